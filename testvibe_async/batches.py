@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from testvibe_async._dispatch import Dispatch, Dispatcher, Features, Job, Starter
+    from testvibe_async.errors import KindName
     from testvibe_async.intents import Recorder
     from testvibe_async.journal import Journal
     from testvibe_async.models import Feature, Generation, Listing, Run
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         Operation,
         RunOperation,
     )
-    from testvibe_async.refs import KindName, Ref
+    from testvibe_async.refs import Ref
 
 __all__ = ["Batches"]
 

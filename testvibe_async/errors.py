@@ -48,7 +48,7 @@ none holds the API key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from testvibe_async._util import escape, plain
 from testvibe_async._util.serialization import Serializable
@@ -86,13 +86,17 @@ __all__ = [
 ]
 
 
+KindName: TypeAlias = Literal["run", "generation"]
+"""The name of a kind of operation."""
+
+
 class OperationRef(Protocol):
     """A reference to an operation, as an error carries it: a `RunRef` or a `GenerationRef`.
 
     Pass it to `client.attach`, or store what `to_json` returns.
     """
 
-    kind: ClassVar[Literal["run", "generation"]]
+    kind: ClassVar[KindName]
 
     @property
     def server(self) -> str:
@@ -135,7 +139,9 @@ class VibeError(Serializable, Exception):
     @property
     def brief(self) -> str:
         """What happened, without advice and address: for a text of your own."""
-        return str(self)
+        if not self.advice:
+            return str(self)
+        return str(self).replace(f": {self.advice};", ":", 1).replace(f": {self.advice}", "", 1)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle without calling `__init__`, whose arguments are keyword-only."""
@@ -505,7 +511,7 @@ class IncompleteListError(ResponseError):
 class WaitTimeoutError(VibeError, TimeoutError):
     """The time-out came before the end: nothing was cancelled. Wait again to continue."""
 
-    advice: str = "nothing was cancelled, so wait again to continue"
+    advice: str = "wait again to continue"
 
     def __init__(  # noqa: PLR0913 - one keyword for each thing that is known
         self,
@@ -519,7 +525,9 @@ class WaitTimeoutError(VibeError, TimeoutError):
     ) -> None:
         what = what or f"{ref} is still {plain(status or 'in flight')}"
         seen = _last_seen(last_seen_at, failures)
-        super().__init__(f"{what} after {elapsed:.3g} s of waiting: {self.advice}{seen}")
+        super().__init__(
+            f"{what} after {elapsed:.3g} s of waiting; nothing was cancelled: {self.advice}{seen}"
+        )
         self.ref = ref
         self.status = status
         """The last status seen; None where none was."""

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias, TypeVar
 
-    from testvibe_async.errors import VibeError
+    from testvibe_async.errors import KindName, VibeError
     from testvibe_async.models import Generation, Run, Transition
-    from testvibe_async.refs import KindName, Ref
+    from testvibe_async.refs import Ref
 
     EventT = TypeVar("EventT")
     Subscribers: TypeAlias = (

@@ -15,8 +15,8 @@ from attrs import asdict, field, frozen
 from attrs.validators import in_, instance_of, optional
 
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.errors import ConfigError
-from testvibe_async.refs import KindName, build_stored, checked_traceparent, is_aware, read_stored
+from testvibe_async.errors import ConfigError, KindName
+from testvibe_async.refs import build_stored, checked_traceparent, is_aware, read_stored
 
 if TYPE_CHECKING:
     from testvibe_async.errors import VibeError

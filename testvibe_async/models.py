@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime  # noqa: TC003 - cattrs reads the annotations at run time
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - get_type_hints of these classes has to find it
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeAlias, TypeVar
 
 from attrs import field, frozen
 from attrs.validators import min_len
@@ -470,6 +470,10 @@ class Generation(Serializable):
         raise GenerationFailedError(f"{message}: {GenerationFailedError.advice}", outcome=self)
 
 
+Snapshot: TypeAlias = Run | Generation
+"""What is seen of an operation: in flight, or its outcome."""
+
+
 @frozen
 class SectionLog(Serializable):
     """The log of one part of a generation."""
@@ -578,7 +582,7 @@ class DownloadProgress(Serializable):
 class OutcomeError(VibeError):
     """An operation ended, and not well. Raised by `raise_for_status()` and nothing else."""
 
-    def __init__(self, what: str, *, outcome: Run | Generation) -> None:
+    def __init__(self, what: str, *, outcome: Snapshot) -> None:
         super().__init__(what)
         self.outcome = outcome
         """The `Run` or `Generation` that ended so."""
@@ -611,15 +615,15 @@ class UndocumentedStatusError(OutcomeError):
     advice: str = "decide by error.outcome"
 
 
-def _undocumented(what: str, outcome: Run | Generation) -> UndocumentedStatusError:
+def _undocumented(what: str, outcome: Snapshot) -> UndocumentedStatusError:
     """Return the error for an operation that ended with a word that nobody knows."""
     return UndocumentedStatusError(
-        f"{what} is over with the undocumented status {plain(str(outcome.status))!r}: "
+        f"{what} is over with the status {plain(str(outcome.status))!r}, which is not documented: "
         f"{UndocumentedStatusError.advice}; it is neither success nor failure",
         outcome=outcome,
     )
 
 
-def _named(outcome: Run | Generation) -> str:
+def _named(outcome: Snapshot) -> str:
     """Return the name of a feature for a message, or its id where it has none."""
     return repr(plain(outcome.feature_name) if outcome.feature_name else outcome.feature_id)

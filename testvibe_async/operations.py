@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from testvibe_async._artifacts import Downloader
     from testvibe_async._http import Transport
     from testvibe_async._polling import PolledOperation, Poller, RunIds
+    from testvibe_async.errors import KindName
     from testvibe_async.models import (
         Artifact,
         Diagnosis,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
         Phase,
         Transition,
     )
-    from testvibe_async.refs import GenerationRef, KindName, Ref, RunRef
+    from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 __all__ = ["GenerationOperation", "Operation", "PendingOperation", "RunOperation"]
 

@@ -11,21 +11,18 @@ import json
 import re
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
 
 from testvibe_async._util import plain
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.errors import ConfigError
+from testvibe_async.errors import ConfigError, KindName
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
 
 T = TypeVar("T")
-
-KindName: TypeAlias = Literal["run", "generation"]
-"""The name of a kind of operation."""
 
 _VERSION = 1
 

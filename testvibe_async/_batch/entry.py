@@ -20,7 +20,7 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.intents import Intent
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import Run, Snapshot
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from testvibe_async._dispatch import Dispatch, Job
-    from testvibe_async.errors import VibeError
+    from testvibe_async.errors import KindName, VibeError
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import KindName, Ref
+    from testvibe_async.refs import Ref
 
 __all__ = [
     "Entry",
@@ -41,7 +41,7 @@ __all__ = [
     "unknown_error",
 ]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class EntryState(StrEnum):

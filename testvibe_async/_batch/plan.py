@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from testvibe_async.refs import KindName
+    from testvibe_async.errors import KindName
 
 __all__ = ["Plan", "difference"]
 

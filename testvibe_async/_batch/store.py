@@ -13,9 +13,9 @@ from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
     from testvibe_async._dispatch import JobSource
-    from testvibe_async.errors import VibeError
+    from testvibe_async.errors import KindName, VibeError
     from testvibe_async.intents import Intent
-    from testvibe_async.refs import KindName, Ref
+    from testvibe_async.refs import Ref
 
 __all__ = ["EntryRecorder", "EntrySource", "Store"]
 

@@ -20,8 +20,8 @@ from testvibe_async.refs import Ref
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from testvibe_async.models import Generation, Run
-    from testvibe_async.refs import KindName
+    from testvibe_async.errors import KindName
+    from testvibe_async.models import Snapshot
 
 __all__ = ["entry_document", "read_entry"]
 
@@ -68,7 +68,7 @@ def _stored(kind: Any, document: object) -> Any:  # noqa: ANN401 - a class with 
     return None if document is None else kind.from_json(json.dumps(document))
 
 
-def _read_outcome(kind: KindName, document: object) -> Run | Generation:
+def _read_outcome(kind: KindName, document: object) -> Snapshot:
     body = json.dumps(document).encode()
     return read(body, KINDS[kind].snapshot)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 from testvibe_async._polling import Change, Iteration, Subscription, own_copy
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Waits"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class Waits(Generic[SnapshotT]):

@@ -25,7 +25,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import Generation, Run, Transition
+from testvibe_async.models import Snapshot, Transition
 from testvibe_async.outcomes import BatchItem, Verdict
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     from testvibe_async._batch.store import EntrySource, Store
     from testvibe_async._dispatch import Dispatch, Dispatcher, Job
     from testvibe_async._polling import Poller
+    from testvibe_async.errors import KindName
     from testvibe_async.intents import Recorder
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import KindName, Ref
+    from testvibe_async.refs import Ref
 
 __all__ = ["Workers"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 CLOSE_SECONDS = 10.0
 """How long a batch that ends early waits for the answers to dispatches under way."""

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from testvibe_async._wire import Request
+    from testvibe_async.errors import KindName
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
-    from testvibe_async.refs import KindName, Ref
+    from testvibe_async.refs import Ref
 
 __all__ = ["Dispatch", "GenerationDispatch", "RunDispatch"]
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from testvibe_async._dispatch.dispatch import Dispatch
-    from testvibe_async.models import Generation, Run
+    from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts
 
 __all__ = ["Reconciler"]
@@ -210,7 +210,7 @@ class Reconciler:
             return Finding(ref=refs[0], polled_at=now)
         return Finding(reason="ambiguous", candidates=refs, polled_at=now)
 
-    def _may_be_anothers(self, candidate: Run | Generation, intent: Intent) -> bool:
+    def _may_be_anothers(self, candidate: Snapshot, intent: Intent) -> bool:
         """Say whether another dispatch without an answer may have started a candidate."""
         is_for_site = is_for_its_site(intent, candidate)
         others = [

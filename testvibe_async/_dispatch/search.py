@@ -21,7 +21,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async.intents import Intent
-    from testvibe_async.models import Listing
+    from testvibe_async.models import Listing, Snapshot
     from testvibe_async.refs import Ref
 
 __all__ = [
@@ -60,7 +60,7 @@ class SearchError(Exception):
 class Search:
     """What one answer showed of a dispatch."""
 
-    candidates: list[tuple[Run | Generation, Ref]]
+    candidates: list[tuple[Snapshot, Ref]]
     """The operations that it may have started."""
 
     is_certain: bool = True
@@ -127,7 +127,7 @@ async def search_for(
     return await search(intent, transport, shared=shared, for_proof=for_proof)
 
 
-def may_have_started(intent: Intent, candidate: Run | Generation) -> bool:
+def may_have_started(intent: Intent, candidate: Snapshot) -> bool:
     """Say whether a dispatch is of the feature of an operation, and of its configuration and site.
 
     Each is compared as far as it is known.
@@ -145,7 +145,7 @@ def may_have_started(intent: Intent, candidate: Run | Generation) -> bool:
     return is_config and (intent.site_url is None or candidate.site_url in {None, intent.site_url})
 
 
-def is_for_its_site(intent: Intent, candidate: Run | Generation) -> bool:
+def is_for_its_site(intent: Intent, candidate: Snapshot) -> bool:
     """Say whether a dispatch named the very site that a run has."""
     if not isinstance(candidate, Run):
         return False

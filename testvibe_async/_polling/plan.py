@@ -9,8 +9,8 @@ from testvibe_async._wire import KINDS
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
-    from testvibe_async.models import Generation, Run
-    from testvibe_async.refs import KindName
+    from testvibe_async.errors import KindName
+    from testvibe_async.models import Snapshot
 
 __all__ = ["PollPlan", "checked_plan", "standard_poll_plan"]
 
@@ -18,7 +18,7 @@ __all__ = ["PollPlan", "checked_plan", "standard_poll_plan"]
 class PollPlan(Protocol):
     """Decides how long after one poll of an operation the next one is due."""
 
-    def __call__(self, kind: KindName, age: float, seen: Run | Generation | None, /) -> float:
+    def __call__(self, kind: KindName, age: float, seen: Snapshot | None, /) -> float:
         """Return seconds, above 0.
 
         Args:
@@ -37,7 +37,7 @@ def standard_poll_plan(interval: float) -> PollPlan:
             with its age, from this to 10/3 of it (3 s to 10 s).
     """
 
-    def plan(kind: str, age: float, seen: Run | Generation | None) -> float:  # noqa: ARG001
+    def plan(kind: str, age: float, seen: Snapshot | None) -> float:  # noqa: ARG001
         return min(max(interval, age / 20), interval * KINDS[kind].longest_interval)
 
     return plan
@@ -48,7 +48,7 @@ def checked_plan(plan: PollPlan) -> PollPlan:
     if not callable(plan):
         raise ConfigError(f"poll_plan must be a function, not {plan!r}")
 
-    def checked(kind: KindName, age: float, seen: Run | Generation | None) -> float:
+    def checked(kind: KindName, age: float, seen: Snapshot | None) -> float:
         try:
             seconds = plan(kind, age, seen)
         except Exception as error:

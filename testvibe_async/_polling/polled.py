@@ -14,7 +14,7 @@ from attrs import frozen
 
 from testvibe_async._polling.state import Change
 from testvibe_async._wire import KINDS, decode
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import Snapshot
 
 if TYPE_CHECKING:
     from weakref import finalize
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener", "PolledOperation", "own_copy"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class Listener(Protocol):

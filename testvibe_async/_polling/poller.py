@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from testvibe_async._telemetry import Trace
     from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
-    from testvibe_async.models import Generation, Run
+    from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
 
 __all__ = ["Poller"]
@@ -146,7 +146,7 @@ class Poller:
         """Let the span of a dispatch go on until its operation ends."""
         traces.follow(self.known.operation(ref), trace)
 
-    def accept(self, ref: Ref, snapshot: Run | Generation) -> None:
+    def accept(self, ref: Ref, snapshot: Snapshot) -> None:
         """Take in a snapshot that another call brought, unless more is known."""
         polled, now = self.known.operation(ref), asyncio.get_running_loop().time()
         change = polled.state.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))

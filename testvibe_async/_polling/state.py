@@ -25,7 +25,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import FeatureStatus, Generation, Phase, Run, RunStatus, Transition
+from testvibe_async.models import FeatureStatus, Phase, Run, RunStatus, Snapshot, Transition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,7 +44,7 @@ UNKNOWN_SECONDS = 60.0
 MAX_UNDOCUMENTED = 3
 """How many answers in a row may have a status that may or may not be an end."""
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class OtherOperationError(UnreadableError):
@@ -367,7 +367,7 @@ class _Doubt(Enum):
     """Nothing: the service says elsewhere that it is no end."""
 
 
-def _doubt(snapshot: Run | Generation) -> _Doubt | None:
+def _doubt(snapshot: Snapshot) -> _Doubt | None:
     """Return what a status leaves open; None where it is documented, or can mean one thing only."""
     status = snapshot.status
     if snapshot.is_finished or status is None or isinstance(status, RunStatus | FeatureStatus):

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from testvibe_async._wire.endpoints import Endpoint, Endpoints, Request
-from testvibe_async.models import FeatureStatus, Generation, Run, RunStatus
+from testvibe_async.models import FeatureStatus, Generation, Run, RunStatus, Snapshot
 from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from testvibe_async.refs import KindName
+    from testvibe_async.errors import KindName
 
 __all__ = ["GENERATION", "KINDS", "RUN", "Kind"]
 
@@ -28,7 +28,7 @@ class Kind:
     """One kind of operation."""
 
     ref: type[Ref]
-    snapshot: type[Run | Generation]
+    snapshot: type[Snapshot]
 
     in_flight: str
     """The service's word for an operation that was dispatched and is not over."""

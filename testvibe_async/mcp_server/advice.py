@@ -33,7 +33,6 @@ from testvibe_async import (
     RateLimitedError,
     ResponseError,
     ServerError,
-    TransportError,
     UnauthorizedError,
 )
 from testvibe_async._names import GUID, did_you_mean
@@ -135,7 +134,7 @@ def _what(error: VibeError) -> str:
     sqlite = getattr(error.__cause__, "sqlite_errorname", "")
     if isinstance(error, ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return "Another program has the journal of this call open, so call again later"
-    return error.what if isinstance(error, TransportError) else str(error)
+    return error.brief
 
 
 def quoted(text: str) -> str:

@@ -163,7 +163,7 @@ async def unseen_of(operation: Operation[Any]) -> str:
     except TimeoutError:
         why = "no answer"
     except VibeError as error:
-        why = without_addresses(clean(str(error)))[:200].rstrip(". ")
+        why = without_addresses(clean(error.brief))[:200].rstrip(". ")
     else:
         return ""
     return f" But nothing was seen of it for {SEEN_SECONDS:g} s, so it may be over by now ({why})."
@@ -241,7 +241,7 @@ async def _next_line(
             errors[error.ref] = error  # The item says that it goes on.
         except (ObservationError, ClientClosedError) as error:
             errors[error.ref] = error
-            return str(error)
+            return error.brief
         else:
             assert operation.outcome is not None
             return say_run(operation.outcome)

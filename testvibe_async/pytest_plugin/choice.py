@@ -115,7 +115,7 @@ def _features(
         listed = list_features().require_complete()
     except (NotFoundError, IncompleteListError) as error:
         raise CollectError(
-            f"{error}\nTo name features: --testvibe-select NAME, without * and ?"
+            f"{error.brief}\nTo name features: --testvibe-select NAME, without * and ?"
         ) from error
     found = {each.name or str(each.id): each for each in listed if not each.is_suggestion}
     if not found:
