@@ -5,7 +5,8 @@ What the caller of a batch sees. What is dispatched when, and what follows, is d
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+import warnings
+from asyncio import CancelledError, Lock
 from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
@@ -73,7 +74,8 @@ class Batch(Generic[SnapshotT_co]):
         print(batch.summary, batch.in_flight)
 
     Await it for all items, in the order asked. Or open it with `async with` and iterate over it for
-    each item as it completes. A feature that can't start is an item with its error. Leaving early
+    each item as it completes; several tasks that iterate share the items, each to one of them. A
+    feature that can't start is an item with its error. Leaving early
     dispatches no more; what is dispatched keeps running at the service, and `in_flight` names it.
 
     At the time-out it yields an item for each feature that is left: with a `WaitTimeoutError` for
@@ -89,6 +91,17 @@ class Batch(Generic[SnapshotT_co]):
         """Whether the caller has left."""
         self._taken = 0
         """How many items were handed out."""
+        self._turn = Lock()
+        """Held by the one task that waits for the next item: several share the items."""
+
+    def __del__(self) -> None:
+        """Warn of a batch that was made in vain."""
+        if not self._is_open:
+            message = (
+                "run_features() or generate_features() was never awaited or opened, so nothing was "
+                "dispatched: await it for all items, or open it with 'async with'"
+            )
+            warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         """Summarize its features."""
@@ -223,15 +236,20 @@ class Batch(Generic[SnapshotT_co]):
             raise StopAsyncIteration
         return found[1]
 
+    @property
+    def _has_given_all(self) -> bool:
+        return self._workers.is_over and self._taken == len(self._workers.entries)
+
     async def _next(self) -> tuple[int, BatchItem[SnapshotT_co]] | None:
         """Return the next item with its place; None for the end."""
         workers = self._workers
-        while not self._is_left and not (workers.is_over and self._taken == len(workers.entries)):
-            if (found := workers.completed.take()) is not None:
-                self._taken += 1
-                return found
-            workers.raise_failure()
-            await workers.completed.arrival()
-        if not self._is_left:
-            workers.raise_failure()  # A source that has failed has no more, but did not end.
+        async with self._turn:
+            while not self._is_left and not self._has_given_all:
+                if (found := workers.completed.take()) is not None:
+                    self._taken += 1
+                    return found
+                workers.raise_failure()
+                await workers.completed.arrival()
+            if not self._is_left:
+                workers.raise_failure()  # A source that has failed has no more, but did not end.
         return None

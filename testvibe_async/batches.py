@@ -84,7 +84,7 @@ class Batches(ABC):
             on_conflict: What to do with a feature that has no tests: `raise` makes it an item with
                 its error; `generate` generates them first, which costs credits. None for what the
                 journal's batch was made with, else `raise`.
-            timeout: Seconds after which nothing more is dispatched or waited for, above 0; None for
+            timeout: Seconds after which nothing more is dispatched or waited for; None for
                 as long as it takes. What is in flight then keeps running at the service. Only the
                 answers to dispatches that were sent are waited for up to 10 s longer, so that no id
                 is lost.

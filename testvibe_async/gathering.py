@@ -15,6 +15,7 @@ from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.models import Generation, Run
 from testvibe_async.operations import GenerationOperation, Operation, RunOperation
+from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -145,15 +146,16 @@ class Gathering:
 
         Args:
             operations: Operations of this client.
-            timeout: Seconds from the first step on, above 0; None to wait as long as it takes.
+            timeout: Seconds from the first step on; 0 for one poll, None to wait as long as it
+                takes.
 
         Raises:
             ConfigError: One of them is not an operation of this client, or the time-out is not a
-                number of seconds above 0.
+                number of seconds, 0 or more.
 
             After all others, the iteration raises what `Operation.wait` would for an operation that
-            could not be observed, and `WaitTimeoutError` for one that the time-out left. The same
-            iterator then goes on with the next error, and ends after the last.
+            could not be observed, and `WaitTimeoutError` for one that the time-out left. A note
+            names the others; the same iterator continues with their errors, and then ends.
         """
         subscription = Subscription(self._poller, _by_operation(operations, self._poller))
         return Iteration(subscription, itemgetter(0), timeout=require_timeout(timeout))
@@ -205,6 +207,8 @@ def _by_operation(
     handles: dict[PolledOperation[Any], tuple[Operation[Any], ...]] = {}
     for operation in operations:
         if not isinstance(operation, Operation):
+            if isinstance(operation, Ref):
+                raise ConfigError(f"{operation} is a ref here: pass client.attach(ref)")
             raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
         if operation._parts.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
-from testvibe_async._config import require_age, require_wait
+from testvibe_async._config import require_age, require_timeout
 from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
@@ -176,10 +176,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
         Args:
             timeout: Seconds to wait; None to wait as long as it takes. At the time-out it is polled
-                once more, for 1 s at most; 0 or less is that poll alone.
+                once more, for 1 s at most; 0 is that poll alone.
 
         Raises:
-            ConfigError: The time-out is not a finite number, or the poll plan fails.
+            ConfigError: The time-out is not a number of seconds, 0 or more, or the poll plan fails.
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
             ObservationError: It could not be observed for `max_outage`, or at all. Wait again to
                 continue.
@@ -188,7 +188,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """
-        timeout = require_wait(timeout)
+        timeout = require_timeout(timeout)
         if self.done:
             return self._seen()
         polled, poller = self._polled, self._parts.poller
@@ -197,7 +197,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         subscription = Subscription(poller)
         try:
             subscription.listen(polled)
-            async with asyncio.timeout(None if timeout is None else max(timeout, 0.0)):
+            async with asyncio.timeout(timeout):
                 await subscription.arrival()
             _, error = subscription.take() or (None, None)
         except TimeoutError:

@@ -200,7 +200,7 @@ class Project(Batches):
 
         Args:
             feature: Its id or name.
-            timeout: Seconds to wait, above 0; None to wait as long as it takes.
+            timeout: Seconds to wait; 0 for one poll, None to wait as long as it takes.
 
         Raises:
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
@@ -292,7 +292,7 @@ class Project(Batches):
 
         Args:
             run_id: The service's `runId`.
-            timeout: Seconds to wait; 0 or less for one poll, None to wait as long as it takes.
+            timeout: Seconds to wait; 0 for one poll, None to wait as long as it takes.
 
         Raises:
             WaitTimeoutError: The time-out came before the end. Wait again to continue.

@@ -44,6 +44,9 @@ MAX_UNSEEN_CONFLICTS = 3
 UNSEEN_CONFLICT_SECONDS = 1.0
 """How long to wait after each of those: the generation may have ended just then."""
 
+LAST_READ_SECONDS = 1.0
+"""How long a read of the latest generation may take at least, also where the deadline has come."""
+
 
 class Starter:
     """Starts runs and generations for one client, and deals with conflicts."""
@@ -177,7 +180,8 @@ class Starter:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            async with asyncio.timeout_at(deadline):
+            until = None if deadline is None else max(deadline, began + LAST_READ_SECONDS)
+            async with asyncio.timeout_at(until):
                 return await self._transport.call(request)
         except TimeoutError:
             what = f"the latest generation of feature {feature} was not seen"
@@ -212,4 +216,4 @@ def _seconds_to(deadline: float | None) -> float | None:
     """Return the time-out of a wait that must end at an instant of the loop's clock."""
     if deadline is None:
         return None
-    return deadline - asyncio.get_running_loop().time()
+    return max(0.0, deadline - asyncio.get_running_loop().time())

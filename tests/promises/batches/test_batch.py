@@ -50,6 +50,7 @@ async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project)
     assert client_tasks() == []
 
 
+@pytest.mark.filterwarnings("ignore:run_features")
 async def test_a_batch_is_opened_before_it_is_iterated_over(
     emulator: Emulator, project: Project
 ) -> None:
@@ -230,12 +231,12 @@ async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
     assert len(emulator.runs) == 1
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), True])
+@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), True])
 async def test_the_time_out_is_checked(project: Project, wrong: Any) -> None:
-    """timeout is a number of seconds above 0."""
-    with pytest.raises(ConfigError, match="timeout must be a number of seconds above 0"):
+    """timeout is a number of seconds, 0 or more."""
+    with pytest.raises(ConfigError, match="timeout must be a number of seconds, 0 or more"):
         project.run_features(timeout=wrong)
-    with pytest.raises(ConfigError, match="timeout must be a number of seconds above 0"):
+    with pytest.raises(ConfigError, match="timeout must be a number of seconds, 0 or more"):
         project.generate_features(timeout=wrong)
 
 
@@ -348,3 +349,35 @@ async def test_a_service_that_takes_nothing_is_given_up(emulator: Emulator) -> N
     assert isinstance(item.error, RateLimitedError)
     assert 300 < now() < 400
     assert emulator.count("run_feature") < 50
+
+
+async def test_several_tasks_share_the_items_of_a_batch(project: Project) -> None:
+    """Each item goes to one of the tasks that iterate, and each of them sees the end."""
+    taken: list[list[str]] = [[], [], []]
+
+    async def work(own: list[str]) -> None:
+        async for item in batch:
+            own.append(item.feature_name)
+            await asyncio.sleep(1)
+
+    names = ["Checkout", "Returns", "Wishlist", "Login", "Search"]
+    async with project.run_features(names) as batch, asyncio.TaskGroup() as group:
+        for own in taken:
+            group.create_task(work(own))
+    assert sorted(name for own in taken for name in own) == sorted(names)
+
+
+async def test_a_batch_without_time_dispatches_nothing(
+    project: Project, emulator: Emulator
+) -> None:
+    """A time-out of 0 leaves an item for each feature, and sends nothing."""
+    items = await project.run_features(["Checkout", "Returns"], timeout=0)
+    assert [item.verdict for item in items] == ["skipped", "skipped"]
+    assert emulator.count("run_feature") == 0
+
+
+async def test_a_batch_that_was_never_opened_warns(project: Project, emulator: Emulator) -> None:
+    """A forgotten await of a batch warns as a coroutine does, and says what to do."""
+    with pytest.warns(RuntimeWarning, match="run_features.* was never awaited"):
+        project.run_features(["Checkout"])
+    assert emulator.count("run_feature") == 0
