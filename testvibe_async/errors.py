@@ -480,7 +480,6 @@ class MalformedResponseError(ResponseError):
         status: int | None,
         method: str,
         url: str,
-        is_from_service: bool = True,
     ) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
@@ -488,7 +487,7 @@ class MalformedResponseError(ResponseError):
             status=status,
             method=method,
             url=url,
-            is_from_service=is_from_service,
+            is_from_service=False,
         )
         self.problems = problems
         """What was wrong and where, such as `expected an integer, got 'x' at $.summary.total`."""

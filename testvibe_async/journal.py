@@ -1,8 +1,8 @@
-"""Journals: what a batch planned, intended, dispatched and saw, in one SQLite file.
+"""Journals: the plan, intents, dispatches and outcomes of a batch, in one SQLite file.
 
 A `Journal` is the store of one batch that outlives its process. It saves entries and reads them
-back; what they mean, and what a resumed batch does with them, is decided in `_batch`. It sends
-nothing, and the API key is never in it.
+back; `_batch` decides what they mean, and what a resumed batch does with them. It sends nothing,
+and never contains the API key.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 __all__ = ["Journal"]
 
 APPLICATION_ID = 0x54564A31
-"""What SQLite keeps in the file's head, so that no other program's file is taken for a journal."""
+"""The application id in the file's header, so that no other program's file passes for a journal."""
 
-VERSION = 2
+VERSION = 3
 """The version of the tables."""
 
 PLAN_ID = -1
-"""The id of the row that holds the plan; those of entries are their indexes."""
+"""The id of the row that holds the plan; the ids of entries are their indexes."""
 
 _TABLE = """
 CREATE TABLE rows (id INTEGER PRIMARY KEY, document TEXT NOT NULL, checksum INTEGER NOT NULL)
@@ -56,30 +56,30 @@ CREATE TABLE rows (id INTEGER PRIMARY KEY, document TEXT NOT NULL, checksum INTE
 class Journal:
     """One batch, in a file that outlives the process: `run_features(…, journal=journal)`.
 
-    For example, also after a crash, when it resumes:
+    For example (the same code also resumes the batch after a crash):
 
         async with Journal("nightly.journal") as journal:
             items = await project.run_features(["Checkout", "Returns"], journal=journal)
             print([item.verdict for item in items], journal.is_over)
 
-    Open it with `async with`. An existing file is resumed, and a missing one created. One open
-    journal takes one batch, and one process has the file: another gets a `ConfigError`. While it is
-    open, and after a crash, keep the second file, `-wal` at its end, with it. It holds names,
-    configurations, sites, ids and outcomes, and no key.
+    Open it with `async with`. An existing file is resumed, and a missing one is created. An open
+    journal accepts one batch. Only one process can have the file open: any other gets a
+    `ConfigError`. While the journal is open, and after a crash, keep the second file, which ends in
+    `-wal`, beside it. The journal holds names, configurations, sites, ids and outcomes, but no key.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], *, options: Mapping[str, Any] | None = None
     ) -> None:
-        """Make it; no I/O is done.
+        """Create the journal; does no I/O.
 
         Args:
             path: The file. Its folder must exist.
-            options: What you want to know after a crash, a JSON object: a new file keeps it as
-                `plan.options`. None for an empty one.
+            options: Values that you want back after a crash, a JSON object: a new file saves it as
+                `plan.options`. None for an empty object.
 
         Raises:
-            ConfigError: The options are no JSON object.
+            ConfigError: The options are not a JSON object.
         """
         self.path: Path = Path(path)
         """The file."""
@@ -94,14 +94,15 @@ class Journal:
         self._is_used = False
 
     def __repr__(self) -> str:
-        """Return the file."""
+        """Return a text with the file's path."""
         return f"<Journal {self.path}>"
 
     async def __aenter__(self) -> Self:
-        """Open the file, and read what is in it.
+        """Open the file, and read its contents.
 
         Raises:
-            ConfigError: It is no journal, of another version, damaged, in use, or can't be written.
+            ConfigError: The file is not a journal, of another version, damaged, in use, or not
+                writable.
         """
         if self._is_open:
             raise ConfigError(f"the journal {self.path} is open already")
@@ -113,14 +114,14 @@ class Journal:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        """Write what waits, and close the file; see `aclose`."""
+        """Write pending changes, and close the file; see `aclose`."""
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Write what waits, and close the file. A second time does nothing.
+        """Write pending changes, and close the file. A second call does nothing.
 
         Raises:
-            ConfigError: Not all of it could be written.
+            ConfigError: Some changes could not be written.
         """
         self._is_open = False
         await self._file.aclose()
@@ -132,42 +133,42 @@ class Journal:
 
     @property
     def plan(self) -> Plan | None:
-        """What its batch is to do, with `options`; None in a new file."""
+        """The plan of the batch, with `options`; None in a new file."""
         return self._contents.plan
 
     @property
     def created_at(self) -> datetime | None:
-        """When the batch began; None in a new file."""
+        """The time when the batch began; None in a new file."""
         return self._contents.created_at
 
     @property
     def is_complete(self) -> bool:
-        """Whether all features of the plan are known: a generator was read to its end."""
+        """True if all features of the plan are known: a generator was read to its end."""
         return self._contents.is_complete
 
     @property
     def entries(self) -> list[Entry[Any]]:
-        """The entries of its batch, for the batch alone."""
+        """The entries of the batch, for use by the batch alone."""
         return self._contents.entries
 
     @property
     def items(self) -> list[BatchItem[Any]]:
-        """What is known of each feature, in the order planned, without asking the service."""
+        """The known state of each feature, in the order planned; does no I/O."""
         return [entry.stored_item() for entry in self.entries]
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to dispatch, to wait for or to reconcile."""
+        """True if nothing is left to dispatch, to wait for or to reconcile."""
         return self.is_complete and not any(entry.is_left for entry in self.entries)
 
     @property
     def commits(self) -> int:
-        """How many transactions were committed to the disk."""
+        """Number of transactions committed to the disk."""
         return self._file.commits
 
     @property
     def refs(self) -> list[Ref]:
-        """The operations that were dispatched, the earlier attempts of a feature not among them."""
+        """The operations that were dispatched, without the earlier attempts of a feature."""
         states = {EntryState.DISPATCHED, EntryState.OVER}
         return [e.ref for e in self.entries if e.ref is not None and e.state in states]
 
@@ -182,23 +183,24 @@ class Journal:
         *,
         feature: int | str | None = None,
     ) -> list[int | str]:
-        """Decide unknown dispatches: resend, drop, or name their operation.
+        """Decide unknown dispatches: resend them, drop them, or name their operation.
 
         Args:
             decision: `resend` dispatches them again, which may do the work twice; `drop` leaves
-                them alone; a ref says which operation it was, of one feature. The next batch with
-                this journal polls that once: if it is of another feature or configuration, or does
-                not exist, the dispatch stays unknown, and can be decided again.
-            feature: The feature, as it was asked for; None for all that are unknown. What a batch
-                is sending at this moment is not: its answer may still come.
+                them alone; a ref names the operation of one feature's dispatch. The next batch with
+                this journal polls that operation once. If it has another feature or configuration,
+                or does not exist, the dispatch stays unknown, and can be decided again.
+            feature: The feature, as it was requested; None for all unknown dispatches. A dispatch
+                that a batch is sending at this moment is excluded: its answer may still come.
 
         Returns:
-            The features that it was decided for; the next batch with this journal acts on it.
+            The features of the decided dispatches; the next batch with this journal acts on the
+            decision.
 
         Raises:
-            ConfigError: Nothing is unknown, it is no decision, a ref was given for several, is of
-                another server, project or kind, or is another feature's; or the journal is not open
-                or can't be written.
+            ConfigError: No dispatch is unknown; the decision is invalid; the ref was given for
+                several dispatches, has another server, project or kind, or belongs to another
+                feature; or the journal is not open, or can't be written.
         """
         self._require_open()
         if not isinstance(decision, Ref) and decision not in {"resend", "drop"}:
@@ -224,7 +226,7 @@ class Journal:
         """Begin the batch of a plan, or resume one; return its plan. For `run_features` alone.
 
         Raises:
-            ConfigError: It is not open, was used, or holds another plan.
+            ConfigError: The journal is not open, was used, or holds another plan.
         """
         self._require_open()
         if self._is_used:
@@ -239,22 +241,22 @@ class Journal:
         return self._contents.plan or plan
 
     def save(self, entry: Entry[Any]) -> None:
-        """Save an entry as it stands now, with the next commit."""
+        """Save an entry's present state with the next commit."""
         self._write_soon(entry.index, entry_document(entry))
-        if entry.index >= self._contents.count:  # The plan has the number of its entries.
+        if entry.index >= self._contents.count:  # The plan's row holds the number of entries.
             self._contents.count = entry.index + 1
             self._save_plan()
 
     def complete(self) -> None:
-        """Save that all features are planned, with the next commit."""
+        """Save with the next commit that all features are planned."""
         self._contents.is_complete = True
         self._save_plan()
 
     async def commit(self) -> None:
-        """Wait until all that was saved before is on the disk.
+        """Wait until everything saved before is on the disk.
 
         Raises:
-            sqlite3.Error: It can't be written.
+            sqlite3.Error: The file can't be written.
         """
         await self._file.write(_nothing)
 
@@ -263,7 +265,7 @@ class Journal:
 
     def _write_soon(self, row: int, document: Mapping[str, Any]) -> None:
         text = json.dumps(document, separators=(",", ":"))
-        values = (row, text, crc32(text.encode()))
+        values = (row, text, _checksum(row, text))
         self._file.write_soon(
             lambda connection: connection.execute(
                 "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)", values
@@ -279,14 +281,14 @@ class Journal:
 
 
 class _Contents:
-    """All that a file holds."""
+    """The contents of a journal's file."""
 
     def __init__(self) -> None:
         self.plan: Plan | None = None
         self.created_at: datetime | None = None
         self.is_complete = False
         self.count = 0
-        """How many entries the file has."""
+        """Number of entries in the file."""
         self.entries: list[Entry[Any]] = []
 
     def plan_document(self) -> dict[str, Any]:
@@ -301,24 +303,24 @@ class _Contents:
         }
 
     def read_plan(self, document: dict[str, Any]) -> None:
-        """Take the plan from its document."""
+        """Read the plan from its document."""
         self.created_at = datetime.fromisoformat(document.pop("created_at"))
         self.is_complete, self.count = document.pop("is_complete"), document.pop("count")
         self.plan = Plan(**document)
 
 
 def _is_meant(entry: Entry[Any], feature: int | str | None) -> bool:
-    """Return whether a decision for a feature, or for all, is one for an unknown entry."""
+    """Return whether a decision for a feature, or for all, applies to an unknown entry."""
     if feature is None:
-        return entry.named is None  # Else it is decided, and waits to be polled.
+        return entry.named is None  # Otherwise it is decided, and waits to be polled.
     return feature in {entry.job.feature, entry.job.name}
 
 
 def _read(connection: sqlite3.Connection) -> _Contents:
-    """Read a file, or make the table of a new one; runs in the file's thread.
+    """Read a file, or create the table of a new one; runs in the file's thread.
 
     Raises:
-        sqlite3.DatabaseError: It is no journal, of another version, or damaged.
+        sqlite3.DatabaseError: The file is not a journal, of another version, or damaged.
     """
     ((application,),) = connection.execute("PRAGMA application_id")
     ((version,),) = connection.execute("PRAGMA user_version")
@@ -351,7 +353,7 @@ def _read(connection: sqlite3.Connection) -> _Contents:
 
 
 def _take_row(contents: _Contents, number: int, text: str, checksum: int) -> None:
-    if crc32(text.encode()) != checksum:
+    if _checksum(number, text) != checksum:
         raise ValueError("its checksum is another")
     document = json.loads(text)
     if number == PLAN_ID:
@@ -362,12 +364,17 @@ def _take_row(contents: _Contents, number: int, text: str, checksum: int) -> Non
     contents.entries.append(read_entry(number, document, kind=contents.plan.kind))
 
 
+def _checksum(row: int, text: str) -> int:
+    """Return what tells that a row was not changed, nor put in another's place."""
+    return crc32(f"{row} {text}".encode())
+
+
 class _ForeignFileError(sqlite3.DatabaseError):
-    """A file is a database, and no journal that can be read."""
+    """The file is a database, but not a journal that can be read."""
 
 
 IN_USE = ("SQLITE_BUSY", "SQLITE_LOCKED")
-"""How SQLite's names begin for a file that somebody else has."""
+"""Prefixes of SQLite's error names for a file that is in use."""
 
 _PROBLEMS = {
     **dict.fromkeys(IN_USE, "is in use, here or by another process: wait for its end"),
@@ -377,11 +384,11 @@ _PROBLEMS = {
     "SQLITE_IOERR": "could not be written: look at its disk, and resume it",
     "SQLITE_NOTADB": "is no journal: take another file",
 }
-"""What is wrong with a file, and what to do, by the beginning of SQLite's name for it."""
+"""The problem with a file and its remedy, by the prefix of SQLite's error name."""
 
 
 def _problem(error: Exception) -> str:
-    """Say what is wrong with a file."""
+    """Describe the problem with a file."""
     if isinstance(error, _ForeignFileError | MissingFileError):
         return str(error)
     name = getattr(error, "sqlite_errorname", "")
@@ -395,9 +402,9 @@ def is_in_use(error: ConfigError) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the file of a journal, and those that SQLite may have left beside it after a crash."""
+    """Return a journal's file, and the files that SQLite may leave beside it after a crash."""
     return [path.with_name(f"{path.name}{suffix}") for suffix in ("", "-journal", "-wal", "-shm")]
 
 
 def _nothing(_connection: sqlite3.Connection) -> None:
-    """Write nothing: what was asked for before is on the disk once this is."""
+    """Write nothing: once this has run, all requested changes are on the disk."""

@@ -225,6 +225,10 @@ class Feature(Serializable):
         return self.status is not None and self.status.casefold() not in {*FeatureStatus, DRAFT}
 
 
+_EXECUTED = {"passed", "failed"}
+"""The statuses of a test that was executed."""
+
+
 class _NoCount(int, NotSent):
     """The zero of a count that the service did not send."""
 
@@ -328,14 +332,26 @@ class Run(Serializable):
         return self.finished_at is not None or bool(self.extra and self.extra.get("finishedUtc"))
 
     @property
+    def executed_nothing(self) -> bool:
+        """Whether it passed, and the service reports that no test passed or failed."""
+        if self.status is not RunStatus.PASSED or (self.summary is None and not self.tests):
+            return False
+        if self.summary is not None and (self.summary.passed or self.summary.failed):
+            return False
+        return not any((test.status or "").casefold() in _EXECUTED for test in self.tests)
+
+    @property
     def is_success(self) -> bool:
-        """Whether it is over and all of it passed."""
-        return self.status is RunStatus.PASSED
+        """Whether it is over and all of it passed. A run that executed no test shows nothing."""
+        return self.status is RunStatus.PASSED and not self.executed_nothing
 
     @property
     def is_failure(self) -> bool:
-        """Whether it is over and failed. An undocumented status is neither success nor failure."""
-        return self.status is RunStatus.FAILED
+        """Whether it is over and failed, or passed without executing a test.
+
+        An undocumented status is neither success nor failure.
+        """
+        return self.status is RunStatus.FAILED or self.executed_nothing
 
     @property
     def failures(self) -> tuple[CaseResult, ...]:
@@ -355,6 +371,8 @@ class Run(Serializable):
             raise _undocumented(f"run {self.run_id} of {_named(self)}", self)
         what = f"run {self.run_id} of {_named(self)} {plain(self.status)}"
         first = ""
+        if self.executed_nothing:
+            what = f"{what}, but executed no test"
         if failures := self.failures:
             error = (failures[0].error or "no error given").strip().partition("\n")[0]
             what = f"{what}, {len(failures)} of {len(self.tests)} tests failed"

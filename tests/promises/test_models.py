@@ -122,7 +122,9 @@ def test_a_generations_phase_follows_from_what_the_service_says(
     assert generation.status is generation.feature_status
 
 
-@pytest.mark.parametrize("run", [PASSED, Run(1, RunStatus.RUNNING), Run(1, "odd")], ids=str)
+@pytest.mark.parametrize(
+    "run", [PASSED, Run(1, RunStatus.PASSED), Run(1, RunStatus.RUNNING), Run(1, "odd")], ids=str
+)
 def test_a_run_that_did_not_fail_is_returned(run: Run) -> None:
     """raise_for_status returns a run that passed or is still in flight."""
     assert run.raise_for_status() is run
@@ -133,11 +135,13 @@ def test_a_run_that_did_not_fail_is_returned(run: Run) -> None:
     [
         FAILED,
         Run(1, RunStatus.FAILED),
+        Run(1, RunStatus.PASSED, summary=RunSummary(total=0)),
+        Run(1, RunStatus.PASSED, tests=(CaseResult("signs in", "skipped"),)),
     ],
     ids=str,
 )
 def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
-    """raise_for_status raises RunFailedError with the run."""
+    """raise_for_status raises RunFailedError with the run; one that executed no test failed."""
     with pytest.raises(RunFailedError) as caught:
         run.raise_for_status()
     assert caught.value.outcome is run

@@ -1,7 +1,7 @@
-"""Downloads of the files that a run left.
+"""Downloads of a run's artifacts.
 
-For other packages: `Downloader`, and `safe_paths` for whatever else puts a name from outside on a
-disk.
+Exported for other packages: `Downloader`, and `safe_paths` for any other code that writes a foreign
+name to a disk.
 """
 
 from testvibe_async._artifacts.downloader import Downloader

@@ -1,7 +1,8 @@
-"""Downloads: a run's artifacts, fetched by links that expire and put where they can do no harm.
+"""Downloads of a run's artifacts, by links that expire, to paths that can do no harm.
 
-Decides which are fetched, how many at once, when a link is renewed, and what ends them all. `paths`
-decides where a file may be put, `host` what may be fetched, and what an answer means.
+Decides which artifacts are fetched, how many at once, when a link is renewed, and what ends all
+downloads. `paths` decides where a file may be written, and `host` decides what may be fetched, and
+what an answer means.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ __all__ = ["Downloader"]
 DOCUMENTED_KINDS = {"trace", "screenshot", "video", "report"}
 
 MAX_RENEWALS = 3
-"""The most renewals of a link that was refused."""
+"""Maximum number of renewals of a refused link."""
 
 
 @frozen
@@ -69,13 +70,13 @@ class Downloader:
         max_connections: int,
         hooks: Emitter,
     ) -> None:
-        """Make it; no I/O is done.
+        """Create it; does no I/O.
 
         Args:
             transport: Lists the artifacts. The files come from another host.
             timeout: Seconds without a single byte after which a connection counts as lost.
-            retry: How a download that failed on the way is repeated.
-            max_connections: How many connections to the host there are at once.
+            retry: The policy by which failed downloads are retried.
+            max_connections: Maximum number of connections to the host at once.
             hooks: Notified of every request and every retry.
         """
         self._transport = transport
@@ -124,7 +125,7 @@ class Downloader:
         await self._host.aclose()
 
     async def _require_over(self, project: str, run_id: int) -> None:
-        """Refuse a run in flight: that nothing is listed says nothing of what it will leave."""
+        """Refuse a run in flight: an empty list does not show what the run will leave."""
         run = await self._transport.call(Endpoints.GET_RUN.request(project=project, run=run_id))
         if says_in_flight(run.status):
             raise ConfigError(
@@ -133,10 +134,10 @@ class Downloader:
             )
 
     async def _read_links(self, job: _Job) -> None:
-        """Ask the service which artifacts there are. Their names depend on the whole list."""
+        """Request the list of artifacts. Their names depend on the whole list."""
         listed = await self._transport.call(job.request)
         paths = [artifact.path for artifact in listed]
-        names = await in_thread(safe_paths, paths)  # hostile ones take their time
+        names = await in_thread(safe_paths, paths)  # hostile ones take long
         job.artifacts.update(zip(names, listed, strict=True))
 
     async def _download_all(self, job: _Job, names: list[str], max_at_once: int) -> None:
@@ -158,7 +159,7 @@ class Downloader:
             await self._download(job, name)
 
     async def _download(self, job: _Job, name: str) -> None:
-        """Download a file, as often as it takes."""
+        """Download a file, with retries."""
         attempt, renewals = 0, 0
         while True:
             artifact = job.artifacts[name]
@@ -173,11 +174,11 @@ class Downloader:
                     await self._back_off(error, attempt)
                     continue
             async with job.lock:
-                if job.artifacts[name] is artifact:  # else another download has renewed it
+                if job.artifacts[name] is artifact:  # otherwise another download has renewed it
                     await self._read_links(job)
 
     async def _fetch(self, job: _Job, name: str, artifact: Artifact) -> None:
-        """Download a file by one request."""
+        """Download a file with one request."""
 
         def report(total: int | None, *, is_finished: bool = False) -> None:
             if job.on_progress is not None:

@@ -1,8 +1,8 @@
-"""The host of the artifacts: it serves them by signed links, and must never see the key.
+"""The host of the artifacts: it serves them by signed links, and must never receive the key.
 
 It has a session of its own, which knows neither the key nor the headers, cookies and proxies of a
-session that was passed in, and follows no redirect. A link's query is a secret: it is in no error,
-event or log.
+caller's session, and follows no redirect. A link's query is a secret: it is in no error, event or
+log.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ EXPIRED = {401, 403, 404, 410}
 MAX_CONNECT_SECONDS = 10.0
 
 BLOCK_BYTES = 2**16
-"""The bytes that are read before they are passed on."""
+"""Number of bytes that are read before they are passed on."""
 
 BLOCK_SECONDS = 64.0
-"""The seconds that a block may take, so at least 1 KiB a second must come."""
+"""Maximum seconds for a block, so that at least 1 KiB a second must arrive."""
 
 MAX_BYTES = 2**31
-"""The largest size of a file whose size the service does not say."""
+"""Maximum size in bytes of a file whose size the service does not give."""
 
 _ERRORS: Mapping[int, type[ResponseError]] = {404: NotFoundError, 429: RateLimitedError}
 _HEADERS = {
@@ -71,12 +71,12 @@ class ArtifactHost:
     def __init__(
         self, transport: Transport, *, timeout: float, max_connections: int, hooks: Emitter
     ) -> None:
-        """Make it; no I/O is done.
+        """Create it; does no I/O.
 
         Args:
-            transport: The one to the service, whose links lead here.
+            transport: The transport to the service, whose links lead to the host.
             timeout: Seconds without a single byte after which a connection counts as lost.
-            max_connections: How many connections there are at once.
+            max_connections: Maximum number of connections at once.
             hooks: Notified of every request.
         """
         server = URL(transport.server)
@@ -85,21 +85,22 @@ class ArtifactHost:
         self._transport = transport
         self._seconds = timeout
         self._connect_seconds = min(timeout / 2, MAX_CONNECT_SECONDS)
-        # A place here, not in aiohttp's connector: the wait for it is no time of the host's.
+        # A limit here, not in aiohttp's connector: waiting for a slot does not count as the host's
+        # time.
         self._places = asyncio.Semaphore(max_connections)
         self._hooks = hooks
         self._session: aiohttp.ClientSession | None = None
 
     def target(self, artifact: Artifact, listed_at: str) -> URL:
-        """Return where an artifact's link leads.
+        """Return the address of an artifact's link.
 
         Args:
             artifact: The artifact.
-            listed_at: The URL of the list that it is from.
+            listed_at: The URL of the list that contains the artifact.
 
         Raises:
-            MalformedResponseError: Nothing may be fetched from there; it says why, without the
-                link.
+            MalformedResponseError: Nothing may be fetched from that address; the error says why,
+                without the link.
         """
         url = _parsed(artifact.url or "")
         if url is None:
@@ -115,17 +116,17 @@ class ArtifactHost:
     async def blocks(
         self, target: URL, size_bytes: int | None
     ) -> AsyncGenerator[tuple[bytes, int | None]]:
-        """Send one request, once, and give the file in blocks, each with the size of the whole.
+        """Send one request, once, and yield the file in blocks, each with the total size.
 
         Args:
-            target: What `target` returned.
-            size_bytes: How large the file must be; None if the service does not say.
+            target: The result of `target`.
+            size_bytes: The size that the file must have; None if the service does not give it.
 
         Raises:
             NotSentError: The host could not be reached.
-            OutcomeUnknownError: The connection was lost, or too little came in time.
-            ResponseError: The answer is no file. MalformedResponseError: It is not HTTP, or the
-                file has another size.
+            OutcomeUnknownError: The connection was lost, or too little arrived in time.
+            ResponseError: The answer is not a file.
+            MalformedResponseError: The answer is not HTTP, or the file has another size.
             ClientClosedError: The client was closed before or meanwhile.
         """
         url = str(target.with_query(None).with_fragment(None))
@@ -159,7 +160,7 @@ class ArtifactHost:
                 )
 
     async def _block(self, response: aiohttp.ClientResponse, url: str) -> bytes:
-        """Return the next block, which is shorter only at the end; nothing after it."""
+        """Return the next block, shorter only at the end of the file, and empty after it."""
         block = bytearray()
         try:
             async with asyncio.timeout(BLOCK_SECONDS):
@@ -173,10 +174,10 @@ class ArtifactHost:
         raise OutcomeUnknownError(what, method="GET", url=url)
 
     async def _guarded(self, answer: Awaitable[T], url: str, seconds: float | None = None) -> T:
-        """Wait for a part of an answer, for so many seconds at most; None for the usual ones.
+        """Wait for a part of an answer, for at most a number of seconds; None for the time-out.
 
-        aiohttp's own `sock_read` does not do: it is dropped where a chunk can't be parsed, and
-        starts again with each `100 Continue`.
+        aiohttp's own `sock_read` does not suffice: it is dropped if a chunk can't be parsed, and
+        restarts with each `100 Continue`.
         """
         try:
             async with asyncio.timeout(seconds or self._seconds):
@@ -209,7 +210,7 @@ class ArtifactHost:
 
 
 def _refusal(status: int, headers: Mapping[str, str], url: str) -> ResponseError:
-    """Name the error of an answer that is no file. Its body is not quoted: it may hold the link."""
+    """Return the error for an answer without a file. Its body may hold the link, and is hidden."""
     message = "the artifact's host gives no file"
     if status in EXPIRED:
         message = "the artifact's host refuses the link, and refused new ones"
@@ -234,12 +235,12 @@ def _malformed(problem: str, url: str) -> MalformedResponseError:
 
 
 def _hide(_: str) -> str:
-    """Show nothing that the host sent: it may hold the link."""
+    """Hide all text that the host sent: it may hold the link."""
     return "its words may hold the link's secret"
 
 
 def _parsed(link: str) -> URL | None:
-    """Return a link unchanged, because it is signed; None where it is no address on the web."""
+    """Return a link unchanged, because it is signed; None if it is not an address on the web."""
     try:
         url = URL(link, encoded=True)
         (url.host or "").encode("idna")

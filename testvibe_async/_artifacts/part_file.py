@@ -1,7 +1,6 @@
-"""A file that is not whole yet: written beside its place, and moved there when it is.
+"""A file that is not complete yet: written beside its final path, and moved there once complete.
 
-It decides nothing about what is written, and never follows a symbolic link below the directory that
-it is given.
+It decides nothing about the content, and never follows a symbolic link below the given directory.
 """
 
 from __future__ import annotations
@@ -25,37 +24,38 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _MOUNT_POINT = 0xA0000003
-"""The reparse tag of a Windows junction, which leads elsewhere as a symbolic link does."""
+"""The reparse tag of a Windows junction, which leads elsewhere like a symbolic link."""
 
 
 async def in_thread(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call a function in a worker thread, and return only when it has ended.
 
-    A cancellation is delivered after that, so that nothing is cleaned up while it works.
+    A cancellation is delivered after that, so that nothing is cleaned up while it runs.
     """
     work = asyncio.get_running_loop().run_in_executor(None, function, *args)
     try:
         await wait_uncancelled([work])
     finally:
-        work.exception()  # Retrieved, so that asyncio does not log it if a cancellation came first.
+        work.exception()  # Retrieved, so that asyncio does not log it after a cancellation.
     return work.result()
 
 
 @asynccontextmanager
 async def part_file(directory: Path, name: str) -> AsyncGenerator[Path]:
-    """Make an empty part file, and move it to its place at the end; remove it after an error.
+    """Create an empty part file, and move it to its path at the end; remove it after an error.
 
-    What was in its place is replaced, at once; a link itself, not what it names.
+    An existing file at that path is replaced atomically; of a link, the link itself, not its
+    target.
 
     Args:
-        directory: Where it must stay below. It exists.
-        name: Its safe path there; see `safe_paths`. Missing directories are made.
+        directory: The directory that the file must stay below. It exists.
+        name: The file's safe path there; see `safe_paths`. Missing directories are created.
 
     Raises:
-        OSError: As the operating system says; NotADirectoryError where a link is in the way.
+        OSError: The operating system's error; NotADirectoryError if a link is in the way.
     """
     place = directory / name
-    # No artifact's name starts with a dot (see `paths`), so none can be this one.
+    # No artifact's name starts with a dot (see `paths`), so none can equal this name.
     part = place.with_name(f".{os.urandom(8).hex()}.part")
     try:
         await in_thread(_create, directory, part)
@@ -66,26 +66,26 @@ async def part_file(directory: Path, name: str) -> AsyncGenerator[Path]:
 
 
 def append(path: Path, block: bytes) -> None:
-    """Add bytes at the end of a file."""
+    """Append bytes to a file."""
     with path.open("ab") as file:
         file.write(block)
 
 
 def _create(directory: Path, part: Path) -> None:
-    """Make a file, and the directories between it and the one that exists."""
+    """Create a file, and the directories between it and the existing one."""
     for folder in reversed(part.relative_to(directory).parents[:-1]):
         _make_directory(directory / folder)
     part.touch(exist_ok=False)
 
 
 def _remove(part: Path) -> None:
-    """Remove a file, if it is there. An error of this would hide the first one."""
+    """Remove a file, if it exists. An error here would hide the first one."""
     with suppress(OSError):
         part.unlink()
 
 
 def _make_directory(path: Path) -> None:
-    """Make a directory, unless it is there, and is one itself rather than a way to another."""
+    """Create a directory, unless it exists as a real directory, not as a link to another."""
     with suppress(FileExistsError):
         path.mkdir()
         return

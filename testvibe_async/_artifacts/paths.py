@@ -1,7 +1,7 @@
-"""Where an artifact may be put. Pure: it works on names, never on a disk.
+"""The safe path of an artifact. Pure: it works on names, never on a disk.
 
-An artifact's path comes from outside, so it is hostile until proven otherwise. The result is valid
-on every system, whichever this one is, so that one run leaves the same files everywhere.
+An artifact's path is foreign, and so hostile until proven otherwise. The result is valid on every
+system, whichever this one is, so that one run leaves the same files everywhere.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["safe_paths"]
 
 MAX_BYTES = 255
-"""The longest path that is kept whole, and the longest name: what the usual file systems take."""
+"""Maximum bytes of a path that is kept whole, and of a name: the limit of usual file systems."""
 
 MAX_NAMES = 8
-"""The most names of a path that is kept whole: each costs something."""
+"""Maximum number of names of a path that is kept whole: each has a cost."""
 
 MAX_EXTENSION_BYTES = 32
-"""What a name that is cut keeps of its end, where that is no longer."""
+"""Maximum number of bytes of an extension that a shortened name keeps."""
 
 _FORBIDDEN = re.compile(r'[<>:"|?*]')
 _RESERVED = re.compile(
@@ -31,14 +31,15 @@ _RESERVED = re.compile(
 
 
 def safe_paths(paths: Sequence[str]) -> list[str]:
-    """Return a relative path for each path, to be put below a directory, with `/` in between.
+    """Return a relative path for each path, to be put below a directory, with `/` as separator.
 
-    A plain one such as `trace/locked-out-user.zip` is kept. In others a character that some system
-    refuses becomes `_`, and so does a dot at the start of a name (and with it every `..`); of a
-    path that is too long the last name is kept. Where an earlier one of the list is in the way, as
-    the same file or as a directory above, the first name gets the path's number in the list. No two
-    are the same file on systems that ignore case or Unicode's normal forms. The same list always
-    gives the same paths.
+    A plain path such as `trace/locked-out-user.zip` is kept. In other paths, a character that some
+    system refuses becomes `_`, and so does a dot at the start of a name (and with it every `..`).
+    Of a path that is too long, only the last name is kept.
+
+    If an earlier path of the list is in the way, as the same file or as a directory above, the
+    first name gets the path's number in the list. No two paths are the same file on systems that
+    ignore case or Unicode's normal forms. The same list always gives the same paths.
     """
     files: set[str] = set()
     directories: set[str] = set()
@@ -52,7 +53,7 @@ def safe_paths(paths: Sequence[str]) -> list[str]:
             if not (file in files or file in directories or not files.isdisjoint(above)):
                 break
             candidate = _numbered(wanted, number)
-            number += len(paths)  # which no other path of the list gets
+            number += len(paths)  # no other path of the list gets it
         files.add(file)
         directories |= above
         safe.append(candidate)
@@ -60,13 +61,13 @@ def safe_paths(paths: Sequence[str]) -> list[str]:
 
 
 def _cleaned(path: str) -> str:
-    """Return a path that every system takes as it is, and that leads down."""
+    """Return a path that every system accepts unchanged, and that leads down."""
     parts = [part for part in re.split(r"[/\\]", path) if part not in {"", "."}] or ["_"]
     if len(parts) > MAX_NAMES or len(path) > MAX_BYTES:
         parts = [parts[-1][-MAX_BYTES:]]
     names = [_name(part) for part in parts]
     cleaned = "/".join(names)
-    # The mark keeps what is cut from ending in a dot, or as a reserved word.
+    # The mark keeps a shortened name from ending in a dot, or as a reserved word.
     return cleaned if len(cleaned.encode()) <= MAX_BYTES else _marked(names[-1], "-")
 
 
@@ -80,13 +81,13 @@ def _name(part: str) -> str:
 
 
 def _numbered(path: str, number: int) -> str:
-    """Put a number on the first name of a path."""
+    """Add a number to the first name of a path."""
     first, slash, rest = path.partition("/")
     return _marked(first, f"-{number}") + slash + rest
 
 
 def _marked(name: str, mark: str) -> str:
-    """Put a mark before a name's extension, and take away before it what is too much then."""
+    """Insert a mark before a name's extension, and shorten the part before it if necessary."""
     stem, dot, extension = name.rpartition(".")
     if not stem or len(extension.encode()) > MAX_EXTENSION_BYTES:
         stem, dot, extension = name, "", ""
@@ -95,7 +96,7 @@ def _marked(name: str, mark: str) -> str:
 
 
 def _folded(path: str) -> str:
-    """Return what any two paths share that some file system takes for one."""
+    """Return a form that is equal for any two paths that some file system treats as the same."""
     return "/".join(map(_folded_name, path.split("/")))
 
 

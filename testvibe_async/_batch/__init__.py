@@ -1,7 +1,8 @@
-"""The workers of a batch, which carry its features from their recovery to their end.
+"""The workers of a batch, which carry its features from recovery to outcome.
 
-For other packages: `Workers` do it for the caller's `Batch`; an `Entry` is one feature, a `Plan`
-what all are for, and a `Store` keeps both; `EntrySource` reads the entries of a batch.
+Exported for other packages: `Workers` for the caller's `Batch`; `Entry`, one feature; `Plan`, the
+settings common to all features; `Store`, which saves both; and `EntrySource`, which reads the
+entries.
 """
 
 from testvibe_async._batch.entry import Entry, EntryState, check_named, is_refusal

@@ -1,7 +1,8 @@
-"""One feature of a batch: how far it has come, and what is known of it.
+"""One feature of a batch: its progress, and all that is known of the feature.
 
-An `Entry` is the one owner of that. A batch carries it from its recovery to its end, a store saves
-it, and items, refs and counts are views of it. It decides what its state means, and does no I/O.
+An `Entry` is the only owner of that state. A batch carries the entry from recovery to outcome, and
+a store saves it; items, refs and counts are views of it. The module decides what the state means,
+and does no I/O.
 """
 
 from __future__ import annotations
@@ -45,25 +46,25 @@ SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class EntryState(StrEnum):
-    """How far a feature has come."""
+    """The progress of a feature."""
 
     PLANNED = "planned"
-    """It is to be dispatched, or dispatched again after an attempt that failed."""
+    """To be dispatched, or dispatched again after a failed attempt."""
 
     INTENDED = "intended"
-    """Its request may have been sent, and no answer was received."""
+    """The request may have been sent, and no answer was received."""
 
     DISPATCHED = "dispatched"
-    """Its operation has an id, and was not seen to end."""
+    """The operation has an id, and was not observed to end."""
 
     OVER = "over"
-    """Its outcome is known."""
+    """The outcome is known."""
 
     REFUSED = "refused"
-    """The service refused it; the error is known."""
+    """The service refused the dispatch; the error is known."""
 
     DROPPED = "dropped"
-    """It is unknown whether it started, and somebody decided to leave it so."""
+    """It is unknown whether an operation started, and a decision was made to leave it so."""
 
 
 @define(eq=False, kw_only=True)
@@ -71,62 +72,62 @@ class Entry(Generic[SnapshotT]):
     """One feature of a batch, with one configuration."""
 
     index: int
-    """Its index in the batch, from 0."""
+    """The entry's index in the batch, from 0."""
 
     job: Job
-    """What was asked for."""
+    """The feature and configuration requested."""
 
     kind: KindName
-    """What the batch dispatches."""
+    """The kind of operation that the batch dispatches."""
 
     state: EntryState = EntryState.PLANNED
     intent: Intent | None = None
     """The dispatch whose answer was not received."""
 
     generation: GenerationRef | None = None
-    """The generation of a run's missing tests, where the batch dispatched or joined one."""
+    """The generation of a run's missing tests, if the batch dispatched or joined one."""
 
     ref: Ref | None = None
-    """The operation of the last attempt that was dispatched."""
+    """The operation of the last dispatched attempt."""
 
     named: Ref | None = None
-    """The operation that somebody named for the intent, and that was not polled yet."""
+    """The operation that a decision named for the intent, and that was not polled yet."""
 
     outcomes: list[SnapshotT] = field(factory=list["SnapshotT"])
-    """The outcomes of all attempts that are over, oldest first."""
+    """The outcomes of all finished attempts, oldest first."""
 
     error: VibeError | None = None
-    """Why the last batch did nothing more for it, if that was no outcome."""
+    """The error with which the last batch stopped work on the feature, if it got no outcome."""
 
     operation: Operation[SnapshotT] | None = None
-    """The operation of the last attempt that this process waited for; it is not saved."""
+    """The operation of the last attempt that this process waited for; not saved."""
 
     dispatch: Dispatch[Any] | None = None
-    """The dispatch under way, or without an answer, of this process; it is not saved."""
+    """This process's dispatch that is under way or unanswered; not saved."""
 
     is_carried: bool = False
-    """Whether a batch of this process is working on it."""
+    """True while a batch of this process works on the entry."""
 
     final: BatchItem[SnapshotT] | None = None
-    """The item, once the batch does nothing more for it; it is not saved."""
+    """The item, once the batch has stopped work on the entry; not saved."""
 
     @property
     def is_left(self) -> bool:
-        """Whether something is left to do, or is unknown."""
+        """True if something remains to be done, or is unknown."""
         return self.state in {EntryState.PLANNED, EntryState.INTENDED, EntryState.DISPATCHED}
 
     @property
     def is_sent(self) -> bool:
-        """Whether this process sent a dispatch that has no answer yet."""
+        """True if this process sent a dispatch that has no answer yet."""
         return self.dispatch is not None and self.dispatch.is_written
 
     @property
     def is_undecided(self) -> bool:
-        """Whether it is unknown if it was dispatched, and nothing is finding that out."""
+        """True if it is unknown whether the entry was dispatched, and nothing is finding out."""
         return self.state is EntryState.INTENDED and not self.is_sent and not self.is_carried
 
     def all_refs(self) -> list[Ref]:
-        """Return all operations of it that are known, earlier attempts among them."""
+        """Return all known operations of the entry, including earlier attempts."""
         refs = [ref for ref in (self.ref, self.named, self.generation) if ref is not None]
         if self.ref is not None and isinstance(self.ref, RunRef):
             server, project = self.ref.server, self.ref.project
@@ -135,7 +136,7 @@ class Entry(Generic[SnapshotT]):
         return refs
 
     def resume(self) -> None:
-        """Begin to carry it, and forget why the last batch did nothing more for it."""
+        """Start to work on the entry, and clear the error with which the last batch stopped."""
         self.final, self.is_carried = None, True
         if self.is_left:
             self.error = None
@@ -145,14 +146,14 @@ class Entry(Generic[SnapshotT]):
         self.state, self.intent, self.error = EntryState.INTENDED, intent, None
 
     def start(self, ref: Ref) -> None:
-        """Note an operation: dispatched, joined or found. It may come after the batch ended."""
+        """Note an operation: dispatched, joined or found. It may arrive after the batch ended."""
         self.intent = self.named = None
         if isinstance(self.error, DispatchUnknownError):
             self.error = None
         if ref.kind == self.kind:
             self.state, self.ref = EntryState.DISPATCHED, ref
         else:
-            # That its tests are generated is no end of a run, which is still to be dispatched.
+            # Generating its tests does not end a run, which remains to be dispatched.
             assert isinstance(ref, GenerationRef)
             self.state, self.generation = EntryState.PLANNED, ref
         if self.final is not None:
@@ -171,15 +172,15 @@ class Entry(Generic[SnapshotT]):
 
         Args:
             outcome: The outcome.
-            is_last: Whether no other attempt follows.
+            is_last: True if no other attempt follows.
         """
         self.outcomes.append(outcome)
         self.state = EntryState.OVER if is_last else EntryState.PLANNED
 
     def end(self, error: VibeError | None) -> BatchItem[SnapshotT]:
-        """Note that the batch does nothing more for it, and why; return its item."""
+        """Note that the batch stops work on the entry, and the error if any; return its item."""
         if isinstance(error, DispatchUnknownError) and isinstance(error.intent, Intent):
-            self.intent = error.intent  # It says whether the dispatch was accepted.
+            self.intent = error.intent  # The intent says whether the dispatch was accepted.
         if self.state is EntryState.PLANNED and is_refusal(error):
             self.state = EntryState.REFUSED
         self.error, self.is_carried = error, False
@@ -187,20 +188,20 @@ class Entry(Generic[SnapshotT]):
         return self.final
 
     def decide(self, decision: Literal["resend", "drop"] | Ref) -> None:
-        """Note what somebody has decided for an unknown dispatch."""
+        """Note a decision on an unknown dispatch."""
         self.error = None
         if isinstance(decision, str):
             self.state = EntryState.PLANNED if decision == "resend" else EntryState.DROPPED
             self.intent = self.named = None
         else:
-            self.named = decision  # The intent is kept until that operation was polled.
+            self.named = decision  # The intent is kept until that operation is polled.
 
     def item(self) -> BatchItem[SnapshotT]:
-        """Return its item, as the batch has it."""
+        """Return the entry's item in the batch."""
         return self.stored_item() if self.final is None else self.final
 
     def stored_item(self) -> BatchItem[SnapshotT]:
-        """Return what is known of it, without asking the service."""
+        """Return an item of all that is known, without a request to the service."""
         error = self.error
         if self.state is EntryState.INTENDED and not isinstance(error, DispatchUnknownError):
             error = unknown_error(self.job, self.intent, "the process ended before the answer came")
@@ -211,7 +212,7 @@ class Entry(Generic[SnapshotT]):
         return self._item(error if is_shown or self.is_sent else None)
 
     def _item(self, error: VibeError | None, *, is_final: bool = False) -> BatchItem[SnapshotT]:
-        # An attempt that failed counts where the one that was to follow is not dispatched.
+        # A failed attempt counts if the attempt that was to follow is not dispatched.
         is_planned = self.state is EntryState.PLANNED
         refs = {
             EntryState.INTENDED: self.named,
@@ -236,14 +237,14 @@ class Entry(Generic[SnapshotT]):
 
 
 _PASSED = (DispatchUnknownError, WaitTimeoutError)
-"""What is no news of a feature that is to be dispatched."""
+"""Errors that are not shown for a feature that is to be dispatched."""
 
 
 def is_refusal(error: VibeError | None) -> bool:
-    """Return whether an error is the service's last word on a feature that was not dispatched.
+    """Return whether an error is the service's final word on a feature that was not dispatched.
 
-    Only its own error body makes it that: a redirect, a bare 404 or a proxy's page may pass. A
-    refusal of the key, or for the rate, says nothing of the feature.
+    Only the service's own error body is final: a redirect, a bare 404 or a proxy's page may be
+    temporary. A refusal of the key, or a rate limit, says nothing about the feature.
     """
     if not isinstance(error, ResponseError) or error.code is None or error.status is None:
         return False
@@ -251,7 +252,7 @@ def is_refusal(error: VibeError | None) -> bool:
 
 
 def is_key_refused(error: VibeError | None) -> bool:
-    """Return whether the service refused the key: no other feature would fare better."""
+    """Return whether the service refused the key, so that every other feature would fail too."""
     return isinstance(error, UnauthorizedError | ForbiddenError) and error.code is not None
 
 
@@ -259,12 +260,13 @@ def check_named(ref: Ref, found: Sequence[Entry[Any]], entries: Iterable[Entry[A
     """Refuse a ref that can't be the operation of an unknown dispatch.
 
     Args:
-        ref: What somebody named.
-        found: The entries that it was named for.
+        ref: The ref that a decision named.
+        found: The entries that the ref was named for.
         entries: All entries of the batch.
 
     Raises:
-        ConfigError: It is for several, of another server, project or kind, or of another entry.
+        ConfigError: The ref is for several entries; of another server, project or kind; or of
+            another entry.
     """
     if len(found) > 1:
         raise ConfigError(
@@ -287,9 +289,9 @@ def unknown_error(job: Job, intent: Intent | None, what: str) -> DispatchUnknown
     """Return the error of a dispatch whose answer was not received.
 
     Args:
-        job: What was to be dispatched.
-        intent: Its intent.
-        what: What happened to its answer.
+        job: The job that was to be dispatched.
+        intent: The dispatch's intent.
+        what: What happened to the answer, for the message.
     """
     return DispatchUnknownError(
         what,

@@ -1,4 +1,4 @@
-"""What a batch is to do, as its journal or store keeps it."""
+"""The plan of a batch, as its journal or store saves it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ __all__ = ["Plan", "difference"]
 
 @frozen(kw_only=True)
 class Plan:
-    """What a batch is to do."""
+    """The plan of a batch: the settings common to all its features."""
 
     kind: KindName
     server: str
     project: str
     site_url: str | None = None
     attempts: int = field(default=1, eq=False)
-    """How often a feature may run in total."""
+    """Maximum number of runs of a feature in total."""
     on_conflict: str = field(default="raise", eq=False)
-    """What to do with a feature whose state does not allow the dispatch."""
+    """The reaction to a feature whose state does not allow the dispatch."""
     options: dict[str, Any] = field(factory=dict[str, Any], eq=False)
-    """What else its caller wants to know after a crash; any JSON."""
+    """Further values that the caller wants back after a crash; any JSON."""
 
 
 def difference(planned: Plan, asked: Plan) -> str:
-    """Say in what a plan differs from the one that was asked for."""
+    """Describe how a plan differs from the requested one."""
     for name in ("kind", "server", "project"):
         if getattr(planned, name) != getattr(asked, name):
             return (

@@ -1,7 +1,7 @@
-"""What a crash left open, in a batch that resumes from its store.
+"""Recovery of the dispatches that a crash left open, in a batch that resumes from its store.
 
-Decides when such a dispatch is reconciled, and reconciled once more: that nothing started is proved
-by a later run alone, for which the batch holds its last feature back. It dispatches nothing.
+Decides when such a dispatch is reconciled, and when once more. Only a later run proves that nothing
+started, so the batch holds back its last feature to provide one. This module dispatches nothing.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ class Recovery:
         *,
         may_dispatch: Callable[[], bool],
     ) -> None:
-        """Make it; nothing is asked for yet.
+        """Create it; requests nothing yet.
 
         Args:
-            dispatcher: Reconciles.
-            attach: Makes the operation of a ref.
-            entries: Returns all entries of the store: what is of one of them is of no other.
+            dispatcher: Reconciles dispatches.
+            attach: Returns the operation of a ref.
+            entries: Returns all entries of the store: an operation of one entry belongs to no
+                other.
             may_dispatch: Returns whether another feature may still be dispatched.
         """
         self._dispatcher = dispatcher
@@ -50,13 +51,13 @@ class Recovery:
         self._may_dispatch = may_dispatch
         self._open: set[Entry[Any]] = set()
         self._dispatched = 0
-        """How many were dispatched since the start."""
+        """Number of features dispatched since the start."""
         self._progress = asyncio.Event()
-        """Set, and replaced, whenever something was dispatched or reconciled."""
+        """Set, and replaced, after each dispatch and each reconciliation."""
 
     @property
     def is_open(self) -> bool:
-        """Whether any entry was not looked for yet."""
+        """True while an entry was not reconciled yet."""
         return bool(self._open)
 
     def begin(self, entry: Entry[Any]) -> None:
@@ -64,10 +65,10 @@ class Recovery:
         self._open.add(entry)
 
     async def operation(self, entry: Entry[Any]) -> Operation[Any] | None:
-        """Return what the dispatch of an entry started; None where nothing started.
+        """Return the operation that an entry's dispatch started; None if nothing started.
 
         Raises:
-            DispatchUnknownError: It can't be determined.
+            DispatchUnknownError: The result can't be determined.
         """
         intent = entry.intent
         assert intent is not None
@@ -94,7 +95,7 @@ class Recovery:
         return await self._dispatcher.reconcile(intent, known=known)
 
     async def _sees_another_dispatched(self) -> bool:
-        """Wait until one more was dispatched; False where none will be."""
+        """Wait until one more feature was dispatched; return False if none will be."""
         before = self._dispatched
         while self._dispatched == before:
             if not self._may_dispatch():
@@ -107,24 +108,25 @@ class Recovery:
         self.note_progress()
 
     def note_dispatched(self) -> None:
-        """Note that one more was dispatched."""
+        """Note that one more feature was dispatched."""
         self._dispatched += 1
 
     async def progress(self) -> None:
-        """Wait until something was dispatched or reconciled, or the batch was stopped."""
+        """Wait until a feature was dispatched or reconciled, or the batch was stopped."""
         await self._progress.wait()
 
     def note_progress(self) -> None:
-        """Wake what waits for progress."""
+        """Wake the tasks that wait for progress."""
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
 
 
 async def named_operation(operation: Operation[Any], intent: Intent) -> Operation[Any]:
-    """Return the operation that somebody named for an intent, if a poll shows that it can be it.
+    """Return the operation that a decision named for an intent, if a poll shows that it fits.
 
     Raises:
-        DispatchUnknownError: It is of another feature or configuration, or can't be observed.
+        DispatchUnknownError: The operation has another feature or configuration, or can't be
+            observed.
     """
     try:
         await operation.poll()
@@ -133,7 +135,7 @@ async def named_operation(operation: Operation[Any], intent: Intent) -> Operatio
     else:
         if operation.snapshot is not None and may_have_started(intent, operation.snapshot):
             return operation
-        why = f"{operation.ref} is of another feature or configuration"
+        why = f"{operation.ref} is of another feature or configuration, or from before the dispatch"
     raise DispatchUnknownError(
         why,
         advice="name another operation for it, or have it sent again",

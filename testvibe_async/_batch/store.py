@@ -1,7 +1,7 @@
-"""Where the entries of a batch are saved, and how the entries of a batch are read.
+"""The interface of a batch's store, and the source of its entries.
 
-Decides which features a resumed batch has: those that were planned, and then those that its source
-has beyond them. It never decides what a state means: `entry` does.
+Decides which features a resumed batch has: first the planned ones, then the features that its
+source has beyond them. It never decides what a state means: `entry` does.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ class Store(Protocol):
 
     @property
     def entries(self) -> list[Entry[Any]]:
-        """The entries that are planned so far; a new one is appended, and then saved."""
+        """The entries planned so far; a new entry is appended, and then saved."""
         ...
 
     @property
     def is_complete(self) -> bool:
-        """Whether all features of the batch are planned."""
+        """True if all features of the batch are planned."""
         ...
 
     def save(self, entry: Entry[Any]) -> None:
-        """Save an entry as it stands now, with the next commit."""
+        """Save an entry's present state with the next commit."""
 
     def complete(self) -> None:
-        """Save that all features are planned, with the next commit."""
+        """Save with the next commit that all features are planned."""
 
     async def commit(self) -> None:
-        """Wait until all that was saved before is durable."""
+        """Wait until everything saved before is durable."""
 
 
 class EntryRecorder:
-    """Saves the intents of one entry. What they started, the entry's own dispatch notes."""
+    """Saves the intents of one entry. The entry's dispatch itself reports the operations."""
 
     def __init__(self, entry: Entry[Any], store: Store) -> None:
         self._entry = entry
@@ -57,9 +57,10 @@ class EntryRecorder:
         await self._store.commit()
 
     async def dispatched(self, intent: Intent, ref: Ref) -> None:
-        """Do nothing: it was saved, to be durable with the next commit.
+        """Do nothing: the operation was saved already, and is durable with the next commit.
 
-        To wait for that would gain nothing: after a crash before it, the intent is reconciled.
+        Waiting for that commit would gain nothing: after a crash before it, the intent is
+        reconciled.
         """
 
     async def not_dispatched(self, intent: Intent, error: VibeError) -> None:  # noqa: ARG002
@@ -69,28 +70,28 @@ class EntryRecorder:
 
 
 class EntrySource:
-    """The entries of a batch, one after the other."""
+    """The entries of a batch, in order."""
 
     def __init__(self, source: JobSource, store: Store | None, *, kind: KindName) -> None:
-        """Make it; nothing is read yet.
+        """Create it; reads nothing yet.
 
         Args:
-            source: The features that the caller asked for.
-            store: Has those that were planned before; None for none.
-            kind: What the batch dispatches.
+            source: The features that the caller requested.
+            store: Holds the entries planned before; None for no store.
+            kind: The kind of operation that the batch dispatches.
         """
         self.entries: list[Entry[Any]] = []
-        """Those that were read."""
+        """The entries read so far."""
         self.is_over: bool = False
-        """Whether no more are to come."""
+        """True once no more entries are to come."""
         self._source = source
         self._store = store
         self._kind: KindName = kind
         self._planned = [] if store is None else [*store.entries]
-        # A plan that is whole needs no list of the project's features.
+        # A complete plan needs no list of the project's features.
         self._is_whole = store is not None and store.is_complete
         self.is_lazy: bool = source.is_lazy and not self._is_whole
-        """Whether features are read only as there is room for them."""
+        """True if features are read only as slots become free."""
 
     async def read(self) -> Entry[Any] | None:
         """Return the next entry; None after the last.
@@ -111,7 +112,7 @@ class EntrySource:
             index = len(self.entries)
             return self._planned[index] if index < len(self._planned) else None
         job = await self._source.read()
-        index = len(self.entries)  # Others may have read meanwhile.
+        index = len(self.entries)  # Other tasks may have read meanwhile.
         planned = self._planned[index] if index < len(self._planned) else None
         if planned is not None and (
             job is None or (job.feature, job.config) != (planned.job.feature, planned.job.config)

@@ -1,6 +1,7 @@
-"""Entries and plans as documents in JSON, and read back. Pure.
+"""Conversion of entries to JSON documents and back. Pure.
 
-An error is read back as one of its class, with its message and what callers decide by.
+An error is read back as an instance of its class, with its message and the fields that callers
+decide by.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ __all__ = ["entry_document", "read_entry"]
 
 
 def entry_document(entry: Entry[Any]) -> dict[str, Any]:
-    """Return all that is saved of an entry, without what is None or empty."""
+    """Return the document to save of an entry, without values that are None or empty."""
     document: dict[str, Any] = {"state": entry.state, "feature": entry.job.feature}
     values = {"name": entry.job.name, "config": entry.job.config}
     nested = {
@@ -48,7 +49,7 @@ def read_entry(index: int, document: Mapping[str, Any], *, kind: KindName) -> En
     """Return the entry that `entry_document` describes.
 
     Raises:
-        ConfigError, ValueError, KeyError, TypeError, AttributeError: It is damaged.
+        ConfigError, ValueError, KeyError, TypeError, AttributeError: The document is damaged.
     """
     return Entry(
         index=index,

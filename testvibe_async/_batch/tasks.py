@@ -1,6 +1,6 @@
-"""The tasks of a batch: the first that failed, and those that a stop cancels.
+"""The tasks of a batch: the first failure among them, and their cancellation by a stop.
 
-It decides which of them a stop cancels: none that has sent a dispatch.
+Decides which tasks a stop cancels: none that has sent a dispatch.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ T = TypeVar("T")
 
 
 class Tasks:
-    """Those that run. The first that fails is kept, for the batch to raise."""
+    """The running tasks. The first task that fails is kept, for the batch to raise its error."""
 
     def __init__(self, *, is_stopped: Callable[[], bool], ended: Callable[[], None]) -> None:
-        """Make it; there are none yet.
+        """Create it without tasks.
 
         Args:
-            is_stopped: Says whether the batch is stopped, and may cancel its tasks: before that, a
-                cancellation is somebody else's, and fails it.
-            ended: Called after each.
+            is_stopped: Returns whether the batch is stopped, and may cancel its tasks. A
+                cancellation before the stop comes from other code, and fails the batch.
+            ended: Called after each task.
         """
         self.context: Context = Context()
-        """What they run in. The poller, in a context of its own, starts some of them."""
+        """The context of the tasks. The poller, in a context of its own, starts some of them."""
         self._is_stopped = is_stopped
         self._ended = ended
         self._running: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Task[None] | None = None
         self._withdrawable: dict[asyncio.Task[Any], Entry[Any] | None] = {}
-        """Those that read, recover or dispatch: none of them outlives a stop unasked."""
+        """Tasks that read, recover or dispatch: a stop cancels each of them, unless it was sent."""
 
     @property
     def count(self) -> int:
-        """How many run."""
+        """Number of running tasks."""
         return len(self._running)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start one."""
+        """Start a task."""
         task = asyncio.create_task(work, name="testvibe_async batch", context=self.context.copy())
         task.add_done_callback(self._note_ended)
         self._running.add(task)
         return task
 
     async def withdrawable(self, step: Awaitable[T], entry: Entry[Any] | None = None) -> T | None:
-        """Await a step of the running task that a stop cancels; None is returned then.
+        """Await a step of the current task that a stop may cancel; return None if it was cancelled.
 
         Args:
             step: The step.
-            entry: The entry that it dispatches; it is not cancelled once it was sent.
+            entry: The entry that the step dispatches; the step is not cancelled once that was sent.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -66,7 +66,7 @@ class Tasks:
         try:
             return await step
         except asyncio.CancelledError:
-            # After a stop it was the batch that cancelled it, unless that was done twice.
+            # After a stop, the batch cancelled the task, unless it was cancelled twice.
             if not self._is_stopped() or task.uncancel():
                 raise
             return None
@@ -75,14 +75,14 @@ class Tasks:
 
     @property
     def is_dispatching(self) -> bool:
-        """Whether an entry is being dispatched."""
+        """True while an entry is being dispatched."""
         return any(entry is not None for entry in self._withdrawable.values())
 
     def withdraw(self, *, spares_idle: bool) -> None:
-        """Cancel the steps that have not sent anything, and have nothing more sent.
+        """Cancel the steps that have sent nothing, and keep the others from sending again.
 
         Args:
-            spares_idle: Whether to leave alone a dispatch that waits for something else.
+            spares_idle: True to leave alone a dispatch that waits for something else.
         """
         for task, entry in self._withdrawable.items():
             if entry is None:
@@ -95,7 +95,7 @@ class Tasks:
                 task.cancel()
 
     async def await_answers(self, seconds: float) -> None:
-        """Wait for the answers to what was sent, and no longer: then it is unknown."""
+        """Wait for the answers to sent dispatches; at the time-out their results become unknown."""
         until = asyncio.get_running_loop().time() + seconds
         await wait_uncancelled(self._sent(), until=until)
         for task in self._sent():
@@ -113,21 +113,21 @@ class Tasks:
 
     @property
     def is_failure(self) -> bool:
-        """Whether one has failed, and none runs any more."""
+        """True if a task has failed, and none runs any more."""
         return self._failed is not None and not self._running
 
     def raise_failure(self) -> None:
-        """Raise what the first that failed has raised, if one has."""
+        """Raise the error of the first failed task, if any."""
         if self._failed is not None:
             self._failed.result()
 
     async def close(self, *, within_seconds: float) -> None:
-        """Wait for all of them, then cancel what still runs, and wait for that.
+        """Wait for all tasks, then cancel the tasks that still run, and wait for their end.
 
         A cancellation is delivered after that.
 
         Args:
-            within_seconds: How long to wait before they are cancelled.
+            within_seconds: Seconds to wait before the tasks are cancelled.
         """
         try:
             until = asyncio.get_running_loop().time() + within_seconds

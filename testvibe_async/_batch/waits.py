@@ -1,6 +1,6 @@
-"""What the workers of a batch wait for at the service, and who follows its operations.
+"""The waits of a batch's workers, and the iterations that follow its operations.
 
-It decides what ends the waits besides the end of an operation: a time-out, an error, the close.
+Decides what ends the waits besides the end of an operation: a time-out, an error, the close.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class Waits(Generic[SnapshotT]):
-    """The waits of one batch. Several may be for one generation, which they join."""
+    """The waits of one batch. Several waits may join one generation."""
 
     def __init__(self, poller: Poller, *, elapsed: Callable[[], float]) -> None:
-        """Make it; nothing is waited for yet.
+        """Create it without waits.
 
         Args:
-            poller: Polls what is in flight.
+            poller: Polls the operations in flight.
             elapsed: Returns the seconds since the batch began.
         """
         self._poller = poller
@@ -42,10 +42,11 @@ class Waits(Generic[SnapshotT]):
         self._is_closed = False
 
     async def end_of(self, operation: Operation[SnapshotT]) -> VibeError | None:
-        """Wait for the end of an operation, or for that of the waits.
+        """Wait for the end of an operation, or for the end of all waits.
 
         Returns:
-            Why it can't be observed any more; None where it is over, or at the close.
+            The error that ended the observation; None if the operation has finished, or at the
+            close.
         """
         polled = self._poller.known.operation(operation.ref)
         for follower in list(self._followers):
@@ -59,21 +60,21 @@ class Waits(Generic[SnapshotT]):
         try:
             subscription.listen(polled)
             await subscription.arrival()
-            _, error = subscription.take() or (None, None)  # Nothing where it was closed.
+            _, error = subscription.take() or (None, None)  # None if it was closed.
         finally:
             subscription.close()
             del self._open[subscription]
         return error
 
     def fail(self, error: VibeError) -> None:
-        """End all waits with an error, such as that the key is refused."""
+        """End all waits with an error, such as a refusal of the key."""
         for subscription, polled in self._open.items():
             own = own_copy(error)
             own.ref = polled.ref
             subscription.notify(polled, own)
 
     def time_out(self) -> Coroutine[Any, Any, None]:
-        """End all waits, also those that begin later; return what polls the former once more."""
+        """End all waits, including later ones; return a coroutine that polls open ones again."""
         self._is_timed_out = True
         return self._give_up(dict(self._open))
 
@@ -83,7 +84,7 @@ class Waits(Generic[SnapshotT]):
             subscription.notify(polled, polled.state.timed_out(elapsed=self._elapsed()))
 
     def close(self) -> None:
-        """End all waits as they are, and ask for no more polls."""
+        """End all waits without a result, and request no more polls."""
         self._is_closed = True
         for subscription in self._open:
             subscription.close()
@@ -91,7 +92,7 @@ class Waits(Generic[SnapshotT]):
     def changes(
         self, operations: Iterable[Operation[SnapshotT]]
     ) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
-        """Iterate over the transitions of operations, and of those that are waited for later."""
+        """Iterate over the transitions of operations, and of operations waited for later."""
         follower = Subscription(self._poller, {}, wants=Change.TRANSITION, may_grow=True)
         for operation in operations:
             follower.add(self._poller.known.operation(operation.ref), operation)
@@ -99,6 +100,6 @@ class Waits(Generic[SnapshotT]):
         return Iteration(follower, lambda change: change, raises=False)
 
     def finish_changes(self) -> None:
-        """End these iterations with what they have: no operation is to come."""
+        """End these iterations after the operations that they have: no more are to come."""
         for follower in list(self._followers):
             follower.finish()

@@ -1,9 +1,9 @@
-"""The workers of a batch: each carries one entry at a time from its recovery to its end.
+"""The workers of a batch: each carries one entry at a time from recovery to outcome.
 
-What happens to one feature reads from top to bottom in `_carry`: it is recovered where an earlier
-process left it, dispatched, waited for, and dispatched again where it failed and attempts are left.
-This module decides when the batch dispatches no more, and what its entries are then. What an answer
-means, and whether a dispatch may be repeated, is decided below.
+The life of one feature reads from top to bottom in `_carry`. The feature is recovered if an earlier
+process left it open, dispatched, waited for, and dispatched again if it failed and attempts remain.
+This module decides when the batch stops dispatching, and how its entries then end. Lower layers
+decide what an answer means, and whether a dispatch may be repeated.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ __all__ = ["Workers"]
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 CLOSE_SECONDS = 10.0
-"""How long a batch that ends early waits for the answers to dispatches under way."""
+"""Seconds that a batch that ends early waits for the answers to dispatches under way."""
 
 READ_A_TURN = 100
-"""How many features are read before other tasks get to run."""
+"""Number of features that are read before other tasks get to run."""
 
 DISPATCHES_AT_ONCE = 32
-"""How many dispatches of a batch may be under way at once."""
+"""Maximum number of dispatches of a batch under way at once."""
 
 REFUSED_SECONDS = 300.0
-"""For how long the dispatch of a feature is repeated that is refused for its rate."""
+"""Seconds for which a rate-limited dispatch of a feature is retried."""
 
 REFUSED_KEYS = 3
-"""After how many features in a row whose key was refused nothing more is dispatched."""
+"""Number of features in a row with a refused key after which dispatching stops."""
 
 
 class Workers(Generic[SnapshotT]):
@@ -79,29 +79,32 @@ class Workers(Generic[SnapshotT]):
         stop_on_failure: bool,
         attempts: int,
     ) -> None:
-        """Make them; nothing is read or dispatched yet.
+        """Create the workers; nothing is read or dispatched yet.
 
         Args:
             source: Reads the entries.
-            dispatch_of: Makes the dispatch of a job, which a recorder stores.
+            dispatch_of: Makes the dispatch of a job, whose intents a recorder stores.
             send: Sends a dispatch, until a deadline.
-            kind: What it dispatches.
-            attach: Makes the operation of a ref.
-            dispatcher: Reconciles what an earlier process left open.
-            poller: Polls what is in flight.
-            store: Where entries are saved; None for nowhere.
-            max_in_flight: How many may be in flight at once.
-            timeout: Seconds after which nothing more is dispatched or waited for; None for never.
-            stop_on_failure: Whether nothing more is dispatched once one did not succeed.
-            attempts: How often a feature may run in total.
+            kind: The kind of operation that the batch dispatches.
+            attach: Returns the operation of a ref.
+            dispatcher: Reconciles dispatches that an earlier process left open.
+            poller: Polls the operations in flight.
+            store: Saves the entries; None to save nothing.
+            max_in_flight: Maximum number of operations in flight at once.
+            timeout: Seconds after which nothing more is dispatched or waited for; None for no
+                limit.
+            stop_on_failure: True to stop dispatching once a feature did not succeed.
+            attempts: Maximum number of runs of a feature in total.
         """
         self.source = source
-        """The entries that were read so far."""
+        """The entries read so far."""
         self.completed: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
-        """The index and item of each as it completes. It is woken when a task ends, and at the
-        close."""
+        """The index and item of each entry, as it completes.
+
+        Its reader is also woken when a task ends, and at the close.
+        """
         self.attempts: int = attempts
-        """How often a feature may run in total."""
+        """Maximum number of runs of a feature in total."""
         self._dispatch_of = dispatch_of
         self._send = send
         self._kind: KindName = kind
@@ -125,9 +128,9 @@ class Workers(Generic[SnapshotT]):
         self._workers = 0
         self._waits: Waits[SnapshotT] = Waits(poller, elapsed=self._elapsed)
         self._ended = 0
-        """How many entries are at their end."""
+        """Number of entries that have ended."""
         self._refused_keys = 0
-        """How many features in a row ended because the key was refused."""
+        """Number of features in a row that ended because the key was refused."""
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -137,7 +140,7 @@ class Workers(Generic[SnapshotT]):
 
     @property
     def entries(self) -> Sequence[Entry[SnapshotT]]:
-        """The entries that were read so far."""
+        """The entries read so far."""
         return self.source.entries
 
     @property
@@ -146,17 +149,17 @@ class Workers(Generic[SnapshotT]):
 
     @property
     def is_over(self) -> bool:
-        """Whether each entry is at its end, and no more are to come."""
+        """True once each entry has ended, and no more are to come."""
         return (self.source.is_over or self._is_stopped) and self._ended == len(self.entries)
 
     async def start(self, context: Context) -> None:
-        """Start to dispatch. All features are read first, unless they are a generator's.
+        """Start to dispatch. All features are read first, unless a generator provides them.
 
         Args:
-            context: What its tasks run in.
+            context: The context in which the batch's tasks run.
 
         Raises:
-            WaitTimeoutError: The time-out came before the features were listed.
+            WaitTimeoutError: The time-out passed before the features were listed.
             ClientClosedError: The client is closed.
             ConfigError: The client belongs to another event loop.
         """
@@ -187,7 +190,7 @@ class Workers(Generic[SnapshotT]):
         return asyncio.get_running_loop().time() - self._began
 
     async def _read(self) -> None:
-        """Read one more entry: what an earlier process left in flight resumes at once."""
+        """Read one more entry; an operation left in flight by an earlier process resumes now."""
         entry = await self.source.read()
         if entry is None:
             self._finish_changes()
@@ -203,7 +206,7 @@ class Workers(Generic[SnapshotT]):
             self._tasks.start(self._resume(entry))
 
     def _hire(self) -> None:
-        """Start a worker, if there may be anything to do for one more."""
+        """Start a worker, if there may be work for one more."""
         if self._workers < self._max_in_flight and (self._ready or not self.source.is_over):
             self._workers += 1
             self._tasks.start(self._work())
@@ -222,11 +225,11 @@ class Workers(Generic[SnapshotT]):
             self._workers -= 1
 
     async def _next(self) -> Entry[SnapshotT] | None:
-        """Return the next entry to dispatch; None where nothing is left."""
+        """Return the next entry to dispatch; None if none is left."""
         while not self._is_stopped:
             if self._ready and not (len(self._ready) == 1 and self._recovery.is_open):
                 return self._ready.popleft()
-            if self._ready:  # The last is held back for what it is to prove; see `Recovery`.
+            if self._ready:  # The last one is held back as a proof; see `Recovery`.
                 await self._recovery.progress()
             elif self.source.is_over:
                 return None
@@ -235,7 +238,7 @@ class Workers(Generic[SnapshotT]):
         return None
 
     async def _resume(self, entry: Entry[SnapshotT]) -> None:
-        """Carry an entry on that an earlier process has dispatched, or may have."""
+        """Resume an entry that an earlier process has dispatched, or may have dispatched."""
         operation: Operation[SnapshotT] | None = None
         if entry.state is EntryState.DISPATCHED:
             assert entry.ref is not None
@@ -271,7 +274,7 @@ class Workers(Generic[SnapshotT]):
 
         Args:
             entry: The entry.
-            operation: What is in flight already; None to dispatch.
+            operation: The operation already in flight; None to dispatch.
         """
         error: VibeError | None = None
         try:
@@ -279,20 +282,20 @@ class Workers(Generic[SnapshotT]):
             while operation is not None and await self._is_to_repeat(entry, operation):
                 operation = await self._dispatch(entry)
         except ClientClosedError:
-            raise  # Of no use to any feature: the caller of the batch is to know.
+            raise  # Concerns no single feature: the caller of the batch must know.
         except VibeError as caught:
-            # Where the next attempt is refused for its rate, the one before it counts.
+            # If the next attempt is rate-limited, the attempt before it counts.
             is_last_attempt = isinstance(caught, RateLimitedError) and entry.outcomes
             error = None if is_last_attempt else caught
         if self._is_closed and operation is not None and error is None and entry.is_left:
-            return  # It was in flight when the batch was closed, and stays as it was last seen.
+            return  # It was in flight at the close, and keeps its last observed state.
         self._end(entry, error)
 
     async def _is_to_repeat(self, entry: Entry[SnapshotT], operation: Operation[SnapshotT]) -> bool:
         """Wait for an operation, and return whether its feature is to be dispatched again.
 
         Raises:
-            VibeError: It is not waited for any more.
+            VibeError: The wait ended before the operation did.
         """
         entry.operation = operation
         error = await self._waits.end_of(operation)
@@ -304,15 +307,15 @@ class Workers(Generic[SnapshotT]):
         is_last = len(entry.outcomes) + 1 >= self.attempts
         is_repeated = outcome.is_failure and not is_last
         entry.observe(outcome, is_last=not is_repeated)
-        if is_repeated:  # Else its end is saved with it.
+        if is_repeated:  # Otherwise `_end` saves it.
             self._save(entry)
         return is_repeated and not self._is_stopped
 
     async def _dispatch(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:
-        """Dispatch an entry; None where it was withdrawn before it was sent.
+        """Dispatch an entry; return None if it was withdrawn before it was sent.
 
         Raises:
-            VibeError: It can't be dispatched, or it is unknown whether it was.
+            VibeError: The entry can't be dispatched, or it is unknown whether it was.
         """
         async with self._dispatches:
             if self._is_stopped:
@@ -331,17 +334,17 @@ class Workers(Generic[SnapshotT]):
                     raise
             finally:
                 self._recovery.note_progress()
-                if not dispatch.is_written:  # Else its answer may still come.
+                if not dispatch.is_written:  # Otherwise its answer may still come.
                     entry.dispatch = None
         if operation is None and dispatch.ref is not None and dispatch.ref.kind == self._kind:
-            # It was withdrawn while its recorder noted what was dispatched.
+            # It was withdrawn while its recorder stored the operation.
             operation = self._attach(dispatch.ref)
         if operation is None and dispatch.is_written:
             raise dispatch.unknown("the batch ended before its answer came")
         return operation
 
     def _note_started(self, entry: Entry[SnapshotT], ref: Ref) -> None:
-        """Save the operation of an entry, also where its answer came after the batch ended."""
+        """Save the operation of an entry, even if its answer came after the batch ended."""
         entry.start(ref)
         self._save(entry)
         self._recovery.note_dispatched()
@@ -357,7 +360,7 @@ class Workers(Generic[SnapshotT]):
             self._store.save(entry)
 
     def _end(self, entry: Entry[SnapshotT], error: VibeError | None) -> None:
-        """Note that the batch does nothing more for an entry, and stop if it must."""
+        """Note that the batch stops work on an entry, and stop the batch if it must."""
         item = entry.end(error)
         self._save(entry)
         self._complete_entry(entry, item)
@@ -376,24 +379,24 @@ class Workers(Generic[SnapshotT]):
         self._finish_changes()
 
     def _stop(self) -> None:
-        """Dispatch no more: withdraw what was not sent, and end what waits for a worker."""
+        """Stop dispatching: withdraw unsent dispatches, and end entries without a worker."""
         if self._is_stopped:
             return
         self._stopping.set()
         self.source.is_over = True
-        # At the time-out a dispatch that waits for a generation is left alone: it has the same
+        # At the time-out, a dispatch that waits for a generation is left alone: it has the same
         # deadline, and ends with an error of its own.
         self._tasks.withdraw(spares_idle=self._is_timed_out)
         while self._ready:
             self._end(self._ready.popleft(), None)
-        # Each task waits for a slot at most once, and must wake to see that nothing is left to do.
+        # Each task waits for a slot at most once, and must wake to find that no work is left.
         for _ in range(self._tasks.count):
             self._slots.release()
             self._dispatches.release()
         self._recovery.note_progress()
 
     def _time_out(self) -> None:
-        """Dispatch no more, and poll what is in flight once more before it is given up."""
+        """Stop dispatching, and poll the operations in flight once more before abandoning them."""
         self._is_timed_out = True
         giving_up = self._waits.time_out()
         self._stop()
@@ -404,12 +407,12 @@ class Workers(Generic[SnapshotT]):
         await self._tasks.await_answers(CLOSE_SECONDS)
 
     async def close(self, *, within_seconds: float = CLOSE_SECONDS) -> None:
-        """Dispatch no more, and wait for nothing any more. Cancels nothing at the service.
+        """Stop dispatching, and end all waits. Cancels nothing at the service.
 
         A cancellation is delivered after that.
 
         Args:
-            within_seconds: How long to wait for the answers to dispatches under way.
+            within_seconds: Seconds to wait for the answers to dispatches under way.
         """
         if self._timer is not None:
             self._timer.cancel()
@@ -420,18 +423,19 @@ class Workers(Generic[SnapshotT]):
             await self._tasks.close(within_seconds=within_seconds)
         finally:
             for entry in self.entries:
-                # Somebody else has cancelled its task, or closed the client, before it was sent.
+                # Its task was cancelled by other code, or the client was closed, before it was
+                # sent.
                 if entry.final is None and entry.state is EntryState.PLANNED and not entry.is_sent:
                     self._end(entry, None)
             self.completed.wake()
             self._finish_changes()
 
     def raise_failure(self) -> None:
-        """Raise why the first task failed that did: its error, or somebody else's cancellation."""
+        """Raise the failure of the first failed task, if any: an error or foreign cancellation."""
         self._tasks.raise_failure()
 
     def changes(self) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
-        """Iterate over the transitions of all operations, with those that are to come."""
+        """Iterate over the transitions of all operations, including future ones."""
         operations = [each.operation for each in self.entries if each.operation is not None]
         changes = self._waits.changes(operations)
         self._finish_changes()
@@ -442,6 +446,6 @@ class Workers(Generic[SnapshotT]):
         self._finish_changes()
 
     def _finish_changes(self) -> None:
-        """End the iterations over changes, once no operation is to come."""
+        """End the iterations over changes, once no more operations are to come."""
         if self._is_closed or self.is_over or self._tasks.is_failure:
             self._waits.finish_changes()

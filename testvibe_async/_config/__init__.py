@@ -1,4 +1,4 @@
-"""Where the service is and who we are, and the form that arguments must have."""
+"""Configuration: the service's address, the API key, and the required form of arguments."""
 
 from testvibe_async._config.files import (
     REPOSITORY_FILE,

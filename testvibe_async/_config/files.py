@@ -1,10 +1,11 @@
-"""The files that settings come from: a repository's own, and the user's.
+"""The files that contain settings: a repository's own, and the user's.
 
-Decides where they are, what they may hold, and what is refused; never which of them takes effect.
-It reads and does not write.
+Decides where the files are, what they may contain, and what is refused; never which of them takes
+effect. It reads and does not write.
 
-A repository's file is for all who clone it: it names a project, perhaps a server, and never a key.
-The user's file holds the keys, each for one server, so only the user may be able to read it.
+A repository's file is for everyone who clones the repository: it names a project, perhaps a server,
+and never a key. The user's file holds the keys, each for one server, so only the user may be able
+to read it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ REPOSITORY_FILE = ".testvibe-async.toml"
 """The name of a repository's file."""
 
 MAX_REPOSITORY_CHARACTERS = 8192
-"""It holds some names and routes, and may be hostile: a longer one takes minutes to parse."""
+"""Maximum number of characters of that file: a longer, hostile one would take minutes to parse."""
 
 MAX_USER_CHARACTERS = 2**20
 
@@ -49,7 +50,7 @@ _USER = {"server": str, "servers": {"*": {"api_key": str}}, "endpoints": {"*": s
 
 @frozen(kw_only=True)
 class RepositoryFile:
-    """What a repository says of itself."""
+    """The settings of a repository."""
 
     path: Path
     server: str | None = None
@@ -60,30 +61,30 @@ class RepositoryFile:
 
 @frozen(kw_only=True)
 class UserFile:
-    """What the user stored on this machine."""
+    """The settings that the user stored on this machine."""
 
     path: Path
     server: str | None = None
-    """The server where none is named."""
+    """The server to use if none is named."""
 
     api_keys: Mapping[str, str] = field(factory=dict[str, str], repr=False)
-    """The key of each server, by the server's address as it was written."""
+    """The key of each server, by the server's address as the user wrote it."""
 
     endpoints: Mapping[str, str] = field(factory=dict[str, str])
     """The routes of operations."""
 
     is_private: bool = True
-    """Whether only the user can read it."""
+    """True if only the user can read the file."""
 
 
 def read_repository_file() -> RepositoryFile | None:
-    """Read the file of the repository in which this process works; None where there is none.
+    """Read the file of the repository in which this process runs; None if there is none.
 
-    The nearest one counts, from the working directory up to the root of the repository. Outside of
-    a repository only the working directory counts: anyone may have written what is above.
+    The nearest file counts, from the working directory up to the root of the repository. Outside of
+    a repository, only the working directory counts: anyone may have written the files above.
 
     Raises:
-        ConfigError: It can't be read, or holds what it must not.
+        ConfigError: The file can't be read, or has forbidden content.
     """
     path = next((path for path in _candidates() if _is_file(path)), None)
     if path is None:
@@ -99,14 +100,15 @@ def read_repository_file() -> RepositoryFile | None:
 
 
 def find_repository() -> Path | None:
-    """Return the root of the repository in which this process works; None outside of one."""
+    """Return the root of the repository in which this process runs; None outside of one."""
     return next((path for path in _upward() if _exists(path / ".git")), None)
 
 
 def user_file_path() -> Path | None:
-    """Return where the user's file is or would be; None without the package platformdirs."""
+    """Return the path of the user's file, existing or not; None without platformdirs."""
     try:
-        # It is of the extra `cli`, and slow to import; a client that is told all does without.
+        # It belongs to the extra `cli`, and its import is slow; a client with all settings in code
+        # does without.
         from platformdirs import user_config_path  # noqa: PLC0415
     except ModuleNotFoundError:
         return None
@@ -114,10 +116,10 @@ def user_file_path() -> Path | None:
 
 
 def read_user_file() -> UserFile | None:
-    """Read the user's file; None where there is none.
+    """Read the user's file; None if there is none.
 
     Raises:
-        ConfigError: It can't be read, or holds what it must not.
+        ConfigError: The file can't be read, or has forbidden content.
     """
     path = user_file_path()
     if path is None or not _is_file(path):
@@ -130,7 +132,7 @@ def read_user_file() -> UserFile | None:
         path=path,
         api_keys={name: entry["api_key"] for name, entry in servers.items() if entry},
         **table,
-        # Elsewhere the mode says nothing; a user's own folder is private there by default.
+        # On other systems the mode means nothing; a user's own folder is private there by default.
         is_private=os.name != "posix" or not mode & (stat.S_IRWXG | stat.S_IRWXO),
     )
 
@@ -142,7 +144,7 @@ def _candidates() -> list[Path]:
 
 
 def _upward() -> list[Path]:
-    """Return the working directory and all above it; nothing where it was deleted."""
+    """Return the working directory and its parents; nothing if it was deleted."""
     try:
         here = Path.cwd()
     except OSError:
@@ -151,7 +153,7 @@ def _upward() -> list[Path]:
 
 
 def _exists(path: Path) -> bool:
-    """Say whether something is there; what we may not see is not there for us."""
+    """Return whether a path exists; an inaccessible one counts as missing."""
     try:
         return path.exists()
     except OSError:
@@ -179,24 +181,25 @@ def _read(path: Path, *, max_characters: int) -> tuple[str, int]:
 
 
 def _parse(path: Path, text: str) -> Table:
-    # Its import costs more than making a client, and most clients read no file.
+    # Its import costs more than creating a client, and most clients read no file.
     import tomllib  # noqa: PLC0415
 
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # also of a number that is too long
+    except (ValueError, RecursionError) as error:  # also raised for a number that is too long
         raise ConfigError(
             f"{path} is not TOML: {masked(str(error))}"
-        ) from None  # from Python 3.14 on the cause holds all of the file
+        ) from None  # from Python 3.14 on, the cause holds all of the file
 
 
 def _checked(path: Path, table: object, members: Mapping[str, Any], name: str = "") -> Table:
     """Return a table with its texts stripped.
 
     Args:
-        path: The file, which errors name.
-        table: What stands in the file.
-        members: What the table may hold: `str`, or the members of a table; `*` for any name.
+        path: The file, for errors.
+        table: The content of the file.
+        members: The allowed members of the table: `str`, or the members of a table; `*` for any
+            name.
         name: The table's own name; empty for the whole file.
     """
     if not isinstance(table, dict):

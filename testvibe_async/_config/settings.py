@@ -1,13 +1,13 @@
-"""Where the service is and who we are: from arguments, environment, repository and user.
+"""The settings of a client: from arguments, environment, repository file and user file.
 
-Decides which of them is in force and what is valid, before anything is sent, and names the fault.
-It does no I/O but to read `os.environ` and, where arguments and environment leave something open,
+Decides which value takes effect and whether it is valid, before anything is sent, and names the
+fault. The only I/O is reading `os.environ` and, if arguments and environment leave a setting open,
 the files of `files`.
 
 A key is sent only to a server that its owner has named: by an argument, by the environment, or in
-the user's own file. A repository may name a server too, but a server that only the repository names
-is refused, because anyone can write a repository. For the same reason a repository may give other
-routes only to what reads: a route of its own to what changes something might change anything.
+the user's own file. A repository may name a server too. But a server that only the repository names
+is refused, because anyone can write a repository. For the same reason, a repository may override
+only the routes of reads: an overridden route of a change might change anything.
 """
 
 from __future__ import annotations
@@ -41,23 +41,25 @@ if TYPE_CHECKING:
 __all__ = ["FoundSettings", "Setting", "Settings", "find_settings", "load_settings"]
 
 ARGUMENT = "argument"
-"""The source of what was passed."""
+"""The source of a value that was passed."""
 
 
 @frozen(kw_only=True)
 class Settings:
-    """What a client needs to know, checked."""
+    """The checked settings of a client."""
 
     server: str
-    """Scheme and host, with a port where it is not the scheme's own, and with the path that the
-    service is below, if there is one; no slash at the end."""
+    """Scheme and host, with any path prefix of the service, and without a slash at the end.
+
+    A port is included unless it is the scheme's own.
+    """
 
     api_key: str = field(repr=False)
     key_source: str = field(default=ARGUMENT, eq=False)
     """Where the key came from: see `Setting.source`."""
 
     project: str | None
-    """The id of the project to use where none is named."""
+    """The id of the project to use if none is named."""
 
     endpoints: Mapping[str, Endpoint[Any]] = field(factory=dict[str, "Endpoint[Any]"])
     """The operations that have another route at this service, by name."""
@@ -65,29 +67,29 @@ class Settings:
 
 @frozen
 class Setting:
-    """One setting that is in force."""
+    """One setting that is in effect."""
 
     value: str = field(repr=False)
     """The setting itself; in no repr, for it may be a key."""
 
     source: str
-    """Where it came from: `argument`, the name of a variable, or the path of a file."""
+    """The source: `argument`, the name of a variable, or the path of a file."""
 
     @property
     def prefix(self) -> str:
-        """What an error about it begins with."""
+        """The beginning of an error about the setting."""
         return "" if self.source == ARGUMENT else f"{self.source}: "
 
 
 @frozen(kw_only=True)
 class FoundSettings:
-    """The settings that are in force, each with its source; None where there is none."""
+    """The settings that are in effect, each with its source; None for a missing one."""
 
     server: Setting | None
     api_key: Setting | None
     project: Setting | None
     endpoints: Mapping[str, Setting]
-    """The route of each operation that has another one."""
+    """The route of each operation with an overridden route."""
 
 
 def load_settings(  # noqa: PLR0913 - each by name
@@ -102,15 +104,17 @@ def load_settings(  # noqa: PLR0913 - each by name
     """Gather the settings that a client needs.
 
     Args:
-        server: Scheme and host; else `TESTVIBE_SERVER`, else what the files name.
-        api_key: The key; else `TESTVIBE_API_KEY`, else the one that the user stored for the server.
-        project: A project's id; else `TESTVIBE_PROJECT`, else the repository's, else none.
-        endpoints: The routes of operations; None for those of the files, the repository's first.
-        allow_http: Whether the key may travel unencrypted to other hosts than this one.
-        environment: The variables.
+        server: Scheme and host. Default: `TESTVIBE_SERVER`, then the server that the files name.
+        api_key: The key. Default: `TESTVIBE_API_KEY`, then the key that the user stored for the
+            server.
+        project: A project's id. Default: `TESTVIBE_PROJECT`, then the repository's, then none.
+        endpoints: The routes of operations; None for the routes in the files, of which the
+            repository's take precedence.
+        allow_http: True to allow sending the key unencrypted to other hosts than this machine.
+        environment: The environment variables.
 
     Raises:
-        ConfigError: One is missing, or not of the form that it must have.
+        ConfigError: A setting is missing, or does not have the required form.
     """
     found = find_settings(
         server, api_key=api_key, project=project, endpoints=endpoints, environment=environment
@@ -143,19 +147,19 @@ def find_settings(
     endpoints: Mapping[str, str] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> FoundSettings:
-    """Find which settings are in force and where each comes from, complete or not.
+    """Find the settings that are in effect and their sources, complete or not.
 
     Args:
-        server: See `load_settings`, as for the others.
+        server: See `load_settings`, also for the other arguments.
         api_key: It is not checked here.
-        project: Nor is this.
+        project: It is not checked here.
         endpoints: See `load_settings`.
-        environment: The variables.
+        environment: The environment variables.
 
     Raises:
-        ConfigError: The server or a route has not the form of one; a file can't be read, or holds
-            what it must not; the key's file can be read by others; only the repository names the
-            server, or another route of what changes something.
+        ConfigError: The server or a route does not have the required form; a file can't be read, or
+            has forbidden content; the key's file can be read by other users; or only the repository
+            names the server, or another route of a change.
     """
     files = _Files()
     place = (
@@ -186,7 +190,7 @@ def find_settings(
 def _given(
     name: str, argument: str | None, variable: str, environment: Mapping[str, str]
 ) -> Setting | None:
-    """Return what an argument or a variable says, stripped; one that is empty says nothing."""
+    """Return the value of an argument or a variable, stripped; an empty one does not count."""
     if argument is not None and not isinstance(argument, str):
         # Not shown: it may be a key.
         raise ConfigError(f"{name} must be a text, not of the type {type(argument).__name__}")
@@ -200,21 +204,22 @@ def _endpoint(name: str, route: Setting) -> Endpoint[Any]:
     """Return an operation with another route.
 
     Raises:
-        ConfigError: It can have no other, or not this one.
+        ConfigError: The operation can't have another route, or not this one.
     """
-    # Most settings have no routes, and the commands that show them start quickly without.
+    # Most settings have no routes; without this import, the commands that show settings start
+    # quickly.
     from testvibe_async._wire import endpoint_overrides  # noqa: PLC0415
 
     try:
         return endpoint_overrides({name: route.value})[name]
     except ConfigError as error:
         fault = masked(str(error))
-    # Out here it is not chained to the error that holds all of the route.
+    # Out here, the error is not chained to the one that contains the whole route.
     raise ConfigError(f"{route.prefix}{fault}")
 
 
 class _Files:
-    """What the files say, each read when it is first asked for."""
+    """The contents of the files, each read at its first use."""
 
     @cached_property
     def _repository(self) -> RepositoryFile:
@@ -251,12 +256,12 @@ class _Files:
         return _from(self._user, key)
 
     def project(self, server: Setting | None) -> Setting | None:
-        """Return the repository's project, unless it is one of another server."""
+        """Return the repository's project, unless it belongs to another server."""
         project = _from(self._repository, self._repository.project)
         return project if project is not None and self._is_of_repository(server) else None
 
     def endpoints(self, server: Setting | None) -> dict[str, Setting]:
-        """Return the routes of the repository, unless they are another server's, and the user's."""
+        """Return the user's routes and the repository's, unless those belong to another server."""
         routes = _all_from(self._user, self._user.endpoints)
         if self._is_of_repository(server):
             for name, route in _all_from(self._repository, self._repository.endpoints).items():
@@ -271,7 +276,7 @@ class _Files:
         return routes
 
     def _is_of_repository(self, server: Setting | None) -> bool:
-        """Say whether a server is the one that the repository names, if it names one."""
+        """Return whether the repository names this server, or none."""
         return server is None or self._own_server in {None, server.value}
 
     @property

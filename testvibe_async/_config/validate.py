@@ -1,7 +1,7 @@
-"""The form that a server, a key and a number must have.
+"""The required form of a server, a key and a number.
 
-Decides the form alone, never where a value came from. It does no I/O, and no error shows anything
-that may be a secret.
+Decides the form alone, never where a value came from. It does no I/O, and no error shows a possible
+secret.
 """
 
 from __future__ import annotations
@@ -37,24 +37,25 @@ T = TypeVar("T")
 _logger = logging.getLogger("testvibe_async")
 
 _warned_of: set[int] = set()
-"""The hashes of the keys that the log has a warning of."""
+"""The hashes of keys that the log has warned about."""
 
 
 def masked(text: str) -> str:
-    """Return a text in which each API key is cut down to its beginning, such as `tvb_9hK2…`."""
+    """Return a text in which each API key is reduced to its beginning, such as `tvb_9hK2…`."""
     return re.sub(r"(tvb_[0-9A-Za-z]{4})[0-9A-Za-z]{4,}", r"\1…", text)
 
 
 def require_api_key(api_key: str, prefix: str = "") -> str:
-    """Return a key without the white space around it, if it can be sent as one.
+    """Return a key without surrounding white space, if it can be sent as one.
 
     Args:
-        api_key: The key. One that does not look like TestVibe's is taken, with one warning in the
-            log for each key of a process: the service decides what a key is.
-        prefix: What the error or the warning begins with.
+        api_key: The key. A key that does not look like TestVibe's is accepted, with one warning in
+            the log for each key of a process: the service decides what a key is.
+        prefix: The beginning of the error or the warning.
 
     Raises:
-        ConfigError: It is empty, or holds what no header may. Nothing of it is shown.
+        ConfigError: The key is empty, or has characters that no header may contain. The error shows
+            no part of it.
     """
     api_key = api_key.strip()
     if not re.fullmatch(r"[!-~]+", api_key):
@@ -71,12 +72,12 @@ def require_api_key(api_key: str, prefix: str = "") -> str:
 
 
 def is_documented_key(api_key: str) -> bool:
-    """Say whether a key has the documented form."""
+    """Return whether a key has the documented form."""
     return re.fullmatch(r"tvb_[0-9A-Za-z]{43}", api_key) is not None
 
 
 def _fault_of(api_key: str) -> str:
-    """Say why a text can't be a key, without any of it."""
+    """Describe why a text can't be a key, without any part of it."""
     if not api_key:
         return "is empty"
     if "\n" in api_key or "\r" in api_key:
@@ -87,14 +88,14 @@ def _fault_of(api_key: str) -> str:
 
 
 def require_encrypted(server: str, *, allow_http: bool) -> None:
-    """Check that the key does not travel in the clear.
+    """Check that the key is not sent unencrypted.
 
     Args:
-        server: What `server_name` returned.
-        allow_http: Whether it may.
+        server: The result of `server_name`.
+        allow_http: True to allow sending it unencrypted.
 
     Raises:
-        ConfigError: It would, and it may not.
+        ConfigError: It would be sent unencrypted, and that is not allowed.
     """
     parts = urlsplit(server)
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
@@ -105,16 +106,16 @@ def require_encrypted(server: str, *, allow_http: bool) -> None:
 
 
 def server_name(text: str, prefix: str = "") -> str:
-    """Return the one name of a server: scheme and host, the port and path prefix where it has them.
+    """Return the canonical name of a server: scheme and host, with any port and path prefix.
 
-    White space around it, slashes at its end and the API's own path `/api/v1/ops` are taken off.
+    Surrounding white space, slashes at the end and the API's own path `/api/v1/ops` are removed.
 
     Args:
-        text: Its address, however it is written.
-        prefix: What the error begins with.
+        text: The server's address, in any spelling.
+        prefix: The beginning of the error.
 
     Raises:
-        ConfigError: It is not one. Nothing beyond the host is shown.
+        ConfigError: It is not an address. The error shows nothing beyond the host.
     """
     example = f"{prefix}the server must be such as https://testvibe.example"
     try:
@@ -145,10 +146,10 @@ def server_name(text: str, prefix: str = "") -> str:
 
 
 def _path_prefix(path: str) -> str | None:
-    """Return the path that a server is below, without the API's own; None where it is no prefix."""
+    """Return the path prefix of a server, without the API's own path; None if it is not valid."""
     path = re.sub(rf"(?:{API_PATH}|/)*$", "", path)
     segments = path.split("/")[1:]
-    # No escapes and no empty segment: a prefix has one spelling, for it tells servers apart.
+    # No escapes and no empty segment: a prefix has one spelling, since it distinguishes servers.
     is_prefix = all(re.fullmatch(r"[\w.~-]+", each, re.ASCII) for each in segments)
     has_dots = not {".", ".."}.isdisjoint(segments)
     return path if is_prefix and not has_dots and masked(path) == path else None
@@ -162,7 +163,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine."""
+    """Return whether a host is this machine."""
     return host == "localhost" or ((address := _address(host)) is not None and address.is_loopback)
 
 
@@ -218,7 +219,7 @@ def require_kind(name: str, value: T, kind: type[Any]) -> T:
 
 
 def _is_number(value: float) -> bool:
-    """Say whether a value is a finite number that a float can be."""
+    """Return whether a value is a number that a finite float can represent."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and abs(value) <= sys.float_info.max
 
@@ -241,10 +242,10 @@ def require_count(name: str, value: int) -> int:
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuse a word that is none of the choices.
+    """Refuse a word that is not one of the choices.
 
     Raises:
-        ConfigError: It is another one.
+        ConfigError: The word is not one of the choices.
     """
     if value not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")

@@ -1,8 +1,8 @@
-"""Starting operations, at most once.
+"""Dispatch of operations, at most once.
 
-For other packages: `Starter` starts them, `RunDispatch` and `GenerationDispatch` say what, a
-`JobSource` makes those of a batch out of `Features`, `select_features` those of a whole project,
-and `Dispatcher` is closed with the client.
+Exported for other packages: `Starter` starts operations, described by `RunDispatch` and
+`GenerationDispatch`. A `JobSource` makes the jobs of a batch from `Features`, and `select_features`
+selects the features of a whole project. The `Dispatcher` is closed with the client.
 """
 
 from testvibe_async._dispatch.dispatch import Dispatch, GenerationDispatch, RunDispatch

@@ -1,9 +1,10 @@
-"""One dispatch, which must not happen twice: how far it has come, and what is recorded of it.
+"""One dispatch, which must not happen twice: its progress and its records.
 
-A `Dispatch` is the one owner of that. The request's body, the transport and the dispatcher report
-to it, and a batch withdraws it. The two kinds, of a run and of a generation, say what is sent,
-which operation the answer names, and what must be known before so that the operation can be
-recognized if the answer is lost. When something is sent is for the dispatcher to decide.
+A `Dispatch` is the only owner of that state. The request's body, the transport and the dispatcher
+report to it, and a batch withdraws it. The two kinds, for a run and for a generation, decide what
+is sent and which operation the answer names. They also decide what must be known before, so that
+the operation can be recognized if the answer is lost. The dispatcher decides when a request is
+sent.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ if TYPE_CHECKING:
 __all__ = ["Dispatch", "GenerationDispatch", "RunDispatch"]
 
 LATEST_RUN_SECONDS = 2.0
-"""How long the project's latest run may be waited for, before the first dispatch."""
+"""Maximum seconds to wait for the project's latest run before the first dispatch."""
 
 FRESH_SECONDS = 10.0
-"""How long before the dispatch the feature's latest generation may have been read, at most."""
+"""Maximum age in seconds, at the dispatch, of the read of the feature's latest generation."""
 
 END_SECONDS = 10.0
-"""How long a recorder may take to note the result of a dispatch."""
+"""Seconds in which a recorder must note the result of a dispatch."""
 
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
@@ -69,19 +70,19 @@ class Dispatch(ABC, Generic[OperationT]):
     config: str | None = None
 
     recorders: tuple[Recorder, ...] = ()
-    """What stores its intents."""
+    """The recorders that store the dispatch's intents."""
 
     patience: float | None = None
-    """Seconds for which what is refused for its rate is repeated; None for the retry policy."""
+    """Seconds for which a rate-limited request is retried; None to follow the retry policy."""
 
     on_ref: Callable[[Ref], object] | None = None
     """Called with each operation that was dispatched or joined."""
 
     progress: Progress = field(default=Progress.IDLE, init=False)
-    """Changed only by the methods here."""
+    """The progress of the dispatch, changed only by the methods here."""
 
     is_withdrawn: bool = field(default=False, init=False)
-    """Whether it must not be sent any more: cancelled, out of time, or the client closes."""
+    """True if it must not be sent any more: cancelled, out of time, or the client closes."""
 
     ref: Ref | None = None
     """The operation that was dispatched or joined last."""
@@ -90,76 +91,76 @@ class Dispatch(ABC, Generic[OperationT]):
     """The request that starts the operation."""
 
     intent: Intent | None = field(default=None, init=False)
-    """The last attempt; None before the first."""
+    """The intent of the last attempt; None before the first."""
 
     traceparent: str | None = field(default=None, init=False)
-    """Its span, for its intents and its ref; None where none is recorded."""
+    """The dispatch's span, for its intents and its ref; None if no span is recorded."""
 
     _began: float = field(default=0.0, init=False)
     _written_at: float = field(default=0.0, init=False)
     _is_recorded: bool = field(default=False, init=False)
-    """Whether the recorders have the intent, and not yet its result."""
+    """True if the recorders have the intent, but not its result yet."""
     _recording: asyncio.Lock | None = field(default=None, init=False)
     """Held while recorders are called: the result of an attempt comes after its intent."""
     _tests: GenerationDispatch | None = field(default=None, init=False)
-    """The dispatch of a run's missing tests, which is under way in its place."""
+    """The dispatch of a run's missing tests that is under way instead."""
 
     def __attrs_post_init__(self) -> None:
-        """Build the request; a `ConfigError` says what can't be sent."""
+        """Build the request; a `ConfigError` describes what can't be sent."""
         self.request = self._build_request()
 
     @property
     def is_written(self) -> bool:
-        """Whether the service may have seen it, or the generation in its place, and acted."""
+        """True if the service may have received and executed it, or the generation in its place."""
         return (self._tests or self).progress is Progress.WRITTEN
 
     @property
     def may_be_cancelled(self) -> bool:
-        """Whether it, or the generation in its place, was not sent."""
+        """True if neither it nor the generation in its place was sent."""
         return (self._tests or self).progress is Progress.PENDING
 
     @property
     def patience_left(self) -> float | None:
-        """The seconds for which a refusal for the rate is repeated still; None for a call."""
+        """Seconds for which a rate-limited request is still retried; None for the retry policy."""
         if self.patience is None:
             return None
         return self._began + self.patience - asyncio.get_running_loop().time()
 
     @property
     def previous_id(self) -> str | None:
-        """The `requestId` of the generation before it; None for a run, or where it is unknown."""
+        """The `requestId` of the previous generation; None for a run, or if it is unknown."""
         return None
 
     @property
     def dispatched_at(self) -> datetime:
-        """When it was last sent, by the local clock, in UTC."""
+        """The time when it was last sent, by the local clock, in UTC."""
         ago = asyncio.get_running_loop().time() - self._written_at
         return datetime.now(UTC) - timedelta(seconds=ago)
 
     def begin(self) -> None:
-        """Note that it is under way: nothing was sent yet."""
+        """Note that the dispatch is under way, with nothing sent yet."""
         self.progress = Progress.PENDING
         self._began = asyncio.get_running_loop().time()
 
     def withdraw(self) -> None:
-        """Have it not sent any more."""
+        """Keep the dispatch from being sent."""
         self.is_withdrawn = True
         if self._tests is not None:
             self._tests.is_withdrawn = True
 
     def in_place(self, tests: GenerationDispatch) -> None:
-        """Note that the generation of missing tests is dispatched in its place, and comes first."""
+        """Note that the generation of missing tests is dispatched first, in its place."""
         tests.is_withdrawn, self._tests = self.is_withdrawn, tests
 
     def in_turn(self) -> None:
-        """Note that its own turn has come again."""
+        """Note that the generation in its place has ended, and the dispatch itself is next."""
         self._tests = None
 
     async def before_writing(self) -> None:
-        """Have the intent of an attempt stored, right before it is written.
+        """Have the recorders store the intent of an attempt, right before the request is written.
 
         Raises:
-            RecorderError: A recorder failed, or it took too long.
+            RecorderError: A recorder failed, or took too long.
         """
         intent = self.new_intent()
         if not self.recorders:
@@ -176,7 +177,7 @@ class Dispatch(ABC, Generic[OperationT]):
                 if is_cancelled():
                     raise
                 raise self._not_recorded(_why_not_recorded(error)) from error
-        # The loop's clock stands still while the machine sleeps, and the wall's may be set back.
+        # The loop's clock stops while the machine sleeps, and the wall clock may be set back.
         waited = (datetime.now(UTC) - intent.intended_at).total_seconds()
         age = max(waited, loop.time() - began)
         if age > INTENT_SECONDS:
@@ -185,24 +186,24 @@ class Dispatch(ABC, Generic[OperationT]):
             )
 
     def mark_written(self, now: float) -> None:
-        """Note that it begins to be written: from now on it may have arrived."""
+        """Note that writing begins: from now on, the request may have arrived."""
         self.progress, self._written_at = Progress.WRITTEN, now
 
     def mark_answered(self, sent: float) -> None:
-        """Note that something came of it, though it was not seen to be written.
+        """Note that an answer or error came, although writing was not observed.
 
-        A mock in place of the session asks no body to write itself.
+        A mock of the session never asks the body to write itself.
         """
         if self.progress is Progress.PENDING:
             self.mark_written(sent)
 
     async def mark_refused(self, error: VibeError) -> None:
-        """Note that this attempt provably had no effect: not sent, or clearly refused."""
+        """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
         self.progress = Progress.PENDING
         await self.record(error)
 
     def mark_dispatched(self, ref: Ref) -> None:
-        """Note the operation that it started."""
+        """Note the operation that the dispatch started."""
         self.progress = Progress.DISPATCHED
         self.note(ref)
 
@@ -213,12 +214,12 @@ class Dispatch(ABC, Generic[OperationT]):
             self.on_ref(ref)
 
     def end(self) -> None:
-        """Note that the dispatch is over. If it may have arrived unanswered, it stays written."""
+        """Note that the dispatch has ended. If it may have arrived unanswered, it stays written."""
         if self.progress is Progress.PENDING:
             self.progress = Progress.IDLE
 
     async def record(self, result: Ref | VibeError) -> None:
-        """Have the result of the last attempt stored: its operation, or why nothing started."""
+        """Store the result of the last attempt: its operation, or the error if nothing started."""
         if not self._is_recorded:
             return
         intent = self.intent
@@ -236,14 +237,14 @@ class Dispatch(ABC, Generic[OperationT]):
                     logger.error(
                         "the result of %s could not be recorded (%r): %s", intent, error, text
                     )
-            self._is_recorded = False  # Not before: a cancelled caller has it tried again.
+            self._is_recorded = False  # Not before: a cancelled caller records it again.
 
     def unknown(self, what: str, finding: Finding | None = None) -> DispatchUnknownError:
-        """Return the error that says that it is unknown whether it took effect.
+        """Return the error of a dispatch that may or may not have taken effect.
 
         Args:
-            what: What happened to its answer.
-            finding: What reconciling has shown.
+            what: What happened to the answer, for the message.
+            finding: The result of reconciling.
         """
         if self._tests is not None:
             return self._tests.unknown(what, finding)
@@ -287,24 +288,24 @@ class Dispatch(ABC, Generic[OperationT]):
 
     @abstractmethod
     async def prepare(self) -> None:
-        """Read what is needed to recognize the operation, should the answer be lost."""
+        """Read the data needed to recognize the operation if the answer is lost."""
 
     @abstractmethod
     async def send(self) -> Ref:
-        """Send the request, and return the name of the operation that the answer names."""
+        """Send the request, and return the ref of the operation in the answer."""
 
     @abstractmethod
     def _seen_before(self, now: float) -> dict[str, Any]:
-        """Return the fields of an intent that say what was there before."""
+        """Return the fields of an intent that describe the state before the dispatch."""
 
 
 @define(eq=False, kw_only=True)
 class RunDispatch(Dispatch[RunOperation]):
     """The dispatch of a run. Its operation is recognized in the list of runs, by its higher id.
 
-    So the highest id must be known before it: each client reads the project's latest run before
-    its first dispatch there. Ids that were stored, or seen while older runs were polled, do not
-    show which run is the latest.
+    The highest id must therefore be known before the dispatch. Each client reads the project's
+    latest run before its first dispatch there. Stored ids, or ids seen while older runs were
+    polled, do not show which run is the latest.
     """
 
     kind: ClassVar[KindName] = "run"
@@ -319,7 +320,7 @@ class RunDispatch(Dispatch[RunOperation]):
         return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
 
     async def prepare(self) -> None:
-        """Read the project's latest runs, where it is not known which one is the latest."""
+        """Read the project's latest runs, if it is unknown which run is the latest."""
         loop, transport, run_ids = (
             asyncio.get_running_loop(),
             self.parts.transport,
@@ -339,13 +340,13 @@ class RunDispatch(Dispatch[RunOperation]):
             request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
             request = evolve(request, timeout=LATEST_RUN_SECONDS)
             rows, now = None, loop.time()
-            # Without it a lost answer may stay unknown, which is no reason to dispatch nothing.
+            # Without the list, a lost answer may stay unknown; that is no reason not to dispatch.
             with suppress(TransportError, ResponseError):
                 rows = await transport.call_page(request, retries=False)
             run_ids.note_list(self.project, rows, now=now)
 
     def mark_dispatched(self, ref: Ref) -> None:
-        """Note the run that it started: those of later dispatches have higher ids."""
+        """Note the run that the dispatch started: runs of later dispatches have higher ids."""
         self.parts.run_ids.note(self.project, cast("RunRef", ref).run_id)
         super().mark_dispatched(ref)
 
@@ -353,7 +354,7 @@ class RunDispatch(Dispatch[RunOperation]):
         return {"highest_run_id": self.parts.run_ids.highest(self.project)}
 
     async def send(self) -> RunRef:
-        """Send the request, and return the name of the run."""
+        """Send the request, and return the run's ref."""
         transport = self.parts.transport
         answer: DispatchedRun = await transport.call(self.request, sending=self)
         return RunRef(
@@ -368,18 +369,18 @@ class RunDispatch(Dispatch[RunOperation]):
 
 @define(eq=False, kw_only=True)
 class GenerationDispatch(Dispatch[GenerationOperation]):
-    """The dispatch of a generation. The service shows only the feature's latest one.
+    """The dispatch of a generation. The service shows only the feature's latest generation.
 
-    So the latest one is read before the dispatch, to recognize a new one after it.
+    The latest generation is therefore read before the dispatch, to recognize a new one after it.
     """
 
     kind: ClassVar[KindName] = "generation"
 
     before: Generation | None = None
-    """The feature's latest generation before the dispatch; None where it is not known."""
+    """The feature's latest generation before the dispatch; None if it is unknown."""
 
     read_at: float = 0.0
-    """When that was read, by the loop's clock."""
+    """The loop's clock when `before` was read."""
 
     def _build_request(self) -> Request[DispatchedGeneration]:
         body = {"siteUrl": self.site_url}
@@ -394,16 +395,16 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
 
     @property
     def previous_id(self) -> str | None:
-        """The `requestId` of the generation before it; None where it is unknown."""
+        """The `requestId` of the previous generation; None if it is unknown."""
         return self.before.request_id if self.before else None
 
     async def prepare(self) -> None:
-        """Read which generation is the latest.
+        """Read the feature's latest generation.
 
-        A feature that was never generated has a status too, without a `requestId`. After a failure,
-        a 404, or an answer without any field of a status it is unknown, as it is where a generation
-        is in flight that is not named. If the dispatch is then held up for more than 10 s, such as
-        by a pause, the answer counts as unknown too.
+        A feature that was never generated has a status too, without a `requestId`. The latest
+        generation is unknown after a failure, a 404, or an answer without any field of a status. It
+        is also unknown if an unnamed generation is in flight. If the dispatch is then delayed for
+        more than 10 s, such as by a pause, the answer counts as unknown too.
         """
         request = Endpoints.GET_GENERATION_STATUS.request(
             project=self.project, feature=self.feature
@@ -424,7 +425,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         }
 
     async def send(self) -> GenerationRef:
-        """Send the request, and return the name of the generation."""
+        """Send the request, and return the generation's ref."""
         transport = self.parts.transport
         answer: DispatchedGeneration = await transport.call(self.request, sending=self)
         return GenerationRef(
@@ -438,7 +439,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
 
 
 def _why_not_recorded(error: BaseException) -> str:
-    """Say what a recorder did in place of storing an intent."""
+    """Describe how a recorder failed to store an intent."""
     if isinstance(error, TimeoutError):
         return f"its recorder did not store the intent within {INTENT_SECONDS:g} s"
     if isinstance(error, asyncio.CancelledError):

@@ -1,8 +1,8 @@
-"""Starting an operation at most once, and never losing its id.
+"""Starting an operation at most once, without ever losing its id.
 
-The service knows no idempotency key, and a generation costs credits. So a dispatch is sent again
-only where it provably had no effect, and one whose answer was lost is reconciled by asking the
-service. Once sent, it goes on even if its caller is cancelled: the id still reaches the
+The service has no idempotency key, and a generation costs credits. A dispatch is therefore sent
+again only if it provably had no effect. A dispatch whose answer was lost is reconciled with the
+service. Once sent, a dispatch completes even if its caller is cancelled: the id still reaches the
 `on_dispatched` hook.
 """
 
@@ -51,7 +51,7 @@ __all__ = ["Dispatcher"]
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
 
 CLOSE_SECONDS = 10.0
-"""How long a client that closes waits for the answers to dispatches that were sent."""
+"""Seconds that a closing client waits for the answers to sent dispatches."""
 
 
 class Dispatcher:
@@ -70,30 +70,30 @@ class Dispatcher:
         self._close_deadline = 0.0
 
     def recorders_with(self, recorder: Recorder | None) -> tuple[Recorder, ...]:
-        """Return the client's recorder and that of one dispatch, as far as there are any."""
+        """Return the client's recorder and the recorder of one dispatch, where they exist."""
         return tuple(each for each in (self._recorder, recorder) if each is not None)
 
     async def dispatch(
         self, dispatch: Dispatch[OperationT], *, retry_unknown: bool = False
     ) -> OperationT:
-        """Start an operation. A cancelled caller stops it only while nothing was sent.
+        """Start an operation. A cancelled caller stops the dispatch only if nothing was sent.
 
         Args:
-            dispatch: What to start. It may be used again once this has ended.
-            retry_unknown: Whether to send it once more where its answer was lost and reconciling
-                did not find its operation.
+            dispatch: The dispatch. It may be used again once this call has ended.
+            retry_unknown: True to send it once more if its answer was lost and reconciling did not
+                find its operation.
 
         Raises:
-            ConflictError: The feature is in a state that does not allow it.
-            DispatchUnknownError: Nobody knows whether it took effect.
-            NotSentError: It was withdrawn, or the service could not be reached.
+            ConflictError: The state of the feature does not allow the dispatch.
+            DispatchUnknownError: It is unknown whether the dispatch took effect.
+            NotSentError: The dispatch was withdrawn, or the service could not be reached.
             ClientClosedError: The client is closed.
         """
         if self._is_closing:
             raise ClientClosedError
         self._transport.check_wanted(dispatch.request, dispatch)
         dispatch.begin()
-        # A task of its own, since the caller may be cancelled at any moment: the id must not be
+        # A task of its own, since the caller may be cancelled at any moment, and the id must not be
         # lost.
         task = asyncio.create_task(
             self._carry_out(dispatch, retry_unknown=retry_unknown), name="testvibe_async dispatch"
@@ -116,7 +116,7 @@ class Dispatcher:
             task.add_done_callback(_log_orphan)
             raise
         if task.cancelled() and self._is_closing:
-            # Before it was sent, unless its recorder was slow to note what it had dispatched.
+            # Before it was sent, unless its recorder was slow to store a dispatched operation.
             is_dispatched = dispatch.progress is Progress.DISPATCHED
             raise ClientClosedError(ref=dispatch.ref if is_dispatched else None)
         result = task.result()
@@ -127,10 +127,10 @@ class Dispatcher:
     async def _carry_out(
         self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
-        """Send a dispatch within its span, which goes on until the end of its operation.
+        """Send a dispatch within its span, which continues until the end of its operation.
 
-        An error that says that nobody knows is returned: at a shutdown of the event loop asyncio
-        logs what a task raises as unhandled, with a traceback.
+        A `DispatchUnknownError` is returned, not raised: at a shutdown of the event loop, asyncio
+        logs an error that a task raises as unhandled, with a traceback.
         """
         trace = telemetry().trace(f"testvibe {dispatch.kind}", _attributes(dispatch))
         with nullcontext() if trace is None else trace.use():
@@ -148,7 +148,7 @@ class Dispatcher:
     async def _start(
         self, dispatch: Dispatch[OperationT], trace: Trace | None, *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
-        """Send a dispatch, reconcile it if need be, and make the handle of its operation."""
+        """Send a dispatch, reconcile it if need be, and create the handle of its operation."""
         await dispatch.prepare()
         try:
             ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
@@ -174,7 +174,7 @@ class Dispatcher:
         )
         telemetry().dispatch(dispatch.kind, "adopted" if adopted else "dispatched")
         self._parts.poller.follow(ref, trace)
-        # The hook comes before anything else can go wrong: it is there to store the ref.
+        # The hook comes before anything else can fail: its purpose is to store the ref.
         if self._hooks.is_enabled(Dispatched):
             self._hooks.emit(
                 Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
@@ -186,10 +186,10 @@ class Dispatcher:
     async def _send_or_find(
         self, dispatch: Dispatch[Any], *, retry_unknown: bool
     ) -> tuple[Ref, bool]:
-        """Send a dispatch; return its operation's ref, and whether it had to be found."""
+        """Send a dispatch; return its operation's ref, and True if it had to be found."""
         try:
-            # Pending until it was reconciled: of two answers lost at once either may be the
-            # other's.
+            # Pending until it is reconciled: if two answers are lost at once, an operation may
+            # belong to either dispatch.
             with self._reconciler.pending(dispatch):
                 try:
                     return await dispatch.send(), False
@@ -205,7 +205,7 @@ class Dispatcher:
                     return finding.ref, True
                 self._reconciler.keep(intent)
         except (asyncio.CancelledError, ClientClosedError) as error:
-            # A caller's cancellation does not reach this once it was sent; a shutdown's does.
+            # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
             if dispatch.progress is not Progress.WRITTEN:
                 why = "withdrawn before it was sent"
                 await dispatch.record(self._not_sent(dispatch, why))
@@ -213,7 +213,8 @@ class Dispatcher:
             why = "the client was closed" if self._is_closing else "its task was cancelled"
             raise dispatch.unknown(f"{why} before it could be reconciled") from error
         if retry_unknown and not dispatch.is_withdrawn and not intent.is_accepted:
-            # However the second try fails, the first may have taken effect: that must be said.
+            # However the second attempt fails, the first may have taken effect, and the error must
+            # say so.
             try:
                 await self._transport.sleep(refused_seconds(lost) or 0.0)
                 return await self._send_or_find(dispatch, retry_unknown=False)
@@ -231,7 +232,7 @@ class Dispatcher:
     async def reconcile(
         self, intent: Intent, *, known: Iterable[object] = ()
     ) -> RunOperation | GenerationOperation | None:
-        """Find out what became of a dispatch of any process; see `Client.reconcile`."""
+        """Find the operation of a dispatch of any process; see `Client.reconcile`."""
         finding = await self._reconciler.find(intent, known=known, until_lapsed=True)
         if finding.ref is not None:
             self._reconciler.remember(finding.ref)
@@ -243,13 +244,13 @@ class Dispatcher:
         raise finding.error(intent, "nobody saw its answer")
 
     async def aclose(self) -> None:
-        """Cancel what was not sent, and wait up to 10 s for the answers to what was.
+        """Cancel unsent dispatches, and wait up to 10 s for the answers to sent ones.
 
         Repeated and cancelled calls share one deadline.
         """
         loop = asyncio.get_running_loop()
-        # The dispatch that runs this would wait for itself: something in a session that was passed
-        # in may close the client.
+        # A dispatch that runs this call would wait for itself: code in a caller's session may close
+        # the client.
         this = asyncio.current_task()
         tasks = [task for task in self._under_way if task.get_loop() is loop and task is not this]
         if not self._is_closing:
@@ -257,7 +258,7 @@ class Dispatcher:
             self._close_deadline = loop.time() + CLOSE_SECONDS
             for task in tasks:
                 _withdraw(task, self._under_way[task])
-        # A closer that is cancelled, or impatient, must not cut off the answers either.
+        # A cancelled or impatient closer must not interrupt the answers either.
         try:
             await wait_uncancelled(tasks, until=self._close_deadline)
         finally:
@@ -267,7 +268,7 @@ class Dispatcher:
 
 
 def _attributes(dispatch: Dispatch[Any]) -> dict[str, Attribute]:
-    """Return what is known of a dispatch before it, for its span."""
+    """Return the span attributes of a dispatch that are known before it is sent."""
     return {
         "testvibe.project": dispatch.project,
         "testvibe.feature": dispatch.feature,
@@ -276,26 +277,26 @@ def _attributes(dispatch: Dispatch[Any]) -> dict[str, Attribute]:
 
 
 def _is_answer_lost(error: VibeError) -> bool:
-    """Say whether a dispatch that failed like this may have taken effect all the same."""
+    """Return whether a dispatch that failed with this error may still have taken effect."""
     if isinstance(error, ResponseError):
         return not is_clear_refusal(error.status)
     return isinstance(error, OutcomeUnknownError)
 
 
 def _is_accepted(error: VibeError) -> bool:
-    """Say whether a dispatch that failed like this provably started: its answer was a success."""
+    """Return whether a dispatch with this error provably started: its answer was a success."""
     return getattr(error, "status", None) in SUCCESS
 
 
 def _withdraw(task: asyncio.Task[Any], dispatch: Dispatch[Any]) -> None:
-    """Cancel a dispatch if it was not sent; else let it end, and have it not sent again."""
+    """Cancel a dispatch if it was not sent; otherwise let it end, but not be sent again."""
     dispatch.withdraw()
     if dispatch.progress is Progress.PENDING:
         task.cancel()
 
 
 def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> None:
-    """Leave a trace of a dispatch whose caller was cancelled: its ref, or why it failed."""
+    """Log the result of a dispatch whose caller was cancelled: its ref, or its error."""
     if task.cancelled():
         return
     if isinstance(error := task.exception(), Exception):
@@ -306,7 +307,7 @@ def _log_orphan(task: asyncio.Task[Operation[Any] | DispatchUnknownError]) -> No
 
 
 def _log_other_feature(dispatch: Dispatch[Any], ref: Ref) -> None:
-    """Say that the service started another feature than was asked for; the ref is what it said."""
+    """Log that the service started another feature than requested; the ref names the actual one."""
     feature_id = getattr(ref, "feature_id", None)
     if isinstance(dispatch.feature, int) and feature_id not in {None, dispatch.feature}:
         told_logger.warning(

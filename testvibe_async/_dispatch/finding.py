@@ -1,6 +1,6 @@
-"""What is known of a dispatch whose answer was not received, and how far it had come.
+"""The knowledge about a dispatch whose answer was not received, and its progress.
 
-Values: they decide what to call it, and what to advise.
+These values decide how to name the result, and what to advise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Progress"]
 
 MAX_NAMED = 3
-"""How many candidates an error's text names."""
+"""Maximum number of candidates that an error's text names."""
 
 
 @frozen
@@ -31,27 +31,27 @@ class Finding:
     """The fate of a dispatch, as far as the service shows it."""
 
     ref: Ref | None = None
-    """Its operation, where exactly one can be."""
+    """The dispatch's operation, if exactly one is possible."""
 
     is_nothing: bool = False
-    """Whether it is proved that nothing began."""
+    """True if it is proved that nothing started."""
 
     reason: UnknownReason = "unseen"
-    """Why nobody knows, where neither is the case; see `DispatchUnknownError.reason`."""
+    """The reason why the fate is unknown, otherwise; see `DispatchUnknownError.reason`."""
 
     why: str = ""
-    """Why it could not be polled for, where the reason is `unseen`."""
+    """The failure to poll for the operation, if the reason is `unseen`."""
 
     candidates: tuple[Ref, ...] = ()
     polled_at: datetime | None = None
-    """When it was polled for last with an answer, by the local clock."""
+    """The local clock at the last answered poll for the operation."""
 
     def error(self, intent: Intent, what: str) -> DispatchUnknownError:
-        """Return the error that says that the effect of a dispatch is unknown.
+        """Return the error of a dispatch whose effect is unknown.
 
         Args:
             intent: The dispatch.
-            what: What happened to its answer.
+            what: What happened to the answer, for the message.
         """
         endpoint = KINDS[intent.kind].dispatched_by
         request = endpoint.request(project=intent.project, feature=intent.feature)
@@ -69,7 +69,7 @@ class Finding:
         )
 
     def _reason(self, intent: Intent) -> UnknownReason:
-        """Return why it is unknown: of a dispatch that was accepted no absence proves anything."""
+        """Return why the fate is unknown: for an accepted dispatch, absence proves nothing."""
         return "accepted" if intent.is_accepted and not self.candidates else self.reason
 
     def _advice(self, intent: Intent) -> str:
@@ -95,16 +95,16 @@ class Finding:
 
 
 class Progress(Enum):
-    """How far a dispatch has come."""
+    """The progress of a dispatch."""
 
     IDLE = auto()
-    """It is not under way."""
+    """The dispatch is not under way."""
 
     PENDING = auto()
     """It is under way, and was not sent, or provably had no effect. It can be withdrawn."""
 
     WRITTEN = auto()
-    """It began to be written to a connection: it may have arrived, and no answer has come yet."""
+    """Writing to a connection has begun: it may have arrived, and no answer has come yet."""
 
     DISPATCHED = auto()
-    """The operation has its id."""
+    """The operation's id is known."""

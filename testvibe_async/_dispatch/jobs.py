@@ -1,7 +1,7 @@
-"""The dispatches of a batch, made out of the features that were asked for, one after the other.
+"""The jobs of a batch, made from the requested features one by one.
 
-Decides which features are the same and so dispatched once, and how far ahead the caller's features
-are read. It never dispatches.
+Decides which features are the same and thus dispatched once, and how far ahead the caller's
+features are read. It never dispatches.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = ["Features", "Job", "JobSource", "Named", "select_features"]
 T = TypeVar("T")
 
 Named: TypeAlias = int | str | Feature
-"""What a feature is called: its id, its name, or as it was listed."""
+"""A feature as the caller names it: its id, its name, or its listed `Feature`."""
 
 Features: TypeAlias = "Iterable[Named | BatchItem[Any]] | AsyncIterable[Named | BatchItem[Any]]"
-"""Those of a batch; the item of an earlier batch has its configuration, too."""
+"""The features of a batch; an item of an earlier batch also carries its configuration."""
 
 
 @frozen
@@ -41,13 +41,13 @@ class Job:
 
     feature: int | str
     name: str | None = None
-    """The feature's name, where it is known."""
+    """The feature's name, if known."""
 
     config: str | None = None
 
 
 class JobSource:
-    """The jobs of a batch: those that wait to be read, for tasks that take them one by one."""
+    """The jobs of a batch that remain to be read, one by one."""
 
     def __init__(
         self,
@@ -57,22 +57,22 @@ class JobSource:
         list_features: Callable[[], Awaitable[Listing[Feature]]],
         default: Callable[[Feature], bool],
     ) -> None:
-        """Make it; nothing is read yet, except that a collection is copied.
+        """Create it; reads nothing yet, but copies a collection.
 
         Args:
-            features: Names, ids, `Feature`s or items of an earlier batch; None for those of the
-                project that `default` takes.
-            configs: Each feature makes one job for each, and an item one with its own; None where
-                there are none, in a batch of generations.
+            features: Names, ids, `Feature`s or items of an earlier batch; None for the project's
+                features that `default` selects.
+            configs: Each feature makes one job for each configuration, and an item one job with its
+                own. None for no configurations, in a batch of generations.
             list_features: Lists the project's features.
-            default: Selects the features where none are named.
+            default: Selects the features if none are named.
         """
         if isinstance(features, Collection):
             features = list(features)
         self.is_lazy: bool = features is not None and not isinstance(features, list)
-        """Whether features are read only as there is room for them."""
+        """True if features are read only as slots become free."""
         self.is_named: bool = features is not None
-        """Whether the caller named features."""
+        """True if the caller named features."""
         self._features = features
         self._configs = configs
         self._list_features = list_features
@@ -82,7 +82,7 @@ class JobSource:
         self._lock = asyncio.Lock()
 
     async def read(self) -> Job | None:
-        """Return the next job; None after the last. Tasks that call it at once take turns."""
+        """Return the next job; None after the last. Concurrent calls are served one by one."""
         async with self._lock:
             if self._reader is None:
                 self._reader = self._jobs()
@@ -118,15 +118,15 @@ class JobSource:
 def select_features(
     listing: Listing[Feature], is_meant: Callable[[Feature], bool]
 ) -> list[Feature]:
-    """Return the features of a project that are meant where none are named; no suggestions.
+    """Return the features of a project that are selected by default, without suggestions.
 
-    A warning names the statuses that are not documented: such features are neither run nor
-    generated unless they are named.
+    A warning names undocumented statuses: features with such a status are neither run nor generated
+    unless they are named.
 
     Raises:
-        IncompleteListError: Features are missing.
-        ConfigError: Nobody can say which have tests: none of them has a status, or some have an
-            undocumented one and none of the others is meant.
+        IncompleteListError: The list lacks features.
+        ConfigError: It is unknown which features have tests: none of them has a status, or some
+            have an undocumented one and no other is selected.
     """
     features = [row for row in listing.require_complete() if not row.is_suggestion]
     if features and all(row.status is None for row in features):
@@ -154,14 +154,14 @@ class _Distinct:
         self._list_features = list_features
         self._is_listed = False
         self._ids_by_name: dict[str, int] = {}
-        # Tuples, as a set for each feature would take 0.2 KiB.
+        # Tuples, since a set for each feature would take 0.2 KiB.
         self._ids: dict[int, tuple[str | None, ...]] = {}
         """The configurations with which each feature was named."""
         self._bare_names: dict[str, tuple[str | None, ...]] = {}
-        """The same for the names whose id is not known."""
+        """The same for names whose id is unknown."""
 
     async def is_new(self, feature: Named, config: str | None) -> bool:
-        """Take note of a feature with a configuration; False where it was named before."""
+        """Record a feature with a configuration; return False if it was named before."""
         name, number = _identity(feature)
         if name is not None and number is not None:
             self._learn(name, number)
@@ -174,17 +174,17 @@ class _Distinct:
         return name is None or _add(config, self._bare_names, name)
 
     async def _id_of(self, name: str) -> int | None:
-        """Return the id of a feature, if it is known or matters: an id was named that may be it."""
+        """Return a feature's id if known; read it if a named id may be the same feature."""
         if self._ids and name not in self._ids_by_name:
             await self._list()
         return self._ids_by_name.get(name)
 
     async def _list(self) -> None:
-        """Learn the ids of all names, once: only the service can tell which name has which id."""
+        """Read the ids of all names, once: only the service knows which name has which id."""
         if self._is_listed:
             return
         self._is_listed = True
-        # Without the list a feature that is asked for by name and by id runs twice.
+        # Without the list, a feature that is named by name and by id runs twice.
         with suppress(TransportError, ResponseError):
             for row in await self._list_features():
                 self._learn(row.name.casefold(), row.id)
@@ -196,7 +196,7 @@ class _Distinct:
 
 
 def _add(config: str | None, named: dict[T, tuple[str | None, ...]], key: T) -> bool:
-    """Add a configuration to those of a feature; False where it was among them."""
+    """Add a configuration to a feature's configurations; return False if it was present."""
     configs = named.get(key, ())
     if config in configs:
         return False
@@ -205,9 +205,9 @@ def _add(config: str | None, named: dict[T, tuple[str | None, ...]], key: T) -> 
 
 
 def _identity(feature: Named) -> tuple[str | None, int | None]:
-    """Return a feature's folded name and its id, as far as they are said.
+    """Return a feature's folded name and its id, as far as they are given.
 
-    What is neither has none, and is left to the dispatch to refuse.
+    A value that is neither has no identity, and the dispatch refuses it later.
     """
     if isinstance(feature, Feature):
         return feature.name.casefold() or None, feature.id

@@ -1,7 +1,7 @@
 """Finding the operation of a dispatch whose answer was lost, here or in another process.
 
-Decides which operation the dispatch started, by asking the service a few times, and adopts it only
-where nothing else that is known can have started it. It never dispatches.
+Decides which operation the dispatch started, by polling the service a few times. The operation is
+adopted only if no other known dispatch can have started it. This module never dispatches.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ if TYPE_CHECKING:
 __all__ = ["Reconciler"]
 
 RECONCILE_DELAYS = (0.0, 2.0, 5.0)
-"""Seconds before each try: the service may need a moment to show what it has accepted."""
+"""Seconds before each poll: the service may need a moment to show an accepted operation."""
 
 RECONCILE_SECONDS = 120.0
-"""How long these tries may take in all, retries and pauses included."""
+"""Maximum seconds for these polls in total, including retries and pauses."""
 
 REMEMBERED = 10_000
-"""How many operations of a project are remembered as answered: a lost answer is not theirs."""
+"""Number of a project's answered operations that are remembered: no lost answer belongs to them."""
 
 UNKNOWN_TIME = timedelta(minutes=5)
-"""How long a dispatch that stays unknown may still start what a later one must not adopt."""
+"""Time in which an unknown dispatch may start an operation that no later one must adopt."""
 
 
 class Reconciler:
@@ -68,16 +68,16 @@ class Reconciler:
         self._project_runs = ProjectRuns(parts.transport)
         self._pending: set[Dispatch[Any]] = set()
         self._elsewhere: Counter[Intent] = Counter()
-        """The dispatches of other processes that are open while one of them is looked for."""
+        """The open dispatches of other processes, while one of them is searched for."""
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
-        """The dispatches that stay without an answer: what they started may show later."""
+        """The dispatches without an answer: their operations may appear later."""
         self._own_ids: defaultdict[str, deque[object]] = defaultdict(
             partial(deque[object], maxlen=REMEMBERED)
         )
         """By project, the ids of the operations that were dispatched here."""
 
     def remember(self, ref: Ref) -> None:
-        """Remember the operation of a dispatch, so that another one does not adopt it."""
+        """Remember the operation of a dispatch, so that no other dispatch adopts it."""
         self._own_ids[ref.project].append(_id_of(ref))
 
     def keep(self, intent: Intent) -> None:
@@ -96,14 +96,14 @@ class Reconciler:
     async def find(
         self, intent: Intent, *, known: Iterable[object] = (), until_lapsed: bool = False
     ) -> Finding:
-        """Find out what became of a dispatch.
+        """Find the fate of a dispatch.
 
         Args:
             intent: The dispatch.
-            known: The refs of operations that are others', though this client never saw them, and
-                the intents of other dispatches that nobody saw an answer to.
-            until_lapsed: Whether to wait until nothing of it can begin any more, where nothing of
-                it is found before. Then it may be proved that nothing began.
+            known: The refs of operations that belong to other dispatches, though this client never
+                observed them, and the intents of other unanswered dispatches.
+            until_lapsed: True to wait until the dispatch has expired, if its operation is not found
+                before. It may then be proved that nothing started.
         """
         known = list(known)
         place = (intent.server, intent.project)
@@ -118,12 +118,12 @@ class Reconciler:
 
     @contextmanager
     def _open(self, intents: list[Intent]) -> Generator[None]:
-        """Let dispatches that are open elsewhere count as those that have no answer here."""
+        """Treat the open dispatches of other processes like this client's unanswered ones."""
         self._elsewhere.update(intents)
         try:
             yield
         finally:
-            self._elsewhere -= Counter(intents)  # Another search may be on, with the same ones.
+            self._elsewhere -= Counter(intents)  # A concurrent search may have added the same ones.
 
     async def _find(self, intent: Intent, ids: frozenset[object], *, until_lapsed: bool) -> Finding:
         finding = Finding()
@@ -139,8 +139,9 @@ class Reconciler:
         except TimeoutError:
             return evolve(finding, why=finding.why or f"no answer within {RECONCILE_SECONDS:g} s")
         if until_lapsed and finding.reason == "absent":
-            # What is dispatched after this has a later time for sure, by whatever clock. The clock
-            # that the intent was made by may have been ahead: no dispatch needs longer than this.
+            # Any later dispatch certainly has a later time after this wait, by whatever clock. The
+            # clock that set the intent's time may have been ahead: no dispatch needs longer than
+            # this.
             longest = intent.expires_after + 2 * CLOCK_SLACK
             left = min(longest, intent.intended_at + longest - datetime.now(UTC))
             await self._transport.sleep(max(0.0, left.total_seconds()))
@@ -158,15 +159,16 @@ class Reconciler:
         is_of_before: bool,
         for_proof: bool = False,
     ) -> tuple[Finding, bool]:
-        """Poll for a dispatch once; return what is known now, and whether another try is of no use.
+        """Poll for a dispatch once; return the finding, and True if another poll is of no use.
 
-        What an earlier try showed is kept where this one shows nothing.
+        If this poll shows nothing, the finding of an earlier one is kept.
         """
         try:
             shared = self._project_runs if is_of_before else None
             search = await search_for(intent, self._transport, shared=shared, for_proof=for_proof)
         except ResponseError as error:
-            # Where there is no such call, or not for this key, another try brings the same.
+            # If the call does not exist, or the key may not make it, another poll has the same
+            # result.
             may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
             return _unseen(before, error.brief), not may_pass
         except TransportError as error:
@@ -189,9 +191,10 @@ class Reconciler:
         known: frozenset[object],
         may_prove: bool,
     ) -> Finding:
-        """Decide which of the candidates is the operation of a dispatch, if one is for sure.
+        """Decide which of the candidates is the operation of a dispatch, if one certainly is.
 
-        Those of earlier tries count too: a list may miss what another one has shown.
+        Candidates of earlier polls count too: a list may lack an operation that another list has
+        shown.
         """
         own_ids = {*self._own_ids[intent.project], *known}
         shown = {ref: candidate for candidate, ref in search.candidates}
@@ -204,14 +207,14 @@ class Reconciler:
         if not refs:
             is_nothing = may_prove and search.is_proof and not intent.is_accepted
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
-        # Of several nobody can say which is which; the wrong one would report another's outcome.
+        # Several candidates can't be told apart; the wrong one would report another's outcome.
         candidate = shown.get(refs[0]) if len(refs) == 1 and search.is_certain else None
         if candidate is not None and not self._may_be_anothers(candidate, intent):
             return Finding(ref=refs[0], polled_at=now)
         return Finding(reason="ambiguous", candidates=refs, polled_at=now)
 
     def _may_be_anothers(self, candidate: Snapshot, intent: Intent) -> bool:
-        """Say whether another dispatch without an answer may have started a candidate."""
+        """Return whether another unanswered dispatch may have started a candidate."""
         is_for_site = is_for_its_site(intent, candidate)
         others = [
             dispatch.intent

@@ -1,8 +1,8 @@
-"""What the service shows that a dispatch may have started, by its intent alone.
+"""The search for operations that a dispatch may have started, by its intent alone.
 
-One request a search: the feature's runs, or its latest generation. It decides which operations can
-be those of an intent, and whether all that could show them was seen. Which one is adopted is for
-`reconcile` to decide.
+Each search is one request: for the feature's runs, or for its latest generation. The module decides
+which operations may belong to an intent, and whether the answer covered all of them. `reconcile`
+decides which one is adopted.
 """
 
 from __future__ import annotations
@@ -35,45 +35,45 @@ __all__ = [
 ]
 
 FEATURE_ROWS = 200
-"""How many of a feature's latest runs are read: the lost one may be one of many started at once."""
+"""Number of a feature's latest runs to read: the lost run may be one of many started at once."""
 
 SHARED_ROWS = 1000
-"""How many of a project's latest runs are read for all dispatches that a crash left open."""
+"""Number of a project's latest runs to read for all dispatches that a crash left open."""
 
 PROJECT_ROWS = 10_000
-"""How many of a project's latest runs are read to prove that none is of a dispatch."""
+"""Number of a project's latest runs to read to prove that none belongs to a dispatch."""
 
 CLOCK_SLACK = timedelta(seconds=2)
-"""How far two HTTP dates and a timestamp, each in whole seconds, can be apart."""
+"""Maximum difference of two HTTP dates and a timestamp, each in whole seconds."""
 
 
 class SearchError(Exception):
-    """What was answered shows nothing of the dispatch, for the reason in the text."""
+    """The answer shows nothing of the dispatch, for the reason in the text."""
 
     def __init__(self, why: str, *, may_pass: bool = False) -> None:
         super().__init__(why)
         self.may_pass = may_pass
-        """Whether a later answer may show more."""
+        """True if a later answer may show more."""
 
 
 @frozen
 class Search:
-    """What one answer showed of a dispatch."""
+    """The result of one search for a dispatch's operation."""
 
     candidates: list[tuple[Snapshot, Ref]]
-    """The operations that it may have started."""
+    """The operations that the dispatch may have started."""
 
     is_certain: bool = True
-    """Whether none of them can have been there before it, as far as ids tell."""
+    """True if, as far as ids tell, none of them can have existed before the dispatch."""
 
     is_proof: bool = False
-    """Whether no candidate means that nothing began, once the dispatch has lapsed."""
+    """True if having no candidate proves that nothing started, once the dispatch has expired."""
 
 
 class ProjectRuns:
-    """The lists of projects' runs, each read once for all searches that ask for it meanwhile.
+    """The lists of projects' runs, each read once for all concurrent searches.
 
-    They are for dispatches of earlier processes, which are older than any list that is read now.
+    The lists serve dispatches of earlier processes, which are older than any list that is read now.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -81,10 +81,10 @@ class ProjectRuns:
         self._reading: dict[tuple[str, int], asyncio.Task[Listing[Run]]] = {}
 
     async def read(self, project: str, limit: int) -> Listing[Run]:
-        """Return a project's latest runs, or a page of them: between two, a row may slip through.
+        """Return a project's latest runs, from one page: between two pages, a row may be lost.
 
         Raises:
-            TransportError, ResponseError: They can't be had.
+            TransportError, ResponseError: The list is not available.
         """
         key = project, limit
         reading = self._reading.get(key)
@@ -99,7 +99,7 @@ class ProjectRuns:
     def _forget(self, key: tuple[str, int], done: asyncio.Task[Listing[Run]]) -> None:
         del self._reading[key]
         if not done.cancelled():
-            done.exception()  # Those who waited for it may have left.
+            done.exception()  # Its readers may have been cancelled.
 
 
 async def search_for(
@@ -109,18 +109,18 @@ async def search_for(
     shared: ProjectRuns | None = None,
     for_proof: bool = False,
 ) -> Search:
-    """Ask the service once for what a dispatch may have started.
+    """Search once for the operations that a dispatch may have started.
 
     Args:
         intent: The dispatch.
         transport: Sends the request.
-        shared: Has the lists of whole projects, for a dispatch of an earlier process; else the runs
-            of its feature are read.
-        for_proof: Whether to read so many runs of the project that one of them may have been
-            created later: that shows that the list is not an old one.
+        shared: Reads the lists of whole projects, for a dispatch of an earlier process; None to
+            read the runs of its feature.
+        for_proof: True to read enough runs of the project that one of them may have been created
+            later, which shows that the list is current.
 
     Raises:
-        SearchError: The answer can't show it, or is too old to show it.
+        SearchError: The answer can't show the operation, or is too old to show it.
         TransportError, ResponseError: There was no answer.
     """
     search = {"run": _search_run, "generation": _search_generation}[intent.kind]
@@ -128,16 +128,16 @@ async def search_for(
 
 
 def may_have_started(intent: Intent, candidate: Snapshot) -> bool:
-    """Say whether a dispatch is of the feature of an operation, and of its configuration and site.
+    """Return whether a dispatch may be that of an operation.
 
-    Each is compared as far as it is known.
+    Its feature, configuration, site and time are compared, each as far as it is known.
     """
     name = str(intent.feature)
     number = id_in(name)
     is_of_feature = candidate.feature_id == number
     if number is None:
         is_of_feature = (candidate.feature_name or "").casefold() == name.casefold()
-    if not is_of_feature:
+    if not is_of_feature or _is_from_before(intent, candidate):
         return False
     if isinstance(candidate, Generation):
         return True
@@ -145,8 +145,20 @@ def may_have_started(intent: Intent, candidate: Snapshot) -> bool:
     return is_config and (intent.site_url is None or candidate.site_url in {None, intent.site_url})
 
 
+def _is_from_before(intent: Intent, candidate: Snapshot) -> bool:
+    """Return whether an operation certainly existed before a dispatch."""
+    if isinstance(candidate, Generation):
+        return bool(candidate.request_id) and candidate.request_id == intent.previous_id
+    if intent.highest_run_id is not None and candidate.run_id <= intent.highest_run_id:
+        return True
+    created_at, intended_at = candidate.created_at, intent.service_at
+    if created_at is None or intended_at is None:
+        return False
+    return created_at < intended_at - CLOCK_SLACK
+
+
 def is_for_its_site(intent: Intent, candidate: Snapshot) -> bool:
-    """Say whether a dispatch named the very site that a run has."""
+    """Return whether a dispatch named the very site that a run has."""
     if not isinstance(candidate, Run):
         return False
     return intent.site_url is not None and candidate.site_url == intent.site_url
@@ -179,8 +191,6 @@ async def _search_run(
         row
         for row in rows
         if may_have_started(intent, row)
-        and (intent.highest_run_id is None or row.run_id > intent.highest_run_id)
-        and (row.created_at is None or first is None or row.created_at >= first)
         and (row.created_at is None or last is None or row.created_at <= last)
     ]
     is_certain = intent.highest_run_id is not None or not any(
@@ -196,10 +206,10 @@ async def _search_run(
 def _has_all_since(
     rows: Listing[Run], limit: int, *, since: datetime | None, floor: int | None
 ) -> bool:
-    """Say whether a list has all runs since an instant, or above an id.
+    """Return whether a list has all runs since an instant, or above an id.
 
-    Of a list that was cut, or whose order is unknown, one candidate may be seen and another not:
-    then the one would be adopted that is not ours.
+    A list that is truncated, or in unknown order, may show one candidate and omit another. The
+    operation of another dispatch would then be adopted.
     """
     if rows.unreadable:
         return False
@@ -216,7 +226,7 @@ def _has_all_since(
 
 
 def _is_close(row: Run, intent: Intent) -> bool:
-    """Say whether the clocks can't tell if a run was created before a dispatch or after it."""
+    """Return whether the clocks can't tell if a run was created before or after a dispatch."""
     assert row.created_at is not None  # see `_has_all_since`
     assert intent.service_at is not None
     return row.created_at <= intent.service_at + CLOCK_SLACK
@@ -266,9 +276,9 @@ async def _search_generation(
 
 
 def _is_as_before(latest: Generation, intent: Intent) -> bool:
-    """Say whether a status shows that no generation followed the one before the dispatch.
+    """Return whether a status shows that no generation followed the one before the dispatch.
 
-    Only what is present shows that: the same `requestId`, or a draft that never had one.
+    Only present values prove that: the same `requestId`, or a draft that never had one.
     """
     if latest.request_id:
         return latest.request_id == intent.previous_id
@@ -276,7 +286,7 @@ def _is_as_before(latest: Generation, intent: Intent) -> bool:
 
 
 def _is_earlier(latest: Generation, intent: Intent) -> bool:
-    """Say whether a generation, which is not the last one known before, ended before a dispatch."""
+    """Return whether a generation, not the last one known before, ended before a dispatch."""
     if latest.updated_at is None or intent.service_at is None:
         return False
     return latest.updated_at < intent.service_at - CLOCK_SLACK

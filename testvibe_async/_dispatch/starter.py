@@ -1,8 +1,8 @@
-"""Starting operations, also where the state of the feature stands in the way.
+"""Starting operations, with a reaction to conflicts with the state of the feature.
 
 Decides whether to raise a 409, to join or wait out the generation in flight, or to generate the
-tests that a run needs. It never reads the 409's message: it reads the feature's generation. The
-dispatches themselves are the dispatcher's.
+tests that a run needs. It never reads the 409's message, but reads the feature's generation. The
+dispatcher sends the dispatches themselves.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 __all__ = ["GenerateConflict", "RunConflict", "Starter"]
 
 GenerateConflict = Literal["raise", "attach", "wait"]
-"""What to do where a generation of the feature is in flight already."""
+"""The reaction to a generation of the feature that is already in flight."""
 
 RunConflict = Literal["raise", "generate"]
-"""What to do where the feature has no tests."""
+"""The reaction to a feature without tests."""
 
 MAX_UNSEEN_CONFLICTS = 3
-"""How often in a row a 409 is retried although no generation is seen in flight."""
+"""Number of 409s in a row without an observed generation in flight at which the 409 is raised."""
 
 UNSEEN_CONFLICT_SECONDS = 1.0
-"""How long to wait after each of those: the generation may have ended just then."""
+"""Seconds to wait after each of them: the generation may just have ended."""
 
 LAST_READ_SECONDS = 1.0
 """How long a read of the latest generation may take at least, also where the deadline has come."""
 
 
 class Starter:
-    """Starts runs and generations for one client, and deals with conflicts."""
+    """Starts runs and generations for one client, and handles conflicts."""
 
     def __init__(self, parts: ClientParts, dispatcher: Dispatcher) -> None:
         self._parts = parts
@@ -66,13 +66,14 @@ class Starter:
         """Dispatch a generation; see `Project.generate_feature`.
 
         Args:
-            dispatch: What to start.
-            on_conflict: What to do about a 409.
-            deadline: When to stop waiting for the one in flight, by the loop's clock.
+            dispatch: The dispatch.
+            on_conflict: The reaction to a 409.
+            deadline: The loop's clock at which to stop waiting for the generation in flight.
 
         Raises:
-            GenerationInProgressError: Another one is in flight, also at the deadline.
-            WaitTimeoutError: The deadline came while that was waited for; nothing was dispatched.
+            GenerationInProgressError: Another generation is in flight, even at the deadline.
+            WaitTimeoutError: The deadline passed while waiting for the generation in flight;
+                nothing was dispatched.
         """
         unseen = 0
         while True:
@@ -82,14 +83,13 @@ class Starter:
                 running = await self._read_in_flight(dispatch.project, dispatch.feature, deadline)
                 if running is not None:
                     conflict.ref = running.ref
-                # A generation that this client saw finish is no reason for the 409 either.
+                # A generation that this client observed to finish does not explain the 409 either.
                 unseen = unseen + 1 if running is None or running.done else 0
                 left = _seconds_to(deadline)
                 is_too_late = left is not None and left <= 0
                 if on_conflict == "raise" or unseen == MAX_UNSEEN_CONFLICTS or is_too_late:
                     raise
-            # The service may be slower to free the feature than to show that the generation is
-            # over.
+            # The service may free the feature later than it shows the end of the generation.
             if running is None or running.done:
                 await self._transport.sleep(UNSEEN_CONFLICT_SECONDS)
             elif on_conflict == "attach":
@@ -110,13 +110,14 @@ class Starter:
         """Dispatch a run; see `Project.run_feature`.
 
         Args:
-            dispatch: What to start.
-            on_conflict: What to do about a 409.
-            retry_unknown: Whether to send it once more where nobody knows whether it took effect.
-            deadline: When to stop waiting for tests to be generated, by the loop's clock.
+            dispatch: The dispatch.
+            on_conflict: The reaction to a 409.
+            retry_unknown: True to send it once more if it is unknown whether it took effect.
+            deadline: The loop's clock at which to stop waiting for the generation of tests.
 
         Raises:
-            WaitTimeoutError: The deadline came; no run was dispatched, and `ref` is the generation.
+            WaitTimeoutError: The deadline passed; no run was dispatched, and `ref` is the
+                generation.
         """
         try:
             return await self._dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
@@ -139,7 +140,7 @@ class Starter:
             generation = None
             with suppress(TransportError, ResponseError):
                 latest = await self._read_latest(run.project, run.feature, deadline)
-                if latest.is_success:  # It ended since the run was refused; another costs credits.
+                if latest.is_success:  # It ended after the refusal; another costs credits.
                     return latest
                 generation = self._in_flight(run.project, latest)
         if generation is None:
@@ -154,7 +155,7 @@ class Starter:
             )
             run.in_place(dispatch)
             generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
-        else:  # It may end before another dispatch, which then costs credits.
+        else:  # It may end before another dispatch, which would cost credits.
             run.note(generation.ref)
         with suppress(OperationSupersededError):
             return await generation.wait(timeout=_seconds_to(deadline))
@@ -163,7 +164,7 @@ class Starter:
     async def latest_outcome(
         self, project: str, feature: int | str, deadline: float | None
     ) -> Generation:
-        """Wait until a feature's latest generation is over, also if others follow it meanwhile."""
+        """Wait until a feature's latest generation has finished, even if others follow it."""
         while True:
             latest = await self._read_latest(project, feature, deadline)
             running = self._in_flight(project, latest)
@@ -191,7 +192,7 @@ class Starter:
     async def _read_in_flight(
         self, project: str, feature: int | str, deadline: float | None
     ) -> GenerationOperation | None:
-        """Return the feature's generation in flight, as far as it can be seen."""
+        """Return the feature's generation in flight, as far as it can be observed."""
         try:
             return self._in_flight(project, await self._read_latest(project, feature, deadline))
         except (TransportError, ResponseError, WaitTimeoutError):

@@ -1,8 +1,8 @@
-"""When a request goes out, over the one session of a client.
+"""HTTP: when a request is sent, over the one session of a client.
 
-For other packages: `Transport`, the retry policy, and what it reports of a dispatch (`Sending`);
-`HttpSession` below it, for requests that are sent once, at once, and read whatever the status; and
-`failure_of`, for sessions with other hosts.
+Exported for other packages: `Transport`, the retry policy, and `Sending`, which receives its
+reports on a dispatch; `HttpSession` below it, for requests that are sent once, immediately, and
+return a response whatever the status; and `failure_of`, for sessions with other hosts.
 """
 
 from testvibe_async._http.failures import failure_of

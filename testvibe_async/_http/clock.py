@@ -1,4 +1,4 @@
-"""The service's clock, as the `Date` headers of its answers show it. It reads no clock itself."""
+"""The service's clock, as shown by the `Date` headers of its answers. No local clock is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["ServiceClock"]
 
 MAX_SAMPLE_SECONDS = 1.0
-"""Longest latency at which a `Date` header is used as a sample: a slow answer's date is old."""
+"""Maximum latency in seconds of an answer whose `Date` header counts: a slow answer's is old."""
 
 
 class ServiceClock:
@@ -23,15 +23,15 @@ class ServiceClock:
         self._date = ""
         self._answered = 0.0
         self._parsed: tuple[str, datetime | None] = "", None
-        """The last header that was parsed: many answers have the same."""
+        """The last parsed header and its time: many answers have the same header."""
 
     def sample(self, date: str, *, sent: float, answered: float) -> None:
-        """Keep the `Date` header of an answer, unless it has none or was slow.
+        """Store the `Date` header of an answer, unless the answer was slow or has none.
 
         Args:
-            date: The header; empty where there is none. It is parsed only when it is needed.
-            sent: When the request was sent, by the loop's clock.
-            answered: When the answer had come, by the loop's clock.
+            date: The header; empty if there is none. It is parsed only when needed.
+            sent: The loop's clock when the request was sent.
+            answered: The loop's clock when the answer had arrived.
         """
         if date and answered - sent <= MAX_SAMPLE_SECONDS:
             self._date, self._answered = date, answered
@@ -39,7 +39,7 @@ class ServiceClock:
     def at(self, instant: float) -> datetime | None:
         """Return the service's time at an instant of the loop's clock.
 
-        It is good to about a second, as HTTP dates are. None where no prompt answer had a date.
+        It is accurate to about a second, like HTTP dates. None if no prompt answer had a date.
         """
         if self._parsed[0] != self._date:
             self._parsed = self._date, parse_date(self._date)

@@ -1,7 +1,7 @@
-"""What an error of aiohttp, or of a session that was passed in, means: one of ours, in our words.
+"""Translation of errors from aiohttp, or from a caller's session, into this package's errors.
 
-Pure. It shows nothing that came over a connection, nor a URL with its query, unless `redact` was
-asked about it. It never decides whether to try again; `retry` does.
+Pure. The result contains nothing that came over a connection, nor a URL with its query, except
+through `redact`. This module never decides whether to retry; `retry` does.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ def failure_of(  # noqa: PLR0913 - each by name
     redact: Callable[[str], str],
     is_sent: bool | None = None,
 ) -> NotSentError | MalformedResponseError | OutcomeUnknownError:
-    """Return the error for a request that has no whole answer.
+    """Return the error for a request without a complete answer.
 
-    Its cause is the original one if that may be shown. Raise it where the original is not handled
-    any more, so that it is not chained to it otherwise.
+    Its cause is the original error if that may be shown. Raise the result outside of the original's
+    handler, so that the original is not chained to it otherwise.
 
     Args:
-        error: What was raised.
+        error: The original error.
         method: The request's method.
         url: The request's URL, without its query.
-        seconds: How long was waited for an answer.
-        redact: Takes out of a text what must not be shown.
-        is_sent: Whether the other side may have seen the request; None if `error` decides it.
+        seconds: The seconds allowed for the answer.
+        redact: Removes secrets from a text.
+        is_sent: True if the other side may have received the request; None to derive it from
+            `error`.
     """
     failure: NotSentError | MalformedResponseError | OutcomeUnknownError
     if is_sent is None:
@@ -52,9 +53,7 @@ def failure_of(  # noqa: PLR0913 - each by name
         failure = NotSentError(why, method=method, url=url)
     elif isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         problem = f"not HTTP: {plain(redact(error.message.partition(chr(10))[0]))}"
-        failure = MalformedResponseError(
-            (problem,), status=None, method=method, url=url, is_from_service=False
-        )
+        failure = MalformedResponseError((problem,), status=None, method=method, url=url)
     else:
         why = _why_lost(error, seconds, redact)
         failure = OutcomeUnknownError(why, method=method, url=url)
@@ -63,7 +62,7 @@ def failure_of(  # noqa: PLR0913 - each by name
 
 
 def _why_not_sent(error: Exception, seconds: float | None, redact: Callable[[str], str]) -> str:
-    """Say why the other side never saw a request."""
+    """Describe why the other side never received a request."""
     if isinstance(error, NEVER_CONNECTED):
         return f"could not connect: {_why_not_connected(error)}"
     if isinstance(error, TimeoutError):
@@ -72,9 +71,9 @@ def _why_not_sent(error: Exception, seconds: float | None, redact: Callable[[str
 
 
 def _why_not_connected(error: aiohttp.ClientError) -> str:
-    """Say in the operating system's words why there is no connection."""
+    """Describe, in the operating system's words, why there is no connection."""
     if isinstance(error, TimeoutError):
-        return "it took too long"  # aiohttp's own words hold the URL's query
+        return "it took too long"  # aiohttp's own text holds the URL's query
     cause = getattr(error, "os_error", None)
     if cause is None or isinstance(error, aiohttp.ClientSSLError):
         return str(error)
@@ -82,7 +81,7 @@ def _why_not_connected(error: aiohttp.ClientError) -> str:
 
 
 def _why_lost(error: Exception, seconds: float | None, redact: Callable[[str], str]) -> str:
-    """Say why there is no answer, without anything that came over the connection."""
+    """Describe why there is no answer, without anything that came over the connection."""
     if isinstance(error, TimeoutError):
         return f"no answer within {seconds:g} s"
     if isinstance(error, OSError) and error.errno:
@@ -95,12 +94,12 @@ def _why_lost(error: Exception, seconds: float | None, redact: Callable[[str], s
 
 
 def _session_failed(error: Exception, redact: Callable[[str], str]) -> str:
-    """Say that something failed that is neither the network nor the other side."""
+    """Describe a failure of neither the network nor the other side."""
     return f"the session failed with {plain(redact(repr(error)))}"
 
 
 def _is_safe_to_show(error: Exception) -> bool:
-    """Say whether an error may be shown as a cause: most of aiohttp's may hold a key or a link."""
+    """Return whether an error may be shown as a cause: most of aiohttp's may hold a key or link."""
     if isinstance(error, TimeoutError):
         return not isinstance(error, aiohttp.ClientError)
     is_of_http = isinstance(error, aiohttp.ClientError | HttpProcessingError)

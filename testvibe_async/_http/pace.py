@@ -1,11 +1,11 @@
-"""How fast requests may start, from what the service has refused lately. Pure: it has no clock.
+"""The rate at which requests may start, given the service's recent refusals. Pure: it has no clock.
 
-A refusal is an answer that says "too many requests": 429, 503 with `Retry-After`, a 403 that limits
-a rate. One alone delays its own request and nobody else. A share of refusals pauses everybody; one
-probe goes out after the pause, and when it is accepted the rate goes on from the last one that went
-well. From there it grows along a cubic curve, as in CUBIC (RFC 9438): flat around that rate, ever
-faster beyond it, until nothing limits it. The constants were found by simulation, see
-`tests/rooms/http/test_pace.py`.
+A refusal is an answer that says "too many requests": 429, 503 with `Retry-After`, or a 403 that
+limits a rate. A single refusal delays its own request alone. A share of refusals pauses all
+requests. After the pause, one probe is sent; when it is accepted, the rate resumes just below the
+last good rate. From there, it grows along a cubic curve, as in CUBIC (RFC 9438): flat around the
+last good rate, and ever faster beyond it, until nothing limits it. The constants were found by
+simulation, see `tests/rooms/http/test_pace.py`.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ from math import inf
 __all__ = ["Pace"]
 
 WINDOW_ANSWERS = 64
-"""Over how many of the last answers the share of refusals is counted."""
+"""Number of recent answers over which the share of refusals is counted."""
 
 WINDOW_SECONDS = 2.0
-"""How old an answer may be that is counted."""
+"""Maximum age in seconds of an answer that is counted."""
 
 TRIP_SHARE = 0.25
-"""From this share of refusals on everybody pauses."""
+"""Share of refusals from which all requests pause."""
 
 TRIP_COUNT = 3
-"""The least refusals for that: fewer may be chance."""
+"""Minimum number of refusals for a pause: fewer may be chance."""
 
 HOLD_SHARE = 0.03
-"""From this share of refusals on a rate counts as the limit, and does not grow."""
+"""Share of refusals from which the present rate counts as the limit, and does not grow."""
 
 BETA = 0.9
-"""What of the last good rate traffic begins with after a pause."""
+"""Fraction of the last good rate at which traffic resumes after a pause."""
 
 MIN_RATE = 5.0
-"""The least rate in requests a second."""
+"""Minimum rate in requests a second."""
 
 MIN_FLAT_SECONDS = 0.5
-"""How long the rate takes to the last good one after a first pause; it doubles with each."""
+"""Seconds in which the rate regains the last good one after a first pause; doubled by each."""
 
 MAX_FLAT_SECONDS = 4.0
 
 FREE_FACTOR = 20.0
-"""A rate that grew to so many times the last good one is no limit any more."""
+"""Multiple of the last good rate at which the rate is no longer limited."""
 
 DEFAULT_PAUSE = 1.0
-"""Seconds of a pause where no refusal says how long."""
+"""Seconds of a pause if no refusal has a `Retry-After`."""
 
 COUNTED_SECONDS = 10.0
-"""The period over which the rate that went well is measured, and the one before it."""
+"""Seconds of each of the two latest periods over which the good rate is measured."""
 
 PROBE_SECONDS = 5.0
-"""How long the answer to a probe is waited for before another goes out."""
+"""Seconds to wait for the answer to a probe before another is sent."""
 
 
 class Pace:
@@ -59,29 +59,29 @@ class Pace:
 
     def __init__(self) -> None:
         self._answers: deque[tuple[float, bool]] = deque()
-        """When each of the last answers came, and whether it was a refusal."""
+        """The time of each recent answer, and True for a refusal."""
         self._refused = 0
-        """How many of them are refusals."""
+        """Number of refusals among the recent answers."""
         self._paused_until = -inf
         self._is_probing = False
-        """Whether one request alone goes out after the pause."""
+        """True while only a probe may be sent after the pause."""
         self._probe_until = -inf
-        """Until when the answer to a probe is waited for."""
+        """The instant until which to wait for the answer to a probe."""
         self._good_rate = inf
-        """The last rate that went well; infinite where none was too high."""
+        """The last good rate; infinite if no rate was too high."""
         self._flat_seconds = MIN_FLAT_SECONDS
         self._began = 0.0
-        """When the curve began: at `BETA` of the good rate."""
+        """The start of the curve, at `BETA` of the good rate."""
         self._accepted = 0
-        """How many answers were none since `_counted_from`."""
+        """Number of accepted requests since `_counted_from`."""
         self._counted_from: float | None = None
         self._before = 0, 0.0
-        """How many were none in the period before, and how many seconds that was."""
+        """Number of accepted requests, and the seconds, of the previous period."""
         self._counted_until = 0.0
-        """Until when the rate that went well is measured, during a pause."""
+        """The instant until which the good rate is measured, during a pause."""
         self._next_start = -inf
         self.is_free: bool = True
-        """Whether nothing limits the rate."""
+        """True if nothing limits the rate."""
 
     def earliest_start(self, now: float) -> float:
         """Return when the next request may start: now, later, or after the probe's answer."""
@@ -94,21 +94,21 @@ class Pace:
         if self._is_probing:
             self._probe_until = now + PROBE_SECONDS
         elif self._good_rate != inf:
-            # A rate that was not used is not made up for by a burst.
+            # An unused rate is not made up for by a burst.
             self._next_start = max(self._next_start, now) + 1 / self._rate(now)
         return self._is_probing
 
     def abandon_probe(self) -> None:
-        """Let another probe go out: the last one ended without an answer."""
+        """Allow another probe: the last one ended without an answer."""
         self._probe_until = -inf
 
     def accept(self, now: float) -> bool:
-        """Note an answer that is no refusal; say whether it ends a pause.
+        """Note an answer that is not a refusal; return whether it ends a pause.
 
         Args:
-            now: When it came.
+            now: The time of the answer.
         """
-        # In place of `_note`: nearly all answers come here.
+        # Inlined, unlike `_note_refusal`: nearly all answers come here.
         answers = self._answers
         answers.append((now, False))
         oldest = now - WINDOW_SECONDS
@@ -128,11 +128,11 @@ class Pace:
         return True
 
     def refuse(self, now: float, *, retry_after: float | None) -> float | None:
-        """Note a refusal; return for how many seconds everybody pauses, if a pause begins.
+        """Note a refusal; return the seconds for which all requests pause, if a pause begins.
 
         Args:
-            now: When it came.
-            retry_after: For how many seconds it asks; None where it does not say.
+            now: The time of the refusal.
+            retry_after: The seconds that the refusal asks for; None if it does not say.
         """
         self._note_refusal(now)
         seconds = DEFAULT_PAUSE if retry_after is None else retry_after
@@ -146,14 +146,15 @@ class Pace:
             if share >= HOLD_SHARE and self._good_rate != inf:
                 self._hold(now)
             return None
-        # Where nothing was limited a burst went well at first: the pause that paid for it counts.
+        # If nothing was limited, an initial burst was accepted: the pause that paid for it counts
+        # too.
         self._counted_until = now + (seconds if self._good_rate == inf else 0.0)
         self._paused_until, self._is_probing, self._probe_until = now + seconds, True, -inf
         self.is_free = False
         return seconds
 
     def _count_anew(self, now: float) -> None:
-        """Begin another period of counting, unless the rate of the last is needed still."""
+        """Start another period of counting, unless the rate of the last one is still needed."""
         if self._counted_from is None:
             self._counted_from = now
         elif not self._is_probing:
@@ -182,7 +183,7 @@ class Pace:
         return max(MIN_RATE, (count + self._accepted) / seconds) if seconds > 0 else MIN_RATE
 
     def _hold(self, now: float) -> None:
-        """Stay where the rate is: some refusals are what a limit that is used in full costs."""
+        """Keep the present rate: a limit that is fully used costs some refusals."""
         self._good_rate = max(MIN_RATE, self._rate(now))
         self._began = now - self._flat_seconds
 

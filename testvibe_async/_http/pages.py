@@ -1,7 +1,7 @@
-"""Reading all pages of a list, where the service splits one.
+"""Reading all pages of a list, if the service splits it.
 
-Decides when to stop: at the last page, at the limit that was asked for, or where a page can't be
-had; then the list says that it is incomplete. `_wire.paging` decides where the next page is.
+Decides when to stop: at the last page, at the requested limit, or if a page is not available. In
+the last case, the list reports that it is incomplete. `_wire.paging` finds the next page.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["read_pages"]
 
 MAX_PAGES = 1000
-"""The most pages of one list."""
+"""Maximum number of pages of one list."""
 
 MAX_SECONDS = 120.0
-"""For how long pages of one list are asked for; the last request may take longer."""
+"""Maximum seconds for requesting pages of one list; the last request may take longer."""
 
 
 async def read_pages(
@@ -34,19 +34,19 @@ async def read_pages(
     *,
     read: Callable[[Request[Listing[Any]]], Awaitable[tuple[Response, Listing[Any]]]],
 ) -> str | None:
-    """Add the rows of the pages that follow to those of the first one.
+    """Add the rows of all further pages to the first page.
 
     Args:
-        listing: The first page; the rows are added to it, up to the `limit` that was asked for.
-        request: What it was asked for with.
-        response: The answer that holds it.
-        read: Asks for another page.
+        listing: The first page; rows are added to it, up to the requested `limit`.
+        request: The request for the first page.
+        response: The answer that holds the first page.
+        read: Requests another page.
 
     Returns:
-        Why rows are missing; None where none are.
+        The reason why rows are missing; None if none are.
 
     Raises:
-        TransportError, ServerError, RateLimitedError: A page can't be had now.
+        TransportError, ServerError, RateLimitedError: A page is not available now.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + MAX_SECONDS

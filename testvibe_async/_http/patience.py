@@ -1,6 +1,6 @@
-"""A call that outlasts an outage: it is tried again for as long as the waits are patient.
+"""A call that outlasts an outage: it is retried for as long as the waits tolerate an outage.
 
-It decides nothing of its own: `retry` does, as for the polls.
+This module decides nothing of its own: `retry` does, as for the polls.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = ["outlast"]
 T = TypeVar("T")
 
 INTERVAL = 0.5
-"""Seconds to start from between two tries."""
+"""Seconds between two attempts, before the interval grows."""
 
 ANNOUNCED_FAILURES = 2
-"""At which failure an outage is announced."""
+"""Number of failures in a row at which an outage is announced."""
 
 
 async def outlast(  # noqa: PLR0913 - each by name
@@ -45,19 +45,20 @@ async def outlast(  # noqa: PLR0913 - each by name
     sleep: Callable[[float], Awaitable[None]],
     max_outage: float,
 ) -> T:
-    """Try a call until the service answers.
+    """Retry a call until the service answers.
 
     Args:
-        call: Makes it, once.
+        call: Makes the call once.
         name: The call's name, for the events.
         server: The service's name, for the events.
-        hooks: Notified of an outage, and of each try that follows.
-        outlook_after: Returns what another try may bring.
+        hooks: Notified of an outage, and of each further attempt.
+        outlook_after: Returns the result that another attempt may bring.
         sleep: Waits, unless the client closes.
-        max_outage: After how many seconds of failures alone to raise the last one.
+        max_outage: Seconds of uninterrupted failures after which the last error is raised.
 
     Raises:
-        TransportError, ResponseError: Another try would not change it, or it lasted too long.
+        TransportError, ResponseError: Another attempt would not help, or the outage lasted too
+            long.
     """
     loop = asyncio.get_running_loop()
     failures = equal_failures = 0

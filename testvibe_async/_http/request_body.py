@@ -1,8 +1,9 @@
-"""The body of a request that may act: it is written once, and knows whether it was.
+"""The body of a request with side effects: it is written once, and records whether it was.
 
-aiohttp asks a body to write itself when the connection is had, and holds the head back until then.
-So this is the one place that proves that nothing was sent, whatever the session, its middlewares or
-a proxy do before it. It never decides whether a request may be sent; whom it asks does.
+aiohttp asks a body to write itself once there is a connection, and holds the head back until then.
+This is therefore the only place that can prove that nothing was sent, whatever the session, its
+middlewares or a proxy do before. The body never decides whether a request may be sent: its
+`before_writing` callback does.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _COME_AFTER = (
     aiohttp.ClientResponseError,
     TimeoutError,
 )
-"""Errors that a session may raise about a request that it has sent."""
+"""Errors that a session may raise after it has sent a request."""
 
 
 class NotRepeatedError(aiohttp.ClientError):
@@ -51,57 +52,57 @@ class RequestBody(aiohttp.BytesPayload):
         document: Mapping[str, object] | None,
         before_writing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Encode it.
+        """Encode the document.
 
         Args:
             document: The object to send; None for no body at all.
-            before_writing: Awaited when the connection is had, before the first byte is written.
-                What it raises stops the request.
+            before_writing: Awaited once there is a connection, before the first byte is written. An
+                exception from it stops the request.
 
         Raises:
-            ConfigError: It can't be sent as JSON.
+            ConfigError: The document can't be sent as JSON.
         """
         super().__init__(_encoded(document), content_type="application/json")
         self._before_writing = before_writing
         self._is_taken = False
-        """Whether aiohttp has made a request with it."""
+        """True if aiohttp has made a request with the body."""
         self._is_asked = False
-        """Whether it was asked to write itself."""
+        """True if the body was asked to write itself."""
         self._is_over = False
         self.is_written: bool = False
-        """Whether it began to be written, or somebody took its bytes: it may have arrived."""
+        """True if writing began, or other code took the bytes: the request may have arrived."""
         self.is_repeated: bool = False
-        """Whether it was asked a second time, in vain."""
+        """True if the body was asked to write itself a second time, in vain."""
         self.refusal: Exception | None = None
-        """What `before_writing` raised."""
+        """The exception that `before_writing` raised."""
 
     def __deepcopy__(self, _memo: object) -> Self:
-        """Return itself: aioresponses keeps copies of what it is passed, and this has a loop."""
+        """Return the body itself: aioresponses copies its arguments, and a body holds a loop."""
         return self
 
     @property
     def size(self) -> int | None:
-        """Its size in bytes: aiohttp asks for it when it makes a request of it."""
+        """Size in bytes; aiohttp asks for it when it makes a request with the body."""
         self._is_taken = True
         return super().size
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Return its text, and take it for sent: a session may send it in a body of its own."""
+        """Return the text, and treat it as sent: a session may send it in a body of its own."""
         self.is_written = True
         return super().decode(encoding, errors)
 
     async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """Return its bytes, and take it for sent."""
+        """Return the bytes, and treat them as sent."""
         self.is_written = True
         return await super().as_bytes(encoding, errors)
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        """Write it, once.
+        """Write the body, once.
 
         Raises:
-            NotRepeatedError: It was asked before, or the request is over.
+            NotRepeatedError: The body was asked before, or the request has ended.
         """
         if self._is_asked:
             self.is_repeated = True
@@ -113,22 +114,22 @@ class RequestBody(aiohttp.BytesPayload):
             except Exception as error:
                 self.refusal = error
                 raise
-            # It may have been given up meanwhile, and what is awaited there may not notice.
+            # The request may have been abandoned meanwhile, unnoticed by the awaited callback.
             if self._is_over:
                 raise NotRepeatedError("the request is over")
         self.is_written = True
         await super().write_with_length(writer, content_length)
 
     def end(self) -> None:
-        """Note that the request is over: nothing of it is written any more."""
+        """Note that the request has ended: the body is not written any more."""
         self._is_over = True
 
     def may_be_sent(self, error: BaseException) -> bool:
-        """Say whether the service may have seen the request, after the session raised an error.
+        """Return whether the service may have received the request, after the session's error.
 
-        A body that aiohttp took and did not write was not sent. One that was not even taken is
-        proof of nothing where the error names a connection: something in place of aiohttp, such
-        as a mock, may have sent another.
+        A body that aiohttp took but did not write was not sent. A body that was not even taken
+        proves nothing if the error names a connection: a replacement for aiohttp, such as a mock,
+        may have sent another body.
         """
         if self.is_written or self._is_taken:
             return self.is_written

@@ -1,8 +1,8 @@
-"""The body of an answer: no more of it than its endpoint may have, and few large ones at once.
+"""The body of an answer: limited in size by its endpoint, with few large bodies at once.
 
-Decides when a body is too large, and when it has to wait for others. It is unpacked here and not by
-aiohttp, which unpacks what comes at once to many times its size, for all connections in one turn of
-the event loop. It never knows what a body holds.
+Decides when a body is too large, and when it must wait for other bodies. It is unpacked here and
+not by aiohttp. aiohttp unpacks everything that arrives at once to many times its size, for all
+connections in one turn of the event loop. This module never knows a body's content.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 __all__ = ["Bodies", "TooLargeError", "UnknownEncodingError"]
 
 LARGE_BYTES = 2**18
-"""From this size on a body is a large one: other tasks get to run after each piece of it."""
+"""Size in bytes of a large body, after each piece of which other tasks get to run."""
 
 MAX_LARGE = 2
-"""How many large bodies are in memory at once, until each is decoded."""
+"""Maximum number of large bodies in memory at once, until each is decoded."""
 
 PIECE_BYTES = 2**16
-"""How much is unpacked at once."""
+"""Number of bytes that are unpacked at once."""
 
 GZIP = 0x1F
-"""The first byte of gzip (RFC 1952), which JSON can't start with."""
+"""The first byte of gzip (RFC 1952), with which JSON can't start."""
 
 ENCODINGS = {"": False, "identity": False, "gzip": True, "x-gzip": True}
-"""The values of `Content-Encoding` that are known, and whether they mean gzip."""
+"""The known values of `Content-Encoding`; True for gzip."""
 
 
 class TooLargeError(Exception):
-    """A body is larger than it may be. The rest of it must not be read."""
+    """A body exceeds its maximum size. The rest of it must not be read."""
 
 
 class UnknownEncodingError(Exception):
-    """A body can't be unpacked, and was not asked for like that."""
+    """A body has an encoding that was not requested, and can't be unpacked."""
 
 
 class Content(Protocol):
-    """A body that comes in pieces."""
+    """A body that arrives in pieces."""
 
     async def readany(self) -> bytes:
-        """Return what has come; nothing at the end."""
+        """Return the bytes that have arrived; none at the end."""
         ...
 
 
@@ -55,7 +55,7 @@ class Bodies:
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(MAX_LARGE)
         self._holders: set[asyncio.Task[object] | None] = set()
-        """The tasks that have a large body, each until it lets go."""
+        """The tasks with a large body, each until it calls `let_go`."""
 
     async def read(
         self,
@@ -70,14 +70,14 @@ class Bodies:
         Args:
             content: The body, not read yet.
             headers: The answer's headers.
-            most: The most bytes that it may have, on the wire and unpacked.
-            timeout: Seconds that it may wait for others; None for as long as it takes.
+            most: Maximum number of bytes, both on the wire and unpacked.
+            timeout: Maximum seconds to wait for other bodies; None for no limit.
 
         Raises:
-            TooLargeError: It has more.
-            UnknownEncodingError: It is no gzip, and not plain.
-            TimeoutError: Others took too long.
-            EOFError, zlib.error: Its gzip is broken.
+            TooLargeError: The body is larger.
+            UnknownEncodingError: The body is neither gzip nor plain.
+            TimeoutError: Other bodies took too long.
+            EOFError, zlib.error: The body's gzip is damaged.
         """
         encoding = headers.get("Content-Encoding", "").strip().lower()
         if encoding not in ENCODINGS:
@@ -89,7 +89,8 @@ class Bodies:
         unpack = _Gzip() if ENCODINGS[encoding] else None
         try:
             while chunk := await content.readany():
-                # Some servers and recorders say gzip of what is not, or not any more.
+                # Some servers and recorders declare gzip for a body that is not, or no longer,
+                # gzip.
                 if not wire_bytes and chunk[0] != GZIP:
                     unpack = None
                 wire_bytes += len(chunk)
@@ -105,10 +106,10 @@ class Bodies:
         except BaseException:
             self.let_go()
             raise
-        return whole.getvalue()  # Not copied, unlike what is joined out of chunks.
+        return whole.getvalue()  # Not copied, unlike the result of joining chunks.
 
     async def _enter(self, timeout: float | None) -> None:
-        """Let others run, and wait until there is a place for a large body."""
+        """Yield to other tasks, and wait until another large body may be read."""
         if (task := asyncio.current_task()) in self._holders:
             await asyncio.sleep(0)
             return
@@ -117,7 +118,7 @@ class Bodies:
         self._holders.add(task)
 
     def let_go(self) -> None:
-        """Let another large body in, if this task had one."""
+        """Allow another large body, if this task had one."""
         if self._holders and (task := asyncio.current_task()) in self._holders:
             self._holders.discard(task)
             self._places.release()
@@ -130,7 +131,7 @@ class _Gzip:
         self._member = zlib.decompressobj(wbits=31)
 
     def pieces(self, packed: bytes) -> Iterator[bytes]:
-        """Unpack what has come, a piece at a time."""
+        """Unpack bytes that have arrived, a piece at a time."""
         while packed:
             if self._member.eof:
                 if packed[0] != GZIP:
@@ -140,6 +141,6 @@ class _Gzip:
             packed = self._member.unconsumed_tail or self._member.unused_data
 
     def require_end(self) -> None:
-        """Raise an `EOFError` where it breaks off."""
+        """Raise an `EOFError` if the data is truncated."""
         if not self._member.eof:
             raise EOFError

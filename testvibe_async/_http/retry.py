@@ -1,4 +1,4 @@
-"""What a failure means for the next try, and when that is. Pure: no clock and no I/O."""
+"""The meaning of a failure for the next attempt, and its time. Pure: no clock and no I/O."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ FAILED_COST = 14
 THROTTLED_COST = 5
 
 MAX_REFUSED_DELAY = 30.0
-"""The longest delay in seconds of a batch's dispatch that was refused without `Retry-After`."""
+"""Maximum delay in seconds of a batch's rate-limited dispatch without `Retry-After`."""
 
 MAX_PAUSE = 120.0
-"""The longest pause in seconds, even if `Retry-After` asks for a longer one."""
+"""Maximum pause in seconds, even if `Retry-After` asks for a longer one."""
 
 MAX_BACKOFF_SECONDS = 30.0
-"""The longest interval between two tries of a read during an outage."""
+"""Maximum seconds between two attempts of a read during an outage."""
 
 MAX_EQUAL_ANSWERS = 3
-"""How often the same answer that says nothing is accepted."""
+"""Number of equal, uninformative answers in a row at which a read is abandoned."""
 
 MAX_REFUSALS = 2
-"""How often in a row the service refuses the key until that is final."""
+"""Number of refusals of the key in a row that is final."""
 
 _seconds: list[Callable[[Any, Any, Any], Any]] = [
     instance_of((int, float)),
@@ -66,25 +66,28 @@ _seconds: list[Callable[[Any, Any, Any], Any]] = [
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How calls that failed on the way are retried.
+    """The policy by which failed calls are retried.
 
     Reads are retried after a lost connection, a time-out, a rate limit or a 5xx. All other calls
-    only where the service provably did not act: it could not be reached, or it answered with a rate
-    limit and `Retry-After`. A rate limit is a 429, or a 403 that says so. A batch repeats, for up
-    to five minutes, a dispatch that is refused for the rate: when `Retry-After` says, or else at
-    first after about a second and at last after about half a minute. The retries of reads draw
-    on a budget: while a service is out, and nothing succeeds, 35 of all calls of a client are
-    retried, and then each is tried once.
+    are retried only if the service provably did not act: it could not be reached, or it answered
+    with a rate limit and `Retry-After`. A rate limit is a 429, or a 403 that says so.
+
+    A batch retries a rate-limited dispatch for up to five minutes. It waits as long as
+    `Retry-After` says. Otherwise, the first delay is about a second, and later ones grow to about
+    half a minute.
+
+    The retries of reads draw on a budget. During an outage in which nothing succeeds, a client
+    makes 35 retries in total; after that, each call is tried once.
     """
 
     attempts: int = field(default=4, validator=[instance_of(int), ge(1)])
-    """How often a call is tried in total, 1 or more."""
+    """Maximum number of attempts of a call in total, 1 or more."""
 
     base_delay: float = field(default=0.5, validator=_seconds)
-    """The longest first delay in seconds. It doubles each time; each is drawn at random below."""
+    """Upper bound of the first delay in seconds. It doubles each time; a delay is drawn below."""
 
     max_delay: float = field(default=8.0, validator=_seconds)
-    """The longest delay in seconds, except where the service asks for a longer one."""
+    """Maximum delay in seconds, unless the service asks for a longer one."""
 
 
 def retry_delay(  # noqa: PLR0913 - each by name
@@ -96,21 +99,21 @@ def retry_delay(  # noqa: PLR0913 - each by name
     random: Callable[[], float],
     patience_left: float | None = None,
 ) -> float | None:
-    """Return the seconds to wait before another attempt, or None where it must not be made.
+    """Return the seconds to wait before another attempt; None if there must be none.
 
     Args:
-        error: What came of the last attempt.
-        attempt: Its number, from 1.
-        policy: How often, and how fast.
-        is_repeatable: Whether the service may see the request twice without harm.
+        error: The error of the last attempt.
+        attempt: The number of the last attempt, from 1.
+        policy: The number of attempts, and their delays.
+        is_repeatable: True if the service may receive the request twice without harm.
         random: Draws a number from 0 to 1.
-        patience_left: Seconds for which a refusal for the rate is still answered by another
-            attempt, however many there were; None for a call, whose attempts count.
+        patience_left: Seconds for which a rate limit is still followed by another attempt, however
+            many there were; None for a call, whose attempts are limited.
     """
     if isinstance(error, RateLimitedError) and patience_left is not None and patience_left >= 0:
         longest = min(MAX_REFUSED_DELAY, 2.0 ** min(attempt - 1, 16))
-        seconds = refused_seconds(error)
-        return longest * (1 + random()) / 2 if seconds is None else seconds
+        # A `Retry-After` of 0, or of an instant that has passed, says as little as none.
+        return refused_seconds(error) or longest * (1 + random()) / 2
     if attempt >= policy.attempts or not _may_retry(error, is_repeatable=is_repeatable):
         return None
     longest = min(policy.max_delay, policy.base_delay * 2.0 ** min(attempt - 1, 64))
@@ -119,7 +122,7 @@ def retry_delay(  # noqa: PLR0913 - each by name
 
 def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) -> bool:
     if isinstance(error, NotSentError):
-        # What its recorder refuses once must not be sent: another may have taken the work over.
+        # A request that its recorder refused must not be sent: another worker may have taken over.
         return not isinstance(error, RecorderError)
     if isinstance(error, RateLimitedError):
         return is_repeatable or error.retry_after is not None
@@ -127,7 +130,7 @@ def _may_retry(error: TransportError | ResponseError, *, is_repeatable: bool) ->
 
 
 class Outlook(Enum):
-    """What another try of a read may bring, after one that failed."""
+    """The result that another attempt of a read may bring, after a failed one."""
 
     AWAY = auto()
     """An answer, later: the service is down, under maintenance or not reachable."""
@@ -136,26 +139,27 @@ class Outlook(Enum):
     """An answer, later: the service limits the rate."""
 
     REFUSED = auto()
-    """The service refuses the key, which one more try confirms."""
+    """The service refuses the key, which one more attempt confirms."""
 
     MISSING = auto()
-    """The service does not know what was asked for, or not yet."""
+    """The service does not know the requested resource, or not yet."""
 
     SAME = auto()
-    """Most likely the same again: an answer that can't be read, or is not the service's."""
+    """Most likely the same result: an answer that can't be read, or is not the service's."""
 
     FINAL = auto()
-    """The same again, for certain: no answer is the reason."""
+    """The same result, for certain: the error did not come from an answer."""
 
 
 def outlook_after(error: Exception, *, has_answered: bool) -> Outlook:
-    """Return what another try of a read may bring.
+    """Return the result that another attempt of a read may bring.
 
     Args:
-        error: The error of the last one, if any.
-        has_answered: Whether this client has had a good answer from the same route. Then what is
-            not the service's own, such as a page, a redirect or an error without its `code`, stands
-            in its place for a while; else the address is most likely not the service's.
+        error: The error of the last attempt, if any.
+        has_answered: True if this client has had a good answer from the same route. A foreign
+            answer, such as a page, a redirect or an error without a `code`, then replaces the
+            service's answer for a while only. Without a good answer, the address is most likely not
+            the service's.
     """
     if is_throttled(error):
         return Outlook.BUSY
@@ -171,7 +175,7 @@ def outlook_after(error: Exception, *, has_answered: bool) -> Outlook:
 
 
 def _refusal(error: ResponseError) -> Outlook:
-    """Return what another try may bring after the service's own refusal."""
+    """Return the result that another attempt may bring after the service's own refusal."""
     if isinstance(error, UnauthorizedError | ForbiddenError):
         return Outlook.REFUSED
     return Outlook.MISSING if isinstance(error, NotFoundError) else Outlook.SAME
@@ -180,13 +184,13 @@ def _refusal(error: ResponseError) -> Outlook:
 def is_tolerated(
     outlook: Outlook, *, equal_failures: int, seconds: float, max_outage: float
 ) -> bool:
-    """Say whether to try a read again.
+    """Return whether to attempt a read again.
 
     Args:
-        outlook: What that may bring.
-        equal_failures: How many of the last failures were the same.
-        seconds: Time since the first of nothing but failures.
-        max_outage: How long that may last, in seconds.
+        outlook: The result that another attempt may bring.
+        equal_failures: Number of equal failures at the end of the failures in a row.
+        seconds: Seconds since the first of the failures in a row.
+        max_outage: Maximum number of those seconds.
     """
     if outlook is Outlook.REFUSED:
         return equal_failures < MAX_REFUSALS
@@ -196,7 +200,7 @@ def is_tolerated(
 
 
 def is_same_failure(error: Exception, other: Exception | None) -> bool:
-    """Say whether two failures are the same, wherever the requests went."""
+    """Return whether two failures are the same, wherever the requests went."""
     if type(error) is not type(other):
         return False
     if isinstance(error, ResponseError) and isinstance(other, ResponseError):
@@ -205,24 +209,24 @@ def is_same_failure(error: Exception, other: Exception | None) -> bool:
 
 
 def outage_interval(interval: float, failures: int) -> float:
-    """Return the seconds to the next try after a number of failures in a row."""
+    """Return the seconds to the next attempt after a number of failures in a row."""
     return min(interval * 2.0 ** min(failures, 16), max(interval, MAX_BACKOFF_SECONDS))
 
 
 class RetryBudget:
-    """What the retries of reads may cost, so that an outage is not met with more requests.
+    """The budget for retries of reads, so that an outage does not cause more requests.
 
     The numbers are those of the AWS SDKs: 500 tokens, of which a retry takes 14, or 5 after a
-    refusal that asks for patience. Its success gives them back, and any other success one more.
+    throttling refusal. Its success returns them, and any other success returns one more.
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
     """
 
     def __init__(self) -> None:
         self.tokens: int = MAX_TOKENS
-        """How much of it is left."""
+        """Number of tokens left."""
 
     def take(self, error: Exception) -> int | None:
-        """Take what a retry costs, and return it; None where there is not enough."""
+        """Consume the tokens that a retry costs, and return them; None if too few are left."""
         cost = THROTTLED_COST if is_throttled(error) else FAILED_COST
         if cost > self.tokens:
             return None
@@ -230,19 +234,19 @@ class RetryBudget:
         return cost
 
     def give_back(self, cost: int) -> None:
-        """Note a success; `cost` is what its last retry took, 0 where there was none."""
+        """Note a success; `cost` is what its last retry took, 0 if there was none."""
         self.tokens = min(MAX_TOKENS, self.tokens + max(cost, 1))
 
 
 def is_throttled(error: Exception | None) -> bool:
-    """Say whether an error is a refusal for too many requests: 429, or 503 that says when."""
+    """Return whether an error is a throttling refusal: a rate limit, or 503 with `Retry-After`."""
     if isinstance(error, RateLimitedError):
         return True
     return isinstance(error, ServerError) and error.status == 503 and error.retry_after is not None  # noqa: PLR2004
 
 
 def refused_seconds(error: Exception | None) -> float | None:
-    """Return for how many seconds a refusal asks, at most 120; None where it does not say."""
+    """Return the seconds that a refusal asks for, at most 120; None if it does not say."""
     if not is_throttled(error) or not isinstance(error, ResponseError):
         return None
     return None if error.retry_after is None else min(error.retry_after, MAX_PAUSE)

@@ -1,6 +1,6 @@
-"""What the transport reports of a request that must not be sent twice, and asks before it writes.
+"""The interface between the transport and a request that must not be sent twice.
 
-It decides nothing: `_dispatch.dispatch` has the one implementation, which owns the state.
+It decides nothing: `_dispatch.dispatch` has the only implementation, which owns the state.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ __all__ = ["Sending"]
 
 
 class Sending(Protocol):
-    """A request that may act, on its way."""
+    """A request with side effects, while it is being sent."""
 
     is_withdrawn: bool
-    """Whether it must not be sent any more: cancelled, out of time, or the client closes."""
+    """True if it must not be sent any more: cancelled, out of time, or the client closes."""
 
     @property
     def patience_left(self) -> float | None:
-        """The seconds for which a refusal for the rate is repeated still; None for a call."""
+        """Seconds for which a rate-limited request is still retried; None for the retry policy."""
         ...
 
     async def before_writing(self) -> None:
-        """Do what must come before the first byte: on each attempt, once it has its connection.
+        """Do what must precede the first byte, on each attempt that has its connection.
 
-        What this raises stops the request.
+        An exception from this method stops the request.
         """
 
     def mark_written(self, now: float) -> None:
-        """Note that it begins to be written: from now on it may have arrived."""
+        """Note that writing begins: from now on, the request may have arrived."""
 
     def mark_answered(self, sent: float) -> None:
-        """Note that something came of it, whether or not it was seen to be written."""
+        """Note that an answer or error came, whether or not writing was observed."""
 
     async def mark_refused(self, error: VibeError) -> None:
-        """Note that this attempt provably had no effect: not sent, or clearly refused."""
+        """Note that this attempt provably had no effect: it was not sent, or clearly refused."""

@@ -1,7 +1,8 @@
-"""One request over HTTP, by aiohttp: it is sent with the key, its response is read to the end.
+"""One HTTP request with aiohttp: it is sent with the key, and its response is read to the end.
 
-`send` is the seam: it returns a response, or raises one of our errors, and neither holds the key.
-It never decides when a request is sent, nor whether again; `transport` does.
+`send` is the seam: it returns a response, or raises one of this package's errors, and neither
+contains the key. This module never decides when a request is sent, nor whether it is retried;
+`transport` does.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MAX_CONNECT_SECONDS = 10.0
 
 
 class HttpSession:
-    """A session with one service and one key: our own, or one that was passed in."""
+    """A session with one service and one key: the client's own, or one that was passed in."""
 
     def __init__(
         self,
@@ -52,13 +53,13 @@ class HttpSession:
         max_connections: int,
         session: aiohttp.ClientSession | None,
     ) -> None:
-        """Make it; no I/O is done.
+        """Create it; does no I/O.
 
         Args:
             settings: The service and the key.
             timeout: Seconds that one request may take.
-            max_connections: How many connections there are at once, in a session of our own.
-            session: The session to use; it is not closed. None for one of our own.
+            max_connections: Maximum number of connections at once, in the client's own session.
+            session: The session to use; it is not closed. None to create one.
         """
         self._server = settings.server
         self._root = URL(settings.server)
@@ -81,7 +82,7 @@ class HttpSession:
         self._owns_session = session is None
         self._bodies = Bodies()
         self.let_go = self._bodies.let_go
-        """Say that this task has decoded what `send` returned: another large answer may come in."""
+        """Note that this task has decoded the answer, so that another large one may be read."""
 
     async def send(
         self,
@@ -92,14 +93,14 @@ class HttpSession:
         """Send one request, once, and read the response to its end.
 
         Args:
-            request: What to send. Nothing in the session can send it again, unless it is a GET.
-            before_writing: Awaited when a request that is no GET has its connection, before the
-                first byte is written. What it raises stops the request.
+            request: The request. The session can't send it again, unless it is a GET.
+            before_writing: Awaited once a request other than a GET has its connection, before the
+                first byte is written. An exception from it stops the request.
 
         Raises:
-            NotSentError: The service provably never saw it.
-            OutcomeUnknownError: Anything else went wrong on the way.
-            MalformedResponseError: What came is not HTTP, or larger than the endpoint allows.
+            NotSentError: The service provably never received the request.
+            OutcomeUnknownError: Any other failure in transit.
+            MalformedResponseError: The answer is not HTTP, or larger than the endpoint allows.
             VibeError: `before_writing` raised it.
         """
         method, path = request.endpoint.method, request.path
@@ -112,7 +113,7 @@ class HttpSession:
         body = None if is_read else RequestBody(request.body, before_writing)
         status: int | None = None
         try:
-            # A path that is put on a URL costs a third of parsing the whole anew.
+            # Setting the path on a URL costs a third of parsing the whole URL.
             target = self._root.with_path(self._prefix + path, encoded=True)
             async with session.request(
                 method,
@@ -138,13 +139,14 @@ class HttpSession:
         finally:
             if body is not None:
                 body.end()
-        # Out here it is not chained to aiohttp's error, which may hold the key in some header.
+        # Out here, the failure is not chained to aiohttp's error, which may hold the key in a
+        # header.
         raise failure from failure.__cause__
 
     def _failure(
         self, error: Exception, request: Request[Any], body: RequestBody | None
     ) -> VibeError:
-        """Return the error for a request that has no whole answer."""
+        """Return the error for a request without a complete answer."""
         if body is not None and isinstance(body.refusal, VibeError):
             return body.refusal
         method, url = request.method, self._server + request.path
@@ -159,7 +161,7 @@ class HttpSession:
             and body is not None
             and (body.is_repeated or isinstance(error, NEVER_CONNECTED))
         ):
-            # The error is that of a second try.
+            # The error belongs to a second attempt.
             what = "the answer was lost, and the session may not send it again"
             return OutcomeUnknownError(what, method=method, url=url)
         return failure_of(
@@ -172,7 +174,7 @@ class HttpSession:
         )
 
     def _headers_of(self, request: Request[Any]) -> Mapping[str, str] | None:
-        """Return the headers that a request has besides those of the session."""
+        """Return the headers of a request besides the session's."""
         headers = None if self._owns_session else self._headers
         return {**(headers or {}), "Cache-Control": "no-cache"} if request.is_uncached else headers
 
@@ -184,7 +186,7 @@ class HttpSession:
     async def _received(
         self, request: Request[Any], response: aiohttp.ClientResponse, url: str
     ) -> Response:
-        """Read an answer to its end. Of an error whose body can't be read the status counts alone.
+        """Read an answer to its end. Of an error with an unreadable body, only the status counts.
 
         Raises:
             MalformedResponseError: A success is too large, or encoded in an unknown way.
@@ -214,7 +216,7 @@ class HttpSession:
             except BaseException:
                 self.let_go()
                 raise
-        response.close()  # It is not drained: that would be to read it after all.
+        response.close()  # It is not drained, which would be to read it after all.
         if status in SUCCESS:
             raise MalformedResponseError((problem,), status=status, method=request.method, url=url)
         return await self._whole(response, b"", url, body_problem=problem)
@@ -257,13 +259,13 @@ class HttpSession:
         return self._session
 
     async def aclose(self) -> None:
-        """Close the session, unless it was passed in."""
+        """Close the session, unless the caller passed it in."""
         if self._owns_session and self._session is not None:
             await self._session.close()
 
 
 def _check_session(session: object, server: URL) -> None:
-    """Refuse a session with which the key could not be sent, or would go astray."""
+    """Refuse a session with which the key could not be sent, or would be sent elsewhere."""
     if session is None:
         return
     if not isinstance(session, aiohttp.ClientSession):
@@ -273,7 +275,7 @@ def _check_session(session: object, server: URL) -> None:
             "the aiohttp session has an auth= of its own, and the API key goes in its place: "
             "pass a session without"
         )
-    # A proxy of an https server sees nothing of what goes through it.
+    # A proxy of an https server sees nothing of the traffic.
     if server.scheme == "http" and is_loopback(server.host or "") and _has_proxy(session, server):
         raise ConfigError(
             f"the aiohttp session would send the API key for {server.host} to a proxy, in the "
@@ -282,7 +284,7 @@ def _check_session(session: object, server: URL) -> None:
 
 
 def _has_proxy(session: aiohttp.ClientSession, server: URL) -> bool:
-    """Say whether a session sends what is for an http server to a proxy."""
+    """Return whether a session sends requests for an http server to a proxy."""
     if getattr(session, "_default_proxy", None) is not None:
         return True
     host = server.host or ""

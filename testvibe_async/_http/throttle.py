@@ -1,7 +1,8 @@
-"""How many requests are under way at once, and when each may start.
+"""The number of requests under way at once, and the time when each may start.
 
-One throttle serves all traffic of a client. `pace` decides how fast the service lets it go, and the
-user may set a limit above that. It never decides what is sent, nor whether again.
+One throttle serves all traffic of a client. `pace` decides how fast the service allows requests,
+and the user may set a lower limit. The throttle never decides which requests are sent, nor whether
+one is retried.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ class Throttle:
     """Hands out slots: limited in number and in rate, and none during a pause.
 
     Polls and other calls wait in two queues that are served alternately, so that neither starves
-    the other: thousands of due polls would otherwise stand before every dispatch.
+    the other. Otherwise, thousands of due polls would precede every dispatch.
     """
 
     def __init__(self, max_connections: int, *, rate_limit: float | None = None) -> None:
-        """Make a throttle.
+        """Create a throttle.
 
         Args:
-            max_connections: How many requests may be under way at once.
-            rate_limit: How many may start in a second; None for any number.
+            max_connections: Maximum number of requests under way at once.
+            rate_limit: Maximum number of requests started per second; None for no limit.
         """
         self._free = max_connections
         self._queues: tuple[deque[asyncio.Future[int]], ...] = (deque(), deque())
@@ -38,7 +39,7 @@ class Throttle:
         self._rate_limit = rate_limit
         self._pace = Pace()
         self._pauses = 0
-        """How many pauses there were."""
+        """Number of pauses so far."""
         self._prober: asyncio.Future[Any] | None = None
         """The slot, and then the task, of the last probe after a pause."""
         self._next_start = 0.0
@@ -46,18 +47,18 @@ class Throttle:
         self._is_closed = False
 
     async def acquire(self, *, is_poll: bool = False) -> None:
-        """Wait for a slot and take it; `release` gives it back.
+        """Wait for a slot and take it; `release` returns it.
 
         Args:
-            is_poll: Whether it is for one of the poller's requests, which queue separately.
+            is_poll: True for one of the poller's requests, which queue separately.
         """
         now = asyncio.get_running_loop().time()
-        # With a slot free and no limit on the rate nothing waits: a waiter would have been served.
+        # With a free slot and no limit on the rate, nothing waits: a waiter would have been served.
         if self._free and self._rate_limit is None and self._pace.is_free:
             self._free -= 1
             return
         if self._next_queue() is None:
-            # A rate that was not used is not made up for by a burst.
+            # An unused rate is not made up for by a burst.
             self._next_start = max(self._next_start, now)
         queue = self._queues[is_poll]
         pauses = await self._wait_for_slot(queue.append)
@@ -67,14 +68,14 @@ class Throttle:
             pauses = await self._wait_for_slot(queue.appendleft)
 
     async def _wait_for_slot(self, enqueue: Callable[[asyncio.Future[int]], None]) -> int:
-        """Wait for a slot; return how many pauses there were when it was handed out."""
+        """Wait for a slot; return the number of pauses at the time when it was handed out."""
         slot: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         enqueue(slot)
         self._serve()
         try:
             pauses = await slot
         except asyncio.CancelledError:
-            # Cancelled after it was served, and before it ran: the slot would be lost.
+            # Cancelled after it was served but before it ran: the slot would be lost.
             if slot.done() and not slot.cancelled():
                 self._abandon(slot)
                 self.release()
@@ -84,7 +85,7 @@ class Throttle:
         return pauses
 
     def release(self) -> None:
-        """Give a slot back."""
+        """Return a slot."""
         self._free += 1
         if self._queues[0] or self._queues[1]:
             self._serve()
@@ -99,7 +100,7 @@ class Throttle:
             self._pace.abandon_probe()
 
     def let_all_through(self) -> None:
-        """Serve all who wait, at once: the client closes, and each of them must notice that."""
+        """Serve all waiters at once: the client closes, and each waiter must notice."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -110,14 +111,14 @@ class Throttle:
             queue.clear()
 
     def accept(self) -> bool:
-        """Note an answer that is no refusal; say whether it ends a pause. `release` comes next."""
+        """Note an answer that is not a refusal; return whether it ends a pause. Then `release`."""
         return self._pace.accept(asyncio.get_running_loop().time())
 
     def refuse(self, retry_after: float | None) -> float | None:
-        """Note a refusal; return for how many seconds nothing is sent, if a pause begins.
+        """Note a refusal; return the seconds for which nothing is sent, if a pause begins.
 
         Args:
-            retry_after: For how many seconds it asks; None where it does not say.
+            retry_after: The seconds that the refusal asks for; None if it does not say.
         """
         now = asyncio.get_running_loop().time()
         seconds = self._pace.refuse(now, retry_after=retry_after)
@@ -126,8 +127,8 @@ class Throttle:
         return seconds
 
     def _serve(self) -> None:
-        """Hand out what may be handed out now, and set a timer for the next."""
-        # Slot and start come together: to hold a slot while waiting for the rate would starve
+        """Hand out the slots that are available now, and set a timer for the next."""
+        # Slot and start come together: holding a slot while waiting for the rate would starve
         # others.
         while self._free and (number := self._next_queue()) is not None:
             loop = asyncio.get_running_loop()
@@ -139,7 +140,7 @@ class Throttle:
                 self._timer = loop.call_at(start, self._serve)
                 return
             if self._rate_limit is not None:
-                # A start that the timer made late does not delay the next; a pause does.
+                # A start that the timer delayed does not delay the next; a pause does.
                 began = self._next_start if self._pace.is_free else now
                 self._next_start = max(self._next_start, began) + 1 / self._rate_limit
             self._free -= 1
@@ -150,7 +151,7 @@ class Throttle:
             slot.set_result(self._pauses)
 
     def _next_queue(self) -> int | None:
-        """Return the queue to serve next: the other one, if somebody waits in both."""
+        """Return the queue to serve next: the other one, if both have waiters."""
         for number in (1 - self._last_served, self._last_served):
             queue = self._queues[number]
             while queue and queue[0].done():  # cancelled

@@ -1,6 +1,6 @@
 """All traffic with the service: each request waits for its slot, and is retried by policy.
 
-Decides when a request goes out, whether it goes out again, and that none does once the client is
+Decides when a request is sent, whether it is sent again, and that none is sent once the client is
 closed. `session` sends it, and `protocol` decides what an answer means.
 """
 
@@ -74,10 +74,10 @@ __all__ = ["Transport"]
 T = TypeVar("T")
 
 _WORDS = {"CaseResult": "Test", "RunSummary": "Summary", "SectionLog": "Section"}
-"""What a person calls a model whose class has another name."""
+"""The name in messages of a model whose class has another name."""
 
 MAX_WARNINGS = 100
-"""The most warnings about answers that a client logs: a service could invent fields for ever."""
+"""Maximum number of warnings that a client logs about answers: they may have ever new fields."""
 
 
 class Transport:
@@ -96,18 +96,18 @@ class Transport:
         hooks: Emitter,
     ) -> None:
         self.server: str = settings.server
+        """The service's scheme, host and path prefix."""
         is_passed = settings.key_source == "argument"
         self._key_source = "the argument api_key" if is_passed else settings.key_source
-        """The service's scheme and host, and path prefix."""
         self.clock: ServiceClock = ServiceClock()
-        """The service's time, as far as its answers showed it."""
+        """The service's time, as shown by its answers."""
         self._http = HttpSession(
             settings, timeout=timeout, max_connections=max_connections, session=session
         )
         self.let_go: Callable[[], None] = self._http.let_go
-        """Say that this task has decoded an answer: another large one may come in."""
+        """Note that this task has decoded an answer, so that another large one may be read."""
         self._retry = retry
-        # For polls: the next one follows anyway, and retries would only delay the others.
+        # For polls: the next poll follows anyway, and retries would only delay the others.
         self._single_try = evolve(retry, attempts=1)
         self._budget = RetryBudget()
         self._throttle = Throttle(max_connections, rate_limit=rate_limit)
@@ -116,15 +116,15 @@ class Transport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = asyncio.Event()
         self.is_closed: bool = False
-        """Whether it refuses calls."""
+        """True if calls are refused."""
         self._telemetry = telemetry()
         self.answered: set[str] = set()
-        """The names of the calls that were answered well: those who decode an answer add to it."""
+        """The names of calls with a good answer; added by the code that decodes the answer."""
         self._warned: set[str] = set()
-        """What was logged about answers, and is not again."""
+        """The warnings about answers that were logged, and are not repeated."""
 
     def __repr__(self) -> str:
-        """Name the service, and nothing secret."""
+        """Return a text that names the service, and contains no secret."""
         return f"<Transport to {self.server}>"
 
     @property
@@ -134,15 +134,15 @@ class Transport:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was used and not closed since."""
+        """True if the transport was used and has not been closed since."""
         return self._loop is not None and not self.is_closed
 
     def bind(self) -> None:
         """Bind to the running event loop at first use.
 
         Raises:
-            ClientClosedError: It was closed.
-            ConfigError: It belongs to another event loop.
+            ClientClosedError: The transport was closed.
+            ConfigError: The transport belongs to another event loop.
         """
         if self.is_closed:
             raise ClientClosedError
@@ -157,7 +157,7 @@ class Transport:
             )
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass.
+        """Wait for a number of seconds.
 
         Raises:
             ClientClosedError: The client was closed meanwhile.
@@ -172,7 +172,7 @@ class Transport:
     async def call(
         self, request: Request[T], *, retries: bool = True, sending: Sending | None = None
     ) -> T:
-        """Send a request and return what its answer holds; see `fetch`.
+        """Send a request and return the decoded answer; see `fetch`.
 
         Raises:
             ResponseError: The answer is an error, or unreadable.
@@ -183,14 +183,15 @@ class Transport:
         return value
 
     async def call_through_outage(self, request: Request[T], *, max_outage: float | None) -> T:
-        """Send a request that reads as often as it takes while the service is away; see `outlast`.
+        """Send a read repeatedly until an outage of the service ends; see `outlast`.
 
         Args:
-            request: What to ask.
-            max_outage: For how many seconds; None to try as the retry policy says.
+            request: The request.
+            max_outage: Seconds after which to stop; None to follow the retry policy.
 
         Raises:
-            TransportError, ResponseError: Another try would not change it, or it lasted too long.
+            TransportError, ResponseError: Another attempt would not help, or the outage lasted too
+                long.
         """
         if max_outage is None:
             return await self.call(request)
@@ -208,8 +209,8 @@ class Transport:
         """Send a request for a list, and return its first page alone.
 
         Args:
-            request: What to ask.
-            retries: Whether to try again where the policy says so.
+            request: The request.
+            retries: True to retry as the policy allows.
 
         Raises:
             ResponseError: The answer is an error, or unreadable.
@@ -244,18 +245,18 @@ class Transport:
         return response, value
 
     def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
-        """Return what another try of a read may bring, after one that failed."""
+        """Return the result that another attempt of a read may bring, after a failed one."""
         return outlook_after(error, has_answered=request.endpoint.name in self.answered)
 
     def warn_of(self, unreadable: Iterable[UnreadableField]) -> None:
-        """Log the fields of an answer that could not be read, each once a client."""
+        """Log the fields of an answer that could not be read, each once per client."""
         for field in unreadable:
             what = f"{_WORDS.get(field.model, field.model)}.{field.name}"
             fate = "is cut" if field.name == EXTRA else "can't be read and is left out"
             self._warn_once(what, f"{what} {fate}: {field.problem}")
 
     def warn_of_status(self, kind: str, status: str | None) -> None:
-        """Log a status that is not documented and taken for one in flight, each once a client."""
+        """Log an undocumented status that is treated as in flight, each once per client."""
         word = plain(status or "")
         self._warn_once(
             f"{kind} {word}",
@@ -271,12 +272,12 @@ class Transport:
     async def _complete(
         self, listing: Listing[Any], request: Request[Any], response: Response
     ) -> None:
-        """Add the pages that follow to a list, and say in it where it has not all rows."""
+        """Add the further pages to a list, and note in the list whether rows are missing."""
         problem = await read_pages(listing, request, response, read=self._read)
         if problem is None:
             return
         listing.incomplete = incomplete(request, response, problem)
-        # With a `limit` it is what was asked for.
+        # With a `limit`, a list of that length is what the caller requested.
         if str(len(listing)) != request.query.get("limit"):
             self._warn_once(request.endpoint.name, listing.incomplete.message)
 
@@ -289,17 +290,17 @@ class Transport:
         is_poll: bool = False,
         keeps_place: bool = False,
     ) -> Response:
-        """Send a request when its slot comes, and return the answer of a success, not decoded.
+        """Send a request once a slot is free, and return the undecoded answer of a success.
 
         Args:
-            request: What to ask.
-            retries: Whether to try again where the policy says so.
-            sending: Told how far the request has come; once withdrawn it is not sent any more.
-            is_poll: Whether it is one of the poller's, which queue separately.
-            keeps_place: Whether a large answer keeps others waiting until it is decoded.
+            request: The request.
+            retries: True to retry as the policy allows.
+            sending: Receives the progress of the request; once withdrawn, it is not sent any more.
+            is_poll: True for one of the poller's requests, which queue separately.
+            keeps_place: True if a large answer makes other large ones wait until it is decoded.
 
         Raises:
-            TransportError: No whole answer came.
+            TransportError: No complete answer came.
             ResponseError: The answer is an error.
             ClientClosedError: The client was closed before or meanwhile.
         """
@@ -320,7 +321,8 @@ class Transport:
                 if not keeps_place:
                     self.let_go()
                 return response
-            # It waits without its slot, and takes another turn in the queue: others may go on.
+            # The request waits without its slot, and then queues again, so that others may
+            # continue.
             attempt += 1
             await self.sleep(delay)
 
@@ -332,10 +334,10 @@ class Transport:
         policy: RetryPolicy,
         sending: Sending | None,
     ) -> tuple[float, int]:
-        """Return the seconds to another attempt, and what it takes of the budget.
+        """Return the seconds until another attempt, and its cost in the budget.
 
         Raises:
-            TransportError, ResponseError: The error: there must be no other attempt.
+            TransportError, ResponseError: The error, if there must be no other attempt.
         """
         if isinstance(error, TransportError):
             error.attempts = attempt
@@ -351,7 +353,8 @@ class Transport:
         )
         if delay is None:
             raise error
-        # What must not be lost is retried in any case; its number is limited anyway.
+        # A request that must not be lost is retried in any case; the number of attempts is limited
+        # anyway.
         cost = self._budget.take(error) if request.is_repeatable else 0
         if cost is None:
             raise error
@@ -361,10 +364,11 @@ class Transport:
     async def _attempt(  # noqa: C901 - one attempt, step by step, with few calls
         self, request: Request[Any], sending: Sending | None, *, is_poll: bool
     ) -> Response:
-        """Send a request once, when its slot comes."""
+        """Send a request once, when a slot is free."""
         await self._throttle.acquire(is_poll=is_poll)
         try:
-            # The slot may have taken minutes, in which the caller left or the client closed.
+            # Waiting for the slot may have taken minutes; meanwhile the caller may have withdrawn
+            # the request, or the client closed.
             if self.is_closed or sending is not None:
                 self.check_wanted(request, sending)
             response = await self._send(request, sending)
@@ -380,7 +384,7 @@ class Transport:
                 error.name_source(self._key_source)
             raise
         except TransportError as error:
-            # The session was closed below the request: the lost connection is not the reason.
+            # The session was closed below the request: the lost connection is not the cause.
             if self.is_closed:
                 raise ClientClosedError from error
             raise
@@ -395,9 +399,9 @@ class Transport:
             self._throttle.release()
 
     def _note_error(self, error: ResponseError) -> None:
-        """Let the pace of all traffic follow from an answer that is an error.
+        """Adapt the pace of all traffic to an answer that is an error.
 
-        A limit is on the key, not on one request: where it is reached, others are refused too.
+        A limit applies to the key, not to one request: once it is reached, others are refused too.
         """
         if not is_throttled(error):
             if self._throttle.accept():
@@ -409,10 +413,10 @@ class Transport:
             self._hooks.emit(Paused(seconds, error))
 
     async def _before_writing(self, request: Request[Any], sending: Sending | None) -> None:
-        """Let a request be written that is still wanted, once what must come before it is done.
+        """Check that a request is still wanted, after the steps that must precede its writing.
 
         Raises:
-            VibeError: It must not be written.
+            VibeError: The request must not be written.
         """
         if sending is not None:
             await sending.before_writing()
@@ -425,7 +429,7 @@ class Transport:
 
         Raises:
             ClientClosedError: The client was closed.
-            NotSentError: It was withdrawn.
+            NotSentError: The request was withdrawn.
         """
         if self.is_closed:
             raise ClientClosedError
@@ -434,7 +438,7 @@ class Transport:
             raise NotSentError(what, method=request.method, url=self.url_of(request))
 
     async def _send(self, request: Request[Any], sending: Sending | None) -> Response:
-        """Send a request, sample the service's clock by it, and emit the event."""
+        """Send a request, sample the service's clock from its answer, and emit the event."""
         loop = asyncio.get_running_loop()
         sent, status = loop.time(), None
         is_read = sending is None and request.is_repeatable
@@ -470,17 +474,17 @@ class Transport:
                 )
 
     def url_of(self, request: Request[Any]) -> str:
-        """Return where a request goes, without its query."""
+        """Return a request's URL, without its query."""
         return request.url(self.server)
 
     def refuse_calls(self) -> None:
-        """Let every call from now on raise `ClientClosedError`, and those that wait for a slot."""
+        """Make all calls raise `ClientClosedError` from now on, even those that wait for a slot."""
         self.is_closed = True
         self._closing.set()
         self._throttle.let_all_through()
 
     async def aclose(self) -> None:
-        """Close the session, unless it was passed in."""
+        """Close the session, unless the caller passed it in."""
         await self._http.aclose()
 
 

@@ -1,7 +1,7 @@
-"""When each operation is polled, and who is notified of what was seen.
+"""Polling: when each operation is polled, and which listeners are notified.
 
-For other packages: `Poller` and what it keeps of an operation, the run ids that were seen, what a
-wait listens with, and poll plans.
+Exported for other packages: `Poller` and its record of an operation, the observed run ids, the
+subscriptions that waits use, and poll plans.
 """
 
 from testvibe_async._polling.plan import PollPlan, checked_plan, standard_poll_plan

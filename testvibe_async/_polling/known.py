@@ -1,6 +1,6 @@
-"""The operations of a client: one object each, for as long as somebody holds a handle on it.
+"""The operations of a client: one object each, for as long as a handle on the operation exists.
 
-The last that finished are kept, so that attaching to one of them again costs no request.
+The operations that finished last are retained, so that attaching to them again costs no request.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["FinishedOperations", "KnownOperations"]
 
 CLOCK_SKEW_SECONDS = 60.0
-"""How far ahead the clock of the machine that dispatched an operation may be."""
+"""Seconds by which the clock of the machine that dispatched an operation may be ahead."""
 
 MAX_OPERATIONS = 1000
-"""How many are kept. Most outcomes take 1 to 2 KiB of memory."""
+"""Maximum number of finished operations retained. Most outcomes take 1 to 2 KiB of memory."""
 
 MAX_BYTES = 16 * 2**20
-"""How large their answers may be together, as JSON: outcomes may be as large as 1 MiB each."""
+"""Maximum total size in bytes of the retained answers, as JSON; one outcome may be up to 1 MiB."""
 
 
 class KnownOperations:
-    """What a client knows of each operation, by its key."""
+    """A client's record of each operation, by the operation's key."""
 
     def __init__(self) -> None:
         # Handles hold their operation, so it lives as long as any handle on it does.
@@ -43,15 +43,15 @@ class KnownOperations:
     def operation(
         self, ref: Ref, *, is_dispatched: bool = False, previous_id: str | None = None
     ) -> PolledOperation[Any]:
-        """Return what this client has of an operation, made at first use.
+        """Return this client's record of an operation, created at first use.
 
-        A service that was reset uses ids again: what was seen before a dispatch is not of its
-        operation, though it has the same id.
+        A service that was reset uses ids again: an observation from before the dispatch belongs to
+        an earlier operation with the same id.
 
         Args:
-            ref: The operation's name.
-            is_dispatched: Whether it was just dispatched, and so is in flight.
-            previous_id: The `requestId` of the feature's generation before it, if it is known.
+            ref: The operation's ref.
+            is_dispatched: True if the operation was just dispatched, and so is in flight.
+            previous_id: The `requestId` of the feature's previous generation, if known.
         """
         polled = self._operations.get(ref.key)
         if polled is None or _is_earlier(polled.state, ref):
@@ -62,13 +62,13 @@ class KnownOperations:
         return polled
 
     def __contains__(self, ref: Ref) -> bool:
-        """Say whether somebody holds a handle on the operation."""
+        """Return whether a handle on the operation exists."""
         return ref.key in self._operations
 
     def in_flight(self) -> Counter[str]:
-        """Count the operations that are known and not over, by kind; none once it is closed.
+        """Count the operations that are known and have not finished, by kind; none after the close.
 
-        It may be called in another thread: the references are copied in one step.
+        May be called in another thread: the references are copied in one step.
         """
         operations = [] if self._is_closed else self._operations.valuerefs()
         found = (weak() for weak in operations)
@@ -79,24 +79,24 @@ class KnownOperations:
         )
 
     def close(self) -> list[PolledOperation[Any]]:
-        """Count none any more, and return all that there are."""
+        """Stop counting operations, and return all that exist."""
         self._is_closed = True
         return [polled for weak in self._operations.valuerefs() if (polled := weak()) is not None]
 
 
 class FinishedOperations:
-    """The last operations that were seen to end, in this order. It only keeps them alive."""
+    """The operations that finished last, in the order observed. It only keeps them alive."""
 
     def __init__(self) -> None:
         self._kept: deque[tuple[PolledOperation[Any], int]] = deque()
         self._bytes = 0
 
     def keep(self, polled: PolledOperation[Any], size_bytes: int) -> None:
-        """Keep an operation, and let the oldest go where there are too many or they are too large.
+        """Retain an operation, and drop the oldest ones beyond the maximum number or size.
 
         Args:
             polled: The operation.
-            size_bytes: The size of the answer that holds its outcome.
+            size_bytes: Size of the answer that holds the operation's outcome.
         """
         self._kept.append((polled, size_bytes))
         self._bytes += size_bytes
@@ -106,7 +106,7 @@ class FinishedOperations:
 
 
 def _is_earlier(state: OperationState[Any], ref: Ref) -> bool:
-    """Say whether what is known under an id was last seen before the operation was dispatched."""
+    """Return whether the record under an id was last observed before the operation's dispatch."""
     dispatched_at = ref.dispatched_at
     if dispatched_at is None or dispatched_at == state.ref.dispatched_at:
         return False
@@ -116,8 +116,8 @@ def _is_earlier(state: OperationState[Any], ref: Ref) -> bool:
 def _age(ref: Ref) -> float:
     """Return the seconds since a dispatch.
 
-    Less than the clocks of two machines may differ by counts as 0: an operation must not be taken
-    for old because the clock of the machine that dispatched it is behind.
+    An age below the possible difference of two machines' clocks counts as 0. An operation must not
+    seem old because the clock of the machine that dispatched it is behind.
     """
     if ref.dispatched_at is None:
         return 0.0

@@ -1,11 +1,11 @@
-"""Reading many statuses from one list call, where the service has one.
+"""Polling of many operations by one list call, if the service offers a list.
 
-Decides which operations a list may stand in for, and when it is not worth its price. Lists are
-assumed, not documented, so a list is believed only in what costs little if it is wrong: that an
-operation still goes on. An operation that it shows as changed, or does not show, is read by its id;
-so are, each time, the ones that were not read for longest, at least one, to catch a list that is
-wrong. A list that is missing, can't be read, was wrong or saves too little is suspended for a
-while.
+Decides which operations a list may answer for, and when a list call costs more than it saves. Lists
+are assumed, not documented. A list is therefore trusted only where an error costs little: that an
+operation is still in flight. An operation that the list shows as changed, or does not show, is read
+by its id. To catch a wrong list, each poll also reads by id the operations that were not read for
+longest, at least one. A list that is missing, unreadable, was wrong or saves too little is
+suspended for a while.
 """
 
 from __future__ import annotations
@@ -56,88 +56,89 @@ if TYPE_CHECKING:
 __all__ = ["ListPolling", "Listed"]
 
 MIN_OPERATIONS = 3
-"""From how many operations on one list call, and the read that checks it, is the cheaper way."""
+"""Number of operations from which a list call, and the read that checks it, is cheaper."""
 
 ROWS_A_TURN = 500
-"""How many rows are read before other tasks get to run."""
+"""Number of rows that are read before other tasks get to run."""
 
 ROWS_A_REQUEST = 100
-"""How many rows of a list cost about as much as one more request."""
+"""Number of list rows that cost about as much as one more request."""
 
 PAGES_A_POLL = 10
-"""How many pages of a list are asked for at most; reads by id, many at once, are faster then."""
+"""Maximum number of pages of a list in one poll; beyond it, concurrent reads by id are faster."""
 
 SPARE_ROWS = 20
-"""Rows asked for beyond those that should do, for runs that others dispatch meanwhile."""
+"""Rows requested beyond the expected number, for runs that other clients dispatch meanwhile."""
 
 READ_BY_ID_SECONDS = 60.0
-"""Longest time without a read by id, unless very many operations are due for one at once.
+"""Maximum seconds between two reads by id, unless very many operations are due for one at once.
 
-Those are read within as many seconds more, so that no burst of reads makes all others late.
+These operations are read within as many seconds more, so that no burst of reads delays all other
+polls.
 """
 
 CHECKS_AT_ONCE = 500
-"""How many operations that are overdue for a read by id are read at once in any case."""
+"""Number of operations overdue for a read by id that are read at once in any case."""
 
 UNUSABLE_SECONDS = 600.0
-"""For how long a list is suspended that is missing, can't be read, or was caught being wrong."""
+"""Seconds for which a list is suspended that is missing, unreadable, or was found to be wrong."""
 
 COSTLY_SECONDS = 60.0
-"""For how long a list is suspended that saved less than it cost."""
+"""Seconds for which a list is suspended that saved less than it cost."""
 
 TROUBLE_SECONDS = 30.0
-"""For how long a list is suspended after a failure that passes."""
+"""Seconds for which a list is suspended after a temporary failure."""
 
 MAX_REFUSALS = 3
-"""How many refusals for too many requests in a row suspend a list."""
+"""Number of rate-limit refusals in a row that suspends a list."""
 
 MIN_TIMEOUT_SECONDS = 1.0
-"""Shortest time-out of a list call; else it is one interval, so that a list delays nothing."""
+"""Minimum time-out of a list call in seconds; otherwise one interval, so that it delays nothing."""
 
 SECONDS_A_READ = 0.002
-"""About what a read by id takes among many: a list may take as long as the reads that it saves."""
+"""Approximate seconds of a read by id among many; a list may take as long as those it saves."""
 
 CLOCK_SLACK_SECONDS = 1.0
-"""By how much the difference of two instants in whole seconds may be too large."""
+"""Seconds by which the difference of two instants in whole seconds may be too large."""
 
 
 @frozen
 class Listed:
-    """What one list call showed of the operations that it was asked about."""
+    """The result of a list call for the operations it was asked about."""
 
     going_on: Sequence[PolledOperation[Any]]
-    """Those that need no read by id this time."""
+    """Operations that need no read by id this time."""
 
     to_read: Sequence[PolledOperation[Any]]
-    """Those that it shows as changed or not at all, and those that check it."""
+    """Operations that the list shows as changed or not at all, or that check the list."""
 
     started: Sequence[PolledOperation[Any]]
-    """Those that it shows as executing and that were queued before; they are among the others."""
+    """Operations, among the others, that were queued before and that the list shows as started."""
 
     is_refused: bool = False
-    """Whether it showed nothing, for a moment: all are asked about again an interval later."""
+    """True if the list was refused for a moment: all are listed an interval later."""
 
 
 @define
 class _Rows:
-    """What the rows of a list showed."""
+    """The result of reading the rows of a list."""
 
     missing: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
     going_on: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
     started: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
     changed: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
     count: int = 0
-    """How many rows were read."""
+    """Number of rows read."""
     depth: int = 0
-    """The place of the last row that was needed."""
+    """Index, from 1, of the last row that was needed."""
     pages: int = 0
-    """How many requests it took."""
+    """Number of requests made."""
     highest: int = -1
-    """The highest id of a row."""
+    """Highest id of a row."""
 
 
 class ListPolling:
-    """Polling by the list of one project's runs, or of its features and so of their generations."""
+    """Polling by the list of one project's runs, or of its features and thus their generations."""
 
     def __init__(
         self,
@@ -148,14 +149,14 @@ class ListPolling:
         hooks: Emitter,
         run_ids: RunIds,
     ) -> None:
-        """Make it; no I/O is done.
+        """Create it; does no I/O.
 
         Args:
             transport: Sends the calls.
             ref: An operation that the list may show.
             interval: Seconds between two polls of a run.
             hooks: Notified when the list is suspended.
-            run_ids: Takes note of the runs that the list shows.
+            run_ids: Records the runs that the list shows.
         """
         self._transport = transport
         self._run_ids = run_ids
@@ -168,24 +169,24 @@ class ListPolling:
         self._depth = 0
         self._last_call: float | None = None
         self._refusals = 0
-        """How many calls in a row were refused for their rate."""
+        """Number of rate-limited calls in a row."""
         self._suspended_until = 0.0
         self._is_in_trouble = False
-        """Whether it is suspended for a failure that all polls had."""
+        """True while the list is suspended for a failure that all polls had."""
         self._to_check: set[PolledOperation[Any]] = set()
-        """The operations whose read by id will show whether the list was right at that time."""
+        """Operations whose read by id will show whether the list was right at that time."""
         self._listed_at_service: datetime | None = None
 
     def is_worth_it(self, count: int, now: float) -> bool:
-        """Say whether to ask the list about so many operations."""
+        """Return whether to ask the list about this number of operations."""
         return count >= MIN_OPERATIONS and now >= self._suspended_until
 
     def may_show(self, polled: PolledOperation[Any]) -> bool:
-        """Say whether the list can stand in for reading an operation by its id this time.
+        """Return whether the list can replace a read by id of an operation this time.
 
-        It can't before it was dispatched or seen by this client, nor after a poll that failed while
-        the service answered, nor where somebody follows each change and a row does not show all of
-        them.
+        The list cannot do so before this client has dispatched or observed the operation, nor after
+        a poll that failed while the service answered. Nor can it do so if a listener wants each
+        change and a row does not show all of them.
         """
         state = polled.state
         is_well_known = state.is_known and (not state.failures or _is_away(state.last_failure))
@@ -194,7 +195,7 @@ class ListPolling:
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
         """Ask the list about operations; it may not show all.
 
-        None where there was no list to show anything: it is suspended then.
+        Return None if the list was not available; the list is then suspended.
         """
         limit = max(len(operations), self._depth + self._depth // 4) + SPARE_ROWS
         request = self._request(limit, timeout=SECONDS_A_READ * len(operations))
@@ -214,7 +215,7 @@ class ListPolling:
             self._is_in_trouble = outlook is Outlook.AWAY
             return None
         except (ClientClosedError, ConfigError):
-            # Each read by id says so to the operation's own waits.
+            # Each read by id reports the error to the operation's own waits.
             return None
         telemetry().poll("list", "answered")
         self._transport.answered.add(request.endpoint.name)
@@ -223,16 +224,17 @@ class ListPolling:
         if self._kind.ids_grow and rows.highest >= 0:
             self._run_ids.note(self._project, rows.highest)
         self._learn(rows, len(operations), limit)
-        # A list that lies by omission is caught by the reads of what is missing; one that shows an
-        # ended operation as running, only by these.
+        # A list that omits an operation is caught by the read of the missing operation; a list that
+        # shows a finished operation as running is caught only by these reads.
         checks, going_on = self._checks(rows.going_on)
         return Listed(going_on, [*rows.changed, *rows.missing, *checks], rows.started)
 
     def _waits_out(self, error: VibeError) -> bool:
-        """Say whether to ask the list again an interval after a refusal for too many requests.
+        """Return whether to ask the list again an interval after a rate-limit refusal.
 
-        To read all by their ids instead would be many requests right after one too many. A 503 with
-        `Retry-After` may be the list's alone: reads by id show that, and delay nothing.
+        Reading all operations by id instead would send many requests right after a rate-limited
+        one. A 503 with `Retry-After` may concern the list alone: reads by id show that, and delay
+        nothing.
         """
         seconds = refused_seconds(error) or 0.0
         self._refusals = self._refusals + 1 if isinstance(error, RateLimitedError) else 0
@@ -246,10 +248,10 @@ class ListPolling:
     async def _read_page(
         self, request: Request[Any], wanted: dict[int, PolledOperation[Any]], rows: _Rows
     ) -> Request[Any] | str | None:
-        """Ask for a page; return the request for the next, if there is one and it is worth it.
+        """Request a page; return the request for the next page, if it exists and is worth its cost.
 
         Raises:
-            TransportError, ResponseError: There is none now, or it can't be read.
+            TransportError, ResponseError: No page is available now, or it can't be read.
         """
         response = await self._transport.fetch(request, retries=False, is_poll=True)
         rows.pages += 1
@@ -274,7 +276,7 @@ class ListPolling:
                 await asyncio.sleep(0)
             members = cast("dict[str, object]", row) if isinstance(row, dict) else {}
             number: Any = members.get(self._kind.id_in_row)
-            if number.__class__ is not int:  # nearly all are
+            if number.__class__ is not int:  # nearly all are int
                 number = _number(number)
             rows.highest = max(rows.highest, number)
             polled = wanted.pop(number, None)
@@ -285,7 +287,7 @@ class ListPolling:
                     break
 
     def _sort(self, polled: PolledOperation[Any], members: dict[str, object], rows: _Rows) -> None:
-        """Put an operation where its row says that it belongs."""
+        """Classify an operation by its row."""
         started = members.get("startedUtc")
         is_started = (
             polled.state.phase is Phase.QUEUED and started is not None and _is_time(started)
@@ -300,9 +302,9 @@ class ListPolling:
             rows.started.append(polled)
 
     def _learn(self, rows: _Rows, count: int, limit: int) -> None:
-        """Ask deeper next time, or as deep as it took, or not at all for a while."""
+        """Choose the depth of the next list call from this one, or suspend the list."""
         reads_saved = count - len(rows.missing) - rows.pages  # a list call is a request too
-        # A service that ignores `limit` sends more rows than asked for: nothing lies deeper.
+        # A service that ignores `limit` sends more rows than requested: there are no deeper rows.
         is_cut_off = self._kind.has_limit and rows.count == limit
         if is_cut_off and len(rows.missing) > limit / ROWS_A_REQUEST:
             self._depth = 2 * limit
@@ -315,10 +317,11 @@ class ListPolling:
     def _checks(
         self, going_on: list[PolledOperation[Any]]
     ) -> tuple[Sequence[PolledOperation[Any]], Sequence[PolledOperation[Any]]]:
-        """Select those to be read by id although the list shows them as going on.
+        """Select the operations to read by id although the list shows them as still in flight.
 
-        The one that was not read for longest shows whether the list is right. With it go those that
-        were not read for a minute, so many that all have been read within the next.
+        The operation that was not read for longest shows whether the list is right. Operations not
+        read for a minute are selected too, so many that all of them are read within the next
+        minute.
         """
         if not going_on:
             return (), ()
@@ -334,9 +337,9 @@ class ListPolling:
         return oldest_first[:count], oldest_first[count:]
 
     def note_read(self, polled: PolledOperation[Any]) -> None:
-        """Take note that an operation was read by id, and suspend the list if it was wrong.
+        """Compare a read by id with the list, and suspend the list if it was wrong.
 
-        It was wrong where it showed as going on what had ended clearly before.
+        The list was wrong if it showed an operation as in flight that had clearly ended before.
         """
         if polled not in self._to_check:
             return
@@ -349,12 +352,12 @@ class ListPolling:
             self.suspend(UNUSABLE_SECONDS)
 
     def end_trouble(self) -> None:
-        """Use the list again, where it was suspended for a failure that has passed."""
+        """Use the list again, if it was suspended for a failure that has passed."""
         if self._is_in_trouble:
             self._suspended_until = 0.0
 
     def suspend(self, seconds: float, error: VibeError | None = None) -> None:
-        """Leave the list alone for a while; reads by id take its place."""
+        """Suspend the list for a while; reads by id replace it."""
         self._suspended_until = asyncio.get_running_loop().time() + seconds
         self._is_in_trouble = False
         name = self._kind.listed_by.name
@@ -364,7 +367,7 @@ class ListPolling:
 def _wanted(
     operations: Sequence[PolledOperation[Any]], rows: _Rows
 ) -> dict[int, PolledOperation[Any]]:
-    """Return operations by the ids of their rows; those that have no row go to what is missing."""
+    """Return operations by the ids of their rows; those without a row count as missing."""
     wanted: dict[int, PolledOperation[Any]] = {}
     for each in operations:
         other = wanted.setdefault(each.state.list_id, each)
@@ -377,12 +380,12 @@ def _wanted(
 
 
 def _is_away(error: VibeError | None) -> bool:
-    """Say whether a poll failed because the service was away, and not the operation."""
+    """Return whether a poll failed because the service, not the operation, was unavailable."""
     return error is not None and outlook_after(error, has_answered=True) is Outlook.AWAY
 
 
 def _is_time(value: object) -> bool:
-    """Say whether a member of a row holds a time, also where it can't be read."""
+    """Return whether a member of a row holds a time, even an unreadable one."""
     try:
         return read_instant(value) is not None
     except TypeError:
@@ -390,7 +393,7 @@ def _is_time(value: object) -> bool:
 
 
 def _number(value: object) -> int:
-    """Return the id of a row; -1, which is none, where it can't be read."""
+    """Return the id of a row; -1, which is no id, if it can't be read."""
     try:
         return read_integer(value)
     except TypeError:

@@ -1,8 +1,8 @@
-"""The outage of a service: no poll is answered, of whatever operation. It sends nothing itself.
+"""Detection of an outage: no poll is answered, of any operation. This module sends nothing.
 
-During an outage one poll asks for all: it is a probe, and what is due meanwhile waits for its
-result. So an outage costs no more requests than the traffic before it, however many operations are
-in flight, and the first answer brings all of them back at once.
+During an outage, one poll at a time serves as a probe for all operations. Due operations wait for
+the probe's result. An outage therefore costs no more requests than the traffic before it, however
+many operations are in flight. The first answer ends it for all of them at once.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ if TYPE_CHECKING:
 __all__ = ["Outage", "fails_all"]
 
 MIN_FAILURES = 10
-"""After how many failed polls in a row, of any operations, the others are not tried any more.
+"""Number of failed polls in a row, of any operations, after which only probes are sent.
 
-A service at which every second poll fails has as many in a row once in a thousand polls.
+A service at which every second poll fails reaches that number once in a thousand polls.
 """
 
 
 def fails_all(error: VibeError, outlook: Outlook) -> bool:
-    """Return whether a poll failed as all would: the service is away, or refuses the key.
+    """Return whether a poll failed as any other would: the service is away, or refuses the key.
 
-    A refusal for too many requests is an answer: the throttle deals with it.
+    A rate-limit refusal is an answer: the throttle handles it.
     """
     is_key_refused = outlook is Outlook.REFUSED and isinstance(error, UnauthorizedError)
     return outlook is Outlook.AWAY or is_key_refused
 
 
 class Outage:
-    """The polls of one client that failed in a row, its probes, and what waits for them."""
+    """The failed polls in a row of one client, its probes, and the waiting operations."""
 
     def __init__(self, interval: float, *, server: str, hooks: Emitter) -> None:
         """Start with a service that answers.
 
         Args:
-            interval: Seconds between two polls of a run: so long a probe is waited for.
+            interval: Seconds between two polls of a run, and the time to wait for a probe.
             server: The service's name, for the events.
-            hooks: Notified when it begins and when it ends.
+            hooks: Notified when an outage begins and when it ends.
         """
         self._interval = interval
         self._server = server
@@ -57,27 +57,26 @@ class Outage:
         self._failures = 0
         self._is_announced = False
         self.since: float | None = None
-        """When the first of the failures in a row came, by the loop's clock; None after an
-        answer."""
+        """The loop's clock at the first of the failures in a row; None after an answer."""
         self.last_failure: VibeError | None = None
         self.last_outlook: Outlook = Outlook.AWAY
-        """What another poll may bring after that."""
+        """The result that another poll may bring after the last failure."""
         self.waiting: list[PolledOperation[Any]] = []
-        """What is due, and waits for the result of a probe."""
+        """Due operations that wait for the result of a probe."""
 
     @property
     def is_on(self) -> bool:
-        """Whether so many polls failed in a row that others need not be tried."""
+        """True if enough polls in a row have failed that only probes are sent."""
         return self._failures >= MIN_FAILURES
 
     def note_failure(self, error: VibeError, outlook: Outlook, now: float) -> None:
-        """Note a poll that failed as all would; see `fails_all`."""
+        """Count a poll that failed as any other would; see `fails_all`."""
         self._failures += 1
         self.last_failure, self.last_outlook = error, outlook
         self.since = now if self.since is None else self.since
 
     def note_answer(self, now: float) -> list[PolledOperation[Any]] | None:
-        """Note that the service answers; return what waited for that, None where nothing had to."""
+        """Note that the service answers; return what waited, None if there was no outage."""
         if self.since is None:
             return None
         waiting = self.waiting if self.is_on else None
@@ -89,18 +88,20 @@ class Outage:
         return waiting
 
     def announce(self, state: OperationState[Any], error: VibeError) -> None:
-        """Announce it at an operation's second failure, if no poll was answered since."""
+        """Announce the outage at an operation's second failure without an answer in between."""
         is_away = self.last_outlook is Outlook.AWAY and not self._is_announced
         if is_away and state.failures > 1 and self.has_lasted_since(state.failing_since):
             self._is_announced = True
             self._hooks.emit(OutageStarted(self._server, error))
 
     def has_lasted_since(self, instant: float | None) -> bool:
-        """Return whether no poll was answered since an instant; None is never."""
+        """Return whether no poll was answered since an instant; None means never."""
         return instant is not None and self.since is not None and self.since <= instant
 
     def wait(self, due: Iterable[PolledOperation[Any]], now: float) -> bool:
-        """Let operations wait for a probe; return whether one is to be sent: none is, or it hangs.
+        """Add operations to those that wait for a probe; return whether to send one.
+
+        A probe is to be sent if none is under way, or if the last one has run for an interval.
 
         Args:
             due: The operations.
@@ -111,11 +112,11 @@ class Outage:
 
     @property
     def is_probed(self) -> bool:
-        """Whether a probe is under way."""
+        """True while a probe is under way."""
         return self._probes > 0
 
     def begin_probe(self, now: float) -> PolledOperation[Any] | None:
-        """Return the operation to probe with; None where the outage is over, or nothing waits."""
+        """Return the operation to probe with; None if the outage has ended or none waits."""
         if not self.waiting or not self.is_on:
             return None
         self._probes += 1

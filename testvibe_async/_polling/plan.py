@@ -1,4 +1,4 @@
-"""When an operation is polled next. Pure: no clock, no I/O, no state."""
+"""Poll plans: the seconds from one poll of an operation to the next. No clock, I/O or state."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ __all__ = ["PollPlan", "checked_plan", "standard_poll_plan"]
 
 
 class PollPlan(Protocol):
-    """Decides how long after one poll of an operation the next one is due."""
+    """A function that returns the seconds from one poll of an operation to the next."""
 
     def __call__(self, kind: KindName, age: float, seen: Snapshot | None, /) -> float:
-        """Return seconds, above 0.
+        """Return the seconds until the next poll, above 0.
 
         Args:
             kind: `run` or `generation`.
-            age: Seconds since it was dispatched or attached.
+            age: Seconds since the operation was dispatched or attached.
             seen: The last snapshot; None before the first poll.
         """
         ...
 
 
 def standard_poll_plan(interval: float) -> PollPlan:
-    """Return the plan that is used where none is passed.
+    """Return the default plan.
 
     Args:
         interval: Seconds between two polls of a run. A generation takes minutes: its intervals grow
-            with its age, from this to 10/3 of it (3 s to 10 s).
+            with its age, from `interval` to 10/3 of it (3 s to 10 s).
     """
 
     def plan(kind: str, age: float, seen: Snapshot | None) -> float:  # noqa: ARG001
@@ -44,7 +44,7 @@ def standard_poll_plan(interval: float) -> PollPlan:
 
 
 def checked_plan(plan: PollPlan) -> PollPlan:
-    """Wrap a user's plan: anything except a number of seconds above 0 is a `ConfigError`."""
+    """Wrap a user's plan: any result but a number of seconds above 0 raises a `ConfigError`."""
     if not callable(plan):
         raise ConfigError(f"poll_plan must be a function, not {plan!r}")
 

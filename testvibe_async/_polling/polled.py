@@ -1,8 +1,9 @@
-"""What the poller keeps of one operation: its state, its listeners, and when it is polled next.
+"""The poller's record of one operation: its state, its listeners, and its next tick.
 
-`poller`, `schedule` and `reader` write what it needs for scheduling, `traces` its span; a listener
-that is closed or gone counts no more. It decides one thing: an answer that equals the last one is
-not decoded again, since most polls of a long operation bring the same bytes.
+`poller`, `schedule` and `reader` write the fields for scheduling, `traces` writes the span. A
+listener that is closed or collected no longer counts. The record decides one thing: an answer with
+the same bytes as the last one is not decoded again, since most polls of a long operation bring the
+same bytes.
 """
 
 from __future__ import annotations
@@ -32,36 +33,36 @@ SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class Listener(Protocol):
-    """What is notified of an operation's changes. While there is one, the operation is polled.
+    """A receiver of an operation's changes. While an operation has one, the operation is polled.
 
-    It is held weakly: an iteration that is dropped takes its listener with it, and the polling ends
-    by itself.
+    Listeners are held weakly: an iteration that is dropped takes its listener with it, and the
+    polling ends by itself.
     """
 
     is_open: bool
-    """Whether it is still to be notified."""
+    """True while the listener wants to be notified."""
 
     wants: Change
-    """Which changes matter: this kind, and those before it."""
+    """The changes that matter: this kind, and the kinds before it."""
 
     weakly: tuple[weak_ref[Listener], ...]
-    """A reference to it, for an operation without another listener to keep."""
+    """A reference to the listener, kept by an operation that has no other listener."""
 
     def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
-        """Take in a change, or why it can't be observed any more. An end and an error come last."""
+        """Receive a change, or the error that ends the observation. An end or error is last."""
 
 
 @frozen
 class OpenTrace:
-    """The span of an operation that goes on."""
+    """The span of an operation that has not finished."""
 
     trace: Trace
     finalizer: finalize[Any, Any]
-    """Ends it where the operation is let go before its end."""
+    """Ends the span if the operation is dropped before its end."""
 
 
 class PolledOperation(Generic[SnapshotT]):
-    """One operation of a client. All handles, waits and iterations on it share this one."""
+    """One operation of a client, shared by all handles, waits and iterations on the operation."""
 
     __slots__ = (
         "__weakref__",
@@ -80,41 +81,41 @@ class PolledOperation(Generic[SnapshotT]):
 
     def __init__(self, state: OperationState[SnapshotT]) -> None:
         self.state: OperationState[SnapshotT] = state
-        """What was observed."""
+        """The observed state."""
 
         self.ref: Ref = state.ref
-        """The operation's name."""
+        """The operation's ref."""
 
         self.tick: int | None = None
-        """The poller's tick in which the next poll is due; None where none is planned."""
+        """The tick in which the next poll is due; None if none is planned."""
 
         self.is_in_progress: bool = False
-        """Whether a poll of it is queued or under way."""
+        """True while a poll of the operation is queued or under way."""
 
         self.polled_at: float | None = None
-        """When the last poll ended, by the loop's clock; None before the first."""
+        """The loop's clock at the end of the last poll; None before the first."""
 
         self.read_at: float = state.began
-        """When it was last read by its id, or could first have been."""
+        """The loop's clock when the operation was last read by id, or could first have been."""
 
         self.trace: OpenTrace | None = None
-        """The span that ends with it; None where nobody records one."""
+        """The span that ends with the operation; None if no span is recorded."""
 
         self.is_traced: bool = False
-        """Whether a span was asked for."""
+        """True if a span was requested."""
 
-        # A tuple of weak references: most operations have one listener or none, and a `WeakSet` for
+        # A tuple of weak references: most operations have at most one listener, and a `WeakSet` for
         # each would cost 1 KiB.
         self.listeners: tuple[weak_ref[Listener], ...] = ()
-        """Its listeners, in order; some may be gone or closed."""
+        """The listeners, in order; some may be collected or closed."""
 
         self._request: Request[SnapshotT] | None = None
         self._answer: tuple[bytes, SnapshotT] | None = None
 
     @property
     def has_listeners(self) -> bool:
-        """Whether it is to be polled for a listener."""
-        for weak in self.listeners:  # `any` doubles what a tick costs for each
+        """True if an open listener exists, so that the operation must be polled."""
+        for weak in self.listeners:  # `any` would double the cost of a tick
             listener = weak()
             if listener is not None and listener.is_open:
                 return True
@@ -122,7 +123,7 @@ class PolledOperation(Generic[SnapshotT]):
 
     @property
     def is_followed(self) -> bool:
-        """Whether each transition matters to a listener, not the end alone."""
+        """True if a listener wants each transition, not the end alone."""
         for weak in self.listeners:
             listener = weak()
             if listener is not None and listener.is_open and listener.wants is not Change.END:
@@ -130,7 +131,7 @@ class PolledOperation(Generic[SnapshotT]):
         return False
 
     def add(self, listener: Listener) -> None:
-        """Add a listener; the first one starts the count of failures anew."""
+        """Add a listener; the first one resets the count of failures."""
         present = [weak for weak in self.listeners if (each := weak()) is not None and each.is_open]
         if present:
             self.listeners = (*present, *listener.weakly)
@@ -140,7 +141,7 @@ class PolledOperation(Generic[SnapshotT]):
 
     @property
     def request(self) -> Request[SnapshotT]:
-        """The documented call that reads it by its id."""
+        """The documented call that reads the operation by its id."""
         if self._request is None:
             self._request = KINDS[self.ref.kind].read_request(self.ref)
         return self._request
@@ -150,12 +151,12 @@ class PolledOperation(Generic[SnapshotT]):
 
         Args:
             response: The answer.
-            unreadable: Takes in the fields that were left out.
+            unreadable: Receives the fields that were left out.
 
         Raises:
-            MalformedResponseError: It is not what it should be.
+            MalformedResponseError: The answer does not have the documented form.
         """
-        answer = self._answer  # It may be forgotten meanwhile: a large answer is read in a thread.
+        answer = self._answer  # It may change meanwhile: a large answer is decoded in a thread.
         if answer is not None and answer[0] == response.body:
             return answer[1]
         snapshot = decode(self.request, response, unreadable=unreadable)
@@ -163,12 +164,12 @@ class PolledOperation(Generic[SnapshotT]):
         return snapshot
 
     def forget_answer(self) -> None:
-        """Free what speeds up the next read by id, when there will be none soon."""
+        """Free the cached request and answer when no read by id is expected soon."""
         self._request = self._answer = None
 
 
 def own_copy(error: VibeError) -> VibeError:
-    """Return the same error for one more caller, so that no two share a traceback."""
+    """Return a copy of an error for one more caller, so that no two callers share a traceback."""
     own = copy.copy(error)
     own.__cause__ = error.__cause__
     return own

@@ -1,9 +1,9 @@
-"""One scheduler for every wait of a client.
+"""The scheduler of all waits of a client.
 
-Decides when each operation is polled, and by how many requests at once. Time is cut into ticks, and
-what is due within one is polled together: by one list call where that is cheaper, else by id. It
-polls by demand: an operation that nobody listens to costs nothing. It never decides what an answer
-means: `state` does, and `list_polling` for the rows of a list.
+Decides when each operation is polled, and with how many requests at once. Time is divided into
+ticks. Operations due within one tick are polled together: by one list call if that is cheaper,
+otherwise by id. Polling follows demand: an operation without a listener costs nothing. The poller
+never decides what an answer means: `state` does, and `list_polling` for the rows of a list.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ if TYPE_CHECKING:
 __all__ = ["Poller"]
 
 OPERATIONS_A_TURN = 1000
-"""How many operations are rescheduled before other tasks get to run."""
+"""Number of operations that are rescheduled before other tasks get to run."""
 
 
 @frozen
 class _Probe:
-    """A poll that asks whether the service answers again, for all that are due."""
+    """A poll that finds out, for all due operations, whether the service answers again."""
 
     polled: PolledOperation[Any]
 
     @property
     def operations(self) -> list[PolledOperation[Any]]:
-        """All that it is about."""
+        """The operations that the probe polls."""
         return [self.polled]
 
 
@@ -71,16 +71,16 @@ class _ListCall:
     list_polling: ListPolling
     due: list[PolledOperation[Any]]
     early: list[PolledOperation[Any]]
-    """Operations that are due soon, and ride along: one more row costs no request."""
+    """Operations due soon that are listed with the others: one more row costs no request."""
 
     @property
     def operations(self) -> list[PolledOperation[Any]]:
-        """All that the list is asked about."""
+        """All operations that the list is asked about."""
         return [*self.due, *self.early]
 
 
 class Poller:
-    """Polls operations for as long as somebody listens to them."""
+    """Polls operations for as long as they have listeners."""
 
     def __init__(  # noqa: PLR0913 - what a client is made with, each by name
         self,
@@ -93,30 +93,30 @@ class Poller:
         run_ids: RunIds,
         hooks: Emitter,
     ) -> None:
-        """Make it; no I/O is done.
+        """Create the poller; does no I/O.
 
         Args:
             transport: Sends the requests.
             interval: Seconds between two polls of a run.
-            plan: Gives the seconds to each next poll.
-            max_outage: After how many seconds of failures alone a wait ends with an error.
-            max_concurrent_polls: How many requests of it may be under way at once.
-            run_ids: Takes in the run ids that polls show.
+            plan: Returns the seconds until each next poll.
+            max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
+            max_concurrent_polls: Maximum number of the poller's requests under way at once.
+            run_ids: Records the run ids that polls show.
             hooks: Notified of transitions and of failures.
         """
         self._transport = transport
         self._interval = interval
         self._plan = plan
         self.max_outage: float = max_outage
-        """After how many seconds of failures alone a wait ends with an error."""
+        """Seconds of uninterrupted failures after which a wait ends with an error."""
         self._hooks = hooks
         self._run_ids = run_ids
         self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=run_ids)
-        # Clients that start together must not poll together from then on.
+        # Clients that start together must not keep polling together.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
         self.known: KnownOperations = KnownOperations()
-        """The operations that somebody holds a handle on."""
+        """The operations on which handles exist."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
         self._lists: dict[tuple[str, str], ListPolling] = {}
@@ -128,9 +128,9 @@ class Poller:
         )
         self._outage = Outage(interval, server=transport.server, hooks=hooks)
         self._probe_timer: asyncio.TimerHandle | None = None
-        """Sends the next probe, where the one under way takes longer than an interval."""
+        """Sends the next probe, if the one under way takes longer than an interval."""
         self._holds = 0
-        # A poll serves all who wait: it must not run in the context of the first of them.
+        # A poll serves all its waits: it must not run in the context of the first one.
         self._context = copy_context()
         telemetry().without_span(self._context)
         self._shared_polls = SharedPolls(self._reader, self._list_of, self._context)
@@ -143,17 +143,17 @@ class Poller:
         telemetry().watch_in_flight(self.known.in_flight)
 
     def follow(self, ref: Ref, trace: Trace | None) -> None:
-        """Let the span of a dispatch go on until its operation ends."""
+        """Continue the span of a dispatch until its operation ends."""
         traces.follow(self.known.operation(ref), trace)
 
     def accept(self, ref: Ref, snapshot: Snapshot) -> None:
-        """Take in a snapshot that another call brought, unless more is known."""
+        """Accept a snapshot that another call brought, unless more is known."""
         polled, now = self.known.operation(ref), asyncio.get_running_loop().time()
         change = polled.state.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
         self._reader.publish(polled, change, by_poll=False)
 
     def listen(self, polled: PolledOperation[Any], listener: Listener) -> None:
-        """Poll an operation that is not over for as long as the listener lives and is there.
+        """Poll an operation that has not finished, for as long as the listener exists and is open.
 
         Raises:
             ClientClosedError: The client is closed.
@@ -163,7 +163,7 @@ class Poller:
         traces.begin(polled)
         others = polled.listeners
         polled.add(listener)
-        # With a poll planned or under way the new listener shares its answer.
+        # With a poll planned or under way, the new listener shares its answer.
         if polled.tick is None and not polled.is_in_progress:
             try:
                 self._plan_poll(polled, self._list_of(polled))
@@ -173,7 +173,7 @@ class Poller:
 
     @contextmanager
     def hold_ticks(self) -> Generator[None]:
-        """Put off all ticks while many listeners are added, so that one list may serve them all."""
+        """Defer all ticks while many listeners are added, so that one list may serve them all."""
         self._holds += 1
         try:
             yield
@@ -191,16 +191,16 @@ class Poller:
             raise ClientClosedError(ref=polled.ref) from None
 
     async def poll(self, polled: PolledOperation[Any], *, max_age: float) -> None:
-        """Poll an operation now, whatever is due. Concurrent calls share one request.
+        """Poll an operation now, regardless of the schedule. Concurrent calls share one request.
 
         Args:
             polled: The operation.
-            max_age: How old in seconds the last snapshot may be to do instead; 0 for a poll in any
-                case.
+            max_age: Maximum age in seconds of the last snapshot that replaces a poll; 0 to poll in
+                any case.
 
         Raises:
-            UnauthorizedError, ForbiddenError: The key may not see it.
-            ObservationError: It could not be seen.
+            UnauthorizedError, ForbiddenError: The key may not read the operation.
+            ObservationError: The operation could not be observed.
             ClientClosedError: The client is closed.
         """
         self._check_usable(polled)
@@ -212,7 +212,7 @@ class Poller:
             raise
 
     async def poll_last(self, operations: Iterable[PolledOperation[Any]]) -> None:
-        """Poll operations whose wait is over once more, within a second; see `LastPoll`."""
+        """Poll operations whose wait has timed out once more, within a second; see `LastPoll`."""
         if not self._transport.is_closed:
             await self._last_poll.poll(operations)
 
@@ -244,7 +244,7 @@ class Poller:
         return found
 
     def _set_timer(self) -> None:
-        """Have `_tick` called at the earliest tick in which anything is due."""
+        """Schedule `_tick` for the earliest tick in which an operation is due."""
         first = self._schedule.first_tick
         if self._timer is not None:
             if first is not None and self._timer_tick <= first:
@@ -257,7 +257,7 @@ class Poller:
             self._timer = asyncio.get_running_loop().call_at(at, self._tick, context=self._context)
 
     def _tick(self) -> None:
-        """Queue what is due: by list where that is cheaper, else by id."""
+        """Queue the due operations: by list if that is cheaper, otherwise by id."""
         if self._holds:
             later = asyncio.get_running_loop().time() + self._schedule.tick_seconds
             self._timer = asyncio.get_running_loop().call_at(
@@ -278,7 +278,7 @@ class Poller:
     def _assign(
         self, list_polling: ListPolling, due: list[PolledOperation[Any]], tick: int
     ) -> None:
-        """Queue what is due of one list."""
+        """Queue the due operations of one list."""
         now = asyncio.get_running_loop().time()
         if not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
@@ -287,7 +287,7 @@ class Poller:
         unlisted: list[PolledOperation[Any]] = []
         for polled in due:
             (listed if list_polling.may_show(polled) else unlisted).append(polled)
-        # What no list can show goes first: the list call may turn out to be of no use.
+        # Operations that no list can show go first: the list call may turn out to be of no use.
         self._queue.put(unlisted)
         if list_polling.is_worth_it(len(listed), now):
             early = self._schedule.take_early(list_polling, tick)
@@ -296,20 +296,20 @@ class Poller:
             self._queue.put(listed)
 
     def _send_probe(self) -> None:
-        """Poll one of the operations that wait during an outage, if it is still one."""
+        """Poll one of the operations that wait during an outage, if the outage persists."""
         loop = asyncio.get_running_loop()
         polled = self._outage.begin_probe(loop.time())
         if polled is None:
             return
         self._queue.put([_Probe(polled)])
         self._queue.start()
-        # Its answer may take as long as a request may: the others do not wait for that.
+        # The answer may take as long as a request may: other operations do not wait that long.
         if self._probe_timer is not None:
             self._probe_timer.cancel()
         self._probe_timer = loop.call_later(self._interval, self._send_probe, context=self._context)
 
     async def _serve(self, job: PolledOperation[Any] | _ListCall | _Probe) -> None:
-        """Poll what is due."""
+        """Serve one queued poll."""
         if isinstance(job, _ListCall):
             await self._poll_by_list(job)
         elif isinstance(job, _Probe):
@@ -322,7 +322,7 @@ class Poller:
     def _abandon(
         self, job: PolledOperation[Any] | _ListCall | _Probe, error: BaseException | None
     ) -> None:
-        """End the waits for operations whose poll was cancelled, or failed unforeseen."""
+        """End the waits of operations whose poll was cancelled, or failed unexpectedly."""
         what = "the poller's task was cancelled" if error is None else f"unforeseen: {error!r}"
         for polled in [job] if isinstance(job, PolledOperation) else job.operations:
             polled.is_in_progress = False
@@ -331,7 +331,7 @@ class Poller:
             self._reader.end_waits(polled, failure)
 
     async def _poll_by_list(self, call: _ListCall) -> None:
-        """Ask a list about operations, and queue those to be read by id that it leaves open."""
+        """Ask a list about operations, and queue a read by id for each that it leaves open."""
         listed = await call.list_polling.poll(call.operations)
         if listed is not None:
             self._note_answer()
@@ -339,7 +339,7 @@ class Poller:
         rescheduled: Sequence[PolledOperation[Any]] = call.early
         if listed is not None:
             to_read, rescheduled = listed.to_read, listed.going_on
-        # The reads begin before thousands are rescheduled, which takes several turns.
+        # The reads start before thousands are rescheduled, which takes several turns of the loop.
         self._queue.put(to_read)
         self._queue.start()
         if listed is not None:
@@ -351,7 +351,7 @@ class Poller:
                 await asyncio.sleep(0)
 
     async def _probe(self, polled: PolledOperation[Any]) -> None:
-        """Read one operation during an outage, and let all that is due share what comes of it."""
+        """Read one operation during an outage, and share the result with all waiting operations."""
         was_sent = polled.has_listeners
         try:
             await self._read(polled)
@@ -361,11 +361,11 @@ class Poller:
             return
         if not was_sent:
             if not self._outage.is_probed:
-                self._send_probe()  # Of another operation, which somebody waits for.
+                self._send_probe()  # With another operation, which has listeners.
             return
         waiting = list(self._outage.waiting)
         if self._outage.is_probed:
-            # A later one is under way, and they still wait for that.
+            # A later probe is under way, and the operations wait for its result.
             for each in waiting:
                 self._fail_with_others(each)
             return
@@ -373,7 +373,7 @@ class Poller:
         await self._share_failure(waiting)
 
     async def _share_failure(self, operations: Sequence[PolledOperation[Any]]) -> None:
-        """Take the failed poll of one for that of others, and plan their next polls."""
+        """Apply the failed poll of one operation to others, and plan their next polls."""
         for place, polled in enumerate(operations, start=1):
             polled.is_in_progress = False
             self._fail_with_others(polled)
@@ -382,7 +382,7 @@ class Poller:
                 await asyncio.sleep(0)
 
     def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
-        """Note that a poll of an operation would have failed as the last one did."""
+        """Note that a poll of an operation would have failed like the last one."""
         error, outlook = self._outage.last_failure, self._outage.last_outlook
         if error is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
@@ -407,7 +407,7 @@ class Poller:
         self._reschedule(polled, list_polling)
 
     def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
-        """Take note of a poll by id that failed."""
+        """Handle a poll by id that failed."""
         outlook = self._reader.outlook_after(polled, error)
         if fails_all(error, outlook):
             self._outage.note_failure(error, outlook, asyncio.get_running_loop().time())
@@ -418,7 +418,7 @@ class Poller:
             self._outage.announce(polled.state, error)
 
     def _note_answer(self) -> None:
-        """Note that the service answers, and poll all that waited for that."""
+        """Note that the service answers, and poll all operations that waited for an answer."""
         now = asyncio.get_running_loop().time()
         waiting = self._outage.note_answer(now)
         if waiting is None:
@@ -434,7 +434,7 @@ class Poller:
         self._queue.start()
 
     def _reschedule(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
-        """Plan an operation's next poll, if anyone wants one."""
+        """Plan an operation's next poll, if the operation has a listener."""
         if polled.has_listeners and polled.tick is None:
             try:
                 self._plan_poll(polled, list_polling)
@@ -454,7 +454,7 @@ class Poller:
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            # Also those that are not scheduled: their poll may have been in the cancelled workers.
+            # Includes unscheduled operations: their poll may have been in the cancelled workers.
             operations = self.known.close()
             for polled in operations:
                 if polled.listeners:

@@ -1,7 +1,7 @@
-"""What is due to be polled, served by few tasks in place of one for each poll.
+"""A queue of due polls, served by a few tasks instead of one task for each poll.
 
-Decides how many polls are under way at once, and that none is lost where a task is cancelled or
-fails. It never decides what is polled, nor how.
+Decides how many polls run at once, and loses none when a task is cancelled or fails. It never
+decides which operations are polled, nor how.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ JobT = TypeVar("JobT")
 
 
 class PollQueue(Generic[JobT]):
-    """Jobs that wait, and the workers that serve them."""
+    """Queued jobs, and the workers that serve them."""
 
     def __init__(
         self,
@@ -31,14 +31,15 @@ class PollQueue(Generic[JobT]):
         max_workers: int,
         is_closed: Callable[[], bool],
     ) -> None:
-        """Make it, empty.
+        """Create an empty queue.
 
         Args:
             serve: Serves a job.
-            abandon: Called with a job that was not served to its end, and why; None where somebody
-                cancelled its worker.
-            max_workers: How many jobs are served at once.
-            is_closed: Returns whether no more is served: at its close the client ends all waits.
+            abandon: Called with each job that was not served to its end, and the error; None if its
+                worker was cancelled.
+            max_workers: Maximum number of jobs served at once.
+            is_closed: Returns whether serving has stopped; a client that closes ends all waits
+                itself.
         """
         self._serve = serve
         self._abandon = abandon
@@ -46,14 +47,14 @@ class PollQueue(Generic[JobT]):
         self._is_closed = is_closed
         self._jobs: deque[JobT] = deque()
         self.workers: set[asyncio.Task[None]] = set()
-        """The tasks that serve, to be cancelled at the close."""
+        """The worker tasks, to be cancelled when the client closes."""
 
     def put(self, jobs: Iterable[JobT]) -> None:
-        """Add jobs; `start` has them served."""
+        """Add jobs; `start` has the workers serve them."""
         self._jobs.extend(jobs)
 
     def start(self) -> None:
-        """Have as many workers as the jobs need and the limit allows."""
+        """Start as many workers as the jobs need and the limit allows."""
         if self._is_closed():
             return
         for _ in range(min(len(self._jobs), self._max_workers - len(self.workers))):
@@ -62,9 +63,9 @@ class PollQueue(Generic[JobT]):
             worker.add_done_callback(self._note_ended)
 
     def _note_ended(self, worker: asyncio.Task[None]) -> None:
-        """Remove a worker, and leave nothing in the queue without one.
+        """Remove a worker, and leave no queued job without one.
 
-        If somebody cancelled it, all that waits is abandoned, so that no wait hangs on an event
+        If the worker was cancelled, all queued jobs are abandoned: no wait may hang on an event
         loop that is shutting down.
         """
         self.workers.discard(worker)
@@ -76,7 +77,7 @@ class PollQueue(Generic[JobT]):
         self.start()
 
     async def _work(self) -> None:
-        """Serve jobs until there are none."""
+        """Serve jobs until the queue is empty."""
         while self._jobs:
             job = self._jobs.popleft()
             try:
@@ -85,7 +86,8 @@ class PollQueue(Generic[JobT]):
                 self._jobs.append(job)  # `_note_ended` abandons it with the others.
                 raise
             except BaseException as error:
-                # Neither a defect nor what a hook raises to end the program may hang a wait.
+                # Neither a defect nor an exception from a hook that ends the program may leave a
+                # wait hanging.
                 logger.exception("polling failed in an unforeseen way")
                 self._abandon(job, error)
                 if not isinstance(error, Exception):

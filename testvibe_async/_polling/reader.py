@@ -1,7 +1,7 @@
-"""One poll by id: the request, what it adds to the state, and who is notified.
+"""One poll by id: the request, its effect on the state, and the notification of listeners.
 
-Decides the order of these. It never decides when to poll, nor what an answer or a failure means:
-`state` does.
+Decides the order of these steps. It never decides when to poll, nor what an answer or a failure
+means: `state` does.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 __all__ = ["Reader"]
 
 OPERATIONS_A_TURN = 1000
-"""How many operations of a list are taken in before other tasks get to run."""
+"""Number of operations of a list that are processed before other tasks get to run."""
 
 
 class Reader:
-    """Reads operations for one client, and notifies those who listen to them."""
+    """Reads operations for one client, and notifies their listeners."""
 
     def __init__(
         self, transport: Transport, *, max_outage: float, hooks: Emitter, run_ids: RunIds
     ) -> None:
-        """Make it; no I/O is done.
+        """Create the reader; does no I/O.
 
         Args:
             transport: Sends the requests.
-            max_outage: After how many seconds of failures alone a wait ends with an error.
+            max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
             hooks: Notified of transitions and of failures.
-            run_ids: Takes note of the runs that were read.
+            run_ids: Records the ids of runs that were read.
         """
         self._transport = transport
         self._run_ids = run_ids
@@ -62,13 +62,13 @@ class Reader:
 
         Args:
             polled: The operation.
-            retries: Whether a request that failed on the way is retried. A scheduled poll is not:
-                the next one follows anyway.
+            retries: True to retry a request that failed in transit. A scheduled poll is not
+                retried: the next poll follows anyway.
         """
         loop = asyncio.get_running_loop()
         if self._telemetry.is_recording:
             traces.begin(polled)
-        # Answers may overtake each other, so each request has its number from the start.
+        # Answers may overtake each other, so each request is numbered before it is sent.
         self._sequence += 1
         sequence, was_known = self._sequence, polled.state.phase is not None
         failure: VibeError | None = None
@@ -98,7 +98,7 @@ class Reader:
             if self._telemetry.is_recording:
                 outcome = "answered" if failure is None else type(failure).__name__
                 self._telemetry.poll("id", outcome)
-            # Also after a failure: the interval counts from the end of the last try.
+            # Set after a failure too: the interval counts from the end of the last attempt.
             polled.polled_at = polled.read_at = loop.time()
         self._transport.answered.add(request.endpoint.name)
         if polled.state.is_assumed:
@@ -106,7 +106,7 @@ class Reader:
         if polled.state.kind.ids_grow:
             self._run_ids.note(polled.ref.project, polled.state.list_id)
         if change is Change.END:
-            if was_known:  # Else it may have ended days before.
+            if was_known:  # Otherwise it may have ended days ago.
                 self._note_delay(polled)
             self._finished.keep(polled, len(response.body))
         if change is not None:
@@ -114,7 +114,7 @@ class Reader:
         return None
 
     async def take_in(self, listed: Listed) -> None:
-        """Take in what a list showed of operations that go on, and notify their listeners."""
+        """Apply a list's rows to operations still in flight, and notify their listeners."""
         now, at = asyncio.get_running_loop().time(), datetime.now(UTC)
         for place, polled in enumerate(listed.started, start=1):
             self.publish(polled, polled.state.see_started(at=at))
@@ -131,12 +131,12 @@ class Reader:
     def publish(
         self, polled: PolledOperation[Any], change: Change | None, *, by_poll: bool = True
     ) -> None:
-        """Notify the listeners and the hook of a change. Those of a finished operation are let go.
+        """Notify the listeners and the hook of a change. At an end, all listeners are released.
 
         Args:
             polled: The operation.
-            change: What an answer changed; None for nothing.
-            by_poll: Whether a poll brought it. The hook is for these alone.
+            change: The change that an answer made; None for no change.
+            by_poll: True if a poll brought the change. The hook is notified of these changes alone.
         """
         if change is None:
             return
@@ -153,7 +153,7 @@ class Reader:
             self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
 
     def _note_delay(self, polled: PolledOperation[Any]) -> None:
-        """Record how late the end of an operation was seen, by the service's clock."""
+        """Record how late the end of an operation was observed, by the service's clock."""
         ended_at = polled.state.ended_at
         seen_at = self._transport.clock.at(asyncio.get_running_loop().time())
         if ended_at is not None and seen_at is not None:
@@ -161,7 +161,7 @@ class Reader:
             telemetry().end_seen(polled.ref.kind, max(0.0, delay))
 
     def outlook_after(self, polled: PolledOperation[Any], error: VibeError) -> Outlook:
-        """Return what another poll of an operation may bring, after one that failed."""
+        """Return the result that another poll of an operation may bring, after a failed one."""
         return self._transport.outlook_after(error, polled.request)
 
     def handle_failure(
@@ -172,13 +172,13 @@ class Reader:
         *,
         is_shared: bool = False,
     ) -> None:
-        """Take in a failed poll, and end the waits if it is not tolerated any longer.
+        """Count a failed poll, and end the waits if it is not tolerated any longer.
 
         Args:
             polled: The operation.
-            error: What came instead of an answer.
-            outlook: What another poll may bring.
-            is_shared: Whether another operation was polled, for this one too.
+            error: The failure.
+            outlook: The result that another poll may bring.
+            is_shared: True if another operation was polled on behalf of this one.
         """
         now = asyncio.get_running_loop().time()
         if not is_shared:
@@ -191,7 +191,7 @@ class Reader:
             self.end_waits(polled, final)
 
     def check_status(self, polled: PolledOperation[Any]) -> None:
-        """End the waits if the status is one that may or may not be an end."""
+        """End the waits if it stays unknown whether the status is an end."""
         now = asyncio.get_running_loop().time()
         error = polled.state.note_status(now=now, max_outage=self._max_outage)
         if error is not None:
@@ -200,7 +200,7 @@ class Reader:
 
     @staticmethod
     def end_waits(polled: PolledOperation[Any], error: VibeError) -> None:
-        """Let all listeners go, with the error. A later wait polls again."""
+        """Release all listeners with the error. A later wait polls again."""
         polled.state.forget_failures()
         listeners, polled.listeners = polled.listeners, ()
         for weak in listeners:

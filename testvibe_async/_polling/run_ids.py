@@ -1,8 +1,8 @@
 """The highest run id of each project that the service has shown to this client.
 
-Run ids grow. So a run whose answer was lost has a higher one than the latest run that existed right
-before its dispatch, and a run with a lower one was there before. Which run is the latest, a list
-alone shows: an id that was stored or polled may be days older.
+Run ids grow. A run whose answer was lost therefore has a higher id than the latest run before its
+dispatch; a run with a lower id existed before. Only a list shows which run is the latest: a stored
+or polled id may be days older.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RunIds"]
 
 FRESH_SECONDS = 10.0
-"""How old a list may be that shows the latest run, where no times tell which runs are newer."""
+"""Maximum age in seconds of the list that shows the latest run, if its rows have no times."""
 
 
 @frozen
@@ -29,20 +29,20 @@ class _Listed:
     """The last list of a project's runs."""
 
     at: float
-    """When it was read, by the loop's clock."""
+    """The loop's clock when the list was read."""
     is_dated: bool
-    """Whether its rows say when they were created."""
+    """True if all rows say when they were created."""
 
 
 class RunIds:
-    """The run ids that one client has seen."""
+    """The run ids observed by one client."""
 
     def __init__(self) -> None:
         self._highest: dict[str, int] = {}
         self._listed: dict[str, _Listed | None] = {}
-        """By project; None where there is no such list, or not one that shows the latest run."""
+        """By project; None if there is no such list, or it does not show the latest run."""
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """By project; held while its list is read, so that dispatches share one."""
+        """By project; held while the project's list is read, so that dispatches share one read."""
 
     def note(self, project: str, run_id: int) -> None:
         """Note a run that an answer showed."""
@@ -50,7 +50,7 @@ class RunIds:
             self._highest[project] = run_id
 
     def note_list(self, project: str, rows: Sequence[Run] | None, *, now: float) -> None:
-        """Note the latest runs of a project, newest first; None where they can't be had."""
+        """Note the latest runs of a project, newest first; None if they are not available."""
         ids = [row.run_id for row in rows or ()]
         if rows is None or ids != sorted(ids, reverse=True):
             self._listed[project] = None
@@ -64,7 +64,7 @@ class RunIds:
         Args:
             project: The project's id.
             now: The loop's clock.
-            has_clock: Whether the service's clock is known: with it, and the times of the rows, one
+            has_clock: True if the service's clock is known; with the clock and the rows' times, one
                 list is enough.
         """
         if project not in self._listed:
@@ -74,5 +74,5 @@ class RunIds:
         return listed is not None and is_stale and not (listed.is_dated and has_clock)
 
     def highest(self, project: str) -> int | None:
-        """Return the highest id that was seen, 0 for no run; None where no list has shown it."""
+        """Return the highest observed id, 0 for no run; None if no list shows the latest run."""
         return self._highest.get(project, 0) if self._listed.get(project) else None

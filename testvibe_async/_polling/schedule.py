@@ -1,9 +1,9 @@
-"""When each operation is polled next: by the plan, later after failures, in ticks.
+"""Due times of polls: by the plan, later after failures, in ticks.
 
-It reads no clock and sets no timer.
+This module reads no clock and sets no timer.
 
-Time is cut into ticks, so that what is due at about the same time is polled together, and all of
-one list can be found at once.
+Time is divided into ticks. Operations that are due at about the same time are polled together, and
+all operations of one list can be found at once.
 """
 
 from __future__ import annotations
@@ -23,54 +23,54 @@ if TYPE_CHECKING:
 __all__ = ["Schedule", "next_due"]
 
 MAX_INTERVAL = 1e9
-"""Seconds: the most that a plan's interval counts for, so that it can be counted in ticks."""
+"""Upper bound in seconds of an interval that a plan returns, so that it can be counted in ticks."""
 
 TICKS_AN_INTERVAL = 10
-"""Into how many ticks an interval is cut: few enough to share calls, a tenth early at most."""
+"""Number of ticks in an interval: few enough to share calls, and at most a tenth early."""
 
 ROUNDING = 1e-6
-"""By how much a sum of floats may miss the tick that it means, in ticks."""
+"""Tolerance, in ticks, for the rounding error of a sum of floats."""
 
 
 class Schedule:
-    """The operations that are to be polled, by tick and by the list that may show them."""
+    """Operations with a planned poll, by tick and by the list that may show them."""
 
     def __init__(self, interval: float, *, offset: float) -> None:
         """Start empty.
 
         Args:
             interval: Seconds between two polls of a run.
-            offset: From 0 to 1, the part of a tick by which all of them are shifted.
+            offset: From 0 to 1, the fraction of a tick by which all ticks are shifted.
         """
         self.tick_seconds: float = interval / TICKS_AN_INTERVAL
-        """How long a tick is."""
+        """Length of a tick in seconds."""
 
         self._offset = offset * self.tick_seconds
         self._buckets: dict[int, dict[ListPolling, list[PolledOperation[Any]]]] = {}
-        """An entry is outdated once its operation was taken early: then its `tick` is another."""
+        """An entry is outdated if its operation was taken early: its `tick` then differs."""
         self._ticks: list[int] = []
-        """A heap of the ticks with a bucket."""
+        """Heap of the ticks that have a bucket."""
 
     @property
     def first_tick(self) -> int | None:
-        """The earliest tick in which anything is due; None where nothing is."""
+        """The earliest tick with a planned poll; None if no poll is planned."""
         return self._ticks[0] if self._ticks else None
 
     def time_of(self, tick: int) -> float:
-        """Return when a tick is, by the loop's clock."""
+        """Return the start of a tick, by the loop's clock."""
         return self._offset + tick * self.tick_seconds
 
     def tick_of(self, instant: float) -> int:
-        """Return the tick in which an instant of the loop's clock is."""
+        """Return the tick that contains an instant of the loop's clock."""
         return floor((instant - self._offset) / self.tick_seconds + ROUNDING)
 
     def add(self, polled: PolledOperation[Any], list_polling: ListPolling, due: float) -> bool:
-        """Plan a poll; say whether it is the first in its tick.
+        """Plan a poll; return whether it is the first one in its tick.
 
         Args:
             polled: The operation; it has no poll planned.
-            list_polling: The list that may show it.
-            due: When, by the loop's clock.
+            list_polling: The list that may show the operation.
+            due: The due time, by the loop's clock.
         """
         tick = polled.tick = self.tick_of(due)
         bucket = self._buckets.get(tick)
@@ -82,7 +82,7 @@ class Schedule:
         return is_first
 
     def take_due(self, tick: int) -> dict[ListPolling, list[PolledOperation[Any]]]:
-        """Take what is due up to a tick and still listened to, by list."""
+        """Remove and return, by list, the operations due by a tick that still have listeners."""
         due: dict[ListPolling, list[PolledOperation[Any]]] = {}
         while self._ticks and self._ticks[0] <= tick:
             earliest = heapq.heappop(self._ticks)
@@ -92,7 +92,7 @@ class Schedule:
         return due
 
     def take_early(self, list_polling: ListPolling, tick: int) -> list[PolledOperation[Any]]:
-        """Take what one list may show and is due within the interval after a tick."""
+        """Remove and return the operations of a list due within the interval after a tick."""
         return [
             polled
             for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1)
@@ -102,7 +102,7 @@ class Schedule:
 
 
 def _take(polled: PolledOperation[Any], tick: int) -> bool:
-    """Take an operation out of a tick; False where it is not there, or nobody listens to it."""
+    """Remove an operation from a tick; return False if it is not there, or has no listener."""
     if polled.tick != tick:
         return False
     polled.tick = None
@@ -119,27 +119,27 @@ def next_due(  # noqa: PLR0913 - each by name
     tick_seconds: float,
     outage: Outage,
 ) -> float:
-    """Return when to poll next, by the clock that `now` is of.
+    """Return when to poll the operation next, by the clock of `now`.
 
     Args:
         polled: The operation.
         now: The present time.
-        plan: Gives the seconds to the next poll.
+        plan: Returns the seconds until the next poll.
         interval: Seconds between two polls of a run.
-        tick_seconds: How long a tick is: instants are rounded down to one.
-        outage: Whether the service answers.
+        tick_seconds: Length of a tick; due times are rounded down to a tick.
+        outage: The current outage of the service, if any.
     """
     state = polled.state
     planned = plan(polled.ref.kind, now - state.began, state.snapshot)
-    if state.is_doubtful:  # The next answer decides: it is asked for as soon as a run's.
+    if state.is_doubtful:  # The next answer decides, so poll as soon as a run.
         planned = min(planned, interval)
     planned = min(max(tick_seconds, planned), MAX_INTERVAL)
     if polled.polled_at is not None:
         if state.failures:
             planned = _backed_off(polled, planned, polled.polled_at, tick_seconds, outage)
         return max(now, polled.polled_at + planned)
-    # What was just dispatched is still in flight after less than an interval. The tick makes up
-    # for rounding down to one.
+    # A freshly dispatched operation is still in flight after less than an interval. The added tick
+    # makes up for rounding down.
     return max(now, state.began + planned + tick_seconds) if state.is_known else now
 
 
@@ -150,9 +150,9 @@ def _backed_off(
     tick_seconds: float,
     outage: Outage,
 ) -> float:
-    """Return an interval that grows with failures, but not beyond the end of a 404's grace."""
+    """Return an interval that grows with failures, but ends no later than the grace of a 404."""
     state = polled.state
-    # During an outage the others' polls stand in for most of this one's.
+    # During an outage, polls of other operations replace most polls of this one.
     if outage.has_lasted_since(state.failing_since):
         return interval
     if (seconds := refused_seconds(state.last_failure)) is not None:

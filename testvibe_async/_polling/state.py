@@ -1,10 +1,9 @@
-"""What was observed of one operation, and what each answer adds to it.
+"""The observed state of one operation, and the effect of each answer on it.
 
-The one writer of that: only the methods here change an `OperationState` (the poller and its reader
-call them). It is pure, and handed the time:
-`now` is always the event loop's clock in seconds, `at` the local clock in UTC. It decides whether
-an answer is newer, is of this operation, and which failure to observe ends the waits; never when
-to poll, nor who is notified.
+Only the methods here change an `OperationState`; the poller and its reader call them. The module is
+pure: `now` is always the event loop's clock in seconds, `at` the local clock in UTC. It decides
+whether an answer is newer, whether it belongs to this operation, and which failure to observe ends
+the waits. It never decides when to poll, nor who is notified.
 """
 
 from __future__ import annotations
@@ -36,36 +35,36 @@ if TYPE_CHECKING:
 __all__ = ["GRACE_SECONDS", "Change", "OperationState", "OtherOperationError"]
 
 GRACE_SECONDS = 10.0
-"""How long the service may answer from a copy that does not know an operation that it has shown."""
+"""Seconds for which the service may answer from a replica without an operation it has shown."""
 
 UNKNOWN_SECONDS = 60.0
-"""How long the service may take to know an operation whose dispatch it has answered with its id."""
+"""Seconds for which the service may not know an operation whose dispatch it answered with an id."""
 
 MAX_UNDOCUMENTED = 3
-"""How many answers in a row may have a status that may or may not be an end."""
+"""Number of answers in a row with a status that may or may not be an end, at which waits end."""
 
 SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 
 
 class OtherOperationError(UnreadableError):
-    """An answer is of another operation: the copy that answered may be behind."""
+    """An answer belongs to another operation: the replica that answered may be stale."""
 
 
 class Change(IntEnum):
-    """What an answer changed. What more waits want to know comes first."""
+    """Kind of change that an answer made. The kind that more waits listen for comes first."""
 
     END = auto()
-    """The operation is over."""
+    """The operation has finished."""
 
     TRANSITION = auto()
-    """The phase or the status, before the end."""
+    """The phase or the status changed, before the end."""
 
     UPDATE = auto()
-    """Something else, such as a section of a generation."""
+    """Something else changed, such as a section of a generation."""
 
 
 class OperationState(ABC, Generic[SnapshotT]):
-    """What a client knows of one operation, for as long as somebody holds a handle on it."""
+    """A client's knowledge of one operation, for as long as a handle on the operation exists."""
 
     kind: ClassVar[Kind]
 
@@ -98,10 +97,10 @@ class OperationState(ABC, Generic[SnapshotT]):
         """Start without an answer.
 
         Args:
-            ref: The operation's name.
-            began: When it was dispatched or attached, by the loop's clock.
-            answered_at: When the answer to its dispatch came, by the local clock; then it is known
-                to be queued. None where it was attached.
+            ref: The operation's ref.
+            began: The loop's clock when the operation was dispatched or attached.
+            answered_at: The local clock when the dispatch was answered; the operation is then known
+                to be queued. None if it was attached.
             previous_id: The `requestId` of the feature's latest generation before the dispatch.
         """
         self.ref: Ref = ref
@@ -110,75 +109,78 @@ class OperationState(ABC, Generic[SnapshotT]):
         self.phase: Phase | None = None if answered_at is None else Phase.QUEUED
         self.observed_at: datetime | None = answered_at
         self.seen_at: float | None = None
-        """When the snapshot was last read or confirmed by a list, by the loop's clock."""
+        """The loop's clock when the snapshot was last read, or confirmed by a list."""
         self.sequence: int = 0
-        """The number, counted across the client, of the request with the newest answer so far."""
+        """The number, counted across the client, of the request with the newest answer."""
         self.failures: int = 0
-        """How many polls have failed in a row."""
+        """Number of failed polls in a row."""
         self.last_failure: VibeError | None = None
-        """The last one of these; None where the last poll was answered."""
+        """The failure of the last poll; None if that poll was answered."""
         self.equal_failures: int = 0
-        """How many of them, the last ones, were the same."""
+        """Number of equal failures at the end of that row."""
         self.undocumented: int = 0
-        """How many answers in a row had a status that is not documented, and no end."""
+        """Number of answers in a row with an undocumented status that may be an end."""
         self.assumed_since: float | None = None
-        """Since when an undocumented status is taken for one in flight, by the loop's clock."""
+        """The loop's clock since when an undocumented status is treated as in flight."""
         self.is_assumed: bool = False
-        """Whether its status is not documented, and taken for one in flight."""
+        """True while the status is undocumented and treated as in flight."""
         self.failing_since: float | None = None
         self.missing_until: float | None = None
-        """Until when a 404 means that the service does not know it yet; None after no 404."""
+        """The loop's clock until which a 404 means "not known yet"; None if there was no 404."""
 
     @property
     @abstractmethod
     def list_id(self) -> int:
-        """The id that its row has in a list."""
+        """The id of the operation's row in a list."""
 
     @property
     @abstractmethod
     def ended_at(self) -> datetime | None:
-        """When it ended by the service's clock; None where it is not over, or that is not known."""
+        """The service's time of the end; None if there is no end yet, or its time is unknown."""
 
     @abstractmethod
     def is_of_this(self, snapshot: SnapshotT) -> bool:
-        """Say whether a snapshot names this operation."""
+        """Return whether a snapshot names this operation."""
 
     @abstractmethod
     def belongs(self, snapshot: SnapshotT, now: float) -> bool:
-        """Say whether a snapshot is of this operation; False while the service may not know it.
+        """Return whether a snapshot belongs to this operation; False if it may be unknown yet.
 
-        Unlike `is_of_this` it raises where the snapshot can only be of another one.
+        Unlike `is_of_this`, this method raises if the snapshot can only belong to another
+        operation.
 
         Raises:
-            OtherOperationError: It is of another operation, or does not say of which.
-            OperationSupersededError: It is of a later generation of the same feature.
+            OtherOperationError: The snapshot belongs to another operation, or does not name its
+                own.
+            OperationSupersededError: The snapshot belongs to a later generation of the same
+                feature.
         """
 
     @property
     def status(self) -> str | None:
-        """The service's word for how it stands; None before anything was seen."""
+        """The operation's status in the service's words; None before the first observation."""
         if self.snapshot is not None:
             return self.snapshot.status
         return self.kind.in_flight if self.is_known else None
 
     @property
     def is_known(self) -> bool:
-        """Whether the service has shown it before, so that it ought to know it still."""
+        """True if the service has acknowledged or shown the operation, so it should know it."""
         return self.phase is not None
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the last answer was of another operation, which may have taken its place."""
+        """True if the last answer showed another operation, which may have superseded this one."""
         return False
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is over. Then nothing changes it any more."""
+        """True if the operation has finished. Nothing changes its state after that."""
         return self.phase is Phase.FINISHED
 
     @property
     def latest(self) -> Transition[SnapshotT]:
-        """What was last seen, as a transition; there is none before anything was."""
+        """The last observation, as a transition; undefined before the first observation."""
         assert self.phase is not None
         assert self.observed_at is not None
         return Transition(self.phase, self.status, self.observed_at, self.snapshot)
@@ -186,22 +188,22 @@ class OperationState(ABC, Generic[SnapshotT]):
     def accept(
         self, snapshot: SnapshotT, *, sequence: int, now: float, at: datetime
     ) -> Change | None:
-        """Take in an answer, unless a newer one came before it.
+        """Accept an answer, unless the answer to a later request came first.
 
         Args:
-            snapshot: What was answered.
-            sequence: The number of the request, counted across the client when it started.
+            snapshot: The answer.
+            sequence: The number of the request, counted across the client when the request started.
             now: The loop's clock.
             at: The local clock.
 
         Raises:
-            UnreadableError, OperationSupersededError: It is of another operation.
+            UnreadableError, OperationSupersededError: The answer belongs to another operation.
         """
-        # An end stays an end, however late the answer that shows it comes.
+        # An end is accepted however late the answer that shows it arrives.
         is_end = snapshot.is_finished and self.is_of_this(snapshot)
         if self.is_finished or (sequence < self.sequence and not is_end):
             return None
-        # The same object again is an answer with the same bytes: see `PolledOperation.decode`.
+        # The same object again means an answer with the same bytes: see `PolledOperation.decode`.
         if snapshot is not self.snapshot and not self.belongs(snapshot, now):
             self._note_answer(sequence)
             return None
@@ -225,7 +227,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         before = self.phase, self.status
         is_other = snapshot != self.snapshot
         self.snapshot = snapshot
-        # A list may have shown that it executes before this answer, which is older, came.
+        # A list may already have shown the operation as started when this older answer arrives.
         if self.phase is not Phase.ACTIVE or snapshot.phase is not Phase.QUEUED:
             self.phase = snapshot.phase
         if before != (self.phase, self.status):
@@ -233,7 +235,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         return Change.UPDATE if is_other else None
 
     def timed_out(self, *, elapsed: float) -> WaitTimeoutError:
-        """Return the error of a wait that stops before the end, caused by the last failed poll.
+        """Return the error of a wait that times out; its cause is the last failed poll.
 
         Args:
             elapsed: Seconds since the wait began.
@@ -249,21 +251,21 @@ class OperationState(ABC, Generic[SnapshotT]):
         return error
 
     def see_listed(self, *, now: float, at: datetime) -> None:
-        """Take in that a list shows it as going on."""
+        """Note that a list shows the operation as still in flight."""
         if self.phase is not Phase.FINISHED:
             self.observed_at, self.seen_at = at, now
             if self.failing_since is not None or self.failures:
                 self.forget_failures()
 
     def see_started(self, *, at: datetime) -> Change | None:
-        """Take in that a list shows it as started, unless more was seen by now."""
+        """Note that a list shows the operation as started, unless more is known already."""
         if self.phase is not Phase.QUEUED:
             return None
         self.phase, self.observed_at = Phase.ACTIVE, at
         return Change.TRANSITION
 
     def forget_failures(self) -> None:
-        """Start to count failures anew: an answer came, or a new wait begins."""
+        """Reset the count of failures: an answer came, or a new wait begins."""
         self.failures = self.equal_failures = 0
         self.failing_since = self.missing_until = self.last_failure = None
 
@@ -276,21 +278,21 @@ class OperationState(ABC, Generic[SnapshotT]):
         max_outage: float | None,
         is_shared: bool = False,
     ) -> VibeError | None:
-        """Take in a failed poll.
+        """Count a failed poll, and decide whether it ends the waits.
 
         Args:
-            error: What came instead of an answer.
-            outlook: What another poll may bring.
+            error: The failure.
+            outlook: The result that another poll may bring.
             now: The loop's clock.
-            max_outage: After how many seconds of failures alone the waits end; None for a poll by
-                hand, which does not slow the waits down.
-            is_shared: Whether another operation was polled, for this one too.
+            max_outage: Seconds of uninterrupted failures after which the waits end; None for a poll
+                by hand, which does not slow the waits down.
+            is_shared: True if another operation was polled on behalf of this one.
 
         Returns:
-            The error that the waits must raise; None where the failure is tolerated, and another
-            poll follows.
+            The error that the waits must raise; None if the failure is tolerated and another poll
+                follows.
         """
-        # A copy that is behind shows another operation, the same one each time.
+        # A stale replica shows another operation, the same one each time.
         if isinstance(error.__cause__, OtherOperationError):
             outlook = Outlook.AWAY
         self.failing_since = now if self.failing_since is None else self.failing_since
@@ -313,26 +315,28 @@ class OperationState(ABC, Generic[SnapshotT]):
         return self._failure(error, outlook, preface)
 
     def _may_appear(self, now: float) -> bool:
-        """Say whether a 404 may mean that the service does not know it yet, or a copy of it."""
+        """Return whether a 404 may mean that the service or a replica does not know it yet."""
         if self.missing_until is None:
             if self.snapshot is not None:
                 self.missing_until = now + GRACE_SECONDS
             elif self.is_known or self.ref.dispatched_at is not None:
-                # Anyone may have dispatched it a moment ago, and has the id from the service.
+                # Any client may have dispatched the operation a moment ago, and got its id from the
+                # service.
                 self.missing_until = self.began + UNKNOWN_SECONDS
             else:
                 self.missing_until = now
         return now < self.missing_until
 
     def may_be_unknown(self, now: float) -> bool:
-        """Return whether a copy that answers may be from before the dispatch."""
+        """Return whether the answering replica may predate the dispatch."""
         return now - self.began < GRACE_SECONDS
 
     def note_status(self, *, now: float, max_outage: float) -> VibeError | None:
-        """Return the error that the waits must raise if nothing says any more whether it is over.
+        """Return the error that ends the waits if it stays unknown whether it has finished.
 
-        A status that is not documented may be an end: it is polled a few times, or for as long as
-        an outage is tolerated where the service says elsewhere that it is no end.
+        An undocumented status may be an end, so the operation is polled a few more times. If the
+        service says elsewhere that the status is no end, polling continues for as long as an outage
+        is tolerated.
         """
         since = self.assumed_since
         if self.undocumented < MAX_UNDOCUMENTED and (since is None or now - since < max_outage):
@@ -358,17 +362,17 @@ class OperationState(ABC, Generic[SnapshotT]):
 
 
 class _Doubt(Enum):
-    """What a status that is not documented leaves open."""
+    """The question that an undocumented status leaves open."""
 
     IS_OVER = auto()
-    """Whether it is an end."""
+    """It is unknown whether the status is an end."""
 
     NOTHING = auto()
-    """Nothing: the service says elsewhere that it is no end."""
+    """No question: the service says elsewhere that the status is no end."""
 
 
 def _doubt(snapshot: Snapshot) -> _Doubt | None:
-    """Return what a status leaves open; None where it is documented, or can mean one thing only."""
+    """Return the question that a status leaves open; None if it is documented or unambiguous."""
     status = snapshot.status
     if snapshot.is_finished or status is None or isinstance(status, RunStatus | FeatureStatus):
         return None

@@ -1,6 +1,6 @@
-"""The states of a run and of a generation: which answers are theirs, and when they ended.
+"""The states of a run and of a generation: which answers belong to them, and when they ended.
 
-The same rules as in `state`: pure, and handed the time.
+Pure, like `state`: the caller passes the time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NO_TIME = timedelta()
 
 
 class RunState(OperationState[Run]):
-    """What is known of a run."""
+    """State of one run, as observed."""
 
     __slots__ = ()
     ref: RunRef  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -33,12 +33,12 @@ class RunState(OperationState[Run]):
 
     @property
     def list_id(self) -> int:
-        """The run's id, as list_runs has it."""
+        """The run's id, as in list_runs."""
         return self.ref.run_id
 
     @property
     def ended_at(self) -> datetime | None:
-        """When it ended: `finishedUtc`."""
+        """The time at which the run ended: `finishedUtc`."""
         return self.snapshot.finished_at if self.snapshot and self.is_finished else None
 
     def is_of_this(self, snapshot: Run) -> bool:
@@ -46,14 +46,18 @@ class RunState(OperationState[Run]):
         return snapshot.run_id == self.ref.run_id
 
     def belongs(self, snapshot: Run, now: float) -> bool:  # noqa: ARG002
-        """Accept a digest of this run alone."""
+        """Accept a digest of this run only."""
         if not self.is_of_this(snapshot):
             raise OtherOperationError(f"it is of run {snapshot.run_id}, not {self.ref.run_id}")
+        # A service that was reset uses ids again.
+        feature, own = snapshot.feature_id, self.ref.feature_id
+        if feature != own and feature is not None and own is not None:
+            raise OtherOperationError(f"it is of feature {feature}, not {own}")
         return True
 
 
 class GenerationState(OperationState[Generation]):
-    """What is known of a generation. The service shows only a feature's latest one."""
+    """State of one generation, as observed. The service shows only a feature's latest one."""
 
     __slots__ = ("other_id", "previous_id")
     ref: GenerationRef  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -75,12 +79,12 @@ class GenerationState(OperationState[Generation]):
 
     @property
     def list_id(self) -> int:
-        """The id of its feature, as list_features has it."""
+        """The id of the generation's feature, as in list_features."""
         return self.ref.feature_id
 
     @property
     def ended_at(self) -> datetime | None:
-        """When it last changed, once it is over: `updatedUtc`."""
+        """The time of the generation's last change, once it has finished: `updatedUtc`."""
         return self.snapshot.updated_at if self.snapshot and self.is_finished else None
 
     def is_of_this(self, snapshot: Generation) -> bool:
@@ -88,11 +92,12 @@ class GenerationState(OperationState[Generation]):
         return snapshot.request_id == self.ref.request_id
 
     def belongs(self, snapshot: Generation, now: float) -> bool:
-        """Accept a status of this generation; another one supersedes it only for sure.
+        """Accept a status of this generation; raise if another one has certainly superseded it.
 
-        The service may answer from a copy that is behind, and so show an earlier generation. One
-        that was known before the dispatch never supersedes, nor does one that is older by
-        `updatedUtc`; another does when two answers in a row show it, or when it is newer.
+        The service may answer from a stale replica, and so show an earlier generation. A generation
+        known before the dispatch never supersedes this one, nor does one with an older
+        `updatedUtc`. Another generation supersedes it when two answers in a row show that
+        generation, or when that generation is newer.
         """
         if self.is_of_this(snapshot):
             self.other_id = None
@@ -116,11 +121,12 @@ class GenerationState(OperationState[Generation]):
         raise OperationSupersededError(ref=self.ref, newer_request_id=snapshot.request_id)
 
     def _is_unnamed_too(self, snapshot: Generation) -> bool:
-        """Return whether a status that names no generation is of this one.
+        """Return whether a status that names no generation belongs to this one.
 
-        Some services may never name one. Then it is what was in flight after its dispatch, and an
-        end that is later by `updatedUtc`. Another end may be of the generation before, a draft too;
-        and where this client did not dispatch it, all of them may be of one that came later.
+        Some services may never name the generation. Two kinds of status then count as this
+        generation's: one in flight after its dispatch, and an end that is later by `updatedUtc`.
+        Any other end may belong to the previous generation, and so may a draft. Where this client
+        did not dispatch the generation, any status may belong to a later one.
         """
         before = self.snapshot
         if before is None:
@@ -132,13 +138,13 @@ class GenerationState(OperationState[Generation]):
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the last answer was of another generation, which may have taken its place."""
+        """True if the last answer showed another generation, which may have superseded this one."""
         return self.other_id is not None
 
     def _later(self, snapshot: Generation) -> timedelta:
-        """Return by how much a snapshot was updated after the last one of this generation.
+        """Return the time between the last snapshot of this generation and a snapshot's update.
 
-        Zero where that is not known.
+        Zero if either time is unknown.
         """
         last = self.snapshot.updated_at if self.snapshot else None
         if last is None or snapshot.updated_at is None:
@@ -149,7 +155,7 @@ class GenerationState(OperationState[Generation]):
 def new_state(
     ref: Ref, *, began: float, answered_at: datetime | None, previous_id: str | None = None
 ) -> OperationState[Any]:
-    """Return the state of an operation before any poll; see `OperationState`."""
+    """Return the state of an operation that was not polled yet; see `OperationState`."""
     return _STATES[ref.kind](ref, began=began, answered_at=answered_at, previous_id=previous_id)
 
 

@@ -1,9 +1,9 @@
 """Subscriptions: the one way to wait, for one operation or for many.
 
-A `Subscription` is the listener of its operations and the mailbox of what happens to them, for one
-task: a wait, an iteration, a batch's worker. It starts no task, and cancelling one ends no other.
-The operations hold it weakly, so an iteration that is dropped ends by itself. When operations are
-polled is decided by the poller.
+A `Subscription` is the listener of its operations and the mailbox of their events, for one task: a
+wait, an iteration, a batch's worker. It starts no task, and cancelling one subscription ends no
+other. The operations hold it weakly, so an iteration that is dropped ends by itself. The poller
+decides when operations are polled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Iteration", "Mailbox", "Subscription"]
 
 OPERATIONS_A_TURN = 500
-"""How many operations get their listener before other tasks get to run."""
+"""Number of operations that get their listener before other tasks get to run."""
 
 MAX_NAMED = 100
 """How many other operations the error of an iteration names."""
@@ -37,12 +37,12 @@ ItemT_co = TypeVar("ItemT_co", covariant=True)
 
 
 class Mailbox(Generic[ItemT]):
-    """A queue for one task that waits. Unlike `asyncio.Queue` it can wake it without an item."""
+    """A queue for one waiting task. Unlike `asyncio.Queue`, it can wake it without an item."""
 
     __slots__ = ("_arrival", "_mail")
 
     def __init__(self) -> None:
-        self._mail: deque[ItemT] | None = None  # Made at first use: an empty one takes 0.6 KiB.
+        self._mail: deque[ItemT] | None = None  # Created at first use: empty, it takes 0.6 KiB.
         self._arrival: asyncio.Future[None] | None = None
 
     def put(self, item: ItemT, /) -> None:
@@ -53,16 +53,16 @@ class Mailbox(Generic[ItemT]):
         self.wake()
 
     def wake(self) -> None:
-        """Have the task that waits check again."""
+        """Wake the waiting task, so that it checks again."""
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
 
     def take(self) -> ItemT | None:
-        """Take the oldest item; None where there is none."""
+        """Remove and return the oldest item; None if there is none."""
         return self._mail.popleft() if self._mail else None
 
     def arrival(self) -> asyncio.Future[None]:
-        """Return what to await until there is an item, or `wake` is called."""
+        """Return a future that is done once an item exists, or `wake` is called."""
         if self._arrival is not None and not self._arrival.done():
             raise RuntimeError("two tasks wait for the next of one iteration; give each its own")
         self._arrival = asyncio.get_running_loop().create_future()
@@ -72,11 +72,11 @@ class Mailbox(Generic[ItemT]):
 
 
 class Subscription(Mailbox[tuple[Any, Any]]):
-    """The events of one operation, or of many with an item for each, in the order they come.
+    """The events of one operation, or of many with an item for each, in order of arrival.
 
-    An event is a `Transition`, the `VibeError` because of which an operation can't be observed any
-    more, or None for an end where the ends alone count. After its last event an operation is let
-    go.
+    An event is one of three: a `Transition`; the `VibeError` that ends the observation of an
+    operation; or None for an end, if only ends are wanted. After its last event an operation is
+    released.
     """
 
     __slots__ = (
@@ -100,17 +100,17 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         may_grow: bool = False,
         is_single: bool = False,
     ) -> None:
-        """Make it; nothing is polled yet.
+        """Create the subscription; nothing is polled yet.
 
         Args:
             poller: Polls the operations.
-            items: Operations, and for each the items that come with its events; those of an
-                operation are taken out with its last event. None for the end of a single operation,
-                which `listen` names; its item is None.
-            wants: Which changes are events: the end alone, each transition, or updates too.
-            may_grow: Whether it is open until `finish` is called, for operations to be added.
-            is_single: Whether it is for one operation, which has its error alone where it can't be
-                polled. Among many its present state comes first nonetheless.
+            items: Operations, and for each the items that accompany its events; an operation's
+                items are removed with its last event. None for the end of a single operation, which
+                `listen` names; its item is None.
+            wants: The changes that are events: the end alone, each transition, or updates too.
+            may_grow: True to stay open until `finish` is called, so that operations can be added.
+            is_single: True for one operation, whose error is its only event if it can't be polled.
+                With many operations, the present state comes first nonetheless.
         """
         self._mail = None
         self._arrival = None
@@ -121,20 +121,20 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         self._may_grow = may_grow
         self._is_single = is_single
         self.wants: Change = wants
-        """Which changes are events."""
+        """The changes that are events."""
         self.is_open: bool = items is None or bool(items) or may_grow
-        """Whether more events may come."""
+        """True while more events may come."""
         self.weakly: tuple[weak_ref[Listener], ...] = (weak_ref(self),)
-        """A reference to it: thousands of operations without another listener share the tuple."""
+        """A reference to this: thousands of operations without another listener share the tuple."""
 
     def add(self, polled: PolledOperation[Any], item: object) -> None:
-        """Add an operation, or a further item to one. Nothing is done once it is closed.
+        """Add an operation, or a further item to one. A closed subscription ignores the call.
 
-        If each transition is an event, the operation's present state is the item's first.
+        If each transition is an event, the operation's present state is the item's first event.
 
         Args:
             polled: The operation.
-            item: What comes with each of its events.
+            item: The item that accompanies each of the operation's events.
         """
         if self._items is None:
             return
@@ -147,7 +147,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             self.put((item, polled.state.latest))
 
     def listen(self, polled: PolledOperation[Any]) -> None:
-        """Have an operation polled, unless it is over."""
+        """Have an operation polled, unless it has finished."""
         is_finished = polled.state.is_finished
         if is_finished or (self.wants is not Change.END and polled.state.is_known):
             self.notify(polled)
@@ -160,11 +160,11 @@ class Subscription(Mailbox[tuple[Any, Any]]):
                 self.notify(polled, error)
 
     def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
-        """Put in an event of an operation.
+        """Queue an event of an operation.
 
         Args:
             polled: The operation.
-            error: Why it is not observed any more; None where its state has changed.
+            error: The error that ends the observation; None if the operation's state has changed.
         """
         if not self.is_open:
             return
@@ -181,7 +181,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             self.put((item, event if error is None else own_copy(error)))
 
     def finish(self) -> None:
-        """Note that no more operations are added: it ends with the last of them."""
+        """Accept no more operations: the subscription ends with the last of its operations."""
         self._may_grow = False
         self.is_open = bool(self._items)
         self.wake()
@@ -203,15 +203,15 @@ class Subscription(Mailbox[tuple[Any, Any]]):
                 await self.arrival()
             return self._mail.popleft()
         except BaseException:
-            # The traceback of a cancellation keeps this frame, and with it the subscription and its
-            # polling, for as long as somebody keeps the exception.
+            # The traceback of a cancellation retains this frame, and thereby the subscription and
+            # its polling, for as long as the exception is retained.
             del self
             raise
 
     def _listen_to_some(self) -> bool:
-        """Listen to some of the first operations; False after the last.
+        """Listen to some of the first operations; return False after the last.
 
-        Other tasks run in between, and may close this.
+        Other tasks run in between, and may close this subscription.
         """
         some = list(islice(self._new or (), OPERATIONS_A_TURN))
         for polled in some:
@@ -221,10 +221,10 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         return self._new is not None
 
     def time_out(self, *, elapsed: float) -> None:
-        """Put in the last event of each operation.
+        """Queue the last event of each operation.
 
         Args:
-            elapsed: How many seconds were waited.
+            elapsed: Seconds since the wait began.
         """
         self._new = None
         for polled in self.operations:
@@ -233,11 +233,11 @@ class Subscription(Mailbox[tuple[Any, Any]]):
 
     @property
     def operations(self) -> list[PolledOperation[Any]]:
-        """The operations that have had no last event."""
+        """The operations whose last event has not come yet."""
         return list(self._items or ())
 
     def close(self) -> None:
-        """Ask for no more polls, and drop what was not taken. The task that waits has the end."""
+        """Request no more polls, and drop untaken events. A waiting task gets the end."""
         self.is_open = False
         self._items = self._new = self._mail = None
         self.wake()
@@ -246,8 +246,8 @@ class Subscription(Mailbox[tuple[Any, Any]]):
 class Iteration(Generic[ItemT_co]):
     """An iteration over the events of operations, for one task. `aclose` ends it early.
 
-    An operation that can't be observed does not end it for the others: its error is raised after
-    all else, and the next step takes the next error, until there is none.
+    An operation that can't be observed does not end the iteration for the others. Its error is
+    raised after all events, and each further step raises the next error, until there is none.
     """
 
     def __init__(
@@ -258,13 +258,13 @@ class Iteration(Generic[ItemT_co]):
         timeout: float | None = None,
         raises: bool = True,
     ) -> None:
-        """Make it; nothing is polled before the first step.
+        """Create the iteration; nothing is polled before the first step.
 
         Args:
-            subscription: Gives the events; closed with this.
-            item: Makes an item of an event with its operation's item.
-            timeout: Seconds from the first step on; None to wait as long as it takes.
-            raises: Whether to raise, at the end, why operations could not be observed.
+            subscription: Provides the events; closed with the iteration.
+            item: Makes an item from an event and its operation's item.
+            timeout: Seconds from the first step; None to wait without limit.
+            raises: True to raise, at the end, the errors of operations that could not be observed.
         """
         self._subscription = subscription
         self._item = item
@@ -274,7 +274,7 @@ class Iteration(Generic[ItemT_co]):
         self._errors: deque[VibeError] = deque()
 
     def __aiter__(self) -> Self:
-        """Iterate."""
+        """Return the iteration itself."""
         return self
 
     async def __anext__(self) -> ItemT_co:
@@ -313,6 +313,6 @@ class Iteration(Generic[ItemT_co]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """End it, and ask for no more polls; for `contextlib.aclosing`."""
+        """End the iteration, and request no more polls; for `contextlib.aclosing`."""
         self._subscription.close()
         self._errors.clear()

@@ -1,6 +1,6 @@
 """The span of each operation: from its dispatch, or the first poll after `attach`, to its end.
 
-Decides when a span ends. What is known of the operation is `state`'s.
+Decides when a span ends. The operation's observed state belongs to `state`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["abandon", "begin", "follow", "note_change", "note_failure"]
 
 
 def begin(polled: PolledOperation[Any]) -> None:
-    """Begin the span of an operation that is attached to; it links to the one of its dispatch."""
+    """Start the span of an attached operation, linked to the span of its dispatch."""
     if polled.is_traced or polled.state.is_finished:
         return
     ref = polled.ref
@@ -32,10 +32,10 @@ def begin(polled: PolledOperation[Any]) -> None:
 
 
 def follow(polled: PolledOperation[Any], trace: Trace | None) -> None:
-    """Go on with the span of a dispatch, now that its operation is known."""
+    """Continue the span of a dispatch, now that its operation is known."""
     if trace is not None:
         trace.add(_ids(polled.ref))
-        if polled.is_traced or polled.state.is_finished:  # It was known before.
+        if polled.is_traced or polled.state.is_finished:  # The operation was known before.
             trace.end()
             return
     _set(polled, trace)
@@ -44,8 +44,9 @@ def follow(polled: PolledOperation[Any], trace: Trace | None) -> None:
 def _set(polled: PolledOperation[Any], trace: Trace | None) -> None:
     polled.is_traced = True
     if trace is not None:
-        # Nobody can see the end of an operation that no handle is left of. The collector may call
-        # this anywhere, also where a processor of spans holds its lock: the loop ends the span.
+        # The end of an operation without a handle cannot be observed. The garbage collector may
+        # call the finalizer anywhere, even where a span processor holds its lock, so the loop ends
+        # the span.
         loop = asyncio.get_running_loop()
         finalizer = finalize(polled, _abandon_soon, loop, trace)
         finalizer.atexit = False
@@ -58,7 +59,7 @@ def _abandon_soon(loop: asyncio.AbstractEventLoop, trace: Trace) -> None:
 
 
 def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
-    """Add a transition to the span, and end it with the operation."""
+    """Add a transition to the span, and end the span with the operation."""
     if polled.trace is None:
         return
     trace, state = polled.trace.trace, polled.state
@@ -80,7 +81,7 @@ def note_failure(polled: PolledOperation[Any], error: VibeError) -> None:
 
 
 def abandon(polled: PolledOperation[Any], why: str) -> None:
-    """End the span of an operation whose end was not seen."""
+    """End the span of an operation whose end was not observed."""
     if polled.trace is not None:
         _abandon(polled.trace.trace, why)
         polled.trace.finalizer.detach()

@@ -1,7 +1,7 @@
-"""Polls that no schedule asks for: by hand, and once more when the time of a wait is over.
+"""Polls outside the schedule: polls by hand, and one last poll when a wait times out.
 
-Decides which callers share a request, and what each of them raises. It never decides what an answer
-means.
+Decides which callers share a request, and which error each of them raises. It never decides what an
+answer means.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["LastPoll", "SharedPolls"]
 
 LAST_POLL_SECONDS = 1.0
-"""How long a wait lasts beyond its time-out, at most, to see what it waits for once more."""
+"""Maximum seconds by which a wait outlasts its time-out, for one last poll."""
 
 CANCEL_SECONDS = 0.05
-"""How long the requests that are then under way may take to be cancelled."""
+"""Seconds in which the requests then under way must be cancelled."""
 
 
 class SharedPolls:
-    """The polls of one client that are under way because somebody asked for them."""
+    """The polls by hand of one client that are under way."""
 
     def __init__(
         self,
@@ -42,12 +42,13 @@ class SharedPolls:
         list_of: Callable[[PolledOperation[Any]], ListPolling],
         context: Context,
     ) -> None:
-        """Make it; no I/O is done.
+        """Create it without polls; does no I/O.
 
         Args:
             reader: Reads an operation by its id.
             list_of: Returns the list that may show an operation.
-            context: What polls run in: one serves all who ask, not the first of them alone.
+            context: The context of the polls: one poll serves all callers, not the first of them
+                alone.
         """
         self._reader = reader
         self._list_of = list_of
@@ -56,14 +57,14 @@ class SharedPolls:
 
     @property
     def tasks(self) -> list[asyncio.Task[VibeError | None]]:
-        """The polls that are under way, to be cancelled at the close."""
+        """The polls that are under way, to be cancelled when the client closes."""
         return list(self._polls.values())
 
     async def poll(self, polled: PolledOperation[Any], *, max_age: float) -> None:
         """Poll an operation now; see `Poller.poll`.
 
         Raises:
-            CancelledError: The caller was cancelled, or the poll by the close of the client.
+            CancelledError: The caller was cancelled, or the client closed and cancelled the poll.
         """
         loop, seen_at = asyncio.get_running_loop(), polled.state.seen_at
         if max_age and seen_at is not None and loop.time() - seen_at <= max_age:
@@ -71,7 +72,7 @@ class SharedPolls:
         traces.begin(polled)
         poll = self._polls.get(polled)
         if poll is None:
-            # A task, since the caller that starts it may be cancelled, and the others not.
+            # A task, since the first caller may be cancelled while the others wait on.
             poll = loop.create_task(
                 self._read(polled), name="testvibe_async poll", context=self._context
             )
@@ -82,7 +83,7 @@ class SharedPolls:
             raise own_copy(failure)
 
     async def _read(self, polled: PolledOperation[Any]) -> VibeError | None:
-        """Read an operation by its id, and return what those who asked for it must raise."""
+        """Read an operation by its id; return the error that all callers must raise, if any."""
         error = await self._reader.read(polled, retries=True)
         self._list_of(polled).note_read(polled)
         if error is None or polled.state.is_finished:
@@ -97,7 +98,7 @@ class SharedPolls:
 
 
 class LastPoll:
-    """Polls the operations of waits that time out, all of one turn of the event loop together."""
+    """One last poll of the operations of waits that time out in the same turn of the event loop."""
 
     def __init__(
         self,
@@ -107,13 +108,14 @@ class LastPoll:
         max_concurrent: int,
         context: Context,
     ) -> None:
-        """Make it; no I/O is done.
+        """Create it without polls; does no I/O.
 
         Args:
             reader: Reads an operation by its id.
             list_of: Returns the list that may show an operation.
-            max_concurrent: How many reads are under way at once.
-            context: What polls run in: one serves all waits, not the first of them alone.
+            max_concurrent: Maximum number of reads under way at once.
+            context: The context of the polls: one poll serves all waits, not the first of them
+                alone.
         """
         self._reader = reader
         self._list_of = list_of
@@ -122,21 +124,21 @@ class LastPoll:
         self._collected: dict[PolledOperation[Any], None] = {}
         self._collecting: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[None]] = set()
-        """The last polls that are under way, to be cancelled at the close."""
+        """The last polls that are under way, to be cancelled when the client closes."""
 
     async def poll(self, operations: Iterable[PolledOperation[Any]]) -> None:
-        """Poll operations once more, within a second; whatever fails, the waits see the state."""
+        """Poll operations once more, within a second; failures only affect the state."""
         self._collected.update(dict.fromkeys(operations))
-        if self._collecting is None or self._collecting.done():  # somebody cancelled it
+        if self._collecting is None or self._collecting.done():  # another task cancelled it
             self._collecting = asyncio.create_task(
                 self._run(), name="testvibe_async last poll", context=self._context
             )
             self.tasks.add(self._collecting)
             self._collecting.add_done_callback(self.tasks.discard)
-        # A task of its own: the wait that started it may be cancelled, the others not. And the
-        # client may close and cancel that task, which cancels none of the waits.
+        # A task of its own: the wait that started it may be cancelled while others wait on. The
+        # client may close and cancel the task, which cancels none of the waits.
         collecting = self._collecting
-        # It ends by itself after that second; the bound is for what is slow to be cancelled.
+        # The task ends by itself after that second; the bound allows for slow cancellation.
         await asyncio.wait([collecting], timeout=LAST_POLL_SECONDS + CANCEL_SECONDS)
         if collecting.done() and not collecting.cancelled():
             collecting.result()
@@ -160,7 +162,7 @@ class LastPoll:
                     self._note_silence(polled)
 
     def _note_silence(self, polled: PolledOperation[Any]) -> None:
-        """Note that the last poll had no answer in time: its wait must not say that it goes on."""
+        """Note a last poll without an answer in time: its wait must not claim it still runs."""
         request = polled.request
         what = f"no answer to the last poll within {LAST_POLL_SECONDS:g} s"
         url = request.url(polled.ref.server)
@@ -179,7 +181,7 @@ class LastPoll:
                 await self._reader.take_in(listed)
                 shown = {*listed.going_on}
                 to_read = deque(polled for polled in operations if polled not in shown)
-        # Not `gather`: once cancelled, it ends with the first of them, and the others go on.
+        # Not `gather`: once cancelled, it ends with the first read, and the others continue.
         async with asyncio.TaskGroup() as readers:
             for _ in range(min(self._max_concurrent, len(to_read))):
                 readers.create_task(

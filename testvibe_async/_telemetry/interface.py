@@ -1,6 +1,6 @@
-"""What the rest of the package records of itself: traces of operations and batches, and counts.
+"""The interface through which the package records traces of operations and batches, and counts.
 
-It decides nothing, and no failure of it may reach those who call it.
+It decides nothing, and none of its failures may reach the caller.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Trace(Protocol):
     """The span of one operation, or of a batch, from its beginning until `end`."""
 
     def use(self) -> AbstractContextManager[object]:
-        """Let the spans that begin inside, such as those of requests, be its children."""
+        """Make this the parent of the spans that start inside, such as spans of requests."""
         ...
 
     def add(self, attributes: Mapping[str, Attribute]) -> None:
@@ -30,42 +30,42 @@ class Trace(Protocol):
         ...
 
     def event(self, name: str, attributes: Mapping[str, Attribute]) -> None:
-        """Add something that happened now."""
+        """Add an event that happened now."""
         ...
 
     def end(self, *, failure: str | None = None) -> None:
-        """End it; `failure` says why it is a failed one. A second time does nothing."""
+        """End the span, as failed if `failure` gives a reason. A second call does nothing."""
         ...
 
 
 class Telemetry:
-    """Where traces and counts go: nowhere, unless a subclass takes them."""
+    """The recorder of traces and counts: it drops them, unless a subclass records them."""
 
     is_recording: bool = False
-    """Whether anything is recorded: where nothing is, hot paths make no calls."""
+    """True if anything is recorded; otherwise hot paths make no calls."""
 
     def trace(
         self,
-        name: str,  # noqa: ARG002 - what a subclass is told
+        name: str,  # noqa: ARG002 - a subclass uses it
         attributes: Mapping[str, Attribute],  # noqa: ARG002 - the same
         *,
         link: str | None = None,  # noqa: ARG002 - the same
     ) -> Trace | None:
-        """Begin a span below the current one; None where nobody records it.
+        """Start a span below the current one; return None if it is not recorded.
 
         Args:
-            name: What it is of.
-            attributes: What is known of it.
-            link: The `traceparent` of a span that it goes on with.
+            name: The name of the span.
+            attributes: The attributes known at the start.
+            link: The `traceparent` of a span that this one continues.
         """
         return None
 
     def traceparent(self) -> str | None:
-        """Return the current span, as W3C's Trace Context writes it; None without one."""
+        """Return the current span, in the form of W3C's Trace Context; None without one."""
         return None
 
     def without_span(self, context: Context) -> None:
-        """Let no span be the current one in a context."""
+        """Clear the current span in a context."""
 
     def request(self, operation: str, outcome: str, seconds: float) -> None:
         """Count a request; `outcome` is its HTTP status, or `no answer`."""
@@ -74,22 +74,22 @@ class Telemetry:
         """Count a poll, by `list` or by `id`, as `answered` or with the name of its error."""
 
     def pause(self, seconds: float) -> None:
-        """Count a pause of all traffic, which the service asked for."""
+        """Count a pause of all traffic that the service requested."""
 
     def refusal(self) -> None:
-        """Count a request that was refused for the rate of requests."""
+        """Count a rate-limited request."""
 
     def dispatch(self, kind: str, outcome: str) -> None:
         """Count a dispatch: `dispatched`, `adopted`, `unknown`, or the name of its error."""
 
     def end_seen(self, kind: str, delay: float) -> None:
-        """Record how many seconds after the end of an operation it was seen."""
+        """Record the seconds from the end of an operation until its observation."""
 
     def commit(self, seconds: float) -> None:
-        """Record a commit of a journal, and how long it took."""
+        """Record the seconds that a commit of a journal took."""
 
     def watch_in_flight(self, count: Callable[[], Mapping[str, int]]) -> None:
-        """Ask now and then how many operations of each kind are in flight.
+        """Register a function that returns the number of operations in flight, by kind.
 
         Args:
             count: A bound method, which is held weakly. It may be called in another thread.

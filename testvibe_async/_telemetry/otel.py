@@ -1,4 +1,4 @@
-"""Traces and metrics by OpenTelemetry's API. Where its SDK is not set up, the API drops them.
+"""Traces and metrics by OpenTelemetry's API. If its SDK is not set up, the API drops them.
 
 The names are listed in the package's README.
 """
@@ -36,7 +36,7 @@ NAME = "testvibe_async"
 """The name of the tracer and of the meter."""
 
 KINDS = ("run", "generation")
-"""The kinds of operations, which are reported also where none is in flight."""
+"""The kinds of operations, each of which is reported even if none is in flight."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,13 +45,13 @@ logger = logging.getLogger(NAME)
 
 
 def _guarded(method: Callable[P, T]) -> Callable[P, T | None]:
-    """Log what a method raises, and return None: no sampler, processor or exporter costs a run."""
+    """Log a method's exception, and return None: no sampler, processor or exporter costs a run."""
 
     @wraps(method)
     def guarded(*arguments: P.args, **options: P.kwargs) -> T | None:
         try:
             return method(*arguments, **options)
-        except Exception as error:  # noqa: BLE001 - whatever an application has set up
+        except Exception as error:  # noqa: BLE001 - any code of the application
             if method.__qualname__ not in _failed:
                 _failed.add(method.__qualname__)
                 logger.warning("OpenTelemetry failed in %s: %r", method.__qualname__, error)
@@ -65,7 +65,7 @@ _failed: set[str] = set()
 
 
 class OpenTelemetry(Telemetry):
-    """Hands all to the providers that the application has set."""
+    """Passes all records to the providers that the application has set."""
 
     is_recording = True
 
@@ -74,7 +74,7 @@ class OpenTelemetry(Telemetry):
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        """Make it; None for the providers that the application sets, whenever it does."""
+        """Create it; None for the providers that the application sets, whenever it sets them."""
         self._tracer = trace.get_tracer(NAME, __version__, tracer_provider)
         self._lock = Lock()
         self._propagator = TraceContextTextMapPropagator()
@@ -112,9 +112,9 @@ class OpenTelemetry(Telemetry):
     def trace(
         self, name: str, attributes: Mapping[str, Attribute], *, link: str | None = None
     ) -> OperationTrace | None:
-        """Begin a span below the current one; None where there is no SDK.
+        """Start a span below the current one; return None if there is no SDK.
 
-        One that is not sampled is begun too: the spans below it must not be sampled either.
+        A span that is not sampled is started too: the spans below it must not be sampled either.
         """
         span = self._tracer.start_span(name, links=self._links(link))
         if not span.get_span_context().is_valid:
@@ -132,14 +132,14 @@ class OpenTelemetry(Telemetry):
 
     @_guarded
     def traceparent(self) -> str | None:
-        """Return the current span, as W3C's Trace Context writes it; None without one."""
+        """Return the current span, in the form of W3C's Trace Context; None without one."""
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier.get("traceparent")
 
     @_guarded
     def without_span(self, context: Context) -> None:
-        """Let no span be the current one in a context."""
+        """Clear the current span in a context."""
         context.run(otel_context.attach, trace.set_span_in_context(INVALID_SPAN))
 
     @_guarded
@@ -161,7 +161,7 @@ class OpenTelemetry(Telemetry):
 
     @_guarded
     def refusal(self) -> None:
-        """Count a request that was refused for its rate."""
+        """Count a rate-limited request."""
         self._refusals.add(1)
 
     @_guarded
@@ -171,7 +171,7 @@ class OpenTelemetry(Telemetry):
 
     @_guarded
     def end_seen(self, kind: str, delay: float) -> None:
-        """Record how late an end was seen."""
+        """Record the seconds from the end of an operation until its observation."""
         self._ends.record(delay, {"testvibe.kind": kind})
 
     @_guarded
@@ -181,13 +181,13 @@ class OpenTelemetry(Telemetry):
 
     @_guarded
     def watch_in_flight(self, count: Callable[[], Mapping[str, int]]) -> None:
-        """Ask now and then how many operations of each kind are in flight."""
-        with self._lock:  # Clients of several threads may be made at once.
+        """Register a function that returns the number of operations in flight, by kind."""
+        with self._lock:  # Clients of several threads may be created at once.
             self._counts = [each for each in self._counts if each() is not None]
             self._counts.append(WeakMethod(count))
 
     def _in_flight(self, _options: CallbackOptions) -> Iterable[Observation]:
-        """Sum up the operations in flight; called by the SDK, in a thread of its own."""
+        """Count all operations in flight; called by the SDK, in a thread of its own."""
         total: dict[str, int] = dict.fromkeys(KINDS, 0)
         for weak in list(self._counts):
             if (count := weak()) is not None:
@@ -205,7 +205,7 @@ class OperationTrace:
         self._span = span
 
     def use(self) -> AbstractContextManager[object]:
-        """Let the spans that begin inside be its children."""
+        """Make this the parent of the spans that start inside."""
         return _Current(self._span)
 
     @_guarded
@@ -216,13 +216,13 @@ class OperationTrace:
 
     @_guarded
     def event(self, name: str, attributes: Mapping[str, Attribute]) -> None:
-        """Add something that happened now."""
-        if self._span.is_recording():  # Else it would be a warning in the application's log.
+        """Add an event that happened now."""
+        if self._span.is_recording():  # Otherwise the application's log would have a warning.
             self._span.add_event(name, _known(attributes))
 
     @_guarded
     def end(self, *, failure: str | None = None) -> None:
-        """End it."""
+        """End the span."""
         if self._span.is_recording():
             if failure is not None:
                 self._span.set_status(Status(StatusCode.ERROR, failure))

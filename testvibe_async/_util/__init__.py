@@ -1,9 +1,10 @@
-"""What any module may need.
+"""Utilities for all modules.
 
-For other packages: texts made harmless and the versions, here; and by their own names, since they
-bring more, `_util.serialization` (attrs), which `import testvibe_async` does without,
-`_util.waiting` (asyncio and anyio), which the errors and the quick commands do without, and the
-writers of files and databases, `_util.sqlite_file` and `_util.group_commit`.
+Exported for other packages: neutralized texts, and the versions. Other modules are imported by
+their own names, since they import more. `_util.serialization` needs attrs, which
+`import testvibe_async` does without. `_util.waiting` needs asyncio and anyio, which the errors and
+the quick commands do without. `_util.sqlite_file` and `_util.group_commit` write files and
+databases.
 """
 
 from testvibe_async._util.text import (

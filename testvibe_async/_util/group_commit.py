@@ -1,7 +1,7 @@
-"""Writing in a thread, many records in one transaction.
+"""Writing in a thread, with many records in one transaction.
 
-All that waits while one transaction is written goes into the next, so that many records at once
-cost one commit. What is written and where is for others to decide.
+All records that arrive while one transaction is written go into the next, so that many records at
+once cost one commit. Callers decide what is written, and where.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Job: TypeAlias = tuple[Callable[[ConnectionT], Any], "asyncio.Future[Any] | None
 
 
 class GroupCommit(ABC, Generic[ConnectionT]):
-    """Calls functions with a connection in a thread; all that wait at once share a transaction."""
+    """Calls functions with a connection in a thread; concurrent calls share a transaction."""
 
     def __init__(self, on_commit: Callable[[float], object] | None = None) -> None:
-        """Make it; the thread starts with the first function.
+        """Create it; the thread starts with the first call.
 
         Args:
             on_commit: Called with the seconds that each commit took, in the event loop.
@@ -36,29 +36,29 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         self._writing: asyncio.Task[None] | None = None
         self._is_closed = False
         self.failure: Exception | None = None
-        """What went wrong with a record that nobody waited for."""
+        """The error of a record that no caller waited for."""
         self.commits: int = 0
-        """How many transactions were committed."""
+        """Number of committed transactions."""
 
     async def write(self, work: Callable[[ConnectionT], T]) -> T:
-        """Call a function with the connection, and wait until what it wrote is committed.
+        """Call a function with the connection, and wait until its changes are committed.
 
-        It raises what any function of the same transaction has raised, or the commit; and a
-        `ValueError` where it is closed.
+        This method raises the error of any function of the same transaction, or of the commit, and
+        a `ValueError` once it is closed.
         """
         written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._add(work, written)
         return await written
 
     def write_soon(self, work: Callable[[ConnectionT], Any]) -> None:
-        """Have a function called with the connection, after all others; see `failure`.
+        """Schedule a call of a function with the connection, after all others; see `failure`.
 
-        Nothing is done where it is closed.
+        Does nothing once it is closed.
         """
         self._add(work, None)
 
     async def aclose(self) -> None:
-        """Write what waits, and end the thread, even if cancelled. A second time does nothing."""
+        """Write pending records, and end the thread, even if cancelled. Idempotent."""
         self._is_closed = True
         try:
             if self._writing is not None:
@@ -74,14 +74,14 @@ class GroupCommit(ABC, Generic[ConnectionT]):
 
     @abstractmethod
     def _commit(self, works: list[Callable[[ConnectionT], Any]]) -> list[Any]:
-        """Call all in one transaction, and commit it; runs in the thread."""
+        """Call all functions in one transaction, and commit it; runs in the thread."""
 
     @abstractmethod
     def _disconnect(self) -> None:
         """Close the connection; runs in the thread."""
 
     def _add(self, work: Callable[[ConnectionT], Any], written: asyncio.Future[Any] | None) -> None:
-        if self._is_closed:  # It would connect anew, and nobody would disconnect.
+        if self._is_closed:  # It would connect again, and never disconnect.
             if written is not None:
                 written.set_exception(ValueError("nothing can be written: it is closed"))
             return
@@ -92,7 +92,7 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             self._writing = asyncio.create_task(self._write_all(), name="testvibe_async writer")
 
     async def _write_all(self) -> None:
-        """Write all that waits, one transaction after the other."""
+        """Write all pending records, one transaction after the other."""
         loop = asyncio.get_running_loop()
         while self._waiting:
             jobs, self._waiting = self._waiting, []
@@ -100,12 +100,12 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             try:
                 works = [work for work, _ in jobs]
                 results = await loop.run_in_executor(self._executor, self._commit, works)
-            except Exception as error:  # noqa: BLE001 - it is for those who wait
+            except Exception as error:  # noqa: BLE001 - the waiting callers get it
                 self._fail(jobs, error)
                 continue
             self.commits += 1
             for (_, written), result in zip(jobs, results, strict=True):
-                if written is not None and not written.done():  # else it was cancelled
+                if written is not None and not written.done():  # otherwise it was cancelled
                     written.set_result(result)
             if self._on_commit is not None:
                 self._on_commit(loop.time() - began)

@@ -1,9 +1,9 @@
-"""Values as JSON documents, in the service's own form.
+"""Conversion of values to JSON documents, in the service's own form.
 
 Decides how a value is written: a field has the service's own name (`run_id` is `runId`), an instant
-is as on the wire, and unknown fields are as they were sent. Every public value has `to_dict` from
-here; the command line and the MCP server write the same with `serialize`, nulls included. It never
-reads a document, and does no I/O.
+has the form of the wire, and unknown fields are written unchanged. Every public value inherits
+`to_dict` from here. The command line and the MCP server write the same document with `serialize`,
+nulls included. This module never reads a document, and does no I/O.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ __all__ = ["NotSent", "Serializable", "serialize", "wire_name"]
 
 
 _PLAIN = {type(None), bool, int, float, str}
-"""The types of what JSON writes as it is."""
+"""The types that JSON writes without conversion."""
 
 
 class NotSent:
-    """The mark of a default that stands for what the service did not send, besides None and ()."""
+    """The type of a default for a value that the service did not send, besides None and ()."""
 
     __slots__ = ()
 
 
 class Serializable:
-    """The base of values with a document in JSON; of an attrs class, it holds all fields."""
+    """The base of values with a JSON document; for an attrs class, it has all fields."""
 
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a new plain dict that `json.dumps` takes, with the service's own field names.
+        """Return a new plain dict that `json.dumps` accepts, with the service's own field names.
 
-        Nested values are dicts too. What is None or empty because the service did not send it is
-        left out; fields that this release does not know (`extra`) are as they were sent.
+        Nested values are dicts too. Values that are None or empty because the service did not send
+        them are left out; fields that this release does not know (`extra`) are unchanged.
         """
         return self._document(nulls=False)
 
     def _document(self, *, nulls: bool) -> dict[str, Any]:
-        """Return the document, with or without the members that hold nothing."""
+        """Return the document, with or without empty members."""
         document: dict[str, Any] = {}
         for name, member in self._members().items():
             # Nearly all members are plain, and need no call.
@@ -66,15 +66,15 @@ class Serializable:
 
 
 def serialize(value: object, *, nulls: bool = True) -> Any:  # noqa: ANN401 - JSON
-    """Return a value as what `json` can write.
+    """Return a value in a form that `json` can write.
 
     Args:
         value: A value of this package, an error, a path, an instant, plain JSON, or a collection of
             these.
-        nulls: Whether values of this package keep the members that hold nothing.
+        nulls: True to keep the empty members of this package's values.
 
     Raises:
-        TypeError: It is none of these.
+        TypeError: The value has none of these types.
     """
     match value:
         case None | int() | float():
@@ -98,7 +98,7 @@ def serialize(value: object, *, nulls: bool = True) -> Any:  # noqa: ANN401 - JS
     return plain
 
 
-@lru_cache(maxsize=256)  # a long list has the same names over and over
+@lru_cache(maxsize=256)  # a long list repeats the same names
 def wire_name(name: str) -> str:
     """Return the wire's name of a model's field: camelCase, `Utc` for `_at`, no `_bytes`."""
     head, *rest = re.sub(r"_at$", "_utc", name.removesuffix("_bytes")).split("_")

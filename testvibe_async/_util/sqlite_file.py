@@ -1,6 +1,6 @@
 """A SQLite file that one process at a time writes, in a thread.
 
-What is written and why is for the caller to decide.
+The caller decides what is written and why.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class MissingFileError(sqlite3.OperationalError):
 
 
 class SqliteFile(GroupCommit[sqlite3.Connection]):
-    """An open file. The process that opens it first has it, until it closes it or dies.
+    """An open file. The process that opens it first owns it, until it closes the file or dies.
 
-    After a record that nobody waited for could not be written, nothing is: see `failure`.
+    After a failure to write a record that no caller waited for, nothing more is written: see
+    `failure`.
     """
 
     def __init__(self, path: Path, on_commit: Callable[[float], object] | None = None) -> None:
@@ -39,7 +40,8 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
         """Open the file and call `prepare` with its connection, in its thread.
 
         Raises:
-            sqlite3.Error: It is no SQLite file, in use by another process, or can't be written.
+            sqlite3.Error: It is not a SQLite file, is in use by another process, or can't be
+                written.
         """
         self._is_closed = False
         try:
@@ -78,7 +80,7 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from one that was put in its place; None where it is missing."""
+    """Return the identity that distinguishes a file from a replacement; None if it is missing."""
     try:
         found = path.stat()
     except OSError:
@@ -90,7 +92,7 @@ def _connected(path: Path) -> sqlite3.Connection:
     """Open the file for this process alone, so that each commit is on the disk."""
     connection = sqlite3.connect(path, timeout=0.0, isolation_level=None)
     try:
-        # Exclusive before WAL: then the operating system's lock is held until the end of the
+        # Exclusive mode before WAL: the operating system's lock is then held until the end of the
         # process, and no shared memory is needed. https://www.sqlite.org/wal.html#noshm
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")

@@ -1,9 +1,9 @@
-r"""Text from outside, made harmless: the one place that decides which characters nothing may obey.
+r"""Foreign text, neutralized: this module alone decides which characters are dangerous.
 
-Three forms: `plain` for a line of a message, `clean` for the text of a report, `escape` for a
-terminal, where it shows what was there as `\x1b`. None leaves a command that a CI system would obey
-in a job's output; `without_commands` changes nothing else. How a format marks up its text (HTML,
-XML, Markdown) is that format's own business.
+Three forms: `plain` for a line of a message, `clean` for the text of a report, and `escape` for a
+terminal, where it shows dangerous characters as `\x1b`. None of them leaves a command that a CI
+system would execute in a job's output; `without_commands` changes nothing else. Escaping for a
+markup (HTML, XML, Markdown) is left to the writers of that format.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import re
 __all__ = ["COMMAND", "LONGEST", "OBEYED", "clean", "escape", "id_in", "plain", "without_commands"]
 
 MAX_DIGITS = 100
-"""The most digits of an id."""
+"""Maximum number of digits of an id."""
 
 LONGEST = 200
-"""How many characters of a text from outside a message quotes."""
+"""Maximum number of characters of a foreign text that a message quotes."""
 
 OBEYED = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
-"""Controls, line separators, what turns the direction of writing, surrogates, and what XML forbids.
+"""Dangerous characters: controls, line separators, bidirectional marks, and surrogates.
 
-A terminal, a log or a reader of XML would act on them, or fail (https://www.w3.org/TR/xml/#charsets).
+Characters that XML forbids are included. A terminal, a log or a reader of XML would act on them, or
+fail (https://www.w3.org/TR/xml/#charsets).
 """
 
 COMMAND = re.compile(
@@ -33,11 +34,11 @@ COMMAND = re.compile(
     """,
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
 )
-"""The first sign of what a CI system takes for a command of the job, where it would.
+"""The first sign of a text that a CI system would execute as a command of the job.
 
 GitHub: `::error::` after white space, and `##[error]` anywhere in a line (`ActionCommand.cs` of
 https://github.com/actions/runner); Azure: `##vso[` and `##[`; TeamCity: `##teamcity[`. The sections
-of GitLab and Buildkite need an escape, see `OBEYED`.
+of GitLab and Buildkite need an escape character, see `OBEYED`.
 """
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -58,11 +59,11 @@ def plain(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a whole text without terminal sequences; what nothing may obey becomes U+FFFD.
+    """Return a whole text without terminal sequences; dangerous characters become U+FFFD.
 
     Lines end as on Unix; tabs stay.
     """
-    if text.isprintable():  # Most texts are, and there are many.
+    if text.isprintable():  # True of most texts, and there are many.
         return without_commands(text)
     text = _SEQUENCES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
     text = OBEYED.sub(lambda found: found[0] if found[0] in "\t\n" else "\ufffd", text)
@@ -70,7 +71,7 @@ def clean(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""Return a text without its colours, and with what a terminal might obey as `\x1b`."""
+    r"""Return a text without its colours, and with dangerous characters in the form `\x1b`."""
     return without_commands(OBEYED.sub(_escaped, _COLOURS.sub("", text)))
 
 
@@ -86,6 +87,6 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def id_in(text: str) -> int | None:
-    """Return the id that a text is: the service takes digits alone for one; None for a name."""
+    """Return the id that a text represents; None for a name. The service's ids are digits alone."""
     is_id = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
     return int(text) if is_id else None

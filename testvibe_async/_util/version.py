@@ -1,6 +1,6 @@
-"""The version of this package, and of the API that it knows."""
+"""The version of this package, and the path of the API that it supports."""
 
 __version__ = "0.1.0"
 
 API_PATH = "/api/v1/ops"
-"""Where a server has the operations."""
+"""The path of the operations at a server."""

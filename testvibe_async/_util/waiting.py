@@ -17,16 +17,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 OFFLOAD_BYTES = 2**17
-"""From this size on a document is read in a thread: it takes 5 ms, a hostile one 50."""
+"""Size in bytes from which a document is read in a thread: it takes 5 ms, a hostile one 50."""
 
 
 offload = asyncio.to_thread
-"""Calls a pure function in a thread, where its input has `OFFLOAD_BYTES` or more. It touches
-nothing that the event loop's thread may change."""
+"""Calls a pure function in a thread, for an input of `OFFLOAD_BYTES` or more.
+
+The function uses nothing that the event loop's thread may change.
+"""
 
 
 def is_cancelled() -> bool:
-    """Return whether the running task itself was asked to stop, and not what it waits for."""
+    """Return whether the running task itself was cancelled, rather than what it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -37,8 +39,8 @@ async def wait_uncancelled(work: Iterable[asyncio.Future[Any]], *, until: float 
     Neither `asyncio.shield` nor, for a task's own `cancel`, anyio's shield waits.
 
     Args:
-        work: What must end. It is not cancelled.
-        until: When to stop waiting, by the loop's clock; infinity for never.
+        work: The tasks or futures. They are not cancelled.
+        until: The loop's clock at which to stop waiting; infinity for no limit.
     """
     loop = asyncio.get_running_loop()
     work = list(work)

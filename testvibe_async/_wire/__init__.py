@@ -1,7 +1,7 @@
-"""What goes over the wire, and what it means. Pure: no clock and no I/O.
+"""The wire format: the service's endpoints, and the conversion of requests and answers.
 
-For other packages: the endpoints, requests and responses, values to and from JSON, and the
-contract as a document.
+Pure: no clock and no I/O. Exported for other packages: the endpoints, requests and responses, the
+conversion of values to and from JSON, and the contract as a document.
 """
 
 from testvibe_async._util.serialization import serialize

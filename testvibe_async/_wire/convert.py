@@ -1,10 +1,10 @@
-"""JSON to models: names, instants, open enums, unknown and unreadable fields.
+"""Conversion of JSON to models: names, instants, open enums, unknown and unreadable fields.
 
-Decides what is tolerated and what is not. Ids and a status must be readable: without them it is an
-error that names the place. Any other field that can't be read is left out, and its value is kept
-with the unknown ones. Null and missing are the same, statuses are found in any case, an
-undocumented word stays a string, numbers may be written as digits, a list comes bare or in an
-envelope. It knows no operation and does no I/O.
+Decides which deviations are tolerated. Ids and a status must be readable; otherwise an error names
+their position. Any other unreadable field is left out, and its value is kept with the unknown
+fields. Null and missing are the same. Statuses are recognized in any case, and an undocumented word
+stays a string. Numbers may be written as digits, and a list may come bare or in an envelope. This
+module knows no operation and does no I/O.
 """
 
 from __future__ import annotations
@@ -88,46 +88,47 @@ if TYPE_CHECKING:
 __all__ = ["read"]
 
 MAX_FAULTS = 10
-"""How many unreadable members of one list are reported."""
+"""Maximum number of unreadable members of one list that are reported."""
 
 MANY_TESTS = 1_000_000
-"""From this many tests on a summary is not shared: equal ones are rare, hostile ones huge."""
+"""Number of tests from which a summary is not shared: equal ones are rare, hostile ones huge."""
 
 T = TypeVar("T")
 Hook: TypeAlias = "Callable[[Any, Any], Any]"
-"""Makes a value of a type out of JSON."""
+"""Makes a value of a type from JSON."""
 
 WORD_FIELDS = {
     *("status", "overall_status", "verdict", "state"),
     *("conclusion", "overall_conclusion"),
     *("kind", "source"),
 }
-"""The fields that hold such a word, if they are no enum."""
+"""The fields that hold a word of the service, if they are not an enum."""
 
 DECIDING = {(Feature, "status"), (Generation, "feature_status"), (Generation, "request_id")}
-"""The fields that may be missing, and must be readable where they are not."""
+"""The fields that may be missing, but must be readable if present."""
 
 ID_FIELDS = {"request_id"}
 """The fields that hold an id as text, which may come as a number."""
 
 END = "finishedUtc"
-"""When a run ended."""
+"""The wire name of the time when a run ended."""
 
 DISPATCHED_IN = {DispatchedRun: {"run"}, DispatchedGeneration: {"generation", "request"}}
-"""The members in which an `id` is that of the operation that was dispatched."""
+"""The members whose `id` is the id of the dispatched operation."""
 
 
 def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | None = None) -> T:
-    """Make a value out of a JSON document.
+    """Make a value from a JSON document.
 
     Args:
         body: The document, UTF-8.
-        shape: What it should hold: a model, a `Listing` of one, `NoneType` for a bare
-            acknowledgement, or `object` for JSON as it is. The last two may be empty.
-        unreadable: Takes in the fields that were left out.
+        shape: The expected type: a model, a `Listing` of one, `NoneType` for a bare
+            acknowledgement, or `object` for unconverted JSON. For the last two, the document may be
+            empty.
+        unreadable: Receives the fields that were left out.
 
     Raises:
-        UnreadableError: It is not JSON, or does not fit the shape.
+        UnreadableError: The document is not JSON, or does not fit the shape.
     """
     is_optional = shape is NoneType or shape is object
     document: object
@@ -145,7 +146,7 @@ def read(body: bytes, shape: type[T], *, unreadable: list[UnreadableField] | Non
 
 
 def _problems(error: Exception) -> list[str]:
-    """Name each fault and its place, in the document's own spelling."""
+    """Describe each fault and its position, in the document's own spelling."""
     return [
         f"{what} at {re.sub(r'[a-z_]+', lambda name: wire_name(name[0]), place)}"
         for what, _, place in (
@@ -160,7 +161,7 @@ def _describe(error: BaseException, _type: type | None) -> str:
 
 
 def _acknowledgement(value: object, _type: object) -> None:
-    """Take any answer to a change as a yes, except `{"ok": false}`."""
+    """Accept any answer to a change as a success, except `{"ok": false}`."""
     if isinstance(value, dict) and cast("dict[str, object]", value).get("ok") is False:
         raise ValueError("the service acknowledges with ok: false")
 
@@ -185,7 +186,7 @@ def _open_enum_hook(union: Any) -> Hook:  # noqa: ANN401 - a type expression
 
 @cache
 def _word_of(enum: type[StrEnum]) -> Callable[[str], str]:
-    """Return what finds a word of an enum in any case; another word stays a plain string."""
+    """Return a function that finds a word of an enum in any case; other words stay strings."""
     words: dict[str, str] = {member.value: member for member in enum}
 
     @lru_cache(maxsize=1024)
@@ -196,13 +197,13 @@ def _word_of(enum: type[StrEnum]) -> Callable[[str], str]:
 
 
 def _is_optional(shape: object) -> bool:
-    """Say whether a type is a union of one type with None."""
+    """Return whether a type is a union of one type with None."""
     members = get_args(shape)
     return len(members) == 2 and members[1] is NoneType  # noqa: PLR2004 - the type, and None
 
 
 def _optional_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
-    """Read what is there: `_model_hook` leaves out what is null."""
+    """Read a present value: `_model_hook` leaves out null."""
     return _converter.get_structure_hook(get_args(shape)[0])
 
 
@@ -211,7 +212,7 @@ def _is_listing(shape: object) -> bool:
 
 
 def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
-    """Read the rows of a list answer, bare or not, and what stands around them."""
+    """Read the rows of a list answer, bare or not, and the members around them."""
     read_members = _members_hook(shape)
 
     def structure(value: object, _type: object) -> Listing[Any]:
@@ -220,7 +221,7 @@ def _listing_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
             raise _of_list(faults, shape)
         unreadable = _problems(_of_list(faults, shape)) if faults else ()
         around = value.envelope if isinstance(value, Rows) else envelope_of(value)
-        # Where the next page is may be in what would be dropped.
+        # The dropped members might name the next page.
         if size_of(around, MAX_EXTRA_BYTES) is None:
             most = f"{MAX_EXTRA_BYTES // 1024} KiB"
             raise TypeError(f"expected a list, got an object with more than {most} beside it")
@@ -249,7 +250,7 @@ def _tuple_hook(shape: Any) -> Hook:  # noqa: ANN401 - a type expression
 def _members_hook(
     shape: Any,  # noqa: ANN401 - a type expression
 ) -> Callable[[Iterable[object]], tuple[list[Any], list[Exception]]]:
-    """Read the members of a list up to the tenth that is wrong; return what is wrong as well.
+    """Read the members of a list up to the tenth fault; return the faults too.
 
     cattrs' own hooks keep an error with its traceback for each, a thousand times their size.
     """
@@ -279,9 +280,9 @@ def _of_list(faults: list[Exception], shape: Any) -> IterableValidationError:  #
 
 
 def _model_hook(model: type[Any]) -> Hook:
-    """Read an object into a model, its unknown and unreadable fields into `extra`.
+    """Read an object into a model, and its unknown and unreadable fields into `extra`.
 
-    A member that is null is left out, as if it were missing.
+    A null member is left out, as if it were missing.
     """
     attributes = [each for each in fields(model) if each.name != EXTRA]
     known = frozenset(wire_name(each.name) for each in attributes)
@@ -308,7 +309,7 @@ def _model_hook(model: type[Any]) -> Hook:
         if None in members.values():
             there = {name: member for name, member in members.items() if member is not None}
         unreadable: set[str] = set()
-        # What could not be read in one row is most likely wrong in all, and errors are slow.
+        # A field that was unreadable in one row is most likely wrong in all, and errors are slow.
         noted = leftovers.get()
         if noted.names:
             unreadable = {
@@ -324,7 +325,7 @@ def _model_hook(model: type[Any]) -> Hook:
             unreadable |= _leave_out(error, model, optional)
             there = {name: member for name, member in there.items() if name not in unreadable}
             instance = structure_known(there, model)
-        # It decides whether a status that is not documented is in flight.
+        # It decides whether an undocumented status is in flight.
         is_open = (
             is_run
             and END in members
@@ -347,13 +348,13 @@ def _model_hook(model: type[Any]) -> Hook:
 
 
 _NUMBERS: Mapping[Any, tuple[type, ...]] = {int: (int,), float: (float, int), bool: (bool,)}
-"""The types of JSON that are a number, or true or false, as they are."""
+"""The JSON types of numbers and of true or false, before any conversion."""
 
 
 def _usual_hook(
     model: type[Any], hints: Mapping[str, Any], overrides: Mapping[str, Any], *, otherwise: Hook
 ) -> Hook:
-    """Read an object that has what nearly all have with few calls, and any other otherwise."""
+    """Read an object of the usual form with few calls, and any other one with `otherwise`."""
     table = [
         (
             wire_name(name),
@@ -384,7 +385,8 @@ def _usual_hook(
                     values[name] = member
                 else:
                     values[name] = hook(member, None)
-            # Whether a run is over whose status is not documented is read with care.
+            # A run with an undocumented status needs the careful way to tell whether it has
+            # finished.
             is_clear = not is_run or END not in value or isinstance(values["status"], RunStatus)
             if is_clear and len(values) >= needed:
                 return model(**values)
@@ -405,16 +407,16 @@ OF_TEXTS: Mapping[Any, Callable[[str], Any]] = {
     read_word: documented,
     read_id_text: shared,
 }
-"""What reads a short text, by the type of its field or what else reads it."""
+"""The functions that read a short text, by the type of its field or by its usual reader."""
 
 
 def _text_reader(
     hint: Any,  # noqa: ANN401 - a type expression
     hook: Hook | None,
 ) -> Callable[[str], Any] | None:
-    """Return what reads a short text into a field without a call; None where nothing does.
+    """Return a function that reads a short text into a field directly; None if there is none.
 
-    It raises a `ValueError` or an `OverflowError` where the text is none that the field holds.
+    It raises a `ValueError` or an `OverflowError` if the field can't hold the text.
     """
     if (enum := _open_enum(hint)) is not None:
         return _word_of(enum)
@@ -422,7 +424,7 @@ def _text_reader(
 
 
 def _override(model: type[Any], name: str, hint: object) -> Any:  # noqa: ANN401 - cattrs' own
-    """Say how a field is read, where its type alone does not."""
+    """Describe how a field is read, if its type alone does not."""
     hook: Hook | None = None
     if name in ID_FIELDS:
         hook = read_id_text
@@ -437,7 +439,7 @@ def _leave_out(error: ClassValidationError, model: type[Any], optional: set[str]
     """Note the fields that can't be read, and return their names on the wire.
 
     Raises:
-        ClassValidationError: The model can't do without one of them.
+        ClassValidationError: The model requires one of them.
     """
     faults, others = error.group_exceptions()
     others += [fault for fault, note in faults if note.name not in optional]
@@ -454,7 +456,7 @@ def _of_model(faults: list[Exception], model: type[Any]) -> ClassValidationError
 
 
 def _can_read(value: object, hook: Hook | None) -> bool:
-    """Say whether a field can be read that could not be in another object of the answer."""
+    """Return whether a field can be read that was unreadable in another object of the answer."""
     if hook is not None:
         try:
             hook(value, None)
@@ -466,7 +468,7 @@ def _can_read(value: object, hook: Hook | None) -> bool:
 def _dispatched_hook(shape: type[Any]) -> Hook:
     """Read the answer to a dispatch, also one level down: `{"data": {…}}`, `{"run": {"id": 1}}`.
 
-    An id that is nobody's but perhaps the request's own is never taken for the operation's.
+    An id of unclear origin, perhaps the request's own, is never treated as the operation's.
     """
     structure_flat = _model_hook(shape)
     id_name = wire_name(fields(shape)[0].name)
@@ -500,7 +502,7 @@ def _summary_hook(shape: type[RunSummary]) -> Hook:
     return structure
 
 
-@lru_cache(maxsize=1024, typed=True)  # a count that was not sent is of a type of its own
+@lru_cache(maxsize=1024, typed=True)  # a count that was not sent has a type of its own
 def _shared_summary(total: int, passed: int, failed: int, other: int) -> RunSummary:
     return RunSummary(total=total, passed=passed, failed=failed, other=other)
 

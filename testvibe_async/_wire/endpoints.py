@@ -1,8 +1,9 @@
-"""The service's operations: the routes, and how a call becomes a request. Pure.
+"""The service's operations: their routes, and the construction of requests. Pure.
 
-Decides what is sent, to which path, and what a 409 of each operation means. It never decides what
-an answer holds; `protocol` does. `openapi.json` describes all operations as a document, says what
-of the service is documented and what assumed, and is used for nothing that is sent or read.
+Decides which request is sent, to which path, and the meaning of a 409 of each operation. It never
+decides the content of an answer; `protocol` does. `openapi.json` describes all operations as a
+document, and states for each part whether it is documented or assumed. No request or answer depends
+on `openapi.json`.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_BYTES = 2**20
-"""The most that is read of an answer: a status, what was dispatched, an acknowledgement."""
+"""Maximum number of bytes read of an answer: a status, a dispatch or an acknowledgement."""
 
 MAX_BYTES_OF: Mapping[Any, int] = {
     **dict.fromkeys((Feature, Run, Diagnosis), 4 * 2**20),
     **dict.fromkeys((Listing, ProjectFile, GenerationLog, object), 64 * 2**20),
 }
-"""The same where an answer may hold more: the results of many tests; rows, a file or a log."""
+"""The same for larger answers: the results of many tests; rows, a file or a log."""
 
 _METHODS = "GET|POST|PUT|PATCH|DELETE"
 _P = "/projects/{project}"
@@ -71,16 +72,16 @@ _F = _P + "/features/{feature}"
 
 
 class Effect(Enum):
-    """What a call does at the service."""
+    """The effect of a call at the service."""
 
     READS = auto()
-    """Nothing: it may be repeated at will."""
+    """No effect: the call may be repeated at will."""
 
     DISPATCHES = auto()
-    """It starts work. Never repeated unless it provably did not arrive."""
+    """The call starts work. It is never repeated unless it provably did not arrive."""
 
     CHANGES = auto()
-    """It changes what is stored. Repeated under the same rule as a dispatch."""
+    """The call changes stored data. It is repeated under the same rule as a dispatch."""
 
 
 def _max_bytes(endpoint: Endpoint[Any]) -> int:
@@ -94,24 +95,24 @@ class Endpoint(Generic[T]):
     name: str
     method: str
     path: str
-    """Below `/api/v1/ops`, with `{placeholders}`."""
+    """The path below `/api/v1/ops`, with `{placeholders}`."""
 
     answer: type[T]
-    """What a success holds; `NoneType` where there is nothing to read."""
+    """The type of a success; `NoneType` if there is nothing to read."""
 
     effect: Effect = Effect.READS
     is_documented: bool = True
-    """Whether method and path can be read in the service's documentation, or are assumed."""
+    """True if method and path are in the service's documentation; False if they are assumed."""
 
     conflict: type[ConflictError] = ConflictError
-    """The error that a 409 is here. The message never decides that."""
+    """The error for a 409. The message never decides that."""
 
     max_bytes: int = field(init=False, default=Factory(_max_bytes, takes_self=True))
-    """The most that is read of a success, on the wire and unpacked."""
+    """Maximum number of bytes read of a success, on the wire and unpacked."""
 
     @property
     def route(self) -> str:
-        """Method and path, such as `GET /projects/{project}/runs`."""
+        """The method and path, such as `GET /projects/{project}/runs`."""
         return f"{self.method} {self.path}"
 
     def request(
@@ -124,9 +125,8 @@ class Endpoint(Generic[T]):
         """Build the request.
 
         Args:
-            query: Query parameters; those that are None are left out.
-            body: The JSON object to send; members that are None are left out. A POST without one
-                sends `{}`.
+            query: Query parameters; None values are left out.
+            body: The JSON object to send; None members are left out. A POST without one sends `{}`.
             parameters: A value for each placeholder in the path.
 
         Raises:
@@ -138,14 +138,14 @@ class Endpoint(Generic[T]):
             endpoint=self,
             path=API_PATH + self.path.format_map(segments),
             query={name: _utf8(name, str(value)) for name, value in _given(query)} if query else {},
-            # A POST has a body in any case, since a service may insist.
+            # A POST always has a body, since a service may insist.
             body={} if members is None and self.method == "POST" else members,
         )
 
 
 @frozen
 class Request(Generic[T]):
-    """A call that is ready to be sent. It holds no key and no host."""
+    """A call that is ready to be sent. It contains no key and no host."""
 
     endpoint: Endpoint[T]
     path: str
@@ -157,7 +157,7 @@ class Request(Generic[T]):
     """Seconds that the answer may take; None for the client's own time-out."""
 
     is_uncached: bool = False
-    """Whether the answer must come from the service itself, and from no cache on the way."""
+    """True if the answer must come from the service itself, and not from a cache."""
 
     @property
     def method(self) -> str:
@@ -173,11 +173,11 @@ class Request(Generic[T]):
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether the service may see it twice without harm."""
+        """True if the service may receive the request twice without harm."""
         return self.endpoint.effect is Effect.READS
 
     def url(self, server: str) -> str:
-        """Return where it goes, without the query."""
+        """Return the request's URL, without the query."""
         return server + self.path
 
     def routed(self, route: Endpoint[Any]) -> Request[T]:
@@ -201,12 +201,12 @@ def _quoted(name: str, text: str) -> str:
 
 
 def _given(members: Mapping[str, T | None]) -> Iterator[tuple[str, T]]:
-    """Go through the members that are not None."""
+    """Iterate over the members that are not None."""
     return ((name, member) for name, member in members.items() if member is not None)
 
 
 def _has_dots(path: str) -> bool:
-    """Say whether a path has a segment that would lead elsewhere."""
+    """Return whether a path has a segment that would lead elsewhere."""
     return any(unquote(segment) in {".", ".."} for segment in path.split("/"))
 
 
@@ -297,7 +297,7 @@ class Endpoints:
 ENDPOINTS: Mapping[str, Endpoint[Any]] = {
     name.lower(): endpoint for name, endpoint in vars(Endpoints).items() if name.isupper()
 }
-"""The same by name."""
+"""The endpoints by name."""
 
 
 def custom_request(
@@ -307,10 +307,10 @@ def custom_request(
     query: Mapping[str, str | int | None] | None = None,
     body: Mapping[str, object] | None = None,
 ) -> Request[Any]:
-    """Build a request for a route that the table does not have.
+    """Build a request for a route that is not in the table.
 
     Raises:
-        ConfigError: The method is no method, or the path is no path below `/api/v1/ops`.
+        ConfigError: The method is not a method, or the path is not a path below `/api/v1/ops`.
     """
     if not re.fullmatch(r"[A-Z]+", method):
         raise ConfigError(f"the method must be a word such as 'GET', not {method!r}")
@@ -328,12 +328,12 @@ def endpoint_overrides(routes: Mapping[str, str]) -> Mapping[str, Endpoint[Any]]
     """Return the endpoints that have another route at this service.
 
     Args:
-        routes: For each assumed operation its route, such as
+        routes: The route of each overridden assumed operation, such as
             `{"list_runs": "GET /projects/{project}/history"}`.
 
     Raises:
-        ConfigError: The operation is unknown or documented, the route is no route, or its method is
-            not GET where the operation reads, or GET where it changes something.
+        ConfigError: The operation is unknown or documented, or the route is not a route. Or the
+            method is not GET for a read, or GET for a change.
     """
     return {name: _override(name, route) for name, route in routes.items()}
 
@@ -353,7 +353,7 @@ def _override(name: str, route: str) -> Endpoint[Any]:
             f"endpoints: {name!r} needs a method and a path with {' and '.join(sorted(wanted))}, "
             f"such as {endpoint.route!r}, not {route!r}"
         )
-    # What reads is polled and retried at will, and a GET is repeated by any part of the network.
+    # Reads are polled and retried at will, and a GET is repeated by any part of the network.
     if (method == "GET") != (endpoint.effect is Effect.READS):
         needed = "reads, so its method must be" if method != "GET" else "acts, so it must not be"
         raise ConfigError(f"endpoints: {name!r} {needed} GET: {route!r}")

@@ -1,6 +1,6 @@
-"""JSON text: a document at once, or the rows of a long list one after the other.
+"""Parsing of JSON: a document at once, or the rows of a long list one after the other.
 
-It is as strict as JSON, and says why a text does not parse. It never knows what a value means.
+It is as strict as JSON, and explains why a text does not parse. It never knows what a value means.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ __all__ = [
 ]
 
 MAX_ROWS = 250_000
-"""The most rows in one answer: 64 MiB of rows of 270 bytes, which is what one of a run has.
+"""Maximum number of rows in one answer: 64 MiB of rows of 270 bytes, the size of a run's row.
 
 The interpreter's garbage collector stops all threads for 0.2 µs for each.
 """
 
 PAGE_BYTES = 4096
-"""How much of a web page is searched for its title."""
+"""Number of bytes of a web page that are searched for its title."""
 
 
 def parse(body: bytes) -> object:
-    """Read a document of JSON, in UTF-8.
+    """Read a JSON document, in UTF-8.
 
     Raises:
-        UnreadableError: It is not JSON, nested too deep, or holds too many values.
+        UnreadableError: The document is not JSON, is nested too deeply, or holds too many values.
     """
     try:
         if len(body) <= AT_ONCE:
-            # As `utf-8-sig` decodes, and faster.
+            # Equal to decoding `utf-8-sig`, and faster.
             return decoder.decode(body.removeprefix(BOM_UTF8).decode())
         text = Text(body)
         document = text.value()
@@ -57,28 +57,28 @@ def parse(body: bytes) -> object:
 
 
 class Rows:
-    """The rows of a list answer, each parsed when its turn comes, and what stands around them."""
+    """The rows of a list answer, each parsed when it is reached, and the members around them."""
 
     def __init__(self, body: bytes, *, are_short: bool = False) -> None:
         """Start at the beginning.
 
         Args:
             body: The answer.
-            are_short: Whether a row of more than 256 KiB is refused, which takes long to parse.
-                What is no list is an `UnreadableError` then.
+            are_short: True to refuse a row of more than 256 KiB, which takes long to parse. A
+                document that is not a list is then an `UnreadableError`.
         """
         self.envelope: dict[str, object] = {}
-        """What stands around the rows; it is whole after the last one."""
+        """The members around the rows; complete after the last row."""
         self._body = body
         self._text = Text(body, are_short=are_short)
         self._faults = (ValueError, RecursionError, *((TypeError,) if are_short else ()))
 
     def __iter__(self) -> Iterator[object]:
-        """Go through the rows, once.
+        """Iterate over the rows, once.
 
         Raises:
-            UnreadableError: It is not JSON, or is cut off; the rows before that were given.
-            TypeError: It is not a list, nor an object around one.
+            UnreadableError: The answer is not JSON, or is truncated; earlier rows were yielded.
+            TypeError: The answer is not a list, nor an object around one.
         """
         try:
             for number, row in enumerate(self._rows(), start=1):
@@ -99,7 +99,7 @@ class Rows:
         raise expected("a list", self._text.value())
 
     def _rows_inside(self) -> Iterator[object]:
-        """Go through the one list of an object."""
+        """Iterate over the one list of an object."""
         found: str | None = None
         for name in self._text.names(1):
             if not self._text.skip("["):
@@ -114,28 +114,28 @@ class Rows:
 
 
 def read_rows(body: bytes) -> Iterator[object]:
-    """Go through the rows of a list answer, decoding each only when its turn comes.
+    """Iterate over the rows of a list answer, decoding each only when it is reached.
 
     A long list takes long to decode; a caller that yields in between does not block the event loop.
 
     Raises:
-        UnreadableError: It is not a list, is cut off, or has a row of more than 256 KiB; the rows
-            before that were yielded.
+        UnreadableError: The answer is not a list, is truncated, or has a row of more than 256 KiB;
+            earlier rows were yielded.
     """
     if len(body) <= PIECE_BYTES:  # it is decoded at once in any case
-        with suppress(UnreadableError, TypeError):  # the rows before a break come first
+        with suppress(UnreadableError, TypeError):  # rows before a fault come first
             return iter(rows_of(parse(body)))
     return iter(Rows(body, are_short=True))
 
 
 _shown = Repr()
-"""Shows some of a value in a message, however large it is."""
+"""Shows an excerpt of a value in a message, however large it is."""
 _shown.maxlevel = 2
 _shown.maxstring = _shown.maxlong = _shown.maxother = 60
 
 
 def web_page(body: bytes) -> str | None:
-    """Describe a body that is a web page, such as a login page; None where it is none."""
+    """Describe a body that is a web page, such as a login page; None if it is not."""
     start = body[:PAGE_BYTES].decode(errors="replace").lstrip("\ufeff \t\r\n")
     if not re.match(r"<(!doctype\s+html|html|head|body)\b", start, re.IGNORECASE):
         return None
@@ -158,7 +158,7 @@ def rows_of(document: object) -> list[object]:
     """Return the rows of a list answer: bare, or the one list of an object around it.
 
     Raises:
-        TypeError: It has none, or more lists than one.
+        TypeError: There is no list, or more than one.
     """
     if isinstance(document, dict):
         members = [*cast("dict[str, object]", document).values()]
@@ -168,7 +168,7 @@ def rows_of(document: object) -> list[object]:
 
 
 def envelope_of(document: object) -> dict[str, object]:
-    """Return what stands around the rows of a list answer; nothing where they are bare."""
+    """Return the members around the rows of a list answer; none if the rows are bare."""
     if not isinstance(document, dict):
         return {}
     members = cast("dict[str, object]", document)
@@ -176,7 +176,7 @@ def envelope_of(document: object) -> dict[str, object]:
 
 
 def envelope_in(body: bytes) -> dict[str, object]:
-    """Return what stands around the rows of a list answer that `read_rows` could read."""
+    """Return the members around the rows of a list answer that `read_rows` could read."""
     if body[:PAGE_BYTES].lstrip().startswith(b"["):
         return {}
     rows = Rows(body)
@@ -186,19 +186,19 @@ def envelope_in(body: bytes) -> dict[str, object]:
 
 
 def array(value: object) -> list[object]:
-    """Return a value that must be a list; a `TypeError` says what else it is."""
+    """Return a value that must be a list; otherwise raise a `TypeError` that describes it."""
     if not isinstance(value, list):
         raise expected("a list", value)
     return cast("list[object]", value)
 
 
 def mapping(value: object) -> dict[str, object]:
-    """Return a value that must be an object; a `TypeError` says what else it is."""
+    """Return a value that must be an object; otherwise raise a `TypeError` that describes it."""
     if not isinstance(value, dict):
         raise expected("an object", value)
     return cast("dict[str, object]", value)
 
 
 def expected(what: str, value: object) -> TypeError:
-    """Return an error which says that a value is another than it should be."""
+    """Return an error that states the expected form and the actual value."""
     return TypeError(f"expected {what}, got {_shown.repr(value)}")

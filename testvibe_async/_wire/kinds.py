@@ -1,8 +1,8 @@
-"""The kinds of operations, a descriptor for each: what the service says of it, and where.
+"""The kinds of operations: a descriptor for each, with the service's calls and words.
 
-Whatever differs in data stands here, once. What differs in behaviour is a class or a function for
-each kind, chosen by its name: the states of `_polling`, the dispatches and searches of `_dispatch`,
-and the handles in `operations`.
+All differences in data are listed here, once. A difference in behaviour is a class or a function
+for each kind, chosen by the kind's name: the states of `_polling`, the dispatches and searches of
+`_dispatch`, and the handles in `operations`.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ class Kind:
     snapshot: type[Snapshot]
 
     in_flight: str
-    """The service's word for an operation that was dispatched and is not over."""
+    """The service's word for a dispatched operation that has not finished."""
 
     dispatched_by: Endpoint[Any]
-    """The call that starts one."""
+    """The call that starts an operation."""
 
     read_by: Endpoint[Any]
-    """The call that reads one by its id."""
+    """The call that reads an operation by its id."""
 
     id_in_path: tuple[str, str]
-    """The placeholder of the id in that call's path, and the ref's field for it."""
+    """The placeholder of the id in the path of `read_by`, and the ref's field with its value."""
 
     shown_by: str
-    """What shows whether a dispatch took effect, in words for programs, commands and tools."""
+    """The evidence that a dispatch took effect, in words that suit code, commands and tools."""
 
     listed_by: Endpoint[Any]
-    """The call whose rows show many at once."""
+    """The call whose rows show many operations at once."""
 
     id_in_row: str
     """The member of a row with the id."""
 
     has_limit: bool
-    """Whether that call takes a `limit`, and lists the newest first; else it lists all."""
+    """True if `listed_by` accepts a `limit` and lists the newest first; otherwise it lists all."""
 
     row_is_whole: bool
-    """Whether a row shows every change; one of a feature has nothing of a generation's sections."""
+    """True if a row shows every change; a feature's row shows no generation's sections."""
 
     ids_grow: bool
-    """Whether a later operation of a project has a higher id."""
+    """True if a later operation of a project has a higher id."""
 
     longest_interval: float
-    """To how many intervals those between two polls grow with its age."""
+    """Maximum interval between two polls of an old operation, in multiples of the base interval."""
 
     @property
     def name(self) -> KindName:
@@ -107,4 +107,4 @@ GENERATION = Kind(
 )
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (RUN, GENERATION)}
-"""All of them, by name."""
+"""All kinds, by name."""

@@ -1,6 +1,6 @@
-"""What of an answer no field takes in: unknown fields, and those that can't be read.
+"""The parts of an answer without a field: unknown members, and unreadable ones.
 
-Decides how much of it is kept, and notes which fields were left out. It knows no model.
+Decides how much of them is kept, and notes which fields were left out. It knows no model.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from attrs import field, frozen
 __all__ = ["EXTRA", "MAX_EXTRA_BYTES", "Leftovers", "UnreadableField", "leftovers", "size_of"]
 
 EXTRA = "extra"
-"""The field that takes in what has no field of its own."""
+"""The field that receives all members without a field of their own."""
 
 MAX_DEPTH = 64
-"""How deep unknown fields may be nested: JSON that is deeper can be read and not written."""
+"""Maximum nesting of unknown fields: deeper JSON can be read but not written."""
 
 MAX_EXTRA_BYTES = 64 * 1024
-"""How much of an answer's unknown and unreadable fields is kept, in all values of it together."""
+"""Maximum number of bytes kept of an answer's unknown and unreadable fields, in total."""
 
 VALUE_BYTES = 16
-"""What a value counts for beside its text."""
+"""Number of bytes that a value counts for besides its text."""
 
 
 @frozen
@@ -31,13 +31,13 @@ class UnreadableField:
     """A field that could not be read, and was left out."""
 
     model: str
-    """The model that it is a field of, such as `CaseResult`."""
+    """The field's model, such as `CaseResult`."""
 
     name: str
-    """Its name on the wire, such as `durationMs`."""
+    """The field's name on the wire, such as `durationMs`."""
 
     problem: str = field(eq=False)
-    """What was wrong with it."""
+    """The reason why the field could not be read."""
 
 
 class Leftovers:
@@ -46,9 +46,9 @@ class Leftovers:
     def __init__(self, fields: list[UnreadableField]) -> None:
         self.fields = fields
         self.names: defaultdict[type[Any], set[str]] = defaultdict(set)
-        """By model, their names on the wire."""
+        """The wire names of these fields, by model."""
         self.spare_bytes = MAX_EXTRA_BYTES
-        """How much more may be kept of what has no field, or can't be read."""
+        """Number of bytes that may still be kept of members without a field, or unreadable ones."""
 
     def add(self, model: type[Any], name: str, problem: str) -> None:
         """Note a field, once: each of very many rows may have it."""
@@ -57,7 +57,7 @@ class Leftovers:
             self.fields.append(UnreadableField(model.__name__, name, problem))
 
     def keep(self, model: type[Any], name: str, value: object) -> bool:
-        """Say whether a field goes to `extra`; note it where it is too large or deep for that."""
+        """Return whether a field goes to `extra`; note it if it is too large or deep for that."""
         try:
             size = size_of({name: value}, self.spare_bytes)
         except RecursionError:
@@ -75,10 +75,10 @@ leftovers: ContextVar[Leftovers] = ContextVar("the fields of an answer that were
 
 
 def size_of(value: object, most: int) -> int | None:
-    """Return about how many bytes a JSON value takes; None where it is more than so many.
+    """Return the approximate size of a JSON value in bytes; None if it exceeds the maximum.
 
     Raises:
-        RecursionError: It is nested deeper than `MAX_DEPTH`.
+        RecursionError: The value is nested deeper than `MAX_DEPTH`.
     """
     size, layer = 0, [value]
     for _ in range(MAX_DEPTH + 1):

@@ -1,7 +1,8 @@
-"""Where the next page of a list is. Pure.
+"""The next page of a list. Pure.
 
-The documentation names no pages. Decides by the usual marks of other services whether a list is
-only a part, and how the next part is asked for: on the same server and route, or not at all.
+The service's documentation names no pages. This module decides, by the usual signs of other
+services, whether a list is only a part, and how to request the next part. It requests it on the
+same server and route, or not at all.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ __all__ = ["next_page"]
 T = TypeVar("T")
 
 MORE = {"hasmore", "hasnext", "hasnextpage", "morerows", "istruncated", "truncated"}
-"""The members that say with `true` that there are more rows, in lower case."""
+"""Members whose value `true` means that there are more rows, in lower case."""
 
 
 PARTIAL = 206
-"""The status of an answer that is only a part (RFC 9110, section 15.3.7)."""
+"""The status of a partial answer (RFC 9110, section 15.3.7)."""
 
 
 def next_page(
@@ -38,13 +39,14 @@ def next_page(
     """Return the request for the next page of a list.
 
     Args:
-        request: What was asked.
+        request: The request for this page.
         response: The answer.
-        envelope: What stood around its rows.
-        rows: How many rows there are by now, those of earlier pages too.
+        envelope: The members around the answer's rows.
+        rows: Number of rows so far, including earlier pages.
 
     Returns:
-        The request; or why rows are missing that can't be asked for; None where none are missing.
+        The request; the reason why rows are missing that can't be requested; or None if none are
+        missing.
     """
     members = dict(_members(envelope))
     for link in (_link(response.headers.get("Link", "")), *_links(members)):
@@ -69,14 +71,14 @@ def next_page(
 
 
 def _totals_in(response: Response) -> list[int]:
-    """Return how many rows there are by the headers: `X-Total-Count`, and after a range's `/`."""
+    """Return the totals in the headers: `X-Total-Count`, and the number after a range's `/`."""
     last = response.headers.get("Content-Range", "").rpartition("/")[2]
     found = (response.headers.get("X-Total-Count", "").strip(), last.strip())
     return [int(text) for text in found if re.fullmatch(r"[0-9]{1,18}", text)]
 
 
 def _members(envelope: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """Go through the members around the rows, also one level down, by simplified names."""
+    """Iterate over the members around the rows, also one level down, by simplified names."""
     for name, value in envelope.items():
         yield _simplified(name), value
         if isinstance(value, dict):
@@ -97,7 +99,7 @@ def _link(header: str) -> str | None:
 
 
 def _links(members: Mapping[str, object]) -> Iterator[str]:
-    """Go through the members that hold the address of the next page."""
+    """Iterate over the members that hold the address of the next page."""
     for name, value in members.items():
         if name.startswith("next"):
             text = cast("dict[str, Any]", value).get("href") if isinstance(value, dict) else value
@@ -108,7 +110,7 @@ def _links(members: Mapping[str, object]) -> Iterator[str]:
 def _parameter(name: str) -> str | None:
     """Return the query parameter that takes the value of a member: `nextCursor` goes to `cursor`.
 
-    The names of two words are written as such services write them.
+    Names of two words are spelled as such services spell them.
     """
     if name.startswith("next") or name.endswith("cursor") or name == "continuationtoken":
         bare = name.removeprefix("next").removeprefix("end") or "cursor"
@@ -117,7 +119,7 @@ def _parameter(name: str) -> str | None:
 
 
 def _is_cursor(value: object) -> bool:
-    """Say whether a value can be a cursor or a page's number; the end has none, or an empty one."""
+    """Return whether a value can be a cursor or page number, which the last page lacks."""
     is_scalar = isinstance(value, str | int) and not isinstance(value, bool)
     return is_scalar and value not in {"", 0}
 
@@ -129,7 +131,7 @@ def _followed(request: Request[T], response: Response, link: str) -> Request[T] 
         query = dict(parse_qsl(there.query, keep_blank_values=True))
     except ValueError:
         return f"the link to its next page can't be read: {plain(link)}"
-    # Only the query is taken from the link, so that the key goes where it went before.
+    # Only the query is taken from the link, so that the key goes to the same place as before.
     if (there.netloc, there.path) != (here.netloc, here.path):
         return f"its next page is elsewhere, and not asked for: {plain(link.partition('?')[0])}"
     return evolve(request, query=query)

@@ -1,7 +1,7 @@
-"""What the service's answers mean. Pure: no clock and no I/O.
+"""The meaning of the service's answers. Pure: no clock and no I/O.
 
-Decides how a response becomes a value or an error, and which bytes of it stand for the API key. It
-never decides what is asked (`endpoints` does), nor whether to try again (`_http.retry` does).
+Decides how a response becomes a value or an error, and which bytes of it are the API key. It never
+decides which requests are sent (`endpoints` does), nor whether to retry (`_http.retry` does).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,7 +18,7 @@ from attrs import field, frozen
 
 from testvibe_async._util import LONGEST, plain
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import PAGE_BYTES, UnreadableError, parse, web_page
+from testvibe_async._wire.json import UnreadableError, parse, web_page
 from testvibe_async.errors import (
     EndpointNotFoundError,
     ForbiddenError,
@@ -62,20 +61,20 @@ SUCCESS = range(200, 300)
 """The statuses that HTTP calls a success."""
 
 MAX_ERROR_BYTES = 2**20
-"""The most that is read of the answer that an error is."""
+"""Maximum number of bytes that are read of an error's answer."""
 
 LIMITING_CODES = {"rate_limited", "rate_limit_exceeded", "too_many_requests"}
-"""The codes of a 403 that means a 429."""
+"""The codes of a 403 that has the meaning of a 429."""
 
 _FROM_CACHE = "it comes from a cache on the way"
 
 MIN_KEY_CHARACTERS = 16
-"""How long a key is that answers are searched for: a short one may be part of any word in them."""
+"""Minimum length of a key that answers are searched for: a short one may be part of any word."""
 
 REDACTED = "tvb_..."
 
 MAX_RETRY_AFTER = 1e9
-"""The most seconds that a `Retry-After` counts for."""
+"""Maximum seconds of a `Retry-After`; a longer one is reduced to this."""
 
 
 @frozen
@@ -88,15 +87,15 @@ class Response:
 
     body: bytes = field(repr=False)
     url: str
-    """Where it came from, without the query."""
+    """The URL of the answer, without the query."""
 
     received_at: datetime
     body_problem: str | None = None
-    """Why an error's body was not read; None where it was."""
+    """The reason why an error's body was not read; None if it was."""
 
     @property
     def date(self) -> datetime | None:
-        """When it was answered by the service's clock; None where it does not say."""
+        """The service's time of the answer; None if it is not given."""
         return parse_date(self.headers.get("Date", ""))
 
 
@@ -112,15 +111,15 @@ _ERRORS: Mapping[int, type[ResponseError]] = {
 def decode(
     request: Request[T], response: Response, *, unreadable: list[UnreadableField] | None = None
 ) -> T:
-    """Return the value that a success holds; `raise_for_status` comes before.
+    """Return the value in a success; call `raise_for_status` first.
 
     Args:
-        request: What was asked.
+        request: The request.
         response: The answer.
-        unreadable: Takes in the fields that were left out, since they can't be read.
+        unreadable: Receives the fields that were left out, since they can't be read.
 
     Raises:
-        MalformedResponseError: It is not the document that it should be.
+        MalformedResponseError: The answer is not the expected document.
     """
     try:
         return read(response.body, request.endpoint.answer, unreadable=unreadable)
@@ -129,20 +128,20 @@ def decode(
 
 
 def raise_for_status(request: Request[Any], response: Response) -> None:
-    """Raise the error that an answer is, unless it is a success.
+    """Raise the error that an answer represents, unless it is a success.
 
     Raises:
-        ResponseError: The class says which, and what a 409 means is the endpoint's to say.
+        ResponseError: The class depends on the status; the endpoint decides the meaning of a 409.
     """
     if response.status not in SUCCESS:
         raise _error(request, response)
 
 
 def require_uncached(request: Request[Any], response: Response) -> None:
-    """Check that an answer comes from no cache, where that was asked for.
+    """Check that an answer comes from no cache, if the request asked for that.
 
     Raises:
-        MalformedResponseError: It does: `Age` says for how long it was in one.
+        MalformedResponseError: It does: its `Age` is the time spent in a cache.
     """
     age = response.headers.get("Age", "").strip()
     if request.is_uncached and age not in {"", "0"}:
@@ -150,36 +149,31 @@ def require_uncached(request: Request[Any], response: Response) -> None:
 
 
 def is_from_cache(error: ResponseError) -> bool:
-    """Say whether `require_uncached` raised an error: another answer may be a new one."""
+    """Return whether `require_uncached` raised an error: another answer may be current."""
     return isinstance(error, MalformedResponseError) and any(
         problem.startswith(_FROM_CACHE) for problem in error.problems
     )
 
 
 def is_clear_refusal(status: int | None) -> bool:
-    """Say whether a status shows that the service did not do what was asked.
+    """Return whether a status shows that the service did not execute the request.
 
-    Redirections and errors of the client do, but not two of them: 303 says where the result of what
-    was done can be seen, and 408 that a server gave up on a request that it may have passed on. A
-    success did it, behind a 5xx it may have been done, and nothing is known behind any other.
+    Redirections and client errors show that, with two exceptions. 303 refers to the result of an
+    executed request, and 408 may come from a server that had passed the request on. With a success
+    the request was executed, and with a 5xx it may have been; any other status proves nothing.
     """
     return status is not None and 300 <= status < 500 and status not in {303, 408}  # noqa: PLR2004
 
 
 def malformed(request: Request[Any], response: Response, *problems: str) -> MalformedResponseError:
-    """Return the error for a success whose content is not what was asked for."""
-    start = response.body[:PAGE_BYTES].removeprefix(BOM_UTF8).lstrip()
+    """Return the error for a success whose content is not the requested document."""
     return MalformedResponseError(
-        problems,
-        status=response.status,
-        method=request.method,
-        url=response.url,
-        is_from_service=start.startswith((b"{", b"[")),
+        problems, status=response.status, method=request.method, url=response.url
     )
 
 
 def too_large(request: Request[Any], status: int) -> str:
-    """Say that an answer is larger than what is read of one, and what to do."""
+    """Describe an answer that exceeds the maximum size, and what to do."""
     if status not in SUCCESS:
         return f"it is larger than {_mib(MAX_ERROR_BYTES)}, the most that is read of an error"
     endpoint = request.endpoint
@@ -197,9 +191,9 @@ def _mib(size_bytes: int) -> str:
 
 
 def incomplete(request: Request[Any], response: Response, problem: str) -> IncompleteListError:
-    """Return the error for a list that can't be taken for the whole."""
+    """Return the error for a list that must not be treated as complete."""
     name = request.endpoint.name
-    # The words are for all surfaces: a command has no `list_features`.
+    # The words suit all surfaces: a command has no `list_features`.
     rows = name.removeprefix("list_").removeprefix("get_").replace("_", " ")
     advice = "; name the features, and it is not needed" if name == "list_features" else ""
     error = IncompleteListError(
@@ -239,14 +233,15 @@ def _kind_of_error(
         return request.endpoint.conflict
     if _lacks_endpoint(request, status, code):
         return EndpointNotFoundError
-    # Nothing documents how rates are limited. A 403 that says when to try again can mean only that.
+    # The documentation does not say how rates are limited. A 403 with a time to retry can only be a
+    # rate limit.
     if status == 403 and (retry_after is not None or code in LIMITING_CODES):  # noqa: PLR2004
         return RateLimitedError
     return _ERRORS.get(status, ServerError if status >= 500 else ResponseError)  # noqa: PLR2004
 
 
 def _lacks_endpoint(request: Request[Any], status: int, code: str | None) -> bool:
-    """Say whether the server, and not the service, answers that there is no such call.
+    """Return whether the server, and not the service, answers that there is no such call.
 
     The service's own refusals have a code.
     """
@@ -283,7 +278,7 @@ def _hint(request: Request[Any], status: int, code: str | None) -> str:
 
 
 def _said(response: Response) -> tuple[str | None, str]:
-    """Return an error's code and message, from the service's format or what else there is."""
+    """Return an error's code and message, from the service's format or any other."""
     if 300 <= response.status < 400:  # noqa: PLR2004 - what HTTP calls a redirection
         target = response.headers.get("Location", "nowhere").partition("?")[0]
         return None, (
@@ -311,10 +306,10 @@ def _said(response: Response) -> tuple[str | None, str]:
 
 
 def _code_and_message(document: object) -> tuple[str, str]:
-    """Find the code and the message in an error's document; empty where there is none.
+    """Find the code and the message in an error's document; empty if there is none.
 
-    It is `{"error": "<code>", "message": "<text>"}`. Other frameworks' own errors come in other
-    forms: the two in an object, in capitals, or as `title` and `detail` (RFC 9457).
+    The service's form is `{"error": "<code>", "message": "<text>"}`. Other frameworks' own errors
+    have other forms: both members in an object, in capitals, or as `title` and `detail` (RFC 9457).
     """
     if not isinstance(document, dict):
         return "", ""
@@ -345,7 +340,7 @@ def _retry_after(response: Response) -> float | None:
 
 
 def parse_date(value: str) -> datetime | None:
-    """Read an HTTP date; None where it can't be read."""
+    """Read an HTTP date; None if it can't be read."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, IndexError, OverflowError):
@@ -354,10 +349,10 @@ def parse_date(value: str) -> datetime | None:
 
 
 class Redactor:
-    """Takes the API key out of answers before anything is decoded: nothing of them holds it then.
+    """Removes the API key from answers before decoding, so that no decoded value contains it.
 
-    A key of letters, digits, `_` and `-`, as the service gives them, has one spelling: no writer of
-    JSON, links or pages escapes these.
+    A key of letters, digits, `_` and `-`, as the service issues them, has one spelling: no writer
+    of JSON, links or pages escapes these characters.
     """
 
     def __init__(self, key: str) -> None:
@@ -378,7 +373,7 @@ class Redactor:
 
 
 def _spellings(key: str) -> set[str]:
-    """Return a key as it is, in a link and in a page, and all of these within JSON."""
+    """Return a key unchanged, in a link and in a page, and each of these within JSON."""
     texts = {key, quote(key), quote(key, safe=""), html.escape(key), html.escape(key, quote=False)}
     spellings = set(texts)
     for text in texts:

@@ -1,6 +1,6 @@
-"""Single values of JSON: texts, numbers, instants, and the service's words.
+"""Conversion of single JSON values: texts, numbers, instants, and the service's words.
 
-Decides in which forms each may come; a `TypeError` says what was expected. It knows no field.
+Decides which forms of each are accepted; a `TypeError` names the expected form. It knows no field.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 SHARED_LENGTH = 64
-"""Up to this length a string is most likely a name, which other answers have too."""
+"""Maximum length of a string that is most likely a name, shared by many answers."""
 
 MAX_DIGITS = 100
-"""The most digits of an integer: one of 309 is beyond any float, and so beyond arithmetic."""
+"""Maximum number of digits of an integer: one of 309 exceeds any float, and breaks arithmetic."""
 
 LEAST_TOO_LARGE = 10**MAX_DIGITS
 
@@ -46,18 +46,18 @@ WORDS = {
     *("trace", "screenshot", "video", "report"),
     *("template", "stored"),
 }
-"""The service's words, documented and assumed. They are found in any case."""
+"""The service's words, documented and assumed. They are recognized in any case."""
 
 WORDS_IN_FLIGHT = {
     *("running", "generating", "queued", "pending"),
     *("inprogress", "executing", "starting", "planning"),
 }
-"""The words for what is not over, documented or likely, without spaces, hyphens and underscores."""
+"""Documented or likely words for an unfinished operation, without spaces, `-` and `_`."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MIN_MILLISECONDS = 1e11
-"""From here on an instant as a number counts milliseconds, not seconds: 1973, or the year 5138."""
+"""Number from which an instant counts milliseconds, not seconds: 1973, or the year 5138."""
 
 
 def read_text(value: object, _type: object = None) -> str:
@@ -75,7 +75,7 @@ def read_name(value: object, _type: object = None) -> str:
 
 @lru_cache(maxsize=1024)
 def shared(name: str) -> str:
-    """Return one object for equal ones: outcomes repeat the same names thousands of times."""
+    """Return one object for equal names: outcomes repeat the same names thousands of times."""
     return name
 
 
@@ -85,19 +85,19 @@ def read_id_text(value: object, _type: object = None) -> str:
 
 
 def read_word(value: object, _type: object = None) -> str:
-    """Read a word of the service, in the documented spelling if it is a known one."""
+    """Read a word of the service, in the documented spelling if it is known."""
     text = read_text(value)
     return documented(text) if len(text) <= SHARED_LENGTH else text
 
 
 @lru_cache(maxsize=1024)
 def documented(text: str) -> str:
-    """Return a word in its documented spelling if it is a known one."""
+    """Return a word in its documented spelling if it is known."""
     return known if (known := text.casefold()) in WORDS else text
 
 
 def says_in_flight(word: str) -> bool:
-    """Say whether a status can only mean that an operation is not over."""
+    """Return whether a status can only mean that an operation has not finished."""
     return len(word) <= SHARED_LENGTH and _says_in_flight(word)
 
 
@@ -137,7 +137,7 @@ def read_truth(value: object, _type: object = None) -> bool:
 def read_instant(value: object, _type: object = None) -> datetime | None:
     """Read an instant: a text such as 2026-06-10T14:32:07Z, or a number since 1970.
 
-    None for the first year: .NET writes its first instant where there is none.
+    None for the year 1: .NET writes its first instant for a missing one.
     """
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -148,7 +148,7 @@ def read_instant(value: object, _type: object = None) -> datetime | None:
 
 
 def _instant_at(number: float) -> datetime | None:
-    """Read an instant as a number: seconds since 1970, or milliseconds where it is very large."""
+    """Read an instant as a number: seconds since 1970, or milliseconds if it is very large."""
     seconds = number / 1000 if abs(number) >= MIN_MILLISECONDS else number
     instant = EPOCH + timedelta(seconds=seconds)
     return None if instant.year == 1 else instant
@@ -156,10 +156,10 @@ def _instant_at(number: float) -> datetime | None:
 
 @lru_cache(maxsize=1024)
 def instant_of(text: str) -> datetime | None:
-    """Read an instant as a text; a `ValueError` or `OverflowError` where it is none."""
+    """Read an instant as a text; raise a `ValueError` or `OverflowError` if it is not one."""
     text = text if len(text) <= SHARED_LENGTH else ""
     if dotnet := re.fullmatch(r"/Date\((-?[0-9]+)([+-][0-9]{4})?\)/", text):
-        instant = EPOCH + timedelta(milliseconds=int(dotnet[1]))  # The zone is how it was shown.
+        instant = EPOCH + timedelta(milliseconds=int(dotnet[1]))  # The zone is only for display.
         return None if instant.year == 1 else instant
     instant = datetime.fromisoformat(text)
     if instant.year == 1:

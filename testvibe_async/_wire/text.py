@@ -1,8 +1,8 @@
 """JSON text that is decoded piece by piece: no step takes long, however large the document is.
 
-`json` holds the interpreter's lock from a value's first character to its last. So it parses what
-is at most 256 KiB long; what is longer is taken apart here, and its parts are put together. Decides
-how much of a document is parsed at once, and how many values one may hold.
+`json` holds the interpreter's lock from a value's first character to its last. It therefore parses
+at most 256 KiB at once; a longer value is split here, and its parts are joined. This module decides
+how much of a document is parsed at once, and how many values one document may hold.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 __all__ = ["AT_ONCE", "PIECE_BYTES", "Text", "UnreadableError", "decoder"]
 
 AT_ONCE = 2**18
-"""How many characters are parsed at once at most: in the worst case 10 ms, and as many MiB."""
+"""Maximum number of characters parsed at once: in the worst case 10 ms, and as many MiB."""
 
 PIECE_BYTES = 2**16
-"""How much is decoded at once, except within a value that is longer."""
+"""Number of bytes decoded at once, except within a longer value."""
 
 MAX_VALUES = 1_000_000
-"""The most values and names in one row of a list, or in a document of another kind.
+"""Maximum number of values and names in one row of a list, or in a document of another kind.
 
 Each takes up to 250 bytes: 60 MiB of empty objects would take 1.5 GiB.
 """
 
 MAX_DEPTH = 16
-"""How deep values that are longer than `AT_ONCE` may be in each other: each is tried as a whole."""
+"""Maximum nesting of values longer than `AT_ONCE`: each is first tried as a whole."""
 
 MAX_TRIES = 4
-"""How often an end of an element is looked for, which may be that of something in it."""
+"""Maximum number of attempts to find the end of an element, which may belong to an inner one."""
 
 ESCAPE_CHARACTERS = 6
 """The length of an escape such as `\\u00e4`, the longest."""
 
 
 class UnreadableError(Exception):
-    """A document is not what it should be."""
+    """A document does not have the expected form."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(*problems)
@@ -65,48 +65,48 @@ decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 _SPACE = frozenset(["", *" \t\n\r"])
 _SPACES = re.compile(r"[ \t\n\r]*")
 _ENDS = {"{": "},", "[": "],", '"': '",'}
-"""How an element may end that is not the last one of its list, by its first sign."""
+"""The possible ends of an element that is not the last of its list, by its first character."""
 
 _STRETCH = re.compile(r'[^"\\]*+(?:\\(?:[^u]|u[0-9a-fA-F]{4})[^"\\]*+)*+', re.DOTALL)
-"""What a string goes on with, in whole escapes."""
+"""The continuation of a string, in whole escapes."""
 
 
 class Text:
-    """A document's text, read from its start to its end, and in memory only in part."""
+    """A document's text, read from its start to its end, with only a part of it in memory."""
 
     def __init__(self, body: bytes, *, are_short: bool = False) -> None:
         """Start at the beginning.
 
         Args:
             body: The document, in UTF-8.
-            are_short: Whether a value that is longer than `AT_ONCE` is refused.
+            are_short: True to refuse a value that is longer than `AT_ONCE`.
         """
         self._body = body
         self._are_short = are_short
         self._decoder = getincrementaldecoder("utf-8-sig")()
         self._taken: int = 0
-        """How many bytes were decoded."""
+        """Number of bytes decoded."""
         self._text = ""
-        """What of them was not left behind yet."""
+        """The decoded text that was not discarded yet."""
         self._tried: int = 0
-        """How many were, when elements were last parsed together."""
+        """The value of `_taken` when elements were last parsed together."""
         self._behind = self._at = 0
         self._values = 0
-        """How many values and names the long value has so far that is being read."""
+        """Number of values and names so far in the long value that is being read."""
 
     @property
     def place(self) -> str:
-        """Where it was read up to."""
+        """The position up to which the text was read, for messages."""
         return f"character {self._behind + self._at}"
 
     def require_end(self) -> None:
-        """Raise a `ValueError` where more than space is left."""
+        """Raise a `ValueError` if anything but white space is left."""
         self.skip("")
         if self._at < len(self._text):
             raise ValueError(f"more comes at {self.place}")
 
     def skip(self, sign: str) -> bool:
-        """Go over space, and a sign if it comes next; say whether it did."""
+        """Skip white space, and a character if it comes next; return whether it did."""
         while (following := self._text[self._at : self._at + 1]) in _SPACE:
             self._at = _end(_SPACES, self._text, self._at)
             if self._at == len(self._text) and not self._decode():
@@ -116,7 +116,7 @@ class Text:
         return is_next
 
     def elements(self, depth: int = 0) -> Iterator[object]:
-        """Go through the elements of a list whose bracket was read; see `value`."""
+        """Iterate over the elements of a list whose bracket was read; see `value`."""
         if self.skip("]"):
             return
         while True:
@@ -127,9 +127,9 @@ class Text:
                 raise ValueError(f"no , and no ] at {self.place}")
 
     def _some(self, depth: int) -> Sequence[object]:
-        """Parse the elements together that end in the text at hand; none where that fails.
+        """Parse together the elements that end in the text at hand; return none if that fails.
 
-        It is tried once for each piece: one by one they take four times as long.
+        This is tried once for each piece: one by one, elements take four times as long.
         """
         if self._taken == self._tried:
             return ()
@@ -143,7 +143,8 @@ class Text:
             if end < start:
                 break
             some = self._text[start : end + len(mark) - 1]
-            # What parses is no part of something else: its last comma stands between two elements.
+            # Text that parses is not part of a larger value: its last comma stands between two
+            # elements.
             with suppress(ValueError):
                 elements: list[object] = decoder.decode(f"[{some}]")
                 if depth:
@@ -153,7 +154,7 @@ class Text:
         return ()
 
     def names(self, depth: int = 0) -> Iterator[str]:
-        """Go through the names in an object whose brace was read; read each value in between."""
+        """Iterate over the names in an object whose brace was read; read each value in between."""
         if self.skip("}"):
             return
         while True:
@@ -167,15 +168,15 @@ class Text:
                 raise ValueError(f"no , and no }} at {self.place}")
 
     def value(self, depth: int = 0) -> object:
-        """Read the JSON value that comes next.
+        """Read the next JSON value.
 
         Args:
-            depth: In how many long values it is. All that is in the outermost is counted.
+            depth: Number of long values around it. All values in the outermost are counted.
 
         Raises:
-            ValueError: There is none.
-            RecursionError: It is nested too deep.
-            UnreadableError: It holds too many values.
+            ValueError: There is no value.
+            RecursionError: The value is nested too deeply.
+            UnreadableError: The value holds too many values.
         """
         if not depth:
             self._values = 0
@@ -190,7 +191,8 @@ class Text:
                 if is_long or not self._decode():
                     raise
             else:
-                # A number may go on in the next piece: "1e+" reads as 1, with two left over.
+                # A number may continue in the next piece: "1e+" reads as 1, with two characters
+                # left over.
                 if end + 2 < len(self._text) or is_long or not self._decode():
                     if depth:
                         self._count(self._text[self._at : end])
@@ -217,11 +219,11 @@ class Text:
             end = _end(_STRETCH, self._text, self._at)
             part: str = half + decoder.decode(f'"{self._text[self._at : end]}"')
             self._at = end
-            # A character beyond U+FFFF is two escapes, and may be cut between them.
+            # A character beyond U+FFFF is two escapes, and the text may end between them.
             if half and "\udc00" <= part[1:2] <= "\udfff":
                 part = part[:2].encode("utf-16", "surrogatepass").decode("utf-16") + part[2:]
             half = part[-1:] if "\ud800" <= part[-1:] <= "\udbff" else ""
-            whole += part.removesuffix(half)  # In place, where `join` would hold the lock for long.
+            whole += part.removesuffix(half)  # In place: `join` would hold the lock for long.
             if self._text[self._at : self._at + 1] == '"':
                 self._at += 1
                 return whole + half if half else whole
@@ -229,7 +231,7 @@ class Text:
                 raise ValueError(f"no end of the string at {self.place}")
 
     def _count(self, part: str) -> None:
-        """Count what is in a part of a long value, at least as many as there are."""
+        """Count the values in a part of a long value, or a higher number."""
         bare = part.replace("\\\\", "").replace('\\"', "")
         outside = "".join(bare.split('"')[::2])
         self._values += 1 + sum(map(outside.count, ",:[{"))
@@ -239,7 +241,7 @@ class Text:
             )
 
     def _decode(self) -> bool:
-        """Decode a piece more, at least as long as what is not read yet; False at the end."""
+        """Decode one more piece, at least as long as the unread text; return False at the end."""
         start, unread = self._taken, len(self._text) - self._at
         end = start + max(PIECE_BYTES, min(unread, AT_ONCE))
         if start >= len(self._body):
@@ -252,7 +254,7 @@ class Text:
 
 
 def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Return where the match of a pattern ends that matches everywhere."""
+    """Return the end of the match of a pattern that matches everywhere."""
     found = pattern.match(text, start)
     assert found is not None
     return found.end()

@@ -129,6 +129,8 @@ def _run_reason(run: Run) -> str:
     count = Counter(status_of(test) for test in run.tests)
     total, failed, passed = count.total(), count[CaseStatus.FAILED], count[CaseStatus.PASSED]
     tests = counted(total, "test")
+    if run.executed_nothing:
+        return "it passed, but executed no test"
     if not total:
         return "the service reports no tests"
     if failed:

@@ -29,11 +29,12 @@ def scenario() -> Scenario:
 
 
 class TestRates:
+    @pytest.mark.parametrize("retry_after", [None, 0])
     async def test_a_refusal_without_a_time_is_repeated_ever_more_slowly(
-        self, emulator: Emulator, project: Project
+        self, emulator: Emulator, project: Project, retry_after: int | None
     ) -> None:
         """One feature is sent a few times in five minutes, not three hundred."""
-        emulator.fail("run_feature", Fault.status(429))
+        emulator.fail("run_feature", Fault.status(429, retry_after=retry_after))
         (item,) = await project.run_features(["Checkout"])
         assert isinstance(item.error, RateLimitedError)
         assert 5 < emulator.count("run_feature") < 25

@@ -54,10 +54,10 @@ def verdicts(items: list[BatchItem[Any]]) -> list[str]:
     return [str(item.verdict) for item in items]
 
 
-async def leave_unknown(path: Path, emulator: Emulator) -> None:
-    """Lose the answer to each dispatch of a batch, and find nothing."""
+async def leave_unknown(path: Path, emulator: Emulator, *, lists_read: int = 0) -> None:
+    """Lose the answer to each dispatch of a batch, and find nothing in the lists after some."""
     lost = emulator.fail("run_feature", Fault.lost())
-    hidden = emulator.fail("list_runs", Fault.status(404))
+    hidden = emulator.fail("list_runs", Fault.status(404), skip=lists_read)
     async with Journal(path) as journal, client_of(emulator) as client:
         items = await client.project().run_features(FEATURES, journal=journal)
         assert verdicts(items) == ["unknown"] * 2
@@ -125,6 +125,20 @@ class TestNamedOperations:
             items = await client.project().run_features(journal=journal)
         assert items[0].verdict is Verdict.SUCCEEDED
         assert emulator.count("run_feature", feature="Checkout") == 1
+
+    @pytest.mark.parametrize("is_listed", [False, True])
+    async def test_one_from_before_the_dispatch_is_none_of_it(
+        self, path: Path, emulator: Emulator, client: Client, *, is_listed: bool
+    ) -> None:
+        """Neither an older id nor an earlier time can be what a dispatch started."""
+        old = await client.project().run_feature("Checkout")
+        await asyncio.sleep(86_400)
+        await leave_unknown(path, emulator, lists_read=int(is_listed))
+        async with Journal(path) as journal:
+            assert journal.open_intents[0].highest_run_id == (old.run_id if is_listed else None)
+            await journal.decide(old.ref, feature="Checkout")
+            items = await client.project().run_features(journal=journal)
+        assert items[0].verdict is Verdict.UNKNOWN
 
 
 class TestJoinedGenerations:
@@ -205,6 +219,21 @@ class TestRefusals:
 
 
 class TestDamage:
+    async def test_a_row_in_the_place_of_another_is_noticed(
+        self, path: Path, emulator: Emulator
+    ) -> None:
+        """Else one feature would be lost, and the other have two places."""
+        await leave_unknown(path, emulator)
+        with sqlite3.connect(path) as connection:
+            connection.execute(
+                "UPDATE rows SET (document, checksum) = "
+                "(SELECT document, checksum FROM rows WHERE id = 1) WHERE id = 0"
+            )
+        connection.close()
+        with pytest.raises(ConfigError, match="is damaged"):
+            async with Journal(path):
+                pass
+
     async def test_a_lost_row_is_noticed(self, path: Path, emulator: Emulator) -> None:
         """A file that lacks a feature says so in a sentence."""
         await leave_unknown(path, emulator)

@@ -44,6 +44,8 @@ ANSWERS = {
     "a bare 400": Fault.status(400, body=b""),
     "a bare 410": Fault.status(410, body=b""),
     "an empty 200": Fault.body(b""),
+    "another document": Fault.body(b'{"status": "maintenance"}'),
+    "a bare list": Fault.body(b"[]"),
     "a 503 page": Fault.status(503, body=PAGE),
 }
 STARTS = 7.0

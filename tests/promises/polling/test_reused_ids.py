@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import STEADY
-from testvibe_async import Client, Run, RunStatus
+from testvibe_async import Client, ObservationError, Run, RunStatus
 from testvibe_async.testing import Emulator
 
 FAILING = evolve(STEADY, failing_runs=1)
@@ -54,6 +55,20 @@ async def test_a_ref_of_the_later_operation_attaches_to_it() -> None:
             async with client_of(second) as other:
                 ref = (await other.project().run_feature("Checkout")).ref
             assert (await client.attach(ref)).status == RunStatus.FAILED
+
+
+async def test_the_run_of_another_feature_is_no_outcome() -> None:
+    """Where the service was reset between two processes, an id may be that of another feature."""
+    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
+        ref = (await client.project().run_feature("Checkout")).ref
+        await first.aclose()
+        async with Emulator(scenario=STEADY, port=port_of(first)) as second:
+            async with client_of(second) as other:
+                theirs = await other.project().run_feature("Wishlist")
+                assert (await theirs).run_id == ref.run_id
+            async with client_of(second) as resumed:
+                with pytest.raises(ObservationError, match=r"of feature \d+, not \d+"):
+                    await resumed.attach(ref)
 
 
 async def test_handles_on_one_operation_share_what_is_known(emulator: Emulator) -> None:

@@ -203,16 +203,9 @@ def page(kind: type[ResponseError], status: int) -> ResponseError:
         (page(NotFoundError, 404), Outlook.SAME, Outlook.AWAY),
         (page(ResponseError, 410), Outlook.SAME, Outlook.AWAY),
         (
-            MalformedResponseError(
-                ("a web page",), status=200, method="GET", url=URL, is_from_service=False
-            ),
-            Outlook.SAME,
-            Outlook.AWAY,
-        ),
-        (
             MalformedResponseError(("no status",), status=200, method="GET", url=URL),
             Outlook.SAME,
-            Outlook.SAME,
+            Outlook.AWAY,
         ),
         (refused(InvalidRequestError, 400), Outlook.SAME, Outlook.SAME),
         (refused(UnauthorizedError, 401), Outlook.REFUSED, Outlook.REFUSED),

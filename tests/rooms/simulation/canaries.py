@@ -487,7 +487,7 @@ def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], 
                 changed = json.dumps(document)
                 connection.execute(
                     "UPDATE rows SET document = ?, checksum = ? WHERE id = ?",
-                    (changed, crc32(changed.encode()), row),
+                    (changed, crc32(f"{row} {changed}".encode()), row),
                 )
         connection.close()
 
