@@ -12,17 +12,16 @@ from testvibe_async._util import __version__ as __version__
 if typing.TYPE_CHECKING:
     from testvibe_async._http import RetryPolicy as RetryPolicy
     from testvibe_async.batch import *
-    from testvibe_async.client import *
+    from testvibe_async.client import Client as Client
     from testvibe_async.errors import *
-    from testvibe_async.events import *
-    from testvibe_async.intents import *
+    from testvibe_async.events import Hooks as Hooks
     from testvibe_async.journal import *
     from testvibe_async.models import *
     from testvibe_async.operations import GenerationOperation as GenerationOperation
     from testvibe_async.operations import Operation as Operation
     from testvibe_async.operations import RunOperation as RunOperation
     from testvibe_async.outcomes import *
-    from testvibe_async.project import *
+    from testvibe_async.project import Project as Project
     from testvibe_async.refs import *
 
 _PUBLIC = {
@@ -64,6 +63,8 @@ _PUBLIC = {
         "RunFailedError",
         "RunStatus",
         "RunSummary",
+        "Section",
+        "SectionLog",
         "Transition",
         "UndocumentedStatusError",
     ],
@@ -71,10 +72,6 @@ _PUBLIC = {
         "GenerationRef",
         "Ref",
         "RunRef",
-    ],
-    "intents": [
-        "Intent",
-        "Recorder",
     ],
     "outcomes": [
         "BatchItem",
@@ -110,18 +107,7 @@ _PUBLIC = {
         "WaitTimeoutError",
     ],
     "events": [
-        "DispatchUnknown",
-        "Dispatched",
         "Hooks",
-        "ListPollingSuspended",
-        "OutageEnded",
-        "OutageStarted",
-        "PollFailed",
-        "Paused",
-        "RequestFinished",
-        "Resumed",
-        "RetryScheduled",
-        "StatusChanged",
     ],
     "_http": [
         "RetryPolicy",

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from testvibe_async.intents import Recorder
     from testvibe_async.models import Listing, ProjectInfo
 
-__all__ = ["Client"]
+__all__ = ["Client", "PollPlan"]
 
 
 class Client(Gathering):

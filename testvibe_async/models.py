@@ -44,6 +44,8 @@ __all__ = [
     "RunFailedError",
     "RunStatus",
     "RunSummary",
+    "Section",
+    "SectionLog",
     "Transition",
     "UndocumentedStatusError",
 ]

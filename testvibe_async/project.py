@@ -16,6 +16,7 @@ from testvibe_async._config import (
     require_timeout,
 )
 from testvibe_async._dispatch import (
+    Features,
     GenerateConflict,
     GenerationDispatch,
     RunConflict,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     )
     from testvibe_async.operations import ClientParts
 
-__all__ = ["Project"]
+__all__ = ["Features", "GenerateConflict", "Project", "RunConflict"]
 
 T = TypeVar("T")
 

@@ -18,7 +18,6 @@ from testvibe_async import (
     Client,
     ClientClosedError,
     ConfigError,
-    Dispatched,
     DispatchUnknownError,
     Hooks,
     RateLimitedError,
@@ -29,6 +28,7 @@ from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, Run
+    from testvibe_async.events import Dispatched
 
 SERVER = "https://testvibe.example"
 

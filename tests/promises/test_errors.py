@@ -35,7 +35,6 @@ from testvibe_async import (
     GenerationInProgressError,
     GenerationRef,
     IncompleteListError,
-    Intent,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -66,6 +65,7 @@ from testvibe_async.testing import Fault
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from testvibe_async.intents import Intent
     from testvibe_async.testing import Emulator
 
 ONCE = RetryPolicy(attempts=1)

@@ -15,30 +15,33 @@ from tests.conftest import client_of
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from testvibe_async import (
     ConfigError,
-    Dispatched,
-    DispatchUnknown,
     Feature,
     Hooks,
-    ListPollingSuspended,
     NotSentError,
-    OutageEnded,
-    OutageStarted,
-    Paused,
     Phase,
-    PollFailed,
     RateLimitedError,
     Ref,
-    RequestFinished,
-    Resumed,
     RetryPolicy,
-    RetryScheduled,
     RunRef,
     ServerError,
-    StatusChanged,
     Transition,
 )
 from testvibe_async import events as events_module
-from testvibe_async.events import Emitter, Event
+from testvibe_async.events import (
+    Dispatched,
+    DispatchUnknown,
+    Emitter,
+    Event,
+    ListPollingSuspended,
+    OutageEnded,
+    OutageStarted,
+    Paused,
+    PollFailed,
+    RequestFinished,
+    Resumed,
+    RetryScheduled,
+    StatusChanged,
+)
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:

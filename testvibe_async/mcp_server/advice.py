@@ -21,7 +21,6 @@ from testvibe_async import (
     ForbiddenError,
     GenerationInProgressError,
     IncompleteListError,
-    Intent,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -37,6 +36,7 @@ from testvibe_async import (
 )
 from testvibe_async._names import GUID, did_you_mean
 from testvibe_async._util import clean
+from testvibe_async.intents import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -26,7 +26,7 @@ from testvibe_async.testing import Emulator
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from testvibe_async import RequestFinished
+    from testvibe_async.events import RequestFinished
 
 __all__ = ["ClientForEachLoop", "LoopBoundClient", "client_options", "serve_emulator"]
 

@@ -43,19 +43,8 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from testvibe_async import (
-        BatchItem,
-        Dispatched,
-        Feature,
-        Journal,
-        Listing,
-        OutageEnded,
-        OutageStarted,
-        Project,
-        Ref,
-        Run,
-        StatusChanged,
-    )
+    from testvibe_async import BatchItem, Feature, Journal, Listing, Project, Ref, Run
+    from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
     from testvibe_async.pytest_plugin.options import Options
 
 __all__ = ["FinishedRun", "RunRequest", "Suite"]

@@ -12,8 +12,6 @@ from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import (
     Client,
-    Dispatched,
-    DispatchUnknown,
     DispatchUnknownError,
     Hooks,
     InvalidRequestError,
@@ -26,6 +24,7 @@ from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, Ref
+    from testvibe_async.events import Dispatched, DispatchUnknown
 
 
 class TestRetries:

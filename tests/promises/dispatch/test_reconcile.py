@@ -16,9 +16,9 @@ from testvibe_async import (
     ClientClosedError,
     ConfigError,
     DispatchUnknownError,
-    Intent,
     RunRef,
 )
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Dialect, Emulator, Fault
 
 if TYPE_CHECKING:

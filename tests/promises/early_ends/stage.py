@@ -18,14 +18,13 @@ from tests.promises.early_ends.table import BodyError, Ending, Known, Subject
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     ClientClosedError,
-    Dispatched,
-    DispatchUnknown,
     DispatchUnknownError,
     Hooks,
     Operation,
     Verdict,
     VibeError,
 )
+from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
 
 if TYPE_CHECKING:

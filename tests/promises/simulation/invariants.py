@@ -16,7 +16,6 @@ from tests.support.seams import assert_released
 from testvibe_async import (
     BatchItem,
     ClientClosedError,
-    Dispatched,
     DispatchUnknownError,
     Generation,
     GenerationOperation,
@@ -32,7 +31,7 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async import Intent as AskedFor
+from testvibe_async.intents import Intent as AskedFor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from tests.promises.simulation.world import World
     from testvibe_async import Ref, Transition
     from testvibe_async.errors import OperationRef
+    from testvibe_async.events import Dispatched
 
 __all__ = ["all_released", "check", "none_hangs"]
 

@@ -27,7 +27,8 @@ from testvibe_async import ClientClosedError, Journal, VibeError
 
 if TYPE_CHECKING:
     from tests.promises.simulation.plan import Plan
-    from testvibe_async import Batch, BatchItem, Intent, Ref
+    from testvibe_async import Batch, BatchItem, Ref
+    from testvibe_async.intents import Intent
 
 __all__ = ["Life", "RestartPlan", "Restarts", "copy_of_the_disk", "play_restarts"]
 

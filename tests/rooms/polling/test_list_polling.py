@@ -10,11 +10,11 @@ import pytest
 from tests.conftest import client_of, client_through
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Hooks, Operation, Phase, Run, RunRef, StatusChanged
+from testvibe_async import Hooks, Operation, Phase, Run, RunRef
 from testvibe_async._polling.list_polling import Listed, ListPolling
 from testvibe_async._polling.state import Change, OperationState
 from testvibe_async._wire.json import read_rows
-from testvibe_async.events import Emitter
+from testvibe_async.events import Emitter, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:

@@ -16,11 +16,9 @@ from tests.support.timing import now
 from testvibe_async import (
     Client,
     Hooks,
-    ListPollingSuspended,
     NotSentError,
     ObservationError,
     OutcomeUnknownError,
-    PollFailed,
     RunOperation,
     RunRef,
     ServerError,
@@ -38,7 +36,7 @@ from testvibe_async.errors import (
     RateLimitedError,
     UnauthorizedError,
 )
-from testvibe_async.events import Emitter
+from testvibe_async.events import Emitter, ListPollingSuspended, PollFailed
 
 if TYPE_CHECKING:
     from testvibe_async._wire import Request

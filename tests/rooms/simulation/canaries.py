@@ -33,12 +33,9 @@ from tests.promises.simulation.world import play
 from testvibe_async import (
     Client,
     ClientClosedError,
-    Dispatched,
-    DispatchUnknown,
     DispatchUnknownError,
     GenerationOperation,
     GenerationRef,
-    Intent,
     NotSentError,
     Operation,
     OperationSupersededError,
@@ -48,7 +45,8 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.events import Emitter
+from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
+from testvibe_async.intents import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

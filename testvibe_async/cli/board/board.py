@@ -34,15 +34,15 @@ from testvibe_async.cli.words import unless_default
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from testvibe_async import (
+    from testvibe_async import Transition
+    from testvibe_async.cli.jobs import Item
+    from testvibe_async.events import (
         Dispatched,
         ListPollingSuspended,
         OutageStarted,
         RequestFinished,
         StatusChanged,
-        Transition,
     )
-    from testvibe_async.cli.jobs import Item
 
 __all__ = ["Board", "BoardState"]
 

@@ -17,7 +17,8 @@ from testvibe_async.cli.words import clock_time, duration, plural
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from testvibe_async import PollFailed, RequestFinished, VibeError
+    from testvibe_async import VibeError
+    from testvibe_async.events import PollFailed, RequestFinished
 
 __all__ = ["Contact", "Outage", "OutageNotices"]
 

@@ -17,7 +17,8 @@ from testvibe_async.cli.words import duration, reason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testvibe_async import ListPollingSuspended, RequestFinished, VibeError
+    from testvibe_async import VibeError
+    from testvibe_async.events import ListPollingSuspended, RequestFinished
 
 __all__ = ["Suspension", "Suspensions"]
 

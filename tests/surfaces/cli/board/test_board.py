@@ -10,7 +10,6 @@ from attrs import evolve
 
 from testvibe_async import (
     BatchItem,
-    Dispatched,
     DispatchUnknownError,
     ForbiddenError,
     Generation,
@@ -18,18 +17,16 @@ from testvibe_async import (
     NotSentError,
     ObservationError,
     Phase,
-    RequestFinished,
     Run,
     RunRef,
     RunStatus,
-    StatusChanged,
     Transition,
     Verdict,
     WaitTimeoutError,
 )
 from testvibe_async.cli.board import Board
 from testvibe_async.cli.board.table import counts
-from testvibe_async.events import Emitter
+from testvibe_async.events import Dispatched, Emitter, RequestFinished, StatusChanged
 
 if TYPE_CHECKING:
     from testvibe_async import Ref

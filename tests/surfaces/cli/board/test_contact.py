@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async import PollFailed, RequestFinished, ResponseError, RunRef
+from testvibe_async import ResponseError, RunRef
 from testvibe_async.cli.board.contact import REPEATED_SECONDS, Contact, OutageNotices
+from testvibe_async.events import PollFailed, RequestFinished
 
 if TYPE_CHECKING:
     from testvibe_async.cli.board import Outage

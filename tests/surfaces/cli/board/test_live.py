@@ -10,10 +10,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from testvibe_async import Dispatched, Phase, RunRef, Transition
+from testvibe_async import Phase, RunRef, Transition
 from testvibe_async.cli.board import Board, live_table
 from testvibe_async.cli.board.live import FRAME_SECONDS, LINES_ABOVE
-from testvibe_async.events import Emitter
+from testvibe_async.events import Dispatched, Emitter
 
 
 def ref(number: int = 214) -> RunRef:

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from testvibe_async import (
-    ListPollingSuspended,
-    NotFoundError,
-    RequestFinished,
-    ServerError,
-    VibeError,
-)
+from testvibe_async import NotFoundError, ServerError, VibeError
 from testvibe_async.cli.board.suspensions import Suspensions
+from testvibe_async.events import ListPollingSuspended, RequestFinished
 
 GONE = NotFoundError("none here", status=404, method="GET", url="http://s/runs")
 DOWN = ServerError("down", status=503, method="GET", url="http://s/runs")
