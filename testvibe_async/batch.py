@@ -94,6 +94,10 @@ class Batch(Generic[SnapshotT_co]):
         self._turn = Lock()
         """Held by the one task that waits for the next item: several share the items."""
 
+    def close(self) -> None:
+        """Give up a batch that was not opened: nothing is dispatched, and no warning says so."""
+        self._is_open = self._is_left = True
+
     def __del__(self) -> None:
         """Warn of a batch that was made in vain."""
         if not self._is_open:

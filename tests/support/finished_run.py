@@ -98,8 +98,9 @@ class Case:
 @asynccontextmanager
 async def finished_run(tmp_path: Path, **options: Any) -> AsyncGenerator[Case]:
     """Run a feature, with one test that fails, to its end."""
+    middleware = options.pop("middleware", None)
     async with (
-        Emulator(shop=False, scenario=options.pop("scenario", None)) as emulator,
+        Emulator(shop=False, middleware=middleware) as emulator,
         client_of(emulator, **{"retry": AT_ONCE} | options) as client,
     ):
         emulator.add_feature("F", "Feature: F\n  Scenario: Locked out\n")

@@ -10,7 +10,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from testvibe_async import RunRef
-from testvibe_async.cli.refs import read_refs
+from testvibe_async.cli.names import read_refs
 from testvibe_async.pytest_plugin import clients, session
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 

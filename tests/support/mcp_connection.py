@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import httpx2
@@ -34,7 +34,7 @@ async def connected(
 ) -> AsyncGenerator[McpClient]:
     """Connect the official client to a server in this process."""
     usual: dict[str, Any] = {"api_key": emulator.api_key, "project": emulator.project_id}
-    server = make_server(lambda: Client(emulator.url, **{**usual, **options}))
+    server = make_server(partial(Client, emulator.url, **{**usual, **options}))
     async with McpClient(server, mode=mode) as mcp:
         yield mcp
 

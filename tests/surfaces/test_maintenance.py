@@ -134,7 +134,6 @@ async def test_tools(emulator: Emulator, tool: str, page: str, seconds: int) -> 
     await waited(emulator, tool, page, seconds)
 
 
-@pytest.mark.xfail(strict=True, reason="the client of a server takes hooks from its maker alone")
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_tools_report_an_outage(emulator: Emulator, tool: str) -> None:
     """A tool that waits reports as progress that the service does not answer."""

@@ -10,6 +10,7 @@ import _thread
 import asyncio
 import shutil
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pytest
@@ -132,12 +133,10 @@ class Tool:
     feature: str = "Draft"
 
     async def start(self, stage: Stage) -> None:
-        def client() -> Client:
-            emulator, url = stage.emulator, stage.proxy.url
-            return Client(url, api_key=emulator.api_key, project=emulator.project_id)
-
+        emulator = stage.emulator
+        options: Any = {"api_key": emulator.api_key, "project": emulator.project_id}
         arguments = {"feature": self.feature}
-        server = make_server(client, state_folder=stage.states)
+        server = make_server(partial(Client, stage.proxy.url, **options), state_folder=stage.states)
         async with McpClient(server) as mcp:
             if self.feature != "Draft":
                 stage.replaced = stage.replaced or await latest_of(mcp, self.feature)

@@ -38,14 +38,15 @@ _COMMANDS = {
         "wait": "wait:wait",
         "resume": "resume:resume",
         "report": "resume:report",
+        "discard": "resume:discard",
         "history": "history:history",
-        "open": "open_run:open_run",
+        "open": "runs:open_run",
         "batch": "batch:app",
     },
     "The project": {
         "features": "features:app",
-        "files": "files:app",
-        "configs": "files:configs",
+        "files": "features:files",
+        "configs": "features:configs",
     },
     "Where and who": {
         "login": "login:login",

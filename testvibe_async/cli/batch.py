@@ -14,12 +14,13 @@ from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import ConfigError, RunRef
+from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
-from testvibe_async.cli.ending import Ending, failures_text, seconds_of
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import confirm
-from testvibe_async.cli.leaving import Leaving
 from testvibe_async.cli.options import NO_FILES, SEVERAL, Files
+from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
@@ -129,19 +130,13 @@ async def work(
         common: The options of every command.
     """
     files.check()
-    batch, leaving = _batch(name, db), Leaving(files, common.output)
+    batch, outputs = _batch(name, db), Outputs(files, common.output)
     async with connected(common) as connection:
         await batch.work(connection.client)
         found = await batch.status()
         for item in found.items:
-            leaving.fetch(item, connection.client)
-        ending = _ending(found, common, files)
-        await asyncio.to_thread(leaving.write, ending)
-        _say(name, found, ending, common)
-        leaving.annotate(ending)
-        leaving.note_paths()
-        await leaving.finish(ending, timeout=None)
-    return ending.exit_code
+            outputs.fetch(item, connection.client)
+        return await _conclude(name, found, common, outputs)
 
 
 @app.command
@@ -170,9 +165,8 @@ async def status(
             shown = line
         await asyncio.sleep(WATCH_SECONDS)
         found = await batch.status()
-    ending = _ending(found, common)
-    _say(name, found, ending, common)
-    return ending.exit_code if watch else ExitCode.PASSED
+    code = await _conclude(name, found, common)
+    return code if watch else ExitCode.PASSED
 
 
 @app.command
@@ -190,8 +184,7 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
     """
     batch = _batch(name, db)
     await batch.cancel()
-    found = await batch.status()
-    _say(name, found, _ending(found, common), common)
+    await _conclude(name, await batch.status(), common)
 
 
 @app.command
@@ -273,13 +266,8 @@ async def report(
         common: The options of every command.
     """
     files.check(can_download=False)
-    found, leaving = await _batch(name, db).status(), Leaving(files, common.output)
-    ending = _ending(found, common, files)
-    await asyncio.to_thread(leaving.write, ending)
-    _say(name, found, ending, common)
-    leaving.annotate(ending)
-    leaving.note_paths()
-    return ending.exit_code
+    found = await _batch(name, db).status()
+    return await _conclude(name, found, common, Outputs(files, common.output))
 
 
 def _batch(name: str, db: str | None) -> DurableBatch:
@@ -303,31 +291,30 @@ def _batch(name: str, db: str | None) -> DurableBatch:
     return DurableBatch(db, id=name)
 
 
-def _ending(found: BatchStatus, common: Common, files: Files = NO_FILES) -> Ending:
-    return Ending(
+async def _conclude(
+    name: str, found: BatchStatus, common: Common, outputs: Outputs | None = None
+) -> ExitCode:
+    """Write the reports, print how far a batch has come, and return the exit code."""
+    outputs = outputs or Outputs(NO_FILES, common.output)
+    result = Result(
         items=found.items,
         seconds=seconds_of(found.items),
         place=common.place,
-        fails_on_flaky=files.fail_on_flaky,
-    )
-
-
-def _say(name: str, found: BatchStatus, ending: Ending, common: Common) -> None:
-    """Print how far a batch has come, and what went wrong."""
-    output = common.output
-    output.document(
-        {
+        fails_on_flaky=outputs.files.fail_on_flaky,
+        facts={
             "batch": name,
             "isOver": found.is_over,
             "isCancelled": found.is_cancelled,
             "workers": [*found.workers],
-            **ending.document,
-        }
+        },
+        headline=_line(name, found),
     )
-    output.details(lambda width: failures_text(ending, width=width))
-    output.say(_line(name, found))
-    if ending.summary.unknown:
-        output.note(f"Decide what is unknown: {NAME} batch decide {name} resend, drop, or adopt ID")
+    code = await conclude(result, outputs, common)
+    if result.summary.unknown:
+        common.output.note(
+            f"Decide what is unknown: {NAME} batch decide {name} resend, drop, or adopt ID"
+        )
+    return code
 
 
 def _line(name: str, found: BatchStatus) -> str:

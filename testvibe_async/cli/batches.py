@@ -1,25 +1,85 @@
-"""Where the batches of this user are, and which service and project a command is about.
+"""The batches of this user: where they are, which one is meant, and the options of a journal.
 
-It decides these two alone. Which batch a command means is decided in `testvibe_async.runner`.
+Which batch a word means is decided in `testvibe_async.runner`, and what a journal holds in
+`testvibe_async.journal`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import re
+import shlex
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import platformdirs
+from attrs import frozen
+from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.output import warn
+from testvibe_async.cli.words import NAME, clock_time, plural
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from testvibe_async.cli.common import Common
+    from testvibe_async.cli.output import Output
+    from testvibe_async.journal import Journal
     from testvibe_async.runner.batches import Batch, Batches, Place
 
-__all__ = ["batch_of", "folder", "place_of", "stored_batches"]
+__all__ = [
+    "NO_OPTIONS",
+    "JournalOptions",
+    "batch_of",
+    "folder",
+    "kept",
+    "opened",
+    "place_of",
+    "resume_command",
+    "stored_batches",
+    "tell_of_cut_off",
+]
+
+_BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
+"""A name that is neither a number nor looks like a file."""
+
+
+@Parameter(name="*", group=Group("The journal", sort_key=0))
+@frozen(kw_only=True)
+class JournalOptions:
+    """The options that say where the journal of a batch is kept."""
+
+    name: str | None = None
+    """Call the batch by this name too, for 'resume NAME', 'report NAME' and 'run --failed NAME'."""
+
+    journal: Path | None = None
+    """Keep the journal of the batch in this file, for 'resume FILE' after a crash; else it is in
+    your state folder, where the last 50 are kept for 30 days."""
+
+    no_journal: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Keep none."""
+
+    def check(self) -> None:
+        """Refuse a name that is none, or that nothing would have.
+
+        Raises:
+            ConfigError: It is a number or has other characters than names have, or no numbered
+                journal is kept.
+        """
+        if self.name is None:
+            return
+        if not _BATCH_NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"--name {self.name}: a name has letters, digits, - and _, and not digits alone"
+            )
+        if self.journal is not None or self.no_journal:
+            raise ConfigError("--name is for batches in your state folder: leave out --journal")
+
+
+NO_OPTIONS = JournalOptions()
+"""The options where none was given."""
 
 
 def folder() -> Path:
@@ -69,3 +129,135 @@ async def batch_of(
         what = "" if kind is None else f" of {kind}s"
         raise ConfigError(f"there is no batch{what}{place} yet")
     return found
+
+
+def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
+    """Return the command that goes on with a batch.
+
+    Args:
+        journal: Its journal.
+        place: The options that name the service and the project.
+    """
+    return shlex.join([NAME, "resume", stored_batches().word_for(journal), *place])
+
+
+@asynccontextmanager
+async def kept(  # noqa: PLR0913 - each by name
+    options: JournalOptions,
+    output: Output,
+    *,
+    is_named: bool = True,
+    kind: Literal["run", "generation"],
+    typed: Mapping[str, Any],
+    here: Place,
+    parent: int | None = None,
+) -> AsyncGenerator[Journal | None]:
+    """Open a journal for a batch, and say which it is; None where there is to be none.
+
+    A file of the caller's own that has a batch is continued, where the same one was asked for.
+
+    A journal that was not asked for is no reason to fail: where it can't be written, a note says
+    so. Where an earlier batch was cut off it says so too, whatever options there are.
+
+    Args:
+        options: What was asked for.
+        output: Where it is said.
+        is_named: Whether to say which batch it is now; else that is said at the end.
+        kind: What the batch dispatches.
+        typed: The options that the batch was called with, for `resume`.
+        here: The service and the project in force.
+        parent: The number of the batch whose failures it runs again.
+
+    Raises:
+        ConfigError: The file that was asked for can't be used.
+    """
+    from testvibe_async.journal import Journal  # noqa: PLC0415 - see `stored_batches`
+
+    if options.no_journal:
+        yield None
+        return
+    await tell_of_cut_off()
+    if options.journal is not None:
+        path = options.journal
+        async with Journal(path, options=typed) as journal:
+            if journal.plan is not None and journal.is_over:
+                raise ConfigError(
+                    f"{path} has a batch that is over: see {NAME} report {path}, or name another "
+                    "file"
+                )
+            yield journal
+        return
+    stored = stored_batches()
+    async with AsyncExitStack() as stack:
+        kept_in: Journal | None = None
+        try:
+            record = stored.create(
+                kind, here, name=options.name, project_name=typed["project"], parent=parent
+            )
+            kept_in = await stack.enter_async_context(stored.working_on(record, options=typed))
+        except (ConfigError, OSError) as error:
+            output.note(f"No journal is kept, so a crash would lose this batch: {error}")
+        else:
+            if is_named:
+                output.say(f"{record}.")
+        yield kept_in
+
+
+@asynccontextmanager
+async def opened(word: str | None, here: Place, output: Output) -> AsyncGenerator[Journal]:
+    """Open the journal of a batch to resume it, say which it is, and note who works on it.
+
+    Args:
+        word: Its number, its name or its file; None for the last of a place that is not over.
+        here: The service and the project in force.
+        output: Where it is said.
+
+    Raises:
+        ConfigError: There is none, or it can't be used, or holds no batch.
+    """
+    from testvibe_async.journal import Journal  # noqa: PLC0415 - see `stored_batches`
+    from testvibe_async.runner.batches import require_batch, require_existing  # noqa: PLC0415
+
+    stored = stored_batches()
+    if word is None:
+        batch = await stored.newest(here, fits=lambda batch: not batch.is_over)
+        if batch is None:
+            raise ConfigError(await _nothing_to_resume(here))
+        word = str(batch.number)
+    record = stored.record_named(word, here)
+    path = Path(word) if record is None else stored.journal_of(record)
+    require_existing(path)
+    if record is not None:
+        await stored.read(record)  # Of one that runs elsewhere it says where.
+    async with Journal(path) if record is None else stored.working_on(record) as journal:
+        require_batch(journal)
+        if record is not None:
+            stored.begin(record)
+            output.say(f"{record}.")
+        yield journal
+
+
+async def _nothing_to_resume(here: Place) -> str:
+    """Say that each batch of a place is over, and which one elsewhere is not."""
+    stored, elsewhere = stored_batches(), ""
+    for record in stored.records():
+        try:
+            batch = await stored.read(record)
+        except ConfigError:
+            continue
+        if not batch.is_over:
+            elsewhere = f"; {record} of project {record.project} at {record.server} is not"
+            break
+    return f"nothing to resume: each batch of the last 30 days{here} is over{elsewhere}"
+
+
+async def tell_of_cut_off() -> None:
+    """Say once of each batch whose command did not end in order that it was cut off."""
+    stored = stored_batches()
+    for record, batch in await stored.cut_off():
+        over = sum(item.outcome is not None for item in batch.items)
+        warn(
+            f"{record} of {clock_time(batch.created_at)} was cut off, with "
+            f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
+            f"{resume_command(stored.journal_of(record))}"
+        )

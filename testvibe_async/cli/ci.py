@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Literal
 
 from testvibe_async import Run, Verdict
 from testvibe_async._util import escape
-from testvibe_async.cli.jobs import item_name
-from testvibe_async.cli.words import plural, reason
+from testvibe_async.cli.words import item_name, plural, reason
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from testvibe_async.cli.ending import Ending
-    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.output import Output
+    from testvibe_async.cli.result import Result
+    from testvibe_async.cli.words import Item
 
 __all__ = ["FeatureFiles", "failure_commands", "grouped", "is_github", "summary_path"]
 
@@ -63,18 +62,18 @@ def grouped(title: str, output: Output) -> Generator[None]:
         output.command("::endgroup::")
 
 
-def failure_commands(ending: Ending, files: FeatureFiles) -> list[str]:
+def failure_commands(result: Result, files: FeatureFiles) -> list[str]:
     """Return a command for each failure, which GitHub shows beside the feature's file.
 
     Args:
-        ending: The results.
+        result: The results.
         files: Where the features' files are.
     """
-    found = [each for item in ending.items for each in _annotations_of(item, files)]
+    found = [each for item in result.items for each in _annotations_of(item, files)]
     more = len(found) - MOST_ANNOTATIONS
     if more > 0:
         found[MOST_ANNOTATIONS:] = [f"::notice::{plural(more, 'failure')} more: see the log"]
-    flaky = [each for item in ending.items if item.is_flaky for each in _flaky(item, files)]
+    flaky = [each for item in result.items if item.is_flaky for each in _flaky(item, files)]
     return [*found, *flaky[:MOST_ANNOTATIONS]]
 
 

@@ -7,28 +7,28 @@ speaks HTTP to the emulator over a socket; its operations are shown as those of 
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING
 
+from attrs import evolve
 from rich.text import Text
 
-from testvibe_async import BatchItem, Client, Run, RunRef
-from testvibe_async.cli import board as boards
-from testvibe_async.cli.board import Board
+from testvibe_async import BatchItem, Client
+from testvibe_async.cli.closing import failures_text, named
+from testvibe_async.cli.display import showing, sight_of, table_of
 from testvibe_async.cli.emulator import Speed, make_emulator
-from testvibe_async.cli.ending import Ending, failures_text, named_in_flight
 from testvibe_async.cli.exits import told_otherwise
-from testvibe_async.cli.jobs import jobs_of
 from testvibe_async.cli.output import Output
-from testvibe_async.cli.watch import shown
-from testvibe_async.cli.words import plural
+from testvibe_async.cli.progress import Progress
+from testvibe_async.cli.result import Result
+from testvibe_async.cli.watch import jobs_of
 from testvibe_async.testing import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async import Feature
+    from testvibe_async.cli.words import Item
     from testvibe_async.testing import Emulator
 
 __all__ = ["demo", "perform"]
@@ -60,33 +60,36 @@ async def perform(output: Output, emulator: Emulator, *, poll_interval: float) -
         emulator: The service, not started yet.
         poll_interval: Seconds between two polls of a run.
     """
-    board = Board(asyncio.get_running_loop().time)
+    progress = Progress()
     try:
-        async with emulator, _client(emulator, board, poll_interval) as client:
+        async with emulator, _client(emulator, progress, poll_interval) as client:
             _print(output, Text(f"An emulated TestVibe serves at {emulator.url}.\n"))
-            with shown(board, output):
-                items = await _work(client, board)
+            with showing(progress, output):
+                await _work(client, progress)
     except BaseException:
-        _print(output, _stopped(board, output.width))
+        _print(output, _stopped(progress))
         raise
     if output.is_live:
-        output.console.print(boards.table_of(board.state, width=output.console.width))
-    _print(output, _results(items, board, output.width))
+        output.console.print(table_of(sight_of(progress), width=output.console.width))
+    _print(output, _results(progress, output.width))
 
 
-async def _work(client: Client, board: Board) -> list[BatchItem[Run]]:
+async def _work(client: Client, progress: Progress) -> None:
     """Generate the feature that has no tests yet, then run all at once."""
     project = client.project()
     features = [each for each in await project.list_features() if not each.is_suggestion]
-    board.expect(jobs_of(features), RunRef)
-    generation = await project.generate_feature(_to_generate(features).id)
-    (await generation).raise_for_status()
-    items: list[BatchItem[Run]] = []
+    generation: Item = BatchItem(feature="generation")
+    progress.expect(client, [generation, *jobs_of(features)], "operation")
+    operation = await project.generate_feature(_to_generate(features).id)
+    generation = evolve(generation, ref=operation.ref)
+    progress.follow(lambda: [generation])
+    outcome = await operation
+    outcome.raise_for_status()
+    progress.record(evolve(generation, outcome=outcome))
     async with project.run_features(features) as batch:
+        progress.follow(lambda: [generation, *batch.items])
         async for item in batch:
-            board.record(item)
-            items.append(item)
-    return items
+            progress.record(item)
 
 
 def _to_generate(features: Sequence[Feature]) -> Feature:
@@ -109,40 +112,42 @@ def _scenario(seed: int) -> Scenario:
     )
 
 
-def _client(emulator: Emulator, board: Board, poll_interval: float) -> Client:
+def _client(emulator: Emulator, progress: Progress, poll_interval: float) -> Client:
     return Client(
         emulator.url,
         api_key=emulator.api_key,
         project=emulator.project_id,
         endpoints={},
         poll_interval=poll_interval,
-        hooks=board.hooks,
+        hooks=progress.hooks,
     )
 
 
-def _stopped(board: Board, width: int | None) -> Text:
+def _stopped(progress: Progress) -> Text:
     """Return what is still in flight when the demo is stopped."""
-    if not board.in_flight:
-        return Text(f"Stopped after {board.elapsed:.1f} s, with nothing in flight.")
+    left = [item for item in progress.items if item.is_unfinished]
+    stopped = f"Stopped after {progress.elapsed:.1f} s, with"
+    if not left:
+        return Text(f"{stopped} nothing in flight.")
     return Text.assemble(
-        (f"Stopped after {board.elapsed:.1f} s, with these still in flight:\n", "bold"),
-        named_in_flight(board.in_flight, width=width),
+        (f"{stopped} these still in flight:\n", "bold"),
+        named(left),
         "\nThe real service would go on with them, and client.attach(ref) picks them up.",
     )
 
 
-def _results(items: Sequence[BatchItem[Run]], board: Board, width: int | None) -> Text:
+def _results(progress: Progress, width: int | None) -> Text:
     """Return the results, the failed tests first."""
-    ending = Ending(items=items, seconds=board.elapsed)
+    runs = progress.items[1:]
+    result = Result(items=runs, seconds=progress.elapsed)
     text = Text("\n")
-    aside = "; failing tests are part of the show" if ending.failed_runs else ""
-    if told := failures_text(ending, width=width):
+    aside = "; failing tests are part of the show" if result.failed_runs else ""
+    if told := failures_text(result, width=width):
         text.append_text(told).append("\n\n")
-    generations = len(board.rows) - len(items)
     return text.append(
-        f"{len(items)} runs at once: {ending.counts}{aside}.\n"
-        f"{plural(generations, 'generation')} and {len(items)} runs took {board.requests} requests "
-        f"and {board.elapsed:.1f} s.\n"
+        f"{len(runs)} runs at once: {result.counts}{aside}.\n"
+        f"1 generation and {len(runs)} runs took {progress.contact.requests} requests and "
+        f"{progress.elapsed:.1f} s.\n"
         "To try your own code on such a service: testvibe-async emulator"
     )
 

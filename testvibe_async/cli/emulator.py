@@ -7,13 +7,14 @@ else to standard error. How the emulated service behaves is decided in `testvibe
 from __future__ import annotations
 
 import errno
+import re
 import shlex
 import signal
 import sys
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import anyio
 from cyclopts import Parameter
@@ -22,7 +23,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.output import Output
-from testvibe_async.testing import DIALECTS, Dialect, Emulator, Scenario
+from testvibe_async.testing import Emulator, Fault, Recording, Replay, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -31,6 +32,22 @@ __all__ = ["Speed", "emulator", "make_emulator"]
 
 Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 """The type of an option that says how many times faster than usual the service works."""
+
+_SEVERAL = Parameter(negative=(), show_default=False)
+_NUMBER = r"\d+(?:\.\d+)?"
+_FAULT = re.compile(
+    r"(?P<operation>[a-z_]+|\*):(?:(?P<status>[1-5]\d\d)|(?P<kind>[a-z]+))(?:\*(?P<times>\d+))?"
+)
+_KINDS = {
+    "reset": Fault.reset,
+    "lost": Fault.lost,
+    "hang": Fault.hang,
+    "truncated": Fault.truncated,
+    "garbage": Fault.garbage,
+}
+_OUTAGE = re.compile(rf"(?P<seconds>{_NUMBER})s@(?P<start>{_NUMBER})s")
+_LIMIT = re.compile(rf"(?P<rate>{_NUMBER})/s")
+_DISPATCHES = frozenset({"run_feature", "generate_feature"})
 
 
 async def emulator(  # noqa: PLR0913 - each an option of its own
@@ -41,8 +58,12 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     seed: int = 0,
     lists: bool = True,
     credits: NonNegativeInt | None = None,  # noqa: A002 - the service's own word
-    dialect: str | None = None,
     strict: bool = False,
+    fault: Annotated[tuple[str, ...], _SEVERAL] = (),
+    outage: Annotated[tuple[str, ...], _SEVERAL] = (),
+    limit: str | None = None,
+    lose_answers: NonNegativeInt = 0,
+    replay: Path | None = None,
 ) -> None:
     """Serve an emulated TestVibe on this machine until Ctrl-C.
 
@@ -54,7 +75,7 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         testvibe-async emulator
         testvibe-async emulator --port 0 --speed 20 > emulator.env
         testvibe-async emulator --features my-features --seed 7
-        testvibe-async emulator --dialect paged-by-link
+        testvibe-async emulator --fault 'run_feature:503*3' --outage 20s@60s
 
     Args:
         port: The port on 127.0.0.1; 0 for any that is free.
@@ -63,20 +84,39 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         seed: Decides how long things take and which tests fail; the same seed, the same results.
         lists: Whether the routes that list runs and features exist; a client must do without, too.
         credits: How many generations may be dispatched; unlimited by default.
-        dialect: A way in which the service differs from the documented one, such as paged-by-link,
-            upper-case or errors-as-problem; a name that does not exist is answered with all that
-            do.
         strict: Whether fields and query parameters that are not documented are refused.
+        fault: A failure, as OPERATION:WHAT or OPERATION:WHAT*TIMES; repeat it for several. The
+            operation is the service's name for it, or * for all; WHAT is an HTTP status, or reset,
+            lost, hang, truncated or garbage.
+        outage: An outage, such as 20s@60s: 503 for 20 s, from 60 s after the start on, in seconds
+            of the emulated service; repeat it for several.
+        limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
+        lose_answers: How many dispatches act without an answer: the connection is reset instead.
+        replay: A recording of a service, as doctor --record writes it, to serve instead.
     """
+    recording = {} if replay is None else _recorded(replay)
     service = make_emulator(
         features=features,
-        scenario=Scenario(seed=seed, dialect=_dialect(dialect)),
+        scenario=Scenario(seed=seed),
         lists=lists,
         credits=credits,
         speed=speed,
         port=port,
         strict=strict,
+        rate_limit=None if limit is None else float(_parsed("--limit", limit, _LIMIT)["rate"]),
+        **recording,
     )
+    for text in fault:
+        _add_fault(service, text)
+    for text in outage:
+        _add_outage(service, text)
+    if lose_answers:
+        service.fail(
+            "*",
+            Fault.lost(),
+            when=lambda request: request.operation in _DISPATCHES,
+            times=lose_answers,
+        )
     try:
         await service.start()
     except OSError as error:
@@ -101,12 +141,51 @@ def make_emulator(**options: Any) -> Emulator:  # noqa: ANN401 - Emulator's own
         raise ConfigError(str(error)) from error
 
 
-def _dialect(name: str | None) -> Dialect:
-    if name is None:
-        return Dialect()
-    if name not in DIALECTS:
-        raise ConfigError(f"no dialect is named {name!r}: choose from {', '.join(DIALECTS)}")
-    return DIALECTS[name]
+def _recorded(path: Path) -> dict[str, Any]:
+    try:
+        recording = Recording.load(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--replay: {error}") from error
+    return {"middleware": Replay(recording), **recording.options}
+
+
+def _add_fault(service: Emulator, text: str) -> None:
+    found = _parsed("--fault", text, _FAULT)
+    if found["status"] is not None:
+        fault = Fault.status(int(found["status"]))
+    elif found["kind"] in _KINDS:
+        fault = _KINDS[found["kind"]]()
+    else:
+        _refuse("--fault", text, f"WHAT is a status, or one of {', '.join(_KINDS)}")
+    times = None if found["times"] is None else int(found["times"])
+    try:
+        service.fail(found["operation"], fault, times=times)
+    except ValueError as error:
+        raise ConfigError(f"--fault {text}: {error}") from error
+
+
+def _add_outage(service: Emulator, text: str) -> None:
+    found = _parsed("--outage", text, _OUTAGE)
+    start, seconds = float(found["start"]), float(found["seconds"])
+    service.fail("*", Fault.status(503), when=lambda request: start <= request.at < start + seconds)
+
+
+_FORMS = {
+    "--fault": "OPERATION:WHAT*TIMES, such as run_feature:503*3",
+    "--outage": "SECONDSs@STARTs, such as 20s@60s",
+    "--limit": "NUMBER/s, such as 100/s",
+}
+
+
+def _parsed(option: str, text: str, form: re.Pattern[str]) -> re.Match[str]:
+    found = form.fullmatch(text)
+    if found is None:
+        _refuse(option, text, f"write {_FORMS[option]}")
+    return found
+
+
+def _refuse(option: str, text: str, why: str) -> NoReturn:
+    raise ConfigError(f"{option} {text!r} is not understood: {why}")
 
 
 def _announce(service: Emulator) -> None:

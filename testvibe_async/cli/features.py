@@ -1,4 +1,4 @@
-"""`testvibe-async features`: the project's features and their Gherkin.
+"""`testvibe-async features`, `files` and `configs`: what the project has at the service.
 
 It decides when to ask before a feature is deleted, and nothing else: each command is one call.
 """
@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
-from testvibe_async.cli import cache
+from testvibe_async.cli import completers
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.input import TextFile, confirm, read_text
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from testvibe_async import Feature
     from testvibe_async.cli.output import Output
 
-__all__ = ["app"]
+__all__ = ["app", "configs", "files"]
 
 app: App = App(name="features", help="List, read, add, change and delete features.")
+
+files: App = App(name="files", help="List, read and write the project's files.")
 
 
 @app.command(name="list")
@@ -37,7 +39,7 @@ async def list_(*, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.list_features()
-    cache.keep(connection.project.id, features=[each.name for each in found])
+    completers.keep(connection.project.id, features=[each.name for each in found])
     connection.output.document(found)
     connection.output.table(
         ("Id", "Name", "Status", "Kind", "Updated"),
@@ -148,6 +150,77 @@ async def delete(
         await connection.project.delete_feature(feature)
     connection.output.document({"ok": True})
     connection.output.say(f"{feature} is deleted.")
+
+
+@files.command(name="list")
+async def list_files(*, common: Common = COMMON) -> None:
+    """List the project's files.
+
+    For example:
+
+        testvibe-async files list
+    """
+    async with connected(common) as connection:
+        found = await connection.project.list_files()
+    connection.output.document(found)
+    connection.output.table(
+        ("Path", "Kind", "Source"), [(each.path, each.kind, each.source) for each in found]
+    )
+
+
+@files.command
+async def get(path: str, /, *, common: Common = COMMON) -> None:
+    """Print a file, byte for byte; a template where the project has no content of its own.
+
+    For example:
+
+        testvibe-async files get Configurations/Mobile.config.js
+        testvibe-async files get Features/login.feature > login.feature
+
+    Args:
+        path: Its path at the service.
+        common: The options of every command.
+    """
+    async with connected(common) as connection:
+        found = await connection.project.read_file(path)
+    connection.output.document(found)
+    connection.output.data(found.content or "")
+
+
+@files.command
+async def put(path: str, /, *, file: TextFile, common: Common = COMMON) -> None:
+    """Write a whole file.
+
+    The service takes files below Features/ and Configurations/, of at most 256 KB; the others are
+    its own.
+
+    For example:
+
+        testvibe-async files put Configurations/Mobile.config.js --file mobile.config.js
+
+    Args:
+        path: Its path at the service.
+        file: The file with its content; - for standard input.
+        common: The options of every command.
+    """
+    content = read_text(file)
+    async with connected(common) as connection:
+        await connection.project.write_file(path, content)
+    connection.output.document({"ok": True})
+    connection.output.say(f"{path} is written.")
+
+
+async def configs(*, common: Common = COMMON) -> None:
+    """List the project's run configurations.
+
+    For example:
+
+        testvibe-async configs
+    """
+    async with connected(common) as connection:
+        found = await connection.project.list_configs()
+    connection.output.document(found)
+    connection.output.table(("Name", "Path"), [(each.name, each.path) for each in found])
 
 
 def _note_facts(feature: Feature, output: Output) -> None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from attrs import evolve
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async.cli import details
+from testvibe_async.cli.batches import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
-from testvibe_async.cli.consent import NO_CONSENT, Consent
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.jobs import jobs_of
-from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.options import Seconds, refuse_without
-from testvibe_async.cli.watch import watching
+from testvibe_async.cli.options import NO_CONSENT, Consent, Seconds, refuse_without
+from testvibe_async.cli.watch import jobs_of, watching
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.spec import BatchSpec
 
@@ -37,6 +36,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     site_url: str | None = None,
     timeout: Seconds | None = None,
     max_in_flight: PositiveInt | None = None,
+    dry_run: Flag = False,
     consent: Consent = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     common: Common = COMMON,
@@ -63,13 +63,13 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
             at the service. Answers and files are waited for up to 30 s longer.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
+        dry_run: Only show what would be dispatched.
         consent: What is allowed. Without it, --all and a glob that matches several features ask.
         journal: The journal.
         common: The options of every command.
     """
     if not watch:
-        limits = {"--timeout": timeout, "--max-in-flight": max_in_flight}
-        refuse_without("--watch", limits | journal.by_option)
+        refuse_without("--watch", timeout=timeout, max_in_flight=max_in_flight)
     journal.check()
     spec = BatchSpec(
         kind="generation",
@@ -90,16 +90,18 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         for note in found.notes:
             output.note(note)
         jobs = jobs_of(found.features)
+        if dry_run:
+            return watched.say_plan(spec, jobs)
         question = f"Generate {plural(len(jobs), 'feature')}? Each costs credits."
         await consent.allow(
             watched.generations, len(jobs), question=question if found.is_wider else None
         )
         if not watch:
+            spec = evolve(spec, max_in_flight=len(jobs))
             if on_conflict == "wait":
                 output.note("What is generating is waited for first: minutes each.")
-            return await watched.dispatch(spec, jobs)
-        async with watched.journal(journal, spec) as opened:
-            return await watched.perform(spec, jobs, found.features, journal=opened)
+        async with watched.journal(journal, spec, waits=watch) as opened:
+            return await watched.perform(spec, jobs, found.features, journal=opened, waits=watch)
     return ExitCode.INTERRUPTED
 
 

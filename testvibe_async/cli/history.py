@@ -20,14 +20,13 @@ from testvibe_async import Run
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.ending import seconds_of
-from testvibe_async.cli.jobs import item_name
-from testvibe_async.cli.words import duration, plural
+from testvibe_async.cli.result import seconds_of
+from testvibe_async.cli.words import duration, item_name, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from testvibe_async.cli.jobs import Item
+    from testvibe_async.cli.words import Item
     from testvibe_async.runner.batches import Batch
 
 __all__ = ["history", "sparkline"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -73,7 +74,6 @@ async def _serve(
     port: int | None, token: str | None, common: Common, limits: dict[str, Any]
 ) -> None:
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
-        every_three_seconds,
         make_server,
         serve_http,
         serve_stdio,
@@ -81,12 +81,7 @@ async def _serve(
 
     _log_warnings(common)
     server = make_server(
-        lambda: Client(
-            common.server,
-            project=common.project,
-            poll_plan=every_three_seconds,
-            allow_http=common.allow_http,
-        ),
+        partial(Client, common.server, project=common.project, allow_http=common.allow_http),
         **limits,
     )
     if port is None:

@@ -1,4 +1,4 @@
-"""What a person meant by a name: of a feature, a configuration, or an operation.
+"""What a person meant by a name: of a feature, a configuration, or an operation; and refs as text.
 
 It decides what to suggest where there is no such thing, and asks the service for a list only where
 a name needs it. A service without that list is no obstacle: names then stay as they were typed.
@@ -6,41 +6,37 @@ a name needs it. A service without that list is no obstacle: names then stay as 
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, cast
 
 from testvibe_async import (
     ConfigError,
     GenerationRef,
     NotFoundError,
+    Ref,
     ResponseError,
     RunRef,
     TransportError,
 )
 from testvibe_async._names import did_you_mean
 from testvibe_async._util import escape
-from testvibe_async.cli import cache
+from testvibe_async.cli import completers
+from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
-    from testvibe_async import Project, Ref
-    from testvibe_async.cli.jobs import Item
+    from testvibe_async import Project
+    from testvibe_async.cli.common import Connection
+    from testvibe_async.cli.words import Item
 
 __all__ = [
     "operations_of",
+    "read_refs",
     "suggesting",
     "suggestions",
 ]
-
-
-class HasProject(Protocol):
-    """A connection with a project in force."""
-
-    @property
-    def project(self) -> Project:
-        """The project."""
-        ...
 
 
 SHOWN_NAMES = 5
@@ -48,7 +44,7 @@ SHOWN_NAMES = 5
 
 
 @asynccontextmanager
-async def suggesting(connection: HasProject, feature: str) -> AsyncGenerator[None]:
+async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[None]:
     """Add to a refusal for an unknown feature what its name may have meant."""
     try:
         yield
@@ -77,22 +73,21 @@ async def _names_of(project: Project) -> list[str]:
     except (ResponseError, TransportError):
         return []
     names = [each.name for each in listed]
-    cache.keep(project.id, features=names)
+    completers.keep(project.id, features=names)
     return names
 
 
-async def operations_of(connection: HasProject, word: str, *, server: str) -> list[Ref]:
+async def operations_of(connection: Connection, word: str) -> list[Ref]:
     """Return the operations that a word names: a run by its id, or what a feature has in flight.
 
     Args:
         connection: Has the project in force.
         word: The id of a run, or a feature's name.
-        server: The service.
 
     Raises:
         ConfigError: Nothing of the feature is in flight.
     """
-    project = connection.project
+    project, server = connection.project, connection.client.server
     if word.isdecimal():
         return [RunRef(server=server, project=project.id, run_id=int(word))]
     found: list[Ref] = []
@@ -120,3 +115,54 @@ async def operations_of(connection: HasProject, word: str, *, server: str) -> li
         why = "" if runs is not None else " (this service lists no runs: give the id of one)"
         raise ConfigError(f"nothing of {word!r} is in flight{why}")
     return found
+
+
+def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> list[Ref]:
+    """Return the refs in texts, each once.
+
+    Args:
+        typed: JSON of any form, which contains refs as `Ref.to_json` writes them.
+        files: More of that, by the name of the file that it is from.
+
+    Raises:
+        ConfigError: There is none, or a text is no JSON.
+    """
+    texts = [*((None, text) for text in typed), *(files or {}).items()]
+    refs = {ref.key: ref for file, text in texts for ref in _refs_in(text, file)}
+    if not refs:
+        raise ConfigError(
+            "which operations? Give ids of runs, names of features, refs as JSON, or --file FILE "
+            f"with what 'run --json' printed; {NAME} resume goes on with the last batch"
+        )
+    return list(refs.values())
+
+
+def _refs_in(text: str, file: str | None) -> Iterator[Ref]:
+    """Yield the refs of a text of JSON values, one after the other, however deep they are."""
+    decoder = json.JSONDecoder()
+    text = text.strip()
+    while text:
+        try:
+            value, end = decoder.raw_decode(text)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(_no_json(text[:40], file)) from error
+        yield from _refs_of(value)
+        text = text[end:].lstrip()
+
+
+def _no_json(text: str, file: str | None) -> str:
+    if file is None:
+        return f"{text!r} is no ref: it is not JSON; quote it for the shell with '…'"
+    return f"{file} is not JSON from {text!r} on: give what 'run --json' printed"
+
+
+def _refs_of(value: object) -> Iterator[Ref]:
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        if "testvibe" in members:
+            yield Ref.from_json(json.dumps(members))
+            return
+        value = list(members.values())
+    if isinstance(value, list):
+        for member in cast("list[object]", value):
+            yield from _refs_of(member)

@@ -1,4 +1,4 @@
-"""The options of commands that wait, and the files that they write: reports and artifacts.
+"""The options of commands that wait: the files that they write, and who allows generations.
 
 It decides which options make sense together, whose artifacts are downloaded, where they go, and how
 the progress of a download is shown. What a report contains is decided in `testvibe_async.reports`.
@@ -13,13 +13,15 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from attrs import frozen
+from attrs import AttrsInstance, asdict, frozen
 from cyclopts import Group, Parameter
+from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
+from testvibe_async.cli.input import confirm
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
 
     from testvibe_async import DownloadProgress, Project
     from testvibe_async.cli.output import Output
+    from testvibe_async.runner.generation_limit import GenerationLimit
 
 __all__ = [
+    "NO_CONSENT",
     "NO_FILES",
     "SEVERAL",
+    "Consent",
     "Files",
     "Seconds",
     "download_artifacts",
@@ -97,17 +102,6 @@ class Files:
         return [report_target(text) for text in self.report]
 
     @property
-    def by_option(self) -> dict[str, object]:
-        """The values by option, for `refuse_without`."""
-        return {
-            "--report": self.report,
-            "--artifacts": self.artifacts,
-            "--title": self.title,
-            "--fail-on-flaky": self.fail_on_flaky,
-            "--features-dir": self.features_dir,
-        }
-
-    @property
     def kept(self) -> dict[str, object]:
         """The values as JSON, as a journal keeps them, with the folder that they were typed in."""
         return {
@@ -165,19 +159,56 @@ NO_FILES = Files()
 """The options where none was given."""
 
 
-def refuse_without(option: str, others: Mapping[str, object]) -> None:
+@Parameter(name="*", group=Group("Credits", sort_key=0))
+@frozen(kw_only=True)
+class Consent:
+    """The options that allow generations."""
+
+    yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative="", show_default=False)] = False
+    """Allow the generations without a question. Each costs credits."""
+
+    max_generations: NonNegativeInt | None = None
+    """Allow at most so many generations, without a question; what would need more is left."""
+
+    async def allow(self, limit: GenerationLimit, number: int, *, question: str | None) -> None:
+        """Allow up to so many generations, or ask first.
+
+        Args:
+            limit: What is allowed.
+            number: How many there may be.
+            question: What to ask where no option allows them; None where they were asked for by
+                name.
+
+        Raises:
+            ConfigError: The answer is no, or nobody can be asked.
+        """
+        if number and question and not self.yes and self.max_generations is None:
+            instead = "pass --yes, or --max-generations N"
+            if not await confirm(question, instead=instead):
+                raise ConfigError("nothing was dispatched")
+        limit.allowed = number if self.max_generations is None else self.max_generations
+
+
+NO_CONSENT = Consent()
+"""The options where none was given."""
+
+
+def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:
     """Refuse options that mean nothing without another.
 
     Args:
         option: The option that was not given, such as `--wait`.
-        others: The values of the options that need it, by name.
+        groups: Options that need it, as a command takes them together.
+        others: More of them, by name.
 
     Raises:
         ConfigError: One of them was given.
     """
-    for name, value in others.items():
+    values = [each for group in groups for each in asdict(group, recurse=False).items()]
+    for name, value in (*others.items(), *values):
         if value is not None and value != () and value is not False:
-            raise ConfigError(f"{name} means nothing without {option}: add {option}")
+            word = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{word} means nothing without {option}: add {option}")
 
 
 async def download_artifacts(

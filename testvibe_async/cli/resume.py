@@ -13,14 +13,14 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError, RunRef, Verdict
 from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import batch_of, place_of, stored_batches
-from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.consent import NO_CONSENT, Consent
-from testvibe_async.cli.ending import Ending, say_report, seconds_of
+from testvibe_async.cli.batches import batch_of, opened, place_of, stored_batches
+from testvibe_async.cli.closing import conclude
+from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.journals import opened
-from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.options import NO_FILES, Files, Seconds
+from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Seconds
+from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.result import Result, seconds_of
+from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.spec import BatchSpec
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async import Journal
-    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.watch import Watch
+    from testvibe_async.cli.words import Item
 
-__all__ = ["report", "resume"]
+__all__ = ["discard", "report", "resume"]
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -43,6 +43,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
     ] = (),
     feature: str | None = None,
+    list_: Annotated[Flag, Parameter(name="--list")] = False,
     timeout: Seconds | None = None,
     consent: Consent = NO_CONSENT,
     files: Files = NO_FILES,
@@ -68,12 +69,16 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
+        list_: Only list the batches that are not over, of this project.
         timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
             at the service. Answers and files are waited for up to 30 s longer.
         consent: What may be spent, where generations are left to dispatch. Without it, it asks.
         files: What to leave.
         common: The options of every command.
     """
+    if list_:
+        await _list_unfinished(common)
+        return ExitCode.PASSED
     if feature is not None and not unknown:
         raise ConfigError("--feature means nothing without --unknown: add --unknown")
     async with opened(batch, place_of(common), common.output) as journal:
@@ -97,6 +102,35 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             await _allow(watch, journal, consent, spec)
             return await watch.perform(spec, journal.items, None, journal=journal)
     return ExitCode.INTERRUPTED
+
+
+async def _list_unfinished(common: Common) -> None:
+    found = [each async for each in stored_batches().each(place_of(common)) if not each.is_over]
+    rows = [(each.number, each.name, each.created_at, counts_of(each.items)) for each in found]
+    members = ("batch", "name", "createdUtc", "counts")
+    common.output.document([dict(zip(members, row, strict=True)) for row in rows])
+    common.output.table(("Batch", "Name", "Began", "Items"), rows)
+
+
+async def discard(batch: str, /, *, common: Common = COMMON) -> None:
+    """Forget a batch of your state folder. What is in flight continues at the service.
+
+    For example:
+
+        testvibe-async discard 12
+
+    Args:
+        batch: Its number, or its name.
+        common: The options of every command.
+    """
+    stored, place = stored_batches(), place_of(common)
+    record = stored.record_named(batch, place)
+    if record is None:
+        raise ConfigError(f"{batch} is a file of your own: remove it")
+    found = await stored.read(record)
+    stored.discard(record)
+    common.output.document({"batch": record.number, "name": record.name})
+    common.output.say(f"{record} is forgotten: {counts_of(found.items)}.")
 
 
 async def _allow(watch: Watch, journal: Journal, consent: Consent, spec: BatchSpec) -> None:
@@ -146,6 +180,8 @@ async def report(
 ) -> ExitCode:
     """Report on a batch by its journal, without asking the service.
 
+    What 'run --failed' ran again of it since is part of it: each as a further attempt.
+
     For example:
 
         testvibe-async report
@@ -165,22 +201,19 @@ async def report(
     if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
         raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
     try:
-        found = await batch_of(batch, place_of(common))
+        found = await stored_batches().with_reruns(await batch_of(batch, place_of(common)))
     except ConfigError as error:
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise
         raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
-    ending = Ending(
+    result = Result(
         items=found.items,
         seconds=seconds_of(found.items),
         place=common.place,
         journal=found.path,
         fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
     )
-    leaving = Leaving(files, common.output)
-    common.output.say(f"{found.label} of {clock_time(found.created_at)}.")
-    leaving.write(ending)
-    say_report(ending, common)
-    leaving.annotate(ending)
-    leaving.note_paths()
-    return ending.exit_code
+    reruns = "".join(f", batch {number}" for number in found.reruns)
+    again = f", with what ran again{reruns}" if reruns else ""
+    common.output.say(f"{found.label} of {clock_time(found.created_at)}{again}.")
+    return await conclude(result, Outputs(files, common.output), common)

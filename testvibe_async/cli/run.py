@@ -1,6 +1,6 @@
 """`testvibe-async run`: run features' tests, one or all, and wait for them if asked to.
 
-It decides what its options mean together. What it prints is decided in `watch` and `ending`.
+It decides what its options mean together. What it prints is decided in `watch` and `closing`.
 """
 
 from __future__ import annotations
@@ -12,26 +12,37 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import BatchItem, ConfigError, Verdict
-from testvibe_async.cli.batches import batch_of, stored_batches
+from testvibe_async.cli.batches import (
+    NO_OPTIONS,
+    JournalOptions,
+    batch_of,
+    resume_command,
+    stored_batches,
+    tell_of_cut_off,
+)
 from testvibe_async.cli.common import COMMON, Common, Flag
-from testvibe_async.cli.completers import FeatureName, complete_configs
-from testvibe_async.cli.consent import NO_CONSENT, Consent
-from testvibe_async.cli.ending import Ending, resume_command
+from testvibe_async.cli.completers import ConfigName, FeatureName
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.jobs import item_name, jobs_of
-from testvibe_async.cli.journals import NO_OPTIONS, JournalOptions, tell_of_cut_off
-from testvibe_async.cli.options import NO_FILES, Files, Seconds, refuse_without
+from testvibe_async.cli.options import (
+    NO_CONSENT,
+    NO_FILES,
+    Consent,
+    Files,
+    Seconds,
+    refuse_without,
+)
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.cli.result import Result
+from testvibe_async.cli.watch import jobs_of, watching
+from testvibe_async.cli.words import NAME, clock_time, item_name, plural
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async import Feature
-    from testvibe_async.cli.jobs import Item
     from testvibe_async.cli.watch import Watch
+    from testvibe_async.cli.words import Item
     from testvibe_async.runner.batches import Batch
 
 __all__ = ["run"]
@@ -63,15 +74,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     *features: FeatureName,
     all_: Flag = False,
     wait: Annotated[Flag, Parameter(name=("--wait", "-w", "--watch"))] = False,
-    config: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name=("--config", "-c"),
-            negative=(),
-            show_default=False,
-            completer=complete_configs,
-        ),
-    ] = (),
+    config: Annotated[tuple[str, ...], ConfigName] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
     timeout: Seconds | None = None,
@@ -79,6 +82,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     stop_on_failure: Flag = False,
     attempts: PositiveInt | None = None,
     failed: Flag = False,
+    dry_run: Flag = False,
     consent: Consent = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     files: Files = NO_FILES,
@@ -120,25 +124,27 @@ async def run(  # noqa: PLR0913 - each an option of its own
         failed: Run again what failed, or could not be started, in a batch, on the same site. It is
             named by its number, its name or the file of its journal, and is the last one of runs of
             this project where it is not named. What it left open still decides the exit code.
+        dry_run: Only show what would be dispatched.
         consent: What --on-conflict generate may spend.
         journal: The journal.
         files: What to leave.
         common: The options of every command.
     """
     if not wait:
-        limits = {
-            "--timeout": timeout,
-            "--max-in-flight": max_in_flight,
-            "--attempts": attempts,
-            "--stop-on-failure": stop_on_failure,
-        }
-        refuse_without("--wait", limits | journal.by_option | files.by_option)
+        refuse_without(
+            "--wait",
+            files,
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+            attempts=attempts,
+            stop_on_failure=stop_on_failure,
+        )
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
         )
     if on_conflict != "generate":
-        refuse_without("--on-conflict generate", consent.by_option)
+        refuse_without("--on-conflict generate", consent)
     files.check()
     journal.check()
     spec = BatchSpec(
@@ -163,6 +169,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         jobs = choice.jobs
         if not jobs:
             return watch.say_nothing(choice.why_nothing, before=choice.before)
+        if dry_run:
+            return watch.say_plan(spec, jobs)
         if spec.may_generate:
             question = (
                 f"Generate first what has no tests, of {plural(len(jobs), 'feature')}? "
@@ -170,14 +178,15 @@ async def run(  # noqa: PLR0913 - each an option of its own
             )
             await consent.allow(watch.generations, len(jobs), question=question)
         if not wait:
+            spec = evolve(spec, max_in_flight=len(jobs))
             if spec.may_generate:
                 watch.connection.output.note("What has no tests is generated first: minutes each.")
-            return await watch.dispatch(spec, jobs)
-        async with watch.journal(journal, spec, parent=choice.parent) as opened:
+        async with watch.journal(journal, spec, parent=choice.parent, waits=wait) as opened:
             return await watch.perform(
                 *(spec, jobs, choice.features, choice.configs),
                 journal=opened,
                 before=choice.before,
+                waits=wait,
             )
     return ExitCode.INTERRUPTED
 
@@ -205,7 +214,7 @@ async def _failed(watch: Watch, word: str | None) -> _Choice:
     """
     await tell_of_cut_off()
     place = watch.place
-    batch = await batch_of(word, place, kind="run")
+    batch = await stored_batches().with_reruns(await batch_of(word, place, kind="run"))
     if not place.has(batch):
         raise ConfigError(
             f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "
@@ -224,7 +233,7 @@ async def _failed(watch: Watch, word: str | None) -> _Choice:
         for item in failed
     ]
     unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
-    left = Ending(items=batch.left, seconds=0, before=unread)
+    left = Result(items=batch.left, seconds=0, before=unread)
     what = plural(len(failed), "failure") if failed else "nothing failed"
     said = f"{batch.label} of {began}: {what}, of {plural(len(batch.items), 'run')}."
     if left.exit_code:

@@ -6,31 +6,29 @@ flight. How they are shown is decided in `watch`.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from testvibe_async import BatchItem, Generation, Run, VibeError
+from attrs import evolve
+
+from testvibe_async import BatchItem, VibeError
 from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
-from testvibe_async.cli.ending import resume_command
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import TextFile, name_of, read_text
-from testvibe_async.cli.names import operations_of
+from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_FILES, Files, Seconds
-from testvibe_async.cli.refs import read_refs
 from testvibe_async.cli.watch import watching
-from testvibe_async.runner.batches import Place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async import Client, Ref
-    from testvibe_async.cli.common import Connection
-    from testvibe_async.cli.jobs import Item
-    from testvibe_async.cli.watch import Watch
+    from testvibe_async.cli.words import Item
 
-__all__ = ["completions_of", "wait", "wait_for"]
+__all__ = ["completions_of", "wait"]
 
 
 async def wait(
@@ -70,62 +68,25 @@ async def wait(
     if refs or file is not None or not words:
         named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
 
-    async def refs_in(connection: Connection) -> list[Ref]:
-        server = connection.client.server
-        found = [await operations_of(connection, word, server=server) for word in words]
-        return [*{ref.key: ref for ref in [*named, *(r for each in found for r in each)]}.values()]
-
-    return await wait_for(refs_in, timeout=timeout, files=files, common=common)
-
-
-async def wait_for(
-    refs_in: Callable[[Connection], Awaitable[Sequence[Ref]]],
-    *,
-    timeout: float | None,
-    files: Files,
-    common: Common,
-) -> ExitCode:
-    """Wait for operations, print their results, and return the exit code.
-
-    Args:
-        refs_in: Returns the operations, given the connection.
-        timeout: Seconds to wait; None for as long as it takes.
-        files: The files to write.
-        common: The options of the command.
-    """
     async with watching(
         common, files=files, timeout=timeout, has_events=common.json_lines
     ) as watch:
         client = watch.connection.client
-        named = await watch.limit.ask("what is in flight", lambda: refs_in(watch.connection))
+        found = await watch.limit.ask(
+            "what is in flight",
+            lambda: asyncio.gather(*(operations_of(watch.connection, word) for word in words)),
+        )
+        all_named = {ref.key: ref for each in (named, *found) for ref in each}
         # One of another server is refused before any is waited for.
-        refs = [client.attach(ref).ref for ref in named]
-        completions = completions_of(client, refs, timeout=watch.limit.left)
-        for ref in refs:
-            watch.board.follow(ref)
+        awaited = [client.attach(ref).ref for ref in all_named.values()]
+        watch.progress.expect(client, [_item(ref) for ref in awaited], "operation")
+        completions = completions_of(client, awaited, timeout=watch.limit.left)
         items = await watch.collect(aclosing(completions))
-        places: dict[Ref, int] = {ref: place for place, ref in enumerate(refs)}
-        items.sort(key=lambda item: places[item.latest_ref] if item.latest_ref else 0)
-        code = await watch.conclude([watch.board.named(item) for item in items])
-        await _note_batches(refs, watch)
+        code = await watch.conclude(items)
+        for record in await stored_batches().record(items):
+            watch.connection.output.note(f"{record} has the results.")
         return code
     return ExitCode.INTERRUPTED
-
-
-async def _note_batches(refs: Sequence[Ref], watch: Watch) -> None:
-    """Say which batches have operations in flight, as `wait` records nothing in their journals."""
-    keys = {ref.key for ref in refs}
-    places = {Place(ref.server, ref.project) for ref in refs}
-    for place in places:
-        async for batch in stored_batches().each(place):
-            if not batch.is_over and any(
-                item.latest_ref and item.latest_ref.key in keys for item in batch.items
-            ):
-                them = "it" if len(refs) == 1 else "some of them"
-                watch.connection.output.note(
-                    f"{batch.label} still lists {them} as in flight: "
-                    f"{resume_command(batch.path)} records the results."
-                )
 
 
 async def completions_of(
@@ -143,16 +104,16 @@ async def completions_of(
     for _ in refs:
         try:
             operation = await anext(finished)
-            item = _item(operation.ref, outcome=operation.outcome)
+            item = evolve(_item(operation.ref), outcome=operation.outcome)
         except VibeError as error:
             if error.ref is None:
                 raise
-            item = _item(by_key[error.ref.key], error=error)
+            item = evolve(_item(by_key[error.ref.key]), error=error)
         yield item
 
 
-def _item(
-    ref: Ref, *, outcome: Run | Generation | None = None, error: VibeError | None = None
-) -> Item:
-    feature = outcome.feature_name if outcome else None
-    return BatchItem(feature=feature or str(ref), ref=ref, outcome=outcome, error=error)
+def _item(ref: Ref) -> Item:
+    """Return the item of an operation that was dispatched before."""
+    feature = getattr(ref, "feature_id", None)
+    name = str(ref) if feature is None else f"feature {feature}"
+    return BatchItem(feature=ref.to_json(), name=name, ref=ref)

@@ -1,81 +1,82 @@
-"""Waiting for many operations in front of people, pipes and programs alike.
+"""A command that dispatches or waits, from its client to its exit code.
 
-It decides which of the live table, the lines and the JSON events is shown meanwhile, and that a
-command which is stopped early names what goes on at the service. What is printed at the end is
-decided in `ending`.
+It decides the order: what is meant is asked for within the time limit, the batch is carried out
+while its progress is shown, and however that ends, reports are written and what continues at the
+service is named. How all of it looks is decided in `display` and `closing`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import evolve, frozen
 
-from testvibe_async import BatchItem, GenerationRef, Ref, RunRef, Verdict, VibeError
-from testvibe_async.cli import cache
-from testvibe_async.cli.board import Board, following_logs, live_table
+from testvibe_async import BatchItem, Feature, GenerationRef, Verdict, VibeError
+from testvibe_async.cli import completers
+from testvibe_async.cli.batches import JournalOptions, kept
 from testvibe_async.cli.ci import grouped
-from testvibe_async.cli.common import Common, Connection, connected, require_settings
-from testvibe_async.cli.ending import (
-    Ending,
+from testvibe_async.cli.closing import (
+    conclude,
     say_dispatched,
     say_ended,
     say_nothing,
-    say_stopped,
-    say_unanswered,
     say_unfinished,
 )
+from testvibe_async.cli.common import Common, Connection, connected, require_settings
+from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, told_otherwise
-from testvibe_async.cli.jobs import dispatch_all, in_order
-from testvibe_async.cli.journals import JournalOptions, kept, tell_of_cut_off
-from testvibe_async.cli.leaving import Leaving
-from testvibe_async.cli.limit import MAX_OUTAGE_SECONDS, TimeLimit
-from testvibe_async.cli.lines import events as each_event
-from testvibe_async.cli.lines import lines
 from testvibe_async.cli.names import suggestions
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.stop import Stop, interruptible
+from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.progress import Progress
+from testvibe_async.cli.result import Result
+from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.batches import Place
 from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
 from testvibe_async.runner.selection import select
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterator,
-        Generator,
-        Sequence,
-    )
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from testvibe_async import Client, Feature, GenerationLog, Journal, Project
-    from testvibe_async.cli.jobs import Item
-    from testvibe_async.cli.output import Output
+    from testvibe_async import Batch, Client, GenerationLog, Journal, Project
+    from testvibe_async.cli.words import Item
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Watch", "shown", "watching"]
-
-_REFS: dict[str, type[Ref]] = {"run": RunRef, "generation": GenerationRef}
+__all__ = ["Watch", "jobs_of", "watching"]
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
+
+
+def jobs_of(
+    features: Iterable[str | Feature], configs: Sequence[str | None] = (None,)
+) -> list[Item]:
+    """Return a job for each feature and configuration: an item without ref and outcome."""
+    return [
+        BatchItem(feature=feature.id, name=feature.name, config=config)
+        if isinstance(feature, Feature)
+        else BatchItem(feature=feature, config=config)
+        for feature in features
+        for config in configs
+    ]
 
 
 @frozen(kw_only=True)
 class Watch:
     """The operations of one command, and where their progress is shown."""
 
-    board: Board
+    progress: Progress
     connection: Connection
     common: Common
-    leaving: Leaving
+    outputs: Outputs
     limit: TimeLimit
     """The time that it may take."""
 
@@ -110,18 +111,8 @@ class Watch:
         )
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
-            cache.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
+            completers.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
         return found
-
-    async def dispatch(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
-        """Dispatch an operation for each job without waiting for any, and print them."""
-        await tell_of_cut_off()
-        self.board.expect(jobs, _REFS[spec.kind])
-        items = await dispatch_all(
-            jobs, lambda job: spec.dispatch(self.project, job.feature, job.config)
-        )
-        hints = await suggestions(self.project, items)
-        return say_dispatched(items, self.board, self.common, hints=hints).exit_code
 
     def say_nothing(self, why: str, *, before: ExitCode = ExitCode.PASSED) -> ExitCode:
         """Say in one line that there is nothing to do; with `--json` print an empty document.
@@ -130,8 +121,21 @@ class Watch:
             why: The line.
             before: The exit code that what an earlier batch left calls for.
         """
-        ending = Ending(items=(), seconds=self.board.elapsed, before=before)
-        return say_nothing(why, ending, self.board, self.common, events=self.has_events)
+        result = Result(items=(), seconds=self.progress.elapsed, before=before)
+        say_nothing(why, result, self.common, has_events=self.has_events)
+        self.progress.is_reported = True
+        return result.exit_code
+
+    def say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
+        """Print what would be dispatched, and what it may cost."""
+        output = self.connection.output
+        output.document([{"feature": job.feature_name, "config": job.config} for job in jobs])
+        output.table(("Feature", "Config"), [(job.feature_name, job.config) for job in jobs])
+        costs = ", and each costs credits" if spec.kind == "generation" else ""
+        if spec.kind == "run" and spec.may_generate:
+            costs = f", after {plural(len(jobs), 'generation')} at most, which cost credits"
+        output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
+        return ExitCode.PASSED
 
     async def perform(  # noqa: PLR0913 - each by name
         self,
@@ -142,8 +146,9 @@ class Watch:
         *,
         journal: Journal | None,
         before: ExitCode = ExitCode.PASSED,
+        waits: bool = True,
     ) -> ExitCode:
-        """Carry out a batch to its end, print the results, and return the exit code.
+        """Carry out a batch, print the results, and return the exit code.
 
         Args:
             spec: What it is to do.
@@ -152,40 +157,70 @@ class Watch:
             configs: The configurations.
             journal: Where it is kept.
             before: The exit code that what an earlier batch left calls for.
+            waits: Whether to wait for what is dispatched.
         """
-        self.board.expect(jobs, _REFS[spec.kind])
+        self.progress.expect(self.connection.client, jobs, spec.kind)
         batch = spec.start(
             self.project, features, configs, timeout=self.limit.left, journal=journal
         )
-        return await self.conclude(in_order(await self.collect(batch), jobs), before=before)
+        self.progress.follow(lambda: batch.items)
+        if waits:
+            return await self.conclude(await self.collect(batch), before=before)
+        await self._dispatch(batch)
+        items = self.progress.items
+        result = evolve(
+            self._result(items),
+            is_waited_for=False,
+            hints=await suggestions(self.project, items),
+        )
+        say_dispatched(result, self.common)
+        self.progress.is_reported = True
+        return result.exit_code
+
+    async def _dispatch(self, batch: Batch[Any]) -> None:
+        """Stay with a batch until all of it is dispatched or refused."""
+
+        async def record() -> None:
+            async for item in batch:
+                self.progress.record(with_limit_named(item))
+
+        async with batch:
+            recording = asyncio.create_task(record())
+            try:
+                while not recording.done() and self.progress.has_waiting:  # noqa: ASYNC110 - a batch has no event for it
+                    await asyncio.sleep(FRAME_SECONDS)
+                if recording.done():
+                    await recording
+            finally:
+                recording.cancel()
+                await asyncio.wait([recording])
 
     async def collect(
         self, completions: AbstractAsyncContextManager[AsyncIterator[Item]]
     ) -> list[Item]:
-        """Show operations until all are over, and return their items in order of completion.
+        """Show operations until all are over, and return their items in the order asked.
 
         Args:
             completions: A batch, or another context whose iterator yields items as they complete.
         """
-        items: list[Item] = []
-        client = self.connection.client
-        output = self.connection.output
+        client, output = self.connection.client, self.connection.output
         with (
-            grouped(plural(self.board.state.total, self.board.noun), output),
-            shown(self.board, output, events=self.has_events),
+            grouped(plural(len(self.progress.rows()), self.progress.noun), output),
+            showing(self.progress, output, has_events=self.has_events),
         ):
-            async with following_logs(self.board, client), completions as completed:
+            async with self.progress.following_logs(), completions as completed:
                 try:
                     async for each in completed:
                         item = with_limit_named(each)
-                        self.board.record(item)
-                        self.leaving.fetch(item, client)
-                        items.append(self.board.as_seen(item))
+                        self.progress.record(item)
+                        self.outputs.fetch(item, client)
                 except asyncio.CancelledError:
-                    if self.board.state.waiting and not _has_failed_to_show():
+                    if self.progress.has_waiting and not _has_failed_to_show():
                         warn(STOPPING.format(signal=self.stop.name))
                     raise
-        return items
+                finally:
+                    self.progress.rows()  # The last look, while the client is open.
+        return self.progress.items
 
     @asynccontextmanager
     async def journal(
@@ -194,6 +229,7 @@ class Watch:
         spec: BatchSpec,
         *,
         parent: int | None = None,
+        waits: bool = True,
     ) -> AsyncGenerator[Journal | None]:
         """Open the journal of a new batch; None where there is to be none.
 
@@ -201,17 +237,24 @@ class Watch:
             options: What was asked for.
             spec: What the batch is to do, which it keeps for `resume`.
             parent: The number of the batch whose failures it runs again.
+            waits: Whether the command waits for the batch.
         """
         typed = {
             "batch": spec.to_dict(),
-            "files": self.leaving.files.kept,
+            "files": self.outputs.files.kept,
             "project": self.connection.project_name,
         }
         output = self.connection.output
         async with kept(
-            options, output, kind=spec.kind, typed=typed, here=self.place, parent=parent
+            options,
+            output,
+            is_named=waits,
+            kind=spec.kind,
+            typed=typed,
+            here=self.place,
+            parent=parent,
         ) as journal:
-            self.leaving.journal = None if journal is None else journal.path
+            self.outputs.journal = None if journal is None else journal.path
             yield journal
 
     async def conclude(
@@ -223,29 +266,31 @@ class Watch:
             items: The results.
             before: The exit code that what an earlier batch left calls for.
         """
-        seconds = self.board.elapsed
+        result = evolve(self._result(items), before=before)
         hints: list[str] = []
         if self.connection.project_id is not None:
             hints = await self.limit.last(suggestions(self.project, items), hints)
         logs = await self.limit.last(_logs_of_failures(items, self.connection.client), {})
-        ending = Ending(
-            items=items,
-            seconds=seconds,
-            place=self.common.place,
-            logs=logs,
-            before=before,
-            fails_on_flaky=self.leaving.files.fail_on_flaky,
-            journal=self.leaving.journal,
-            hints=hints,
-        )
         try:
-            await asyncio.to_thread(self.leaving.write, ending)
+            return await conclude(
+                evolve(result, hints=hints, logs=logs),
+                self.outputs,
+                self.common,
+                progress=self.progress,
+                has_events=self.has_events,
+                timeout=self.limit.ending,
+            )
         finally:
-            say_ended(ending, self.board, self.common, events=self.has_events)
-        self.leaving.annotate(ending)
-        self.leaving.note_paths()
-        await self.leaving.finish(ending, timeout=self.limit.ending)
-        return ending.exit_code
+            self.progress.is_reported = True
+
+    def _result(self, items: Sequence[Item]) -> Result:
+        return Result(
+            items=items,
+            seconds=self.progress.elapsed,
+            place=self.common.place,
+            fails_on_flaky=self.outputs.files.fail_on_flaky,
+            journal=self.outputs.journal,
+        )
 
 
 @asynccontextmanager
@@ -266,34 +311,33 @@ async def watching(
         files: What to leave.
         timeout: Seconds that the command may take; None for as long as it takes.
         has_events: Whether `--json` is a line for each change.
-        journal: The file of the batch that is gone on with; None for none, or a new one.
+        journal: The file of the batch that is resumed; None for none, or a new one.
     """
-    leaving = Leaving(files, common.output)
-    leaving.journal = journal
-    board = Board(asyncio.get_running_loop().time)
+    outputs, progress = Outputs(files, common.output), Progress()
+    outputs.journal = journal
     # Outside of the client: when that is closed, it has waited for dispatches under way.
     with (
         told_otherwise(common.verbose),
         interruptible() as stop,
-        _in_flight_named(board, common, leaving, stop=stop, has_events=has_events),
+        _in_flight_named(progress, common, outputs, stop=stop, has_events=has_events),
     ):
         server = require_settings(common).server
         assert server is not None
         limit = TimeLimit(timeout, server=server.value, note=common.output.note)
-        board.on_outage = limit.note_outage
+        progress.contact.on_outage = limit.note_outage
         generations = GenerationLimit()
         async with AsyncExitStack() as stack:
             connection = await limit.ask(
                 "the list of projects",
                 lambda: stack.enter_async_context(
-                    connected(common, hooks=board.hooks, recorder=generations)
+                    connected(common, hooks=progress.hooks, recorder=generations)
                 ),
             )
             yield Watch(
-                board=board,
+                progress=progress,
                 connection=connection,
                 common=common,
-                leaving=leaving,
+                outputs=outputs,
                 limit=limit,
                 stop=stop,
                 generations=generations,
@@ -301,61 +345,40 @@ async def watching(
             )
 
 
-def shown(board: Board, output: Output, *, events: bool = False) -> AbstractContextManager[object]:
-    """Show a board while this is open, in the form that suits the output.
-
-    Args:
-        board: What to show.
-        output: Where to show it: a live table on a terminal, lines in a pipe, else nothing.
-        events: Whether `--json` is a line for each change.
-    """
-    if events and output.is_json:
-        return each_event(board, output)
-    if output.is_json or output.is_quiet:
-        return nullcontext()
-    return (live_table if output.is_live else lines)(board, output.console)
-
-
 @contextmanager
 def _in_flight_named(
-    board: Board, common: Common, leaving: Leaving, *, stop: Stop, has_events: bool
+    progress: Progress, common: Common, outputs: Outputs, *, stop: Stop, has_events: bool
 ) -> Generator[None]:
     """Write the reports and name the operations in flight where a command is stopped early."""
     try:
         yield
     except BaseException as error:
-        leaving.stop()
-        if board.is_reported:
+        outputs.stop()
+        if progress.is_reported:
             raise
-        ending = Ending(
-            items=board.items,
-            seconds=board.elapsed,
+        result = Result(
+            items=progress.items,
+            seconds=progress.elapsed,
             place=common.place,
             stopped_by=stop.exit_code,
-            journal=leaving.journal,
+            journal=outputs.journal,
         )
-        known = ending if ending.items else evolve(ending, items=[_never_begun(error)])
+        # Without an item the reports of an earlier job would stay, perhaps those of a success.
+        cause = error if isinstance(error, VibeError) else None
+        known = result.items or [BatchItem(feature="The batch", error=cause)]
         with suppress(OSError):  # What is in flight has to be named in any case.
-            leaving.write(known)
-        if isinstance(error, VibeError):
-            leaving.annotate(known)
-            leaving.note_paths()
-        if isinstance(error, asyncio.CancelledError):
-            say_stopped(ending, common, events=has_events)
-            if ending.items:
-                leaving.note_paths()
-                leaving.note_artifacts()
-        say_unanswered(board)
-        say_unfinished(ending, common)
+            outputs.write(evolve(result, items=known))
+        if cause is not None:
+            outputs.annotate(evolve(result, items=known))
+            outputs.note_paths()
+        if not isinstance(error, asyncio.CancelledError):
+            say_unfinished(result, common)
+            raise
+        say_ended(result, common, has_events=has_events, is_stopped=True)
+        if result.items:
+            outputs.note_paths()
+            outputs.note_artifacts()
         raise
-
-
-def _never_begun(error: BaseException) -> Item:
-    """Return the item of reports on a command that ended before it knew what there was to do.
-
-    Without it the reports of an earlier job would stay, and may well be those of a success.
-    """
-    return BatchItem(feature="The batch", error=error if isinstance(error, VibeError) else None)
 
 
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:
@@ -377,5 +400,5 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
 
 
 def _has_failed_to_show() -> bool:
-    """Return whether `each_change` cancelled its body, as where the reader closed the pipe."""
+    """Return whether `showing` cancelled its body, as where the reader closed the pipe."""
     return anyio.current_effective_deadline() == -inf

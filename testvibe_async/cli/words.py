@@ -7,7 +7,7 @@ that.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from testvibe_async import (
@@ -26,16 +26,19 @@ from testvibe_async.models import DEFAULT_CONFIG
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from testvibe_async import BatchItem, Generation, Run
     from testvibe_async.events import Event
 
 __all__ = [
     "NAME",
     "UNSEEN",
+    "Item",
     "clock_time",
     "counted",
     "duration",
     "error_sentence",
     "event_sentence",
+    "item_name",
     "plural",
     "reason",
     "unless_default",
@@ -43,6 +46,9 @@ __all__ = [
 
 NAME = "testvibe-async"
 """What the command is called."""
+
+Item: TypeAlias = "BatchItem[Run | Generation]"
+"""A feature with a configuration: to be dispatched, in flight, or over."""
 
 UNSEEN = "not seen"
 """The word for what may go on or be over: its last polls failed."""
@@ -75,6 +81,12 @@ def clock_time(at: datetime) -> str:
 def unless_default(config: str | None) -> str | None:
     """Return a configuration's name; None for the default one, which is not worth naming."""
     return None if config == DEFAULT_CONFIG else config
+
+
+def item_name(item: Item) -> str:
+    """Return a feature's name, and the configuration where it is not the default one."""
+    config = unless_default(item.config or getattr(item.outcome, "config", None))
+    return f"{item.feature_name} [{config}]" if config else item.feature_name
 
 
 def reason(error: VibeError | OSError) -> str:

@@ -11,53 +11,20 @@ from difflib import get_close_matches
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
-from testvibe_async import (
-    ClientClosedError,
-    ConfigError,
-    ConflictError,
-    DispatchUnknownError,
-    FeatureBusyError,
-    FeatureNotGeneratedError,
-    ForbiddenError,
-    GenerationInProgressError,
-    IncompleteListError,
-    InvalidRequestError,
-    MalformedResponseError,
-    NotFoundError,
-    NotSentError,
-    ObservationError,
-    OperationNotFoundError,
-    OperationSupersededError,
-    OutcomeUnknownError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    UnauthorizedError,
-)
+from testvibe_async import errors
 from testvibe_async._names import GUID, did_you_mean
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
+from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pydantic_core import ErrorDetails
 
-    from testvibe_async import VibeError
+    from testvibe_async import ConfigError, VibeError
 
     Advice: TypeAlias = str | Callable[[VibeError, str], str]
-
-__all__ = [
-    "DIGITS",
-    "NO_PROJECT",
-    "explain",
-    "explain_arguments",
-    "not_configured",
-    "quoted",
-    "suggestion",
-    "without_addresses",
-    "wrong_project",
-]
 
 NO_PROJECT = (
     "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
@@ -71,22 +38,23 @@ MAX_CHARACTERS = 1_000
 MAX_QUOTED = 500
 """Length of what the service says, in an error."""
 
+MAX_REASON = 200
+"""Length of a reason within another sentence."""
+
 NAME_CHARACTERS = 100
 """How much of each name is suggested."""
 
 _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
 
 _LISTS = {
-    "get_run": "list_runs",
-    "wait_for_run": "list_runs",
-    "wait_for_runs": "list_runs",
-    "diagnose_run": "list_runs",
-    "get_run_artifacts": "list_runs",
+    **dict.fromkeys(
+        ("get_run", "wait_for_run", "wait_for_runs", "diagnose_run", "get_run_artifacts"),
+        "list_runs",
+    ),
     "read_file": "list_files",
     "get_project": "list_projects",
 }
 """By tool, the list to look a wrong name up in; `list_features` for all other tools."""
-
 
 _SHOWN_BY = {
     "feature": " list_features shows their names and ids.",
@@ -98,6 +66,11 @@ _SHOWN_BY = {
 
 DIGITS = " Digits are an id: a feature whose name is digits is reached by its id alone."
 
+RERUN = (
+    " run_features runs again what failed: pass the names from its digest as `features`, or "
+    "`attempts` for all at once."
+)
+
 
 def not_configured(error: ConfigError) -> str:
     """Say what to set where the server has no client, since it is not configured."""
@@ -108,10 +81,10 @@ def not_configured(error: ConfigError) -> str:
     )
 
 
-def wrong_project(error: ConfigError) -> str:
-    """Say which project to name instead; ids stay, since the model has to choose by them."""
-    text = clean(str(error))[:MAX_CHARACTERS]
-    return f"Nothing was done: {_ended(text)} list_projects shows the names and ids."
+def nothing_done(error: ConfigError, *, started: bool = False) -> str:
+    """Say what is wrong with a name, and that nothing was done; ids stay, to choose by them."""
+    what = "started" if started else "done"
+    return f"Nothing was {what}: {_ended(clean(str(error))[:MAX_CHARACTERS])}"
 
 
 def explain(error: VibeError, tool: str) -> str:
@@ -122,19 +95,25 @@ def explain(error: VibeError, tool: str) -> str:
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    text = without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(". ")
-    return f"{text}. {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
+    text = _without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(". ")
+    return f"{_ended(text)} {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
 
 
 def _what(error: VibeError) -> str:
     """Return what happened, without the request that it happened to."""
-    if isinstance(error, ResponseError) and not isinstance(error, MalformedResponseError):
+    is_malformed = isinstance(error, errors.MalformedResponseError)
+    if isinstance(error, errors.ResponseError) and not is_malformed:
         code = f" {error.code}" if error.code else ""
         return f"The service says {quoted(error.message)} ({error.status}{code})"
     sqlite = getattr(error.__cause__, "sqlite_errorname", "")
-    if isinstance(error, ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if isinstance(error, errors.ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCK")):
         return "Another program has the journal of this call open, so call again later"
     return error.brief
+
+
+def reason_of(error: VibeError) -> str:
+    """Return an error in a few words, for a sentence of ours."""
+    return _without_addresses(clean(error.brief))[:MAX_REASON].rstrip(". ")
 
 
 def quoted(text: str) -> str:
@@ -142,7 +121,7 @@ def quoted(text: str) -> str:
     return '"{}"'.format(" ".join(text[:MAX_QUOTED].replace('"', "'").split()))
 
 
-def without_addresses(text: str) -> str:
+def _without_addresses(text: str) -> str:
     """Leave addresses and GUIDs out of a text: a model can do nothing with them."""
     return GUID.sub("…", _ADDRESS.sub("the service", text))
 
@@ -151,6 +130,12 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     """Return `did_you_mean` as a sentence to add to others."""
     text = did_you_mean(name, [each[:NAME_CHARACTERS] for each in names])
     return f" {text[0].upper()}{_ended(text[1:])}" if text else ""
+
+
+def tool_instead_of(name: str, names: Sequence[str]) -> str:
+    """Return a sentence on the tool that does what a tool's name says that does not exist."""
+    is_rerun = re.search("re_?run|retry|run_again|run_failed", name.casefold())
+    return RERUN if is_rerun and "run_features" in names else suggestion(name, names)
 
 
 def _ended(text: str) -> str:
@@ -169,24 +154,23 @@ def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence
 
 
 def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
-    name, *places = fault["loc"]
+    name, *places = map(str, fault["loc"])
     if fault["type"] == "extra_forbidden":
-        part = str(name).casefold()
-        similar = get_close_matches(str(name), names, n=1) or [
-            each for each in names if part in each.casefold()
+        similar = get_close_matches(name, names, n=1) or [
+            each for each in names if name.casefold() in each.casefold()
         ]
         right = f"did you mean {similar[0]}?" if similar else f"it has {', '.join(names)}."
         return f"{tool} has no argument {name!r}: {right}"
-    shown = _SHOWN_BY.get(str(name), "")
+    shown = _SHOWN_BY.get(name, "")
     if fault["type"] == "missing":
         return f"{tool} needs the argument {name}.{shown}"
-    where = "".join([str(name), *(f"[{place}]" for place in places)])
+    where = "".join([name, *(f"[{place}]" for place in places)])
     shown = shown if name in {"runId", "runIds"} else ""
     return f"The argument {where} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}.{shown}"
 
 
 def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
-    assert isinstance(error, DispatchUnknownError)
+    assert isinstance(error, errors.DispatchUnknownError)
     feature = f"feature {str(error.feature)!r}"
     kind = error.intent.kind if isinstance(error.intent, Intent) else None
     if kind == "generation" or error.url.endswith("/generate"):
@@ -205,7 +189,7 @@ def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
 
 def _if_not_found(error: VibeError, tool: str) -> str:
     lists = _LISTS.get(tool, "list_features")
-    if isinstance(error, ResponseError) and error.url.endswith("/features"):
+    if isinstance(error, errors.ResponseError) and error.url.endswith("/features"):
         return "list_projects shows which projects there are; run_features takes names."
     if tool.startswith("list_") and tool != "list_runs":
         return "list_projects shows which projects there are."
@@ -221,57 +205,64 @@ def _if_conflict(_error: VibeError, tool: str) -> str:
 
 
 def _if_refused(error: VibeError, _tool: str) -> str:
-    if isinstance(error, ResponseError) and error.status == HTTPStatus.PAYMENT_REQUIRED:
+    if isinstance(error, errors.ResponseError) and error.status == HTTPStatus.PAYMENT_REQUIRED:
         return "There are no credits left, or the account may not do this: tell the user."
     return "The same call will bring the same: tell the user what the service said."
 
 
 def _if_rate_limited(error: VibeError, _tool: str) -> str:
-    seconds = error.retry_after if isinstance(error, RateLimitedError) else None
+    seconds = error.retry_after if isinstance(error, errors.RateLimitedError) else None
     return f"Try again in {seconds or 60:g} s."
 
 
 def _if_outcome_unknown(error: VibeError, _tool: str) -> str:
-    if isinstance(error, OutcomeUnknownError) and error.method == "GET":
+    if isinstance(error, errors.OutcomeUnknownError) and error.method == "GET":
         return "Nothing was changed: try again."
     return "The service may have done it: read it back before you try again."
 
 
 _ADVICE: dict[type[VibeError], Advice] = {
-    DispatchUnknownError: _if_unknown_dispatch,
-    OutcomeUnknownError: _if_outcome_unknown,
-    NotSentError: "Nothing was sent. Check TESTVIBE_SERVER and the network, then try again.",
-    GenerationInProgressError: (
+    GenerationLimitError: (
+        "Nothing was started: this server may start no more generations (its option "
+        "--max-generations). Tell the user; what was generated can be run."
+    ),
+    errors.DispatchUnknownError: _if_unknown_dispatch,
+    errors.OutcomeUnknownError: _if_outcome_unknown,
+    errors.NotSentError: (
+        "Nothing was sent. Check TESTVIBE_SERVER and the network, then try again."
+    ),
+    errors.GenerationInProgressError: (
         "Nothing was started. Wait for the one in flight with wait_for_generation, then "
         "run_feature runs its tests; or stop it with cancel_generation."
     ),
-    FeatureNotGeneratedError: (
+    errors.FeatureNotGeneratedError: (
         "Nothing was started. Call generate_feature first (it costs credits), and "
         "wait_for_generation until it is over; get_feature shows the feature's status."
     ),
-    FeatureBusyError: (
+    errors.FeatureBusyError: (
         "Nothing was changed. Wait with wait_for_generation, or stop the generation with "
         "cancel_generation, then try again."
     ),
-    ConflictError: _if_conflict,
-    NotFoundError: _if_not_found,
-    UnauthorizedError: (
+    errors.ConflictError: _if_conflict,
+    errors.NotFoundError: _if_not_found,
+    errors.UnauthorizedError: (
         "The key was refused: set TESTVIBE_API_KEY in the `env` of this server's configuration to "
         "a valid key, and restart it."
     ),
-    ForbiddenError: (
+    errors.ForbiddenError: (
         "The key in TESTVIBE_API_KEY may not do this, or there are no credits left: tell the user."
     ),
-    InvalidRequestError: "Correct the arguments and try again.",
-    RateLimitedError: _if_rate_limited,
-    ServerError: "The service has a problem of its own: try again later.",
-    IncompleteListError: "run_features takes their names as `features`.",
-    MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",
-    OperationNotFoundError: "list_runs shows which runs there are.",
-    OperationSupersededError: "Wait for the newer one with wait_for_generation.",
-    ObservationError: "It may still be in flight: call the same tool again later.",
-    ClientClosedError: "This server is ending; what was dispatched continues at the service.",
-    ResponseError: _if_refused,
-    ConfigError: "",
+    errors.InvalidRequestError: "Correct the arguments and try again.",
+    errors.RateLimitedError: _if_rate_limited,
+    errors.ServerError: "The service has a problem of its own: try again later.",
+    errors.IncompleteListError: "run_features takes their names as `features`.",
+    errors.MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",
+    errors.OperationNotFoundError: "list_runs shows which runs there are.",
+    errors.OperationSupersededError: "Wait for the newer one with wait_for_generation.",
+    errors.ObservationError: "It may still be in flight: call the same tool again later.",
+    errors.ClientClosedError: (
+        "This server is ending; what was dispatched continues at the service."
+    ),
+    errors.ResponseError: _if_refused,
 }
 """By class of error; subclasses stand before their base classes, since the first match counts."""

@@ -18,6 +18,7 @@ from testvibe_async import (
     BatchItem,
     BatchSummary,
     Generation,
+    GenerationRef,
     Listing,
     Run,
     RunRef,
@@ -26,8 +27,7 @@ from testvibe_async import (
 from testvibe_async._util import clean
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain, quoted
-from testvibe_async.mcp_server.budget import ROOM, Document, fitted, page, text_of
-from testvibe_async.mcp_server.characters import visible
+from testvibe_async.mcp_server.budget import ROOM, Document, fitted, page, text_of, visible
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
@@ -35,18 +35,7 @@ if TYPE_CHECKING:
 
     from attrs import AttrsInstance
 
-__all__ = [
-    "STILL_IN_FLIGHT",
-    "answer",
-    "answer_of_wait",
-    "digest",
-    "document_of_run",
-    "fitted_answer",
-    "missing_of",
-    "rows",
-    "say_generation",
-    "say_run",
-]
+    from testvibe_async import Operation, Ref
 
 MAX_ERROR_CHARACTERS = 300
 """Length of a test's error in a digest of many runs; `get_run` returns all of it."""
@@ -71,9 +60,7 @@ def answer(line: str, content: Document) -> CallToolResult:
 
 def fitted_answer(result: CallToolResult, max_output: int) -> CallToolResult:
     """Return a result that is no longer than it may be; see `fitted`."""
-    line, text = result.content
-    assert isinstance(line, TextContent)
-    assert isinstance(text, TextContent)
+    line, text = cast("list[TextContent]", result.content)
     room = max_output - len(line.text[:ROOM])
     if len(text.text) <= room and len(line.text) <= ROOM:
         return result
@@ -98,38 +85,33 @@ def missing_of(listing: Listing[Any]) -> str:
 
 
 def answer_of_wait(
-    line: str, snapshot: Document, *, note: str | None, in_flight: bool | None = None
+    line: str, content: Document, *, note: str | None, in_flight: bool | None = None
 ) -> CallToolResult:
     """Return the result of a wait.
 
     Args:
         line: How the operation stands, for a human.
-        snapshot: The document last seen.
+        content: The document last seen.
         note: What to do next; None where there is nothing to add.
         in_flight: Whether the operation is in flight; None where a note says so.
     """
-    goes_on = note is not None if in_flight is None else in_flight
-    content = {**snapshot, "inFlight": goes_on, "note": note}
-    return answer(f"{line} {note or ''}".rstrip(), content)
+    is_in_flight = note is not None if in_flight is None else in_flight
+    return answer(
+        f"{line} {note or ''}".rstrip(), {**content, "inFlight": is_in_flight, "note": note}
+    )
 
 
-def say_run(run: Run) -> str:
-    """Say in a line how a run stands."""
-    name = f"Run {run.run_id} of {_feature_of(run)}"
-    if not run.is_finished:
-        return f"{name} is {run.status} ({run.phase})."
-    total = counted(run.summary.total if run.summary else len(run.tests), "test")
-    if run.is_success:
-        return f"{name} {run.status} ({total})."
-    more = "diagnose_run says more"
-    if not run.is_failure:
-        return f"{name} is over. {_undocumented(run)}"
-    if not run.failures:
-        return f"{name} {run.status} ({total}; {more})."
-    error = run.failures[0].error
-    first = quoted(_first_line(error)) if error else "no error given"
-    first = f"first {run.failures[0].name!r}: {first}"
-    return f"{name} {run.status}: {len(run.failures)} of {total} failed, {first} ({more})."
+def document_of(operation: Operation[Any]) -> Document:
+    """Return an operation as last seen; its ids alone where it was not."""
+    return ids_of(operation.ref) if operation.snapshot is None else serialize(operation.snapshot)
+
+
+def ids_of(ref: Ref) -> Document:
+    """Return the ids of an operation, as the service names them."""
+    if isinstance(ref, RunRef):
+        return {"runId": ref.run_id, "featureId": ref.feature_id}
+    assert isinstance(ref, GenerationRef)
+    return {"requestId": ref.request_id, "featureId": ref.feature_id}
 
 
 def document_of_run(run: Run, max_output: int) -> Document:
@@ -138,15 +120,39 @@ def document_of_run(run: Run, max_output: int) -> Document:
     return fitted(serialize(run), max_output - ROOM, rest=rest)
 
 
-def say_generation(generation: Generation) -> str:
-    """Say in a line how a generation stands."""
-    name = f"The generation of {_feature_of(generation)}"
+def say(seen: Run | Generation) -> str:
+    """Say in a line how a run or a generation stands."""
+    what = seen.feature_name or (f"feature {seen.feature_id}" if seen.feature_id else "a feature")
+    if isinstance(seen, Run):
+        return _say_run(seen, f"Run {seen.run_id} of {what}")
+    return _say_generation(seen, f"The generation of {what}")
+
+
+def _say_run(run: Run, name: str) -> str:
+    if not run.is_finished:
+        return f"{name} is {run.status} ({run.phase})."
+    total = counted(run.summary.total if run.summary else len(run.tests), "test")
+    if run.is_success:
+        return f"{name} {run.status} ({total})."
+    if not run.is_failure:
+        return f"{name} is over. {_undocumented(run)}"
+    if not run.failures:
+        return f"{name} {run.status} ({total}; diagnose_run says more)."
+    first = run.failures[0]
+    error = quoted(_first_line(first.error)) if first.error else "no error given"
+    return (
+        f"{name} {run.status}: {len(run.failures)} of {total} failed, first {first.name!r}: "
+        f"{error} (diagnose_run says more)."
+    )
+
+
+def _say_generation(generation: Generation, name: str) -> str:
     if generation.is_success:
         return f"{name} is over: tests were generated."
-    if generation.is_finished and not generation.is_failure:
-        return f"{name} is over. {_undocumented(generation)}"
-    if generation.is_finished:
+    if generation.is_failure:
         return f"{name} is over: {generation.status} (get_generation_log says why)."
+    if generation.is_finished:
+        return f"{name} is over. {_undocumented(generation)}"
     if generation.request_id is None:
         return f"{name} was never started (its status is {generation.status or 'unknown'})."
     concluded = sum(section.conclusion is not None for section in generation.sections)
@@ -160,19 +166,14 @@ def _undocumented(outcome: Run | Generation) -> str:
     )
 
 
-def _feature_of(snapshot: Run | Generation) -> str:
-    nameless = "a feature" if snapshot.feature_id is None else f"feature {snapshot.feature_id}"
-    return snapshot.feature_name or nameless
-
-
-def _first_line(error: str | None) -> str:
-    return (error or "no error given").strip().partition("\n")[0][:MAX_ERROR_CHARACTERS]
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().partition("\n")[0][:MAX_ERROR_CHARACTERS]
 
 
 def digest(  # noqa: PLR0913 - each by name
     items: Sequence[BatchItem[Run]],
-    *,
     max_output: int,
+    *,
     not_run: Sequence[Document] = (),
     again: str = "wait_for_runs",
     told: str | None = None,
@@ -196,42 +197,24 @@ def digest(  # noqa: PLR0913 - each by name
     counts = {
         "total": summary.total,
         "succeeded": summary.succeeded,
-        "flaky": summary.flaky,
+        **({"flaky": summary.flaky} if attempts > 1 else {}),
         "failed": summary.failed,
         "errors": summary.errors,
         "unknown": summary.unknown,
         "inFlight": summary.in_flight,
         "notDispatched": summary.skipped + summary.waiting,
     }
-    if attempts == 1:
-        del counts["flaky"]
-    in_flight = bool(not is_over or summary.in_flight or counts["notDispatched"])
-    steps = _note_of(items, again, is_over=is_over)
-    note = " ".join(each for each in (steps, told) if each) or None
-    listed_items = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
-    content: Document = {
-        "verdict": str(Verdict.IN_FLIGHT) if in_flight else _verdict_of(items),
-        "summary": counts,
-    }
-    left_out: list[str] = []
-    room = max_output - len(note or "")
-    for name, rows_, hint in (
-        (
-            "runs",
-            [_row(item) for item in sorted(listed_items, key=_urgency)],
-            "list_runs shows those that ran, and a call with fewer features the others",
-        ),
-        ("notRun", list(not_run), "list_features shows them"),
-    ):
-        listed = page(name, rows_, cursor=None, limit=None, max_output=room)
-        content[name] = listed[name]
-        room -= len(text_of(listed))
-        if missing := len(rows_) - len(listed[name]):
-            left_out.append(f"{counted(missing, 'more row')} of {name}: {hint}.")
-    if left_out:
-        content["leftOut"] = " ".join(left_out)
-    if not not_run:
-        del content["notRun"]
+    in_flight = not is_over or summary.in_flight + summary.skipped + summary.waiting > 0
+    verdict = str(Verdict.IN_FLIGHT) if in_flight else _verdict_of(items)
+    steps = [*_steps_of(items, again, is_over=is_over), *([told] if told else [])]
+    note = " ".join(steps) or None
+    listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
+    content: Document = {"verdict": verdict, "summary": counts}
+    content |= _pages(
+        max_output - len(note or ""),
+        runs=[_row(item) for item in sorted(listed, key=_urgency)],
+        notRun=list(not_run),
+    )
     content |= {"inFlight": in_flight, "note": note}
     if started_at is not None:
         content["startedAt"] = started_at
@@ -242,26 +225,47 @@ def digest(  # noqa: PLR0913 - each by name
     if not_run:
         line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
     result = answer(f"{line} {note or ''}".rstrip(), content)
-    result.is_error = bool(items) and all(map(_is_refused, items))
+    result.is_error = bool(items) and all(
+        item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
+    )
     return result
+
+
+_ELSEWHERE = {
+    "runs": "list_runs shows those that ran, and a call with fewer features the others",
+    "notRun": "list_features shows them",
+}
+"""By list of a digest, where to read what was cut."""
+
+
+def _pages(room: int, **lists: list[Document]) -> Document:
+    """Return as much of the lists of a digest as fits, and what was cut."""
+    content: Document = {}
+    left_out: list[str] = []
+    for name, rows_ in lists.items():
+        listed = page(name, rows_, room)
+        content[name] = listed[name]
+        room -= len(text_of(listed))
+        if missing := len(rows_) - len(listed[name]):
+            left_out.append(f"{counted(missing, 'more row')} of {name}: {_ELSEWHERE[name]}.")
+    if left_out:
+        content["leftOut"] = " ".join(left_out)
+    if not lists["notRun"]:
+        del content["notRun"]
+    return content
+
+
+_ORDER = (Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN, Verdict.SUCCEEDED)
+"""The verdicts of what is over, the worst first: what a model has to act on."""
+
+
+def _urgency(item: BatchItem[Run]) -> int:
+    return _ORDER.index(item.verdict) if item.verdict in _ORDER else len(_ORDER)
 
 
 def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
     """Return the one verdict of runs that are over: the worst."""
-    verdicts = {item.verdict for item in items}
-    order = (Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN, Verdict.SUCCEEDED)
-    return next((str(each) for each in order if each in verdicts), "not run")
-
-
-def _is_refused(item: BatchItem[Run]) -> bool:
-    """Whether a run was refused, so that there is none."""
-    return item.verdict is Verdict.ERROR and item.latest_ref is None
-
-
-def _urgency(item: BatchItem[Run]) -> int:
-    """Order what a model has to act on before what is in flight."""
-    order = [Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN, Verdict.SUCCEEDED]
-    return order.index(item.verdict) if item.verdict in order else len(order)
+    return str(min(items, key=_urgency).verdict) if items else "not run"
 
 
 def _row(item: BatchItem[Run]) -> Document:
@@ -270,8 +274,7 @@ def _row(item: BatchItem[Run]) -> Document:
         row["runId"] = item.latest_ref.run_id
     if item.outcome is not None:
         run = serialize(item.outcome)
-        row |= {"status": run["status"], "summary": run["summary"]}
-        row |= _failures_of(item.outcome)
+        row |= {"status": run["status"], "summary": run["summary"], **_failures_of(item.outcome)}
     elif item.error is not None and (
         item.verdict in {Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen
     ):
@@ -287,13 +290,16 @@ def _row(item: BatchItem[Run]) -> Document:
 
 def _failures_of(run: Run) -> Document:
     first = run.failures[:MAX_FAILURES]
-    rows = [{"name": test.name[:200], "error": _first_line(test.error)} for test in first]
+    listed = [
+        {"name": test.name[:200], "error": _first_line(test.error) or "no error given"}
+        for test in first
+    ]
     more = len(run.failures) - len(first)
-    return {"failures": rows, "moreFailures": more} if more else {"failures": rows}
+    return {"failures": listed, "moreFailures": more} if more else {"failures": listed}
 
 
-def _note_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> str | None:
-    """Say how to continue; None where every run is finished."""
+def _steps_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> list[str]:
+    """Say how to continue; nothing where every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
     if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:
@@ -305,4 +311,4 @@ def _note_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> s
             "Those whose verdict is 'unknown' may have been dispatched: before you run them again, "
             "check list_runs of each feature, or in TestVibe itself where that list is missing."
         )
-    return " ".join(steps) or None
+    return steps

@@ -1,28 +1,26 @@
-"""How much of a result is answered: pages of lists, lines of texts, and a limit on all of it.
+"""How much of a result is answered, and what of it is shown in place of what hides.
 
 Decides what is left out where an answer would be longer than a model should read, and says so in
-the answer. Pure; it never asks the service.
+the answer. A name, a log or a page's text may hide instructions in characters that a reader does
+not see, or that turn what it sees: they are shown as `<U+202E>`, and what a call sends back so is
+that character again. Pure; it never asks the service.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from testvibe_async.mcp_server.characters import visible
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["MAX_OUTPUT", "ROOM", "Document", "fitted", "lines_of", "page", "start_of", "text_of"]
+T = TypeVar("T")
 
 Document: TypeAlias = dict[str, Any]
 """The structured content of an answer, which is an object of JSON."""
-
-MAX_OUTPUT = 20_000
-"""Length of an answer in characters, by default."""
 
 ROOM = 1_000
 """What is kept free for an answer's other members, and for its line."""
@@ -30,23 +28,56 @@ ROOM = 1_000
 MAX_MEMBERS, MAX_MEMBER = 20, 50
 """How many members are kept of what can't be made to fit, such as a status, and how long ones."""
 
-_STEPS = (
-    (6_000, 300),
-    (3_000, 100),
-    (1_500, 50),
-    (800, 30),
-    (400, 20),
-    (200, 10),
-    (100, 5),
-    (60, 2),
-    (30, 1),
+LENGTHS = (6_000, 3_000, 1_500, 800, 400, 200, 100, 60, 30)
+"""How long texts may be at each attempt to make an answer fit; lists have a 30th as many rows."""
+
+_INVISIBLE = re.compile(
+    "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\uffff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""How long texts and lists may be at each attempt to make an answer fit."""
+"""Formats, fillers, selectors and tags; not U+FE0F, which follows many a picture in plain sight.
+
+See "Default_Ignorable_Code_Point" in https://www.unicode.org/Public/UCD/latest/ucd/.
+"""
+
+_SHOWN = re.compile(r"<U\+([0-9A-F]{4,6})>")
 
 
-def text_of(document: Document) -> str:
-    """Return a document as JSON that hides nothing, and that MCP can send."""
-    return visible(json.dumps(document, ensure_ascii=False))
+def visible(text: str) -> str:
+    """Return a text with its invisible characters shown, and no lone surrogates.
+
+    JSON can hold those, and MCP's UTF-8 can't.
+    """
+    text = text.encode(errors="replace").decode()
+    return _INVISIBLE.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+
+
+def restored(text: str) -> str:
+    """Return a text with the characters that `visible` has shown in it."""
+    return _SHOWN.sub(_restored, text)
+
+
+def _restored(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    is_ours = code <= 0x10FFFF and _INVISIBLE.fullmatch(chr(code))  # noqa: PLR2004 - Unicode's last
+    return chr(code) if is_ours else found[0]
+
+
+def text_of(value: object) -> str:
+    """Return a document, or a part of one, as JSON that hides nothing, and that MCP can send."""
+    return visible(json.dumps(value, ensure_ascii=False))
+
+
+def fitting(pieces: Iterable[T], room: int) -> list[T]:
+    """Return as many pieces as fit into so many characters, but one at least."""
+    taken: list[T] = []
+    for piece in pieces:
+        room -= len(text_of(piece)) + 2
+        if room < 0 and taken:
+            break
+        taken.append(piece)
+    return taken
 
 
 def start_of(cursor: str | None) -> int:
@@ -65,48 +96,39 @@ def start_of(cursor: str | None) -> int:
 def page(
     name: str,
     rows: Sequence[Document],
-    *,
-    cursor: str | None,
-    limit: int | None,
     max_output: int,
+    *,
+    cursor: str | None = None,
+    limit: int | None = None,
 ) -> Document:
     """Return the rows of a list from a cursor on, as many as fit.
 
     Args:
         name: What the list is called in the document.
         rows: All rows.
+        max_output: How many characters the answer may have.
         cursor: Where to start; None for the first.
         limit: How many at most; None for all that fit.
-        max_output: How many characters the answer may have.
     """
-    start, left, taken = start_of(cursor), max_output - ROOM, list[Document]()
-    for row in rows[start : None if limit is None else start + limit]:
-        left -= len(text_of(row)) + 2
-        if left < 0 and taken:
-            break
-        taken.append(row)
+    start = start_of(cursor)
+    taken = fitting(rows[start : None if limit is None else start + limit], max_output - ROOM)
     document: Document = {name: taken, "total": len(rows)}
     if start + len(taken) < len(rows):
         document["nextCursor"] = str(start + len(taken))
     return document
 
 
-def lines_of(text: str, *, offset: int, lines: int | None, max_output: int) -> Document:
+def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None = None) -> Document:
     """Return the lines of a text from an offset on, as many as fit.
 
     Args:
         text: The whole text.
+        max_output: How many characters the answer may have.
         offset: How many lines to leave out at the start.
         lines: How many at most; None for all that fit.
-        max_output: How many characters the answer may have.
     """
     every = text.splitlines(keepends=True)
-    left, taken = max_output - ROOM, list[str]()
-    for line in every[offset : None if lines is None else offset + lines]:
-        left -= len(visible(json.dumps(line, ensure_ascii=False)))
-        if left < 0 and taken:
-            break
-        taken.append(line)
+    taken = fitting(every[offset : None if lines is None else offset + lines], max_output - ROOM)
     document: Document = {"content": "".join(taken), "totalLines": len(every)}
     if offset + len(taken) < len(every):
         document["nextOffset"] = offset + len(taken)
@@ -125,10 +147,13 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
     """
     if len(text_of(document)) <= max_output:
         return document
-    shorter = _without_passed(document)
-    for characters, rows in _STEPS:
+    shorter = document
+    if isinstance(tests := document.get("tests"), list):
+        rows = cast("list[Document]", tests)
+        shorter = {**document, "tests": [row for row in rows if row.get("status") != "passed"]}
+    for length in LENGTHS:
         left_out: list[str] = []
-        cut = cast("Document", _cut(shorter, characters, rows, left_out, ""))
+        cut = cast("Document", _cut(shorter, length, left_out, ""))
         cut["leftOut"] = (
             f"Too long for {max_output:,} characters. Shortened: "
             f"{', '.join(dict.fromkeys(left_out))[:200] or 'the tests that passed'}. {rest}"
@@ -143,32 +168,23 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
     return {**short, "leftOut": f"The answer does not fit into {max_output:,} characters. {rest}"}
 
 
-def _without_passed(document: Document) -> Document:
-    tests = document.get("tests")
-    if not isinstance(tests, list):
-        return document
-    rows = cast("list[Document]", tests)
-    return {**document, "tests": [row for row in rows if row.get("status") != "passed"]}
-
-
-def _cut(value: object, characters: int, rows: int, left_out: list[str], name: str) -> object:
+def _cut(value: object, length: int, left_out: list[str], name: str) -> object:
     """Cut texts and lists in a value, and note the names of those that were cut."""
+    rows = length // 30
     match value:
-        case str() if len(value) > characters:
+        case str() if len(value) > length:
             left_out.append(name)
-            return f"{value[:characters]}… ({len(value) - characters:,} more characters)"
+            return f"{value[:length]}… ({len(value) - length:,} more characters)"
         case list():
             items = cast("list[object]", value)
             if len(items) > rows:
                 left_out.append(f"{name} ({rows} of {len(items):,})")
-            return [_cut(each, characters, rows, left_out, name) for each in items[:rows]]
+            return [_cut(each, length, left_out, name) for each in items[:rows]]
         case dict():
-            members = cast("dict[str, object]", value)
+            members = list(cast("dict[str, object]", value).items())
             if len(members) > 10 * rows:
                 left_out.append(name)
-            kept = list(members.items())[: 10 * rows]
-            return {
-                key[:characters]: _cut(each, characters, rows, left_out, key) for key, each in kept
-            }
+            kept = members[: 10 * rows]
+            return {key[:length]: _cut(each, length, left_out, key) for key, each in kept}
         case _:
             return value

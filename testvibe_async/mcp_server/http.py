@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from testvibe_async import ConfigError
-from testvibe_async.mcp_server.signals import signals_to_stop
+from testvibe_async.mcp_server.stdio import signals_to_stop
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from testvibe_async.mcp_server.session import Session
-
-__all__ = ["BearerTokenMiddleware", "serve_http"]
 
 HOST = "127.0.0.1"
 REQUEST_SECONDS = 10

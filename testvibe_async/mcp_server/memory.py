@@ -16,23 +16,21 @@ import random
 import sqlite3
 import time
 from collections import OrderedDict
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from contextvars import ContextVar
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field, frozen
 
 from testvibe_async import ConfigError, Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import AsyncGenerator, Coroutine
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-
-__all__ = ["Deliveries", "Key", "Memory", "Place", "deliver", "has_begun", "pause"]
 
 T = TypeVar("T")
 
@@ -47,9 +45,6 @@ LOCK_TRIES = 5
 
 MAX_DELIVERIES = 1_000
 """How many answers can still be cancelled by a notification that crossed them."""
-
-Key: TypeAlias = tuple[object, ...]
-"""What is started: a word, the server, the project and more. Its `repr` is the same everywhere."""
 
 
 @frozen
@@ -70,36 +65,28 @@ class Place:
         for each in (*map(self.path.with_name, names), self.delivered):
             each.unlink(missing_ok=True)
 
-    def lock(self) -> ExitStack | None:
-        """Keep other servers out until the stack is closed; None where one is in.
+    def lock(self) -> sqlite3.Connection | None:
+        """Keep other servers out until this is closed, or this process dies; None if one is in.
 
         Raises:
             ConfigError: The folder can't be written.
         """
-        stack = ExitStack()
-        return stack if stack.enter_context(self._locked()) else None
-
-    @contextmanager
-    def _locked(self) -> Generator[bool]:
-        """Lock the file beside the journal, so that a process's death ends it, too."""
         path = self.path.with_suffix(".lock")
         try:
             connection = sqlite3.connect(path, timeout=0.0, isolation_level=None)
-        except sqlite3.Error as error:
-            raise _unwritable(error) from error
-        try:
-            connection.execute("BEGIN EXCLUSIVE")
-            os.utime(path)  # Not `touch`: closing the file would end the lock on it.
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+                os.utime(path)  # Not `touch`: closing the file would end the lock on it.
+            except BaseException:
+                connection.close()
+                raise
         except FileNotFoundError:  # Another server's clean-up was quicker, so this locks nothing.
-            yield False
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise _unwritable(error) from error
-            yield False
-        else:
-            yield True
-        finally:
-            connection.close()
+            return None
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                return None
+            raise _unwritable(error) from error
+        return connection
 
     async def is_known(self) -> bool:
         """Return whether a call started something here, or one of another server may right now."""
@@ -107,7 +94,7 @@ class Place:
             return False
         for _ in range(LOCK_TRIES):
             if (lock := self.lock()) is not None:
-                with lock:
+                with closing(lock):
                     return await self._has_begun()
             await pause()
         return True
@@ -118,12 +105,26 @@ class Place:
         if not is_of_use:
             self.delete()
 
+    @asynccontextmanager
+    async def journal(self, **options: Any) -> AsyncGenerator[Journal]:  # noqa: ANN401 - any JSON
+        """Open the journal, and delete it at the end if nothing began; its lock must be held."""
+        is_of_use = True
+        try:
+            async with Journal(self.path, options=options) as journal:
+                try:
+                    yield journal
+                finally:
+                    is_of_use = _has_begun(journal)
+        finally:
+            if not is_of_use:
+                self.delete()
+
     async def _has_begun(self) -> bool:
         async with Journal(self.path) as journal:
-            return has_begun(journal)
+            return _has_begun(journal)
 
 
-def has_begun(journal: Journal) -> bool:
+def _has_begun(journal: Journal) -> bool:
     """Return whether anything was dispatched, or may have been."""
     return bool(journal.refs or journal.open_intents or any(item.earlier for item in journal.items))
 
@@ -140,9 +141,15 @@ class Memory:
         self._folder = folder
         self._temporary: TemporaryDirectory[str] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.shared: dict[Place, Any] = {}
+        """What is in flight here, for all calls that wait for it."""
 
-    def place(self, key: Key) -> Place:
+    def place(self, *key: object) -> Place:
         """Return the place of a start.
+
+        Args:
+            key: What is started: a word, the server, the project and more. Its `repr` is the same
+                in every process.
 
         Raises:
             ConfigError: There can't be one.
@@ -159,9 +166,9 @@ class Memory:
         self._temporary = self._temporary or TemporaryDirectory(prefix="testvibe-async-mcp-")
         return Path(self._temporary.name)
 
-    def work(self, lock: ExitStack, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def work(self, lock: sqlite3.Connection, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do in a task of its own what the end of a call must not end; then open the lock."""
-        task = asyncio.create_task(coroutine)
+        task = asyncio.create_task(work)
         self._tasks.add(task)
 
         def end(task: asyncio.Task[T]) -> None:

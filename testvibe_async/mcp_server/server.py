@@ -6,29 +6,40 @@ a port; `stdio` and `http` do.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.exceptions import MCPError
+from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
 
 from testvibe_async import Client, ConfigError, __version__
-from testvibe_async.mcp_server.budget import MAX_OUTPUT
-from testvibe_async.mcp_server.context import ExplainingServer, add_prompts, add_resources
-from testvibe_async.mcp_server.dispatching_tools import DISPATCHING_TOOLS
+from testvibe_async.mcp_server.advice import tool_instead_of
+from testvibe_async.mcp_server.budget import visible
+from testvibe_async.mcp_server.context import add_prompts, add_resources
+from testvibe_async.mcp_server.generation_tools import GENERATING_TOOLS
 from testvibe_async.mcp_server.memory import Deliveries
-from testvibe_async.mcp_server.session import Limits, Session, every_three_seconds, open_session
+from testvibe_async.mcp_server.run_tools import RUNNING_TOOLS
+from testvibe_async.mcp_server.session import MAX_OUTPUT, Session, opened
 from testvibe_async.mcp_server.tools import TOOLS
-from testvibe_async.mcp_server.waiting_tools import WAITING_TOOLS
+from testvibe_async.mcp_server.waits import WAITING_TOOLS
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.tools import Tool
 
-__all__ = ["make_server"]
+    from testvibe_async.mcp_server.session import MakeClient
 
 MIN_OUTPUT = 2_000
 """Length of an answer that holds the least that each tool has to say."""
+
+TOKEN_CHARACTERS = 3
+"""Length of a token at the least, for a client's limit in tokens: JSON has 3 to 4 characters."""
 
 READING = """
 TestVibe turns features, written in Gherkin, into Playwright tests, and runs them.
@@ -51,7 +62,7 @@ name the latest generation in `replace`; the same call starts no second one.
 
 
 def make_server(  # noqa: PLR0913 - independent options
-    make_client: Callable[[], Client] | None = None,
+    make_client: MakeClient = Client,
     *,
     read_only: bool = False,
     tools: Collection[str] | None = None,
@@ -63,14 +74,16 @@ def make_server(  # noqa: PLR0913 - independent options
     """Return the MCP server. It does no I/O before it is served.
 
     Args:
-        make_client: Makes the client that all calls share, when the server starts. If it raises
-            `ConfigError` the server starts all the same, and each tool says what to set. None for
-            `Client(poll_plan=every_three_seconds)`.
+        make_client: Makes the client that all calls share, when the server starts: `Client`, such
+            as a `partial` of it, or a function. It is called with `poll_plan`, `hooks` and
+            `recorder`, which the server needs. If it raises `ConfigError` the server starts all the
+            same, and each tool says what to set.
         read_only: Whether to offer only the tools that change nothing at the service.
         tools: The names of the only tools to offer; None for all.
         exclude_tools: The names of tools not to offer.
         max_generations: How many generations may be started while it runs; None for any number.
-        max_output: How many characters an answer may have, at least 2,000.
+        max_output: How many characters an answer may have, at least 2,000. A client that sets
+            `MAX_MCP_OUTPUT_TOKENS` may lower it.
         state_folder: Where journals are kept of what calls start, so that the same call finds it
             after a restart; None for a folder that ends with the server.
 
@@ -81,19 +94,22 @@ def make_server(  # noqa: PLR0913 - independent options
         raise ConfigError(f"max_output must be at least {MIN_OUTPUT:,} characters")
     if max_generations is not None and max_generations < 0:
         raise ConfigError("max_generations must be at least 0")
-    limits = Limits(
-        max_output=max_output, max_generations=max_generations, state_folder=state_folder
+    make_session = partial(
+        Session,
+        make_client,
+        max_output=_bounded(max_output, os.environ),
+        max_generations=max_generations,
+        state_folder=state_folder,
     )
-    make = make_client or (lambda: Client(poll_plan=every_three_seconds))
     offered = _offered(read_only=read_only, tools=tools, exclude_tools=exclude_tools)
-    server = ExplainingServer(
+    server = _Server(
         "testvibe",
         title="TestVibe",
         instructions=_instructions({tool.name for tool in offered}, max_generations),
         version=__version__,
         tools=offered,
         middleware=[Deliveries()],
-        lifespan=lambda _server: open_session(make, limits),
+        lifespan=lambda _server: opened(make_session()),
         subscriptions=False,
         log_level="WARNING",
     )
@@ -105,14 +121,22 @@ def make_server(  # noqa: PLR0913 - independent options
     return server
 
 
+def _bounded(max_output: int, environment: Mapping[str, str]) -> int:
+    """Return how long an answer may be for a client that has a limit of its own."""
+    tokens = environment.get("MAX_MCP_OUTPUT_TOKENS", "").strip()
+    if not (tokens.isascii() and tokens.isdecimal()):
+        return max_output
+    return max(MIN_OUTPUT, min(max_output, TOKEN_CHARACTERS * int(tokens)))
+
+
 def _instructions(offered: set[str], max_generations: int | None) -> str:
     """Return what a model reads first, of what there is."""
     parts = [READING]
-    if offered & {tool.name for tool in DISPATCHING_TOOLS}:
+    if offered & {tool.name for tool in (*RUNNING_TOOLS, *GENERATING_TOOLS)}:
         parts.append(DISPATCHING)
     else:
         parts.append("This server starts neither runs nor generations.\n")
-    if max_generations is not None and offered & {"generate_feature", "generate_and_run"}:
+    if max_generations is not None and offered & {tool.name for tool in GENERATING_TOOLS}:
         most = counted(max_generations, "generation")
         parts.append(f"It may start {most} at most while it runs (--max-generations).\n")
     return "".join(parts).strip()
@@ -121,7 +145,9 @@ def _instructions(offered: set[str], max_generations: int | None) -> str:
 def _offered(
     *, read_only: bool, tools: Collection[str] | None, exclude_tools: Collection[str]
 ) -> list[Tool]:
-    every = {tool.name: tool for tool in (*TOOLS, *DISPATCHING_TOOLS, *WAITING_TOOLS)}
+    every = {
+        tool.name: tool for tool in (*TOOLS, *GENERATING_TOOLS, *RUNNING_TOOLS, *WAITING_TOOLS)
+    }
     for name in (*(tools or ()), *exclude_tools):
         if name not in every:
             raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
@@ -134,3 +160,54 @@ def _offered(
     if not offered:
         raise ConfigError("no tool is left: offer others, or exclude fewer")
     return offered
+
+
+class _Server(MCPServer[Session]):
+    """A server that says why there is no such tool, and which arguments a prompt lacks."""
+
+    missing: str = ""
+    """Why a tool that exists may not be offered."""
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        context: Context[Session, Any] | None = None,
+    ) -> CallToolResult | InputRequiredResult:
+        """Check the tool's name, and call it.
+
+        Raises:
+            ToolError: There is no such tool, or it failed.
+        """
+        names = [tool.name for tool in await self.list_tools()]
+        if name not in names:
+            instead = tool_instead_of(name, names)
+            raise ToolError(f"There is no tool {name[:100]!r}.{instead}{self.missing}")
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:  # The SDK puts words before what a tool has raised.
+            raised = error.__cause__ if isinstance(error.__cause__, ToolError) else error
+            raise ToolError(visible(str(raised))) from error
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[Session, Any] | None = None,
+    ) -> GetPromptResult | InputRequiredResult:
+        """Check the prompt's name and its arguments, and get it.
+
+        Raises:
+            MCPError: The parameters are invalid (-32602); it says which.
+        """
+        prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
+        if name not in prompts:
+            raise MCPError(
+                INVALID_PARAMS, f"There is no prompt {name!r}; there are {', '.join(prompts)}."
+            )
+        needed = [each.name for each in prompts[name].arguments or () if each.required]
+        if missing := [each for each in needed if each not in (arguments or {})]:
+            raise MCPError(
+                INVALID_PARAMS, f"The prompt {name} needs the argument {' and '.join(missing)}."
+            )
+        return await super().get_prompt(name, arguments, context)

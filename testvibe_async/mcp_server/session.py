@@ -1,44 +1,47 @@
 """The session that all calls of a server share: one client, and so one poller.
 
-Decides how a call gets its client, its project and its operations. A server that is not configured
-has no client; it starts all the same, so that its tools can say what to set.
+Decides how a call gets its client and its operations, and what the client reports of an outage. A
+server that is not configured has no client; it starts all the same, so that its tools can say what
+to set.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from attrs import frozen
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 
-from testvibe_async import Client, ConfigError, GenerationRef, RunRef
-from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured
-from testvibe_async.mcp_server.budget import MAX_OUTPUT
+from testvibe_async import Client, ConfigError, Hooks, RunRef
+from testvibe_async.events import OutageStarted
+from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured, reason_of
 from testvibe_async.mcp_server.memory import Memory
-from testvibe_async.reports import counted
+from testvibe_async.runner.generation_limit import GenerationLimit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from testvibe_async import Generation, GenerationOperation, Project, Run, RunOperation
-    from testvibe_async.mcp_server.memory import Place
-    from testvibe_async.mcp_server.runs import Runs
+    from testvibe_async import (
+        Generation,
+        GenerationOperation,
+        GenerationRef,
+        Project,
+        Run,
+        RunOperation,
+    )
+    from testvibe_async._polling import PollPlan
+    from testvibe_async.events import Dispatched, OutageEnded
+    from testvibe_async.intents import Recorder
 
-__all__ = [
-    "Ctx",
-    "Limits",
-    "Session",
-    "every_three_seconds",
-    "open_session",
-    "session_of",
-]
-
+MAX_OUTPUT = 20_000
+"""Length of an answer in characters, by default."""
 
 REMEMBERED = 1_000
-"""How many runs and generations that were dispatched here are remembered, each."""
+"""How many operations that were dispatched here are remembered."""
 
 
 def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /) -> float:  # noqa: ARG001
@@ -46,77 +49,61 @@ def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /)
     return 3.0
 
 
-@frozen(kw_only=True)
-class Limits:
-    """What a model may cost; a person sets it when the server is started."""
+class MakeClient(Protocol):
+    """Makes the client of a server: `Client` itself, a `partial` of it, or a function."""
 
-    max_output: int = MAX_OUTPUT
-    """Length of an answer in characters."""
-
-    max_generations: int | None = None
-    """How many generations may be started while the server runs; None for any number."""
-
-    state_folder: Path | None = None
-    """Where it is kept what calls started; None for a temporary folder."""
+    def __call__(self, *, poll_plan: PollPlan, hooks: Hooks, recorder: Recorder) -> Client:
+        """Make a client with what the server needs of it."""
+        ...
 
 
 class Session:
     """The client of a server, or the error that says why there is none."""
 
-    def __init__(self, client: Client | ConfigError, limits: Limits) -> None:
-        self._client = client
-        self.limits: Limits = limits
-        """What a call may cost."""
-        self.memory: Memory = Memory(self.limits.state_folder)
+    def __init__(
+        self,
+        make_client: MakeClient,
+        *,
+        max_output: int,
+        max_generations: int | None,
+        state_folder: Path | None,
+    ) -> None:
+        """Make the client; see `make_server` for the arguments."""
+        self.max_output: int = max_output
+        """How many characters an answer may have."""
+        self.memory: Memory = Memory(state_folder)
         """What calls started."""
-        self.runs: dict[Place, Runs] = {}
-        """The batches of runs that are in flight."""
-        self.configs: dict[str, list[str]] = {}
-        """By project, the names of the run configurations that a call has listed."""
-        self._generations_started: set[Place] = set()
-        self._runs: dict[object, RunRef] = {}
-        self._generations: dict[tuple[str, str], GenerationRef] = {}
-
-    def remember_run(self, ref: RunRef) -> None:
-        """Remember a run that was dispatched here: the service may not know it for some seconds."""
-        self._runs[ref.key] = ref
-        if len(self._runs) > REMEMBERED:
-            del self._runs[next(iter(self._runs))]
-
-    def remember_generation(self, feature: str, ref: GenerationRef) -> None:
-        """Remember the last generation of a feature that was dispatched here, by what was asked."""
-        self._generations[ref.project, feature.casefold()] = ref
-        if len(self._generations) > REMEMBERED:
-            del self._generations[next(iter(self._generations))]
-
-    def started_generation(self, project: Project, feature: str) -> GenerationOperation | None:
-        """Return the last generation of a feature that was dispatched here; None for none."""
-        ref = self._generations.get((project.id, feature.casefold()))
-        return None if ref is None else self.client.attach(ref)
-
-    @contextmanager
-    def generation_allowed(self, place: Place, has_begun: Callable[[], bool]) -> Generator[None]:
-        """Take one of the generations that may be started, and give it back if none was.
-
-        Args:
-            place: Where it is kept; one that counts already costs no other.
-            has_begun: Says at the end whether one was started, or may have been.
-
-        Raises:
-            ToolError: There is none left.
-        """
-        allowed = self.limits.max_generations
-        if allowed is not None and len(self._generations_started - {place}) >= allowed:
-            raise ToolError(
-                f"Nothing was started: this server may start {counted(allowed, 'generation')} (its "
-                "option --max-generations), and has. Tell the user; what was generated can be run."
-            )
-        self._generations_started.add(place)
+        self.generations: GenerationLimit = GenerationLimit()
+        """Counts the generations that are started."""
+        self.generations.allowed = sys.maxsize if max_generations is None else max_generations
+        self.outage: str | None = None
+        """What comes in place of answers, while the service does not answer."""
+        self.outage_changed: asyncio.Event = asyncio.Event()
+        """Set, and replaced, when an outage starts or ends."""
+        self._dispatched: dict[tuple[object, ...], Any] = {}
+        hooks = Hooks(
+            on_dispatched=self._remember,
+            on_outage_started=self._note_outage,
+            on_outage_ended=self._note_outage,
+        )
+        self._client: Client | ConfigError
         try:
-            yield
-        finally:
-            if not has_begun():
-                self._generations_started.discard(place)
+            self._client = make_client(
+                poll_plan=every_three_seconds, hooks=hooks, recorder=self.generations
+            )
+        except ConfigError as error:
+            self._client = error
+
+    def _remember(self, event: Dispatched) -> None:
+        """Remember what was dispatched here: the service may not know it for some seconds."""
+        self._dispatched[event.ref.key[:3]] = event.ref  # Of a generation, that of its feature.
+        if len(self._dispatched) > REMEMBERED:
+            del self._dispatched[next(iter(self._dispatched))]
+
+    def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
+        self.outage = reason_of(event.error) if isinstance(event, OutageStarted) else None
+        changed, self.outage_changed = self.outage_changed, asyncio.Event()
+        changed.set()
 
     @property
     def client(self) -> Client:
@@ -143,19 +130,14 @@ class Session:
 
     def run(self, project: Project, run_id: int) -> RunOperation:
         """Return a handle on a run, also one that another program dispatched."""
-        ref = RunRef(server=self.client.server, project=project.id, run_id=run_id)
-        return self.client.attach(self._runs.get(ref.key, ref))
+        bare = RunRef(server=self.client.server, project=project.id, run_id=run_id)
+        ref: RunRef = self._dispatched.get(bare.key, bare)
+        return self.client.attach(ref)
 
-    def generation(self, project: Project, request_id: str, feature_id: int) -> GenerationOperation:
-        """Return a handle on a generation, also one that another program dispatched."""
-        return self.client.attach(
-            GenerationRef(
-                server=self.client.server,
-                project=project.id,
-                request_id=request_id,
-                feature_id=feature_id,
-            )
-        )
+    def last_generation(self, project: Project, feature_id: int) -> GenerationOperation | None:
+        """Return the last generation of a feature that was dispatched here; None for none."""
+        ref: GenerationRef | None = self._dispatched.get(("generation", project.id, feature_id))
+        return None if ref is None else self.client.attach(ref)
 
 
 if TYPE_CHECKING:
@@ -173,17 +155,14 @@ def session_of(ctx: Ctx) -> Session:
 
 
 @asynccontextmanager
-async def open_session(
-    make_client: Callable[[], Client], limits: Limits
-) -> AsyncGenerator[Session]:
+async def opened(session: Session) -> AsyncGenerator[Session]:
     """Open the client for as long as the server runs. Closing it cancels nothing at the service."""
     try:
-        client = make_client()
-    except ConfigError as error:
-        yield Session(error, limits)
+        client = session.client
+    except ToolError:
+        yield session
         return
     async with client:
-        session = Session(client, limits)
         await session.memory.delete_old()
         try:
             yield session

@@ -7,14 +7,14 @@ and a signal ends its input: both go through the same shutdown, which closes the
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import socket
 import sys
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
-
-from testvibe_async.mcp_server.signals import signals_to_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from testvibe_async.mcp_server.session import Session
 
-__all__ = ["serve_stdio"]
-
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHUNK_BYTES = 65_536
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def serve_stdio(
@@ -97,3 +97,21 @@ def _relay(source: int, sink: socket.socket) -> None:
 def _end(sink: socket.socket) -> None:
     with suppress(OSError):  # It was ended before.
         sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def signals_to_stop(stop: Callable[[], object]) -> Generator[None]:
+    """Have SIGTERM and SIGINT call a function in the event loop, in place of their handlers."""
+    if sys.platform == "win32":  # pragma: no cover - asyncio takes no signals there
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

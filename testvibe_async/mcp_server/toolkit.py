@@ -1,15 +1,15 @@
 """The decorator that makes a tool of a function, and the arguments that tools share.
 
 Decides how arguments are checked and how errors reach the model. It decides nothing about single
-tools; those are in `tools`, `dispatching_tools` and `waiting_tools`.
+tools; those are in `tools`, `waits` and `dispatching_tools`.
 """
 
+import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import wraps
-from inspect import cleandoc
 from typing import Annotated, Any, TypeAlias, cast
 
+from attrs import frozen
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
@@ -22,34 +22,12 @@ from testvibe_async.mcp_server.advice import (
     DIGITS,
     explain,
     explain_arguments,
+    nothing_done,
     suggestion,
-    wrong_project,
 )
 from testvibe_async.mcp_server.answers import fitted_answer
-from testvibe_async.mcp_server.characters import restored
+from testvibe_async.mcp_server.budget import restored
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
-
-__all__ = [
-    "ADDS",
-    "READS",
-    "REGENERATES",
-    "REPLACES",
-    "ConfigName",
-    "Cursor",
-    "FeatureName",
-    "Lines",
-    "NamePart",
-    "Offset",
-    "PageSize",
-    "ProjectId",
-    "RunId",
-    "SiteUrl",
-    "StatusName",
-    "TimeoutSeconds",
-    "check_config",
-    "explained",
-    "tool",
-]
 
 FeatureName: TypeAlias = Annotated[
     str,
@@ -98,23 +76,49 @@ REGENERATES = ToolAnnotations(
 )
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
 
+
+@frozen
+class Call:
+    """One call of a tool."""
+
+    ctx: Ctx
+    project: str | None = None
+    """The id of the project that it names; None for the one that is set."""
+
+    @property
+    def session(self) -> Session:
+        """The session that it belongs to."""
+        return session_of(self.ctx)
+
+    @property
+    def home(self) -> Project:
+        """The project that it is about; a `ToolError` where there is none."""
+        return self.session.project(self.project)
+
+    @property
+    def room(self) -> int:
+        """The characters that its answer may have."""
+        return self.session.max_output
+
+
 ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
 
 
-def tool(hints: ToolAnnotations) -> Callable[[ToolFunction], Tool]:
-    """Make a tool of a function, under its name and with its docstring as the description.
+def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolFunction], Tool]:
+    """Make a tool of a function of a `Call`, under its name, described by its docstring.
 
     Unknown arguments are refused, not ignored: one that is misspelt could cost credits.
 
     Args:
         hints: What the tool does to the service.
+        has_project: Whether it takes a `project`, besides the function's arguments.
     """
 
     def decorate(function: ToolFunction) -> Tool:
         made = _Tool.from_function(
-            _explaining(function),
+            _of_context(function, has_project=has_project),
             title=function.__name__.replace("_", " ").capitalize(),
-            description=cleandoc(function.__doc__ or ""),
+            description=inspect.cleandoc(function.__doc__ or ""),
             annotations=hints,
             structured_output=False,
         )
@@ -125,6 +129,32 @@ def tool(hints: ToolAnnotations) -> Callable[[ToolFunction], Tool]:
         return made
 
     return decorate
+
+
+def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
+    """Return a tool's function as the SDK calls it: with a context, and a project by its name.
+
+    Its errors reach the model with what to do next, and its answers fit.
+    """
+
+    async def call(ctx: Ctx, **arguments: Any) -> CallToolResult:  # noqa: ANN401 - any tool's
+        project = arguments.pop("project", None)
+        try:
+            result = await function(Call(ctx, project), **arguments)
+        except VibeError as error:
+            told = await explained(Call(ctx, project), error, function.__name__, arguments)
+            raise ToolError(told) from error
+        return fitted_answer(result, session_of(ctx).max_output)
+
+    kind = inspect.Parameter
+    _, *own = inspect.signature(function, eval_str=True).parameters.values()
+    context = kind("ctx", kind.POSITIONAL_OR_KEYWORD, annotation=Ctx)
+    project = kind("project", kind.KEYWORD_ONLY, default=None, annotation=ProjectId)
+    parameters = [context, *own, *([project] if has_project else [])]
+    call.__name__ = function.__name__
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    return call
 
 
 class _Tool(Tool):
@@ -146,7 +176,7 @@ class _Tool(Tool):
             ) from error
         arguments = {name: _as_it_was(value) for name, value in arguments.items()}
         if isinstance(project := arguments.get("project"), str):
-            arguments = {**arguments, "project": await _project_id(session_of(context), project)}
+            arguments["project"] = await _project_id(session_of(context), project)
         return await super().run(arguments, context, convert_result)
 
 
@@ -168,7 +198,7 @@ async def _project_id(session: Session, project: str) -> str:
     try:
         return await choose_project(session.client, project)
     except ConfigError as error:
-        raise ToolError(wrong_project(error)) from error
+        raise ToolError(f"{nothing_done(error)} list_projects shows the names and ids.") from error
     except VibeError:
         return project  # The tool's own call says what is wrong.
 
@@ -185,54 +215,16 @@ def _untitled(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def _explaining(function: ToolFunction) -> ToolFunction:
-    """Have a tool's errors reach the model, with what to do next, and its answers fit."""
-
-    @wraps(function)
-    async def call(ctx: Ctx, **arguments: Any) -> CallToolResult:  # noqa: ANN401 - any tool's
-        try:
-            result = await function(ctx, **arguments)
-        except VibeError as error:
-            raise ToolError(await explained(ctx, error, function.__name__, arguments)) from error
-        return fitted_answer(result, session_of(ctx).limits.max_output)
-
-    return call
-
-
-async def check_config(ctx: Ctx, project: Project, config: str | None) -> None:
-    """Check that there is a configuration, where a call has listed them.
-
-    Raises:
-        ToolError: There is none of that name.
-    """
-    session = session_of(ctx)
-    known = session.configs.get(project.id)
-    if config is None or known is None or config in known:
-        return
-    with suppress(VibeError):  # It may be new.
-        known = session.configs[project.id] = [each.name for each in await project.list_configs()]
-    if config not in known:
-        raise ToolError(
-            f"Nothing was started: there is no configuration {config[:100]!r}, list_configs shows "
-            f"them.{suggestion(config, known)}"
-        )
-
-
-async def explained(ctx: Ctx, error: VibeError, tool: str, arguments: dict[str, Any]) -> str:
-    """Say what happened to a tool's call, what to do next, and which name was perhaps meant."""
-    return explain(error, tool) + await _meant(ctx, error, arguments)
-
-
-async def _meant(ctx: Ctx, error: VibeError, arguments: dict[str, Any]) -> str:
-    """Say which feature was perhaps meant, where there is none of that name: a list tells."""
-    feature = arguments.get("feature")
+async def explained(call: Call, error: VibeError, tool: str, arguments: dict[str, Any]) -> str:
+    """Say what happened to a call, what to do next, and which feature was perhaps meant."""
+    text, feature = explain(error, tool), arguments.get("feature")
     if isinstance(error, InvalidRequestError) and arguments.get("config"):
-        return " list_configs shows the configurations."
+        return f"{text} list_configs shows the configurations."
     if not isinstance(error, NotFoundError) or feature is None:
-        return ""
+        return text
     if feature.isdecimal():
-        return DIGITS
+        return text + DIGITS
     with suppress(VibeError):
-        features = await session_of(ctx).project(arguments.get("project")).list_features()
-        return suggestion(feature, [each.name or "" for each in features])
-    return ""
+        features = await call.home.list_features()
+        return text + suggestion(feature, [each.name or "" for each in features])
+    return text

@@ -1,5 +1,5 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
-"""The service's operations as tools, under its own names; those that wait are in `waiting_tools`.
+"""The service's operations as tools, under its own names; those that start or wait are elsewhere.
 
 Each tool is one call of the client: it declares the arguments, and returns a line and a document.
 It never polls, and decides nothing about retries. The docstrings are what a model reads.
@@ -7,41 +7,32 @@ It never polls, and decides nothing about retries. The docstrings are what a mod
 
 from typing import Annotated, Any
 
+from attrs import field, frozen
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import Field
 
 from testvibe_async import Listing
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import (
-    answer,
-    document_of_run,
-    missing_of,
-    rows,
-    say_generation,
-    say_run,
-)
-from testvibe_async.mcp_server.budget import ROOM, Document, lines_of, page, start_of
-from testvibe_async.mcp_server.session import Ctx, session_of
+from testvibe_async.mcp_server.answers import answer, document_of_run, missing_of, rows, say
+from testvibe_async.mcp_server.budget import ROOM, Document, fitting, lines_of, page, start_of
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
     READS,
     REGENERATES,
     REPLACES,
+    Call,
     Cursor,
     FeatureName,
     Lines,
     NamePart,
     Offset,
     PageSize,
-    ProjectId,
     RunId,
     StatusName,
     tool,
 )
 from testvibe_async.reports import counted
-
-__all__ = ["TOOLS"]
 
 SEARCHED_RUNS = 1_000
 """How many runs are gone through where some are looked for."""
@@ -50,55 +41,43 @@ Gherkin = Annotated[str, Field(description="The whole text, from `Feature:` on."
 FilePath = Annotated[str, Field(min_length=1, description="Such as Features/login.feature.")]
 
 
-@tool(READS)
+@tool(READS, has_project=False)
 async def list_projects(
-    ctx: Ctx, *, name: NamePart = None, limit: PageSize = None, cursor: Cursor = None
+    call: Call, *, name: NamePart = None, limit: PageSize = None, cursor: Cursor = None
 ) -> CallToolResult:
     """List the projects that the API key may see, with their ids."""
-    projects = await session_of(ctx).client.list_projects()
-    found = [row for row in rows(projects) if _has(row, name)]
-    return _page(ctx, projects, "project", found, limit=limit, cursor=cursor)
+    listing = _Listed(await call.session.client.list_projects(), "project", name=name)
+    return listing.answered(call, limit, cursor)
 
 
 @tool(READS)
-async def get_project(ctx: Ctx, *, project: ProjectId = None) -> CallToolResult:
+async def get_project(call: Call) -> CallToolResult:
     """Read one project: its name, and the address of the site under test."""
-    project_id = session_of(ctx).project(project).id
-    found = await session_of(ctx).client.get_project(project_id)
+    found = await call.session.client.get_project(call.home.id)
     return answer(f"Project {found.name or found.id}.", serialize(found))
 
 
 @tool(READS)
-async def list_features(  # noqa: PLR0913 - the arguments of the tool
-    ctx: Ctx,
+async def list_features(
+    call: Call,
     *,
     status: StatusName = None,
     name: NamePart = None,
     limit: PageSize = None,
     cursor: Cursor = None,
-    project: ProjectId = None,
 ) -> CallToolResult:
     """List features with their ids and statuses; only those that are `generated` can be run."""
-    features = await session_of(ctx).project(project).list_features()
-    found = [row for row in rows(features) if _has(row, name) and _is(row, status)]
-    if status and not found:
-        return _none_is(status, features, "feature")
-    return _page(ctx, features, "feature", found, limit=limit, cursor=cursor)
+    listing = _Listed(await call.home.list_features(), "feature", name=name, status=status)
+    return listing.answered(call, limit, cursor)
 
 
 @tool(READS)
 async def get_feature(
-    ctx: Ctx,
-    *,
-    feature: FeatureName,
-    offset: Offset = 0,
-    lines: Lines = None,
-    project: ProjectId = None,
+    call: Call, *, feature: FeatureName, offset: Offset = 0, lines: Lines = None
 ) -> CallToolResult:
     """Read one feature: its Gherkin and its status. If long, go on at `nextOffset`."""
-    found = await session_of(ctx).project(project).get_feature(feature)
-    room = session_of(ctx).limits.max_output
-    part = lines_of(found.gherkin or "", offset=offset, lines=lines, max_output=room)
+    found = await call.home.get_feature(feature)
+    part = lines_of(found.gherkin or "", call.room, offset=offset, lines=lines)
     is_whole = part["content"] == (found.gherkin or "")
     shown = {} if is_whole else {"gherkin": part.pop("content"), **part}
     line = f"Feature {found.id}, {found.name}: {found.status}."
@@ -107,86 +86,83 @@ async def get_feature(
 
 @tool(ADDS)
 async def create_feature(
-    ctx: Ctx,
+    call: Call,
     *,
     name: Annotated[str, Field(min_length=1, description="A new name.")],
     gherkin: Gherkin,
-    project: ProjectId = None,
 ) -> CallToolResult:
     """Add a feature, without tests: generate_feature makes them."""
-    made = await session_of(ctx).project(project).create_feature(name, gherkin)
+    made = await call.home.create_feature(name, gherkin)
     return answer(f"Feature {made.id}, {made.name}, was created.", serialize(made))
 
 
 @tool(REPLACES)
 async def update_feature(
-    ctx: Ctx,
+    call: Call,
     *,
     feature: FeatureName,
     gherkin: Annotated[str | None, Field(description="The whole new text.")] = None,
     name: Annotated[str | None, Field(description="The new name.")] = None,
-    project: ProjectId = None,
 ) -> CallToolResult:
     """Change a feature's Gherkin, name or both. Its tests stay as they are until you generate anew.
 
     Refused while it is generating.
     """
-    home = session_of(ctx).project(project)
-    await home.update_feature(feature, name=name, gherkin=gherkin)
+    await call.home.update_feature(feature, name=name, gherkin=gherkin)
     return answer(f"Feature {feature} was updated.", {"ok": True})
 
 
 @tool(REPLACES)
-async def delete_feature(
-    ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
-) -> CallToolResult:
+async def delete_feature(call: Call, *, feature: FeatureName) -> CallToolResult:
     """Delete a feature for good. Refused while it is generating."""
-    await session_of(ctx).project(project).delete_feature(feature)
+    await call.home.delete_feature(feature)
     return answer(f"Feature {feature} was deleted.", {"ok": True})
 
 
 @tool(READS)
-async def get_generation_status(
-    ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
-) -> CallToolResult:
+async def get_generation_status(call: Call, *, feature: FeatureName) -> CallToolResult:
     """Read how a feature's latest generation stands now, section by section."""
-    latest = await session_of(ctx).project(project).get_generation_status(feature)
-    return answer(say_generation(latest), serialize(latest))
+    latest = await call.home.get_generation_status(feature)
+    return answer(say(latest), serialize(latest))
 
 
 @tool(READS)
 async def get_generation_log(
-    ctx: Ctx,
-    *,
-    feature: FeatureName,
-    offset: Offset = 0,
-    lines: Lines = None,
-    project: ProjectId = None,
+    call: Call, *, feature: FeatureName, offset: Offset = 0, lines: Lines = None
 ) -> CallToolResult:
     """Read the log of a feature's latest generation: of each section the last lines that fit.
 
     Read `statusReason` first. `offset` and `lines` choose others.
     """
-    log = await session_of(ctx).project(project).get_generation_log(feature)
+    log = await call.home.get_generation_log(feature)
     document = serialize(log)
-    room = (session_of(ctx).limits.max_output - ROOM) // max(1, len(log.sections))
+    room = (call.room - ROOM) // max(1, len(log.sections))
     for section in document["sections"]:
-        _cut_log(section, offset=offset, lines=lines, room=room)
+        section.update(_log_of(section.get("log") or [], room, offset=offset, lines=lines))
     return answer(f"The log of {counted(len(log.sections), 'section')}.", document)
 
 
+def _log_of(log: list[str], room: int, *, offset: int, lines: int | None) -> Document:
+    """Return as many lines of a section's log as fit: the last, or those from an offset on."""
+    if offset or lines:
+        kept = fitting(log[offset : None if lines is None else offset + lines], room)
+    else:
+        kept = fitting(log[::-1], room)[::-1]
+        offset = len(log) - len(kept)
+    is_whole = len(kept) == len(log)
+    return {} if is_whole else {"log": kept, "offset": offset, "totalLines": len(log)}
+
+
 @tool(REGENERATES)
-async def cancel_generation(
-    ctx: Ctx, *, feature: FeatureName, project: ProjectId = None
-) -> CallToolResult:
+async def cancel_generation(call: Call, *, feature: FeatureName) -> CallToolResult:
     """Cancel a feature's generation in flight, of anyone. Runs can't be cancelled."""
-    await session_of(ctx).project(project).cancel_generation(feature)
+    await call.home.cancel_generation(feature)
     return answer(f"The generation of {feature} was cancelled.", {"ok": True})
 
 
 @tool(READS)
-async def list_runs(  # noqa: PLR0913 - the arguments of the tool
-    ctx: Ctx,
+async def list_runs(
+    call: Call,
     *,
     feature: Annotated[FeatureName | None, Field(description="Only of this feature.")] = None,
     status: Annotated[
@@ -194,42 +170,36 @@ async def list_runs(  # noqa: PLR0913 - the arguments of the tool
     ] = None,
     limit: PageSize = 50,
     cursor: Cursor = None,
-    project: ProjectId = None,
 ) -> CallToolResult:
     """List runs, the newest first, without their tests. With `status`, of the newest 1,000."""
-    home, start = session_of(ctx).project(project), start_of(cursor)
     # One more than asked for shows that there is a next page.
-    number = SEARCHED_RUNS if status else start + (limit or SEARCHED_RUNS) + 1
-    runs = await home.list_runs(feature=feature, limit=number)
-    found = [row for row in rows(runs) if _is(row, status)]
-    if status and not found:
-        return _none_is(status, runs, "run")
-    return _page(ctx, runs, "run", found, limit=limit, cursor=cursor, is_total=len(runs) < number)
+    number = SEARCHED_RUNS if status else start_of(cursor) + (limit or SEARCHED_RUNS) + 1
+    runs = await call.home.list_runs(feature=feature, limit=number)
+    listing = _Listed(runs, "run", status=status, is_total=len(runs) < number)
+    return listing.answered(call, limit, cursor)
 
 
 @tool(READS)
 async def get_run(
-    ctx: Ctx,
+    call: Call,
     *,
     runId: RunId,
     cursor: Annotated[
         str | None, Field(description="Only tests: `0`, then the `nextCursor` of each page.")
     ] = None,
-    project: ProjectId = None,
 ) -> CallToolResult:
     """Read a run: its status, and once it is over the result of each test."""
-    run = await session_of(ctx).project(project).get_run(runId)
-    room = session_of(ctx).limits.max_output
+    run = await call.home.get_run(runId)
     if cursor is None:
-        return answer(say_run(run), document_of_run(run, room))
-    tests = page("tests", rows(run.tests), cursor=cursor, limit=None, max_output=room)
+        return answer(say(run), document_of_run(run, call.room))
+    tests = page("tests", rows(run.tests), call.room, cursor=cursor)
     return answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
 
 
 @tool(READS)
-async def diagnose_run(ctx: Ctx, *, runId: RunId, project: ProjectId = None) -> CallToolResult:
+async def diagnose_run(call: Call, *, runId: RunId) -> CallToolResult:
     """Ask why a run failed: the failures with the Gherkin, the executed specs and the log."""
-    diagnosis = await session_of(ctx).project(project).diagnose_run(runId)
+    diagnosis = await call.home.diagnose_run(runId)
     failed = counted(len(diagnosis.failures), "test")
     line = f"Run {diagnosis.run_id} {diagnosis.status}: {failed} failed."
     return answer(line, serialize(diagnosis))
@@ -237,159 +207,109 @@ async def diagnose_run(ctx: Ctx, *, runId: RunId, project: ProjectId = None) -> 
 
 @tool(READS)
 async def get_run_artifacts(
-    ctx: Ctx,
-    *,
-    runId: RunId,
-    limit: PageSize = None,
-    cursor: Cursor = None,
-    project: ProjectId = None,
+    call: Call, *, runId: RunId, limit: PageSize = None, cursor: Cursor = None
 ) -> CallToolResult:
     """List a run's artifacts, with links that expire within minutes.
 
     A trace opens with `npx playwright show-trace trace.zip`.
     """
-    artifacts = await session_of(ctx).project(project).get_run_artifacts(runId)
-    return _page(ctx, artifacts, "artifact", rows(artifacts), limit=limit, cursor=cursor)
+    listing = _Listed(await call.home.get_run_artifacts(runId), "artifact")
+    return listing.answered(call, limit, cursor)
 
 
 @tool(READS)
 async def list_files(
-    ctx: Ctx,
-    *,
-    name: NamePart = None,
-    limit: PageSize = None,
-    cursor: Cursor = None,
-    project: ProjectId = None,
+    call: Call, *, name: NamePart = None, limit: PageSize = None, cursor: Cursor = None
 ) -> CallToolResult:
     """List the project's files, without their content."""
-    files = await session_of(ctx).project(project).list_files()
-    found = [row for row in rows(files) if _has(row, name, "path")]
-    return _page(ctx, files, "file", found, limit=limit, cursor=cursor)
+    listing = _Listed(await call.home.list_files(), "file", name=name, member="path")
+    return listing.answered(call, limit, cursor)
 
 
 @tool(READS)
 async def read_file(
-    ctx: Ctx,
-    *,
-    path: FilePath,
-    offset: Offset = 0,
-    lines: Lines = None,
-    project: ProjectId = None,
+    call: Call, *, path: FilePath, offset: Offset = 0, lines: Lines = None
 ) -> CallToolResult:
     """Read a file, or a template in its place. If long, go on at `nextOffset`."""
-    found = await session_of(ctx).project(project).read_file(path)
-    room = session_of(ctx).limits.max_output
-    part = lines_of(found.content or "", offset=offset, lines=lines, max_output=room)
+    found = await call.home.read_file(path)
+    part = lines_of(found.content or "", call.room, offset=offset, lines=lines)
     line = f"{found.path}, {counted(len(found.content or ''), 'character')}."
     return answer(line, serialize(found) | part)
 
 
 @tool(REPLACES)
 async def write_file(
-    ctx: Ctx,
+    call: Call,
     *,
     path: FilePath,
     content: Annotated[str, Field(description="The whole new text, at most 256 KB.")],
-    project: ProjectId = None,
 ) -> CallToolResult:
     """Write one whole file below `Features/` or `Configurations/`; others can't be written.
 
     A configuration is `Configurations/NAME.config.js`: read `Default` before you write another.
     """
-    await session_of(ctx).project(project).write_file(path, content)
+    await call.home.write_file(path, content)
     return answer(f"{path} was written.", {"ok": True})
 
 
 @tool(READS)
 async def list_configs(
-    ctx: Ctx, *, limit: PageSize = None, cursor: Cursor = None, project: ProjectId = None
+    call: Call, *, limit: PageSize = None, cursor: Cursor = None
 ) -> CallToolResult:
     """List the run configurations that run_feature and run_features take as `config`."""
-    home = session_of(ctx).project(project)
-    configs = await home.list_configs()
-    if configs.is_complete:
-        session_of(ctx).configs[home.id] = [each.name for each in configs]
-    return _page(ctx, configs, "config", rows(configs), limit=limit, cursor=cursor)
+    return _Listed(await call.home.list_configs(), "config").answered(call, limit, cursor)
 
 
-def _has(row: Document, part: str | None, member: str = "name") -> bool:
-    return part is None or part.casefold() in str(row.get(member, "")).casefold()
+@frozen(kw_only=True)
+class _Listed:
+    """A list of the service, and which rows of it a call asks for."""
 
+    listing: Listing[Any] = field(kw_only=False)
+    noun: str = field(kw_only=False)
+    """What a row is."""
 
-def _is(row: Document, status: str | None) -> bool:
-    return status is None or str(row.get("status", "")).casefold() == status.casefold()
+    name: str | None = None
+    """A part of the name; None for any."""
 
+    member: str = "name"
+    """Where a row has its name."""
 
-def _none_is(status: str, listing: Listing[Any], noun: str) -> CallToolResult:
-    """Answer that no row of a list has a status, with the statuses that there are."""
-    known = sorted({str(row.status) for row in listing})
-    return answer(
-        f"None of {counted(len(listing), noun)} is {status!r}.",
-        {f"{noun}s": [], "total": 0, "statuses": known},
-    )
+    status: str | None = None
+    """The status; None for any."""
 
+    is_total: bool = True
+    """Whether there are no more rows than were listed."""
 
-def _page(  # noqa: PLR0913 - what a list tool knows
-    ctx: Ctx,
-    listing: Listing[Any],
-    noun: str,
-    found: list[Document],
-    *,
-    limit: int | None,
-    cursor: str | None,
-    is_total: bool = True,
-) -> CallToolResult:
-    """Answer with a page of a list.
+    def answered(self, call: Call, limit: int | None, cursor: str | None) -> CallToolResult:
+        """Return a page of the rows; where none has the status, the statuses that there are."""
+        found = [row for row in rows(self.listing) if self._is_meant(row)]
+        if self.status and not found:
+            known = sorted({str(row.status) for row in self.listing})
+            return answer(
+                f"None of {counted(len(self.listing), self.noun)} is {self.status!r}.",
+                {f"{self.noun}s": [], "total": 0, "statuses": known},
+            )
+        content = page(f"{self.noun}s", found, call.room, cursor=cursor, limit=limit)
+        if not self.is_total:
+            del content["total"]
+        return answer(self._line(found, content), content)
 
-    Args:
-        ctx: The call.
-        listing: What the service answered.
-        noun: What a row is.
-        found: The rows that were asked for.
-        limit: How many at most.
-        cursor: Where the page starts.
-        is_total: Whether there are no more rows than were found.
-    """
-    room = session_of(ctx).limits.max_output
-    content = page(f"{noun}s", found, cursor=cursor, limit=limit, max_output=room)
-    if not is_total:
-        del content["total"]
-    return answer(_line_of(listing, noun, found, content), content)
+    def _is_meant(self, row: Document) -> bool:
+        has_name = (self.name or "").casefold() in str(row.get(self.member, "")).casefold()
+        is_status = str(row.get("status", "")).casefold() == (self.status or "").casefold()
+        return has_name and (is_status or not self.status)
 
-
-def _line_of(listing: Listing[Any], noun: str, found: list[Document], content: Document) -> str:
-    """Say how many rows there are, how many of them are shown, and where there are more."""
-    shown = len(content[f"{noun}s"])
-    every = counted(len(found), noun)
-    if "total" not in content:
-        every = f"the newest {noun}s"
-    elif len(found) < len(listing):
-        every += f" that match, of {len(listing):,}"
-    line = every if shown == len(found) and "total" in content else f"{shown:,} of {every}"
-    if "nextCursor" in content:
-        line += "; more: nextCursor"
-    return f"{line}.{missing_of(listing)}"
-
-
-def _cut_log(section: Document, *, offset: int, lines: int | None, room: int) -> None:
-    """Leave as many lines of a section's log as fit: the last ones, or those from an offset on."""
-    log: list[str] = section.get("log") or []
-    chosen = log[offset : None if lines is None else offset + lines]
-    if offset or lines:
-        kept = _fitting(chosen, room)
-    else:
-        kept = _fitting(chosen[::-1], room)[::-1]
-        offset = len(log) - len(kept)
-    if len(kept) < len(log):
-        section |= {"log": kept, "offset": offset, "totalLines": len(log)}
-
-
-def _fitting(lines: list[str], room: int) -> list[str]:
-    for number, line in enumerate(lines):
-        room -= len(line) + 4
-        if room < 0:
-            return lines[:number]
-    return lines
+    def _line(self, found: list[Document], content: Document) -> str:
+        """Say how many rows there are, how many are shown, and where there are more."""
+        shown, every = len(content[f"{self.noun}s"]), counted(len(found), self.noun)
+        if not self.is_total:
+            every = f"the newest {self.noun}s"
+        elif len(found) < len(self.listing):
+            every += f" that match, of {len(self.listing):,}"
+        is_whole = shown == len(found) and self.is_total
+        line = every if is_whole else f"{shown:,} of {every}"
+        more = "; more: nextCursor" if "nextCursor" in content else ""
+        return f"{line}{more}.{missing_of(self.listing)}"
 
 
 TOOLS: list[Tool] = [

@@ -7,14 +7,14 @@ before anything is sent. pytest loads it at every start, so it imports nothing e
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-    from typing import Literal
 
 __all__ = [
     "MARKER",
@@ -30,10 +30,6 @@ __all__ = [
 
 NumberT = TypeVar("NumberT", int, float)
 
-MAX_IN_FLIGHT = 100
-TIMEOUT = 900.0
-"""Seconds to wait for a feature; a run takes about half a minute, a generation some minutes."""
-
 POLL_INTERVAL = 3.0
 """The client's default, in seconds."""
 
@@ -48,62 +44,75 @@ MARKER = (
 WORKER_OUTPUT = "testvibe_in_flight"
 """The key of a pytest-xdist worker's output for the refs of what it leaves in flight."""
 
-_SWITCHES = (
-    ("testvibe", "run the features of a TestVibe project as tests"),
-    (
-        "testvibe-generate",
-        "generate the tests of features that have none, which costs minutes and credits",
-    ),
-)
+Kind = Literal["switch", "string", "folder", "int", "float", "linelist", "rules"]
+"""The form of a value: rules are lines of 'GLOB: REASON', for the configuration file alone."""
 
-_VALUES: tuple[tuple[str, str, Literal["string", "int", "float", "linelist"], str], ...] = (
-    ("project", "ID", "string", "the project's id or name (else TESTVIBE_PROJECT)"),
-    ("select", "GLOB", "linelist", "only features with such a name, as 'Check*'; repeatable"),
-    ("config", "NAME", "linelist", "run each feature with this run configuration; repeatable"),
-    ("site-url", "URL", "string", "the site to test (else the project's own)"),
-    ("max-in-flight", "N", "int", "runs that are in flight at once (default: 100)"),
-    ("attempts", "N", "int", "how often a feature may run until it passes (default: 1)"),
-    ("timeout", "SECONDS", "float", "how long to wait for a feature (default: 900)"),
-    ("poll-interval", "SECONDS", "float", "from one poll of a run to the next (default: 3)"),
-    ("artifacts", "DIR", "string", "download the artifacts of runs that failed"),
-    ("journal", "DIR", "string", "keep runs here: a session that was killed goes on if run again"),
-)
 
-_RULES = (
-    ("testvibe_skip", "features not to run, as lines of 'GLOB: REASON'"),
-    ("testvibe_xfail", "features expected to fail, as lines of 'GLOB: REASON'"),
-)
+def _option(kind: Kind, help: str, metavar: str = "", default: float = 0) -> Any:  # noqa: A002, ANN401 - pytest's word; each has its own type
+    return field(metadata={"kind": kind, "help": help, "metavar": metavar, "default": default})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """All options by their names without `testvibe`, with their checked values."""
+
+    project: str | None = _option("string", "its id or name (else TESTVIBE_PROJECT)", "ID")
+    select: tuple[str, ...] = _option("linelist", "only 'Check*', or '!Check*'; repeatable", "GLOB")
+    config: tuple[str, ...] = _option("linelist", "a configuration to run with; repeatable", "NAME")
+    site_url: str | None = _option("string", "the site to test (else the project's own)", "URL")
+    max_in_flight: int = _option("int", "runs that are in flight at once (default: 100)", "N", 100)
+    attempts: int = _option("int", "runs of a feature until it passes (default: 1)", "N", 1)
+    timeout: float = _option(
+        "float", "how long to wait for a feature (default: 900)", "SECONDS", 900
+    )
+    poll_interval: float = _option(
+        "float", "between two polls (default: 3)", "SECONDS", POLL_INTERVAL
+    )
+    generate: bool = _option("switch", "generate missing tests, which costs minutes and credits")
+    artifacts: Path | None = _option("folder", "download the artifacts of failed runs", "DIR")  # noqa: RUF009 - no default
+    journal: Path | None = _option("folder", "keep runs here, to resume them", "DIR")  # noqa: RUF009 - likewise
+    skip: Mapping[str, str] = _option("rules", "features not to run, as lines of 'GLOB: REASON'")
+    xfail: Mapping[str, str] = _option("rules", "those expected to fail, as 'GLOB: REASON'")
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """Declare all options."""
+    """Declare all options, on the command line and in the configuration file."""
     group = parser.getgroup("testvibe", "TestVibe")
-    for name, text in _SWITCHES:
-        dest = name.replace("-", "_")
-        group.addoption(f"--{name}", dest=dest, action="store_true", default=None, help=text)
-        undo = f"undo {dest} of the configuration file"
-        group.addoption(f"--no-{name}", dest=dest, action="store_false", help=undo)
-        parser.addini(dest, text, "bool", default=False)
-    for name, metavar, kind, text in _VALUES:
-        group.addoption(
-            f"--testvibe-{name}",
-            metavar=metavar,
-            default=None,
-            action="append" if kind == "linelist" else "store",
-            type={"int": int, "float": float}.get(kind, str),
-            help=text,
-        )
-        is_number = kind in {"int", "float"}
-        # pytest reads numbers since 8.4; before, `options` does.
-        ini_kind = "string" if is_number and pytest.version_tuple < (8, 4) else kind
-        parser.addini(f"testvibe_{name.replace('-', '_')}", text, ini_kind, default=None)
-    for name, text in _RULES:
-        parser.addini(name, text, "linelist")
+    _add_switch(parser, group, "testvibe", "run the features of a TestVibe project as tests")
+    for each in fields(Options):
+        name = f"testvibe_{each.name}"
+        kind, text = each.metadata["kind"], each.metadata["help"]
+        if kind == "switch":
+            _add_switch(parser, group, name, text)
+            continue
+        if kind != "rules":
+            group.addoption(
+                f"--{_spelled(each.name)}",
+                metavar=each.metadata["metavar"],
+                default=None,
+                action="append" if kind == "linelist" else "store",
+                type={"int": int, "float": float}.get(kind, str),
+                help=text,
+            )
+        ini_kind: Any = {"rules": "linelist", "folder": "string"}.get(kind, kind)
+        if pytest.version_tuple < (8, 4) and kind in {"int", "float"}:
+            ini_kind = "string"  # `_number` reads it
+        parser.addini(name, text, ini_kind, default=None)
+
+
+def _add_switch(parser: pytest.Parser, group: pytest.OptionGroup, name: str, text: str) -> None:
+    spelled = name.replace("_", "-")
+    group.addoption(f"--{spelled}", dest=name, action="store_true", default=None, help=text)
+    undo = f"undo {name} of the configuration file"
+    group.addoption(f"--no-{spelled}", dest=name, action="store_false", help=undo)
+    parser.addini(name, text, "bool", default=False)
 
 
 def is_enabled(config: pytest.Config) -> bool:
-    """Return True if features are to be collected."""
-    return bool(option_value(config, "testvibe"))
+    """Return True if features are to be collected, as where the command line selects some."""
+    if (asked := config.getoption("testvibe", None)) is not None:
+        return bool(asked)
+    return bool(config.getini("testvibe") or config.getoption("testvibe_select", None))
 
 
 def option_value(config: pytest.Config, name: str) -> Any:  # noqa: ANN401 - each has its own type
@@ -130,35 +139,6 @@ def _bare(node_id: str) -> str:
     return node_id
 
 
-class Options(NamedTuple):
-    """The checked options."""
-
-    project: str | None
-    select: tuple[str, ...]
-    configs: tuple[str, ...]
-    site_url: str | None
-    max_in_flight: int
-    attempts: int
-    """How often a feature may run; only a run that failed is followed by another."""
-
-    timeout: float
-    """Seconds to wait for a feature: all of its attempts, and its generation."""
-
-    poll_interval: float
-    generate: bool
-    artifacts: Path | None
-    """The directory for the artifacts of failed runs; None to download none."""
-
-    journal: Path | None
-    """The directory for the journals of runs; None to keep none."""
-
-    skip: Mapping[str, str]
-    """The reasons to skip features, by the patterns of their names."""
-
-    xfail: Mapping[str, str]
-    """The reasons to expect that features fail, by the patterns of their names."""
-
-
 def read_options(config: pytest.Config) -> Options:
     """Read and check the options.
 
@@ -166,20 +146,25 @@ def read_options(config: pytest.Config) -> Options:
         pytest.UsageError: One of them is wrong.
     """
     return Options(
-        project=option_value(config, "testvibe_project"),
-        select=_lines(config, "select"),
-        configs=_lines(config, "config"),
-        site_url=option_value(config, "testvibe_site_url"),
-        max_in_flight=_number(config, "max_in_flight", int, MAX_IN_FLIGHT),
-        attempts=_number(config, "attempts", int, 1),
-        timeout=_number(config, "timeout", float, TIMEOUT),
-        poll_interval=_number(config, "poll_interval", float, POLL_INTERVAL),
-        generate=bool(option_value(config, "testvibe_generate")),
-        artifacts=_directory(config, "artifacts"),
-        journal=_directory(config, "journal"),
-        skip=_rules(config, "skip"),
-        xfail=_rules(config, "xfail"),
+        **{each.name: _read(config, each.name, **each.metadata) for each in fields(Options)}
     )
+
+
+def _read(config: pytest.Config, name: str, *, kind: Kind, default: float, **_: object) -> Any:  # noqa: ANN401 - each has its own type
+    match kind:
+        case "linelist":
+            return _lines(config, name)
+        case "rules":
+            return _rules(config, name)
+        case "int":
+            return _number(config, name, int, int(default))
+        case "float":
+            return _number(config, name, float, default)
+        case "switch" | "string":
+            return option_value(config, f"testvibe_{name}")
+        case "folder":
+            folder: str | None = option_value(config, f"testvibe_{name}")
+            return config.invocation_params.dir / folder if folder else None
 
 
 def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
@@ -195,11 +180,6 @@ def _rules(config: pytest.Config, name: str) -> dict[str, str]:
             raise pytest.UsageError(f"testvibe_{name} takes lines of 'GLOB: REASON', not {line!r}")
         rules.setdefault(pattern, reason)
     return rules
-
-
-def _directory(config: pytest.Config, name: str) -> Path | None:
-    value: str | None = option_value(config, f"testvibe_{name}")
-    return config.invocation_params.dir / value if value else None
 
 
 def _number(config: pytest.Config, name: str, kind: type[NumberT], default: NumberT) -> NumberT:

@@ -83,26 +83,24 @@ def _failure(case: CaseResult) -> str:
 def describe_error(error: BaseException) -> str:
     """Describe why there is no outcome: the error, the request, and its causes."""
     cause = error.__cause__
-    where = ""
+    lines: list[str] = []
     match error:
         case FeatureNotGeneratedError():
-            what = f"it can't run: {f'{error.status} {error.message}' if cause is None else cause}"
+            lines += [f"it can't run: {cause or f'{error.status} {error.message}'}"]
             cause = cause and cause.__cause__
         case ResponseError():
-            what, where = f"{error.status} {error.message}", f"to {error.method} {error.url}"
+            lines += [f"{error.status} {error.message}", f"to {error.method} {error.url}"]
         case DispatchUnknownError():
-            what, where = why(error), f"{error.what}, on {error.method} {error.url}"
+            lines += [why(error), f"{error.what}, on {error.method} {error.url}"]
         case TransportError():
-            what, where = error.what, f"on {error.method} {error.url}"
+            lines += [error.what, f"on {error.method} {error.url}"]
         case WaitTimeoutError() if error.failures:
-            what = f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"
+            lines += [f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"]
         case UndocumentedStatusError(outcome=Run(run_id=run_id, status=status)):
-            what = one_line(f"run {run_id} {status}: it neither passed nor failed")
+            lines += [one_line(f"run {run_id} {status}: it neither passed nor failed")]
         case _:
-            what = error.brief if isinstance(error, VibeError) else str(error)
-    lines = [what, where]
+            lines += [error.brief if isinstance(error, VibeError) else str(error)]
     while cause is not None:
         lines.append(f"because: {cause}")
         cause = cause.__cause__
-    lines += getattr(error, "__notes__", ())
-    return clean("\n".join(line for line in lines if line))
+    return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))

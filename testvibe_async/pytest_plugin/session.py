@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from testvibe_async import Run
     from testvibe_async.events import OutageStarted
-    from testvibe_async.pytest_plugin.choice import Choice
     from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
 
 __all__ = ["FeatureSession"]
@@ -71,6 +70,8 @@ class FeatureSession:
         self._suite: Suite | None = None
         self._asked: set[str] = set()
         self._expected: dict[pytest.Item, RunRequest | None] = {}
+        """The run that each item is going to need, as far as it was asked."""
+
         self._subtests: dict[str, list[pytest.SubtestReport]] = {}
         """The tests of each feature's run, until the feature's report is logged."""
 
@@ -122,15 +123,6 @@ class FeatureSession:
         reporter.ensure_newline()
         reporter.write_line(f"testvibe: {line}")
 
-    def choose(self) -> list[Choice]:
-        """Return the features to collect. Raises as `choice.choose` does."""
-        return choose(
-            self._options,
-            self._node_ids or (),
-            list_features=self.suite.list_features,
-            spelled=self.suite.spelled,
-        )
-
     def wait_for(self, item: pytest.Item, request: RunRequest) -> FinishedRun:
         """Wait for an item's run; an item that asks again, to rerun a failure, gets a new one.
 
@@ -170,15 +162,15 @@ class FeatureSession:
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Add the features to what a session collects."""
-        report = yield
-        if self._node_ids is not None and isinstance(collector, pytest.Session):
+        report, node_ids = (yield), self._node_ids
+        if node_ids is not None and isinstance(collector, pytest.Session):
             assert report.result is not None
             features = FeatureCollector.from_parent(  # pyright: ignore[reportUnknownMemberType]
                 collector,
                 name=ROOT,
                 nodeid=ROOT,
                 path=collector.path,
-                choose=self.choose,
+                choose=lambda: choose(self._options, node_ids, self.suite.select),
                 wait_for=self.wait_for,
             )
             report.result.append(features)

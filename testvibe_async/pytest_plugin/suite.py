@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -31,21 +31,23 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
-from testvibe_async._names import choose_project, chosen_configs, is_project_id
+from testvibe_async._names import choose_project, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
 from testvibe_async.reports import CaseStatus, status_of
+from testvibe_async.runner.selection import select
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from concurrent.futures import Future
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from anyio.from_thread import BlockingPortal
 
-    from testvibe_async import BatchItem, Feature, Journal, Listing, Project, Ref, Run
+    from testvibe_async import BatchItem, Project, Ref, Run
     from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
     from testvibe_async.pytest_plugin.options import Options
+    from testvibe_async.runner.selection import Selection
 
 __all__ = ["FinishedRun", "RunRequest", "Suite"]
 
@@ -113,7 +115,7 @@ class Suite:
                 on_outage_ended=tell,
             ),
         )
-        self._journals = None if options.journal is None else Journals(options.journal)
+        self._journals = Journals(options.journal)
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
@@ -160,23 +162,16 @@ class Suite:
                 "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
             ) from None
 
-    def list_features(self) -> Listing[Feature]:
-        """Return the project's features; raises as `Project.list_features` does."""
-        return self._ask("the list of features", self.project().list_features)
+    def select(self, words: Sequence[str]) -> Selection:
+        """Return the features that words mean, and the configurations of the options.
 
-    def spelled(self, configs: Sequence[str]) -> Sequence[str]:
-        """Return configurations as the service spells them; as they are where it lists none.
-
-        Raises:
-            ConfigError: There is no such configuration.
+        What can't be run is among them: its test says why. Raises as `runner.selection.select`.
         """
-        if not configs:
-            return ()
-        try:
-            listing = self._ask("the list of configurations", self.project().list_configs)
-        except (ResponseError, TransportError):
-            return configs
-        return chosen_configs(configs, listing)
+        project = self.project()
+        spec = BatchSpec(
+            kind="run", features=words, configs=self._options.config, on_conflict="generate"
+        )
+        return self._ask("the list of features", lambda: select(project, spec))
 
     def _ask(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Ask the service for something, for as long as a feature is waited for.
@@ -219,7 +214,7 @@ class Suite:
         if anew and future is not None and future.done():
             error = future.exception()
             if _is_settled(error):
-                self._discard(request)
+                self._journals.discard(*self._identity(request))
             if not self._is_final(error):
                 self._start(request, going_on=getattr(error, "ref", None))
         self.start([request])
@@ -261,7 +256,7 @@ class Suite:
             if self._portal is not None:
                 self._portal.call(self._client.aclose)
         for request in settled:
-            self._discard(request)
+            self._journals.discard(*self._identity(request))
 
     def _thread(self) -> BlockingPortal:
         if self._portal is None:
@@ -284,38 +279,37 @@ class Suite:
             else:
                 finished = await self._dispatched_and_finished(project, request)
         _require_tests(finished.run)
-        if self._options.artifacts is None:
-            return finished
         return await self._download(finished, request, project)
 
     async def _dispatched_and_finished(self, project: Project, request: RunRequest) -> FinishedRun:
         feature = request.feature if request.feature_id is None else request.feature_id
-        async with self._journal(request) as journal:
+        identity, timeout = self._identity(request), self._options.timeout
+        async with self._journals.open(*identity, timeout=timeout) as journal:
             (item,) = await project.run_features(
                 [feature],
                 config=request.config,
                 site_url=request.site_url,
                 on_conflict="generate" if self._options.generate else "raise",
-                timeout=self._options.timeout,
+                timeout=timeout,
                 attempts=self._options.attempts,
                 journal=journal,
             )
-        return FinishedRun(_outcome_of(item, self._options.timeout), item.earlier)
+        return FinishedRun(_outcome_of(item, timeout), item.earlier)
 
     async def _download(
         self, finished: FinishedRun, request: RunRequest, project: Project
     ) -> FinishedRun:
-        """Download the artifacts of each run that failed."""
-        assert self._options.artifacts is not None
+        """Download the artifacts of each run that failed, if that was asked for."""
         paths: list[Path] = []
-        failed = [run for run in (*finished.earlier, finished.run) if not run.is_success]
+        problem = None
         try:
-            for run in failed:
-                own = self._options.artifacts / _directory(request, run)
-                paths += await project.download_artifacts(run.run_id, own)
+            for run in (*finished.earlier, finished.run):
+                if self._options.artifacts is not None and not run.is_success:
+                    own = self._options.artifacts / _directory(request, run)
+                    paths += await project.download_artifacts(run.run_id, own)
         except (ConfigError, TransportError, ResponseError, OSError) as error:
-            return evolve(finished, artifacts=tuple(paths), artifacts_error=str(error))
-        return evolve(finished, artifacts=tuple(paths))
+            problem = str(error)
+        return evolve(finished, artifacts=tuple(paths), artifacts_error=problem)
 
     def _add(self, event: Dispatched) -> None:
         self._in_flight[event.ref.key] = event.ref
@@ -325,15 +319,6 @@ class Suite:
             self._in_flight.pop(event.ref.key, None)
         else:  # What a session before this one dispatched is seen here first.
             self._in_flight[event.ref.key] = event.ref
-
-    def _journal(self, request: RunRequest) -> AbstractAsyncContextManager[Journal | None]:
-        if self._journals is None:
-            return nullcontext()
-        return self._journals.open(*self._identity(request), timeout=self._options.timeout)
-
-    def _discard(self, request: RunRequest) -> None:
-        if self._journals is not None:
-            self._journals.discard(*self._identity(request))
 
     def _identity(self, request: RunRequest) -> tuple[object, ...]:
         """Return what the journal of a run is named after."""

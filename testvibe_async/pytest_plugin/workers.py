@@ -1,8 +1,8 @@
 """Support for pytest-xdist: features stay together, and runs are dispatched by their tests' worker.
 
 All features go to one worker, whose one client dispatches and polls them all, so that
-`--testvibe-max-in-flight` holds for the session; the other workers have the other tests. It never
-imports pytest-xdist, which is optional.
+`--testvibe-max-in-flight` holds for the session; the other workers have the other tests.
+pytest-xdist is optional, and imported where it schedules tests.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
+from testvibe_async.pytest_plugin.options import ROOT
 
 __all__ = ["Controller", "is_worker", "queued_items"]
 
@@ -45,6 +47,17 @@ class Controller:
         """Replace the schedules that would spread features over the workers."""
         if config.getoption("dist") not in {"load", "worksteal"}:
             return None
-        from testvibe_async.pytest_plugin._schedule import FeaturesTogether  # noqa: PLC0415 - likewise
+        from xdist.scheduler import LoadScheduling  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # noqa: PLC0415 - likewise
+
+        class FeaturesTogether(LoadScheduling):  # type: ignore[misc]  # likewise
+            """A load schedule that sends all features to one worker, after a few other tests."""
+
+            def _send_tests(self, node: Any, num: int) -> None:  # noqa: ANN401 - likewise
+                assert self.collection is not None
+                is_feature = [node_id.startswith(f"{ROOT}::") for node_id in self.collection]
+                features = [index for index in self.pending if is_feature[index]]
+                others = [index for index in self.pending if not is_feature[index]]
+                self.pending[:] = [*others[:num], *features, *others[num:]]
+                super()._send_tests(node, min(num, len(others)) + len(features))
 
         return FeaturesTogether(config, log)

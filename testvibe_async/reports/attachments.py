@@ -7,6 +7,9 @@ folders by their test. Pure, except `read_images`, which reads screenshots for t
 from __future__ import annotations
 
 import re
+import shlex
+from itertools import takewhile
+from operator import eq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,9 +51,7 @@ def is_trace(file: Path) -> bool:
 
 def show_trace(file: Path) -> str:
     """Return the command that shows a trace, to be pasted into a shell."""
-    path = file.as_posix()
-    is_plain = re.fullmatch(r"[\w./~+:@-]+", path)
-    return f"npx playwright show-trace {path if is_plain else _quoted(path)}"
+    return f"npx playwright show-trace {shlex.quote(file.as_posix())}"
 
 
 def read_images(
@@ -97,16 +98,8 @@ def _is_shown(case: Case, file: Path, failures: Sequence[Case]) -> bool:
 def _likeness(name: str, file: Path) -> int:
     """Return how many first words a test's name shares with the file's, or that of its folder."""
     wanted = _words(name)
-    return max(
-        sum(1 for _ in _common(wanted, _words(part))) for part in (file.stem, *file.parts[-3:-1])
-    )
-
-
-def _common(one: Sequence[str], other: Sequence[str]) -> Iterable[str]:
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            return
-        yield a
+    parts = (file.stem, *file.parts[-3:-1])
+    return max(len(list(takewhile(bool, map(eq, wanted, _words(part))))) for part in parts)
 
 
 def _words(text: str) -> list[str]:
@@ -116,7 +109,3 @@ def _words(text: str) -> list[str]:
 def _rank(file: Path) -> int:
     suffix = file.suffix.lower()
     return next((n for n, endings in enumerate(_RANKS) if suffix in endings), len(_RANKS))
-
-
-def _quoted(path: str) -> str:
-    return "'" + path.replace("'", "'\"'\"'") + "'"

@@ -1,6 +1,7 @@
 """A batch as a CTRF document (https://ctrf.io), the JSON format of test results.
 
-Decides which key holds what. It never adds a key to the specification's: other facts are in
+Decides which key holds what, and what makes a test the same in two batches: project, feature,
+configuration and name. It never adds a key to the specification's: other facts are in
 `extra`, under the service's own names.
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Unpack
+from uuid import NAMESPACE_URL, uuid5
 
 from testvibe_async._util import __version__, clean
+from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.reports.cases import Case, CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["to_ctrf"]
 
 _TOOL = "testvibe-async"
+_NAMESPACE = uuid5(NAMESPACE_URL, "https://pypi.org/project/testvibe-async")
 _STATUSES = ("passed", "failed", "skipped", "pending", "other")
 _NOT_OBSERVED = {CaseStatus.ERROR, CaseStatus.UNKNOWN}
 _FAILED = {*_NOT_OBSERVED, CaseStatus.PENDING}
@@ -56,7 +60,8 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
         ConfigError: A time has no time zone.
     """
     report = Report.of(items, **options)
-    tests = [_test(entry, case) for entry in report.entries for case in entry.cases]
+    project = report.shared_facts.get("project")
+    tests = [_test(entry, case, project) for entry in report.entries for case in entry.cases]
     document = {
         "reportFormat": "CTRF",
         "specVersion": "0.0.0",
@@ -97,12 +102,16 @@ def _environment(report: Report) -> dict[str, Any]:
     )
 
 
-def _test(entry: Entry, case: Case) -> dict[str, Any]:
+def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
+    project = entry.facts.get("project", project)
+    test_id = _id(project, entry.feature.casefold(), entry.config or DEFAULT_CONFIG, case.name)
     is_first = case is (entry.failures or entry.cases)[0]
     own_times = entry.times if case.is_operation else None
     return _without_empty(
         {
             "name": case.name,
+            "testId": test_id,
+            "executionId": _execution_id(test_id, entry),
             "status": _status(case),
             "duration": _duration(case),
             "start": own_times and _milliseconds(own_times.began_at),
@@ -113,7 +122,7 @@ def _test(entry: Entry, case: Case) -> dict[str, Any]:
             "rawStatus": case.status if case.status in _NOT_OBSERVED else case.raw_status,
             "type": "e2e",
             "retries": len(case.earlier) or None,
-            "retryAttempts": [_attempt(each) for each in case.earlier],
+            "retryAttempts": [_attempt(each, test_id, entry) for each in case.earlier],
             "flaky": case.is_flaky or None,
             "stdout": entry.log.split("\n") if entry.log and is_first else None,
             "attachments": [_attachment(file) for file in entry.files]
@@ -124,14 +133,27 @@ def _test(entry: Entry, case: Case) -> dict[str, Any]:
     )
 
 
-def _attempt(case: Case) -> dict[str, Any]:
+def _id(*parts: str | None) -> str:
+    return str(uuid5(_NAMESPACE, json.dumps(parts)))
+
+
+def _execution_id(test_id: str, entry: Entry) -> str | None:
+    """Return the id of a test in one run or generation; None where it is unknown which."""
+    operation = entry.facts.get("runId") or entry.facts.get("requestId")
+    return _id(test_id, operation) if operation else None
+
+
+def _attempt(case: Case, test_id: str, entry: Entry) -> dict[str, Any]:
+    of_attempt = entry.earlier[case.attempt - 1]
     return _without_empty(
         {
             "attempt": case.attempt,
+            "attemptId": _execution_id(test_id, of_attempt),
             "status": _status(case),
             "duration": _duration(case),
             "message": case.message,
             "trace": case.error,
+            "extra": _without_empty({"runId": of_attempt.facts.get("runId")}),
         }
     )
 

@@ -6,14 +6,12 @@ operation has. It never decides how a format shows them.
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attrs import evolve, frozen
 
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.reports.cases import Case, CaseStatus, to_cases
 from testvibe_async.reports.reasons import reason_of, why
 from testvibe_async.reports.text import cut, one_line, tail
@@ -25,18 +23,13 @@ if TYPE_CHECKING:
 
     from testvibe_async.models import GenerationLog
 
-__all__ = ["Entry", "Item", "Kind", "describe"]
+__all__ = ["Entry", "Item", "describe"]
 
 Item = BatchItem[Run | Generation]
 
 
-class Kind(StrEnum):
-    """The kind of operation that an item stands for."""
-
-    RUN = "run"
-    GENERATION = "generation"
-    DISPATCH = "dispatch"
-    """None: the item was not dispatched, and does not show its kind."""
+Kind = Literal["run", "generation", "dispatch"]
+"""The kind of operation of an item: `dispatch` where none was dispatched and shows its kind."""
 
 
 @frozen(kw_only=True)
@@ -185,17 +178,19 @@ def feature_of(item: Item) -> str:
 def config_of(item: Item) -> str | None:
     """Return the configuration; None where there is none, or none is known."""
     named = item.config or (item.outcome.config if isinstance(item.outcome, Run) else None)
-    if _kind(item) is Kind.RUN:
+    if _kind(item) == "run":
         named = named or DEFAULT_CONFIG
     return one_line(named or "") or None
 
 
 def _kind(item: Item) -> Kind:
-    if isinstance(item.outcome, Run) or isinstance(item.latest_ref, RunRef):
-        return Kind.RUN
-    if isinstance(item.outcome, Generation) or isinstance(item.latest_ref, GenerationRef):
-        return Kind.GENERATION
-    return Kind.DISPATCH
+    match item.outcome:
+        case Run():
+            return "run"
+        case Generation():
+            return "generation"
+        case _:
+            return item.latest_ref.kind if item.latest_ref else "dispatch"
 
 
 def _verdict(item: Item) -> Verdict:

@@ -23,7 +23,6 @@ from urllib.parse import quote
 from testvibe_async._util import __version__, clean
 from testvibe_async.errors import ConfigError
 from testvibe_async.reports.attachments import files_of, is_trace, read_images, show_trace
-from testvibe_async.reports.entries import Kind
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import counted, duration, essence, one_line
 from testvibe_async.reports.timeline import timeline
@@ -215,10 +214,10 @@ def _time(instant: datetime | None) -> str:
 
 def _noun(report: Report) -> str:
     """Return what the entries are: `Runs`, `Generations`, or both."""
-    kinds = {entry.kind for entry in report.entries} - {Kind.DISPATCH}
-    if kinds == {Kind.GENERATION}:
+    kinds = {entry.kind for entry in report.entries} - {"dispatch"}
+    if kinds == {"generation"}:
         return "Generations"
-    return "Runs" if Kind.GENERATION not in kinds else "Runs and generations"
+    return "Runs" if "generation" not in kinds else "Runs and generations"
 
 
 def _proportions(report: Report) -> list[tuple[str, float, float]]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence  # noqa: TC003 - get_type_hints(ReportOptions)
 from datetime import datetime  # noqa: TC003 - as above
 from pathlib import Path  # noqa: TC003 - as above
-from typing import TYPE_CHECKING, Self, TypedDict
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 from attrs import evolve, frozen
 
@@ -85,31 +85,24 @@ class Report:
     """When the batch was finished, or its last known time."""
 
     @classmethod
-    def of(  # noqa: PLR0913 - the keys of ReportOptions
-        cls,
-        items: Iterable[Item],
-        *,
-        title: str = "TestVibe",
-        artifacts: Mapping[int, Sequence[Path]] | None = None,
-        generation_logs: Mapping[str, GenerationLog] | None = None,
-        started_at: datetime | None = None,
-        finished_at: datetime | None = None,
-    ) -> Self:
-        """Return the report of a batch. The options are those of `ReportOptions`.
+    def of(cls, items: Iterable[Item], **options: Unpack[ReportOptions]) -> Self:
+        """Return the report of a batch.
 
         Raises:
             ConfigError: A time has no time zone.
         """
         items = tuple(items)
+        started_at, finished_at = options.get("started_at"), options.get("finished_at")
         _check_times(started_at, finished_at)
+        logs = options.get("generation_logs", {})
         names = distinct(map(_name, items))
         entries = tuple(
             describe(
                 item,
                 number=number,
                 name=name,
-                artifacts=artifacts or {},
-                log=(generation_logs or {}).get(_request_id(item) or ""),
+                artifacts=options.get("artifacts", {}),
+                log=logs.get(_request_id(item) or ""),
             )
             for number, (item, name) in enumerate(zip(items, names, strict=True), 1)
         )
@@ -118,7 +111,7 @@ class Report:
             entries = tuple(map(_as_error, entries))
         known = [at for entry in entries for at in _instants(entry)]
         return cls(
-            title=one_line(title) or "TestVibe",
+            title=one_line(options.get("title", "")) or "TestVibe",
             entries=entries,
             summary=summary,
             started_at=started_at or min(known, default=finished_at),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import asdict, evolve, field, frozen
 
+from testvibe_async._batch import EntryState
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.outcomes import Verdict
@@ -23,7 +24,7 @@ from testvibe_async.refs import build_stored, is_aware, read_stored
 from testvibe_async.runner.generation_limit import with_limit_named
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 
     from testvibe_async.models import Generation, Run
     from testvibe_async.outcomes import BatchItem
@@ -106,6 +107,7 @@ class Batch:
     number: int | None
     """Its number; None where its journal is a file of the caller's own."""
 
+    name: str | None
     kind: Literal["run", "generation"]
     server: str
     project: str
@@ -121,6 +123,9 @@ class Batch:
 
     is_complete: bool
     """Whether all of its features are known."""
+
+    reruns: Sequence[int] = ()
+    """The batches that ran again what failed in it, as far as they are part of its items."""
 
     @property
     def failed(self) -> list[BatchItem[Run | Generation]]:
@@ -212,6 +217,26 @@ class Batches:
         """Note that its process is done with a batch, now or at another moment."""
         with suppress(OSError):
             self._write(evolve(record, ended_at=at or datetime.now(UTC)))
+
+    @asynccontextmanager
+    async def working_on(
+        self, record: BatchRecord, *, options: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Journal]:
+        """Open the journal of a batch that this process works on, and note when it is done.
+
+        Args:
+            record: The batch, as `create` or `begin` returned it.
+            options: What a new journal keeps for whoever resumes it.
+
+        Raises:
+            ConfigError: The journal can't be used.
+        """
+        async with Journal(self.journal_of(record), options=options) as journal:
+            try:
+                yield journal
+            finally:
+                await journal.aclose()
+                self.end(record)
 
     async def read(self, record: BatchRecord) -> Batch:
         """Read what a batch did, and leave it as it is.
@@ -333,6 +358,56 @@ class Batches:
             self.end(record, at=record.started_at)
         return found
 
+    async def with_reruns(self, batch: Batch) -> Batch:
+        """Return a batch with what ran again of it since, as further attempts of its items.
+
+        A rerun that can't be read, as while another process works on it, is left out.
+        """
+        children = [each for each in self.records() if batch.number and each.parent == batch.number]
+        for record in sorted(children, key=lambda each: each.number):
+            with suppress(ConfigError):
+                rerun = await self.with_reruns(await self.read(record))
+                again = {(item.feature, item.config): item for item in rerun.items}
+                batch = evolve(
+                    batch,
+                    items=[
+                        _again(each, again.get((each.feature, each.config))) for each in batch.items
+                    ],
+                    is_over=batch.is_over and rerun.is_over,
+                    reruns=(*batch.reruns, record.number, *rerun.reruns),
+                )
+        return batch
+
+    def discard(self, record: BatchRecord) -> None:
+        """Forget a batch; what is in flight continues at the service."""
+        for path in (*files_of(self.journal_of(record)), self._path_of(record)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    async def record(self, items: Iterable[BatchItem[Run | Generation]]) -> list[BatchRecord]:
+        """Save outcomes in the batches that dispatched their operations; return those batches.
+
+        A batch that another process works on, or that can't be read, is left as it is, and so is
+        an operation that failed while attempts are left: `resume` polls and repeats it.
+        """
+        items = list(items)
+        outcomes = {
+            item.latest_ref.key: item.outcome for item in items if item.latest_ref and item.outcome
+        }
+        places = {
+            (item.latest_ref.server, item.latest_ref.project) for item in items if item.latest_ref
+        }
+        found: list[BatchRecord] = []
+        for record in self.records():
+            if (record.server, record.project) not in places:
+                continue
+            with suppress(ConfigError):
+                require_existing(self.journal_of(record))
+                async with Journal(self.journal_of(record)) as journal:
+                    if _record_outcomes(journal, outcomes):
+                        found.append(record)
+        return found
+
     def _path_of(self, record: BatchRecord) -> Path:
         return self.folder / f"{record.number}.json"
 
@@ -350,9 +425,7 @@ class Batches:
         ended = [each for each in records if each.ended_at is not None]
         for place, record in enumerate(ended):
             if place >= KEPT - 1 or record.done_at < oldest:
-                for path in (*files_of(self.journal_of(record)), self._path_of(record)):
-                    with suppress(OSError):
-                        path.unlink(missing_ok=True)
+                self.discard(record)
 
 
 async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
@@ -372,6 +445,7 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
             path=path,
             label=f"The batch in {path}" if record is None else str(record),
             number=None if record is None else record.number,
+            name=None if record is None else record.name,
             kind=journal.plan.kind,
             server=journal.plan.server,
             project=journal.plan.project,
@@ -410,11 +484,38 @@ def require_batch(journal: Journal) -> None:
         )
 
 
+def _record_outcomes(
+    journal: Journal, outcomes: Mapping[tuple[object, ...], Run | Generation]
+) -> bool:
+    """Save the outcomes of entries that are in flight; return whether there are any."""
+    attempts = journal.plan.options.get("batch", {}).get("attempts", 1) if journal.plan else 1
+    is_any = False
+    for entry in journal.entries:
+        outcome = outcomes.get(entry.ref.key) if entry.ref else None
+        if outcome is None or entry.state is not EntryState.DISPATCHED:
+            continue
+        if not outcome.is_failure or len(entry.outcomes) + 1 >= attempts:
+            entry.observe(outcome, is_last=True)
+            journal.save(entry)
+            is_any = True
+    return is_any
+
+
 def _has_failed(item: BatchItem[Run | Generation]) -> bool:
     """Return whether an item failed, or could not be started."""
     return item.verdict is Verdict.FAILED or (
         item.verdict is Verdict.ERROR and item.latest_ref is None
     )
+
+
+def _again(
+    item: BatchItem[Run | Generation], rerun: BatchItem[Run | Generation] | None
+) -> BatchItem[Run | Generation]:
+    """Return an item after its rerun, where that was dispatched."""
+    if rerun is None or rerun.verdict in {Verdict.SKIPPED, Verdict.WAITING}:
+        return item
+    attempts = (*item.earlier, item.outcome) if item.outcome else item.earlier
+    return evolve(rerun, earlier=(*attempts, *rerun.earlier))
 
 
 def _running(record: BatchRecord) -> str:

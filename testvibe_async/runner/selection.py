@@ -45,6 +45,9 @@ class Selection:
     notes: Sequence[str] = ()
     """What was left out, and what was named twice: a sentence each."""
 
+    left_out: Sequence[Feature] = ()
+    """The features that all or a glob leaves out: `notes` says why."""
+
     is_wider: bool = False
     """Whether there may be more features than words: all, or several of a glob."""
 
@@ -136,12 +139,11 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
         chosen |= {each.id: each for each in found}
     if excluded and not chosen and not spec.is_all:
         raise ConfigError("exclusions alone choose nothing: give names too, or all")
+    left_out = [each for each in left_out if each.id not in chosen]
     return Selection(
         features=[each for key, each in chosen.items() if key not in excluded],
-        notes=[
-            *_said_left_out(each for each in left_out if each.id not in chosen),
-            *_said_twice(dict.fromkeys(twice)),
-        ],
+        notes=[*_said_left_out(left_out), *_said_twice(dict.fromkeys(twice))],
+        left_out=left_out,
         is_wider=is_wider,
         names=[each.name for each in listing],
     )

@@ -8,29 +8,33 @@ from __future__ import annotations
 
 from .clock import VirtualTimeLoop
 from .emulator import (
-    DIALECTS,
-    ODD_FIELDS,
-    Dialect,
+    Answer,
     Emulator,
     Fault,
+    Middleware,
     Outcome,
+    RecordedExchange,
     RecordedRequest,
+    Recording,
+    Replay,
     Scenario,
 )
 from .fault_proxy import FaultProxy
+from .faulty_connection import NetworkFault
 from .leaks import assert_no_leaks
-from .network_faults import NetworkFault
 
 __all__ = [
-    "DIALECTS",
-    "ODD_FIELDS",
-    "Dialect",
+    "Answer",
     "Emulator",
     "Fault",
     "FaultProxy",
+    "Middleware",
     "NetworkFault",
     "Outcome",
+    "RecordedExchange",
     "RecordedRequest",
+    "Recording",
+    "Replay",
     "Scenario",
     "VirtualTimeLoop",
     "assert_no_leaks",

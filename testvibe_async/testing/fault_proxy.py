@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .faulty_connection import FaultyConnection, let_peers_read, read_request
-from .network_faults import NetworkFault, NetworkRule
+import attrs
+
+from .faulty_connection import FaultyConnection, NetworkFault, let_peers_read, read_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -24,6 +25,41 @@ __all__ = ["FaultProxy"]
 
 _HOST = "127.0.0.1"
 _BACKLOG = 1024
+
+
+@attrs.define(eq=False, kw_only=True)
+class NetworkRule:
+    """The rule for one fault; `FaultProxy.fail` makes it, and explains the fields."""
+
+    fault: NetworkFault
+    times: int | None
+    skip: int
+    when: Callable[[str, str], bool] | None
+    hits: int = 0
+    """Number of requests, or connections, that got the fault."""
+    removed: bool = False
+
+    def remove(self) -> None:
+        """End the rule, which may be done twice; requests that it already holds stay held."""
+        self.removed = True
+
+    def applies_to(self, request: tuple[str, str] | None) -> bool:
+        """Return True if the fault applies, and count that.
+
+        Args:
+            request: The method and the target of a request. None: a new connection.
+        """
+        if self.removed or self.hits == self.times:
+            return False
+        if (request is None) != (self.fault.kind == "reset_on_accept"):
+            return False
+        if request is not None and self.when is not None and not self.when(*request):
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        self.hits += 1
+        return True
 
 
 class FaultProxy:

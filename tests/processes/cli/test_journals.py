@@ -37,6 +37,6 @@ def test_after_a_crash(slow_service: Service, machine: Path) -> None:
     for options, is_told in (((), True), (("--wait", "--quiet"), False)):
         (_, errors), _ = finished("run", "Newsletter", *options, **variables)
         assert ("was cut off, with 0 of 2 operations over" in errors) is is_told
-    (output, _), code = finished("resume", **variables)
+    (output, _), code = finished("resume", "1", **variables)
     assert code in {0, 1}, output
     assert re.search(r"\nBatch 1: 2 in .*: ", output)

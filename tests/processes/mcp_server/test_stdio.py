@@ -35,7 +35,8 @@ POLL_SECONDS = 3.0
 
 STRAY = """
 import asyncio, os, subprocess
-from testvibe_async import Client, Hooks
+from attrs import evolve
+from testvibe_async import Client
 from testvibe_async.mcp_server import make_server, serve_stdio
 
 def stray(event):
@@ -44,7 +45,10 @@ def stray(event):
     os.write(1, b"written by a hook")
     subprocess.run(["echo", "echoed by a child"])
 
-asyncio.run(serve_stdio(make_server(lambda: Client(hooks=Hooks(on_request=stray)))))
+def client(*, hooks, **given):
+    return Client(hooks=evolve(hooks, on_request=stray), **given)
+
+asyncio.run(serve_stdio(make_server(client)))
 """
 
 

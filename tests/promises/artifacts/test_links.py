@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.artifact_host import host, http
+from tests.support.dialects import Dialect
 from tests.support.finished_run import (
     PATHS,
     SECRET,
@@ -20,7 +21,7 @@ from testvibe_async import (
     NotFoundError,
     ResponseError,
 )
-from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +161,7 @@ async def test_a_refusal_of_new_links_is_raised(tmp_path: Path) -> None:
 @on_real_time
 async def test_a_list_of_pages_is_downloaded_whole(tmp_path: Path, paging: Any) -> None:
     """Where the service lists artifacts by pages, those of all pages are downloaded."""
-    pages = Scenario(dialect=Dialect(paging=paging, page_size=1))
-    async with finished_run(tmp_path, scenario=pages) as case:
+    pages = Dialect(paging=paging, page_size=1)
+    async with finished_run(tmp_path, middleware=pages) as case:
         found = await case.download()
         assert len(found) == downloads(case) == 3

@@ -25,7 +25,7 @@ from testvibe_async import (
     RetryPolicy,
     Verdict,
 )
-from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from testvibe_async import Project
@@ -330,8 +330,7 @@ async def test_without_a_list_names_and_ids_are_taken_as_they_are(
 
 async def test_a_slow_service_is_waited_for() -> None:
     """What is refused as one too many is sent again: each feature runs, and once."""
-    slow = Scenario(dialect=Dialect(rate_limit=1))
-    async with Emulator(shop=False, scenario=slow) as emulator, client_of(emulator) as client:
+    async with Emulator(shop=False, rate_limit=1) as emulator, client_of(emulator) as client:
         for number in range(20):
             emulator.add_feature(f"Feature {number}")
         items = await client.project().run_features()
@@ -380,4 +379,7 @@ async def test_a_batch_that_was_never_opened_warns(project: Project, emulator: E
     """A forgotten await of a batch warns as a coroutine does, and says what to do."""
     with pytest.warns(RuntimeWarning, match="run_features.* was never awaited"):
         project.run_features(["Checkout"])
+    batch = project.run_features(["Checkout"])
+    batch.close()
+    assert [item async for item in batch] == []
     assert emulator.count("run_feature") == 0

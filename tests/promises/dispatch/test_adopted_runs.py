@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
 
 from tests.conftest import client_of, client_through
+from tests.support.dialects import Dialect
 from tests.support.timing import STEADY
 from testvibe_async import (
     Client,
@@ -16,7 +16,7 @@ from testvibe_async import (
     Hooks,
     RunOperation,
 )
-from testvibe_async.testing import Dialect, Emulator, Fault, FaultProxy, NetworkFault
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -182,7 +182,7 @@ class TestCutLists:
     async def emulator(self) -> AsyncGenerator[Emulator]:
         """A service that shows the two latest runs, and says that there are more."""
         dialect = Dialect(paging="has_more", page_size=2)
-        async with Emulator(scenario=evolve(STEADY, dialect=dialect)) as emulator:
+        async with Emulator(scenario=STEADY, middleware=dialect) as emulator:
             yield emulator
 
     async def test_anothers_run_is_not_adopted(self, emulator: Emulator, project: Project) -> None:
@@ -234,7 +234,7 @@ class TestCutLists:
         """Where the list takes no limit, nobody says that nothing began."""
         dialect = Dialect(refuses_limit=True)
         async with (
-            Emulator(scenario=evolve(STEADY, dialect=dialect)) as emulator,
+            Emulator(scenario=STEADY, middleware=dialect) as emulator,
             client_of(emulator) as client,
         ):
             emulator.fail("run_feature", Fault.lost(), times=1)

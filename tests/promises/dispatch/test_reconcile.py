@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.support.dialects import Dialect
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
@@ -19,7 +20,7 @@ from testvibe_async import (
     RunRef,
 )
 from testvibe_async.intents import Intent
-from testvibe_async.testing import Dialect, Emulator, Fault
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -230,7 +231,7 @@ async def test_pages_prove_nothing() -> None:
     """A list that comes in pages finds a run, and is no proof that there is none."""
     dialect = Dialect(paging="cursor", page_size=2)
     async with (
-        Emulator(scenario=evolve(STEADY, dialect=dialect)) as paged,
+        Emulator(scenario=STEADY, middleware=dialect) as paged,
         client_of(paged) as client,
     ):
         for _ in range(3):

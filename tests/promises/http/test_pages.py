@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
+from tests.support.dialects import Dialect
 from testvibe_async import (
     IncompleteListError,
     Project,
     ServerError,
     Verdict,
 )
-from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
 
 def paged(paging: Any, **more: Any) -> Emulator:
     """Return an emulator with lists of 5 rows a page."""
-    return Emulator(scenario=Scenario(dialect=Dialect(paging=paging, page_size=5, **more)))
+    return Emulator(middleware=Dialect(paging=paging, page_size=5, **more))
 
 
 @pytest.mark.parametrize("paging", ["link", "cursor", "next_link"])
@@ -128,7 +129,7 @@ async def test_polling_by_lists_copes_with_pages(paging: str | None) -> None:
     """Many runs are polled by few requests where pages can be followed; none is lost anywhere."""
     dialect = Dialect(paging=paging, page_size=20)  # type: ignore[arg-type]
     async with (
-        Emulator(scenario=Scenario(dialect=dialect)) as emulator,
+        Emulator(middleware=dialect) as emulator,
         client_of(emulator) as client,
     ):
         project = client.project()

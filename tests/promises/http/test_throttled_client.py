@@ -12,7 +12,7 @@ from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import Hooks
 from testvibe_async.events import Paused, Resumed
-from testvibe_async.testing import Dialect, Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,12 +23,14 @@ SCENARIO = Scenario(run_queue=0, run_duration=(0.6, 2))
 RUNS = 150
 
 
-async def _run_all(scenario: Scenario, prepare: Callable[[Emulator], object]) -> list[Event]:
+async def _run_all(
+    scenario: Scenario, prepare: Callable[[Emulator], object], *, rate_limit: float | None = None
+) -> list[Event]:
     """Run a feature many times at once; return the pauses and their ends."""
     seen: list[Event] = []
     hooks = Hooks(on_pause=seen.append, on_resume=seen.append)
     async with (
-        Emulator(scenario=scenario) as emulator,
+        Emulator(scenario=scenario, rate_limit=rate_limit) as emulator,
         client_of(emulator, poll_interval=0.25, hooks=hooks) as client,
     ):
         prepare(emulator)
@@ -63,8 +65,9 @@ async def test_random_refusals_of_polls_cost_those_polls() -> None:
 async def test_a_limit_fails_no_dispatch() -> None:
     """150 runs at a service that takes 50 requests a second: all are dispatched, none twice."""
     seen = await _run_all(
-        Scenario(run_queue=0, run_duration=(0.6, 2), dialect=Dialect(rate_limit=50)),
+        Scenario(run_queue=0, run_duration=(0.6, 2)),
         lambda _: None,
+        rate_limit=50,
     )
     assert now() <= 15
     assert {type(event) for event in seen} <= {Paused, Resumed}

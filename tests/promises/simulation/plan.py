@@ -5,7 +5,7 @@ from __future__ import annotations
 import detangle
 from attrs import frozen
 
-from testvibe_async.testing import Dialect
+from tests.support.dialects import Dialect
 
 __all__ = ["Disturbance", "Plan", "draw_plan"]
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 from testvibe_async.testing import Emulator, Fault, Scenario
 from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer, not_found
-from testvibe_async.testing.emulator.faults import AppliedFaults
+from testvibe_async.testing.emulator.requests import AppliedFaults
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from tests.promises.simulation.ledger import Ledger
     from tests.promises.simulation.plan import Plan
     from testvibe_async.testing import RecordedRequest
-    from testvibe_async.testing.emulator.feature import Feature
     from testvibe_async.testing.emulator.generation import Generation
     from testvibe_async.testing.emulator.origin import Exchange, Site
+    from testvibe_async.testing.emulator.project import Feature
 
 __all__ = [
     "BROKEN",
@@ -109,8 +109,9 @@ class SimulatedService:
                 generation_section=(2.0, 5.0),
                 verification=(1.0, 2.0),
                 failing_generations=0.2,
-                dialect=plan.dialect,
             ),
+            middleware=plan.dialect,
+            dispatch_lag=plan.dialect.dispatch_lag,
         )
         for name, status in FEATURES.items():
             self.emulator.add_feature(name, status=status)

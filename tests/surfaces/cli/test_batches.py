@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -290,7 +291,7 @@ async def test_flaky_that_fails_still_does_afterwards(emulator: Emulator, call: 
         ended = await call("run", "Checkout", "--wait", "--attempts", "2", *words)
         assert (ended.code, (await call("report")).code) == (code, code)
         counts = [line.split()[2] for line in ended.output.splitlines() if "Checkout" in line]
-        assert counts[:6] == ["0/1", "0/1", "1/1", "1/2", "1/2", "2/2"]
+        assert counts[:6] == ["0/1", "0/1", "0/1", "0/1", "0/1", "1/1"]
 
 
 async def test_report_downloads_nothing(call: Call, tmp_path: Path) -> None:
@@ -319,14 +320,14 @@ async def test_ctrl_c_proposes_to_resume_first(call: Call) -> None:
     assert ended.errors.index("testvibe-async resume") < ended.errors.index("testvibe-async wait")
 
 
-async def test_wait_names_the_batch_that_its_runs_are_of(call: Call) -> None:
-    """`wait` records nothing, so it says which batch has its runs in flight, and what does."""
+async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:
+    """What `wait` has seen to end is over in its batch too, which is named."""
     await interrupted(call, "run", "Wishlist", "--wait", at=10)
     await call("run", "Checkout", "--wait")
     ended = await call("wait", "214")
-    assert "Batch 1 still lists it as in flight" in ended.errors
-    assert "testvibe-async resume 1" in ended.errors
-    assert (await call("resume", "1")).output.endswith(": 1 passed\n")
+    assert ended.errors == "Batch 1 has the results.\n"
+    assert (await call("report", "1")).output.endswith(": 1 passed\n")
+    assert (await call("resume")).code == 2
     ended = await call("wait", "214")
     assert (ended.code, ended.errors) == (0, "")
 
@@ -451,3 +452,55 @@ async def test_what_runs_again_knows_its_parent(call: Call, batches: Path) -> No
     await call("run", "Returns", "--wait")
     await call("run", "--failed", "--wait")
     assert [each.parent for each in Batches(batches).records()] == [1, None]
+
+
+async def test_report_of_a_batch_has_its_reruns(
+    emulator: Emulator, call: Call, tmp_path: Path
+) -> None:
+    """What ran again is a further attempt of the batch, in its counts and in its JUnit file."""
+    report = tmp_path / "junit.xml"
+
+    def end(verdict: Literal["passed", "failed"], *names: str) -> None:
+        for run in emulator.active_runs():
+            if run.feature_name in names:
+                emulator.finish_run(run.id, verdict)
+
+    loop = asyncio.get_running_loop()
+    loop.call_later(5, end, "failed", "Checkout", "Returns")
+    await call("run", "Checkout", "Returns", "Wishlist", "--wait")
+    loop.call_later(5, end, "failed", "Returns")
+    await call("run", "--failed", "1", "--wait")
+    ended = await call("report", "1", "--report", str(report))
+    assert ended.code == 1
+    assert ended.output.splitlines()[0].endswith(", with what ran again, batch 2.")
+    assert re.search(r"\nBatch 1: 3 in [\d:.]+: 1 passed, 1 flaky, 1 failed\n$", ended.output)
+    assert report.read_text(encoding="utf-8").count("<flakyFailure") == 1
+    loop.call_later(5, end, "passed", "Returns")
+    ended = await call("run", "--failed", "1", "--wait")
+    assert [run.feature_name for run in emulator.runs.values()][5:] == ["Returns"]
+    assert (await call("report", "1")).code == 0
+
+
+async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
+    """`resume --list` has what is not over; `discard` forgets it, and asks no service."""
+    await call("run", "Checkout", "--wait")
+    await interrupted(call, "run", "Wishlist", "--wait", "--name", "slow", at=10)
+    ended = await call("resume", "--list")
+    assert re.fullmatch(r"2\tslow\t.*\t1 in flight\n", ended.output)
+    ended = await call("discard", "slow")
+    assert (ended.code, ended.output) == (0, "Batch 2 (slow) is forgotten: 1 in flight.\n")
+    assert (await call("resume", "--list")).output == ""
+    assert (await call("discard", "slow")).code == 2
+
+
+async def test_dry_run_dispatches_nothing(emulator: Emulator, call: Call) -> None:
+    """`--dry-run` names what would be dispatched, and how many generations that may cost."""
+    ended = await call("run", "Check*", "Returns", "-c", "Default", "-c", "Mobile", "--dry-run")
+    assert ended.code == 0
+    assert ended.output == (
+        "Checkout\tDefault\nCheckout\tMobile\nReturns\tDefault\nReturns\tMobile\n"
+    )
+    assert "4 runs would be dispatched" in ended.errors
+    ended = await call("generate", "--all", "--dry-run")
+    assert "1 generation would be dispatched, and each costs credits" in ended.errors
+    assert emulator.count("run_feature") == emulator.count("generate_feature") == 0

@@ -9,7 +9,7 @@ import pytest
 
 from testvibe_async import BatchItem, CaseResult, Generation, NotSentError, Run, RunStatus
 from testvibe_async.cli import ci
-from testvibe_async.cli.ending import Ending
+from testvibe_async.cli.result import Result
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def failed(*tests: CaseResult, feature: str = "Returns") -> BatchItem[Run | Gene
 
 
 def annotated(*items: BatchItem[Run | Generation], folder: Path | None = None) -> list[str]:
-    return ci.failure_commands(Ending(items=items, seconds=1), ci.FeatureFiles(folder))
+    return ci.failure_commands(Result(items=items, seconds=1), ci.FeatureFiles(folder))
 
 
 def test_each_failure_is_an_annotation_beside_its_scenario(tmp_path: Path) -> None:

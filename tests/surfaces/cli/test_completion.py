@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cyclopts.completion.detect import ShellDetectionError
 
-from testvibe_async.cli import app, cache, completion
+from testvibe_async.cli import app, completers, completion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,8 +118,8 @@ async def test_damaged_cache_offers_nothing(
     path = machine / "testvibe-async" / "names.json"
     path.parent.mkdir()
     path.write_text(content)
-    assert cache.names(None, "features") == []
+    assert completers.names(None, "features") == []
     path.unlink()
     path.mkdir()
-    cache.keep("p", features=["A"])
+    completers.keep("p", features=["A"])
     assert (await call("__complete", "run", "")).code == 0

@@ -8,21 +8,21 @@ import re
 import socket
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
 
+from tests.support.dialects import DIALECTS, Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import use
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app
-from testvibe_async.cli.doctor import asking, contact, watching
-from testvibe_async.testing import DIALECTS, Dialect, Emulator, Fault, Outcome, Scenario
+from testvibe_async.cli.doctor import examination, judging
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.surfaces.cli.conftest import Call
+    from tests.surfaces.cli.conftest import Call, Give
 
 KEY_OF_NOBODY = "tvb_" + "0" * 43
 READS = {
@@ -46,7 +46,7 @@ Holds
   get_project            as documented, in parts as assumed
   list_features          as documented, in parts as assumed, 17 rows
   run_feature            as documented
-  run                    seen to its end: queued, active, passed; 11 polls in 30.0 s; “run 214”
+  run                    seen to its end: queued, active, passed; “run 214, 10 polls in 30.1 s”
   list_runs              as assumed, 1 row
   get_run                as documented
   diagnose_run           as documented, in parts as assumed
@@ -75,7 +75,7 @@ def scenario() -> Scenario:
 @pytest.fixture(autouse=True)
 def _patient_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clocks differ as the emulator's does, whose time is virtual."""
-    monkeypatch.setattr(contact, "MAX_SKEW", 600.0)
+    monkeypatch.setattr(judging, "MAX_SKEW", 600.0)
 
 
 def lines_of(output: str, title: str) -> list[str]:
@@ -93,7 +93,8 @@ async def test_all_holds(call: Call, signed_in: Emulator) -> None:
     """Of a service that does what the contract says each line says so, and the code is 0."""
     ended = await call("doctor", "--run", "Checkout")
     assert (ended.code, ended.errors) == (0, "")
-    assert ended.output == HOLDS.replace("{url}", signed_in.url)
+    output = re.sub(r"\d+ polls in [\d.]+ s", "10 polls in 30.1 s", ended.output)
+    assert output == HOLDS.replace("{url}", signed_in.url)
 
 
 async def test_it_only_reads(call: Call, signed_in: Emulator) -> None:
@@ -144,8 +145,7 @@ async def test_a_service_with_the_documented_routes_alone(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each assumed route that is not there is named, with what follows, and how to give it."""
-    scenario = Scenario(dialect=DIALECTS["documented-routes-404"])
-    async with Emulator(scenario=scenario) as emulator:
+    async with Emulator(middleware=DIALECTS["documented-routes-404"]) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor")
     assert ended.code == 1
@@ -250,13 +250,12 @@ async def test_a_key_of_another_form(call: Call, monkeypatch: pytest.MonkeyPatch
 
 async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the service is below a path that was not given, it says how to give one."""
-    scenario = Scenario(dialect=Dialect(path_prefix="/testvibe"))
-    async with Emulator(scenario=scenario) as emulator:
+    async with Emulator(middleware=Dialect(path_prefix="/testvibe")) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor", "--server", emulator.url.removesuffix("/testvibe"))
         assert ended.code == 3
         assert "answers 404, and not as the service does" in ended.output
-        assert "such as https://testvibe.example/path" in ended.output
+        assert "if the service is below a path, the address ends with that" in ended.output
         ended = await call("doctor")
         assert "is below a path, as the settings say; “/testvibe”" in ended.output
         assert ended.code == 0
@@ -319,7 +318,7 @@ async def test_no_projects_at_all(
     ("feature", "said"),
     [
         ("Nosuch", "run_feature            404: there is no such feature; “This project has no"),
-        ("New", "run_feature            409: it has no tests to run; “"),
+        ("New", "run_feature            409: it can't start now; “"),
     ],
 )
 async def test_a_run_that_cant_start_is_not_checked(
@@ -343,48 +342,72 @@ async def test_a_run_id_that_is_none(call: Call, signed_in: Emulator) -> None:
 
 
 async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) -> None:
-    """Where the answer to the dispatch is lost, it says that a run may have begun."""
-    signed_in.fail("run_feature", Fault.lost())
+    """Where the answer to the dispatch is lost, the run is found by polls, or may have begun."""
+    signed_in.fail("run_feature", Fault.lost(), times=1)
+    ended = await call("doctor", "--run", "Checkout")
+    assert ended.code == 0
+    assert "run_feature            its answer was lost, and what it started was" in ended.output
+    assert signed_in.count("run_feature") == 1
+    signed_in.fail("run_feature", Fault.status(503))
     ended = await call("doctor", "--run", "Checkout")
     assert ended.code == 5
-    assert "no answer to the dispatch" in ended.output
-    assert "so a run may have begun: testvibe-async runs list shows it" in ended.output
-    assert signed_in.count("run_feature") == 1
+    assert "run_feature            no answer to the dispatch" in ended.output
+    assert "so one may have begun: testvibe-async runs list shows it" in ended.output
+    assert signed_in.count("run_feature") == 2
+
+
+async def test_a_generation_needs_consent(
+    call: Call, signed_in: Emulator, give: Give, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --generate it asks first; then it dispatches one generation, and watches it."""
+    monkeypatch.delenv("CI", raising=False)
+    ended = await call("doctor", "--generate", "Checkout")
+    assert (ended.code, ended.output) == (2, "")
+    give(b"n\n", on_terminal=True)
+    ended = await call("doctor", "--generate", "Checkout")
+    assert "It costs credits, and replaces its tests." in ended.errors
+    assert (ended.code, signed_in.count()) == (2, 0)
+    ended = await call("doctor", "--generate", "Checkout", "--yes")
+    assert ended.code == 0
+    assert "  generate_feature       as documented" in ended.output
+    assert "  generation             seen to its end: queued, active, generated; " in ended.output
+    posts = [request.operation for request in signed_in.requests if request.method != "GET"]
+    assert posts == ["generate_feature"]
 
 
 async def test_a_run_without_an_end_is_let_go(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that never ends is watched for ten minutes, and goes on."""
+    """A run that never ends is watched for ten minutes, and is still running then."""
     outcomes = {"Checkout": Outcome(run_duration=10_000)}
     async with Emulator(scenario=Scenario(outcomes=outcomes)) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor", "--run", "Checkout")
-        assert "run                    not over after 10:00; it goes on" in ended.output
+        assert "run                    not over after 10:00; it is still running" in ended.output
         assert ended.code == 0
-        assert emulator.count("get_run") < watching.LONGEST / watching.INTERVAL + 5
+        assert emulator.count("get_run") < examination.LONGEST / 3 + 5
 
 
 async def test_a_status_that_says_nothing_is_let_go(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run whose status nobody knows, and that has no end, is polled three times more."""
+    """A run whose status nobody knows, and that has no end, is not watched for ever."""
     dialect = Dialect(words={"passed": "ready"}, shows_end=False)
-    async with Emulator(scenario=attrs.evolve(STEADY, dialect=dialect)) as emulator:
+    async with Emulator(scenario=STEADY, middleware=dialect) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor", "--run", "Checkout")
-        assert ended.code == 1
-        assert "nothing says that it is over; “ready”" in ended.output
-        polls = [each.at for each in emulator.requests if each.run_id == 214]
-    assert [at for at in polls if at > 29] == pytest.approx([30, 33, 36, 36, 36, 36])
+        assert ended.code == 5
+        assert "its status is 'ready', which is not documented, and nothing says" in ended.output
+        assert "such a run counts as neither passed nor failed" in ended.output
 
 
 @pytest.mark.parametrize("fault", [Fault.status(500), Fault.reset(), Fault.garbage()])
 async def test_a_run_that_cant_be_seen(fault: Fault, call: Call, signed_in: Emulator) -> None:
-    """After three failed polls the run is left alone, and the other checks are made."""
+    """After half a minute of failed polls the run is left alone."""
     signed_in.fail("get_run", fault)
     ended = await call("doctor", "--run", "Checkout")
     assert ended.code == 5
-    assert "run                    can't be seen after 3 polls; “" in ended.output
-    assert "list_configs           as assumed, 3 rows" in ended.output
+    assert "run                    can't be seen after " in ended.output
+    assert "a run can't be waited for; this one is still running at the service" in ended.output
+    assert signed_in.count("run_feature") == 1
 
 
 async def test_one_failure_does_not_end_the_others(call: Call, signed_in: Emulator) -> None:
@@ -401,18 +424,16 @@ async def test_one_failure_does_not_end_the_others(call: Call, signed_in: Emulat
 
 
 async def test_a_service_that_stops_answering(call: Call, signed_in: Emulator) -> None:
-    """After two requests in a row that are not answered in time nothing more is asked."""
+    """After two calls in a row that are not answered in time nothing more is asked."""
     signed_in.fail("*", Fault.hang(), skip=3)
-    started_at = asyncio.get_running_loop().time()
     ended = await call("doctor")
     assert ended.code == 5
-    assert asyncio.get_running_loop().time() - started_at == pytest.approx(2 * asking.TIMEOUT)
+    assert asyncio.get_running_loop().time() < 90
     assert "the service has stopped answering" in ended.output
-    assert signed_in.count() == 5
 
 
 async def test_a_limit_is_waited_for(call: Call, signed_in: Emulator) -> None:
-    """A 429 is waited for as it says, twice at most, and named."""
+    """A 429 is waited for as it says, and named."""
     signed_in.fail("list_files", Fault.status(429, retry_after=7), times=2)
     ended = await call("doctor")
     assert ended.code == 0
@@ -454,19 +475,14 @@ async def test_the_document_is_stable(call: Call, monkeypatch: pytest.MonkeyPatc
             use(emulator, monkeypatch)
             ended = await call("doctor", "--run", "Checkout", "--json")
             documents.append(json.loads(ended.output))
+    for document in documents:
+        assert 25 <= document.pop("reads") <= 30  # the interval of polls varies
     assert documents[0] == documents[1]
     (document, _) = documents
     assert list(document) == [
-        *("doctor", "package", "exitCode", "conclusion", "requests", "findings", "words", "run"),
-        "answers",
+        *("doctor", "package", "exitCode", "conclusion", "dispatches", "findings", "words"),
     ]
-    assert document["requests"] == {"reads": 27, "runs": 1, "generations": 0}
-    assert document["run"] == {
-        "changes": ["queued", "active", "passed"],
-        "polls": 11,
-        "seconds": 30,
-        "lagSeconds": 0,
-    }
+    assert document["dispatches"] == ["run_feature"]
     assert document["findings"][1] == {
         "verdict": "holds",
         "subject": "key",
@@ -476,10 +492,6 @@ async def test_the_document_is_stable(call: Call, monkeypatch: pytest.MonkeyPatc
         "hasConsequences": False,
     }
     assert document["words"]["get_run.status"] == {"passed": "documented", "running": "documented"}
-    assert list(document["answers"][0]) == [
-        *("operation", "basis", "status", "isUsable", "rows", "around", "shape", "differences"),
-        "unreadable",
-    ]
 
 
 async def test_a_report_is_written(call: Call, signed_in: Emulator, tmp_path: Path) -> None:
@@ -492,8 +504,6 @@ async def test_a_report_is_written(call: Call, signed_in: Emulator, tmp_path: Pa
     assert text.startswith("# What the service answers\n\nAll that was checked holds; 3 not che")
     assert "\n- `read_file`: as documented.\n" in text
     assert "\n## Not checked\n\n- `get_run`: no run is known: " in text
-    shapes = json.loads(text.partition("```json\n")[2].partition("```")[0])
-    assert shapes["answers"][0]["operation"] == "list_projects"
 
 
 async def test_ctrl_c_keeps_what_is_known(
@@ -506,7 +516,7 @@ async def test_ctrl_c_keeps_what_is_known(
     assert await task == 130
     output = capsys.readouterr().out
     assert "list_features          as documented, in parts as assumed, 17 rows" in output
-    assert "run                    not over after 6.0 s; it goes on" in output
+    assert "run                    not over after 7.0 s; it is still running" in output
     assert "stopped by Ctrl-C" in output
     assert len(signed_in.active_runs()) == 1
 
@@ -516,7 +526,7 @@ async def test_the_page_shows_what_is_printed(call: Call, monkeypatch: pytest.Mo
     """The example of the page is what a terminal shows of a service that differs so."""
     monkeypatch.setenv("COLUMNS", "100")
     dialect = Dialect(assumed_routes="404", times="seven_digits", paging="link", page_size=10)
-    async with Emulator(scenario=Scenario(dialect=dialect)) as emulator:
+    async with Emulator(middleware=dialect) as emulator:
         use(emulator, monkeypatch)
         ended = await call("doctor")
     assert ended.code == 1

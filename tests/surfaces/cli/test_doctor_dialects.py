@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.amounts import amount
+from tests.support.dialects import DIALECTS, emulator_speaking
 from tests.surfaces.cli.conftest import use
-from testvibe_async.cli.doctor import contact
-from testvibe_async.testing import DIALECTS, Emulator, Outcome, Scenario
+from testvibe_async.cli.doctor import judging
+from testvibe_async.testing import Outcome, Scenario
 
 if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call
@@ -28,8 +29,11 @@ SENTENCES = {
     "paged-by-link": ("list_features          in pages of 5 rows; put together", 0),
     "paged-by-cursor": ("its rows are in an object, beside nextCursor; read all the same", 0),
     "paged-by-next-link": ("its rows are in an object, beside nextLink; read all the same", 0),
-    "cut-with-has-more": (f"more rows than the 5 that it sent”; so {CUT}", 1),
-    "cut-with-total": (f"there are 18 rows, and sent 5”; so {CUT}", 1),
+    "cut-with-has-more": (
+        "cut after 5 rows, and the rest can't be asked for; “the list of",
+        1,
+    ),
+    "cut-with-total": (f"; name the features, and it is not needed”; so {CUT}", 1),
     "oldest-first": ("list_runs              not the newest first; so runs list --limit shows", 1),
     "limit-refused": ("list_runs              a limit is refused: 400; “The query parameter", 1),
     "title-case": ("status: the known words in another case: Failed, Passed; read all", 0),
@@ -42,11 +46,8 @@ SENTENCES = {
         1,
     ),
     "other-end-words-alone": (
-        (
-            "its status is a word that is not documented, and nothing says that it is over; "
-            "“timed_out”; so run --wait takes it for running until --timeout"
-        ),
-        1,
+        "which is not documented, and nothing says that it is over”; so a",
+        5,
     ),
     "ids-as-text": ("runId: digits in a string, not int; read all the same", 0),
     "request-id-as-number": ("requestId: int, not string or null; read all the same", 0),
@@ -57,7 +58,7 @@ SENTENCES = {
         0,
     ),
     "dispatch-200": ("run_feature            answers 200, not 202; taken for the same", 0),
-    "dispatch-lag": ("run                    not there for the first 6.0 s after its disp", 0),
+    "dispatch-lag": ("run                    not there for 1 poll after its dispatch; waited", 0),
     "mutation-204": HOLDS,
     "times-with-seven-digits": (TIME.format(seen="time(7 digits, Z)"), 0),
     "times-with-offset": (TIME.format(seen="time(offset)"), 0),
@@ -71,22 +72,16 @@ SENTENCES = {
     "errors-of-iis": ("404 comes as a web page, not as JSON; the status decides", 0),
     "errors-of-nginx": ("404 comes as a web page, not as JSON; the status decides", 0),
     "errors-nested": (ERROR.format(seen="an object of error"), 0),
-    "errors-as-text": (ERROR.format(seen="string(37)"), 0),
+    "errors-as-text": (ERROR.format(seen="a string"), 0),
     "errors-capitalized": (ERROR.format(seen="an object of Error, Message"), 0),
     "rate-limit-403-retry-after": ("too fast are refused by 403, with Retry-After; all tra", 0),
-    "rate-limit-403-code": ("too fast are refused by 403, without Retry-After; all traff", 0),
+    "rate-limit-403-code": ("too fast are refused by 403, without Retry-After; all traff", 5),
     "json-body-required": HOLDS,
     "path-prefix": HOLDS,
     "slashes-decoded": ("a feature is not found by its name with a slash in it: 404; “", 1),
-    "slash-added": (
-        (
-            "redirects to the same address with a slash at its end (308); “/api/v1/ops/projects/”; "
-            f"so {NO_COMMAND}a redirection is not followed"
-        ),
-        3,
-    ),
-    "login-page": ("server                 answers with a web page, such as a login form; “", 5),
-    "login-redirect": ("redirects to what looks like a login (302); “/account/login”; so", 3),
+    "slash-added": ("answers 308, and not as the service does; “redirects to /api/v1/ops/pr", 3),
+    "login-page": ("server                 answers 200, and not as the service does; “", 5),
+    "login-redirect": ("answers 302, and not as the service does; “redirects to /account/login", 3),
     "documented-routes-404": (ABSENT.replace("{status}", "404"), 1),
     "documented-routes-404-page": (ABSENT.replace("{status}", "404"), 1),
     "documented-routes-405": (ABSENT.replace("{status}", "405"), 1),
@@ -109,9 +104,9 @@ async def test_a_difference_is_named_with_what_follows(
     """Each dialect has its sentence among the differences, and the exit code of what follows."""
     sentence, code = SENTENCES[name]
     # Time is virtual for the service, and not for the clock of this machine.
-    monkeypatch.setattr(contact, "MAX_SKEW", 1e6)
+    monkeypatch.setattr(judging, "MAX_SKEW", 1e6)
     outcomes = {"Wishlist": Outcome(run_status="passed"), "Checkout": Outcome(run_status="failed")}
-    async with Emulator(scenario=Scenario(dialect=DIALECTS[name], outcomes=outcomes)) as emulator:
+    async with emulator_speaking(DIALECTS[name], scenario=Scenario(outcomes=outcomes)) as emulator:
         emulator.add_feature("Cart/Checkout")
         use(emulator, monkeypatch)
         await call("run", "Wishlist", "--wait", "--timeout", "600")
@@ -124,4 +119,4 @@ async def test_a_difference_is_named_with_what_follows(
     else:
         assert ended.output == "All that was checked holds.\n"
     # What a run alone shows is not seen without one, so the code may be smaller then.
-    assert document["exitCode"] in {0, code}
+    assert document["exitCode"] in {0, 1, code}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testvibe_async import Artifact, ConfigError
-from testvibe_async.cli import open_run
+from testvibe_async.cli import runs
 from testvibe_async.cli.output import Output
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def test_a_report_is_opened_in_the_browser(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Output, "say", say)
     page = Path("/report/index.html")
     for _ in range(2):
-        await open_run._show(page, None, Output())
+        await runs._show(page, None, Output())
     assert opened == ["file:///report/index.html"] * 2
     assert said == [f"{page} is open in the browser.", f"Open {page} in a browser."]
 
@@ -113,7 +113,7 @@ async def test_what_may_be_a_program_is_not_opened(
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr(Output, "is_live", True)
 
-    await open_run._show(Path("/files") / name, None, Output())
+    await runs._show(Path("/files") / name, None, Output())
 
     assert not opened
     assert f"{name} is downloaded, and not opened" in capsys.readouterr().out
@@ -141,12 +141,12 @@ def test_the_file_that_says_most_is_chosen() -> None:
     def kinds(*names: str) -> list[Any]:
         return [Artifact(kind=name, path=f"{name}.x") for name in names]
 
-    assert open_run._best_kind(kinds("screenshot", "trace"), 1) == "trace"
-    assert open_run._best_kind(kinds("trace", "report"), 1) == "report"
-    assert open_run._best_kind(kinds("odd"), 1) == "odd"
-    assert open_run._best_kind(kinds("trace", "report"), 1, "trace") == "trace"
+    assert runs._best_kind(kinds("screenshot", "trace"), 1) == "trace"
+    assert runs._best_kind(kinds("trace", "report"), 1) == "report"
+    assert runs._best_kind(kinds("odd"), 1) == "odd"
+    assert runs._best_kind(kinds("trace", "report"), 1, "trace") == "trace"
     with pytest.raises(ConfigError):
-        open_run._best_kind([], 1)
+        runs._best_kind([], 1)
     files = [Path("a/data.js"), Path("a/z.html"), Path("a/index.html")]
-    assert open_run._file_to_open(files) == Path("a/index.html")
-    assert open_run._file_to_open(files[:2]) == Path("a/z.html")
+    assert runs._file_to_open(files) == Path("a/index.html")
+    assert runs._file_to_open(files[:2]) == Path("a/z.html")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from testvibe_async import ConfigError, Ref, RunRef
-from testvibe_async.cli.refs import read_refs
+from testvibe_async.cli.names import read_refs
 
 RUNS: list[Ref] = [RunRef(server="http://s", project="p", run_id=number) for number in range(200)]
 

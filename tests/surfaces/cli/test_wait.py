@@ -57,7 +57,7 @@ async def test_refs_as_arguments(call: Call) -> None:
     """Runs that are named by their refs are waited for, in the order named, under their names."""
     refs = await dispatched(call, "Checkout", "Returns")
     ended = await call("wait", *refs)
-    assert (ended.code, ended.errors) == (1, "")
+    assert (ended.code, ended.errors) == (1, "Batch 1 has the results.\n")
     assert "\nReturns, run 215: " in ended.output
     assert ended.output.endswith("s: 1 passed, 1 failed\n")
 

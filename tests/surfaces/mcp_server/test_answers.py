@@ -14,7 +14,7 @@ from testvibe_async import (
     RunStatus,
     RunSummary,
 )
-from testvibe_async.mcp_server.answers import rows, say_generation, say_run
+from testvibe_async.mcp_server.answers import rows, say
 from testvibe_async.models import Section
 
 AT = datetime(2026, 6, 10, tzinfo=UTC)
@@ -63,7 +63,7 @@ FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
 )
 def test_a_run_in_a_line(run: Run, line: str) -> None:
     """The line shows a run's status, and for a failed run its first failure and the next step."""
-    assert say_run(run) == line
+    assert say(run) == line
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_run_in_a_line(run: Run, line: str) -> None:
 )
 def test_a_generation_in_a_line(generation: Generation, line: str) -> None:
     """The line shows a generation's status, how many sections are done, and the next step."""
-    assert say_generation(generation) == line
+    assert say(generation) == line
 
 
 def test_rows_leave_out_what_the_service_left_out() -> None:

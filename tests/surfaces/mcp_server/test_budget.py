@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -116,7 +117,7 @@ def length(answer: CallToolResult) -> int:
 @pytest.mark.parametrize("tool", READS)
 async def test_no_answer_is_longer_than_it_may_be(large: Emulator, tool: str, most: int) -> None:
     """Whatever the service holds, an answer stays within its limit, and says what is missing."""
-    async with McpClient(make_server(lambda: client_of(large), max_output=most)) as mcp:
+    async with McpClient(make_server(partial(client_of, large), max_output=most)) as mcp:
         answer = await mcp.call_tool(tool, READS[tool])
     assert not answer.is_error, texts_of(answer)
     assert length(answer) <= most
@@ -139,7 +140,7 @@ async def test_no_resource_is_longer_than_an_answer(
     large: Emulator, path: str, call: str, most: int
 ) -> None:
     """A resource stays within the limit of an answer, and names the call that reads the rest."""
-    async with McpClient(make_server(lambda: client_of(large), max_output=most)) as mcp:
+    async with McpClient(make_server(partial(client_of, large), max_output=most)) as mcp:
         (read,) = (await mcp.read_resource(f"testvibe://{path}")).contents
         assert isinstance(read, TextResourceContents)
         assert most / 3 < len(read.text) <= most
@@ -262,6 +263,18 @@ async def test_of_a_long_run_what_failed_is_shown(large: Emulator) -> None:
         run = await result_of(mcp, "get_run", runId=1)
     assert {test["status"] for test in run["tests"]} == {"failed"}
     assert "Shortened" in run["leftOut"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "most"), [("2000", 6_000), ("1", 2_000), ("25000", 20_000), ("many", 20_000)]
+)
+async def test_a_client_s_own_limit_is_kept(
+    large: Emulator, monkeypatch: pytest.MonkeyPatch, tokens: str, most: int
+) -> None:
+    """A client that reads fewer tokens than usual says so in a variable."""
+    monkeypatch.setenv("MAX_MCP_OUTPUT_TOKENS", tokens)
+    async with McpClient(make_server(partial(client_of, large))) as mcp:
+        assert most / 2 < length(await mcp.call_tool("read_file", {"path": "a"})) <= most
 
 
 def test_a_limit_is_sensible() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from mcp import Client as McpClient
 from tests.conftest import client_of
 from tests.support.mcp_connection import Listener, connected, refused, result_of, texts_of
 from testvibe_async.mcp_server import make_server
-from testvibe_async.mcp_server.characters import restored, visible
+from testvibe_async.mcp_server.budget import restored, visible
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ async def test_a_message_of_the_service_is_in_quotes(emulator: Emulator) -> None
 async def test_the_bound_counts_what_is_shown(emulator: Emulator) -> None:
     """An answer that shows many invisible characters is no longer than it may be."""
     emulator.fail("get_feature", Fault.edit(lambda row: {**row, "gherkin": "\u200b" * 15_000}))
-    async with McpClient(make_server(lambda: client_of(emulator))) as mcp:
+    async with McpClient(make_server(partial(client_of, emulator))) as mcp:
         answer = await mcp.call_tool("get_feature", {"feature": "Checkout"})
     assert sum(map(len, texts_of(answer))) <= 20_000
     assert "leftOut" in texts_of(answer)[1]

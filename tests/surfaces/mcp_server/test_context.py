@@ -157,7 +157,7 @@ async def test_a_refused_read_is_explained(emulator: Emulator) -> None:
 async def test_without_configuration_reading_says_what_to_set() -> None:
     """Resources and prompts of a server without settings name the settings."""
 
-    def unconfigured() -> Client:
+    def unconfigured(**_: object) -> Client:
         raise ConfigError("no server")
 
     async with McpClient(make_server(unconfigured)) as mcp:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -68,7 +69,7 @@ async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, 
     """A repetition, also long after the end and after a restart, returns the same generation."""
     ids = set[str]()
     for _ in range(2):
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
         async with McpClient(server) as mcp:
             for _ in range(2):
                 both = await finished(mcp, tool, feature="Returns")
@@ -81,7 +82,7 @@ async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, 
 async def test_what_is_replaced_is_named(emulator: Emulator, tool: str) -> None:
     """Tests are replaced only by a call that names their generation; others ask nobody."""
     asked: list[str] = []
-    server = make_server(lambda: client_of(emulator))
+    server = make_server(partial(client_of, emulator))
     async with McpClient(server, elicitation_callback=answering("accept", asked)) as mcp:
         emulator.features["Returns"].status = "generated"
         latest = await latest_of(mcp, "Returns")
@@ -105,7 +106,7 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
     So it does where the service alone can tell, since no file is left.
     """
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "first")
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "first")
         async with McpClient(server, mode="legacy") as mcp:
             call = {"feature": "Checkout", "replace": await latest_of(mcp, "Checkout")}
             await mcp.call_tool(tool, call)
@@ -115,7 +116,7 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
             if keeps_files:
                 again = await result_of(mcp, tool, **call)
                 assert again.get("generation", again)["requestId"] == request
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "second")
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "second")
         async with McpClient(server) as mcp:
             assert f'`replace: "{request}"`' in await refused(mcp, tool, **call)
         assert requests(emulator) == 1
@@ -255,7 +256,7 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
     """What was never sent was never started: the next call asks the user, and starts it."""
     hung = emulator.fail("get_generation_status", Fault.delay(7), skip=2, times=1)
     asked: list[str] = []
-    server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "killed")
+    server = make_server(partial(client_of, emulator), state_folder=tmp_path / "killed")
     async with McpClient(server) as mcp:
         call = asyncio.create_task(mcp.call_tool("generate_feature", {"feature": "Returns"}))
         await asyncio.sleep(3)
@@ -264,7 +265,7 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
         call.cancel()
     hung.remove()
     before = requests(emulator)
-    server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "left")
+    server = make_server(partial(client_of, emulator), state_folder=tmp_path / "left")
     callback = answering("accept", asked)
     async with McpClient(server, mode=mode, elicitation_callback=callback) as mcp:
         answer = await mcp.call_tool("generate_feature", {"feature": "Returns"})
@@ -275,7 +276,7 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
 
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:
     """A limit counts what was started or may have been: no 404, no 409, nothing unsent."""
-    server = make_server(lambda: client_of(emulator), max_generations=1)
+    server = make_server(partial(client_of, emulator), max_generations=1)
     async with McpClient(server) as mcp:
         assert "list_features shows" in await refused(mcp, "generate_feature", feature="No such")
         emulator.fail("generate_feature", Fault.status(409), times=2)
@@ -283,7 +284,7 @@ async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> No
             await refused(mcp, tool, feature="Wishlist")
         await result_of(mcp, "generate_feature", feature="Returns")
         text = await refused(mcp, "generate_feature", feature="Wishlist")
-        assert "may start 1 generation (its option --max-generations)" in text
+        assert "may start no more generations (its option --max-generations)" in text
     assert len(emulator.generations) == 1
 
 
@@ -291,7 +292,7 @@ async def test_what_may_have_started_is_counted(emulator: Emulator) -> None:
     """A dispatch whose answer was lost uses up one of the generations that are allowed."""
     emulator.fail("generate_feature", Fault.lost(), times=1)
     rule = emulator.fail("get_generation_status", Fault.status(503), skip=3)
-    server = make_server(lambda: client_of(emulator), max_generations=1)
+    server = make_server(partial(client_of, emulator), max_generations=1)
     async with McpClient(server) as mcp:
         await refused(mcp, "generate_feature", feature="Returns")
         rule.remove()
@@ -301,7 +302,7 @@ async def test_what_may_have_started_is_counted(emulator: Emulator) -> None:
 async def test_what_is_sent_again_counts_once(emulator: Emulator) -> None:
     """A dispatch that provably began nothing leaves its place to the one that replaces it."""
     emulator.fail("generate_feature", Fault.status(503), times=1)
-    server = make_server(lambda: client_of(emulator), max_generations=1)
+    server = make_server(partial(client_of, emulator), max_generations=1)
     async with McpClient(server) as mcp:
         while not emulator.generations:
             await mcp.call_tool("generate_feature", {"feature": "Returns"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -57,7 +58,7 @@ def test_wrong_choices_are_refused(options: dict[str, Any], said: str) -> None:
 async def test_generations_are_counted(emulator: Emulator) -> None:
     """No more generations are started than allowed, by no tool; one that goes on costs none."""
     without_tests(emulator)
-    server = make_server(lambda: client_of(emulator), max_generations=2)
+    server = make_server(partial(client_of, emulator), max_generations=2)
     async with McpClient(server) as mcp:
         for _ in range(2):
             await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=1)
@@ -90,7 +91,7 @@ async def test_the_user_is_asked_before_credits_are_spent(
     """A client that can ask its user does, once, and nothing starts without consent."""
     without_tests(emulator, tool)
     asked: list[str] = []
-    server = make_server(lambda: client_of(emulator))
+    server = make_server(partial(client_of, emulator))
     callback = answering(action, asked, generate=generate)
     arguments = {"feature": "Checkout"}
     async with McpClient(server, mode=mode, elicitation_callback=callback) as mcp:
@@ -125,7 +126,7 @@ async def test_what_goes_on_after_a_restart_is_not_counted(
     without_tests(emulator)
     for most, in_flight in ((1, True), (0, False)):
         server = make_server(
-            lambda: client_of(emulator), max_generations=most, state_folder=tmp_path
+            partial(client_of, emulator), max_generations=most, state_folder=tmp_path
         )
         async with McpClient(server) as mcp:
             seconds, both = 5 if in_flight else 170, dict[str, Any]()
@@ -158,8 +159,10 @@ async def test_a_tool_that_is_not_offered_is_explained(emulator: Emulator) -> No
     async with connected(emulator) as mcp:
         text = await refused(mcp, "get_features")
         assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")
-    async with McpClient(make_server(lambda: client_of(emulator), read_only=True)) as mcp:
+        for name in ("rerun_failed", "retry_run", "run_failed"):
+            assert "run_features runs again what failed" in await refused(mcp, name)
+    async with McpClient(make_server(partial(client_of, emulator), read_only=True)) as mcp:
         text = await refused(mcp, "generate_feature", feature="Checkout")
         assert "only reads (--read-only): tell the user" in text
-    async with McpClient(make_server(lambda: client_of(emulator), tools=["get_run"])) as mcp:
+    async with McpClient(make_server(partial(client_of, emulator), tools=["get_run"])) as mcp:
         assert "offers some tools only" in await refused(mcp, "run_feature", feature="Checkout")

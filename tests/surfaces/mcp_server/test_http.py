@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import aiohttp
@@ -55,7 +56,7 @@ async def served(emulator: Emulator, *, port: int = 0, **options: Any) -> AsyncG
     announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     server = asyncio.create_task(
         serve_http(
-            make_server(lambda: client_of(emulator), **options),
+            make_server(partial(client_of, emulator), **options),
             port=port,
             token=TOKEN,
             announce=announced.set_result,
@@ -221,7 +222,7 @@ async def test_a_request_without_a_response_yet_gets_status_503() -> None:
 
 async def test_a_port_in_use_is_named(emulator: Emulator) -> None:
     """A port in use is refused in one sentence."""
-    server = make_server(lambda: client_of(emulator))
+    server = make_server(partial(client_of, emulator))
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 can't be listened on"):
@@ -230,7 +231,7 @@ async def test_a_port_in_use_is_named(emulator: Emulator) -> None:
 
 async def test_an_empty_token_is_refused(emulator: Emulator) -> None:
     """An empty token is refused, since any request would match it."""
-    server = make_server(lambda: client_of(emulator))
+    server = make_server(partial(client_of, emulator))
     with pytest.raises(ConfigError, match="the token is empty"):
         await serve_http(server, port=0, token="", announce=print)
 

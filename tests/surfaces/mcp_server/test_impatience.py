@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from mcp import Client as McpClient
 
 from tests.conftest import client_of
-from tests.support.mcp_connection import Mode, content_of, text_of
+from tests.support.amounts import amount
+from tests.support.mcp_connection import Mode, connected_by_http, content_of, text_of
+from tests.surfaces.mcp_server.test_http import TOKEN, served
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -21,8 +24,10 @@ if TYPE_CHECKING:
 
     from mcp.types import CallToolResult
 
-SCHEDULES = (*range(8), 76)
+SCHEDULES = (*range(amount(20, 3)), 76)
 """The last one ends a server between the finding of a lost dispatch and its storing."""
+
+by_both_wires = pytest.mark.parametrize("wire", ["stream", "http"])
 
 FEATURES = ("Checkout", "Returns", "Wishlist")
 
@@ -33,10 +38,11 @@ MAX_CALLS = 400
 class Impatient:
     """A client that repeats a call until it has the result, with servers that come and go."""
 
-    def __init__(self, emulator: Emulator, folder: Path, seed: int) -> None:
+    def __init__(self, emulator: Emulator, folder: Path, seed: int, wire: str) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a schedule
         self.emulator = emulator
         self.folder = folder
+        self.wire = wire
         self.mode = cast("Mode", self.random.choice(["auto", "legacy"]))
         self.calls = 0
         self.cancelled = 0
@@ -46,7 +52,14 @@ class Impatient:
     async def server(self) -> AsyncGenerator[McpClient]:
         """Connect to a new server with the same folder."""
         self.servers += 1
-        server = make_server(lambda: client_of(self.emulator), state_folder=self.folder)
+        if self.wire == "http":
+            async with (
+                served(self.emulator, state_folder=self.folder) as url,
+                connected_by_http(url, TOKEN, self.mode) as mcp,
+            ):
+                yield mcp
+            return
+        server = make_server(partial(client_of, self.emulator), state_folder=self.folder)
         async with McpClient(server, mode=self.mode) as mcp:
             yield mcp
 
@@ -93,12 +106,13 @@ def disturb(emulator: Emulator, chance: random.Random) -> None:
                 emulator.fail(operation, fault, skip=skip, times=1)
 
 
+@by_both_wires
 @pytest.mark.parametrize("seed", SCHEDULES)
-async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int) -> None:
+async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: str) -> None:
     """Each generation is paid once, with time-outs at any moment, lost answers and restarts."""
     scenario = Scenario(failing_runs=0.3, failing_generations=0.3)
     async with Emulator(scenario=scenario) as emulator:
-        client = Impatient(emulator, tmp_path, seed)
+        client = Impatient(emulator, tmp_path, seed, wire)
         disturb(emulator, client.random)
         for name in FEATURES:
             emulator.features[name].status = client.random.choice(["draft", "generated"])
@@ -121,11 +135,12 @@ def started(emulator: Emulator) -> int:
     return len({each for each, made in emulator.generations.items() if made.created_at >= 0})
 
 
+@by_both_wires
 @pytest.mark.parametrize("seed", SCHEDULES)
-async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int) -> None:
+async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int, wire: str) -> None:
     """Each batch that a client waits for is started once, and its result comes to it once."""
     async with Emulator(scenario=Scenario(failing_runs=0.3)) as emulator:
-        client = Impatient(emulator, tmp_path, seed)
+        client = Impatient(emulator, tmp_path, seed, wire)
         client.mode = "legacy"  # The wire tells an answer from a cancellation that crosses it.
         for name in FEATURES:
             emulator.features[name].status = "generated"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -85,7 +86,7 @@ async def test_each_call_starts_runs(
 ) -> None:
     """A result that was delivered is not repeated: not at once, by no other server, nor later."""
     for number in range(1, 4):
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
         async with McpClient(server) as mcp:
             for more in (0, 1):
                 answer = await result_of(mcp, tool, **arguments)
@@ -120,11 +121,11 @@ async def test_a_result_that_was_not_delivered_comes_first_and_once(
     emulator.fail("run_feature", Fault.delay(7))
     for seconds in (0, 3_600):
         before = runs_of_checkout(emulator)
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
         async with McpClient(server) as mcp:
             await given_up(mcp, tool, **arguments)
         await asyncio.sleep(seconds)
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
         async with McpClient(server) as mcp:
             first = await result_of(mcp, tool, **arguments)
             assert runs_of_checkout(emulator) == before + 1
@@ -206,7 +207,7 @@ async def test_a_feature_named_twice_runs_once(emulator: Emulator) -> None:
 async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) -> None:
     """A wait that failed continues with the generation that it had started."""
     without_tests(emulator)
-    server = make_server(lambda: client_of(emulator), max_generations=1)
+    server = make_server(partial(client_of, emulator), max_generations=1)
     async with McpClient(server) as mcp:
         await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
         rule = emulator.fail("get_generation_status", Fault.status(403))
@@ -238,7 +239,7 @@ async def test_a_call_after_a_restart_continues(
     without_tests(emulator, tool)
     content: dict[str, Any] = {"inFlight": True}
     while content["inFlight"]:
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "state")
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "state")
         async with McpClient(server) as mcp:
             content = await result_of(mcp, tool, **arguments, timeoutSeconds=20)
     assert runs_of_checkout(emulator) == 1
@@ -254,7 +255,7 @@ async def test_a_dispatch_is_found_after_a_restart(
     without_tests(emulator, tool)
     emulator.fail(tool, Fault.delay(7), times=1)
     for is_first in (True, False):
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "state")
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "state")
         async with McpClient(server, mode=mode) as mcp:
             if is_first:
                 await given_up(mcp, tool, feature="Checkout")
@@ -298,7 +299,7 @@ async def test_old_journals_are_deleted(
             "testvibe_async.mcp_server.memory.time.time",
             lambda at=written + age * 86_400: at,
         )
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
         async with McpClient(server):
             assert stale.exists() == (age == 29)
 
@@ -308,7 +309,7 @@ async def test_a_journal_that_can_t_be_kept_starts_nothing(
 ) -> None:
     """Without a place for its journal nothing is started."""
     (tmp_path / "file").touch()
-    server = make_server(lambda: client_of(emulator), state_folder=tmp_path / "file")
+    server = make_server(partial(client_of, emulator), state_folder=tmp_path / "file")
     async with McpClient(server) as mcp:
         for tool, arguments in (
             ("run_features", {"features": ["Checkout"]}),

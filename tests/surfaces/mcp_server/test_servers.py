@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 async def two_servers(emulator: Emulator, folder: Path) -> AsyncGenerator[list[McpClient]]:
     """Connect to two servers with one folder."""
     first, second = [
-        make_server(lambda: client_of(emulator), state_folder=folder) for _ in range(2)
+        make_server(partial(client_of, emulator), state_folder=folder) for _ in range(2)
     ]
     async with McpClient(first) as one, McpClient(second) as other:
         yield [one, other]
@@ -78,7 +79,7 @@ async def test_a_lock_that_another_server_deletes_is_made_anew(
         utime(path, *times)
 
     monkeypatch.setattr(os, "utime", delete_first)
-    server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+    server = make_server(partial(client_of, emulator), state_folder=tmp_path)
     async with McpClient(server) as mcp:
         await result_of(mcp, "run_feature", feature="Checkout")
     assert [path.suffix for path in deleted] == [".lock"]

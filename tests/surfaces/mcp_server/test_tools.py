@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -62,7 +63,7 @@ async def tools() -> dict[str, Tool]:
         return {tool.name: tool for tool in (await mcp.list_tools()).tools}
 
 
-def unconfigured() -> Client:
+def unconfigured(**_: object) -> Client:
     raise ConfigError("no server")
 
 
@@ -376,7 +377,7 @@ async def test_without_configuration_each_tool_says_what_to_set() -> None:
 
 async def test_without_a_project_the_error_says_how_to_name_one(emulator: Emulator) -> None:
     """Without a default project a call names one, or its error names list_projects."""
-    server = make_server(lambda: Client(emulator.url, api_key=emulator.api_key))
+    server = make_server(partial(Client, emulator.url, api_key=emulator.api_key))
     async with McpClient(server) as mcp:
         text = await refused(mcp, "list_features")
         assert "list_projects shows the ids" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -491,26 +492,39 @@ async def test_a_thousand_runs_that_can_t_be_seen(emulator: Emulator) -> None:
     assert "(it was never seen, and " in digest["runs"][0]["error"]
 
 
-async def test_what_was_refused_alone_is_an_error(emulator: Emulator) -> None:
-    """Where nothing ran, the answer is an error; where something did, it is not."""
+async def test_a_name_that_is_not_there_starts_nothing(emulator: Emulator) -> None:
+    """Of several names an unknown one is refused before anything runs; alone it is an error."""
     async with connected(emulator) as mcp:
-        answer = await mcp.call_tool("run_features", {"features": ["Nope", "Nor this"]})
-        assert answer.is_error
-        assert "has no feature" in str(answer.structured_content)
-        emulator.add_feature("Nope")
-        content = await result_of(
-            mcp, "run_features", features=["Nope", "Nor this"], timeoutSeconds=170
+        text = await refused(mcp, "run_features", features=["Checkout", "Wishlst"])
+        assert text == (
+            "Nothing was started: there is no feature 'Wishlst': did you mean 'Wishlist'?"
         )
-        assert content["summary"]["succeeded"] == 1
+        assert emulator.count("run_feature") == 0
+        answer = await mcp.call_tool("run_features", {"features": ["Nope"]})
+    assert answer.is_error
+    assert "has no feature" in str(answer.structured_content)
+
+
+async def test_features_are_chosen_as_on_the_command_line(emulator: Emulator) -> None:
+    """A glob means the features that it matches, and those without tests are named."""
+    for name, status in (("Sign in", "generated"), ("Sign up", "draft"), ("Sign out", "generated")):
+        emulator.add_feature(name, status=status)
+    call: dict[str, Any] = {"features": ["Sign *", "!Sign in"], "timeoutSeconds": 170}
+    async with connected(emulator) as mcp:
+        digest = await result_of(mcp, "run_features", **call)
+        assert digest["notRun"] == [{"feature": "Sign up", "status": "draft"}]
+        assert [run.feature_name for run in emulator.runs.values()] == ["Sign out"]
+        text = await refused(mcp, "run_feature", feature="Sign *")
+    assert text == "Nothing was started: these are several features, for run_features."
 
 
 async def test_what_was_refused_is_tried_again_by_the_next_call(emulator: Emulator) -> None:
     """A delivered refusal is not remembered: the next call starts all features anew."""
-    call: dict[str, Any] = {"features": ["Checkout", "Nope"], "timeoutSeconds": 170}
+    call: dict[str, Any] = {"features": ["Checkout", "Wishlist"], "timeoutSeconds": 170}
+    emulator.fail("run_feature", Fault.status(409), times=1)
     async with connected(emulator) as mcp:
         first = await result_of(mcp, "run_features", **call)
         assert (first["verdict"], first["summary"]["errors"]) == ("error", 1)
-        emulator.add_feature("Nope")
         again = await result_of(mcp, "run_features", **call)
     assert (again["verdict"], again["summary"]["succeeded"]) == ("succeeded", 2)
 
@@ -525,7 +539,7 @@ async def test_what_is_left_out_of_all_is_named(emulator: Emulator, tmp_path: Pa
         if feature.status != "generated" and feature.kind != "suggestion"
     ]
     for seconds in (5, 170):
-        server = make_server(lambda: client_of(emulator), state_folder=tmp_path)
+        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
         async with McpClient(server) as mcp:
             digest = await result_of(mcp, "run_features", all=True, timeoutSeconds=seconds)
         named = [each for each in digest["notRun"] if each["status"] != "suggestion"]
@@ -538,7 +552,7 @@ async def test_more_features_than_fit_are_counted(emulator: Emulator) -> None:
     """What is cut of the features that were not run is said."""
     for number in range(400):
         emulator.add_feature(f"Draft {number} {'x' * 60}", status="draft")
-    async with McpClient(make_server(lambda: client_of(emulator), max_output=4_000)) as mcp:
+    async with McpClient(make_server(partial(client_of, emulator), max_output=4_000)) as mcp:
         answer = await mcp.call_tool("run_features", {"all": True, "timeoutSeconds": 170})
     digest = content_of(answer)
     assert 0 < len(digest["notRun"]) < 400

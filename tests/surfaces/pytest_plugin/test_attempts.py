@@ -96,11 +96,3 @@ def test_artifacts_of_each_run_that_failed(inner: Inner, service: Emulator) -> N
 
     folders = [each.name for each in (inner.pytester.path / "found").iterdir()]
     assert folders == [f"Checkout run {min(service.runs)}"]
-
-
-def test_attempts_are_checked(inner: Inner, service: Emulator) -> None:
-    """A number of attempts below 1 is refused, and nothing runs."""
-    result = inner.features("--testvibe-attempts=0")
-
-    result.stderr.fnmatch_lines(["ERROR: testvibe-attempts must be 1 or more, not 0"])
-    assert not service.runs

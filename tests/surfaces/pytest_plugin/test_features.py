@@ -159,15 +159,6 @@ def test_another_project_can_be_chosen(inner: Inner, service: Emulator) -> None:
 class TestWithoutTests:
     """A feature whose tests were never generated."""
 
-    def test_it_is_skipped(self, inner: Inner, service: Emulator) -> None:
-        """If it was not selected by name, and others run, it is skipped."""
-        service.add_feature("Gift cards", status="draft")
-
-        result = inner.features("-rs", "--testvibe-select=*g*")
-
-        result.assert_outcomes(passed=1, skipped=1)
-        result.stdout.fnmatch_lines(["SKIPPED [[]1[]] testvibe: *never generated*"])
-
     def test_it_fails_where_it_was_named(self, inner: Inner, service: Emulator) -> None:
         """If it was selected by name, it fails with the service's error."""
         service.add_feature("Gift cards", status="draft")

@@ -24,27 +24,30 @@ XFAIL = "[pytest]\ntestvibe_xfail = *: the bank is closed"
 class TestNoFeatures:
     """A project whose list of features is empty, or holds nothing but suggestions."""
 
-    def test_it_is_an_error(self, inner: Inner, service: Emulator) -> None:
+    @pytest.mark.parametrize("rows", [[], [{"id": 7, "name": "Wishes", "kind": "suggestion"}]])
+    def test_it_is_an_error(
+        self, inner: Inner, service: Emulator, rows: list[dict[str, Any]]
+    ) -> None:
         """The collection fails with one sentence, although another test would pass."""
-        service.fail("list_features", Fault.edit(lambda _: []))
+        service.fail("list_features", Fault.edit(lambda _: rows))
         inner.pytester.makepyfile(PLAIN)
         result = inner.features()
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines(["*no features*"])
+        result.stdout.fnmatch_lines(["no feature matches '[*]': the project has none"])
         result.stdout.no_fnmatch_line("*Traceback*")
 
-    def test_suggestions_are_none(self, inner: Inner, service: Emulator) -> None:
-        """Suggestions of the service are no features to run."""
 
-        def suggest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return [{**row, "kind": "suggestion"} for row in rows]
+def test_a_selection_asks_for_features(inner: Inner, service: Emulator) -> None:
+    """What the command line selects runs without --testvibe too: it would be green unseen."""
+    inner.pytester.makepyfile(PLAIN)
+    quick = "--testvibe-poll-interval=0.02"
+    selected = inner("--testvibe-select=Returns", quick)
+    undone = inner("--testvibe-select=Returns", "--no-testvibe", quick)
 
-        service.fail("list_features", Fault.edit(suggest))
-        result = inner.features()
-
-        assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines(["*no features*"])
+    selected.assert_outcomes(failed=2, passed=1)
+    undone.assert_outcomes(passed=1)
+    assert len(service.runs) == 1
 
 
 class TestUnableToRun:
@@ -77,6 +80,7 @@ class TestUnableToRun:
         result = inner.features("-rs", "--testvibe-select=*g*")
 
         result.assert_outcomes(passed=1, skipped=1)
+        result.stdout.fnmatch_lines(["SKIPPED [[]1[]] testvibe: *never generated*"])
         assert result.ret == pytest.ExitCode.OK
         assert service.count("run_feature") == 1
 

@@ -69,6 +69,7 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
+        ("--testvibe-attempts=0", "testvibe-attempts must be 1 or more, not 0"),
         ("--testvibe-max-in-flight=0", "testvibe-max-in-flight must be 1 or more, not 0"),
         ("--testvibe-timeout=-1", "testvibe-timeout must be a number of seconds above 0, not -1"),
         ("--testvibe-timeout=inf", "testvibe-timeout must be a number of seconds *, not inf"),

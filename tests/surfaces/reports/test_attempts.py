@@ -175,9 +175,12 @@ def test_ctrf_marks_what_is_flaky() -> None:
 
     assert ("flaky" in first, first["retries"]) == (False, 1)
     assert (second["status"], second["flaky"], second["retries"]) == ("passed", True, 1)
+    attempt_id = second["retryAttempts"][0].pop("attemptId")
+    assert attempt_id not in {second["executionId"], first["executionId"]}
     assert second["retryAttempts"] == [
         {
             "attempt": 1,
+            "extra": {"runId": "215"},
             "status": "failed",
             "duration": 9120,
             "message": "TimeoutError: locator.click: Timeout 5000ms exceeded.",

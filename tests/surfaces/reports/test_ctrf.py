@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from jsonschema import Draft7Validator
 
 from tests.surfaces.reports.items import (
@@ -17,10 +18,12 @@ from tests.surfaces.reports.items import (
     Item,
     at,
     every_kind,
+    flaky_item,
     generation_item,
     in_flight_item,
     refused_item,
     run_item,
+    run_ref,
     skipped_item,
     unseen_item,
     waiting_item,
@@ -50,6 +53,7 @@ def milliseconds(seconds: float) -> int:
 def test_a_failed_test() -> None:
     """A test has its suite, duration, message, trace and the log's lines, and no times."""
     (_, test) = cases_in(run_item(PASSED, FAILED, config="Mobile", log="one\ntwo"))
+    assert test.pop("testId") != test.pop("executionId")
 
     assert test == {
         "name": "Locked-out user sees an error",
@@ -91,6 +95,48 @@ def test_statuses(item: Item, status: str, raw: str) -> None:
     (test,) = cases_in(item)
 
     assert (test["status"], test["rawStatus"]) == (status, raw)
+
+
+def joined(*documents: Any) -> dict[str, list[str]]:
+    """Return the statuses of each test over several reports, as a tool outside would join them."""
+    history: dict[str, list[str]] = {}
+    for document in documents:
+        for test in document["results"]["tests"]:
+            attempts = [*test.get("retryAttempts", ()), test]
+            history.setdefault(test["testId"], []).extend(each["status"] for each in attempts)
+    return history
+
+
+def test_two_batches_are_joined_by_the_ids_of_tests() -> None:
+    """A test has one id in all batches and attempts, in whatever order and letters its feature."""
+    first = ctrf_of([run_item(PASSED, FAILED), run_item(PASSED, FAILED, config="Mobile")])
+    second = ctrf_of([run_item(PASSED, feature="Cart"), flaky_item(feature="LOGIN")])
+
+    passed, failed, *_, cart = joined(first, second).values()
+    assert passed == ["passed", "passed", "passed"]
+    assert failed == ["failed", "failed", "passed"]
+    assert cart == ["passed"]
+    assert len(joined(first, second)) == 5
+
+
+def test_an_execution_is_known_by_its_run() -> None:
+    """A test in one run has one id in each report on it; what was not dispatched has none."""
+    once, again, other = (
+        cases_in(run_item(PASSED, run_id=run_id))[0]["executionId"] for run_id in (1, 1, 2)
+    )
+    (refused,) = cases_in(refused_item())
+
+    assert once == again != other
+    assert "executionId" not in refused
+
+
+def test_projects_do_not_share_tests() -> None:
+    """Another project's test of the same names is another test."""
+    tests = [
+        cases_in(evolve(run_item(PASSED), ref=evolve(run_ref(), project=project)))[0]["testId"]
+        for project in ("p-1", "p-2")
+    ]
+    assert len(set(tests)) == 2
 
 
 def test_an_operation_has_its_times() -> None:

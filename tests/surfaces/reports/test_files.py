@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.surfaces.reports.items import PASSED, at, every_kind, run_item
+from tests.surfaces.reports.items import PASSED, at, run_item
 from tests.surfaces.reports.parsed import parsed
 from testvibe_async import ConfigError
-from testvibe_async.reports import FORMATS, to_html, to_junit, to_markdown, write_report
+from testvibe_async.reports import FORMATS, write_report
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def test_the_ending_names_the_format(tmp_path: Path) -> None:
-    """Each known ending, in any case, gives its format, and the path is returned."""
-    items = every_kind()
-    written = {
-        name: write_report(tmp_path / name, items, title="Nightly").read_text(encoding="utf-8")
-        for name in ("a.xml", "a.json", "a.md", "a.html", "A.HTM")
-    }
-
-    assert written["a.xml"] == to_junit(items, title="Nightly")
-    assert json.loads(written["a.json"])["reportFormat"] == "CTRF"
-    assert written["a.md"] == to_markdown(items, title="Nightly")
-    assert written["a.html"] == written["A.HTM"] == to_html(items, title="Nightly")
-    assert names_in(tmp_path) == sorted(written)
 
 
 @pytest.mark.parametrize("name", ["report", "report.txt", ".html", "report.html.gz"])

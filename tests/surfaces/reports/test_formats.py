@@ -57,8 +57,10 @@ def test_a_format_is_found_by_its_words(form: Format, tmp_path: Path) -> None:
         assert report_target(f"{suffix[1:]}:out/a") == (form.name, Path("out/a"))
     assert report_target(f"{form.name}:out/a") == (form.name, Path("out/a"))
     items, title = [run_item(PASSED)], "Nightly"
-    written = write_report(tmp_path / "a", items, form=form.name, title=title)
-    assert written.read_text(encoding="utf-8") == form.render(items, title=title)
+    for path, word in {f"a.{form.suffixes[-1][1:].upper()}": None, "a": form.name}.items():
+        written = write_report(tmp_path / path, items, form=word, title=title)
+        assert written == tmp_path / path
+        assert written.read_text(encoding="utf-8") == form.render(items, title=title)
 
 
 @each_format

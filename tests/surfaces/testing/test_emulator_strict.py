@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.testing import Dialect
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -105,17 +103,6 @@ async def test_a_post_needs_a_json_object(call: Caller, body: bytes, content_typ
 async def test_a_delete_needs_no_body(call: Caller) -> None:
     """Without a body there is nothing to refuse."""
     assert (await call("DELETE", "/features/Checkout")).status == 200
-
-
-async def test_a_cursor_is_known_where_lists_have_cursors(
-    emulate: Callable[..., Awaitable[Caller]],
-) -> None:
-    """A list takes the `cursor` that its pages name; another operation does not."""
-    call = await emulate(strict=True, scenario={"dialect": Dialect(paging="link", page_size=2)})
-    assert (await send(call, "GET", "/features?cursor=after-2", None))[0] == 200
-    assert (await send(call, "GET", "/features/Checkout?cursor=after-2", None))[0] == 400
-    call = await emulate(strict=True, scenario={"dialect": Dialect(paging="total", page_size=2)})
-    assert (await send(call, "GET", "/features?cursor=after-2", None))[0] == 400
 
 
 def as_json(document: object) -> bytes:

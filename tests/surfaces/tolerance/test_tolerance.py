@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.support.amounts import FULL
+from tests.support.dialects import DIALECTS
 from tests.support.inner_pytest import SPEED
 from tests.surfaces.tolerance.tolerance import PRINTS_TO, SERVICES, TABLE, Cell, as_markdown
 from tests.surfaces.tolerance.tolerance_stage import (
@@ -24,7 +25,7 @@ from tests.surfaces.tolerance.tolerance_stage import (
     play_pytest,
 )
 from tests.surfaces.tolerance.transcripts import TRANSCRIPTS, perform
-from testvibe_async.testing import DIALECTS, Emulator, Fault
+from testvibe_async.testing import Emulator, Fault
 from testvibe_async.testing.emulator.routes import OPERATIONS
 
 if TYPE_CHECKING:

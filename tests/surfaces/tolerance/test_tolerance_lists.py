@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
 
 from tests.conftest import client_of
+from tests.support.dialects import Dialect, emulator_speaking
 from tests.support.inner_pytest import SPEED
 from tests.support.mcp_connection import connected, refused, result_of
 from tests.support.timing import STEADY
 from tests.surfaces.tolerance.tolerance_stage import Seen, play_pytest, type_command
 from testvibe_async import ConfigError, IncompleteListError, Verdict
-from testvibe_async.testing import Dialect, Emulator, Fault
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def emulator_with(dialect: Dialect, *, status: str = "generated", **options: Any) -> Emulator:
     """Make a service with 132 features."""
-    emulator = Emulator(shop=False, scenario=evolve(STEADY, dialect=dialect), **options)
+    emulator = emulator_speaking(dialect, shop=False, scenario=STEADY, **options)
     for number in range(COUNT):
         emulator.add_feature(f"Feature {number:03}", status=status)
     return emulator

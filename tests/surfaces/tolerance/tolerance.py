@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, frozen
 
+from tests.support.dialects import DIALECTS, Dialect
 from tests.surfaces.tolerance.tolerance_stage import POLLS, Surface
-from testvibe_async.testing import DIALECTS, Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

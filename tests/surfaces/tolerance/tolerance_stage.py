@@ -22,12 +22,13 @@ from anyio.from_thread import start_blocking_portal
 from attrs import define, field
 
 from tests.conftest import client_of
+from tests.support.dialects import Dialect, emulator_speaking
 from tests.support.inner_pytest import Inner
 from tests.support.mcp_connection import connected, texts_of
 from tests.support.timing import now
 from testvibe_async import DispatchUnknownError, VibeError
 from testvibe_async.cli import app
-from testvibe_async.testing import Dialect, Emulator, Outcome, Scenario, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Outcome, Scenario, VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
@@ -137,9 +138,8 @@ def emulator_of(dialect: Dialect, **options: Any) -> Emulator:
         verification=(10, 10),
         failing_generations=0,
         outcomes={FAILING: Outcome(failing=(f"{FAILING} works",), error="no refund")},
-        dialect=dialect,
     )
-    emulator = Emulator(shop=False, scenario=scenario, **options)
+    emulator = emulator_speaking(dialect, shop=False, scenario=scenario, **options)
     for name in FEATURES:
         emulator.add_feature(name)
     emulator.add_feature(DRAFT, status="draft")

@@ -16,8 +16,9 @@ from unittest.mock import patch
 
 from attrs import Factory, frozen
 
+from tests.support.dialects import DIALECTS, Dialect
 from tests.surfaces.tolerance.tolerance_stage import DRAFT, FAILING, Seen, emulator_of, type_command
-from testvibe_async.testing import DIALECTS, Dialect, VirtualTimeLoop
+from testvibe_async.testing import VirtualTimeLoop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

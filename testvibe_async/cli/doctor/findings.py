@@ -1,24 +1,64 @@
-"""What was found out: one sentence each, and what follows for our commands. Values alone.
+"""What was found out: one sentence each, what follows for our commands, and how it is shown. Pure.
 
-A finding's sentences are made of our own words, of declarations and of shapes. What the service or
-the user called something is in `quoted` alone, which only a terminal shows.
+A finding's sentences are made of our own words, of declarations and of forms. What the service or
+the user called something is in `quoted` alone, which only a terminal shows: so a document holds no
+value of an answer, no address, no key and no id.
 """
 
 from __future__ import annotations
 
+import textwrap
+from collections import defaultdict
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
+from rich.text import Text
 
-__all__ = ["Finding", "Verdict", "differs", "holds", "is_needed", "unchecked", "without"]
+from testvibe_async import ConfigError
+from testvibe_async._config import REPOSITORY_FILE
+from testvibe_async._util import escape
+from testvibe_async.cli.output import json_of
+from testvibe_async.cli.words import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = [
+    "Finding",
+    "Verdict",
+    "conclusion",
+    "differs",
+    "holds",
+    "require_format",
+    "result",
+    "unchecked",
+    "write",
+]
+
+_SUBJECT_CELLS = 23
+"""Cells of the column with the subjects; the longest is `get_generation_status`."""
+
+_WIDE = 72
+"""On a terminal of fewer cells a subject has a line of its own, if what follows needs several."""
+
+_REDACTED = "Names, texts, ids and addresses are left out."
 
 
 class Verdict(StrEnum):
-    """What became of a check."""
+    """The outcome of a check; what matters stands last, where the eye is at the end."""
 
     HOLDS = "holds"
     DIFFERS = "differs"
     NOT_CHECKED = "notChecked"
+
+
+_TITLES = {
+    Verdict.HOLDS: ("Holds", "bold green"),
+    Verdict.DIFFERS: ("Differs", "bold yellow"),
+    Verdict.NOT_CHECKED: ("Not checked", "bold"),
+}
 
 
 @frozen(kw_only=True)
@@ -61,24 +101,25 @@ def holds(subject: str, says: str, *, quoted: str = "") -> Finding:
     return Finding(verdict=Verdict.HOLDS, subject=subject, says=says, quoted=quoted)
 
 
-def differs(  # noqa: PLR0913 - each by name
-    subject: str,
-    says: str,
-    *,
-    means: str = "",
-    setting: str = "",
-    quoted: str = "",
-    is_harmless: bool = False,
+def differs(
+    subject: str, says: str, means: str, *, is_harmless: bool = False, **more: str
 ) -> Finding:
-    """Return a finding that something is not as the contract says."""
+    """Return a finding that something is not as the contract says.
+
+    Args:
+        subject: What it is about.
+        says: What was found.
+        means: What follows.
+        is_harmless: Whether the commands do the same all the same.
+        more: `setting` and `quoted`.
+    """
     return Finding(
         verdict=Verdict.DIFFERS,
         subject=subject,
         says=says,
         means=means,
-        setting=setting,
-        quoted=quoted,
         has_consequences=not is_harmless,
+        **more,
     )
 
 
@@ -87,37 +128,133 @@ def unchecked(subject: str, why: str, *, quoted: str = "") -> Finding:
     return Finding(verdict=Verdict.NOT_CHECKED, subject=subject, says=why, quoted=quoted)
 
 
-_COMMANDS = {
-    "list_projects": "projects and use",
-    "list_features": "features list, run --all, generate --all and patterns such as 'Log*'",
-    "get_feature": "features show",
-    "get_generation_status": "generate --watch and generation status",
-    "get_generation_log": "generation log",
-    "run_feature": "run",
-    "list_runs": "runs list",
-    "get_run": "run --wait, wait and runs show",
-    "diagnose_run": "runs diagnose",
-    "get_run_artifacts": "runs artifacts, runs download and --artifacts",
-    "list_files": "files list",
-    "read_file": "files get",
-    "list_configs": "configs",
-}
-"""The commands that need an operation. No command needs `get_project`."""
-
-_INSTEAD = {
-    "list_features": "; run and generate work with features by name",
-    "list_runs": "; run --wait polls each run by itself, and can't find a run whose dispatch got "
-    "no answer",
-}
+def conclusion(findings: Sequence[Finding]) -> str:
+    """Say in a sentence what the findings come to."""
+    found = [each for each in findings if each.verdict is Verdict.DIFFERS]
+    serious = sum(each.has_consequences for each in found)
+    skipped = sum(each.verdict is Verdict.NOT_CHECKED for each in findings)
+    if serious:
+        said = f"{plural(serious, 'difference')} with consequences"
+        said += f", {len(found) - serious} without" if len(found) > serious else ""
+    elif found:
+        said = f"{plural(len(found), 'difference')}, none with consequences"
+    else:
+        said = "All that was checked holds"
+    return f"{said}; {skipped} not checked." if skipped else f"{said}."
 
 
-def is_needed(operation: str) -> bool:
-    """Say whether any command needs an operation."""
-    return operation in _COMMANDS
+def result(
+    findings: Sequence[Finding], *, width: int | None, only_differences: bool = False
+) -> Text:
+    """Return the findings by groups, what to put into the settings, and what it comes to.
+
+    Args:
+        findings: What was found.
+        width: Cells that a line may take; None for one line for each finding.
+        only_differences: Whether to leave out what holds.
+    """
+    lines: list[tuple[str, str]] = []
+    for verdict, (title, style) in _TITLES.items():
+        group = [each for each in findings if each.verdict is verdict]
+        if not group or (only_differences and verdict is Verdict.HOLDS):
+            continue
+        if verdict is Verdict.NOT_CHECKED:
+            group = list(_joined(group))
+        lines.append((title, style))
+        for each in sorted(group, key=lambda each: not each.has_consequences):
+            of_line = "yellow" if each.has_consequences else ""
+            lines += [(text, of_line) for text in _lines(each, width)]
+        lines.append(("", ""))
+    lines += [(text, "") for text in _settings(findings, width)]
+    lines += [(text, "bold") for text in _filled(conclusion(findings), width, indent=0)]
+    return Text("\n").join(Text(line, style) for line, style in lines)
 
 
-def without(operation: str) -> str:
-    """Say what an operation that does not work means for the commands."""
-    if not is_needed(operation):
-        return "no command needs it"
-    return f"these do not work here: {_COMMANDS[operation]}{_INSTEAD.get(operation, '')}"
+def _joined(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Put together what was not checked for the same reason."""
+    by_reason: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for each in findings:
+        by_reason[each.says, each.quoted].append(each)
+    for alike in by_reason.values():
+        yield evolve(alike[0], subject=", ".join(each.subject for each in alike))
+
+
+def _lines(finding: Finding, width: int | None) -> Iterator[str]:
+    subject, says, means = finding.subject, finding.says, finding.means
+    if means and not finding.has_consequences:
+        says, means = f"{says}; {means}", ""
+    parts = [says]
+    parts += [f"“{escape(finding.quoted)}”"] if finding.quoted else []
+    parts += [f"so {means}"] if means else []
+    if width is None:
+        subject += ": " if len(subject) >= _SUBJECT_CELLS else ""
+        yield f"  {subject:<{_SUBJECT_CELLS}}{'; '.join(parts)}"
+        return
+    indent = 2 + _SUBJECT_CELLS
+    is_short = len(parts) == 1 and indent + len(says) <= width
+    if len(subject) >= _SUBJECT_CELLS or (width < _WIDE and not is_short):
+        yield from _filled(subject, width, indent=2)
+        subject, indent = "", 4
+    lines = [line for part in parts for line in _filled(part, width, indent=indent)]
+    yield f"  {subject}".ljust(indent) + lines[0][indent:]
+    yield from lines[1:]
+
+
+def _settings(findings: Sequence[Finding], width: int | None) -> Iterator[str]:
+    settings = [each.setting for each in findings if each.setting]
+    if not settings:
+        return
+    said = f"If the service has these elsewhere, put their routes into {REPOSITORY_FILE}:"
+    yield from _filled(said, width, indent=0)
+    yield "  [endpoints]"
+    yield from (f"  {setting}" for setting in settings)
+    yield ""
+
+
+def _filled(text: str, width: int | None, *, indent: int) -> list[str]:
+    if width is None:
+        return [" " * indent + text]
+    return textwrap.wrap(
+        text,
+        max(width, indent + 20),
+        initial_indent=" " * indent,
+        subsequent_indent=" " * indent,
+        break_on_hyphens=False,
+    )
+
+
+def require_format(path: Path) -> None:
+    """Refuse a report whose ending names no format.
+
+    Raises:
+        ConfigError: It is neither `.json` nor `.md`.
+    """
+    if path.suffix.lower() not in {".json", ".md"}:
+        raise ConfigError(f"{path.name!r} names no format: let it end in .json or .md (Markdown)")
+
+
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write the document in the format that the file's ending names.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    is_json = path.suffix.lower() == ".json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json_of(document, indent=2) + "\n" if is_json else _markdown(document)
+    path.write_text(text, encoding="utf-8")
+
+
+def _markdown(document: Mapping[str, Any]) -> str:
+    made = f"By testvibe-async {document['package']}, with {plural(document['reads'], 'read')}."
+    lines = ["# What the service answers", "", f"{document['conclusion']} {made} {_REDACTED}"]
+    for verdict, (title, _) in _TITLES.items():
+        found = [each for each in document["findings"] if each["verdict"] == verdict]
+        if found:
+            lines += ["", f"## {title}", "", *map(_item, found)]
+    return "\n".join([*lines, ""])
+
+
+def _item(finding: Mapping[str, Any]) -> str:
+    means = f" **{finding['means']}**" if finding["hasConsequences"] else ""
+    return f"- `{finding['subject']}`: {finding['says']}.{means}".replace("..", ".")

@@ -5,20 +5,22 @@ The door for `testvibe_async.testing`, which is what users import from.
 
 from __future__ import annotations
 
-from .dialect import ODD_FIELDS, Dialect
-from .dialects import DIALECTS
+from .answers import Answer
+from .api import Middleware
 from .emulator import Emulator
-from .faults import Fault
-from .requests import RecordedRequest
+from .recording import RecordedExchange, Recording, Replay
+from .requests import Fault, RecordedRequest
 from .scenario import Outcome, Scenario
 
 __all__ = [
-    "DIALECTS",
-    "ODD_FIELDS",
-    "Dialect",
+    "Answer",
     "Emulator",
     "Fault",
+    "Middleware",
     "Outcome",
+    "RecordedExchange",
     "RecordedRequest",
+    "Recording",
+    "Replay",
     "Scenario",
 ]

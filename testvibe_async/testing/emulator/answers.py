@@ -55,31 +55,29 @@ class Answer:
     """The `Content-Type`; empty for no such header."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     verbatim: bool = False
-    """True if no dialect changes it."""
+    """True if no middleware changes it."""
 
 
 class Refusal(Exception):  # noqa: N818 - raised to leave an operation early, not because of a bug
     """The service's refusal of a request: an answer of 400 and above."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, **headers: str) -> None:
         """Make a refusal.
 
         Args:
             status: The HTTP status; it decides the error's code.
             message: The text for people.
+            headers: Headers of the answer.
         """
         super().__init__(status, message)
         self.status = status
         self.message = message
+        self.headers = headers
 
-    def answer(self, **headers: str) -> Answer:
-        """Return the answer to send.
-
-        Args:
-            headers: Further headers.
-        """
+    def answer(self) -> Answer:
+        """Return the answer to send."""
         document = error_document(self.status, self.message)
-        return Answer(self.status, json_body(document), headers=headers)
+        return Answer(self.status, json_body(document), headers=self.headers)
 
 
 def json_body(document: object) -> bytes:

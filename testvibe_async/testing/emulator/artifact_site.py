@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from .answers import Answer
-from .faults import DOWNLOAD
-from .links import artifact_path
+from .artifacts import artifact_path
 from .origin import Exchange
 from .project import as_number
-from .requests import RecordedRequest, RequestLog
+from .requests import DOWNLOAD, RecordedRequest, RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,32 +1,33 @@
-"""The files of a run: real ones, made on request, and each time the same to the byte.
+"""The files of a run, and the signed links to them: made by the API, checked by the second origin.
 
-Pure. A screenshot is a PNG that opens, a trace is a zip in the layout of Playwright's traces, a
-report is an HTML page. It never decides what failed: see `cases`.
+A trace and a screenshot are the same two sample files for each failed test; the report is a page of
+the run's own results. A link is valid for one path, until an instant of the emulator's clock, and
+never holds an API key.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import struct
-import zipfile
-import zlib
+import hmac
+import math
+import secrets
 from functools import cache
+from hashlib import sha256
 from html import escape
+from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote, urlencode
 
 import attrs
 
+from .project import as_number
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from .cases import Case
+    from .results import Case
+    from .scenario import EmulatorClock
 
-__all__ = ["Artifact", "collect"]
-
-_WIDTH, _HEIGHT = 320, 180
-_ACCENTS = ((38, 70, 83), (42, 157, 143), (188, 108, 37), (96, 108, 56), (111, 29, 27))
-_ZIP_EPOCH = (2026, 1, 1, 0, 0, 0)
+__all__ = ["Artifact", "Links", "artifact_path", "collect"]
 
 
 @attrs.frozen
@@ -43,15 +44,19 @@ class Artifact:
 
 
 def collect(feature: str, cases: Sequence[Case]) -> list[Artifact]:
-    """Make a run's files: a trace and a screenshot for each failed test, and the report."""
+    """Return a run's files: a trace and a screenshot for each failed test, and the report."""
     files = [file for case in cases if case.status == "failed" for file in _of_failing(case)]
     return [*files, Artifact("report", "report/index.html", _report(feature, cases))]
 
 
 def _of_failing(case: Case) -> Iterator[Artifact]:
-    screenshot = _screenshot(zlib.crc32(case.name.encode("utf-8", "replace")) % len(_ACCENTS))
-    yield Artifact("trace", f"trace/{case.slug}.zip", _trace(case, screenshot))
-    yield Artifact("screenshot", f"screenshots/{case.slug}.png", screenshot)
+    yield Artifact("trace", f"trace/{case.slug}.zip", _sample("trace.zip"))
+    yield Artifact("screenshot", f"screenshots/{case.slug}.png", _sample("screenshot.png"))
+
+
+@cache
+def _sample(name: str) -> bytes:
+    return files("testvibe_async.testing.emulator").joinpath("samples", name).read_bytes()
 
 
 def _report(feature: str, cases: Sequence[Case]) -> bytes:
@@ -67,77 +72,44 @@ def _report(feature: str, cases: Sequence[Case]) -> bytes:
     return page.encode("utf-8", "replace")
 
 
-def _trace(case: Case, screenshot: bytes) -> bytes:
-    """Return a zip of events in the format of the trace viewer."""
-    end = case.duration_ms
-    failure = {"name": "Error", "message": case.error}
-    events: tuple[dict[str, object], ...] = (
-        {
-            "version": 8,
-            "type": "context-options",
-            "origin": "testRunner",
-            "browserName": "chromium",
-            "options": {"viewport": {"width": _WIDTH, "height": _HEIGHT}},
-            "platform": "linux",
-            "wallTime": 0,
-            "monotonicTime": 0,
-            "sdkLanguage": "javascript",
-            "title": case.name,
-        },
-        {
-            "type": "before",
-            "callId": "test@1",
-            "startTime": 0,
-            "class": "Test",
-            "method": "step",
-            "title": case.name,
-            "params": {},
-            "stack": [],
-        },
-        {
-            "type": "after",
-            "callId": "test@1",
-            "endTime": end,
-            "error": failure,
-            "attachments": [
-                {"name": "screenshot", "contentType": "image/png", "sha1": "screenshot.png"}
-            ],
-        },
-        {"type": "error", "message": case.error, "stack": []},
-    )
-    lines = "".join(json.dumps(event) + "\n" for event in events)
-    return _zip(
-        {
-            "test.trace": lines.encode(),
-            "trace.network": b"",
-            "resources/screenshot.png": screenshot,
-        }
-    )
+class Links:
+    """A maker of links, which also validates them."""
+
+    def __init__(self, clock: EmulatorClock, *, lifetime: float) -> None:
+        """Make no link yet.
+
+        Args:
+            clock: The clock by which links expire.
+            lifetime: Emulator seconds until then, rounded up to whole ones.
+        """
+        self.origin = ""
+        """Scheme and host of the origin that serves them."""
+        self._clock = clock
+        self._lifetime = lifetime
+        self._secret = secrets.token_bytes(32)
+
+    def make(self, path: str) -> str:
+        """Return a link to a path, which begins with a slash and is not encoded yet."""
+        expires = str(math.ceil(self._clock.unix(self._clock.now() + self._lifetime)))
+        query = urlencode({"se": expires, "sig": self._signature(path, expires)})
+        return f"{self.origin}{quote(path)}?{query}"
+
+    def is_valid(self, path: str, query: Mapping[str, str]) -> bool:
+        """Return True if a link with this query may read a decoded path."""
+        expires = query.get("se", "")
+        until = as_number(expires)
+        signature = query.get("sig", "").encode("utf-8", "replace")
+        expected = self._signature(path, expires).encode()
+        if until is None or not hmac.compare_digest(signature, expected):
+            return False
+        return self._clock.unix(self._clock.now()) < until
+
+    def _signature(self, path: str, expires: str) -> str:
+        return hmac.new(
+            self._secret, f"{path}\n{expires}".encode("utf-8", "replace"), sha256
+        ).hexdigest()
 
 
-def _zip(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _ZIP_EPOCH), content)
-    return buffer.getvalue()
-
-
-@cache
-def _screenshot(accent: int) -> bytes:
-    """Return a small page as a PNG: a bar in an accent colour, lines of text, an empty box."""
-    bar, line = bytes([1]) * _WIDTH, bytes(16) + bytes([2]) * 200 + bytes(_WIDTH - 216)
-    box = bytes(16) + bytes([1]) + bytes(120) + bytes([1]) + bytes(_WIDTH - 138)
-    blank = bytes(_WIDTH)
-    rows = [bar] * 24 + ([blank] * 8 + [line] * 4) * 6 + [box] * 40
-    rows += [blank] * (_HEIGHT - len(rows))
-    header = struct.pack(">IIBBBBB", _WIDTH, _HEIGHT, 8, 3, 0, 0, 0)
-    palette = bytes([255, 255, 255, *_ACCENTS[accent], 170, 170, 170])
-    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
-    chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", pixels), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    checksum = zlib.crc32(kind + data)
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+def artifact_path(run_id: int, path: str) -> str:
+    """Return the path of a run's file at the second origin, not encoded yet."""
+    return f"/artifacts/{run_id}/{path}"

@@ -1,8 +1,8 @@
 """The emulator: the service in this process, on real loopback sockets.
 
 The page to read first. It puts the parts together, starts and closes them, and is the interface for
-tests. A request passes `origin`, `api`, `web_server`, `routes`, `operations` and `service`, in this
-order; its answer, on the way back, `dialect_answers`. It never decides what the service answers.
+tests. A request passes `origin`, `api`, `routes`, `operations` and `service`, in this order. It
+never decides what the service answers.
 """
 
 from __future__ import annotations
@@ -11,27 +11,23 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .api import Api
+from .api import Api, Middleware
 from .artifact_site import ArtifactSite
-from .catalogue import Entry, read_folder, read_shop
-from .clock import EmulatorClock
-from .faults import DOWNLOAD, Fault, FaultRules, Rule
-from .feature import NEVER_GENERATED
-from .links import Links
+from .artifacts import Links
+from .gherkin import NEVER_GENERATED, Entry, read_folder, read_shop
 from .origin import Origin
-from .requests import RecordedRequest, RequestLog
+from .requests import DOWNLOAD, Fault, FaultRules, RecordedRequest, RequestLog, Rule
 from .routes import OPERATIONS
 from .run import RUNNING_DIGESTS, Run
-from .scenario import GenerationStatus, RunStatus, Scenario
+from .scenario import EmulatorClock, GenerationStatus, RunStatus, Scenario
 from .service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Self
 
-    from .feature import Feature
     from .generation import Generation
-    from .project import Project
+    from .project import Feature, Project
 
 __all__ = ["Emulator"]
 
@@ -71,6 +67,9 @@ class Emulator:
         project_id: str = _PROJECT_ID,
         record: bool = True,
         strict: bool = False,
+        rate_limit: float | None = None,
+        dispatch_lag: float = 0.0,
+        middleware: Middleware | None = None,
     ) -> None:
         """Make an emulator; `start`, or `async with`, makes it listen.
 
@@ -96,9 +95,15 @@ class Emulator:
             record: True to keep requests; False only counts them by operation, for benchmarks.
             strict: True to refuse, with 400, members of a body and query parameters that the
                 contract does not have, and a POST without a JSON body.
+            rate_limit: Requests a second that the API serves, up to that many at once; one more is
+                answered with 429 and `Retry-After`. None: any number.
+            dispatch_lag: Seconds after a dispatch for which the new run, or the status of the new
+                generation, is answered with 404.
+            middleware: What stands between the clients and the service. None: nothing.
 
         Raises:
-            ValueError: The folder has no features, or the speed is not a number above 0.
+            ValueError: The folder has no features, or the speed or the rate is not a number above
+                0.
         """
         self.api_key = api_key
         self.project_id = project_id
@@ -112,11 +117,21 @@ class Emulator:
             links=self._links,
             credits_left=credits,
             unfinished=RUNNING_DIGESTS[running_digest],
+            dispatch_lag=dispatch_lag,
         )
+        self._path_prefix = "" if middleware is None else middleware.path_prefix
         self._faults = FaultRules()
         self._log, self._artifact_log = RequestLog(keep=record), RequestLog(keep=record)
         self._api = Origin(
-            Api(self._service, api_key=api_key, lists=lists, strict=strict, log=self._log),
+            Api(
+                self._service,
+                api_key=api_key,
+                lists=lists,
+                strict=strict,
+                rate_limit=rate_limit,
+                middleware=middleware,
+                log=self._log,
+            ),
             self._faults,
         )
         self._artifacts = Origin(ArtifactSite(self._service, log=self._artifact_log), self._faults)
@@ -162,9 +177,9 @@ class Emulator:
     def url(self) -> str:
         """Scheme, host and port of the API, as `TESTVIBE_SERVER` has it; empty before the start.
 
-        If the dialect has a path prefix, it is at the end.
+        If the middleware has a path prefix, it is at the end.
         """
-        return self._api.url and self._api.url + self._service.scenario.dialect.path_prefix
+        return self._api.url and self._api.url + self._path_prefix
 
     @property
     def artifact_url(self) -> str:

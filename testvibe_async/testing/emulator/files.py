@@ -13,7 +13,7 @@ import attrs
 
 from .answers import invalid_request
 from .gherkin import cases_of
-from .playwright import spec
+from .results import spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

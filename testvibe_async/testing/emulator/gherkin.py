@@ -1,16 +1,37 @@
-"""A parser for the parts of Gherkin that the emulator needs: names, scenarios, steps, examples.
+"""Features as Gherkin: a parser for what the emulator needs, and those that it starts with.
 
-Pure, tolerant and English only: it skips what it does not know, and never rejects a text.
+It reads names, scenarios, steps and examples: tolerant and English only, it skips what it does not
+know, and never rejects a text. It never adds a feature to a project: see `emulator`.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import attrs
 
-__all__ = ["Gherkin", "GherkinCase", "GherkinScenario", "cases_of", "parse", "scenarios_of", "slug"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "NEVER_GENERATED",
+    "Entry",
+    "Gherkin",
+    "GherkinCase",
+    "GherkinScenario",
+    "cases_of",
+    "parse",
+    "read_folder",
+    "read_shop",
+    "scenarios_of",
+    "slug",
+]
+
+NEVER_GENERATED = "draft"
+"""The status of a feature that was never generated (assumed: the documentation names none)."""
 
 _HEADING = re.compile(
     r"(Feature|Background|Rule|Scenario Outline|Scenario Template|Scenario|Examples|Scenarios"
@@ -161,3 +182,67 @@ def slug(text: str) -> str:
 
 def _filled(text: str, row: dict[str, str]) -> str:
     return re.sub(r"<([^<>]+)>", lambda match: row.get(match[1], match[0]), text)
+
+
+_PACKAGE = "testvibe_async.testing.emulator"
+_EXCEPTIONS = {
+    "Checkout with gift card": {"status": NEVER_GENERATED},
+    "Abandoned cart reminder": {
+        "status": NEVER_GENERATED,
+        "kind": "suggestion",
+        "rationale": "The cart keeps its items for 30 days, but no feature covers the e-mail that"
+        " brings customers back to it.",
+    },
+}
+
+
+@attrs.frozen
+class Entry:
+    """One feature at the start."""
+
+    name: str
+    gherkin: str
+    status: str = "generated"
+    kind: str = "feature"
+    rationale: str | None = None
+
+
+@cache
+def read_shop() -> tuple[Entry, ...]:
+    """Return the features of the shop that comes with the emulator."""
+    entries = [
+        _entry(file.read_text("utf-8"), file.name)
+        for file in files(_PACKAGE).joinpath("shop").iterdir()
+        if file.name.endswith(".feature")
+    ]
+    entries.sort(key=lambda entry: entry.name)
+    return tuple(attrs.evolve(entry, **_EXCEPTIONS.get(entry.name, {})) for entry in entries)
+
+
+def read_folder(folder: Path) -> tuple[Entry, ...]:
+    """Return the features of a folder's `.feature` files, at any depth.
+
+    Raises:
+        ValueError: The folder has none, one can't be read, or two have the same name.
+    """
+    paths = sorted(folder.rglob("*.feature"))
+    if not paths:
+        raise ValueError(f"{folder} is no folder with .feature files in it.")
+    entries = [_entry(_read(path), path.name) for path in paths]
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.name.casefold() in seen:
+            raise ValueError(f"{folder} has two features named {entry.name!r}; names must differ.")
+        seen.add(entry.name.casefold())
+    return tuple(entries)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} can't be read as UTF-8 text: {error}.") from error
+
+
+def _entry(text: str, file_name: str) -> Entry:
+    return Entry(parse(text).name or file_name.removesuffix(".feature"), text)

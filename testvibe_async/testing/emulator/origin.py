@@ -22,8 +22,7 @@ from .answers import JSON_TYPE, Answer, json_body
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .faults import Fault, FaultRules
-    from .requests import RecordedRequest
+    from .requests import Fault, FaultRules, RecordedRequest
 
 __all__ = ["Exchange", "Origin", "Site"]
 

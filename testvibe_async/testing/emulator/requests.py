@@ -1,19 +1,38 @@
-"""The record of the requests to an origin, from which tests count what a client sent.
+"""The requests to an origin: the record of them, and the faults that some of them get.
 
-It decides whether requests are kept or only counted. It never answers one.
+It decides whether requests are kept or only counted, and which faults apply to one. It never
+answers one, nor touches a socket: `origin` carries faults out.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+from aiohttp import web
+
+from .answers import JSON_TYPE, Answer, error_document, json_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["RecordedRequest", "RequestLog"]
+__all__ = [
+    "DOWNLOAD",
+    "AppliedFaults",
+    "Fault",
+    "FaultRules",
+    "RecordedRequest",
+    "RequestLog",
+    "Rule",
+]
+
+_logger = logging.getLogger(__name__)
+
+DOWNLOAD = "download"
+"""The operation of requests to the second origin; the service has none of that name."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -79,3 +98,186 @@ class RequestLog:
             for request in self.requests
             if operation in {"*", request.operation} and when(request)
         )
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """A failure of a request; make it with one of the class methods."""
+
+    kind: Literal["answer", "reset", "lost", "hang", "truncated", "garbage", "delay", "edit"]
+    answer: Answer | None = None
+    """The answer in place of the service's own."""
+    seconds: float = 0.0
+    """Seconds by which the answer is late."""
+    change: Callable[[Any], object] | None = None
+    """The function that changes the document of a success."""
+
+    @classmethod
+    def status(
+        cls, code: int, *, retry_after: float | str | None = None, body: bytes | None = None
+    ) -> Fault:
+        """Answer with a status, without acting.
+
+        Args:
+            code: The HTTP status.
+            retry_after: The `Retry-After` header: seconds, or any text. None: no header.
+            body: The body, sent as HTML. None: the error document of the status.
+        """
+        headers = {} if retry_after is None else {"Retry-After": f"{retry_after}"}
+        if body is not None:
+            page = Answer(code, body, "text/html", headers, verbatim=True)
+            return cls(kind="answer", answer=page)
+        document = error_document(code, f"The emulator was told to answer {code}.")
+        return cls(kind="answer", answer=Answer(code, json_body(document), headers=headers))
+
+    @classmethod
+    def body(cls, content: bytes, *, status: int = 200, content_type: str = JSON_TYPE) -> Fault:
+        """Answer with other content, without acting; no middleware changes it."""
+        return cls(kind="answer", answer=Answer(status, content, content_type, verbatim=True))
+
+    @classmethod
+    def reset(cls) -> Fault:
+        """Reset the connection, without acting."""
+        return cls(kind="reset")
+
+    @classmethod
+    def lost(cls) -> Fault:
+        """Act, then reset the connection in place of the answer."""
+        return cls(kind="lost")
+
+    @classmethod
+    def hang(cls) -> Fault:
+        """Never answer, without acting."""
+        return cls(kind="hang")
+
+    @classmethod
+    def truncated(cls) -> Fault:
+        """Act, promise the whole answer, send half of it, and close."""
+        return cls(kind="truncated")
+
+    @classmethod
+    def garbage(cls) -> Fault:
+        """Send bytes that are not HTTP, without acting."""
+        return cls(kind="garbage")
+
+    @classmethod
+    def delay(cls, seconds: float) -> Fault:
+        """Act and answer as usual, but later: both, after the delay.
+
+        Args:
+            seconds: Seconds of the event loop, at any speed of the emulator.
+        """
+        return cls(kind="delay", seconds=seconds)
+
+    @classmethod
+    def edit(cls, change: Callable[[Any], object]) -> Fault:
+        """Act as usual, then change the document of a success, before a middleware does.
+
+        Args:
+            change: Takes the decoded document, or the bytes of a download, and returns the document
+                or the raw bytes to send in its place. Where it returns None, as `dict.update` does,
+                the request is answered with 500, and the mistake is logged. To send `null`, use
+                `Fault.body(b"null")`.
+        """
+        return cls(kind="edit", change=change)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Rule:
+    """The rule for one fault; `Emulator.fail` makes it, and explains the fields."""
+
+    operation: str
+    fault: Fault
+    times: int | None
+    skip: int
+    when: Callable[[RecordedRequest], bool] | None
+    hits: int = 0
+    """Number of requests that got the fault."""
+    removed: bool = False
+
+    def remove(self) -> None:
+        """End the rule; may be called twice."""
+        self.removed = True
+
+    @property
+    def in_force(self) -> bool:
+        """True while the rule may apply again."""
+        return not self.removed and self.hits != self.times
+
+    def applies_to(self, request: RecordedRequest) -> bool:
+        """Return True if the fault applies to a request, and count that."""
+        if not self._matches(request):
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        self.hits += 1
+        return True
+
+    def _matches(self, request: RecordedRequest) -> bool:
+        named = self.operation == request.operation
+        if not named and (self.operation != "*" or request.operation == DOWNLOAD):
+            return False
+        return self.when is None or self.when(request)
+
+
+@attrs.define
+class AppliedFaults:
+    """The faults that apply to one request."""
+
+    fault: Fault | None = None
+    """The fault that decides its end; None: it is answered."""
+    delay: float = 0.0
+    """Seconds by which it is late."""
+    changes: list[Callable[[Any], object]] = attrs.field(factory=list["Callable[[Any], object]"])
+    """The functions that change the document of a success, in order."""
+
+
+class FaultRules:
+    """All rules in force.
+
+    Delays and edits add up. Of all other faults, only that of the first rule applies.
+    """
+
+    def __init__(self) -> None:
+        """Start without rules."""
+        self._rules: list[Rule] = []
+
+    def add(self, rule: Rule) -> None:
+        """Add a rule."""
+        self._rules.append(rule)
+
+    def apply_to(self, request: RecordedRequest) -> AppliedFaults:
+        """Decide which faults apply to a request, and count them."""
+        self._rules = [rule for rule in self._rules if rule.in_force]
+        applied = AppliedFaults()
+        for rule in self._rules:
+            fault = rule.fault
+            if fault.kind == "delay":
+                applied.delay += fault.seconds if rule.applies_to(request) else 0.0
+            elif fault.change is not None:
+                edit = partial(_edit, fault.change, request)
+                applied.changes += [edit] if rule.applies_to(request) else []
+            elif applied.fault is None and rule.applies_to(request):
+                applied.fault = fault
+        return applied
+
+
+def _edit(change: Callable[[Any], object], request: RecordedRequest, document: object) -> object:
+    """Return the changed document.
+
+    Raises:
+        web.HTTPInternalServerError: The function returned None; aiohttp sends it as the answer.
+    """
+    changed = change(document)
+    if changed is not None:
+        return changed
+    # A `null` would look like a fault of the service, far from the mistake.
+    message = (
+        f"The function of Fault.edit for {request.operation} returned None:"
+        " let it return the document to send."
+    )
+    _logger.error(message)
+    request.status = 500
+    text = json_body(error_document(request.status, message)).decode()
+    raise web.HTTPInternalServerError(text=text, content_type="application/json")

@@ -14,17 +14,14 @@ import attrs
 
 from .answers import json_body
 from .artifacts import Artifact, collect
-from .cases import Case, execute, summary
 from .gherkin import cases_of
-from .playwright import runner_log, spec
+from .results import Case, execute, runner_log, spec, summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .clock import EmulatorClock
-    from .feature import Feature
-    from .project import Project
-    from .scenario import RunStatus, Scenario
+    from .project import Feature, Project
+    from .scenario import EmulatorClock, RunStatus, Scenario
 
 __all__ = ["RUNNING_DIGESTS", "Run"]
 

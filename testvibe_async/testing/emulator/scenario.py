@@ -1,26 +1,85 @@
-"""The durations and outcomes of operations in the emulator, drawn from a seed.
+"""The emulator's time, and the durations and outcomes of operations, drawn from a seed.
 
-Pure. Each draw depends on the seed, the feature's name and the number of earlier draws for that
-feature. It never depends on the order of requests, so that two emulators with the same scenario
-behave the same.
+Each draw depends on the seed, the feature's name and the number of earlier draws for that feature.
+It never depends on the order of requests, so that two emulators with the same scenario behave the
+same. The clock decides what "now" is; nothing else in the emulator reads one.
 """
 
 from __future__ import annotations
 
+import math
+import time
+from email.utils import formatdate
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from .dialect import Dialect
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-__all__ = ["GenerationPlan", "Outcome", "RunPlan", "Scenario"]
+__all__ = [
+    "EmulatorClock",
+    "GenerationPlan",
+    "GenerationStatus",
+    "Outcome",
+    "RunPlan",
+    "RunStatus",
+    "Scenario",
+]
 
 RunStatus = Literal["passed", "failed"]
 GenerationStatus = Literal["generated", "failed", "cancelled"]
+
+
+class EmulatorClock:
+    """Emulator seconds: 0.0 until the start, then the source's seconds times the speed."""
+
+    def __init__(self, *, speed: float, epoch: float | None) -> None:
+        """Make a clock that stands still until `start`.
+
+        Args:
+            speed: Emulator seconds per second of the source.
+            epoch: The Unix time, in seconds, of emulator second 0.0. None: the wall time now.
+        """
+        if not 0 < speed < math.inf:
+            raise ValueError(f"speed must be a number above 0, got {speed}.")
+        self._speed = speed
+        # A whole second, so that rounding a timestamp depends only on the scenario.
+        self._epoch = int(time.time() if epoch is None else epoch)
+        self._read: Callable[[], float] | None = None
+        self._started_at = 0.0
+        self._date = (-1, "")
+
+    def start(self, read: Callable[[], float]) -> None:
+        """Let time run from now on.
+
+        Args:
+            read: The source, in seconds from any origin.
+        """
+        self._read = read
+        self._started_at = read()
+
+    def now(self) -> float:
+        """Return the emulator seconds since the start."""
+        if self._read is None:
+            return 0.0
+        return (self._read() - self._started_at) * self._speed
+
+    def unix(self, at: float) -> float:
+        """Return the Unix time, in seconds, of an instant in emulator seconds."""
+        return self._epoch + at
+
+    def stamp(self, at: float) -> str:
+        """Format an instant in emulator seconds for the API: ISO-8601, UTC, whole seconds."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.unix(at)))
+
+    def http_date(self) -> str:
+        """Return the current time in the format of the `Date` header."""
+        second = int(self.unix(self.now()))
+        if second != self._date[0]:
+            self._date = (second, formatdate(second, usegmt=True))
+        return self._date[1]
 
 
 def _as_range(value: float | tuple[float, float]) -> tuple[float, float]:
@@ -127,8 +186,6 @@ class Scenario:
         factory=dict[str, Outcome], converter=_by_folded_name
     )
     """The fixed behaviour of features, by name in any case."""
-    dialect: Dialect = Dialect()  # noqa: RUF009 - it is frozen
-    """How the service differs from the documented one; not at all by default."""
 
     def outcome(self, feature: str) -> Outcome:
         """Return the fixed behaviour of a feature."""

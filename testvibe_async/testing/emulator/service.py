@@ -6,25 +6,29 @@ or makes answers: see `operations`.
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from .answers import conflict, forbidden
-from .feature import NEVER_GENERATED, Feature
-from .gherkin import scenarios_of, slug
-from .in_flight import InFlight
-from .project import Project
+from .gherkin import NEVER_GENERATED, scenarios_of, slug
+from .project import Feature, Project
 from .run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .clock import EmulatorClock
+    from .artifacts import Links
     from .generation import Generation
-    from .links import Links
-    from .scenario import GenerationPlan, GenerationStatus, RunStatus, Scenario
+    from .scenario import (
+        EmulatorClock,
+        GenerationPlan,
+        GenerationStatus,
+        RunStatus,
+        Scenario,
+    )
 
 __all__ = ["Service"]
 
@@ -34,10 +38,53 @@ _LONG_AGO = 3600.0
 _BUSY = "This feature is generating: wait for that, or cancel it."
 
 
+class _Finishing(Protocol):
+    finished_at: float
+
+
+T = TypeVar("T", bound=_Finishing)
+
+
+class InFlight(Generic[T]):
+    """The runs or generations in flight, and the largest number of them at once.
+
+    Items finish by the clock, without an event, so each call first removes the finished ones. That
+    costs time only for those that finished since the last call.
+    """
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self.peak: int = 0
+        """The largest number that were in flight at once."""
+        self._items: dict[T, None] = {}
+        self._completions: list[tuple[float, int, T]] = []
+        self._tie_breaks = count()
+
+    def add(self, item: T, now: float) -> None:
+        """Add an item that was dispatched now."""
+        self._remove_finished(now)
+        self._items[item] = None
+        heapq.heappush(self._completions, (item.finished_at, next(self._tie_breaks), item))
+        self.peak = max(self.peak, len(self._items))
+
+    def discard(self, item: T) -> None:
+        """Remove an item that finished early."""
+        self._items.pop(item, None)
+
+    def at(self, now: float) -> list[T]:
+        """Return the items in flight, the oldest first."""
+        self._remove_finished(now)
+        return list(self._items)
+
+    def _remove_finished(self, now: float) -> None:
+        while self._completions and self._completions[0][0] <= now:
+            self.discard(heapq.heappop(self._completions)[2])
+
+
 class Service:
     """One workspace: projects, features, runs, generations."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by name
         self,
         clock: EmulatorClock,
         scenario: Scenario,
@@ -45,6 +92,7 @@ class Service:
         links: Links,
         credits_left: int | None,
         unfinished: Mapping[str, object],
+        dispatch_lag: float,
     ) -> None:
         """Make an empty workspace.
 
@@ -54,8 +102,10 @@ class Service:
             links: The maker of links to artifacts.
             credits_left: The number of generations that may be dispatched. None: any number.
             unfinished: The values in place of the results in the digest of an unfinished run.
+            dispatch_lag: The seconds after a dispatch for which it can't be read.
         """
         self.clock = clock
+        self.dispatch_lag = dispatch_lag
         self.scenario = scenario
         self.links = links
         self.credits_left = credits_left

@@ -1,0 +1,1 @@
+"""Recordings of services, and the way to make them again: `python -m tests.contract`."""

@@ -1,0 +1,59 @@
+"""Record ten dialects and the documented service, as `testvibe-async doctor --record` does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.dialects import DIALECTS, Dialect, emulator_speaking
+from testvibe_async.cli import app
+from testvibe_async.testing import Outcome, Scenario, VirtualTimeLoop
+
+FOLDER = Path(__file__).parent / "recordings"
+RECORDED = (
+    "paged-by-cursor",
+    "oldest-first",
+    "title-case",
+    "ids-as-text",
+    "dispatch-by-kind",
+    "dispatch-lag",
+    "times-with-seven-digits",
+    "times-in-epoch-seconds",
+    "errors-as-problem",
+    "documented-routes-404",
+)
+SCENARIO = Scenario(
+    failing_runs=0,
+    failing_generations=0,
+    outcomes={"Returns": Outcome(run_status="failed", error="Error: no refund")},
+)
+
+
+async def record(name: str, dialect: Dialect) -> None:
+    """Record one service: its lists, a run that fails, and a generation."""
+    async with emulator_speaking(dialect, shop=False, scenario=SCENARIO) as emulator:
+        for feature in ("Checkout", "Returns", "Wishlist", "Gift cards", "Search", "Sign in"):
+            emulator.add_feature(feature)
+        emulator.add_feature("Loyalty points", status="draft")
+        os.environ.update(
+            TESTVIBE_SERVER=emulator.url,
+            TESTVIBE_API_KEY=emulator.api_key,
+            TESTVIBE_PROJECT=emulator.project_id,
+        )
+        options = ("--run", "Returns", "--generate", "Loyalty points", "--yes", "--quiet")
+        await app.perform(["doctor", *options, "--record", str(FOLDER / f"{name}.json")])
+
+
+def main() -> None:
+    """Record all of them."""
+    with TemporaryDirectory() as home:
+        os.environ.update(HOME=home, XDG_CONFIG_HOME=home, XDG_STATE_HOME=home)
+        for name in ("as-documented", *RECORDED):
+            with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+                runner.run(record(name, DIALECTS.get(name, Dialect())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""How an emulated service differs from the documented one: a middleware for our own tests.
+
+Each field of `Dialect` is one difference, and its default is the documented service. `DIALECTS` has
+one for each difference that is likely.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
+
+from attrs import field, frozen
+
+from tests.support.dialects.pages import error_page, login_page
+from tests.support.dialects.writing import written
+from testvibe_async.testing import Answer, Emulator, Middleware
+from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal
+from testvibe_async.testing.emulator.routes import ASSUMED, find_route
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from testvibe_async.testing import RecordedRequest
+
+__all__ = ["DIALECTS", "ODD_FIELDS", "Dialect", "emulator_speaking"]
+
+ODD_FIELDS = frozenset({"durationMs", "error", "log", "runnerStarted", "size", "summary"})
+"""The optional fields that `Dialect.odd_fields` may name."""
+
+_LOGIN = "/account/login"
+_ALL = str(10**9)
+
+
+@frozen(kw_only=True)
+class Dialect(Middleware):
+    """How a service differs; the defaults do not. The fields can be combined."""
+
+    paging: Literal["link", "cursor", "next_link", "has_more", "total"] | None = None
+    """How lists are paged. None: each is one bare array.
+
+    - `link`: bare arrays, with a header `Link: <URL>; rel="next"`;
+    - `cursor`: `{"items": […], "nextCursor": "…"}`, to be sent back as `?cursor=`;
+    - `next_link`: `{"value": […], "nextLink": "<URL>"}`;
+    - `has_more`: `{"items": […], "hasMore": true}`: the next page can't be asked for;
+    - `total`: `{"items": […], "total": 57}`: nor can it here.
+    """
+    page_size: int = 20
+    oldest_first: bool = False
+    """True if runs are listed in the order of their dispatch, so that a `limit` cuts the newest."""
+    refuses_limit: bool = False
+    case: Literal["lower", "title", "upper"] = "lower"
+    """How words are spelled: `in_progress`, `InProgress` or `IN_PROGRESS`."""
+    words: Mapping[str, str] = field(factory=dict[str, str])
+    """Other words for documented statuses and conclusions; those of single tests stay."""
+    shows_end: bool = True
+    """False if `finishedUtc` and `overallConclusion` stay null."""
+    ids_as_text: bool = False
+    request_id_as_number: bool = False
+    dispatch_shape: Literal["flat", "data", "kind"] = "flat"
+    """Where a dispatch has its ids: at the top; in `{"data": {…}}`; or in `{"run": {…}}`."""
+    dispatch_feature_id: bool = True
+    dispatch_status: int = 202
+    dispatch_lag: float = 0.0
+    """Seconds for which what was dispatched is answered with 404."""
+    empty_mutations: bool = False
+    """True if mutations are answered with 204 and no body."""
+    times: Literal[
+        "seconds",
+        "seven_digits",
+        "offset",
+        "no_zone",
+        "epoch_seconds",
+        "epoch_milliseconds",
+        "date_call",
+        "empty",
+    ] = "seconds"
+    odd_fields: frozenset[str] = frozenset()
+    """Optional fields of another type than the documented one."""
+    errors: Literal["code", "problem", "iis", "nginx", "nested", "text", "capitalized"] = "code"
+    rate_limit: float | None = None
+    """Requests a second that are served; an option of the emulator."""
+    rate_limit_answer: Literal["429", "403_retry_after", "403_code"] = "429"
+    requires_json_body: bool = False
+    """True if a POST without a JSON body is answered with 415."""
+    path_prefix: str = ""
+    """The path before `/api/v1/ops`."""
+    decodes_slashes: bool = False
+    """True if `%2F` is a slash to the routes."""
+    adds_slash: bool = False
+    """True if a path without a slash at its end is redirected to the one with it."""
+    login: Literal["page", "redirect"] | None = None
+    """How each request is sent to a login form."""
+    assumed_routes: Literal["present", "404", "405"] = "present"
+    unrouted: Literal["empty", "iis", "nginx"] = "empty"
+    """The body of such a 404 or 405, and of that outside `path_prefix` or for a decoded slash."""
+    content_type: str = JSON_TYPE
+    byte_order_mark: bool = False
+    gzip: bool = False
+
+    @property
+    def cuts_lists(self) -> bool:
+        """True if a list is cut as it is written, so that the operation has to return all rows."""
+        return self.paging is not None or self.oldest_first
+
+    @property
+    def follows_cursors(self) -> bool:
+        """True if the query parameter `cursor` asks for a later page."""
+        return self.paging in {"link", "cursor", "next_link"}
+
+    def inner(self, path: str, query: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        if not path.startswith(f"{self.path_prefix}/"):
+            return "", query
+        path = path.removeprefix(self.path_prefix)
+        if self.adds_slash:
+            path = path.removesuffix("/")
+        if self.decodes_slashes:
+            path = path.replace("%2F", "/").replace("%2f", "/")
+        if self.follows_cursors:
+            query = {name: value for name, value in query.items() if name != "cursor"}
+        if self.cuts_lists and path.endswith("/runs"):
+            query = {**query, "limit": _ALL}
+        return path, query
+
+    def before(self, request: RecordedRequest) -> Answer | None:
+        if not request.path.startswith(f"{self.path_prefix}/"):
+            return error_page(404, self.unrouted)
+        if self.login is not None:
+            return self._login(request)
+        if self.adds_slash and not request.path.endswith("/"):
+            query = f"?{urlencode(request.query)}" if request.query else ""
+            return _redirect(308, f"{request.path}/{query}")
+        return self._refusal(request) or self._unrouted(request)
+
+    def _refusal(self, request: RecordedRequest) -> Answer | None:
+        if self.requires_json_body and request.method == "POST" and not _has_json(request):
+            return Refusal(415, "A POST needs a JSON body.").answer()
+        if self.refuses_limit and "limit" in request.query:
+            return Refusal(400, "The query parameter 'limit' is unknown.").answer()
+        return None
+
+    def _unrouted(self, request: RecordedRequest) -> Answer | None:
+        route = find_route(request.method, self.inner(request.path, {})[0])
+        if route is None and self.decodes_slashes and "%2f" in request.path.casefold():
+            return error_page(404, self.unrouted)
+        if route and route.operation in ASSUMED and self.assumed_routes != "present":
+            return error_page(int(self.assumed_routes), self.unrouted)
+        return None
+
+    def after(self, request: RecordedRequest, answer: Answer) -> Answer:
+        return written(answer, self, request)
+
+    def _login(self, request: RecordedRequest) -> Answer:
+        page = f"{self.path_prefix}{_LOGIN}"
+        if self.login == "page" or request.path == page:
+            return login_page()
+        return _redirect(302, f"{page}?{urlencode({'ReturnUrl': request.path})}")
+
+
+def emulator_speaking(dialect: Dialect, **options: Any) -> Emulator:
+    """Make an emulator of a service that differs; the options are `Emulator`'s."""
+    return Emulator(
+        middleware=dialect,
+        rate_limit=dialect.rate_limit,
+        dispatch_lag=dialect.dispatch_lag,
+        **options,
+    )
+
+
+def _has_json(request: RecordedRequest) -> bool:
+    content_type = request.headers.get("Content-Type", "").partition(";")[0].strip()
+    return bool(request.body) and content_type.casefold() == "application/json"
+
+
+def _redirect(status: int, location: str) -> Answer:
+    return Answer(status, b"", content_type="", headers={"Location": location})
+
+
+_END_WORDS = {
+    "passed": "ready",
+    "failed": "timed_out",
+    "generated": "ready",
+    "cancelled": "stopped",
+    "success": "fine",
+    "failure": "broken",
+}
+
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {
+        # Lists. A page of 5 rows, so that those of the shop have several.
+        "paged-by-link": Dialect(paging="link", page_size=5),
+        "paged-by-cursor": Dialect(paging="cursor", page_size=5),
+        "paged-by-next-link": Dialect(paging="next_link", page_size=5),
+        "cut-with-has-more": Dialect(paging="has_more", page_size=5),
+        "cut-with-total": Dialect(paging="total", page_size=5),
+        "oldest-first": Dialect(oldest_first=True),
+        "limit-refused": Dialect(refuses_limit=True),
+        # Words.
+        "title-case": Dialect(case="title"),
+        "upper-case": Dialect(case="upper"),
+        "other-end-words": Dialect(words=_END_WORDS),
+        "other-end-words-alone": Dialect(
+            words={**_END_WORDS, "completed": "done"}, shows_end=False
+        ),
+        # Ids, and the answer to a dispatch.
+        "ids-as-text": Dialect(ids_as_text=True),
+        "request-id-as-number": Dialect(request_id_as_number=True),
+        "dispatch-in-data": Dialect(dispatch_shape="data"),
+        "dispatch-by-kind": Dialect(dispatch_shape="kind"),
+        "dispatch-without-feature-id": Dialect(dispatch_feature_id=False),
+        "dispatch-200": Dialect(dispatch_status=200),
+        "dispatch-lag": Dialect(dispatch_lag=4.0),
+        "mutation-204": Dialect(empty_mutations=True),
+        # Times, and fields of another type.
+        "times-with-seven-digits": Dialect(times="seven_digits"),
+        "times-with-offset": Dialect(times="offset"),
+        "times-without-zone": Dialect(times="no_zone"),
+        "times-in-epoch-seconds": Dialect(times="epoch_seconds"),
+        "times-in-epoch-milliseconds": Dialect(times="epoch_milliseconds"),
+        "times-as-date-call": Dialect(times="date_call"),
+        "times-empty": Dialect(times="empty"),
+        "odd-fields": Dialect(odd_fields=ODD_FIELDS),
+        # Errors and limits.
+        "errors-as-problem": Dialect(errors="problem"),
+        "errors-of-iis": Dialect(errors="iis"),
+        "errors-of-nginx": Dialect(errors="nginx"),
+        "errors-nested": Dialect(errors="nested"),
+        "errors-as-text": Dialect(errors="text"),
+        "errors-capitalized": Dialect(errors="capitalized"),
+        "rate-limit-403-retry-after": Dialect(rate_limit=5, rate_limit_answer="403_retry_after"),
+        "rate-limit-403-code": Dialect(rate_limit=5, rate_limit_answer="403_code"),
+        # The web server before the service.
+        "json-body-required": Dialect(requires_json_body=True),
+        "path-prefix": Dialect(path_prefix="/testvibe"),
+        "slashes-decoded": Dialect(decodes_slashes=True),
+        "slash-added": Dialect(adds_slash=True),
+        "login-page": Dialect(login="page"),
+        "login-redirect": Dialect(login="redirect"),
+        "documented-routes-404": Dialect(assumed_routes="404"),
+        "documented-routes-404-page": Dialect(assumed_routes="404", unrouted="iis"),
+        "documented-routes-405": Dialect(assumed_routes="405"),
+        # Encodings.
+        "gzip": Dialect(gzip=True),
+        "byte-order-mark": Dialect(byte_order_mark=True),
+        "text-plain": Dialect(content_type="text/plain; charset=utf-8"),
+    }
+)
+"""Dialects by name, each with one difference from the documented service."""

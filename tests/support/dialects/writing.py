@@ -1,0 +1,318 @@
+"""The answers of a dialect: from the documented answer to the one that is sent. Pure.
+
+Words, ids and times; the form of errors; pages of lists; the encoding. A member is known by its
+name, as the contract has it, at any depth. A cursor is the number of rows before its page.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import datetime, timedelta, timezone
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlencode
+from uuid import UUID
+
+import attrs
+
+from tests.support.dialects.pages import error_page, phrase
+from testvibe_async.testing import Answer
+from testvibe_async.testing.emulator.answers import (
+    JSON_TYPE,
+    Refusal,
+    invalid_request,
+    json_body,
+)
+from testvibe_async.testing.emulator.project import as_number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.dialects import Dialect
+    from testvibe_async.testing import RecordedRequest
+
+__all__ = ["written"]
+
+DEFAULT_LIMIT = 50
+_CURSOR = "after-"
+_PROBLEM_TYPE = "application/problem+json; charset=utf-8"
+_PROBLEMS = "https://tools.ietf.org/html/rfc9110#section-15"
+_WORDS = frozenset(
+    {
+        "status",
+        "featureStatus",
+        "overallStatus",
+        "overallConclusion",
+        "conclusion",
+        "state",
+        "verdict",
+        "kind",
+        "source",
+    }
+)
+_END_MARKS = frozenset({"finishedUtc", "overallConclusion"})
+_IDS = frozenset({"id", "runId", "featureId"})
+_TESTS = frozenset({"tests", "failures"})
+_ELSEWHERE = timezone(timedelta(hours=2))
+_DROPPED_BITS = 80  # of 128: 48 are left, which a double holds exactly
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DONE = {"ok": True}
+
+
+def written(answer: Answer, dialect: Dialect, request: RecordedRequest) -> Answer:
+    """Return an answer as the dialect writes it.
+
+    Args:
+        answer: The documented answer.
+        dialect: The dialect.
+        request: What it answers.
+    """
+    if answer.content_type == JSON_TYPE:
+        try:
+            answer = _json_in_dialect(answer, dialect, request)
+        except Refusal as refusal:
+            answer = error_in_dialect(refusal.answer(), dialect)
+        answer = _encoded(answer, dialect)
+    if dialect.gzip and answer.body and "gzip" in request.headers.get("Accept-Encoding", ""):
+        answer = attrs.evolve(
+            answer,
+            body=gzip.compress(answer.body, mtime=0),
+            headers={**answer.headers, "Content-Encoding": "gzip"},
+        )
+    return answer
+
+
+def _json_in_dialect(answer: Answer, dialect: Dialect, request: RecordedRequest) -> Answer:
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        return error_in_dialect(answer, dialect)
+    document: object = json.loads(answer.body)
+    if document == _DONE and dialect.empty_mutations:
+        return Answer(204, b"", content_type="")
+    document = translate(document, dialect)
+    if isinstance(document, list):
+        return _list(answer, cast("list[object]", document), dialect, request)
+    if answer.status == HTTPStatus.ACCEPTED:
+        ids = _dispatched(cast("dict[str, object]", document), dialect)
+        return attrs.evolve(answer, status=dialect.dispatch_status, body=json_body(ids))
+    return attrs.evolve(answer, body=json_body(document))
+
+
+def _list(answer: Answer, rows: list[object], dialect: Dialect, request: RecordedRequest) -> Answer:
+    of_runs = request.operation == "list_runs"
+    if of_runs and dialect.oldest_first:
+        rows.reverse()
+    if dialect.paging is not None:
+        page = page_of(rows, dialect, request)
+        return attrs.evolve(answer, body=json_body(page.document), headers=page.headers)
+    if of_runs:
+        del rows[as_number(request.query.get("limit", "")) or DEFAULT_LIMIT :]
+    return attrs.evolve(answer, body=json_body(rows))
+
+
+def _dispatched(ids: dict[str, object], dialect: Dialect) -> object:
+    if not dialect.dispatch_feature_id:
+        del ids["featureId"]
+    match dialect.dispatch_shape:
+        case "data":
+            return {"data": ids}
+        case "kind":
+            kind, key = ("run", "runId") if "runId" in ids else ("generation", "requestId")
+            return {kind: {"id": ids.pop(key), **ids}}
+        case _:
+            return ids
+
+
+def _encoded(answer: Answer, dialect: Dialect) -> Answer:
+    """Return the answer with the dialect's `Content-Type` and byte order mark, if it is JSON."""
+    content_type = answer.content_type
+    if content_type == JSON_TYPE:
+        content_type = dialect.content_type
+    body = answer.body
+    if dialect.byte_order_mark and "html" not in content_type and body:
+        body = _BYTE_ORDER_MARK + body
+    return attrs.evolve(answer, body=body, content_type=content_type)
+
+
+def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
+    """Return a documented error as the dialect answers it."""
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        answer = _rate_limited(answer, dialect.rate_limit_answer)
+    document: dict[str, str] = json.loads(answer.body)
+    code, message = document["error"], document["message"]
+    match dialect.errors:
+        case "problem":
+            body = json_body(_problem(answer.status, message))
+            return attrs.evolve(answer, body=body, content_type=_PROBLEM_TYPE)
+        case "iis" | "nginx":
+            page = error_page(answer.status, dialect.errors)
+            return attrs.evolve(page, headers=answer.headers)
+        case "nested":
+            return attrs.evolve(
+                answer, body=json_body({"error": {"code": code, "message": message}})
+            )
+        case "text":
+            return attrs.evolve(answer, body=json_body(message))
+        case "capitalized":
+            return attrs.evolve(answer, body=json_body({"Error": code, "Message": message}))
+        case _:
+            return answer
+
+
+def _rate_limited(answer: Answer, style: str) -> Answer:
+    message = "Too many requests."
+    match style:
+        case "403_retry_after":
+            return Refusal(403, message, **{"Retry-After": "1", **answer.headers}).answer()
+        case "403_code":
+            # The body has the code of a 429.
+            headers = {k: v for k, v in answer.headers.items() if k != "Retry-After"}
+            return attrs.evolve(answer, status=403, headers=headers)
+        case _:
+            return answer
+
+
+def _problem(status: int, detail: str) -> dict[str, object]:
+    return {
+        "type": f"{_PROBLEMS}.{status // 100 + 1}",  # 15.5 is about 4xx, 15.6 about 5xx
+        "title": phrase(status),
+        "status": status,
+        "detail": detail,
+    }
+
+
+@attrs.frozen
+class Page:
+    """One page, as it is sent."""
+
+    document: object
+    headers: Mapping[str, str]
+
+
+def page_of(rows: list[object], dialect: Dialect, request: RecordedRequest) -> Page:
+    """Return the page of a list that a request asks for.
+
+    Args:
+        rows: All rows, in the order of the list.
+        dialect: A dialect that has pages.
+        request: The request; its `cursor` and `limit` count.
+
+    Raises:
+        Refusal: 400, for a cursor that no page had.
+    """
+    start = _start(request.query.get("cursor")) if dialect.follows_cursors else 0
+    limit = as_number(request.query.get("limit", "")) or dialect.page_size
+    end = start + min(limit, dialect.page_size)
+    page = rows[start:end]
+    cursor = f"{_CURSOR}{end}" if end < len(rows) else None
+    url = None if cursor is None else _url(request, cursor)
+    headers: dict[str, str] = {}
+    match dialect.paging:
+        case "cursor":
+            return Page({"items": page, "nextCursor": cursor}, headers)
+        case "next_link":
+            return Page({"value": page, "nextLink": url}, headers)
+        case "has_more":
+            return Page({"items": page, "hasMore": cursor is not None}, headers)
+        case "total":
+            return Page({"items": page, "total": len(rows)}, headers)
+        case _:
+            return Page(page, headers if url is None else {"Link": f'<{url}>; rel="next"'})
+
+
+def _start(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    start = as_number(cursor.removeprefix(_CURSOR)) if cursor.startswith(_CURSOR) else None
+    if start is None:
+        raise invalid_request(f"No page has the cursor {cursor!r}.")
+    return start
+
+
+def _url(request: RecordedRequest, cursor: str) -> str:
+    """Return the URL of a page on the host that the client has asked, which may be a proxy."""
+    query = urlencode({**request.query, "cursor": cursor})
+    return f"http://{request.headers['Host']}{request.path}?{query}"
+
+
+def translate(document: object, dialect: Dialect, *, of_tests: bool = False) -> object:
+    """Return a document with all its members as the dialect writes them.
+
+    Args:
+        document: The document, or a part of it.
+        dialect: The dialect.
+        of_tests: True within a list of tests, whose statuses keep their documented words.
+    """
+    if isinstance(document, list):
+        rows = cast("list[object]", document)
+        return [translate(row, dialect, of_tests=of_tests) for row in rows]
+    if isinstance(document, dict):
+        members = cast("dict[str, object]", document)
+        return {
+            name: _member(name, value, dialect, of_tests=of_tests)
+            for name, value in members.items()
+        }
+    return document
+
+
+def _member(name: str, value: object, dialect: Dialect, *, of_tests: bool) -> object:
+    if name in _END_MARKS and not dialect.shows_end:
+        value = None
+    if name.endswith("Utc"):
+        return _time(value, dialect.times)
+    if name in dialect.odd_fields:
+        return None if value is None else _odd(name, value)
+    if name in _IDS and dialect.ids_as_text and isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        if name in _WORDS:
+            return _word(value if of_tests else dialect.words.get(value, value), dialect.case)
+        if name == "requestId" and dialect.request_id_as_number:
+            return UUID(value).int >> _DROPPED_BITS
+    return translate(value, dialect, of_tests=of_tests or name in _TESTS)
+
+
+def _word(word: str, case: str) -> str:
+    match case:
+        case "upper":
+            return word.upper()
+        case "title":
+            return word.title().replace("_", "")
+        case _:
+            return word
+
+
+def _time(value: object, style: str) -> object:
+    if style == "empty":
+        return ""
+    if style == "seconds" or not isinstance(value, str):
+        return value
+    at = datetime.fromisoformat(value)
+    seconds = int(at.timestamp())
+    written = {
+        "seven_digits": value.replace("Z", ".1234567Z"),
+        "offset": at.astimezone(_ELSEWHERE).isoformat(),
+        "no_zone": value.removesuffix("Z"),
+        "epoch_seconds": seconds,
+        "epoch_milliseconds": seconds * 1000,
+        "date_call": f"/Date({seconds * 1000})/",
+    }
+    return written[style]
+
+
+def _odd(name: str, value: object) -> object:
+    match name:
+        case "durationMs":
+            return f"{value}ms"
+        case "error":
+            return {"message": value, "stack": str(value).splitlines()}
+        case "log":
+            lines = value.splitlines() if isinstance(value, str) else cast("list[str]", value)
+            return [{"level": "info", "text": line} for line in lines]
+        case "summary":
+            counts = cast("dict[str, int]", value)
+            return {key: str(count) for key, count in counts.items()}
+        case "runnerStarted":
+            return str(value).lower()
+        case _:
+            return str(value)

@@ -1,0 +1,186 @@
+"""The doctor's recordings: synthetic values of the same shape, and nothing of what was there."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, unquote
+
+import pytest
+from attrs import evolve
+
+from tests.surfaces.cli.conftest import use
+from testvibe_async.testing import (
+    Answer,
+    Emulator,
+    Fault,
+    Middleware,
+    Outcome,
+    RecordedRequest,
+    Recording,
+    Scenario,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.surfaces.cli.conftest import Call, Give
+
+KEY = "tvb_Aq7Zx3Lm9Kt2Wb8Rn5Yc4Vd6Pf1GhJsEuTiOoQa0XkU"
+PROJECT = "0f9e8d7c-6b5a-4f3e-8d2c-1b0a9f8e7d6c"
+SECRET = "SekretÄpfel"
+NUMBER = 918273645546
+PLAIN = Scenario(
+    failing_runs=0,
+    failing_generations=0,
+    run_queue=1,
+    run_duration=1,
+    outcomes={"Checkout": Outcome(run_status="failed")},
+)
+
+
+def planted(value: Any, name: str = "") -> Any:
+    """Return a document with the secret in each text and name, except what decides the story."""
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        return {f"{SECRET}Name": SECRET, SECRET: {f"x-{SECRET}": [NUMBER, f"{NUMBER}"]}} | {
+            key: planted(each, key) for key, each in members.items()
+        }
+    if isinstance(value, list):
+        return [planted(each, name) for each in cast("list[object]", value)]
+    if isinstance(value, str) and not re.fullmatch(r"(featureS|s)tatus|.*Id|id|.*Utc", name):
+        return f"https://{SECRET}.example/{SECRET}?sig={SECRET}" if name == "url" else SECRET
+    return value
+
+
+class Telltale(Middleware):
+    """Has the secret in every header that a recording may keep, and in a few more."""
+
+    def after(self, request: RecordedRequest, answer: Answer) -> Answer:
+        answer = super().after(request, answer)
+        url = f"https://{quote(SECRET)}.example/{quote(SECRET)}?{quote(SECRET)}={quote(SECRET)}"
+        headers = {
+            "ETag": f'"{quote(SECRET)}"',
+            "Link": f'<{url}>; rel="prev"; title="{quote(SECRET)}"',
+            "X-Request-Id": quote(SECRET),
+            "X-Total-Count": quote(SECRET),
+            "Content-Range": quote(SECRET),
+            "Location": url,
+        }
+        kind = f"{answer.content_type}; boundary={quote(SECRET)}"
+        return evolve(answer, headers={**answer.headers, **headers}, content_type=kind)
+
+
+async def record(call: Call, path: Path, *arguments: str) -> Recording:
+    ended = await call("doctor", *arguments, "--record", str(path))
+    assert f"The recording is in {path}" in ended.errors, ended
+    return Recording.load(path)
+
+
+@pytest.mark.parametrize("harm", [None, Fault.status(401), Fault.status(500)])
+async def test_a_planted_secret_is_in_no_recording(
+    harm: Fault | None, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In every field, header, name and error, and as key, project, feature and host: it is gone."""
+    async with Emulator(
+        api_key=KEY, project_id=PROJECT, scenario=PLAIN, middleware=Telltale()
+    ) as emulator:
+        emulator.add_feature(SECRET)
+        use(emulator, monkeypatch)
+        error = json.dumps(planted({"error": SECRET, "message": f"{SECRET} {KEY}"})).encode()
+        if harm is None:
+            emulator.fail("*", Fault.edit(planted))
+            emulator.fail("list_configs", Fault.body(error, status=403))
+            emulator.fail("get_generation_log", Fault.body(f"<html>{SECRET}</html>".encode()))
+            emulator.fail("list_files", Fault.body(SECRET.encode(), status=404))
+        else:
+            emulator.fail("*", harm, skip=3)
+        path = tmp_path / "recording.json"
+        recording = await record(call, path, "--run", SECRET, "--generate", "Checkout", "--yes")
+        assert harm or len({each.operation for each in recording.exchanges}) == 15
+        text = unquote(path.read_text(encoding="utf-8")).casefold()
+        port = emulator.url.rpartition(":")[2]
+    for secret in (SECRET, "sekret", KEY[4:14], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER), port):
+        assert secret.casefold() not in text
+    for word in ("acme", "checkout", "wishlist", "scenario", "chromium", "127.0.0.1"):
+        assert word not in text
+
+
+async def test_values_keep_their_shape(
+    call: Call, signed_in: Emulator, tmp_path: Path, scenario: Scenario
+) -> None:
+    """Lengths, classes, orders, differences, nulls and words stay; the same stays the same."""
+    assert scenario
+    run = "Login Functionality"
+    recording = await record(call, tmp_path / "r.json", "--run", run)
+    answers = {each.operation: json.loads(each.answer) for each in recording.exchanges}
+    (real,) = signed_in.runs.values()
+    shown = next(
+        document
+        for each in recording.exchanges
+        if each.operation == "get_run" and (document := json.loads(each.answer)).get("finishedUtc")
+    )
+    assert list(shown)[:5] == ["runId", "status", "featureId", "featureName", "config"]
+    assert (shown["status"], shown["config"], shown["summary"]["total"]) == ("passed", "Default", 3)
+    assert re.fullmatch(r"[A-Z][a-z]{4} [A-Z][a-z]{12}", shown["featureName"])
+    assert len(str(shown["runId"])) == len(str(real.id))
+    features = answers["list_features"]
+    assert shown["featureName"] in {each["name"] for each in features}
+    ids = [each["id"] for each in features]
+    assert sorted(ids) == [each["id"] for each in sorted(features, key=lambda each: each["id"])]
+    assert {each["status"] for each in features} == {"generated", "draft"}
+    dispatch = next(each for each in recording.exchanges if each.method == "POST")
+    assert unquote(dispatch.path.split("/")[4]) == shown["featureName"]
+    whole = [json.loads(e.answer) for e in recording.exchanges if e.operation == "get_feature"]
+    assert any(each["rationale"] is None for each in whole)
+    assert {each.status for each in recording.exchanges} == {200, 202, 404}
+    ends = [shown[name][17:19] for name in ("createdUtc", "finishedUtc")]
+    assert (int(ends[1]) - int(ends[0])) % 60 == round(real.finished_at - real.created_at) % 60
+
+
+async def test_a_recording_is_shown_before_it_is_written(
+    call: Call, signed_in: Emulator, tmp_path: Path, give: Give, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal a question follows the preview, and without a yes nothing is written."""
+    assert signed_in
+    monkeypatch.delenv("CI", raising=False)
+    path = tmp_path / "r.json"
+    give(b"no\n", on_terminal=True)
+    ended = await call("doctor", "--record", str(path))
+    assert "exchanges of 11 operations; two of the answers:" in ended.errors
+    assert f"Write this to {path}?" in ended.errors
+    assert not path.exists()
+
+
+async def test_a_recording_is_held_against_a_service(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is as before holds, what is not differs, and what was not asked for is not checked."""
+    path = tmp_path / "r.json"
+    async with Emulator(scenario=PLAIN) as emulator:
+        use(emulator, monkeypatch)
+        await record(call, path, "--run", "Checkout")
+        ended = await call("doctor", "--run", "Checkout", "--against", str(path))
+        assert ended.code == 0
+        assert ended.output.count("as in the recording") == 14
+        emulator.fail("list_features", Fault.edit(lambda rows: [{**row, "new": 1} for row in rows]))
+        ended = await call("doctor", "--against", str(path))
+    assert ended.code == 1
+    assert "list_features          new: 200 answer[].(another name): int; so the" in ended.output
+    assert "run_feature            in the recording, and not tried now" in ended.output
+    ended = await call("doctor", "--against", str(tmp_path / "none.json"))
+    assert ended.code == 2
+    assert "none.json is no recording of doctor" in ended.errors
+
+
+async def test_what_would_remain_is_not_written(
+    call: Call, signed_in: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check of the whole is independent of the replacing: what slips through stops it."""
+    assert signed_in
+    monkeypatch.setattr("testvibe_async.cli.doctor.recording.Disguise.text", lambda _, text: text)
+    path = tmp_path / "r.json"
+    ended = await call("doctor", "--record", str(path))
+    assert "of the original texts would remain in the file" in ended.errors
+    assert not path.exists()

@@ -1,0 +1,197 @@
+"""Recordings of services: a client plays each, and each is held against the contract.
+
+Outcomes are those that were recorded, whichever way a client comes to them, and nothing is
+dispatched twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import defaultdict
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pytest
+
+from tests.conftest import client_of
+from tests.support.checker import API, Checker, closed
+from testvibe_async import DispatchUnknownError, Journal, Verdict
+from testvibe_async._wire import openapi_document
+from testvibe_async.testing import Emulator, Fault, RecordedExchange, Recording, Replay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from testvibe_async import Project
+
+FOLDER = Path(__file__).parents[2] / "contract" / "recordings"
+RECORDINGS = sorted(path.stem for path in FOLDER.glob("*.json"))
+UNKNOWN = {("documented-routes-404", "run"), ("dispatch-lag", "generate")}
+"""What a recording does not show of a dispatch without an answer: no list, or only later."""
+
+SKIPPED_HEADERS = {"Content-Type", "Date"}
+
+
+def recording_of(name: str) -> Recording:
+    return Recording.load(FOLDER / f"{name}.json")
+
+
+def dispatch_in(recording: Recording, kind: str) -> tuple[str, str]:
+    """Return the feature that was dispatched, and the status that it ended with."""
+    post = next(each for each in recording.exchanges if each.operation == f"{kind}_feature")
+    operation, member = {
+        "run": ("get_run", "status"),
+        "generate": ("get_generation_status", "featureStatus"),
+    }[kind]
+    feature = unquote(post.path.split("/")[4])
+    statuses = [
+        json.loads(each.answer)[member].lower()
+        for each in recording.exchanges
+        if each.operation == operation and each.status == 200
+    ]
+    ended = [status for status in statuses if status in {"failed", "passed"}] or ["generated"]
+    return feature, ended[0]
+
+
+@asynccontextmanager
+async def replayed(
+    recording: Recording, **options: Any
+) -> AsyncGenerator[tuple[Emulator, Project]]:
+    async with (
+        Emulator(middleware=Replay(recording), **recording.options) as emulator,
+        client_of(emulator, **options) as client,
+    ):
+        yield emulator, client.project()
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+async def test_lists_are_whole(name: str) -> None:
+    """A client reads every list that was recorded, page by page, with all of its rows."""
+    recording = recording_of(name)
+    async with replayed(recording) as (_, project):
+        features = await project.list_features()
+        assert features.is_complete
+        assert len(features) == 7
+        assert dispatch_in(recording, "run")[0] in {feature.name for feature in features}
+
+
+@pytest.mark.parametrize("kind", ["run", "generate"])
+@pytest.mark.parametrize("name", RECORDINGS)
+async def test_a_dispatch_ends_as_recorded(name: str, kind: str) -> None:
+    """By a handle, and in a batch, and also where the answer to its POST is lost."""
+    recording = recording_of(name)
+    feature, status = dispatch_in(recording, kind)
+    for loses_answer in (False, True):
+        async with replayed(recording) as (emulator, project):
+            if loses_answer:
+                emulator.fail(f"{kind}_feature", Fault.lost(), times=1)
+            try:
+                operation: Any = await getattr(project, f"{kind}_feature")(feature)
+                ended = (await operation).status
+            except DispatchUnknownError:
+                assert loses_answer
+                assert (name, kind) in UNKNOWN
+                ended = status
+            assert ended == status
+            assert emulator.count(f"{kind}_feature") == 1
+    async with replayed(recording) as (emulator, project):
+        (item,) = await getattr(project, f"{kind}_features")([feature])
+        assert item.outcome is not None
+        assert item.outcome.status == status
+        assert emulator.count(f"{kind}_feature") == 1
+
+
+@pytest.mark.parametrize("kind", ["run", "generate"])
+@pytest.mark.parametrize("name", RECORDINGS)
+async def test_a_lost_dispatch_is_resumed(name: str, kind: str, tmp_path: Path) -> None:
+    """A batch that loses the answer and then sight of the service resumes to the same outcome."""
+    recording = recording_of(name)
+    feature, status = dispatch_in(recording, kind)
+    path = tmp_path / "batch.journal"
+    async with replayed(recording, max_outage=5.0) as (emulator, project):
+        emulator.fail(f"{kind}_feature", Fault.lost(), times=1)
+        outage = emulator.fail(
+            "*",
+            Fault.reset(),
+            when=lambda each: each.method == "GET" and emulator.count(f"{kind}_feature") > 0,
+        )
+        async with Journal(path) as journal:
+            (item,) = await getattr(project, f"{kind}_features")([feature], journal=journal)
+            assert item.verdict is Verdict.UNKNOWN
+        outage.remove()
+        async with client_of(emulator) as client, Journal(path) as journal:
+            resume: Any = getattr(client.project(), f"{kind}_features")
+            (item,) = await resume(journal=journal)
+        assert emulator.count(f"{kind}_feature") == 1
+    if (name, kind) not in UNKNOWN or item.outcome is not None:
+        assert item.outcome is not None
+        assert item.outcome.status == status
+
+
+def news_of(recording: Recording) -> dict[tuple[str, str], set[str]]:
+    """Return what a recording has and the contract has not, per operation and axis."""
+    checker = Checker(closed(openapi_document()))
+    found: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for each in recording.exchanges:
+        axis = "success" if each.status < 400 else "refusals"
+        body = each.answer.removeprefix("\ufeff").encode()
+        found[each.operation, axis].update(
+            problem[:100] for problem in checker.answer(each.operation, each.status, body)
+        )
+        found[each.operation, "headers"].update(each.headers.keys() - SKIPPED_HEADERS)
+        request = checker.request(each.operation, API + each.path, each.query, _body(each))
+        found[each.operation, "request"].update(request)
+    return {place: news for place, news in found.items() if news}
+
+
+def _body(exchange: RecordedExchange) -> bytes:
+    return (exchange.body or "").encode()
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_what_is_new_is_named(name: str) -> None:
+    """Each exchange is held against the contract; only a service that differs has anything new."""
+    news = news_of(recording_of(name))
+    for (operation, axis), found in sorted(news.items()):
+        sys.stdout.write(f"{name}: {operation}, {axis}: {'; '.join(sorted(found))}\n")
+    alike = {"as-documented", "oldest-first", "dispatch-lag"}
+    answers = {place: found for place, found in news.items() if place[1] != "request"}
+    assert (not answers) == (name in alike)
+    # What the client sends is of the contract, except the parameter that pages ask for.
+    sent = {problem for place, found in news.items() if place[1] == "request" for problem in found}
+    assert sent <= {"query: 'cursor' is not a parameter"}
+
+
+async def test_what_was_not_recorded_is_not_found() -> None:
+    """A call that the recording does not have is answered with 404."""
+    async with replayed(recording_of("as-documented")) as (_, project):
+        assert await project.list_configs()
+        with pytest.raises(Exception, match="Nothing of this was recorded"):
+            await project.get_feature("Another one")
+
+
+async def test_instants_move_with_the_dispatch() -> None:
+    """What is dispatched an hour later was created an hour later, by the service's own clock."""
+    recording = recording_of("as-documented")
+    feature, _ = dispatch_in(recording, "run")
+    created = []
+    for seconds in (0, 3600):
+        async with replayed(recording) as (_, project):
+            await asyncio.sleep(seconds)
+            run = await (await project.run_feature(feature))
+            assert run.created_at is not None
+            created.append(run.created_at.timestamp())
+    assert abs(created[1] - created[0] - 3600) <= 1
+
+
+def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
+    """A file of another kind is a ValueError that names it."""
+    for text in ("[]", "{}", '{"recording": 2, "exchanges": []}'):
+        path = tmp_path / "other.json"
+        path.write_text(text)
+        with pytest.raises(ValueError, match="is no recording of version 1"):
+            Recording.load(path)

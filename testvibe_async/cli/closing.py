@@ -1,0 +1,362 @@
+"""What a command prints at its end: what went wrong, the counts, and how to go on.
+
+Failed tests come first, then errors, then what is unknown. Equal errors are shown once, with all
+that have them; how an error itself looks is decided in `details`. The results go to standard
+output. How to wait for operations in flight is a note on standard error, which `--quiet` does not
+hide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+from rich.text import Text
+
+from testvibe_async import (
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    Generation,
+    GenerationInProgressError,
+    Run,
+    Verdict,
+    WaitTimeoutError,
+)
+from testvibe_async._util import escape
+from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
+from testvibe_async.cli.display import sight_of, table_of
+from testvibe_async.cli.output import warn
+from testvibe_async.cli.result import check_command, error_of, rerun_commands, wait_command
+from testvibe_async.cli.rows import word_of
+from testvibe_async.cli.words import NAME, clock_time, item_name, plural, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from testvibe_async import VibeError
+    from testvibe_async.cli.common import Common
+    from testvibe_async.cli.details import Line
+    from testvibe_async.cli.exits import ExitCode
+    from testvibe_async.cli.output import Output
+    from testvibe_async.cli.outputs import Outputs
+    from testvibe_async.cli.progress import Progress
+    from testvibe_async.cli.result import Result
+    from testvibe_async.cli.words import Item
+
+__all__ = [
+    "conclude",
+    "failures_text",
+    "named",
+    "say_dispatched",
+    "say_ended",
+    "say_nothing",
+    "say_unfinished",
+]
+
+NAMED_IN_FLIGHT = 10
+"""How many operations in flight are named; the command that waits for them has all."""
+
+LINES_BESIDE_TABLE = 8
+"""How many lines of a terminal are kept free of a table that stays."""
+
+NAMES_OF_AN_ERROR = 5
+"""How many features with the same error are named."""
+
+LOG_LINES = 3
+"""How much of a failed generation's log is shown, of each section."""
+
+_HINTS: tuple[tuple[type[VibeError], str], ...] = (
+    (FeatureNotGeneratedError, "To generate first what has no tests: --on-conflict generate"),
+    (GenerationInProgressError, "To join the generation in flight: --on-conflict attach"),
+)
+
+
+def failures_text(result: Result, *, width: int | None) -> Text:
+    """Return what went wrong, failed tests first; empty where nothing did.
+
+    Args:
+        result: The results.
+        width: Cells that a line may take; None for lines as long as they are.
+    """
+    failed = [item for item in result.items if item.verdict is Verdict.FAILED]
+    runs = [item for item in failed if isinstance(item.outcome, Run)]
+    parts = [
+        *_failed_tests(runs, width),
+        *(_failed_generation(item, result, width) for item in failed if item not in runs),
+        *_errors(result.items),
+    ]
+    hints = [Text("\n").join(map(Text, result.hints))] if result.hints else []
+    return Text("\n\n").join([*parts, *hints, *_unknown(result)])
+
+
+def _failed_tests(items: Iterable[Item], width: int | None) -> list[Text]:
+    """Return a line for each failed test of runs, those with equal errors together.
+
+    The whole error is beneath the first of them.
+    """
+    from testvibe_async.reports import essence  # noqa: PLC0415 - needed where something failed
+
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, error in (failure for item in items for failure in _failures_of(item)):
+        groups.setdefault(essence(error), []).append((name, error))
+    ranked = sorted(groups.values(), key=len, reverse=True)
+    return [text_of(_group(group, width)) for group in ranked]
+
+
+def _failures_of(item: Item) -> Iterator[tuple[str, str]]:
+    """Yield the name and the error of each failed test of a run."""
+    run = item.outcome
+    assert isinstance(run, Run)
+    attempt = f" (attempt {len(item.earlier) + 1})" if item.earlier else ""
+    where = f"{item_name(item)}{attempt}, run {run.run_id}"
+    for test in run.failures:
+        yield f"{where}: {test.name}", test.error or "no error given"
+    if not run.failures:
+        log = "\n".join(end_of(run.log))
+        yield where, f"no failed test is reported; the end of the log:\n{log}"
+
+
+def _group(failures: Sequence[tuple[str, str]], width: int | None) -> list[Line]:
+    (first, error), *others = failures
+    lines: list[Line] = [(escape(first), "bold red"), *error_lines(error, width=width)]
+    if others:
+        lines.append((f"  The same error in {len(others)} more:", "bold"))
+        lines += [(f"    {escape(name)}", "red") for name, _ in others]
+    return lines
+
+
+def _failed_generation(item: Item, result: Result, width: int | None) -> Text:
+    head = Text(f"{escape(item_name(item))}, generation: {word_of(item)}", "bold")
+    generation = item.outcome
+    assert isinstance(generation, Generation)
+    log = result.logs.get(generation.request_id or "")
+    if log is None:
+        return head
+    return Text("\n").join([head, log_details(log, limit=LOG_LINES, width=width)])
+
+
+def _errors(items: Iterable[Item]) -> list[Text]:
+    """Return why items could not be dispatched or observed, each reason once."""
+    errors = [item for item in items if item.verdict is Verdict.ERROR or _is_kept_from_us(item)]
+    by_reason: dict[str, list[Item]] = {}
+    for item in errors:
+        by_reason.setdefault(reason(error_of(item)), []).append(item)
+    parts = [
+        Text.assemble((f"{plural(len(those), 'error')}: {why}", "bold red"), f"\n  {_names(those)}")
+        for why, those in sorted(by_reason.items(), key=lambda each: -len(each[1]))
+    ]
+    hints = [hint for kind, hint in _HINTS if any(isinstance(item.error, kind) for item in errors)]
+    return parts + [Text(hint) for hint in hints]
+
+
+def _is_kept_from_us(item: Item) -> bool:
+    """Return whether an operation is in flight that the key may not see any more."""
+    is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
+    return item.verdict is Verdict.IN_FLIGHT and not is_late
+
+
+def _unknown(result: Result) -> list[Text]:
+    """Return what may have been dispatched, and the commands that show whether it was."""
+    unknown = [
+        (item, item.error) for item in result.items if isinstance(item.error, DispatchUnknownError)
+    ]
+    if not unknown:
+        return []
+    commands = [check_command(error, result.place) for _, error in unknown]
+    lines = [f"  {escape(each)}" for each in commands[:NAMES_OF_AN_ERROR]]
+    if len(commands) > NAMES_OF_AN_ERROR:
+        lines.append(f"  and {len(commands) - NAMES_OF_AN_ERROR} more")
+    decide = ""
+    if result.resume is not None:
+        decide = f"\nand then, for what it was: {result.resume} --unknown resend, drop, or adopt ID"
+    by_reason: dict[str, list[Item]] = {}
+    for item, error in unknown:
+        by_reason.setdefault(reason(error), []).append(item)
+    return [
+        Text.assemble(
+            *(
+                part
+                for why, those in by_reason.items()
+                for part in ((_names(those), "bold"), ("\n  unknown: ", "magenta"), why, "\n")
+            ),
+            "Before you start it again, see whether it did with:\n",
+            "\n".join(lines),
+            decide,
+        )
+    ]
+
+
+def _names(items: Sequence[Item]) -> str:
+    names = ", ".join(escape(item_name(item)) for item in items[:NAMES_OF_AN_ERROR])
+    more = len(items) - NAMES_OF_AN_ERROR
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def _attempts(item: Item) -> str:
+    runs = [run for run in (*item.earlier, item.outcome) if isinstance(run, Run)]
+    return ", ".join(escape(f"run {run.run_id} {run.status}") for run in runs)
+
+
+async def conclude(  # noqa: PLR0913 - each by name
+    result: Result,
+    outputs: Outputs,
+    common: Common,
+    *,
+    progress: Progress | None = None,
+    has_events: bool = False,
+    timeout: float | None = None,
+) -> ExitCode:
+    """Write the reports, print the results, fetch the artifacts, and return the exit code.
+
+    Args:
+        result: The results.
+        outputs: What to write.
+        common: The options of the command.
+        progress: What was shown meanwhile; None where nothing was.
+        has_events: Whether `--json` is a line for each change.
+        timeout: Seconds that artifacts may still take; None for as long as it takes.
+    """
+    try:
+        await asyncio.to_thread(outputs.write, result)
+    finally:
+        say_ended(result, common, progress=progress, has_events=has_events)
+    outputs.annotate(result)
+    outputs.note_paths()
+    await outputs.finish(result, timeout=timeout)
+    return result.exit_code
+
+
+def say_ended(
+    result: Result,
+    common: Common,
+    *,
+    progress: Progress | None = None,
+    has_events: bool = False,
+    is_stopped: bool = False,
+) -> None:
+    """Print the results: what went wrong, the counts, and what is still in flight.
+
+    Args:
+        result: The results.
+        common: The options of the command.
+        progress: What was shown meanwhile; None where nothing was.
+        has_events: Whether `--json` is a line for each change.
+        is_stopped: Whether the command was stopped, so that what did not end is no failure.
+    """
+    output = common.output
+    _say_document(result, output, has_events=has_events)
+    if progress is not None and output.is_live and not is_stopped:
+        _keep_table(progress, output)
+    kinds = {Verdict.FAILED, Verdict.UNKNOWN} if is_stopped else set(Verdict)
+    told = evolve(result, items=[item for item in result.items if item.verdict in kinds])
+    text = failures_text(told, width=output.width)
+    output.details(lambda _: _after("" if output.is_quiet else "\n", text))
+    if is_stopped:
+        if told.items:
+            output.say("")
+        warn(f"Stopped: {result.line if result.items else 'nothing was dispatched yet'}")
+    else:
+        _say_flaky(result, output)
+        _say_rerun(result, output)
+        is_first = result.headline is not None and not text
+        output.say(result.last_line if is_first else f"\n{result.last_line}")
+    say_unfinished(result, common)
+
+
+def say_dispatched(result: Result, common: Common) -> None:
+    """Print which operations were dispatched, which were not, and how to wait for them."""
+    output = common.output
+    output.document(result.document)
+    rows = [
+        (item.feature_name, item.config, item.latest_ref)
+        for item in result.items
+        if item.latest_ref
+    ]
+    if rows:
+        output.table(("Feature", "Config", "Operation"), rows)
+    if text := failures_text(result, width=None):
+        warn(str(text))
+    if result.unfinished and not output.is_json:
+        output.note(f"\n{_how_to_wait(result, common)}")
+
+
+def say_nothing(why: str, result: Result, common: Common, *, has_events: bool = False) -> None:
+    """Print why there is nothing to do; with `--json`, an empty document."""
+    _say_document(result, common.output, has_events=has_events)
+    warn(why) if result.exit_code else common.output.note(why)
+
+
+def say_unfinished(result: Result, common: Common) -> None:
+    """Name operations that are not seen to be over, with the command that waits for them."""
+    items = result.unfinished
+    if not items:
+        return
+    unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
+    going_on = [item for item in items if item not in unseen]
+    if going_on:
+        warn(f"\nIn flight, and the service goes on:\n{named(going_on)}")
+    if unseen:
+        warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{named(unseen)}")
+    warn(_how_to_wait(result, common))
+
+
+def named(items: Sequence[Item]) -> str:
+    """Return the first of the items with their refs, one a line."""
+    lines = [escape(f"  {item.latest_ref}  {item_name(item)}") for item in items[:NAMED_IN_FLIGHT]]
+    more = len(items) - NAMED_IN_FLIGHT
+    return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)
+
+
+def _keep_table(progress: Progress, output: Output) -> None:
+    """Print the table as it is at the end, where the terminal is high enough for all of it."""
+    sight = evolve(sight_of(progress), outage=None)
+    if len(sight.rows) + LINES_BESIDE_TABLE <= output.console.height:
+        output.console.print(table_of(sight, width=output.console.width))
+
+
+def _since(items: Sequence[Item]) -> str:
+    """Return since when none of these was seen; empty where that is not known of any."""
+    errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
+    seen = [error.last_seen_at for error in errors if error.last_seen_at]
+    return f" since {clock_time(max(seen))}" if seen else ""
+
+
+def _say_flaky(result: Result, output: Output) -> None:
+    items = [item for item in result.items if item.is_flaky]
+    lines = [f"  {escape(item_name(item))}: {_attempts(item)}" for item in items]
+    if lines:
+        output.say("\n".join(["\nFlaky, passed after a failure:", *lines]))
+
+
+def _say_rerun(result: Result, output: Output) -> None:
+    commands = rerun_commands(result.items, place=result.place, journal=result.journal)
+    if commands:
+        lines = "\n".join(f"  {command}" for command in commands)
+        which = "it" if len(result.failed_runs) == 1 else "one"
+        output.say(f"\nMore of {which}: {NAME} runs diagnose {result.failed_runs[0]}")
+        output.say(f"Run what failed again with:\n{lines}")
+
+
+def _how_to_wait(result: Result, common: Common) -> str:
+    """Return the commands that wait: for the whole batch, or for what is in flight alone."""
+    refs = [item.latest_ref for item in result.unfinished if item.latest_ref]
+    command = wait_command(refs, common)
+    if result.resume is None:
+        return f"Wait for {'it' if len(refs) == 1 else 'them'} with:\n  {command}"
+    return (
+        f"Resume the batch, on this machine, with:\n  {result.resume}\n"
+        f"Or only wait, on any machine, with:\n  {command}"
+    )
+
+
+def _say_document(result: Result, output: Output, *, has_events: bool) -> None:
+    if not has_events:
+        output.document(result.document)
+        return
+    document = {name: each for name, each in result.document.items() if name != "items"}
+    output.event({"event": "end", **document})
+
+
+def _after(gap: str, text: Text) -> Text:
+    return Text.assemble(gap, text) if text else text

@@ -1,0 +1,453 @@
+"""How the progress of a command looks: a live table, lines in a pipe, JSON events.
+
+The drawing is pure: functions from rows to text. Around it stands `showing`, which decides when
+news are told. All of it happens in the event loop: no thread draws.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+import anyio
+from attrs import frozen
+from rich.cells import cell_len
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from testvibe_async import Phase
+from testvibe_async.cli.contact import Notice, Outage, notice_sentence
+from testvibe_async.cli.rows import STYLES, Row, count_words
+from testvibe_async.cli.words import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Sequence
+
+    from rich.console import Console
+
+    from testvibe_async.cli.output import Output
+    from testvibe_async.cli.progress import Progress
+
+__all__ = ["Sight", "showing", "sight_of", "table_of"]
+
+FRAME_SECONDS = 0.125
+"""How often a table is drawn, and news are told."""
+
+LOOK_SECONDS = 1.0
+"""How often it is looked for changes that no event of the client announced."""
+
+FAILURES_ABOVE = 10
+"""How many failures are printed above the table as they come; at the end all are."""
+
+FEW = 20
+"""Of so many operations a pipe gets a line for each change, of more one for each result."""
+
+COUNTED_SECONDS = 30.0
+"""How often a pipe gets the counts, where it gets no other changes."""
+
+_FIXED_CELLS = 35
+"""Cells that the table needs for all columns except the first and the last."""
+
+_OPERATION_CELLS = 12
+"""Those of the operation, which a narrow terminal leaves out: names say more than ids."""
+
+_RESULT_CELLS = 19
+"""Cells that the last column has on a wide terminal; on others, what it needs."""
+
+_NARROW_RESULT_CELLS = 9
+"""Cells that the last column has at most on a narrow terminal: the names need the others."""
+
+_WIDE = 72
+"""A terminal of fewer cells is narrow."""
+
+_FIXED_LINES = 4
+"""Lines of the table that are no rows: the heading, a gap, the bar and the counts."""
+
+_OUTAGE_LINES = 2
+"""Lines that an outage may take; on a narrow terminal its sentence is wrapped."""
+
+_BAR_CELLS = 40
+"""The length of the longest bar."""
+
+_FEW_ROWS = 3
+"""How many rows are shown at least, however few lines the terminal has."""
+
+_LINES_ABOVE = 6
+"""Lines that are left to what was printed above, where the table can't show all rows anyway."""
+
+_SHARE_OF_ENDED = 3
+"""One of so many lines is for what is over, where not all rows fit."""
+
+_HIGH = 20
+"""A terminal of fewer lines is too low for that."""
+
+News: TypeAlias = Row | Notice
+"""What is told: an operation that changed, or something of the service."""
+
+
+@frozen(kw_only=True)
+class Sight:
+    """All operations of a command at one moment."""
+
+    rows: Sequence[Row]
+    """One for each, also for those that wait to be dispatched."""
+
+    started: float = 0.0
+    """When the command began, by the clock of the rows."""
+
+    now: float
+    outage: Outage | None = None
+    """The outage that is on; None where the service answers."""
+
+    @property
+    def over(self) -> int:
+        """How many have a result."""
+        return sum(row.is_over for row in self.rows)
+
+    @property
+    def counts(self) -> str:
+        """How many rows have each word."""
+        return count_words(row.word for row in self.rows)
+
+
+def sight_of(progress: Progress) -> Sight:
+    """Return all operations as they are now."""
+    return Sight(
+        rows=progress.rows(),
+        started=progress.started,
+        now=progress.clock(),
+        outage=progress.contact.outage(progress.in_flight),
+    )
+
+
+@contextmanager
+def showing(progress: Progress, output: Output, *, has_events: bool = False) -> Generator[None]:
+    """Show a progress while this is open, in the form that suits the output.
+
+    Args:
+        progress: What to show.
+        output: Where to show it: a live table on a terminal, lines in a pipe, else nothing.
+        has_events: Whether `--json` is a line for each change.
+    """
+    if output.is_json and has_events:
+        with _telling(progress, lambda news: output.event(_event(news, progress))):
+            yield
+    elif output.is_json or output.is_quiet:
+        yield
+    elif output.is_live:
+        with _Live(progress, output.console) as live, _telling(progress, live.tell, live.draw):
+            yield
+    else:
+        lines = _Lines(progress, output.console)
+        with _telling(progress, lines.tell, lines.count):
+            yield
+
+
+@contextmanager
+def _telling(
+    progress: Progress,
+    tell: Callable[[News], object],
+    draw: Callable[[], object] = lambda: None,
+) -> Generator[None]:
+    """Tell all news several times a second, and draw, for as long as this is open.
+
+    An error of either, as where the reader has closed the pipe, ends the body of this and is raised
+    here: in a hook of the client it would be logged and lost.
+    """
+    loop, errors, looked_at = asyncio.get_running_loop(), list[Exception](), 0.0
+    timer: asyncio.Handle
+
+    def tell_all() -> None:
+        for row in progress.changes():
+            tell(row)
+        for notice in progress.contact.notices(progress.in_flight):
+            tell(notice)
+
+    def frame() -> None:
+        nonlocal timer, looked_at
+        timer = loop.call_later(FRAME_SECONDS, frame)
+        try:
+            if progress.is_changed or loop.time() - looked_at >= LOOK_SECONDS:
+                looked_at = loop.time()
+                tell_all()
+            draw()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
+            timer.cancel()
+            errors.append(error)
+            scope.cancel()
+
+    timer = loop.call_soon(frame)
+    try:
+        with anyio.CancelScope() as scope:
+            yield
+        if errors:
+            raise errors[0]
+        tell_all()
+    finally:
+        timer.cancel()
+
+
+class _Live:
+    """A table on a terminal, with what went wrong above it; it is removed at the end."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress, self._console = progress, console
+        self._size: tuple[int, int] = console.size
+        self._above: list[News] = []
+        self._reasons: set[str] = set()
+        self._live = self._new_live()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._live.stop()
+
+    def tell(self, news: News) -> None:
+        """Print above the table what has to be read and the table does not show for long."""
+        if isinstance(news, Row):
+            failures = sum(isinstance(each, Row) for each in self._above)
+            is_repeated = news.item.error is not None and news.result in self._reasons
+            if not news.is_bad or is_repeated or failures >= FAILURES_ABOVE:
+                return
+            self._reasons.add(news.result)
+        elif isinstance(news, Outage) and not news.is_over:
+            return  # The table itself shows it.
+        self._above.append(news)
+        self._print_above(news)
+
+    def draw(self) -> None:
+        """Draw the table; on a terminal that changed its size, all of it anew.
+
+        It may have wrapped the lines of the table, and then rich can't find the table's start.
+        """
+        if self._console.size != self._size:
+            self._size = self._console.size
+            self._live.stop()
+            self._console.clear()
+            self._live = self._new_live()
+            self._live.start()
+            for each in self._above:
+                self._print_above(each)
+        self._live.refresh()
+
+    def _print_above(self, news: News) -> None:
+        text = headline(news)
+        if isinstance(news, Row):
+            text.truncate(self._console.width, overflow="ellipsis")
+        self._console.print(text)
+
+    def _new_live(self) -> Live:
+        return Live(
+            get_renderable=lambda: table_of(
+                sight_of(self._progress), width=self._size[0], height=self._size[1]
+            ),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+        )
+
+
+class _Lines:
+    """Lines in a pipe."""
+
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress, self._console = progress, console
+        self._counted_at = progress.clock()
+
+    def tell(self, news: News) -> None:
+        """Print a change, or a result alone where there are many operations."""
+        sight = sight_of(self._progress)
+        if isinstance(news, Row):
+            if news.is_final or len(sight.rows) <= FEW:
+                self._console.print(row_line(news, sight), soft_wrap=True)
+        else:
+            style = "bold yellow" if isinstance(news, Outage) else "yellow"
+            self._console.print(
+                Text(f"{_time(sight)}  {notice_sentence(news)}", style), soft_wrap=True
+            )
+
+    def count(self) -> None:
+        """Print the counts now and then, where there are many operations."""
+        now = self._progress.clock()
+        if now - self._counted_at >= COUNTED_SECONDS:
+            self._counted_at = now
+            sight = sight_of(self._progress)
+            if len(sight.rows) > FEW:
+                self._console.print(f"{_time(sight)}  {sight.counts}", soft_wrap=True)
+
+
+def row_line(row: Row, sight: Sight) -> Text:
+    """Return one line with the state of a row."""
+    total = str(len(sight.rows))
+    return Text.assemble(
+        f"{_time(sight)}  {sight.over:>{len(total)}}/{total}  {row.operation:<10}  ",
+        (f"{row.word:<10}", _style(row)),
+        f"  {row.name}" + (f": {row.result}" if row.result else ""),
+    )
+
+
+def _time(sight: Sight) -> str:
+    return f"{sight.now - sight.started:6.1f} s"
+
+
+def _event(news: News, progress: Progress) -> dict[str, object]:
+    """Return news as a JSON event."""
+    seconds = {"seconds": round(progress.elapsed, 3)}
+    if isinstance(news, Row):
+        return {
+            "event": "change",
+            **seconds,
+            "feature": news.feature,
+            "config": news.item.config,
+            "phase": str(news.phase or Phase.QUEUED),
+            "status": news.word,
+            "log": news.note or None,
+            "ref": news.item.latest_ref,
+            "outcome": news.snapshot if news.is_over else None,
+            "error": news.item.error,
+        }
+    if isinstance(news, Outage):
+        return {
+            "event": "reachable" if news.is_over else "unreachable",
+            **seconds,
+            "outageSeconds": round(news.seconds, 3),
+            "lastSeenUtc": news.seen_at,
+            "notSeen": 0 if news.is_over else news.unseen,
+            "message": str(news),
+        }
+    return {
+        "event": "listSuspended",
+        **seconds,
+        "list": news.operation,
+        "suspendedSeconds": round(news.seconds, 3),
+        "error": news.error,
+        "message": notice_sentence(news),
+    }
+
+
+def headline(news: News) -> Text:
+    """Return one line that says what went wrong, to be printed above the table."""
+    if not isinstance(news, Row):
+        return Text(notice_sentence(news), "yellow")
+    what = news.name if news.item.latest_ref is None else f"{news.name}, {news.operation}"
+    return Text.assemble((news.word, _style(news)), f"  {what}: {news.result}".rstrip(": "))
+
+
+def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
+    """Return a table of the rows, and beneath it a bar and the counts.
+
+    Args:
+        sight: What to show.
+        width: Cells that a line may take.
+        height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
+            those active, then those queued, then those that ended last. None for all.
+    """
+    rows = [row for row in sight.rows if row.is_shown]
+    room = len(rows) if height is None else _room(height, len(rows))
+    if sight.outage and height is not None:
+        room = max(room - _OUTAGE_LINES, _FEW_ROWS)
+    shown, hidden = (rows, list[Row]()) if len(rows) <= room else _most_urgent(rows, room - 1)
+    more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
+    return Group(
+        _rows(shown, now=sight.now, width=width),
+        *([_one_line(more, "dim")] if hidden else []),
+        *([Text(str(sight.outage), "bold yellow")] if sight.outage else []),
+        Text(""),
+        _bar(sight, width),
+        _one_line(sight.counts, "bold"),
+    )
+
+
+def _room(height: int, wanted: int) -> int:
+    """Return how many lines of a terminal are left for rows.
+
+    Where not all rows fit, some lines are left to what is printed above. The cursor needs one in
+    any case.
+    """
+    room = height - 1 - _FIXED_LINES
+    if wanted > room and height >= _HIGH:
+        room -= _LINES_ABOVE
+    return max(room, _FEW_ROWS)
+
+
+def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
+    results, fixed, is_wide = _RESULT_CELLS, _FIXED_CELLS, width >= _WIDE
+    texts = [row.result if is_wide else row.short_result for row in rows]
+    if not is_wide:
+        results = min(_longest(texts), _NARROW_RESULT_CELLS)
+        fixed -= _OPERATION_CELLS
+    has_results = is_wide or results > 0
+    names = max(width - fixed - (max(results, len("Result")) if has_results else 0), 8)
+    most = max(width - fixed - min(_longest(row.name for row in rows), names), results)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("Feature", no_wrap=True, max_width=names)
+    if is_wide:
+        table.add_column("Operation", no_wrap=True, min_width=10)
+    table.add_column("Status", no_wrap=True, min_width=10)
+    table.add_column("Elapsed", no_wrap=True, min_width=7, justify="right")
+    if has_results:
+        table.add_column("Result", no_wrap=True, min_width=results, max_width=most)
+    for row, text in zip(rows, texts, strict=True):
+        table.add_row(
+            Text(row.name),
+            *([Text(row.operation)] if is_wide else []),
+            Text(row.word, _style(row)),
+            Text(duration(row.elapsed(now))),
+            *([Text(text, "red" if row.is_bad else "")] if has_results else []),
+        )
+    return table
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max((cell_len(text) for text in texts), default=0)
+
+
+def _bar(sight: Sight, width: int) -> Table:
+    """Return a progress bar, with the number that is left and the elapsed time beside it."""
+    style = "bold red" if any(row.is_bad for row in sight.rows) else "green"
+    bar = ProgressBar(
+        total=max(len(sight.rows), 1),
+        completed=sight.over,
+        width=max(min(_BAR_CELLS, width - _RESULT_CELLS), 8),
+        complete_style=style,
+        finished_style=style,
+    )
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column()
+    grid.add_column(no_wrap=True)
+    left = f"{len(sight.rows) - sight.over} left"
+    grid.add_row(bar, Text(f"{left}, {duration(sight.now - sight.started)}"))
+    return grid
+
+
+def _most_urgent(rows: Sequence[Row], room: int) -> tuple[list[Row], list[Row]]:
+    """Split the rows into those to show and the others, both in their own order.
+
+    A share of the lines is for what ended last, so that results are seen as they come.
+    """
+    ranked = sorted(range(len(rows)), key=lambda index: _urgency(rows[index]))
+    over = [index for index in ranked if rows[index].ended is not None]
+    chosen = set(over[: room // _SHARE_OF_ENDED])
+    chosen |= set([index for index in ranked if index not in chosen][: room - len(chosen)])
+    shown = [row for index, row in enumerate(rows) if index in chosen]
+    return shown, [row for index, row in enumerate(rows) if index not in chosen]
+
+
+def _urgency(row: Row) -> tuple[int, float]:
+    if row.ended is not None:
+        return 2, -row.ended
+    return (1 if row.word == "queued" else 0), 0.0
+
+
+def _one_line(text: str, style: str) -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+def _style(row: Row) -> str:
+    return STYLES.get(row.word, "")

@@ -1,0 +1,192 @@
+"""The files that a command leaves: its reports, and the artifacts of the runs that failed.
+
+It decides when each is written. Artifacts are fetched while the other runs go on, several runs at
+once. The reports are written before the results are printed, however the command ends, and once
+more when the artifacts are there. What a report contains is decided in `testvibe_async.reports`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from testvibe_async import Run, VibeError
+from testvibe_async.cli.ci import FeatureFiles, failure_commands, is_github, summary_path
+from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.output import warn
+from testvibe_async.cli.words import NAME, plural, reason
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async import Client
+    from testvibe_async.cli.options import Files
+    from testvibe_async.cli.output import Output
+    from testvibe_async.cli.result import Result
+    from testvibe_async.cli.words import Item
+    from testvibe_async.reports import ReportOptions
+
+__all__ = ["Outputs"]
+
+SUMMARY_BYTES = 1_000_000
+"""How much a summary may hold: GitHub refuses one from 1 MiB on."""
+
+RUNS_AT_ONCE = 4
+"""Of how many runs the artifacts are fetched at once."""
+
+
+class Outputs:
+    """The files that one command leaves."""
+
+    def __init__(self, files: Files, output: Output) -> None:
+        """Make it.
+
+        Args:
+            files: What was asked for.
+            output: Where to note what was written, and what could not be had.
+        """
+        self.files: Files = files
+        """What was asked for."""
+        self._output = output
+        self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
+        self._is_summarized = False
+        self._unwritten: set[Path] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.journal: Path | None = None
+        """The file of the batch's journal; None without one."""
+        self.fetched: dict[int, list[Path]] = {}
+        """The files of each run, by its id, as far as they are there."""
+
+    def fetch(self, item: Item, client: Client) -> None:
+        """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
+        if self.files.artifacts is None or item.latest_ref is None:
+            return
+        for run in (*item.earlier, item.outcome):
+            if isinstance(run, Run) and not run.is_success:
+                work = self._fetch(client, item.latest_ref.project, run.run_id)
+                self._tasks.append(asyncio.create_task(work))
+
+    def write(self, result: Result) -> None:
+        """Write the reports with what is there; each that can't be written is named.
+
+        Raises:
+            OSError: One can't be written, and nothing else keeps the exit code from being 0.
+        """
+        self._write_summary(result)
+        if not self.files.targets:
+            return
+        # Few commands write a report, and the import takes its time.
+        from testvibe_async.reports import write_reports  # noqa: PLC0415
+
+        errors = write_reports(self.files.targets, result.items, **self._options(result))
+        passed = result.exit_code == ExitCode.PASSED
+        raised = next(iter(errors.values()), None) if passed else None
+        for path, error in errors.items():
+            if error is not raised and path not in self._unwritten:
+                why = error.strerror or error if isinstance(error, OSError) else error
+                warn(f"The report {path} is not written: {why}")
+        self._unwritten = set(errors)
+        if raised is not None:
+            raise raised
+
+    def annotate(self, result: Result) -> None:
+        """Tell GitHub of each failure, in one of its jobs."""
+        if is_github() and not self._output.is_json:
+            for line in failure_commands(result, FeatureFiles(self.files.features_dir)):
+                self._output.command(line)
+
+    def _write_summary(self, result: Result) -> None:
+        """Add the results to the summary of a CI step, once, unless a report goes there."""
+        path = summary_path()
+        if path is None or self._is_summarized or path in (p for _, p in self.files.targets):
+            return
+        from testvibe_async.reports import to_markdown  # noqa: PLC0415 - see `write`
+
+        self._is_summarized = True
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                room = max(SUMMARY_BYTES - file.tell(), 0)
+                file.write(to_markdown(result.items, max_bytes=room, **self._options(result)))
+        except OSError as error:
+            warn(f"The summary of the step can't be written: {path}: {error.strerror}")
+
+    def note_paths(self) -> None:
+        """Say where the files are."""
+        for _, path in self.files.targets:
+            if path not in self._unwritten:
+                self._output.note(f"Report: {path}")
+
+    def note_artifacts(self) -> None:
+        """Say where the artifacts are, if there are any, and whether some were not fetched."""
+        if number := sum(map(len, self.fetched.values())):
+            self._output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
+        if left := sum(not task.done() or task.cancelled() for task in self._tasks):
+            self._output.note(
+                f"Artifacts of {plural(left, 'run')} are not there yet: {NAME} runs download ID DIR"
+            )
+
+    async def finish(self, result: Result, *, timeout: float | None) -> None:
+        """Wait for the artifacts, and write the reports again where there are any.
+
+        Args:
+            result: The results.
+            timeout: Seconds to wait; None for as long as it takes.
+
+        Raises:
+            OSError: A report can't be written.
+        """
+        if not self._tasks:
+            return
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await asyncio.gather(*self._tasks)
+        finally:
+            self.stop()
+        self.note_artifacts()
+        if any(self.fetched.values()):
+            await asyncio.to_thread(self.write, result)
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _fetch(self, client: Client, project: str, run_id: int) -> None:
+        """Fetch the artifacts of a run; a failure is only noted."""
+        assert self.files.artifacts is not None
+        folder = self.files.artifacts / f"run-{run_id}"
+        async with self._slots:
+            try:
+                found = await client.project(project).download_artifacts(run_id, folder)
+            except (VibeError, OSError) as error:
+                self._output.note(f"artifacts of run {run_id}: {reason(error)}")
+            else:
+                self.fetched[run_id] = found
+
+    def _options(self, result: Result) -> ReportOptions:
+        started_at, finished_at = _times(result)
+        return {
+            "title": self.files.title or "TestVibe",
+            "artifacts": self.fetched,
+            "generation_logs": result.logs,
+            "started_at": started_at,
+            "finished_at": finished_at,
+        }
+
+
+def _times(result: Result) -> tuple[datetime | None, datetime | None]:
+    """Return the begin and the end of a batch, each None for the service's own.
+
+    This machine's clock is taken only where the service's says nothing: the two may differ, and the
+    command may have started to wait late.
+    """
+    if not result.unfinished:
+        return None, None
+    now = datetime.now(UTC)
+    is_dated = any(
+        item.outcome or (item.latest_ref and item.latest_ref.dispatched_at) for item in result.items
+    )
+    return None if is_dated else now - timedelta(seconds=result.seconds), now

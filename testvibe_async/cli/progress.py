@@ -1,0 +1,255 @@
+"""The progress of a command's operations, as rows: the items of its batch with what was last seen.
+
+It decides which rows changed since they were told, and keeps no more of an operation than when it
+began and ended here. When and how rows are shown is decided in `display`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import evolve
+
+from testvibe_async import (
+    GenerationRef,
+    Phase,
+    Verdict,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async.cli.contact import Contact
+from testvibe_async.cli.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+
+    from testvibe_async import Client, Hooks, Operation, Ref
+    from testvibe_async.cli.contact import Outage
+    from testvibe_async.cli.words import Item
+
+__all__ = ["Progress"]
+
+LOG_SECONDS = 6.0
+"""How often the log of a generation is read."""
+
+Key: TypeAlias = "tuple[int | str, str | None]"
+
+
+class Progress:
+    """What is known of the operations of one command."""
+
+    def __init__(self) -> None:
+        """Make it without any operation; an event loop has to run."""
+        self.clock: Callable[[], float] = asyncio.get_running_loop().time
+        """Returns the present, in seconds."""
+        self.contact: Contact = Contact(self.clock)
+        """Whether the service answers."""
+        self.started: float = self.clock()
+        """When the command began to work on them."""
+        self.is_reported = False
+        """Whether the command has printed its result."""
+        self.noun = "operation"
+        """What there will be, such as `run`."""
+        self.is_changed = False
+        """Whether anything may have changed since `changes` was called."""
+        self._client: Client | None = None
+        self._jobs: Sequence[Item] = ()
+        self._read: Callable[[], Sequence[Item]] = tuple
+        self._final: dict[Key, Item] = {}
+        self._rows: dict[Key, Row] = {}
+        self._told: dict[Key, Row] = {}
+        self._notes: dict[object, str] = {}
+
+    @property
+    def hooks(self) -> Hooks:
+        """The hooks to make the client with."""
+        return evolve(self.contact.hooks, on_dispatched=self._note, on_transition=self._note)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the command began to work on its operations."""
+        return self.clock() - self.started
+
+    def expect(self, client: Client, jobs: Sequence[Item], noun: str) -> None:
+        """Set what there will be.
+
+        Args:
+            client: Dispatches and polls it.
+            jobs: An item for each operation; one with a ref was dispatched before.
+            noun: What each is, such as `run`.
+        """
+        self._client, self._jobs, self.noun = client, jobs, noun
+        self.started = self.clock()  # The time of a question before is nobody's.
+        self._told = {_key(row.item): row for row in self.rows()}
+
+    def follow(self, read: Callable[[], Sequence[Item]]) -> None:
+        """Read the items from a batch from now on."""
+        self._read = read
+
+    def record(self, item: Item) -> None:
+        """Note the item of an operation for which the batch does nothing more."""
+        self._final[_key(item)] = item
+        self.is_changed = True
+
+    def _note(self, _event: object) -> None:
+        self.is_changed = True
+
+    @property
+    def items(self) -> list[Item]:
+        """All as the items of a batch that would be over now, in the order asked.
+
+        What is in flight while the service is silent is not said to continue: nothing was seen.
+        """
+        outage = self.contact.outage(self.in_flight)
+        known = self._read()
+        left = (self._final.get(_key(job), job) for job in self._jobs[len(known) :])
+        found = (*(self._final.get(_key(item), item) for item in known), *left)
+        return [self._as_seen(evolve(item, is_waiting=False), outage) for item in found]
+
+    def _as_seen(self, item: Item, outage: Outage | None) -> Item:
+        """Return an item by its name, and as unseen during an outage.
+
+        A poll that hangs at the time-out has not failed, and nothing has been seen either.
+        """
+        row = self._rows.get(_key(item))
+        if item.outcome is not None or item.latest_ref is None or row is None:
+            return item
+        config = item.config or getattr(row.snapshot, "config", None)
+        item = evolve(item, name=row.feature, config=config)
+        is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
+        if outage is None or item.is_unseen or not is_late:
+            return item
+        error = WaitTimeoutError(
+            ref=item.latest_ref,
+            status=row.status,
+            elapsed=row.elapsed(self.clock()),
+            last_seen_at=outage.seen_at,
+            failures=1,
+        )
+        return evolve(item, error=error)
+
+    def rows(self) -> list[Row]:
+        """Return all rows as they are now, in the order asked."""
+        known = self._read()
+        for item in (*known, *self._jobs[len(known) :]):
+            key = _key(item)
+            before = self._rows.get(key)
+            if before is None or not before.is_final:
+                self._rows[key] = self._row(self._final.get(key, item), before)
+        return list(self._rows.values())
+
+    def _row(self, item: Item, before: Row | None) -> Row:
+        """Return the row of an item, given the row that it had before."""
+        now, is_final = self.clock(), _key(item) in self._final
+        operation: Operation[Any] | None = None
+        if not is_final and item.verdict is Verdict.UNKNOWN:
+            item = evolve(item, error=None)  # Its dispatch is under way, or being looked for.
+        if item.latest_ref is not None and item.outcome is None and self._client is not None:
+            operation = self._client.attach(item.latest_ref)
+        is_same = before is not None and (
+            before.item.latest_ref == item.latest_ref or item.latest_ref is None
+        )
+        row = Row(
+            item=item,
+            snapshot=operation.snapshot if operation is not None else item.outcome,
+            phase=operation.phase if operation is not None else _phase(item),
+            status=operation.status if operation is not None else None,
+            note=self._notes.get(item.latest_ref.key, "") if item.latest_ref else "",
+            is_attached=before.is_attached and is_same if before else item.latest_ref is not None,
+            is_final=is_final,
+            started=before.started if before and is_same else now,
+        )
+        return evolve(row, ended=now) if row.is_over else row
+
+    @property
+    def in_flight(self) -> list[Ref]:
+        """What is dispatched, and was not seen to be over."""
+        return [
+            row.item.latest_ref
+            for row in self._rows.values()
+            if row.item.latest_ref is not None
+            and not row.is_over
+            and row.phase is not Phase.FINISHED
+        ]
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anything is still to be dispatched."""
+        return any(
+            not row.is_final and (row.item.latest_ref is None or self._is_step(row))
+            for row in self.rows()
+        )
+
+    def changes(self) -> Iterator[Row]:
+        """Yield the rows that changed since the last call, attempts that failed as their own."""
+        self.is_changed = False
+        for row in self.rows():
+            before = self._told.get(_key(row.item))
+            if row.phase is Phase.FINISHED and not row.is_final and not self._is_step(row):
+                continue  # Its end is told with its item, which comes at once.
+            if before and self._is_step(before) and row.item.latest_ref != before.item.latest_ref:
+                yield self._row(before.item, before)  # The run began at once after it.
+            self._told[_key(row.item)] = row
+            known = len(before.item.earlier) if before else 0
+            for number in range(known, len(row.item.earlier)):
+                yield _attempt(row, number, ref=before.item.latest_ref if before else None)
+            if row.is_shown and (before is None or _state(before) != _state(row)):
+                yield row
+
+    def _is_step(self, row: Row) -> bool:
+        """Return whether a row shows the generation of a run's missing tests."""
+        return self.noun == "run" and isinstance(row.item.latest_ref, GenerationRef)
+
+    @asynccontextmanager
+    async def following_logs(self) -> AsyncGenerator[None]:
+        """Read the last lines of the logs of generations, for as long as this is open."""
+        task = asyncio.create_task(self._follow_logs())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _follow_logs(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_SECONDS)
+            rows = [row for row in self._rows.values() if row.phase is Phase.ACTIVE]
+            refs = [row.item.latest_ref for row in rows if not row.is_over]
+            await asyncio.gather(
+                *(self._read_log(ref) for ref in refs if isinstance(ref, GenerationRef))
+            )
+
+    async def _read_log(self, ref: GenerationRef) -> None:
+        """Read the log of a generation; one that can't be read says nothing."""
+        assert self._client is not None
+        try:
+            log = await self._client.attach(ref).log()
+        except VibeError:
+            return
+        sections = [section for section in log.sections if section.log]
+        at_work = [section for section in sections if section.conclusion is None]
+        for section in (at_work or sections)[-1:]:
+            self._notes[ref.key] = section.log[-1]
+            self.is_changed = True
+
+
+def _phase(item: Item) -> Phase | None:
+    return None if item.outcome is None else Phase.FINISHED
+
+
+def _key(item: Item) -> Key:
+    return item.feature, item.config
+
+
+def _state(row: Row) -> tuple[object, ...]:
+    """Return what of a row is worth telling."""
+    return row.item.latest_ref, row.word, row.note
+
+
+def _attempt(row: Row, number: int, *, ref: Ref | None) -> Row:
+    """Return the row of an attempt that failed, which had the ref as far as that is known."""
+    run = row.item.earlier[number]
+    item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=row.item.earlier[:number])
+    return evolve(row, item=item, snapshot=run, phase=Phase.FINISHED, is_final=True)

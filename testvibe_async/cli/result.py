@@ -1,0 +1,301 @@
+"""The result of a command that dispatched operations, as one value, and the commands to go on with.
+
+A `Result` is pure: from the items of a batch to counts, to a JSON document, and to one exit code.
+Where several things went wrong, the code is of the first kind that is there: a defect (70), the
+service could not be reached (5), it refused (3), what was asked for can't be (2), operations go on
+(4), something is over and did not pass (1). So 1 says that all is known, and 0 that all passed.
+Each command is whole: it needs nothing of the folder and the variables that it is typed in, except
+the key.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from testvibe_async import (
+    BatchSummary,
+    DispatchUnknownError,
+    Run,
+    RunRef,
+    UndocumentedStatusError,
+    Verdict,
+    WaitTimeoutError,
+)
+from testvibe_async.cli.batches import resume_command, stored_batches
+from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
+from testvibe_async.cli.rows import counts_of, verdict_of
+from testvibe_async.cli.words import NAME, duration, unless_default
+from testvibe_async.models import DEFAULT_CONFIG
+from testvibe_async.runner.generation_limit import GenerationLimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from testvibe_async import GenerationLog, Ref, VibeError
+    from testvibe_async.cli.common import Common
+    from testvibe_async.cli.words import Item
+
+__all__ = [
+    "Result",
+    "check_command",
+    "error_of",
+    "rerun_commands",
+    "seconds_of",
+    "wait_command",
+]
+
+
+@frozen(kw_only=True)
+class Result:
+    """The results of all operations that a command was to dispatch."""
+
+    items: Sequence[Item]
+    """One for each operation."""
+
+    seconds: float
+    """How long it took; 0 where that is not known."""
+
+    is_waited_for: bool = True
+    """Whether the command waited; else operations in flight are no reason for an exit code."""
+
+    place: Sequence[str] = ()
+    """The options that name the service and the project, for commands that are suggested."""
+
+    stopped_by: ExitCode | None = None
+    """The exit code for the signal that stopped the command; None where none did."""
+
+    journal: Path | None = None
+    """The batch's journal; None without one."""
+
+    fails_on_flaky: bool = False
+    """Whether what is flaky counts as failed for the exit code."""
+
+    before: ExitCode = ExitCode.PASSED
+    """The exit code that what an earlier batch left calls for."""
+
+    facts: Mapping[str, Any] = field(factory=dict[str, Any])
+    """More members of the JSON document, such as the state of a batch."""
+
+    headline: str | None = None
+    """The last line that is printed; None for the number of the batch and the counts."""
+
+    hints: Sequence[str] = ()
+    """What names may have meant that the service does not know."""
+
+    logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
+    """The logs of generations that failed, by request id, where they could be read."""
+
+    @property
+    def batch(self) -> str | None:
+        """What to type for the batch; None without a journal."""
+        return None if self.journal is None else stored_batches().word_for(self.journal)
+
+    @property
+    def summary(self) -> BatchSummary:
+        """The numbers of items by verdict."""
+        return BatchSummary.of(self.items)
+
+    @property
+    def unfinished(self) -> list[Item]:
+        """What a later command can wait for: it goes on, or nobody knows, as it was not seen."""
+        return [item for item in self.items if item.is_unfinished]
+
+    @property
+    def failed_runs(self) -> list[int]:
+        """The ids of the runs that failed."""
+        failed = (item.outcome for item in self.items if item.verdict is Verdict.FAILED)
+        return [run.run_id for run in failed if isinstance(run, Run)]
+
+    @property
+    def resume(self) -> str | None:
+        """The command that goes on with the batch; None without a journal."""
+        return None if self.journal is None else resume_command(self.journal, self.place)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The command's exit code."""
+        if self.stopped_by is not None:
+            return self.stopped_by
+        codes = {self.before, *map(_exit_code, self.items)}
+        if self.fails_on_flaky and self.summary.flaky:
+            codes.add(ExitCode.FAILED)
+        if not self.is_waited_for:
+            codes.discard(ExitCode.IN_FLIGHT)
+        # What a command did not dispatch is missing also where it was not to wait.
+        is_limited = any(isinstance(item.error, GenerationLimitError) for item in self.items)
+        is_missing = self.summary.skipped or self.summary.waiting or is_limited
+        usual = ExitCode.IN_FLIGHT if is_missing else ExitCode.PASSED
+        return worst_of(codes, usual=usual)
+
+    @property
+    def counts(self) -> str:
+        """The numbers of items by result, such as `18 passed, 2 failed`."""
+        return counts_of(self.items)
+
+    @property
+    def line(self) -> str:
+        """All of it in a line, such as `20 in 1:35: 18 passed, 2 failed`."""
+        took = f" in {duration(self.seconds)}" if self.seconds else ""
+        return f"{len(self.items)}{took}: {self.counts}"
+
+    @property
+    def last_line(self) -> str:
+        """The same with the number of the batch, where it has one: `Batch 12: 20 in …`."""
+        if self.headline is not None:
+            return self.headline
+        is_numbered = self.batch is not None and self.batch.isdecimal()
+        return f"Batch {self.batch}: {self.line}" if is_numbered else self.line
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """All of it as the document that `--json` prints."""
+        return {
+            "exitCode": int(self.exit_code),
+            "seconds": round(self.seconds, 3),
+            "batch": self.batch,
+            **self.facts,
+            "summary": self._summary_document,
+            "items": [self._item_document(item) for item in self.items],
+            **({"hints": list(self.hints)} if self.hints else {}),
+        }
+
+    @property
+    def _summary_document(self) -> dict[str, Any]:
+        """The numbers by verdict, what was not seen apart from what is in flight."""
+        unseen = sum(item.is_unseen for item in self.items)
+        numbers = self.summary.to_dict()
+        return {**numbers, "inFlight": numbers["inFlight"] - unseen, "notSeen": unseen}
+
+    def _item_document(self, item: Item) -> dict[str, Any]:
+        """Return what `--json` prints of an item."""
+        document: dict[str, Any] = {
+            "feature": item.feature_name,
+            "config": item.config,
+            "verdict": verdict_of(item),
+            "isFlaky": item.is_flaky,
+            "ref": item.latest_ref,
+            "outcome": item.outcome,
+            "error": item.error,
+            "runs": [*item.earlier, item.outcome] if item.earlier else [],
+        }
+        if isinstance(item.error, WaitTimeoutError) and item.is_unseen:
+            document["lastSeenUtc"] = item.error.last_seen_at
+        if isinstance(item.error, DispatchUnknownError):
+            document["check"] = check_command(item.error, self.place)
+        return document
+
+
+def seconds_of(items: Sequence[Item]) -> float:
+    """Return for how long the runs of a batch took, from the first to the last, as far as known."""
+    runs = [item.outcome for item in items if item.outcome is not None]
+    begins = [at for run in runs if (at := getattr(run, "created_at", None))]
+    ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
+    return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
+
+
+def _exit_code(item: Item) -> ExitCode:
+    if item.is_unseen:
+        return ExitCode.UNREACHABLE
+    match item.verdict:
+        case Verdict.SUCCEEDED | Verdict.SKIPPED:
+            return ExitCode.PASSED
+        case Verdict.FAILED:
+            return ExitCode.FAILED
+        case Verdict.IN_FLIGHT | Verdict.WAITING:
+            # A key that may not see it any more is refused, though the operation goes on.
+            return ExitCode.IN_FLIGHT if item.error is None else exit_code_of(item.error)
+        case Verdict.ERROR | Verdict.UNKNOWN:
+            return exit_code_of(error_of(item))
+
+
+def error_of(item: Item) -> VibeError:
+    """Return why an item has no result: its error, or an outcome that nobody can read."""
+    try:
+        if item.error is None and item.outcome is not None:
+            item.outcome.raise_for_status()
+    except UndocumentedStatusError as error:
+        return error
+    assert item.error is not None
+    return item.error
+
+
+def wait_command(refs: Sequence[Ref], common: Common) -> str:
+    """Return the command that waits for operations.
+
+    Runs of one project are named by their ids, all else by their refs.
+
+    Args:
+        refs: The operations, at least one.
+        common: The options that the present command was called with.
+    """
+    places = {(ref.server, ref.project) for ref in refs}
+    runs = [ref for ref in refs if isinstance(ref, RunRef)]
+    if len(runs) == len(refs) and len(places) == 1:
+        words = [*(str(run.run_id) for run in runs), "--project", refs[0].project]
+    else:
+        words = [ref.to_json() for ref in refs]
+    options = ["--server", refs[0].server]
+    if common.allow_http:
+        options.append("--allow-http")
+    return shlex.join([NAME, "wait", *words, *options])
+
+
+def check_command(error: DispatchUnknownError, place: Sequence[str]) -> str:
+    """Return the command that shows whether a dispatch took effect.
+
+    Args:
+        error: What the dispatch raised.
+        place: The options that name the service and the project.
+    """
+    feature = str(error.feature)
+    is_generation = error.url.endswith("/generate")
+    words = ["generation", "status", feature] if is_generation else ["runs", "list"]
+    options = [] if is_generation else ["--feature", feature]
+    return shlex.join([NAME, *words, *options, *place])
+
+
+def rerun_commands(
+    items: Sequence[Item], *, place: Sequence[str] = (), journal: Path | None = None
+) -> list[str]:
+    """Return the commands that run again what failed: one for all features of equal configurations.
+
+    With a journal there is one command, and it is short.
+
+    Args:
+        items: The results.
+        place: The options that name the service and the project.
+        journal: The batch's journal; None without one.
+    """
+    failed = [
+        (item, item.outcome)
+        for item in items
+        if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run)
+    ]
+    if journal is not None and failed:
+        batch = stored_batches().word_for(journal)
+        return [shlex.join([NAME, "run", "--failed", batch, "--wait", *place])]
+    configs: dict[str, list[str]] = {}
+    for item, run in failed:
+        config = unless_default(item.config or run.config) or DEFAULT_CONFIG
+        configs.setdefault(_typed(item), []).append(config)
+    features: dict[tuple[str, ...], list[str]] = {}
+    for feature, names in configs.items():
+        features.setdefault(tuple(dict.fromkeys(names)), []).append(feature)
+    return [_run_command(typed, names, place) for names, typed in features.items()]
+
+
+def _run_command(features: Sequence[str], configs: Sequence[str], place: Sequence[str]) -> str:
+    chosen = [] if list(configs) == [DEFAULT_CONFIG] else [w for c in configs for w in ("-c", c)]
+    return shlex.join([NAME, "run", *features, "--wait", *chosen, *place])
+
+
+def _typed(item: Item) -> str:
+    """Return what to type for a feature: its name where that says which it is, else its id."""
+    feature_id = item.outcome.feature_id if item.outcome else None
+    name = item.feature_name
+    is_safe = name and not name.isdecimal() and not set(name) & set("*?[") and name.isprintable()
+    return name if is_safe or feature_id is None else str(feature_id)
