@@ -19,6 +19,8 @@ from testvibe_async.errors import ConfigError, KindName
 from testvibe_async.refs import build_stored, checked_traceparent, is_aware, read_stored
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
@@ -113,7 +115,11 @@ class Intent(Serializable):
         Raises:
             ConfigError: It is no intent, or of another version.
         """
-        document = read_stored(text, "an intent of a dispatch")
+        return cls.from_dict(read_stored(text, "an intent of a dispatch"))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Read an intent that `to_dict` wrote; see `from_json`."""
         if document.get("testvibe") != "intent":
             raise ConfigError(
                 'this is not an intent of a dispatch: "testvibe" does not say "intent"'

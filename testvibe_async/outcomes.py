@@ -106,14 +106,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     """The outcomes of the attempts before the last one, oldest first; each of them failed."""
 
     @property
-    def run(self: BatchItem[Run]) -> Run | None:
-        """The outcome, in a batch of runs."""
-        return self.outcome
-
-    @property
-    def runs(self: BatchItem[Run]) -> tuple[Run, ...]:
-        """The outcomes of all attempts, in a batch of runs, oldest first."""
-        return self._attempts
+    def attempts(self) -> tuple[SnapshotT_co, ...]:
+        """The outcomes of all attempts, oldest first."""
+        return self.earlier if self.outcome is None else (*self.earlier, self.outcome)
 
     @property
     def is_flaky(self) -> bool:
@@ -136,11 +131,6 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     def latest_ref(self) -> Ref | None:
         """What was dispatched last: the operation itself, or the generation of a run's tests."""
         return self._ref or self.generation_ref
-
-    @property
-    def generation(self: BatchItem[Generation]) -> Generation | None:
-        """The outcome, in a batch of generations."""
-        return self.outcome
 
     @property
     def feature_name(self) -> str:
@@ -184,12 +174,8 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
             "ref": self.latest_ref,
             "outcome": self.outcome,
             "error": self.error,
-            "runs": self._attempts if self.earlier else (),
+            "runs": self.attempts if self.earlier else (),
         }
-
-    @property
-    def _attempts(self) -> tuple[SnapshotT_co, ...]:
-        return self.earlier if self.outcome is None else (*self.earlier, self.outcome)
 
 
 def _verdict_of(outcome: Run | Generation) -> Verdict:

@@ -44,7 +44,7 @@ async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project)
     items = await project.run_features(names, config="Mobile")
 
     assert [item.feature for item in items] == names
-    assert all(item.run is not None and item.run.config == "Mobile" for item in items)
+    assert all(item.outcome is not None and item.outcome.config == "Mobile" for item in items)
     assert [item.error for item in items] == [None] * 4
     assert {item.ref.key[-1] for item in items if item.ref} == set(emulator.runs)
     assert client_tasks() == []
@@ -67,7 +67,7 @@ async def test_they_come_as_they_finish(project: Project) -> None:
     ends: list[float] = []
     async with project.run_features() as batch:
         async for item in batch:
-            assert item.run is not None
+            assert item.outcome is not None
             ends.append(now())
 
     assert len(ends) == 15
@@ -109,7 +109,7 @@ async def test_never_more_in_flight_than_asked() -> None:
         items = await client.project().run_features(names, max_in_flight=100)
 
         assert [item.feature for item in items] == names
-        assert all(item.run is not None for item in items)
+        assert all(item.outcome is not None for item in items)
         assert emulator.max_active_runs == 100
         assert len(emulator.runs) == 600
 
@@ -132,7 +132,7 @@ async def test_one_that_can_not_start_is_an_item(project: Project) -> None:
     """A 404 or 409 is the item's error, and the others go on."""
     items = await project.run_features(["Checkout", "No such", "Checkout with gift card"])
 
-    assert items[0].run is not None
+    assert items[0].outcome is not None
     assert (items[1].ref, items[1].outcome) == (None, None)
     assert isinstance(items[1].error, NotFoundError)
     assert isinstance(items[2].error, FeatureNotGeneratedError)
@@ -166,16 +166,16 @@ async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> N
 
     items = await project.generate_features()
 
-    names = {item.generation.feature_name for item in items if item.generation}
+    names = {item.outcome.feature_name for item in items if item.outcome}
     assert names == {"Checkout with gift card", "Gift cards"}
-    assert all(item.outcome is item.generation for item in items)
+    assert all(item.outcome is item.outcome for item in items)
 
 
 async def test_conflicts_as_for_one(emulator: Emulator, project: Project) -> None:
     """on_conflict is that of the single dispatch, and an unknown word is refused at once."""
     await project.generate_feature("Checkout with gift card")
     (item,) = await project.generate_features(["Checkout with gift card"], on_conflict="attach")
-    assert item.generation is not None
+    assert item.outcome is not None
     assert len(emulator.generations) == 1
     wrong: Any = "ignore"
     with pytest.raises(ConfigError, match="on_conflict"):
@@ -194,7 +194,7 @@ async def test_several_configurations(emulator: Emulator, project: Project) -> N
         ("Returns", "Mobile"),
         ("Returns", None),
     ]
-    assert [item.run.config for item in items if item.run] == ["Mobile", "Default"] * 2
+    assert [item.outcome.config for item in items if item.outcome] == ["Mobile", "Default"] * 2
     assert len(emulator.runs) == 4
     with pytest.raises(ConfigError, match="config names no configuration"):
         project.run_features(config=[])

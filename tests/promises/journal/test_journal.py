@@ -185,8 +185,8 @@ async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Projec
         (item,) = journal.items
         assert len(item.earlier) == 1
         (item,) = await project.run_features(journal=journal, attempts=2)
-    assert [run.run_id for run in item.runs] == [*emulator.runs]
-    assert len(item.runs) == 2
+    assert [run.run_id for run in item.attempts] == [*emulator.runs]
+    assert len(item.attempts) == 2
     async with Journal(path) as journal:
         assert journal.items[0].to_dict() == item.to_dict()
 
