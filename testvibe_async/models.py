@@ -227,8 +227,8 @@ class Feature(Serializable):
         return self.status is not None and self.status.casefold() not in {*FeatureStatus, DRAFT}
 
 
-_EXECUTED = {"passed", "failed"}
-"""The statuses of a test that was executed."""
+_NOT_EXECUTED = {"skipped", "pending", "fixme", "todo"}
+"""The statuses of a test that was not executed, in Playwright and other runners."""
 
 
 class _NoCount(int, NotSent):
@@ -335,12 +335,12 @@ class Run(Serializable):
 
     @property
     def executed_nothing(self) -> bool:
-        """Whether it passed, and the service reports that no test passed or failed."""
-        if self.status is not RunStatus.PASSED or (self.summary is None and not self.tests):
+        """Whether it passed, and the service reports that no test was executed."""
+        if self.status is not RunStatus.PASSED:
             return False
-        if self.summary is not None and (self.summary.passed or self.summary.failed):
-            return False
-        return not any((test.status or "").casefold() in _EXECUTED for test in self.tests)
+        if self.tests:
+            return all((test.status or "").casefold() in _NOT_EXECUTED for test in self.tests)
+        return self.summary is not None and not (self.summary.passed or self.summary.failed)
 
     @property
     def is_success(self) -> bool:

@@ -33,7 +33,6 @@ from testvibe_async import (
 from testvibe_async._artifacts import safe_paths
 from testvibe_async._names import choose_project, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
-from testvibe_async.reports import CaseStatus, status_of
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
@@ -343,14 +342,9 @@ def _outcome_of(item: BatchItem[Run], timeout: float) -> Run:
 
 
 def _require_tests(run: Run) -> None:
-    """Refuse a run that passed without a test that passed or failed: it shows nothing."""
-    executed = {CaseStatus.PASSED, CaseStatus.FAILED}
-    counted = run.summary.passed + run.summary.failed if run.summary else 0
-    if (
-        run.is_success
-        and not counted
-        and not any(status_of(each) in executed for each in run.tests)
-    ):
+    """Refuse a run that passed, and executed no test or reports none: it shows nothing."""
+    reports_none = run.is_success and run.summary is None and not run.tests
+    if run.executed_nothing or reports_none:
         raise VibeError(f"run {run.run_id} passed, but executed no test: it shows nothing")
 
 

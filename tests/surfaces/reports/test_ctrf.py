@@ -80,7 +80,7 @@ def test_a_failed_test() -> None:
     ("item", "status", "raw"),
     [
         (run_item(PASSED), "passed", "passed"),
-        (run_item(CaseResult("x", "skipped")), "skipped", "skipped"),
+        (run_item(CaseResult("x", "skipped"), PASSED), "skipped", "skipped"),
         (run_item(CaseResult("x", "flaky")), "other", "flaky"),
         (generation_item(), "failed", "failed"),
         (refused_item(), "failed", "error"),
@@ -92,7 +92,7 @@ def test_a_failed_test() -> None:
 )
 def test_statuses(item: Item, status: str, raw: str) -> None:
     """Each status is one of the format's five, beside the raw status."""
-    (test,) = cases_in(item)
+    test, *_ = cases_in(item)
 
     assert (test["status"], test["rawStatus"]) == (status, raw)
 

@@ -139,12 +139,6 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
             None,
             "its status is not known",
         ),
-        (
-            run_item(CaseResult("x", "skipped"), status=RunStatus.PASSED),
-            Skipped,
-            None,
-            "it was skipped",
-        ),
     ],
 )
 def test_other_outcomes(
@@ -155,6 +149,14 @@ def test_other_outcomes(
 
     assert result.__class__ is kind
     assert (result.type, result.message) == (type_, message)
+
+
+def test_a_run_that_executed_no_test_is_a_failure() -> None:
+    """Beside the tests that were skipped, so that no dashboard is green."""
+    skipped, run = suite_of(run_item(CaseResult("x", "skipped"), status=RunStatus.PASSED))
+
+    assert [each.__class__ for each in (*skipped.result, *run.result)] == [Skipped, Failure]
+    assert run.result[0].message == "it passed, but executed no test"
 
 
 def test_totals() -> None:
