@@ -11,7 +11,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any, ClassVar, Self, TypeVar, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
