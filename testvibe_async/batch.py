@@ -58,9 +58,8 @@ class _Refs:
     ) -> list[RunRef | GenerationRef]: ...
     def __get__(self, batch: Batch[Any] | None, owner: object, /) -> Any:
         """Return them, as a new list."""
-        if batch is None:
-            return self
-        return [item.ref for item in batch.items if item.ref is not None and self._is_meant(item)]
+        items = [] if batch is None else filter(self._is_meant, batch.items)
+        return self if batch is None else [item.ref for item in items if item.ref is not None]
 
 
 class Batch(Generic[SnapshotT_co]):

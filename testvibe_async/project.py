@@ -8,6 +8,7 @@ or when an operation is polled.
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
@@ -40,7 +41,6 @@ from testvibe_async.operations import (
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
@@ -563,6 +563,10 @@ class Project:
             attempts=1 if attempts is None else require_count("attempts", attempts),
             on_conflict=on_conflict or "raise",
         )
+        if isinstance(journal, str | os.PathLike):
+            raise ConfigError(
+                f"journal must be an open one: async with Journal({str(journal)!r}) as journal"
+            )
         stored = plan if journal is None else journal.begin(plan)
 
         def dispatch_of(job: Job, recorder: Recorder | None) -> Dispatch[Any]:

@@ -383,3 +383,10 @@ async def test_a_batch_that_was_never_opened_warns(project: Project, emulator: E
     batch.close()
     assert [item async for item in batch] == []
     assert emulator.count("run_feature") == 0
+
+
+def test_a_journal_is_opened_first(project: Project) -> None:
+    """A path in the place of a journal is refused, with what to write."""
+    path: Any = "nightly.sqlite"
+    with pytest.raises(ConfigError, match=r"async with Journal\('nightly.sqlite'\) as journal"):
+        project.run_features(["Checkout"], journal=path)
