@@ -68,7 +68,7 @@ class TestClosing:
 
         assert [type(result) for result in results] == [ClientClosedError] * 4
         assert {getattr(result, "ref", None) for result in results} == {operation.ref}
-        assert "attach it with another client" in str(results[0])
+        assert "make another, and attach" in str(results[0])
         assert emulator.count("cancel_generation") == 0
         assert [run.status for run in emulator.active_runs()] == ["running"]
 

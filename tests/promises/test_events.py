@@ -66,19 +66,13 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         RetryScheduled("get_run", ERROR, attempt=2, delay=0.4766966975032717),
         "on_retry",
         logging.INFO,
-        (
-            "RetryScheduled operation=get_run error=GET https://testvibe.example/x: refused"
-            " attempt=2 delay=0.477"
-        ),
+        (f"RetryScheduled operation=get_run error={ERROR} attempt=2 delay=0.477"),
     ),
     (
         DispatchUnknown(ERROR, "run", "p", "Checkout", config="Mobile"),
         "on_dispatch_unknown",
         logging.WARNING,
-        (
-            "DispatchUnknown error=GET https://testvibe.example/x: refused kind=run project=p "
-            "feature=Checkout config=Mobile"
-        ),
+        (f"DispatchUnknown error={ERROR} kind=run project=p feature=Checkout config=Mobile"),
     ),
     (
         StatusChanged(REF, Transition(Phase.ACTIVE, "running", datetime(2026, 6, 10, tzinfo=UTC))),
@@ -90,7 +84,7 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         PollFailed(REF, ERROR, is_final=True),
         "on_poll_failed",
         logging.INFO,
-        "PollFailed ref=run 214 error=GET https://testvibe.example/x: refused is_final=True",
+        f"PollFailed ref=run 214 error={ERROR} is_final=True",
     ),
     (
         ListPollingSuspended("list_runs", "p", seconds=600.0, error=None),
@@ -102,7 +96,7 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         Paused(7.0, ERROR),
         "on_pause",
         logging.WARNING,
-        "Paused seconds=7.0 error=GET https://testvibe.example/x: refused",
+        f"Paused seconds=7.0 error={ERROR}",
     ),
     (
         Resumed("https://testvibe.example"),
