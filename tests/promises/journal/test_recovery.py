@@ -249,7 +249,7 @@ async def test_a_second_try_hides_no_first_one(
     intent = caught.value.intent
     assert isinstance(intent, Intent)
     hidden.remove()
-    began = {run.id for run in emulator.attempts.values()}
+    began = {run.id for run in emulator.runs.values()}
     async with client_of(emulator) as other:
         if len(began) == 1:
             found = await other.reconcile(intent)
