@@ -58,8 +58,9 @@ class _Refs:
     ) -> list[RunRef | GenerationRef]: ...
     def __get__(self, batch: Batch[Any] | None, owner: object, /) -> Any:
         """Return them, as a new list."""
-        items = [] if batch is None else filter(self._is_meant, batch.items)
-        return self if batch is None else [item.ref for item in items if item.ref is not None]
+        items: list[BatchItem[Any]] = [] if batch is None else batch.items
+        refs = [item.ref for item in items if item.ref is not None and self._is_meant(item)]
+        return self if batch is None else refs
 
 
 class Batch(Generic[SnapshotT_co]):
