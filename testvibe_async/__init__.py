@@ -12,15 +12,16 @@ from testvibe_async._util import __version__ as __version__
 if typing.TYPE_CHECKING:
     from testvibe_async._http import RetryPolicy as RetryPolicy
     from testvibe_async.batch import *
-    from testvibe_async.client import *
+    from testvibe_async.client import Client as Client
     from testvibe_async.errors import *
-    from testvibe_async.events import *
-    from testvibe_async.intents import *
+    from testvibe_async.events import Hooks as Hooks
     from testvibe_async.journal import *
     from testvibe_async.models import *
-    from testvibe_async.operations import *
+    from testvibe_async.operations import GenerationOperation as GenerationOperation
+    from testvibe_async.operations import Operation as Operation
+    from testvibe_async.operations import RunOperation as RunOperation
     from testvibe_async.outcomes import *
-    from testvibe_async.project import *
+    from testvibe_async.project import Project as Project
     from testvibe_async.refs import *
 
 _PUBLIC = {
@@ -62,6 +63,8 @@ _PUBLIC = {
         "RunFailedError",
         "RunStatus",
         "RunSummary",
+        "Section",
+        "SectionLog",
         "Transition",
         "UndocumentedStatusError",
     ],
@@ -69,10 +72,6 @@ _PUBLIC = {
         "GenerationRef",
         "Ref",
         "RunRef",
-    ],
-    "intents": [
-        "Intent",
-        "Recorder",
     ],
     "outcomes": [
         "BatchItem",
@@ -108,18 +107,7 @@ _PUBLIC = {
         "WaitTimeoutError",
     ],
     "events": [
-        "DispatchUnknown",
-        "Dispatched",
         "Hooks",
-        "ListPollingSuspended",
-        "OutageEnded",
-        "OutageStarted",
-        "PollFailed",
-        "Paused",
-        "RequestFinished",
-        "Resumed",
-        "RetryScheduled",
-        "StatusChanged",
     ],
     "_http": [
         "RetryPolicy",
@@ -132,14 +120,16 @@ _HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*sorted(["__version__", *_HOMES])]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> object:
-    """Import a public name at its first use (PEP 562)."""
-    if name not in _HOMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not typing.TYPE_CHECKING:  # Type checkers would take any name for one of the package's.
+
+    def __getattr__(name: str) -> object:
+        """Import a public name at its first use (PEP 562)."""
+        if name not in _HOMES:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

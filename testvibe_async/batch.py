@@ -5,10 +5,11 @@ What the caller of a batch sees. What is dispatched when, and what follows, is d
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+import warnings
+from asyncio import CancelledError, Lock
 from contextlib import nullcontext
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from attrs import asdict
 
@@ -18,18 +19,18 @@ from testvibe_async.models import Generation, Run, Transition
 from testvibe_async.outcomes import BatchSummary
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from testvibe_async._batch import Workers
     from testvibe_async._polling import Iteration
     from testvibe_async._telemetry import Trace
-    from testvibe_async.operations import Operation
+    from testvibe_async.operations import GenerationOperation, Operation, RunOperation
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.refs import Ref
+    from testvibe_async.refs import GenerationRef, RunRef
 
 __all__ = ["Batch"]
 
-SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
 CLOSE_SECONDS = 10.0
 """How long a batch that is left waits for the answers to dispatches under way."""
@@ -38,7 +39,31 @@ CANCEL_SECONDS = 1.5
 """How long one that is cancelled does: with what follows it ends within 2 s."""
 
 
-class Batch(Generic[SnapshotT]):
+class _Refs:
+    """Refs of a batch's operations, of the kind that it dispatches."""
+
+    def __init__(self, is_meant: Callable[[BatchItem[Any]], bool], doc: str) -> None:
+        self._is_meant = is_meant
+        self.__doc__ = doc
+
+    @overload
+    def __get__(self, batch: None, owner: object, /) -> Self: ...
+    @overload
+    def __get__(self, batch: Batch[Run], owner: object, /) -> list[RunRef]: ...
+    @overload
+    def __get__(self, batch: Batch[Generation], owner: object, /) -> list[GenerationRef]: ...
+    @overload
+    def __get__(
+        self, batch: Batch[Run | Generation], owner: object, /
+    ) -> list[RunRef | GenerationRef]: ...
+    def __get__(self, batch: Batch[Any] | None, owner: object, /) -> Any:
+        """Return them, as a new list."""
+        items: list[BatchItem[Any]] = [] if batch is None else batch.items
+        refs = [item.ref for item in items if item.ref is not None and self._is_meant(item)]
+        return self if batch is None else refs
+
+
+class Batch(Generic[SnapshotT_co]):
     """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
 
     For example:
@@ -49,7 +74,8 @@ class Batch(Generic[SnapshotT]):
         print(batch.summary, batch.in_flight)
 
     Await it for all items, in the order asked. Or open it with `async with` and iterate over it for
-    each item as it completes. A feature that can't start is an item with its error. Leaving early
+    each item as it completes; several tasks that iterate share the items, each to one of them. A
+    feature that can't start is an item with its error. Leaving early
     dispatches no more; what is dispatched keeps running at the service, and `in_flight` names it.
 
     At the time-out it yields an item for each feature that is left: with a `WaitTimeoutError` for
@@ -57,7 +83,7 @@ class Batch(Generic[SnapshotT]):
     that were not read from a generator by then have no item.
     """
 
-    def __init__(self, workers: Workers[SnapshotT]) -> None:
+    def __init__(self, workers: Workers[SnapshotT_co]) -> None:
         self._workers = workers
         self._trace: Trace | None = None
         self._is_open = False
@@ -65,23 +91,36 @@ class Batch(Generic[SnapshotT]):
         """Whether the caller has left."""
         self._taken = 0
         """How many items were handed out."""
+        self._turn = Lock()
+        """Held by the one task that waits for the next item: several share the items."""
+
+    def close(self) -> None:
+        """Give up a batch that was not opened: nothing is dispatched, and no warning says so."""
+        self._is_open = self._is_left = True
+
+    def __del__(self) -> None:
+        """Warn of a batch that was made in vain."""
+        if not self._is_open:
+            message = (
+                "run_features() or generate_features() was never awaited or opened, so nothing was "
+                "dispatched: await it for all items, or open it with 'async with'"
+            )
+            warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         """Summarize its features."""
         return f"<Batch: {self.summary}>"
 
-    @property
-    def refs(self) -> list[Ref]:
-        """The refs of all that is dispatched so far, in the order asked."""
-        return [item.ref for item in self.items if item.ref is not None]
+    refs = _Refs(
+        lambda _item: True, "The refs of all that is dispatched so far, in the order asked."
+    )
+    in_flight = _Refs(
+        lambda item: item.is_unfinished,
+        "The refs of what is dispatched and unfinished, as last seen.",
+    )
 
     @property
-    def in_flight(self) -> list[Ref]:
-        """The refs of what is dispatched and unfinished, as last seen."""
-        return [item.ref for item in self.items if item.ref is not None and item.is_unfinished]
-
-    @property
-    def items(self) -> list[BatchItem[SnapshotT]]:
+    def items(self) -> list[BatchItem[SnapshotT_co]]:
         """What is known of each feature at this moment, in the order asked.
 
         Also while the batch is running, and after it was left, cancelled or out of time. A dispatch
@@ -89,7 +128,17 @@ class Batch(Generic[SnapshotT]):
         """
         return [entry.item() for entry in self._workers.entries]
 
-    def changes(self) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]:
+    @overload
+    def changes(self: Batch[Run]) -> Iteration[tuple[RunOperation, Transition[Run]]]: ...
+    @overload
+    def changes(
+        self: Batch[Generation],
+    ) -> Iteration[tuple[GenerationOperation, Transition[Generation]]]: ...
+    @overload
+    def changes(
+        self,
+    ) -> Iteration[tuple[Operation[SnapshotT_co], Transition[SnapshotT_co]]]: ...
+    def changes(self) -> Iteration[tuple[Any, Transition[Any]]]:
         """Iterate over the transitions of the batch's operations, each with its operation.
 
         Open the batch with `async with` first. It ends when the batch has nothing more in flight
@@ -108,12 +157,12 @@ class Batch(Generic[SnapshotT]):
         """How many features have which verdict, at this moment."""
         return BatchSummary.of(self.items)
 
-    def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT]]]:
+    def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT_co]]]:
         """Run all of it and return the items in the order asked."""
         return self._all().__await__()
 
-    async def _all(self) -> list[BatchItem[SnapshotT]]:
-        items: dict[int, BatchItem[SnapshotT]] = {}
+    async def _all(self) -> list[BatchItem[SnapshotT_co]]:
+        items: dict[int, BatchItem[SnapshotT_co]] = {}
         async with self:
             while (found := await self._next()) is not None:
                 items[found[0]] = found[1]
@@ -178,7 +227,7 @@ class Batch(Generic[SnapshotT]):
             raise ConfigError("open the batch with 'async with' before you iterate over it")
         return self
 
-    async def __anext__(self) -> BatchItem[SnapshotT]:
+    async def __anext__(self) -> BatchItem[SnapshotT_co]:
         """Wait for the next item.
 
         Raises:
@@ -191,15 +240,20 @@ class Batch(Generic[SnapshotT]):
             raise StopAsyncIteration
         return found[1]
 
-    async def _next(self) -> tuple[int, BatchItem[SnapshotT]] | None:
+    @property
+    def _has_given_all(self) -> bool:
+        return self._workers.is_over and self._taken == len(self._workers.entries)
+
+    async def _next(self) -> tuple[int, BatchItem[SnapshotT_co]] | None:
         """Return the next item with its place; None for the end."""
         workers = self._workers
-        while not self._is_left and not (workers.is_over and self._taken == len(workers.entries)):
-            if (found := workers.completed.take()) is not None:
-                self._taken += 1
-                return found
-            workers.raise_failure()
-            await workers.completed.arrival()
-        if not self._is_left:
-            workers.raise_failure()  # A source that has failed has no more, but did not end.
+        async with self._turn:
+            while not self._is_left and not self._has_given_all:
+                if (found := workers.completed.take()) is not None:
+                    self._taken += 1
+                    return found
+                workers.raise_failure()
+                await workers.completed.arrival()
+            if not self._is_left:
+                workers.raise_failure()  # A source that has failed has no more, but did not end.
         return None

@@ -33,9 +33,9 @@ from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, RunIds, checked_plan, standard_poll_plan
 from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
-from testvibe_async.events import Hooks
+from testvibe_async.events import Emitter, Hooks
 from testvibe_async.gathering import Gathering
-from testvibe_async.intents import Intent
+from testvibe_async.intents import Intent, checked_recorder
 from testvibe_async.operations import (
     ClientParts,
     GenerationOperation,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from testvibe_async.intents import Recorder
     from testvibe_async.models import Listing, ProjectInfo
 
-__all__ = ["Client"]
+__all__ = ["Client", "PollPlan"]
 
 
 class Client(Gathering):
@@ -117,7 +117,7 @@ class Client(Gathering):
             retry: How calls that failed on the way are retried; None for `RetryPolicy()`.
             max_connections: How many requests are under way at once, 1 or more.
             rate_limit: How many requests may start in a second; None for any number.
-            hooks: Functions to call on events.
+            hooks: Functions to call on events, one or several for each.
             recorder: Stores each dispatch before it is sent; None to store none. See `Recorder`.
             session: An aiohttp session to use; it is not closed. None for one of our own.
             endpoints: Other routes of operations whose route is assumed, such as
@@ -131,7 +131,7 @@ class Client(Gathering):
         settings = load_settings(
             server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
         )
-        hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
+        emitter = Emitter(require_kind("hooks", Hooks() if hooks is None else hooks, Hooks))
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server: str = settings.server
         """The service's scheme and host, and path prefix."""
@@ -144,7 +144,7 @@ class Client(Gathering):
             rate_limit=None if rate_limit is None else require_rate("rate_limit", rate_limit),
             session=session,
             routes=settings.endpoints,
-            hooks=hooks,
+            hooks=emitter,
         )
         poll_interval = require_seconds("poll_interval", poll_interval)
         run_ids = RunIds()
@@ -157,17 +157,17 @@ class Client(Gathering):
             max_outage=require_seconds("max_outage", max_outage),
             max_concurrent_polls=max_connections,
             run_ids=run_ids,
-            hooks=hooks,
+            hooks=emitter,
         )
         downloader = Downloader(
             self._transport,
             timeout=timeout,
             retry=retry,
             max_connections=max_connections,
-            hooks=hooks,
+            hooks=emitter,
         )
         self._parts = ClientParts(self._transport, self._poller, downloader, run_ids)
-        self._dispatcher = Dispatcher(self._parts, hooks, recorder)
+        self._dispatcher = Dispatcher(self._parts, emitter, checked_recorder(recorder))
 
     def __repr__(self) -> str:
         """Return the service."""

@@ -41,7 +41,9 @@ stopped waiting (`WaitTimeoutError`, `ClientClosedError`), and it is unknown whe
 (`DispatchUnknownError`). All but the first leave the operation as it was, and the two in between
 carry the `ref` to pick it up again.
 
-Every error pickles and copies, and none holds the API key.
+A message says first what happened and what to do next (`advice`, in the words of this library),
+then what the service said, in quotes, and last the request. Every error pickles and copies, and
+none holds the API key.
 """
 
 from __future__ import annotations
@@ -131,6 +133,16 @@ class VibeError(Serializable, Exception):
     ref: OperationRef | None = None
     """The operation concerned, for `client.attach(ref)`; None where there is none."""
 
+    advice: str = ""
+    """What to do next; empty where the message as a whole says it. It is part of the message."""
+
+    @property
+    def brief(self) -> str:
+        """What happened, without advice and address: for a text of your own."""
+        if not self.advice:
+            return str(self)
+        return str(self).replace(f": {self.advice};", ":", 1).replace(f": {self.advice}", "", 1)
+
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle without calling `__init__`, whose arguments are keyword-only."""
         return _rebuild, (type(self), self.args, self.__dict__)
@@ -138,8 +150,8 @@ class VibeError(Serializable, Exception):
     def to_dict(self) -> dict[str, Any]:
         """Return a new plain dict that `json.dumps` takes: `type`, `message` and `ref`.
 
-        An error that the service answered has its `status` and, as `error`, its code as well. What
-        is None is left out.
+        An error that the service answered has its `status`, as `error` its code, and as `said` its
+        words as well. What is None is left out.
         """
         return super().to_dict()
 
@@ -165,6 +177,8 @@ class ConfigError(VibeError, ValueError):
 class TransportError(VibeError):
     """No whole answer came from the service."""
 
+    advice: str = "try again"
+
     def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
         super().__init__(what)
         self.what = what
@@ -176,19 +190,32 @@ class TransportError(VibeError):
         self.attempts = attempts
         """How often the request was tried, this time included."""
 
+    @property
+    def brief(self) -> str:
+        """What happened, without advice and address: for a text of your own."""
+        return self.what
+
     def __str__(self) -> str:
-        """Say what was tried, on what, and what came."""
+        """Say what happened, what to do, and what was tried."""
+        if not self.method:  # It was restored, and has its message alone.
+            return self.what
         tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
-        where = f"{self.method} {self.url}: " if self.method else ""  # not where it was restored
-        return f"{where}{self.what}{tried}"
+        return f"{self.what}{tried}; {self.advice} ({self.method} {self.url})"
 
 
 class NotSentError(TransportError):
     """The service never saw the request: there was no connection, or it was withdrawn before."""
 
+    advice: str = "check the server and the network, then try again"
+
 
 class OutcomeUnknownError(TransportError):
     """The answer was lost on the way: the service may have acted."""
+
+    def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
+        super().__init__(what, method=method, url=url, attempts=attempts)
+        if method != "GET":
+            self.advice = "check whether it took effect, before you try again"
 
     status: int | None = None
     """The HTTP status of an answer that was cut short; None where none came."""
@@ -199,6 +226,8 @@ class RecorderError(NotSentError):
 
     The recorder's own exception is the cause.
     """
+
+    advice: str = "make the recorder work, then dispatch again"
 
 
 UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
@@ -227,6 +256,7 @@ class DispatchUnknownError(OutcomeUnknownError):
         self,
         what: str,
         *,
+        advice: str = "look at the feature before you dispatch it again",
         method: str,
         url: str,
         project: str,
@@ -237,6 +267,7 @@ class DispatchUnknownError(OutcomeUnknownError):
         intent: StoredIntent | None = None,
     ) -> None:
         super().__init__(what, method=method, url=url)
+        self.advice = advice
         self.project = project
         """The project's id."""
         self.feature = feature
@@ -256,6 +287,15 @@ class DispatchUnknownError(OutcomeUnknownError):
         self.intent = intent
         """What was dispatched: `client.reconcile(intent)` tries again; None where not known."""
 
+    def __str__(self) -> str:
+        """Say what to do before all else: a second dispatch may do the work twice."""
+        if not self.method:
+            return self.what
+        what = f"the dispatch of feature {plain(str(self.feature))!r} may have taken effect"
+        if self.reason == "accepted":
+            what = f"feature {plain(str(self.feature))!r} was dispatched, and its id is unknown"
+        return f"{what}: {self.advice}; {self.what} ({self.method} {self.url})"
+
     def _members(self) -> dict[str, object]:
         return {
             **super()._members(),
@@ -271,56 +311,96 @@ class DispatchUnknownError(OutcomeUnknownError):
 class ResponseError(VibeError):
     """The service answered, but not with what was asked for."""
 
+    advice: str = "see what it answered"
+    fact: ClassVar[str] = "the service refused"
+    """What happened, in few words."""
+    is_quoted: ClassVar[bool] = True
+    """Whether the message is what came from outside, and not what this client found."""
+
     def __init__(  # noqa: PLR0913 - one keyword for each part of the answer
         self,
         message: str,
         *,
-        status: int,
+        hint: str = "",
+        status: int | None,
         code: str | None = None,
         method: str,
         url: str,
         retry_after: float | None = None,
         is_from_service: bool | None = None,
     ) -> None:
-        super().__init__(f"{method} {url}: {status} {code or ''}".rstrip() + f": {message}")
+        is_from_service = code is not None if is_from_service is None else is_from_service
+        self.advice = hint or self.advice
+        said = message.removeprefix(f"{self.fact}: ")
+        if self.is_quoted:  # In quotes that it can't close.
+            who = "the service says" if is_from_service else "the answer is"
+            said = '{} "{}"'.format(who, said.replace('"', "'"))
+        answer = " ".join(str(each) for each in (status, code) if each is not None)
+        where = ", ".join(filter(None, (answer, f"{method} {url}")))
+        super().__init__(f"{self.fact}: {self.advice}; {said} ({where})")
         self.status = status
-        """The HTTP status."""
+        """The HTTP status; None where what came was not HTTP."""
         self.code = code
         """The service's own error code, such as `conflict`; None where the answer has none."""
-        self.message = message
-        """The service's own words, or the beginning of an answer that is not in its format."""
+        self.message = f"{message}; {hint}" if hint else message
+        """The service's own words, or the beginning of an answer that is not in its format.
+
+        Where they can't know what they most likely mean, that follows.
+        """
         self.method = method
         """The HTTP method."""
         self.url = url
         """The URL, without its query."""
         self.retry_after = retry_after
         """Seconds after which the service asks to try again; None where it does not say."""
-        self.is_from_service: bool = (
-            code is not None if is_from_service is None else is_from_service
-        )
+        self.is_from_service: bool = is_from_service
         """Whether the service itself answered: with an error that has its `code`, or with JSON.
 
         Otherwise something in its place did, such as a proxy, a login or a page for maintenance.
         """
 
+    @property
+    def brief(self) -> str:
+        """What happened, without advice and address: for a text of your own."""
+        answer = " ".join(str(each) for each in (self.status, self.code) if each is not None)
+        return f"{self.message} ({answer})" if answer else self.message
+
     def _members(self) -> dict[str, object]:
-        return {**super()._members(), "status": self.status, "error": self.code}
+        known = {"status": self.status, "error": self.code, "said": self.message}
+        return super()._members() | known
 
 
 class InvalidRequestError(ResponseError):
     """400: the service could not accept the request as it is."""
 
+    fact = "the service could not accept the request"
+    advice: str = "correct what it names, and call again"
+
 
 class UnauthorizedError(ResponseError):
     """401: the API key is missing, wrong or revoked."""
+
+    fact = "the service refused the API key"
+    advice: str = "set a valid one in TESTVIBE_API_KEY, or pass api_key"
+
+    def name_source(self, source: str) -> None:
+        """Say where the key came from: an argument, the name of a variable, or a file's path."""
+        was, self.advice = self.advice, f"it came from {source}; put a valid one there"
+        self.args = (str(self.args[0]).replace(was, self.advice, 1),)
 
 
 class ForbiddenError(ResponseError):
     """403: the API key may not do this. A 403 that limits a rate is a `RateLimitedError`."""
 
+    fact = "the API key may not do this"
+    advice: str = "use a key that may, or have its owner allow it"
+
 
 class NotFoundError(ResponseError):
     """404: there is no such project, feature, run or file."""
+
+    fact = "the service has nothing of that name or id"
+    advice: str = "list_projects, list_features and list_runs show what there is"
 
 
 class EndpointNotFoundError(NotFoundError):
@@ -329,6 +409,9 @@ class EndpointNotFoundError(NotFoundError):
     It may have it elsewhere: then `Client(endpoints={operation: 'METHOD /path'})` names the place.
     """
 
+    fact = "this service has no such call"
+    advice: str = "do without it, or name its route in Client(endpoints=…)"
+    is_quoted = False
     operation: str = ""
     """The operation, by the service's name, such as `list_runs`."""
 
@@ -339,17 +422,29 @@ class EndpointNotFoundError(NotFoundError):
 class ConflictError(ResponseError):
     """409: it cannot start in the feature's present state."""
 
+    fact = "the feature's present state does not allow this"
+    advice: str = "get_generation_status shows it"
+
 
 class GenerationInProgressError(ConflictError):
     """A generation of this feature is in flight; `ref` names it where it could be seen."""
+
+    fact = "a generation of this feature is in flight"
+    advice: str = 'pass on_conflict="attach" to join it, or "wait" to wait for its end'
 
 
 class FeatureNotGeneratedError(ConflictError):
     """The feature has no generated tests to run, or is generating them now."""
 
+    fact = "the feature has no generated tests"
+    advice: str = 'pass on_conflict="generate" (it costs credits), or generate_feature first'
+
 
 class FeatureBusyError(ConflictError):
     """The feature can be neither updated nor deleted while it is generating."""
+
+    fact = "the feature is generating"
+    advice: str = "wait_for_generation, then call again"
 
 
 class RateLimitedError(ResponseError):
@@ -360,25 +455,35 @@ class RateLimitedError(ResponseError):
     `retry_after` says how long to wait, where the service does.
     """
 
+    fact = "the service refused one request too many"
+    advice: str = "try again later (after retry_after seconds, if set), or set a rate_limit"
+
 
 class ServerError(ResponseError):
     """5xx: the service, or something in front of it, failed."""
+
+    fact = "the service failed"
+    advice: str = "try again later"
 
 
 class MalformedResponseError(ResponseError):
     """The answer is not the document that the service's documentation promises."""
 
+    fact = "the answer could not be read"
+    advice: str = "check the server's address; testvibe-async doctor shows what differs"
+    is_quoted = False
+
     def __init__(
         self,
         problems: tuple[str, ...],
         *,
-        status: int,
+        status: int | None,
         method: str,
         url: str,
     ) -> None:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
         super().__init__(
-            f"the answer could not be read: {escape('; '.join(problems[:3]))}{more}",
+            f"{self.fact}: {escape('; '.join(problems[:3]))}{more}",
             status=status,
             method=method,
             url=url,
@@ -395,12 +500,17 @@ class IncompleteListError(ResponseError):
     line's `--all` and patterns. Naming the features does without the list.
     """
 
+    fact = "rows of a list are missing"
+    advice: str = "name what you want, and the list is not needed"
+    is_quoted = False
     operation: str = ""
     """The list's operation, by the service's name, such as `list_features`."""
 
 
 class WaitTimeoutError(VibeError, TimeoutError):
     """The time-out came before the end: nothing was cancelled. Wait again to continue."""
+
+    advice: str = "wait again to continue"
 
     def __init__(  # noqa: PLR0913 - one keyword for each thing that is known
         self,
@@ -415,8 +525,7 @@ class WaitTimeoutError(VibeError, TimeoutError):
         what = what or f"{ref} is still {plain(status or 'in flight')}"
         seen = _last_seen(last_seen_at, failures)
         super().__init__(
-            f"{what} after {elapsed:.3g} s of waiting{seen}; nothing was cancelled, wait again to "
-            "go on"
+            f"{what} after {elapsed:.3g} s of waiting; nothing was cancelled: {self.advice}{seen}"
         )
         self.ref = ref
         self.status = status
@@ -449,17 +558,23 @@ def _last_seen(at: datetime | None, failures: int) -> str:
 class ObservationError(VibeError):
     """The operation could not be observed; it may well be running. A later wait polls again."""
 
+    advice: str = "it may still be running, so wait for client.attach(error.ref) later"
+
     def __init__(self, what: str, *, ref: OperationRef) -> None:
-        super().__init__(f"{ref} could not be observed: {what}")
+        super().__init__(f"{ref} could not be observed: {self.advice}; {what}")
         self.ref: OperationRef = ref  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class OperationNotFoundError(ObservationError):
     """The service says that it knows no such operation."""
 
+    advice: str = "check the server and the project, for the service does not know it"
+
 
 class OperationSupersededError(ObservationError):
     """A later generation of the feature took its place, so its own outcome can't be read."""
+
+    advice: str = "wait_for_generation sees the newer"
 
     def __init__(self, *, ref: OperationRef, newer_request_id: str) -> None:
         super().__init__(f"generation {plain(newer_request_id)} took its place", ref=ref)
@@ -470,7 +585,9 @@ class OperationSupersededError(ObservationError):
 class ClientClosedError(VibeError):
     """The client is closed. What was dispatched keeps running; attach `ref` with another client."""
 
+    advice: str = "make another, and attach what is in flight by its ref"
+
     def __init__(self, *, ref: OperationRef | None = None) -> None:
-        about = f"; {ref} goes on, attach it with another client" if ref else ""
-        super().__init__(f"this client is closed{about}")
+        about = f"; {ref} is still running" if ref else ""
+        super().__init__(f"this client is closed: {self.advice}{about}")
         self.ref = ref

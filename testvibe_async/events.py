@@ -10,7 +10,7 @@ import logging
 from asyncio import CancelledError
 from contextlib import suppress
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from attrs import fields_dict, frozen
 
@@ -18,11 +18,20 @@ from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias, TypeVar
 
     from testvibe_async.errors import KindName, VibeError
     from testvibe_async.models import Generation, Run, Transition
     from testvibe_async.refs import Ref
+
+    EventT = TypeVar("EventT")
+    Subscribers: TypeAlias = (
+        Callable[[EventT], None]
+        | list[Callable[[EventT], None]]
+        | tuple[Callable[[EventT], None], ...]
+        | None
+    )
 
 __all__ = [
     "DispatchUnknown",
@@ -240,62 +249,82 @@ class OutageEnded(Event):
     """Time since the first poll that failed."""
 
 
-@frozen(kw_only=True, slots=False)  # `cached_property` keeps its value in the `__dict__`.
+@frozen(kw_only=True)
 class Hooks:
-    """Functions to call when something happens; each gets the event as its only argument."""
+    """Functions to call when something happens; each gets the event as its only argument.
 
-    on_dispatched: Callable[[Dispatched], object] | None = None
+    For each event one function or several; where one fails, the others are called all the same.
+    """
+
+    on_dispatched: Subscribers[Dispatched] = None
     """An operation has its id. Called before anything else can go wrong: store the ref here."""
 
-    on_dispatch_unknown: Callable[[DispatchUnknown], object] | None = None
+    on_dispatch_unknown: Subscribers[DispatchUnknown] = None
     """Nobody knows whether a dispatch took effect. Called also if its caller was cancelled."""
 
-    on_request: Callable[[RequestFinished], object] | None = None
+    on_request: Subscribers[RequestFinished] = None
     """A request was answered, or failed."""
 
-    on_retry: Callable[[RetryScheduled], object] | None = None
+    on_retry: Subscribers[RetryScheduled] = None
     """A call that failed will be retried."""
 
-    on_transition: Callable[[StatusChanged], object] | None = None
+    on_transition: Subscribers[StatusChanged] = None
     """The phase or status of an operation changed."""
 
-    on_poll_failed: Callable[[PollFailed], object] | None = None
+    on_poll_failed: Subscribers[PollFailed] = None
     """A poll of an operation failed."""
 
-    on_list_polling_suspended: Callable[[ListPollingSuspended], object] | None = None
+    on_list_polling_suspended: Subscribers[ListPollingSuspended] = None
     """A list is suspended for a while, and each operation is read by id."""
 
-    on_pause: Callable[[Paused], object] | None = None
+    on_pause: Subscribers[Paused] = None
     """The service refuses requests for their rate, and all of them wait."""
 
-    on_resume: Callable[[Resumed], object] | None = None
+    on_resume: Subscribers[Resumed] = None
     """The pause is over."""
 
-    on_outage_started: Callable[[OutageStarted], object] | None = None
+    on_outage_started: Subscribers[OutageStarted] = None
     """No poll is answered."""
 
-    on_outage_ended: Callable[[OutageEnded], object] | None = None
+    on_outage_ended: Subscribers[OutageEnded] = None
     """A poll is answered again."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse async functions: they would never run."""
+        """Refuse what can't be called, and async functions, which would never run."""
         for name in fields_dict(type(self)):
-            if iscoroutinefunction(getattr(self, name)):
-                raise ConfigError(
-                    f"the hook {name} must be a plain function, not an async one: nobody awaits "
-                    "it; let it start a task, or put the event on a queue"
-                )
+            for function in subscribers(self, name):
+                if not callable(function):
+                    raise ConfigError(f"the hook {name} must be a function, not {function!r}")
+                if iscoroutinefunction(function):
+                    raise ConfigError(
+                        f"the hook {name} must be a plain function, not an async one: nobody "
+                        "awaits it; let it start a task, or put the event on a queue"
+                    )
+
+
+def subscribers(hooks: Hooks, name: str) -> Sequence[Callable[[Any], None]]:
+    """Return the functions of a hook, such as `on_request`."""
+    given = getattr(hooks, name)
+    if isinstance(given, list | tuple):
+        return cast("Sequence[Callable[[Any], None]]", given)
+    return () if given is None else (given,)
+
+
+class Emitter:
+    """Reports events: calls the hooks of a client, and logs."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._functions = {name: subscribers(hooks, name) for name in fields_dict(Hooks)}
 
     def is_enabled(self, kind: type[Event]) -> bool:
-        """Say whether events of a kind have a hook or are logged, and so need to be made."""
-        return getattr(self, kind.hook) is not None or logger.isEnabledFor(kind.level)
+        """Return whether events of a kind have a hook or are logged, and so need to be made."""
+        return bool(self._functions[kind.hook]) or logger.isEnabledFor(kind.level)
 
     def emit(self, event: Event) -> None:
-        """Call the event's hook, and log the event. A failure of either is logged at most."""
-        hook: Callable[[Event], object] | None = getattr(self, event.hook)
-        if hook is not None:
+        """Call the event's hooks, and log the event. A failure of any is logged at most."""
+        for function in self._functions[event.hook]:
             try:
-                _refuse_awaitable(hook(event))
+                _refuse_awaitable(function(event))
             except (Exception, CancelledError):  # noqa: BLE001 - it is logged, whatever it is
                 _log(
                     logging.ERROR,

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from contextlib import closing
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from testvibe_async._config import require_timeout
 from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async.errors import ConfigError, VibeError
 from testvibe_async.models import Generation, Run
-from testvibe_async.operations import GenerationOperation, Operation, OperationT, RunOperation
+from testvibe_async.operations import GenerationOperation, Operation, RunOperation
+from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.models import Transition
@@ -27,9 +28,8 @@ __all__ = ["Gathering"]
 T1 = TypeVar("T1", bound=Run | Generation)
 T2 = TypeVar("T2", bound=Run | Generation)
 T3 = TypeVar("T3", bound=Run | Generation)
-T4 = TypeVar("T4", bound=Run | Generation)
-T5 = TypeVar("T5", bound=Run | Generation)
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
+AnyOperation: TypeAlias = RunOperation | GenerationOperation
 
 
 class Gathering:
@@ -85,62 +85,20 @@ class Gathering:
     ) -> tuple[T1 | VibeError, T2 | VibeError, T3 | VibeError]: ...
     @overload
     async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        operation4: Operation[T4],
-        /,
-        *,
-        return_exceptions: Literal[False] = False,
-    ) -> tuple[T1, T2, T3, T4]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        operation4: Operation[T4],
-        /,
-        *,
-        return_exceptions: Literal[True],
-    ) -> tuple[T1 | VibeError, T2 | VibeError, T3 | VibeError, T4 | VibeError]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        operation4: Operation[T4],
-        operation5: Operation[T5],
-        /,
-        *,
-        return_exceptions: Literal[False] = False,
-    ) -> tuple[T1, T2, T3, T4, T5]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        operation4: Operation[T4],
-        operation5: Operation[T5],
-        /,
-        *,
-        return_exceptions: Literal[True],
-    ) -> tuple[T1 | VibeError, T2 | VibeError, T3 | VibeError, T4 | VibeError, T5 | VibeError]: ...
-    @overload
-    async def gather(
         self, *operations: Operation[SnapshotT], return_exceptions: Literal[False] = False
     ) -> list[SnapshotT]: ...
     @overload
     async def gather(
         self, *operations: Operation[SnapshotT], return_exceptions: Literal[True]
     ) -> list[SnapshotT | VibeError]: ...
+    @overload
+    async def gather(
+        self, *operations: Operation[SnapshotT], return_exceptions: bool
+    ) -> Sequence[SnapshotT | VibeError]: ...
     async def gather(self, *operations: Operation[Any], return_exceptions: bool = False) -> Any:
         """Wait for many operations and return their outcomes, in the order given.
 
-        Typed as `asyncio.gather` is: a tuple for up to five operations, else a list; it is a list
+        Typed as `asyncio.gather` is: a tuple for up to three operations, else a list; it is a list
         at run time.
 
         Args:
@@ -163,24 +121,41 @@ class Gathering:
                     errors[operation] = error
         return [errors.get(operation) or await operation for operation in operations]
 
+    @overload
     def finished(
-        self, operations: Iterable[OperationT], *, timeout: float | None = None
-    ) -> Iteration[OperationT]:
+        self, operations: Iterable[RunOperation], *, timeout: float | None = None
+    ) -> Iteration[RunOperation]: ...
+    @overload
+    def finished(
+        self, operations: Iterable[GenerationOperation], *, timeout: float | None = None
+    ) -> Iteration[GenerationOperation]: ...
+    @overload
+    def finished(
+        self, operations: Iterable[AnyOperation], *, timeout: float | None = None
+    ) -> Iteration[AnyOperation]: ...
+    @overload
+    def finished(
+        self, operations: Iterable[Operation[SnapshotT]], *, timeout: float | None = None
+    ) -> Iteration[Operation[SnapshotT]]: ...
+    def finished(
+        self, operations: Iterable[Any], *, timeout: float | None = None
+    ) -> Iteration[Any]:
         """Iterate over operations in the order in which they end.
 
         It lets go of each operation that has ended, so memory shrinks unless you keep them.
 
         Args:
             operations: Operations of this client.
-            timeout: Seconds from the first step on, above 0; None to wait as long as it takes.
+            timeout: Seconds from the first step on; 0 for one poll, None to wait as long as it
+                takes.
 
         Raises:
             ConfigError: One of them is not an operation of this client, or the time-out is not a
-                number of seconds above 0.
+                number of seconds, 0 or more.
 
             After all others, the iteration raises what `Operation.wait` would for an operation that
-            could not be observed, and `WaitTimeoutError` for one that the time-out left. The same
-            iterator then goes on with the next error, and ends after the last.
+            could not be observed, and `WaitTimeoutError` for one that the time-out left. A note
+            names the others; the same iterator continues with their errors, and then ends.
         """
         subscription = Subscription(self._poller, _by_operation(operations, self._poller))
         return Iteration(subscription, itemgetter(0), timeout=require_timeout(timeout))
@@ -193,6 +168,10 @@ class Gathering:
     def changes(
         self, operations: Iterable[GenerationOperation]
     ) -> Iteration[tuple[GenerationOperation, Transition[Generation]]]: ...
+    @overload
+    def changes(
+        self, operations: Iterable[AnyOperation]
+    ) -> Iteration[tuple[AnyOperation, Transition[Run | Generation]]]: ...
     @overload
     def changes(
         self, operations: Iterable[Operation[SnapshotT]]
@@ -228,6 +207,8 @@ def _by_operation(
     handles: dict[PolledOperation[Any], tuple[Operation[Any], ...]] = {}
     for operation in operations:
         if not isinstance(operation, Operation):
+            if isinstance(operation, Ref):
+                raise ConfigError(f"{operation} is a ref here: pass client.attach(ref)")
             raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
         if operation._parts.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")

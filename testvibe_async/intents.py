@@ -19,6 +19,8 @@ from testvibe_async.errors import ConfigError, KindName
 from testvibe_async.refs import build_stored, checked_traceparent, is_aware, read_stored
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
@@ -122,7 +124,11 @@ class Intent(Serializable):
         Raises:
             ConfigError: It is no intent, or of another version.
         """
-        document = read_stored(text, "an intent of a dispatch")
+        return cls.from_dict(read_stored(text, "an intent of a dispatch"))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Read an intent that `to_dict` wrote; see `from_json`."""
         if document.get("testvibe") != "intent":
             raise ConfigError(
                 'this is not an intent of a dispatch: "testvibe" does not say "intent"'
@@ -150,3 +156,19 @@ class Recorder(Protocol):
 
     async def not_dispatched(self, intent: Intent, error: VibeError) -> None:
         """Note that nothing began: it provably was not sent, or was refused. Raises as before."""
+
+
+def checked_recorder(recorder: Recorder | None) -> Recorder | None:
+    """Return a recorder, if it has the methods of one.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    names = ("intended", "dispatched", "not_dispatched")
+    lacking = [name for name in names if not callable(getattr(recorder, name, None))]
+    if recorder is not None and lacking:
+        raise ConfigError(
+            f"a recorder needs the method {lacking[0]}, which {type(recorder).__name__} lacks: "
+            "pass an object with the methods of testvibe_async.intents.Recorder"
+        )
+    return recorder

@@ -44,6 +44,8 @@ __all__ = [
     "RunFailedError",
     "RunStatus",
     "RunSummary",
+    "Section",
+    "SectionLog",
     "Transition",
     "UndocumentedStatusError",
 ]
@@ -370,13 +372,14 @@ class Run(Serializable):
         if not self.is_failure:
             raise _undocumented(f"run {self.run_id} of {_named(self)}", self)
         what = f"run {self.run_id} of {_named(self)} {plain(self.status)}"
+        first = ""
         if self.executed_nothing:
             what = f"{what}, but executed no test"
         if failures := self.failures:
             error = (failures[0].error or "no error given").strip().partition("\n")[0]
-            first = f"{plain(failures[0].name)!r}: {plain(error)}"
-            what = f"{what}, {len(failures)} of {len(self.tests)} tests failed; first {first}"
-        raise RunFailedError(what, outcome=self)
+            what = f"{what}, {len(failures)} of {len(self.tests)} tests failed"
+            first = f"; first {plain(failures[0].name)!r}: {plain(error)}"
+        raise RunFailedError(f"{what}: {RunFailedError.advice}{first}", outcome=self)
 
 
 @frozen
@@ -481,8 +484,10 @@ class Generation(Serializable):
             raise _undocumented(f"the generation of {_named(self)}", self)
         message = f"the generation of {_named(self)} {plain(str(self.status))}"
         if self.feature_status is FeatureStatus.CANCELLED:
-            raise GenerationCancelledError(f"{message} (it was cancelled)", outcome=self)
-        raise GenerationFailedError(f"{message}; its log says why", outcome=self)
+            raise GenerationCancelledError(
+                f"{message} (it was cancelled): {GenerationCancelledError.advice}", outcome=self
+            )
+        raise GenerationFailedError(f"{message}: {GenerationFailedError.advice}", outcome=self)
 
 
 Snapshot: TypeAlias = Run | Generation
@@ -606,30 +611,35 @@ class OutcomeError(VibeError):
 class RunFailedError(OutcomeError):
     """The run ended and at least one of its tests failed, or it could not be executed."""
 
+    advice: str = "error.outcome.failures and diagnose_run say why"
     outcome: Run  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class GenerationFailedError(OutcomeError):
     """The generation ended without tests; its log says why."""
 
+    advice: str = "get_generation_log says why"
     outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class GenerationCancelledError(OutcomeError):
     """The generation was cancelled."""
 
+    advice: str = "generate_feature starts another"
     outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class UndocumentedStatusError(OutcomeError):
     """The operation is over with a status that is not documented: neither success nor failure."""
 
+    advice: str = "decide by error.outcome"
+
 
 def _undocumented(what: str, outcome: Snapshot) -> UndocumentedStatusError:
     """Return the error for an operation that ended with a word that nobody knows."""
     return UndocumentedStatusError(
         f"{what} is over with the status {plain(str(outcome.status))!r}, which is not documented: "
-        "it is neither success nor failure",
+        f"{UndocumentedStatusError.advice}; it is neither success nor failure",
         outcome=outcome,
     )
 

@@ -8,13 +8,16 @@ stream of polls. A failed run or generation is an outcome here, never an excepti
 from __future__ import annotations
 
 import asyncio
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from inspect import CORO_CREATED, getcoroutinestate
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import frozen
 
-from testvibe_async._config import require_age, require_wait
+from testvibe_async._config import require_age, require_timeout
 from testvibe_async._polling import Change, Iteration, Subscription
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
@@ -44,10 +47,11 @@ if TYPE_CHECKING:
     )
     from testvibe_async.refs import GenerationRef, Ref, RunRef
 
-__all__ = ["GenerationOperation", "Operation", "RunOperation"]
+__all__ = ["GenerationOperation", "Operation", "PendingOperation", "RunOperation"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+OperationT_co = TypeVar("OperationT_co", bound="Operation[Any]", covariant=True)
 
 
 @frozen
@@ -172,10 +176,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
         Args:
             timeout: Seconds to wait; None to wait as long as it takes. At the time-out it is polled
-                once more, for 1 s at most; 0 or less is that poll alone.
+                once more, for 1 s at most; 0 is that poll alone.
 
         Raises:
-            ConfigError: The time-out is not a finite number, or the poll plan fails.
+            ConfigError: The time-out is not a number of seconds, 0 or more, or the poll plan fails.
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
             ObservationError: It could not be observed for `max_outage`, or at all. Wait again to
                 continue.
@@ -184,7 +188,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
             UnauthorizedError, ForbiddenError: The key may not see it.
             ClientClosedError: The client is closed.
         """
-        timeout = require_wait(timeout)
+        timeout = require_timeout(timeout)
         if self.done:
             return self._seen()
         polled, poller = self._polled, self._parts.poller
@@ -193,7 +197,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         subscription = Subscription(poller)
         try:
             subscription.listen(polled)
-            async with asyncio.timeout(None if timeout is None else max(timeout, 0.0)):
+            async with asyncio.timeout(timeout):
                 await subscription.arrival()
             _, error = subscription.take() or (None, None)
         except TimeoutError:
@@ -249,6 +253,69 @@ class Operation(ABC, Generic[SnapshotT_co]):
         return Iteration(subscription, itemgetter(1))
 
 
+class PendingOperation(Coroutine[Any, Any, OperationT_co]):
+    """An operation to be dispatched: await it for the operation, or its `wait` for the outcome.
+
+    For example:
+
+        operation = await project.run_feature("Checkout")  # once it is dispatched
+        run = await project.run_feature("Checkout").wait()  # once it is over
+
+    It is a coroutine, for `asyncio.create_task`, task groups and `asyncio.gather`: nothing is sent
+    before it is awaited, and it is awaited once. A warning says so if it never was.
+    """
+
+    def __init__(self, dispatch: Coroutine[Any, Any, OperationT_co], call: str) -> None:
+        """Make it; nothing is sent yet.
+
+        Args:
+            dispatch: The coroutine that dispatches the operation.
+            call: What was called, for the warning.
+        """
+        self._dispatch = dispatch
+        self.__qualname__ = call  # A task shows it.
+
+    async def wait(
+        self: PendingOperation[Operation[SnapshotT_co]], *, timeout: float | None = None
+    ) -> SnapshotT_co:
+        """Dispatch the operation, wait until it has finished, and return its outcome, good or bad.
+
+        Args:
+            timeout: Seconds to wait from its dispatch on; see `Operation.wait`, which raises as
+                well.
+        """
+        operation = await self._dispatch
+        return await operation.wait(timeout=timeout)
+
+    def __await__(self) -> Generator[Any, None, OperationT_co]:
+        """Dispatch the operation, and return it."""
+        return (yield from self._dispatch.__await__())
+
+    def send(self, value: Any, /) -> Any:  # noqa: ANN401 - the event loop's own
+        """Resume the dispatch; for the event loop."""
+        return self._dispatch.send(value)
+
+    def throw(self, *exception: Any) -> Any:  # noqa: ANN401 - the event loop's own
+        """Raise an exception in the dispatch; for the event loop."""
+        return self._dispatch.throw(*exception)
+
+    def close(self) -> None:
+        """Give it up; nothing is sent if it was not awaited."""
+        self._dispatch.close()
+
+    def __del__(self) -> None:
+        """Warn of what was never awaited."""
+        if getcoroutinestate(self._dispatch) == CORO_CREATED:
+            self._dispatch.close()
+            warnings.warn(
+                f"{self.__qualname__} was never awaited, so nothing was dispatched: await it for "
+                "the operation, or its wait() for the outcome",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
 class RunOperation(Operation[Run]):
     """A run; its outcome is a `Run`, passed or failed."""
 
@@ -289,7 +356,7 @@ class RunOperation(Operation[Run]):
         directory: str | os.PathLike[str],
         *,
         kinds: Collection[str] | None = None,
-        on_progress: Callable[[DownloadProgress], object] | None = None,
+        on_progress: Callable[[DownloadProgress], None] | None = None,
         max_at_once: int = 4,
     ) -> list[Path]:
         """Download the files that it left, and return their paths.

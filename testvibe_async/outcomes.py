@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
-from attrs import frozen
+from attrs import field, frozen
 
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import (
@@ -22,7 +22,7 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.models import Generation, Run
-from testvibe_async.refs import Ref  # noqa: TC001 - get_type_hints has to find it
+from testvibe_async.refs import GenerationRef, Ref, RunRef  # noqa: TC001 - see get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +57,24 @@ class Verdict(StrEnum):
     """It was never dispatched, because the batch was stopped before."""
 
 
+class _RefOfItem:
+    """The operation, of the kind that the batch dispatches; None where none was dispatched."""
+
+    @overload
+    def __get__(self, item: None, owner: object, /) -> Self: ...
+    @overload
+    def __get__(self, item: BatchItem[Run], owner: object, /) -> RunRef | None: ...
+    @overload
+    def __get__(self, item: BatchItem[Generation], owner: object, /) -> GenerationRef | None: ...
+    @overload
+    def __get__(
+        self, item: BatchItem[Run | Generation], owner: object, /
+    ) -> RunRef | GenerationRef | None: ...
+    def __get__(self, item: BatchItem[Any] | None, owner: object, /) -> Any:
+        """Return the item's own ref, for type checkers by the item's kind."""
+        return self if item is None else item._ref  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
 @frozen(kw_only=True)
 class BatchItem(Serializable, Generic[SnapshotT_co]):
     """The result of one feature of a batch."""
@@ -70,11 +88,10 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     config: str | None = None
     """The configuration that it was to run with; None for the default one."""
 
-    ref: Ref | None = None
-    """The operation; None where none was dispatched.
-
-    For a run that was not dispatched because its tests are still being generated, the generation.
-    """
+    _ref: Ref | None = field(default=None, alias="ref")
+    ref = _RefOfItem()
+    generation_ref: GenerationRef | None = None
+    """The generation of the tests that a run lacks, where the run itself is not dispatched yet."""
 
     outcome: SnapshotT_co | None = None
     """The `Run` or `Generation`, good or bad."""
@@ -89,14 +106,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     """The outcomes of the attempts before the last one, oldest first; each of them failed."""
 
     @property
-    def run(self: BatchItem[Run]) -> Run | None:
-        """The outcome, in a batch of runs."""
-        return self.outcome
-
-    @property
-    def runs(self: BatchItem[Run]) -> tuple[Run, ...]:
-        """The outcomes of all attempts, in a batch of runs, oldest first."""
-        return self._attempts
+    def attempts(self) -> tuple[SnapshotT_co, ...]:
+        """The outcomes of all attempts, oldest first."""
+        return self.earlier if self.outcome is None else (*self.earlier, self.outcome)
 
     @property
     def is_flaky(self) -> bool:
@@ -111,14 +123,14 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a later wait for its `ref` may see more: it is in flight, or was not seen."""
+        """Whether a later wait for `latest_ref` may see more: it is in flight, or was not seen."""
         is_known = isinstance(self.error, OperationNotFoundError | OperationSupersededError)
-        return self.ref is not None and self.outcome is None and not is_known
+        return self.latest_ref is not None and self.outcome is None and not is_known
 
     @property
-    def generation(self: BatchItem[Generation]) -> Generation | None:
-        """The outcome, in a batch of generations."""
-        return self.outcome
+    def latest_ref(self) -> Ref | None:
+        """What was dispatched last: the operation itself, or the generation of a run's tests."""
+        return self._ref or self.generation_ref
 
     @property
     def feature_name(self) -> str:
@@ -133,7 +145,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
             return _verdict_of(self.outcome)
         # Whether the key may see it or not, it keeps running all the same.
         is_kept_from_us = isinstance(self.error, UnauthorizedError | ForbiddenError)
-        has_ref = self.ref is not None or getattr(self.error, "ref", None) is not None
+        has_ref = self.latest_ref is not None or getattr(self.error, "ref", None) is not None
         match self.error:
             case DispatchUnknownError():
                 return Verdict.UNKNOWN
@@ -159,15 +171,11 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
             "config": self.config,
             "verdict": self.verdict,
             "isFlaky": self.is_flaky,
-            "ref": self.ref,
+            "ref": self.latest_ref,
             "outcome": self.outcome,
             "error": self.error,
-            "runs": self._attempts if self.earlier else (),
+            "runs": self.attempts if self.earlier else (),
         }
-
-    @property
-    def _attempts(self) -> tuple[SnapshotT_co, ...]:
-        return self.earlier if self.outcome is None else (*self.earlier, self.outcome)
 
 
 def _verdict_of(outcome: Run | Generation) -> Verdict:

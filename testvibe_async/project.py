@@ -8,39 +8,46 @@ or when an operation is polled.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar, get_args, overload
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
+from testvibe_async._batch import EntrySource, Plan, Workers
 from testvibe_async._config import (
     require_choice,
     require_count,
     require_timeout,
 )
 from testvibe_async._dispatch import (
+    Features,
     GenerateConflict,
     GenerationDispatch,
+    JobSource,
     RunConflict,
     RunDispatch,
     Starter,
 )
 from testvibe_async._wire import Endpoints
-from testvibe_async.batches import Batches
+from testvibe_async.batch import Batch
 from testvibe_async.errors import ConfigError
+from testvibe_async.intents import checked_recorder
 from testvibe_async.models import Feature, Generation, Run
-from testvibe_async.operations import GenerationOperation, RunOperation
+from testvibe_async.operations import (
+    GenerationOperation,
+    PendingOperation,
+    RunOperation,
+    operation_of,
+)
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import (
-        Callable,
-        Collection,
-        Mapping,
-    )
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async._dispatch import Dispatcher
+    from testvibe_async._dispatch import Dispatch, Dispatcher, Job
     from testvibe_async._wire import Endpoint
     from testvibe_async.intents import Recorder
+    from testvibe_async.journal import Journal
     from testvibe_async.models import (
         Artifact,
         Config,
@@ -50,14 +57,15 @@ if TYPE_CHECKING:
         Listing,
         ProjectFile,
     )
-    from testvibe_async.operations import ClientParts
+    from testvibe_async.operations import ClientParts, Operation
 
-__all__ = ["Project"]
+__all__ = ["Features", "GenerateConflict", "Project", "RunConflict"]
 
 T = TypeVar("T")
+DispatchT = TypeVar("DispatchT", bound="Dispatch[Any]")
 
 
-class Project(Batches):
+class Project:
     """A project of the service. Made by `client.project(id)`, without I/O; it need not be closed.
 
     A `feature` is its id, an `int`, or its name, a `str` in any case, or a `Feature` as it was
@@ -133,23 +141,26 @@ class Project(Batches):
         """
         await self._call(Endpoints.DELETE_FEATURE, feature=_named(feature))
 
-    async def generate_feature(
+    def generate_feature(
         self,
         feature: int | str | Feature,
         *,
         site_url: str | None = None,
         on_conflict: GenerateConflict = "raise",
-    ) -> GenerationOperation:
+        recorder: Recorder | None = None,
+    ) -> PendingOperation[GenerationOperation]:
         """Dispatch the generation of a feature's tests. It takes minutes and costs credits.
 
-        It is never sent a second time unless the first provably had no effect. The feature's latest
-        generation is read before it, so that a lost answer can be reconciled.
+        Await it for the operation, or its `wait()` for the outcome. It is never sent a second time
+        unless the first provably had no effect. The feature's latest generation is read before it,
+        so that a lost answer can be reconciled.
 
         Args:
             feature: Its id or name.
             site_url: The site to explore; None for the project's own.
             on_conflict: What to do where one is in flight already: `raise`, `attach` to that one,
                 or `wait` for its end and then dispatch.
+            recorder: As of `run_feature`.
 
         Raises:
             GenerationInProgressError: One is in flight; `ref` names it where it could be seen.
@@ -157,14 +168,11 @@ class Project(Batches):
                 no new generation was found.
         """
         require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
-        dispatch = GenerationDispatch(
-            parts=self._parts,
-            project=self.id,
-            feature=_named(feature),
-            site_url=site_url,
-            recorders=self._dispatcher.recorders_with(None),
+        dispatch = self._dispatch(GenerationDispatch, feature, recorder, site_url=site_url)
+        return PendingOperation(
+            self._starter.generate(dispatch, on_conflict=on_conflict),
+            f"generate_feature({feature!r})",
         )
-        return await self._starter.generate(dispatch, on_conflict=on_conflict)
 
     async def get_generation_status(self, feature: int | str | Feature) -> Generation:
         """Read the status of a feature's latest generation."""
@@ -193,7 +201,7 @@ class Project(Batches):
 
         Args:
             feature: Its id or name.
-            timeout: Seconds to wait, above 0; None to wait as long as it takes.
+            timeout: Seconds to wait; 0 for one poll, None to wait as long as it takes.
 
         Raises:
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
@@ -202,7 +210,7 @@ class Project(Batches):
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         return await self._starter.latest_outcome(self.id, _named(feature), deadline)
 
-    async def run_feature(  # noqa: PLR0913 - each by name, and each with a default
+    def run_feature(  # noqa: PLR0913 - each by name, and each with a default
         self,
         feature: int | str | Feature,
         *,
@@ -211,8 +219,10 @@ class Project(Batches):
         on_conflict: RunConflict = "raise",
         retry_unknown: bool = False,
         recorder: Recorder | None = None,
-    ) -> RunOperation:
+    ) -> PendingOperation[RunOperation]:
         """Dispatch a run of a feature's tests. It takes about half a minute.
+
+        Await it for the operation, or its `wait()` for the outcome.
 
         Args:
             feature: Its id or name.
@@ -237,16 +247,133 @@ class Project(Batches):
                 f"config must be the name of one configuration, not {config!r}; "
                 "run_features takes several"
             )
-        dispatch = RunDispatch(
-            parts=self._parts,
-            project=self.id,
-            feature=_named(feature),
-            config=config,
-            site_url=site_url,
-            recorders=self._dispatcher.recorders_with(recorder),
+        dispatch = self._dispatch(RunDispatch, feature, recorder, site_url=site_url, config=config)
+        return PendingOperation(
+            self._starter.run(dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown),
+            f"run_feature({feature!r})",
         )
-        return await self._starter.run(
-            dispatch, on_conflict=on_conflict, retry_unknown=retry_unknown
+
+    def run_features(  # noqa: PLR0913 - each by name, and each with a default
+        self,
+        features: Features | None = None,
+        *,
+        config: str | Sequence[str | None] | None = None,
+        site_url: str | None = None,
+        max_in_flight: int = 100,
+        on_conflict: RunConflict | None = None,
+        timeout: float | None = None,
+        stop_on_failure: bool = False,
+        attempts: int | None = None,
+        journal: Journal | None = None,
+    ) -> Batch[Run]:
+        """Run many features at once. Await it, or open it with `async with` and iterate over it.
+
+        It is a plain function: nothing is sent before the batch is awaited or opened. A batch runs
+        once.
+
+        Args:
+            features: Names, ids or `Feature`s; None for all that are generated. An item of an
+                earlier batch is run again with its own configuration. A generator, also an
+                asynchronous one, is read only as far as there is room for more runs. A feature
+                that is named twice, also in another case or by its id, is run once, and a warning
+                says so.
+            config: The run configuration; None for the service's `Default`. With several, each
+                feature runs with each.
+            site_url: The site to test; None for the project's own.
+            max_in_flight: How many runs are dispatched and unfinished at any time, 1 or more.
+            on_conflict: What to do with a feature that has no tests: `raise` makes it an item with
+                its error; `generate` generates them first, which costs credits. None for what the
+                journal's batch was made with, else `raise`.
+            timeout: Seconds after which nothing more is dispatched or waited for; None for
+                as long as it takes. What is in flight then keeps running at the service. Only the
+                answers to dispatches that were sent are waited for up to 10 s longer, so that no id
+                is lost.
+            stop_on_failure: Whether to dispatch no more once one did not succeed. The batch still
+                waits for what is in flight.
+            attempts: How often a feature may run in total, 1 or more; None for what the journal's
+                batch was made with, else 1. Only a run that failed is followed by another, before
+                the next feature is dispatched; the item has all of them, and `is_flaky` where a
+                later one passed.
+            journal: An open journal that stores the batch; None for none. If it has a batch
+                already, that one resumes: what was dispatched is attached to, what may have been is
+                reconciled, and the rest is dispatched. Then name the same features, or none.
+
+        Returns:
+            A batch of one item for each feature and configuration. One that can't start is an item
+            with its error.
+
+        Raises:
+            ConfigError: An argument is wrong, or the journal can't be used for this batch.
+
+            When the batch is awaited or opened, and the features must be listed first:
+            `WaitTimeoutError`, `IncompleteListError` where rows are missing,
+            `EndpointNotFoundError` where the service has no list, `UnauthorizedError` and others of
+            `list_features`.
+        """
+        if on_conflict is not None:
+            require_choice("on_conflict", on_conflict, get_args(RunConflict))
+        configs = [config] if config is None or isinstance(config, str) else list(config)
+        if not configs:
+            raise ConfigError(
+                "config names no configuration: pass one, several, or None for the default"
+            )
+
+        return self._batch(
+            RunDispatch,
+            self._starter.run,
+            self._jobs(features, configs, default=lambda feature: feature.has_tests),
+            on_conflict=on_conflict,
+            journal=journal,
+            site_url=site_url,
+            max_in_flight=max_in_flight,
+            timeout=timeout,
+            stop_on_failure=stop_on_failure,
+            attempts=attempts,
+        )
+
+    def generate_features(  # noqa: PLR0913 - each by name, and each with a default
+        self,
+        features: Features | None = None,
+        *,
+        site_url: str | None = None,
+        max_in_flight: int = 10,
+        on_conflict: GenerateConflict | None = None,
+        timeout: float | None = None,
+        stop_on_failure: bool = False,
+        journal: Journal | None = None,
+    ) -> Batch[Generation]:
+        """Generate the tests of many features at once. Each costs credits.
+
+        Args:
+            features: As in `run_features`; None for all that have no tests and are no suggestions.
+            site_url: The site to explore; None for the project's own.
+            max_in_flight: How many generations are dispatched and unfinished at any time, 1 or
+                more.
+            on_conflict: What to do where one is in flight: `raise` makes an item with its error,
+                `attach` joins it, `wait` waits for its end and then dispatches. None for what the
+                journal's batch was made with, else `raise`.
+            timeout: As in `run_features`.
+            stop_on_failure: As in `run_features`.
+            journal: As in `run_features`.
+
+        Returns:
+            A batch of one item for each feature. One that can't start is an item with its error.
+
+        Raises:
+            ConfigError: As `run_features` raises, with what the batch raises later.
+        """
+        if on_conflict is not None:
+            require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
+        return self._batch(
+            GenerationDispatch,
+            self._starter.generate,
+            self._jobs(features, None, default=lambda feature: feature.needs_tests),
+            on_conflict=on_conflict,
+            journal=journal,
+            site_url=site_url,
+            max_in_flight=max_in_flight,
+            timeout=timeout,
+            stop_on_failure=stop_on_failure,
         )
 
     async def list_runs(
@@ -282,7 +409,7 @@ class Project(Batches):
 
         Args:
             run_id: The service's `runId`.
-            timeout: Seconds to wait; 0 or less for one poll, None to wait as long as it takes.
+            timeout: Seconds to wait; 0 for one poll, None to wait as long as it takes.
 
         Raises:
             WaitTimeoutError: The time-out came before the end. Wait again to continue.
@@ -318,7 +445,7 @@ class Project(Batches):
         directory: str | os.PathLike[str],
         *,
         kinds: Collection[str] | None = None,
-        on_progress: Callable[[DownloadProgress], object] | None = None,
+        on_progress: Callable[[DownloadProgress], None] | None = None,
         max_at_once: int = 4,
     ) -> list[Path]:
         """Download the files that a run left, and return their paths, in the service's order.
@@ -397,6 +524,102 @@ class Project(Batches):
             ConfigError: `max_outage` is not a number of seconds above 0.
         """
         return await self._list(Endpoints.LIST_CONFIGS, max_outage=max_outage)
+
+    def _batch(  # noqa: PLR0913 - each by name
+        self,
+        kind: type[Dispatch[Any]],
+        start: Callable[..., Awaitable[Operation[Any]]],
+        source: JobSource,
+        *,
+        on_conflict: str | None,
+        journal: Journal | None,
+        site_url: str | None,
+        max_in_flight: int,
+        timeout: float | None,
+        stop_on_failure: bool,
+        attempts: int | None = None,
+    ) -> Batch[Any]:
+        """Make a batch; its journal is begun once no argument can be refused any more.
+
+        Args:
+            kind: The class of its dispatches.
+            start: The starter's method for one of them.
+            source: What has the features.
+            on_conflict: The conflict policy; None for the one of the journal's plan, else `raise`.
+            journal: The journal; None for none.
+            site_url: The site.
+            max_in_flight: How many may be in flight at once.
+            timeout: Seconds after which nothing more is dispatched or waited for.
+            stop_on_failure: Whether to dispatch no more once one did not succeed.
+            attempts: How often a feature may run; None for what the journal's plan says, else once.
+        """
+        require_count("max_in_flight", max_in_flight)
+        timeout = require_timeout(timeout)
+        plan = Plan(
+            kind=kind.kind,
+            server=self._transport.server,
+            project=self.id,
+            site_url=site_url,
+            attempts=1 if attempts is None else require_count("attempts", attempts),
+            on_conflict=on_conflict or "raise",
+        )
+        if isinstance(journal, str | os.PathLike):
+            raise ConfigError(
+                f"journal must be an open one: async with Journal({str(journal)!r}) as journal"
+            )
+        stored = plan if journal is None else journal.begin(plan)
+
+        def dispatch_of(job: Job, recorder: Recorder | None) -> Dispatch[Any]:
+            return self._dispatch(kind, job.feature, recorder, site_url=site_url, config=job.config)
+
+        workers: Workers[Any] = Workers(
+            EntrySource(source, journal, kind=kind.kind),
+            dispatch_of,
+            partial(start, on_conflict=on_conflict or stored.on_conflict),
+            kind=kind.kind,
+            attach=partial(operation_of, parts=self._parts),
+            dispatcher=self._dispatcher,
+            poller=self._parts.poller,
+            store=journal,
+            max_in_flight=max_in_flight,
+            timeout=timeout,
+            stop_on_failure=stop_on_failure,
+            attempts=attempts or stored.attempts,
+        )
+        return Batch(workers)
+
+    def _jobs(
+        self,
+        features: Features | None,
+        configs: Sequence[str | None] | None,
+        *,
+        default: Callable[[Feature], bool],
+    ) -> JobSource:
+        """Return the jobs of a batch; `default` selects the features where none are named."""
+        if isinstance(features, str):
+            raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
+        # The start is as patient as what follows.
+        list_features = partial(self.list_features, max_outage=self._parts.poller.max_outage)
+        return JobSource(features, configs, list_features=list_features, default=default)
+
+    def _dispatch(
+        self,
+        kind: type[DispatchT],
+        feature: int | str | Feature,
+        recorder: Recorder | None,
+        *,
+        site_url: str | None,
+        config: str | None = None,
+    ) -> DispatchT:
+        """Make a dispatch, which is not sent yet."""
+        return kind(
+            parts=self._parts,
+            project=self.id,
+            feature=_named(feature),
+            site_url=site_url,
+            config=config,
+            recorders=self._dispatcher.recorders_with(checked_recorder(recorder)),
+        )
 
     async def _list(
         self, endpoint: Endpoint[Listing[T]], *, max_outage: float | None

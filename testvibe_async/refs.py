@@ -11,7 +11,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from attrs import NOTHING, asdict, field, fields_dict, frozen
 from attrs.validators import optional
@@ -19,6 +19,9 @@ from attrs.validators import optional
 from testvibe_async._util import plain
 from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError, KindName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
 
@@ -102,7 +105,17 @@ class Ref(Serializable, ABC):
         Raises:
             ConfigError: It is no ref, or of another version, or of another kind than asked for.
         """
-        ref = _read(text)
+        return cls.from_dict(read_stored(text, "a ref of an operation"))
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Read a ref that `to_dict` wrote; see `from_json`."""
+        kind = _KINDS.get(str(document.get("testvibe")))
+        if kind is None:
+            raise ConfigError(
+                'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
+            )
+        ref = build_stored(kind, document, f"ref of a {kind.kind}", version=_VERSION)
         if not isinstance(ref, cls):
             raise ConfigError(f"this is the ref of a {ref.kind}; a {cls.kind}'s is needed here")
         return ref
@@ -158,16 +171,6 @@ class GenerationRef(Ref):
 _KINDS: dict[object, type[Ref]] = {kind.kind: kind for kind in (RunRef, GenerationRef)}
 
 
-def _read(text: str | bytes) -> Ref:
-    document = read_stored(text, "a ref of an operation")
-    kind = _KINDS.get(str(document.get("testvibe")))
-    if kind is None:
-        raise ConfigError(
-            'this is not a ref of an operation: "testvibe" does not say "run" or "generation"'
-        )
-    return build_stored(kind, document, f"ref of a {kind.kind}", version=_VERSION)
-
-
 def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
     """Return the document of a value that was stored as JSON; an empty one where it is no object.
 
@@ -185,7 +188,7 @@ def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
-def build_stored(kind: type[T], document: dict[str, Any], what: str, *, version: int) -> T:
+def build_stored(kind: type[T], document: Mapping[str, Any], what: str, *, version: int) -> T:
     """Make the value that a document holds, ignoring fields that this release does not know.
 
     Args:

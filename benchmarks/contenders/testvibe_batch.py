@@ -42,7 +42,7 @@ async def run_batch(
         distinct, config=configs_of(features), max_in_flight=IN_FLIGHT, journal=journal
     ) as batch:
         async for item in batch:
-            assert item.run is not None, item
-            outcomes.append(item.run)
-            seen(item.run.run_id, str(item.run.status))
+            assert item.outcome is not None, item
+            outcomes.append(item.outcome)
+            seen(item.outcome.run_id, str(item.outcome.status))
     return outcomes

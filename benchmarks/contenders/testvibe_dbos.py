@@ -39,9 +39,9 @@ def fan_out_on(client: Client, url: str) -> FanOut:
         await batch.submit(client, distinct, config=configs_of(features), max_in_flight=IN_FLIGHT)
         outcomes: list[object] = []
         for item in await batch.work(client):
-            assert item.run is not None, item
-            outcomes.append(item.run)
-            seen(item.run.run_id, str(item.run.status))
+            assert item.outcome is not None, item
+            outcomes.append(item.outcome)
+            seen(item.outcome.run_id, str(item.outcome.status))
         return outcomes
 
     return fan_out

@@ -11,7 +11,8 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import STEADY, now
-from testvibe_async import DispatchUnknownError, Intent, Journal, Verdict
+from testvibe_async import DispatchUnknownError, Journal, Verdict
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from testvibe_async import (
     Client,
     ClientClosedError,
     ConfigError,
-    Dispatched,
     DispatchUnknownError,
     Hooks,
     RateLimitedError,
@@ -29,6 +28,7 @@ from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, Run
+    from testvibe_async.events import Dispatched
 
 SERVER = "https://testvibe.example"
 
@@ -68,7 +68,7 @@ class TestClosing:
 
         assert [type(result) for result in results] == [ClientClosedError] * 4
         assert {getattr(result, "ref", None) for result in results} == {operation.ref}
-        assert "attach it with another client" in str(results[0])
+        assert "make another, and attach" in str(results[0])
         assert emulator.count("cancel_generation") == 0
         assert [run.status for run in emulator.active_runs()] == ["running"]
 

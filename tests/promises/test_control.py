@@ -12,7 +12,6 @@ from tests.support.timing import STEADY, now
 from testvibe_async import (
     DispatchUnknownError,
     Hooks,
-    Intent,
     RecorderError,
     Ref,
     Verdict,
@@ -22,6 +21,7 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from testvibe_async import Project
+    from testvibe_async.intents import Intent
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import pickle
 import socket
 import traceback
@@ -34,7 +35,6 @@ from testvibe_async import (
     GenerationInProgressError,
     GenerationRef,
     IncompleteListError,
-    Intent,
     InvalidRequestError,
     MalformedResponseError,
     NotFoundError,
@@ -65,6 +65,7 @@ from testvibe_async.testing import Fault
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from testvibe_async.intents import Intent
     from testvibe_async.testing import Emulator
 
 ONCE = RetryPolicy(attempts=1)
@@ -448,7 +449,58 @@ async def test_it_names_the_whole_url(emulator: Emulator, kind: type[VibeError])
         assert "?" not in error.url
         assert error.url.startswith("http://127.0.0.1:")
         assert "/api/v1/ops/" in error.url
-        assert f"{error.method} {error.url}: " in str(error)
+        assert str(error).endswith(f"{error.method} {error.url})")
+
+
+NAMED_BY_USERS: dict[type[VibeError], int] = {RecorderError: 130}
+"""How long the part with the advice is where it follows what came from the caller."""
+
+
+@each_kind
+async def test_it_advises_before_a_log_would_cut_it(
+    emulator: Emulator, kind: type[VibeError]
+) -> None:
+    """The first 120 characters of a message say what happened and what to do next."""
+    error = await raised(kind, emulator)
+    assert error.advice or kind is ConfigError  # whose messages are advice as a whole
+    assert error.advice in str(error)[: NAMED_BY_USERS.get(kind, 120)]
+
+
+ADVICE: dict[type[VibeError], str] = {
+    FeatureNotGeneratedError: 'on_conflict="generate"',
+    GenerationInProgressError: '"attach"',
+    UnauthorizedError: "the argument api_key",
+    ObservationError: "client.attach(error.ref)",
+    WaitTimeoutError: "wait again",
+    DispatchUnknownError: "look at the feature's runs",
+}
+
+
+@pytest.mark.parametrize("kind", ADVICE, ids=lambda kind: kind.__name__)
+async def test_its_advice_names_the_next_call(emulator: Emulator, kind: type[VibeError]) -> None:
+    """The advice is in the words of this library, and short of nothing that is needed to go on."""
+    assert ADVICE[kind] in (await raised(kind, emulator)).advice
+
+
+async def test_a_refused_key_says_where_it_came_from(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of a key that a variable holds names the variable."""
+    monkeypatch.setenv("TESTVIBE_API_KEY", "tvb_" + "w" * 43)
+    async with Client(emulator.url) as client:
+        with pytest.raises(UnauthorizedError, match="it came from TESTVIBE_API_KEY") as caught:
+            await client.list_projects()
+    assert pickle.loads(pickle.dumps(caught.value)).advice == caught.value.advice
+
+
+async def test_the_services_words_are_quoted(emulator: Emulator) -> None:
+    """What the service says stands in quotes that it can't close."""
+    said = {"error": "conflict", "message": 'no"; now obey'}
+    emulator.fail("run_feature", Fault.status(409, body=json.dumps(said).encode()))
+    async with client_of(emulator) as client:
+        with pytest.raises(FeatureNotGeneratedError, match='says "no\'; now obey" ') as caught:
+            await client.project().run_feature("Checkout")
+    assert caught.value.to_dict()["said"] == caught.value.message == 'no"; now obey'
 
 
 async def test_garbage_holds_no_key_either(emulator: Emulator) -> None:
@@ -457,7 +509,7 @@ async def test_garbage_holds_no_key_either(emulator: Emulator) -> None:
     async with client_of(emulator, retry=ONCE) as client:
         with pytest.raises(MalformedResponseError) as caught:
             await client.list_projects()
-    assert caught.value.status == 0
+    assert caught.value.status is None
     assert str(caught.value).isprintable()
     for one in chain(caught.value):
         assert emulator.api_key not in str(one)
@@ -521,7 +573,6 @@ async def test_the_error_of_a_lost_dispatch_says_what_to_do(emulator: Emulator) 
         "POST",
     )
     assert "showed nothing of it, so most likely nothing began" in str(error)
-    assert "look at the feature's runs once more, then dispatch again" in str(error)
     assert emulator.count("run_feature") == 1
 
 
@@ -550,9 +601,11 @@ async def test_the_outcome_travels_with_its_error(emulator: Emulator) -> None:
 def test_several_attempts_are_in_the_message(kind: type[TransportError]) -> None:
     """The message counts the attempts from two on."""
     once = kind("lost", method="GET", url="https://h/x")
-    assert str(once) == "GET https://h/x: lost"
+    assert str(once) == f"lost; {kind.advice} (GET https://h/x)"
     assert once.attempts == 1
-    assert str(kind("lost", method="GET", url="https://h/x", attempts=3)).endswith("(3 attempts)")
+    assert str(kind("lost", method="GET", url="https://h/x", attempts=3)).startswith(
+        "lost (3 attempts); "
+    )
 
 
 async def test_attempts_are_in_the_message_of_a_retried_call(emulator: Emulator) -> None:
@@ -566,9 +619,9 @@ def test_a_ref_is_none_unless_there_is_an_operation() -> None:
     """Every error has `.ref`, also those about no operation."""
     assert VibeError.ref is None
     assert ClientClosedError().ref is None
-    assert "goes on" not in str(ClientClosedError())
+    assert "still running" not in str(ClientClosedError())
     ref = RunRef(server="https://h", project="p", run_id=214)
-    assert "run 214 goes on" in str(ClientClosedError(ref=ref))
+    assert "run 214 is still running" in str(ClientClosedError(ref=ref))
 
 
 def test_a_note_survives_pickling() -> None:
@@ -625,4 +678,4 @@ def test_no_word_of_the_service_is_obeyed_by_a_terminal() -> None:
 def test_an_unreadable_answer_commands_no_ci_system() -> None:
     """The text of an answer that an error quotes is harmless in the error's message."""
     error = MalformedResponseError(("got '##vso[x]'",), status=200, method="GET", url="https://h")
-    assert str(error).endswith("got '# #vso[x]'")
+    assert str(error).endswith("got '# #vso[x]' (200, GET https://h)")

@@ -44,7 +44,8 @@ from testvibe_async.testing import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 
-    from testvibe_async import Operation, Project, RequestFinished
+    from testvibe_async import Operation, Project
+    from testvibe_async.events import RequestFinished
 
 pytestmark = pytest.mark.faults
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from attrs import evolve
 
-from testvibe_async import ConfigError, Intent
+from testvibe_async import ConfigError
+from testvibe_async.intents import Intent
 
 INTENT = Intent(
     id="a1",

@@ -159,7 +159,7 @@ def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
 def test_an_undocumented_end_is_neither_success_nor_failure(outcome: Run | Generation) -> None:
     """raise_for_status raises an error that names the word."""
     assert (outcome.is_finished, outcome.is_success, outcome.is_failure) == (True, False, False)
-    with pytest.raises(UndocumentedStatusError, match=f"the status '{outcome.status}', which") as e:
+    with pytest.raises(UndocumentedStatusError, match=f"status '{outcome.status}'") as e:
         outcome.raise_for_status()
     assert e.value.outcome is outcome
 
@@ -169,9 +169,10 @@ def test_the_error_of_a_failed_run_says_what_failed() -> None:
     with pytest.raises(RunFailedError) as caught:
         FAILED.raise_for_status()
     assert str(caught.value) == (
-        "run 214 of 'Login' failed, 2 of 4 tests failed; first 'locked out': not visible"
+        "run 214 of 'Login' failed, 2 of 4 tests failed: error.outcome.failures and diagnose_run "
+        "say why; first 'locked out': not visible"
     )
-    with pytest.raises(RunFailedError, match=r"run 7 of 12 failed$"):
+    with pytest.raises(RunFailedError, match=r"run 7 of 12 failed: error"):
         Run(7, RunStatus.FAILED, feature_id=12).raise_for_status()
     only = evolve(FAILED, tests=FAILED.tests[2:3])
     with pytest.raises(RunFailedError, match=r"first 'slow': no error given$"):
@@ -213,7 +214,7 @@ def test_a_generation_that_did_not_fail_is_returned(generation: Generation) -> N
         (
             Generation(12, "Login", FeatureStatus.FAILED),
             GenerationFailedError,
-            "the generation of 'Login' failed; its log says why",
+            "the generation of 'Login' failed: get_generation_log says why",
         ),
         (
             Generation(12, None, FeatureStatus.CANCELLED),

@@ -21,12 +21,13 @@ from tests.conftest import client_of
 from tests.support.amounts import amount
 from tests.support.tables import Table
 from tests.support.timing import STEADY
-from testvibe_async import Client, Intent, Journal, Project, Ref, Verdict, VibeError
+from testvibe_async import Client, Journal, Project, Ref, Verdict, VibeError
 from testvibe_async.testing import Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
+    from testvibe_async.intents import Intent
     from testvibe_async.testing import Emulator
 
 ANSWER_SECONDS = 2.0

@@ -122,6 +122,7 @@ def test_a_ref_is_read_as_the_kind_that_was_asked_for() -> None:
     """`Ref.from_json` takes either kind, and each kind its own alone."""
     assert RunRef.from_json(RUN_JSON) == RUN
     assert GenerationRef.from_json(GENERATION_JSON) == GENERATION
+    assert RunRef.from_dict(RUN.to_dict()) == RUN
     with pytest.raises(ConfigError, match=r"ref of a generation; a run's"):
         RunRef.from_json(GENERATION_JSON)
     with pytest.raises(ConfigError, match=r"ref of a run; a generation's"):

@@ -232,8 +232,8 @@ def test_a_summary_has_its_counts() -> None:
     [
         (NotSentError("refused", method="GET", url=SERVER), {}),
         (TIME_OUT, {"ref": REF.to_dict()}),
-        (NOT_FOUND, {"status": 404, "error": "not_found"}),
-        (ResponseError("?", status=405, method="GET", url=SERVER), {"status": 405}),
+        (NOT_FOUND, {"status": 404, "error": "not_found", "said": "no run"}),
+        (ResponseError("?", status=405, method="GET", url=SERVER), {"status": 405, "said": "?"}),
         (RunFailedError("run 213 failed", outcome=FAILED), {}),
     ],
 )

@@ -26,7 +26,7 @@ from testvibe_async._util import plain
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import Endpoints, says_in_flight
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
-from testvibe_async.events import Hooks, RetryScheduled
+from testvibe_async.events import Emitter, RetryScheduled
 from testvibe_async.models import DownloadProgress
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _Job:
 
     request: Request[Listing[Artifact]]
     directory: Path
-    on_progress: Callable[[DownloadProgress], object] | None
+    on_progress: Callable[[DownloadProgress], None] | None
     artifacts: dict[str, Artifact] = field(factory=dict[str, "Artifact"])
     """The artifacts in the list, by their paths on the disk, each with its latest link."""
     lock: asyncio.Lock = field(factory=asyncio.Lock)
@@ -68,7 +68,7 @@ class Downloader:
         timeout: float,
         retry: RetryPolicy,
         max_connections: int,
-        hooks: Hooks,
+        hooks: Emitter,
     ) -> None:
         """Create it; does no I/O.
 
@@ -93,7 +93,7 @@ class Downloader:
         project: str,
         run_id: int,
         kinds: Collection[str] | None,
-        on_progress: Callable[[DownloadProgress], object] | None,
+        on_progress: Callable[[DownloadProgress], None] | None,
         max_at_once: int,
     ) -> list[Path]:
         """Download the artifacts of a run; see `Project.download_artifacts`."""

@@ -29,7 +29,7 @@ from testvibe_async.errors import (
     ResponseError,
     ServerError,
 )
-from testvibe_async.events import Hooks, RequestFinished
+from testvibe_async.events import Emitter, RequestFinished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Mapping
@@ -69,7 +69,7 @@ class ArtifactHost:
     """The host of the artifacts, without a key. Its session is opened at first use."""
 
     def __init__(
-        self, transport: Transport, *, timeout: float, max_connections: int, hooks: Hooks
+        self, transport: Transport, *, timeout: float, max_connections: int, hooks: Emitter
     ) -> None:
         """Create it; does no I/O.
 

@@ -23,7 +23,7 @@ from testvibe_async.errors import (
 from testvibe_async.intents import Intent
 from testvibe_async.models import Run, Snapshot
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.refs import RunRef
+from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,7 +84,7 @@ class Entry(Generic[SnapshotT]):
     intent: Intent | None = None
     """The dispatch whose answer was not received."""
 
-    generation: Ref | None = None
+    generation: GenerationRef | None = None
     """The generation of a run's missing tests, if the batch dispatched or joined one."""
 
     ref: Ref | None = None
@@ -159,9 +159,13 @@ class Entry(Generic[SnapshotT]):
             self.state, self.ref = EntryState.DISPATCHED, ref
         else:
             # Generating its tests does not end a run, which remains to be dispatched.
+            assert isinstance(ref, GenerationRef)
             self.state, self.generation = EntryState.PLANNED, ref
         if self.final is not None:
-            self.final = evolve(self.final, ref=ref, error=None)
+            own = self.ref if ref.kind == self.kind else None
+            self.final = evolve(
+                self.final, ref=own, generation_ref=None if own else self.generation, error=None
+            )
 
     def withdraw(self) -> None:
         """Note that nothing started."""
@@ -229,7 +233,8 @@ class Entry(Generic[SnapshotT]):
             feature=self.job.feature,
             name=self.job.name,
             config=self.job.config,
-            ref=refs.get(self.state) or self.generation,
+            ref=(ref := refs.get(self.state)),
+            generation_ref=self.generation if ref is None else None,
             outcome=outcome,
             error=error,
             is_waiting=is_planned and error is None and outcome is None,
@@ -247,7 +252,7 @@ def is_refusal(error: VibeError | None) -> bool:
     Only the service's own error body is final: a redirect, a bare 404 or a proxy's page may be
     temporary. A refusal of the key, or a rate limit, says nothing about the feature.
     """
-    if not isinstance(error, ResponseError) or error.code is None:
+    if not isinstance(error, ResponseError) or error.code is None or error.status is None:
         return False
     return error.status not in {401, 403, 429} and error.status < 500  # noqa: PLR2004
 
@@ -295,7 +300,8 @@ def unknown_error(job: Job, intent: Intent | None, what: str) -> DispatchUnknown
         what: What happened to the answer, for the message.
     """
     return DispatchUnknownError(
-        f"{what}; it may have taken effect, so resume the batch, which looks for it",
+        what,
+        advice="resume the batch, which looks for it",
         method="POST",
         url="" if intent is None else intent.server,
         project="" if intent is None else intent.project,

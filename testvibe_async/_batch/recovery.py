@@ -140,7 +140,8 @@ async def named_operation(operation: Operation[Any], intent: Intent) -> Operatio
             return operation
         why = f"{operation.ref} is of another feature or configuration, or from before the dispatch"
     raise DispatchUnknownError(
-        f"{why}; name another operation for it, or have it sent again",
+        why,
+        advice="name another operation for it, or have it sent again",
         method="POST",
         url=intent.server,
         project=intent.project,

@@ -104,6 +104,8 @@ def _fields_of(document: Mapping[str, Any]) -> dict[str, Any]:
         fields["last_seen_at"] = datetime.fromisoformat(document["lastSeenUtc"])
     if "error" in document:
         fields["code"] = document["error"]
+    if "said" in document:
+        fields["message"] = document["said"]
     if "ref" in document:
         fields["ref"] = _stored(Ref, document["ref"])
     if "reason" in document:

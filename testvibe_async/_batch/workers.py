@@ -67,7 +67,7 @@ class Workers(Generic[SnapshotT]):
         self,
         source: EntrySource,
         dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
-        send: Callable[[Any, float | None], Awaitable[Operation[SnapshotT]]],
+        send: Callable[..., Awaitable[Operation[SnapshotT]]],
         *,
         kind: KindName,
         attach: Callable[[Ref], Operation[SnapshotT]],
@@ -332,7 +332,7 @@ class Workers(Generic[SnapshotT]):
         dispatch.ref, entry.dispatch = entry.generation, dispatch
         operation: Operation[SnapshotT] | None = None
         try:
-            sending = self._send(dispatch, self._deadline)
+            sending = self._send(dispatch, deadline=self._deadline)
             operation = await self._tasks.withdrawable(sending, entry)
         except (NotSentError, WaitTimeoutError) as error:
             if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:

@@ -27,7 +27,6 @@ from testvibe_async._config.validate import (
     require_rate,
     require_seconds,
     require_timeout,
-    require_wait,
     server_name,
 )
 
@@ -53,7 +52,6 @@ __all__ = [
     "require_rate",
     "require_seconds",
     "require_timeout",
-    "require_wait",
     "server_name",
     "user_file_path",
 ]

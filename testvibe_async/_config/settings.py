@@ -55,6 +55,9 @@ class Settings:
     """
 
     api_key: str = field(repr=False)
+    key_source: str = field(default=ARGUMENT, eq=False)
+    """Where the key came from: see `Setting.source`."""
+
     project: str | None
     """The id of the project to use if none is named."""
 
@@ -130,6 +133,7 @@ def load_settings(  # noqa: PLR0913 - each by name
     return Settings(
         server=found.server.value,
         api_key=api_key,
+        key_source=found.api_key.source,
         project=found.project.value if found.project else None,
         endpoints={name: _endpoint(name, route) for name, route in found.endpoints.items()},
     )

@@ -29,7 +29,6 @@ __all__ = [
     "require_rate",
     "require_seconds",
     "require_timeout",
-    "require_wait",
     "server_name",
 ]
 
@@ -189,22 +188,13 @@ def require_age(name: str, value: float) -> float:
 
 
 def require_timeout(timeout: float | None) -> float | None:
-    """Return a time-out, if it is a number of seconds above 0, or None for no limit.
+    """Return a time-out, if it is a number of seconds, 0 or more, or None for no limit.
 
     Raises:
         ConfigError: It is neither.
     """
-    return None if timeout is None else require_seconds("timeout", timeout)
-
-
-def require_wait(timeout: float | None) -> float | None:
-    """Return the time-out of a wait, if it is a finite number of seconds, or None for no limit.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    if timeout is not None and not _is_number(timeout):
-        raise ConfigError(f"timeout must be a number of seconds, not {timeout!r}")
+    if timeout is not None and not (_is_number(timeout) and timeout >= 0):
+        raise ConfigError(f"timeout must be a number of seconds, 0 or more, not {timeout!r}")
     return None if timeout is None else float(timeout)
 
 

@@ -27,7 +27,7 @@ from testvibe_async.errors import (
     ResponseError,
     VibeError,
 )
-from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, told_logger
+from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, told_logger
 from testvibe_async.intents import Intent
 from testvibe_async.operations import operation_of
 
@@ -56,7 +56,9 @@ CLOSE_SECONDS = 10.0
 class Dispatcher:
     """Sends the dispatches of one client, each in a task of its own."""
 
-    def __init__(self, parts: ClientParts, hooks: Hooks, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self, parts: ClientParts, hooks: Emitter, recorder: Recorder | None = None
+    ) -> None:
         self._parts = parts
         self._recorder = recorder
         self._transport = parts.transport
@@ -225,9 +227,9 @@ class Dispatcher:
                 raise
             except (Exception, asyncio.CancelledError) as error:
                 dispatch.intent = intent  # The second attempt had no effect, for certain.
-                what = f"the answer was lost: {lost}; and the second try failed: {error!r}"
+                what = f"the answer was lost: {lost.brief}; and the second try failed: {error!r}"
                 raise dispatch.unknown(what, finding) from error
-        raise dispatch.unknown(f"the answer was lost: {lost}", finding) from lost
+        raise dispatch.unknown(f"the answer was lost: {lost.brief}", finding) from lost
 
     def _not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         url = self._transport.url_of(dispatch.request)

@@ -56,7 +56,8 @@ class Finding:
         endpoint = KINDS[intent.kind].dispatched_by
         request = endpoint.request(project=intent.project, feature=intent.feature)
         return DispatchUnknownError(
-            f"{what}; {self._advice(intent)}",
+            "; ".join(filter(None, (what, self._shown(intent)))),
+            advice=self._advice(intent),
             method=request.method,
             url=request.url(intent.server),
             project=intent.project,
@@ -72,27 +73,25 @@ class Finding:
         return "accepted" if intent.is_accepted and not self.candidates else self.reason
 
     def _advice(self, intent: Intent) -> str:
-        """Describe what was polled, what it showed, and what to do."""
+        """Say what to do."""
         shown_by = KINDS[intent.kind].shown_by
         if self._reason(intent) == "accepted":
-            return (
-                f"it was accepted, and so it started: look for it in {shown_by}, and do not "
-                "dispatch it again"
-            )
+            return f"look for it in {shown_by}, and do not dispatch it again"
+        if self.reason == "absent" and self.polled_at is not None:
+            return f"look at {shown_by} once more, then dispatch again"
+        return f"look at {shown_by} before dispatching again"
+
+    def _shown(self, intent: Intent) -> str:
+        """Say what was polled, and what it showed."""
+        if self._reason(intent) == "accepted":
+            return ""
         if self.reason == "unseen" or self.polled_at is None:
-            why = f"it could not be polled for ({self.why}); " if self.why else ""
-            return f"{why}it may have taken effect, so look at {shown_by} before dispatching again"
-        polled = f"{shown_by}, polled until {self.polled_at:%H:%M:%S} UTC, "
+            return f"it could not be polled for ({self.why})" if self.why else ""
+        polled = f"{KINDS[intent.kind].shown_by}, polled until {self.polled_at:%H:%M:%S} UTC, "
         if self.reason == "absent":
-            return (
-                f"{polled}showed nothing of it, so most likely nothing began; it may have taken "
-                f"effect all the same: look at {shown_by} once more, then dispatch again"
-            )
+            return f"{polled}showed nothing of it, so most likely nothing began"
         several = " or ".join(map(str, self.candidates[:MAX_NAMED]))
-        return (
-            f"it may have taken effect: {polled}showed {several}, which another may have "
-            f"dispatched; look at {shown_by} before dispatching again"
-        )
+        return f"{polled}showed {several}, which another may have dispatched"
 
 
 class Progress(Enum):

@@ -170,9 +170,9 @@ class Reconciler:
             # If the call does not exist, or the key may not make it, another poll has the same
             # result.
             may_pass = isinstance(error, ServerError | RateLimitedError) or is_from_cache(error)
-            return _unseen(before, str(error)), not may_pass
+            return _unseen(before, error.brief), not may_pass
         except TransportError as error:
-            return _unseen(before, str(error)), False
+            return _unseen(before, error.brief), False
         except SearchError as error:
             return _unseen(before, str(error)), not error.may_pass
         except ClientClosedError:

@@ -44,6 +44,9 @@ MAX_UNSEEN_CONFLICTS = 3
 UNSEEN_CONFLICT_SECONDS = 1.0
 """Seconds to wait after each of them: the generation may just have ended."""
 
+LAST_READ_SECONDS = 1.0
+"""How long a read of the latest generation may take at least, also where the deadline has come."""
+
 
 class Starter:
     """Starts runs and generations for one client, and handles conflicts."""
@@ -179,7 +182,8 @@ class Starter:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            async with asyncio.timeout_at(deadline):
+            until = None if deadline is None else max(deadline, began + LAST_READ_SECONDS)
+            async with asyncio.timeout_at(until):
                 return await self._transport.call(request)
         except TimeoutError:
             what = f"the latest generation of feature {feature} was not seen"
@@ -214,4 +218,4 @@ def _seconds_to(deadline: float | None) -> float | None:
     """Return the time-out of a wait that must end at an instant of the loop's clock."""
     if deadline is None:
         return None
-    return deadline - asyncio.get_running_loop().time()
+    return max(0.0, deadline - asyncio.get_running_loop().time())

@@ -53,7 +53,7 @@ def failure_of(  # noqa: PLR0913 - each by name
         failure = NotSentError(why, method=method, url=url)
     elif isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
         problem = f"not HTTP: {plain(redact(error.message.partition(chr(10))[0]))}"
-        failure = MalformedResponseError((problem,), status=0, method=method, url=url)
+        failure = MalformedResponseError((problem,), status=None, method=method, url=url)
     else:
         why = _why_lost(error, seconds, redact)
         failure = OutcomeUnknownError(why, method=method, url=url)

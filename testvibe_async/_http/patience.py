@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from testvibe_async._http.retry import Outlook
-    from testvibe_async.events import Hooks
+    from testvibe_async.events import Emitter
 
 __all__ = ["outlast"]
 
@@ -40,7 +40,7 @@ async def outlast(  # noqa: PLR0913 - each by name
     *,
     name: str,
     server: str,
-    hooks: Hooks,
+    hooks: Emitter,
     outlook_after: Callable[[Exception], Outlook],
     sleep: Callable[[float], Awaitable[None]],
     max_outage: float,

@@ -48,9 +48,10 @@ from testvibe_async.errors import (
     NotSentError,
     ResponseError,
     TransportError,
+    UnauthorizedError,
 )
 from testvibe_async.events import (
-    Hooks,
+    Emitter,
     Paused,
     RequestFinished,
     Resumed,
@@ -92,10 +93,12 @@ class Transport:
         rate_limit: float | None,
         session: ClientSession | None,
         routes: Mapping[str, Endpoint[Any]],
-        hooks: Hooks,
+        hooks: Emitter,
     ) -> None:
         self.server: str = settings.server
         """The service's scheme, host and path prefix."""
+        is_passed = settings.key_source == "argument"
+        self._key_source = "the argument api_key" if is_passed else settings.key_source
         self.clock: ServiceClock = ServiceClock()
         """The service's time, as shown by its answers."""
         self._http = HttpSession(
@@ -377,6 +380,8 @@ class Transport:
                 await sending.mark_refused(error)
             if isinstance(error, ResponseError):
                 self._note_error(error)
+            if isinstance(error, UnauthorizedError):
+                error.name_source(self._key_source)
             raise
         except TransportError as error:
             # The session was closed below the request: the lost connection is not the cause.
@@ -457,7 +462,7 @@ class Transport:
             if self._telemetry.is_recording:
                 outcome = "no answer" if status is None else str(status)
                 self._telemetry.request(request.endpoint.name, outcome, seconds)
-            if self._hooks.on_request is not None or logger.isEnabledFor(RequestFinished.level):
+            if self._hooks.is_enabled(RequestFinished):
                 self._hooks.emit(
                     RequestFinished(
                         request.endpoint.name,

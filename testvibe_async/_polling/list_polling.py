@@ -41,7 +41,7 @@ from testvibe_async.errors import (
     ResponseError,
     TransportError,
 )
-from testvibe_async.events import Hooks, ListPollingSuspended
+from testvibe_async.events import Emitter, ListPollingSuspended
 from testvibe_async.models import Phase
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class ListPolling:
         ref: Ref,
         *,
         interval: float,
-        hooks: Hooks,
+        hooks: Emitter,
         run_ids: RunIds,
     ) -> None:
         """Create it; does no I/O.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http import Outlook
 from testvibe_async.errors import UnauthorizedError
-from testvibe_async.events import Hooks, OutageEnded, OutageStarted
+from testvibe_async.events import Emitter, OutageEnded, OutageStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ def fails_all(error: VibeError, outlook: Outlook) -> bool:
 class Outage:
     """The failed polls in a row of one client, its probes, and the waiting operations."""
 
-    def __init__(self, interval: float, *, server: str, hooks: Hooks) -> None:
+    def __init__(self, interval: float, *, server: str, hooks: Emitter) -> None:
         """Start with a service that answers.
 
         Args:

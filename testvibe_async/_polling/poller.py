@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._telemetry import Trace
     from testvibe_async.errors import VibeError
-    from testvibe_async.events import Hooks
+    from testvibe_async.events import Emitter
     from testvibe_async.models import Snapshot
     from testvibe_async.refs import Ref
 
@@ -91,7 +91,7 @@ class Poller:
         max_outage: float,
         max_concurrent_polls: int,
         run_ids: RunIds,
-        hooks: Hooks,
+        hooks: Emitter,
     ) -> None:
         """Create the poller; does no I/O.
 

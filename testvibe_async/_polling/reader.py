@@ -18,7 +18,7 @@ from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import RUN, UnreadableError, malformed
 from testvibe_async.errors import VibeError
-from testvibe_async.events import Hooks, PollFailed, StatusChanged
+from testvibe_async.events import Emitter, PollFailed, StatusChanged
 
 if TYPE_CHECKING:
     from testvibe_async._http import Outlook, Transport
@@ -37,7 +37,7 @@ class Reader:
     """Reads operations for one client, and notifies their listeners."""
 
     def __init__(
-        self, transport: Transport, *, max_outage: float, hooks: Hooks, run_ids: RunIds
+        self, transport: Transport, *, max_outage: float, hooks: Emitter, run_ids: RunIds
     ) -> None:
         """Create the reader; does no I/O.
 

@@ -356,7 +356,7 @@ class OperationState(ABC, Generic[SnapshotT]):
             return error
         is_missing = outlook is Outlook.MISSING
         kind = OperationNotFoundError if is_missing else ObservationError
-        failure = kind(f"{'' if is_missing else preface}{error}", ref=self.ref)
+        failure = kind(f"{'' if is_missing else preface}{error.brief}", ref=self.ref)
         failure.__cause__ = error
         return failure
 

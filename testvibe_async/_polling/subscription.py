@@ -29,6 +29,9 @@ __all__ = ["Iteration", "Mailbox", "Subscription"]
 OPERATIONS_A_TURN = 500
 """Number of operations that get their listener before other tasks get to run."""
 
+MAX_NAMED = 100
+"""How many other operations the error of an iteration names."""
+
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 
@@ -298,7 +301,15 @@ class Iteration(Generic[ItemT_co]):
             del self  # See `Subscription.next`.
             raise
         if self._raises and self._errors:
-            raise self._errors.popleft()
+            error = self._errors.popleft()
+            if self._errors:
+                others = ", ".join(str(each.ref) for each in islice(self._errors, MAX_NAMED))
+                more = len(self._errors) - MAX_NAMED
+                error.add_note(
+                    f"not observed either: {others}{f' and {more} more' if more > 0 else ''}; the "
+                    "next steps of the iteration raise why"
+                )
+            raise error
         raise StopAsyncIteration
 
     async def aclose(self) -> None:

@@ -92,7 +92,7 @@ class SharedPolls:
         outlook = self._reader.outlook_after(polled, error)
         failure = polled.state.note_failure(error, outlook, now=now, max_outage=None)
         if failure is None:
-            failure = ObservationError(str(error), ref=polled.ref)
+            failure = ObservationError(error.brief, ref=polled.ref)
             failure.__cause__ = error
         return failure
 

@@ -155,14 +155,14 @@ def is_from_cache(error: ResponseError) -> bool:
     )
 
 
-def is_clear_refusal(status: int) -> bool:
+def is_clear_refusal(status: int | None) -> bool:
     """Return whether a status shows that the service did not execute the request.
 
     Redirections and client errors show that, with two exceptions. 303 refers to the result of an
     executed request, and 408 may come from a server that had passed the request on. With a success
     the request was executed, and with a 5xx it may have been; any other status proves nothing.
     """
-    return 300 <= status < 500 and status not in {303, 408}  # noqa: PLR2004
+    return status is not None and 300 <= status < 500 and status not in {303, 408}  # noqa: PLR2004
 
 
 def malformed(request: Request[Any], response: Response, *problems: str) -> MalformedResponseError:
@@ -209,9 +209,12 @@ def incomplete(request: Request[Any], response: Response, problem: str) -> Incom
 
 def _error(request: Request[Any], response: Response) -> ResponseError:
     code, message = _said(response)
+    if _lacks_endpoint(request, response.status, code):
+        message = _lacking(request)
     retry_after = _retry_after(response)
     error = _kind_of_error(request, response.status, code, retry_after)(
-        _explained(request, response.status, code, message),
+        message,
+        hint=_hint(request, response.status, code),
         status=response.status,
         code=code,
         method=request.method,
@@ -245,27 +248,33 @@ def _lacks_endpoint(request: Request[Any], status: int, code: str | None) -> boo
     return not request.endpoint.is_documented and code is None and status in {404, 405}
 
 
-def _explained(request: Request[Any], status: int, code: str | None, message: str) -> str:
-    """Add the most likely meaning to an error's message, if the message can't know it."""
+def _lacking(request: Request[Any]) -> str:
+    """Say that there is no such call, and where to say where it is."""
     endpoint = request.endpoint
-    if _lacks_endpoint(request, status, code):
-        return (
-            f"this service has nothing at {endpoint.route}, a route that is assumed, not "
-            f"documented; if it has the same elsewhere, put {endpoint.name} = "
-            f'"{endpoint.method} /…" under [endpoints] in .testvibe-async.toml'
-        )
-    if status not in {404, 405}:
-        return message
-    if endpoint.name == "list_features":
-        message = message.rstrip(".") + (
-            "; either there is no such project, or this service has no list of features: "
-            "then name them"
-        )
+    return (
+        f"this service has nothing at {endpoint.route}, a route that is assumed, not documented; "
+        f'if it has the same elsewhere, put {endpoint.name} = "{endpoint.method} /…" under '
+        "[endpoints] in .testvibe-async.toml"
+    )
+
+
+def _hint(request: Request[Any], status: int, code: str | None) -> str:
+    """Return what an error most likely means, where its message can't know it."""
+    if status not in {404, 405} or _lacks_endpoint(request, status, code):
+        return ""
+    hints: list[str] = []
+    if request.endpoint.name == "list_features":
+        hints += [
+            (
+                "either there is no such project, or this service has no list of features: then "
+                "name them"
+            )
+        ]
     if "%2F" in request.path:
-        message += "; some servers take the / in a name for a part of the path: use the id instead"
+        hints += ["some servers take the / in a name for a part of the path: use the id instead"]
     if code is None:
-        message += "; that is not the service's own answer: check the server's address"
-    return message
+        hints += ["that is not the service's own answer: check the server's address"]
+    return "; ".join(hints)
 
 
 def _said(response: Response) -> tuple[str | None, str]:

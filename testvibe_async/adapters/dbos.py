@@ -177,7 +177,7 @@ class DurableBatch:
             max_in_flight=max_in_flight,
             on_conflict=on_conflict,
             attempts=attempts,
-        )
+        ).close()
         source = JobSource(
             features,
             configs,

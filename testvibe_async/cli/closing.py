@@ -268,7 +268,11 @@ def say_dispatched(result: Result, common: Common) -> None:
     """Print which operations were dispatched, which were not, and how to wait for them."""
     output = common.output
     output.document(result.document)
-    rows = [(item.feature_name, item.config, item.ref) for item in result.items if item.ref]
+    rows = [
+        (item.feature_name, item.config, item.latest_ref)
+        for item in result.items
+        if item.latest_ref
+    ]
     if rows:
         output.table(("Feature", "Config", "Operation"), rows)
     if text := failures_text(result, width=None):
@@ -299,7 +303,7 @@ def say_unfinished(result: Result, common: Common) -> None:
 
 def named(items: Sequence[Item]) -> str:
     """Return the first of the items with their refs, one a line."""
-    lines = [escape(f"  {item.ref}  {item_name(item)}") for item in items[:NAMED_IN_FLIGHT]]
+    lines = [escape(f"  {item.latest_ref}  {item_name(item)}") for item in items[:NAMED_IN_FLIGHT]]
     more = len(items) - NAMED_IN_FLIGHT
     return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)
 
@@ -336,7 +340,7 @@ def _say_rerun(result: Result, output: Output) -> None:
 
 def _how_to_wait(result: Result, common: Common) -> str:
     """Return the commands that wait: for the whole batch, or for what is in flight alone."""
-    refs = [item.ref for item in result.unfinished if item.ref]
+    refs = [item.latest_ref for item in result.unfinished if item.latest_ref]
     command = wait_command(refs, common)
     if result.resume is None:
         return f"Wait for {'it' if len(refs) == 1 else 'them'} with:\n  {command}"

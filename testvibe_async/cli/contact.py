@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
-from testvibe_async import Hooks, ListPollingSuspended
+from testvibe_async import Hooks
 from testvibe_async.cli.words import clock_time, duration, plural, reason
+from testvibe_async.events import ListPollingSuspended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from testvibe_async import OutageStarted, PollFailed, Ref, RequestFinished
+    from testvibe_async import Ref
+    from testvibe_async.events import OutageStarted, PollFailed, RequestFinished
 
 __all__ = ["Contact", "Notice", "Outage", "notice_sentence"]
 

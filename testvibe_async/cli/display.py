@@ -309,7 +309,7 @@ def _event(news: News, progress: Progress) -> dict[str, object]:
             "phase": str(news.phase or Phase.QUEUED),
             "status": news.word,
             "log": news.note or None,
-            "ref": news.item.ref,
+            "ref": news.item.latest_ref,
             "outcome": news.snapshot if news.is_over else None,
             "error": news.item.error,
         }
@@ -336,7 +336,7 @@ def headline(news: News) -> Text:
     """Return one line that says what went wrong, to be printed above the table."""
     if not isinstance(news, Row):
         return Text(notice_sentence(news), "yellow")
-    what = news.name if news.item.ref is None else f"{news.name}, {news.operation}"
+    what = news.name if news.item.latest_ref is None else f"{news.name}, {news.operation}"
     return Text.assemble((news.word, _style(news)), f"  {what}: {news.result}".rstrip(": "))
 
 

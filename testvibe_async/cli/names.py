@@ -59,7 +59,7 @@ async def suggestions(project: Project, items: Iterable[Item]) -> list[str]:
     unknown = dict.fromkeys(
         str(item.feature)
         for item in items
-        if isinstance(item.error, NotFoundError) and item.ref is None
+        if isinstance(item.error, NotFoundError) and item.latest_ref is None
     )
     names = await _names_of(project) if unknown else []
     asked = [(name, did_you_mean(name, names)) for name in list(unknown)[:SHOWN_NAMES]]

@@ -235,7 +235,7 @@ async def download_artifacts(
 
 
 @contextmanager
-def _bars(console: Console) -> Generator[Callable[[DownloadProgress], object]]:
+def _bars(console: Console) -> Generator[Callable[[DownloadProgress], None]]:
     """Show a bar for each file, for as long as this is open."""
     tasks: dict[Path, TaskID] = {}
     progress = Progress(

@@ -61,11 +61,11 @@ class Outputs:
 
     def fetch(self, item: Item, client: Client) -> None:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
-        if self.files.artifacts is None or item.ref is None:
+        if self.files.artifacts is None or item.latest_ref is None:
             return
         for run in (*item.earlier, item.outcome):
             if isinstance(run, Run) and not run.is_success:
-                work = self._fetch(client, item.ref.project, run.run_id)
+                work = self._fetch(client, item.latest_ref.project, run.run_id)
                 self._tasks.append(asyncio.create_task(work))
 
     def write(self, result: Result) -> None:
@@ -186,5 +186,7 @@ def _times(result: Result) -> tuple[datetime | None, datetime | None]:
     if not result.unfinished:
         return None, None
     now = datetime.now(UTC)
-    is_dated = any(item.outcome or (item.ref and item.ref.dispatched_at) for item in result.items)
+    is_dated = any(
+        item.outcome or (item.latest_ref and item.latest_ref.dispatched_at) for item in result.items
+    )
     return None if is_dated else now - timedelta(seconds=result.seconds), now

@@ -114,7 +114,7 @@ class Progress:
         A poll that hangs at the time-out has not failed, and nothing has been seen either.
         """
         row = self._rows.get(_key(item))
-        if item.outcome is not None or item.ref is None or row is None:
+        if item.outcome is not None or item.latest_ref is None or row is None:
             return item
         config = item.config or getattr(row.snapshot, "config", None)
         item = evolve(item, name=row.feature, config=config)
@@ -122,7 +122,7 @@ class Progress:
         if outage is None or item.is_unseen or not is_late:
             return item
         error = WaitTimeoutError(
-            ref=item.ref,
+            ref=item.latest_ref,
             status=row.status,
             elapsed=row.elapsed(self.clock()),
             last_seen_at=outage.seen_at,
@@ -146,16 +146,18 @@ class Progress:
         operation: Operation[Any] | None = None
         if not is_final and item.verdict is Verdict.UNKNOWN:
             item = evolve(item, error=None)  # Its dispatch is under way, or being looked for.
-        if item.ref is not None and item.outcome is None and self._client is not None:
-            operation = self._client.attach(item.ref)
-        is_same = before is not None and (before.item.ref == item.ref or item.ref is None)
+        if item.latest_ref is not None and item.outcome is None and self._client is not None:
+            operation = self._client.attach(item.latest_ref)
+        is_same = before is not None and (
+            before.item.latest_ref == item.latest_ref or item.latest_ref is None
+        )
         row = Row(
             item=item,
             snapshot=operation.snapshot if operation is not None else item.outcome,
             phase=operation.phase if operation is not None else _phase(item),
             status=operation.status if operation is not None else None,
-            note=self._notes.get(item.ref.key, "") if item.ref else "",
-            is_attached=before.is_attached and is_same if before else item.ref is not None,
+            note=self._notes.get(item.latest_ref.key, "") if item.latest_ref else "",
+            is_attached=before.is_attached and is_same if before else item.latest_ref is not None,
             is_final=is_final,
             started=before.started if before and is_same else now,
         )
@@ -165,16 +167,19 @@ class Progress:
     def in_flight(self) -> list[Ref]:
         """What is dispatched, and was not seen to be over."""
         return [
-            row.item.ref
+            row.item.latest_ref
             for row in self._rows.values()
-            if row.item.ref is not None and not row.is_over and row.phase is not Phase.FINISHED
+            if row.item.latest_ref is not None
+            and not row.is_over
+            and row.phase is not Phase.FINISHED
         ]
 
     @property
     def has_waiting(self) -> bool:
         """Whether anything is still to be dispatched."""
         return any(
-            not row.is_final and (row.item.ref is None or self._is_step(row)) for row in self.rows()
+            not row.is_final and (row.item.latest_ref is None or self._is_step(row))
+            for row in self.rows()
         )
 
     def changes(self) -> Iterator[Row]:
@@ -184,18 +189,18 @@ class Progress:
             before = self._told.get(_key(row.item))
             if row.phase is Phase.FINISHED and not row.is_final and not self._is_step(row):
                 continue  # Its end is told with its item, which comes at once.
-            if before and self._is_step(before) and row.item.ref != before.item.ref:
+            if before and self._is_step(before) and row.item.latest_ref != before.item.latest_ref:
                 yield self._row(before.item, before)  # The run began at once after it.
             self._told[_key(row.item)] = row
             known = len(before.item.earlier) if before else 0
             for number in range(known, len(row.item.earlier)):
-                yield _attempt(row, number, ref=before.item.ref if before else None)
+                yield _attempt(row, number, ref=before.item.latest_ref if before else None)
             if row.is_shown and (before is None or _state(before) != _state(row)):
                 yield row
 
     def _is_step(self, row: Row) -> bool:
         """Return whether a row shows the generation of a run's missing tests."""
-        return self.noun == "run" and isinstance(row.item.ref, GenerationRef)
+        return self.noun == "run" and isinstance(row.item.latest_ref, GenerationRef)
 
     @asynccontextmanager
     async def following_logs(self) -> AsyncGenerator[None]:
@@ -211,7 +216,7 @@ class Progress:
         while True:
             await asyncio.sleep(LOG_SECONDS)
             rows = [row for row in self._rows.values() if row.phase is Phase.ACTIVE]
-            refs = [row.item.ref for row in rows if not row.is_over]
+            refs = [row.item.latest_ref for row in rows if not row.is_over]
             await asyncio.gather(
                 *(self._read_log(ref) for ref in refs if isinstance(ref, GenerationRef))
             )
@@ -240,7 +245,7 @@ def _key(item: Item) -> Key:
 
 def _state(row: Row) -> tuple[object, ...]:
     """Return what of a row is worth telling."""
-    return row.item.ref, row.word, row.note
+    return row.item.latest_ref, row.word, row.note
 
 
 def _attempt(row: Row, number: int, *, ref: Ref | None) -> Row:

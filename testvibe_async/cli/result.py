@@ -177,7 +177,7 @@ class Result:
             "config": item.config,
             "verdict": verdict_of(item),
             "isFlaky": item.is_flaky,
-            "ref": item.ref,
+            "ref": item.latest_ref,
             "outcome": item.outcome,
             "error": item.error,
             "runs": [*item.earlier, item.outcome] if item.earlier else [],

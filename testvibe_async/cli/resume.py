@@ -151,7 +151,7 @@ async def _allow(watch: Watch, journal: Journal, consent: Consent, spec: BatchSp
 
 def _may_be_dispatched(item: Item) -> bool:
     """Return whether an item's operation was not dispatched, as far as its journal knows."""
-    is_started = item.ref is not None or item.outcome is not None
+    is_started = item.latest_ref is not None or item.outcome is not None
     return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
 
 

@@ -119,7 +119,7 @@ class Row:
     @property
     def is_shown(self) -> bool:
         """Whether there is something to show: it was dispatched, or given up."""
-        return self.item.ref is not None or self.is_over
+        return self.item.latest_ref is not None or self.is_over
 
     @property
     def is_bad(self) -> bool:
@@ -142,7 +142,7 @@ class Row:
     @property
     def operation(self) -> str:
         """The operation: `run 214`, or `generation`, whose id is too long for a table."""
-        ref = self.item.ref
+        ref = self.item.latest_ref
         if ref is None:
             return "—"
         return str(ref) if isinstance(ref, RunRef) else ref.kind
@@ -156,7 +156,7 @@ class Row:
         """
         if self.is_over or self.item.is_unseen or self._is_given_up:
             return word_of(self.item)
-        if self.item.ref is None:
+        if self.item.latest_ref is None:
             return "waiting"
         if self.phase in {None, Phase.QUEUED} or self.status is None:
             return "queued"

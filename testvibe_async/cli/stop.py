@@ -21,7 +21,8 @@ from testvibe_async.cli.words import duration, reason
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
-    from testvibe_async import OutageStarted, VibeError
+    from testvibe_async import VibeError
+    from testvibe_async.events import OutageStarted
 
 __all__ = ["MAX_OUTAGE_SECONDS", "Stop", "TimeLimit", "interruptible"]
 

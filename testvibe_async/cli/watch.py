@@ -389,9 +389,9 @@ def _in_flight_named(
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:
     """Read the logs of failed generations; one that can't be read is left out."""
     failed = [
-        item.ref
+        item.latest_ref
         for item in items
-        if item.verdict is Verdict.FAILED and isinstance(item.ref, GenerationRef)
+        if item.verdict is Verdict.FAILED and isinstance(item.latest_ref, GenerationRef)
     ]
 
     async def read(ref: GenerationRef) -> GenerationLog | None:

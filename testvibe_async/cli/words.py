@@ -125,7 +125,7 @@ def event_sentence(event: Event) -> str | None:
         event: The event, whose own line has the names of classes and fields.
     """
     # It brings asyncio, which commands without requests do without.
-    from testvibe_async import Paused  # noqa: PLC0415
+    from testvibe_async.events import Paused  # noqa: PLC0415
 
     if isinstance(event, Paused):
         seconds = f"{event.seconds:.3g} s"

@@ -11,9 +11,10 @@ from difflib import get_close_matches
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
-from testvibe_async import Intent, errors
+from testvibe_async import errors
 from testvibe_async._names import GUID, did_you_mean
 from testvibe_async._util import clean
+from testvibe_async.intents import Intent
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
@@ -107,12 +108,12 @@ def _what(error: VibeError) -> str:
     sqlite = getattr(error.__cause__, "sqlite_errorname", "")
     if isinstance(error, errors.ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCK")):
         return "Another program has the journal of this call open, so call again later"
-    return error.what if isinstance(error, errors.TransportError) else str(error)
+    return error.brief
 
 
 def reason_of(error: VibeError) -> str:
     """Return an error in a few words, for a sentence of ours."""
-    return _without_addresses(clean(str(error)))[:MAX_REASON].rstrip(". ")
+    return _without_addresses(clean(error.brief))[:MAX_REASON].rstrip(". ")
 
 
 def quoted(text: str) -> str:

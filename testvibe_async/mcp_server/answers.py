@@ -226,7 +226,7 @@ def digest(  # noqa: PLR0913 - each by name
         line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
     result = answer(f"{line} {note or ''}".rstrip(), content)
     result.is_error = bool(items) and all(
-        item.verdict is Verdict.ERROR and item.ref is None for item in items
+        item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
     )
     return result
 
@@ -270,8 +270,8 @@ def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
 
 def _row(item: BatchItem[Run]) -> Document:
     row: Document = {"feature": item.feature_name, "verdict": item.verdict.value}
-    if isinstance(item.ref, RunRef):
-        row["runId"] = item.ref.run_id
+    if isinstance(item.latest_ref, RunRef):
+        row["runId"] = item.latest_ref.run_id
     if item.outcome is not None:
         run = serialize(item.outcome)
         row |= {"status": run["status"], "summary": run["summary"], **_failures_of(item.outcome)}

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 
-from testvibe_async import Client, ConfigError, Hooks, OutageStarted, RunRef
+from testvibe_async import Client, ConfigError, Hooks, RunRef
+from testvibe_async.events import OutageStarted
 from testvibe_async.mcp_server.advice import NO_PROJECT, not_configured, reason_of
 from testvibe_async.mcp_server.memory import Memory
 from testvibe_async.runner.generation_limit import GenerationLimit
@@ -25,17 +26,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import (
-        Dispatched,
         Generation,
         GenerationOperation,
         GenerationRef,
-        OutageEnded,
         Project,
-        Recorder,
         Run,
         RunOperation,
     )
     from testvibe_async._polling import PollPlan
+    from testvibe_async.events import Dispatched, OutageEnded
+    from testvibe_async.intents import Recorder
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""

@@ -156,7 +156,7 @@ async def _is_nothing(session: Session, journal: Journal) -> bool:
     Raises:
         DispatchUnknownError: It is unknown.
     """
-    if any(item.ref is not None for item in journal.items):
+    if any(item.latest_ref is not None for item in journal.items):
         return False
     for intent in journal.open_intents:
         operation = await session.client.reconcile(intent)

@@ -257,7 +257,7 @@ async def wait_for_runs(
                 errors[error.ref] = error  # The item says that it is in flight.
                 continue
             except (ObservationError, ClientClosedError) as error:
-                errors[error.ref], line = error, str(error)
+                errors[error.ref], line = error, error.brief
             await progress.report(line, total=len(operations))
     items = [_item(operation, errors.get(operation.ref)) for operation in operations]
     in_flight = [each for each in operations if isinstance(errors.get(each.ref), WaitTimeoutError)]

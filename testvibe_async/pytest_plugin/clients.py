@@ -19,13 +19,14 @@ from anyio.from_thread import start_blocking_portal
 from attrs import evolve
 
 from testvibe_async import Client, Hooks
+from testvibe_async.events import subscribers
 from testvibe_async.pytest_plugin.options import POLL_INTERVAL
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from testvibe_async import RequestFinished
+    from testvibe_async.events import RequestFinished
 
 __all__ = ["ClientForEachLoop", "LoopBoundClient", "client_options", "serve_emulator"]
 
@@ -72,22 +73,20 @@ class LoopBoundClient:
         Args:
             options: The arguments of `Client`.
         """
-        self._hooks: Hooks = options.get("hooks") or Hooks()
-        hooks = evolve(self._hooks, on_request=self._on_request)
+        hooks: Hooks = options.get("hooks") or Hooks()
+        hooks = evolve(hooks, on_request=[self._hold_loop, *subscribers(hooks, "on_request")])
         arguments: dict[str, Any] = {**options, "hooks": hooks}
         self.client: Client = Client(**arguments)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._holder: AsyncGenerator[None] | None = None
 
-    def _on_request(self, event: RequestFinished) -> None:
+    def _hold_loop(self, _request: RequestFinished) -> None:
         if self._holder is None:
             self._loop = asyncio.get_running_loop()
             self._holder = _hold(self.client)
             # The loop shuts down generators that have begun; the first step awaits nothing.
             with suppress(StopIteration):
                 self._holder.__anext__().__await__().__next__()
-        if self._hooks.on_request is not None:
-            self._hooks.on_request(event)
 
     def close(self) -> None:
         """Close the client when its fixture ends; with a closed loop, it already is."""

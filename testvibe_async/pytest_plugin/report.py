@@ -17,6 +17,7 @@ from testvibe_async import (
     Run,
     TransportError,
     UndocumentedStatusError,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async._util import clean
@@ -93,7 +94,7 @@ def describe_error(error: BaseException) -> str:
         case UndocumentedStatusError(outcome=Run(run_id=run_id, status=status)):
             lines += [one_line(f"run {run_id} {status}: it neither passed nor failed")]
         case _:
-            lines += [str(error)]
+            lines += [error.brief if isinstance(error, VibeError) else str(error)]
     while cause is not None:
         lines.append(f"because: {cause}")
         cause = cause.__cause__

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async import OutageEnded, VibeError
+from testvibe_async import VibeError
+from testvibe_async.events import OutageEnded
 from testvibe_async.pytest_plugin.choice import choose, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
@@ -39,7 +40,8 @@ from testvibe_async.pytest_plugin.workers import Controller, is_worker, queued_i
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
 
-    from testvibe_async import OutageStarted, Run
+    from testvibe_async import Run
+    from testvibe_async.events import OutageStarted
     from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
 
 __all__ = ["FeatureSession"]

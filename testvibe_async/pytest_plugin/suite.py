@@ -43,16 +43,8 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from testvibe_async import (
-        BatchItem,
-        Dispatched,
-        OutageEnded,
-        OutageStarted,
-        Project,
-        Ref,
-        Run,
-        StatusChanged,
-    )
+    from testvibe_async import BatchItem, Project, Ref, Run
+    from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
     from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.runner.selection import Selection
 
@@ -106,7 +98,7 @@ class Suite:
     """The runs of one session; its methods are for pytest's thread, and may block."""
 
     def __init__(
-        self, options: Options, tell: Callable[[OutageStarted | OutageEnded], object]
+        self, options: Options, tell: Callable[[OutageStarted | OutageEnded], None]
     ) -> None:
         """Make it; nothing is sent yet.
 

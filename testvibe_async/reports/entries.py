@@ -190,7 +190,7 @@ def _kind(item: Item) -> Kind:
         case Generation():
             return "generation"
         case _:
-            return item.ref.kind if item.ref else "dispatch"
+            return item.latest_ref.kind if item.latest_ref else "dispatch"
 
 
 def _verdict(item: Item) -> Verdict:
@@ -219,7 +219,8 @@ _CASE_STATUSES = {
 def _earlier_attempts(item: Item) -> list[Item]:
     """Return an item for each attempt before the last; which ref it had is not known."""
     return [
-        evolve(item, outcome=outcome, ref=None, error=None, earlier=()) for outcome in item.earlier
+        evolve(item, outcome=outcome, ref=None, generation_ref=None, error=None, earlier=())
+        for outcome in item.earlier
     ]
 
 
@@ -301,7 +302,7 @@ def _log_text(log: GenerationLog) -> str:
 
 
 def _times(item: Item) -> Times:
-    dispatched_at = item.ref.dispatched_at if item.ref else None
+    dispatched_at = item.latest_ref.dispatched_at if item.latest_ref else None
     match item.outcome:
         case Run(created_at=created, started_at=started, finished_at=finished):
             return Times(
@@ -317,20 +318,20 @@ def _times(item: Item) -> Times:
 
 def _facts(item: Item) -> dict[str, str]:
     facts = {
-        "runId": _first("run_id", item.outcome, item.ref),
-        "requestId": _first("request_id", item.outcome, item.ref),
-        "featureId": _first("feature_id", item.outcome, item.ref),
+        "runId": _first("run_id", item.outcome, item.latest_ref),
+        "requestId": _first("request_id", item.outcome, item.latest_ref),
+        "featureId": _first("feature_id", item.outcome, item.latest_ref),
         "config": config_of(item),
         "siteUrl": _first("site_url", item.outcome),
-        "project": _first("project", item.ref),
-        "server": _first("server", item.ref),
+        "project": _first("project", item.latest_ref),
+        "server": _first("server", item.latest_ref),
     }
     return {name: one_line(str(fact)) for name, fact in facts.items() if fact is not None}
 
 
 def _run_id(item: Item) -> int | None:
     run_id = item.outcome.run_id if isinstance(item.outcome, Run) else None
-    return run_id if run_id is not None else getattr(item.ref, "run_id", None)
+    return run_id if run_id is not None else getattr(item.latest_ref, "run_id", None)
 
 
 def _first(name: str, *sources: object) -> object:

@@ -94,10 +94,10 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case ObservationError():
             cause = error.__cause__
             return (
-                f"not seen any more: {why(cause)}" if isinstance(cause, VibeError) else str(error)
+                f"not seen any more: {why(cause)}" if isinstance(cause, VibeError) else error.brief
             )
         case _:
-            return str(error)
+            return error.brief
 
 
 def _lost(error: DispatchUnknownError) -> str:

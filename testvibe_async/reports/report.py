@@ -201,7 +201,7 @@ def _name(item: Item) -> str:
 
 def _request_id(item: Item) -> str | None:
     request_id = item.outcome.request_id if isinstance(item.outcome, Generation) else None
-    return request_id or getattr(item.ref, "request_id", None)
+    return request_id or getattr(item.latest_ref, "request_id", None)
 
 
 def _instants(entry: Entry) -> list[datetime]:

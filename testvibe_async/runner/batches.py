@@ -395,8 +395,12 @@ class Batches:
         an operation that failed while attempts are left: `resume` polls and repeats it.
         """
         items = list(items)
-        outcomes = {item.ref.key: item.outcome for item in items if item.ref and item.outcome}
-        places = {(item.ref.server, item.ref.project) for item in items if item.ref}
+        outcomes = {
+            item.latest_ref.key: item.outcome for item in items if item.latest_ref and item.outcome
+        }
+        places = {
+            (item.latest_ref.server, item.latest_ref.project) for item in items if item.latest_ref
+        }
         found: list[BatchRecord] = []
         for record in self.records():
             if (record.server, record.project) not in places:
@@ -504,7 +508,9 @@ def _record_outcomes(
 
 def _has_failed(item: BatchItem[Run | Generation]) -> bool:
     """Return whether an item failed, or could not be started."""
-    return item.verdict is Verdict.FAILED or (item.verdict is Verdict.ERROR and item.ref is None)
+    return item.verdict is Verdict.FAILED or (
+        item.verdict is Verdict.ERROR and item.latest_ref is None
+    )
 
 
 def _again(

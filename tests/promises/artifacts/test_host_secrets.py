@@ -17,13 +17,8 @@ from tests.support.finished_run import (
     finished_run,
     on_real_time,
 )
-from testvibe_async import (
-    Hooks,
-    RequestFinished,
-    ResponseError,
-    RetryScheduled,
-    VibeError,
-)
+from testvibe_async import Hooks, ResponseError, VibeError
+from testvibe_async.events import RequestFinished, RetryScheduled
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:

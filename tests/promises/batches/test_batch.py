@@ -44,12 +44,13 @@ async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project)
     items = await project.run_features(names, config="Mobile")
 
     assert [item.feature for item in items] == names
-    assert all(item.run is not None and item.run.config == "Mobile" for item in items)
+    assert all(item.outcome is not None and item.outcome.config == "Mobile" for item in items)
     assert [item.error for item in items] == [None] * 4
     assert {item.ref.key[-1] for item in items if item.ref} == set(emulator.runs)
     assert client_tasks() == []
 
 
+@pytest.mark.filterwarnings("ignore:run_features")
 async def test_a_batch_is_opened_before_it_is_iterated_over(
     emulator: Emulator, project: Project
 ) -> None:
@@ -66,7 +67,7 @@ async def test_they_come_as_they_finish(project: Project) -> None:
     ends: list[float] = []
     async with project.run_features() as batch:
         async for item in batch:
-            assert item.run is not None
+            assert item.outcome is not None
             ends.append(now())
 
     assert len(ends) == 15
@@ -108,7 +109,7 @@ async def test_never_more_in_flight_than_asked() -> None:
         items = await client.project().run_features(names, max_in_flight=100)
 
         assert [item.feature for item in items] == names
-        assert all(item.run is not None for item in items)
+        assert all(item.outcome is not None for item in items)
         assert emulator.max_active_runs == 100
         assert len(emulator.runs) == 600
 
@@ -131,7 +132,7 @@ async def test_one_that_can_not_start_is_an_item(project: Project) -> None:
     """A 404 or 409 is the item's error, and the others go on."""
     items = await project.run_features(["Checkout", "No such", "Checkout with gift card"])
 
-    assert items[0].run is not None
+    assert items[0].outcome is not None
     assert (items[1].ref, items[1].outcome) == (None, None)
     assert isinstance(items[1].error, NotFoundError)
     assert isinstance(items[2].error, FeatureNotGeneratedError)
@@ -165,16 +166,16 @@ async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> N
 
     items = await project.generate_features()
 
-    names = {item.generation.feature_name for item in items if item.generation}
+    names = {item.outcome.feature_name for item in items if item.outcome}
     assert names == {"Checkout with gift card", "Gift cards"}
-    assert all(item.outcome is item.generation for item in items)
+    assert all(item.outcome is item.outcome for item in items)
 
 
 async def test_conflicts_as_for_one(emulator: Emulator, project: Project) -> None:
     """on_conflict is that of the single dispatch, and an unknown word is refused at once."""
     await project.generate_feature("Checkout with gift card")
     (item,) = await project.generate_features(["Checkout with gift card"], on_conflict="attach")
-    assert item.generation is not None
+    assert item.outcome is not None
     assert len(emulator.generations) == 1
     wrong: Any = "ignore"
     with pytest.raises(ConfigError, match="on_conflict"):
@@ -193,7 +194,7 @@ async def test_several_configurations(emulator: Emulator, project: Project) -> N
         ("Returns", "Mobile"),
         ("Returns", None),
     ]
-    assert [item.run.config for item in items if item.run] == ["Mobile", "Default"] * 2
+    assert [item.outcome.config for item in items if item.outcome] == ["Mobile", "Default"] * 2
     assert len(emulator.runs) == 4
     with pytest.raises(ConfigError, match="config names no configuration"):
         project.run_features(config=[])
@@ -230,12 +231,12 @@ async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
     assert len(emulator.runs) == 1
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), True])
+@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), True])
 async def test_the_time_out_is_checked(project: Project, wrong: Any) -> None:
-    """timeout is a number of seconds above 0."""
-    with pytest.raises(ConfigError, match="timeout must be a number of seconds above 0"):
+    """timeout is a number of seconds, 0 or more."""
+    with pytest.raises(ConfigError, match="timeout must be a number of seconds, 0 or more"):
         project.run_features(timeout=wrong)
-    with pytest.raises(ConfigError, match="timeout must be a number of seconds above 0"):
+    with pytest.raises(ConfigError, match="timeout must be a number of seconds, 0 or more"):
         project.generate_features(timeout=wrong)
 
 
@@ -276,12 +277,12 @@ async def test_a_generation_that_a_run_waited_for_is_named(
         items = await batch
 
     (request_id,) = emulator.generations
-    assert GenerationRef in map(type, batch.in_flight)
-    assert {ref.key[-1] for ref in batch.in_flight} >= {request_id}
-    assert {ref.key[-1] for ref in batch.refs} >= {request_id}
+    draft = batch.items[0]
+    assert isinstance(draft.generation_ref, GenerationRef)
+    assert draft.generation_ref.request_id == request_id
+    assert (draft.ref, draft.latest_ref, draft.is_unfinished) == (None, draft.generation_ref, True)
     for item in items[:1]:
-        assert item.ref is not None
-        assert (item.ref.key[-1], item.verdict) == (request_id, "in flight")
+        assert item.verdict == "in flight"
 
 
 async def test_a_feature_that_is_named_twice_runs_once(
@@ -347,3 +348,45 @@ async def test_a_service_that_takes_nothing_is_given_up(emulator: Emulator) -> N
     assert isinstance(item.error, RateLimitedError)
     assert 300 < now() < 400
     assert emulator.count("run_feature") < 50
+
+
+async def test_several_tasks_share_the_items_of_a_batch(project: Project) -> None:
+    """Each item goes to one of the tasks that iterate, and each of them sees the end."""
+    taken: list[list[str]] = [[], [], []]
+
+    async def work(own: list[str]) -> None:
+        async for item in batch:
+            own.append(item.feature_name)
+            await asyncio.sleep(1)
+
+    names = ["Checkout", "Returns", "Wishlist", "Login", "Search"]
+    async with project.run_features(names) as batch, asyncio.TaskGroup() as group:
+        for own in taken:
+            group.create_task(work(own))
+    assert sorted(name for own in taken for name in own) == sorted(names)
+
+
+async def test_a_batch_without_time_dispatches_nothing(
+    project: Project, emulator: Emulator
+) -> None:
+    """A time-out of 0 leaves an item for each feature, and sends nothing."""
+    items = await project.run_features(["Checkout", "Returns"], timeout=0)
+    assert [item.verdict for item in items] == ["skipped", "skipped"]
+    assert emulator.count("run_feature") == 0
+
+
+async def test_a_batch_that_was_never_opened_warns(project: Project, emulator: Emulator) -> None:
+    """A forgotten await of a batch warns as a coroutine does, and says what to do."""
+    with pytest.warns(RuntimeWarning, match="run_features.* was never awaited"):
+        project.run_features(["Checkout"])
+    batch = project.run_features(["Checkout"])
+    batch.close()
+    assert [item async for item in batch] == []
+    assert emulator.count("run_feature") == 0
+
+
+def test_a_journal_is_opened_first(project: Project) -> None:
+    """A path in the place of a journal is refused, with what to write."""
+    path: Any = "nightly.sqlite"
+    with pytest.raises(ConfigError, match=r"async with Journal\('nightly.sqlite'\) as journal"):
+        project.run_features(["Checkout"], journal=path)

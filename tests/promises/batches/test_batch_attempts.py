@@ -44,12 +44,12 @@ async def test_what_failed_runs_again_until_the_attempts_are_used_up(
     """A feature that always fails has all its runs, oldest first, and is a failure."""
     item, other = await project.run_features(["Returns", "Checkout"], attempts=3)
 
-    assert [run.status for run in item.runs] == ["failed"] * 3
-    assert [run.run_id for run in item.runs] == sorted(run.run_id for run in item.runs)
-    assert item.run == item.runs[-1]
+    assert [run.status for run in item.attempts] == ["failed"] * 3
+    assert [run.run_id for run in item.attempts] == sorted(run.run_id for run in item.attempts)
+    assert item.outcome == item.attempts[-1]
     assert (item.verdict, item.is_flaky) == (Verdict.FAILED, False)
     assert isinstance(item.ref, RunRef)
-    assert item.ref.run_id == item.runs[-1].run_id
+    assert item.ref.run_id == item.attempts[-1].run_id
     assert (other.verdict, other.earlier) == (Verdict.SUCCEEDED, ())
     assert len(emulator.runs) == 4
     assert client_tasks() == []
@@ -76,7 +76,7 @@ async def test_a_later_success_is_flaky(emulator: Emulator, project: Project) ->
         emulator.finish_run(first.id, "failed")
         items = {item.feature: item async for item in batch}
 
-    assert [run.status for run in items["Checkout"].runs] == ["failed", "passed"]
+    assert [run.status for run in items["Checkout"].attempts] == ["failed", "passed"]
     assert items["Checkout"].is_flaky
     assert not items["Wishlist"].is_flaky
     assert (batch.summary.succeeded, batch.summary.flaky, batch.summary.total) == (2, 1, 2)
@@ -92,7 +92,7 @@ async def test_no_attempt_follows_what_was_not_seen_to_fail(
     emulator.fail("run_feature", Fault.lost(), times=1)
     (item,) = await project.run_features(["Checkout"], attempts=5)
 
-    assert (item.verdict, item.runs) == (Verdict.UNKNOWN, ())
+    assert (item.verdict, item.attempts) == (Verdict.UNKNOWN, ())
     assert len(emulator.runs) == 1
 
 
@@ -138,8 +138,8 @@ async def test_what_failed_before_the_batch_stopped_is_a_failure(
         await asyncio.sleep(30)  # It failed, and its next attempt is refused.
     item = batch.items[0]
     assert (item.verdict, item.earlier) == (Verdict.FAILED, ())
-    assert item.run is not None
-    assert [item.run.run_id] == [run.id for run in emulator.runs.values()][:1]
+    assert item.outcome is not None
+    assert [item.outcome.run_id] == [run.id for run in emulator.runs.values()][:1]
     assert item.ref == batch.refs[0]
 
 
@@ -152,7 +152,7 @@ async def test_no_attempt_follows_an_end_that_nobody_can_read(
         Fault.edit(lambda run: {**run, "status": "aborted"} if run["finishedUtc"] else run),
     )
     (item,) = await project.run_features(["Checkout"], attempts=3)
-    assert (item.verdict, len(item.runs), len(emulator.runs)) == (Verdict.ERROR, 1, 1)
+    assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.ERROR, 1, 1)
 
 
 @pytest.mark.parametrize("tries", [1, 4])
@@ -199,8 +199,8 @@ async def test_what_failed_and_is_refused_from_then_on_is_a_failure(
     (item,) = await project.run_features(["Returns"], attempts=2)
 
     assert (item.verdict, item.earlier, item.error) == (Verdict.FAILED, (), None)
-    assert item.run is not None
-    assert item.run.status == "failed"
+    assert item.outcome is not None
+    assert item.outcome.status == "failed"
 
 
 async def test_an_attempt_has_five_minutes_of_its_own() -> None:

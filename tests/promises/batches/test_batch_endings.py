@@ -30,7 +30,8 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from testvibe_async import Intent, Project, Ref, VibeError
+    from testvibe_async import Project, Ref, VibeError
+    from testvibe_async.intents import Intent
 
 
 @pytest.fixture

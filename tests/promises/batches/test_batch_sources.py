@@ -260,8 +260,8 @@ async def test_a_listed_feature_runs_with_each_configuration(project: Project) -
     feature = await project.get_feature("Checkout")
     (item,) = await project.run_features([feature], config="Mobile")
     assert (item.feature, item.name, item.config) == (feature.id, "Checkout", "Mobile")
-    assert item.run is not None
-    assert item.run.config == "Mobile"
+    assert item.outcome is not None
+    assert item.outcome.config == "Mobile"
 
 
 async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:

@@ -127,6 +127,7 @@ class TestChanges:
         assert {change.phase for change in changes} <= {Phase.QUEUED, Phase.ACTIVE}
         assert verdicts(batch) == [Verdict.ERROR] * 2
 
+    @pytest.mark.filterwarnings("ignore:run_features")
     async def test_a_batch_that_was_not_opened_has_none(self, project: Project) -> None:
         """Without `async with` nothing would ever change."""
         with pytest.raises(ConfigError, match="async with"):

@@ -128,7 +128,28 @@ class TestFinishedInTime:
             await anext(finished)
         assert caught.value.ref == late.ref
 
-    @pytest.mark.parametrize("timeout", [0, -1, float("nan"), "1"])
+    async def test_no_time_is_one_poll(
+        self, client: Client, project: Project, emulator: Emulator
+    ) -> None:
+        """A time-out of 0 polls each once; the error's note names the others that are left."""
+        ended, late, later = await dispatch(project, 3)
+        emulator.finish_run(ended.run_id)
+        finished = client.finished([ended, late, later], timeout=0)
+        assert await anext(finished) is ended
+        with pytest.raises(WaitTimeoutError) as caught:
+            await anext(finished)
+        assert caught.value.ref == late.ref
+        (note,) = caught.value.__notes__
+        assert str(later.ref) in note
+        assert now() == 0
+
+    async def test_refs_are_to_be_attached(self, client: Client, project: Project) -> None:
+        """A ref in the place of an operation is refused, with what to call."""
+        refs: Any = [operation.ref for operation in await dispatch(project, 2)]
+        with pytest.raises(ConfigError, match=r"run \d+ is a ref here: pass client.attach\(ref\)"):
+            await client.gather(*refs)
+
+    @pytest.mark.parametrize("timeout", [-1, float("nan"), "1"])
     def test_a_timeout_is_a_number_of_seconds(self, client: Client, timeout: Any) -> None:
         """Anything except a finite number above 0 is refused."""
         with pytest.raises(ConfigError, match="timeout must be a number of seconds"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,12 +12,14 @@ from tests.support.timing import now
 from testvibe_async import (
     Client,
     ClientClosedError,
-    Dispatched,
     DispatchUnknownError,
     Hooks,
     RunOperation,
 )
 from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from testvibe_async.events import Dispatched
 
 
 async def dispatch_with_fault(

@@ -18,12 +18,12 @@ from testvibe_async import (
     GenerationFailedError,
     GenerationInProgressError,
     Hooks,
-    RequestFinished,
 )
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project
+    from testvibe_async.events import RequestFinished
 
 
 class TestConflicts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -12,8 +12,6 @@ from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import (
     Client,
-    Dispatched,
-    DispatchUnknown,
     DispatchUnknownError,
     Hooks,
     InvalidRequestError,
@@ -26,6 +24,7 @@ from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, Ref
+    from testvibe_async.events import Dispatched, DispatchUnknown
 
 
 class TestRetries:
@@ -141,7 +140,7 @@ class TestHooks:
         async def store(_ref: Ref) -> None:
             pass
 
-        hooks = Hooks(on_dispatched=lambda event: store(event.ref))
+        hooks = Hooks(on_dispatched=lambda event: cast("None", store(event.ref)))
         async with client_of(emulator, hooks=hooks) as client:
             operation = await client.project().run_feature("Checkout")
 

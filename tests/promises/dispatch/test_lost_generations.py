@@ -9,20 +9,14 @@ import pytest
 
 from tests.conftest import client_of, client_through
 from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
-from testvibe_async import (
-    Client,
-    Dispatched,
-    DispatchUnknownError,
-    Hooks,
-    Operation,
-    RetryPolicy,
-)
+from testvibe_async import Client, DispatchUnknownError, Hooks, Operation, RetryPolicy
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     import aiohttp
 
     from testvibe_async import Project
+    from testvibe_async.events import Dispatched
 
 
 class TestLostGenerations:

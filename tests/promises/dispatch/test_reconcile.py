@@ -17,9 +17,9 @@ from testvibe_async import (
     ClientClosedError,
     ConfigError,
     DispatchUnknownError,
-    Intent,
     RunRef,
 )
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:

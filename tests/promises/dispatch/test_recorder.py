@@ -15,7 +15,6 @@ from testvibe_async import (
     ClientClosedError,
     DispatchUnknownError,
     FeatureNotGeneratedError,
-    Intent,
     NotSentError,
     RateLimitedError,
     RecorderError,
@@ -24,6 +23,7 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async.events import told_logger
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:

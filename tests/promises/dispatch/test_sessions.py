@@ -13,7 +13,6 @@ from tests.conftest import client_of
 from tests.support.peer import ONCE
 from tests.support.timing import now
 from testvibe_async import (
-    Dispatched,
     DispatchUnknownError,
     Hooks,
     InvalidRequestError,
@@ -23,6 +22,8 @@ from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from testvibe_async.events import Dispatched
 
 
 class TestRepeatingSessions:

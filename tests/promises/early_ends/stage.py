@@ -18,14 +18,13 @@ from tests.promises.early_ends.table import BodyError, Ending, Known, Subject
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     ClientClosedError,
-    Dispatched,
-    DispatchUnknown,
     DispatchUnknownError,
     Hooks,
     Operation,
     Verdict,
     VibeError,
 )
+from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
 
 if TYPE_CHECKING:
@@ -175,7 +174,7 @@ class Stage:
     def _said(self) -> Said:
         if self.batch is not None:
             item = self.batch.items[0]
-            return Said(item.verdict, item.ref, item.error)
+            return Said(item.verdict, item.latest_ref, item.error)
         error = self.raised if isinstance(self.raised, VibeError) else None
         if self._operation is not None:
             verdict = Verdict.SUCCEEDED if self._operation.done else Verdict.IN_FLIGHT

@@ -20,13 +20,12 @@ from tests.promises.early_ends.table import (
 )
 from testvibe_async import (
     BatchSummary,
-    Dispatched,
-    DispatchUnknown,
     DispatchUnknownError,
     Ref,
     Verdict,
     WaitTimeoutError,
 )
+from testvibe_async.events import Dispatched, DispatchUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,17 +21,15 @@ from testvibe_async import (
     NotFoundError,
     NotSentError,
     OutcomeUnknownError,
-    Paused,
     RateLimitedError,
-    RequestFinished,
     ResponseError,
     RetryPolicy,
-    RetryScheduled,
     ServerError,
     TransportError,
     UnauthorizedError,
     VibeError,
 )
+from testvibe_async.events import Paused, RequestFinished, RetryScheduled
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:

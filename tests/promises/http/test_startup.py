@@ -16,11 +16,10 @@ from testvibe_async import (
     MalformedResponseError,
     NotFoundError,
     NotSentError,
-    OutageEnded,
-    OutageStarted,
     ServerError,
     UnauthorizedError,
 )
+from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import Hooks, Paused, Resumed
+from testvibe_async import Hooks
+from testvibe_async.events import Paused, Resumed
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:

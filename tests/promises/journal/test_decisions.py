@@ -182,7 +182,7 @@ class TestStoredOptions:
             )
         async with Journal(path) as journal, client_of(emulator) as client:
             (item,) = await client.project().run_features(journal=journal)
-        assert (item.verdict, len(item.runs)) == (Verdict.FAILED, 2)
+        assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
 
 
 class TestRefusals:

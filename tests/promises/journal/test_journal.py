@@ -185,8 +185,8 @@ async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Projec
         (item,) = journal.items
         assert len(item.earlier) == 1
         (item,) = await project.run_features(journal=journal, attempts=2)
-    assert [run.run_id for run in item.runs] == [*emulator.runs]
-    assert len(item.runs) == 2
+    assert [run.run_id for run in item.attempts] == [*emulator.runs]
+    assert len(item.attempts) == 2
     async with Journal(path) as journal:
         assert journal.items[0].to_dict() == item.to_dict()
 
@@ -676,7 +676,7 @@ async def test_a_generation_that_failed_is_not_paid_for_again(
             )
             (item,) = await batch
             await asyncio.sleep(1000)
-            assert isinstance(journal.items[0].ref, GenerationRef)
+            assert isinstance(journal.items[0].generation_ref, GenerationRef)
     assert isinstance(item.error, FeatureNotGeneratedError)
     assert len(emulator.generations) == 1
 

@@ -15,11 +15,11 @@ from testvibe_async import (
     Client,
     ClientClosedError,
     DispatchUnknownError,
-    Intent,
     Journal,
     RunRef,
     Verdict,
 )
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulat
     async with Journal(path) as journal, client_of(emulator) as client:
         (item,) = await _run(client, journal, attempts=1)
         assert journal.is_over
-    assert (item.verdict, len(item.runs), len(emulator.runs)) == (Verdict.FAILED, 1, 1)
+    assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.FAILED, 1, 1)
 
 
 async def test_missing_tests_hold_no_other_dispatch_up(emulator: Emulator, client: Client) -> None:

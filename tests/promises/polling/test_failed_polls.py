@@ -21,7 +21,6 @@ from testvibe_async import (
     ObservationError,
     OperationNotFoundError,
     Phase,
-    PollFailed,
     Run,
     RunRef,
     ServerError,
@@ -32,6 +31,7 @@ from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from testvibe_async import Project, RunOperation
+    from testvibe_async.events import PollFailed
 
 
 class TestObserving:

@@ -19,13 +19,9 @@ from testvibe_async import (
     NotFoundError,
     ObservationError,
     OperationNotFoundError,
-    OutageEnded,
-    OutageStarted,
-    PollFailed,
     Run,
     RunOperation,
     ServerError,
-    StatusChanged,
     UnauthorizedError,
 )
 from testvibe_async.testing import Fault
@@ -33,6 +29,7 @@ from testvibe_async.testing import Fault
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from testvibe_async.events import OutageEnded, OutageStarted, PollFailed, StatusChanged
     from testvibe_async.testing import Emulator
 
 PAGE = b"<!doctype html><title>We are back soon</title>"

@@ -19,7 +19,6 @@ from testvibe_async import (
     ObservationError,
     OperationNotFoundError,
     Phase,
-    PollFailed,
     RetryPolicy,
     RunRef,
     ServerError,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from testvibe_async import Project, RunOperation
+    from testvibe_async.events import PollFailed
 
 
 class TestPolling:

@@ -9,13 +9,14 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import Generation, Hooks, ObservationError, Operation, StatusChanged
+from testvibe_async import Generation, Hooks, ObservationError, Operation
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from testvibe_async import Client, Project
+    from testvibe_async.events import StatusChanged
     from testvibe_async.testing import Emulator
 
 DRAFT = "Wishlist"

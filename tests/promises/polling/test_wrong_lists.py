@@ -11,11 +11,12 @@ import pytest
 from tests.conftest import client_of
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Hooks, ListPollingSuspended, Operation, Run
+from testvibe_async import Hooks, Operation, Run
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from testvibe_async import Client, Project
+    from testvibe_async.events import ListPollingSuspended
 
 
 WRONG_LISTS: list[tuple[str, Fault, int]] = [

@@ -257,7 +257,7 @@ async def _run_many(caller: Caller) -> None:
     finally:
         for dispatching, item in zip(dispatchings, batch.items, strict=False):
             dispatching.result = item
-    await _resume(caller, batch.in_flight)
+    await _resume(caller, [*batch.in_flight])
 
 
 async def _resume(caller: Caller, refs: list[Ref]) -> None:

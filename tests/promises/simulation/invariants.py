@@ -16,7 +16,6 @@ from tests.support.seams import assert_released
 from testvibe_async import (
     BatchItem,
     ClientClosedError,
-    Dispatched,
     DispatchUnknownError,
     Generation,
     GenerationOperation,
@@ -32,7 +31,7 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async import Intent as AskedFor
+from testvibe_async.intents import Intent as AskedFor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from tests.promises.simulation.world import World
     from testvibe_async import Ref, Transition
     from testvibe_async.errors import OperationRef
+    from testvibe_async.events import Dispatched
 
 __all__ = ["all_released", "check", "none_hangs"]
 
@@ -297,7 +297,7 @@ def _item_is_right(
     if isinstance(item.error, DispatchUnknownError):
         assert verdict is Verdict.UNKNOWN, f"{intent} is unknown, and its item {verdict}"
         _is_unknown_for_a_reason(world, caller, item.error)
-    elif item.ref is None and len(item.earlier) < len(made):
+    elif item.latest_ref is None and len(item.earlier) < len(made):
         assert caller.is_cancelled, f"{intent} began {made}, and its item says {verdict}"
     assert not isinstance(item.error, OperationNotFoundError), f"{intent}: {item.error}"
     if item.is_flaky:

@@ -22,7 +22,8 @@ from tests.promises.simulation.ledger import CALLER, CALLER_HEADER, REQUEST_HEAD
 from tests.promises.simulation.network import InMemoryConnector
 from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
-from testvibe_async import Client, Dispatched, DispatchUnknown, Hooks, RetryPolicy, StatusChanged
+from testvibe_async import Client, Hooks, RetryPolicy
+from testvibe_async.events import Dispatched, DispatchUnknown, StatusChanged
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
     from tests.promises.simulation.ledger import Ledger
     from tests.promises.simulation.plan import Plan
-    from testvibe_async import Recorder, Ref
+    from testvibe_async import Ref
+    from testvibe_async.intents import Recorder
     from testvibe_async.testing import Emulator
 
 __all__ = ["MAX_OUTAGE", "Process", "local_clocks"]

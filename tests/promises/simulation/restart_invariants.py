@@ -93,9 +93,9 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     Of what somebody started within seconds of a dispatch that was lost nobody can tell; and a
     generation in flight may be joined.
     """
-    if item.ref is None:
+    if item.latest_ref is None:
         return
-    name = _id(item.ref)
+    name = _id(item.latest_ref)
     owner = world.ledger.owners.get(name)
     if owner is not None:
         expect(
@@ -105,10 +105,10 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
             world.seen,
         )
         return
-    if not isinstance(item.ref, RunRef):
+    if not isinstance(item.latest_ref, RunRef):
         _was_in_flight(world, item, name)
         return
-    run = world.service.emulator.runs[item.ref.run_id]
+    run = world.service.emulator.runs[item.latest_ref.run_id]
     config = item.config or "Default"
     is_of_it = (run.feature_name, run.config) == (item.feature, config)
     expect(
@@ -166,8 +166,8 @@ def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
 def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect an operation that was resumed to end with its true outcome."""
     if item.outcome is not None:
-        assert item.ref is not None
-        name = _id(item.ref)
+        assert item.latest_ref is not None
+        name = _id(item.latest_ref)
         emulator = world.service.emulator
         truth: Any = emulator.runs.get(name) if isinstance(name, int) else None
         verdict = truth.verdict if truth is not None else emulator.generations[str(name)].outcome
@@ -186,8 +186,8 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
         f"{item.feature}, {item.config} is {item.verdict} at the end of the last batch",
         world.seen,
     )
-    if item.ref is not None and isinstance(item.error, ObservationError):
-        name = _id(item.ref)
+    if item.latest_ref is not None and isinstance(item.error, ObservationError):
+        name = _id(item.latest_ref)
         # What took its place may have no id yet, or may not be shown yet.
         expect(
             Promise.RESUMED,
@@ -204,7 +204,7 @@ def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
     made = world.ledger.made(run if is_of_runs else generation)
     if not made or isinstance(item.error, DispatchUnknownError):
         return
-    known = None if item.ref is None else _id(item.ref)
+    known = None if item.latest_ref is None else _id(item.latest_ref)
     if known is not None and known not in world.ledger.owners:
         return  # A stranger's in place of ours: see `_nothing_is_a_strangers`.
     expect(

@@ -27,7 +27,8 @@ from testvibe_async import ClientClosedError, Journal, VibeError
 
 if TYPE_CHECKING:
     from tests.promises.simulation.plan import Plan
-    from testvibe_async import Batch, BatchItem, Intent, Ref
+    from testvibe_async import Batch, BatchItem, Ref
+    from testvibe_async.intents import Intent
 
 __all__ = ["Life", "RestartPlan", "Restarts", "copy_of_the_disk", "play_restarts"]
 
@@ -160,7 +161,8 @@ class Restarts:
                 self.seen["a batch with operations in flight at its end"] += 1
             self.items = list(batch.items)
             ended = [
-                f"{item.feature}, {item.config}: {item.verdict}, {item.ref}" for item in self.items
+                f"{item.feature}, {item.config}: {item.verdict}, {item.latest_ref}"
+                for item in self.items
             ]
             detangle.note(f"the process ended with {'; '.join(ended)}")
         await process.close()
@@ -203,10 +205,12 @@ class Restarts:
         while True:
             await asyncio.sleep(SAMPLE)
             for item in batch.items:
-                if item.ref is not None:
+                if item.latest_ref is not None:
                     of_item = self.shown.setdefault((str(item.feature), item.config), {})
                     now = loop.time()
-                    of_item.setdefault(item.ref, Seen(item.ref, now, now)).last_at = now
+                    of_item.setdefault(
+                        item.latest_ref, Seen(item.latest_ref, now, now)
+                    ).last_at = now
 
     def _let_a_rival_act(self, feature: str, config: str | None) -> None:
         if config is None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.rooms.adapters.conftest import Stored
-    from testvibe_async import Intent, Ref
+    from testvibe_async import Ref
+    from testvibe_async.intents import Intent
 
 HOUR = 3_600.0
 

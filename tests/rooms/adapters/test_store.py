@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Engine, event
 
-from testvibe_async import ConfigError, DispatchUnknownError, Intent, RunRef
+from testvibe_async import ConfigError, DispatchUnknownError, RunRef
 from testvibe_async._batch import Plan
 from testvibe_async._dispatch import Job
 from testvibe_async.adapters.store import Store
+from testvibe_async.intents import Intent
 
 if TYPE_CHECKING:
     from tests.rooms.adapters.conftest import Stored

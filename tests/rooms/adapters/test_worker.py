@@ -128,8 +128,8 @@ async def test_attempts(stored: Stored, client: Client, emulator: Emulator) -> N
     await stored.worker(client).perform(0, 0)
     (item,) = await stored.items()
     assert item.verdict is Verdict.FAILED
-    assert [run.run_id for run in item.runs] == [*emulator.runs]
-    assert len(item.runs) == 2
+    assert [run.run_id for run in item.attempts] == [*emulator.runs]
+    assert len(item.attempts) == 2
     assert len(await stored.store.refs()) == 2
 
 

@@ -49,4 +49,4 @@ async def test_one_that_is_over_when_it_is_attached(
         monkeypatch.setattr(project._starter, "run", again)
         items: list[BatchItem[Run]] = await project.run_features(["Checkout"])
 
-    assert items[0].run is await first
+    assert items[0].outcome is await first

@@ -19,7 +19,7 @@ from testvibe_async import (
 from testvibe_async._dispatch import dispatch, dispatcher
 
 if TYPE_CHECKING:
-    from testvibe_async import Intent
+    from testvibe_async.intents import Intent
     from testvibe_async.testing import Emulator
 
 

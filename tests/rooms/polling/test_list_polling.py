@@ -10,10 +10,11 @@ import pytest
 from tests.conftest import client_of, client_through
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Hooks, Operation, Phase, Run, RunRef, StatusChanged
+from testvibe_async import Hooks, Operation, Phase, Run, RunRef
 from testvibe_async._polling.list_polling import Listed, ListPolling
 from testvibe_async._polling.state import Change, OperationState
 from testvibe_async._wire.json import read_rows
+from testvibe_async.events import Emitter, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -65,7 +66,11 @@ async def test_a_list_is_given_2_ms_for_each_of_many(
     ]
     operations = [client.attach(ref) for ref in refs]
     polling = ListPolling(
-        client._transport, refs[0], interval=1.0, hooks=Hooks(), run_ids=client._parts.run_ids
+        client._transport,
+        refs[0],
+        interval=1.0,
+        hooks=Emitter(Hooks()),
+        run_ids=client._parts.run_ids,
     )
     emulator.fail("list_runs", Fault.delay(seconds))
 

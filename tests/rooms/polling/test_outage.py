@@ -16,11 +16,9 @@ from tests.support.timing import now
 from testvibe_async import (
     Client,
     Hooks,
-    ListPollingSuspended,
     NotSentError,
     ObservationError,
     OutcomeUnknownError,
-    PollFailed,
     RunOperation,
     RunRef,
     ServerError,
@@ -38,6 +36,7 @@ from testvibe_async.errors import (
     RateLimitedError,
     UnauthorizedError,
 )
+from testvibe_async.events import Emitter, ListPollingSuspended, PollFailed
 
 if TYPE_CHECKING:
     from testvibe_async._wire import Request
@@ -234,7 +233,7 @@ def test_what_one_poll_shows_of_all(error: VibeError, outlook: Outlook, *, expec
 
 def service_out() -> Outage:
     """Return an outage that has not begun."""
-    return Outage(3.0, server="https://testvibe.example", hooks=Hooks())
+    return Outage(3.0, server="https://testvibe.example", hooks=Emitter(Hooks()))
 
 
 def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer() -> None:

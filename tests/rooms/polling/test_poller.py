@@ -23,12 +23,10 @@ from testvibe_async import (
     ObservationError,
     Operation,
     Phase,
-    PollFailed,
     Ref,
     Run,
-    StatusChanged,
 )
-from testvibe_async.events import Hooks
+from testvibe_async.events import Hooks, PollFailed, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from testvibe_async import (
     Hooks,
     NotSentError,
     OutcomeUnknownError,
-    Paused,
 )
 from testvibe_async._wire.protocol import Response
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from testvibe_async._wire.endpoints import Request
+    from testvibe_async.events import Paused
     from testvibe_async.testing import Emulator
 
 INTERVAL, TICK = 3.0, 0.3

@@ -33,13 +33,9 @@ from tests.promises.simulation.world import play
 from testvibe_async import (
     Client,
     ClientClosedError,
-    Dispatched,
-    DispatchUnknown,
     DispatchUnknownError,
     GenerationOperation,
     GenerationRef,
-    Hooks,
-    Intent,
     NotSentError,
     Operation,
     OperationSupersededError,
@@ -49,6 +45,8 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
+from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
+from testvibe_async.intents import Intent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,19 +161,19 @@ def _lost_answer_is_called_not_sent(patch: pytest.MonkeyPatch) -> None:
 
 def _hooks_are_silent_of_who_left(patch: pytest.MonkeyPatch) -> None:
     left: set[tuple[object, int]] = set()
-    cancel, emit = Caller._cancel, Hooks.emit
+    cancel, emit = Caller._cancel, Emitter.emit
 
     def note(self: Caller) -> None:
         left.add((asyncio.get_running_loop(), self.number))
         cancel(self)
 
-    def emit_or_not(self: Hooks, event: Any) -> None:
+    def emit_or_not(self: Emitter, event: Any) -> None:
         is_left = (asyncio.get_running_loop(), CALLER.get()) in left
         if not (is_left and isinstance(event, Dispatched | DispatchUnknown)):
             emit(self, event)
 
     patch.setattr(Caller, "_cancel", note)
-    patch.setattr(Hooks, "emit", emit_or_not)
+    patch.setattr(Emitter, "emit", emit_or_not)
 
 
 def _adopt_of_unknown(

@@ -170,7 +170,7 @@ def test_each_status_is_its_own_error(status: int, kind: type[ResponseError]) ->
     assert (error.status, error.method, error.url) == (status, "GET", URL)
     if not 300 <= status < 400:
         assert (error.code, error.message) == ("the_code", "The text.")
-        assert str(error) == f"GET {URL}: {status} the_code: The text."
+        assert str(error).endswith(f'says "The text." ({status} the_code, GET {URL})')
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,24 @@ import pytest
 
 from testvibe_async import (
     GenerationRef,
-    ListPollingSuspended,
     NotFoundError,
-    OutageEnded,
-    OutageStarted,
-    Paused,
-    PollFailed,
-    RequestFinished,
     ResponseError,
-    Resumed,
     RunRef,
     ServerError,
     VibeError,
 )
 from testvibe_async.cli import contact as contacts
 from testvibe_async.cli.contact import REPEATED_SECONDS, Contact, notice_sentence
+from testvibe_async.events import (
+    Emitter,
+    ListPollingSuspended,
+    OutageEnded,
+    OutageStarted,
+    Paused,
+    PollFailed,
+    RequestFinished,
+    Resumed,
+)
 
 if TYPE_CHECKING:
     from testvibe_async import Ref
@@ -49,7 +52,7 @@ class Known:
 
     def emit(self, event: Event, now: float) -> None:
         self.now = now
-        self.contact.hooks.emit(event)
+        Emitter(self.contact.hooks).emit(event)
 
     def answer(self, now: float, status: int | None, operation: str = "get_run") -> None:
         self.emit(RequestFinished(operation, "GET", "http://s", status=status, seconds=0.1), now)

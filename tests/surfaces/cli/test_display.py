@@ -19,7 +19,6 @@ from testvibe_async import (
     Generation,
     GenerationRef,
     Phase,
-    RequestFinished,
     Run,
     RunRef,
     RunStatus,
@@ -37,6 +36,7 @@ from testvibe_async.cli.display import (
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.rows import Row, count_words
+from testvibe_async.events import Emitter, RequestFinished
 from testvibe_async.models import Section
 
 if TYPE_CHECKING:
@@ -458,7 +458,9 @@ async def test_pipe_has_a_line_for_each_result_of_many() -> None:
     with showing(batch.progress, screen):
         for number in range(60):
             await asyncio.sleep(1)
-            batch.progress.hooks.emit(RequestFinished("get_run", "GET", "http://s", 200, 0.1))
+            Emitter(batch.progress.hooks).emit(
+                RequestFinished("get_run", "GET", "http://s", 200, 0.1)
+            )
             batch.end("passed", number)
     lines = screen.written.splitlines()
     counts = [line for line in lines if "/60" not in line]

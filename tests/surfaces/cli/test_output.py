@@ -225,6 +225,7 @@ def test_a_refusal_has_the_services_code() -> None:
         "ref": None,
         "status": 404,
         "error": "not_found",
+        "said": "gone",
     }
 
 

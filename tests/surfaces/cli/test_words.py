@@ -14,7 +14,6 @@ from testvibe_async import (
     IncompleteListError,
     MalformedResponseError,
     NotSentError,
-    Paused,
     RateLimitedError,
     ServerError,
     UnauthorizedError,
@@ -22,6 +21,7 @@ from testvibe_async import (
 )
 from testvibe_async.cli import words
 from testvibe_async.cli.words import error_sentence, event_sentence
+from testvibe_async.events import Paused
 
 
 def test_numbers_agree_with_their_nouns() -> None:

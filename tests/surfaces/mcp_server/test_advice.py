@@ -102,7 +102,7 @@ def test_each_error_says_what_happened_and_what_to_do(
 ) -> None:
     """The error's own words come first, then the next step."""
     text = explain(error, tool)
-    what = getattr(error, "what", None) or getattr(error, "message", None) or str(error)
+    what = getattr(error, "what", None) or getattr(error, "message", None) or error.brief
     assert what.rstrip(".") in text.partition(advice)[0]
     assert advice in text
     assert "://" not in text

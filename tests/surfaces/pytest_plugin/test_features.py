@@ -225,9 +225,7 @@ class TestArtifacts:
 
         result = inner.features("--testvibe-artifacts=found", "--testvibe-select=Returns")
 
-        result.stdout.fnmatch_lines(
-            ["  no refund", "Its artifacts could not be downloaded: * 404 *"]
-        )
+        result.stdout.fnmatch_lines(["  no refund", "Its artifacts could not be downloaded: *404*"])
 
 
 class TestUnobserved:

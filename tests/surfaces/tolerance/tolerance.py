@@ -109,7 +109,7 @@ _NOT_ALL = (
     r"the list of features is incomplete: the service says that there are .*name the features"
 )
 _PYTEST_NAMES = r"To name features: --testvibe-select NAME"
-_UNKNOWN_END = r"status 'ready', which is not documented: it is neither success nor failure"
+_UNKNOWN_END = r"status 'ready', which is not documented"
 _UNKNOWN_STATUS = r"an undocumented status \('ready'\), and none .* is meant: name the features"
 _TIME = r"Utc can't be read and is left out: expected a time such as"
 _DURATION = r"Test\.durationMs can't be read and is left out: expected a number"

@@ -18,7 +18,7 @@ async def main() -> None:
         batch = DurableBatch("batches.sqlite", id="nightly")
         await batch.submit(client, ["Newsletter", "Wishlist"])
         items = await batch.work(client)
-    assert all(item.run is not None and item.run.is_finished for item in items), items
+    assert all(item.outcome is not None and item.outcome.is_finished for item in items), items
     print(f"{len(items)} features worked on")
 
 
