@@ -11,7 +11,7 @@ import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
-from attrs import asdict, field, frozen
+from attrs import asdict, evolve, field, frozen
 from attrs.validators import in_, instance_of, optional
 
 from testvibe_async._util.serialization import Serializable
@@ -83,6 +83,15 @@ class Intent(Serializable):
     def expires_after(self) -> timedelta:
         """Time after `intended_at` from which nothing of it can begin any more."""
         return timedelta(seconds=INTENT_SECONDS + self.timeout)
+
+    def covering(self, later: Intent) -> Intent:
+        """Return an intent of this attempt and of a later one of the same dispatch."""
+        seconds = (later.intended_at - self.intended_at).total_seconds()
+        return evolve(
+            self,
+            timeout=later.timeout + max(0.0, seconds),
+            is_accepted=self.is_accepted or later.is_accepted,
+        )
 
     def __str__(self) -> str:
         """Return the name that messages use."""

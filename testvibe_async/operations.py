@@ -370,10 +370,10 @@ def operation_of(
         adopted: Whether it was found.
         previous_id: The `requestId` of the generation before it; None where that is not known.
     """
-    return _HANDLES[ref.kind](ref, parts, adopted=adopted, previous_id=previous_id)
+    return HANDLES[ref.kind](ref, parts, adopted=adopted, previous_id=previous_id)
 
 
-_HANDLES: Mapping[KindName, type[RunOperation | GenerationOperation]] = {
+HANDLES: Mapping[KindName, type[RunOperation | GenerationOperation]] = {
     "run": RunOperation,
     "generation": GenerationOperation,
 }

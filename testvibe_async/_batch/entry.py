@@ -117,7 +117,12 @@ class Entry(Generic[SnapshotT]):
 
     @property
     def is_sent(self) -> bool:
-        """True if this process sent a dispatch that has no answer yet."""
+        """True if this process sent a dispatch whose answer may still come."""
+        return self.dispatch is not None and self.dispatch.is_awaited
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True if this process sent a dispatch that had no answer, whether it may come or not."""
         return self.dispatch is not None and self.dispatch.is_written
 
     @property
@@ -184,7 +189,7 @@ class Entry(Generic[SnapshotT]):
 
     def decide(self, decision: Literal["resend", "drop"] | Ref) -> None:
         """Note a decision on an unknown dispatch."""
-        self.error = None
+        self.error = self.dispatch = None
         if isinstance(decision, str):
             self.state = EntryState.PLANNED if decision == "resend" else EntryState.DROPPED
             self.intent = self.named = None
@@ -200,11 +205,12 @@ class Entry(Generic[SnapshotT]):
         error = self.error
         if self.state is EntryState.INTENDED and not isinstance(error, DispatchUnknownError):
             error = unknown_error(self.job, self.intent, "the process ended before the answer came")
-        if self.dispatch is not None and self.dispatch.is_written:
+        is_known_to_be_lost = isinstance(error, DispatchUnknownError) and not self.is_sent
+        if self.dispatch is not None and self.is_unanswered and not is_known_to_be_lost:
             error = self.dispatch.unknown("its answer has not come yet")
         is_news = self.state is not EntryState.PLANNED or not isinstance(error, _PASSED)
         is_shown = is_news and self.state is not EntryState.DROPPED
-        return self._item(error if is_shown or self.is_sent else None)
+        return self._item(error if is_shown or self.is_unanswered else None)
 
     def _item(self, error: VibeError | None, *, is_final: bool = False) -> BatchItem[SnapshotT]:
         # A failed attempt counts if the attempt that was to follow is not dispatched.

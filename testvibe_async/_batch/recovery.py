@@ -62,7 +62,9 @@ class Recovery:
 
     def begin(self, entry: Entry[Any]) -> None:
         """Note that an entry is to be recovered."""
-        self._open.add(entry)
+        intent = entry.intent
+        if intent is not None and KINDS[intent.kind].ids_grow:  # Else nothing later proves it.
+            self._open.add(entry)
 
     async def operation(self, entry: Entry[Any]) -> Operation[Any] | None:
         """Return the operation that an entry's dispatch started; None if nothing started.
@@ -73,8 +75,9 @@ class Recovery:
         intent = entry.intent
         assert intent is not None
         try:
-            if entry.named is not None:
-                return await named_operation(self._attach(entry.named), intent)
+            if (named := entry.named) is not None:
+                entry.named = None  # If it is refused, another may be named.
+                return await named_operation(self._attach(named), intent)
             try:
                 return await self._reconcile(intent)
             except DispatchUnknownError as error:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Dispatch, Dispatcher, Job
     from testvibe_async._polling import Poller
     from testvibe_async.errors import KindName
-    from testvibe_async.intents import Recorder
+    from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
@@ -230,12 +230,12 @@ class Workers(Generic[SnapshotT]):
             is_last = len(self._ready) == 1 and not self.source.is_shared
             if self._ready and not (is_last and self._recovery.is_open):
                 return self._ready.popleft()
-            if self._ready:
-                await self._recovery.progress()
-            elif self.source.is_over:
-                return None
-            else:
+            if not self.source.is_over:
                 await self._tasks.withdrawable(self._read())
+            elif self._ready:
+                await self._recovery.progress()
+            else:
+                return None
         return None
 
     async def _resume(self, entry: Entry[SnapshotT]) -> None:
@@ -278,6 +278,11 @@ class Workers(Generic[SnapshotT]):
             operation: The operation already in flight; None to dispatch.
         """
         error: VibeError | None = None
+        if operation is None and len(entry.outcomes) >= self.attempts:
+            # An earlier batch was to make more attempts than this one.
+            entry.observe(entry.outcomes.pop(), is_last=True)
+            self._end(entry, None)
+            return
         try:
             operation = operation or await self._dispatch(entry)
             while operation is not None and await self._is_to_repeat(entry, operation):
@@ -318,25 +323,25 @@ class Workers(Generic[SnapshotT]):
         Raises:
             VibeError: The entry can't be dispatched, or it is unknown whether it was.
         """
-        async with self._dispatches:
-            if self._is_stopped:
-                return None
-            recorder = None if self._store is None else EntryRecorder(entry, self._store)
-            dispatch = self._dispatch_of(entry.job, recorder)
-            dispatch.patience = REFUSED_SECONDS
-            dispatch.on_ref = lambda ref: self._note_started(entry, ref)
-            dispatch.ref, entry.dispatch = entry.generation, dispatch
-            operation: Operation[SnapshotT] | None = None
-            try:
-                sending = self._send(dispatch, self._deadline)
-                operation = await self._tasks.withdrawable(sending, entry)
-            except (NotSentError, WaitTimeoutError) as error:
-                if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:
-                    raise
-            finally:
-                self._recovery.note_progress()
-                if not dispatch.is_written:  # Otherwise its answer may still come.
-                    entry.dispatch = None
+        if self._is_stopped:
+            return None
+        recorder = None if self._store is None else EntryRecorder(entry, self._store)
+        dispatch = self._dispatch_of(entry.job, recorder)
+        dispatch.patience, dispatch.gate = REFUSED_SECONDS, self._dispatches
+        dispatch.on_ref = lambda ref: self._note_started(entry, ref)
+        dispatch.on_accepted = lambda intent: self._note_accepted(entry, intent)
+        dispatch.ref, entry.dispatch = entry.generation, dispatch
+        operation: Operation[SnapshotT] | None = None
+        try:
+            sending = self._send(dispatch, self._deadline)
+            operation = await self._tasks.withdrawable(sending, entry)
+        except (NotSentError, WaitTimeoutError) as error:
+            if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:
+                raise
+        finally:
+            self._recovery.note_progress()
+            if not dispatch.is_written:  # Otherwise it stays unknown, or its answer may come.
+                entry.dispatch = None
         if operation is None and dispatch.ref is not None and dispatch.ref.kind == self._kind:
             # It was withdrawn while its recorder stored the operation.
             operation = self._attach(dispatch.ref)
@@ -348,7 +353,13 @@ class Workers(Generic[SnapshotT]):
         """Save the operation of an entry, even if its answer came after the batch ended."""
         entry.start(ref)
         self._save(entry)
-        self._recovery.note_dispatched()
+        if ref.kind == self._kind:
+            self._recovery.note_dispatched()
+
+    def _note_accepted(self, entry: Entry[SnapshotT], intent: Intent) -> None:
+        """Save that an entry's dispatch was accepted, so that no process sends it again."""
+        entry.intent = intent
+        self._save(entry)
 
     def _may_dispatch(self) -> bool:
         """Return whether another feature may still be dispatched by this process."""
@@ -424,9 +435,11 @@ class Workers(Generic[SnapshotT]):
             await self._tasks.close(within_seconds=within_seconds)
         finally:
             for entry in self.entries:
+                entry.is_carried = False
                 # Its task was cancelled by other code, or the client was closed, before it was
                 # sent.
-                if entry.final is None and entry.state is EntryState.PLANNED and not entry.is_sent:
+                is_unsent = entry.state is EntryState.PLANNED and not entry.is_unanswered
+                if entry.final is None and is_unsent:
                     self._end(entry, None)
             self.completed.wake()
             self._finish_changes()

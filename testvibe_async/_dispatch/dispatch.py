@@ -84,6 +84,12 @@ class Dispatch(ABC, Generic[OperationT]):
     is_withdrawn: bool = field(default=False, init=False)
     """True if it must not be sent any more: cancelled, out of time, or the client closes."""
 
+    on_accepted: Callable[[Intent], object] | None = None
+    """Called with its intent once it is known to have been accepted, by an unreadable answer."""
+
+    gate: asyncio.Semaphore | None = None
+    """Held while it is under way; None for no limit."""
+
     ref: Ref | None = None
     """The operation that was dispatched or joined last."""
 
@@ -98,6 +104,8 @@ class Dispatch(ABC, Generic[OperationT]):
 
     _began: float = field(default=0.0, init=False)
     _written_at: float = field(default=0.0, init=False)
+    is_under_way: bool = field(default=False, init=False)
+    """True from its beginning to its end, answered or not."""
     _is_recorded: bool = field(default=False, init=False)
     """True if the recorders have the intent, but not its result yet."""
     _recording: asyncio.Lock | None = field(default=None, init=False)
@@ -113,6 +121,11 @@ class Dispatch(ABC, Generic[OperationT]):
     def is_written(self) -> bool:
         """True if the service may have received and executed it, or the generation in its place."""
         return (self._tests or self).progress is Progress.WRITTEN
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while it, or the generation in its place, is written, and may still be answered."""
+        return self.is_written and (self._tests or self).is_under_way
 
     @property
     def may_be_cancelled(self) -> bool:
@@ -139,7 +152,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def begin(self) -> None:
         """Note that the dispatch is under way, with nothing sent yet."""
-        self.progress = Progress.PENDING
+        self.progress, self.is_under_way = Progress.PENDING, True
         self._began = asyncio.get_running_loop().time()
 
     def withdraw(self) -> None:
@@ -197,6 +210,13 @@ class Dispatch(ABC, Generic[OperationT]):
         if self.progress is Progress.PENDING:
             self.mark_written(sent)
 
+    def mark_accepted(self, intent: Intent) -> Intent:
+        """Note that an attempt was accepted by an answer that can't be read; return its intent."""
+        self.intent = evolve(intent, is_accepted=True)
+        if self.on_accepted is not None:
+            self.on_accepted(self.intent)
+        return self.intent
+
     async def mark_refused(self, error: VibeError) -> None:
         """Note that this attempt provably had no effect: it was not sent, or clearly refused."""
         self.progress = Progress.PENDING
@@ -215,6 +235,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def end(self) -> None:
         """Note that the dispatch has ended. If it may have arrived unanswered, it stays written."""
+        self.is_under_way = False
         if self.progress is Progress.PENDING:
             self.progress = Progress.IDLE
 

@@ -12,8 +12,6 @@ import asyncio
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import evolve
-
 from testvibe_async._dispatch.finding import Progress
 from testvibe_async._dispatch.reconcile import Reconciler
 from testvibe_async._http import refused_seconds
@@ -30,6 +28,7 @@ from testvibe_async.errors import (
     VibeError,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Hooks, told_logger
+from testvibe_async.intents import Intent
 from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async._telemetry import Attribute, Trace
-    from testvibe_async.intents import Intent, Recorder
+    from testvibe_async.intents import Recorder
     from testvibe_async.operations import (
         ClientParts,
         GenerationOperation,
@@ -87,6 +86,10 @@ class Dispatcher:
             NotSentError: The dispatch was withdrawn, or the service could not be reached.
             ClientClosedError: The client is closed.
         """
+        async with dispatch.gate or nullcontext():
+            return await self._dispatch(dispatch, retry_unknown=retry_unknown)
+
+    async def _dispatch(self, dispatch: Dispatch[OperationT], *, retry_unknown: bool) -> OperationT:
         if self._is_closing:
             raise ClientClosedError
         self._transport.check_wanted(dispatch.request, dispatch)
@@ -181,7 +184,7 @@ class Dispatcher:
         _log_other_feature(dispatch, ref)
         return operation
 
-    async def _send_or_find(
+    async def _send_or_find(  # noqa: C901 - one attempt, and its fate, step by step
         self, dispatch: Dispatch[Any], *, retry_unknown: bool
     ) -> tuple[Ref, bool]:
         """Send a dispatch; return its operation's ref, and True if it had to be found."""
@@ -197,7 +200,7 @@ class Dispatcher:
                     lost = error
                 intent = dispatch.intent or dispatch.new_intent()
                 if _is_accepted(lost):
-                    intent = dispatch.intent = evolve(intent, is_accepted=True)
+                    intent = dispatch.mark_accepted(intent)
                 finding = await self._reconciler.find(intent)
                 if finding.ref is not None:
                     return finding.ref, True
@@ -216,9 +219,12 @@ class Dispatcher:
             try:
                 await self._transport.sleep(refused_seconds(lost) or 0.0)
                 return await self._send_or_find(dispatch, retry_unknown=False)
-            except DispatchUnknownError:
+            except DispatchUnknownError as error:
+                if isinstance(error.intent, Intent):
+                    error.intent = intent.covering(error.intent)
                 raise
             except (Exception, asyncio.CancelledError) as error:
+                dispatch.intent = intent  # The second attempt had no effect, for certain.
                 what = f"the answer was lost: {lost}; and the second try failed: {error!r}"
                 raise dispatch.unknown(what, finding) from error
         raise dispatch.unknown(f"the answer was lost: {lost}", finding) from lost

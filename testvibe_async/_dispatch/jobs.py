@@ -79,14 +79,24 @@ class JobSource:
         self._default = default
         self._distinct = _Distinct(list_features)
         self._reader: AsyncIterator[Job] | None = None
+        self._failure: Exception | None = None
+        """The error that ended the reading."""
         self._lock = asyncio.Lock()
 
     async def read(self) -> Job | None:
         """Return the next job; None after the last. Concurrent calls are served one by one."""
         async with self._lock:
+            if self._failure is not None:
+                raise self._failure
             if self._reader is None:
                 self._reader = self._jobs()
-            return await anext(self._reader, None)
+            try:
+                return await anext(self._reader, None)
+            except BaseException as error:
+                # Whatever a generator raises ends it: it must not seem to have had no more.
+                what = "the features can't be read any more: the reading was cancelled"
+                self._failure = error if isinstance(error, Exception) else ConfigError(what)
+                raise
 
     async def _jobs(self) -> AsyncIterator[Job]:
         async for chosen in self._chosen():

@@ -242,4 +242,4 @@ def _unseen(before: Finding, why: str) -> Finding:
 
 def _id_of(ref: Any) -> object:  # noqa: ANN401 - a ref of any kind
     """Return an operation's id at the service: it takes a tenth of the memory of its ref."""
-    return ref.key[-1]
+    return ref.kind, ref.key[-1]

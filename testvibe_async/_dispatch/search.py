@@ -123,7 +123,7 @@ async def search_for(
         SearchError: The answer can't show the operation, or is too old to show it.
         TransportError, ResponseError: There was no answer.
     """
-    search = {"run": _search_run, "generation": _search_generation}[intent.kind]
+    search = SEARCHES[intent.kind]
     return await search(intent, transport, shared=shared, for_proof=for_proof)
 
 
@@ -290,3 +290,7 @@ def _is_earlier(latest: Generation, intent: Intent) -> bool:
     if latest.updated_at is None or intent.service_at is None:
         return False
     return latest.updated_at < intent.service_at - CLOCK_SLACK
+
+
+SEARCHES = {"run": _search_run, "generation": _search_generation}
+"""The search for each kind of operation."""

@@ -149,6 +149,7 @@ class Starter:
                 recorders=run.recorders,
                 patience=run.patience,
                 on_ref=run.note,
+                gate=run.gate,
             )
             run.in_place(dispatch)
             generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)

@@ -23,6 +23,7 @@ from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
     KINDS,
+    RUN,
     Request,
     UnreadableError,
     envelope_in,
@@ -221,7 +222,7 @@ class ListPolling:
         self._transport.answered.add(request.endpoint.name)
         self._refusals = 0
         rows.missing.extend(wanted.values())
-        if self._kind.ids_grow and rows.highest >= 0:
+        if self._kind is RUN and rows.highest >= 0:
             self._run_ids.note(self._project, rows.highest)
         self._learn(rows, len(operations), limit)
         # A list that omits an operation is caught by the read of the missing operation; a list that

@@ -16,7 +16,7 @@ from testvibe_async._polling.known import FinishedOperations
 from testvibe_async._polling.state import Change
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
-from testvibe_async._wire import UnreadableError, malformed
+from testvibe_async._wire import RUN, UnreadableError, malformed
 from testvibe_async.errors import VibeError
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
 
@@ -103,7 +103,7 @@ class Reader:
         self._transport.answered.add(request.endpoint.name)
         if polled.state.is_assumed:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
-        if polled.state.kind.ids_grow:
+        if polled.state.kind is RUN:
             self._run_ids.note(polled.ref.project, polled.state.list_id)
         if change is Change.END:
             if was_known:  # Otherwise it may have ended days ago.

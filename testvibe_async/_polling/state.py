@@ -9,7 +9,7 @@ the waits. It never decides when to poll, nor who is notified.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from enum import Enum, IntEnum, auto
+from enum import Enum, IntEnum, StrEnum, auto
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from testvibe_async._http import Outlook, is_same_failure, is_tolerated
@@ -24,7 +24,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import FeatureStatus, Phase, Run, RunStatus, Snapshot, Transition
+from testvibe_async.models import Phase, Run, Snapshot, Transition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -374,7 +374,7 @@ class _Doubt(Enum):
 def _doubt(snapshot: Snapshot) -> _Doubt | None:
     """Return the question that a status leaves open; None if it is documented or unambiguous."""
     status = snapshot.status
-    if snapshot.is_finished or status is None or isinstance(status, RunStatus | FeatureStatus):
+    if snapshot.is_finished or status is None or isinstance(status, StrEnum):
         return None
     if says_in_flight(status):
         return None

@@ -156,9 +156,9 @@ def new_state(
     ref: Ref, *, began: float, answered_at: datetime | None, previous_id: str | None = None
 ) -> OperationState[Any]:
     """Return the state of an operation that was not polled yet; see `OperationState`."""
-    return _STATES[ref.kind](ref, began=began, answered_at=answered_at, previous_id=previous_id)
+    return STATES[ref.kind](ref, began=began, answered_at=answered_at, previous_id=previous_id)
 
 
-_STATES: Mapping[str, type[OperationState[Any]]] = {
+STATES: Mapping[str, type[OperationState[Any]]] = {
     state.kind.name: state for state in (RunState, GenerationState)
 }

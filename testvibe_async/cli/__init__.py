@@ -5,24 +5,22 @@ and nothing outside this folder imports it. What is decided where:
 
 - `app`: which commands there are, each by name and module
 - one module for each command or group: what its options mean, and which calls it makes
-- `common`: the options of every command, and the client; `options`: those of commands that wait
+- `common`: the options of every command, and the client; `options`: those of commands that wait,
+  and who allows generations, which cost credits; `batches`: the journals, and which batch is meant
 - `input`, `output`: what is read, and where text goes: a terminal, a pipe, or JSON
 - `words`, `exits`: the sentence and the exit code for each error
-- `consent`: who allows generations, which cost credits
 
-What a person reads is decided in five places, from values alone:
+A command that dispatches goes down these stairs:
 
-- `words`: a sentence for each error, numbers, times (`usage`: for a wrong call, what was meant)
-- `board`: the live table: each operation as it was last seen, and whether the service answers
-- `lines`: the same in a pipe, as lines of text or as JSON events
-- `ending`: what is printed last: failures first, the counts, how to go on; and the exit code
-- `details`: a single run, diagnosis, generation or log
+- `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
+- `progress`: the items of its batch with what was last seen, as `rows`; `contact`: whether the
+  service answers
+- `display`: how that looks: a live table, lines in a pipe, JSON events
+- `result`: the counts, the JSON document and the exit code; `closing`: what is printed last, with
+  single errors from `details`; `outputs`: reports and artifacts; `ci`: what GitHub shows
 
-`watch` waits and chooses among them, `stop` is Ctrl-C, `output` prints, `leaving` writes reports
-and artifacts, and `ci` what GitHub shows.
-
-What was typed is understood by `jobs` (features), `names` (what is nearly right), `refs` and
-`completers`; `help` has the screens of `--help`.
+What was typed is understood by `names` and `completers`, a wrong call by `usage`; `help` has the
+screens of `--help`.
 """
 
 from __future__ import annotations

@@ -161,19 +161,20 @@ def _telling(
     loop, errors, looked_at = asyncio.get_running_loop(), list[Exception](), 0.0
     timer: asyncio.Handle
 
-    def tell_all() -> None:
+    def tell_changes() -> None:
+        nonlocal looked_at
+        looked_at = loop.time()
         for row in progress.changes():
             tell(row)
-        for notice in progress.contact.notices(progress.in_flight):
-            tell(notice)
 
     def frame() -> None:
-        nonlocal timer, looked_at
+        nonlocal timer
         timer = loop.call_later(FRAME_SECONDS, frame)
         try:
             if progress.is_changed or loop.time() - looked_at >= LOOK_SECONDS:
-                looked_at = loop.time()
-                tell_all()
+                tell_changes()
+            for notice in progress.contact.notices(progress.in_flight):
+                tell(notice)
             draw()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
             timer.cancel()
@@ -186,7 +187,7 @@ def _telling(
             yield
         if errors:
             raise errors[0]
-        tell_all()
+        tell_changes()
     finally:
         timer.cancel()
 

@@ -131,8 +131,7 @@ async def history(
         (name, sparkline([number(each) for each in batches])) for name, number in columns.items()
     ]
     output.details(lambda _: Text("\n").join([Text(), *(Text(f"{n:<6}  {s}") for n, s in trends)]))
-    output.details(lambda _: _told_flaky(flaky, len(batches)))
-    output.details(lambda _: _told(changes))
+    output.details(lambda _: _sections(changes, flaky, len(batches)))
 
 
 def _flaky(batches: Sequence[Batch]) -> list[Flaky]:
@@ -147,20 +146,6 @@ def _flaky(batches: Sequence[Batch]) -> list[Flaky]:
         if "flaky" in each
     ]
     return sorted(found, key=lambda each: -each.flaky / each.batches)
-
-
-def _told_flaky(flaky: Sequence[Flaky], batches: int) -> Text:
-    """Return what was flaky in so many batches, a line for each feature."""
-    if not flaky:
-        return Text()
-    where = "this batch" if batches == 1 else f"these {batches} batches"
-    lines = [Text(), Text(f"Flaky in {where}:", "bold")]
-    for each in flaky[:SHOWN]:
-        failed = f", and failed in {each.failed}" if each.failed else ""
-        lines.append(Text(f"  {escape(each.name)}  in {each.flaky} of {each.batches}{failed}"))
-    if len(flaky) > SHOWN:
-        lines.append(Text(f"  and {len(flaky) - SHOWN} more"))
-    return Text("\n").join(lines)
 
 
 def sparkline(numbers: Sequence[float]) -> str:
@@ -245,20 +230,25 @@ def _seconds(item: Item) -> float | None:
     return max((run.finished_at - run.started_at).total_seconds(), 0.0)
 
 
-def _told(changes: Sequence[Change]) -> Text:
-    """Return the changes with the last batch, a line for each feature."""
-    by_what: dict[str, list[Change]] = {}
+def _sections(changes: Sequence[Change], flaky: Sequence[Flaky], batches: int) -> Text:
+    """Return what was flaky in so many batches, and what changed, a line for each feature."""
+    where = "this batch" if batches == 1 else f"these {batches} batches"
+    sections: dict[str, list[str]] = {}
+    for each in flaky:
+        failed = f", and failed in {each.failed}" if each.failed else ""
+        line = f"  {escape(each.name)}  in {each.flaky} of {each.batches}{failed}"
+        sections.setdefault(f"Flaky in {where}:", []).append(line)
     for change in changes:
-        by_what.setdefault(change.what, []).append(change)
+        took = f"  {duration(change.seconds[-1])}" if change.seconds else ""
+        line = f"  {escape(change.name)}  {sparkline(change.seconds)}{took}"
+        sections.setdefault(f"{change.what.capitalize()}:", []).append(line)
     lines: list[Text] = []
-    for what, those in by_what.items():
-        lines += [Text(), Text(f"{what.capitalize()}:", "bold")]
-        for each in those[:SHOWN]:
-            took = f"  {duration(each.seconds[-1])}" if each.seconds else ""
-            lines.append(Text(f"  {escape(each.name)}  {sparkline(each.seconds)}{took}"))
-        if len(those) > SHOWN:
-            lines.append(Text(f"  and {len(those) - SHOWN} more"))
-    return Text("\n").join(lines) if lines else Text("\nNothing changed with the last batch.")
+    for title, those in sections.items():
+        more = [f"  and {len(those) - SHOWN} more"] if len(those) > SHOWN else []
+        lines += [Text(), Text(title, "bold"), *map(Text, [*those[:SHOWN], *more])]
+    if not changes:
+        lines += [Text(), Text("Nothing changed with the last batch.")]
+    return Text("\n").join(lines)
 
 
 def _document(batch: Batch) -> dict[str, object]:

@@ -238,7 +238,7 @@ async def _failed(watch: Watch, word: str | None) -> _Choice:
     said = f"{batch.label} of {began}: {what}, of {plural(len(batch.items), 'run')}."
     if left.exit_code:
         what = left.counts if left.items else "features that were not read"
-        go_on = f": resume it with {resume_command(batch.path)}"
+        go_on = f": resume it with {resume_command(batch.unfinished)}"
         said = f"{said} It left {what}{'' if batch.is_over else go_on}"
     if jobs:
         warn(said) if left.exit_code else watch.connection.output.note(said)

@@ -43,6 +43,10 @@ from testvibe_async.mcp_server.waits import PATIENCE, Progress, unseen_of
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
 
+Attempts = Annotated[
+    int, Field(ge=1, le=5, description="How often what failed may run; above 1 it shows flaky.")
+]
+
 
 def run_spec(features: Sequence[str], config: str | None, site_url: str | None) -> BatchSpec:
     """Return what a call wants to run."""
@@ -128,21 +132,14 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     call: Call,
     *,
     features: Annotated[
-        list[FeatureName] | None, Field(min_length=1, description="Names or ids.")
+        list[FeatureName] | None, Field(min_length=1, description="Names, ids, globs, !exclusions.")
     ] = None,
     all: Annotated[  # noqa: A002 - the argument's name
         bool, Field(description="Run every generated feature of the project.")
     ] = False,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    attempts: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=5,
-            description="How often what failed may run in total; above 1 it shows flaky.",
-        ),
-    ] = 1,
+    attempts: Attempts = 1,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
 ) -> CallToolResult:
     """Run `features` at once, or `all: true`, and wait. Lists what failed and what was not run.

@@ -9,7 +9,7 @@ decided in the runner.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -62,23 +62,12 @@ class Start:
 
     def batch(self, journal: Journal, selection: Selection | None) -> Batch[Any]:
         """Return the batch of its journal: a new one of these features, or the one that it has."""
-        if selection is not None:
-            features, configs, site_url = (
-                selection.features,
-                selection.configs,
-                self.spec.site_url,
-            )
-        else:
-            assert journal.plan is not None
-            site_url, kept = journal.plan.site_url, journal.plan.options
-            features, configs = kept["features"], kept["configs"]
-        return evolve(self.spec, site_url=site_url).start(
-            self.home,
-            None if journal.is_complete else features,
-            configs,
-            timeout=None,
-            journal=journal,
-        )
+        spec, kept = self.spec, _kept(selection)
+        features: Any = selection and selection.features
+        if journal.plan is not None:
+            spec, kept = evolve(spec, site_url=journal.plan.site_url), journal.plan.options
+            features = None if journal.is_complete else kept["features"]
+        return spec.start(self.home, features, kept["configs"], timeout=None, journal=journal)
 
 
 def _kept(selection: Selection | None) -> Document:
@@ -181,22 +170,11 @@ async def _is_nothing(session: Session, journal: Journal) -> bool:
 
 async def _dispatch(batch: Batch[Any]) -> None:
     """Run a batch of one feature until that is dispatched."""
-
-    async def first_change() -> None:
-        async for _ in batch.changes():
-            return
-
-    async with batch:
-        # The batch's item too: `changes` does not end where something else than its feature fails.
-        waits = [asyncio.create_task(anext(batch)), asyncio.create_task(first_change())]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-            await asyncio.wait(waits)
-        with suppress(asyncio.CancelledError):
-            waits[0].result()
+    async with batch, aclosing(batch.changes()) as changes:
+        async for _ in changes:
+            break
+        if not batch.refs:
+            await anext(batch)  # It raises what else went wrong.
     error = with_limit_named(batch.items[0]).error
     if error is not None and not batch.refs:
         raise error

@@ -35,9 +35,7 @@ FeatureName: TypeAlias = Annotated[
         min_length=1, coerce_numbers_to_str=True, description="Name in any case, or id (digits)."
     ),
 ]
-ProjectId: TypeAlias = Annotated[
-    str | None, Field(description="Another project, by id or name; usually left out.")
-]
+ProjectId: TypeAlias = Annotated[str | None, Field(description="Another project, by id or name.")]
 RunId: TypeAlias = Annotated[int, Field(ge=1, description="From run_feature or list_runs.")]
 ConfigName: TypeAlias = Annotated[
     str | None, Field(description="Run configuration, from list_configs.")

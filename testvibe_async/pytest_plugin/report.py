@@ -32,17 +32,12 @@ LOG_LINES = 20
 """Number of lines that are shown of a log's end."""
 
 Verdict = Literal["passed", "failed", "skipped"]
+_VERDICTS: dict[CaseStatus, Verdict] = {CaseStatus.PASSED: "passed", CaseStatus.FAILED: "failed"}
 
 
 def verdict_of(case: CaseResult) -> Verdict:
     """Return pytest's verdict on one test of a run."""
-    match status_of(case):
-        case CaseStatus.PASSED:
-            return "passed"
-        case CaseStatus.FAILED:
-            return "failed"
-        case _:
-            return "skipped"
+    return _VERDICTS.get(status_of(case), "skipped")
 
 
 def describe_case(case: CaseResult) -> str:

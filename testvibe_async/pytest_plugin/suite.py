@@ -60,6 +60,9 @@ __all__ = ["FinishedRun", "RunRequest", "Suite"]
 
 T = TypeVar("T")
 
+MAX_OUTAGE = 300.0
+"""Seconds of an outage after which lists are given up, as a client gives up its polls."""
+
 
 @frozen
 class RunRequest:
@@ -152,7 +155,8 @@ class Suite:
             return found
         if found.id not in self._project_ids:
             self._project_ids[found.id] = self._ask(
-                "the list of projects", lambda: choose_project(self._client, found.id)
+                "the list of projects",
+                lambda: choose_project(self._client, found.id, max_outage=MAX_OUTAGE),
             )
         return self._client.project(self._project_ids[found.id])
 
@@ -178,7 +182,9 @@ class Suite:
         spec = BatchSpec(
             kind="run", features=words, configs=self._options.config, on_conflict="generate"
         )
-        return self._ask("the list of features", lambda: select(project, spec))
+        return self._ask(
+            "the list of features", lambda: select(project, spec, max_outage=MAX_OUTAGE)
+        )
 
     def _ask(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Ask the service for something, for as long as a feature is waited for.

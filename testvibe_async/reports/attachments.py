@@ -6,8 +6,10 @@ folders by their test. Pure, except `read_images`, which reads screenshots for t
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
+from contextlib import suppress
 from itertools import takewhile
 from operator import eq
 from typing import TYPE_CHECKING
@@ -28,6 +30,9 @@ MAX_IMAGES_BYTES = 16_000_000
 """Size of all screenshots that become part of the page."""
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
+_TYPES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"))
+"""The types of images by their first bytes: what is none of these is not shown."""
+
 _RANKS = (_IMAGES, {".zip"}, {".webm", ".mp4"})
 """Endings of files, those that say most at a glance first."""
 
@@ -56,35 +61,34 @@ def show_trace(file: Path) -> str:
 
 def read_images(
     items: Iterable[Entry], folder: Path, *, most: int = MAX_IMAGES_BYTES
-) -> dict[Path, bytes]:
-    """Return the screenshots of failed tests, of each test the first, as far as there is room.
+) -> dict[Path, str]:
+    """Return the first screenshot of each failed test as a data URL, as far as there is room.
 
     Args:
         items: The entries, those first whose screenshots matter most.
         folder: What relative paths are relative to.
         most: Bytes of all of them.
     """
-    images: dict[Path, bytes] = {}
+    images: dict[Path, str] = {}
     for entry in items:
         for case in entry.failures:
             file = next(iter(files_of(entry, case)), None)
             if file is None or file in images or file.suffix.lower() not in _IMAGES:
                 continue
             content = _read(folder / file, min(most, MAX_IMAGE_BYTES))
-            if content is not None:
-                images[file] = content
+            kind = next((name for magic, name in _TYPES if content.startswith(magic)), None)
+            if kind is not None:
+                images[file] = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
                 most -= len(content)
     return images
 
 
-def _read(path: Path, most: int) -> bytes | None:
-    """Return a file's bytes; None where it is too large, or can't be read."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(most + 1)
-    except OSError:
-        return None
-    return content if 0 < len(content) <= most else None
+def _read(path: Path, most: int) -> bytes:
+    """Return a file's bytes; none where it is too large, or can't be read."""
+    with suppress(OSError), path.open("rb") as file:
+        content = file.read(most + 1)
+        return content if len(content) <= most else b""
+    return b""
 
 
 def _is_shown(case: Case, file: Path, failures: Sequence[Case]) -> bool:

@@ -65,9 +65,6 @@ _FACT_LABELS = {
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that stand for no byte (PEP 383), and so never occur in a path of this system."""
 
-_IMAGE_TYPES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"))
-"""The types of images by their first bytes: what is none of these is not shown."""
-
 
 def to_html(
     items: Iterable[Item], *, folder: Path | None = None, **options: Unpack[ReportOptions]
@@ -110,7 +107,7 @@ def to_html(
             shared=report.shared_facts.keys(),
             proportions=_proportions(report),
             groups=_groups(report),
-            images={} if folder is None else _images(report, folder),
+            images={} if folder is None else read_images(report.by_urgency, folder),
             timeline=timeline(report),
             matrix=_matrix(report),
             noun=_noun(report),
@@ -250,13 +247,3 @@ def _matrix(report: Report) -> Mapping[str, Mapping[str, list[Entry]]]:
                 row = rows.setdefault(entry.feature, {each: [] for each in report.configs})
                 row[entry.config].append(entry)
     return rows
-
-
-def _images(report: Report, folder: Path) -> dict[Path, str]:
-    """Return the screenshots to show as data, so that the page stays one file."""
-    images: dict[Path, str] = {}
-    for path, content in read_images(report.by_urgency, folder).items():
-        kind = next((name for magic, name in _IMAGE_TYPES if content.startswith(magic)), None)
-        if kind is not None:
-            images[path] = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return images

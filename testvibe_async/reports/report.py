@@ -36,15 +36,6 @@ _URGENCY = (
     Verdict.SUCCEEDED,
 )
 
-_PHRASES = {
-    Verdict.FAILED: "failed",
-    Verdict.ERROR: "in error",
-    Verdict.UNKNOWN: "unknown",
-    Verdict.IN_FLIGHT: "in flight",
-    Verdict.WAITING: "waiting",
-    Verdict.SKIPPED: "skipped",
-}
-
 
 class ReportOptions(TypedDict, total=False):
     """Options of a report. Each may be left out."""
@@ -177,9 +168,10 @@ class Report:
         bad = [pair for pair in self.verdicts.items() if pair[0] is not Verdict.SUCCEEDED]
         if not bad:
             return ("It succeeded" if total == 1 else f"All {total:,} succeeded") + flaky
+        words = {verdict: "in error" if verdict is Verdict.ERROR else verdict for verdict, _ in bad}
         (verdict, number), *rest = bad
-        first = f"{number:,} of {total:,} {_PHRASES[verdict]}"
-        return ", ".join((first, *(f"{n:,} {_PHRASES[verdict]}" for verdict, n in rest))) + flaky
+        first = f"{number:,} of {total:,} {words[verdict]}"
+        return ", ".join((first, *(f"{n:,} {words[verdict]}" for verdict, n in rest))) + flaky
 
 
 def _check_times(*instants: datetime | None) -> None:

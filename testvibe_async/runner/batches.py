@@ -124,6 +124,9 @@ class Batch:
     is_complete: bool
     """Whether all of its features are known."""
 
+    unfinished: Path
+    """The journal to resume where it is not over: its own, or that of a rerun."""
+
     reruns: Sequence[int] = ()
     """The batches that ran again what failed in it, as far as they are part of its items."""
 
@@ -374,6 +377,7 @@ class Batches:
                         _again(each, again.get((each.feature, each.config))) for each in batch.items
                     ],
                     is_over=batch.is_over and rerun.is_over,
+                    unfinished=rerun.unfinished if batch.is_over else batch.unfinished,
                     reruns=(*batch.reruns, record.number, *rerun.reruns),
                 )
         return batch
@@ -439,6 +443,7 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
         items = [with_limit_named(evolve(item, is_waiting=False)) for item in journal.items]
         return Batch(
             path=path,
+            unfinished=path,
             label=f"The batch in {path}" if record is None else str(record),
             number=None if record is None else record.number,
             name=None if record is None else record.name,

@@ -14,9 +14,10 @@ from attrs import field, frozen
 
 from tests.support.dialects.pages import error_page, login_page
 from tests.support.dialects.writing import written
+from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Answer, Emulator, Middleware
 from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal
-from testvibe_async.testing.emulator.routes import ASSUMED, find_route
+from testvibe_async.testing.emulator.routes import find_route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,12 @@ __all__ = ["DIALECTS", "ODD_FIELDS", "Dialect", "emulator_speaking"]
 ODD_FIELDS = frozenset({"durationMs", "error", "log", "runnerStarted", "size", "summary"})
 """The optional fields that `Dialect.odd_fields` may name."""
 
+ASSUMED = {
+    definition["operationId"]
+    for methods in openapi_document()["paths"].values()
+    for method, definition in methods.items()
+    if method != "parameters" and definition["x-basis"] == "assumed"
+}
 _LOGIN = "/account/login"
 _ALL = str(10**9)
 

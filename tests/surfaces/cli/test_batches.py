@@ -504,3 +504,14 @@ async def test_dry_run_dispatches_nothing(emulator: Emulator, call: Call) -> Non
     ended = await call("generate", "--all", "--dry-run")
     assert "1 generation would be dispatched, and each costs credits" in ended.errors
     assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
+
+
+async def test_rerun_that_is_not_over_is_named(emulator: Emulator, call: Call) -> None:
+    """What a rerun left in flight is left of its batch too, and the rerun is what to resume."""
+    asyncio.get_running_loop().call_later(5, lambda: emulator.finish_run(214, "failed"))
+    await call("run", "Checkout", "--wait")
+    await interrupted(call, "run", "--failed", "1", "--wait", at=5)
+    ended = await call("run", "--failed", "1", "--wait")
+    assert ended.code == 4
+    assert "It left 1 in flight: resume it with testvibe-async resume 2\n" in ended.errors
+    assert (await call("report", "1")).code == 4

@@ -101,7 +101,8 @@ async def test_a_planted_secret_is_in_no_recording(
         assert harm or len({each.operation for each in recording.exchanges}) == 15
         text = unquote(path.read_text(encoding="utf-8")).casefold()
         port = emulator.url.rpartition(":")[2]
-    for secret in (SECRET, "sekret", KEY[4:14], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER), port):
+    secrets = (SECRET, "sekret", KEY[4:14], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER))
+    for secret in (*secrets, f":{port}"):
         assert secret.casefold() not in text
     for word in ("acme", "checkout", "wishlist", "scenario", "chromium", "127.0.0.1"):
         assert word not in text
@@ -174,12 +175,27 @@ async def test_a_recording_is_held_against_a_service(
     assert "none.json is no recording of doctor" in ended.errors
 
 
+async def test_half_a_character_is_recorded_as_it_was_written(
+    call: Call, signed_in: Emulator, tmp_path: Path
+) -> None:
+    """An escape stays an escape, also one that is no character, which no file could hold."""
+    body = b'[{"name":"\\ud83d Sekret","path":"x"}]'
+    signed_in.fail("list_configs", Fault.body(body))
+    recording = await record(call, tmp_path / "r.json")
+    (configs,) = [each for each in recording.exchanges if each.operation == "list_configs"]
+    assert re.fullmatch(r'\[\{"name":"\\ud83d [A-Z][a-z]{5}","path":"[a-z]"\}\]', configs.answer)
+
+
 async def test_what_would_remain_is_not_written(
     call: Call, signed_in: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check of the whole is independent of the replacing: what slips through stops it."""
     assert signed_in
-    monkeypatch.setattr("testvibe_async.cli.doctor.recording.Disguise.text", lambda _, text: text)
+
+    def text(_: object, text: str) -> str:
+        return text
+
+    monkeypatch.setattr("testvibe_async.cli.doctor.recording.Disguise.text", text)
     path = tmp_path / "r.json"
     ended = await call("doctor", "--record", str(path))
     assert "of the original texts would remain in the file" in ended.errors

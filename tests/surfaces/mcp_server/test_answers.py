@@ -19,91 +19,37 @@ from testvibe_async.models import Section
 
 AT = datetime(2026, 6, 10, tzinfo=UTC)
 
-MORE = "(diagnose_run says more)"
-
 FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
 
 
-@pytest.mark.parametrize(
-    ("run", "line"),
-    [
-        (Run(7, RunStatus.RUNNING, 12), "Run 7 of feature 12 is running (queued)."),
-        (
-            Run(7, RunStatus.RUNNING, feature_name="Login", started_at=AT),
-            "Run 7 of Login is running (active).",
+LINES: list[tuple[Run | Generation, str]] = [
+    (Run(7, RunStatus.RUNNING, 12), "Run 7 of feature 12 is running (queued)."),
+    (Run(7, "running", feature_name="Login", started_at=AT), "Run 7 of Login is running (active)."),
+    (Run(7, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "passed (1 test)."),
+    (Run(7, RunStatus.FAILED), "failed (0 tests; diagnose_run says more)."),
+    (Run(7, RunStatus.FAILED, tests=(FAILED, CaseResult("In"))), '"TimeoutError: 30 s"'),
+    (Run(7, RunStatus.FAILED, tests=(CaseResult("Out", "failed"),)), "no error given"),
+    (Run(7, "aborted", finished_at=AT), "Its status 'aborted' is not documented"),
+    (Generation(), "The generation of a feature was never started (its status is unknown)."),
+    (Generation(feature_name="Login", feature_status="draft"), "(its status is draft)."),
+    (
+        Generation(
+            feature_status=FeatureStatus.GENERATING,
+            request_id="a",
+            runner_started=True,
+            sections=(Section("a", conclusion="success"), Section("b")),
         ),
-        (
-            Run(7, RunStatus.PASSED, feature_name="Login", summary=RunSummary(total=1, passed=1)),
-            "Run 7 of Login passed (1 test).",
-        ),
-        (
-            Run(7, RunStatus.FAILED, feature_name="Login"),
-            "Run 7 of Login failed (0 tests; diagnose_run says more).",
-        ),
-        (
-            Run(7, RunStatus.FAILED, feature_name="Login", tests=(FAILED, CaseResult("In"))),
-            (
-                "Run 7 of Login failed: 1 of 2 tests failed, first 'Out': "
-                f'"TimeoutError: 30 s" {MORE}.'
-            ),
-        ),
-        (
-            Run(7, RunStatus.FAILED, feature_name="Login", tests=(CaseResult("Out", "failed"),)),
-            f"Run 7 of Login failed: 1 of 1 test failed, first 'Out': no error given {MORE}.",
-        ),
-        (
-            Run(7, "aborted", feature_name="Login", finished_at=AT),
-            (
-                "Run 7 of Login is over. Its status 'aborted' is not documented: it is neither "
-                "success nor failure."
-            ),
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_run_in_a_line(run: Run, line: str) -> None:
-    """The line shows a run's status, and for a failed run its first failure and the next step."""
-    assert say(run) == line
+        "is generating (active, 1 of 2 sections done).",
+    ),
+    (Generation(feature_status=FeatureStatus.GENERATED), "is over: tests were generated."),
+    (Generation(feature_status=FeatureStatus.FAILED), "failed (get_generation_log says why)."),
+]
 
 
-@pytest.mark.parametrize(
-    ("generation", "line"),
-    [
-        (Generation(), "The generation of a feature was never started (its status is unknown)."),
-        (
-            Generation(feature_name="Login", feature_status="draft"),
-            "The generation of Login was never started (its status is draft).",
-        ),
-        (
-            Generation(
-                feature_name="Login", feature_status=FeatureStatus.GENERATING, request_id="a"
-            ),
-            "The generation of Login is generating (queued, 0 of 0 sections done).",
-        ),
-        (
-            Generation(
-                feature_name="Login",
-                feature_status=FeatureStatus.GENERATING,
-                request_id="a",
-                runner_started=True,
-                sections=(Section("a", conclusion="success"), Section("b")),
-            ),
-            "The generation of Login is generating (active, 1 of 2 sections done).",
-        ),
-        (
-            Generation(feature_name="Login", feature_status=FeatureStatus.GENERATED),
-            "The generation of Login is over: tests were generated.",
-        ),
-        (
-            Generation(feature_name="Login", feature_status=FeatureStatus.FAILED),
-            "The generation of Login is over: failed (get_generation_log says why).",
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_generation_in_a_line(generation: Generation, line: str) -> None:
-    """The line shows a generation's status, how many sections are done, and the next step."""
-    assert say(generation) == line
+@pytest.mark.parametrize(("seen", "words"), LINES, ids=[words for _, words in LINES])
+def test_an_operation_in_a_line(seen: Run | Generation, words: str) -> None:
+    """The line shows a status, the first failure, how far a generation is, and the next step."""
+    assert words in say(seen)
 
 
 def test_rows_leave_out_what_the_service_left_out() -> None:

@@ -309,13 +309,6 @@ async def test_what_is_sent_again_counts_once(emulator: Emulator) -> None:
         assert "--max-generations" in await refused(mcp, "generate_feature", feature="Wishlist")
 
 
-async def test_an_unknown_feature_is_not_sent(emulator: Emulator) -> None:
-    """A name that the service does not have costs a read, and no dispatch."""
-    async with connected(emulator) as mcp:
-        await refused(mcp, "generate_feature", feature="Retuns")
-    assert requests(emulator) == 0
-
-
 async def test_a_result_is_returned_an_hour_later() -> None:
     """A generation whose end no answer has delivered is returned an hour later, too."""
     quick = Outcome(generation_duration=60, generation_status="failed")

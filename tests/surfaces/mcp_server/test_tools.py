@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 from functools import partial
@@ -18,7 +17,6 @@ from tests.support.mcp_connection import (
     content_of,
     refused,
     result_of,
-    text_of,
     texts_of,
 )
 from testvibe_async import Client, ConfigError, Project
@@ -310,42 +308,6 @@ async def test_arguments_that_are_wrong_are_refused(
     assert emulator.count() == 0
 
 
-async def test_an_error_reaches_the_model_with_the_next_step(emulator: Emulator) -> None:
-    """A run of a feature without tests is refused, and the error names generate_feature."""
-    emulator.add_feature("Gift cards", status="draft")
-    async with connected(emulator) as mcp:
-        text = await refused(mcp, "run_feature", feature="Gift cards")
-    assert "409" in text
-    assert "Call generate_feature first" in text
-
-
-async def test_a_lost_dispatch_is_not_sent_again() -> None:
-    """The error of a dispatch that can't be reconciled says what to check first."""
-    async with Emulator(lists=False) as emulator, connected(emulator) as mcp:
-        emulator.fail("run_feature", Fault.lost())
-        text = await refused(mcp, "run_feature", feature="Checkout")
-        assert "check list_runs of feature 'Checkout'" in text
-        assert emulator.count("run_feature") == 1
-
-
-@pytest.mark.parametrize("mode", get_args(Mode))
-async def test_a_dispatch_whose_call_is_cancelled_is_sent_once(
-    emulator: Emulator, mode: Mode
-) -> None:
-    """A client that cancels a dispatch in progress loses the result, and not the run."""
-    emulator.fail("run_feature", Fault.delay(5))
-    async with connected(emulator, mode) as mcp:
-        call = asyncio.create_task(mcp.call_tool("run_feature", {"feature": "Checkout"}))
-        await asyncio.sleep(1)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-        await asyncio.sleep(10)
-        (run,) = (await result_of(mcp, "list_runs"))["runs"]
-    assert run["featureName"] == "Checkout"
-    assert emulator.count("run_feature") == 1
-
-
 async def test_a_refused_key_is_named_by_its_variable_and_never_shown(emulator: Emulator) -> None:
     """The error for a refused key names the variable, and not the key."""
     async with connected(emulator, api_key=KEY) as mcp:
@@ -382,14 +344,6 @@ async def test_without_a_project_the_error_says_how_to_name_one(emulator: Emulat
         text = await refused(mcp, "list_features")
         assert "list_projects shows the ids" in text
         assert await result_of(mcp, "list_features", project=emulator.project_id)
-
-
-async def test_an_unknown_tool_is_an_error(emulator: Emulator) -> None:
-    """An unknown tool is refused by its name."""
-    async with connected(emulator) as mcp:
-        result = await mcp.call_tool("drop_project", {})
-    assert result.is_error
-    assert "drop_project" in text_of(result)
 
 
 async def test_the_routes_of_the_files_are_taken(

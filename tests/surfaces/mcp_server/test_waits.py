@@ -212,6 +212,20 @@ async def test_a_run_that_does_not_exist_is_an_error(emulator: Emulator) -> None
         assert "list_runs shows" in await refused(mcp, "wait_for_run", runId=999)
 
 
+async def test_what_the_service_does_not_know_yet_is_waited_for(emulator: Emulator) -> None:
+    """For some seconds the service may not know what it has just dispatched: no wait fails."""
+    without_tests(emulator)
+    emulator.fail("list_runs", Fault.status(404))
+    async with connected(emulator) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Login Functionality")
+        emulator.fail("get_run", Fault.status(404), times=3)
+        assert not (await result_of(mcp, "wait_for_run", runId=run["runId"]))["inFlight"]
+        await result_of(mcp, "generate_feature", feature="Checkout")
+        emulator.fail("get_generation_status", Fault.status(404), times=3)
+        wait = {"feature": "Checkout", "timeoutSeconds": 30}
+        assert (await result_of(mcp, "wait_for_generation", **wait))["inFlight"]
+
+
 async def test_a_feature_never_generated_is_not_waited_for(emulator: Emulator) -> None:
     """A wait for a generation that was never started returns at once, and says so."""
     emulator.add_feature("Gift cards", status="draft")
@@ -412,16 +426,6 @@ async def test_generating_and_running_is_continued_without_paying_twice(
         assert (await result_of(mcp, "generate_and_run", **call))["run"]["runId"] == 215
     assert emulator.count("generate_feature") == 1
     assert emulator.count("run_feature") == 2
-
-
-async def test_generating_and_running_joins_what_is_in_flight(emulator: Emulator) -> None:
-    """A call joins a generation in flight that another tool started."""
-    without_tests(emulator)
-    async with connected(emulator) as mcp:
-        started = await result_of(mcp, "generate_feature", feature="Checkout")
-        both = await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
-    assert both["generation"]["requestId"] == started["requestId"]
-    assert len(emulator.generations) == 1
 
 
 async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from testvibe_async.pytest_plugin import suite
 from testvibe_async.pytest_plugin.choice import matches
 from testvibe_async.testing import Fault
 
@@ -242,6 +243,27 @@ def test_a_service_that_refuses_fails_the_collection(inner: Inner, service: Emul
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(["401 *", "to GET http://*"])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.usefixtures("service")
+def test_an_outage_at_the_start_is_waited_for(
+    inner: Inner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists of features and of projects have the patience of polls."""
+    patience: list[float | None] = []
+
+    def note(call: Any) -> Any:
+        def called(*arguments: Any, max_outage: float | None = None) -> Any:
+            patience.append(max_outage)
+            return call(*arguments, max_outage=max_outage)
+
+        return called
+
+    for name in ("select", "choose_project"):
+        monkeypatch.setattr(suite, name, note(getattr(suite, name)))
+    inner.features("--testvibe-project=Acme Shop", "--collect-only")
+
+    assert patience == [suite.MAX_OUTAGE, suite.MAX_OUTAGE]
 
 
 def test_nothing_is_dispatched_after_failed_collections(inner: Inner, service: Emulator) -> None:

@@ -169,7 +169,6 @@ async def test_errors_are_of_several_kinds_and_have_the_tests_name(
         "TimeoutError: locator.click",
         "Expected: ",
         "Received: ",
-        "strict mode violation",
         "net::ERR_",
     ):
         assert any(kind in error for error in errors), kind

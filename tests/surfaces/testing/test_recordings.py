@@ -178,7 +178,7 @@ async def test_instants_move_with_the_dispatch() -> None:
     """What is dispatched an hour later was created an hour later, by the service's own clock."""
     recording = recording_of("as-documented")
     feature, _ = dispatch_in(recording, "run")
-    created = []
+    created: list[float] = []
     for seconds in (0, 3600):
         async with replayed(recording) as (_, project):
             await asyncio.sleep(seconds)

@@ -61,7 +61,7 @@ class Operation:
 
     @property
     def bases(self) -> set[str]:
-        """What the route and the members are: documented, assumed, or both."""
+        """The bases of the route and the members: documented, assumed, or both."""
         members = _resolved(self.answer).get("properties", {}).values()
         return {self.basis, *(member.get("x-basis", self.basis) for member in members)}
 
@@ -71,7 +71,7 @@ class Difference:
     """One difference at one place."""
 
     kind: Kind
-    """What differs.
+    """The kind of difference.
 
     - `needed`: a member without which an answer says little is not there, or not in all rows;
     - `missing`: another declared member is not there;
@@ -87,13 +87,13 @@ class Difference:
     """The member, such as `summary.total` or `tests[].durationMs`; empty for the answer itself."""
 
     basis: str
-    """Whether what is declared is documented."""
+    """`documented` or `assumed`, of the declaration."""
 
     declared: str
-    """What is declared, such as `int or null`; empty where nothing is."""
+    """The declared types, such as `int or null`; empty where nothing is declared."""
 
     seen: str
-    """What was seen instead, such as `digits` or `time(7 digits, Z)`; empty where nothing was."""
+    """The form that was seen, such as `digits` or `time(7 digits, Z)`; empty where none was."""
 
 
 @cache
@@ -138,7 +138,7 @@ def differences(
         schema: What the contract says of each value.
         values: The values, such as the same member of all rows.
         place: Where they are in the answer.
-        basis: Whether the place above is documented.
+        basis: `documented` or `assumed`, of the place above.
     """
     basis = schema.get("x-basis", basis)
     options = [_resolved(each) for each in schema.get("anyOf", [schema])]

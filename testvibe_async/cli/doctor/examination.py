@@ -48,7 +48,7 @@ NO_RUN = 2**31 - 1
 """The id of a run that no service has."""
 
 MAX_LOST = 2
-"""How many calls in a row may get no answer before nothing more is asked."""
+"""The number of calls in a row without an answer after which nothing more is asked."""
 
 LONGEST = 600.0
 """Seconds for which a run is watched; one takes about 30."""
@@ -72,7 +72,7 @@ class StopError(Exception):
 
 @frozen(kw_only=True)
 class Options:
-    """What is asked for beyond reading."""
+    """The options beyond reading."""
 
     run: str | None = None
     """The feature to run; None for no run."""
@@ -98,7 +98,7 @@ class Examination:
     """The exit codes that apply, except that of differences."""
 
     _lost: int = 0
-    """How many calls in a row got no answer."""
+    """The number of calls in a row that got no answer."""
 
     _run_id: int | None = None
     """The run that was dispatched."""
@@ -169,7 +169,7 @@ class Examination:
             self.findings += judging.about_pages(pages, rows)
 
     def _skip(self, names: Iterable[str], why: str) -> None:
-        """Say of operations why they were not checked."""
+        """Note for each operation why it was not checked."""
         self.findings += [unchecked(name, why) for name in names]
 
     def _skip_rest(self, why: str) -> None:
@@ -418,7 +418,7 @@ def _names_to_try(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
 
 
 def _about_name(exchange: Exchange, what: str) -> Finding:
-    """Say whether a feature was found by its name."""
+    """Describe whether a feature was found by its name."""
     if exchange.error is None:
         return holds("names", f"a feature is found by its name {what}")
     means = "use the id of such a feature" if "slash" in what else "use ids, or names as they are"

@@ -1,4 +1,4 @@
-"""What a client exchanged with the service: each request with its answer, as it passed.
+"""The exchanges of a client with the service: each request with its answer, as it passed.
 
 `Tap` listens at the client's session; it sends and changes nothing. `Exchange` holds what the
 package's own reader makes of an answer, and where that differs from the contract.
@@ -57,7 +57,7 @@ class Exchange:
     """Why our commands can't use the answer; None where they can."""
 
     value: Any = None
-    """What our commands make of it."""
+    """The value that our commands use."""
 
     unreadable: frozenset[str] = frozenset()
     """The names of the members that our reader left out."""
@@ -69,7 +69,7 @@ class Exchange:
 
     @property
     def is_not_there(self) -> bool:
-        """Whether the service itself says that what was asked for does not exist."""
+        """True if the service itself says that the thing asked for does not exist."""
         return isinstance(self.error, NotFoundError) and self.error.code is not None
 
     @property
@@ -138,7 +138,7 @@ class Tap:
 
     @property
     def reads(self) -> int:
-        """How many answers came to requests that only read."""
+        """The number of answers to requests that only read."""
         return sum(each.request.method == "GET" for each in self.exchanges)
 
 

@@ -1,4 +1,4 @@
-"""What was found out: one sentence each, what follows for our commands, and how it is shown. Pure.
+"""Findings: one sentence each, with the consequence for our commands, as text and as JSON. Pure.
 
 A finding's sentences are made of our own words, of declarations and of forms. What the service or
 the user called something is in `quoted` alone, which only a terminal shows: so a document holds no
@@ -40,9 +40,6 @@ __all__ = [
 _SUBJECT_CELLS = 23
 """Cells of the column with the subjects; the longest is `get_generation_status`."""
 
-_WIDE = 72
-"""On a terminal of fewer cells a subject has a line of its own, if what follows needs several."""
-
 _REDACTED = "Names, texts, ids and addresses are left out."
 
 
@@ -67,22 +64,22 @@ class Finding:
 
     verdict: Verdict
     subject: str
-    """What it is about: an operation by the service's name, or a word such as `server`."""
+    """The thing it is about: an operation by the service's name, or a word such as `server`."""
 
     says: str
-    """What was found, or why it was not checked."""
+    """The finding, or the reason why it was not checked."""
 
     means: str = ""
-    """What follows, and for which commands; empty where nothing does."""
+    """The consequence, and for which commands; empty where there is none."""
 
     setting: str = ""
     """A line for the table `[endpoints]` of the settings; empty where there is nothing to set."""
 
     quoted: str = ""
-    """What was there, in the service's own words. Never part of a document."""
+    """The service's own words. Never part of a document."""
 
     has_consequences: bool = False
-    """Whether a command does less than it should."""
+    """True if a command does less than it should."""
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON, without what is quoted."""
@@ -166,7 +163,7 @@ def result(
             lines += [(text, of_line) for text in _lines(each, width)]
         lines.append(("", ""))
     lines += [(text, "") for text in _settings(findings, width)]
-    lines += [(text, "bold") for text in _filled(conclusion(findings), width, indent=0)]
+    lines += [(text, "bold") for text in _filled(conclusion(findings), width)]
     return Text("\n").join(Text(line, style) for line, style in lines)
 
 
@@ -179,25 +176,16 @@ def _joined(findings: Sequence[Finding]) -> Iterator[Finding]:
         yield evolve(alike[0], subject=", ".join(each.subject for each in alike))
 
 
-def _lines(finding: Finding, width: int | None) -> Iterator[str]:
-    subject, says, means = finding.subject, finding.says, finding.means
-    if means and not finding.has_consequences:
-        says, means = f"{says}; {means}", ""
-    parts = [says]
+def _lines(finding: Finding, width: int | None) -> list[str]:
+    parts = [finding.says]
     parts += [f"“{escape(finding.quoted)}”"] if finding.quoted else []
-    parts += [f"so {means}"] if means else []
-    if width is None:
-        subject += ": " if len(subject) >= _SUBJECT_CELLS else ""
-        yield f"  {subject:<{_SUBJECT_CELLS}}{'; '.join(parts)}"
-        return
-    indent = 2 + _SUBJECT_CELLS
-    is_short = len(parts) == 1 and indent + len(says) <= width
-    if len(subject) >= _SUBJECT_CELLS or (width < _WIDE and not is_short):
-        yield from _filled(subject, width, indent=2)
-        subject, indent = "", 4
-    lines = [line for part in parts for line in _filled(part, width, indent=indent)]
-    yield f"  {subject}".ljust(indent) + lines[0][indent:]
-    yield from lines[1:]
+    if finding.means:
+        parts += [f"so {finding.means}" if finding.has_consequences else finding.means]
+    text, subject = "; ".join(parts), finding.subject
+    if len(subject) >= _SUBJECT_CELLS:
+        return _filled(f"{subject}: {text}", width, first="  ", indent=4)
+    first = f"  {subject:<{_SUBJECT_CELLS}}"
+    return _filled(text, width, first=first, indent=len(first))
 
 
 def _settings(findings: Sequence[Finding], width: int | None) -> Iterator[str]:
@@ -205,19 +193,19 @@ def _settings(findings: Sequence[Finding], width: int | None) -> Iterator[str]:
     if not settings:
         return
     said = f"If the service has these elsewhere, put their routes into {REPOSITORY_FILE}:"
-    yield from _filled(said, width, indent=0)
+    yield from _filled(said, width)
     yield "  [endpoints]"
     yield from (f"  {setting}" for setting in settings)
     yield ""
 
 
-def _filled(text: str, width: int | None, *, indent: int) -> list[str]:
+def _filled(text: str, width: int | None, *, first: str = "", indent: int = 0) -> list[str]:
     if width is None:
-        return [" " * indent + text]
+        return [first + text]
     return textwrap.wrap(
         text,
         max(width, indent + 20),
-        initial_indent=" " * indent,
+        initial_indent=first,
         subsequent_indent=" " * indent,
         break_on_hyphens=False,
     )

@@ -1,4 +1,4 @@
-"""What exchanges mean: a finding for each way in which answers differ. Pure.
+"""The meaning of exchanges: a finding for each way in which answers differ. Pure.
 
 What differs and can be read has no consequences: then a command does the same as elsewhere.
 """

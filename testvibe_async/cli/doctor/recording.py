@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["compared", "preview", "record"]
 
 ATTEMPTS = 10
-"""How often other synthetic values are drawn, should one hold an original by accident."""
+"""The number of times that other values are drawn, should one hold an original by accident."""
 
 _SHORT = 4
 """Originals of fewer characters are not looked for: any text may hold them."""
@@ -44,6 +44,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?|/Date\(-?\d+([+-]\d{4})?\)/"
 )
+_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _FRACTION = re.compile(r"(?<=:\d\d\.)\d{4,}")
 _EPOCH = re.compile(r"1[6-9]\d{8}(\d{3})?")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -97,7 +98,7 @@ _STATUS_WORDS = {
     *("terminated", "timed", "timedout", "timeout", "unknown", "unstable", "verifying", "waiting"),
     *("warming", "up", "warning", "with", "errors"),
 }
-"""What the status of a service may be made of; any other text there is replaced."""
+"""The words that a status may be made of; any other text there is replaced."""
 
 _COUNTS = {
     *("total", "totalcount", "count", "page", "pagesize", "limit", "offset", "skip", "top"),
@@ -129,10 +130,12 @@ def record(tap: Tap) -> Recording:
     Raises:
         ConfigError: Something of what was there would remain.
     """
+    left = 0
     for _ in range(ATTEMPTS):
         disguise = Disguise(tap, key=secrets.token_bytes(32))
         recording = Recording(tuple(map(disguise.exchange, tap.exchanges)))
-        if not (left := check(recording, disguise)):
+        left = check(recording, disguise)
+        if not left:
             return recording
     raise ConfigError(f"nothing is written: {left} of the original texts would remain in the file")
 
@@ -195,9 +198,9 @@ def _vocabulary() -> frozenset[str]:
     visit(document)
     for path in document["paths"]:
         found.update(re.findall(r"[a-z]+", path))
-    for media_type in _TYPES:
-        found.update(re.findall(r"\w+", media_type))
-    return frozenset({*found, "api", "v1", "ops", "https", "http", "charset", "date", "next"})
+    found |= {"api", "v1", "ops", "https", "http", "charset", "date"}
+    parts = re.findall(r"\w+", " ".join([*found, *_TYPES]))
+    return frozenset({*found, *parts})
 
 
 def _strings(text: str) -> Iterator[tuple[str, str]]:
@@ -263,10 +266,7 @@ def _members(value: object, place: str) -> Iterator[str]:
         for row in cast("list[object]", value):
             yield from _members(row, f"{place}[]")
     elif value is not None:
-        yield f"{place}: {_TYPE_NAMES.get(type(value), 'number')}"
-
-
-_TYPE_NAMES = {str: "string", bool: "bool", int: "int"}
+        yield f"{place}: {type(value).__name__}"
 
 
 def _is_status(text: str) -> bool:
@@ -291,7 +291,7 @@ class Disguise:
         self._shift = Recording.START - int(tap.started_at.timestamp())
         self._host = urlsplit(tap.exchanges[0].response.url).netloc if tap.exchanges else ""
         self.originals: set[str] = set()
-        """What must not remain, in lower case."""
+        """The words that must not remain, in lower case."""
 
         self._numbers: dict[str, str] = {}
         self._note_all(tap.exchanges)
@@ -307,7 +307,7 @@ class Disguise:
             texts += [value for _, value in _strings(texts[0])]
             for text in texts:
                 digits.update(re.findall(r"\d+", text))
-                self._note(_TIME.sub(" ", text))
+                self._note(_ESCAPE.sub(" ", _TIME.sub(" ", text)))
         for length in range(2, _LONGEST_NUMBER):
             alike = sorted(each for each in digits if len(each) == length and each[0] != "0")
             every = range(10 ** (length - 1), 10**length)
@@ -369,7 +369,7 @@ class Disguise:
                 other = value if value.casefold() in _vocabulary() else self.text(value)
             else:
                 other = self.value(value, key)
-            return token if other == value else json.dumps(other, ensure_ascii=False)
+            return token if other == value else json.dumps(other, ensure_ascii="\\u" in token)
 
         return text[: len(text) - len(bare)] + _TOKEN.sub(replaced, moved)
 

@@ -73,7 +73,7 @@ class Recording:
     exchanges: tuple[RecordedExchange, ...]
 
     ORIGIN = _ORIGIN
-    """What stands for the service's scheme and host."""
+    """The placeholder of the service's scheme and host."""
     START = _START
     """The Unix time at which each recording begins."""
 

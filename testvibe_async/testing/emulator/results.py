@@ -201,29 +201,6 @@ def _timeout(title: str, _site_url: str) -> str:
     )
 
 
-def _text_mismatch(title: str, _site_url: str) -> str:
-    return (
-        "Error: expect(locator).toHaveText(expected) failed\n\n"
-        f"Locator: locator('[data-test=\"{slug(title)}\"]')\n"
-        f"Expected: {json.dumps(title, ensure_ascii=False)}\n"
-        'Received: "Something went wrong. Please try again."\n'
-        "Timeout: 5000ms\n\nCall log:\n"
-        '  - Expect "toHaveText" with timeout 5000ms\n'
-        '  - 9 × locator resolved to <p role="alert">Something went wrong.…</p>\n'  # noqa: RUF001 - as above
-    )
-
-
-def _strict_mode(title: str, _site_url: str) -> str:
-    word = slug(title).split("-", maxsplit=1)[0]
-    return (
-        f"Error: locator.click: Error: strict mode violation: getByText('{word}') resolved to"
-        " 2 elements:\n"
-        f"    1) <a href=\"/{word}\">{word}</a> aka getByRole('link', {{ name: '{word}' }})\n"
-        f"    2) <h1>{title}</h1> aka getByRole('heading', {{ name: {_quoted(title)} }})\n\n"
-        f"Call log:\n  - waiting for getByText('{word}')\n"
-    )
-
-
 def _net_error(title: str, site_url: str) -> str:
     url = f"{site_url.rstrip('/')}/{slug(title)}"
     return (
@@ -232,4 +209,4 @@ def _net_error(title: str, site_url: str) -> str:
     )
 
 
-_KINDS = (_not_visible, _timeout, _text_mismatch, _strict_mode, _net_error)
+_KINDS = (_not_visible, _timeout, _net_error)

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import attrs
 
-__all__ = ["ASSUMED", "OPERATIONS", "Route", "find_route"]
+__all__ = ["OPERATIONS", "Route", "find_route"]
 
 _PREFIX = ["", "api", "v1", "ops"]
 _ANY = "*"
@@ -38,19 +38,6 @@ _METHODS: dict[tuple[str, ...], dict[str, str]] = {
 
 OPERATIONS = frozenset(name for methods in _METHODS.values() for name in methods.values())
 """All operations that have a route, by the service's own names."""
-
-ASSUMED = frozenset(
-    {
-        "get_project",
-        "create_feature",
-        "delete_feature",
-        "cancel_generation",
-        "list_runs",
-        "list_files",
-        "list_configs",
-    }
-)
-"""The operations whose routes are assumed: the service's documentation does not have them."""
 
 
 @attrs.frozen
