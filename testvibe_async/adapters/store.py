@@ -328,7 +328,8 @@ class DurableStore(GroupCommit[sa.Connection]):
             sa.or_(ITEMS.c.number < last.scalar_subquery(), sa.not_(is_open.exists())),
         )
         is_due = sa.or_(ITEMS.c.state != EntryState.PLANNED, is_to_dispatch)
-        is_free = sa.or_(ITEMS.c.owner.is_(None), ITEMS.c.owner.not_in(sa.select(WORKERS.c.id)))
+        is_dead = ITEMS.c.owner.not_in(sa.select(WORKERS.c.id))
+        is_free = sa.or_(ITEMS.c.owner.is_(None), sa.and_(ITEMS.c.owner != self.worker, is_dead))
         return sa.and_(
             is_free,
             sa.or_(

@@ -60,12 +60,15 @@ async def test_a_worker_that_was_taken_over_from_sends_nothing(
     save_intent, refused = DurableStore.save_intent, list[ClaimLostError]()
 
     async def late(store: DurableStore, entry: Entry[Any]) -> None:
+        values = {"id": "another", "host": "elsewhere", "pid": 1, "beat_at": 1e9}
+        await nightly.change(WORKERS.insert().values(**values))
         await nightly.change(TAKEN)
         monkeypatch.setattr(DurableStore, "save_intent", save_intent)
         try:
             await save_intent(store, entry)
         except ClaimLostError as error:
             refused.append(error)
+            await nightly.change(WORKERS.delete().where(WORKERS.c.id == "another"))
             raise
 
     monkeypatch.setattr(DurableStore, "save_intent", late)
