@@ -1,7 +1,7 @@
 """What surviving a crash costs: `python -m benchmarks.durable [--quick]`.
 
 500 runs of 0.6 to 2 s as one batch, 100 in flight, polled every 0.3 s: as it is, kept in a journal
-on the disk that this folder is on, and on DBOS with one worker, whose start counts. Processes,
+on the disk that this folder is on, and in a database with one worker. Processes,
 seeds, medians and figures are those of `peers`; the ways alternate. Ratios are to the plain batch
 of the same run.
 
@@ -41,8 +41,8 @@ __all__ = ["durable_tables"]
 WAYS = {
     "plain": "testvibe_batch",
     "journal": "testvibe_journal",
-    "DBOS, SQLite": "testvibe_dbos",
-    "DBOS, PostgreSQL": "testvibe_dbos_postgresql",
+    "SQLite": "testvibe_durable",
+    "PostgreSQL": "testvibe_durable_postgresql",
 }
 LOAD = Load(operations=500, interval=0.3, durations=(0.6, 2.0))
 REPEATS = 5

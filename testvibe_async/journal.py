@@ -20,7 +20,7 @@ from testvibe_async._batch import (
     Entry,
     EntryState,
     Plan,
-    check_named,
+    decided,
     difference,
     entry_document,
     read_entry,
@@ -28,7 +28,6 @@ from testvibe_async._batch import (
 from testvibe_async._telemetry import telemetry
 from testvibe_async._util.sqlite_file import MissingFileError, SqliteFile
 from testvibe_async.errors import ConfigError
-from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.intents import Intent
     from testvibe_async.outcomes import BatchItem
+    from testvibe_async.refs import Ref
 
 __all__ = ["Journal"]
 
@@ -203,18 +203,9 @@ class Journal:
                 feature; or the journal is not open, or can't be written.
         """
         self._require_open()
-        if not isinstance(decision, Ref) and decision not in {"resend", "drop"}:
-            raise ConfigError(f"the decision must be 'resend', 'drop' or a ref, not {decision!r}")
-        found = [
-            entry for entry in self.entries if entry.is_undecided and _is_meant(entry, feature)
-        ]
-        if not found:
-            what = "nothing" if feature is None else f"nothing of feature {feature!r}"
-            raise ConfigError(f"{what} is unknown in the journal {self.path}")
-        if isinstance(decision, Ref):
-            check_named(decision, found, self.entries)
+        where = f"the journal {self.path}"
+        found = decided(self.entries, decision, feature=feature, where=where)
         for entry in found:
-            entry.decide(decision)
             self.save(entry)
         try:
             await self.commit()
@@ -246,6 +237,15 @@ class Journal:
         if entry.index >= self._contents.count:  # The plan's row holds the number of entries.
             self._contents.count = entry.index + 1
             self._save_plan()
+
+    async def save_intent(self, entry: Entry[Any]) -> None:
+        """Save an entry that is about to be sent, and return once it is on the disk.
+
+        Raises:
+            sqlite3.Error: It can't be written.
+        """
+        self.save(entry)
+        await self.commit()
 
     def complete(self) -> None:
         """Save with the next commit that all features are planned."""
@@ -307,13 +307,6 @@ class _Contents:
         self.created_at = datetime.fromisoformat(document.pop("created_at"))
         self.is_complete, self.count = document.pop("is_complete"), document.pop("count")
         self.plan = Plan(**document)
-
-
-def _is_meant(entry: Entry[Any], feature: int | str | None) -> bool:
-    """Return whether a decision for a feature, or for all, applies to an unknown entry."""
-    if feature is None:
-        return entry.named is None  # Otherwise it is decided, and waits to be polled.
-    return feature in {entry.job.feature, entry.job.name}
 
 
 def _read(connection: sqlite3.Connection) -> _Contents:

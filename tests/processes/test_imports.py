@@ -48,7 +48,7 @@ def test_importing_the_client_imports_no_extra() -> None:
         "_pytest",
         "mcp",
         "hypothesis",
-        "dbos",
+        "sqlalchemy",
         "orjson",
         "aioresponses",
         "opentelemetry",

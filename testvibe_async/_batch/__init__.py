@@ -5,10 +5,9 @@ settings common to all features; `Store`, which saves both; and `EntrySource`, w
 entries.
 """
 
-from testvibe_async._batch.entry import Entry, EntryState, check_named, is_refusal
+from testvibe_async._batch.entry import Entry, EntryState, decided, is_key_refused, is_refusal
 from testvibe_async._batch.plan import Plan, difference
-from testvibe_async._batch.recovery import named_operation
-from testvibe_async._batch.store import EntrySource, Store
+from testvibe_async._batch.store import EntrySource, SharedStore, Store
 from testvibe_async._batch.stored import entry_document, read_entry
 from testvibe_async._batch.workers import Workers
 
@@ -17,12 +16,13 @@ __all__ = [
     "EntrySource",
     "EntryState",
     "Plan",
+    "SharedStore",
     "Store",
     "Workers",
-    "check_named",
+    "decided",
     "difference",
     "entry_document",
+    "is_key_refused",
     "is_refusal",
-    "named_operation",
     "read_entry",
 ]

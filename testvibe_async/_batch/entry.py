@@ -23,7 +23,7 @@ from testvibe_async.errors import (
 from testvibe_async.intents import Intent
 from testvibe_async.models import Run, Snapshot
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.refs import GenerationRef, RunRef
+from testvibe_async.refs import GenerationRef, Ref, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,12 +31,11 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Dispatch, Job
     from testvibe_async.errors import KindName, VibeError
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import Ref
 
 __all__ = [
     "Entry",
     "EntryState",
-    "check_named",
+    "decided",
     "is_key_refused",
     "is_refusal",
     "unknown_error",
@@ -262,7 +261,46 @@ def is_key_refused(error: VibeError | None) -> bool:
     return isinstance(error, UnauthorizedError | ForbiddenError) and error.code is not None
 
 
-def check_named(ref: Ref, found: Sequence[Entry[Any]], entries: Iterable[Entry[Any]]) -> None:
+def decided(
+    entries: Sequence[Entry[Any]],
+    decision: Literal["resend", "drop"] | Ref,
+    *,
+    feature: int | str | None,
+    where: str,
+) -> list[Entry[Any]]:
+    """Decide unknown dispatches of a batch; return their entries, which are to be saved.
+
+    Args:
+        entries: All entries of the batch.
+        decision: As `Journal.decide` takes it.
+        feature: The feature, as it was asked for; None for all that are unknown.
+        where: The batch, for messages.
+
+    Raises:
+        ConfigError: As `Journal.decide` raises.
+    """
+    if not isinstance(decision, Ref) and decision not in {"resend", "drop"}:
+        raise ConfigError(f"the decision must be 'resend', 'drop' or a ref, not {decision!r}")
+    found = [entry for entry in entries if entry.is_undecided and _is_meant(entry, feature)]
+    if not found:
+        what = "nothing" if feature is None else f"nothing of feature {feature!r}"
+        raise ConfigError(f"{what} is unknown in {where}")
+    if isinstance(decision, Ref):
+        _check_named(decision, found, entries)
+    for entry in found:
+        entry.decide(decision)
+    return found
+
+
+def _is_meant(entry: Entry[Any], feature: int | str | None) -> bool:
+    """Return whether a decision for a feature, or for all, is one for an unknown entry."""
+    if feature is None:
+        # Else it is decided, and waits to be polled.
+        return entry.named is None or entry.error is not None
+    return feature in {entry.job.feature, entry.job.name}
+
+
+def _check_named(ref: Ref, found: Sequence[Entry[Any]], entries: Iterable[Entry[Any]]) -> None:
     """Refuse a ref that can't be the operation of an unknown dispatch.
 
     Args:

@@ -6,7 +6,7 @@ source has beyond them. It never decides what a state means: `entry` does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from testvibe_async._batch.entry import Entry
 from testvibe_async.errors import ConfigError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from testvibe_async.intents import Intent
     from testvibe_async.refs import Ref
 
-__all__ = ["EntryRecorder", "EntrySource", "Store"]
+__all__ = ["EntryRecorder", "EntrySource", "SharedStore", "Store"]
 
 
 class Store(Protocol):
@@ -39,8 +39,19 @@ class Store(Protocol):
     def complete(self) -> None:
         """Save with the next commit that all features are planned."""
 
-    async def commit(self) -> None:
-        """Wait until everything saved before is durable."""
+    async def save_intent(self, entry: Entry[Any]) -> None:
+        """Save an entry that is about to be sent, and return once it is durable.
+
+        If it raises, the dispatch is not sent.
+        """
+
+
+@runtime_checkable
+class SharedStore(Store, Protocol):
+    """A store whose entries several processes carry; each carries those that it claims."""
+
+    async def claim(self) -> Entry[Any] | None:
+        """Return an entry for this process to carry; None once nothing is left to do."""
 
 
 class EntryRecorder:
@@ -53,8 +64,7 @@ class EntryRecorder:
     async def intended(self, intent: Intent) -> None:
         """Save an intent, and return once it is durable."""
         self._entry.intend(intent)
-        self._store.save(self._entry)
-        await self._store.commit()
+        await self._store.save_intent(self._entry)
 
     async def dispatched(self, intent: Intent, ref: Ref) -> None:
         """Do nothing: the operation was saved already, and is durable with the next commit.
@@ -90,7 +100,9 @@ class EntrySource:
         self._planned = [] if store is None else [*store.entries]
         # A complete plan needs no list of the project's features.
         self._is_whole = store is not None and store.is_complete
-        self.is_lazy: bool = source.is_lazy and not self._is_whole
+        self.is_shared: bool = isinstance(store, SharedStore)
+        """True if other processes carry entries of the same batch."""
+        self.is_lazy: bool = self.is_shared or (source.is_lazy and not self._is_whole)
         """True if features are read only as slots become free."""
 
     async def read(self) -> Entry[Any] | None:
@@ -108,6 +120,8 @@ class EntrySource:
         return entry
 
     async def _next(self) -> Entry[Any] | None:
+        if isinstance(self._store, SharedStore):
+            return await self._store.claim()
         if self._is_whole and not self._source.is_named:
             index = len(self.entries)
             return self._planned[index] if index < len(self._planned) else None

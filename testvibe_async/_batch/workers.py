@@ -214,12 +214,10 @@ class Workers(Generic[SnapshotT]):
     async def _work(self) -> None:
         """Carry entries one after the other."""
         try:
-            while True:
+            # No slot is held while the next is read: what is in flight already may need it.
+            while (entry := await self._next()) is not None:
+                self._hire()
                 async with self._slots:
-                    entry = await self._next()
-                    if entry is None:
-                        return
-                    self._hire()
                     await self._carry(entry)
         finally:
             self._workers -= 1
@@ -227,11 +225,14 @@ class Workers(Generic[SnapshotT]):
     async def _next(self) -> Entry[SnapshotT] | None:
         """Return the next entry to dispatch; None if none is left."""
         while not self._is_stopped:
-            if self._ready and not (len(self._ready) == 1 and self._recovery.is_open):
+            # The last one is held back as a proof; see `Recovery`. A shared store does so itself,
+            # for all processes.
+            is_last = len(self._ready) == 1 and not self.source.is_shared
+            if self._ready and not (is_last and self._recovery.is_open):
                 return self._ready.popleft()
             if not self.source.is_over:
                 await self._tasks.withdrawable(self._read())
-            elif self._ready:  # The last one is held back as a proof; see `Recovery`.
+            elif self._ready:
                 await self._recovery.progress()
             else:
                 return None
@@ -361,10 +362,10 @@ class Workers(Generic[SnapshotT]):
         self._save(entry)
 
     def _may_dispatch(self) -> bool:
-        """Return whether another feature may still be dispatched."""
+        """Return whether another feature may still be dispatched by this process."""
         is_under_way = self._ready or self._tasks.is_dispatching
         is_more_to_come = not self.source.is_over or is_under_way or self._recovery.is_open
-        return not self._is_stopped and bool(is_more_to_come)
+        return not self._is_stopped and not self.source.is_shared and bool(is_more_to_come)
 
     def _save(self, entry: Entry[SnapshotT]) -> None:
         if self._store is not None:

@@ -1,4 +1,4 @@
-"""Engines that a batch can run on: `dbos` on many machines.
+"""Batches that outlive every process, kept in a database: `DurableBatch`, in `durable`.
 
-Each needs an extra of its own name, and is imported by that: `testvibe_async.adapters.dbos`.
+It needs the extra of that name, and is imported by it: `testvibe_async.adapters.durable`.
 """

@@ -1,30 +1,76 @@
-"""Which database a batch is kept in: a SQLite file, or PostgreSQL.
+"""The databases that batches are kept in: a SQLite file, or PostgreSQL.
 
-Decides what a URL means, and how it is called in messages. It reads and writes nothing itself.
+Decides what a URL means, how a database is connected to, which tables it has, and which clock all
+workers share. It reads and writes nothing itself.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 
-from testvibe_async.adapters.store import Store
-from testvibe_async.adapters.tables import UNAVAILABLE
 from testvibe_async.errors import ConfigError
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+__all__ = ["BATCHES", "ITEMS", "UNAVAILABLE", "VERSION", "WORKERS", "Database"]
 
-__all__ = ["Database"]
+UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
+"""The errors of a database after which the same may be asked again."""
+
+VERSION = 2
+"""The version of the tables."""
+
+IDLE_SECONDS = 5
+"""How long a stopped process may hold a transaction open before PostgreSQL ends it."""
+
+SUBMIT_LOCK = 0x54564A31
+"""The key of PostgreSQL's lock that one transaction holds while it stores a batch."""
+
+TABLES = sa.MetaData()
+
+BATCHES = sa.Table(
+    "testvibe_batches",
+    TABLES,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("is_cancelled", sa.Integer, nullable=False, default=0),
+    sa.Column("generations", sa.Integer, nullable=False, default=0),
+    sa.Column("max_generations", sa.Integer),
+)
+
+ITEMS = sa.Table(
+    "testvibe_items",
+    TABLES,
+    sa.Column("batch", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("is_left", sa.Integer, nullable=False, default=1),
+    sa.Column("owner", sa.Text),
+    sa.Column("intent", sa.Text),
+    sa.Column("dispatched_at", sa.Float),
+    sa.Column("absent_at", sa.Float),
+    sa.Column("failing_since", sa.Float),
+    sa.Column("retry_at", sa.Float),
+    sa.Index("testvibe_items_left", "batch", "is_left", "state", "number"),
+)
+
+WORKERS = sa.Table(
+    "testvibe_workers",
+    TABLES,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("beat_at", sa.Float, nullable=False),
+)
 
 
 class Database:
-    """The place of a database. It is opened by `store`, each time anew."""
+    """The place of a database."""
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
         """Make it; no I/O is done.
@@ -35,49 +81,45 @@ class Database:
         Raises:
             ConfigError: It is neither.
         """
-        self.url: sa.URL = _parse(os.fspath(url))
-        """As SQLAlchemy names it, with the password."""
+        self._url = _parse(os.fspath(url))
+
+    def __str__(self) -> str:
+        """Return its name in messages, without a password."""
+        return str(self._url.database) if self._is_file else self._url.render_as_string()
 
     @property
-    def is_file(self) -> bool:
-        """Whether it is a SQLite file, for the workers of one machine."""
-        return self.url.get_backend_name() == "sqlite"
+    def _is_file(self) -> bool:
+        return self._url.get_backend_name() == "sqlite"
 
     @property
-    def may_have_batches(self) -> bool:
-        """False for a SQLite file that does not exist: reading it would make it."""
-        return not self.is_file or Path(str(self.url.database)).exists()
+    def is_missing(self) -> bool:
+        """Whether it is a SQLite file that does not exist: to read it would make it."""
+        return self._is_file and not Path(str(self._url.database)).exists()
 
     @property
-    def name(self) -> str:
-        """What to call it in a message: without a password."""
-        if self.is_file:
-            return str(self.url.database)
-        return self.url.render_as_string(hide_password=True)
+    def now(self) -> sa.ColumnElement[float]:
+        """The seconds since 1970 by the database's clock, which all workers share."""
+        if self._is_file:
+            return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float)
+        return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
 
-    @property
-    def address(self) -> str:
-        """The whole URL, with the password, for DBOS."""
-        return self.url.render_as_string(hide_password=False)
+    def create_tables(self, connection: sa.Connection) -> None:
+        """Make the tables that are not there; one transaction at a time gets past this."""
+        if not self._is_file:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SUBMIT_LOCK)))
+        TABLES.create_all(connection)
 
-    def open(self, batch: str) -> Store:
-        """Return the store of a batch, which the caller closes. No I/O is done yet."""
-        return Store(self.url, batch)
-
-    @asynccontextmanager
-    async def store(self, batch: str) -> AsyncGenerator[Store]:
-        """Open the store of a batch.
-
-        Raises:
-            ConfigError: The database can't be used, at the beginning or later.
-        """
-        store = self.open(batch)
-        try:
-            yield store
-        except UNAVAILABLE as error:
-            raise ConfigError(f"the database {self.name} can't be used: {error.orig}") from error
-        finally:
-            await store.aclose()
+    def engine(self) -> sa.Engine:
+        """Return an engine of it; nothing is connected yet."""
+        if self._is_file:
+            engine = sa.create_engine(self._url, connect_args={"timeout": 30.0})
+            event.listen(engine, "connect", _set_up_file)
+            event.listen(engine, "begin", _begin)
+            return engine
+        # A stopped process must not keep others from taking over what it has locked.
+        options = f"-c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000}"
+        arguments = {"connect_timeout": 10, "options": options}
+        return sa.create_engine(self._url, pool_pre_ping=True, connect_args=arguments)
 
 
 def _parse(text: str) -> sa.URL:
@@ -90,3 +132,14 @@ def _parse(text: str) -> sa.URL:
     if found is not None and found.get_backend_name() in {"postgresql", "postgres"}:
         return found.set(drivername="postgresql+psycopg")
     raise ConfigError("a batch is kept in a SQLite file or in postgresql://…; this is neither")
+
+
+def _set_up_file(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
+    connection.isolation_level = None  # The driver would begin a transaction at its first write.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin(connection: sa.Connection) -> None:
+    """Begin a transaction of SQLite so that nobody else writes between its reads and its writes."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,129 +1,166 @@
-"""What is stored of a durable batch, and by whom.
+"""The entries of a durable batch, in a database that many workers share.
 
-It decides who may write what: each turn of a feature's work has a token, the holder, and what an
-earlier holder wants to write of the feature is refused. An intent is stored only by the holder, and
-only while the batch is not cancelled; what came of an intent may be noted by anybody who knows. It
-never asks the service, and the API key is never in it.
+Decides which worker carries an entry, and what a worker may write. An entry has one owner at a
+time; what another worker writes of it changes nothing. A worker owns what it has claimed until the
+entry is at its end, or the worker is dead. The row of an intent is claim and fence at once: it is
+written by the owner alone, right before the first byte of the dispatch. It never asks the service.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+import os
+import socket
+import time
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import asdict
 
-from testvibe_async._batch import Entry, EntryState, Plan, is_refusal, read_entry
-from testvibe_async._dispatch import Job
+from testvibe_async._batch import Entry, EntryState, Plan, entry_document, read_entry
 from testvibe_async._util.group_commit import GroupCommit
-from testvibe_async.adapters.tables import (
-    BATCHES,
-    ENDED,
-    ITEMS,
-    TABLES,
-    VERSION,
-    connected,
-    database_time,
+from testvibe_async.adapters.database import BATCHES, ITEMS, UNAVAILABLE, VERSION, WORKERS
+from testvibe_async.errors import (
+    ConfigError,
+    DispatchUnknownError,
+    NotSentError,
+    RateLimitedError,
+    RecorderError,
 )
-from testvibe_async.errors import ConfigError, DispatchUnknownError, VibeError
-from testvibe_async.refs import Ref, RunRef
+from testvibe_async.events import logger
+from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
+    from testvibe_async._dispatch import Job
+    from testvibe_async.adapters.database import Database
     from testvibe_async.intents import Intent
-    from testvibe_async.models import Generation, Run
 
-__all__ = ["Claim", "Enqueue", "Row", "Store"]
+__all__ = ["ClaimLostError", "DurableStore"]
 
-Enqueue: TypeAlias = Callable[[sa.Connection, int, int], None]
-"""What hands out a feature in a transaction: it is told the place and the turn."""
+BEAT_SECONDS = 1.0
+"""The time between two heartbeats of a worker."""
 
+DEAD_SECONDS = 5.0
+"""After how long without a heartbeat a worker is dead."""
 
-@frozen
-class Claim:
-    """A feature, for its holder."""
+CLAIM_SECONDS = 0.5
+"""How often a worker that has nothing to do asks for more entries."""
 
-    place: int
-    job: Job
-    found: Entry[Run]
-    is_to_wait: bool
-    """Whether it is the last to be dispatched, while intents of others are open: the run that it
-    starts shows that those before it did not begin."""
+CLAIMED_AT_ONCE = 32
+"""How many entries are claimed at most at once: another worker may be idle."""
 
+OUTAGE_SECONDS = 300.0
+"""How long a dispatch is repeated that provably was not sent, or is refused for its rate."""
 
-@frozen
-class Row:
-    """A feature, as the tables have it."""
+RETRY_SECONDS = 5.0
+"""The pause before such a dispatch is repeated."""
 
-    place: int
-    job: Job
-    found: Entry[Run]
-    is_ended: bool
+ASK_AGAIN_SECONDS = 0.5
+"""The pause before a database is asked again that is away."""
 
 
-class Store(GroupCommit[sa.Connection]):
+class ClaimLostError(Exception):
+    """Another worker owns the entry, or its batch was cancelled: nothing may be sent."""
+
+
+class DurableStore(GroupCommit[sa.Connection]):
     """One batch in a database. Many processes may have it open."""
 
-    def __init__(self, url: sa.URL, batch: str) -> None:
-        """Make it; it connects with the first call.
-
-        Args:
-            url: The database, as SQLAlchemy names it.
-            batch: The batch's id.
-        """
+    def __init__(self, database: Database, batch: str) -> None:
+        """Make it; it connects with the first call."""
         super().__init__()
-        self.url = url
         self.batch = batch
-        self.engine: sa.Engine = connected(url)
-        self.now: sa.ColumnElement[float] = database_time(url)
-        """The database's clock."""
+        self.plan: Plan
+        """What the batch is to do; see `read_plan`."""
+        self.entries: list[Entry[Any]] = []
+        """The entries of all batches of the same project, for what is of one is of no other."""
+        self.is_complete: bool = True
+        """All entries of the batch are planned."""
+        self.worker: str = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        """The name of this process as a worker."""
+        self._database = database
+        self._engine = database.engine()
+        self._now = database.now
         self._mine = ITEMS.c.batch == batch
+        self._is_patient = False
+        """Whether the database is asked until it answers."""
+        self._is_leaving = False
+        """Whether the worker ends, and leaves its entries to others."""
+        self._has_retried = False
+        """Whether a transaction was repeated, whose first try may have been committed."""
+        self._max_in_flight = 1
+        self._claiming = asyncio.Lock()
+        self._claimed: deque[Entry[Any]] = deque()
+        self._carried: dict[int, Entry[Any]] = {}
+        self._intents: dict[Entry[Any], Intent] = {}
+        """The intents of entries that have no known result yet."""
+
+    def __str__(self) -> str:
+        """Return the batch and its database, for messages."""
+        return f"batch {self.batch!r} in {self._database}"
 
     def _commit(self, works: list[Callable[[sa.Connection], Any]]) -> list[Any]:
-        with self.engine.begin() as connection:
-            return [work(connection) for work in works]
+        away_since: float | None = None
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    results = [work(connection) for work in works]
+            except UNAVAILABLE as error:
+                if not self._is_patient or self._is_closed:
+                    raise
+                if away_since is None:
+                    away_since = time.monotonic()
+                    text = "%s can't be used, and is asked again until it answers: %s"
+                    logger.warning(text, self, error.orig)
+                time.sleep(ASK_AGAIN_SECONDS)
+                continue
+            if away_since is not None:
+                self._has_retried = True
+                away = time.monotonic() - away_since
+                logger.warning("%s answers again, after %.1f s", self, away)
+            return results
 
     def _disconnect(self) -> None:
-        self.engine.dispose()
+        self._engine.dispose()
 
-    async def create_tables(self) -> None:
-        """Make the tables that are not there."""
-        await self.write(TABLES.create_all)
+    # The batch.
 
-    async def plan(self) -> Plan | None:
-        """Return what the batch is to do; None where there is no such batch.
+    async def read_plan(self) -> Plan:
+        """Read what the batch is to do.
 
         Raises:
-            ConfigError: The tables are of another version.
+            ConfigError: There is no such batch, or the tables are of another version.
         """
-        return await self.write(self._plan)
+        found = None if self._database.is_missing else await self.write(self._read_plan)
+        if found is None:
+            raise ConfigError(f"there is no {self}: submit it first")
+        return found
 
-    def _plan(self, connection: sa.Connection) -> Plan | None:
+    def _read_plan(self, connection: sa.Connection) -> Plan | None:
         if not sa.inspect(connection).has_table(BATCHES.name):
             return None
-        query = sa.select(BATCHES).where(BATCHES.c.id == self.batch)
-        row = connection.execute(query).one_or_none()
-        if row is None:
+        for version in connection.execute(sa.select(BATCHES.c.version).distinct()).scalars():
+            if version != VERSION:
+                raise ConfigError(
+                    f"{self._database} has batches of version {version}, and this release reads "
+                    f"version {VERSION}: resume them with the release that wrote them"
+                )
+        query = sa.select(BATCHES.c.plan).where(BATCHES.c.id == self.batch)
+        text = connection.execute(query).scalar_one_or_none()
+        if text is None:
             return None
-        if row.version != VERSION:
-            raise ConfigError(
-                f"batch {self.batch!r} is of version {row.version}, and this release reads version "
-                f"{VERSION}: go on with it with the release that wrote it"
-            )
-        options = json.loads(row.options)
-        return Plan(
-            kind="run",
-            server=row.server,
-            project=row.project,
-            site_url=row.site_url,
-            options=options,
-        )
+        self.plan = Plan(**json.loads(text))
+        return self.plan
 
-    async def submit(self, plan: Plan, jobs: Sequence[Job], enqueue: Enqueue) -> bool:
-        """Store a new batch and have its features enqueued, all or nothing.
+    async def submit(self, plan: Plan, jobs: Sequence[Job]) -> bool:
+        """Store a new batch, all or nothing.
 
         Returns:
             False where it is there already; nothing was changed.
@@ -131,267 +168,352 @@ class Store(GroupCommit[sa.Connection]):
         Raises:
             ConfigError: There is another one of that id.
         """
-        return await self.write(lambda connection: self._submit(connection, plan, jobs, enqueue))
+        entries = [Entry[Any](index=i, job=job, kind=plan.kind) for i, job in enumerate(jobs)]
 
-    def _submit(
-        self,
-        connection: sa.Connection,
-        plan: Plan,
-        jobs: Sequence[Job],
-        enqueue: Enqueue,
-    ) -> bool:
-        values = {
-            "server": plan.server,
-            "project": plan.project,
-            "site_url": plan.site_url,
-            "options": json.dumps(plan.options),
-        }
-        planned = self._plan(connection)
-        if planned is not None:
-            there = [row.job for row in self._rows(connection)]
-            if (planned, planned.options, there) != (plan, plan.options, [*jobs]):
+        def work(connection: sa.Connection) -> bool:
+            self._database.create_tables(connection)
+            planned = self._read_plan(connection)
+            if planned is None:
+                values = {
+                    "id": self.batch,
+                    "version": VERSION,
+                    "plan": _document_of(plan),
+                    "max_generations": plan.options["max_generations"],
+                }
+                connection.execute(BATCHES.insert().values(**values))
+                rows = [{"batch": self.batch, "number": e.index, **_row_of(e)} for e in entries]
+                connection.execute(ITEMS.insert(), rows)
+                return True
+            there = [entry.job for entry in self._read_entries(connection)]
+            if (_document_of(planned), there) != (_document_of(plan), [*jobs]):
                 raise ConfigError(
                     f"there is a batch {self.batch!r} of other features or options: take another id"
                 )
             return False
-        connection.execute(
-            BATCHES.insert().values(id=self.batch, version=VERSION, is_cancelled=0, **values)
-        )
-        rows = [
-            {
-                "batch": self.batch,
-                "place": place,
-                "feature": json.dumps(job.feature),
-                "name": job.name,
-                "config": job.config,
-                "state": EntryState.PLANNED,
-                "turn": 0,
-            }
-            for place, job in enumerate(jobs)
-        ]
-        connection.execute(ITEMS.insert(), rows)
-        for place in range(len(jobs)):
-            enqueue(connection, place, 0)
-        return True
-
-    async def claim(self, place: int, *, turn: int, holder: str, is_first: bool) -> Claim | None:
-        """Become, or stay, the holder of a feature.
-
-        Args:
-            place: The feature's place in the batch.
-            turn: The turn that it was enqueued for; another one has been enqueued since, or not.
-            holder: The token.
-            is_first: Whether this takes it from any other holder; else it is only kept.
-
-        Returns:
-            None where there is nothing to do: it ended, was enqueued anew, has another holder, or
-            is not dispatched and its batch is cancelled.
-        """
-        mine = sa.true() if is_first else ITEMS.c.holder == holder
-
-        def work(connection: sa.Connection) -> Claim | None:
-            here = self._at(place)
-            taken = connection.execute(
-                ITEMS.update()
-                .where(here, ITEMS.c.turn == turn, mine, sa.not_(ENDED))
-                .values(holder=holder)
-            )
-            if taken.rowcount == 0:
-                return None
-            row = connection.execute(sa.select(ITEMS).where(here)).one()
-            is_planned = row.state == EntryState.PLANNED
-            if is_planned and self._is_cancelled(connection):
-                return None
-            return Claim(
-                place,
-                _job(row),
-                _restored(row),
-                is_planned and self._is_to_wait(connection, place),
-            )
 
         return await self.write(work)
 
-    def _is_to_wait(self, connection: sa.Connection, place: int) -> bool:
-        open_ = sa.select(ITEMS.c.place).where(self._mine, ITEMS.c.error.is_(None))
-        later = open_.where(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.place > place)
-        intended = open_.where(ITEMS.c.state == EntryState.INTENDED)
-        query = sa.select(sa.and_(sa.not_(later.exists()), intended.exists()))
-        return bool(connection.execute(query).scalar_one())
+    async def read_entries(self) -> tuple[list[Entry[Any]], bool]:
+        """Return all entries in the order planned, and whether the batch is cancelled.
 
-    async def note_intent(self, place: int, holder: str, intent: Intent) -> bool:
-        """Store an intent; False where it may not be sent: see `claim`."""
-        statement = (
-            ITEMS.update()
-            .where(self._at(place), ITEMS.c.holder == holder)
-            .where(ITEMS.c.state == EntryState.PLANNED, sa.not_(self._cancelled()))
-            .values(
-                state=EntryState.INTENDED,
-                intent_id=intent.id,
-                intent=intent.to_json(),
-                noted_at=self.now,
-            )
-        )
-        return await self.changes(statement)
-
-    async def note_result(self, intent: Intent, result: Ref | None) -> bool:
-        """Note what came of an intent: its operation, or None where nothing began.
-
-        Returns:
-            False where that was noted already, or decided.
+        One `is_carried` if a worker carries it, or is to: it has no end, and no error that ends it.
         """
-        # The generation of a run's missing tests is no end of it: the run is still to be sent.
-        is_dispatched = result is not None and result.kind == "run"
-        values: dict[str, Any] = {}
-        if result is not None and is_dispatched:
-            values = {"ref": result.to_json(), "dispatched_at": self.now}
-        elif result is not None:
-            values = {"generation": result.to_json()}
-        statement = (
-            ITEMS.update()
-            .where(self._mine, ITEMS.c.intent_id == intent.id)
-            .values(
-                state=EntryState.DISPATCHED if is_dispatched else EntryState.PLANNED,
-                intent_id=None,
-                intent=None,
-                error=None,
-                is_absent=0,
-                noted_at=self.now,
-                **{"ref": None} | values,
-            )
-        )
-        return await self.changes(statement)
 
-    async def note_attempt(self, place: int, holder: str, outcomes: list[Run | Generation]) -> bool:
-        """Note the outcomes of attempts that are followed by another."""
-        earlier = json.dumps([json.dumps(outcome.to_dict()) for outcome in outcomes])
-        statement = (
-            ITEMS.update()
-            .where(self._at(place), ITEMS.c.holder == holder)
-            .values(state=EntryState.PLANNED, ref=None, earlier=earlier, noted_at=self.now)
-        )
-        return await self.changes(statement)
-
-    async def note_end(
-        self,
-        place: int,
-        holder: str,
-        *,
-        outcome: Run | Generation | None = None,
-        error: VibeError | None = None,
-    ) -> bool:
-        """Note the end of a feature: its outcome, or why it goes no further.
-
-        Returns:
-            False where that was noted already, or nothing is unknown any more.
-        """
-        values: dict[str, Any] = {"noted_at": self.now}
-        if outcome is not None:
-            values |= {"state": EntryState.OVER, "outcome": json.dumps(outcome.to_dict())}
-        elif is_refusal(error):
-            # What was dispatched goes on, also where this key may not read it.
-            values["state"] = sa.case(
-                (ITEMS.c.state == EntryState.PLANNED, EntryState.REFUSED), else_=ITEMS.c.state
-            )
-        if error is not None:
-            values["error"] = json.dumps(error.to_dict())
-            reason = error.reason if isinstance(error, DispatchUnknownError) else None
-            values["is_absent"] = int(reason == "absent")
-        statement = (
-            ITEMS.update()
-            .where(self._at(place), ITEMS.c.holder == holder, sa.not_(ENDED))
-            .values(**values)
-        )
-        if isinstance(error, DispatchUnknownError):
-            # A worker that was stopped, and goes on, may have noted meanwhile that nothing began.
-            statement = statement.where(ITEMS.c.state == EntryState.INTENDED)
-        return await self.changes(statement)
-
-    async def refs(self) -> list[Ref]:
-        """Return the operations of its server and project that any batch here has dispatched."""
-        own = BATCHES.alias()
-        is_alike = sa.and_(
-            own.c.id == self.batch,
-            own.c.server == BATCHES.c.server,
-            own.c.project == BATCHES.c.project,
-        )
-
-        def work(connection: sa.Connection) -> list[Ref]:
-            query = (
-                sa.select(ITEMS.c.ref, ITEMS.c.earlier, BATCHES.c.server, BATCHES.c.project)
-                .join(BATCHES, BATCHES.c.id == ITEMS.c.batch)
-                .join(own, is_alike)
-                .where(sa.or_(ITEMS.c.ref.is_not(None), ITEMS.c.earlier != "[]"))
-            )
-            found: list[Ref] = []
-            for row in connection.execute(query):
-                if row.ref is not None:
-                    found.append(Ref.from_json(row.ref))
-                for outcome in map(json.loads, json.loads(row.earlier)):
-                    run_id = outcome["runId"]
-                    found.append(RunRef(server=row.server, project=row.project, run_id=run_id))
-            return found
+        def work(connection: sa.Connection) -> tuple[list[Entry[Any]], bool]:
+            is_cancelled = connection.execute(sa.select(self._is_cancelled())).scalar_one()
+            return self._read_entries(connection), bool(is_cancelled)
 
         return await self.write(work)
 
-    async def rows(self) -> tuple[list[Row], bool]:
-        """Return all features in the order planned, and whether the batch is cancelled."""
-        return await self.write(
-            lambda connection: (self._rows(connection), self._is_cancelled(connection))
-        )
+    def _read_entries(self, connection: sa.Connection) -> list[Entry[Any]]:
+        query = sa.select(ITEMS).where(self._mine).order_by(ITEMS.c.number)
+        return [self._read_entry(row) for row in connection.execute(query)]
 
-    def _rows(self, connection: sa.Connection) -> list[Row]:
-        query = sa.select(ITEMS, ENDED.label("is_ended")).where(self._mine)
-        return [
-            Row(row.place, _job(row), _restored(row), bool(row.is_ended))
-            for row in connection.execute(query.order_by(ITEMS.c.place))
-        ]
-
-    async def left(self) -> int:
-        """Return how many features are still to be worked on."""
-
-        def work(connection: sa.Connection) -> int:
-            query = sa.select(sa.func.count()).where(self._mine, sa.not_(ENDED))
-            if self._is_cancelled(connection):
-                query = query.where(ITEMS.c.state != EntryState.PLANNED)
-            return connection.execute(query).scalar_one()
-
-        return await self.write(work)
+    def _read_entry(self, row: Any) -> Entry[Any]:  # noqa: ANN401 - a row of the items
+        entry = read_entry(row.number, json.loads(row.document), kind=self.plan.kind)
+        if row.is_left:
+            entry.resume()
+        elif entry.state is EntryState.PLANNED:
+            entry.end(entry.error)
+        return entry
 
     async def set_cancelled(self, *, is_cancelled: bool) -> None:
-        """Have nothing more dispatched, or go on."""
+        """Have nothing more dispatched, or continue."""
         statement = BATCHES.update().where(BATCHES.c.id == self.batch)
-        await self.changes(statement.values(is_cancelled=int(is_cancelled)))
+        values = statement.values(is_cancelled=int(is_cancelled))
+        await self.write(lambda connection: connection.execute(values))
 
-    async def changes(self, statement: sa.UpdateBase) -> bool:
-        """Execute a statement, and return whether it changed anything."""
-        return await self.write(lambda connection: connection.execute(statement).rowcount > 0)
+    async def reopen(self, entries: Iterable[Entry[Any]]) -> None:
+        """Have entries carried again, as they are now; what a worker carries meanwhile is left."""
+        afresh: dict[str, Any] = {"failing_since": None, "retry_at": None}
+        changes = [(entry.index, _row_of(entry) | afresh) for entry in entries]
 
-    def _at(self, place: int) -> sa.ColumnElement[bool]:
-        return sa.and_(self._mine, ITEMS.c.place == place)
+        def work(connection: sa.Connection) -> None:
+            for number, values in changes:
+                ended = sa.and_(self._at(number), ITEMS.c.is_left == 0)
+                connection.execute(ITEMS.update().where(ended).values(**values))
 
-    def _cancelled(self) -> sa.Exists:
+        await self.write(work)
+
+    async def workers(self) -> list[str]:
+        """Return the workers of the database that are alive."""
+        found = await self.write(self._read_workers)
+        return [worker for worker, is_dead in found if not is_dead]
+
+    # What a worker carries, and what it may write.
+
+    @asynccontextmanager
+    async def working(self, *, max_in_flight: int) -> AsyncGenerator[None]:
+        """Be a worker of the batch: alive to the others, and patient with the database."""
+        self._max_in_flight = max_in_flight
+        await self.write(self._beat)
+        self._is_patient = True
+        beating = asyncio.create_task(self._beat_on(), name="testvibe_async heartbeat")
+        try:
+            yield
+        finally:
+            self._is_patient = False
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            with suppress(*UNAVAILABLE):
+                forgotten = WORKERS.delete().where(WORKERS.c.id == self.worker)
+                await self.write(lambda connection: connection.execute(forgotten))
+
+    def leave(self) -> None:
+        """Leave what has no end yet to the other workers."""
+        self._is_leaving = True
+
+    def begin(self, plan: Plan) -> Plan:  # noqa: ARG002 - that of the journal's protocol
+        """Return the stored plan, for `run_features`."""
+        return self.plan
+
+    def complete(self) -> None:
+        """Do nothing: all entries are planned."""
+
+    async def claim(self) -> Entry[Any] | None:
+        """Return an entry that this worker owns now; None once nothing is left to do."""
+        async with self._claiming:
+            while not self._claimed:
+                free = max(1, self._max_in_flight - len(self._carried))
+                entries, others, is_over = await self.write(partial(self._claim, free))
+                if is_over:
+                    return None
+                self.entries = others or self.entries
+                for entry in entries:
+                    self._carried[entry.index] = entry
+                    if entry.intent is not None:
+                        self._intents[entry] = entry.intent
+                self._claimed += entries
+                if not entries:
+                    await asyncio.sleep(CLAIM_SECONDS)
+            return self._claimed.popleft()
+
+    def _claim(
+        self, free: int, connection: sa.Connection
+    ) -> tuple[list[Entry[Any]], list[Entry[Any]], bool]:
+        if self._has_retried:
+            self._has_retried = False
+            lost = sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.number.not_in([*self._carried]))
+            connection.execute(ITEMS.update().where(self._mine, lost).values(owner=None))
+        is_planned = ITEMS.c.state == EntryState.PLANNED
+        query = sa.select(ITEMS).where(self._mine, self._is_claimable())
+        query = query.order_by(is_planned, ITEMS.c.number).limit(min(free, CLAIMED_AT_ONCE))
+        rows = connection.execute(query.with_for_update(skip_locked=True, of=ITEMS)).all()
+        numbers = [row.number for row in rows]
+        taken = ITEMS.update().where(self._mine, ITEMS.c.number.in_(numbers))
+        if rows:
+            connection.execute(taken.values(owner=self.worker, is_left=1))
+        entries = [self._read_entry(row) for row in rows]
+        is_any_open = any(entry.state is EntryState.INTENDED for entry in entries)
+        others = self._read_all(connection) if is_any_open else []
+        return entries, others, not rows and not self._is_any_left(connection)
+
+    def _is_claimable(self) -> sa.ColumnElement[bool]:
+        """Return the condition of an entry that nobody carries and that may be carried now.
+
+        That nothing started is proved by a later dispatch alone. So the last planned entry is held
+        back while intents are open, and what was found absent is carried again after a later one.
+        """
+        others = ITEMS.alias()
+        mine = others.c.batch == self.batch
+        left = sa.and_(mine, others.c.is_left == 1)
+        last = sa.select(sa.func.max(others.c.number)).where(
+            left, others.c.state == EntryState.PLANNED
+        )
+        is_open = sa.select(others.c.number).where(left, others.c.state == EntryState.INTENDED)
+        dispatched = sa.select(sa.func.max(others.c.dispatched_at)).where(mine)
+        is_to_dispatch = sa.and_(
+            sa.not_(self._is_cancelled()),
+            sa.or_(ITEMS.c.retry_at.is_(None), ITEMS.c.retry_at <= self._now),
+            sa.or_(ITEMS.c.number < last.scalar_subquery(), sa.not_(is_open.exists())),
+        )
+        is_due = sa.or_(ITEMS.c.state != EntryState.PLANNED, is_to_dispatch)
+        is_dead = ITEMS.c.owner.not_in(sa.select(WORKERS.c.id))
+        is_free = sa.or_(ITEMS.c.owner.is_(None), sa.and_(ITEMS.c.owner != self.worker, is_dead))
+        return sa.and_(
+            is_free,
+            sa.or_(
+                sa.and_(ITEMS.c.is_left == 1, is_due),
+                ITEMS.c.absent_at < dispatched.scalar_subquery(),
+            ),
+        )
+
+    def _is_any_left(self, connection: sa.Connection) -> bool:
+        is_skipped = sa.and_(ITEMS.c.state == EntryState.PLANNED, self._is_cancelled())
+        left = sa.select(ITEMS.c.number).where(self._mine, ITEMS.c.is_left == 1)
+        found = sa.select(left.where(sa.not_(is_skipped)).exists())
+        return bool(connection.execute(found).scalar_one())
+
+    def _read_all(self, connection: sa.Connection) -> list[Entry[Any]]:
+        """Return the entries of all batches of the same server and project."""
+        plans = {
+            row.id: Plan(**json.loads(row.plan))
+            for row in connection.execute(sa.select(BATCHES.c.id, BATCHES.c.plan))
+        }
+        where = (self.plan.server, self.plan.project)
+        alike = {id_: plan for id_, plan in plans.items() if (plan.server, plan.project) == where}
+        query = sa.select(ITEMS).where(ITEMS.c.batch.in_(alike))
+        return [
+            read_entry(row.number, json.loads(row.document), kind=alike[row.batch].kind)
+            for row in connection.execute(query)
+        ]
+
+    async def save_intent(self, entry: Entry[Any]) -> None:
+        """Save an entry that is about to be sent, and return once it is durable.
+
+        An entry that may not be sent is another worker's from then on.
+
+        Raises:
+            ClaimLostError: Another worker owns it, or the batch was cancelled.
+            GenerationLimitError: It is a generation beyond those that are allowed.
+        """
+        intent = entry.intent
+        assert intent is not None
+        if self._carried.get(entry.index) is not entry:  # It was taken, and claimed anew.
+            raise ClaimLostError
+        self._intents[entry] = intent
+        values, is_paid = self._values(entry), intent.kind == "generation"
+
+        def work(connection: sa.Connection) -> Exception | None:
+            if is_paid and not self._count_generation(connection, 1):
+                return GenerationLimitError()
+            owned = ITEMS.update().where(self._at(entry.index), ITEMS.c.owner == self.worker)
+            # The same again, where an earlier try was committed after all.
+            is_idle = sa.or_(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.intent == intent.id)
+            saved = owned.where(is_idle, sa.not_(self._is_cancelled())).values(**values)
+            if connection.execute(saved).rowcount:
+                return None
+            connection.execute(owned.where(is_idle).values(owner=None))
+            if is_paid:
+                self._count_generation(connection, -1)
+            return ClaimLostError()
+
+        if (error := await self.write(work)) is not None:
+            del self._intents[entry]
+            if isinstance(error, ClaimLostError):
+                del self._carried[entry.index]
+            raise error
+
+    def save(self, entry: Entry[Any]) -> None:
+        """Save an entry as it stands now, with the next transaction, if this worker owns it.
+
+        The result of an intent is saved also where another worker has taken the entry, and does not
+        know it yet; this worker owns it again then.
+        """
+        number, values, ref = entry.index, self._values(entry), entry.ref or entry.generation
+        intent = self._intents.pop(entry, None) if entry.intent is None else None
+        is_started = entry.state is EntryState.DISPATCHED or entry.generation is not None
+        is_unpaid = intent is not None and intent.kind == "generation" and not is_started
+        owned = sa.false() if intent is None else ITEMS.c.intent == intent.id
+        if self._carried.get(number) is entry:
+            owned = sa.or_(owned, ITEMS.c.owner == self.worker)
+            if not entry.is_carried:
+                del self._carried[number]
+
+        def work(connection: sa.Connection) -> None:
+            saved = ITEMS.update().where(self._at(number), owned).values(**values)
+            is_saved = connection.execute(saved).rowcount > 0
+            if is_saved and is_unpaid:
+                self._count_generation(connection, -1)
+            if not is_saved and intent is not None and ref is not None:
+                logger.warning("it was decided before the result of %s came: %s", intent, ref)
+
+        self.write_soon(work)
+
+    def _values(self, entry: Entry[Any]) -> dict[str, Any]:
+        """Return the columns of an entry of this worker."""
+        values, now, error = _row_of(entry), self._now, entry.error
+        if entry.is_carried:
+            values["owner"] = self.worker
+            if entry.state is EntryState.DISPATCHED:
+                values |= {"dispatched_at": now, "failing_since": None}
+        elif not entry.is_left or self._is_leaving:
+            pass
+        elif entry.state is EntryState.PLANNED and _is_repeated(error):
+            since = sa.func.coalesce(ITEMS.c.failing_since, now)
+            is_patient = sa.case((now - since < OUTAGE_SECONDS, 1), else_=0)
+            values |= {"is_left": is_patient, "failing_since": since}
+            values["retry_at"] = now + RETRY_SECONDS
+        elif error is not None:
+            values["is_left"] = 0
+            if isinstance(error, DispatchUnknownError) and error.reason == "absent":
+                values["absent_at"] = now
+        return values
+
+    def _count_generation(self, connection: sa.Connection, change: int) -> bool:
+        """Count a generation that is about to be sent, or was not; False beyond the limit."""
+        limit = BATCHES.c.max_generations
+        is_allowed = sa.or_(limit.is_(None), BATCHES.c.generations + change <= limit)
+        statement = BATCHES.update().where(BATCHES.c.id == self.batch, is_allowed)
+        counted = statement.values(generations=BATCHES.c.generations + change)
+        return connection.execute(counted).rowcount > 0
+
+    def _at(self, number: int) -> sa.ColumnElement[bool]:
+        return sa.and_(self._mine, ITEMS.c.number == number)
+
+    def _is_cancelled(self) -> sa.Exists:
         query = sa.select(BATCHES.c.id).where(BATCHES.c.id == self.batch)
         return query.where(BATCHES.c.is_cancelled == 1).exists()
 
-    def _is_cancelled(self, connection: sa.Connection) -> bool:
-        return bool(connection.execute(sa.select(self._cancelled())).scalar_one())
+    # Heartbeats.
+
+    async def _beat_on(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            await self.write(self._beat)
+
+    def _beat(self, connection: sa.Connection) -> None:
+        """Note that this worker is alive, and forget those that are dead: others own their work."""
+        values = {"host": socket.gethostname(), "pid": os.getpid(), "beat_at": self._now}
+        here = WORKERS.update().where(WORKERS.c.id == self.worker)
+        if connection.execute(here.values(**values)).rowcount == 0:
+            connection.execute(WORKERS.insert().values(id=self.worker, **values))
+        dead = [worker for worker, is_dead in self._read_workers(connection) if is_dead]
+        if dead:
+            logger.warning("%s: taking over from %s", self, ", ".join(dead))
+            connection.execute(WORKERS.delete().where(WORKERS.c.id.in_(dead)))
+
+    def _read_workers(self, connection: sa.Connection) -> list[tuple[str, bool]]:
+        """Return the workers of the database, and whether each is dead."""
+        age = (self._now - WORKERS.c.beat_at).label("age")
+        query = sa.select(WORKERS.c.id, WORKERS.c.host, WORKERS.c.pid, age)
+        return [
+            (row.id, row.age > DEAD_SECONDS or _has_ended(row.host, row.pid))
+            for row in connection.execute(query)
+        ]
 
 
-def _job(row: Any) -> Job:  # noqa: ANN401 - a row of the items
-    return Job(json.loads(row.feature), row.name, row.config)
+def _document_of(plan: Plan) -> str:
+    return json.dumps(asdict(plan))
 
 
-def _restored(row: Any) -> Entry[Run]:  # noqa: ANN401 - a row of the items
-    texts = [*json.loads(row.earlier), *([] if row.outcome is None else [row.outcome])]
-    document: dict[str, Any] = {
-        "feature": json.loads(row.feature),
-        "name": row.name,
-        "config": row.config,
-        "state": row.state,
-        "outcomes": [json.loads(text) for text in texts],
+def _row_of(entry: Entry[Any]) -> dict[str, Any]:
+    """Return the columns of an entry that nobody carries, and that is to be carried."""
+    return {
+        "document": json.dumps(entry_document(entry)),
+        "state": entry.state,
+        "is_left": int(entry.is_left),
+        "owner": None,
+        "intent": None if entry.intent is None else entry.intent.id,
+        "absent_at": None,
     }
-    for name in ("intent", "generation", "ref", "error"):
-        if (text := getattr(row, name)) is not None:
-            is_named = name == "ref" and row.state == EntryState.INTENDED
-            document["named" if is_named else name] = json.loads(text)
-    return read_entry(row.place, document, kind="run")
+
+
+def _is_repeated(error: BaseException | None) -> bool:
+    """Return whether what was not dispatched is to be tried again: it provably was not sent."""
+    if isinstance(error, RecorderError):  # A recorder that refuses does so again.
+        return error.__cause__ is None or isinstance(error.__cause__, TimeoutError)
+    return error is None or isinstance(error, NotSentError | RateLimitedError)
+
+
+def _has_ended(host: str, pid: int) -> bool:
+    """Return whether a process of this machine has ended."""
+    if host != socket.gethostname() or os.name != "posix":
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,7 +1,7 @@
 """`testvibe-async batch`: batches in a database, which workers on any machine work on.
 
 It decides where the database is, and how a batch is shown. What becomes of a batch is decided in
-`testvibe_async.adapters.dbos`, which is an extra, and is loaded when it is used.
+`testvibe_async.adapters.durable`, which is an extra, and is loaded when it is used.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common, Flag, connected
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.input import confirm
-from testvibe_async.cli.options import NO_FILES, SEVERAL, Files
+from testvibe_async.cli.options import NO_CONSENT, NO_FILES, SEVERAL, Consent, Files
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.words import NAME, plural
+from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from testvibe_async.adapters.dbos import BatchStatus, DurableBatch
+    from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 
 __all__ = ["app"]
 
@@ -53,7 +53,7 @@ async def start(  # noqa: PLR0913 - each an option of its own
     config: Annotated[tuple[str, ...], SEVERAL] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
-    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
+    consent: Consent = NO_CONSENT,
     attempts: PositiveInt = 1,
     max_in_flight: PositiveInt = 100,
     common: Common = COMMON,
@@ -74,7 +74,7 @@ async def start(  # noqa: PLR0913 - each an option of its own
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
         on_conflict: What to do with a feature that has no tests, as with run.
-        yes: Allow --on-conflict generate without a question. Each generation costs credits.
+        consent: What allows generations, of all workers together.
         attempts: How often a feature may run, as with run.
         max_in_flight: How many runs each worker has in flight.
         common: The options of every command.
@@ -87,8 +87,8 @@ async def start(  # noqa: PLR0913 - each an option of its own
         chosen = await select(project, spec)
         for note in chosen.notes:
             common.output.note(note)
-        if on_conflict == "generate" and not yes and not await confirm(_QUESTION):
-            raise ConfigError("nothing was stored")
+        if on_conflict == "generate":
+            await consent.allow(GenerationLimit(), 1, question=_QUESTION)
         is_new = await _batch(name, db).submit(
             connection.client,
             chosen.features,
@@ -98,6 +98,7 @@ async def start(  # noqa: PLR0913 - each an option of its own
             on_conflict=on_conflict,
             attempts=attempts,
             max_in_flight=max_in_flight,
+            max_generations=consent.max_generations,
         )
     output = common.output
     output.document({"batch": name, "isNew": is_new})
@@ -159,7 +160,7 @@ async def status(
     batch, output = _batch(name, db), common.output
     found = await batch.status()
     shown = ""
-    while watch and not found.is_over:
+    while watch and not found.is_settled:
         if (line := _line(name, found)) != shown:
             output.note(line)
             shown = line
@@ -274,15 +275,15 @@ def _batch(name: str, db: str | None) -> DurableBatch:
     """Return a batch; nothing is asked yet.
 
     Raises:
-        ConfigError: DBOS is not installed, or the database is no such thing.
+        ConfigError: SQLAlchemy is not installed, or the database is no such thing.
     """
     try:
-        from testvibe_async.adapters.dbos import DurableBatch  # noqa: PLC0415 - an extra
+        from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
-        if error.name not in {"dbos", "sqlalchemy"}:
+        if error.name != "sqlalchemy":
             raise
         raise ConfigError(
-            "batches in a database need DBOS: pip install 'testvibe-async[dbos]'"
+            "batches in a database need SQLAlchemy: pip install 'testvibe-async[durable]'"
         ) from error
     if db is None:
         folder = platformdirs.user_state_path(NAME)
@@ -310,6 +311,8 @@ async def _conclude(
         headline=_line(name, found),
     )
     code = await conclude(result, outputs, common)
+    if not found.is_settled and not found.workers:
+        common.output.note(f"No worker is running; start one: {NAME} batch work {name}")
     if result.summary.unknown:
         common.output.note(
             f"Decide what is unknown: {NAME} batch decide {name} resend, drop, or adopt ID"
@@ -318,7 +321,7 @@ async def _conclude(
 
 
 def _line(name: str, found: BatchStatus) -> str:
-    state = "over" if found.is_over else "cancelled" if found.is_cancelled else "going on"
+    state = "over" if found.is_settled else "cancelled" if found.is_cancelled else "going on"
     workers = plural(len(found.workers), "worker")
     return f"Batch {name}, {state}, {workers}: {found.summary}"
 

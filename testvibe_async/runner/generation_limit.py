@@ -31,6 +31,9 @@ ItemT = TypeVar("ItemT", bound="BatchItem[Any]")
 class GenerationLimitError(VibeError):
     """A generation was not sent: as many as were allowed are dispatched."""
 
+    def __init__(self) -> None:
+        super().__init__(_SENTENCE)
+
     def __repr__(self) -> str:
         """Return the sentence alone: an error of the client quotes it."""
         return str(self)
@@ -58,7 +61,7 @@ class GenerationLimit:
         if intent.kind != "generation":
             return
         if len(self._intents) >= self.allowed:
-            raise GenerationLimitError(_SENTENCE)
+            raise GenerationLimitError
         self._intents.add(intent.id)
 
     async def dispatched(self, intent: Intent, ref: Ref) -> None:
@@ -75,5 +78,5 @@ def with_limit_named(item: ItemT) -> ItemT:
     The client wraps what its recorder raises, and a journal keeps the text of that alone.
     """
     if isinstance(item.error, RecorderError) and _SENTENCE in str(item.error):
-        return evolve(item, error=GenerationLimitError(_SENTENCE))
+        return evolve(item, error=GenerationLimitError())
     return item

@@ -13,11 +13,10 @@ from attrs import asdict, fields_dict, frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from testvibe_async._dispatch import Features
     from testvibe_async.batch import Batch
     from testvibe_async.journal import Journal
-    from testvibe_async.models import Feature
     from testvibe_async.operations import Operation
-    from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
 
 __all__ = ["BatchSpec"]
@@ -92,7 +91,7 @@ class BatchSpec:
     def start(
         self,
         project: Project,
-        features: Sequence[str | Feature | BatchItem[Any]] | None,
+        features: Features | None,
         configs: Sequence[str | None] | None = None,
         *,
         timeout: float | None,

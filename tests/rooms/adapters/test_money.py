@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import client_of
+from testvibe_async import FeatureNotGeneratedError
+from testvibe_async.runner.generation_limit import GenerationLimitError, with_limit_named
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.rooms.adapters.conftest import Stored
-    from testvibe_async import Ref
-    from testvibe_async.intents import Intent
+    from tests.rooms.adapters.conftest import Nightly
 
 HOUR = 3_600.0
 
@@ -25,63 +24,27 @@ def paid(emulator: Emulator) -> int:
     return sum(made.created_at >= 0 for made in emulator.generations.values())
 
 
-async def undisturbed(stored: Stored, emulator: Emulator) -> None:
-    """Have one worker carry the batch to its end."""
-    async with client_of(emulator) as client:
-        await stored.worker(client).perform(0, 0)
+async def two_workers(nightly: Nightly) -> None:
+    """Work on the batch with two workers at once."""
+    await asyncio.gather(nightly.work(), nightly.work())
 
 
-async def killed(stored: Stored, emulator: Emulator) -> None:
-    """End a worker that has sent the dispatch, and has noted no answer."""
-    async with client_of(emulator) as client:
-        worker = stored.worker(client)
-
-        answered = worker.answered
-
-        async def dies(intent: Intent, result: Ref | None) -> bool:
-            if intent.kind == "generation":
-                await asyncio.Event().wait()
-            return await answered(intent, result)
-
-        setattr(worker, "answered", dies)  # noqa: B010 - what a killed process does not do
-        task = asyncio.create_task(worker.perform(0, 0))
-        await asyncio.sleep(1)
-        task.cancel()
-        await asyncio.wait([task])
-    assert paid(emulator) == 1
-
-
-async def left(stored: Stored, emulator: Emulator) -> None:
-    """Close a worker while its generation is in flight."""
-    async with client_of(emulator) as client:
-        worker = stored.worker(client)
-        task = asyncio.create_task(worker.perform(0, 0))
-        await asyncio.sleep(10)
-        await worker.aclose()
-        await asyncio.wait([task])
-
-
-async def handed_out_twice(stored: Stored, emulator: Emulator) -> None:
-    """Hand the feature to two workers at once."""
-    await asyncio.gather(undisturbed(stored, emulator), undisturbed(stored, emulator))
-
-
-MISHAPS: dict[str, tuple[Fault | None, Callable[[Stored, Emulator], Awaitable[None]]]] = {
-    "answer lost": (Fault.lost(), undisturbed),
-    "a page as the 2xx": (Fault.edit(lambda _: b"<!doctype html>"), undisturbed),
-    "killed before the answer": (None, killed),
-    "gave up in flight": (None, left),
-    "handed out twice": (None, handed_out_twice),
+MISHAPS: dict[str, tuple[Fault | None, Callable[[Nightly], Awaitable[object]]]] = {
+    "answer lost": (Fault.lost(), lambda nightly: nightly.work()),
+    "a page as the 2xx": (Fault.edit(lambda _: b"<!doctype html>"), lambda n: n.work()),
+    "killed before the answer": (None, lambda nightly: nightly.killed()),
+    "gave up in flight": (None, lambda nightly: nightly.interrupted(10)),
+    "two workers": (None, two_workers),
 }
 
 
-@pytest.mark.parametrize("pause", [0.0, HOUR])
 @pytest.mark.parametrize("has_ids", [True, False])
 @pytest.mark.parametrize("mishap", MISHAPS)
+@pytest.mark.parametrize("kind", ["run", "generation"])
 async def test_one_request_is_paid_once(
-    stored: Stored, emulator: Emulator, mishap: str, pause: float, *, has_ids: bool
+    nightly: Nightly, emulator: Emulator, mishap: str, kind: str, *, has_ids: bool
 ) -> None:
-    """The next workers find the generation of missing tests, or leave it unknown."""
+    """The next workers find the generation, of missing tests or asked for, or leave it unknown."""
     emulator.add_feature("Draft", status="draft")
     if not has_ids:
         emulator.fail(
@@ -90,9 +53,57 @@ async def test_one_request_is_paid_once(
     fault, happen = MISHAPS[mishap]
     if fault is not None:
         emulator.fail("generate_feature", fault, times=1)
-    await stored.submit("Draft", on_conflict="generate")
-    await happen(stored, emulator)
-    for _ in range(2):
+    policy = "generate" if kind == "run" else "raise"
+    await nightly.submit("Draft", kind=kind, on_conflict=policy)
+    await happen(nightly)
+    for pause in (0.0, HOUR):
         await asyncio.sleep(pause)
-        await undisturbed(stored, emulator)
+        await nightly.work()
+    assert paid(emulator) == 1
+
+
+async def test_a_generation_that_failed_is_not_paid_for_again(
+    nightly: Nightly, emulator: Emulator
+) -> None:
+    """Whichever process resumes: the generation of missing tests is the feature's own."""
+    emulator.add_feature("Doomed", status="draft")
+    await nightly.submit("Doomed", on_conflict="generate")
+    await nightly.interrupted(10)
+    emulator.finish_generation(next(iter(emulator.generations)), "failed")
+    await nightly.work()
+    assert paid(emulator) == 1
+    (item,) = await nightly.items()
+    assert isinstance(item.error, FeatureNotGeneratedError)
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2, None])
+@pytest.mark.parametrize("kind", ["run", "generation"])
+async def test_no_more_than_are_allowed(
+    nightly: Nightly, emulator: Emulator, kind: str, allowed: int | None
+) -> None:
+    """All workers together dispatch so many; what needs one more says so, also when resumed."""
+    drafts = [f"Draft {number}" for number in range(4)]
+    for name in drafts:
+        emulator.add_feature(name, status="draft")
+    policy = "generate" if kind == "run" else "raise"
+    await nightly.submit(*drafts, kind=kind, on_conflict=policy, max_generations=allowed)
+    await asyncio.gather(nightly.work(), nightly.work(), nightly.work())
+    await nightly.batch.resume()
+    await nightly.work()
+    count = len(drafts) if allowed is None else allowed
+    assert paid(emulator) == count
+    errors = [with_limit_named(item).error for item in await nightly.items()]
+    assert sum(isinstance(error, GenerationLimitError) for error in errors) == 4 - count
+
+
+@pytest.mark.parametrize("fault", [Fault.status(400), Fault.status(401)])
+async def test_what_was_refused_does_not_count(
+    nightly: Nightly, emulator: Emulator, fault: Fault
+) -> None:
+    """A generation that was refused, or provably was not sent, leaves room for another."""
+    for name in ("One", "Two"):
+        emulator.add_feature(name, status="draft")
+    emulator.fail("generate_feature", fault, times=1)
+    await nightly.submit("One", "Two", kind="generation", max_generations=1, max_in_flight=1)
+    await nightly.work()
     assert paid(emulator) == 1

@@ -1,110 +1,244 @@
-"""What is kept of a durable batch, and what is refused."""
+"""Who may write what of a durable batch, and what a database that fails does to it."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import aclosing
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+import os
+import socket
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
-from testvibe_async import ConfigError, DispatchUnknownError, RunRef
-from testvibe_async._batch import Plan
-from testvibe_async._dispatch import Job
-from testvibe_async.adapters.store import Store
-from testvibe_async.intents import Intent
+from tests.conftest import client_of
+from testvibe_async import ConfigError, NotFoundError
+from testvibe_async._batch import Entry, EntryState
+from testvibe_async.adapters import store as store_module
+from testvibe_async.adapters.database import BATCHES, ITEMS, WORKERS
+from testvibe_async.adapters.store import ClaimLostError, DurableStore
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from tests.rooms.adapters.conftest import Stored
+    from collections.abc import AsyncGenerator, Callable, Generator
 
-FEATURES = ("Checkout", "Returns", "Wishlist")
+    from tests.rooms.adapters.conftest import Nightly
 
-
-async def test_another_batch_of_that_id(stored: Stored) -> None:
-    """The same batch again changes nothing, and another one is refused."""
-    await stored.submit(*FEATURES)
-    jobs = [row.job for row in (await stored.store.rows())[0]]
-    assert not await stored.store.submit(stored.plan, jobs, stored.enqueue)
-    assert len(stored.queue) == 3
-    with pytest.raises(ConfigError, match="other features or options"):
-        await stored.store.submit(stored.plan, jobs[:2], stored.enqueue)
+TAKEN = ITEMS.update().values(owner="another")
+"""What a worker does that takes over."""
 
 
-async def test_another_version(stored: Stored) -> None:
-    """Tables of a later release are refused in one sentence."""
-    await stored.submit("Checkout")
-    with sqlite3.connect(str(stored.store.url.database)) as connection:
-        connection.execute("UPDATE testvibe_batches SET version = 9")
-    connection.close()
-    with pytest.raises(ConfigError, match="is of version 9, and this release reads version 1"):
-        await stored.store.plan()
+@asynccontextmanager
+async def worker(nightly: Nightly) -> AsyncGenerator[DurableStore]:
+    """Open the store as a worker that carries nothing by itself."""
+    async with aclosing(DurableStore(nightly.database, nightly.batch.id)) as store:
+        await store.read_plan()
+        async with store.working(max_in_flight=10):
+            yield store
 
 
-async def test_a_closed_store(stored: Stored) -> None:
-    """Nothing is written once it is closed."""
-    await stored.store.aclose()
-    with pytest.raises(ValueError, match="closed"):
-        await stored.store.plan()
+def interfere(monkeypatch: pytest.MonkeyPatch, when: Callable[[Entry[Any]], bool]) -> None:
+    """Have another worker take all entries when an entry is about to be saved."""
+    save = DurableStore.save
+
+    def saved(store: DurableStore, entry: Entry[Any]) -> None:
+        if when(entry):
+            store.write_soon(lambda connection: connection.execute(TAKEN))
+        save(store, entry)
+
+    monkeypatch.setattr(DurableStore, "save", saved)
 
 
-async def test_it_disconnects_once(stored: Stored) -> None:
-    """Closed twice, it has ended its connections once."""
+async def test_a_worker_that_was_taken_over_from_sends_nothing(
+    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The intent of one that is no longer the owner is refused; another worker dispatches."""
+    await nightly.submit("Checkout")
+    save_intent, refused = DurableStore.save_intent, list[ClaimLostError]()
+
+    async def late(store: DurableStore, entry: Entry[Any]) -> None:
+        values = {"id": "another", "host": "elsewhere", "pid": 1, "beat_at": 1e9}
+        await nightly.change(WORKERS.insert().values(**values))
+        await nightly.change(TAKEN)
+        monkeypatch.setattr(DurableStore, "save_intent", save_intent)
+        try:
+            await save_intent(store, entry)
+        except ClaimLostError as error:
+            refused.append(error)
+            await nightly.change(WORKERS.delete().where(WORKERS.c.id == "another"))
+            raise
+
+    monkeypatch.setattr(DurableStore, "save_intent", late)
+    assert await nightly.work() == ["succeeded"]
+    assert refused
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_worker_that_was_taken_over_from_writes_no_end(
+    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier owner wants to note of the end is refused; the new owner notes it."""
+    await nightly.submit("Checkout")
+    workers: list[Entry[Any]] = []
+
+    def is_first(entry: Entry[Any]) -> bool:
+        workers.extend([entry] if entry.state is EntryState.OVER else [])
+        return workers == [entry]
+
+    interfere(monkeypatch, is_first)
+    assert await nightly.work() == ["succeeded"]
+    assert len(workers) == 2
+    assert emulator.count("run_feature") == 1
+
+
+async def test_an_answer_that_comes_after_the_take_over(
+    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored all the same, and its worker owns the feature again."""
+    await nightly.submit("Checkout")
+    interfere(monkeypatch, lambda entry: entry.state is EntryState.DISPATCHED)
+    assert await nightly.work() == ["succeeded"]
+    assert emulator.count("run_feature") == 1
+
+
+async def test_an_answer_that_comes_after_the_decision(
+    nightly: Nightly, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged with its ref."""
+    await nightly.submit("Checkout")
+    emulator.fail("run_feature", Fault.delay(4))
+    work = asyncio.create_task(nightly.work())
+    await asyncio.sleep(2)
+    gone = ITEMS.update().values(state="dropped", intent=None, is_left=0, owner=None)
+    await nightly.change(gone)
+    with caplog.at_level(logging.WARNING, "testvibe_async"):
+        await work
+    assert "it was decided before the result of" in caplog.text
+    assert "run 214" in caplog.text
+
+
+async def test_a_claim_is_one_workers(nightly: Nightly) -> None:
+    """What is claimed is claimed once, until its owner has ended."""
+    await nightly.submit("Checkout", "Returns")
+    async with worker(nightly) as other:
+        async with worker(nightly) as one:
+            claimed = [await one.claim(), await one.claim()]
+            assert [entry and entry.job.feature for entry in claimed] == ["Checkout", "Returns"]
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(10):
+                    await other.claim()
+        taken = await other.claim()
+        assert taken is not None
+        assert taken.job.feature == "Checkout"
+
+
+@pytest.mark.parametrize(
+    ("host", "pid", "age", "is_dead"),
+    [
+        ("elsewhere", 1, 4.0, False),
+        ("elsewhere", 1, 6.0, True),
+        ("here", 2**22 + 1, 0.1, os.name == "posix"),
+        ("here", 0, 0.1, False),
+    ],
+)
+async def test_a_worker_is_dead(
+    nightly: Nightly, host: str, pid: int, age: float, *, is_dead: bool
+) -> None:
+    """It is after 5 s without a heartbeat, or when its process on this machine has ended."""
+    await nightly.submit("Checkout")
+    values = {
+        "id": "other",
+        "host": socket.gethostname() if host == "here" else host,
+        "pid": pid or os.getpid(),
+        "beat_at": asyncio.get_running_loop().time() - age,
+    }
+    await nightly.change(WORKERS.insert().values(**values))
+    assert ("other" in (await nightly.batch.status()).workers) is not is_dead
+    async with worker(nightly) as store:
+        assert (await store.workers() == [store.worker]) is is_dead
+
+
+async def test_tables_of_another_version(nightly: Nightly) -> None:
+    """They are refused in one sentence."""
+    await nightly.submit("Checkout")
+    await nightly.change(BATCHES.update().values(version=9))
+    with pytest.raises(ConfigError, match="of version 9, and this release reads version 2"):
+        await nightly.work()
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+async def test_a_database_that_fails_for_a_while(
+    nightly: Nightly,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    is_committed: bool,
+) -> None:
+    """It is asked again until it answers, with one line at each end of the outage."""
+    monkeypatch.setattr(store_module, "ASK_AGAIN_SECONDS", 0.0)
+    await nightly.submit("Checkout", "Wishlist")
+    begin, claim, calls = Engine.begin, DurableStore.claim, 0
+
+    @contextmanager
+    def failing(engine: Engine) -> Generator[sa.Connection]:
+        nonlocal calls
+        calls += 1
+        if not is_committed and calls % 5:
+            raise OperationalError("BEGIN", {}, Exception("it is away"))
+        with begin(engine) as connection:
+            yield connection
+        if is_committed and calls % 2:
+            raise OperationalError("COMMIT", {}, Exception("it went away"))
+
+    async def claim_from_failing(store: DurableStore) -> Entry[Any] | None:
+        patch.setattr(Engine, "begin", failing)
+        return await claim(store)
+
+    with caplog.at_level(logging.WARNING, "testvibe_async"), monkeypatch.context() as patch:
+        patch.setattr(DurableStore, "claim", claim_from_failing)
+        async with client_of(emulator) as client:
+            work = asyncio.create_task(nightly.batch.work(client))
+            await asyncio.sleep(50)
+            patch.setattr(DurableStore, "claim", claim)
+            patch.setattr(Engine, "begin", begin)
+            await work
+    assert await nightly.verdicts() == ["succeeded"] * 2
+    assert emulator.count("run_feature") == 2
+    away, back = (caplog.text.count(text) for text in ("is asked again until", "answers again"))
+    assert 0 < back <= away <= back + 1  # The worker may end while it is away.
+
+
+async def test_what_is_not_told_to_a_worker_is_given_back(nightly: Nightly) -> None:
+    """Entries of a claim that was committed, and whose answer was lost, are claimed again."""
+    await nightly.submit("Checkout")
+    async with worker(nightly) as store:
+        await nightly.change(ITEMS.update().values(owner=store.worker))
+        store._has_retried = True
+        assert await store.claim() is not None
+
+
+async def test_a_refusal_of_the_service_is_final(nightly: Nightly, emulator: Emulator) -> None:
+    """It is not dispatched again by a resume."""
+    await nightly.submit("Nothing")
+    assert await nightly.work() == ["error"]
+    assert await nightly.batch.resume() == []
+    (item,) = await nightly.items()
+    assert isinstance(item.error, NotFoundError)
+    assert emulator.count("run_feature") == 1
+
+
+async def test_it_disconnects_once(nightly: Nightly) -> None:
+    """Closed twice, it has ended its connections once, and nothing is written any more."""
+    store = DurableStore(nightly.database, "nightly")
     disposed: list[Engine] = []
-    event.listen(stored.store.engine, "engine_disposed", disposed.append)
-    await stored.store.aclose()
-    await stored.store.aclose()
-    assert disposed == [stored.store.engine]
-
-
-async def test_refs_of_its_server_and_project(stored: Stored) -> None:
-    """They are those of any batch of the same service and project: others have the same ids."""
-    await stored.submit("Checkout")
-    server, project = stored.plan.server, stored.plan.project
-    expected: list[RunRef] = []
-    places = [(server, project), ("https://other.example", project), (server, "other")]
-    for run_id, (at, of) in enumerate(places, start=1):
-        ref = RunRef(server=at, project=of, run_id=run_id)
-        plan = Plan(kind="run", server=at, project=of)
-        async with aclosing(Store(stored.store.url, f"batch {run_id}")) as other:
-            await other.submit(plan, [Job("Checkout")], stored.enqueue)
-            intent = Intent(
-                id=f"intent {run_id}",
-                kind="run",
-                server=at,
-                project=of,
-                feature="Checkout",
-                intended_at=datetime.now(UTC),
-                timeout=2.0,
-            )
-            await other.claim(0, turn=0, holder="one", is_first=True)
-            assert await other.note_intent(0, "one", intent)
-            assert await other.note_result(intent, ref)
-        expected.append(ref)
-    assert await stored.store.refs() == expected[:1]
-
-
-async def test_what_a_stopped_worker_knows_better(stored: Stored) -> None:
-    """Nothing becomes unknown of which it was noted meanwhile that nothing began."""
-    await stored.submit("Checkout")
-    store, plan = stored.store, stored.plan
-    intent = Intent(
-        id="one",
-        kind="run",
-        server=plan.server,
-        project=plan.project,
-        feature="Checkout",
-        intended_at=datetime.now(UTC),
-        timeout=2.0,
-    )
-    await store.claim(0, turn=0, holder="stopped", is_first=True)
-    assert await store.note_intent(0, "stopped", intent)
-    await store.claim(0, turn=0, holder="other", is_first=True)
-    unknown = DispatchUnknownError(
-        "nobody saw its answer", method="POST", url=plan.server, project="p", feature="Checkout"
-    )
-    assert await store.note_result(intent, None)
-    assert not await store.note_end(0, "other", error=unknown)
-    assert await stored.verdicts() == ["waiting"]
-    assert await store.left() == 1
+    event.listen(store._engine, "engine_disposed", disposed.append)
+    await store.write(lambda connection: connection.execute(sa.select(1)))
+    await store.aclose()
+    await store.aclose()
+    assert disposed == [store._engine]
+    with pytest.raises(ValueError, match="closed"):
+        await store.workers()

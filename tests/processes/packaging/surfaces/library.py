@@ -38,7 +38,7 @@ async def main() -> None:
 
 
 assert "site-packages" in (testvibe_async.__file__ or "")
-assert not {name for name in ("cyclopts", "mcp", "pytest", "dbos") if find_spec(name)}
+assert not {name for name in ("cyclopts", "mcp", "pytest", "sqlalchemy") if find_spec(name)}
 asyncio.run(main())
 command = Path(sys.executable).with_name("testvibe-async")
 refused = subprocess.run([command], capture_output=True, text=True, check=False)

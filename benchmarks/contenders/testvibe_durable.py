@@ -1,4 +1,4 @@
-"""testvibe_async: a durable batch on DBOS in a SQLite file, with one worker; see `durable`."""
+"""testvibe_async: a durable batch in a SQLite file, with one worker; see `durable`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.contenders.testvibe_batch import IN_FLIGHT, configs_of
 from benchmarks.contenders.testvibe_finished import client_of
-from testvibe_async.adapters.dbos import DurableBatch
+from testvibe_async.adapters.durable import DurableBatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

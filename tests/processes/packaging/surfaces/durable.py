@@ -3,7 +3,7 @@
 import asyncio
 
 from testvibe_async import Client
-from testvibe_async.adapters.dbos import DurableBatch
+from testvibe_async.adapters.durable import DurableBatch
 from testvibe_async.testing import Emulator
 
 

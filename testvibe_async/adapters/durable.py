@@ -1,0 +1,307 @@
+"""Durable batches: workers of one machine share a SQLite file, those of many PostgreSQL.
+
+A worker carries entries as every batch does, by `run_features`; it claims them in the database.
+What a worker may claim and write is decided in `store`, so that nothing is dispatched twice, even
+where two processes work on one feature.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from attrs import evolve, frozen
+
+from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
+from testvibe_async._config import require_choice, require_count, require_kind
+from testvibe_async._dispatch import JobSource
+from testvibe_async.adapters.database import UNAVAILABLE, Database
+from testvibe_async.adapters.store import DurableStore
+from testvibe_async.errors import ConfigError, KindName
+from testvibe_async.outcomes import BatchItem, BatchSummary
+from testvibe_async.runner.spec import GENERATIONS_IN_FLIGHT, RUNS_IN_FLIGHT, BatchSpec
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncGenerator, Sequence
+
+    from testvibe_async._dispatch import Features, GenerateConflict, Job, RunConflict
+    from testvibe_async.client import Client
+    from testvibe_async.errors import VibeError
+    from testvibe_async.journal import Journal
+    from testvibe_async.refs import Ref
+
+__all__ = ["BatchStatus", "DurableBatch"]
+
+
+@frozen(kw_only=True)
+class BatchStatus:
+    """What is known of a durable batch, without asking the service."""
+
+    items: Sequence[BatchItem[Any]]
+    """One for each feature and configuration, in the order planned."""
+
+    is_over: bool
+    """Whether nothing is left to dispatch, to wait for or to reconcile, as of a `Journal`."""
+
+    is_settled: bool
+    """Whether no worker finds anything to do: what is left needs `resume` or `decide`."""
+
+    is_cancelled: bool
+    """Whether nothing more is dispatched."""
+
+    workers: Sequence[str]
+    """The workers of the database that are alive."""
+
+    @property
+    def summary(self) -> BatchSummary:
+        """How many features have which verdict."""
+        return BatchSummary.of(self.items)
+
+
+class DurableBatch:
+    """A batch in a database, for any number of workers on any number of machines.
+
+    It holds names, configurations, sites, ids and outcomes, and no key.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], *, id: str) -> None:  # noqa: A002 - what it is
+        """Make it; no I/O is done.
+
+        Args:
+            url: A SQLite file, for the workers of one machine, or `postgresql://…`.
+            id: The batch's own name.
+
+        Raises:
+            ConfigError: The URL is of another database, or the id is empty.
+        """
+        self.id: str = require_kind("id", id, str)
+        """The batch's own name."""
+        if not id:
+            raise ConfigError("the id of a batch must not be empty")
+        self._database = Database(url)
+
+    def __repr__(self) -> str:
+        """Return the batch and its database, without a password."""
+        return f"<DurableBatch {self.id!r} in {self._database}>"
+
+    async def submit(  # noqa: PLR0913 - each by name, and each with a default
+        self,
+        client: Client,
+        features: Features | None = None,
+        *,
+        kind: KindName = "run",
+        project: str | None = None,
+        config: str | Sequence[str | None] | None = None,
+        site_url: str | None = None,
+        max_in_flight: int | None = None,
+        on_conflict: RunConflict | GenerateConflict = "raise",
+        attempts: int = 1,
+        max_generations: int | None = None,
+    ) -> bool:
+        """Store the batch for workers to work on. The same one again does nothing.
+
+        Args:
+            client: A client of the service; asked for the project's features where none are named.
+            features: As in `run_features` or `generate_features`.
+            kind: What it dispatches.
+            project: The project's id; None for the client's default project.
+            config: As in `run_features`.
+            site_url: As in `run_features`.
+            max_in_flight: How many each worker has in flight, 1 or more; None for 100 runs or 10
+                generations.
+            on_conflict: As in `run_features` or `generate_features`.
+            attempts: As in `run_features`.
+            max_generations: How many generations all workers together may dispatch, those of
+                missing tests among them, 0 or more; None for as many as it takes. Each costs
+                credits.
+
+        Returns:
+            False where it was there already.
+
+        Raises:
+            ConfigError: There is another batch of that id, no feature, or no such database; or an
+                argument is one that `run_features` refuses.
+        """
+        require_choice("kind", kind, get_args(KindName))
+        found = client.project(project)
+        configs = [config] if config is None or isinstance(config, str) else list(config)
+        if max_in_flight is None:
+            max_in_flight = RUNS_IN_FLIGHT if kind == "run" else GENERATIONS_IN_FLIGHT
+        require_count("max_in_flight", max_in_flight)
+        spec = BatchSpec(
+            kind=kind,
+            site_url=site_url,
+            max_in_flight=max_in_flight,
+            on_conflict=on_conflict,
+            attempts=attempts,
+        )
+        if max_generations:
+            require_count("max_generations", max_generations)
+        # It refuses what it would refuse to run; a batch that is not opened sends nothing.
+        spec.start(found, features, configs, timeout=None, journal=None).close()
+        source = JobSource(
+            features,
+            configs if kind == "run" else None,
+            list_features=found.list_features,
+            default=lambda each: each.has_tests if kind == "run" else each.needs_tests,
+        )
+        jobs: list[Job] = []
+        while (job := await source.read()) is not None:
+            jobs.append(job)
+        if not jobs:
+            raise ConfigError(f"batch {self.id!r} has no features: name some, or generate tests")
+        plan = Plan(
+            kind=kind,
+            server=client.server,
+            project=found.id,
+            site_url=site_url,
+            attempts=attempts,
+            on_conflict=on_conflict,
+            options=spec.to_dict() | {"max_generations": max_generations},
+        )
+        async with self._opened() as store:
+            return await store.submit(plan, jobs)
+
+    async def work(self, client: Client) -> list[BatchItem[Any]]:
+        """Work on the batch until nothing is left to do, with others that do; return all items.
+
+        When it is cancelled, what is in flight keeps running at the service, and another worker
+        resumes it.
+
+        Raises:
+            ConfigError: There is no such batch, it is of another server, or the database fails.
+            UnauthorizedError, ForbiddenError: The service refuses the key.
+        """
+        refused: VibeError | None = None
+        async with self._planned() as (store, plan):
+            if client.server != plan.server:
+                raise ConfigError(
+                    f"batch {self.id!r} is for {plan.server}, and this client's server is "
+                    f"{client.server}"
+                )
+            spec = BatchSpec.from_dict(plan.options)
+            project = client.project(plan.project)
+            # The store claims entries one by one where a journal has them all.
+            journal = cast("Journal", store)
+            batch = spec.start(project, None, timeout=None, journal=journal)
+            async with store.working(max_in_flight=spec.max_in_flight or 1):
+                async with batch:
+                    try:
+                        async for item in batch:
+                            if is_key_refused(item.error):
+                                refused = item.error
+                    finally:
+                        store.leave()
+                status = await self._status(store)
+        if refused is not None and not status.is_settled:
+            raise refused
+        return [*status.items]
+
+    async def plan(self) -> Plan:
+        """Return what the batch is to do: its server, its project, its site and its options.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._planned() as (_, plan):
+            return plan
+
+    async def status(self) -> BatchStatus:
+        """Return what is known of the batch. Asks the database alone.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._planned() as (store, _):
+            return await self._status(store)
+
+    async def _status(self, store: DurableStore) -> BatchStatus:
+        entries, is_cancelled = await store.read_entries()
+        workers = await store.workers()
+        items = [entry.item() for entry in entries]
+        left = [entry for entry in entries if entry.is_left]
+        if is_cancelled:
+            items = [evolve(item, is_waiting=False) for item in items]
+            left = [entry for entry in left if entry.state is not EntryState.PLANNED]
+        return BatchStatus(
+            items=items,
+            is_over=not left,
+            is_settled=not any(entry.is_carried for entry in left),
+            is_cancelled=is_cancelled,
+            workers=workers,
+        )
+
+    async def cancel(self) -> None:
+        """Have nothing more dispatched. What is in flight is waited for.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._planned() as (store, _):
+            await store.set_cancelled(is_cancelled=True)
+
+    async def resume(self) -> list[int | str]:
+        """Resume after `cancel`, and what could not be sent or observed, or is unknown.
+
+        What is dispatched already, and could not be observed any more, is attached to again.
+
+        Returns:
+            The features that a worker will carry.
+
+        Raises:
+            ConfigError: There is no such batch.
+        """
+        async with self._planned() as (store, _):
+            await store.set_cancelled(is_cancelled=False)
+            entries, _ = await store.read_entries()
+            found = [
+                entry
+                for entry in entries
+                if entry.is_left and (entry.state is EntryState.PLANNED or not entry.is_carried)
+            ]
+            await store.reopen(found)
+        return [entry.job.feature for entry in found]
+
+    async def decide(
+        self, decision: Literal["resend", "drop"] | Ref, *, feature: int | str | None = None
+    ) -> list[int | str]:
+        """Decide unknown dispatches: resend, drop, or name their operation.
+
+        The arguments are those of `Journal.decide`.
+
+        Raises:
+            ConfigError: There is no such batch, or as `Journal.decide` raises.
+        """
+        async with self._planned() as (store, _):
+            entries, _ = await store.read_entries()
+            found = decided(entries, decision, feature=feature, where=f"batch {self.id!r}")
+            await store.reopen(found)
+        return [entry.job.feature for entry in found]
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[DurableStore]:
+        """Open the store of the batch.
+
+        Raises:
+            ConfigError: The database can't be used, at the beginning or later.
+        """
+        store = DurableStore(self._database, self.id)
+        try:
+            yield store
+        except UNAVAILABLE as error:
+            raise ConfigError(
+                f"the database {self._database} can't be used: {error.orig}"
+            ) from error
+        finally:
+            await store.aclose()
+
+    @asynccontextmanager
+    async def _planned(self) -> AsyncGenerator[tuple[DurableStore, Plan]]:
+        """Open the store of the batch, and read its plan.
+
+        Raises:
+            ConfigError: There is no such batch, or the database can't be used.
+        """
+        async with self._opened() as store:
+            yield store, await store.read_plan()
