@@ -10,6 +10,7 @@ import random
 from typing import TYPE_CHECKING, TypeVar
 
 from testvibe_async._http.retry import (
+    Outlook,
     is_same_failure,
     is_tolerated,
     outage_interval,
@@ -21,7 +22,6 @@ from testvibe_async.events import OutageEnded, OutageStarted, RetryScheduled
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from testvibe_async._http.retry import Outlook
     from testvibe_async.events import Emitter
 
 __all__ = ["outlast"]
@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 INTERVAL = 0.5
 """Seconds between two attempts, before the interval grows."""
+
+PASSING = {Outlook.AWAY, Outlook.BUSY}
+"""Outlooks after failures that an outage explains."""
 
 ANNOUNCED_FAILURES = 2
 """Number of failures in a row at which an outage is announced."""
@@ -62,28 +65,31 @@ async def outlast(  # noqa: PLR0913 - each by name
     """
     loop = asyncio.get_running_loop()
     failures = equal_failures = 0
-    since, last = loop.time(), None
+    since, last, is_announced = loop.time(), None, False
     while True:
         try:
             answer = await call()
         except (TransportError, ResponseError) as error:
             equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
             failures, last = failures + 1, error
+            outlook = outlook_after(error)
             if not is_tolerated(
-                outlook_after(error),
+                outlook,
                 equal_failures=equal_failures,
                 seconds=loop.time() - since,
                 max_outage=max_outage,
             ):
                 raise
-            if failures == ANNOUNCED_FAILURES:
+            # An answer that is not the service's most likely shows that the address is wrong.
+            if failures >= ANNOUNCED_FAILURES and outlook in PASSING and not is_announced:
+                is_announced = True
                 hooks.emit(OutageStarted(server, error))
             jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
             delay = jitter * outage_interval(INTERVAL, failures)
             delay = max(delay, refused_seconds(error) or 0.0)
             hooks.emit(RetryScheduled(name, error, failures, delay))
         else:
-            if failures >= ANNOUNCED_FAILURES:
+            if is_announced:
                 hooks.emit(OutageEnded(server, loop.time() - since))
             return answer
         await sleep(delay)
