@@ -14,8 +14,8 @@ from cyclopts import Group, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
-from testvibe_async._names import choose_project, is_project_id
 from testvibe_async.cli.output import Output
+from testvibe_async.runner.names import choose_project, is_project_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -19,10 +19,10 @@ from testvibe_async import (
     RunRef,
     TransportError,
 )
-from testvibe_async._names import did_you_mean
 from testvibe_async._util import escape
 from testvibe_async.cli import completers
 from testvibe_async.cli.words import NAME
+from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping

@@ -19,10 +19,10 @@ from testvibe_async._config import (
     read_repository_file,
     user_file_path,
 )
-from testvibe_async._names import chosen_project
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import folder
 from testvibe_async.cli.common import COMMON, Common, connected
+from testvibe_async.runner.names import chosen_project
 
 __all__ = ["projects", "settings", "store_project", "use"]
 

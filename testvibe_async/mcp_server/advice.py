@@ -12,10 +12,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
 from testvibe_async import errors
-from testvibe_async._names import GUID, did_you_mean
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
 from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.runner.names import GUID, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -17,7 +17,6 @@ from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
 from testvibe_async import ConfigError, InvalidRequestError, NotFoundError, Project, VibeError
-from testvibe_async._names import choose_project, is_project_id
 from testvibe_async.mcp_server.advice import (
     DIGITS,
     explain,
@@ -28,6 +27,7 @@ from testvibe_async.mcp_server.advice import (
 from testvibe_async.mcp_server.answers import fitted_answer
 from testvibe_async.mcp_server.budget import restored
 from testvibe_async.mcp_server.session import Ctx, Session, session_of
+from testvibe_async.runner.names import choose_project, is_project_id
 
 MAX_OUTAGE = 30.0
 """Seconds for which a call asks for a list that it needs while the service is away."""

@@ -18,11 +18,11 @@ import pytest
 from attrs import evolve, frozen
 
 from testvibe_async import IncompleteListError, NotFoundError
-from testvibe_async._names import did_you_mean
 from testvibe_async.models import DRAFT
 from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.reports import one_line
+from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -31,8 +31,8 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
-from testvibe_async._names import choose_project, is_project_id
 from testvibe_async.pytest_plugin.journals import Journals
+from testvibe_async.runner.names import choose_project, is_project_id
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from testvibe_async._dispatch import select_features
-from testvibe_async._names import chosen_configs, did_you_mean
 from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
+from testvibe_async.runner.names import chosen_configs, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

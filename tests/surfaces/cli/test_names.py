@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async._names import did_you_mean
+from testvibe_async.runner.names import did_you_mean
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
