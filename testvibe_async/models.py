@@ -338,9 +338,11 @@ class Run(Serializable):
         """Whether it passed, and the service reports that no test was executed."""
         if self.status is not RunStatus.PASSED:
             return False
+        if self.summary is not None and (self.summary.passed or self.summary.failed):
+            return False
         if self.tests:
             return all((test.status or "").casefold() in _NOT_EXECUTED for test in self.tests)
-        return self.summary is not None and not (self.summary.passed or self.summary.failed)
+        return self.summary is not None
 
     @property
     def is_success(self) -> bool:

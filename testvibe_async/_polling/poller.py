@@ -35,7 +35,7 @@ from testvibe_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Awaitable, Generator, Iterable, Sequence
 
     from testvibe_async._http import Transport
     from testvibe_async._polling.plan import PollPlan
@@ -308,16 +308,15 @@ class Poller:
             self._probe_timer.cancel()
         self._probe_timer = loop.call_later(self._interval, self._send_probe, context=self._context)
 
-    async def _serve(self, job: PolledOperation[Any] | _ListCall | _Probe) -> None:
+    def _serve(self, job: PolledOperation[Any] | _ListCall | _Probe) -> Awaitable[None]:
         """Serve one queued poll."""
         if isinstance(job, _ListCall):
-            await self._poll_by_list(job)
-        elif isinstance(job, _Probe):
-            await self._probe(job.polled)
-        elif self._outage.is_on:  # It was queued before the polls ahead of it failed.
-            await self._share_failure([job])
-        else:
-            await self._read(job)
+            return self._poll_by_list(job)
+        if isinstance(job, _Probe):
+            return self._probe(job.polled)
+        if self._outage.is_on:  # It was queued before the polls ahead of it failed.
+            return self._share_failure([job])
+        return self._read(job)
 
     def _abandon(
         self, job: PolledOperation[Any] | _ListCall | _Probe, error: BaseException | None
