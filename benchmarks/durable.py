@@ -102,7 +102,7 @@ def _fill(path: Path, count: int) -> None:
     texts = ((row, json.dumps(document)) for row, document in documents.items())
     connection.executemany(
         "INSERT OR REPLACE INTO rows VALUES (?, ?, ?)",
-        ((row, text, crc32(text.encode())) for row, text in texts),
+        ((row, text, crc32(f"{row} {text}".encode())) for row, text in texts),
     )
     connection.commit()
     connection.close()
