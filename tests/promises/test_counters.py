@@ -19,10 +19,8 @@ BENCHMARKS = sorted(
     if not path.stem.endswith("-quick")
 )
 STALE = {
-    "durable",
     "hostile",
     "outages",
-    "peers",
     "scale",
     "throttled",
     "traced",
