@@ -120,7 +120,8 @@ _HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = [*sorted(["__version__", *_HOMES])]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-if not typing.TYPE_CHECKING:  # Type checkers would take any name for one of the package's.
+# Type checkers would take any name for one of the package's.
+if not typing.TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
         """Import a public name at its first use (PEP 562)."""

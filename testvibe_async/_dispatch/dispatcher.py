@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._dispatch.finding import Progress
 from testvibe_async._dispatch.reconcile import Reconciler
@@ -186,7 +186,7 @@ class Dispatcher:
         _log_other_feature(dispatch, ref)
         return operation
 
-    async def _send_or_find(  # noqa: C901 - one attempt, and its fate, step by step
+    async def _send_or_find(
         self, dispatch: Dispatch[Any], *, retry_unknown: bool
     ) -> tuple[Ref, bool]:
         """Send a dispatch; return its operation's ref, and True if it had to be found."""
@@ -222,8 +222,7 @@ class Dispatcher:
                 await self._transport.sleep(refused_seconds(lost) or 0.0)
                 return await self._send_or_find(dispatch, retry_unknown=False)
             except DispatchUnknownError as error:
-                if isinstance(error.intent, Intent):
-                    error.intent = intent.covering(error.intent)
+                error.intent = intent.covering(cast("Intent", error.intent))
                 raise
             except (Exception, asyncio.CancelledError) as error:
                 dispatch.intent = intent  # The second attempt had no effect, for certain.
