@@ -28,7 +28,6 @@ from testvibe_async.errors import (
     VibeError,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, told_logger
-from testvibe_async.intents import Intent
 from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async._telemetry import Attribute, Trace
-    from testvibe_async.intents import Recorder
+    from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import (
         ClientParts,
         GenerationOperation,
