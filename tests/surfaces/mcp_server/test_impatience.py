@@ -12,7 +12,7 @@ import pytest
 from mcp import Client as McpClient
 
 from tests.conftest import client_of
-from tests.support.amounts import amount
+from tests.support.amounts import FULL, amount
 from tests.support.mcp_connection import Mode, connected_by_http, content_of, text_of
 from tests.surfaces.mcp_server.test_http import TOKEN, served
 from testvibe_async.mcp_server import make_server
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mcp.types import CallToolResult
 
-SCHEDULES = (*range(amount(20, 3)), 76)
+SCHEDULES = (*range(amount(20, 2)), *([76] if FULL else []))
 """The last one ends a server between the finding of a lost dispatch and its storing."""
 
 by_both_wires = pytest.mark.parametrize("wire", ["stream", "http"])
