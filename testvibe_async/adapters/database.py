@@ -20,7 +20,7 @@ __all__ = ["BATCHES", "ITEMS", "UNAVAILABLE", "VERSION", "WORKERS", "Database"]
 UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """The errors of a database after which the same may be asked again."""
 
-VERSION = 2
+VERSION = 3
 """The version of the tables."""
 
 IDLE_SECONDS = 5
@@ -51,6 +51,7 @@ ITEMS = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("is_left", sa.Integer, nullable=False, default=1),
     sa.Column("owner", sa.Text),
+    sa.Column("claim", sa.Text),
     sa.Column("intent", sa.Text),
     sa.Column("dispatched_at", sa.Float),
     sa.Column("absent_at", sa.Float),

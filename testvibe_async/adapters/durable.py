@@ -184,9 +184,8 @@ class DurableBatch:
             project = client.project(plan.project)
             # The store claims entries one by one where a journal has them all.
             journal = cast("Journal", store)
-            batch = spec.start(project, None, timeout=None, journal=journal)
             async with store.working(max_in_flight=spec.max_in_flight or 1):
-                async with batch:
+                async with spec.start(project, None, timeout=None, journal=journal) as batch:
                     try:
                         async for item in batch:
                             if is_key_refused(item.error):
@@ -276,7 +275,7 @@ class DurableBatch:
         async with self._planned() as (store, _):
             entries, _ = await store.read_entries()
             found = decided(entries, decision, feature=feature, where=f"batch {self.id!r}")
-            await store.reopen(found)
+            found = await store.reopen(found)
         return [entry.job.feature for entry in found]
 
     @asynccontextmanager

@@ -99,6 +99,10 @@ class DurableStore(GroupCommit[sa.Connection]):
         self._claiming = asyncio.Lock()
         self._claimed: deque[Entry[Any]] = deque()
         self._carried: dict[int, Entry[Any]] = {}
+        self._claims: dict[Entry[Any], str] = {}
+        """The claim with which each entry was taken: a worker may take one again."""
+        self._documents: dict[int, str] = {}
+        """The documents of all entries, as they were read last."""
         self._intents: dict[Entry[Any], Intent] = {}
         """The intents of entries that have no known result yet."""
 
@@ -207,7 +211,9 @@ class DurableStore(GroupCommit[sa.Connection]):
 
     def _read_entries(self, connection: sa.Connection) -> list[Entry[Any]]:
         query = sa.select(ITEMS).where(self._mine).order_by(ITEMS.c.number)
-        return [self._read_entry(row) for row in connection.execute(query)]
+        rows = connection.execute(query).all()
+        self._documents = {row.number: row.document for row in rows}
+        return [self._read_entry(row) for row in rows]
 
     def _read_entry(self, row: Any) -> Entry[Any]:  # noqa: ANN401 - a row of the items
         entry = read_entry(row.number, json.loads(row.document), kind=self.plan.kind)
@@ -223,17 +229,27 @@ class DurableStore(GroupCommit[sa.Connection]):
         values = statement.values(is_cancelled=int(is_cancelled))
         await self.write(lambda connection: connection.execute(values))
 
-    async def reopen(self, entries: Iterable[Entry[Any]]) -> None:
-        """Have entries carried again, as they are now; what a worker carries meanwhile is left."""
+    async def reopen(self, entries: Iterable[Entry[Any]]) -> list[Entry[Any]]:
+        """Have entries carried again, as they are now; return those.
+
+        What has changed since they were read is left: a worker carries it, or somebody else has
+        decided it.
+        """
+        entries = [*entries]
         afresh: dict[str, Any] = {"failing_since": None, "retry_at": None}
-        changes = [(entry.index, _row_of(entry) | afresh) for entry in entries]
+        changes = [
+            ITEMS.update()
+            .where(self._at(entry.index), ITEMS.c.is_left == 0)
+            .where(ITEMS.c.document == self._documents[entry.index])
+            .values(**_row_of(entry), **afresh)
+            for entry in entries
+        ]
 
-        def work(connection: sa.Connection) -> None:
-            for number, values in changes:
-                ended = sa.and_(self._at(number), ITEMS.c.is_left == 0)
-                connection.execute(ITEMS.update().where(ended).values(**values))
+        def work(connection: sa.Connection) -> list[bool]:
+            return [connection.execute(change).rowcount > 0 for change in changes]
 
-        await self.write(work)
+        are_changed = await self.write(work)
+        return [entry for entry, is_changed in zip(entries, are_changed, strict=True) if is_changed]
 
     async def workers(self) -> list[str]:
         """Return the workers of the database that are alive."""
@@ -299,11 +315,12 @@ class DurableStore(GroupCommit[sa.Connection]):
         query = sa.select(ITEMS).where(self._mine, self._is_claimable())
         query = query.order_by(is_planned, ITEMS.c.number).limit(min(free, CLAIMED_AT_ONCE))
         rows = connection.execute(query.with_for_update(skip_locked=True, of=ITEMS)).all()
-        numbers = [row.number for row in rows]
+        numbers, claim = [row.number for row in rows], uuid4().hex
         taken = ITEMS.update().where(self._mine, ITEMS.c.number.in_(numbers))
         if rows:
-            connection.execute(taken.values(owner=self.worker, is_left=1))
+            connection.execute(taken.values(owner=self.worker, claim=claim, is_left=1))
         entries = [self._read_entry(row) for row in rows]
+        self._claims |= dict.fromkeys(entries, claim)
         is_any_open = any(entry.state is EntryState.INTENDED for entry in entries)
         others = self._read_all(connection) if is_any_open else []
         return entries, others, not rows and not self._is_any_left(connection)
@@ -374,17 +391,19 @@ class DurableStore(GroupCommit[sa.Connection]):
         self._intents[entry] = intent
         values, is_paid = self._values(entry), intent.kind == "generation"
 
+        owned = ITEMS.update().where(self._at(entry.index), self._is_claimed(entry))
+
         def work(connection: sa.Connection) -> Exception | None:
-            if is_paid and not self._count_generation(connection, 1):
+            # An earlier try of this transaction may have been committed after all.
+            is_counted = not is_paid or self._has_intent(connection, entry.index, intent)
+            if not is_counted and not self._count_generation(connection, 1):
                 return GenerationLimitError()
-            owned = ITEMS.update().where(self._at(entry.index), ITEMS.c.owner == self.worker)
-            # The same again, where an earlier try was committed after all.
             is_idle = sa.or_(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.intent == intent.id)
             saved = owned.where(is_idle, sa.not_(self._is_cancelled())).values(**values)
             if connection.execute(saved).rowcount:
                 return None
             connection.execute(owned.where(is_idle).values(owner=None))
-            if is_paid:
+            if not is_counted:
                 self._count_generation(connection, -1)
             return ClaimLostError()
 
@@ -406,14 +425,22 @@ class DurableStore(GroupCommit[sa.Connection]):
         is_unpaid = intent is not None and intent.kind == "generation" and not is_started
         owned = sa.false() if intent is None else ITEMS.c.intent == intent.id
         if self._carried.get(number) is entry:
-            owned = sa.or_(owned, ITEMS.c.owner == self.worker)
+            owned = sa.or_(owned, self._is_claimed(entry))
             if not entry.is_carried:
                 del self._carried[number]
+        intended, is_carried = entry.intent, entry.is_carried
 
         def work(connection: sa.Connection) -> None:
+            if intended is not None and not self._has_intent(connection, number, intended):
+                # It was not stored as intended, and so was neither sent nor counted.
+                if not is_carried:
+                    left = ITEMS.update().where(self._at(number), owned).values(owner=None)
+                    connection.execute(left)
+                return
+            is_counted = intent is not None and self._has_intent(connection, number, intent)
             saved = ITEMS.update().where(self._at(number), owned).values(**values)
             is_saved = connection.execute(saved).rowcount > 0
-            if is_saved and is_unpaid:
+            if is_saved and is_unpaid and is_counted:
                 self._count_generation(connection, -1)
             if not is_saved and intent is not None and ref is not None:
                 logger.warning("it was decided before the result of %s came: %s", intent, ref)
@@ -424,7 +451,7 @@ class DurableStore(GroupCommit[sa.Connection]):
         """Return the columns of an entry of this worker."""
         values, now, error = _row_of(entry), self._now, entry.error
         if entry.is_carried:
-            values["owner"] = self.worker
+            values |= {"owner": self.worker, "claim": self._claims[entry]}
             if entry.state is EntryState.DISPATCHED:
                 values |= {"dispatched_at": now, "failing_since": None}
         elif not entry.is_left or self._is_leaving:
@@ -439,6 +466,15 @@ class DurableStore(GroupCommit[sa.Connection]):
             if isinstance(error, DispatchUnknownError) and error.reason == "absent":
                 values["absent_at"] = now
         return values
+
+    def _is_claimed(self, entry: Entry[Any]) -> sa.ColumnElement[bool]:
+        """Return the condition that this worker owns an entry, by the claim that took it."""
+        return sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.claim == self._claims[entry])
+
+    def _has_intent(self, connection: sa.Connection, number: int, intent: Intent) -> bool:
+        """Return whether an intent is stored that has no known result."""
+        query = sa.select(ITEMS.c.number).where(self._at(number), ITEMS.c.intent == intent.id)
+        return connection.execute(query).first() is not None
 
     def _count_generation(self, connection: sa.Connection, change: int) -> bool:
         """Count a generation that is about to be sent, or was not; False beyond the limit."""
