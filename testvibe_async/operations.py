@@ -273,17 +273,25 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
             call: What was called, for the warning.
         """
         self._dispatch = dispatch
+        self._is_handed_over = False
+        """True once `wait` has it: its coroutine warns if it is never awaited."""
         self.__qualname__ = call  # A task shows it.
 
-    async def wait(
+    def wait(
         self: PendingOperation[Operation[SnapshotT_co]], *, timeout: float | None = None
-    ) -> SnapshotT_co:
+    ) -> Coroutine[Any, Any, SnapshotT_co]:
         """Dispatch the operation, wait until it has finished, and return its outcome, good or bad.
 
         Args:
             timeout: Seconds to wait from its dispatch on; see `Operation.wait`, which raises as
-                well.
+                well. It is checked before anything is sent.
         """
+        self._is_handed_over = True
+        return self._wait(require_timeout(timeout))
+
+    async def _wait(
+        self: PendingOperation[Operation[SnapshotT_co]], timeout: float | None
+    ) -> SnapshotT_co:
         operation = await self._dispatch
         return await operation.wait(timeout=timeout)
 
@@ -307,6 +315,8 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
         """Warn of what was never awaited."""
         if getcoroutinestate(self._dispatch) == CORO_CREATED:
             self._dispatch.close()
+            if self._is_handed_over:
+                return
             warnings.warn(
                 f"{self.__qualname__} was never awaited, so nothing was dispatched: await it for "
                 "the operation, or its wait() for the outcome",

@@ -41,6 +41,8 @@ class Tasks:
         self._withdrawable: dict[asyncio.Task[Any], Entry[Any] | None] = {}
         """Tasks that read, recover or dispatch: a stop cancels each of them, unless it was sent."""
 
+        self._dispatching = 0
+
     @property
     def count(self) -> int:
         """Number of running tasks."""
@@ -63,6 +65,7 @@ class Tasks:
         task = asyncio.current_task()
         assert task is not None
         self._withdrawable[task] = entry
+        self._dispatching += entry is not None
         try:
             return await step
         except asyncio.CancelledError:
@@ -72,11 +75,12 @@ class Tasks:
             return None
         finally:
             del self._withdrawable[task]
+            self._dispatching -= entry is not None
 
     @property
     def is_dispatching(self) -> bool:
         """True while an entry is being dispatched."""
-        return any(entry is not None for entry in self._withdrawable.values())
+        return self._dispatching > 0
 
     def withdraw(self, *, spares_idle: bool) -> None:
         """Cancel the steps that have sent nothing, and keep the others from sending again.

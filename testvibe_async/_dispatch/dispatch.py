@@ -253,7 +253,9 @@ class Dispatch(ABC, Generic[OperationT]):
                             await recorder.not_dispatched(intent, result)
                         else:
                             await recorder.dispatched(intent, result)
-                except Exception as error:  # noqa: BLE001 - the result must not be lost
+                except (Exception, asyncio.CancelledError) as error:
+                    if is_cancelled():
+                        raise
                     text = str(result) if isinstance(result, VibeError) else result.to_json()
                     logger.error(
                         "the result of %s could not be recorded (%r): %s", intent, error, text

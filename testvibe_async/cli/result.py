@@ -252,7 +252,8 @@ def check_command(error: DispatchUnknownError, place: Sequence[str]) -> str:
         place: The options that name the service and the project.
     """
     feature = str(error.feature)
-    is_generation = error.url.endswith("/generate")
+    kind = getattr(error.intent, "kind", None)  # An error that was stored has no URL.
+    is_generation = kind == "generation" or error.url.endswith("/generate")
     words = ["generation", "status", feature] if is_generation else ["runs", "list"]
     options = [] if is_generation else ["--feature", feature]
     return shlex.join([NAME, *words, *options, *place])

@@ -6,7 +6,7 @@ goes on is decided in `testvibe_async.batch`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async import Journal
+    from testvibe_async._batch import Plan
     from testvibe_async.cli.watch import Watch
     from testvibe_async.cli.words import Item
 
@@ -84,8 +85,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     async with opened(batch, place_of(common), common.output) as journal:
         assert journal.plan is not None
         common = evolve(common, server=journal.plan.server, project=journal.plan.project)
-        if unknown:
-            await _decide(journal, unknown, feature)
+        decision = _decision(journal.plan, unknown) if unknown else None
         files = files.or_kept(journal.plan.options.get("files", {}))
         files.check()
         async with watching(
@@ -99,7 +99,10 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             spec = BatchSpec.from_dict(
                 options | {"kind": journal.plan.kind, "site_url": journal.plan.site_url}
             )
-            await _allow(watch, journal, consent, spec)
+            are_dropped = decision not in {None, "resend"} and feature is None
+            await _allow(watch, journal, consent, spec, are_dropped=are_dropped)
+            if decision is not None:  # Nothing is decided where the rest is refused.
+                await journal.decide(decision, feature=feature)
             return await watch.perform(spec, journal.items, None, journal=journal)
     return ExitCode.INTERRUPTED
 
@@ -133,14 +136,29 @@ async def discard(batch: str, /, *, common: Common = COMMON) -> None:
     common.output.say(f"{record} is forgotten: {counts_of(found.items)}.")
 
 
-async def _allow(watch: Watch, journal: Journal, consent: Consent, spec: BatchSpec) -> None:
+async def _allow(
+    watch: Watch, journal: Journal, consent: Consent, spec: BatchSpec, *, are_dropped: bool
+) -> None:
     """Allow the generations that are left to dispatch, or ask first.
+
+    Args:
+        watch: Counts them.
+        journal: The batch.
+        consent: What may be spent.
+        spec: What the batch is to do.
+        are_dropped: Whether no unknown dispatch is sent again.
 
     Raises:
         ConfigError: They are not allowed.
     """
     assert journal.created_at is not None
-    left = [item for item in journal.items if spec.may_generate and _may_be_dispatched(item)]
+    left = [
+        item
+        for item in journal.items
+        if spec.may_generate
+        and _may_be_dispatched(item)
+        and not (are_dropped and item.verdict is Verdict.UNKNOWN)
+    ]
     batch, began = stored_batches().word_for(journal.path), clock_time(journal.created_at)
     question = (
         f"Batch {batch} of {began} may dispatch {plural(len(left), 'generation')}, and each costs "
@@ -155,20 +173,19 @@ def _may_be_dispatched(item: Item) -> bool:
     return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
 
 
-async def _decide(journal: Journal, words: Sequence[str], feature: str | None) -> None:
-    """Decide what becomes of dispatches that nobody knows about.
+def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
+    """Return the decision on unknown dispatches that words are.
 
     Raises:
-        ConfigError: The words are no decision, or nothing is unknown.
+        ConfigError: They are none.
     """
-    assert journal.plan is not None
     match [word for each in words for word in each.split("=")]:
-        case ["resend" | "drop" as decision]:
-            await journal.decide(decision, feature=feature)
-        case ["adopt", number] if number.isdecimal() and journal.plan.kind == "run":
-            plan = journal.plan
-            ref = RunRef(server=plan.server, project=plan.project, run_id=int(number))
-            await journal.decide(ref, feature=feature)
+        case ["resend"]:
+            return "resend"
+        case ["drop"]:
+            return "drop"
+        case ["adopt", number] if number.isdecimal() and plan.kind == "run":
+            return RunRef(server=plan.server, project=plan.project, run_id=int(number))
         case _:
             raise ConfigError(
                 "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"

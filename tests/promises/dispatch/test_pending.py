@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -31,6 +32,26 @@ async def test_one_await_dispatches_and_another_word_waits(
     generation = await project.generate_feature(DRAFT).wait(timeout=3600)
     assert generation.is_success
     assert (emulator.count("run_feature"), emulator.count("generate_feature")) == (2, 1)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), True, "x"])
+async def test_a_wrong_time_out_dispatches_nothing(
+    emulator: Emulator, project: Project, timeout: Any
+) -> None:
+    """It is refused by the call, and there is nothing to await."""
+    with pytest.raises(ConfigError):
+        await project.run_feature("Checkout").wait(timeout=timeout)
+    assert emulator.count() == 0
+
+
+async def test_a_task_of_wait_may_be_cancelled_at_once(project: Project) -> None:
+    """No warning says that it was never awaited: pytest makes one an error."""
+    task = asyncio.create_task(project.run_feature("Checkout").wait())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    gc.collect()
 
 
 async def test_its_time_out_is_of_the_wait(emulator: Emulator, project: Project) -> None:

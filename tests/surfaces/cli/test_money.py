@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async.testing import Emulator, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -167,3 +167,19 @@ async def test_consent_to_nothing(option: tuple[str, ...], call: Call) -> None:
     ended = await call("run", "Checkout", *option)
     assert ended.code == 2
     assert f"{option[0]} means nothing without --on-conflict generate" in ended.errors
+
+
+async def test_a_decision_is_not_kept_where_its_price_is_refused(
+    emulator: Emulator, call: Call
+) -> None:
+    """What is unknown stays so, and the next `resume` asks again, or is told again."""
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    hidden = emulator.fail("get_generation_status", Fault.status(503), skip=1)
+    await call("generate", "Draft 1", "--watch", "--yes")
+    hidden.remove()
+    assert (await call("report")).code == 5
+    ended = await call("resume", "--unknown", "resend")
+    assert (ended.code, emulator.count("generate_feature")) == (2, 1)
+    reported = await call("report")
+    assert reported.code == 5
+    assert "generation status" in reported.output + reported.errors
