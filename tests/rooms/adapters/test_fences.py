@@ -110,7 +110,11 @@ async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
         calls.append(str(entry.job.feature))
         if len(calls) == 2:
             add, held = store._add, list[Any]()
-            monkeypatch.setattr(store, "_add", lambda *work: held.append(work))
+
+            def hold(*work: Any) -> None:
+                held.append(work)
+
+            monkeypatch.setattr(store, "_add", hold)
 
             def answer() -> None:
                 monkeypatch.setattr(store, "_add", add)
