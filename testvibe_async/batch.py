@@ -9,7 +9,7 @@ import warnings
 from asyncio import CancelledError, Lock
 from contextlib import nullcontext
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 from attrs import asdict
 
@@ -111,10 +111,10 @@ class Batch(Generic[SnapshotT_co]):
         """Summarize its features."""
         return f"<Batch: {self.summary}>"
 
-    refs = _Refs(
+    refs: ClassVar[_Refs] = _Refs(
         lambda _item: True, "The refs of all that is dispatched so far, in the order asked."
     )
-    in_flight = _Refs(
+    in_flight: ClassVar[_Refs] = _Refs(
         lambda item: item.is_unfinished,
         "The refs of what is dispatched and unfinished, as last seen.",
     )

@@ -342,7 +342,7 @@ class ResponseError(VibeError):
         """The HTTP status; None where what came was not HTTP."""
         self.code = code
         """The service's own error code, such as `conflict`; None where the answer has none."""
-        self.message = f"{message}; {hint}" if hint else message
+        self.message: str = f"{message}; {hint}" if hint else message
         """The service's own words, or the beginning of an answer that is not in its format.
 
         Where they can't know what they most likely mean, that follows.
@@ -386,7 +386,8 @@ class UnauthorizedError(ResponseError):
     def name_source(self, source: str) -> None:
         """Say where the key came from: an argument, the name of a variable, or a file's path."""
         was, self.advice = self.advice, f"it came from {source}; put a valid one there"
-        self.args = (str(self.args[0]).replace(was, self.advice, 1),)
+        text: str = str(self.args[0]).replace(was, self.advice, 1)
+        self.args: tuple[Any, ...] = (text,)
 
 
 class ForbiddenError(ResponseError):

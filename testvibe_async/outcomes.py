@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
 from attrs import field, frozen
 
@@ -89,7 +89,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     """The configuration that it was to run with; None for the default one."""
 
     _ref: Ref | None = field(default=None, alias="ref")
-    ref = _RefOfItem()
+    ref: ClassVar[_RefOfItem] = _RefOfItem()
     generation_ref: GenerationRef | None = None
     """The generation of the tests that a run lacks, where the run itself is not dispatched yet."""
 

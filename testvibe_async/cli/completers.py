@@ -48,7 +48,7 @@ def _completer(*kinds: str) -> Callable[[object], list[str]]:
 FeatureName: TypeAlias = Annotated[str, Parameter(completer=_completer("features"))]
 """The name or id of a feature."""
 
-ConfigName = Parameter(
+ConfigName: Parameter = Parameter(
     name=("--config", "-c"), negative=(), show_default=False, completer=_completer("configs")
 )
 """The option that names configurations."""

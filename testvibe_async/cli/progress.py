@@ -50,9 +50,9 @@ class Progress:
         """When the command began to work on them."""
         self.is_reported = False
         """Whether the command has printed its result."""
-        self.noun = "operation"
+        self.noun: str = "operation"
         """What there will be, such as `run`."""
-        self.is_changed = False
+        self.is_changed: bool = False
         """Whether anything may have changed since `changes` was called."""
         self._client: Client | None = None
         self._jobs: Sequence[Item] = ()
