@@ -45,7 +45,7 @@ UNSEEN_CONFLICT_SECONDS = 1.0
 """Seconds to wait after each of them: the generation may just have ended."""
 
 LAST_READ_SECONDS = 1.0
-"""How long a read of the latest generation may take at least, also where the deadline has come."""
+"""Seconds that a read of the latest generation may take, even past the deadline."""
 
 
 class Starter:

@@ -30,7 +30,7 @@ OPERATIONS_A_TURN = 500
 """Number of operations that get their listener before other tasks get to run."""
 
 MAX_NAMED = 100
-"""How many other operations the error of an iteration names."""
+"""Maximum number of other operations that the error of an iteration names."""
 
 ItemT = TypeVar("ItemT")
 ItemT_co = TypeVar("ItemT_co", covariant=True)

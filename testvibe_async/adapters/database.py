@@ -24,7 +24,7 @@ VERSION = 3
 """The version of the tables."""
 
 IDLE_SECONDS = 5
-"""How long a stopped process may hold a transaction open before PostgreSQL ends it."""
+"""Seconds that a stopped process may hold a transaction before PostgreSQL ends it."""
 
 SUBMIT_LOCK = 0x54564A31
 """The key of PostgreSQL's lock that one transaction holds while it stores a batch."""
@@ -94,7 +94,7 @@ class Database:
 
     @property
     def is_missing(self) -> bool:
-        """Whether it is a SQLite file that does not exist: to read it would make it."""
+        """True if it is a SQLite file that does not exist: to read it would make it."""
         return self._is_file and not Path(str(self._url.database)).exists()
 
     @property

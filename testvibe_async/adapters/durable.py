@@ -36,13 +36,13 @@ __all__ = ["BatchStatus", "DurableBatch"]
 
 @frozen(kw_only=True)
 class BatchStatus:
-    """What is known of a durable batch, without asking the service."""
+    """The stored state of a durable batch, read without asking the service."""
 
     items: Sequence[BatchItem[Any]]
     """One for each feature and configuration, in the order planned."""
 
     is_over: bool
-    """Whether nothing is left to dispatch, to wait for or to reconcile, as of a `Journal`."""
+    """True if nothing is left to dispatch, to wait for or to reconcile, as for a `Journal`."""
 
     is_settled: bool
     """Whether no worker finds anything to do: what is left needs `resume` or `decide`."""
