@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from .answers import Answer, not_found
+from .answers import Answer, Refusal
 from .api import Middleware
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Replay(Middleware):
         for each in self._exchanges:
             if (each.operation, each.status) == (request.operation, _NOT_FOUND):
                 return self._written(each, request)
-        return not_found("Nothing of this was recorded.").answer()
+        return Refusal(404, "Nothing of this was recorded.").answer()
 
     def _read(self, asked: list[int], request: RecordedRequest) -> RecordedExchange:
         """Choose the answer that was given last by now, to the query that is most like it."""
