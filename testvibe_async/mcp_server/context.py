@@ -18,10 +18,9 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from testvibe_async import GenerationLog, NotFoundError, VibeError
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.answers import document_of_run
-from testvibe_async.mcp_server.budget import ROOM, fitted, lines_of, text_of, visible
-from testvibe_async.mcp_server.session import Ctx, Session
-from testvibe_async.mcp_server.toolkit import Call
+from testvibe_async.mcp_server.answers import ROOM, fitted, lines_of, text_of, visible
+from testvibe_async.mcp_server.digests import document_of_run
+from testvibe_async.mcp_server.toolkit import Call, Ctx, Session
 
 Reader: TypeAlias = Callable[..., Awaitable[str]]
 

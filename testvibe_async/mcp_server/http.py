@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from testvibe_async.mcp_server.session import Session
+    from testvibe_async.mcp_server.toolkit import Session
 
 HOST = "127.0.0.1"
 REQUEST_SECONDS = 10

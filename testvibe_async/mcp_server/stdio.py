@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mcp.server.mcpserver import MCPServer
 
-    from testvibe_async.mcp_server.session import Session
+    from testvibe_async.mcp_server.toolkit import Session
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _CHUNK_BYTES = 65_536

@@ -5,31 +5,33 @@ Each tool is one call of the client: it declares the arguments, and returns a li
 It never polls, and decides nothing about retries. The docstrings are what a model reads.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from attrs import field, frozen
-from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import Field
 
 from testvibe_async import Listing
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import answer, document_of_run, missing_of, rows, say
-from testvibe_async.mcp_server.budget import ROOM, Document, fitting, lines_of, page, start_of
+from testvibe_async.mcp_server.answers import (
+    ROOM,
+    Document,
+    answer,
+    fitting,
+    lines_of,
+    page,
+    rows,
+    start_of,
+)
+from testvibe_async.mcp_server.digests import document_of_run, say
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
     READS,
     REGENERATES,
     REPLACES,
     Call,
-    Cursor,
     FeatureName,
-    Lines,
-    NamePart,
-    Offset,
-    PageSize,
     RunId,
-    StatusName,
     tool,
 )
 from testvibe_async.reports import counted
@@ -37,6 +39,18 @@ from testvibe_async.reports import counted
 SEARCHED_RUNS = 1_000
 """How many runs are gone through where some are looked for."""
 
+Cursor: TypeAlias = Annotated[
+    str | None, Field(description="`nextCursor` of the answer before, for the next page.")
+]
+PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Rows at most.")]
+NamePart: TypeAlias = Annotated[
+    str | None, Field(description="Only where the name has this in it, in any case.")
+]
+StatusName: TypeAlias = Annotated[
+    str | None, Field(description="Only with this status, such as generated, draft, failed.")
+]
+Offset: TypeAlias = Annotated[int, Field(ge=0, description="Lines to skip.")]
+Lines: TypeAlias = Annotated[int | None, Field(ge=1, description="Lines at most.")]
 Gherkin = Annotated[str, Field(description="The whole text, from `Feature:` on.")]
 FilePath = Annotated[str, Field(min_length=1, description="Such as Features/login.feature.")]
 
@@ -309,26 +323,5 @@ class _Listed:
         is_whole = shown == len(found) and self.is_total
         line = every if is_whole else f"{shown:,} of {every}"
         more = "; more: nextCursor" if "nextCursor" in content else ""
-        return f"{line}{more}.{missing_of(self.listing)}"
-
-
-TOOLS: list[Tool] = [
-    list_projects,
-    get_project,
-    list_features,
-    get_feature,
-    create_feature,
-    update_feature,
-    delete_feature,
-    get_generation_status,
-    get_generation_log,
-    cancel_generation,
-    list_runs,
-    get_run,
-    diagnose_run,
-    get_run_artifacts,
-    list_files,
-    read_file,
-    write_file,
-    list_configs,
-]
+        missing = self.listing.incomplete
+        return f"{line}{more}." + (f" {missing.message}." if missing else "")

@@ -16,8 +16,8 @@ from tests.conftest import client_of
 from tests.support.mcp_connection import connected, content_of, refused, result_of, texts_of
 from testvibe_async import BatchItem, CaseResult, ConfigError, Run, RunRef, RunStatus
 from testvibe_async.mcp_server import make_server
-from testvibe_async.mcp_server.answers import digest, fitted_answer
-from testvibe_async.mcp_server.budget import fitted, lines_of, page, text_of
+from testvibe_async.mcp_server.answers import bounded, fitted, lines_of, page, text_of
+from testvibe_async.mcp_server.digests import digest
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     outcome = Run(1, RunStatus.FAILED, tests=tests)
     items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(5_000)]
     items += [BatchItem[Run](feature=f"G {n}", ref=REF, outcome=outcome) for n in range(5_000)]
-    answer = fitted_answer(digest(items, max_output=most), most)
+    answer = bounded(digest(items, max_output=most), most)
     document = content_of(answer)
     assert length(answer) <= most
     assert document["summary"]["failed"] == document["summary"]["inFlight"] == 5_000
