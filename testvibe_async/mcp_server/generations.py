@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 from typing import Annotated
 
-from attrs import evolve, frozen
+from attrs import frozen
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
@@ -41,7 +41,7 @@ from testvibe_async.mcp_server.digests import (
     time_of,
 )
 from testvibe_async.mcp_server.runs import run_spec, run_start
-from testvibe_async.mcp_server.starts import NotStartedError, Start, Work
+from testvibe_async.mcp_server.starts import NotStartedError, Start
 from testvibe_async.mcp_server.toolkit import (
     READS,
     REGENERATES,
@@ -79,19 +79,13 @@ class Target:
     """Its place is the same for each call of the same feature and `replace`."""
 
     feature: Feature
-    replace: str | None
-    """Which generation it replaces, as the call names it."""
-
     is_known: bool
     """Whether an earlier call started it."""
 
-    @property
-    def name(self) -> str:
-        """The feature's name."""
-        return self.feature.name or str(self.feature.id)
 
-
-async def target_of(ctx: Ctx, feature: str, replace: str | None, project: str | None) -> Target:
+async def target_of(
+    ctx: Ctx, feature: str, siteUrl: str | None, replace: str | None, project: str | None
+) -> Target:
     """Read which feature is meant, and check that the call may generate it.
 
     Raises:
@@ -113,9 +107,9 @@ async def target_of(ctx: Ctx, feature: str, replace: str | None, project: str | 
             f"Nothing was started: the service did not say within {READ_SECONDS:g} s how the "
             "feature stands. Call again."
         ) from error
+    spec = BatchSpec(kind="generation", site_url=siteUrl)
     choose = partial(_choose, home, found, replace, is_known=is_known)
-    start = Start(place, client, home, BatchSpec(kind="generation"), choose, is_one=True)
-    return Target(start, found, replace, is_known)
+    return Target(Start(place, client, home, spec, choose, is_one=True), found, is_known)
 
 
 async def _choose(
@@ -198,48 +192,49 @@ async def ask_to_generate(
     can_ask = capabilities is not None and capabilities.elicitation is not None
     if target.is_known or not can_ask:
         return Consent(generate=True)
-    name = visible(target.name[:100])
+    name = visible((target.feature.name or str(target.feature.id))[:100])
     return Elicit(f"Generate the tests of {name!r}? It costs credits of the account.", Consent)
 
 
-async def _begun(
-    wait: Wait, target: Target, agreed: ElicitationResult[Consent], site_url: str | None
-) -> Work:
-    """Start a generation that the user has agreed to, unless a call of the same meaning did.
+async def agreed_target(
+    target: Annotated[Target, Resolve(target_of)],
+    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
+) -> Target:
+    """Return what the user has agreed to have generated.
 
     Raises:
-        ToolError: The user does not want it, or it may not be started any more.
+        ToolError: The user does not want it.
     """
     if not isinstance(agreed, AcceptedElicitation) or not agreed.data.generate:
         raise ToolError("Nothing was started: the user does not want to spend credits on it.")
-    return await wait.begun(evolve(target.start, spec=evolve(target.start.spec, site_url=site_url)))
+    return target
 
 
 @tool(REGENERATES)
-async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
+async def generate_feature(
     call: Call,
     *,
-    feature: FeatureName,  # noqa: ARG001 - `target` has it
-    siteUrl: SiteUrl = None,
-    replace: Replace = None,  # noqa: ARG001 - likewise
-    target: Annotated[Target, Resolve(target_of)],
-    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
+    feature: FeatureName,
+    siteUrl: SiteUrl = None,  # noqa: ARG001 - `target` has it
+    replace: Replace = None,
+    target: Annotated[Target, Resolve(agreed_target)],
 ) -> CallToolResult:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
     Then call wait_for_generation. Where there are tests already, `replace` names what is replaced,
     such as after update_feature; never because a wait timed out. Refused while it is generating.
     """
-    work = await _begun(Wait(call, PATIENCE), target, agreed, siteUrl)
+    work = await Wait(call, PATIENCE).begun(target.start)
     assert work.ref is not None
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     if work.is_new:
-        line = f"The generation of {target.name} was started. wait_for_generation waits for it."
+        name = target.feature.name or feature
+        line = f"The generation of {name} was started. wait_for_generation waits for it."
         return answer(line, ids)
     try:
         seen = await call.session.client.attach(work.ref).poll()
     except VibeError:  # If another took its place, this says which.
-        await _require_latest(target.start.home, target.feature, target.replace)
+        await _require_latest(target.start.home, target.feature, replace)
         raise
     note = f"Nothing was started: your call at {time_of(work.started_at)} did. "
     if seen.is_finished:
@@ -253,13 +248,12 @@ async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
 async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     call: Call,
     *,
-    feature: FeatureName,  # noqa: ARG001 - `target` has it
+    feature: FeatureName,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    replace: Replace = None,  # noqa: ARG001 - likewise
+    replace: Replace = None,  # noqa: ARG001 - `target` has it
     timeoutSeconds: TimeoutSeconds = PATIENCE,
-    target: Annotated[Target, Resolve(target_of)],
-    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
+    target: Annotated[Target, Resolve(agreed_target)],
 ) -> CallToolResult:
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
@@ -267,10 +261,11 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     generate_feature started. Where there are tests already, `replace` names what is replaced.
     """
     wait, attach = Wait(call, timeoutSeconds), call.session.client.attach
+    name = target.feature.name or feature
     spec = run_spec([str(target.feature.id)], config, siteUrl)
     if config is not None:  # What can't be run need not be paid for.
         await run_start(call, "run of", spec).choose()
-    made = await _begun(wait, target, agreed, siteUrl)
+    made = await wait.begun(target.start)
     assert made.ref is not None
     operation = attach(made.ref)
     note = await wait.follow(operation, AGAIN)
@@ -280,17 +275,17 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         "run": None,
     }
     if note is not None or operation.outcome is None or not operation.outcome.is_success:
-        return answer_of_wait(say_of(operation, target.name), content, note=note)
+        return answer_of_wait(say_of(operation, name), content, note=note)
     start = run_start(call, f"run of {content['generation']['requestId']}", spec)
     try:
         work = await wait.begun(start)
     except NotStartedError as error:
-        line = f"The tests of {target.name} were generated, and are not run yet: {error}."
+        line = f"The tests of {name} were generated, and are not run yet: {error}."
         return answer_of_wait(line, content, note=f"{STILL_IN_FLIGHT} {AGAIN}")
     assert work.ref is not None
     operation = attach(work.ref)
     note = await wait.follow(operation, AGAIN)
-    content["run"], line = document_of(operation), say_of(operation, target.name)
+    content["run"], line = document_of(operation), say_of(operation, name)
     if note is None:
         work.deliver()
     if not made.is_new:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import frozen
 from mcp.server.mcpserver import Context
@@ -52,10 +52,6 @@ from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project, is_project_id
-
-if TYPE_CHECKING:
-    from testvibe_async._polling import PollPlan
-    from testvibe_async.intents import Recorder
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -105,12 +101,11 @@ def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /)
     return 3.0
 
 
-class MakeClient(Protocol):
-    """Makes the client of a server: `Client` itself, a `partial` of it, or a function."""
+MakeClient: TypeAlias = Callable[..., Client]
+"""Makes the client of a server: `Client` itself, a `partial` of it, or a function.
 
-    def __call__(self, *, poll_plan: "PollPlan", hooks: Hooks, recorder: "Recorder") -> Client:
-        """Make a client with what the server needs of it."""
-        ...
+It is called with `poll_plan`, `hooks` and `recorder`.
+"""
 
 
 class Session:
