@@ -33,6 +33,9 @@ Document: TypeAlias = dict[str, Any]
 ROOM = 1_000
 """What is kept free for an answer's other members, and for its line."""
 
+MAX_SENTENCE = 2_000
+"""Length of an error, or of a progress report."""
+
 MAX_QUOTED = 500
 """Length of what the service says, in a sentence of ours."""
 
@@ -85,6 +88,11 @@ def text_of(value: object) -> str:
     return visible(json.dumps(value, ensure_ascii=False))
 
 
+def sentence(text: str) -> str:
+    """Return what happened, for a model to read in passing: shown, and no longer than it may be."""
+    return visible(text)[:MAX_SENTENCE]
+
+
 def answer(line: str, content: Document) -> CallToolResult:
     """Return a result that holds a line for a human and a document for the model."""
     text = text_of(content)
@@ -100,7 +108,7 @@ def _block(text: str, audience: Any) -> TextContent:  # noqa: ANN401 - a literal
 
 def failure(text: str) -> CallToolResult:
     """Return a result that says why a call failed."""
-    return CallToolResult(content=[TextContent(type="text", text=visible(text))], is_error=True)
+    return CallToolResult(content=[TextContent(type="text", text=sentence(text))], is_error=True)
 
 
 def bounded(result: CallToolResult, max_output: int) -> CallToolResult:

@@ -22,7 +22,7 @@ from testvibe_async import (
 )
 from testvibe_async._util import clean
 from testvibe_async.mcp_server.advice import reason_of
-from testvibe_async.mcp_server.answers import visible
+from testvibe_async.mcp_server.answers import sentence
 from testvibe_async.mcp_server.digests import STILL_IN_FLIGHT
 from testvibe_async.mcp_server.starts import NotStartedError
 
@@ -76,7 +76,7 @@ class Wait:
         message, outage = self._message, self._session.outage
         if outage is not None:
             message = f"{message}; the service does not answer ({outage})"
-        await self._ctx.report_progress(self._count, self._total, clean(visible(message)))
+        await self._ctx.report_progress(self._count, self._total, clean(sentence(message)))
 
     @asynccontextmanager
     async def repeated(self) -> AsyncGenerator[None]:
