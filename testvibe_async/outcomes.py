@@ -102,6 +102,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     is_waiting: bool = False
     """Whether it is still to be dispatched, in a batch that goes on."""
 
+    is_dropped: bool = False
+    """Whether it may have been dispatched, and a decision was made to leave it unknown."""
+
     earlier: tuple[SnapshotT_co, ...] = ()
     """The outcomes of the attempts before the last one, oldest first; each of them failed."""
 

@@ -40,8 +40,7 @@ from testvibe_async import (
 from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.report import verdict_of
 from testvibe_async.reports import ReportOptions
-from testvibe_async.reports.cases import CaseStatus
-from testvibe_async.reports.reasons import why
+from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
 
 if TYPE_CHECKING:
