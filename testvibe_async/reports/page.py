@@ -113,13 +113,13 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         lstrip_blocks=True,
     )
-    filters: dict[str, Any] = environment.filters
-    names: dict[str, Any] = environment.globals
-    for each in (anchor, counted, duration, href, is_trace, one_line, show_trace, slug):
-        filters[each.__name__] = each
-    for each in (batch_facts, entry_facts, groups, matrix, noun, proportions, timeline):
-        names[each.__name__] = each
-    names |= {
+    filters = (anchor, counted, duration, href, is_trace, one_line, show_trace, slug)
+    functions = (batch_facts, entry_facts, groups, matrix, noun, proportions, timeline)
+    named: dict[str, Any] = environment.filters
+    named.update({each.__name__: each for each in filters})
+    named = environment.globals
+    named.update({each.__name__: each for each in functions})
+    named |= {
         "open_groups": OPEN_GROUPS,
         "open_rows": OPEN_ROWS,
         "shown_tests": SHOWN_TESTS,
