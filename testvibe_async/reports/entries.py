@@ -10,7 +10,7 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import evolve, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
@@ -134,10 +134,10 @@ class Entry:
     item: Item
     """The item itself."""
 
-    number: int
+    number: int = 1
     """The place in the order of the batch, from 1."""
 
-    name: str
+    name: str = field(default=Factory(lambda self: name_of(self.item), takes_self=True))
     """Feature and configuration, unique in the report."""
 
     artifacts: Mapping[int, Sequence[Path]] = field(factory=dict[int, "Sequence[Path]"])
@@ -146,7 +146,7 @@ class Entry:
     logs: Mapping[str, GenerationLog] = field(factory=dict[str, "GenerationLog"])
     """By request id, the logs of generations."""
 
-    attempt: int = 1
+    attempt: int = field(default=Factory(lambda self: len(self.item.earlier) + 1, takes_self=True))
     """The number of the attempt, from 1."""
 
     is_missing: bool = False

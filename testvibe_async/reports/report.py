@@ -101,7 +101,6 @@ class Report:
                 name=name,
                 artifacts=options.get("artifacts", {}),
                 logs=options.get("generation_logs", {}),
-                attempt=len(item.earlier) + 1,
                 is_missing=bool(are_missing) and item.verdict is Verdict.SKIPPED,
             )
             for number, (item, name) in enumerate(
