@@ -37,6 +37,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from testvibe_async._dispatch.finding import Known
     from testvibe_async._wire import Request
     from testvibe_async.errors import KindName
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
@@ -74,6 +75,9 @@ class Dispatch(ABC, Generic[OperationT]):
 
     patience: float | None = None
     """Seconds for which a rate-limited request is retried; None to follow the retry policy."""
+
+    known: Known | None = None
+    """Knows other dispatches, of other processes too; None if only this client dispatches."""
 
     on_ref: Callable[[Ref], object] | None = None
     """Called with each operation that was dispatched or joined."""

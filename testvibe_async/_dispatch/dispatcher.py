@@ -31,9 +31,8 @@ from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, told_log
 from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from testvibe_async._dispatch.dispatch import Dispatch
+    from testvibe_async._dispatch.finding import Known
     from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import (
@@ -202,7 +201,7 @@ class Dispatcher:
                 intent = dispatch.intent or dispatch.new_intent()
                 if _is_accepted(lost):
                     intent = dispatch.mark_accepted(intent)
-                finding = await self._reconciler.find(intent)
+                finding = await self._reconciler.find(intent, known=dispatch.known)
                 if finding.ref is not None:
                     return finding.ref, True
                 self._reconciler.keep(intent)
@@ -234,7 +233,7 @@ class Dispatcher:
         return NotSentError(what, method=dispatch.request.method, url=url)
 
     async def reconcile(
-        self, intent: Intent, *, known: Iterable[object] = ()
+        self, intent: Intent, *, known: Known | None = None
     ) -> RunOperation | GenerationOperation | None:
         """Find the operation of a dispatch of any process; see `Client.reconcile`."""
         finding = await self._reconciler.find(intent, known=known, until_lapsed=True)

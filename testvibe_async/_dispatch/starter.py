@@ -151,6 +151,7 @@ class Starter:
                 site_url=run.site_url,
                 recorders=run.recorders,
                 patience=run.patience,
+                known=run.known,
                 on_ref=run.note,
                 gate=run.gate,
             )

@@ -15,12 +15,21 @@ from sqlalchemy import event, exc
 
 from testvibe_async.errors import ConfigError
 
-__all__ = ["BATCHES", "ITEMS", "UNAVAILABLE", "VERSION", "WORKERS", "Database"]
+__all__ = [
+    "BATCHES",
+    "ITEMS",
+    "NEW_OPERATION",
+    "OPERATIONS",
+    "UNAVAILABLE",
+    "VERSION",
+    "WORKERS",
+    "Database",
+]
 
 UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """The errors of a database after which the same may be asked again."""
 
-VERSION = 3
+VERSION = 4
 """The version of the tables."""
 
 IDLE_SECONDS = 5
@@ -59,6 +68,19 @@ ITEMS = sa.Table(
     sa.Column("retry_at", sa.Float),
     sa.Index("testvibe_items_left", "batch", "is_left", "state", "number"),
 )
+
+OPERATIONS = sa.Table(
+    "testvibe_operations",
+    TABLES,
+    sa.Column("server", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+)
+"""The operations of all batches: each belongs to one dispatch."""
+
+NEW_OPERATION = sa.text(
+    "INSERT INTO testvibe_operations VALUES (:server, :key) ON CONFLICT DO NOTHING"
+)
+"""Adds an operation, in words that SQLite and PostgreSQL share."""
 
 WORKERS = sa.Table(
     "testvibe_workers",

@@ -24,7 +24,15 @@ from attrs import asdict
 
 from testvibe_async._batch import Entry, EntryState, Plan, entry_document, read_entry
 from testvibe_async._util.group_commit import GroupCommit
-from testvibe_async.adapters.database import BATCHES, ITEMS, UNAVAILABLE, VERSION, WORKERS
+from testvibe_async.adapters.database import (
+    BATCHES,
+    ITEMS,
+    NEW_OPERATION,
+    OPERATIONS,
+    UNAVAILABLE,
+    VERSION,
+    WORKERS,
+)
 from testvibe_async.errors import (
     ConfigError,
     DispatchUnknownError,
@@ -33,6 +41,7 @@ from testvibe_async.errors import (
     RecorderError,
 )
 from testvibe_async.events import logger
+from testvibe_async.intents import Intent
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
@@ -40,7 +49,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Job
     from testvibe_async.adapters.database import Database
-    from testvibe_async.intents import Intent
+    from testvibe_async.refs import Ref
 
 __all__ = ["ClaimLostError", "DurableStore"]
 
@@ -80,7 +89,7 @@ class DurableStore(GroupCommit[sa.Connection]):
         self.plan: Plan
         """What the batch is to do; see `read_plan`."""
         self.entries: list[Entry[Any]] = []
-        """The entries of all batches of the same project, for what is of one is of no other."""
+        """No entries: a worker claims them one by one."""
         self.is_complete: bool = True
         """All entries of the batch are planned."""
         self.worker: str = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
@@ -291,10 +300,9 @@ class DurableStore(GroupCommit[sa.Connection]):
         async with self._claiming:
             while not self._claimed:
                 free = max(1, self._max_in_flight - len(self._carried))
-                entries, others, is_over = await self.write(partial(self._claim, free))
+                entries, is_over = await self.write(partial(self._claim, free))
                 if is_over:
                     return None
-                self.entries = others or self.entries
                 for entry in entries:
                     self._carried[entry.index] = entry
                     if entry.intent is not None:
@@ -304,9 +312,7 @@ class DurableStore(GroupCommit[sa.Connection]):
                     await asyncio.sleep(CLAIM_SECONDS)
             return self._claimed.popleft()
 
-    def _claim(
-        self, free: int, connection: sa.Connection
-    ) -> tuple[list[Entry[Any]], list[Entry[Any]], bool]:
+    def _claim(self, free: int, connection: sa.Connection) -> tuple[list[Entry[Any]], bool]:
         if self._has_retried:
             self._has_retried = False
             lost = sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.number.not_in([*self._carried]))
@@ -321,9 +327,7 @@ class DurableStore(GroupCommit[sa.Connection]):
             connection.execute(taken.values(owner=self.worker, claim=claim, is_left=1))
         entries = [self._read_entry(row) for row in rows]
         self._claims |= dict.fromkeys(entries, claim)
-        is_any_open = any(entry.state is EntryState.INTENDED for entry in entries)
-        others = self._read_all(connection) if is_any_open else []
-        return entries, others, not rows and not self._is_any_left(connection)
+        return entries, not rows and not self._is_any_left(connection)
 
     def _is_claimable(self) -> sa.ColumnElement[bool]:
         """Return the condition of an entry that nobody carries and that may be carried now.
@@ -361,19 +365,26 @@ class DurableStore(GroupCommit[sa.Connection]):
         found = sa.select(left.where(sa.not_(is_skipped)).exists())
         return bool(connection.execute(found).scalar_one())
 
-    def _read_all(self, connection: sa.Connection) -> list[Entry[Any]]:
-        """Return the entries of all batches of the same server and project."""
-        plans = {
-            row.id: Plan(**json.loads(row.plan))
-            for row in connection.execute(sa.select(BATCHES.c.id, BATCHES.c.plan))
-        }
-        where = (self.plan.server, self.plan.project)
-        alike = {id_: plan for id_, plan in plans.items() if (plan.server, plan.project) == where}
-        query = sa.select(ITEMS).where(ITEMS.c.batch.in_(alike))
-        return [
-            read_entry(row.number, json.loads(row.document), kind=alike[row.batch].kind)
-            for row in connection.execute(query)
-        ]
+    async def known(self, refs: Sequence[Ref]) -> list[object]:
+        """Return which of some operations entries have, and the open intents, of all batches.
+
+        Either is stored before the service shows the operation, so a search that came first has
+        shown nothing that is not known here.
+        """
+        keys = {_key_of(ref): ref for ref in refs}
+        taken = sa.select(OPERATIONS.c.key).where(
+            OPERATIONS.c.server == self.plan.server, OPERATIONS.c.key.in_(keys)
+        )
+        intended = sa.select(ITEMS.c.document).where(ITEMS.c.state == EntryState.INTENDED)
+
+        def work(connection: sa.Connection) -> list[object]:
+            documents = [json.loads(text) for text in connection.execute(intended).scalars()]
+            return [
+                *(keys[key] for key in connection.execute(taken).scalars()),
+                *(Intent.from_dict(document["intent"]) for document in documents),
+            ]
+
+        return await self.write(work)
 
     async def save_intent(self, entry: Entry[Any]) -> None:
         """Save an entry that is about to be sent, and return once it is durable.
@@ -429,6 +440,11 @@ class DurableStore(GroupCommit[sa.Connection]):
             if not entry.is_carried:
                 del self._carried[number]
         intended, is_carried = entry.intent, entry.is_carried
+        operations = [
+            {"server": each.server, "key": _key_of(each)}
+            for each in (entry.ref, entry.generation)
+            if each is not None and is_carried
+        ]
 
         def work(connection: sa.Connection) -> None:
             if intended is not None and not self._has_intent(connection, number, intended):
@@ -440,6 +456,8 @@ class DurableStore(GroupCommit[sa.Connection]):
             is_counted = intent is not None and self._has_intent(connection, number, intent)
             saved = ITEMS.update().where(self._at(number), owned).values(**values)
             is_saved = connection.execute(saved).rowcount > 0
+            if operations:
+                connection.execute(NEW_OPERATION, operations)
             if is_saved and is_unpaid and is_counted:
                 self._count_generation(connection, -1)
             if not is_saved and intent is not None and ref is not None:
@@ -533,6 +551,11 @@ def _row_of(entry: Entry[Any]) -> dict[str, Any]:
         "intent": None if entry.intent is None else entry.intent.id,
         "absent_at": None,
     }
+
+
+def _key_of(ref: Ref) -> str:
+    """Return the name of an operation among those of its server."""
+    return json.dumps(ref.key)
 
 
 def _is_repeated(error: BaseException | None) -> bool:

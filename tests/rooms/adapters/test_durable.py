@@ -321,6 +321,20 @@ class TestUnknown:
         assert isinstance(item.ref, RunRef)
         assert item.ref.run_id == max(emulator.runs)
 
+    async def test_two_batches_that_lose_answers_of_one_feature_at_once(
+        self, nightly: Nightly, tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """The run that began is never taken for both dispatches."""
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        other = DurableBatch(tmp_path / "batches.sqlite", id="other")
+        await nightly.submit("Checkout")
+        async with client_of(emulator) as client:
+            await other.submit(client, ["Checkout"])
+            ((one,), (two,)) = await asyncio.gather(nightly.work(), other.work(client))
+        assert len(emulator.runs) == 1
+        assert [one, str(two.verdict)].count("succeeded") <= 1
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
