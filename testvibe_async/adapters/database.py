@@ -47,8 +47,6 @@ BATCHES = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("plan", sa.Text, nullable=False),
     sa.Column("is_cancelled", sa.Integer, nullable=False, default=0),
-    sa.Column("generations", sa.Integer, nullable=False, default=0),
-    sa.Column("max_generations", sa.Integer),
 )
 
 ITEMS = sa.Table(
@@ -64,6 +62,7 @@ ITEMS = sa.Table(
     sa.Column("intent", sa.Text),
     sa.Column("dispatched_at", sa.Float),
     sa.Column("absent_at", sa.Float),
+    sa.Column("paid", sa.Integer, nullable=False, default=0),
     sa.Column("failing_since", sa.Float),
     sa.Column("retry_at", sa.Float),
     sa.Index("testvibe_items_left", "batch", "is_left", "state", "number"),
@@ -86,7 +85,7 @@ WORKERS = sa.Table(
     "testvibe_workers",
     TABLES,
     sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("machine", sa.Text, nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("beat_at", sa.Float, nullable=False),
 )

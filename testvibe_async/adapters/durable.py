@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
@@ -216,17 +216,16 @@ class DurableBatch:
             return await self._status(store)
 
     async def _status(self, store: DurableStore) -> BatchStatus:
-        entries, is_cancelled = await store.read_entries()
-        workers = await store.workers()
-        items = [entry.item() for entry in entries]
-        left = [entry for entry in entries if entry.is_left]
-        if is_cancelled:
-            items = [evolve(item, is_waiting=False) for item in items]
-            left = [entry for entry in left if entry.state is not EntryState.PLANNED]
+        entries, is_cancelled, workers = await store.read()
+        is_settled = not any(entry.is_carried for entry in entries)
+        is_any_left = any(
+            entry.is_left and not (is_cancelled and entry.state is EntryState.PLANNED)
+            for entry in entries
+        )
         return BatchStatus(
-            items=items,
-            is_over=not left,
-            is_settled=not any(entry.is_carried for entry in left),
+            items=[entry.item() for entry in entries],
+            is_over=is_settled and not is_any_left,
+            is_settled=is_settled,
             is_cancelled=is_cancelled,
             workers=workers,
         )
@@ -253,7 +252,7 @@ class DurableBatch:
         """
         async with self._planned() as (store, _):
             await store.set_cancelled(is_cancelled=False)
-            entries, _ = await store.read_entries()
+            entries, *_ = await store.read()
             found = [
                 entry
                 for entry in entries
@@ -273,7 +272,7 @@ class DurableBatch:
             ConfigError: There is no such batch, or as `Journal.decide` raises.
         """
         async with self._planned() as (store, _):
-            entries, _ = await store.read_entries()
+            entries, *_ = await store.read()
             found = decided(entries, decision, feature=feature, where=f"batch {self.id!r}")
             found = await store.reopen(found)
         return [entry.job.feature for entry in found]

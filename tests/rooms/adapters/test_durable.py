@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
+from tests.support.timing import now
 from testvibe_async import (
     Client,
     ConfigError,
@@ -191,6 +192,24 @@ class TestCancel:
         assert not (await nightly.batch.status()).is_over
         assert await nightly.work() == ["succeeded", "failed", "succeeded"]
         assert emulator.count("run_feature") == 3
+
+    async def test_while_missing_tests_are_generated(
+        self, nightly: Nightly, emulator: Emulator
+    ) -> None:
+        """The batch is not over before that generation has ended, whoever waits for it."""
+        emulator.add_feature("Draft", status="draft")
+        await nightly.submit("Draft", on_conflict="generate")
+        works = [asyncio.create_task(nightly.work()) for _ in range(2)]
+        await asyncio.sleep(5)
+        await nightly.batch.cancel()
+        status = await nightly.batch.status()
+        assert (status.is_over, status.is_settled) == (False, False)
+        await asyncio.gather(*works)
+        assert now() > 60
+        status = await nightly.batch.status()
+        assert (status.is_over, status.is_settled) == (True, True)
+        assert len(emulator.generations) == 1
+        assert emulator.runs == {}
 
     async def test_at_the_last_moment(
         self, nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
