@@ -63,8 +63,6 @@ ITEMS = sa.Table(
     sa.Column("dispatched_at", sa.Float),
     sa.Column("absent_at", sa.Float),
     sa.Column("paid", sa.Integer, nullable=False, default=0),
-    sa.Column("failing_since", sa.Float),
-    sa.Column("retry_at", sa.Float),
     sa.Index("testvibe_items_left", "batch", "is_left", "state", "number"),
 )
 

@@ -17,7 +17,7 @@ from testvibe_async._config import require_choice, require_count, require_kind
 from testvibe_async._dispatch import JobSource
 from testvibe_async.adapters.database import UNAVAILABLE, Database
 from testvibe_async.adapters.store import DurableStore
-from testvibe_async.errors import ConfigError, KindName
+from testvibe_async.errors import ConfigError, KindName, NotSentError
 from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.runner.spec import GENERATIONS_IN_FLIGHT, RUNS_IN_FLIGHT, BatchSpec
 
@@ -172,8 +172,9 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch, it is of another server, or the database fails.
             UnauthorizedError, ForbiddenError: The service refuses the key.
+            NotSentError: The service was away for longer than the client's `max_outage`.
         """
-        refused: VibeError | None = None
+        futile: VibeError | None = None
         async with self._planned() as (store, plan):
             if client.server != plan.server:
                 raise ConfigError(
@@ -188,13 +189,13 @@ class DurableBatch:
                 async with spec.start(project, None, timeout=None, journal=journal) as batch:
                     try:
                         async for item in batch:
-                            if is_key_refused(item.error):
-                                refused = item.error
+                            if is_key_refused(item.error) or isinstance(item.error, NotSentError):
+                                futile = item.error
                     finally:
                         store.leave()
                 status = await self._status(store)
-        if refused is not None and not status.is_settled:
-            raise refused
+        if futile is not None and not status.is_settled:
+            raise futile
         return [*status.items]
 
     async def plan(self) -> Plan:

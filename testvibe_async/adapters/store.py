@@ -37,8 +37,6 @@ from testvibe_async.adapters.database import (
 from testvibe_async.errors import (
     ConfigError,
     DispatchUnknownError,
-    NotSentError,
-    RateLimitedError,
     RecorderError,
 )
 from testvibe_async.events import logger
@@ -50,6 +48,7 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Job
     from testvibe_async.adapters.database import Database
+    from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
 
 __all__ = ["ClaimLostError", "DurableStore"]
@@ -65,12 +64,6 @@ CLAIM_SECONDS = 0.5
 
 CLAIMED_AT_ONCE = 32
 """How many entries are claimed at most at once: another worker may be idle."""
-
-OUTAGE_SECONDS = 300.0
-"""How long a dispatch is repeated that provably was not sent, or is refused for its rate."""
-
-RETRY_SECONDS = 5.0
-"""The pause before such a dispatch is repeated."""
 
 ASK_AGAIN_SECONDS = 0.5
 """The pause before a database is asked again that is away."""
@@ -89,6 +82,9 @@ class _Claim:
 
     paid: int
     """The entry's generations that started or may have started, before the open intent."""
+
+    is_recovery: bool
+    """Whether it was taken to find out what its intent started."""
 
     intent: Intent | None
     """The intent that has no known result yet."""
@@ -254,12 +250,11 @@ class DurableStore(GroupCommit[sa.Connection]):
         decided it.
         """
         entries = [*entries]
-        afresh: dict[str, Any] = {"failing_since": None, "retry_at": None}
         changes = [
             ITEMS.update()
             .where(self._at(entry.index), ITEMS.c.is_left == 0)
             .where(ITEMS.c.document == self._documents[entry.index])
-            .values(**_row_of(entry), **afresh)
+            .values(**_row_of(entry))
             for entry in entries
         ]
 
@@ -325,7 +320,7 @@ class DurableStore(GroupCommit[sa.Connection]):
         entries = [self._read_entry(row) for row in rows]
         for entry, row in zip(entries, rows, strict=True):
             paid = row.paid - _is_of_generation(entry.intent)
-            self._claims[entry] = _Claim(token, paid=paid, intent=entry.intent)
+            self._claims[entry] = _Claim(token, paid, entry.intent is not None, entry.intent)
         return entries, not rows and not self._is_any_left(connection)
 
     def _claimable(self) -> sa.Select[Any]:
@@ -344,7 +339,6 @@ class DurableStore(GroupCommit[sa.Connection]):
         dispatched = sa.select(sa.func.max(others.c.dispatched_at)).where(mine)
         is_to_dispatch = sa.and_(
             sa.not_(self._is_cancelled()),
-            sa.or_(ITEMS.c.retry_at.is_(None), ITEMS.c.retry_at <= self._now),
             sa.or_(ITEMS.c.number < last.scalar_subquery(), sa.not_(is_open.exists())),
         )
         is_due = sa.or_(ITEMS.c.state != EntryState.PLANNED, is_to_dispatch)
@@ -475,23 +469,17 @@ class DurableStore(GroupCommit[sa.Connection]):
 
     def _values(self, entry: Entry[Any]) -> dict[str, Any]:
         """Return the columns of an entry of this worker."""
-        values, now, error, claim = _row_of(entry), self._now, entry.error, self._claims[entry]
+        values, error, claim = _row_of(entry), entry.error, self._claims[entry]
         values["paid"] = claim.paid + _is_of_generation(entry.intent)
         if entry.is_carried:
             values |= {"owner": self.worker, "claim": claim.token}
             if entry.state is EntryState.DISPATCHED:
-                values |= {"dispatched_at": now, "failing_since": None}
-        elif not entry.is_left or self._is_leaving:
-            pass
-        elif entry.state is EntryState.PLANNED and _is_repeated(error):
-            since = sa.func.coalesce(ITEMS.c.failing_since, now)
-            is_patient = sa.case((now - since < OUTAGE_SECONDS, 1), else_=0)
-            values |= {"is_left": is_patient, "failing_since": since}
-            values["retry_at"] = now + RETRY_SECONDS
-        elif error is not None:
-            values["is_left"] = 0
+                values["dispatched_at"] = self._now
+        elif error is not None and entry.is_left and not self._is_leaving:
+            is_first = not claim.is_recovery
+            values["is_left"] = int(_is_not_recorded(error) or (is_first and _is_lost(error)))
             if isinstance(error, DispatchUnknownError) and error.reason == "absent":
-                values["absent_at"] = now
+                values["absent_at"] = self._now
         return values
 
     def _is_claimed(self, entry: Entry[Any]) -> sa.ColumnElement[bool]:
@@ -554,11 +542,15 @@ def _key_of(ref: Ref) -> str:
     return json.dumps(ref.key)
 
 
-def _is_repeated(error: BaseException | None) -> bool:
-    """Return whether what was not dispatched is to be tried again: it provably was not sent."""
-    if isinstance(error, RecorderError):  # A recorder that refuses does so again.
-        return error.__cause__ is None or isinstance(error.__cause__, TimeoutError)
-    return error is None or isinstance(error, NotSentError | RateLimitedError)
+def _is_not_recorded(error: VibeError) -> bool:
+    """Return whether the database was away too long: nothing was sent, and it will be."""
+    is_late = error.__cause__ is None or isinstance(error.__cause__, TimeoutError)
+    return isinstance(error, RecorderError) and is_late
+
+
+def _is_lost(error: VibeError) -> bool:
+    """Return whether to find out what a lost answer started: nothing else may have started it."""
+    return isinstance(error, DispatchUnknownError) and error.reason in {"absent", "unseen"}
 
 
 def _has_no_owner() -> sa.ColumnElement[bool]:
