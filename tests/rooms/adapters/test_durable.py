@@ -136,7 +136,8 @@ class TestWork:
         verdicts = await nightly.verdicts()
         assert set(verdicts[1:]) == {"error", "waiting"}
         await nightly.batch.resume()
-        assert await nightly.work(max_outage=3000.0) == ["succeeded"] * 5
+        await asyncio.sleep(1000)
+        assert await nightly.work() == ["succeeded"] * 5
         assert emulator.count("run_feature") < 15
         assert len(emulator.runs) == 5
 
