@@ -28,7 +28,7 @@ from testvibe_async._config import (
     require_seconds,
     server_name,
 )
-from testvibe_async._dispatch import Dispatcher
+from testvibe_async._dispatch import Dispatcher, knowing
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, RunIds, checked_plan, standard_poll_plan
 from testvibe_async._wire import Endpoints, custom_request
@@ -305,7 +305,8 @@ class Client(Gathering):
                 f"{intent} was for {intent.server}, and this client's server is {self.server}"
             )
         self._transport.bind()
-        return await self._dispatcher.reconcile(intent, known=known)
+        others = [*known]
+        return await self._dispatcher.reconcile(intent, known=knowing(lambda: others))
 
     async def request(
         self,

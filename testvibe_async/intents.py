@@ -69,6 +69,9 @@ class Intent(Serializable):
     highest_run_id: int | None = field(default=None, validator=optional(instance_of(int)))
     """The highest `runId` of the project observed before; None if none was. For a run."""
 
+    known_run_id: int | None = field(default=None, validator=optional(instance_of(int)))
+    """A `runId` of the project that was seen before, where no list shows the highest. For a run."""
+
     previous_id: str | None = field(default=None, validator=optional(instance_of(str)))
     """The `requestId` of the feature's latest generation before. For a generation."""
 
@@ -113,6 +116,8 @@ class Intent(Serializable):
         document["service_at"] = self.service_at and self.service_at.isoformat()
         if self.traceparent is None:
             del document["traceparent"]
+        if self.known_run_id is None:
+            del document["known_run_id"]
         if not self.is_accepted:
             del document["is_accepted"]
         return {"testvibe": "intent", "version": _VERSION, **document}
