@@ -1,24 +1,18 @@
 """What proves that a dispatch started, and what proves that it did not."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import STEADY, now
-from testvibe_async import DispatchUnknownError, Journal, Verdict
+from testvibe_async import Client, DispatchUnknownError, Journal, Project, Verdict
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Client, Project
 
 
 @pytest.fixture

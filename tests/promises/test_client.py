@@ -1,12 +1,10 @@
 """The life of a client: opened and closed in any task, once, in one event loop."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import random
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import anyio
@@ -20,15 +18,14 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     Hooks,
+    Project,
     RateLimitedError,
     RetryPolicy,
+    Run,
     RunRef,
 )
+from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, Run
-    from testvibe_async.events import Dispatched
 
 SERVER = "https://testvibe.example"
 

@@ -1,9 +1,6 @@
 """What hangs or is cancelled holds up nobody for long, and is named as the cause."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,16 +9,14 @@ from tests.support.timing import STEADY, now
 from testvibe_async import (
     DispatchUnknownError,
     Hooks,
+    Project,
     RecorderError,
     Ref,
     Verdict,
     VibeError,
 )
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
-    from testvibe_async.intents import Intent
 
 
 @pytest.fixture

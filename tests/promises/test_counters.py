@@ -1,7 +1,5 @@
 """What an operation costs: each published figure is one of today's code, and names its commit."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path

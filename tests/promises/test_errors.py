@@ -2,15 +2,14 @@
 
 # ruff: noqa: S301 - the pickles are our own
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import json
 import pickle
 import socket
 import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -60,13 +59,8 @@ from testvibe_async import (
     WaitTimeoutError,
     errors,
 )
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
-    from testvibe_async.intents import Intent
-    from testvibe_async.testing import Emulator
+from testvibe_async.intents import Intent
+from testvibe_async.testing import Emulator, Fault
 
 ONCE = RetryPolicy(attempts=1)
 DRAFT = "Checkout with gift card"

@@ -1,12 +1,11 @@
 """Events, as hooks and the log receive them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from attrs import fields, fields_dict
@@ -42,12 +41,7 @@ from testvibe_async.events import (
     RetryScheduled,
     StatusChanged,
 )
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
 ERROR = NotSentError("refused", method="GET", url="https://testvibe.example/x")

@@ -4,12 +4,11 @@
 `python -m tests.promises.test_faults` prints it as it is observed, as Markdown.
 """
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -23,7 +22,9 @@ from testvibe_async import (
     MalformedResponseError,
     NotSentError,
     ObservationError,
+    Operation,
     OutcomeUnknownError,
+    Project,
     RateLimitedError,
     Run,
     RunOperation,
@@ -31,6 +32,7 @@ from testvibe_async import (
     ServerError,
     VibeError,
 )
+from testvibe_async.events import RequestFinished
 from testvibe_async.testing import (
     Emulator,
     Fault,
@@ -40,12 +42,6 @@ from testvibe_async.testing import (
     Scenario,
     VirtualTimeLoop,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-
-    from testvibe_async import Operation, Project
-    from testvibe_async.events import RequestFinished
 
 pytestmark = pytest.mark.faults
 

@@ -4,14 +4,13 @@ The table has each way of the library to start a generation, and each mishap. `-
 paid, as the rows of a Markdown table.
 """
 
-from __future__ import annotations
-
 import asyncio
 import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import aiohttp
 import pytest
@@ -22,13 +21,8 @@ from tests.support.amounts import amount
 from tests.support.tables import Table
 from tests.support.timing import STEADY
 from testvibe_async import Client, Journal, Project, Ref, Verdict, VibeError
-from testvibe_async.testing import Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-
-    from testvibe_async.intents import Intent
-    from testvibe_async.testing import Emulator
+from testvibe_async.intents import Intent
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 ANSWER_SECONDS = 2.0
 """How long an answer to a dispatch is on its way."""

@@ -1,11 +1,8 @@
 """What a handle on an operation offers: cancelling, logs, diagnosis, artifacts, and its ref."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
@@ -20,13 +17,12 @@ from testvibe_async import (
     ObservationError,
     OperationSupersededError,
     Phase,
+    Project,
+    RunOperation,
     RunRef,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, RunOperation
 
 
 @pytest.fixture

@@ -1,18 +1,14 @@
 """The public names: which they are, that they are explained, and what importing them costs."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import testvibe_async
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NAMES = [
     "Artifact",

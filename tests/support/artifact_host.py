@@ -1,15 +1,10 @@
 """An artifact host that gives scripted answers, written byte for byte."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 from attrs import define, field
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
 
 
 @define

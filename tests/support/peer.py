@@ -1,10 +1,9 @@
 """A server that sends scripted bytes, and what all tests of requests share."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import fields
 
@@ -13,10 +12,6 @@ from testvibe_async import (
     Hooks,
     RetryPolicy,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-
 
 KEY = "tvb_" + "SecretKey" * 4 + "0000000"
 

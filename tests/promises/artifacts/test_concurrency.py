@@ -1,10 +1,8 @@
 """Several downloads at once, and cancelled ones."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import anyio
 import pytest
@@ -22,9 +20,6 @@ from testvibe_async import (
     RetryPolicy,
 )
 from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(("at_once", "most"), [(1, 1), (3, 3), (4, 4), (99, 10)])

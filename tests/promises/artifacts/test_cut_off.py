@@ -1,19 +1,13 @@
 """Downloads that are cut off, and start over."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.support.artifact_host import Host, Request, host, http
 from tests.support.finished_run import CONTENT, finished_run, on_real_time
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import DownloadProgress
+from testvibe_async import DownloadProgress
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])

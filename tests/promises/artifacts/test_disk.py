@@ -1,11 +1,9 @@
 """Files on the disk: hostile paths, links in the way, and errors of the operating system."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +19,6 @@ from tests.support.finished_run import (
 from testvibe_async import (
     MalformedResponseError,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @on_real_time

@@ -1,11 +1,10 @@
 """Downloading the artifacts of a run: which files, of which size, and the progress on the way."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import zipfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,9 +17,6 @@ from tests.support.finished_run import (
     on_real_time,
 )
 from testvibe_async import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @on_real_time

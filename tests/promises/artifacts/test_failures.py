@@ -1,12 +1,10 @@
 """Downloads that fail on the way: what is repeated, and what error ends them."""
 
-from __future__ import annotations
-
 import asyncio
 import traceback
 import zipfile
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -31,9 +29,6 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(

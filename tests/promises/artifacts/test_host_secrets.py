@@ -1,11 +1,10 @@
 """What an artifact host sees of a client, and what errors, events and logs say of a link."""
 
-from __future__ import annotations
-
 import gzip
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,9 +19,6 @@ from tests.support.finished_run import (
 from testvibe_async import Hooks, ResponseError, VibeError
 from testvibe_async.events import RequestFinished, RetryScheduled
 from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @on_real_time

@@ -1,8 +1,7 @@
 """Links to artifacts: which are taken, how they are sent, and what follows when they expire."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,16 +16,12 @@ from tests.support.finished_run import (
     on_real_time,
 )
 from testvibe_async import (
+    DownloadProgress,
     MalformedResponseError,
     NotFoundError,
     ResponseError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import DownloadProgress
 
 
 @pytest.mark.parametrize(

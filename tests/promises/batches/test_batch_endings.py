@@ -1,11 +1,9 @@
 """Batches that end early: left, cancelled, timed out, or stopped by a failure."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import weakref
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,18 +18,16 @@ from testvibe_async import (
     GenerationInProgressError,
     GenerationRef,
     Journal,
+    Project,
+    Ref,
     Run,
     RunRef,
     Verdict,
+    VibeError,
     WaitTimeoutError,
 )
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Project, Ref, VibeError
-    from testvibe_async.intents import Intent
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Faults that leave a caller without an answer, by whether the service acted."""
 
-from __future__ import annotations
-
 from testvibe_async.testing import Fault
 
 ANSWER_LOST = [

@@ -1,10 +1,10 @@
 """Which run a dispatch without an answer may adopt: its own, never that of another caller."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import client_of, client_through
@@ -14,16 +14,11 @@ from testvibe_async import (
     Client,
     DispatchUnknownError,
     Hooks,
+    Project,
+    Ref,
     RunOperation,
 )
 from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    import aiohttp
-
-    from testvibe_async import Project, Ref
 
 
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])

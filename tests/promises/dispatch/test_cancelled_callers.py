@@ -1,7 +1,5 @@
 """Dispatches whose caller was cancelled: none is lost, and none is sent after that."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

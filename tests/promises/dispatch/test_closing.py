@@ -1,9 +1,6 @@
 """Dispatches that are under way when the client closes."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,10 +13,8 @@ from testvibe_async import (
     Hooks,
     RunOperation,
 )
+from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async.events import Dispatched
 
 
 async def dispatch_with_fault(

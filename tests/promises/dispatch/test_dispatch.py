@@ -1,10 +1,8 @@
 """When a dispatch is sent again, and what the hook and the log report of it."""
 
-from __future__ import annotations
-
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
@@ -16,15 +14,14 @@ from testvibe_async import (
     Hooks,
     InvalidRequestError,
     NotSentError,
+    Project,
     RateLimitedError,
+    Ref,
     RetryPolicy,
     RunOperation,
 )
+from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, Ref
-    from testvibe_async.events import Dispatched, DispatchUnknown
 
 
 class TestRetries:

@@ -1,22 +1,16 @@
 """Generations whose answer was lost: reconciled by their status, never dispatched twice."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import client_of, client_through
 from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
-from testvibe_async import Client, DispatchUnknownError, Hooks, Operation, RetryPolicy
+from testvibe_async import Client, DispatchUnknownError, Hooks, Operation, Project, RetryPolicy
+from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from testvibe_async import Project
-    from testvibe_async.events import Dispatched
 
 
 class TestLostGenerations:

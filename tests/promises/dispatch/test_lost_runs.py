@@ -1,11 +1,9 @@
 """Runs whose answer was lost: reconciled with the list of runs, never dispatched twice."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,12 +15,10 @@ from testvibe_async import (
     DispatchUnknownError,
     MalformedResponseError,
     OutcomeUnknownError,
+    Project,
     ServerError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 class TestLostRuns:

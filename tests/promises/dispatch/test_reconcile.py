@@ -1,10 +1,9 @@
 """`Client.reconcile`: what became of a dispatch, in another process or on another day."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -21,9 +20,6 @@ from testvibe_async import (
 )
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 class Crash:

@@ -1,10 +1,9 @@
 """Recorders: what they are told, when, and what happens if they fail."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -12,6 +11,7 @@ from tests.conftest import client_of
 from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
 from tests.support.timing import now
 from testvibe_async import (
+    Client,
     ClientClosedError,
     DispatchUnknownError,
     FeatureNotGeneratedError,
@@ -25,11 +25,6 @@ from testvibe_async import (
 from testvibe_async.events import told_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Client
 
 Step = Literal["intended", "dispatched", "not_dispatched"]
 

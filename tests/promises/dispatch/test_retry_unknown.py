@@ -1,10 +1,7 @@
 """`retry_unknown=True`: one second try of a run, and what stays unknown after it."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -12,12 +9,10 @@ import pytest
 from tests.conftest import client_of, client_through
 from testvibe_async import (
     DispatchUnknownError,
+    Project,
     RetryPolicy,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 class TestRetryUnknown:

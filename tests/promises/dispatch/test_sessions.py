@@ -1,10 +1,9 @@
 """Dispatches through a session that was passed in: its middlewares cause no second POST."""
 
-from __future__ import annotations
-
 import errno
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,12 +17,8 @@ from testvibe_async import (
     InvalidRequestError,
     NotSentError,
 )
+from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async.events import Dispatched
 
 
 class TestRepeatingSessions:

@@ -1,9 +1,8 @@
 """Plays every cell of the table of early ends, and checks what is said against the service."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING
+from logging import LogRecord
 
 import pytest
 
@@ -23,15 +22,10 @@ from testvibe_async import (
     DispatchUnknownError,
     Ref,
     Verdict,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from logging import LogRecord
-
-    from testvibe_async import VibeError
 
 WAYS = {
     Subject.WAIT: ["wait", "finished", "gather", "iteration"],

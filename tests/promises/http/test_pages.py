@@ -1,7 +1,5 @@
 """Lists in pages: put together where they can be, and told apart from whole ones where not."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

@@ -1,12 +1,11 @@
 """What was sent and what was not, whatever the session does: proved by the connection."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import gzip
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,14 +22,10 @@ from testvibe_async import (
     DispatchUnknownError,
     NotSentError,
     OutcomeUnknownError,
+    Project,
     VibeError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Project
 
 URL = "https://testvibe.example"
 

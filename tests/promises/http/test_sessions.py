@@ -1,8 +1,6 @@
 """The aiohttp session: one that was passed in, and one that the client makes."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,16 +15,13 @@ from testvibe_async import (
     ConfigError,
     NotFoundError,
     OutcomeUnknownError,
+    Project,
     RateLimitedError,
     ResponseError,
     ServerError,
     UnauthorizedError,
 )
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 
 async def test_a_session_of_the_caller_is_used_and_left_open(emulator: Emulator) -> None:

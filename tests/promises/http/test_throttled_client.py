@@ -1,23 +1,16 @@
 """A whole client of a service that throttles: what refusals cost, on virtual time."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import Hooks
-from testvibe_async.events import Paused, Resumed
+from testvibe_async.events import Event, Paused, Resumed
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async.events import Event
 
 SCENARIO = Scenario(run_queue=0, run_duration=(0.6, 2))
 RUNS = 150

@@ -2,13 +2,12 @@
 
 # ruff: noqa: ASYNC240 - the files are small
 
-from __future__ import annotations
-
 import asyncio
 import random
 import sqlite3
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -17,6 +16,7 @@ from tests.conftest import client_of
 from tests.support.timing import STEADY
 from testvibe_async import (
     BatchItem,
+    Client,
     ConfigError,
     DispatchUnknownError,
     GenerationRef,
@@ -26,11 +26,6 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Client
 
 FEATURES = ["Checkout", "Returns"]
 

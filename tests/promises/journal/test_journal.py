@@ -2,12 +2,12 @@
 
 # ruff: noqa: ASYNC240 - the files are small
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -26,17 +26,12 @@ from testvibe_async import (
     Journal,
     NotFoundError,
     ObservationError,
+    Project,
     RunRef,
     Verdict,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
-
-    from testvibe_async import Project
 
 OUTCOMES = {
     "Returns": Outcome(run_status="failed"),

@@ -1,10 +1,10 @@
 """A batch whose answers were lost, whose process was killed, or whose features can't be read."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -21,10 +21,6 @@ from testvibe_async import (
 )
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
 
 @pytest.fixture

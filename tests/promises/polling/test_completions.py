@@ -1,10 +1,9 @@
 """Waiting for many operations: `Client.gather` and `Client.finished`."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,15 +16,11 @@ from testvibe_async import (
     ForbiddenError,
     Operation,
     Run,
+    RunOperation,
     RunRef,
 )
+from testvibe_async.errors import OperationRef
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async import RunOperation
-    from testvibe_async.errors import OperationRef
 
 
 class TestMany:

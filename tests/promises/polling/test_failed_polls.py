@@ -1,10 +1,7 @@
 """Polls that fail, and answers that are not documented: what a wait tolerates and what ends it."""
 
-from __future__ import annotations
-
 import asyncio
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -21,17 +18,16 @@ from testvibe_async import (
     ObservationError,
     OperationNotFoundError,
     Phase,
+    Project,
     Run,
+    RunOperation,
     RunRef,
     ServerError,
     UnauthorizedError,
     WaitTimeoutError,
 )
+from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, RunOperation
-    from testvibe_async.events import PollFailed
 
 
 class TestObserving:

@@ -3,10 +3,8 @@
 The table has each kind of answer, two durations, and each way to wait.
 """
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -24,13 +22,8 @@ from testvibe_async import (
     ServerError,
     UnauthorizedError,
 )
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async.events import OutageEnded, OutageStarted, PollFailed, StatusChanged
-    from testvibe_async.testing import Emulator
+from testvibe_async.events import OutageEnded, OutageStarted, PollFailed, StatusChanged
+from testvibe_async.testing import Emulator, Fault
 
 PAGE = b"<!doctype html><title>We are back soon</title>"
 ANSWERS = {

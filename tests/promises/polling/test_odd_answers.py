@@ -1,18 +1,12 @@
 """Polls whose answers can't be read, or say nothing: waits end soon, with the reason."""
 
-from __future__ import annotations
-
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from testvibe_async import Client, ObservationError, Phase, RunStatus
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
+from testvibe_async import Client, ObservationError, Phase, Project, RunStatus
+from testvibe_async.testing import Emulator, Fault
 
 
 def edited(**members: Any) -> Fault:

@@ -1,11 +1,10 @@
 """Polling an operation once, and answers that arrive out of order."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import client_of, client_through
@@ -19,18 +18,15 @@ from testvibe_async import (
     ObservationError,
     OperationNotFoundError,
     Phase,
+    Project,
     RetryPolicy,
+    RunOperation,
     RunRef,
     ServerError,
     UnauthorizedError,
 )
+from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from testvibe_async import Project, RunOperation
-    from testvibe_async.events import PollFailed
 
 
 class TestPolling:

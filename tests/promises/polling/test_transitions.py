@@ -1,10 +1,8 @@
 """Iterating over the transitions of one operation."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,13 +12,12 @@ from tests.support.timing import now
 from testvibe_async import (
     ClientClosedError,
     Phase,
+    Project,
+    RunOperation,
     Transition,
     UnauthorizedError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, RunOperation
 
 
 class TestIterating:

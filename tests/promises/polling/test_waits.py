@@ -1,11 +1,10 @@
 """Waiting for one operation: outcomes, timeouts, cancellation, and waits that are dropped."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import client_of, client_through
@@ -14,16 +13,12 @@ from tests.support.timing import now
 from testvibe_async import (
     Client,
     OutcomeUnknownError,
+    Project,
+    RunOperation,
     ServerError,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from testvibe_async import Project, RunOperation
-
 
 RUN_SECONDS = 30.0
 

@@ -1,23 +1,16 @@
 """Words and times that are not documented: what is in flight is waited for."""
 
-from __future__ import annotations
-
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import Generation, Hooks, ObservationError, Operation
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from testvibe_async import Client, Project
-    from testvibe_async.events import StatusChanged
-    from testvibe_async.testing import Emulator
+from testvibe_async import Client, Generation, Hooks, ObservationError, Operation, Project
+from testvibe_async.events import StatusChanged
+from testvibe_async.testing import Emulator, Fault
 
 DRAFT = "Wishlist"
 WORDS = [

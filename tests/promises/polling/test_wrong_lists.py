@@ -1,23 +1,17 @@
 """Lists that fail, lag, are wrong or are cut: what they cost, and when they are suspended."""
 
-from __future__ import annotations
-
 import asyncio
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Hooks, Operation, Run
+from testvibe_async import Client, Hooks, Operation, Project, Run
+from testvibe_async.events import ListPollingSuspended
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Client, Project
-    from testvibe_async.events import ListPollingSuspended
-
 
 WRONG_LISTS: list[tuple[str, Fault, int]] = [
     ("404", Fault.status(404), 1),

@@ -1,16 +1,16 @@
 """What each operation of the service returns, and which conflicts it raises."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.shop import DRAFT, GENERATED, P, last
 from testvibe_async import (
+    Client,
     ConfigError,
     ConflictError,
     FeatureBusyError,
@@ -19,16 +19,12 @@ from testvibe_async import (
     InvalidRequestError,
     NotFoundError,
     Phase,
+    Project,
     ProjectInfo,
     RetryPolicy,
     RunStatus,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Client, Project
 
 
 async def test_list_projects_gives_the_workspaces_projects(

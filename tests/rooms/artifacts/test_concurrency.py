@@ -1,7 +1,5 @@
 """Threads that work on the disk while a download is cancelled."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import threading

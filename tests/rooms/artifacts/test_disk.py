@@ -1,7 +1,5 @@
 """Files on the disk: each step of writing one fails, and blocks a thread alone."""
 
-from __future__ import annotations
-
 import errno
 import os
 import threading

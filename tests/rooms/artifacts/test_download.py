@@ -1,8 +1,6 @@
 """Downloads, by their bounds: of an undeclared size, and of what is written at once."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,15 +11,11 @@ from tests.support.finished_run import (
     on_real_time,
 )
 from testvibe_async import (
+    DownloadProgress,
     MalformedResponseError,
 )
 from testvibe_async._artifacts import downloader
 from testvibe_async._artifacts.host import BLOCK_BYTES
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import DownloadProgress
 
 
 @pytest.mark.parametrize(

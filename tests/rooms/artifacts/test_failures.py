@@ -1,9 +1,7 @@
 """Hosts that are slow or ask for a pause, with a smaller bound than the real one."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +16,6 @@ from testvibe_async import (
     RetryPolicy,
 )
 from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @on_real_time

@@ -1,8 +1,6 @@
 """Batches whose dispatches are replaced."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -10,12 +8,10 @@ from tests.conftest import client_of
 from testvibe_async import (
     BatchItem,
     Hooks,
+    Project,
     Run,
 )
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 
 async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

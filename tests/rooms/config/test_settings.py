@@ -1,10 +1,9 @@
 """Server, key and options: where each is taken from, and what is refused before a request."""
 
-from __future__ import annotations
-
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +13,6 @@ from testvibe_async import Client
 from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
 from testvibe_async._config.validate import masked, require_seconds
 from testvibe_async.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
 OTHER = "tvb_" + "y" * 43

@@ -1,31 +1,25 @@
 """Requests that schemathesis makes up from the document, one by one and along its links."""
 
-from __future__ import annotations
-
 from collections import Counter
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import schemathesis
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.generation import GenerationMode
 from schemathesis.generation.stateful import APIStateMachine
+from schemathesis.generation.stateful.state_machine import StepInput, StepOutput
 
 from tests.support.amounts import amount
 from tests.support.checker import API, Checker
 from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from anyio.from_thread import BlockingPortal
-    from schemathesis.generation.stateful.state_machine import StepInput, StepOutput
 
 OPERATIONS = Checker().operations
 PROJECT = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"

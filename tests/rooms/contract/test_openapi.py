@@ -1,10 +1,10 @@
 """The contract as a document: valid, marked throughout, and the same as what the code says."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from attrs import NOTHING, fields
@@ -31,10 +31,6 @@ from testvibe_async._wire import openapi_document
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect
 from testvibe_async.errors import ConflictError
 from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from enum import StrEnum
 
 DOCUMENT: Any = openapi_document()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]

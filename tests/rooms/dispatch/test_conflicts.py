@@ -1,7 +1,5 @@
 """Conflicts of a generation with another one, by a deadline."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

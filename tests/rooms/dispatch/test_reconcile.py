@@ -1,18 +1,12 @@
 """Dispatches that are reconciled at once."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from attrs import evolve
 
 from tests.promises.dispatch.test_reconcile import intend
-
-if TYPE_CHECKING:
-    from testvibe_async import (
-        Client,
-    )
-    from testvibe_async.testing import Emulator
+from testvibe_async import (
+    Client,
+)
+from testvibe_async.testing import Emulator
 
 
 async def test_dispatches_that_are_reconciled_at_once_know_of_each_other_to_the_end(

@@ -1,10 +1,7 @@
 """A recorder that is slower than a close waits, or than the machine was awake."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
@@ -17,10 +14,8 @@ from testvibe_async import (
     RunRef,
 )
 from testvibe_async._dispatch import dispatch, dispatcher
-
-if TYPE_CHECKING:
-    from testvibe_async.intents import Intent
-    from testvibe_async.testing import Emulator
+from testvibe_async.intents import Intent
+from testvibe_async.testing import Emulator
 
 
 async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(

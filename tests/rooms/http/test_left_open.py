@@ -1,7 +1,5 @@
 """A client that is left open."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

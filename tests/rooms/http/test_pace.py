@@ -1,7 +1,5 @@
 """The pace of traffic against services that limit it, each simulated without a socket."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count

@@ -1,7 +1,5 @@
 """The body of a request is written once."""
 
-from __future__ import annotations
-
 import asyncio
 
 import aiohttp

@@ -1,19 +1,14 @@
 """How many requests go at once, in which order, and when none does."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.timing import now
 from testvibe_async._http.throttle import Throttle
 from testvibe_async.testing import VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 @asynccontextmanager

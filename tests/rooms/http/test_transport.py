@@ -1,11 +1,10 @@
 """What goes over the wire and what comes back: headers, connections, redirects and bodies."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,18 +17,13 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     MalformedResponseError,
+    Project,
     ResponseError,
     VibeError,
 )
 from testvibe_async._http import transport
 from testvibe_async._wire.protocol import Response
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 
 async def test_the_key_travels_in_one_header_alone(emulator: Emulator) -> None:

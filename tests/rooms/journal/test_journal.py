@@ -1,11 +1,10 @@
 """The file of a journal: full, closed, or cut off between two commits."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -18,14 +17,10 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     Journal,
+    Project,
     RecorderError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Project
 
 
 async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:

@@ -1,9 +1,8 @@
 """Waits for many: what they listen to, and when they let it go."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,11 +10,7 @@ from testvibe_async import (
     Client,
     RunRef,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 
 class TestMany:

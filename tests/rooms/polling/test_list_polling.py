@@ -1,29 +1,22 @@
 """List polling: the statuses of many operations from one list call."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import client_of, client_through
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Hooks, Operation, Phase, Run, RunRef
+from testvibe_async import Client, Hooks, Operation, Phase, Project, Run, RunRef
 from testvibe_async._polling.list_polling import Listed, ListPolling
 from testvibe_async._polling.state import Change, OperationState
 from testvibe_async._wire.json import read_rows
 from testvibe_async.events import Emitter, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-
-    import aiohttp
-
-    from testvibe_async import Client, Project
 
 
 async def test_many_runs_cost_one_list_a_round(

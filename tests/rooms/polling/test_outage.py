@@ -1,12 +1,10 @@
 """Outages: what they cost in requests, and how soon everything is seen again."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import random
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -28,19 +26,16 @@ from testvibe_async._polling import PolledOperation
 from testvibe_async._polling import poller as poller_module
 from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._polling.states import new_state
-from testvibe_async._wire import Response
+from testvibe_async._wire import Request, Response
 from testvibe_async.errors import (
     ForbiddenError,
     InvalidRequestError,
     NotFoundError,
     RateLimitedError,
     UnauthorizedError,
+    VibeError,
 )
 from testvibe_async.events import Emitter, ListPollingSuspended, PollFailed
-
-if TYPE_CHECKING:
-    from testvibe_async._wire import Request
-    from testvibe_async.errors import VibeError
 
 INTERVAL = 3.0
 

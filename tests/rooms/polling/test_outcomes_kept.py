@@ -1,20 +1,15 @@
 """Outcomes that are kept are bounded, in number and in bytes."""
 
-from __future__ import annotations
-
 import gc
-from typing import TYPE_CHECKING
 
+import pytest
+
+from testvibe_async import (
+    Client,
+    Project,
+    Ref,
+)
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    import pytest
-
-    from testvibe_async import (
-        Client,
-        Project,
-        Ref,
-    )
 
 
 class TestKeptOutcomes:

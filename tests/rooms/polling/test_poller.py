@@ -1,15 +1,14 @@
 """The poller: when it polls, how many at once, and how it survives defects and cancellation."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import random
 import sys
 import weakref
+from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,24 +16,20 @@ import pytest
 from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import (
+    Client,
     ClientClosedError,
     ConfigError,
     Generation,
     ObservationError,
     Operation,
     Phase,
+    Project,
     Ref,
     Run,
 )
+from testvibe_async._polling import PollPlan
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from testvibe_async import Client, Project
-    from testvibe_async._polling import PollPlan
-
 
 SCENARIO = Scenario(run_queue=(5, 5), run_duration=(25, 25), failing_runs=0)
 

@@ -9,14 +9,13 @@ and closes against each other. What an operation promises is checked with each r
     TESTVIBE_GAMES=20000 pytest -m state_machine --hypothesis-seed=7
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from attrs import define, field
@@ -62,12 +61,8 @@ from testvibe_async import (
     VibeError,
     WaitTimeoutError,
 )
+from testvibe_async._wire.endpoints import Request
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
-
-    from testvibe_async._wire.endpoints import Request
 
 pytestmark = pytest.mark.state_machine
 

@@ -1,30 +1,23 @@
 """Subscriptions: what a waiting task is given, and how long an operation is polled for it."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from testvibe_async import (
+    Client,
     ClientClosedError,
     ObservationError,
+    Project,
+    RunOperation,
     RunRef,
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async._polling import Change, Mailbox, Subscription
+from testvibe_async._polling import Change, Mailbox, PolledOperation, Subscription
 from testvibe_async._polling.reader import Reader
-
-if TYPE_CHECKING:
-    from testvibe_async import (
-        Client,
-        Project,
-        RunOperation,
-    )
-    from testvibe_async._polling import PolledOperation
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 
 def taken(subscription: Subscription) -> list[tuple[Any, str]]:

@@ -1,10 +1,7 @@
 """Waits, and what the poller knows of them."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,14 +10,13 @@ from tests.support.timing import now
 from testvibe_async import (
     ObservationError,
     OutcomeUnknownError,
+    Project,
+    RunOperation,
     WaitTimeoutError,
 )
 from testvibe_async._http import Outlook
 from testvibe_async._polling.reader import Reader
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, RunOperation
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 
 class TestTimeouts:

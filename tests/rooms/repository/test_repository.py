@@ -1,7 +1,5 @@
 """What stands around the code: the workflows do what `.ci/run` does, and pages say what is so."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

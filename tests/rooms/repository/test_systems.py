@@ -1,7 +1,5 @@
 """What is left out where there is no POSIX: that which needs it, no less."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -7,15 +7,15 @@ need a place inside are in one table, `INSIDE`.
 `python -m tests.rooms.simulation.canaries` prints after how many schedules each is caught.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 from zlib import crc32
 
 import aiohttp
@@ -28,7 +28,7 @@ from tests.promises.simulation.callers import Caller
 from tests.promises.simulation.ledger import CALLER
 from tests.promises.simulation.promised import Promise
 from tests.promises.simulation.restarts import play_restarts
-from tests.promises.simulation.search import BrokenScheduleError, search
+from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
 from testvibe_async import (
     Client,
@@ -41,19 +41,13 @@ from testvibe_async import (
     OperationSupersededError,
     OutcomeUnknownError,
     Project,
+    Ref,
     Run,
     VibeError,
     WaitTimeoutError,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
 from testvibe_async.intents import Intent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.promises.simulation.search import Play
-    from testvibe_async import Ref
 
 __all__ = ["CANARIES", "INSIDE", "SEEDS", "Canary", "schedules_until_caught"]
 

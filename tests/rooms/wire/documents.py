@@ -1,18 +1,14 @@
 """Documents as the service sends them, and what is wrong with others."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from testvibe_async._wire.convert import read
 from testvibe_async._wire.json import UnreadableError
-
-if TYPE_CHECKING:
-    from testvibe_async._wire.leftovers import UnreadableField
+from testvibe_async._wire.leftovers import UnreadableField
 
 DIGEST = b"""
 {"runId": 214, "status": "failed", "featureId": 12, "featureName": "Login Functionality",

@@ -1,7 +1,5 @@
 """What is tolerated in a document, and how a fault and its place are named."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any, get_origin

@@ -1,7 +1,5 @@
 """Documents: what the service sent, as values that JSON can hold."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 

@@ -1,7 +1,5 @@
 """The table of operations, and how a call becomes a request."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """What is JSON and what is not, and a list that is read row by row."""
 
-from __future__ import annotations
-
 import json
 from contextlib import suppress
 from typing import Any

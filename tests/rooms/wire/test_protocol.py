@@ -1,7 +1,5 @@
 """How a response becomes a value or an error."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from types import NoneType

@@ -1,7 +1,5 @@
 """The key is taken out of answers as JSON, links and pages spell it, and nothing else is."""
 
-from __future__ import annotations
-
 import html
 import json
 from urllib.parse import quote

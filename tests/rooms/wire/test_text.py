@@ -1,7 +1,5 @@
 """Large documents: read part by part, to the same values, and within bounds."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from typing import Any

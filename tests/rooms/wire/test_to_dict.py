@@ -1,7 +1,5 @@
 """What is read and made a dict is what the service sent."""
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from enum import StrEnum
