@@ -328,13 +328,6 @@ class TestArguments:
         with pytest.raises(ConfigError, match="rate_limit must be a number of requests a second"):
             Client(SERVER, api_key=KEY, rate_limit=value)
 
-    async def test_a_rate_is_kept(self, emulator: Emulator) -> None:
-        """rate_limit spaces the requests of a client."""
-        async with client_of(emulator, rate_limit=0.5) as client:
-            await asyncio.gather(*(client.list_projects() for _ in range(4)))
-
-        assert [request.at for request in emulator.requests] == pytest.approx([0, 2, 4, 6])
-
     def test_a_project_must_be_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """project() without an id anywhere says where one may be given."""
         monkeypatch.delenv("TESTVIBE_PROJECT", raising=False)
@@ -366,29 +359,6 @@ class TestArguments:
 
         with pytest.raises(ConfigError, match="a RunRef or a GenerationRef, not 214"):
             client.attach(not_a_ref)
-
-
-class TestSessions:
-    async def test_a_session_that_was_passed_in_is_never_closed(self, emulator: Emulator) -> None:
-        """A foreign session serves the client and stays open."""
-        async with aiohttp.ClientSession() as session:
-            async with client_of(emulator, session=session) as client:
-                assert await client.list_projects()
-
-            assert not session.closed
-
-    async def test_a_session_that_its_owner_closed(self, emulator: Emulator) -> None:
-        """A foreign session that was closed is a ConfigError, for waits too."""
-        async with aiohttp.ClientSession() as session:
-            client = client_of(emulator, session=session)
-            operation = await client.project().run_feature("Checkout")
-            wait = asyncio.ensure_future(operation.wait())
-            await asyncio.sleep(1)
-
-        with pytest.raises(ConfigError, match="is closed") as caught:
-            await wait
-        assert caught.value.ref == operation.ref
-        await client.aclose()
 
 
 class TestRequest:

@@ -163,20 +163,6 @@ def test_a_record_has_the_fields_of_its_event(
         assert Ref.from_json(found["testvibe_ref"]) == REF
 
 
-@pytest.mark.parametrize("event", [event for event, *_ in EVENTS], ids=IDS)
-def test_an_event_of_an_ordinary_failure_has_no_traceback(
-    event: Event, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An event that is emitted while an exception is handled is one line all the same."""
-    caplog.set_level(logging.DEBUG)
-    try:
-        raise ERROR
-    except NotSentError:
-        Emitter(Hooks()).emit(event)
-    (record,) = caplog.records
-    assert not record.exc_info
-
-
 async def test_failed_requests_log_no_traceback(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -288,12 +274,6 @@ def test_a_hook_may_stop_the_program() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         Emitter(Hooks(on_dispatched=stop)).emit(Dispatched(REF))
-
-
-def test_an_event_without_a_hook_is_none_of_our_business() -> None:
-    """Without hooks an event is dropped without an error."""
-    for event, *_ in EVENTS:
-        Emitter(Hooks()).emit(event)
 
 
 async def test_hooks_that_raise_do_not_break_a_client(emulator: Emulator) -> None:

@@ -15,11 +15,7 @@ from attrs import define
 
 from tests.conftest import client_of
 from tests.support.artifact_host import Host
-from testvibe_async import (
-    Client,
-    RetryPolicy,
-    RunOperation,
-)
+from testvibe_async import Client, RetryPolicy, RunOperation
 from testvibe_async.testing import Emulator, Fault
 
 P = ParamSpec("P")

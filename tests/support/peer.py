@@ -7,11 +7,7 @@ from typing import Any
 
 from attrs import fields
 
-from testvibe_async import (
-    Client,
-    Hooks,
-    RetryPolicy,
-)
+from testvibe_async import Client, Hooks, RetryPolicy
 
 KEY = "tvb_" + "SecretKey" * 4 + "0000000"
 

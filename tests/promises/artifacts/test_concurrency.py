@@ -8,17 +8,8 @@ import anyio
 import pytest
 
 from tests.support.artifact_host import Host, Request, host, http
-from tests.support.finished_run import (
-    finished_run,
-    on_real_time,
-    until,
-)
-from testvibe_async import (
-    ClientClosedError,
-    Hooks,
-    ResponseError,
-    RetryPolicy,
-)
+from tests.support.finished_run import finished_run, on_real_time, until
+from testvibe_async import ClientClosedError, Hooks, ResponseError, RetryPolicy
 from testvibe_async.testing import Fault
 
 

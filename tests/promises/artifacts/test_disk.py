@@ -8,17 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.artifact_host import host, http
-from tests.support.finished_run import (
-    PATHS,
-    SECRET,
-    downloads,
-    entries,
-    finished_run,
-    on_real_time,
-)
-from testvibe_async import (
-    MalformedResponseError,
-)
+from tests.support.finished_run import PATHS, SECRET, downloads, entries, finished_run, on_real_time
+from testvibe_async import MalformedResponseError
 
 
 @on_real_time

@@ -9,13 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.artifact_host import chunked, host, http
-from tests.support.finished_run import (
-    CONTENT,
-    PATHS,
-    downloads,
-    finished_run,
-    on_real_time,
-)
+from tests.support.finished_run import CONTENT, PATHS, downloads, finished_run, on_real_time
 from testvibe_async import ConfigError
 
 

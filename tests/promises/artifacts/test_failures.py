@@ -10,13 +10,7 @@ import aiohttp
 import pytest
 
 from tests.support.artifact_host import Host, Request, host, http
-from tests.support.finished_run import (
-    CONTENT,
-    SECRET,
-    downloads,
-    finished_run,
-    on_real_time,
-)
+from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time
 from testvibe_async import (
     MalformedResponseError,
     NotSentError,

@@ -10,12 +10,7 @@ import aiohttp
 import pytest
 
 from tests.support.artifact_host import host, http
-from tests.support.finished_run import (
-    SECRET,
-    downloads,
-    finished_run,
-    on_real_time,
-)
+from tests.support.finished_run import SECRET, downloads, finished_run, on_real_time
 from testvibe_async import Hooks, ResponseError, VibeError
 from testvibe_async.events import RequestFinished, RetryScheduled
 from testvibe_async.testing import Fault

@@ -8,19 +8,8 @@ import pytest
 from tests.conftest import client_of
 from tests.support.artifact_host import host, http
 from tests.support.dialects import Dialect
-from tests.support.finished_run import (
-    PATHS,
-    SECRET,
-    downloads,
-    finished_run,
-    on_real_time,
-)
-from testvibe_async import (
-    DownloadProgress,
-    MalformedResponseError,
-    NotFoundError,
-    ResponseError,
-)
+from tests.support.finished_run import PATHS, SECRET, downloads, finished_run, on_real_time
+from testvibe_async import DownloadProgress, MalformedResponseError, NotFoundError, ResponseError
 from testvibe_async.testing import Emulator, Fault
 
 

@@ -106,15 +106,6 @@ async def test_at_the_timeout_all_remaining_items_come_at_once(
     assert client_tasks() == []
 
 
-async def test_the_time_ends_an_iteration_too(project: Project) -> None:
-    """An iteration over a batch whose time is over gives what is left, and ends."""
-    async with project.run_features(max_in_flight=3, timeout=5) as batch:
-        verdicts = [item.verdict async for item in batch]
-
-    assert len(verdicts) == 15
-    assert verdicts.count(Verdict.IN_FLIGHT) == 3
-
-
 @pytest.mark.parametrize("feature", ["Checkout with gift card"])
 async def test_the_time_ends_waits_for_a_generation(
     emulator: Emulator, project: Project, feature: str
@@ -415,15 +406,3 @@ async def test_answers_that_do_not_come_are_waited_for_some_seconds_only() -> No
         items = await client.project(emulator.project_id).run_features(features, timeout=5)
         assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
         assert now() - began == pytest.approx(15, abs=0.5)
-
-
-async def test_what_is_skipped_is_counted_while_the_batch_goes_on(
-    emulator: Emulator, project: Project
-) -> None:
-    """After a failure the rest is skipped at once, and the summary says so."""
-    emulator.fail("run_feature", Fault.status(404), times=1)
-    names = ["Checkout", "Returns", "Wishlist"]
-    async with project.run_features(names, max_in_flight=1, stop_on_failure=True) as batch:
-        await anext(batch)
-        assert (batch.summary.errors, batch.summary.skipped) == (1, 2)
-        assert batch.summary == BatchSummary.of(batch.items)

@@ -10,14 +10,7 @@ import pytest
 from tests.conftest import client_of, client_through
 from tests.support.dialects import Dialect
 from tests.support.timing import STEADY
-from testvibe_async import (
-    Client,
-    DispatchUnknownError,
-    Hooks,
-    Project,
-    Ref,
-    RunOperation,
-)
+from testvibe_async import Client, DispatchUnknownError, Hooks, Project, Ref, RunOperation
 from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
 
 

@@ -6,10 +6,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import (
-    Client,
-    DispatchUnknownError,
-)
+from testvibe_async import Client, DispatchUnknownError
 from testvibe_async.testing import Emulator, Fault
 
 

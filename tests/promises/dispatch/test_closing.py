@@ -6,13 +6,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    DispatchUnknownError,
-    Hooks,
-    RunOperation,
-)
+from testvibe_async import Client, ClientClosedError, DispatchUnknownError, Hooks, RunOperation
 from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
 

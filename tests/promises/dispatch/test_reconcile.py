@@ -11,13 +11,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    ConfigError,
-    DispatchUnknownError,
-    RunRef,
-)
+from testvibe_async import Client, ClientClosedError, ConfigError, DispatchUnknownError, RunRef
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 

@@ -7,11 +7,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of, client_through
-from testvibe_async import (
-    DispatchUnknownError,
-    Project,
-    RetryPolicy,
-)
+from testvibe_async import DispatchUnknownError, Project, RetryPolicy
 from testvibe_async.testing import Emulator, Fault
 
 

@@ -11,12 +11,7 @@ import pytest
 from tests.conftest import client_of
 from tests.support.peer import ONCE
 from tests.support.timing import now
-from testvibe_async import (
-    DispatchUnknownError,
-    Hooks,
-    InvalidRequestError,
-    NotSentError,
-)
+from testvibe_async import DispatchUnknownError, Hooks, InvalidRequestError, NotSentError
 from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
 

@@ -14,12 +14,7 @@ from enum import Enum, Flag, auto
 
 from attrs import Factory, field, frozen
 
-from testvibe_async import (
-    ClientClosedError,
-    DispatchUnknownError,
-    Verdict,
-    WaitTimeoutError,
-)
+from testvibe_async import ClientClosedError, DispatchUnknownError, Verdict, WaitTimeoutError
 
 __all__ = [
     "TABLE",

@@ -11,11 +11,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.peer import KEY, http, peer
-from testvibe_async import (
-    ResponseError,
-    UnauthorizedError,
-    VibeError,
-)
+from testvibe_async import ResponseError, UnauthorizedError, VibeError
 from testvibe_async.testing import Emulator, Fault
 
 

@@ -7,12 +7,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
-from testvibe_async import (
-    IncompleteListError,
-    Project,
-    ServerError,
-    Verdict,
-)
+from testvibe_async import IncompleteListError, Project, ServerError, Verdict
 from testvibe_async.testing import Emulator, Fault
 
 

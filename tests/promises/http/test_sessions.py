@@ -11,7 +11,6 @@ from tests.support.once_only import ONCE_ONLY
 from tests.support.peer import ONCE
 from tests.support.timing import now
 from testvibe_async import (
-    ClientClosedError,
     ConfigError,
     NotFoundError,
     OutcomeUnknownError,
@@ -142,14 +141,3 @@ async def test_a_session_with_its_own_time_out_and_base_changes_nothing(
         client_of(emulator, session=session) as client,
     ):
         assert await client.list_projects()
-
-
-async def test_a_closed_client_refuses_calls(emulator: Emulator) -> None:
-    """A call after the close raises ClientClosedError, and nothing is sent."""
-    async with client_of(emulator) as client:
-        project = client.project()
-    with pytest.raises(ClientClosedError):
-        await project.list_files()
-    with pytest.raises(ClientClosedError):
-        await client.request("GET", "/projects")
-    assert emulator.count() == 0

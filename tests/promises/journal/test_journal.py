@@ -579,18 +579,6 @@ class TestFiles:
             Journal(path, options=options)
         assert not path.exists()
 
-    async def test_a_damaged_row(self, path: Path, project: Project) -> None:
-        """A row that can't be read is one sentence too."""
-        async with Journal(path) as journal:
-            await project.run_features(FEATURES, journal=journal, timeout=1)
-        connection = sqlite3.connect(path)
-        connection.execute("UPDATE rows SET document = 'x{' WHERE id = 1")
-        connection.commit()
-        connection.close()
-        with pytest.raises(ConfigError, match="is damaged"):
-            async with Journal(path):
-                pass
-
 
 async def test_a_lazy_source(path: Path, project: Project, emulator: Emulator) -> None:
     """A generator that was not read to its end is read again, and goes on where it was."""

@@ -11,14 +11,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    DispatchUnknownError,
-    Journal,
-    RunRef,
-    Verdict,
-)
+from testvibe_async import Client, ClientClosedError, DispatchUnknownError, Journal, RunRef, Verdict
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 

@@ -22,7 +22,6 @@ from testvibe_async import (
     Run,
     RunOperation,
     RunRef,
-    ServerError,
     UnauthorizedError,
     WaitTimeoutError,
 )
@@ -39,22 +38,6 @@ class TestObserving:
 
         assert (await operation).is_success
         assert 120 <= now() <= 155
-
-    async def test_an_outage_ends_the_wait_and_not_the_operation(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """After max_outage the wait raises, and a later one polls again."""
-        outage = emulator.fail("get_run", Fault.status(503))
-
-        with pytest.raises(ObservationError, match="nothing but failures") as caught:
-            await operation
-
-        assert 300 <= now() <= 345
-        assert caught.value.ref == operation.ref
-        assert isinstance(caught.value.__cause__, ServerError)
-        assert not operation.done
-        outage.remove()
-        assert (await operation).is_success
 
     async def test_failures_before_a_pause_do_not_count(
         self, emulator: Emulator, operation: RunOperation
@@ -103,20 +86,6 @@ class TestObserving:
         assert isinstance(second, ForbiddenError)
         assert first is not second
         assert first.__traceback__ is not second.__traceback__
-
-    @pytest.mark.parametrize("status", [401, 403])
-    async def test_a_refused_key_is_raised_once_confirmed(
-        self, emulator: Emulator, operation: RunOperation, status: int
-    ) -> None:
-        """401 and 403 end the wait at the second poll, with the ref; a later one polls again."""
-        emulator.fail("get_run", Fault.status(status), times=2)
-
-        with pytest.raises((UnauthorizedError, ForbiddenError)) as caught:
-            await operation
-
-        assert emulator.count("get_run") == 2
-        assert caught.value.ref == operation.ref
-        assert (await operation).is_success
 
     async def test_a_closed_session_is_raised_at_once(self, emulator: Emulator) -> None:
         """A wait through a passed-in session ends at the first poll after that was closed."""

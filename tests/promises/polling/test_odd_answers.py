@@ -46,13 +46,6 @@ async def test_different_answers_are_an_outage(emulator: Emulator, project: Proj
     assert emulator.count("get_run") >= 10
 
 
-async def test_a_service_that_fails_is_an_outage(emulator: Emulator, project: Project) -> None:
-    """However often it says the same."""
-    operation = await project.run_feature("Checkout")
-    emulator.fail("get_run", Fault.status(500), times=9)
-    assert (await operation).is_finished
-
-
 async def test_an_undocumented_status_is_seen_and_ends_the_wait_at_the_third_poll(
     emulator: Emulator, project: Project
 ) -> None:
@@ -72,19 +65,6 @@ async def test_an_undocumented_status_is_seen_and_ends_the_wait_at_the_third_pol
     with pytest.raises(ObservationError):
         await operation.wait()
     assert emulator.count("get_run") == 3 + 3  # the poll by hand is the first of these
-
-
-@pytest.mark.parametrize("word", ["queued", "In_Progress", "pending"])
-async def test_a_word_for_going_on_is_waited_for(
-    emulator: Emulator, project: Project, word: str
-) -> None:
-    """Some words can only mean that it is not over."""
-    operation = await project.run_feature("Checkout")
-    emulator.fail(
-        "get_run",
-        Fault.edit(lambda run: {**run, "status": word} if run["status"] == "running" else run),
-    )
-    assert (await operation).is_finished
 
 
 async def test_a_status_in_capitals_is_the_documented_one(

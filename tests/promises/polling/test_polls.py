@@ -12,7 +12,6 @@ from tests.support.observing import start_wait
 from tests.support.timing import now
 from testvibe_async import (
     Client,
-    ClientClosedError,
     ConfigError,
     Hooks,
     ObservationError,
@@ -329,17 +328,6 @@ class TestSharedPolls:
         assert len({id(error) for error in errors}) == 3
         assert len({str(error) for error in errors}) == 1
         assert emulator.count("get_run") == 1
-
-    async def test_a_close_ends_a_poll(self, emulator: Emulator) -> None:
-        """A poll that is under way when the client closes raises ClientClosedError with the ref."""
-        async with client_of(emulator) as client:
-            operation = await client.project().run_feature("Checkout")
-            emulator.fail("get_run", Fault.hang())
-            poll = asyncio.ensure_future(operation.poll())
-            await asyncio.sleep(1)
-        with pytest.raises(ClientClosedError) as caught:
-            await poll
-        assert caught.value.ref == operation.ref
 
     async def test_a_younger_snapshot_is_good_enough(
         self, emulator: Emulator, client: Client

@@ -95,17 +95,6 @@ async def test_an_overall_status_in_flight_means_in_flight(
     assert "'Evaluating'" in warning
 
 
-async def test_a_word_without_any_end_is_not_waited_out(
-    emulator: Emulator, project: Project
-) -> None:
-    """Where nothing says whether it is over, the third answer ends the wait and names the word."""
-    emulator.fail("get_run", while_in_flight(status="Evaluating", finishedUtc=...))
-    operation = await project.run_feature("Checkout")
-    with pytest.raises(ObservationError, match="'Evaluating'"):
-        await operation
-    assert emulator.count("get_run") == 3
-
-
 YEAR_ONE = [
     "0001-01-01T00:00:00Z",
     "0001-01-01T00:00:00",

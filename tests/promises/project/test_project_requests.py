@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.shop import GENERATED, P, last
-from testvibe_async import (
-    Client,
-    ConfigError,
-    NotFoundError,
-    Project,
-)
+from testvibe_async import Client, ConfigError, NotFoundError, Project
 from testvibe_async.testing import Emulator
 
 F = P + "/features/Checkout"

@@ -5,15 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.artifact_host import chunked, host, http
-from tests.support.finished_run import (
-    CONTENT,
-    finished_run,
-    on_real_time,
-)
-from testvibe_async import (
-    DownloadProgress,
-    MalformedResponseError,
-)
+from tests.support.finished_run import CONTENT, finished_run, on_real_time
+from testvibe_async import DownloadProgress, MalformedResponseError
 from testvibe_async._artifacts import downloader
 from testvibe_async._artifacts.host import BLOCK_BYTES
 

@@ -6,15 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.artifact_host import Host, http
-from tests.support.finished_run import (
-    finished_run,
-    on_real_time,
-)
-from testvibe_async import (
-    Hooks,
-    OutcomeUnknownError,
-    RetryPolicy,
-)
+from tests.support.finished_run import finished_run, on_real_time
+from testvibe_async import Hooks, OutcomeUnknownError, RetryPolicy
 from testvibe_async.testing import Fault
 
 

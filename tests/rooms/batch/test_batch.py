@@ -5,12 +5,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import (
-    BatchItem,
-    Hooks,
-    Project,
-    Run,
-)
+from testvibe_async import BatchItem, Hooks, Project, Run
 from testvibe_async.testing import Emulator
 
 

@@ -119,11 +119,6 @@ def test_it_is_openapi() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_it_is_read_once() -> None:
-    """The document is read from the package once, however often it is asked for."""
-    assert openapi_document() is DOCUMENT
-
-
 def test_its_operations_are_those_of_the_table() -> None:
     """Names, methods, paths, and whether the route is documented are those of the endpoints."""
     assert {

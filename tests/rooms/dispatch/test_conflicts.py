@@ -6,9 +6,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import (
-    GenerationInProgressError,
-)
+from testvibe_async import GenerationInProgressError
 from testvibe_async._dispatch import GenerationDispatch
 from testvibe_async.testing import Emulator, Fault
 

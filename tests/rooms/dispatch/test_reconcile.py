@@ -3,9 +3,7 @@
 from attrs import evolve
 
 from tests.promises.dispatch.test_reconcile import intend
-from testvibe_async import (
-    Client,
-)
+from testvibe_async import Client
 from testvibe_async.testing import Emulator
 
 

@@ -8,11 +8,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.promises.dispatch.test_recorder import Notes
-from testvibe_async import (
-    ClientClosedError,
-    RecorderError,
-    RunRef,
-)
+from testvibe_async import ClientClosedError, RecorderError, RunRef
 from testvibe_async._dispatch import dispatch, dispatcher
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator

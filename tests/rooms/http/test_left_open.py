@@ -6,9 +6,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.promises.test_client import drop
-from testvibe_async import (
-    NotFoundError,
-)
+from testvibe_async import NotFoundError
 from testvibe_async.testing import Emulator, VirtualTimeLoop
 
 

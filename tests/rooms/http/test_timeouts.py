@@ -6,9 +6,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.peer import ONCE
 from tests.support.timing import now
-from testvibe_async import (
-    OutcomeUnknownError,
-)
+from testvibe_async import OutcomeUnknownError
 from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async.testing import Emulator, Fault
 

@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 
-from testvibe_async import (
-    Client,
-    RunRef,
-)
+from testvibe_async import Client, RunRef
 from testvibe_async.testing import Emulator
 
 

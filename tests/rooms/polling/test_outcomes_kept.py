@@ -4,11 +4,7 @@ import gc
 
 import pytest
 
-from testvibe_async import (
-    Client,
-    Project,
-    Ref,
-)
+from testvibe_async import Client, Project, Ref
 from testvibe_async.testing import Emulator, Fault
 
 

@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, frozen
 
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    Hooks,
-    NotSentError,
-    OutcomeUnknownError,
-)
+from testvibe_async import Client, ClientClosedError, Hooks, NotSentError, OutcomeUnknownError
 from testvibe_async._wire.protocol import Response
 
 if TYPE_CHECKING:

@@ -18,12 +18,7 @@ import attrs
 
 from tests.support.dialects.pages import error_page, phrase
 from testvibe_async.testing import Answer
-from testvibe_async.testing.emulator.answers import (
-    JSON_TYPE,
-    Refusal,
-    invalid_request,
-    json_body,
-)
+from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal, invalid_request, json_body
 from testvibe_async.testing.emulator.project import as_number
 
 if TYPE_CHECKING:
