@@ -247,12 +247,7 @@ def failing_test(folder: Path, tests: Sequence[str]) -> str | None:
     command += ["-p", "no:randomly", *tests]
     try:
         ended = subprocess.run(  # noqa: S603 - ours
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            timeout=LINE_SECONDS,
+            command, capture_output=True, text=True, check=False, cwd=folder, timeout=LINE_SECONDS
         )
     except subprocess.TimeoutExpired:
         return f"nothing ended within {LINE_SECONDS:g} s"

@@ -158,9 +158,7 @@ class TestClosing:
         assert emulator.count("list_projects") == 1
 
     @pytest.mark.parametrize(
-        "fault",
-        [Fault.status(429, retry_after=60), Fault.status(500)],
-        ids=["rests", "backs off"],
+        "fault", [Fault.status(429, retry_after=60), Fault.status(500)], ids=["rests", "backs off"]
     )
     async def test_a_call_that_will_be_sent_again_ends_as_closed(
         self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault

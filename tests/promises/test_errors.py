@@ -304,14 +304,7 @@ CAUSES: dict[type[VibeError], type[BaseException]] = {
 
 ATTRIBUTES: dict[type[VibeError], set[str]] = {
     TransportError: {"method", "url", "attempts", "what"},
-    DispatchUnknownError: {
-        "project",
-        "feature",
-        "reason",
-        "candidates",
-        "polled_at",
-        "intent",
-    },
+    DispatchUnknownError: {"project", "feature", "reason", "candidates", "polled_at", "intent"},
     ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
     EndpointNotFoundError: {"operation", "route"},
     MalformedResponseError: {"problems"},
@@ -534,11 +527,7 @@ async def test_a_superseded_operation_names_the_newer_one(emulator: Emulator) ->
 async def test_the_error_of_a_lost_dispatch_says_what_to_do(emulator: Emulator) -> None:
     """DispatchUnknownError names what was dispatched, and what to check before a second try."""
     error = await raised(DispatchUnknownError, emulator)
-    assert (error.project, error.feature, error.method) == (
-        emulator.project_id,
-        "Checkout",
-        "POST",
-    )
+    assert (error.project, error.feature, error.method) == (emulator.project_id, "Checkout", "POST")
     assert "showed nothing of it, so most likely nothing began" in str(error)
     assert emulator.count("run_feature") == 1
 

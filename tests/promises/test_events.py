@@ -86,12 +86,7 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         logging.INFO,
         "ListPollingSuspended operation=list_runs project=p seconds=600.0 error=None",
     ),
-    (
-        Paused(7.0, ERROR),
-        "on_pause",
-        logging.WARNING,
-        f"Paused seconds=7.0 error={ERROR}",
-    ),
+    (Paused(7.0, ERROR), "on_pause", logging.WARNING, f"Paused seconds=7.0 error={ERROR}"),
     (
         Resumed("https://testvibe.example"),
         "on_resume",

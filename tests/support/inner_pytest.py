@@ -129,8 +129,7 @@ class Inner:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             return self.pytester.runpytest_subprocess(
-                *("-p", "testvibe_async.pytest_plugin", "--testvibe-poll-interval=0.02"),
-                *arguments,
+                *("-p", "testvibe_async.pytest_plugin", "--testvibe-poll-interval=0.02"), *arguments
             )
 
     def workers(self, *arguments: str) -> pytest.RunResult:

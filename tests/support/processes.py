@@ -63,9 +63,7 @@ class Process:
             streams = (Connection(terminal),)
         self.args = (module, *arguments)
         self._process = _server().Process(
-            target=_become,
-            args=(module, arguments, dict(env), Path.cwd(), streams),
-            daemon=True,
+            target=_become, args=(module, arguments, dict(env), Path.cwd(), streams), daemon=True
         )
         with _exit_codes:
             self._process.start()  # It reads the exit codes of others, too.
@@ -172,11 +170,7 @@ def _end_with_the_server() -> None:
 
 
 def _become(
-    module: str,
-    arguments: Sequence[str],
-    env: Mapping[str, str],
-    folder: Path,
-    streams: Streams,
+    module: str, arguments: Sequence[str], env: Mapping[str, str], folder: Path, streams: Streams
 ) -> None:
     """Run a module as its own process would, in a child of the server."""
     _end_with_the_server()

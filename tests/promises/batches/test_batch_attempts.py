@@ -98,11 +98,7 @@ async def test_a_stop_after_a_failure_comes_after_its_last_attempt(
     names = ["Returns", "Checkout", "Wishlist"]
     items = await project.run_features(names, attempts=2, stop_on_failure=True, max_in_flight=1)
 
-    assert [item.verdict for item in items] == [
-        Verdict.FAILED,
-        Verdict.SKIPPED,
-        Verdict.SKIPPED,
-    ]
+    assert [item.verdict for item in items] == [Verdict.FAILED, Verdict.SKIPPED, Verdict.SKIPPED]
     assert len(emulator.runs) == 2
 
 

@@ -387,10 +387,7 @@ async def test_an_operation_that_can_not_be_polled_is_one_item(
 
     async with client_of(emulator) as client, Journal(tmp_path / "a") as journal:
         await client.project().run_features(["Checkout"], journal=journal, timeout=1)
-    async with (
-        client_of(emulator, poll_plan=fails) as client,
-        Journal(tmp_path / "a") as journal,
-    ):
+    async with client_of(emulator, poll_plan=fails) as client, Journal(tmp_path / "a") as journal:
         (item,) = await client.project().run_features(journal=journal)
     assert isinstance(item.error, ConfigError)
     assert item.ref is not None

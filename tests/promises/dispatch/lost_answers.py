@@ -2,11 +2,7 @@
 
 from testvibe_async.testing import Fault
 
-ANSWER_LOST = [
-    Fault.lost(),
-    Fault.truncated(),
-    Fault.edit(lambda _: {"unexpected": True}),
-]
+ANSWER_LOST = [Fault.lost(), Fault.truncated(), Fault.edit(lambda _: {"unexpected": True})]
 """The service acts, and its answer does not arrive whole."""
 
 

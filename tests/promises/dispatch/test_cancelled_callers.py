@@ -39,10 +39,7 @@ class TestCancelling:
 
     @pytest.mark.parametrize(
         ("fault", "options"),
-        [
-            (Fault.status(429, retry_after=3), {}),
-            (Fault.reset(), {"retry_unknown": True}),
-        ],
+        [(Fault.status(429, retry_after=3), {}), (Fault.reset(), {"retry_unknown": True})],
         ids=["429", "retry_unknown"],
     )
     async def test_a_cancelled_caller_prevents_a_second_post(

@@ -220,10 +220,7 @@ async def test_an_intent_that_is_open_elsewhere_may_be_of_it(
 async def test_pages_prove_nothing() -> None:
     """A list that comes in pages finds a run, and is no proof that there is none."""
     dialect = Dialect(paging="cursor", page_size=2)
-    async with (
-        Emulator(scenario=STEADY, middleware=dialect) as paged,
-        client_of(paged) as client,
-    ):
+    async with Emulator(scenario=STEADY, middleware=dialect) as paged, client_of(paged) as client:
         for _ in range(3):
             await client.project().run_feature("Returns")
         paged.fail("run_feature", Fault.reset(), times=1)

@@ -173,11 +173,7 @@ async def test_a_recorder_that_takes_too_long(
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
 async def test_a_recorder_that_fails_after(
-    client: Client,
-    notes: Notes,
-    emulator: Emulator,
-    caplog: pytest.LogCaptureFixture,
-    fault: str,
+    client: Client, notes: Notes, emulator: Emulator, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     """The ref is kept and returned, and the log has it with the failure."""
     if fault == "raises":

@@ -158,9 +158,7 @@ def check_batch(stage: Stage) -> None:
     """The item has the error of its verdict; what waits behind it is not dispatched any more."""
     scene, batch, then = stage.scene, stage.batch, stage.then
     assert batch is not None
-    errors: dict[Verdict | None, type[VibeError]] = {
-        Verdict.UNKNOWN: DispatchUnknownError,
-    }
+    errors: dict[Verdict | None, type[VibeError]] = {Verdict.UNKNOWN: DispatchUnknownError}
     if scene.ending is Ending.TIME_OUT:
         errors[Verdict.IN_FLIGHT] = WaitTimeoutError
     assert type(then.error) is errors.get(then.verdict, type(None))

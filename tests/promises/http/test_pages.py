@@ -121,10 +121,7 @@ async def test_rows_that_can_not_be_read_are_missing(project: Project, emulator:
 async def test_polling_by_lists_copes_with_pages(paging: str | None) -> None:
     """Many runs are polled by few requests where pages can be followed; none is lost anywhere."""
     dialect = Dialect(paging=paging, page_size=20)  # type: ignore[arg-type]
-    async with (
-        Emulator(middleware=dialect) as emulator,
-        client_of(emulator) as client,
-    ):
+    async with Emulator(middleware=dialect) as emulator, client_of(emulator) as client:
         project = client.project()
         operations = [await project.run_feature("Checkout") for _ in range(60)]
         before = len(emulator.requests)

@@ -27,9 +27,7 @@ async def below(prefix: str, emulator: Emulator) -> AsyncGenerator[str]:
             body = await request.json() if request.body_exists else None
             async with session.request(request.method, url, json=body, headers=headers) as answer:
                 return web.Response(
-                    status=answer.status,
-                    body=await answer.read(),
-                    content_type=answer.content_type,
+                    status=answer.status, body=await answer.read(), content_type=answer.content_type
                 )
 
         proxy = web.Application()

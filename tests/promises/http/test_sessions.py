@@ -129,9 +129,7 @@ async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation
     assert emulator.count(operation) == (2 if operation == "list_files" else 1)
 
 
-async def test_a_session_with_its_own_time_out_and_base_changes_nothing(
-    emulator: Emulator,
-) -> None:
+async def test_a_session_with_its_own_time_out_and_base_changes_nothing(emulator: Emulator) -> None:
     """A passed-in session's time-out and base URL do not take the place of the client's."""
     emulator.fail("list_projects", Fault.delay(10.0))
     async with (

@@ -48,8 +48,7 @@ async def test_random_refusals_of_polls_cost_those_polls() -> None:
     numbers = count()
     refusal = Fault.status(503, retry_after=1)
     seen = await _run_all(
-        SCENARIO,
-        lambda it: it.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0),
+        SCENARIO, lambda it: it.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0)
     )
     assert now() <= 6
     assert seen == []
@@ -58,9 +57,7 @@ async def test_random_refusals_of_polls_cost_those_polls() -> None:
 async def test_a_limit_fails_no_dispatch() -> None:
     """150 runs at a service that takes 50 requests a second: all are dispatched, none twice."""
     seen = await _run_all(
-        Scenario(run_queue=0, run_duration=(0.6, 2)),
-        lambda _: None,
-        rate_limit=50,
+        Scenario(run_queue=0, run_duration=(0.6, 2)), lambda _: None, rate_limit=50
     )
     assert now() <= 15
     assert {type(event) for event in seen} <= {Paused, Resumed}

@@ -29,10 +29,7 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 FEATURES = ["Checkout", "Returns"]
 
-OUTCOMES = {
-    "Broken": Outcome(generation_status="failed"),
-    "Draft": Outcome(run_status="failed"),
-}
+OUTCOMES = {"Broken": Outcome(generation_status="failed"), "Draft": Outcome(run_status="failed")}
 
 
 @pytest.fixture
@@ -63,10 +60,7 @@ async def leave_unknown(path: Path, emulator: Emulator, *, lists_read: int = 0) 
 class TestNamedOperations:
     @pytest.mark.parametrize(
         ("changes", "what"),
-        [
-            ({"server": "https://other.example"}, "server"),
-            ({"project": "other"}, "project"),
-        ],
+        [({"server": "https://other.example"}, "server"), ({"project": "other"}, "project")],
     )
     async def test_one_of_another_place_is_refused(
         self, path: Path, emulator: Emulator, changes: dict[str, Any], what: str

@@ -33,10 +33,7 @@ from testvibe_async import (
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
-OUTCOMES = {
-    "Returns": Outcome(run_status="failed"),
-    "Doomed": Outcome(generation_status="failed"),
-}
+OUTCOMES = {"Returns": Outcome(run_status="failed"), "Doomed": Outcome(generation_status="failed")}
 
 FEATURES = ["Checkout", "Returns", "Wishlist"]
 

@@ -18,10 +18,7 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 @pytest.fixture
 def scenario() -> Scenario:
-    outcomes = {
-        "Broken": Outcome(run_status="failed"),
-        "Draft": Outcome(generation_duration=400),
-    }
+    outcomes = {"Broken": Outcome(run_status="failed"), "Draft": Outcome(generation_duration=400)}
     return evolve(STEADY, outcomes=outcomes)
 
 

@@ -51,10 +51,7 @@ async def test_an_undocumented_status_is_seen_and_ends_the_wait_at_the_third_pol
 ) -> None:
     """Nobody can say whether it is an end: the error names the word, and poll() shows it."""
     operation = await project.run_feature("Checkout")
-    emulator.fail(
-        "get_run",
-        Fault.edit(lambda run: {"runId": run["runId"], "status": "Timed_Out"}),
-    )
+    emulator.fail("get_run", Fault.edit(lambda run: {"runId": run["runId"], "status": "Timed_Out"}))
     with pytest.raises(
         ObservationError, match="its status is 'Timed_Out', which is not documented"
     ):

@@ -196,8 +196,7 @@ async def test_an_unknown_word_is_not_waited_for_without_end(
 ) -> None:
     """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
     emulator.fail(
-        "get_run",
-        Fault.edit(lambda run: {**run, "status": "ready", "finishedUtc": None}),
+        "get_run", Fault.edit(lambda run: {**run, "status": "ready", "finishedUtc": None})
     )
     operation = await project.run_feature("Checkout")
     with pytest.raises(ObservationError, match="ready"):

@@ -32,8 +32,7 @@ WRONG_LISTS: list[tuple[str, Fault, int]] = [
 
 
 @pytest.mark.parametrize(
-    ("fault", "lists"),
-    [pytest.param(fault, lists, id=name) for name, fault, lists in WRONG_LISTS],
+    ("fault", "lists"), [pytest.param(fault, lists, id=name) for name, fault, lists in WRONG_LISTS]
 )
 async def test_a_useless_list_costs_a_few_requests(
     fault: Fault, lists: int, emulator: Emulator, client: Client, project: Project
@@ -87,8 +86,7 @@ async def test_a_list_that_always_says_running_is_caught(
 ) -> None:
     """A list that hides completions is caught by the read that checks it, and suspended."""
     emulator.fail(
-        "list_runs",
-        Fault.edit(lambda rows: [row | {"status": "running"} for row in rows]),
+        "list_runs", Fault.edit(lambda rows: [row | {"status": "running"} for row in rows])
     )
     operations = await dispatch_runs(project, COUNT)
     for operation in operations:

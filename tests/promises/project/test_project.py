@@ -158,9 +158,7 @@ async def test_get_generation_status_shows_the_latest(emulator: Emulator, projec
     assert end.phase is Phase.FINISHED
 
 
-async def test_get_generation_status_of_a_feature_never_generated_is_read(
-    project: Project,
-) -> None:
+async def test_get_generation_status_of_a_feature_never_generated_is_read(project: Project) -> None:
     """get_generation_status of a feature that was never generated has None for what is unknown."""
     generation = await project.get_generation_status(DRAFT)
     assert generation.feature_name == DRAFT

@@ -65,12 +65,7 @@ class _PCT(detangle.PCT):
 
 
 def search(
-    schedules: int,
-    *,
-    seed: int,
-    first: int = 0,
-    shrinks: bool = True,
-    play: Play = play,
+    schedules: int, *, seed: int, first: int = 0, shrinks: bool = True, play: Play = play
 ) -> Search:
     """Play schedules, one after the other.
 

@@ -92,10 +92,7 @@ async def test_a_refused_generation_is_given_back_once(
 
 
 async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
-    nightly: Nightly,
-    emulator: Emulator,
-    drafts: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
+    nightly: Nightly, emulator: Emulator, drafts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An intent beyond the limit that was not stored yet is none, and was not counted."""
     await nightly.submit(*drafts, kind="generation", max_generations=1, max_in_flight=3)

@@ -79,10 +79,7 @@ def test_a_project_is_not_needed() -> None:
     """Server and key are enough, and an empty project is none."""
     for project in (None, ""):
         settings = load_settings(
-            "https://h.example",
-            api_key=KEY,
-            project=project,
-            environment={"TESTVIBE_PROJECT": ""},
+            "https://h.example", api_key=KEY, project=project, environment={"TESTVIBE_PROJECT": ""}
         )
         assert settings.project is None
 
@@ -135,11 +132,7 @@ def test_white_space_around_a_setting_is_taken_off(user_file: Path, around: str)
     """Server, key and project are stripped, in arguments, variables and files."""
     server, key, project = (around.format(each) for each in (HOME, KEY, "7f3c"))
     expected = Settings(server=HOME, api_key=KEY, project="7f3c")
-    environment = {
-        "TESTVIBE_SERVER": server,
-        "TESTVIBE_API_KEY": key,
-        "TESTVIBE_PROJECT": project,
-    }
+    environment = {"TESTVIBE_SERVER": server, "TESTVIBE_API_KEY": key, "TESTVIBE_PROJECT": project}
     assert load_settings(server, api_key=key, project=project, environment={}) == expected
     assert load_settings(environment=environment) == expected
 
@@ -439,11 +432,7 @@ def test_no_file_is_read_where_nothing_is_open(
     user_file.write_text("[[[")
     given: dict[str, Any] = {"api_key": KEY, "project": "p", "endpoints": {}}
     assert load_settings(HOME, **given, environment={}).project == "p"
-    environment = {
-        "TESTVIBE_SERVER": HOME,
-        "TESTVIBE_API_KEY": KEY,
-        "TESTVIBE_PROJECT": "p",
-    }
+    environment = {"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": KEY, "TESTVIBE_PROJECT": "p"}
     assert load_settings(endpoints={}, environment=environment).project == "p"
     monkeypatch.setattr(
         "testvibe_async._config.files.user_file_path", lambda: pytest.fail("asked for the file")

@@ -197,10 +197,7 @@ def test_the_readme_says_the_same() -> None:
     told = {name: (route, words) for name, route, words in rows if name not in waits}
     assert len(rows) == len(told) + len(waits)
     assert told == {
-        name: (
-            f"`{row.method} {row.path.replace('/projects/{project}/', '…/')}`",
-            wording(name),
-        )
+        name: (f"`{row.method} {row.path.replace('/projects/{project}/', '…/')}`", wording(name))
         for name, row in ENDPOINTS.items()
     }
 

@@ -14,9 +14,7 @@ from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator
 
 
-async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(
-    emulator: Emulator,
-) -> None:
+async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(emulator: Emulator) -> None:
     """After the 10 s of a close the caller gets the ref with the error."""
     notes = Notes(emulator)
     notes.seconds = {"dispatched": 9.9}

@@ -73,9 +73,7 @@ async def test_a_list_is_given_2_ms_for_each_of_many(
     assert now() == pytest.approx(min(seconds, 4), abs=0.1)
 
 
-async def test_an_answer_older_than_the_list_changes_nothing(
-    emulator: Emulator,
-) -> None:
+async def test_an_answer_older_than_the_list_changes_nothing(emulator: Emulator) -> None:
     """A status from a list is not overwritten by an older answer that arrives later."""
     late: list[asyncio.Task[Any]] = []
 

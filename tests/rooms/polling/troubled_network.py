@@ -178,10 +178,7 @@ class Wire:
             self.problems.append(problem)
 
     async def _send(
-        self,
-        request: Request[Any],
-        *,
-        before_writing: Callable[[], Awaitable[None]] | None = None,
+        self, request: Request[Any], *, before_writing: Callable[[], Awaitable[None]] | None = None
     ) -> Response:
         if request.method != "GET" and before_writing is not None:
             await before_writing()

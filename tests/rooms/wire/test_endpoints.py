@@ -7,12 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import answer, places_of, request_for
-from testvibe_async._wire.endpoints import (
-    ENDPOINTS,
-    Effect,
-    custom_request,
-    endpoint_overrides,
-)
+from testvibe_async._wire.endpoints import ENDPOINTS, Effect, custom_request, endpoint_overrides
 from testvibe_async._wire.protocol import decode
 from testvibe_async.errors import ConfigError
 
@@ -157,8 +152,7 @@ def test_an_assumed_route_can_be_another(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["no_such", "wait_for_run", "", *sorted(ENDPOINTS.keys() - ASSUMED)],
+    "name", ["no_such", "wait_for_run", "", *sorted(ENDPOINTS.keys() - ASSUMED)]
 )
 def test_a_documented_route_stays(name: str) -> None:
     """A documented or unknown operation has no other route: the error names those that have."""

@@ -268,9 +268,7 @@ def test_a_retry_after_of_ages_is_not_taken_for_none(digits: int) -> None:
 def test_a_date_is_counted_from_the_services_clock() -> None:
     """A Retry-After date is measured against the answer's own Date, not against our clock."""
     error = refusal(
-        429,
-        Date="Mon, 01 Jan 2024 00:00:00 GMT",
-        Retry_After="Mon, 01 Jan 2024 00:00:20 GMT",
+        429, Date="Mon, 01 Jan 2024 00:00:00 GMT", Retry_After="Mon, 01 Jan 2024 00:00:20 GMT"
     )
     assert error.retry_after == 20.0
     broken = refusal(429, Date="x", Retry_After="Wed, 10 Jun 2026 14:00:30 GMT")
