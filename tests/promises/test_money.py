@@ -1,12 +1,11 @@
 """Generations cost credits: the service is paid for exactly what was asked for.
 
-The table has each way of the library to start a generation, and each mishap. `-s` prints what was
-paid, as the rows of a Markdown table.
+The cells are of each way of the library to start a generation, and of each mishap.
 """
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from attrs import define, field, frozen
 
 from tests.conftest import client_of
 from tests.support.amounts import amount
-from tests.support.tables import Table
 from tests.support.timing import STEADY
 from testvibe_async import Client, Journal, Project, Ref, Verdict, VibeError
 from testvibe_async.intents import Intent
@@ -280,21 +278,13 @@ WORLDS = [
 
 CELLS = [
     (way, mishap, world)
-    for world in WORLDS[: amount(6, few=3)]
+    for world in WORLDS[: amount(6, few=2)]
     for way, found in WAYS.items()
     for mishap in MISHAPS
     if found.replaces or world.feature == "Draft"
     # Where the first one is over before it is answered, two calls are two requests.
     if mishap != AT_ONCE or not world.is_quick
 ]
-
-TABLE = Table()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _table() -> Generator[None]:
-    with TABLE.printed():
-        yield
 
 
 @pytest.fixture
@@ -333,7 +323,6 @@ async def test_one_request_is_paid_once(
     for _ in range(2 if program.way.has_journal else 0):
         await asyncio.sleep(HOUR)
         await program.recover()
-    TABLE.note(way, mishap, paid(emulator))
     assert paid(emulator) == 1
 
 
@@ -370,7 +359,6 @@ async def test_a_second_request_after_the_end_is_a_second_generation(
     for _ in range(2):
         async with program.process() as client:
             await program.call(client)
-    TABLE.note(way, "called again after the end", paid(emulator))
     assert paid(emulator) == expected
 
 

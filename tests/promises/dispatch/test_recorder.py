@@ -216,6 +216,21 @@ async def test_an_early_end_while_the_intent_is_recorded(
     assert notes.steps[-1:] == ["not_dispatched"]
 
 
+class Cancelled(Notes):
+    """A recorder that cancels itself."""
+
+    async def intended(self, intent: Intent) -> None:  # noqa: ARG002
+        raise asyncio.CancelledError
+
+
+async def test_a_recorder_that_is_cancelled_is_named(emulator: Emulator) -> None:
+    """It ends its dispatch with a `RecorderError`."""
+    async with client_of(emulator, recorder=Cancelled(emulator)) as client:
+        with pytest.raises(RecorderError, match="cancelled"):
+            await client.project().run_feature("Checkout")
+    assert emulator.count("run_feature") == 0
+
+
 class Stubborn(Notes):
     """A recorder that swallows its cancellation."""
 

@@ -15,7 +15,6 @@ from tests.promises.early_ends.table import (
     Log,
     RefKnown,
     Subject,
-    as_markdown,
 )
 from testvibe_async import (
     BatchSummary,
@@ -64,13 +63,6 @@ def test_the_table_is_whole() -> None:
         for ending, known in product(row.endings, row.known)
     ]
     assert len(places) == len(set(places)) == len(Subject) * len(Ending) * len(Known)
-
-
-def test_the_table_is_printed_whole() -> None:
-    """As Markdown each subject has a head, a rule, and a row for each way to end."""
-    rows = [line for line in as_markdown().splitlines() if line]
-    assert len(rows) == len(Subject) * (2 + len(Ending))
-    assert {line.count("|") for line in rows} == {len(Known) + 2}
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,20 @@ async def test_a_refused_list_holds_up_nothing() -> None:
     seen = await _run_all(SCENARIO, lambda it: it.fail("list_runs", refusal))
     assert now() <= 2 + 0.75
     assert seen == []
+
+
+async def test_an_abandoned_probe_frees_the_next(emulator: Emulator) -> None:
+    """After a pause, a first request whose caller is cancelled holds up no other."""
+    paused = asyncio.Event()
+    async with client_of(emulator, hooks=Hooks(on_pause=lambda _: paused.set())) as client:
+        project = client.project()
+        emulator.fail("get_feature", Fault.status(429, retry_after=2), times=8)
+        refused = [asyncio.ensure_future(project.get_feature("Checkout")) for _ in range(8)]
+        await paused.wait()
+        emulator.fail("read_file", Fault.hang(), times=1)
+        hanging = asyncio.ensure_future(project.read_file("Features/a.feature"))
+        began = now()
+        await asyncio.sleep(2.5)
+        hanging.cancel()
+        await asyncio.gather(*refused)
+        assert now() - began < 4
