@@ -34,14 +34,7 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async.events import RequestFinished
-from testvibe_async.testing import (
-    Emulator,
-    Fault,
-    FaultProxy,
-    NetworkFault,
-    Outcome,
-    Scenario,
-)
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Outcome, Scenario
 
 pytestmark = pytest.mark.faults
 
