@@ -7,7 +7,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 import pytest
@@ -19,6 +19,10 @@ from tests.support.recorder import Recorder
 from tests.support.systems import left_out, missing
 from testvibe_async import Client, Project, RunOperation
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
+
+Sent: TypeAlias = aiohttp.ClientRequest
+Send: TypeAlias = aiohttp.ClientHandlerType
+Received: TypeAlias = aiohttp.ClientResponse
 
 KEY = "tvb_" + "k" * 43
 

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from attrs import define, field, frozen
 
-from tests.conftest import client_of
+from tests.conftest import Received, Send, Sent, client_of
 from tests.support.amounts import amount
 from tests.support.timing import STEADY
 from testvibe_async import Client, Journal, Project, Ref, Verdict, VibeError
@@ -121,9 +121,7 @@ class Program:
         """Make the client of one process; answers to its dispatches take 2 s."""
         self.is_killed = False
 
-        async def pass_on(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def pass_on(request: Sent, send: Send) -> Received:
             if self.is_killed:
                 await asyncio.Event().wait()
             response = await send(request)

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.dialects import Dialect
 from tests.support.timing import STEADY
 from testvibe_async import Client, DispatchUnknownError, Hooks, Project, Ref, RunOperation
@@ -23,9 +22,7 @@ async def test_a_dispatch_under_way_keeps_its_run_from_another(
     hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
     is_first = True
 
-    async def delay_the_first_answer(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def delay_the_first_answer(request: Sent, send: Send) -> Received:
         nonlocal is_first
         is_delayed = is_first and request.method == "POST"
         is_first &= not is_delayed

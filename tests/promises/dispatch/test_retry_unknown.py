@@ -6,7 +6,7 @@ import errno
 import aiohttp
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from testvibe_async import DispatchUnknownError, Project, RetryPolicy
 from testvibe_async.testing import Emulator, Fault
 
@@ -44,9 +44,7 @@ class TestRetryUnknown:
         """A second POST without a connection does not prove what the first one did."""
         posts = 0
 
-        async def refuse_the_second_post(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def refuse_the_second_post(request: Sent, send: Send) -> Received:
             nonlocal posts
             posts += request.method == "POST"
             if posts > 1:

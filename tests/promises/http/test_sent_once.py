@@ -12,7 +12,7 @@ import pytest
 from aiohttp.abc import AbstractResolver
 from aioresponses import aioresponses
 
-from tests.conftest import KEY, client_of
+from tests.conftest import KEY, Received, Send, Sent, client_of, client_through
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, http, peer
 from tests.support.timing import now
@@ -92,31 +92,13 @@ async def test_an_exhausted_pool(emulator: Emulator) -> None:
     assert emulator.count("write_file") == 0
 
 
-async def test_a_proxy_that_refuses() -> None:
-    """A proxy that answers 407 proves that the service saw nothing."""
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
-        address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-        error = await _refused(aiohttp.ClientSession(proxy=address), retry=ONCE)
-    assert type(error) is NotSentError
-
-
-async def test_a_proxy_that_hangs_up() -> None:
-    """A proxy that closes the connection before there is a tunnel proves it too."""
-
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as proxy:
-        address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-        error = await _refused(aiohttp.ClientSession(proxy=address), retry=ONCE)
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", b""], ids=["407", "nothing"]
+)
+async def test_a_proxy_that_refuses(answer: bytes) -> None:
+    """A proxy that answers 407, or closes before there is a tunnel, proves that none was seen."""
+    async with peer(answer) as proxy:
+        error = await _refused(aiohttp.ClientSession(proxy=proxy.url), retry=ONCE)
     assert type(error) is NotSentError
 
 
@@ -182,19 +164,14 @@ async def test_a_session_that_repeats_sends_it_once(emulator: Emulator, operatio
 async def test_a_session_that_hedges_sends_it_once(emulator: Emulator) -> None:
     """A middleware that sends the same request twice at once sends one POST."""
 
-    async def hedge(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def hedge(request: Sent, send: Send) -> Received:
         if request.method == "GET":
             return await send(request)
         results = await asyncio.gather(send(request), send(request), return_exceptions=True)
         (response,) = (each for each in results if not isinstance(each, BaseException))
         return response
 
-    async with (
-        aiohttp.ClientSession(middlewares=[hedge]) as session,
-        client_of(emulator, session=session) as client,
-    ):
+    async with client_through(hedge, emulator) as client:
         await client.project().run_feature("Checkout")
     assert emulator.count("run_feature") == 1
 
@@ -202,9 +179,7 @@ async def test_a_session_that_hedges_sends_it_once(emulator: Emulator) -> None:
 async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
     """A session that sends a body of its own with our bytes proves nothing by failing."""
 
-    async def copy(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def copy(request: Sent, send: Send) -> Received:
         if request.method == "POST":
             assert isinstance(request.body, aiohttp.Payload)
             await request.update_body(await request.body.as_bytes())
@@ -212,10 +187,7 @@ async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
             raise ConnectionResetError(errno.ECONNRESET, "reset")
         return await send(request)
 
-    async with (
-        aiohttp.ClientSession(middlewares=[copy]) as session,
-        client_of(emulator, session=session) as client,
-    ):
+    async with client_through(copy, emulator) as client:
         operation = await client.project().run_feature("Checkout")
     assert operation.adopted
     assert emulator.count("run_feature") == 1
@@ -266,16 +238,9 @@ async def test_a_status_that_says_nothing_leaves_a_dispatch_unknown(
 
 async def test_an_upgrade_leaves_a_dispatch_unknown() -> None:
     """101 in answer to a dispatch proves nothing."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        status = b"101 Switching" if head.startswith(b"POST") else b"404 No"
-        writer.write(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status)
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with Client(url, api_key=KEY, project="p") as client:
-            with pytest.raises(DispatchUnknownError):
-                await client.project().run_feature("Checkout")
+    async with (
+        peer(lambda head: http(101 if head.startswith(b"POST") else 404)) as service,
+        service.client() as client,
+    ):
+        with pytest.raises(DispatchUnknownError):
+            await client.project().run_feature("Checkout")

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from tests.conftest import client_of
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.once_only import ONCE_ONLY
 from tests.support.peer import ONCE
 from tests.support.timing import now
@@ -107,9 +107,7 @@ async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation
     """A session's own middleware sees every request, and a write is still sent once."""
     seen: list[str] = []
 
-    async def note(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def note(request: Sent, handler: Send) -> Received:
         seen.append(request.method)
         return await handler(request)
 
@@ -117,10 +115,7 @@ async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation
         return await project.list_files()
 
     call = list_files if operation == "list_files" else ONCE_ONLY[operation]
-    async with (
-        aiohttp.ClientSession(middlewares=[note]) as session,
-        client_of(emulator, session=session, retry=ONCE) as client,
-    ):
+    async with client_through(note, emulator, retry=ONCE) as client:
         await client.list_projects()
         emulator.fail(operation, Fault.reset())
         with pytest.raises(OutcomeUnknownError):

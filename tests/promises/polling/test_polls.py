@@ -4,10 +4,9 @@ import asyncio
 import gc
 from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import start_wait
 from tests.support.timing import now
 from testvibe_async import (
@@ -171,9 +170,7 @@ class LateAnswer:
         self.is_armed = False
         self.is_given = asyncio.Event()
 
-    async def __call__(
-        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def __call__(self, request: Sent, send: Send) -> Received:
         if not self.is_armed or not request.url.path.endswith(self.path):
             return await send(request)
         self.is_armed = False

@@ -4,10 +4,9 @@ import asyncio
 import gc
 from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import start_wait, statuses
 from tests.support.timing import now
 from testvibe_async import (
@@ -219,9 +218,7 @@ async def test_a_deadline_at_the_moment_of_the_close(
 async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
     """A close during the last polls of two operations ends when the slower one has ended."""
 
-    async def leave_late(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def leave_late(request: Sent, send: Send) -> Received:
         try:
             return await send(request)
         except asyncio.CancelledError:

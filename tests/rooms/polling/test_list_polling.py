@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Operation, Phase, Project, Run, RunRef
@@ -77,9 +76,7 @@ async def test_an_answer_older_than_the_list_changes_nothing(emulator: Emulator)
     """A status from a list is not overwritten by an older answer that arrives later."""
     late: list[asyncio.Task[Any]] = []
 
-    async def delay_late_answers(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def delay_late_answers(request: Sent, send: Send) -> Received:
         response = await send(request)
         await asyncio.sleep(4 if asyncio.current_task() in late else 0)
         return response
