@@ -13,9 +13,9 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.promises.journal.conftest import opened, verdicts
 from tests.support.timing import STEADY
 from testvibe_async import (
-    BatchItem,
     Client,
     ConfigError,
     DispatchUnknownError,
@@ -35,15 +35,6 @@ OUTCOMES = {"Broken": Outcome(generation_status="failed"), "Draft": Outcome(run_
 @pytest.fixture
 def scenario() -> Scenario:
     return evolve(STEADY, outcomes=OUTCOMES)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "batch.journal"
-
-
-def verdicts(items: list[BatchItem[Any]]) -> list[str]:
-    return [str(item.verdict) for item in items]
 
 
 async def leave_unknown(path: Path, emulator: Emulator, *, lists_read: int = 0) -> None:
@@ -217,8 +208,7 @@ async def test_a_row_in_the_place_of_another_is_noticed(path: Path, emulator: Em
         )
     connection.close()
     with pytest.raises(ConfigError, match="is damaged"):
-        async with Journal(path):
-            pass
+        await opened(path)
 
 
 async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator) -> None:
@@ -231,8 +221,7 @@ async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator) -> None:
             connection.execute("DELETE FROM rows WHERE id = ?", (row,))
         connection.close()
         with pytest.raises(ConfigError, match="is damaged"):
-            async with Journal(copy):
-                pass
+            await opened(copy)
 
 
 async def test_any_damage_is_an_error_of_this_package(path: Path, emulator: Emulator) -> None:

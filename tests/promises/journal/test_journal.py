@@ -13,9 +13,9 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.promises.journal.conftest import opened, resumed, verdicts
 from tests.support.timing import STEADY, now
 from testvibe_async import (
-    BatchItem,
     Client,
     ConfigError,
     DispatchUnknownError,
@@ -41,15 +41,6 @@ FEATURES = ["Checkout", "Returns", "Wishlist"]
 @pytest.fixture
 def scenario() -> Scenario:
     return evolve(STEADY, outcomes=OUTCOMES)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "batch.journal"
-
-
-def verdicts(items: list[BatchItem[Any]]) -> list[str]:
-    return [str(item.verdict) for item in items]
 
 
 async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -> None:
@@ -95,8 +86,7 @@ async def test_what_was_dispatched_is_attached_to(
         async with first.project().run_features(FEATURES, journal=journal):
             await asyncio.sleep(10)
         assert verdicts(journal.items) == ["in flight"] * 3
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal)
+    items = await resumed(path, client.project())
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
 
@@ -144,8 +134,7 @@ async def test_what_could_not_be_seen_is_gone_on_with(
         items = await project.run_features(journal=journal)
         assert all(isinstance(item.error, ObservationError) for item in items)
     outage.remove()
-    async with Journal(path) as journal:
-        items = await project.run_features(journal=journal)
+    items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
 
@@ -160,8 +149,7 @@ async def test_a_run_whose_polls_are_refused_is_gone_on_with(
         assert verdicts(items) == ["in flight"] * 3
         assert all(isinstance(item.error, ForbiddenError) for item in items)
     refused.remove()
-    async with Journal(path) as journal:
-        items = await project.run_features(journal=journal)
+    items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
 
@@ -214,8 +202,7 @@ async def test_what_began_is_adopted(path: Path, emulator: Emulator, client: Cli
     """What a lost dispatch started is found by the next batch, and waited for."""
     emulator.fail("run_feature", Fault.lost(), times=3)
     await _cut_off(path, emulator)
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal)
+    items = await resumed(path, client.project())
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
 
@@ -228,8 +215,7 @@ async def test_what_did_not_begin_is_dispatched(
     await _cut_off(path, emulator)
     await asyncio.sleep(40)
     await client.project().run_feature("Login functionality")
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal)
+    items = await resumed(path, client.project())
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3 + 1 + 3
 
@@ -266,8 +252,7 @@ async def test_the_last_one_is_held_back_also_among_many(
             FEATURES, config=configs, journal=journal, max_in_flight=1, stop_on_failure=True
         )
     gone.remove()
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal, max_in_flight=6)
+    items = await resumed(path, client.project(), max_in_flight=6)
     assert "unknown" not in verdicts(items)
     assert len(emulator.runs) == 12
 
@@ -288,8 +273,7 @@ async def test_one_that_comes_late_shows_the_time_too(
         items = await first.project().run_features(late(), journal=journal, stop_on_failure=True)
         assert verdicts(items) == ["unknown"]
     gone.remove()
-    async with Journal(path) as journal:
-        items = await client.project().run_features(late(), journal=journal)
+    items = await resumed(path, client.project(), late())
     assert verdicts(items) == ["succeeded", "failed"]
     assert len(emulator.runs) == 2
 
@@ -331,8 +315,7 @@ async def test_one_that_stays_unknown_stops_the_others(
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
     emulator.fail("list_runs", Fault.status(404))
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal, stop_on_failure=True)
+    items = await resumed(path, client.project(), stop_on_failure=True)
     assert verdicts(items) == ["unknown"] * 3
 
 
@@ -342,8 +325,7 @@ async def test_a_time_out_while_what_was_found_waits_for_room(
     """What is found, and is one too many in flight, has its ref at the time-out."""
     emulator.fail("run_feature", Fault.lost(), times=3)
     await _cut_off(path, emulator)
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal, max_in_flight=1, timeout=9)
+    items = await resumed(path, client.project(), max_in_flight=1, timeout=9)
     assert len({item.ref for item in items if item.ref is not None}) == 3
     assert emulator.count("run_feature") == 3
 
@@ -395,8 +377,7 @@ async def test_resend(path: Path, emulator: Emulator, client: Client, feature: s
         decided = await journal.decide("resend", feature=feature)
     assert decided == (FEATURES if feature is None else [feature])
     emulator.fail("list_runs", Fault.status(404))
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal)
+    items = await resumed(path, client.project())
     again = {"Returns": "failed"}
     expected = [again.get(name, "succeeded") if name in decided else "unknown" for name in FEATURES]
     assert verdicts(items) == expected
@@ -519,8 +500,7 @@ async def test_what_is_no_journal(path: Path, content: bytes, problem: str) -> N
     """Another file, and a damaged one, are refused and left as they are."""
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=f"{path}.*{problem}"):
-        async with Journal(path):
-            pass
+        await opened(path)
     assert path.read_bytes() == content
 
 
@@ -530,37 +510,31 @@ async def test_another_programs_database(path: Path) -> None:
         connection.execute("CREATE TABLE songs (title TEXT)")
     connection.close()
     with pytest.raises(ConfigError, match="is another program's database"):
-        async with Journal(path):
-            pass
+        await opened(path)
 
 
 async def test_another_version(path: Path) -> None:
     """A later version is named."""
-    async with Journal(path):
-        pass
+    await opened(path)
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
     with pytest.raises(ConfigError, match="is of version 9"):
-        async with Journal(path):
-            pass
+        await opened(path)
 
 
 async def test_two_at_once(path: Path) -> None:
     """One process at a time has it, and it is free once that closes it."""
     async with Journal(path):
         with pytest.raises(ConfigError, match="in use, here or by another process"):
-            async with Journal(path):
-                pass
-    async with Journal(path):
-        pass
+            await opened(path)
+    await opened(path)
 
 
 async def test_no_folder(tmp_path: Path) -> None:
     """A file that can't be made is refused."""
     with pytest.raises(ConfigError, match="can't be opened"):
-        async with Journal(tmp_path / "no" / "journal"):
-            pass
+        await opened(tmp_path / "no" / "journal")
 
 
 async def test_a_read_only_file(
@@ -576,8 +550,7 @@ async def test_a_read_only_file(
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
     with pytest.raises(ConfigError, match=r"(can't|could not) be written"):
-        async with Journal(path):
-            pass
+        await opened(path)
     assert emulator.count("run_feature") == 3
 
 
@@ -622,11 +595,9 @@ async def test_what_waits_for_room_at_the_time_out(
 
 async def test_features_that_nobody_named(path: Path, client: Client, emulator: Emulator) -> None:
     """The list is read once: what it had is the plan."""
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal, timeout=1)
+    items = await resumed(path, client.project(), timeout=1)
     lists = emulator.count("list_features")
-    async with Journal(path) as journal:
-        again = await client.project().run_features(journal=journal)
+    again = await resumed(path, client.project())
     assert [item.feature for item in again] == [item.feature for item in items]
     assert all(item.outcome is not None for item in again)
     assert emulator.count("list_features") - lists <= 20  # polls, none of them to plan

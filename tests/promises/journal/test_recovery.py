@@ -22,11 +22,6 @@ def scenario() -> Scenario:
     return evolve(STEADY, outcomes=outcomes)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "batch.journal"
-
-
 async def leave_unknown(
     path: Path,
     emulator: Emulator,

@@ -10,7 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from tests.conftest import client_of
-from tests.promises.journal.test_journal import FEATURES, verdicts
+from tests.promises.journal.conftest import verdicts
+from tests.promises.journal.test_journal import FEATURES
 from testvibe_async import (
     Client,
     ClientClosedError,
