@@ -33,7 +33,6 @@ __all__ = ["Speed", "emulator", "make_emulator"]
 Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 """The type of an option that says how many times faster than usual the service works."""
 
-_SEVERAL = Parameter(negative=(), show_default=False)
 _NUMBER = r"\d+(?:\.\d+)?"
 _FAULT = re.compile(
     r"(?P<operation>[a-z_]+|\*):(?:(?P<status>[1-5]\d\d)|(?P<kind>[a-z]+))(?:\*(?P<times>\d+))?"
@@ -59,8 +58,8 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     lists: bool = True,
     credits: NonNegativeInt | None = None,  # noqa: A002 - the service's own word
     strict: bool = False,
-    fault: Annotated[tuple[str, ...], _SEVERAL] = (),
-    outage: Annotated[tuple[str, ...], _SEVERAL] = (),
+    fault: tuple[str, ...] = (),
+    outage: tuple[str, ...] = (),
     limit: str | None = None,
     lose_answers: NonNegativeInt = 0,
     replay: Path | None = None,

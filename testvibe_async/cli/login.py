@@ -28,7 +28,7 @@ from testvibe_async._config import (
     user_file_path,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.settings import store_project
 from testvibe_async.cli.words import NAME, plural
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["forget_key", "login", "logout", "store_key"]
 
 
-def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
+def login(*, stdin: bool = False, common: Common = COMMON) -> None:
     """Store an API key on this machine, for one server.
 
     It asks for what it needs, tries the key on the service, and writes it to your own configuration

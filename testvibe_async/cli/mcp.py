@@ -18,7 +18,7 @@ from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations 
 from platformdirs import user_state_path
 
 from testvibe_async import Client, ConfigError
-from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.words import NAME
 
 __all__ = ["mcp"]
@@ -28,7 +28,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     *,
     http: Port | None = None,
     token: Annotated[str | None, Parameter(env_var="TESTVIBE_MCP_TOKEN")] = None,
-    read_only: Flag = False,
+    read_only: bool = False,
     tools: tuple[str, ...] | None = None,
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import webbrowser
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import platformdirs
 from cyclopts import App
@@ -19,9 +19,9 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError
 from testvibe_async.cli import completers, details
-from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.cli.completers import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
-from testvibe_async.cli.options import SEVERAL, download_artifacts
+from testvibe_async.cli.options import download_artifacts
 from testvibe_async.cli.words import NAME, plural
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ async def list_(
     async with connected(common) as connection:
         found = await connection.project.list_runs(feature=feature, limit=limit)
     completers.keep(connection.project.id, runs=[run.run_id for run in found])
-    connection.output.document(found)
-    connection.output.table(
+    connection.output.rows(
+        found,
         ("Run", "Feature", "Config", "Status", "Passed", "Created"),
-        [
-            (run.run_id, run.feature_name, run.config, run.status, _passed(run), run.created_at)
-            for run in found
-        ],
+        lambda run: (
+            *(run.run_id, run.feature_name, run.config, run.status),
+            *(_passed(run), run.created_at),
+        ),
     )
 
 
@@ -90,12 +90,11 @@ async def show(run: RunId, /, *, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.get_run(run)
-    connection.output.document(found)
-    connection.output.details(lambda width: details.run_details(found, width=width))
+    connection.output.show(found, lambda width: details.run_details(found, width=width))
 
 
 @app.command
-async def diagnose(run: RunId, /, *, sources: Flag = False, common: Common = COMMON) -> None:
+async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = COMMON) -> None:
     """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
 
     For example:
@@ -110,9 +109,8 @@ async def diagnose(run: RunId, /, *, sources: Flag = False, common: Common = COM
     """
     async with connected(common) as connection:
         found = await connection.project.diagnose_run(run)
-    connection.output.document(found)
-    connection.output.details(
-        lambda width: details.diagnosis_details(found, with_sources=sources, width=width)
+    connection.output.show(
+        found, lambda width: details.diagnosis_details(found, with_sources=sources, width=width)
     )
 
 
@@ -132,10 +130,10 @@ async def artifacts(run: RunId, /, *, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.get_run_artifacts(run)
-    connection.output.document(found)
-    connection.output.table(
+    connection.output.rows(
+        found,
         ("Kind", "Size", "Path"),
-        [(each.kind, details.size(each.size_bytes), each.path) for each in found],
+        lambda each: (each.kind, details.size(each.size_bytes), each.path),
     )
     if not found:
         connection.output.note(f"Run {run} has left no files, or none yet.")
@@ -146,7 +144,7 @@ async def download(
     run: RunId,
     directory: Path,
     *,
-    kind: Annotated[tuple[str, ...], SEVERAL] = (),
+    kind: tuple[str, ...] = (),
     common: Common = COMMON,
 ) -> None:
     """Download the files that a run left.
