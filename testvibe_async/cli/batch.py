@@ -275,16 +275,10 @@ def _batch(name: str, db: str | None) -> DurableBatch:
     """Return a batch; nothing is asked yet.
 
     Raises:
-        ConfigError: SQLAlchemy is not installed, or the database is no such thing.
+        ConfigError: The database is no such thing.
     """
-    try:
-        from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        if error.name != "sqlalchemy":
-            raise
-        raise ConfigError(
-            "batches in a database need SQLAlchemy: pip install 'testvibe-async[durable]'"
-        ) from error
+    from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
+
     if db is None:
         folder = platformdirs.user_state_path(NAME)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

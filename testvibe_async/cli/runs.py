@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from testvibe_async import Artifact, Run
-    from testvibe_async.cli.common import Connection
     from testvibe_async.cli.output import Output
 
 __all__ = ["app", "open_run"]
@@ -161,12 +160,12 @@ async def download(
         common: The options of every command.
     """
     async with connected(common) as connection:
-        output = connection.output
+        output, project = connection.output, connection.project
+        if kind:
+            _check_kinds(await project.get_run_artifacts(run), run, kind)
         paths = await download_artifacts(
-            connection.project, run, directory, output=output, kinds=set(kind) or None
+            project, run, directory, output=output, kinds=set(kind) or None
         )
-        if kind and not paths:
-            await _refuse_kinds(connection, run, kind)
     output.document(paths)
     for path in paths:
         output.say(str(path))
@@ -174,16 +173,18 @@ async def download(
         output.note(f"Run {run} has left no files, or none yet.")
 
 
-async def _refuse_kinds(connection: Connection, run: int, kinds: Sequence[str]) -> None:
-    """Name the kinds of files that a run has instead, if it has any.
+def _check_kinds(artifacts: Iterable[Artifact], run: int, wanted: Sequence[str]) -> None:
+    """Name the kinds of files that a run has, if it has any, but none of those that are wanted.
 
     Raises:
-        ConfigError: It has files, but none of these kinds.
+        ConfigError: It has files of other kinds alone.
     """
-    artifacts = await connection.project.get_run_artifacts(run)
-    if artifacts:
-        there = ", ".join(sorted({each.kind for each in artifacts}))
-        raise ConfigError(f"run {run} has no files of kind {' or '.join(kinds)}; it has {there}")
+    there = {each.kind for each in artifacts}
+    if there and not there & {*wanted}:
+        raise ConfigError(
+            f"run {run} has no files of kind {' or '.join(wanted)}; it has "
+            f"{', '.join(sorted(there))}"
+        )
 
 
 def _passed(run: Run) -> str | None:
@@ -223,20 +224,18 @@ async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = C
     await _show(path, command, output)
 
 
-def _best_kind(artifacts: Iterable[Artifact], run: int, wanted: str | None = None) -> str:
+def _best_kind(artifacts: Sequence[Artifact], run: int, wanted: str | None = None) -> str:
     """Return the kind of the files that say most, or that is wanted.
 
     Raises:
         ConfigError: The run has no files, or none of that kind.
     """
-    kinds = [artifact.kind for artifact in artifacts]
-    if not kinds:
+    if not artifacts:
         raise ConfigError(f"run {run} has left no files, or none yet: see runs show {run}")
-    if wanted is not None and wanted not in kinds:
-        there = ", ".join(sorted(set(kinds)))
-        raise ConfigError(f"run {run} has no files of kind {wanted}; it has {there}")
     if wanted is not None:
+        _check_kinds(artifacts, run, [wanted])
         return wanted
+    kinds = [artifact.kind for artifact in artifacts]
     return next((kind for kind in _ORDER if kind in kinds), kinds[0])
 
 

@@ -249,10 +249,9 @@ def test_missing_extra_names_the_pip_command(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2
-    assert capsys.readouterr().err == (
-        f"testvibe-async: the command line needs {module}, which is not installed: "
-        "pip install 'testvibe-async[cli]'\n"
-    )
+    said = capsys.readouterr().err
+    assert f" {module}, " in said
+    assert said.endswith(": pip install 'testvibe-async[cli]'\n")
 
 
 @pytest.mark.parametrize("package", ["platformdirs", "tomlkit"])

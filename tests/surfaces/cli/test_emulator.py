@@ -72,7 +72,7 @@ async def test_options_reach_the_emulator(
             await client.project().generate_feature("Own")
 
     serve_while(use_it, monkeypatch, capsys)
-    await command.emulator(port=0, features=tmp_path, lists=False, credits=0)
+    await command.emulator(port=0, features=tmp_path, no_lists=True, credits=0)
 
 
 @pytest.mark.parametrize(("seed", "speed"), [(0, 1.0), (0, 50.0), (1, 1.0)])
@@ -160,7 +160,7 @@ async def test_faults_reach_the_emulator(
     ("options", "message"),
     [
         ({"fault": ("run_feature",)}, "--fault 'run_feature' is not understood: write OPERATION:"),
-        ({"fault": ("run_feature:slow",)}, "WHAT is a status, or one of reset, lost, hang"),
+        ({"fault": ("run_feature:slow",)}, "WHAT is a status, or reset, lost, hang"),
         ({"fault": ("walk:503",)}, "--fault walk:503: No operation is named 'walk'"),
         ({"outage": ("20@60",)}, "write SECONDSs@STARTs"),
         ({"limit": "100"}, "--limit '100' is not understood: write NUMBER/s"),
