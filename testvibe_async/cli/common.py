@@ -75,6 +75,9 @@ class Common:
     verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True)] = 0
     """Log to standard error what happens; -vv logs more, and a traceback where it fails."""
 
+    api_key: Annotated[str | None, Parameter(parse=False)] = None
+    """The key, where a command calls another one; it can't be typed."""
+
     @property
     def place(self) -> list[str]:
         """The options that were given for the service and the project, as words of a command."""
@@ -130,7 +133,7 @@ def require_settings(common: Common) -> FoundSettings:
     Raises:
         ConfigError: One is missing or wrong.
     """
-    found = find_settings(common.server, project=common.project)
+    found = find_settings(common.server, api_key=common.api_key, project=common.project)
     if found.server is None:
         raise ConfigError(
             "no server: log in with testvibe-async login, pass --server, or set TESTVIBE_SERVER"
@@ -164,7 +167,13 @@ async def connected(
     from testvibe_async import Client  # noqa: PLC0415
 
     found = require_settings(common)
-    client = Client(common.server, project=common.project, allow_http=common.allow_http, **options)
+    client = Client(
+        common.server,
+        api_key=common.api_key,
+        project=common.project,
+        allow_http=common.allow_http,
+        **options,
+    )
     async with client:
         project = None if found.project is None else found.project.value
         name = None if project is None or is_project_id(project) else project

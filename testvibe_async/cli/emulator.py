@@ -6,7 +6,7 @@ else to standard error. How the emulated service behaves is decided in `testvibe
 
 from __future__ import annotations
 
-import errno
+import os
 import re
 import shlex
 import signal
@@ -43,10 +43,8 @@ _KINDS = {
 _NUMBER = r"\d+(?:\.\d+)?"
 _FORMS = {
     "--fault": (
-        rf"(?P<operation>[a-z_]+|\*):(?:(?P<status>[1-5]\d\d)|(?P<kind>{'|'.join(_KINDS)}))"
-        r"(?:\*(?P<times>\d+))?",
-        "OPERATION:WHAT*TIMES, such as run_feature:503*3, where WHAT is a status, or "
-        f"{', '.join(_KINDS)}",
+        r"(?P<operation>[a-z_]+|\*):(?P<what>[1-5]\d\d|[a-z]+)(?:\*(?P<times>\d+))?",
+        "OPERATION:WHAT*TIMES, such as run_feature:503*3",
     ),
     "--outage": (
         rf"(?P<seconds>{_NUMBER})s@(?P<start>{_NUMBER})s",
@@ -129,7 +127,10 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     try:
         await service.start()
     except OSError as error:
-        raise ConfigError(_listen_error(error, port)) from error
+        raise ConfigError(
+            f"port {port} of 127.0.0.1 can't be listened on: {os.strerror(error.errno or 0)}; "
+            "choose another with --port, or any that is free with --port 0"
+        ) from error
     try:
         with _stop_signals() as stopped:
             _announce(service)
@@ -160,11 +161,15 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 def _add_fault(service: Emulator, text: str) -> None:
     found = _parsed("--fault", text)
-    status, times = found["status"], found["times"]
+    what, times = found["what"], found["times"]
+    if not what.isdecimal() and what not in _KINDS:
+        raise ConfigError(
+            f"--fault {text!r}: WHAT is a status, or one of {', '.join(_KINDS)}, not {what}"
+        )
     try:
         service.fail(
             found["operation"],
-            Fault.status(int(status)) if status else _KINDS[found["kind"]](),
+            Fault.status(int(what)) if what.isdecimal() else _KINDS[what](),
             times=int(times) if times else None,
         )
     except ValueError as error:
@@ -206,12 +211,3 @@ def _stop_signals() -> Generator[Callable[[], Awaitable[object]]]:
         return
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         yield signals.__anext__
-
-
-def _listen_error(error: OSError, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} of 127.0.0.1 is in use: "
-            "choose another with --port, or any that is free with --port 0"
-        )
-    return f"port {port} of 127.0.0.1 can't be listened on: {error.strerror or error}"
