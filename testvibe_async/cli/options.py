@@ -272,11 +272,8 @@ def _require_writable(path: Path) -> None:
     """Refuse a report in a folder that can neither be written to nor made."""
     folder = next(each for each in path.absolute().parents if each.exists())
     if path.is_dir():
-        why = "it is a folder"
-    elif not folder.is_dir():
-        why = f"{folder} is no folder"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        why = f"{folder} can't be written to"
-    else:
-        return
-    raise ConfigError(f"the report {path} can't be written: {why}")
+        raise ConfigError(f"the report {path} can't be written: it is a folder")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"the report {path} can't be written: {folder} is no folder that takes files"
+        )
