@@ -39,6 +39,7 @@ from testvibe_async import (
     GenerationLog,
     RunRef,
     RunStatus,
+    WaitTimeoutError,
 )
 from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.features import outcome_of
@@ -56,6 +57,13 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
     return entry
 
 
+NOT_SEEN = BatchItem[Any](
+    feature="Wishlist",
+    ref=run_ref(),
+    error=WaitTimeoutError(
+        ref=run_ref(), status="running", elapsed=60, last_seen_at=at(3), failures=2
+    ),
+)
 DROPPED = BatchItem[Any](feature="Refund", is_dropped=True)
 
 
@@ -98,6 +106,7 @@ DROPPED = BatchItem[Any](feature="Refund", is_dropped=True)
             unseen_item(),
             "run, error, error: run 300 could not be observed: nothing but 503 for 300 s",
         ),
+        (NOT_SEEN, "run, error, not seen: not seen since 16:02:14 UTC, running then"),
         (in_flight_item(), "run, in flight, in flight: still running after 2 min 30 s of waiting"),
         (
             BatchItem(feature="x", ref=generation_ref()),
