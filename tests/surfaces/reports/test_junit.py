@@ -102,7 +102,7 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
         (in_flight_item(), "Error WaitTimeoutError: still running after 2 min 30 s of waiting"),
         (unknown_item(), "Error DispatchUnknownError: it may have been dispatched: check *"),
         (skipped_item(), "Error skipped: it was never dispatched: the batch was stopped before"),
-        (waiting_item(), "Error waiting: it is not dispatched yet: the batch goes on"),
+        (waiting_item(), "Error waiting: it is not dispatched yet: the batch is running"),
         (generation_item(), "Failure generation failed: it made no tests; its log says why"),
         (
             run_item(CaseResult("x", "flaky"), status=RunStatus.PASSED),

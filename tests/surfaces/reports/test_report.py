@@ -110,13 +110,16 @@ DROPPED = BatchItem[Any](feature="Refund", is_dropped=True)
         (in_flight_item(), "run, in flight, in flight: still running after 2 min 30 s of waiting"),
         (
             BatchItem(feature="x", ref=generation_ref()),
-            "generation, in flight, in flight: it goes on at the service",
+            "generation, in flight, in flight: it is still running",
         ),
         (
             skipped_item(),
             "dispatch, skipped, skipped: it was never dispatched: the batch was stopped before",
         ),
-        (waiting_item(), "dispatch, waiting, waiting: it is not dispatched yet: the batch goes on"),
+        (
+            waiting_item(),
+            "dispatch, waiting, waiting: it is not dispatched yet: the batch is running",
+        ),
         (
             unknown_item(),
             "dispatch, unknown, unknown: it may have been dispatched: check at the service *",
