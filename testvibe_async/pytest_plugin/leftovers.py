@@ -1,4 +1,4 @@
-"""Operations that are still running after a session, and the command that waits for them.
+"""Operations that may still be running after a session, and the command that waits for them.
 
 With pytest-xdist the process that shows them is not the one that ran features: workers hand their
 refs over as JSON. It never waits for an operation, and cancels none.
@@ -28,7 +28,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def leave(config: pytest.Config, refs: Iterable[Ref], *, is_interrupted: bool) -> None:
-    """Note what is still running, and pass it from a worker to the process that started it.
+    """Note what may still be running, and pass it from a worker to the process that started it.
 
     Args:
         config: The session's.
@@ -48,11 +48,11 @@ def leave(config: pytest.Config, refs: Iterable[Ref], *, is_interrupted: bool) -
 
 
 def advice(config: pytest.Config) -> list[str]:
-    """Return lines that say how many operations are still running, and how to wait for them."""
+    """Return lines that say how many operations may still be running, and how to wait for them."""
     refs = [Ref.from_json(text) for text in config.stash[LEFTOVERS]]
-    what, them = ("this is", "it") if len(refs) == 1 else (f"these {len(refs)} are", "them")
+    what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
     lines = [
-        f"Nothing was cancelled: {what} still running. To wait for {them}:",
+        f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
         f"  {shlex.join(['testvibe-async', 'wait', *_words(refs)])}",
     ]
     if option_value(config, "testvibe_journal"):
