@@ -166,8 +166,11 @@ async def outage(server: PostgresServer, mode: str, *, features: int) -> dict[st
         running = [workers.start(), workers.start()]
         while len(emulator.runs) < features // 4:  # noqa: ASYNC110 - other processes make them
             await asyncio.sleep(0.05)
-        os.kill(server.get_postmaster_info().pid, how)
+        postmaster = server.get_postmaster_info().pid
+        os.kill(postmaster, how)
         await asyncio.sleep(3)
+        while Path(f"/proc/{postmaster}").exists():  # noqa: ASYNC110 - it is no child of this one
+            await asyncio.sleep(0.1)
         await asyncio.to_thread(_start, server)
         verdicts = [await workers.ended(each) for each in running]
         assert verdicts[0] == verdicts[1], verdicts
