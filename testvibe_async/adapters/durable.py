@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
@@ -277,6 +277,22 @@ class DurableBatch:
             found = decided(entries, decision, feature=feature, where=f"batch {self.id!r}")
             found = await store.reopen(found)
         return [entry.job.feature for entry in found]
+
+    async def copy_to(self, journal: Journal) -> None:
+        """Copy the batch into an open, new journal, once nothing is left to do.
+
+        Raises:
+            ConfigError: There is no such batch, something is left, or the journal has a batch.
+        """
+        async with self._planned() as (store, plan):
+            entries, *_ = await store.read()
+        if any(entry.is_left for entry in entries):
+            raise ConfigError(f"batch {self.id!r} is not over: a copy would be resumed beside it")
+        journal.begin(evolve(plan, options={"batch": plan.options}))
+        for entry in entries:
+            journal.entries.append(entry)
+            journal.save(entry)
+        journal.complete()
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator[DurableStore]:

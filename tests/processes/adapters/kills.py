@@ -169,8 +169,10 @@ async def outage(server: PostgresServer, mode: str, *, features: int) -> dict[st
         postmaster = server.get_postmaster_info().pid
         os.kill(postmaster, how)
         await asyncio.sleep(3)
-        while Path(f"/proc/{postmaster}").exists():  # noqa: ASYNC110 - it is no child of this one
-            await asyncio.sleep(0.1)
+        with suppress(ProcessLookupError):  # It is no child of this process.
+            while True:
+                os.kill(postmaster, 0)
+                await asyncio.sleep(0.1)
         await asyncio.to_thread(_start, server)
         verdicts = [await workers.ended(each) for each in running]
         assert verdicts[0] == verdicts[1], verdicts
