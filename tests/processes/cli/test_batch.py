@@ -110,9 +110,9 @@ def test_a_batch_from_start_to_report(
     assert "over" in output
     assert code == 1
     assert "It is kept as batch 1" in errors
-    (output, _), code = finished("report", "nightly", "--json", **place)
+    (output, _), code = finished("report", "nightly", "--json", python=None, **place)
     assert (json.loads(output)["summary"]["failed"], code) == (1, 1)
-    (output, _), _ = finished("run", "--failed", "1", "--wait", "--json", **place)
+    (output, _), _ = finished("run", "--failed", "1", "--wait", "--json", python=None, **place)
     assert '"Returns"' in output
     assert '"Checkout"' not in output
     (_, errors), code = batch("work", "nightly")
