@@ -333,7 +333,7 @@ class FeatureSession:
             is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
             is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR
             self._suite.close(is_whole=is_whole)
-            leave(self._config, self._suite.in_flight, is_interrupted=is_interrupted)
+            leave(self._config, self._suite.in_flight.values(), is_interrupted=is_interrupted)
 
 
 _KEY = pytest.StashKey[FeatureSession]()

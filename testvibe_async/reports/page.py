@@ -17,6 +17,7 @@ from collections import Counter
 from datetime import UTC
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
@@ -203,13 +204,8 @@ def noun(report: Report) -> str:
 def proportions(report: Report) -> list[tuple[str, float, float]]:
     """Return the class, the left and the width of each verdict's share, in percent."""
     found = Counter("flaky" if each.is_flaky else slug(each.verdict) for each in report.by_urgency)
-    parts: list[tuple[str, float, float]] = []
-    left = 0.0
-    for kind, number in found.items():
-        width = 100 * number / len(report.entries)
-        parts.append((kind, left, width))
-        left += width
-    return parts
+    widths = [100 * number / len(report.entries) for number in found.values()]
+    return list(zip(found, accumulate([0, *widths]), widths, strict=False))
 
 
 def groups(report: Report) -> list[list[tuple[Entry, Case]]]:
