@@ -1,28 +1,25 @@
 """Runs whose answer was lost: reconciled with the list of runs, never dispatched twice."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.conftest import KEY, client_of
+from tests.conftest import client_of
 from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
-from tests.support.timing import now
+from tests.support.peer import http, peer
+from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
     DispatchUnknownError,
     MalformedResponseError,
     OutcomeUnknownError,
+    Project,
     ServerError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 class TestLostRuns:
@@ -122,6 +119,64 @@ class TestLostRuns:
             assert emulator.count("run_feature") == 1
             assert now() == 0
 
+    @pytest.mark.parametrize(
+        ("fault", "strangers", "is_found"),
+        [
+            (Fault.lost(), 0, True),
+            (Fault.lost(), 20, True),
+            (Fault.lost(), 70, False),
+            (Fault.reset(), 0, False),
+        ],
+    )
+    async def test_without_lists_the_next_ids_are_read(
+        self, fault: Fault, strangers: int, *, is_found: bool
+    ) -> None:
+        """A run with one of the next 64 is adopted; that there is none proves nothing."""
+        async with (
+            Emulator(lists=False, scenario=STEADY) as emulator,
+            client_of(emulator) as client,
+            client_of(emulator) as stranger,
+        ):
+            before = await client.project().run_feature("Returns")
+            for _ in range(strangers):
+                await stranger.project().run_feature("Wishlist")
+            emulator.fail("run_feature", fault, times=1)
+            if is_found:
+                operation = await client.project().run_feature("Checkout")
+                assert operation.run_id == before.run_id + strangers + 1
+            else:
+                with pytest.raises(DispatchUnknownError) as caught:
+                    await client.project().run_feature("Checkout")
+                assert caught.value.reason == "unseen"
+            assert emulator.count("run_feature") == 2 + strangers
+            assert emulator.count("get_run") < 100
+
+    @pytest.mark.parametrize("when", ["before", "after", "undated"])
+    async def test_without_lists_a_run_of_somebody_else(self, when: str) -> None:
+        """It is not adopted if it began before, or if two may be it, or if it has no time."""
+        async with (
+            Emulator(lists=False, scenario=STEADY) as emulator,
+            client_of(emulator) as client,
+            client_of(emulator) as stranger,
+        ):
+            await client.project().run_feature("Returns")
+            emulator.fail("run_feature", Fault.reset(), times=1, skip=int(when == "before"))
+            if when == "before":
+                await stranger.project().run_feature("Checkout")
+                await asyncio.sleep(5)
+            if when == "undated":
+                undated = Fault.edit(lambda run: {**run, "createdUtc": None})
+                emulator.fail("get_run", undated)
+            dispatching = asyncio.create_task(client.project().run_feature("Checkout"))
+            await asyncio.sleep(0.1)
+            if when == "after":
+                await stranger.project().run_feature("Checkout")
+                await stranger.project().run_feature("Checkout")
+            elif when == "undated":
+                await stranger.project().run_feature("Checkout")
+            with pytest.raises(DispatchUnknownError):
+                await dispatching
+
     async def test_a_list_that_fails_is_retried(self, emulator: Emulator, project: Project) -> None:
         """Reconciling tolerates several failed list calls."""
         emulator.fail("run_feature", Fault.lost())
@@ -156,23 +211,15 @@ class TestLostRuns:
     async def test_a_service_without_a_clock_proves_nothing(self) -> None:
         """Where no answer has a Date header a run that was there before is not adopted either."""
         row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
-        rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}])
-        asked: list[str] = []
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split()[0])
-            if asked[-1] == "GET":
-                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(rows)}\r\nConnection: close\r\n"
-                writer.write(f"{head}\r\n{rows}".encode())
-            writer.close()
-
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            async with Client(url, api_key=KEY, project="p") as client:
-                with pytest.raises(DispatchUnknownError):
-                    await client.project().run_feature("Checkout")
-
-        assert asked == ["GET", "POST", "GET", "GET", "GET"]
+        rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}]).encode()
+        async with (
+            peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"") as service,
+            service.client() as client,
+        ):
+            with pytest.raises(DispatchUnknownError):
+                await client.project().run_feature("Checkout")
+        asked = [request.split()[0] for request in service.received]
+        assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
 
 
 async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: Project) -> None:
