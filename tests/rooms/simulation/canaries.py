@@ -49,8 +49,6 @@ from testvibe_async import (
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
 from testvibe_async.intents import Intent
 
-__all__ = ["CANARIES", "INSIDE", "SEEDS", "Canary", "schedules_until_caught"]
-
 Mutate: TypeAlias = "Callable[[pytest.MonkeyPatch], None]"
 
 SCHEDULES = 1000
