@@ -102,6 +102,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     is_waiting: bool = False
     """True if a running batch has still to dispatch the feature."""
 
+    is_dropped: bool = False
+    """True if the feature may have been dispatched, and a decision was made to leave it unknown."""
+
     earlier: tuple[SnapshotT_co, ...] = ()
     """The outcomes of all attempts except the last, oldest first; each of them failed."""
 

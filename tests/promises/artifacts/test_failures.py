@@ -86,7 +86,7 @@ async def test_a_slow_download_does_not_time_out(tmp_path: Path) -> None:
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(200, b"", length=8))
-        for _ in range(8):
+        for _turn in range(8):
             await asyncio.sleep(0.1)
             writer.write(b"x")
 

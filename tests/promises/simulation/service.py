@@ -19,7 +19,7 @@ from yarl import URL
 from tests.promises.simulation.ledger import Ledger
 from tests.promises.simulation.plan import Plan
 from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
-from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer, not_found
+from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer
 from testvibe_async.testing.emulator.generation import Generation
 from testvibe_async.testing.emulator.origin import Exchange, Site
 from testvibe_async.testing.emulator.project import Feature
@@ -235,7 +235,7 @@ class SimulatedService:
         if request.operation == "get_run":
             run = self.emulator.runs.get(request.run_id or 0)
             if run is None or run.created_at > then:
-                raise not_found("This replica knows no such run yet.")
+                raise Refusal(404, "This replica knows no such run yet.")
             return json.loads(run.digest(then))
         if request.operation == "get_generation_status" and request.feature is not None:
             return self._status_at(features[request.feature], then)

@@ -64,7 +64,7 @@ async def test_a_slow_host_that_keeps_the_rate_is_waited_for(
 
     async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(200, b"", length=80_000))
-        for _ in range(8):
+        for _turn in range(8):
             await asyncio.sleep(0.03)
             writer.write(b"x" * 10_000)
 

@@ -104,7 +104,7 @@ def test_each_operation_keeps_its_word(
 
     with serving(portal, lambda: 0.0) as target:
 
-        @settings(BOUNDED, max_examples=amount(8, few=2))
+        @settings(BOUNDED, max_examples=amount(8, few=4))
         @given(case=operation.as_strategy(mode))
         def every(case: Any) -> None:
             statuses[case.call_and_validate(**target).status_code] += 1

@@ -102,6 +102,18 @@ def test_the_page_on_polling_has_the_numbers_in_force(module: str, name: str, va
     assert getattr(import_module(f"testvibe_async._polling.{module}"), name) == float(value)
 
 
+ROOMS = ["_batch", "_polling", "_http", "_dispatch"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_pages_for_contributors_name_each_module(room: str) -> None:
+    """The picture of a room has each of its modules, and no other."""
+    page = (ROOT / "testvibe_async" / room / "README.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    modules = {path.name for path in (ROOT / "testvibe_async" / room).glob("*.py")}
+    assert set(re.findall(r"\b\w+\.py\b", picture)) == modules - {"__init__.py"}
+
+
 PLOT = (ROOT / ".github/cost.svg").read_text(encoding="utf-8")
 
 

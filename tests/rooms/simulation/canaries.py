@@ -505,7 +505,7 @@ CANARIES: dict[str, Canary] = {
         _first_candidate_is_adopted, "showed its own|which is of Intent"
     ),
     "a list that was cut is taken as whole": Canary(
-        _cut_list_is_taken_as_whole, "from a list that was cut"
+        _cut_list_is_taken_as_whole, "from a list that was cut|took effect as"
     ),
     "the generation before is adopted": Canary(
         _earlier_generation_is_adopted,
@@ -544,7 +544,7 @@ CANARIES: dict[str, Canary] = {
     "a stale answer replaces a newer one": Canary(_stale_answer_replaces_a_newer_one, "went back"),
     "a 404 within its grace is final": Canary(_not_found_is_final_at_once, "404 not_found"),
     "a failed poll ends the waits": Canary(_one_failed_poll_ends_the_waits, "given up too soon"),
-    "a supersession is guessed": Canary(_supersession_is_guessed, "place, and nothing did"),
+    "a supersession is guessed": Canary(_supersession_is_guessed, "replaced it, and nothing did"),
     "intents are not on the disk": Canary(
         _intents_are_not_on_the_disk, "acted again", play_restarts, Promise.RUN_ONCE
     ),

@@ -18,7 +18,11 @@ import attrs
 
 from tests.support.dialects.pages import error_page, phrase
 from testvibe_async.testing import Answer
-from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal, invalid_request, json_body
+from testvibe_async.testing.emulator.answers import (
+    JSON_TYPE,
+    Refusal,
+    json_body,
+)
 from testvibe_async.testing.emulator.project import as_number
 
 if TYPE_CHECKING:
@@ -219,7 +223,7 @@ def _start(cursor: str | None) -> int:
         return 0
     start = as_number(cursor.removeprefix(_CURSOR)) if cursor.startswith(_CURSOR) else None
     if start is None:
-        raise invalid_request(f"No page has the cursor {cursor!r}.")
+        raise Refusal(400, f"No page has the cursor {cursor!r}.")
     return start
 
 

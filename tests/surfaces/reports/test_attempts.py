@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
-from junitparser import Error
 from junitparser.xunit2 import JUnitXml
 
+from tests.conftest import client_of
 from tests.surfaces.reports.items import (
     ERROR,
     FAILED,
@@ -26,12 +26,15 @@ from tests.surfaces.reports.items import (
 )
 from tests.surfaces.reports.parsed import Node, parsed, rendered
 from tests.surfaces.reports.test_ctrf import VALIDATOR
-from testvibe_async import CaseResult, RunStatus, Verdict
-from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
-from testvibe_async.reports.cases import CaseStatus
+from testvibe_async import CaseResult, Journal, RunStatus, Verdict
+from testvibe_async.reports import FORMATS, to_ctrf, to_html, to_junit, to_markdown
+from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.report import Report
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from testvibe_async.reports.entries import Entry
 
 UNNAMED = run_item(run_id=213, status=RunStatus.FAILED)
@@ -263,20 +266,6 @@ def test_the_timeline_shows_each_attempt() -> None:
     assert {bar.attributes["data-number"] for bar in bars} == {"1"}
 
 
-@pytest.mark.parametrize(
-    ("items", "headline"),
-    [
-        ([flaky_item()], "It succeeded, 1 flaky"),
-        ([flaky_item(), run_item(FAILED)], "1 of 2 failed, 1 flaky"),
-        ([attempted(run_item(FAILED), run_item(FAILED))], "1 of 1 failed"),
-        ([unknown_item(), run_item(PASSED)], "1 of 2 unknown"),
-    ],
-)
-def test_the_headline(items: list[Item], headline: str) -> None:
-    """The headline counts what is flaky, and what is unknown under its own word."""
-    assert Report.of(items).headline == headline
-
-
 def test_unknown_is_its_own_word() -> None:
     """What may have been dispatched is unknown in every format, and never an ordinary error."""
     entry = entry_of(unknown_item())
@@ -286,6 +275,7 @@ def test_unknown_is_its_own_word() -> None:
 
     assert (entry.verdict, entry.status) == (Verdict.UNKNOWN, "unknown")
     assert (case.status, entry.failures) == (CaseStatus.UNKNOWN, (case,))
+    assert case.error.endswith("\nit may have started: the answer to its dispatch was lost")
     assert (test["status"], test["rawStatus"]) == ("failed", "unknown")
     assert (pill.text, pill.attributes["class"]) == ("unknown", "pill unknown")
     assert "| ❓ | Refund | unknown&#58; it may have been dispatched" in to_markdown(
@@ -293,16 +283,19 @@ def test_unknown_is_its_own_word() -> None:
     )
 
 
-def test_junit_says_that_it_may_have_been_dispatched() -> None:
-    """An unknown dispatch is an error of its own type, whose text says what may have happened."""
-    (case,) = junit_cases(unknown_item())
+async def test_a_dispatch_that_was_dropped_may_have_been_one(tmp_path: Path) -> None:
+    """A lost dispatch that was decided to stay unknown is not said to have never been sent."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.lost())
+        emulator.fail("list_runs", Fault.status(404))
+        async with Journal(tmp_path / "journal.sqlite") as journal:
+            await client.project().run_features(["Checkout"], journal=journal)
+            await journal.decide("drop")
+            (item,) = journal.items
 
-    (result,) = case.result
-    assert (result.__class__, result.type) == (Error, "DispatchUnknownError")
-    assert result.message == (
-        "it may have been dispatched: check at the service before you dispatch it again"
-    )
-    assert result.text.endswith("\nit may have started: the answer to its dispatch was lost")
+    assert item.verdict is Verdict.SKIPPED
+    for form in FORMATS:
+        assert "it may have been dispatched" in form.render([item])
 
 
 def test_reports_of_every_kind_have_no_attempts() -> None:

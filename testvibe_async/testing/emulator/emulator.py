@@ -1,29 +1,29 @@
 """The emulator: the service in this process, on real loopback sockets.
 
 The page to read first. It puts the parts together, starts and closes them, and is the interface for
-tests. A request passes `origin`, `api`, `routes`, `operations` and `service`, in this order. It
+tests. A request passes `origin`, `api`, `operations` and `service`, in this order. It
 never decides what the service answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .api import Api, Middleware
-from .artifact_site import ArtifactSite
+from .api import Api, ArtifactSite, Middleware
 from .artifacts import Links
 from .gherkin import NEVER_GENERATED, Entry, read_folder, read_shop
+from .operations import OPERATIONS
 from .origin import Origin
 from .requests import DOWNLOAD, Fault, FaultRules, RecordedRequest, RequestLog, Rule
-from .routes import OPERATIONS
 from .run import RUNNING_DIGESTS, Run
 from .scenario import EmulatorClock, GenerationStatus, RunStatus, Scenario
 from .service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
     from .generation import Generation
@@ -121,7 +121,15 @@ class Emulator:
         )
         self._path_prefix = "" if middleware is None else middleware.path_prefix
         self._faults = FaultRules()
-        self._log, self._artifact_log = RequestLog(keep=record), RequestLog(keep=record)
+        self._log, artifact_log = RequestLog(keep=record), RequestLog(keep=record)
+        self.requests: list[RecordedRequest] = self._log.requests
+        """All requests to the API, in the order of arrival."""
+        self.artifact_requests: list[RecordedRequest] = artifact_log.requests
+        """All requests to the second origin, in the order of arrival."""
+        self.runs: Mapping[int, Run] = self._service.runs
+        """All runs, by id, in the order of their dispatch."""
+        self.generations: Mapping[str, Generation] = self._service.generations
+        """All generations, by request id, in the order of their dispatch."""
         self._api = Origin(
             Api(
                 self._service,
@@ -134,7 +142,7 @@ class Emulator:
             ),
             self._faults,
         )
-        self._artifacts = Origin(ArtifactSite(self._service, log=self._artifact_log), self._faults)
+        self._artifacts = Origin(ArtifactSite(self._service, log=artifact_log), self._faults)
         self._service.add_project(*_SHOP, project_id=project_id)
         self._add_entries(_entries(features, with_shop=shop))
 
@@ -190,16 +198,6 @@ class Emulator:
         """Return the seconds of the emulator since its start."""
         return self._clock.now()
 
-    @property
-    def requests(self) -> list[RecordedRequest]:
-        """All requests to the API, in the order of arrival."""
-        return self._log.requests
-
-    @property
-    def artifact_requests(self) -> list[RecordedRequest]:
-        """All requests to the second origin, in the order of arrival."""
-        return self._artifact_log.requests
-
     def count(
         self,
         operation: str = "*",
@@ -238,7 +236,7 @@ class Emulator:
         times: int | None = None,
         skip: int = 0,
         when: Callable[[RecordedRequest], bool] | None = None,
-    ) -> Rule:
+    ) -> Rule[Fault]:
         """Let requests fail from now on.
 
         Args:
@@ -258,7 +256,13 @@ class Emulator:
         """
         if operation not in {*OPERATIONS, "*", DOWNLOAD}:
             raise ValueError(f"No operation is named {operation!r}.")
-        rule = Rule(operation=operation, fault=fault, times=times, skip=skip, when=when)
+
+        def matches(request: RecordedRequest) -> bool:
+            is_any = operation == "*" and request.operation != DOWNLOAD
+            is_named = is_any or operation == request.operation
+            return is_named and (when is None or when(request))
+
+        rule = Rule(fault, matches, times, skip)
         self._faults.add(rule)
         return rule
 
@@ -321,37 +325,28 @@ class Emulator:
         return {feature.name: feature for feature in self._project.features.values()}
 
     @property
-    def runs(self) -> Mapping[int, Run]:
-        """All runs, by id, in the order of their dispatch."""
-        return self._service.runs
-
-    @property
-    def generations(self) -> Mapping[str, Generation]:
-        """All generations, by request id, in the order of their dispatch."""
-        return self._service.generations
-
-    @property
     def credits_left(self) -> int | None:
         """The number of generations that may still be dispatched; None for any number."""
         return self._service.credits_left
 
     def active_runs(self) -> list[Run]:
         """Return the runs in flight, the oldest first."""
-        return self._service.runs_in_flight.at(self.now())
+        return [run for run in self.runs.values() if self.now() < run.finished_at]
 
     def active_generations(self) -> list[Generation]:
         """Return the generations in flight, the oldest first."""
-        return self._service.generations_in_flight.at(self.now())
+        now, generations = self.now(), self.generations.values()
+        return [generation for generation in generations if now < generation.finished_at]
 
     @property
     def max_active_runs(self) -> int:
         """The largest number of runs that were in flight at once."""
-        return self._service.runs_in_flight.peak
+        return _peak(self.runs.values())
 
     @property
     def max_active_generations(self) -> int:
         """The largest number of generations that were in flight at once."""
-        return self._service.generations_in_flight.peak
+        return _peak(self.generations.values())
 
     def finish_run(self, run_id: int, status: RunStatus = "passed") -> None:
         """Finish a run now; a finished one stays as it is."""
@@ -380,3 +375,11 @@ def _entries(features: Path | str | None, *, with_shop: bool) -> tuple[Entry, ..
     if features is not None:
         return read_folder(Path(features))
     return read_shop() if with_shop else ()
+
+
+def _peak(operations: Iterable[Run | Generation]) -> int:
+    """Return the largest number of operations that were in flight at once."""
+    changes = sorted(
+        change for each in operations for change in ((each.created_at, 1), (each.finished_at, -1))
+    )
+    return max(accumulate(change for _, change in changes), default=0)
