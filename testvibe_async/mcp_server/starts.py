@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from testvibe_async import DispatchUnknownError, Journal, NotSentError
+from testvibe_async import DispatchUnknownError, Journal
 from testvibe_async.mcp_server.journals import Place, delete_old, hold, pause, unwritable
 from testvibe_async.runner.generation_limit import with_limit_named
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from testvibe_async import Batch, Client, Project, Ref
+    from testvibe_async import Batch, Project, Ref
     from testvibe_async.mcp_server.answers import Document
-    from testvibe_async.runner.generation_limit import GenerationLimit
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
@@ -42,7 +41,6 @@ class Start:
     """What a call wants to start, unless an earlier one of the same meaning did."""
 
     place: Place
-    client: Client
     home: Project
     spec: BatchSpec
     choose: Callable[[], Awaitable[Selection]]
@@ -84,7 +82,7 @@ class Work:
     path: Path
     """Its journal, once the task has chosen it."""
 
-    def __init__(self, start: Start, limit: GenerationLimit, lock: sqlite3.Connection) -> None:
+    def __init__(self, start: Start, lock: sqlite3.Connection) -> None:
         """Begin to work in a task of its own; the lock is given back at the end."""
         self.start: Start = start
         self.batch: Batch[Any] | None = None
@@ -100,7 +98,6 @@ class Work:
         """How far it has come."""
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when the line changes and at the end."""
-        self._limit = limit
         self._lock = lock
         self._calls = 0
         self.task: asyncio.Task[None] = asyncio.create_task(self._run())
@@ -165,28 +162,11 @@ class Work:
             if not self.start.is_one:
                 await self._finish(journal, self.start.batch(journal, selection))
                 return
-            self.is_new = self.is_new or await self._is_nothing(journal)
             if not journal.refs:
-                await _dispatch(self.start.batch(journal, selection))
+                is_found = await _dispatch(self.start.batch(journal, selection))
+                self.is_new = self.is_new or not is_found
             (self.ref,) = journal.refs
             self.started_at = self.ref.dispatched_at or journal.created_at
-
-    async def _is_nothing(self, journal: Journal) -> bool:
-        """Return whether it is proved that a dispatch whose answer was lost started nothing.
-
-        Raises:
-            DispatchUnknownError: It is unknown.
-        """
-        if any(item.latest_ref is not None for item in journal.items):
-            return False
-        for intent in journal.open_intents:
-            operation = await self.start.client.reconcile(intent)
-            await journal.decide("resend" if operation is None else operation.ref)
-            if operation is not None:
-                return False
-            nothing = NotSentError("nothing started", method="POST", url=intent.server)
-            await self._limit.not_dispatched(intent, nothing)
-        return True
 
     async def _finish(self, journal: Journal, batch: Batch[Any]) -> None:
         """Run a batch to its end."""
@@ -201,29 +181,32 @@ class Work:
                 changed.set()
 
 
-async def _dispatch(batch: Batch[Any]) -> None:
-    """Run a batch of one feature until that is dispatched."""
+async def _dispatch(batch: Batch[Any]) -> bool:
+    """Run a batch of one feature until that is dispatched; return whether it was before.
+
+    Raises:
+        VibeError: It could not be dispatched, or it is unknown whether it was.
+    """
     async with batch, aclosing(batch.changes()) as changes:
-        async for _ in changes:
-            break
+        async for operation, _ in changes:
+            return operation.adopted
         if not batch.refs:
             await anext(batch)  # It raises what else went wrong.
     error = with_limit_named(batch.items[0]).error
     if error is not None and not batch.refs:
         raise error
+    return False
 
 
 class Starts:
     """The starts of a server, and the work on them, which outlives the calls."""
 
-    def __init__(self, limit: GenerationLimit, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None) -> None:
         """Make it.
 
         Args:
-            limit: Counts the generations that are dispatched.
             folder: Where the files are; None for a temporary folder.
         """
-        self._limit = limit
         self._folder = folder
         self._temporary: TemporaryDirectory[str] | None = None
         self._works: set[Work] = set()
@@ -265,7 +248,7 @@ class Starts:
             if (lock := start.place.lock()) is not None:
                 break
             await pause()
-        work = Work(start, self._limit, lock)
+        work = Work(start, lock)
         work.join()
         self._works.add(work)
         work.task.add_done_callback(lambda _: self._works.discard(work))

@@ -124,7 +124,7 @@ class Session:
         """How many characters an answer may have."""
         limit = GenerationLimit()
         limit.allowed = sys.maxsize if max_generations is None else max_generations
-        self.starts: Starts = Starts(limit, state_folder)
+        self.starts: Starts = Starts(state_folder)
         self.outage: str | None = None
         """What comes in place of answers, while the service does not answer."""
         self.outage_changed: asyncio.Event = asyncio.Event()
