@@ -306,6 +306,7 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     assert length(answer) <= most
     assert document["summary"]["failed"] == document["summary"]["inFlight"] == 5_000
     assert {row["verdict"] for row in document["runs"]} == {"failed"}
+    assert "more rows of runs: list_runs shows" in document["leftOut"]
     assert document["inFlight"] is True
 
 

@@ -277,6 +277,7 @@ async def test_a_journal_that_can_t_be_kept_starts_nothing(
 ) -> None:
     """Without a place for its journal nothing is started."""
     (tmp_path / "file").touch()
+    without_tests(emulator)
     server = make_server(partial(client_of, emulator), state_folder=tmp_path / "file")
     async with McpClient(server) as mcp:
         for tool, arguments in (
