@@ -19,7 +19,7 @@ from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopt
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of, read_refs
-from testvibe_async.cli.options import NO_FILES, Files, Seconds
+from testvibe_async.cli.options import NO_FILES, Files, Timeout
 from testvibe_async.cli.watch import watching
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ __all__ = ["completions_of", "wait"]
 async def wait(
     *operations: OperationName,
     file: TextFile | None = None,
-    timeout: Seconds | None = None,
+    timeout: Timeout = None,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -56,8 +56,7 @@ async def wait(
     Args:
         operations: Ids of runs, names of features, or refs as JSON.
         file: A file with refs; - for standard input.
-        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
-            at the service. Answers and files are waited for up to 30 s longer.
+        timeout: How long it may take.
         files: What to leave.
         common: The options of every command.
     """
