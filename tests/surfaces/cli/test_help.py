@@ -116,8 +116,8 @@ def prepare(emulator: Emulator) -> None:
     """Put in place what the examples name."""
     for name in ("login.feature", "gift-cards.feature", "mobile.config.js"):
         Path(name).write_text("Feature: x\n\n  Scenario: y\n    Given z\n", encoding="utf-8")
-    ref = f'{{"testvibe": "run", "version": 1, "server": "{emulator.url}", "project": '
-    Path("runs.json").write_text(f'{ref}"{emulator.project_id}", "run_id": 214}}', encoding="utf-8")
+    ref = f'{{"testvibe": "run", "version": 2, "server": "{emulator.url}", "project": '
+    Path("runs.json").write_text(f'{ref}"{emulator.project_id}", "runId": 214}}', encoding="utf-8")
 
 
 @pytest.mark.parametrize(

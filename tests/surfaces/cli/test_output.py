@@ -193,7 +193,7 @@ def test_other_values_have_names_of_the_same_kind() -> None:
     document = serialize(item)
     assert document["feature"] == "Login"
     assert document["outcome"] is None
-    assert document["ref"]["run_id"] == 214
+    assert document["ref"]["runId"] == 214
     assert document["error"]["type"] == "WaitTimeoutError"
     assert document["error"]["ref"] == document["ref"]
 
