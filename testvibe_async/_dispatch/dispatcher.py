@@ -273,6 +273,9 @@ class Dispatcher:
                 finding.ref, self._parts, adopted=True, previous_id=intent.previous_id
             )
         if finding.is_nothing:
+            nothing = NotSentError("nothing started", method="POST", url=intent.server)
+            for recorder in self.recorders_with(None):  # It may limit what is sent in its place.
+                await recorder.not_dispatched(intent, nothing)
             return None
         raise finding.error(intent, "nobody saw its answer")
 
