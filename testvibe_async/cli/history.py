@@ -96,7 +96,7 @@ async def history(
     most = limit or (USUAL_LIMIT if days is None else maxsize)
     place, stored = place_of(common), stored_batches()
     if batch:
-        named = [await stored.named(word, place) for word in batch]
+        named = [await stored.meant(word, place) for word in batch]
         batches = sorted(named, key=lambda each: each.created_at)[-most:]
     else:
         batches = [each async for each in stored.each(place, kind="run", most=most)][::-1]
