@@ -86,8 +86,7 @@ def failures_text(result: Result, *, width: int | None) -> Text:
         *(_failed_generation(item, result, width) for item in failed if item not in runs),
         *_errors(result.items),
     ]
-    hints = [Text("\n").join(map(Text, result.hints))] if result.hints else []
-    return Text("\n\n").join([*parts, *hints, *_unknown(result)])
+    return Text("\n\n").join([*parts, *_unknown(result)])
 
 
 def _grouped(pairs: Iterable[tuple[str, T]]) -> list[tuple[str, list[T]]]:
@@ -167,20 +166,18 @@ def _is_kept_from_us(item: Item) -> bool:
 
 def _unknown(result: Result) -> list[Text]:
     """Return what may have been dispatched, and the commands that show whether it was."""
-    unknown = [
-        (item, item.error) for item in result.items if isinstance(item.error, DispatchUnknownError)
-    ]
+    unknown = [item for item in result.items if isinstance(item.error, DispatchUnknownError)]
     if not unknown:
         return []
     text = Text()
-    for why, items in _grouped((reason(error), item) for item, error in unknown):
+    for why, items in _grouped((reason(error_of(item)), item) for item in unknown):
         text.append(_names(items), "bold").append("\n  unknown: ", "magenta").append(f"{why}\n")
-    commands = [f"  {escape(check_command(error, result.place))}" for _, error in unknown]
+    commands = [f"  {escape(check_command(item, result.place))}" for item in unknown]
     text.append("Before you start it again, see whether it did with:\n")
     text.append("\n".join(_first(commands, NAMES_OF_AN_ERROR)))
     if result.resume is not None:
         # A generation has no id that a person could name.
-        adopts = not all(is_of_generation(error) for _, error in unknown)
+        adopts = not all(map(is_of_generation, unknown))
         decisions = "resend, drop, or adopt ID" if adopts else "resend or drop"
         text.append(f"\nand then, for what it was: {result.resume} --unknown {decisions}")
     return [text]

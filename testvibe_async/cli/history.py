@@ -96,10 +96,10 @@ async def history(
     most = limit or (USUAL_LIMIT if days is None else maxsize)
     place, stored = place_of(common), stored_batches()
     if batch:
-        named = [await stored.meant(word, place) for word in batch]
+        named = [await stored.with_reruns(await stored.meant(word, place)) for word in batch]
         batches = sorted(named, key=lambda each: each.created_at)[-most:]
     else:
-        batches = [each async for each in stored.each(place, kind="run", most=most)][::-1]
+        batches = [each async for each in stored.with_all_reruns(place)][:most][::-1]
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
         batches = [each for each in batches if each.created_at >= oldest]

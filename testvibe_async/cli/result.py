@@ -88,9 +88,6 @@ class Result:
     headline: str | None = None
     """The last line that is printed; None for the number of the batch and the counts."""
 
-    hints: Sequence[str] = ()
-    """What names may have meant that the service does not know."""
-
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
 
@@ -188,7 +185,6 @@ class Result:
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
-            **({"hints": list(self.hints)} if self.hints else {}),
         }
 
     @property
@@ -213,7 +209,7 @@ class Result:
         if isinstance(item.error, WaitTimeoutError) and item.is_unseen:
             document["lastSeenUtc"] = item.error.last_seen_at
         if isinstance(item.error, DispatchUnknownError):
-            document["check"] = check_command(item.error, self.place)
+            document["check"] = check_command(item, self.place)
         return document
 
 
@@ -254,19 +250,21 @@ def wait_command(refs: Sequence[Ref], common: Common) -> str:
     return shlex.join([NAME, "wait", *words, "--server", refs[0].server, *secured])
 
 
-def check_command(error: DispatchUnknownError, place: Sequence[str]) -> str:
-    """Return the command that shows whether a dispatch took effect.
+def check_command(item: Item, place: Sequence[str]) -> str:
+    """Return the command that shows whether an unknown dispatch took effect.
 
     Args:
-        error: What the dispatch raised.
+        item: What was to be dispatched.
         place: The options that name the service and the project.
     """
-    shown = ["generation", "status"] if is_of_generation(error) else ["runs", "list", "--feature"]
-    return shlex.join([NAME, *shown, str(error.feature), *place])
+    shown = ["generation", "status"] if is_of_generation(item) else ["runs", "list", "--feature"]
+    return shlex.join([NAME, *shown, _typed(item), *place])
 
 
-def is_of_generation(error: DispatchUnknownError) -> bool:
+def is_of_generation(item: Item) -> bool:
     """Return whether the dispatch of a generation is unknown, and not that of a run."""
+    error = item.error
+    assert isinstance(error, DispatchUnknownError)
     kind = getattr(error.intent, "kind", None)  # An error that was stored has no URL.
     return kind == "generation" or error.url.endswith("/generate")
 

@@ -106,8 +106,11 @@ async def resume(  # noqa: PLR0913 - each an option of its own
 
 
 async def _list_unfinished(common: Common) -> None:
-    found = [each async for each in stored_batches().each(place_of(common)) if not each.is_over]
-    rows = [(each.number, each.name, each.created_at, counts_of(each.items)) for each in found]
+    rows = [
+        (each.record.number, each.record.name, each.created_at, counts_of(each.items))
+        async for each in stored_batches().each(place_of(common))
+        if each.record is not None and not each.is_over
+    ]
     members = ("batch", "name", "createdUtc", "counts")
     common.output.document([dict(zip(members, row, strict=True)) for row in rows])
     common.output.table(("Batch", "Name", "Began", "Items"), rows)

@@ -23,7 +23,6 @@ from testvibe_async.cli.closing import conclude, say_nothing, say_unfinished, sh
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, told_otherwise
-from testvibe_async.cli.names import suggestions
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
@@ -224,9 +223,7 @@ class Watch:
                 await asyncio.sleep(FRAME_SECONDS)
             recording.cancel()
             await asyncio.wait([recording])
-        items = self.progress.items
-        hints = await suggestions(self.project, items)
-        result = self._result(items, is_waited_for=False, hints=hints)
+        result = self._result(self.progress.items, is_waited_for=False)
         show(result, self._common)
         self.progress.is_reported = True
         return result.exit_code
@@ -261,13 +258,11 @@ class Watch:
 
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
-        items, hints = self.progress.items, list[str]()
-        if self.connection.project_id is not None:
-            hints = await self.limit.last(suggestions(self.project, items), hints)
+        items = self.progress.items
         logs = await self.limit.last(_logs_of_failures(items, self.client), {})
         try:
             return await conclude(
-                self._result(items, hints=hints, logs=logs),
+                self._result(items, logs=logs),
                 self.outputs,
                 self._common,
                 progress=self.progress,

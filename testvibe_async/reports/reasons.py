@@ -62,7 +62,7 @@ def _not_dispatched(item: BatchItem[Run | Generation]) -> str:
     what = "this attempt" if item.earlier else "it"
     if item.verdict is Verdict.WAITING:
         return f"{what} is not dispatched yet: the batch goes on"
-    return f"{what} was never dispatched: the batch was stopped before"
+    return f"{what} was not dispatched before the batch was stopped, or was dropped as unknown"
 
 
 def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a case for each error

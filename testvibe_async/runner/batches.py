@@ -117,13 +117,9 @@ class Batch:
     """What a journal says of one batch, without asking the service."""
 
     path: Path
-    label: str
-    """What to call it: `Batch 12 (nightly)`, or `The batch in FILE`."""
+    record: BatchRecord | None
+    """Its record; None where its journal is a file of the caller's own."""
 
-    number: int | None
-    """Its number; None where its journal is a file of the caller's own."""
-
-    name: str | None
     kind: Literal["run", "generation"]
     server: str
     project: str
@@ -147,6 +143,16 @@ class Batch:
 
     reruns: Sequence[int] = ()
     """The batches that ran again what failed in it, as far as they are part of its items."""
+
+    @property
+    def label(self) -> str:
+        """What to call it: `Batch 12 (nightly)`, or `The batch in FILE`."""
+        return f"The batch in {self.path}" if self.record is None else str(self.record)
+
+    @property
+    def number(self) -> int | None:
+        """Its number; None where its journal is a file of the caller's own."""
+        return None if self.record is None else self.record.number
 
     @property
     def failed(self) -> list[BatchItem[Run | Generation]]:
@@ -360,7 +366,6 @@ class Batches:
         place: Place,
         *,
         kind: Literal["run", "generation"] | None = None,
-        most: int = KEPT,
         skips_running: bool = True,
     ) -> AsyncGenerator[Batch]:
         """Yield the batches of a place whose journals can be read, the newest first.
@@ -369,7 +374,6 @@ class Batches:
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
             kind: What they dispatched; None for both.
-            most: How many at most.
             skips_running: Whether those are left out on which another process works.
 
         Raises:
@@ -386,9 +390,16 @@ class Batches:
                     raise ConfigError(_running(record)) from error
                 continue
             yield batch
-            most -= 1
-            if not most:
-                return
+
+    async def with_all_reruns(self, place: Place) -> AsyncGenerator[Batch]:
+        """Yield the batches of runs of a place, the newest first, each with its reruns.
+
+        A rerun is a batch of its own only where its parent is not there any more.
+        """
+        parents = {each.number: each.parent for each in self.records()}
+        async for batch in self.each(place, kind="run"):
+            if parents.get(batch.number or 0) not in parents:
+                yield await self.with_reruns(batch)
 
     async def cut_off(self) -> list[tuple[BatchRecord, Batch]]:
         """Return the batches whose process ended in no order, and note that it did.
@@ -497,9 +508,7 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
         return Batch(
             path=path,
             unfinished=path,
-            label=f"The batch in {path}" if record is None else str(record),
-            number=None if record is None else record.number,
-            name=None if record is None else record.name,
+            record=record,
             kind=journal.plan.kind,
             server=journal.plan.server,
             project=journal.plan.project,

@@ -78,8 +78,6 @@ async def select(
 ) -> Selection:
     """Return the features and configurations that a batch is about.
 
-    The features are listed where one word alone does not say which they are.
-
     Args:
         project: The features' project.
         spec: What is meant.
@@ -112,18 +110,16 @@ async def select(
 
 
 async def _features(project: Project, spec: BatchSpec, max_outage: float | None) -> Selection:
-    names = {word.casefold(): word for word in spec.features}
     needs_list = spec.is_all or any(map(_is_pattern, spec.features))
-    if needs_list or len(names) > 1:
-        try:
-            outlasted = max_outage if needs_list else None
-            return _chosen(spec, await project.list_features(max_outage=outlasted))
-        except (ResponseError, TransportError):
-            if needs_list:
-                raise
+    try:
+        outlasted = max_outage if needs_list else None
+        return _chosen(spec, await project.list_features(max_outage=outlasted))
+    except (ResponseError, TransportError):
+        if needs_list:
+            raise
     times = Counter(word.casefold() for word in spec.features)
     return Selection(
-        features=list(names.values()),
+        features=list({word.casefold(): word for word in spec.features}.values()),
         notes=_said_twice(name for name, number in times.items() if number > 1),
     )
 

@@ -173,14 +173,6 @@ def test_time_that_is_not_known_is_not_told() -> None:
     assert Result(items=[PASSED], seconds=0.0).line == "1: 1 passed"
 
 
-def test_hints_are_in_the_document() -> None:
-    """What names may have meant is there for programs too, where there is something."""
-    assert result(PASSED, hints=["a: did you mean 'b'?"]).document["hints"] == [
-        "a: did you mean 'b'?"
-    ]
-    assert "hints" not in result(PASSED).document
-
-
 def test_unknown_is_no_error() -> None:
     """What may have started is counted apart, its exit code is that of the error."""
     both = result(item(error=lost()), item(error=unsent()))
