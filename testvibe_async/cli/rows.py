@@ -169,16 +169,6 @@ class Row:
         return ", ".join(filter(None, (known, attempt, note)))
 
     @property
-    def short_result(self) -> str:
-        """The same in a word or two where that says most, for a narrow terminal."""
-        run = self.snapshot
-        if self._error is not None or not isinstance(run, Run) or not _result_of(run):
-            return self.result
-        assert run.summary is not None
-        failed = run.summary.failed
-        return f"{failed} failed" if failed else f"{run.summary.passed} passed"
-
-    @property
     def _error(self) -> str | None:
         """Why it is not waited for any more; None where it ended, or is waited for."""
         error = self.item.error
