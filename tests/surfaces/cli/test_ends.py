@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call, Ended
 
 
+Facts = tuple[int, str | None, dict[str, int], list[str]]
+
+
 @pytest.fixture
 async def emulator() -> AsyncGenerator[Emulator]:
     async with Emulator(scenario=SCENARIO) as emulator:
@@ -89,7 +92,7 @@ def refuse(_file: SqliteFile, _works: object) -> None:
     raise error
 
 
-def facts(ended: Ended) -> tuple[int, str | None, dict[str, int], list[str]]:
+def facts(ended: Ended) -> Facts:
     """Return the exit code, the batch, its counts, and the commands that are proposed."""
     document = json.loads(ended.output) if ended.output else {}
     counts = {name: number for name, number in document.get("summary", {}).items() if number}
@@ -98,17 +101,17 @@ def facts(ended: Ended) -> tuple[int, str | None, dict[str, int], list[str]]:
 
 
 BOTH = {"succeeded": 1, "failed": 1}
-LEFT = {
+LEFT: dict[str, Facts] = {
     "report": (4, "1", {"failed": 1, "inFlight": 1}, ["resume 1", "wait"]),
     "run --failed --wait": (4, "2", {"failed": 1}, ["resume 1"]),
     "resume": (1, "1", BOTH, []),
     "wait 214 215": (1, None, BOTH, []),
 }
-AWAY = {
+AWAY: dict[str, Facts] = {
     "report": (5, "1", {"failed": 1, "notSeen": 1}, ["resume 1", "wait"]),
     "run --failed --wait": (5, "2", {"failed": 1}, ["resume 1"]),
 }
-FULL = {  # The failure was seen, and could not be kept.
+FULL: dict[str, Facts] = {  # The failure was seen, and could not be kept.
     "report": (4, "1", {"inFlight": 2}, ["resume 1", "wait"]),
     "run --failed --wait": (4, None, {}, ["resume 1"]),
 }
@@ -122,7 +125,7 @@ CODES = {
     "full disk": 2,
     "service away": 5,
 }
-STORY = {
+STORY: dict[str, dict[str, Facts]] = {
     "passed": {
         "report": (0, "1", {"succeeded": 1}, []),
         "run --failed --wait": (0, None, {}, []),
