@@ -1,7 +1,7 @@
-"""Recovery of the dispatches that a crash left open, in a batch that resumes from its store.
+"""Recovery of the dispatches whose answers were lost, in this process or in an earlier one.
 
 Decides when such a dispatch is reconciled, and when once more. Only a later run proves that nothing
-started, so the batch holds back its last feature to provide one. This module dispatches nothing.
+started, so the batch holds back its last dispatch to provide one. This module dispatches nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from testvibe_async._wire import KINDS
 from testvibe_async.errors import DispatchUnknownError, ObservationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from testvibe_async._batch.entry import Entry
-    from testvibe_async._dispatch import Dispatcher
+    from testvibe_async._dispatch import Dispatcher, Known
     from testvibe_async.intents import Intent
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Recovery", "named_operation"]
+__all__ = ["Gate", "Recovery", "named_operation"]
 
 
 class Recovery:
@@ -32,7 +32,7 @@ class Recovery:
         self,
         dispatcher: Dispatcher,
         attach: Callable[[Ref], Operation[Any]],
-        entries: Callable[[], Iterable[Entry[Any]]],
+        known: Known,
         *,
         may_dispatch: Callable[[], bool],
     ) -> None:
@@ -41,13 +41,12 @@ class Recovery:
         Args:
             dispatcher: Reconciles dispatches.
             attach: Returns the operation of a ref.
-            entries: Returns all entries of the store: an operation of one entry belongs to no
-                other.
+            known: Knows the dispatches of all entries: an operation of one belongs to no other.
             may_dispatch: Returns whether another feature may still be dispatched.
         """
         self._dispatcher = dispatcher
         self._attach = attach
-        self._entries = entries
+        self._known = known
         self._may_dispatch = may_dispatch
         self._open: set[Entry[Any]] = set()
         self._dispatched = 0
@@ -79,23 +78,16 @@ class Recovery:
                 entry.named = None  # If it is refused, another may be named.
                 return await named_operation(self._attach(named), intent)
             try:
-                return await self._reconcile(intent)
+                return await self._dispatcher.reconcile(intent, known=self._known)
             except DispatchUnknownError as error:
                 if error.reason != "absent" or not KINDS[intent.kind].ids_grow:
                     raise
                 self._close(entry)
                 if not await self._sees_another_dispatched():
                     raise
-            return await self._reconcile(intent)
+            return await self._dispatcher.reconcile(intent, known=self._known)
         finally:
             self._close(entry)
-
-    async def _reconcile(self, intent: Intent) -> Operation[Any] | None:
-        known: list[object] = []
-        for each in self._entries():
-            known += each.all_refs()
-            known += [] if each.intent is None else [each.intent]
-        return await self._dispatcher.reconcile(intent, known=known)
 
     async def _sees_another_dispatched(self) -> bool:
         """Wait until one more feature was dispatched; return False if none will be."""
@@ -122,6 +114,45 @@ class Recovery:
         """Wake the tasks that wait for progress."""
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
+
+
+class Gate:
+    """Limits the dispatches of a batch under way, and holds back the last one as a proof."""
+
+    def __init__(self, slots: int, recovery: Recovery, *, is_held: Callable[[], bool]) -> None:
+        """Create an open gate.
+
+        Args:
+            slots: Maximum number of dispatches under way.
+            recovery: Reports progress, after which the gate asks again.
+            is_held: Returns whether a dispatch is to wait if no other one has come to the gate.
+        """
+        self._slots = asyncio.Semaphore(slots)
+        self._recovery = recovery
+        self._is_held = is_held
+        self._waiting = 0
+
+    async def __aenter__(self) -> None:
+        """Wait for a slot; the last dispatch also waits until lost answers are reconciled."""
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            while not self._waiting and self._is_held():
+                await self._recovery.progress()
+        except asyncio.CancelledError:
+            self.release()
+            raise
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Return the slot."""
+        self.release()
+
+    def release(self) -> None:
+        """Return a slot."""
+        self._slots.release()
 
 
 async def named_operation(operation: Operation[Any], intent: Intent) -> Operation[Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from uuid import uuid4
@@ -37,6 +37,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from testvibe_async._dispatch.finding import Known
     from testvibe_async._wire import Request
     from testvibe_async.errors import KindName
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
@@ -75,11 +76,17 @@ class Dispatch(ABC, Generic[OperationT]):
     patience: float | None = None
     """Seconds for which a rate-limited request is retried; None to follow the retry policy."""
 
+    known: Known | None = None
+    """Knows other dispatches, of other processes too; None if only this client dispatches."""
+
     on_ref: Callable[[Ref], object] | None = None
     """Called with each operation that was dispatched or joined."""
 
     progress: Progress = field(default=Progress.IDLE, init=False)
     """The progress of the dispatch, changed only by the methods here."""
+
+    is_lost: bool = field(default=False, init=False)
+    """True from the loss of its answer until it is reconciled."""
 
     is_withdrawn: bool = field(default=False, init=False)
     """True if it must not be sent any more: cancelled, out of time, or the client closes."""
@@ -87,10 +94,13 @@ class Dispatch(ABC, Generic[OperationT]):
     on_accepted: Callable[[Intent], object] | None = None
     """Called with its intent once it is known to have been accepted, by an unreadable answer."""
 
-    gate: asyncio.Semaphore | None = None
+    gate: AbstractAsyncContextManager[None] | None = None
     """Held while it is under way; None for no limit."""
 
-    ref: Ref | None = None
+    generation: GenerationRef | None = None
+    """The generation of a run's missing tests that an earlier process dispatched or joined."""
+
+    ref: Ref | None = field(default=None, init=False)
     """The operation that was dispatched or joined last."""
 
     request: Request[Any] = field(init=False)
@@ -111,7 +121,7 @@ class Dispatch(ABC, Generic[OperationT]):
     _recording: asyncio.Lock | None = field(default=None, init=False)
     """Held while recorders are called: the result of an attempt comes after its intent."""
     _tests: GenerationDispatch | None = field(default=None, init=False)
-    """The dispatch of a run's missing tests that is under way instead."""
+    """The dispatch of the generation of a run's missing tests, while it is under way."""
 
     def __attrs_post_init__(self) -> None:
         """Build the request; a `ConfigError` describes what can't be sent."""
@@ -161,12 +171,12 @@ class Dispatch(ABC, Generic[OperationT]):
         if self._tests is not None:
             self._tests.is_withdrawn = True
 
-    def in_place(self, tests: GenerationDispatch) -> None:
-        """Note that the generation of missing tests is dispatched first, in its place."""
+    def begin_tests(self, tests: GenerationDispatch) -> None:
+        """Note that the generation of missing tests is dispatched first."""
         tests.is_withdrawn, self._tests = self.is_withdrawn, tests
 
-    def in_turn(self) -> None:
-        """Note that the generation in its place has ended, and the dispatch itself is next."""
+    def end_tests(self) -> None:
+        """Note that the generation of missing tests has ended, and the run itself is next."""
         self._tests = None
 
     async def before_writing(self) -> None:
@@ -235,7 +245,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def end(self) -> None:
         """Note that the dispatch has ended. If it may have arrived unanswered, it stays written."""
-        self.is_under_way = False
+        self.is_under_way = self.is_lost = False
         if self.progress is Progress.PENDING:
             self.progress = Progress.IDLE
 
@@ -374,10 +384,28 @@ class RunDispatch(Dispatch[RunOperation]):
         super().mark_dispatched(ref)
 
     def _seen_before(self, now: float) -> dict[str, Any]:  # noqa: ARG002
-        return {"highest_run_id": self.parts.run_ids.highest(self.project)}
+        run_ids = self.parts.run_ids
+        return {
+            "highest_run_id": run_ids.highest(self.project),
+            "known_run_id": run_ids.known(self.project),
+        }
 
     async def send(self) -> RunRef:
-        """Send the request, and return the run's ref."""
+        """Send the request, and return the run's ref.
+
+        Without a list, a crash loses what is under way, unless its id is among the next ones. So
+        few dispatches are under way at once, and one alone as long as no id is known.
+        """
+        run_ids = self.parts.run_ids
+        if not self.recorders or run_ids.highest(self.project) is not None:
+            return await self._send()
+        async with run_ids.unlisted[self.project]:
+            async with run_ids.locks[self.project]:
+                if run_ids.known(self.project) is None:
+                    return await self._send()
+            return await self._send()
+
+    async def _send(self) -> RunRef:
         transport = self.parts.transport
         answer: DispatchedRun = await transport.call(self.request, sending=self)
         return RunRef(

@@ -8,13 +8,16 @@ decides which one is adopted.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from testvibe_async._dispatch.probe import probed_runs
 from testvibe_async._util import id_in
 from testvibe_async._wire import Endpoints
+from testvibe_async.errors import NotFoundError
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -79,6 +82,7 @@ class ProjectRuns:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._reading: dict[tuple[str, int], asyncio.Task[Listing[Run]]] = {}
+        self._readers: Counter[tuple[str, int]] = Counter()
 
     async def read(self, project: str, limit: int) -> Listing[Run]:
         """Return a project's latest runs, from one page: between two pages, a row may be lost.
@@ -94,7 +98,13 @@ class ProjectRuns:
             call = self._transport.call_page(evolve(request, is_uncached=True))
             reading = self._reading[key] = asyncio.create_task(call, name="testvibe_async list")
             reading.add_done_callback(lambda done: self._forget(key, done))
-        return await asyncio.shield(reading)
+        self._readers[key] += 1
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            self._readers[key] -= 1
+            if not self._readers[key]:  # All of them were cancelled, unless it is done.
+                reading.cancel()
 
     def _forget(self, key: tuple[str, int], done: asyncio.Task[Listing[Run]]) -> None:
         del self._reading[key]
@@ -165,6 +175,28 @@ def is_for_its_site(intent: Intent, candidate: Snapshot) -> bool:
 
 
 async def _search_run(
+    intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
+) -> Search:
+    try:
+        return await _search_list(intent, transport, shared=shared, for_proof=for_proof)
+    except NotFoundError:
+        if intent.known_run_id is None or intent.service_at is None:
+            raise
+    until = intent.service_at + intent.expires_after + CLOCK_SLACK
+    rows, is_whole = await probed_runs(intent, transport, until=until)
+    started = [
+        row
+        for row in rows
+        if may_have_started(intent, row) and (row.created_at is None or row.created_at <= until)
+    ]
+    if not is_whole or not started:
+        what = f"no list shows it, and neither does a run from {intent.known_run_id + 1} on"
+        raise SearchError(what, may_pass=is_whole)
+    is_certain = all(row.created_at is not None for row in started)
+    return Search([(row, _run_ref(intent, row)) for row in started], is_certain=is_certain)
+
+
+async def _search_list(
     intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
 ) -> Search:
     first = last = None
