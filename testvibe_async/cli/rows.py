@@ -51,6 +51,8 @@ def verdict_of(item: Item) -> str:
     """Return the verdict in a word; the command line has more of them than the library."""
     if item.is_unseen:
         return UNSEEN
+    if item.is_dropped:
+        return "dropped"
     return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)
 
 
