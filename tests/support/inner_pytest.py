@@ -1,23 +1,17 @@
 """Helpers for the tests of the plugin: a service in a thread, and pytest inside pytest."""
 
-from __future__ import annotations
-
 import shlex
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterable
+from typing import Any
 
 import attrs
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from testvibe_async import RunRef
+from testvibe_async import Ref, RunRef
 from testvibe_async.cli.names import read_refs
 from testvibe_async.pytest_plugin import clients, session
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-
-    from testvibe_async import Ref
 
 LOADED = (clients, session)
 """Imported here once, so that not every pytest inside pytest imports them again."""
@@ -122,6 +116,14 @@ class Inner:
             *UNRELATED, *arguments, plugins=plugins, no_reraise_ctrlc=True
         )
 
+    def marked(self, *markers: str, body: str = "...") -> None:
+        """Write a test for each marker, which is given by its arguments."""
+        tests = (
+            f"@pytest.mark.testvibe({marker})\ndef test_{number}(testvibe_run): {body}"
+            for number, marker in enumerate(markers)
+        )
+        self.pytester.makepyfile("\n".join(["import pytest", *tests]))
+
     def features(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
         """Run it with features."""
         return self("--testvibe", "--testvibe-poll-interval=0.02", *arguments, plugins=plugins)
@@ -135,8 +137,7 @@ class Inner:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             return self.pytester.runpytest_subprocess(
-                *("-p", "testvibe_async.pytest_plugin", "--testvibe-poll-interval=0.02"),
-                *arguments,
+                *("-p", "testvibe_async.pytest_plugin", "--testvibe-poll-interval=0.02"), *arguments
             )
 
     def workers(self, *arguments: str) -> pytest.RunResult:
