@@ -98,6 +98,10 @@ class Batch(Generic[SnapshotT_co]):
         """Give up a batch that was not opened: nothing is dispatched, and no warning says so."""
         self._is_open = self._is_left = True
 
+    def stop(self) -> None:
+        """Dispatch no more; the batch still waits for what is in flight."""
+        self._workers.stop()
+
     def __del__(self) -> None:
         """Warn of a batch that was made in vain."""
         if not self._is_open:

@@ -6,6 +6,7 @@ Values for batches and reports. They hold what was seen and decide only what to 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date  # noqa: TC003 - see get_type_hints
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
@@ -27,7 +28,7 @@ from testvibe_async.refs import GenerationRef, Ref, RunRef  # noqa: TC001 - see 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BatchItem", "BatchSummary", "Verdict"]
+__all__ = ["BatchItem", "BatchSummary", "Quarantined", "Verdict"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
@@ -40,6 +41,9 @@ class Verdict(StrEnum):
 
     FAILED = "failed"
     """It is over, and failed."""
+
+    QUARANTINED = "quarantined"
+    """It failed, as somebody expects and answers for, so that the batch does not fail by it."""
 
     ERROR = "error"
     """It could not be dispatched or observed, or is over with a status that is not documented."""
@@ -55,6 +59,28 @@ class Verdict(StrEnum):
 
     SKIPPED = "skipped"
     """It was never dispatched, because the batch was stopped before."""
+
+
+@frozen(kw_only=True)
+class Quarantined(Serializable):
+    """The effect of a quarantine on an item that is over."""
+
+    reason: str
+    """The reason that the quarantine gives."""
+
+    owner: str
+    """Who answers for it."""
+
+    until: date
+    """The last day of the quarantine."""
+
+    verdict: Verdict
+    """`quarantined` for an excused failure, `failed` for an expired quarantine or an unexpected
+    pass, else `succeeded`."""
+
+    def __str__(self) -> str:
+        """Return it in a few words, such as `until 2026-12-24, Ann: the cart is slow`."""
+        return f"until {self.until}, {self.owner}: {self.reason}"
 
 
 class _RefOfItem:
@@ -102,6 +128,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     is_waiting: bool = False
     """Whether it is still to be dispatched, in a batch that goes on."""
 
+    quarantine: Quarantined | None = None
+    """The effect of a quarantine; None without one, and where it is not over."""
+
     earlier: tuple[SnapshotT_co, ...] = ()
     """The outcomes of the attempts before the last one, oldest first; each of them failed."""
 
@@ -142,7 +171,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     def verdict(self) -> Verdict:
         """The result, in a word."""
         if self.outcome is not None:
-            return _verdict_of(self.outcome)
+            return self.quarantine.verdict if self.quarantine else _verdict_of(self.outcome)
         # Whether the key may see it or not, it keeps running all the same.
         is_kept_from_us = isinstance(self.error, UnauthorizedError | ForbiddenError)
         has_ref = self.latest_ref is not None or getattr(self.error, "ref", None) is not None
@@ -159,8 +188,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     def to_dict(self) -> dict[str, Any]:
         """Return a new plain dict that `json.dumps` takes, with names such as the service's own.
 
-        It has `feature`, `verdict` and `isFlaky`; `name`, `config`, `ref`, `outcome` and `error`
-        where there is one; and `runs`, the outcomes of all attempts, where there were several.
+        It has `feature`, `verdict` and `isFlaky`; `name`, `config`, `quarantine`, `ref`, `outcome`
+        and `error` where there is one; and `runs`, the outcomes of all attempts, where there were
+        several.
         """
         return super().to_dict()
 
@@ -171,6 +201,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
             "config": self.config,
             "verdict": self.verdict,
             "isFlaky": self.is_flaky,
+            "quarantine": self.quarantine,
             "ref": self.latest_ref,
             "outcome": self.outcome,
             "error": self.error,
@@ -195,6 +226,9 @@ class BatchSummary(Serializable):
     failed: int = 0
     """Operations that are over, and failed."""
 
+    quarantined: int = 0
+    """Those that failed in quarantine, which does not fail the batch."""
+
     errors: int = 0
     """Those that could not be dispatched or observed, or ended with an undocumented status."""
 
@@ -216,13 +250,13 @@ class BatchSummary(Serializable):
     @property
     def total(self) -> int:
         """How many features there are."""
-        over = self.succeeded + self.failed + self.errors
+        over = self.succeeded + self.failed + self.quarantined + self.errors
         return over + self.in_flight + self.unknown + self.waiting + self.skipped
 
     @property
     def is_success(self) -> bool:
-        """Whether each one succeeded."""
-        return self.succeeded == self.total
+        """Whether each one succeeded, or failed in quarantine."""
+        return self.succeeded + self.quarantined == self.total
 
     @classmethod
     def of(cls, items: Iterable[BatchItem[Run | Generation]]) -> Self:
@@ -232,6 +266,7 @@ class BatchSummary(Serializable):
         return cls(
             succeeded=count[Verdict.SUCCEEDED],
             failed=count[Verdict.FAILED],
+            quarantined=count[Verdict.QUARANTINED],
             errors=count[Verdict.ERROR],
             in_flight=count[Verdict.IN_FLIGHT],
             unknown=count[Verdict.UNKNOWN],
@@ -246,6 +281,7 @@ class BatchSummary(Serializable):
             "succeeded": self.succeeded,
             "flaky among them": self.flaky,
             "failed": self.failed,
+            "quarantined": self.quarantined,
             "error" if self.errors == 1 else "errors": self.errors,
             "in flight": self.in_flight,
             "unknown": self.unknown,

@@ -264,6 +264,7 @@ class Project:
         timeout: float | None = None,
         stop_on_failure: bool = False,
         attempts: int | None = None,
+        repeat: int = 1,
         journal: Journal | None = None,
     ) -> Batch[Run]:
         """Run many features at once. Await it, or open it with `async with` and iterate over it.
@@ -294,13 +295,15 @@ class Project:
                 batch was made with, else 1. Only a run that failed is followed by another, before
                 the next feature is dispatched; the item has all of them, and `is_flaky` where a
                 later one passed.
+            repeat: How many items each feature has with each configuration, 1 or more: it runs as
+                often, whatever the results, which shows how stable it is.
             journal: An open journal that stores the batch; None for none. If it has a batch
                 already, that one resumes: what was dispatched is attached to, what may have been is
                 reconciled, and the rest is dispatched. Then name the same features, or none.
 
         Returns:
-            A batch of one item for each feature and configuration. One that can't start is an item
-            with its error.
+            A batch of `repeat` items for each feature and configuration. One that can't start is an
+            item with its error.
 
         Raises:
             ConfigError: An argument is wrong, or the journal can't be used for this batch.
@@ -321,7 +324,12 @@ class Project:
         return self._batch(
             RunDispatch,
             self._starter.run,
-            self._jobs(features, configs, default=lambda feature: feature.has_tests),
+            self._jobs(
+                features,
+                configs,
+                default=lambda feature: feature.has_tests,
+                repeat=require_count("repeat", repeat),
+            ),
             on_conflict=on_conflict,
             journal=journal,
             site_url=site_url,
@@ -594,13 +602,16 @@ class Project:
         configs: Sequence[str | None] | None,
         *,
         default: Callable[[Feature], bool],
+        repeat: int = 1,
     ) -> JobSource:
         """Return the jobs of a batch; `default` selects the features where none are named."""
         if isinstance(features, str):
             raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
         # The start is as patient as what follows.
         list_features = partial(self.list_features, max_outage=self._parts.poller.max_outage)
-        return JobSource(features, configs, list_features=list_features, default=default)
+        return JobSource(
+            features, configs, list_features=list_features, default=default, repeat=repeat
+        )
 
     def _dispatch(
         self,

@@ -59,6 +59,7 @@ NAMES = [
     "Project",
     "ProjectFile",
     "ProjectInfo",
+    "Quarantined",
     "RateLimitedError",
     "RecorderError",
     "Ref",

@@ -380,17 +380,17 @@ class Workers(Generic[SnapshotT]):
         self._refused_keys = self._refused_keys + 1 if is_refused else 0
         is_bad = is_refused or item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
         if error is not None and self._refused_keys >= REFUSED_KEYS:
-            self._stop()
+            self.stop()
             self._waits.fail(error)
         elif self._stop_on_failure and is_bad:
-            self._stop()
+            self.stop()
 
     def _complete_entry(self, entry: Entry[SnapshotT], item: BatchItem[SnapshotT]) -> None:
         self._ended += 1
         self.completed.put((entry.index, item))
         self._finish_changes()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Stop dispatching: withdraw unsent dispatches, and end entries without a worker."""
         if self._is_stopped:
             return
@@ -411,7 +411,7 @@ class Workers(Generic[SnapshotT]):
         """Stop dispatching, and poll the operations in flight once more before abandoning them."""
         self._is_timed_out = True
         giving_up = self._waits.time_out()
-        self._stop()
+        self.stop()
         self._tasks.start(self._give_up(giving_up))
 
     async def _give_up(self, giving_up: Coroutine[Any, Any, None]) -> None:
@@ -429,7 +429,7 @@ class Workers(Generic[SnapshotT]):
         if self._timer is not None:
             self._timer.cancel()
         self._is_closed = True
-        self._stop()
+        self.stop()
         self._waits.close()
         try:
             await self._tasks.close(within_seconds=within_seconds)

@@ -201,7 +201,7 @@ def _exit_code(item: Item) -> ExitCode:
     if item.is_unseen:
         return ExitCode.UNREACHABLE
     match item.verdict:
-        case Verdict.SUCCEEDED | Verdict.SKIPPED:
+        case Verdict.SUCCEEDED | Verdict.QUARANTINED | Verdict.SKIPPED:
             return ExitCode.PASSED
         case Verdict.FAILED:
             return ExitCode.FAILED

@@ -57,6 +57,17 @@ class BatchSpec:
     attempts: int = 1
     """How often a feature may run."""
 
+    repeat: int = 1
+    """How often a feature runs whatever the results, which shows how stable it is."""
+
+    stops_when_decided: bool = False
+    """Whether nothing more is dispatched once the verdict on each feature's stability stands."""
+
+    @property
+    def runs_in_flight(self) -> int:
+        """How many runs are in flight at once: repeated ones one by one, not to disturb others."""
+        return self.max_in_flight or (RUNS_IN_FLIGHT if self.repeat == 1 else 1)
+
     @property
     def may_generate(self) -> bool:
         """Whether it may dispatch generations, which cost credits."""
@@ -121,10 +132,11 @@ class BatchSpec:
             features,
             config=configs,
             site_url=self.site_url,
-            max_in_flight=self.max_in_flight or RUNS_IN_FLIGHT,
+            max_in_flight=self.runs_in_flight,
             on_conflict=self.on_conflict,  # type: ignore[arg-type]  # likewise
             timeout=timeout,
             stop_on_failure=self.stop_on_failure,
             attempts=self.attempts,
+            repeat=self.repeat,
             journal=journal,
         )
