@@ -79,8 +79,10 @@ class Quarantined(Serializable):
     pass, else `succeeded`."""
 
     def __str__(self) -> str:
-        """Return it in a few words, such as `until 2026-12-24, Ann: the cart is slow`."""
-        return f"until {self.until}, {self.owner}: {self.reason}"
+        """Return it in a sentence: `quarantined until 2026-12-24 (Ann): the cart is slow`."""
+        if self.verdict is Verdict.FAILED:
+            return f"{self.reason} (until {self.until}, {self.owner})"
+        return f"quarantined until {self.until} ({self.owner}): {self.reason}"
 
 
 class _RefOfItem:
