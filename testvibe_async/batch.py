@@ -188,7 +188,8 @@ class Batch(Generic[SnapshotT_co]):
             )
         self._is_open = True
         self._trace = telemetry().trace(
-            "testvibe batch", {"testvibe.attempts": self._workers.attempts}
+            "testvibe batch",
+            {"testvibe.attempts": self._workers.attempts, "cicd.pipeline.name": "testvibe batch"},
         )
         try:
             with nullcontext() if self._trace is None else self._trace.use():
@@ -219,6 +220,9 @@ class Batch(Generic[SnapshotT_co]):
         if self._trace is not None:
             counts = asdict(self.summary)
             self._trace.add({f"testvibe.batch.{name}": count for name, count in counts.items()})
+            is_cancelled = failure == CancelledError.__name__
+            result = "cancellation" if is_cancelled else _result_of(self.summary)
+            self._trace.add({"cicd.pipeline.result": result})
             self._trace.end(failure=failure)
 
     def __aiter__(self) -> Self:
@@ -261,3 +265,12 @@ class Batch(Generic[SnapshotT_co]):
             if not self._is_left:
                 workers.raise_failure()  # A source that has failed has no more, but did not end.
         return None
+
+
+def _result_of(summary: BatchSummary) -> str:
+    """Return the result of a batch in OpenTelemetry's words for pipelines."""
+    if summary.is_success:
+        return "success"
+    if summary.failed:
+        return "failure"
+    return "error" if summary.errors or summary.unknown else "timeout"

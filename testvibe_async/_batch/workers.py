@@ -18,6 +18,7 @@ from testvibe_async._batch.store import EntryRecorder
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
 from testvibe_async._polling import Iteration, Mailbox
+from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import (
     ClientClosedError,
     NotSentError,
@@ -240,33 +241,42 @@ class Workers(Generic[SnapshotT]):
 
     async def _resume(self, entry: Entry[SnapshotT]) -> None:
         """Resume an entry that an earlier process has dispatched, or may have dispatched."""
-        operation: Operation[SnapshotT] | None = None
-        if entry.state is EntryState.DISPATCHED:
-            assert entry.ref is not None
-            operation = self._attach(entry.ref)
-        else:
-            found: Operation[Any] | None = None
-            try:
-                if not self._is_stopped:
-                    found = await self._tasks.withdrawable(self._recovery.operation(entry))
-            except ClientClosedError:
-                raise
-            except VibeError as error:
-                self._end(entry, error)
-                return
-            if found is None and self._is_stopped:
-                what = "the batch ended before it was reconciled"
-                self._end(entry, unknown_error(entry.job, entry.intent, what))
-                return
-            if found is None:
-                entry.withdraw()
-                self._save(entry)
-            else:
-                entry.start(found.ref)
-                self._save(entry)
-                operation = found if found.ref.kind == self._kind else None
+        resumed = "unknown" if entry.named is None else "refused"
+        try:
+            resumed, operation = await self._recover(entry)
+        except ClientClosedError:
+            raise
+        except VibeError as error:
+            self._end(entry, error)
+            return
+        finally:
+            telemetry().resumption(entry.kind, resumed)
         async with self._slots:
             await self._carry(entry, operation)
+
+    async def _recover(self, entry: Entry[SnapshotT]) -> tuple[str, Operation[SnapshotT] | None]:
+        """Return what became of an earlier dispatch in a word, and the operation in flight.
+
+        Raises:
+            VibeError: It is unknown.
+        """
+        if entry.state is EntryState.DISPATCHED:
+            assert entry.ref is not None
+            return "reattached", self._attach(entry.ref)
+        found: Operation[Any] | None = None
+        if not self._is_stopped:
+            found = await self._tasks.withdrawable(self._recovery.operation(entry))
+        if found is None and self._is_stopped:
+            what = "the batch ended before it was reconciled"
+            raise unknown_error(entry.job, entry.intent, what)
+        if found is None:
+            entry.withdraw()
+        else:
+            entry.start(found.ref)
+        self._save(entry)
+        if found is None:
+            return "nothing started", None
+        return "adopted", found if found.ref.kind == self._kind else None
 
     async def _carry(
         self, entry: Entry[SnapshotT], operation: Operation[SnapshotT] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,12 +60,18 @@ class TestRuns:
         """Its transitions are events, and it has the names by which the run is found."""
         await (await project.run_feature("Checkout"))
         span = sdk.span("testvibe run")
-        assert _events(span) == ["transition active running", "transition finished passed"]
+        transitions, cases = _events(span)[:2], _events(span)[2:]
+        assert transitions == ["transition active running", "transition finished passed"]
+        assert all(re.fullmatch(r"test case .+ pass", each) for each in cases)
+        assert len(cases) > 1
         assert span.status.status_code is StatusCode.UNSET
         attributes = dict(span.attributes or {})
         assert attributes["testvibe.feature"] == "Checkout"
         assert attributes["testvibe.status"] == "passed"
         assert isinstance(attributes["testvibe.run_id"], int)
+        assert attributes["cicd.pipeline.task.run.id"] == str(attributes["testvibe.run_id"])
+        assert attributes["cicd.pipeline.task.run.result"] == "success"
+        assert attributes["test.suite.run.status"] == "success"
 
     async def test_requests_hang_below(self, sdk: Sdk, project: Project) -> None:
         """The POST and each poll by id are children of it; aiohttp's instrumentation makes them."""
@@ -180,6 +187,7 @@ class TestBatches:
         attributes = dict(batch.attributes or {})
         assert attributes["testvibe.batch.succeeded"] == 1
         assert attributes["testvibe.batch.failed"] == 1
+        assert attributes["cicd.pipeline.result"] == "failure"
 
     async def test_a_batch_that_goes_on(self, sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
         """What an earlier process dispatched is attached to below the new batch, with a link."""
