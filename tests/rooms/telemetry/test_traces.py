@@ -12,6 +12,7 @@ from attrs import evolve
 from opentelemetry.trace import StatusCode
 
 from tests.conftest import client_of
+from tests.support.mcp_connection import connected
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
 from testvibe_async import (
@@ -223,6 +224,18 @@ class TestBatches:
         assert item.outcome is not None
         (link,) = sdk.span("testvibe generation attached").links
         assert link.context.span_id == _id(sdk.span("testvibe generation"))
+
+
+async def test_a_dispatch_hangs_below_the_call_of_a_tool(sdk: Sdk, emulator: Emulator) -> None:
+    """The agent, its call of the MCP server, the batch and its runs are one trace."""
+    tracer = sdk.tracer_provider.get_tracer("agent")
+    async with connected(emulator) as mcp:
+        with tracer.start_as_current_span("agent") as agent:
+            await mcp.call_tool("run_features", {"features": ["Checkout"]})
+    batch = sdk.span("testvibe batch")
+    assert batch.parent is not None
+    assert batch.parent.span_id == agent.get_span_context().span_id
+    assert sdk.below(batch) == ["testvibe run"]
 
 
 async def test_polls_by_list_hang_below_nothing(sdk: Sdk, emulator: Emulator) -> None:
