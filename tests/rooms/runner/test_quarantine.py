@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import testvibe_async
 from testvibe_async import BatchItem, BatchSummary, CaseResult, ConfigError, Run, RunStatus, Verdict
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.testing import Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from testvibe_async import Project
     from testvibe_async.testing import Emulator
 
@@ -129,3 +129,12 @@ def test_invalid_entry(repository: Path, table: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
         Quarantine.read(today=TODAY)
     assert str(repository) in str(caught.value)
+
+
+def test_entry_of_the_page(repository: Path) -> None:
+    """The entry that the page of settings shows is valid until its day."""
+    page = Path(testvibe_async.__file__).parent / "_config" / "README.md"
+    text = page.read_text(encoding="utf-8").partition("## Quarantine")[2]
+    repository.write_text(text.partition("```toml\n")[2].partition("```")[0])
+    (entry,) = Quarantine.read(today=TODAY).entries
+    assert (str(entry), entry.strict) == ("test 'Guest pays by card' of 'Checkout'", True)
