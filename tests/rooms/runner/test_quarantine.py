@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
 import testvibe_async
 from testvibe_async import BatchItem, BatchSummary, CaseResult, ConfigError, Run, RunStatus, Verdict
@@ -63,6 +64,8 @@ OTHER_FAILED = run_of(Pay_by_card="passed", Pay_by_gift="failed")
         (WHOLE, FAILED, "quarantined", "quarantined until 2026-12-24 (Ann): slow cart"),
         (WHOLE, PASSED, Verdict.SUCCEEDED, "quarantined until 2026-12-24 (Ann): slow cart"),
         (WHOLE.replace("checkout", "Returns"), FAILED, Verdict.FAILED, None),
+        (WHOLE, evolve(FAILED, status="odd"), Verdict.ERROR, None),
+        (WHOLE.replace("-24", "-31"), FAILED, "quarantined", "until 2026-12-31"),  # 30 days
         (WHOLE + STRICT, FAILED, "quarantined", "quarantined until"),
         (WHOLE + STRICT, PASSED, Verdict.FAILED, "unexpected pass of 'checkout': remove it"),
         (ONE_TEST, FAILED, "quarantined", "slow cart"),
