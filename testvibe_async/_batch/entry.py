@@ -16,6 +16,8 @@ from testvibe_async.errors import (
     ConfigError,
     DispatchUnknownError,
     ForbiddenError,
+    NotSentError,
+    RecorderError,
     ResponseError,
     UnauthorizedError,
     WaitTimeoutError,
@@ -37,6 +39,7 @@ __all__ = [
     "EntryState",
     "decided",
     "is_key_refused",
+    "is_not_sent",
     "is_refusal",
     "unknown_error",
 ]
@@ -104,6 +107,9 @@ class Entry(Generic[SnapshotT]):
     dispatch: Dispatch[Any] | None = None
     """This process's dispatch that is under way or unanswered; not saved."""
 
+    is_recovered: bool = False
+    """True if a lost answer to its dispatch was reconciled by this batch; not saved."""
+
     is_carried: bool = False
     """True while a batch of this process works on the entry."""
 
@@ -141,7 +147,7 @@ class Entry(Generic[SnapshotT]):
 
     def resume(self) -> None:
         """Start to work on the entry, and clear the error with which the last batch stopped."""
-        self.final, self.is_carried = None, True
+        self.final, self.is_carried, self.is_recovered = None, True, False
         if self.is_left:
             self.error = None
 
@@ -170,6 +176,13 @@ class Entry(Generic[SnapshotT]):
         """Note that nothing started."""
         if self.state is EntryState.INTENDED:
             self.state, self.intent, self.named = EntryState.PLANNED, None, None
+            self.error = None
+
+    def lose(self, error: DispatchUnknownError) -> None:
+        """Note that the answer to its dispatch was lost, and is to be reconciled, once."""
+        assert isinstance(error.intent, Intent)
+        self.intend(error.intent)
+        self.error, self.is_recovered = error, True
 
     def observe(self, outcome: SnapshotT, *, is_last: bool) -> None:
         """Note the outcome of an attempt.
@@ -259,6 +272,11 @@ def is_refusal(error: VibeError | None) -> bool:
 def is_key_refused(error: VibeError | None) -> bool:
     """Return whether the service refused the key, so that every other feature would fail too."""
     return isinstance(error, UnauthorizedError | ForbiddenError) and error.code is not None
+
+
+def is_not_sent(error: VibeError | None) -> bool:
+    """Return whether the service could not be reached, so that every other feature would fail."""
+    return isinstance(error, NotSentError) and not isinstance(error, RecorderError)
 
 
 def decided(

@@ -1,7 +1,7 @@
-"""Recovery of the dispatches that a crash left open, in a batch that resumes from its store.
+"""Recovery of the dispatches whose answers were lost, in this process or in an earlier one.
 
 Decides when such a dispatch is reconciled, and when once more. Only a later run proves that nothing
-started, so the batch holds back its last feature to provide one. This module dispatches nothing.
+started, so the batch holds back its last dispatch to provide one. This module dispatches nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Recovery", "named_operation"]
+__all__ = ["Gate", "Recovery", "named_operation"]
 
 
 class Recovery:
@@ -122,6 +122,45 @@ class Recovery:
         """Wake the tasks that wait for progress."""
         progress, self._progress = self._progress, asyncio.Event()
         progress.set()
+
+
+class Gate:
+    """Limits the dispatches of a batch under way, and holds back the last one as a proof."""
+
+    def __init__(self, slots: int, recovery: Recovery, *, is_held: Callable[[], bool]) -> None:
+        """Create an open gate.
+
+        Args:
+            slots: Maximum number of dispatches under way.
+            recovery: Reports progress, after which the gate asks again.
+            is_held: Returns whether a dispatch is to wait if no other one has come to the gate.
+        """
+        self._slots = asyncio.Semaphore(slots)
+        self._recovery = recovery
+        self._is_held = is_held
+        self._waiting = 0
+
+    async def __aenter__(self) -> None:
+        """Wait for a slot; the last dispatch also waits until lost answers are reconciled."""
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            while not self._waiting and self._is_held():
+                await self._recovery.progress()
+        except asyncio.CancelledError:
+            self.release()
+            raise
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Return the slot."""
+        self.release()
+
+    def release(self) -> None:
+        """Return a slot."""
+        self._slots.release()
 
 
 async def named_operation(operation: Operation[Any], intent: Intent) -> Operation[Any]:

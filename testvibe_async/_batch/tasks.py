@@ -82,6 +82,12 @@ class Tasks:
         """True while an entry is being dispatched."""
         return self._dispatching > 0
 
+    @property
+    def is_reconciling(self) -> bool:
+        """True while the lost answer to a dispatch is reconciled."""
+        dispatches = (entry.dispatch for entry in self._withdrawable.values() if entry is not None)
+        return any(dispatch is not None and dispatch.is_lost for dispatch in dispatches)
+
     def withdraw(self, *, spares_idle: bool) -> None:
         """Cancel the steps that have sent nothing, and keep the others from sending again.
 

@@ -12,15 +12,23 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from testvibe_async._batch.entry import Entry, EntryState, is_key_refused, unknown_error
-from testvibe_async._batch.recovery import Recovery
+from testvibe_async._batch.entry import (
+    Entry,
+    EntryState,
+    is_key_refused,
+    is_not_sent,
+    unknown_error,
+)
+from testvibe_async._batch.recovery import Gate, Recovery
 from testvibe_async._batch.store import EntryRecorder
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
 from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async._telemetry import telemetry
+from testvibe_async._wire import KINDS
 from testvibe_async.errors import (
     ClientClosedError,
+    DispatchUnknownError,
     NotSentError,
     RateLimitedError,
     VibeError,
@@ -57,8 +65,8 @@ DISPATCHES_AT_ONCE = 32
 REFUSED_SECONDS = 300.0
 """Seconds for which a rate-limited dispatch of a feature is retried."""
 
-REFUSED_KEYS = 3
-"""Number of features in a row with a refused key after which dispatching stops."""
+MAX_FUTILE = 3
+"""Number of features in a row after which dispatching stops, if each other would fail too."""
 
 
 class Workers(Generic[SnapshotT]):
@@ -123,15 +131,15 @@ class Workers(Generic[SnapshotT]):
         )
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._dispatches = asyncio.Semaphore(DISPATCHES_AT_ONCE)
+        self._gate = Gate(DISPATCHES_AT_ONCE, self._recovery, is_held=self._is_needed_as_proof)
         self._ready: deque[Entry[SnapshotT]] = deque()
         """The entries that wait for a worker."""
         self._workers = 0
         self._waits: Waits[SnapshotT] = Waits(poller, elapsed=self._elapsed)
         self._ended = 0
         """Number of entries that have ended."""
-        self._refused_keys = 0
-        """Number of features in a row that ended because the key was refused."""
+        self._futile = 0
+        """Number of features in a row that ended as every other would: no key, or no service."""
         self._began = 0.0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -226,21 +234,15 @@ class Workers(Generic[SnapshotT]):
     async def _next(self) -> Entry[SnapshotT] | None:
         """Return the next entry to dispatch; None if none is left."""
         while not self._is_stopped:
-            # The last one is held back as a proof; see `Recovery`. A shared store does so itself,
-            # for all processes.
-            is_last = len(self._ready) == 1 and not self.source.is_shared
-            if self._ready and not (is_last and self._recovery.is_open):
+            if self._ready:
                 return self._ready.popleft()
-            if not self.source.is_over:
-                await self._tasks.withdrawable(self._read())
-            elif self._ready:
-                await self._recovery.progress()
-            else:
+            if self.source.is_over:
                 return None
+            await self._tasks.withdrawable(self._read())
         return None
 
     async def _resume(self, entry: Entry[SnapshotT]) -> None:
-        """Resume an entry that an earlier process has dispatched, or may have dispatched."""
+        """Resume an entry that was dispatched by an earlier process, or whose answer was lost."""
         resumed = "unknown" if entry.named is None else "refused"
         try:
             resumed, operation = await self._recover(entry)
@@ -268,7 +270,7 @@ class Workers(Generic[SnapshotT]):
             found = await self._tasks.withdrawable(self._recovery.operation(entry))
         if found is None and self._is_stopped:
             what = "the batch ended before it was reconciled"
-            raise unknown_error(entry.job, entry.intent, what)
+            raise entry.error or unknown_error(entry.job, entry.intent, what)
         if found is None:
             entry.withdraw()
         else:
@@ -300,12 +302,29 @@ class Workers(Generic[SnapshotT]):
         except ClientClosedError:
             raise  # Concerns no single feature: the caller of the batch must know.
         except VibeError as caught:
+            if isinstance(caught, DispatchUnknownError) and self._can_recover(entry, caught):
+                entry.lose(caught)
+                self._recovery.begin(entry)
+                self._tasks.start(self._resume(entry))
+                return
             # If the next attempt is rate-limited, the attempt before it counts.
             is_last_attempt = isinstance(caught, RateLimitedError) and entry.outcomes
             error = None if is_last_attempt else caught
         if self._is_closed and operation is not None and error is None and entry.is_left:
             return  # It was in flight at the close, and keeps its last observed state.
         self._end(entry, error)
+
+    def _can_recover(self, entry: Entry[SnapshotT], error: DispatchUnknownError) -> bool:
+        """Return whether to find out, once, what a lost answer started.
+
+        A shared store recovers its entries itself, for all processes.
+        """
+        if self._is_stopped or self.source.is_shared or entry.is_recovered:
+            return False
+        if self._stop_on_failure:  # The unknown result stops the batch.
+            return False
+        is_provable = not KINDS[self._kind].ids_grow or self._may_dispatch()
+        return error.reason in {"absent", "unseen"} and is_provable
 
     async def _is_to_repeat(self, entry: Entry[SnapshotT], operation: Operation[SnapshotT]) -> bool:
         """Wait for an operation, and return whether its feature is to be dispatched again.
@@ -337,7 +356,7 @@ class Workers(Generic[SnapshotT]):
             return None
         recorder = None if self._store is None else EntryRecorder(entry, self._store)
         dispatch = self._dispatch_of(entry.job, recorder)
-        dispatch.patience, dispatch.gate = REFUSED_SECONDS, self._dispatches
+        dispatch.patience, dispatch.gate = REFUSED_SECONDS, self._gate
         dispatch.on_ref = lambda ref: self._note_started(entry, ref)
         dispatch.on_accepted = lambda intent: self._note_accepted(entry, intent)
         dispatch.ref, entry.dispatch = entry.generation, dispatch
@@ -377,6 +396,17 @@ class Workers(Generic[SnapshotT]):
         is_more_to_come = not self.source.is_over or is_under_way or self._recovery.is_open
         return not self._is_stopped and not self.source.is_shared and bool(is_more_to_come)
 
+    def _is_needed_as_proof(self) -> bool:
+        """Return whether the last dispatch is to wait, to prove later that others did not start.
+
+        A shared store holds back the last one itself, for all processes.
+        """
+        if self._ready or not self.source.is_over or self._is_stopped or self.source.is_shared:
+            return False
+        if not KINDS[self._kind].ids_grow:
+            return False
+        return self._recovery.is_open or self._tasks.is_reconciling
+
     def _save(self, entry: Entry[SnapshotT]) -> None:
         if self._store is not None:
             self._store.save(entry)
@@ -387,11 +417,12 @@ class Workers(Generic[SnapshotT]):
         self._save(entry)
         self._complete_entry(entry, item)
         is_refused = is_key_refused(error)
-        self._refused_keys = self._refused_keys + 1 if is_refused else 0
+        self._futile = self._futile + 1 if is_refused or is_not_sent(error) else 0
         is_bad = is_refused or item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
-        if error is not None and self._refused_keys >= REFUSED_KEYS:
+        if error is not None and self._futile >= MAX_FUTILE:
             self.stop()
-            self._waits.fail(error)
+            if is_refused:
+                self._waits.fail(error)
         elif self._stop_on_failure and is_bad:
             self.stop()
 
@@ -414,7 +445,7 @@ class Workers(Generic[SnapshotT]):
         # Each task waits for a slot at most once, and must wake to find that no work is left.
         for _ in range(self._tasks.count):
             self._slots.release()
-            self._dispatches.release()
+            self._gate.release()
         self._recovery.note_progress()
 
     def _time_out(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from uuid import uuid4
@@ -81,13 +81,16 @@ class Dispatch(ABC, Generic[OperationT]):
     progress: Progress = field(default=Progress.IDLE, init=False)
     """The progress of the dispatch, changed only by the methods here."""
 
+    is_lost: bool = field(default=False, init=False)
+    """True from the loss of its answer until it is reconciled."""
+
     is_withdrawn: bool = field(default=False, init=False)
     """True if it must not be sent any more: cancelled, out of time, or the client closes."""
 
     on_accepted: Callable[[Intent], object] | None = None
     """Called with its intent once it is known to have been accepted, by an unreadable answer."""
 
-    gate: asyncio.Semaphore | None = None
+    gate: AbstractAsyncContextManager[None] | None = None
     """Held while it is under way; None for no limit."""
 
     ref: Ref | None = None
@@ -235,7 +238,7 @@ class Dispatch(ABC, Generic[OperationT]):
 
     def end(self) -> None:
         """Note that the dispatch has ended. If it may have arrived unanswered, it stays written."""
-        self.is_under_way = False
+        self.is_under_way = self.is_lost = False
         if self.progress is Progress.PENDING:
             self.progress = Progress.IDLE
 

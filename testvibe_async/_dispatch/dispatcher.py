@@ -9,10 +9,12 @@ service. Once sent, a dispatch completes even if its caller is cancelled: the id
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._dispatch.finding import Progress
+from testvibe_async._dispatch.hold import Hold
 from testvibe_async._dispatch.reconcile import Reconciler
 from testvibe_async._http import refused_seconds
 from testvibe_async._telemetry import telemetry
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from testvibe_async._dispatch.dispatch import Dispatch
+    from testvibe_async._dispatch.finding import Finding
     from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import (
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher"]
 
 OperationT = TypeVar("OperationT", bound="Operation[Any]")
+
+OUTAGE_TRIES = 3
+"""Number of attempts of a dispatch that fails as in an outage, although reads are answered."""
 
 CLOSE_SECONDS = 10.0
 """Seconds that a closing client waits for the answers to sent dispatches."""
@@ -63,6 +69,7 @@ class Dispatcher:
         self._transport = parts.transport
         self._hooks = hooks
         self._reconciler = Reconciler(parts)
+        self._hold = Hold(parts.transport, max_outage=parts.poller.max_outage)
         self._under_way: dict[asyncio.Task[Any], Dispatch[Any]] = {}
         self._is_closing = False
         self._close_deadline = 0.0
@@ -151,20 +158,20 @@ class Dispatcher:
         self, dispatch: Dispatch[OperationT], trace: Trace | None, *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
         """Send a dispatch, reconcile it if need be, and create the handle of its operation."""
-        await dispatch.prepare()
-        try:
-            ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
-        except DispatchUnknownError as error:
-            telemetry().dispatch(dispatch.kind, "unknown")
-            if trace is not None:
-                trace.add({"testvibe.reason": error.reason})
-                trace.end(failure="nobody knows whether it was dispatched")
-            self._hooks.emit(
-                DispatchUnknown(
-                    error, dispatch.kind, dispatch.project, dispatch.feature, dispatch.config
-                )
-            )
-            return error
+        for attempt in count(1):
+            if dispatch.patience is not None:
+                await self._hold.wait(dispatch.project, dispatch.feature)
+            await dispatch.prepare()
+            try:
+                ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
+                break
+            except DispatchUnknownError as error:
+                self._report_unknown(dispatch, trace, error)
+                return error
+            except (NotSentError, ResponseError) as error:
+                is_final = dispatch.patience is None or dispatch.is_withdrawn
+                if is_final or not self._hold.note_failure(error) or attempt == OUTAGE_TRIES:
+                    raise
         self._reconciler.remember(ref)
         dispatch.mark_dispatched(ref)
         operation = dispatch.operation_class(
@@ -185,6 +192,19 @@ class Dispatcher:
         _log_other_feature(dispatch, ref)
         return operation
 
+    def _report_unknown(
+        self, dispatch: Dispatch[Any], trace: Trace | None, error: DispatchUnknownError
+    ) -> None:
+        telemetry().dispatch(dispatch.kind, "unknown")
+        if trace is not None:
+            trace.add({"testvibe.reason": error.reason})
+            trace.end(failure="unknown whether it was dispatched")
+        self._hooks.emit(
+            DispatchUnknown(
+                error, dispatch.kind, dispatch.project, dispatch.feature, dispatch.config
+            )
+        )
+
     async def _send_or_find(
         self, dispatch: Dispatch[Any], *, retry_unknown: bool
     ) -> tuple[Ref, bool]:
@@ -199,13 +219,14 @@ class Dispatcher:
                     if not _is_answer_lost(error):
                         raise
                     lost = error
+                dispatch.is_lost = True
+                self._hold.note_failure(lost)
                 intent = dispatch.intent or dispatch.new_intent()
                 if _is_accepted(lost):
                     intent = dispatch.mark_accepted(intent)
-                finding = await self._reconciler.find(intent)
+                finding = await self._find(dispatch, intent)
                 if finding.ref is not None:
                     return finding.ref, True
-                self._reconciler.keep(intent)
         except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
             if dispatch.progress is not Progress.WRITTEN:
@@ -228,6 +249,16 @@ class Dispatcher:
                 what = f"the answer was lost: {lost.brief}; and the second try failed: {error!r}"
                 raise dispatch.unknown(what, finding) from error
         raise dispatch.unknown(f"the answer was lost: {lost.brief}", finding) from lost
+
+    async def _find(self, dispatch: Dispatch[Any], intent: Intent) -> Finding:
+        """Search for the operation of a lost answer; if patient, once the service is not away."""
+        if dispatch.patience is not None:
+            with suppress(NotSentError):  # The search says what it could not see.
+                await self._hold.wait(dispatch.project, dispatch.feature)
+        finding = await self._reconciler.find(intent)
+        if finding.ref is None:
+            self._reconciler.keep(intent)
+        return finding
 
     def _not_sent(self, dispatch: Dispatch[Any], what: str) -> NotSentError:
         url = self._transport.url_of(dispatch.request)

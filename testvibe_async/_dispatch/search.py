@@ -8,6 +8,7 @@ decides which one is adopted.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,7 @@ class ProjectRuns:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._reading: dict[tuple[str, int], asyncio.Task[Listing[Run]]] = {}
+        self._readers: Counter[tuple[str, int]] = Counter()
 
     async def read(self, project: str, limit: int) -> Listing[Run]:
         """Return a project's latest runs, from one page: between two pages, a row may be lost.
@@ -94,7 +96,13 @@ class ProjectRuns:
             call = self._transport.call_page(evolve(request, is_uncached=True))
             reading = self._reading[key] = asyncio.create_task(call, name="testvibe_async list")
             reading.add_done_callback(lambda done: self._forget(key, done))
-        return await asyncio.shield(reading)
+        self._readers[key] += 1
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            self._readers[key] -= 1
+            if not self._readers[key]:  # All of them were cancelled, unless it is done.
+                reading.cancel()
 
     def _forget(self, key: tuple[str, int], done: asyncio.Task[Listing[Run]]) -> None:
         del self._reading[key]

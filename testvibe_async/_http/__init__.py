@@ -6,6 +6,7 @@ return a response whatever the status; and `failure_of`, for sessions with other
 """
 
 from testvibe_async._http.failures import failure_of
+from testvibe_async._http.patience import OutageNotice, outlast
 from testvibe_async._http.retry import (
     Outlook,
     RetryPolicy,
@@ -23,6 +24,7 @@ from testvibe_async._http.transport import Transport
 
 __all__ = [
     "HttpSession",
+    "OutageNotice",
     "Outlook",
     "RetryPolicy",
     "Sending",
@@ -32,6 +34,7 @@ __all__ = [
     "is_throttled",
     "is_tolerated",
     "outage_interval",
+    "outlast",
     "outlook_after",
     "refused_seconds",
     "retry_delay",

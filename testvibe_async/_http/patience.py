@@ -22,9 +22,10 @@ from testvibe_async.events import OutageEnded, OutageStarted, RetryScheduled
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from testvibe_async.errors import VibeError
     from testvibe_async.events import Emitter
 
-__all__ = ["outlast"]
+__all__ = ["OutageNotice", "outlast"]
 
 T = TypeVar("T")
 
@@ -38,11 +39,50 @@ ANNOUNCED_FAILURES = 2
 """Number of failures in a row at which an outage is announced."""
 
 
+class OutageNotice:
+    """The announcement of an outage: once, however many calls and polls observe it."""
+
+    def __init__(self, server: str, hooks: Emitter) -> None:
+        """Start with a service that answers.
+
+        Args:
+            server: The service's name, for the events.
+            hooks: Notified when an outage begins and when it ends.
+        """
+        self._server = server
+        self._hooks = hooks
+        self._observers: set[object] = set()
+        self._since = 0.0
+
+    def begin(self, observer: object, error: VibeError, *, since: float) -> None:
+        """Announce an outage, unless another observer has.
+
+        Args:
+            observer: The call or poller that observes it, which calls `end` or `drop`.
+            error: The last failure.
+            since: The loop's clock at the first failure.
+        """
+        if not self._observers:
+            self._since = since
+            self._hooks.emit(OutageStarted(self._server, error))
+        self._observers.add(observer)
+
+    def end(self, observer: object, now: float) -> None:
+        """Announce the end, at an observer's answer, unless another observer has."""
+        if observer in self._observers:
+            self._observers.clear()
+            self._hooks.emit(OutageEnded(self._server, now - self._since))
+
+    def drop(self, observer: object) -> None:
+        """Note that an observer has stopped calling without an answer."""
+        self._observers.discard(observer)
+
+
 async def outlast(  # noqa: PLR0913 - each by name
     call: Callable[[], Awaitable[T]],
     *,
     name: str,
-    server: str,
+    notice: OutageNotice,
     hooks: Emitter,
     outlook_after: Callable[[Exception], Outlook],
     sleep: Callable[[float], Awaitable[None]],
@@ -53,8 +93,8 @@ async def outlast(  # noqa: PLR0913 - each by name
     Args:
         call: Makes the call once.
         name: The call's name, for the events.
-        server: The service's name, for the events.
-        hooks: Notified of an outage, and of each further attempt.
+        notice: Announces an outage.
+        hooks: Notified of each further attempt.
         outlook_after: Returns the result that another attempt may bring.
         sleep: Waits, unless the client closes.
         max_outage: Seconds of uninterrupted failures after which the last error is raised.
@@ -65,31 +105,32 @@ async def outlast(  # noqa: PLR0913 - each by name
     """
     loop = asyncio.get_running_loop()
     failures = equal_failures = 0
-    since, last, is_announced = loop.time(), None, False
-    while True:
-        try:
-            answer = await call()
-        except (TransportError, ResponseError) as error:
-            equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
-            failures, last = failures + 1, error
-            outlook = outlook_after(error)
-            if not is_tolerated(
-                outlook,
-                equal_failures=equal_failures,
-                seconds=loop.time() - since,
-                max_outage=max_outage,
-            ):
-                raise
-            # An answer that is not the service's most likely shows that the address is wrong.
-            if failures >= ANNOUNCED_FAILURES and outlook in PASSING and not is_announced:
-                is_announced = True
-                hooks.emit(OutageStarted(server, error))
-            jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
-            delay = jitter * outage_interval(INTERVAL, failures)
-            delay = max(delay, refused_seconds(error) or 0.0)
-            hooks.emit(RetryScheduled(name, error, failures, delay))
-        else:
-            if is_announced:
-                hooks.emit(OutageEnded(server, loop.time() - since))
-            return answer
-        await sleep(delay)
+    since, last, observer = loop.time(), None, object()
+    try:
+        while True:
+            try:
+                answer = await call()
+            except (TransportError, ResponseError) as error:
+                equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
+                failures, last = failures + 1, error
+                outlook = outlook_after(error)
+                if not is_tolerated(
+                    outlook,
+                    equal_failures=equal_failures,
+                    seconds=loop.time() - since,
+                    max_outage=max_outage,
+                ):
+                    raise
+                # An answer that is not the service's most likely shows that the address is wrong.
+                if failures >= ANNOUNCED_FAILURES and outlook in PASSING:
+                    notice.begin(observer, error, since=since)
+                jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
+                delay = jitter * outage_interval(INTERVAL, failures)
+                delay = max(delay, refused_seconds(error) or 0.0)
+                hooks.emit(RetryScheduled(name, error, failures, delay))
+            else:
+                notice.end(observer, loop.time())
+                return answer
+            await sleep(delay)
+    finally:
+        notice.drop(observer)

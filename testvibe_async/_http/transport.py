@@ -16,7 +16,7 @@ from attrs import evolve
 from testvibe_async._config import require_seconds
 from testvibe_async._http.clock import ServiceClock
 from testvibe_async._http.pages import read_pages
-from testvibe_async._http.patience import outlast
+from testvibe_async._http.patience import OutageNotice, outlast
 from testvibe_async._http.retry import (
     MAX_TOKENS,
     Outlook,
@@ -101,6 +101,8 @@ class Transport:
         self._key_source = "the argument api_key" if is_passed else settings.key_source
         self.clock: ServiceClock = ServiceClock()
         """The service's time, as shown by its answers."""
+        self.outage_notice: OutageNotice = OutageNotice(settings.server, hooks)
+        """Announces an outage of the service."""
         self._http = HttpSession(
             settings, timeout=timeout, max_connections=max_connections, session=session
         )
@@ -182,12 +184,16 @@ class Transport:
             await self._complete(value, request, response)
         return value
 
-    async def call_through_outage(self, request: Request[T], *, max_outage: float | None) -> T:
+    async def call_through_outage(
+        self, request: Request[T], *, max_outage: float | None, has_answered: bool = False
+    ) -> T:
         """Send a read repeatedly until an outage of the service ends; see `outlast`.
 
         Args:
             request: The request.
             max_outage: Seconds after which to stop; None to follow the retry policy.
+            has_answered: True if a foreign answer is an outage, even without an earlier good answer
+                from the same route.
 
         Raises:
             TransportError, ResponseError: Another attempt would not help, or the outage lasted too
@@ -198,9 +204,12 @@ class Transport:
         return await outlast(
             partial(self.call, request, retries=False),
             name=request.endpoint.name,
-            server=self.server,
+            notice=self.outage_notice,
             hooks=self._hooks,
-            outlook_after=partial(self.outlook_after, request=request),
+            outlook_after=partial(
+                outlook_after,
+                has_answered=request.endpoint.name in self.answered or has_answered,
+            ),
             sleep=self.sleep,
             max_outage=require_seconds("max_outage", max_outage),
         )

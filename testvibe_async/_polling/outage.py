@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http import Outlook
 from testvibe_async.errors import UnauthorizedError
-from testvibe_async.events import Emitter, OutageEnded, OutageStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from testvibe_async._http import OutageNotice
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.state import OperationState
     from testvibe_async.errors import VibeError
@@ -41,21 +41,18 @@ def fails_all(error: VibeError, outlook: Outlook) -> bool:
 class Outage:
     """The failed polls in a row of one client, its probes, and the waiting operations."""
 
-    def __init__(self, interval: float, *, server: str, hooks: Emitter) -> None:
+    def __init__(self, interval: float, notice: OutageNotice) -> None:
         """Start with a service that answers.
 
         Args:
             interval: Seconds between two polls of a run, and the time to wait for a probe.
-            server: The service's name, for the events.
-            hooks: Notified when an outage begins and when it ends.
+            notice: Announces the outage.
         """
         self._interval = interval
-        self._server = server
-        self._hooks = hooks
+        self._notice = notice
         self._probes = 0
         self._probed_at = 0.0
         self._failures = 0
-        self._is_announced = False
         self.since: float | None = None
         """The loop's clock at the first of the failures in a row; None after an answer."""
         self.last_failure: VibeError | None = None
@@ -80,19 +77,17 @@ class Outage:
         if self.since is None:
             return None
         waiting = self.waiting if self.is_on else None
-        is_announced, since = self._is_announced, self.since
-        self.waiting, self._failures, self._is_announced = [], 0, False
+        self.waiting, self._failures = [], 0
         self.last_failure = self.since = None
-        if is_announced:
-            self._hooks.emit(OutageEnded(self._server, now - since))
+        self._notice.end(self, now)
         return waiting
 
     def announce(self, state: OperationState[Any], error: VibeError) -> None:
         """Announce the outage at an operation's second failure without an answer in between."""
-        is_away = self.last_outlook is Outlook.AWAY and not self._is_announced
-        if is_away and state.failures > 1 and self.has_lasted_since(state.failing_since):
-            self._is_announced = True
-            self._hooks.emit(OutageStarted(self._server, error))
+        if self.since is None or self.last_outlook is not Outlook.AWAY:
+            return
+        if state.failures > 1 and self.has_lasted_since(state.failing_since):
+            self._notice.begin(self, error, since=self.since)
 
     def has_lasted_since(self, instant: float | None) -> bool:
         """Return whether no poll was answered since an instant; None means never."""

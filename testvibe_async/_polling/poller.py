@@ -126,7 +126,7 @@ class Poller:
             max_workers=max_concurrent_polls,
             is_closed=lambda: transport.is_closed,
         )
-        self._outage = Outage(interval, server=transport.server, hooks=hooks)
+        self._outage = Outage(interval, transport.outage_notice)
         self._probe_timer: asyncio.TimerHandle | None = None
         """Sends the next probe, if the one under way takes longer than an interval."""
         self._holds = 0

@@ -85,7 +85,7 @@ class Telemetry:
         """Count a dispatch: `dispatched`, `adopted`, `unknown`, or the name of its error."""
 
     def resumption(self, kind: str, outcome: str) -> None:
-        """Count a dispatch of an earlier process that a batch has resumed.
+        """Count a dispatch that a batch resumed, after a crash or a lost answer.
 
         Args:
             kind: The kind of operation.

@@ -188,10 +188,11 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
     )
     if item.latest_ref is not None and isinstance(item.error, ObservationError):
         name = _id(item.latest_ref)
-        # What took its place may have no id yet, or may not be shown yet.
+        # What took its place may have no id yet, or may not be shown yet. It may itself queue,
+        # without an id, for longer than an outage is tolerated.
         expect(
             Promise.RESUMED,
-            _is_superseded(world, name) or world.plan.hides_ids == "never shown",
+            _is_superseded(world, name) or world.plan.hides_ids != "shown",
             f"{name} was resumed, and ended with {item.error!r} in place of its outcome",
             world.seen,
         )

@@ -23,7 +23,7 @@ from testvibe_async import (
     RunRef,
     ServerError,
 )
-from testvibe_async._http import Outlook
+from testvibe_async._http import OutageNotice, Outlook
 from testvibe_async._polling import PolledOperation
 from testvibe_async._polling import poller as poller_module
 from testvibe_async._polling.outage import Outage, fails_all
@@ -233,7 +233,7 @@ def test_what_one_poll_shows_of_all(error: VibeError, outlook: Outlook, *, expec
 
 def service_out() -> Outage:
     """Return an outage that has not begun."""
-    return Outage(3.0, server="https://testvibe.example", hooks=Emitter(Hooks()))
+    return Outage(3.0, OutageNotice("https://testvibe.example", Emitter(Hooks())))
 
 
 def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer() -> None:

@@ -120,7 +120,7 @@ class TestRuns:
             await project.run_feature("Checkout")
         span = sdk.span("testvibe run")
         assert dict(span.attributes or {})["testvibe.reason"] == error.value.reason
-        assert span.status.description == "nobody knows whether it was dispatched"
+        assert span.status.description == "unknown whether it was dispatched"
 
 
 class TestTheEndThatNobodySees:

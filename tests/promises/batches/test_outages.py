@@ -1,0 +1,183 @@
+"""Batches whose service goes away while they dispatch, or loses an answer to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+import pytest
+
+from tests.conftest import KEY, client_of
+from tests.support.timing import STEADY, now
+from testvibe_async import Client, NotSentError, Verdict
+from testvibe_async.events import Hooks, OutageEnded, OutageStarted
+from testvibe_async.testing import Emulator, Fault, Scenario
+
+if TYPE_CHECKING:
+    from testvibe_async import Project
+
+NAMES = [f"Feature {number}" for number in range(60)]
+PAGE = b"<html>We are back soon</html>"
+
+
+@pytest.fixture
+def scenario() -> Scenario:
+    return STEADY
+
+
+@pytest.fixture(autouse=True)
+def _features(emulator: Emulator) -> None:
+    for name in NAMES:
+        emulator.add_feature(name)
+
+
+def runs_by_feature(emulator: Emulator) -> Counter[str]:
+    """Return how often each feature was run."""
+    return Counter(run.feature.name for run in emulator.runs.values())
+
+
+@pytest.mark.parametrize("max_in_flight", [10, 60])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.status(502),
+        Fault.status(404, body=PAGE),
+        Fault.status(302, body=b""),
+        Fault.reset(),
+        Fault.lost(),
+    ],
+    ids=["502", "404 page", "redirect", "reset", "answers lost"],
+)
+async def test_an_outage_while_it_dispatches_costs_no_feature(
+    emulator: Emulator, fault: Fault, max_in_flight: int
+) -> None:
+    """Dispatches wait for its end. What was sent into it is found, or proved and sent again."""
+    skip = 5 if max_in_flight == 10 else 25
+    emulator.fail("*", fault, skip=skip, when=lambda _: now() < 20)
+    events: list[type[object]] = []
+    hooks = Hooks(
+        on_outage_started=lambda event: events.append(type(event)),
+        on_outage_ended=lambda event: events.append(type(event)),
+    )
+    async with client_of(emulator, hooks=hooks) as client:
+        items = await client.project().run_features(NAMES, max_in_flight=max_in_flight)
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+    assert set(runs_by_feature(emulator).values()) == {1}
+    assert events == [OutageStarted, OutageEnded]
+
+
+async def test_few_dispatches_are_sent_into_an_outage(emulator: Emulator) -> None:
+    """At most those under way when it begins, and one probe at a time from then on."""
+    emulator.fail("*", Fault.status(502), skip=20, when=lambda _: now() < 120)
+    async with (
+        client_of(emulator) as client,
+        client.project().run_features(NAMES, max_in_flight=60) as batch,
+    ):
+        await asyncio.sleep(20)
+        before = emulator.count("run_feature")
+        await asyncio.sleep(90)
+        assert emulator.count("run_feature") == before < 60
+        items = [item async for item in batch]
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+
+
+async def test_an_outage_without_end_ends_the_batch(emulator: Emulator) -> None:
+    """After `max_outage` nothing more is dispatched, and each feature is still known."""
+    emulator.fail("*", Fault.status(404, body=PAGE), skip=20)
+    async with client_of(emulator, max_outage=30) as client:
+        batch = client.project().run_features(NAMES, max_in_flight=60)
+        items = await batch
+    assert len(items) == 60
+    assert batch.summary.unknown == 0
+    assert batch.summary.skipped > 20
+    assert now() < 100
+    unsent = [item for item in items if item.ref is None and item.error is not None]
+    assert {type(item.error) for item in unsent} == {NotSentError}
+
+
+async def test_a_service_that_never_answered_is_asked_for_a_few_features() -> None:
+    """Most likely its address is wrong, and the others are not dispatched."""
+    async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
+        batch = client.project().run_features(range(1, 500))
+        await batch
+    assert batch.summary.errors < 110
+    assert batch.summary.skipped == 499 - batch.summary.errors
+    assert now() < 60
+
+
+async def test_the_time_out_ends_the_wait_for_an_outage(emulator: Emulator) -> None:
+    """What was not dispatched by then is skipped."""
+    emulator.fail("*", Fault.status(404, body=PAGE), skip=20)
+    async with client_of(emulator) as client:
+        batch = client.project().run_features(NAMES, max_in_flight=60, timeout=40)
+        await batch
+    assert 40 <= now() < 52
+    assert batch.summary.errors == 0
+    assert batch.summary.skipped > 20
+
+
+class TestLostAnswers:
+    """A lost answer is reconciled by the same batch, once."""
+
+    async def test_a_run_that_provably_did_not_start_is_sent_again(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """The last feature is held back, and proves it."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        items = await project.run_features(NAMES[:3], max_in_flight=2)
+        assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+        assert set(runs_by_feature(emulator).values()) == {1}
+
+    async def test_a_generation_that_provably_did_not_start_is_sent_again(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """The feature's status proves it, without another dispatch."""
+        emulator.fail("generate_feature", Fault.reset(), times=1)
+        (item,) = await project.generate_features(["Checkout"])
+        assert item.verdict is Verdict.SUCCEEDED
+        assert len(emulator.generations) == 1
+
+    async def test_what_nothing_can_prove_is_unknown_at_once(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """No run follows, so that waiting would gain nothing."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        (item,) = await project.run_features(NAMES[:1])
+        assert item.verdict is Verdict.UNKNOWN
+        assert now() < 15
+
+    async def test_it_is_sent_again_once(self, emulator: Emulator, project: Project) -> None:
+        """A feature whose every answer is lost does not keep the batch for ever."""
+        lost = emulator.fail(
+            "run_feature", Fault.reset(), when=lambda sent: "/Feature 20/" in unquote(sent.path)
+        )
+        items = await project.run_features(NAMES[18:24], max_in_flight=1)
+        unknown = [item.feature for item in items if item.verdict is Verdict.UNKNOWN]
+        assert unknown == ["Feature 20"]
+        assert lost.hits == 2
+
+    async def test_a_batch_that_stops_on_failure_stops(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """It is unknown whether the feature failed."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        items = await project.run_features(NAMES[:3], max_in_flight=1, stop_on_failure=True)
+        assert [item.verdict for item in items] == [
+            Verdict.UNKNOWN,
+            Verdict.SKIPPED,
+            Verdict.SKIPPED,
+        ]
+
+    @pytest.mark.parametrize("seconds", [20, 45])
+    async def test_a_batch_that_ends_meanwhile_leaves_it_unknown(
+        self, emulator: Emulator, project: Project, seconds: float
+    ) -> None:
+        """Its items and the summary agree."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        batch = project.run_features(NAMES[:20], max_in_flight=2, timeout=seconds)
+        items = await batch
+        assert items[0].verdict is Verdict.UNKNOWN
+        assert batch.summary.unknown == 1
+        assert batch.items == items

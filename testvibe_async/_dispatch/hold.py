@@ -1,0 +1,85 @@
+"""The hold on dispatches while the service is away.
+
+Decides when the dispatches of batches wait, instead of being sent into an outage. A dispatch that
+fails as any other would starts the hold. A read, repeated by one dispatch for all of them, ends it
+once the service itself answers. This module never dispatches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from testvibe_async._http import Outlook, outlook_after
+from testvibe_async._wire import Endpoints
+from testvibe_async.errors import NotSentError, RecorderError, ResponseError, TransportError
+
+if TYPE_CHECKING:
+    from testvibe_async._http import Transport
+    from testvibe_async.errors import VibeError
+
+__all__ = ["Hold"]
+
+
+class Hold:
+    """Holds dispatches back until the service answers, for one client."""
+
+    def __init__(self, transport: Transport, *, max_outage: float) -> None:
+        """Create it with a service that answers.
+
+        Args:
+            transport: Sends the reads.
+            max_outage: Maximum seconds to wait for an answer.
+        """
+        self._transport = transport
+        self._max_outage = max_outage
+        self._is_away = False
+        self._probing = asyncio.Lock()
+        self._last_failure: TransportError | ResponseError | None = None
+        self._failed_at = 0.0
+        """The loop's clock when the last wait had lasted too long."""
+
+    def note_failure(self, error: VibeError) -> bool:
+        """Note that a dispatch failed; return True if an outage explains it.
+
+        As long as the service has answered nothing, its address is most likely wrong.
+        """
+        if isinstance(error, RecorderError) or not self._transport.answered:
+            return False
+        is_away = outlook_after(error, has_answered=True) is Outlook.AWAY
+        self._is_away = self._is_away or is_away
+        return is_away
+
+    async def wait(self, project: str, feature: int | str) -> None:
+        """Wait until the service answers a read of a feature, if it may be away.
+
+        Raises:
+            NotSentError: The outage lasted too long.
+            ClientClosedError: The client was closed.
+        """
+        if not self._is_away:
+            return
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        async with self._probing:  # The result of one probe serves all that wait meanwhile.
+            if self._is_away and began >= self._failed_at:
+                self._last_failure = await self._probe(project, feature)
+                self._failed_at = loop.time()
+            self._is_away = self._last_failure is not None
+        if self._last_failure is not None:
+            what = f"not sent: no answer for {self._max_outage:g} s ({self._last_failure.brief})"
+            method, url = self._last_failure.method, self._last_failure.url
+            raise NotSentError(what, method=method, url=url) from self._last_failure
+
+    async def _probe(
+        self, project: str, feature: int | str
+    ) -> TransportError | ResponseError | None:
+        """Repeat a read until the service answers; return the last failure if it did not."""
+        request = Endpoints.GET_GENERATION_STATUS.request(project=project, feature=feature)
+        try:
+            await self._transport.call_through_outage(
+                request, max_outage=self._max_outage, has_answered=True
+            )
+        except (TransportError, ResponseError) as error:
+            return error if outlook_after(error, has_answered=True) is Outlook.AWAY else None
+        return None
