@@ -130,6 +130,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     is_waiting: bool = False
     """Whether it is still to be dispatched, in a batch that goes on."""
 
+    is_dropped: bool = False
+    """Whether it may have been dispatched, and a decision was made to leave it unknown."""
+
     quarantine: Quarantined | None = None
     """The effect of a quarantine; None without one, and where it is not over."""
 

@@ -250,6 +250,7 @@ class Entry(Generic[SnapshotT]):
             outcome=outcome,
             error=error,
             is_waiting=is_planned and error is None and outcome is None,
+            is_dropped=self.state is EntryState.DROPPED,
             earlier=tuple(earlier),
         )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testvibe_async.pytest_plugin.options import (
+    LEFTOVERS,
     MARKER,
     WORKER_OUTPUT,
     add_options,
@@ -72,10 +73,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist is optional
     """Note what a worker of pytest-xdist leaves in flight."""
-    if refs := getattr(node, "workeroutput", {}).get(WORKER_OUTPUT):
-        from testvibe_async.pytest_plugin.leftovers import Leftovers
+    refs = getattr(node, "workeroutput", {}).get(WORKER_OUTPUT, [])
+    node.config.stash.setdefault(LEFTOVERS, []).extend(refs)
 
-        Leftovers.of(node.config).add(refs)
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many operations go on, and how to wait for them."""
+    config = terminalreporter.config
+    if config.stash.get(LEFTOVERS, None):
+        from testvibe_async.pytest_plugin.leftovers import advice
+
+        terminalreporter.section("TestVibe operations that go on")
+        for line in advice(config):
+            terminalreporter.write_line(line)
 
 
 def _feature_session(config: pytest.Config) -> FeatureSession:

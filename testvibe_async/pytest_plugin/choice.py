@@ -10,8 +10,8 @@ In such a line `*` is any text, `?` any character, and all else is itself: brack
 
 from __future__ import annotations
 
-import re
 from collections import Counter
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import pytest
@@ -131,13 +131,12 @@ def _is_ambiguous(name: str) -> bool:
     return name.isdecimal() or any(mark in name for mark in "/\ufffd…*?[!")
 
 
-def matches(pattern: str, *names: str) -> bool:
-    """Return True if a pattern matches one of the names as a whole."""
-    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    compiled = re.compile(expression, re.IGNORECASE | re.DOTALL)
-    return any(compiled.fullmatch(name) for name in names)
-
-
 def reason_for(rules: Mapping[str, str], *names: str) -> str | None:
     """Return the reason of the first pattern that matches one of the names; None if none does."""
     return next((reason for pattern, reason in rules.items() if matches(pattern, *names)), None)
+
+
+def matches(pattern: str, *names: str) -> bool:
+    """Return True if a pattern matches one of the names as a whole."""
+    glob = pattern.casefold().replace("[", "[[]")
+    return any(fnmatchcase(name.casefold(), glob) for name in names)

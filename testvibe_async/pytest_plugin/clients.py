@@ -12,6 +12,7 @@ that first used it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,9 @@ class LoopBoundClient:
     def close(self) -> None:
         """Close the client when its fixture ends; with a closed loop, it already is."""
         if self._loop is None:
-            _close_in_new_loop(self.client)
+            # Nothing was sent, so any loop will do.
+            with contextlib.closing(asyncio.new_event_loop()) as loop:
+                loop.run_until_complete(self.client.aclose())
         elif self._loop.is_running():
             closing = asyncio.run_coroutine_threadsafe(self.client.aclose(), self._loop)
             closing.result(CLOSE_SECONDS)
@@ -104,15 +107,6 @@ async def _hold(client: Client) -> AsyncGenerator[None]:
         yield
     finally:
         await client.aclose()
-
-
-def _close_in_new_loop(client: Client) -> None:
-    """Close a client that sent nothing, so that no loop holds anything of it."""
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(client.aclose())
-    finally:
-        loop.close()
 
 
 class ClientForEachLoop:

@@ -1,95 +1,72 @@
 """Operations that go on at the service after a session, and the command that waits for them.
 
-With pytest-xdist the process that shows them is not the one that ran features, so it knows only the
-JSON of their refs. It never waits for an operation, and cancels none.
+With pytest-xdist the process that shows them is not the one that ran features: workers hand their
+refs over as JSON. It never waits for an operation, and cancels none.
 """
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from testvibe_async.pytest_plugin.options import WORKER_OUTPUT, option_value
+from testvibe_async import Ref, RunRef
+from testvibe_async.pytest_plugin.options import LEFTOVERS, WORKER_OUTPUT, option_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Leftovers"]
+    import pytest
+
+__all__ = ["advice", "is_worker", "leave"]
 
 
-class Leftovers:
-    """The operations that one session leaves in flight."""
+def is_worker(config: pytest.Config) -> bool:
+    """Return True if this process is a worker of pytest-xdist."""
+    return hasattr(config, "workerinput")
 
-    def __init__(self) -> None:
-        self._refs: list[str] = []
 
-    @classmethod
-    def of(cls, config: pytest.Config) -> Leftovers:
-        """Return the one of a session; the first call makes and registers it."""
-        if _KEY not in config.stash:
-            config.stash[_KEY] = cls()
-            config.pluginmanager.register(config.stash[_KEY], "testvibe-leftovers")
-        return config.stash[_KEY]
+def leave(config: pytest.Config, refs: Iterable[Ref], *, is_interrupted: bool) -> None:
+    """Note what goes on, and pass it from a worker to the process that started it.
 
-    def add(self, refs: Iterable[str]) -> None:
-        """Add what this process or a worker left in flight.
-
-        Args:
-            refs: The JSON of their refs.
-        """
-        self._refs += refs
-
-    def hand_over(self, config: pytest.Config, *, is_interrupted: bool) -> None:
-        """Pass the operations from this worker to the process that started it.
-
-        Args:
-            config: The worker's.
-            is_interrupted: True after Ctrl-C. The controller no longer reads from workers then, so
-                the refs are also written to standard error.
-        """
+    Args:
+        config: The session's.
+        refs: The operations.
+        is_interrupted: True after Ctrl-C. The controller no longer reads from workers then, so a
+            worker also writes the advice to standard error.
+    """
+    left = config.stash.setdefault(LEFTOVERS, [])
+    left += [ref.to_json() for ref in refs]
+    if is_worker(config):
         output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
-        output[WORKER_OUTPUT] = self._refs
-        if is_interrupted and self._refs:
+        output[WORKER_OUTPUT] = left
+        if is_interrupted and left:
             capture: Any = config.pluginmanager.get_plugin("capturemanager")
             with capture.global_and_fixture_disabled() if capture else nullcontext():
-                sys.stderr.write("\n".join(["", *self._advice(config), ""]))
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say how many operations go on, and how to wait for them."""
-        if self._refs:
-            terminalreporter.section("TestVibe operations that go on")
-            for line in self._advice(terminalreporter.config):
-                terminalreporter.write_line(line)
-
-    def _advice(self, config: pytest.Config) -> list[str]:
-        number = len(self._refs)
-        what, them = ("this goes", "it") if number == 1 else (f"these {number} go", "them")
-        lines = [
-            f"Nothing was cancelled: {what} on at the service. To wait for {them}:",
-            f"  {shlex.join(['testvibe-async', 'wait', *_words(self._refs)])}",
-        ]
-        if option_value(config, "testvibe_journal"):
-            lines.append(f"pytest goes on with {them} if it is run again with the same journal.")
-        return lines
+                sys.stderr.write("\n".join(["", *advice(config), ""]))
 
 
-def _words(refs: list[str]) -> list[str]:
+def advice(config: pytest.Config) -> list[str]:
+    """Return lines that say how many operations go on, and how to wait for them."""
+    refs = [Ref.from_json(text) for text in config.stash[LEFTOVERS]]
+    what, them = ("this goes", "it") if len(refs) == 1 else (f"these {len(refs)} go", "them")
+    lines = [
+        f"Nothing was cancelled: {what} on at the service. To wait for {them}:",
+        f"  {shlex.join(['testvibe-async', 'wait', *_words(refs)])}",
+    ]
+    if option_value(config, "testvibe_journal"):
+        lines.append(f"pytest goes on with {them} if it is run again with the same journal.")
+    return lines
+
+
+def _words(refs: list[Ref]) -> list[str]:
     """Return the ids of runs, and the options that name their project.
 
     Generations, and what is of several projects, are named by their refs.
     """
-    documents: list[dict[str, Any]] = [json.loads(ref) for ref in refs]
-    places = {(each["server"], each["project"]) for each in documents}
-    if len(places) > 1 or any(each["testvibe"] != "run" for each in documents):
-        return refs
-    ((server, project),) = places
-    ids = [str(each["run_id"]) for each in documents]
-    return [*ids, "--project", project, "--server", server]
-
-
-_KEY = pytest.StashKey[Leftovers]()
+    runs = [ref for ref in refs if isinstance(ref, RunRef)]
+    (server, project), *others = {(ref.server, ref.project) for ref in refs}
+    if others or len(runs) < len(refs):
+        return [ref.to_json() for ref in refs]
+    return [*(str(ref.run_id) for ref in runs), "--project", project, "--server", server]

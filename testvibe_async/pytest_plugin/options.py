@@ -7,16 +7,18 @@ before anything is sent. pytest loads it at every start, so it imports nothing e
 from __future__ import annotations
 
 import math
+from argparse import BooleanOptionalAction
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = [
+    "LEFTOVERS",
     "MARKER",
     "ROOT",
     "WORKER_OUTPUT",
@@ -27,6 +29,9 @@ __all__ = [
     "read_options",
     "take_node_ids",
 ]
+
+LEFTOVERS = pytest.StashKey[list[str]]()
+"""What goes on at the service after the session: the JSON of refs."""
 
 NumberT = TypeVar("NumberT", int, float)
 
@@ -47,8 +52,16 @@ WORKER_OUTPUT = "testvibe_in_flight"
 Kind = Literal["switch", "string", "folder", "int", "float", "linelist", "rules"]
 """The form of a value: rules are lines of 'GLOB: REASON', for the configuration file alone."""
 
+_FILE_KINDS: dict[Kind, Any] = {"switch": "bool", "folder": "string", "rules": "linelist"}
+"""What pytest calls a kind in its configuration file, where that is another word."""
 
-def _option(kind: Kind, help: str, metavar: str = "", default: float = 0) -> Any:  # noqa: A002, ANN401 - pytest's word; each has its own type
+if pytest.version_tuple < (8, 4):
+    _FILE_KINDS |= {"int": "string", "float": "string"}  # `_number` reads it
+
+_ACTIONS: dict[Kind, Any] = {"switch": BooleanOptionalAction, "linelist": "append"}
+
+
+def _option(kind: Kind, help: str, metavar: str = "", default: float | None = None) -> Any:  # noqa: A002, ANN401 - pytest's word; each has its own type
     return field(metadata={"kind": kind, "help": help, "metavar": metavar, "default": default})
 
 
@@ -78,34 +91,15 @@ class Options:
 def add_options(parser: pytest.Parser) -> None:
     """Declare all options, on the command line and in the configuration file."""
     group = parser.getgroup("testvibe", "TestVibe")
-    _add_switch(parser, group, "testvibe", "run the features of a TestVibe project as tests")
-    for each in fields(Options):
-        name = f"testvibe_{each.name}"
+    main = _option("switch", "run the features of a TestVibe project as tests")
+    rows = {"testvibe": main} | {f"testvibe_{each.name}": each for each in fields(Options)}
+    for name, each in rows.items():
         kind, text = each.metadata["kind"], each.metadata["help"]
-        if kind == "switch":
-            _add_switch(parser, group, name, text)
-            continue
         if kind != "rules":
-            group.addoption(
-                f"--{_spelled(each.name)}",
-                metavar=each.metadata["metavar"],
-                default=None,
-                action="append" if kind == "linelist" else "store",
-                type={"int": int, "float": float}.get(kind, str),
-                help=text,
-            )
-        ini_kind: Any = {"rules": "linelist", "folder": "string"}.get(kind, kind)
-        if pytest.version_tuple < (8, 4) and kind in {"int", "float"}:
-            ini_kind = "string"  # `_number` reads it
-        parser.addini(name, text, ini_kind, default=None)
-
-
-def _add_switch(parser: pytest.Parser, group: pytest.OptionGroup, name: str, text: str) -> None:
-    spelled = name.replace("_", "-")
-    group.addoption(f"--{spelled}", dest=name, action="store_true", default=None, help=text)
-    undo = f"undo {name} of the configuration file"
-    group.addoption(f"--no-{spelled}", dest=name, action="store_false", help=undo)
-    parser.addini(name, text, "bool", default=False)
+            named = {"metavar": each.metadata["metavar"]} if each.metadata["metavar"] else {}
+            action = _ACTIONS.get(kind, "store")
+            group.addoption(_spelled(name), dest=name, action=action, help=text, **named)
+        parser.addini(name, text, _FILE_KINDS.get(kind, kind), default=None)
 
 
 def is_enabled(config: pytest.Config) -> bool:
@@ -151,42 +145,28 @@ def read_options(config: pytest.Config) -> Options:
 
 
 def _read(config: pytest.Config, name: str, *, kind: Kind, default: float, **_: object) -> Any:  # noqa: ANN401 - each has its own type
+    name = f"testvibe_{name}"
     match kind:
-        case "linelist":
-            return _lines(config, name)
-        case "rules":
-            return _rules(config, name)
         case "int":
-            return _number(config, name, int, int(default))
+            return _number(config, name, int, default)
         case "float":
             return _number(config, name, float, default)
-        case "switch" | "string":
-            return option_value(config, f"testvibe_{name}")
+        case "linelist":
+            return tuple(dict.fromkeys(option_value(config, name) or ()))
+        case "rules":
+            return dict(_rule(name, line) for line in reversed(option_value(config, name) or ()))
         case "folder":
-            folder: str | None = option_value(config, f"testvibe_{name}")
+            folder = option_value(config, name)
             return config.invocation_params.dir / folder if folder else None
+        case "switch" | "string":
+            return option_value(config, name)
 
 
-def _lines(config: pytest.Config, name: str) -> tuple[str, ...]:
-    lines: Sequence[str] = option_value(config, f"testvibe_{name}") or ()
-    return tuple(dict.fromkeys(lines))
-
-
-def _rules(config: pytest.Config, name: str) -> dict[str, str]:
-    rules: dict[str, str] = {}
-    for line in _lines(config, name):
-        pattern, colon, reason = (part.strip() for part in line.partition(": "))
-        if not (pattern and colon and reason):
-            raise pytest.UsageError(f"testvibe_{name} takes lines of 'GLOB: REASON', not {line!r}")
-        rules.setdefault(pattern, reason)
-    return rules
-
-
-def _number(config: pytest.Config, name: str, kind: type[NumberT], default: NumberT) -> NumberT:
+def _number(config: pytest.Config, name: str, kind: type[NumberT], default: float) -> NumberT:
     """Return a number: an int of 1 or more, or a float above 0, which is finite."""
     try:
-        value: str | NumberT | None = option_value(config, f"testvibe_{name}")
-        number = default if value is None else kind(value)
+        value = option_value(config, name)
+        number = kind(default if value is None else value)
     except (TypeError, ValueError) as error:  # what pytest raises of a value in its file, too
         raise pytest.UsageError(f"{_spelled(name)} must be a number: {error}") from None
     if not 0 < number < math.inf:
@@ -195,5 +175,13 @@ def _number(config: pytest.Config, name: str, kind: type[NumberT], default: Numb
     return number
 
 
+def _rule(name: str, line: str) -> tuple[str, str]:
+    """Return the pattern and the reason of a line; of equal patterns the first counts."""
+    pattern, colon, reason = (part.strip() for part in line.partition(": "))
+    if not (pattern and colon and reason):
+        raise pytest.UsageError(f"{name} takes lines of 'GLOB: REASON', not {line!r}")
+    return pattern, reason
+
+
 def _spelled(name: str) -> str:
-    return f"testvibe-{name.replace('_', '-')}"
+    return f"--{name.replace('_', '-')}"

@@ -1,22 +1,27 @@
 """The plugin object of a pytest session that runs features.
 
-It decides what is collected, when runs are dispatched, and which item is next: all runs are
-dispatched when pytest begins to run tests, and then the feature whose run finished first is moved
-forward among those that are left. It never reads results (`features`), nor waits in an event loop
-(`suite`), nor knows pytest-xdist (`workers`).
+It decides what is collected and skipped, when runs are dispatched, and which item is next: all runs
+are dispatched when pytest begins to run tests, and then the feature whose run finished first is
+moved forward among those that are left. It never reads results (`features`), nor waits in an event
+loop (`suite`).
+
+With pytest-xdist all features go to one worker, whose one client dispatches and polls them all, so
+that `--testvibe-max-in-flight` holds for the session; the other workers have the other tests.
+pytest-xdist is optional, and imported where it schedules tests.
 """
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager, suppress
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from testvibe_async import VibeError
 from testvibe_async.events import OutageEnded
-from testvibe_async.pytest_plugin.choice import choose, reason_for
+from testvibe_async.pytest_plugin.choice import reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
@@ -25,24 +30,16 @@ from testvibe_async.pytest_plugin.features import (
     FeatureItem,
     RunFailed,
 )
-from testvibe_async.pytest_plugin.leftovers import Leftovers
-from testvibe_async.pytest_plugin.marker import (
-    marked_request,
-    requests_run,
-    time_limit,
-    will_run,
-)
+from testvibe_async.pytest_plugin.leftovers import is_worker, leave
 from testvibe_async.pytest_plugin.options import ROOT, read_options
-from testvibe_async.pytest_plugin.report import describe_error
-from testvibe_async.pytest_plugin.suite import Suite
-from testvibe_async.pytest_plugin.workers import Controller, is_worker, queued_items
+from testvibe_async.pytest_plugin.results import describe_error
+from testvibe_async.pytest_plugin.suite import RunRequest, Suite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
 
     from testvibe_async import Run
     from testvibe_async.events import OutageStarted
-    from testvibe_async.pytest_plugin.suite import FinishedRun, RunRequest
 
 __all__ = ["FeatureSession"]
 
@@ -68,9 +65,8 @@ class FeatureSession:
         """The only features to collect; empty for all that the options select, None for none."""
 
         self._suite: Suite | None = None
-        self._asked: set[str] = set()
-        self._expected: dict[pytest.Item, RunRequest | None] = {}
-        """The run that each item is going to need, as far as it was asked."""
+        self._requests: dict[pytest.Item, RunRequest] = {}
+        """The run of each item that is sure to ask for one."""
 
         self._subtests: dict[str, list[pytest.SubtestReport]] = {}
         """The tests of each feature's run, until the feature's report is logged."""
@@ -95,7 +91,6 @@ class FeatureSession:
                 "@pytest.mark.testvibe and the fixtures work with pytest 8"
             )
         self._node_ids = node_ids
-        self._config.pluginmanager.register(Controller(), "testvibe-controller")
 
     @property
     def suite(self) -> Suite:
@@ -111,9 +106,8 @@ class FeatureSession:
 
     def _tell(self, event: OutageStarted | OutageEnded) -> None:
         """Print a line on an outage at once; a worker of pytest-xdist prints nothing."""
-        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin(
-            "terminalreporter"
-        )
+        reporter: pytest.TerminalReporter | None
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is None:
             return
         if isinstance(event, OutageEnded):
@@ -123,30 +117,26 @@ class FeatureSession:
         reporter.ensure_newline()
         reporter.write_line(f"testvibe: {line}")
 
-    def wait_for(self, item: pytest.Item, request: RunRequest) -> FinishedRun:
-        """Wait for an item's run; an item that asks again, to rerun a failure, gets a new one.
-
-        Raises:
-            VibeError: It could not be dispatched, or not be polled to its end.
-        """
-        anew = item.nodeid in self._asked
-        self._asked.add(item.nodeid)
-        return self.suite.run(request, anew=anew)
-
     def run_of(self, item: pytest.Item) -> Run:
         """Return the finished run that a test's marker asks for; fail the test if there is none."""
         try:
             request = self._request_of(item)
             if request is None:
                 raise NoRun("testvibe_run needs @pytest.mark.testvibe('a feature')", pytrace=False)
-            return self.wait_for(item, request).run
+            return self.suite.result(request, item.nodeid).run
         except (VibeError, pytest.UsageError) as error:
             raise NoRun(describe_error(error), pytrace=False) from None
 
     def _request_of(self, item: pytest.Item) -> RunRequest | None:
+        """Return the run that an item asks for; None if it asks for none.
+
+        Raises:
+            pytest.UsageError: The marker has wrong arguments.
+        """
         if isinstance(item, FeatureItem):
             return item.run_request
-        return marked_request(item, site_url=self._options.site_url)
+        mark = item.get_closest_marker("testvibe")
+        return mark and _marked(*mark.args, default_site=self._options.site_url, **mark.kwargs)
 
     def pytest_report_header(self) -> str:
         """Name the project whose features are run."""
@@ -155,23 +145,39 @@ class FeatureSession:
     def pytest_sessionstart(self) -> None:
         """Report missing settings now, before tests are collected."""
         with _told_as_usage():
-            self.suite.named_project()
+            self.suite.project()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:  # noqa: ANN401 - xdist is optional
+        """Replace the schedules that would spread features over the workers."""
+        if self._node_ids is None or config.getoption("dist") not in {"load", "worksteal"}:
+            return None
+        from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # noqa: PLC0415 - likewise
+
+        class FeaturesTogether(LoadScopeScheduling):  # type: ignore[misc]  # likewise
+            """A schedule that sends all features to one worker, and each other test to any."""
+
+            def _split_scope(self, nodeid: str) -> str:
+                return ROOT if nodeid.startswith(f"{ROOT}::") else nodeid
+
+        return FeaturesTogether(config, log)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Add the features to what a session collects."""
-        report, node_ids = (yield), self._node_ids
-        if node_ids is not None and isinstance(collector, pytest.Session):
+        report = yield
+        if self._node_ids is not None and isinstance(collector, pytest.Session):
             assert report.result is not None
             features = FeatureCollector.from_parent(  # pyright: ignore[reportUnknownMemberType]
                 collector,
                 name=ROOT,
                 nodeid=ROOT,
                 path=collector.path,
-                choose=lambda: choose(self._options, node_ids, self.suite.select),
-                wait_for=self.wait_for,
+                suite=self.suite,
+                testvibe_options=self._options,
+                node_ids=self._node_ids,
             )
             report.result.append(features)
         return report
@@ -189,16 +195,16 @@ class FeatureSession:
                 item.add_marker(pytest.mark.skip(reason=reason))
             if (reason := reason_for(self._options.xfail, *names)) is not None:
                 item.add_marker(pytest.mark.xfail(reason=reason))
-        drafts = [] if self._options.generate else [item for item in features if item.is_draft]
-        if any(will_run(item) and not item.is_draft for item in features):
-            for item in drafts:
-                item.add_marker(pytest.mark.skip(reason="its tests were never generated"))
+        if any(_will_run(item) and not item.is_draft for item in features):
+            for item in features:
+                if item.is_draft and not self._options.generate:
+                    item.add_marker(pytest.mark.skip(reason="its tests were never generated"))
         return result
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Refuse a test that has the marker without the fixture: it would pass without a run."""
         is_marked = isinstance(item, pytest.Function) and item.get_closest_marker("testvibe")
-        if is_marked and not requests_run(item):
+        if is_marked and not _requests_run(item):
             raise NoRun(
                 "@pytest.mark.testvibe needs the fixture testvibe_run: request it, or remove the "
                 "marker",
@@ -208,6 +214,11 @@ class FeatureSession:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Dispatch all runs together before the first test."""
+        for item in session.items:
+            if (isinstance(item, FeatureItem) or _requests_run(item)) and _will_run(item):
+                with suppress(pytest.UsageError):  # the item's own setup reports it
+                    if request := self._request_of(item):
+                        self._requests[item] = request
         option = self._config.option
         is_collected = not session.testsfailed or option.continue_on_collection_errors
         if is_collected and _runs_tests(session):
@@ -226,31 +237,30 @@ class FeatureSession:
         """
         session = item.session
         if is_worker(self._config):
-            queued = queued_items(session, with_features=self._node_ids is not None)
             with suppress(pytest.UsageError):  # the test's own setup reports it
-                self._start([item, *([nextitem] if nextitem else []), *queued])
+                self._start([item, *([nextitem] if nextitem else []), *self._queued(session)])
         result = yield
         if isinstance(nextitem, FeatureItem) and _runs_tests(session):
             self._bring_forward(session, session.items.index(nextitem))
         return result
 
-    def _start(self, items: Iterable[pytest.Item]) -> None:
-        requests = [self._expected_request(item) for item in items]
-        if any(requests):
-            with _told_as_usage():
-                self.suite.start(request for request in requests if request is not None)
+    def _queued(self, session: pytest.Session) -> list[pytest.Item]:
+        """Return the items after the next one that this worker of pytest-xdist is sure to run."""
+        dist = getattr(session.config.known_args_namespace, "dist", None)
+        if dist == "worksteal" and self._node_ids is None:
+            return []  # another worker may take them
+        plugins = session.config.pluginmanager.get_plugins()
+        queue = next((plugin.torun for plugin in plugins if hasattr(plugin, "torun")), None)
+        if queue is None:  # `torun` is not public: a later pytest-xdist may have none
+            return []
+        with queue.lock() as places:
+            return [session.items[place] for place in places if isinstance(place, int)]
 
-    def _expected_request(self, item: pytest.Item) -> RunRequest | None:
-        """Return the run that an item is going to need; None if it may never ask for it."""
-        if item not in self._expected:
-            try:
-                is_sure = isinstance(item, FeatureItem) or requests_run(item)
-                self._expected[item] = (
-                    self._request_of(item) if is_sure and will_run(item) else None
-                )
-            except pytest.UsageError:  # the item's own setup reports it
-                self._expected[item] = None
-        return self._expected[item]
+    def _start(self, items: Iterable[pytest.Item]) -> None:
+        requests = [self._requests[item] for item in items if item in self._requests]
+        if requests:
+            with _told_as_usage():
+                self.suite.start(requests)
 
     def _bring_forward(self, session: pytest.Session, place: int) -> None:
         """Move the first feature that need not wait to a place among the items.
@@ -259,32 +269,27 @@ class FeatureSession:
         any test, so pytest-timeout would not end it: after as long as it gives to one test, the
         feature at the place waits for its run itself.
         """
-        if self._config.getoption("stepwise", None):
-            return
         features = list(takewhile(_is_feature, session.items[place:]))
-        offsets = {self._expected_request(item): offset for offset, item in enumerate(features)}
-        if not offsets:
+        if not features or self._config.getoption("stepwise", None):
             return
-        requests = dict.fromkeys(request for request in offsets if request is not None)
+        offsets = {self._requests.get(item): offset for offset, item in enumerate(features)}
         first = None
-        if len(requests) == len(offsets):
-            first = self.suite.next_finished(requests, timeout=time_limit(features[0]))
+        if None not in offsets:
+            requests = [request for request in offsets if request is not None]
+            first = self.suite.next_finished(requests, timeout=_time_limit(features[0]))
         session.items.insert(place, session.items.pop(place + offsets.get(first, 0)))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Report a feature's duration as that of its run, with its tests and its artifacts."""
+        """Report a feature with what its run has, and what no `xfail` expects as a failure."""
         report = yield
         if hasattr(report, "wasxfail") and call.excinfo and not _is_expected(item, call.excinfo):
             report.outcome = "failed"
             del report.wasxfail
         if call.when == "call" and isinstance(item, FeatureItem):
-            self._subtests[item.nodeid] = item.subtests(report)
-            report.duration = item.seconds or report.duration
-            if item.extras:
-                vars(report).setdefault("extras", []).extend(item.extras)
+            self._subtests[item.nodeid] = item.complete(report)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -309,28 +314,21 @@ class FeatureSession:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """List the features that passed after a run that failed."""
         reports = terminalreporter.getreports("passed")
-        flaky = {
-            report.nodeid: dict(report.user_properties)
-            for report in reports
-            if (FLAKY, "true") in report.user_properties
-        }
+        properties = {report.nodeid: dict(report.user_properties) for report in reports}
+        flaky = {node_id: each for node_id, each in properties.items() if FLAKY in each}
         if flaky:
             terminalreporter.section("TestVibe features that are flaky")
-        for node_id, properties in flaky.items():
-            runs = f"{properties[EARLIER_RUNS]}, run {properties[RUN]} passed"
+        for node_id, each in flaky.items():
+            runs = f"{each[EARLIER_RUNS]}, run {each[RUN]} passed"
             terminalreporter.write_line(f"FLAKY {node_id} - {runs}")
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the client, and note the operations that go on at the service."""
-        if self._suite is None:
-            return
-        is_ended = exitstatus in {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
-        self._suite.close(is_whole=not is_ended)
-        leftovers = Leftovers.of(self._config)
-        leftovers.add(ref.to_json() for ref in self._suite.in_flight)
-        if is_worker(self._config):
+        if self._suite is not None:
             is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-            leftovers.hand_over(self._config, is_interrupted=is_interrupted)
+            is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR
+            self._suite.close(is_whole=is_whole)
+            leave(self._config, self._suite.in_flight, is_interrupted=is_interrupted)
 
 
 _KEY = pytest.StashKey[FeatureSession]()
@@ -343,6 +341,55 @@ def _told_as_usage() -> Generator[None]:
         yield
     except VibeError as error:
         raise pytest.UsageError(f"testvibe: {error}") from error
+
+
+def _requests_run(item: pytest.Item) -> bool:
+    return "testvibe_run" in getattr(item, "fixturenames", ())
+
+
+def _marked(*args: Any, default_site: str | None, **kwargs: Any) -> RunRequest:  # noqa: ANN401 - of a marker
+    """Return the run that a marker's arguments mean."""
+
+    def testvibe(
+        feature: str,
+        *,
+        config: str | None = None,
+        site_url: str | None = default_site,
+        project: str | None = None,
+    ) -> RunRequest:
+        for name, value in {"config": config, "site_url": site_url, "project": project}.items():
+            if not isinstance(value, str | None):
+                raise TypeError(f" takes a text as {name}, not {value!r}")
+        return RunRequest(feature, config=config, site_url=site_url, project=project)
+
+    try:
+        return testvibe(*args, **kwargs)
+    except TypeError as error:
+        reason = str(error).removeprefix(f"{testvibe.__qualname__}()")
+        raise pytest.UsageError(f"@pytest.mark.testvibe(…){reason}") from None
+
+
+def _will_run(item: pytest.Item) -> bool:
+    """Return True if no mark may skip a test: pytest alone evaluates a condition that is a text."""
+    conditions: list[Any] = [
+        condition
+        for mark in item.iter_markers("skipif")
+        for condition in mark.args or [mark.kwargs.get("condition")]
+    ]
+    if any(item.iter_markers("skip")) or any(each is not False for each in conditions):
+        return False
+    never_run = any(not mark.kwargs.get("run", True) for mark in item.iter_markers("xfail"))
+    return bool(item.config.getoption("runxfail")) or not never_run
+
+
+def _time_limit(item: pytest.Item) -> float | None:
+    """Return the seconds that pytest-timeout gives to a test; None if there is no limit."""
+    seconds: Any = item.config.getoption("timeout", None) or os.environ.get("PYTEST_TIMEOUT")
+    with suppress(ValueError):  # without pytest-timeout
+        seconds = seconds or item.config.getini("timeout")
+    if (mark := item.get_closest_marker("timeout")) is not None:
+        seconds = mark.kwargs.get("timeout", *mark.args[:1])
+    return float(seconds or 0) or None
 
 
 def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) -> bool:

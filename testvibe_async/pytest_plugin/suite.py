@@ -1,15 +1,20 @@
 """The runs of one test session: dispatched together, by one client in a thread of its own.
 
 pytest is synchronous, the client is not: each run is a task in the thread's event loop, and a
-future in pytest's thread. It decides when a run is dispatched and its artifacts are downloaded. It
-never decides what a run means for a test.
+future in pytest's thread. It decides when a run is dispatched, whether it is dispatched again, and
+which artifacts are downloaded. It never decides what a run means for a test.
+
+With `--testvibe-journal` each run has a journal of its own, because the next session may ask for
+other features, in another order, in other workers.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -17,43 +22,48 @@ from anyio.from_thread import start_blocking_portal
 from attrs import astuple, evolve, frozen
 
 from testvibe_async import (
+    BatchItem,
     Client,
     ConfigError,
-    DispatchUnknownError,
     FeatureNotGeneratedError,
     Hooks,
+    Journal,
     OutcomeUnknownError,
     Phase,
     ResponseError,
     RunRef,
     TransportError,
+    Verdict,
     VibeError,
-    WaitTimeoutError,
 )
 from testvibe_async._artifacts import safe_paths
-from testvibe_async.pytest_plugin.journals import Journals
+from testvibe_async.journal import files_of, is_in_use
+from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.runner.names import choose_project, is_project_id
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
     from anyio.from_thread import BlockingPortal
 
-    from testvibe_async import BatchItem, Project, Ref, Run
+    from testvibe_async import Project, Ref, Run
     from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
     from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.runner.selection import Selection
 
-__all__ = ["FinishedRun", "RunRequest", "Suite"]
+__all__ = ["RunRequest", "Suite", "open_journal"]
 
 T = TypeVar("T")
 
 MAX_OUTAGE = 300.0
 """Seconds of an outage after which lists are given up, as a client gives up its polls."""
+
+RETRY_SECONDS = 0.5
+"""Interval at which a journal is tried that another worker has."""
 
 
 @frozen
@@ -74,26 +84,6 @@ class RunRequest:
         return self.feature if self.config is None else f"{self.feature}[{self.config}]"
 
 
-@frozen
-class FinishedRun:
-    """A finished run, with its downloaded artifacts."""
-
-    run: Run
-    earlier: tuple[Run, ...] = ()
-    """The runs of the attempts before, oldest first; each of them failed."""
-
-    artifacts: tuple[Path, ...] = ()
-    """The downloaded files."""
-
-    artifacts_error: str | None = None
-    """The reason why the download failed; None if it did not."""
-
-    @property
-    def is_flaky(self) -> bool:
-        """Whether it passed after an attempt that failed."""
-        return bool(self.earlier) and self.run.is_success
-
-
 class Suite:
     """The runs of one session; its methods are for pytest's thread, and may block."""
 
@@ -105,6 +95,9 @@ class Suite:
         Args:
             options: The session's.
             tell: Called with outages of the service and their ends, in the client's thread.
+
+        Raises:
+            ConfigError: Settings are missing or wrong, or the directory of journals can't be made.
         """
         self._options = options
         self._client = Client(
@@ -117,49 +110,43 @@ class Suite:
                 on_outage_ended=tell,
             ),
         )
-        self._journals = Journals(options.journal)
+        try:
+            if options.journal is not None:
+                options.journal.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = f"--testvibe-journal {options.journal} can't be made: {error.strerror}"
+            raise ConfigError(what) from error
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
-        self._runs: dict[RunRequest, Future[FinishedRun]] = {}
+        self._naming = anyio.Lock()
+        self._ids: dict[str, str] = {}
+        """The ids of projects by what they are called."""
+
+        self._results: dict[RunRequest, Future[Result]] = {}
+        self._asked: set[str] = set()
+        """The node ids that asked for their result."""
+
+        self._journals: dict[RunRequest, Path] = {}
         self._in_flight: dict[tuple[object, ...], Ref] = {}
-        self._project_ids: dict[str, str] = {}
-        """The ids of the projects that are called by a name."""
 
     def __str__(self) -> str:
         """Name the service and the project."""
-        return f"project {self.named_project().id} of {self._client.server}"
+        return f"project {self.project().id} of {self._client.server}"
 
     @property
     def in_flight(self) -> list[Ref]:
         """The operations that were dispatched and are not known to be finished."""
         return list(self._in_flight.values())
 
-    def project(self, project: str | None = None) -> Project:
-        """Return a project, by default the session's. A name is looked up, once.
-
-        Raises:
-            ConfigError: The session has none, or there is none of that name.
-            VibeError: The name could not be looked up.
-        """
-        found = self.named_project(project)
-        if is_project_id(found.id):
-            return found
-        if found.id not in self._project_ids:
-            self._project_ids[found.id] = self._ask(
-                "the list of projects",
-                lambda: choose_project(self._client, found.id, max_outage=MAX_OUTAGE),
-            )
-        return self._client.project(self._project_ids[found.id])
-
-    def named_project(self, project: str | None = None) -> Project:
-        """Return a project by what it is called, without I/O.
+    def project(self, name: str | None = None) -> Project:
+        """Return a project by what it is called, by default the session's, without I/O.
 
         Raises:
             ConfigError: The session has none.
         """
         try:
-            return self._client.project(project)
+            return self._client.project(name)
         except ConfigError:
             raise ConfigError(
                 "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
@@ -170,29 +157,15 @@ class Suite:
 
         What can't be run is among them: its test says why. Raises as `runner.selection.select`.
         """
-        project = self.project()
-        spec = BatchSpec(
-            kind="run", features=words, configs=self._options.config, on_conflict="generate"
-        )
-        return self._ask(
-            "the list of features", lambda: select(project, spec, max_outage=MAX_OUTAGE)
-        )
 
-    def _ask(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Ask the service for something, for as long as a feature is waited for.
+        async def selection() -> Selection:
+            project = await self._found(None)
+            found = select(project, spec, max_outage=MAX_OUTAGE)
+            return await self._in_time("features", found)
 
-        Raises:
-            TransportError: It did not come in time.
-        """
-        return self._thread().call(self._in_time, what, call)
-
-    async def _in_time(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
-        try:
-            with anyio.fail_after(self._options.timeout):
-                return await call()
-        except TimeoutError as error:
-            what = f"{what} did not come within {self._options.timeout:g} s"
-            raise OutcomeUnknownError(what, method="GET", url=self._client.server) from error
+        configs = self._options.config
+        spec = BatchSpec(kind="run", features=words, configs=configs, on_conflict="generate")
+        return self._thread().call(selection)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
         """Dispatch runs, except those that already were, and return at once.
@@ -201,37 +174,41 @@ class Suite:
             ConfigError: One names no project, and the session has none.
         """
         for request in requests:
-            if request not in self._runs:
+            if request not in self._results:
+                self.project(request.project)
                 self._start(request)
 
-    def run(self, request: RunRequest, *, anew: bool = False) -> FinishedRun:
-        """Wait for a run; dispatch it if it was not.
+    def result(self, request: RunRequest, node_id: str) -> Result:
+        """Wait for the result of a run; dispatch it if it was not.
+
+        A test that asks again, to run again, gets another run, unless the first may not be followed
+        by one: it had all of its attempts, nobody knows whether it began, or it would cost another
+        generation. One that may go on at the service is waited for again.
 
         Args:
             request: The run.
-            anew: True to dispatch another one if it is finished. One that may go on at the service
-                is waited for again, and one that nobody can say of whether it began stays so.
+            node_id: The test that asks.
 
         Raises:
-            VibeError: It could not be dispatched, or not be polled to its end.
+            VibeError: It could not even be tried.
         """
-        future = self._runs.get(request)
-        if anew and future is not None and future.done():
-            error = future.exception()
-            if _is_settled(error):
-                self._journals.discard(*self._identity(request))
-            if not self._is_final(error):
-                self._start(request, going_on=getattr(error, "ref", None))
+        future = self._results.get(request)
+        if node_id in self._asked and future is not None and future.done():
+            before = None if future.exception() else future.result()
+            if before is None or not self._is_final(before.item):
+                if before is None or before.is_settled:
+                    self._discard(request)
+                self._start(request, before.left if before else None)
+        self._asked.add(node_id)
         self.start([request])
-        return self._runs[request].result()
+        return self._results[request].result()
 
-    def _is_final(self, error: BaseException | None) -> bool:
-        """Return True if a run may not be followed by another, whatever asks for one."""
-        if error is None:  # with `attempts`, it has had all of its runs
+    def _is_final(self, item: BatchItem[Run]) -> bool:
+        if item.outcome is not None:
             return self._options.attempts > 1
-        if isinstance(error, FeatureNotGeneratedError):  # another generation costs credits
+        if isinstance(item.error, FeatureNotGeneratedError):
             return self._options.generate
-        return isinstance(error, DispatchUnknownError)
+        return item.verdict is Verdict.UNKNOWN
 
     def next_finished(
         self, candidates: Collection[RunRequest], *, timeout: float | None
@@ -243,10 +220,10 @@ class Suite:
             timeout: Seconds to wait; None for as long as it takes.
         """
         self.start(candidates)
-        runs = {request: self._runs[request] for request in candidates}
-        if not any(run.done() for run in runs.values()):
-            wait(runs.values(), timeout, return_when=FIRST_COMPLETED)
-        return next((request for request, run in runs.items() if run.done()), None)
+        results = {request: self._results[request] for request in candidates}
+        if not any(result.done() for result in results.values()):
+            wait(results.values(), timeout, return_when=FIRST_COMPLETED)
+        return next((request for request, result in results.items() if result.done()), None)
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
@@ -255,66 +232,97 @@ class Suite:
             is_whole: False if the session was ended early, and is to go on when it is run again:
                 then all journals are kept, and not only those of what goes on.
         """
-        runs = self._runs.items() if is_whole else ()
-        settled = [each for each, run in runs if run.done() and _is_settled(run.exception())]
+        results = self._results.items() if is_whole else ()
+        settled = [
+            request
+            for request, result in results
+            if result.done() and (result.exception() or result.result().is_settled)
+        ]
         with self._stack:
             if self._portal is not None:
                 self._portal.call(self._client.aclose)
         for request in settled:
-            self._journals.discard(*self._identity(request))
+            self._discard(request)
 
     def _thread(self) -> BlockingPortal:
         if self._portal is None:
             self._portal = self._stack.enter_context(start_blocking_portal(name="testvibe"))
         return self._portal
 
-    def _start(self, request: RunRequest, *, going_on: Ref | None = None) -> None:
-        project = self.project(request.project)
-        self._runs[request] = self._thread().start_task_soon(
-            self._run_to_end, project, request, going_on
-        )
+    def _start(self, request: RunRequest, ref: Ref | None = None) -> None:
+        self._results[request] = self._thread().start_task_soon(self._finished, request, ref)
 
-    async def _run_to_end(
-        self, project: Project, request: RunRequest, going_on: Ref | None
-    ) -> FinishedRun:
+    async def _finished(self, request: RunRequest, ref: Ref | None) -> Result:
+        """Return the result of a run: of one that goes on, or of one that is dispatched."""
         async with self._slots:
-            if isinstance(going_on, RunRef):
-                operation = self._client.attach(going_on)
-                finished = FinishedRun(await operation.wait(timeout=self._options.timeout))
+            project = await self._found(request.project)
+            if isinstance(ref, RunRef):
+                item = await self._attached(request, ref)
             else:
-                finished = await self._dispatched_and_finished(project, request)
-        _require_tests(finished.run)
-        return await self._download(finished, request, project)
+                item = await self._dispatched(request, project)
+        return await self._download(Result(item), request, project)
 
-    async def _dispatched_and_finished(self, project: Project, request: RunRequest) -> FinishedRun:
-        feature = request.feature if request.feature_id is None else request.feature_id
-        identity, timeout = self._identity(request), self._options.timeout
-        async with self._journals.open(*identity, timeout=timeout) as journal:
+    async def _attached(self, request: RunRequest, ref: RunRef) -> BatchItem[Run]:
+        item = BatchItem["Run"](feature=request.feature, config=request.config, ref=ref)
+        try:
+            run = await self._client.attach(ref).wait(timeout=self._options.timeout)
+        except VibeError as error:
+            return evolve(item, error=error)
+        return evolve(item, outcome=run)
+
+    async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:
+        options = self._options
+        if options.journal is not None:
+            place = (self._client.server, project.id, *astuple(evolve(request, project=None)))
+            digest = sha256(json.dumps(place).encode()).hexdigest()
+            self._journals[request] = options.journal / f"{digest[:32]}.sqlite"
+        async with open_journal(self._journals.get(request), timeout=options.timeout) as journal:
             (item,) = await project.run_features(
-                [feature],
+                [request.feature if request.feature_id is None else request.feature_id],
                 config=request.config,
                 site_url=request.site_url,
-                on_conflict="generate" if self._options.generate else "raise",
-                timeout=timeout,
-                attempts=self._options.attempts,
+                on_conflict="generate" if options.generate else "raise",
+                timeout=options.timeout,
+                attempts=options.attempts,
                 journal=journal,
             )
-        return FinishedRun(_outcome_of(item, timeout), item.earlier)
+        return item
 
-    async def _download(
-        self, finished: FinishedRun, request: RunRequest, project: Project
-    ) -> FinishedRun:
+    async def _download(self, result: Result, request: RunRequest, project: Project) -> Result:
         """Download the artifacts of each run that failed, if that was asked for."""
-        paths: list[Path] = []
-        problem = None
         try:
-            for run in (*finished.earlier, finished.run):
+            for run in result.item.attempts:
                 if self._options.artifacts is not None and not run.is_success:
                     own = self._options.artifacts / _directory(request, run)
-                    paths += await project.download_artifacts(run.run_id, own)
+                    found = await project.download_artifacts(run.run_id, own)
+                    result.artifacts[run.run_id] = found
         except (ConfigError, TransportError, ResponseError, OSError) as error:
-            problem = str(error)
-        return evolve(finished, artifacts=tuple(paths), artifacts_error=problem)
+            return evolve(result, artifacts_error=str(error))
+        return result
+
+    async def _found(self, name: str | None) -> Project:
+        """Return a project with its id. A name is looked up, once."""
+        wanted = self.project(name).id
+        async with self._naming:
+            if wanted not in self._ids and not is_project_id(wanted):
+                found = choose_project(self._client, wanted, max_outage=MAX_OUTAGE)
+                self._ids[wanted] = await self._in_time("projects", found)
+        return self._client.project(self._ids.get(wanted, wanted))
+
+    async def _in_time(self, what: str, listing: Awaitable[T]) -> T:
+        """Return what is listed, if that does not take longer than a feature is waited for."""
+        try:
+            with anyio.fail_after(self._options.timeout):
+                return await listing
+        except TimeoutError as error:
+            what = f"the list of {what} did not come within {self._options.timeout:g} s"
+            raise OutcomeUnknownError(what, method="GET", url=self._client.server) from error
+
+    def _discard(self, request: RunRequest) -> None:
+        """Remove a run's journal, so that the run is dispatched again."""
+        path = self._journals.get(request)
+        for file in files_of(path) if path else ():
+            file.unlink(missing_ok=True)
 
     def _add(self, event: Dispatched) -> None:
         self._in_flight[event.ref.key] = event.ref
@@ -325,33 +333,29 @@ class Suite:
         else:  # What a session before this one dispatched is seen here first.
             self._in_flight[event.ref.key] = event.ref
 
-    def _identity(self, request: RunRequest) -> tuple[object, ...]:
-        """Return what the journal of a run is named after."""
-        project = self.project(request.project).id
-        return (self._client.server, project, *astuple(evolve(request, project=None)))
 
+@asynccontextmanager
+async def open_journal(path: Path | None, *, timeout: float) -> AsyncGenerator[Journal | None]:
+    """Open a run's journal; wait while another worker, which asks for the same run, has it.
 
-def _is_settled(error: BaseException | None) -> bool:
-    """Return True if nothing that a run began can go on at the service."""
-    return getattr(error, "ref", None) is None and not isinstance(error, DispatchUnknownError)
+    Args:
+        path: Its file; None for no journal.
+        timeout: Seconds to wait.
 
-
-def _outcome_of(item: BatchItem[Run], timeout: float) -> Run:
-    """Return the outcome of a batch's only item; raise why there is none."""
-    if item.outcome is not None:
-        return item.outcome
-    what = f"the run of {item.feature} was not dispatched"
-    error = item.error or WaitTimeoutError(what, ref=None, status=None, elapsed=timeout)
-    for run in item.earlier:
-        error.add_note(f"run {run.run_id}, an attempt before, {run.status}")
-    raise error
-
-
-def _require_tests(run: Run) -> None:
-    """Refuse a run that passed, and executed no test or reports none: it shows nothing."""
-    reports_none = run.is_success and run.summary is None and not run.tests
-    if run.executed_nothing or reports_none:
-        raise VibeError(f"run {run.run_id} passed, but executed no test: it shows nothing")
+    Raises:
+        ConfigError: It can't be opened, or was in use all that time.
+    """
+    deadline = anyio.current_time() + timeout
+    async with AsyncExitStack() as stack:
+        journal = None
+        while path is not None and journal is None:
+            try:
+                journal = await stack.enter_async_context(Journal(path))
+            except ConfigError as error:
+                if not is_in_use(error) or anyio.current_time() > deadline:
+                    raise
+                await anyio.sleep(RETRY_SECONDS)
+        yield journal
 
 
 def _directory(request: RunRequest, run: Run) -> str:

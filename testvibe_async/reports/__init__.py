@@ -1,20 +1,20 @@
 """Reports of a batch: JUnit XML, CTRF JSON, Markdown for a CI summary, and one HTML page.
 
 For other packages: `FORMATS` is the table of all formats, `write_report` chooses one by the file's
-ending, each `to_…` function returns one as text, `status_of` says how a test ended, and other rooms
-word names and counts with the text helpers.
+ending, each `to_…` function returns one as text, an `Entry` has one item in the words of reports,
+and other rooms word names and counts with the text helpers.
 
 What a report says is decided once for all formats: `text` (how texts, counts and durations look),
-`cases` (how a test ended), `reasons` (why an item ended as it did), `entries` (one item: its tests,
-times and facts), `report` (the whole: names, order, headline). Each format then decides its own
-form: `junit`, `ctrf`, `markdown` and `page`, which `template/` and `timeline` draw. `files` has the
+`reasons` (how a test ended, and why an item ended as it did), `entries` (one item: its tests, times
+and facts), `report` (the whole: names, order, headline). Each format then decides its own form:
+`junit`, `ctrf`, `markdown` and `page`, which `template/` and `timeline` draw. `files` has the
 table, and writes to the disk.
 """
 
 from __future__ import annotations
 
-from testvibe_async.reports.cases import CaseStatus, status_of
 from testvibe_async.reports.ctrf import to_ctrf
+from testvibe_async.reports.entries import Case, Entry
 from testvibe_async.reports.files import (
     FORMATS,
     Format,
@@ -25,13 +25,15 @@ from testvibe_async.reports.files import (
 from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
-from testvibe_async.reports.reasons import why
+from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import ReportOptions
 from testvibe_async.reports.text import counted, cut, essence, one_line, tail
 
 __all__ = [
     "FORMATS",
+    "Case",
     "CaseStatus",
+    "Entry",
     "Format",
     "ReportOptions",
     "counted",
@@ -39,7 +41,6 @@ __all__ = [
     "essence",
     "one_line",
     "report_target",
-    "status_of",
     "tail",
     "to_ctrf",
     "to_html",

@@ -1,4 +1,4 @@
-"""Which downloaded file shows which failed test.
+"""The downloaded files that show each failed test.
 
 Decides by the words of names alone, since the service does not say: Playwright names its files and
 folders by their test. Pure, except `read_images`, which reads screenshots for the page.
@@ -15,13 +15,10 @@ from operator import eq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from testvibe_async.reports.cases import Case
-    from testvibe_async.reports.entries import Entry
-
-__all__ = ["files_of", "is_trace", "read_images", "show_trace"]
+__all__ = ["files_by_name", "is_trace", "read_images", "show_trace"]
 
 MAX_IMAGE_BYTES = 1_000_000
 """Size of the largest screenshot that becomes part of the page."""
@@ -37,16 +34,23 @@ _RANKS = (_IMAGES, {".zip"}, {".webm", ".mp4"})
 """Endings of files, those that say most at a glance first."""
 
 
-def files_of(entry: Entry, case: Case) -> list[Path]:
-    """Return the files that show a failed test, screenshots first, then traces and videos.
+def files_by_name(files: Iterable[Path], names: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """Return the files that show each test: screenshots first, then traces and videos.
 
-    Where none failed, the first test has all.
+    A file is that of the test whose name it shares most words with; a test alone has all of them.
+
+    Args:
+        files: The files of one run.
+        names: The names of the tests that failed, or else the first one.
     """
-    failures = entry.failures or entry.cases[:1]
-    if case not in failures:
-        return []
-    found = [file for file in entry.files if _is_shown(case, file, failures)]
-    return sorted(found, key=_rank)
+    found: dict[str, list[Path]] = {name: [] for name in names}
+    for file in sorted(files, key=_rank):
+        scores = {name: _likeness(name, file) for name in names}
+        best = max(scores.values())
+        for name, score in scores.items():
+            if score == best and (score > 0 or len(names) == 1):
+                found[name].append(file)
+    return {name: tuple(each) for name, each in found.items()}
 
 
 def is_trace(file: Path) -> bool:
@@ -60,21 +64,18 @@ def show_trace(file: Path) -> str:
 
 
 def read_images(
-    items: Iterable[Entry], folder: Path, *, most: int = MAX_IMAGES_BYTES
+    files: Iterable[Path], folder: Path, *, most: int = MAX_IMAGES_BYTES
 ) -> dict[Path, str]:
-    """Return the first screenshot of each failed test as a data URL, as far as there is room.
+    """Return those files that are images as data URLs, as far as there is room.
 
     Args:
-        items: The entries, those first whose screenshots matter most.
+        files: The first file of each failed test, those first that matter most.
         folder: What relative paths are relative to.
         most: Bytes of all of them.
     """
     images: dict[Path, str] = {}
-    for entry in items:
-        for case in entry.failures:
-            file = next(iter(files_of(entry, case)), None)
-            if file is None or file in images or file.suffix.lower() not in _IMAGES:
-                continue
+    for file in dict.fromkeys(files):
+        if file.suffix.lower() in _IMAGES:
             content = _read(folder / file, min(most, MAX_IMAGE_BYTES))
             kind = next((name for magic, name in _TYPES if content.startswith(magic)), None)
             if kind is not None:
@@ -89,14 +90,6 @@ def _read(path: Path, most: int) -> bytes:
         content = file.read(most + 1)
         return content if len(content) <= most else b""
     return b""
-
-
-def _is_shown(case: Case, file: Path, failures: Sequence[Case]) -> bool:
-    """Return whether no other failed test is named more like the file; one alone has all."""
-    scores: Mapping[str, int] = {each.name: _likeness(each.name, file) for each in failures}
-    return scores[case.name] == max(scores.values()) and (
-        len(failures) == 1 or scores[case.name] > 0
-    )
 
 
 def _likeness(name: str, file: Path) -> int:

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from mimetypes import MimeTypes
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import NAMESPACE_URL, uuid5
 
 from testvibe_async._util import __version__, clean
 from testvibe_async.models import DEFAULT_CONFIG
-from testvibe_async.reports.cases import Case, CaseStatus
+from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from testvibe_async.reports.entries import Entry, Item
+    from testvibe_async.reports.entries import Case, Entry, Item
 
 __all__ = ["to_ctrf"]
 
@@ -32,17 +33,8 @@ _NOT_OBSERVED = {CaseStatus.ERROR, CaseStatus.UNKNOWN}
 _FAILED = {*_NOT_OBSERVED, CaseStatus.PENDING}
 """Statuses without an outcome; they become `failed`, so that no gate lets them pass."""
 
-_CONTENT_TYPES = {
-    ".zip": "application/zip",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webm": "video/webm",
-    ".html": "text/html",
-    ".json": "application/json",
-    ".txt": "text/plain",
-}
-"""Types of Playwright's artifacts. Those of `mimetypes` depend on the machine's settings."""
+_TYPES = MimeTypes()
+"""The types of files by their endings, independent of the machine's settings."""
 
 
 def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
@@ -60,8 +52,12 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
         ConfigError: A time has no time zone.
     """
     report = Report.of(items, **options)
-    project = report.shared_facts.get("project")
-    tests = [_test(entry, case, project) for entry in report.entries for case in entry.cases]
+    shared = report.shared_facts
+    tests = [
+        _test(entry, case, shared.get("project"))
+        for entry in report.entries
+        for case in entry.cases
+    ]
     document = {
         "reportFormat": "CTRF",
         "specVersion": "0.0.0",
@@ -69,68 +65,73 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
         "generatedBy": f"{_TOOL} {__version__}",
         "results": {
             "tool": {"name": _TOOL, "version": __version__},
-            "summary": _summary(report, tests),
+            "summary": {
+                "tests": len(tests),
+                **{status: sum(test["status"] == status for test in tests) for status in _STATUSES},
+                "flaky": sum(test.get("flaky", False) for test in tests),
+                "suites": len(report.entries),
+                "start": _milliseconds(report.started_at) or 0,
+                "stop": _milliseconds(report.finished_at) or 0,
+                "duration": round(1000 * (report.seconds or 0)),
+            },
             "tests": tests,
-            "environment": _environment(report),
+            "environment": _without_empty(
+                {
+                    "reportName": report.title,
+                    "testEnvironment": shared.get("siteUrl"),
+                    "healthy": report.summary.is_success,
+                    "extra": {name: shared[name] for name in shared.keys() - {"siteUrl"}},
+                }
+            ),
         },
     }
     return json.dumps(_without_empty(document), ensure_ascii=False, indent=2) + "\n"
 
 
-def _summary(report: Report, tests: list[dict[str, Any]]) -> dict[str, Any]:
-    counts = {status: sum(test["status"] == status for test in tests) for status in _STATUSES}
-    return {
-        "tests": len(tests),
-        **counts,
-        "flaky": sum(test.get("flaky", False) for test in tests),
-        "suites": len(report.entries),
-        "start": _milliseconds(report.started_at) or 0,
-        "stop": _milliseconds(report.finished_at) or 0,
-        "duration": round(1000 * (report.seconds or 0)),
-    }
-
-
-def _environment(report: Report) -> dict[str, Any]:
-    shared = report.shared_facts
-    return _without_empty(
-        {
-            "reportName": report.title,
-            "testEnvironment": shared.get("siteUrl"),
-            "healthy": report.summary.is_success,
-            "extra": {name: shared[name] for name in ("server", "project") if name in shared},
-        }
-    )
-
-
 def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
     project = entry.facts.get("project", project)
     test_id = _id(project, entry.feature.casefold(), entry.config or DEFAULT_CONFIG, case.name)
-    is_first = case is (entry.failures or entry.cases)[0]
     own_times = entry.times if case.is_operation else None
+    is_shown = case in (entry.failures or entry.cases[:1])
     return _without_empty(
         {
             "name": case.name,
             "testId": test_id,
             "executionId": _execution_id(test_id, entry),
-            "status": _status(case),
-            "duration": _duration(case),
+            **_result(case),
             "start": own_times and _milliseconds(own_times.began_at),
             "stop": own_times and _milliseconds(own_times.finished_at),
             "suite": [entry.name],
-            "message": case.message,
-            "trace": case.error,
             "rawStatus": case.status if case.status in _NOT_OBSERVED else case.raw_status,
             "type": "e2e",
             "retries": len(case.earlier) or None,
-            "retryAttempts": [_attempt(each, test_id, entry) for each in case.earlier],
+            "retryAttempts": [
+                _attempt(earlier, test_id, entry.earlier[earlier.attempt - 1])
+                for earlier in case.earlier
+            ],
             "flaky": case.is_flaky or None,
-            "stdout": entry.log.split("\n") if entry.log and is_first else None,
-            "attachments": [_attachment(file) for file in entry.files]
-            if is_first or case in entry.failures
-            else None,
+            "stdout": case.log and case.log.split("\n"),
+            "attachments": [_attachment(file) for file in entry.files if is_shown],
             "extra": {"verdict": entry.verdict, **entry.facts},
         }
     )
+
+
+def _attempt(case: Case, test_id: str, entry: Entry) -> dict[str, Any]:
+    run_id = {"runId": entry.facts["runId"]} if "runId" in entry.facts else {}
+    execution_id = _execution_id(test_id, entry)
+    return _without_empty(
+        {"attempt": case.attempt, "attemptId": execution_id, **_result(case), "extra": run_id}
+    )
+
+
+def _result(case: Case) -> dict[str, Any]:
+    return {
+        "status": "failed" if case.status in _FAILED else case.status,
+        "duration": round(1000 * (case.seconds or 0)),
+        "message": case.message,
+        "trace": case.error,
+    }
 
 
 def _id(*parts: str | None) -> str:
@@ -143,35 +144,11 @@ def _execution_id(test_id: str, entry: Entry) -> str | None:
     return _id(test_id, operation) if operation else None
 
 
-def _attempt(case: Case, test_id: str, entry: Entry) -> dict[str, Any]:
-    of_attempt = entry.earlier[case.attempt - 1]
-    return _without_empty(
-        {
-            "attempt": case.attempt,
-            "attemptId": _execution_id(test_id, of_attempt),
-            "status": _status(case),
-            "duration": _duration(case),
-            "message": case.message,
-            "trace": case.error,
-            "extra": _without_empty({"runId": of_attempt.facts.get("runId")}),
-        }
-    )
-
-
-def _status(case: Case) -> str:
-    return "failed" if case.status in _FAILED else case.status
-
-
-def _duration(case: Case) -> int:
-    return round(1000 * (case.seconds or 0))
-
-
 def _attachment(file: Path) -> dict[str, str]:
-    return {
-        "name": clean(file.name),
-        "contentType": _CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream"),
-        "path": clean(file.as_posix()),
-    }
+    name = clean(file.name)
+    kind, _ = _TYPES.guess_type(name)
+    path = clean(file.as_posix())
+    return {"name": name, "contentType": kind or "application/octet-stream", "path": path}
 
 
 def _without_empty(values: dict[str, Any]) -> dict[str, Any]:

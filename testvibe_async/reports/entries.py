@@ -1,35 +1,100 @@
 """One item of a batch as reports show it: its name, its tests, its attempts, times and facts.
 
-Decides what counts as a test, which tests of several attempts are the same, and which times an
-operation has. It never decides how a format shows them.
+Decides what counts as a test, which tests of several attempts are the same, which
+files show a test, and which times an operation has. It never decides how a format shows them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import evolve, frozen
+from attrs import Factory, evolve, field, frozen
 
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.reports.cases import Case, CaseStatus, to_cases
-from testvibe_async.reports.reasons import reason_of, why
-from testvibe_async.reports.text import cut, one_line, tail
+from testvibe_async.reports.attachments import files_by_name
+from testvibe_async.reports.reasons import CaseStatus, reason_of, status_of, why
+from testvibe_async.reports.text import cut, distinct, one_line, tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from testvibe_async.models import GenerationLog
+    from testvibe_async.models import CaseResult, GenerationLog
 
-__all__ = ["Entry", "Item", "describe"]
+__all__ = ["Case", "Entry", "Item", "name_of"]
 
 Item = BatchItem[Run | Generation]
 
-
 Kind = Literal["run", "generation", "dispatch"]
 """The kind of operation of an item: `dispatch` where none was dispatched and shows its kind."""
+
+
+_OF_OPERATION = {
+    Verdict.SUCCEEDED: CaseStatus.PASSED,
+    Verdict.FAILED: CaseStatus.FAILED,
+    Verdict.ERROR: CaseStatus.ERROR,
+    Verdict.UNKNOWN: CaseStatus.UNKNOWN,
+    Verdict.IN_FLIGHT: CaseStatus.PENDING,
+    Verdict.WAITING: CaseStatus.PENDING,
+    Verdict.SKIPPED: CaseStatus.SKIPPED,
+}
+"""The status of the case that stands for an operation."""
+
+_FAILURES = {CaseStatus.FAILED, CaseStatus.ERROR, CaseStatus.UNKNOWN}
+
+
+@frozen(kw_only=True, eq=False)
+class Case:
+    """A test, or an operation without a test that shows its outcome."""
+
+    name: str
+    """The name on one line, never empty, unique in its run."""
+
+    status: CaseStatus
+    """How it ended."""
+
+    raw_status: str
+    """The service's own status; empty where there is none."""
+
+    seconds: float | None = None
+    """The duration in seconds; None where it is not known."""
+
+    error: str = ""
+    """The whole error, clean; empty where there is none."""
+
+    is_operation: bool = False
+    """Whether it stands for the operation itself."""
+
+    attempt: int = 1
+    """The attempt that it is of, from 1."""
+
+    earlier: tuple[Case, ...] = ()
+    """The same test in the attempts before, oldest first."""
+
+    files: tuple[Path, ...] = ()
+    """The downloaded files that show it, those that say most at a glance first."""
+
+    log: str = ""
+    """The end of the run's log, with the first failure, else with the first test."""
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it was seen to fail."""
+        return self.status is CaseStatus.FAILED
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it passed after an attempt in which it failed."""
+        return self.status is CaseStatus.PASSED and any(case.is_failed for case in self.earlier)
+
+    @property
+    def message(self) -> str:
+        """The first line of the error."""
+        return one_line(self.error.partition("\n")[0])
 
 
 @frozen(kw_only=True)
@@ -41,9 +106,15 @@ class Times:
     finished_at: datetime | None = None
 
     @property
+    def known(self) -> list[datetime]:
+        """The known times, in their order."""
+        every = (self.queued_at, self.started_at, self.finished_at)
+        return [at for at in every if at is not None]
+
+    @property
     def began_at(self) -> datetime | None:
         """The first known time."""
-        return self.queued_at or self.started_at or self.finished_at
+        return next(iter(self.known), None)
 
     @property
     def queue_seconds(self) -> float | None:
@@ -56,60 +127,54 @@ class Times:
         return _between(self.started_at or self.queued_at, self.finished_at)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, eq=False)
 class Entry:
     """One item with all that reports show, its texts clean."""
 
-    number: int
+    item: Item
+    """The item itself."""
+
+    number: int = 1
     """The place in the order of the batch, from 1."""
 
-    name: str
+    name: str = field(default=Factory(lambda self: name_of(self.item), takes_self=True))
     """Feature and configuration, unique in the report."""
 
-    feature: str
-    """The feature's name, never empty."""
+    artifacts: Mapping[int, Sequence[Path]] = field(factory=dict[int, "Sequence[Path]"])
+    """By run id, the files that its artifacts were downloaded to."""
 
-    config: str | None
-    """The configuration; None where there is none, or none is known."""
+    logs: Mapping[str, GenerationLog] = field(factory=dict[str, "GenerationLog"])
+    """By request id, the logs of generations."""
 
-    kind: Kind
-    """The kind of operation."""
+    attempt: int = field(default=Factory(lambda self: len(self.item.earlier) + 1, takes_self=True))
+    """The number of the attempt, from 1."""
 
-    verdict: Verdict
-    """The verdict of the item."""
+    is_missing: bool = False
+    """Whether it counts as an error that it was never dispatched."""
 
-    status: str
-    """The service's own status where there is an outcome, else the verdict."""
+    @cached_property
+    def earlier(self) -> tuple[Entry, ...]:
+        """The attempts before, oldest first; each of them failed, and its ref is not known."""
+        bare = evolve(self.item, ref=None, generation_ref=None, error=None, earlier=())
+        return tuple(
+            evolve(self, item=evolve(bare, outcome=outcome), attempt=number)
+            for number, outcome in enumerate(self.item.earlier, 1)
+        )
 
-    reason: str
-    """One line that says why, or how many tests passed."""
+    @property
+    def feature(self) -> str:
+        """The feature's name, never empty."""
+        return _feature_of(self.item)
 
-    error_type: str
-    """The class of the item's error; empty where there is none."""
+    @property
+    def config(self) -> str | None:
+        """The configuration; None where there is none, or none is known."""
+        return _config_of(self.item)
 
-    cases: tuple[Case, ...]
-    """The tests, at least one."""
-
-    log: str
-    """The end of the log; empty where there is none."""
-
-    files: tuple[Path, ...]
-    """The files that the artifacts were downloaded to."""
-
-    remote_files: int
-    """The number of artifacts at the service."""
-
-    times: Times
-    """The times of the operation."""
-
-    facts: dict[str, str]
-    """What identifies the operation, by the service's own names."""
-
-    is_flaky: bool
-    """Whether it succeeded after an attempt that failed."""
-
-    earlier: tuple[Entry, ...]
-    """The attempts before, oldest first; each of them failed."""
+    @property
+    def kind(self) -> Kind:
+        """The kind of operation."""
+        return _kind_of(self.item)
 
     @property
     def operation(self) -> str:
@@ -117,73 +182,185 @@ class Entry:
         return f"{self.kind} {self.facts['runId']}" if "runId" in self.facts else self.kind
 
     @property
+    def verdict(self) -> Verdict:
+        """The verdict; an error where the item was not seen, so that no gate lets it pass."""
+        return Verdict.ERROR if self.item.is_unseen else self.item.verdict
+
+    @property
+    def is_flaky(self) -> bool:
+        """Whether it succeeded after an attempt that failed."""
+        return self.item.is_flaky
+
+    @property
+    def status(self) -> str:
+        """The service's own status where there is an outcome, else the verdict."""
+        if self.item.is_unseen:
+            return "not seen"
+        status = self.item.outcome.status if self.item.outcome else None
+        return one_line(status or "", 24) or self.verdict
+
+    @cached_property
+    def reason(self) -> str:
+        """One line that says why, or how many tests passed."""
+        which = f" (attempt {self.attempt})" if self.earlier else ""
+        return reason_of(self.item, self._generation_log) + which
+
+    @property
+    def error_type(self) -> str:
+        """The class of the item's error; empty where there is none."""
+        return type(self.item.error).__name__ if self.item.error else ""
+
+    @property
+    def log(self) -> str:
+        """The end of the log; empty where there is none."""
+        outcome, log = self.item.outcome, self._generation_log
+        if log is None:
+            return tail(outcome.log or "") if isinstance(outcome, Run) else ""
+        sections = (
+            "\n".join((f"{each.title or each.section}:", *each.log))
+            for each in log.sections
+            if each.log
+        )
+        return tail("\n\n".join(sections))
+
+    @property
+    def _generation_log(self) -> GenerationLog | None:
+        return self.logs.get(_first("request_id", self.item.outcome, self.item.latest_ref))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the artifacts were downloaded to."""
+        run_id = _first("run_id", self.item.outcome, self.item.latest_ref)
+        return tuple(self.artifacts.get(run_id, ()))
+
+    @property
+    def remote_files(self) -> int:
+        """The number of artifacts at the service."""
+        return len(self.item.outcome.artifacts) if isinstance(self.item.outcome, Run) else 0
+
+    @property
+    def times(self) -> Times:
+        """The times of the operation."""
+        dispatched_at = self.item.latest_ref.dispatched_at if self.item.latest_ref else None
+        match self.item.outcome:
+            case Run(created_at=created, started_at=started, finished_at=finished):
+                queued = created or (None if started else dispatched_at)
+                return Times(queued_at=queued, started_at=started, finished_at=finished)
+            case Generation(updated_at=updated):
+                return Times(queued_at=dispatched_at, finished_at=updated)
+            case _:
+                return Times(queued_at=dispatched_at)
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What identifies the operation, by the service's own names."""
+        outcome, ref = self.item.outcome, self.item.latest_ref
+        facts = {
+            "runId": _first("run_id", outcome, ref),
+            "requestId": _first("request_id", outcome, ref),
+            "featureId": _first("feature_id", outcome, ref),
+            "config": self.config,
+            "siteUrl": _first("site_url", outcome),
+            "project": _first("project", ref),
+            "server": _first("server", ref),
+        }
+        return {name: one_line(str(fact)) for name, fact in facts.items() if fact is not None}
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        """The tests of the last attempt, at least one, each with its like in the attempts before.
+
+        The operation is one more where none of them shows that it failed, or that it is flaky.
+        """
+        outcome = self.item.outcome
+        results = outcome.tests if isinstance(outcome, Run) else ()
+        names = distinct(one_line(test.name) or "(no name)" for test in results)
+        cases = [self._case(*each) for each in zip(results, names, strict=True)]
+        if self.verdict is Verdict.FAILED:
+            is_shown = any(case.is_failed for case in cases)
+        else:
+            failures = (case for attempt in self.earlier for case in attempt.failures)
+            is_shown = all(case.name in names and not case.is_operation for case in failures)
+        if not cases or not is_shown:
+            cases.append(self._operation_case())
+        first, *others = [case for case in cases if case.status in _FAILURES] or cases[:1]
+        files = files_by_name(self.files, [first.name, *(case.name for case in others)])
+        evidence = {first: (files[first.name], self.log)}
+        evidence |= {case: (files[case.name], "") for case in others}
+        return tuple(
+            evolve(case, files=evidence[case][0], log=evidence[case][1])
+            if case in evidence
+            else case
+            for case in cases
+        )
+
+    @property
     def failures(self) -> tuple[Case, ...]:
         """The tests that failed, could not be observed, or may have been dispatched."""
         return tuple(case for case in self.cases if case.status in _FAILURES)
 
+    def _case(self, test: CaseResult, name: str) -> Case:
+        like = (case for each in self.earlier for case in each.cases if not case.is_operation)
+        return Case(
+            name=name,
+            status=status_of(test),
+            raw_status=one_line(test.status or "", 24),
+            seconds=_seconds(test.duration_ms),
+            error=cut(test.error or ""),
+            attempt=self.attempt,
+            earlier=tuple(case for case in like if case.name == name),
+        )
 
-_FAILURES = {CaseStatus.FAILED, CaseStatus.ERROR, CaseStatus.UNKNOWN}
+    def _operation_case(self) -> Case:
+        match self.verdict:
+            case Verdict.SUCCEEDED:
+                error = ""
+            case Verdict.UNKNOWN:
+                error = f"{self.reason}\n{why(self.item.error)}"
+            case _:
+                error = why(self.item.error) if self.item.error else self.reason
+        return self._as_case(
+            CaseStatus.ERROR if self.is_missing else _OF_OPERATION[self.verdict],
+            error,
+            tuple(attempt.as_failure() for attempt in self.earlier),
+        )
 
+    def as_failure(self) -> Case:
+        """Return a whole attempt as one case, the errors of its tests included."""
+        tests = [f"{case.name}\n{case.error}" for case in self.failures if not case.is_operation]
+        return self._as_case(CaseStatus.FAILED, "\n\n".join([self.reason, *tests]))
 
-def describe(
-    item: Item,
-    *,
-    number: int,
-    name: str,
-    artifacts: Mapping[int, Sequence[Path]],
-    log: GenerationLog | None = None,
-) -> Entry:
-    """Return the entry of an item.
-
-    Args:
-        item: The item of a batch.
-        number: Its place in the order of the batch, from 1.
-        name: Its name in this report.
-        artifacts: The files that artifacts were downloaded to, by run id.
-        log: The log of a generation; None where there is none.
-    """
-    run = item.outcome if isinstance(item.outcome, Run) else None
-    earlier = tuple(
-        describe(attempt, number=number, name=name, artifacts=artifacts)
-        for attempt in _earlier_attempts(item)
-    )
-    times = _times(item)
-    reason = reason_of(item, log) + (f" (attempt {len(earlier) + 1})" if earlier else "")
-    return Entry(
-        number=number,
-        name=name,
-        feature=feature_of(item),
-        config=config_of(item),
-        kind=_kind(item),
-        verdict=_verdict(item),
-        status=_status(item),
-        reason=reason,
-        error_type=type(item.error).__name__ if item.error else "",
-        cases=_cases(item, reason, earlier),
-        log=tail(_log_text(log) if log else (run.log or "" if run else "")),
-        files=tuple(artifacts.get(_run_id(item) or -1, ())),
-        remote_files=len(run.artifacts) if run else 0,
-        times=times,
-        facts=_facts(item),
-        is_flaky=item.is_flaky,
-        earlier=earlier,
-    )
+    def _as_case(self, status: CaseStatus, error: str, earlier: tuple[Case, ...] = ()) -> Case:
+        return Case(
+            name=self.kind,
+            status=status,
+            raw_status=self.status,
+            seconds=self.times.seconds,
+            error=cut(error),
+            is_operation=True,
+            attempt=self.attempt,
+            earlier=earlier,
+        )
 
 
-def feature_of(item: Item) -> str:
-    """Return the feature's name, never empty."""
+def name_of(item: Item) -> str:
+    """Return the feature's name, with the configuration where that is not the default one."""
+    config = _config_of(item)
+    return _feature_of(item) + (f" [{config}]" if config and config != DEFAULT_CONFIG else "")
+
+
+def _feature_of(item: Item) -> str:
     return one_line(item.feature_name) or "(no name)"
 
 
-def config_of(item: Item) -> str | None:
-    """Return the configuration; None where there is none, or none is known."""
+def _config_of(item: Item) -> str | None:
     named = item.config or (item.outcome.config if isinstance(item.outcome, Run) else None)
-    if _kind(item) == "run":
+    if _kind_of(item) == "run":
         named = named or DEFAULT_CONFIG
     return one_line(named or "") or None
 
 
-def _kind(item: Item) -> Kind:
+def _kind_of(item: Item) -> Kind:
     match item.outcome:
         case Run():
             return "run"
@@ -193,151 +370,17 @@ def _kind(item: Item) -> Kind:
             return item.latest_ref.kind if item.latest_ref else "dispatch"
 
 
-def _verdict(item: Item) -> Verdict:
-    """Return the verdict; an error where it was not seen, so that no gate lets it pass."""
-    return Verdict.ERROR if item.is_unseen else item.verdict
-
-
-def _status(item: Item) -> str:
-    if item.is_unseen:
-        return "not seen"
-    status = item.outcome.status if item.outcome else None
-    return one_line(status or "", 24) or item.verdict
-
-
-_CASE_STATUSES = {
-    Verdict.SUCCEEDED: CaseStatus.PASSED,
-    Verdict.FAILED: CaseStatus.FAILED,
-    Verdict.ERROR: CaseStatus.ERROR,
-    Verdict.UNKNOWN: CaseStatus.UNKNOWN,
-    Verdict.IN_FLIGHT: CaseStatus.PENDING,
-    Verdict.WAITING: CaseStatus.PENDING,
-    Verdict.SKIPPED: CaseStatus.SKIPPED,
-}
-
-
-def _earlier_attempts(item: Item) -> list[Item]:
-    """Return an item for each attempt before the last; which ref it had is not known."""
-    return [
-        evolve(item, outcome=outcome, ref=None, generation_ref=None, error=None, earlier=())
-        for outcome in item.earlier
-    ]
-
-
-def _cases(item: Item, reason: str, earlier: Sequence[Entry]) -> tuple[Case, ...]:
-    """Return the tests of the last attempt, each with those of that name in the attempts before.
-
-    The operation is one more case where none of them shows that it failed, or that it is flaky.
-    """
-    tests = to_cases(item.outcome.tests) if isinstance(item.outcome, Run) else ()
-    names = {case.name for case in tests}
-    attempt = len(earlier) + 1
-    tests = tuple(
-        evolve(case, attempt=attempt, earlier=_same(case.name, earlier)) for case in tests
-    )
-    if item.verdict is Verdict.FAILED:
-        is_shown = any(case.is_failed for case in tests)
-    else:
-        failures = (case for attempt in earlier for case in attempt.failures)
-        is_shown = all(case.name in names and not case.is_operation for case in failures)
-    if tests and is_shown:
-        return tests
-    return (*tests, _operation_case(item, reason, earlier))
-
-
-def _same(name: str, earlier: Sequence[Entry]) -> tuple[Case, ...]:
-    """Return the tests of a name in the attempts before."""
-    return tuple(
-        evolve(case, attempt=number)
-        for number, attempt in enumerate(earlier, 1)
-        for case in attempt.cases
-        if case.name == name and not case.is_operation
-    )
-
-
-def _operation_case(item: Item, reason: str, earlier: Sequence[Entry]) -> Case:
-    return Case(
-        name=_kind(item),
-        status=_CASE_STATUSES[_verdict(item)],
-        raw_status=_status(item),
-        seconds=_times(item).seconds,
-        error=_error(item, reason),
-        is_operation=True,
-        attempt=len(earlier) + 1,
-        earlier=tuple(_attempt_case(attempt, number) for number, attempt in enumerate(earlier, 1)),
-    )
-
-
-def _error(item: Item, reason: str) -> str:
-    match item.verdict:
-        case Verdict.SUCCEEDED:
-            return ""
-        case Verdict.UNKNOWN:
-            return cut(f"{reason}\n{why(item.error)}")
-        case _:
-            return cut(why(item.error) if item.error else reason)
-
-
-def _attempt_case(attempt: Entry, number: int) -> Case:
-    """Return a whole attempt as one case, the errors of its tests included."""
-    tests = [f"{case.name}\n{case.error}" for case in attempt.failures if not case.is_operation]
-    return Case(
-        name=attempt.kind,
-        status=CaseStatus.FAILED,
-        raw_status=attempt.status,
-        seconds=attempt.times.seconds,
-        error=cut("\n\n".join([attempt.reason, *tests])),
-        is_operation=True,
-        attempt=number,
-    )
-
-
-def _log_text(log: GenerationLog) -> str:
-    parts = [
-        "\n".join((f"{section.title or section.section}:", *section.log))
-        for section in log.sections
-        if section.log
-    ]
-    return "\n\n".join(parts)
-
-
-def _times(item: Item) -> Times:
-    dispatched_at = item.latest_ref.dispatched_at if item.latest_ref else None
-    match item.outcome:
-        case Run(created_at=created, started_at=started, finished_at=finished):
-            return Times(
-                queued_at=created or (None if started else dispatched_at),
-                started_at=started,
-                finished_at=finished,
-            )
-        case Generation(updated_at=updated):
-            return Times(queued_at=dispatched_at, finished_at=updated)
-        case _:
-            return Times(queued_at=dispatched_at)
-
-
-def _facts(item: Item) -> dict[str, str]:
-    facts = {
-        "runId": _first("run_id", item.outcome, item.latest_ref),
-        "requestId": _first("request_id", item.outcome, item.latest_ref),
-        "featureId": _first("feature_id", item.outcome, item.latest_ref),
-        "config": config_of(item),
-        "siteUrl": _first("site_url", item.outcome),
-        "project": _first("project", item.latest_ref),
-        "server": _first("server", item.latest_ref),
-    }
-    return {name: one_line(str(fact)) for name, fact in facts.items() if fact is not None}
-
-
-def _run_id(item: Item) -> int | None:
-    run_id = item.outcome.run_id if isinstance(item.outcome, Run) else None
-    return run_id if run_id is not None else getattr(item.latest_ref, "run_id", None)
-
-
-def _first(name: str, *sources: object) -> object:
+def _first(name: str, *sources: object) -> Any:  # noqa: ANN401 - each attribute has its own type
     """Return the attribute of the first source where it is not None."""
     found = (getattr(source, name, None) for source in sources)
     return next((value for value in found if value is not None), None)
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    """Return seconds; None for a number of the service that is no duration."""
+    if milliseconds is None or not math.isfinite(milliseconds) or milliseconds < 0:
+        return None
+    return milliseconds / 1000
 
 
 def _between(start: datetime | None, end: datetime | None) -> float | None:

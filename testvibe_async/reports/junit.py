@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Unpack
 from xml.etree import ElementTree as ET
 
 from testvibe_async._util import clean
-from testvibe_async.reports.attachments import files_of
-from testvibe_async.reports.cases import Case, CaseStatus
+from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from testvibe_async.reports.entries import Entry, Item
+    from testvibe_async.reports.entries import Case, Entry, Item
 
 __all__ = ["to_junit"]
 
@@ -81,19 +80,14 @@ def _suite(entry: Entry) -> ET.Element:
         # Of the schemas in use, the strict ones allow neither an offset nor fractions.
         began_at = entry.times.began_at.astimezone(UTC).replace(tzinfo=None, microsecond=0)
         suite.set("timestamp", began_at.isoformat())
+    facts = dict(entry.facts)
+    if entry.earlier:  # for readers that know no `flakyFailure`
+        facts |= {"attempts": str(entry.attempt), "flaky": str(entry.is_flaky).lower()}
     properties = ET.SubElement(suite, "properties")
-    for name, value in (entry.facts | _attempts(entry)).items():
+    for name, value in facts.items():
         ET.SubElement(properties, "property", name=name, value=value)
-    for case in entry.cases:
-        suite.append(_case(entry, case))
+    suite.extend(_case(entry, case) for case in entry.cases)
     return suite
-
-
-def _attempts(entry: Entry) -> dict[str, str]:
-    """Return what readers that know no `flakyFailure` can show of the attempts."""
-    if not entry.earlier:
-        return {}
-    return {"attempts": str(len(entry.earlier) + 1), "flaky": str(entry.is_flaky).lower()}
 
 
 def _case(entry: Entry, case: Case) -> ET.Element:
@@ -108,54 +102,51 @@ def _case(entry: Entry, case: Case) -> ET.Element:
         # The schema of Surefire has `skipped` and `error` behind the attempts.
         element.extend(_rerun("rerunFailure", entry, each) for each in failures)
         element.append(_result(entry, case))
-    if output := _output(entry, case):
+    if output := _output(case):
         ET.SubElement(element, "system-out").text = output
     return element
 
 
-def _output(entry: Entry, case: Case) -> str:
+def _output(case: Case) -> str:
     """Return the file that shows a failed test, and for the first one the log of the run.
 
     GitLab and Jenkins' JUnit Attachments plugin look for such a line; GitLab shows one file of a
     test (https://docs.gitlab.com/ci/testing/unit_test_reports). The log stands here, since the
     schema of Surefire has no output of a suite.
     """
-    files = files_of(entry, case)
-    attachment = clean(f"[[ATTACHMENT|{files[0].as_posix()}]]") if files else ""
-    is_first = case is (entry.failures or entry.cases)[0]
+    attachment = clean(f"[[ATTACHMENT|{case.files[0].as_posix()}]]") if case.files else ""
     # A run's output must not make a CI system read a file.
-    log = entry.log.replace("[[ATTACHMENT|", "[[ATTACHMENT: ") if is_first else ""
+    log = case.log.replace("[[ATTACHMENT|", "[[ATTACHMENT: ")
     return "\n".join(part for part in (attachment, log) if part)
 
 
 def _result(entry: Entry, case: Case) -> ET.Element:
-    tag = _RESULTS[case.status]
-    result = ET.Element(tag, message=case.message or _without_message(case))
-    if tag != "skipped":
+    result = ET.Element(_RESULTS[case.status], message=_message(case))
+    if result.tag != "skipped":
         result.set("type", _type(entry, case))
         result.text = case.error or None
     return result
 
 
 def _rerun(tag: str, entry: Entry, case: Case) -> ET.Element:
-    message = case.message or _without_message(case)
-    result = ET.Element(tag, message=message, type=_type(entry, case))
+    result = ET.Element(tag, message=_message(case), type=_type(entry, case))
     ET.SubElement(result, "stackTrace").text = case.error or None
     return result
 
 
-def _without_message(case: Case) -> str:
+def _message(case: Case) -> str:
     if case.status is CaseStatus.OTHER:
-        return f"its status is {case.raw_status or 'not known'}"
-    return f"it was {case.status}" if case.status is CaseStatus.SKIPPED else "no error given"
+        return case.message or f"its status is {case.raw_status or 'not known'}"
+    is_skipped = case.status is CaseStatus.SKIPPED
+    return case.message or ("it was skipped" if is_skipped else "no error given")
 
 
 def _type(entry: Entry, case: Case) -> str:
     """Return the error's class, with which Playwright's errors begin."""
-    found = re.match(r"\w{1,80}Error\b|Error\b", case.error)
     if case.is_operation:
         word = entry.error_type or case.raw_status
         return f"{case.name} {case.raw_status}" if case.is_failed else word
+    found = re.match(r"\w{1,80}Error\b|Error\b", case.error)
     return found[0] if found else "failure"
 
 

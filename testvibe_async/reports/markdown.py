@@ -7,6 +7,7 @@ markup: names and errors are shown as they are.
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 from typing import TYPE_CHECKING, Unpack
 
 from testvibe_async._util import clean
@@ -16,10 +17,8 @@ from testvibe_async.reports.text import cut, duration, one_line, tail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
-    from testvibe_async.reports.cases import Case
-    from testvibe_async.reports.entries import Entry, Item
+    from testvibe_async.reports.entries import Case, Entry, Item
 
 __all__ = ["to_markdown"]
 
@@ -67,61 +66,82 @@ def to_markdown(
     """
     report = Report.of(items, **options)
     entries = report.by_urgency
+    bad = [entry for entry in entries if entry.failures or entry.is_flaky]
     head = _head(report)
     space = max_bytes - _size(head) - 500  # for the notes on what is left out
-    columns = _columns(report)
+    columns = ["", "Feature", "Config", "Result", "Time"]
+    if len(report.configs) < 2:  # noqa: PLR2004 - one is all the same
+        columns.remove("Config")
     rows = _fill([_row(entry, columns) for entry in entries], space * _TABLE_SHARE)
-    bad = [entry for entry in entries if entry.failures or entry.is_flaky]
     details = _fill([_details(entry) for entry in bad], space - sum(map(_size, rows)))
-    parts = [head, _header(columns), *rows] if rows else [head]
-    parts.append(_left_out(len(entries) - len(rows), "rows"))
-    parts += details
-    parts.append(_left_out(len(bad) - len(details), "details"))
-    return "".join(parts)
+    rules = ["---:" if column == "Time" else "---" for column in columns]
+    return "".join(
+        [
+            head,
+            *([_line(columns), _line(rules)] if rows else []),
+            *rows,
+            _left_out(len(entries) - len(rows), "rows"),
+            *details,
+            _left_out(len(bad) - len(details), "details"),
+        ]
+    )
 
 
 def _head(report: Report) -> str:
     mark = _MARKS[next(iter(report.verdicts), Verdict.SUCCEEDED)]
-    facts = (report.tests_in_words, duration(report.seconds))
-    line = " · ".join(fact for fact in facts if fact)
-    return (
-        f"## {_escape(report.title)}\n\n{mark} **{report.headline}**\n\n{line}\n\n"
-        f"{_flaky(report.flaky)}"
-    )
+    facts = " · ".join(filter(None, (report.tests_in_words, duration(report.seconds))))
+    head = f"## {_escape(report.title)}\n\n{mark} **{report.headline}**\n\n{facts}\n\n"
+    if flaky := report.flaky:
+        names = ", ".join(_name(each.name) for each in flaky[:_FLAKY_NAMES])
+        left = len(flaky) - _FLAKY_NAMES
+        more = f" and {left:,} more" if left > 0 else ""
+        head += f"{_FLAKY_MARK} **{len(flaky):,} flaky**: {names}{more}\n\n"
+    return head
 
 
-def _flaky(entries: list[Entry]) -> str:
-    """Return a line that names what is flaky; empty where nothing is."""
-    if not entries:
-        return ""
-    names = [_escape(one_line(each.name, _NAME_CHARACTERS)) for each in entries[:_FLAKY_NAMES]]
-    more = f" and {len(entries) - len(names):,} more" if len(entries) > len(names) else ""
-    return f"{_FLAKY_MARK} **{len(entries):,} flaky**: {', '.join(names)}{more}\n\n"
-
-
-def _mark(entry: Entry) -> str:
-    return _FLAKY_MARK if entry.is_flaky else _MARKS[entry.verdict]
-
-
-def _columns(report: Report) -> list[str]:
-    config = ["Config"] if len(report.configs) > 1 else []
-    return ["", "Feature", *config, "Result", "Time"]
-
-
-def _header(columns: list[str]) -> str:
-    rules = ["---:" if column == "Time" else "---" for column in columns]
-    return f"| {' | '.join(columns)} |\n| {' | '.join(rules)} |\n"
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _row(entry: Entry, columns: list[str]) -> str:
     cells = {
         "": _mark(entry),
-        "Feature": _escape(one_line(entry.feature, _NAME_CHARACTERS)),
-        "Config": _escape(one_line(entry.config or "", _NAME_CHARACTERS)),
+        "Feature": _name(entry.feature),
+        "Config": _name(entry.config or ""),
         "Result": _escape(_result(entry)),
         "Time": duration(entry.times.seconds).replace(" ", "&nbsp;"),
     }
-    return f"| {' | '.join(cells[column] for column in columns)} |\n"
+    return _line(cells[column] for column in columns)
+
+
+def _details(entry: Entry) -> str:
+    log = f"Log:\n\n{_fenced(tail(entry.log, _LOG_LINES, _ERROR_CHARACTERS))}" if entry.log else ""
+    facts = ", ".join(f"{key} {value}" for key, value in entry.facts.items())
+    parts = (
+        "".join(map(_failure, entry.failures)),
+        log,
+        "".join(f"- <code>{_escape(one_line(file.as_posix()))}</code>\n" for file in entry.files),
+        "".join(map(_attempt, entry.earlier)),
+        f"{_escape(facts)}\n",
+    )
+    body = "\n".join(part for part in parts if part)
+    summary = f"{_mark(entry)} <b>{_name(entry.name)}</b>: {_escape(_reason(entry))}"
+    return f"\n<details><summary>{summary}</summary>\n\n{body}\n</details>\n"
+
+
+def _attempt(entry: Entry) -> str:
+    title = f"Attempt {entry.attempt}, {entry.operation}: {_result(entry)}"
+    return f"{_escape(title)}\n\n" + "".join(map(_failure, entry.failures))
+
+
+def _failure(case: Case) -> str:
+    took = f" after {duration(case.seconds)}" if case.seconds else ""
+    error = cut(case.error or "no error given", _ERROR_CHARACTERS)
+    return f"**{_name(case.name)}** {case.status}{took}\n\n{_fenced(error)}\n"
+
+
+def _mark(entry: Entry) -> str:
+    return _FLAKY_MARK if entry.is_flaky else _MARKS[entry.verdict]
 
 
 def _result(entry: Entry) -> str:
@@ -133,39 +153,13 @@ def _reason(entry: Entry) -> str:
     return f"flaky: {entry.reason}" if entry.is_flaky else entry.reason
 
 
-def _details(entry: Entry) -> str:
-    name = _escape(one_line(entry.name, _NAME_CHARACTERS))
-    summary = f"{_mark(entry)} <b>{name}</b>: {_escape(_reason(entry))}"
-    failures = "".join(_failure(case) for case in entry.failures)
-    log = f"Log:\n\n{_fenced(tail(entry.log, _LOG_LINES, _ERROR_CHARACTERS))}" if entry.log else ""
-    files = "".join(_file(file) for file in entry.files)
-    earlier = "".join(_attempt(*each) for each in enumerate(entry.earlier, 1))
-    facts = ", ".join(f"{key} {value}" for key, value in entry.facts.items())
-    parts = (failures, log, files, earlier, f"{_escape(facts)}\n")
-    body = "\n".join(part for part in parts if part)
-    return f"\n<details><summary>{summary}</summary>\n\n{body}\n</details>\n"
-
-
-def _attempt(number: int, attempt: Entry) -> str:
-    title = f"Attempt {number}, {attempt.operation}: {_result(attempt)}"
-    return f"{_escape(title)}\n\n" + "".join(map(_failure, attempt.failures))
-
-
-def _failure(case: Case) -> str:
-    took = f" after {duration(case.seconds)}" if case.seconds else ""
-    name = _escape(one_line(case.name, _NAME_CHARACTERS))
-    error = cut(case.error or "no error given", _ERROR_CHARACTERS)
-    return f"**{name}** {case.status}{took}\n\n{_fenced(error)}\n"
-
-
-def _file(file: Path) -> str:
-    return f"- <code>{_escape(one_line(file.as_posix()))}</code>\n"
+def _name(text: str) -> str:
+    return _escape(one_line(text, _NAME_CHARACTERS))
 
 
 def _fenced(text: str) -> str:
     """Return a code block whose fence is longer than any run of backticks in the text."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}text\n{text}\n{fence}\n"
 
 
@@ -176,12 +170,8 @@ def _escape(text: str) -> str:
 
 def _fill(parts: list[str], space: float) -> list[str]:
     """Return as many of the first parts as fit into a number of bytes."""
-    taken = 0
-    for place, part in enumerate(parts):
-        taken += _size(part)
-        if taken > space:
-            return parts[:place]
-    return parts
+    sizes = accumulate(map(_size, parts))
+    return [part for part, size in zip(parts, sizes, strict=True) if size <= space]
 
 
 def _left_out(number: int, what: str) -> str:

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from testvibe_async._util import __version__, clean
 from testvibe_async.errors import ConfigError
-from testvibe_async.reports.attachments import files_of, is_trace, read_images, show_trace
+from testvibe_async.reports.attachments import is_trace, read_images, show_trace
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import counted, duration, essence, one_line
 from testvibe_async.reports.timeline import timeline
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from testvibe_async.reports.cases import Case
-    from testvibe_async.reports.entries import Entry, Item
+    from testvibe_async.reports.entries import Case, Entry, Item
 
 __all__ = ["to_html"]
 
@@ -47,11 +46,6 @@ SHOWN_TESTS = 20
 
 OPEN_ROWS = 12
 """Number of features up to which the table of configurations is expanded."""
-
-_ICON = (
-    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
-    "%3Ccircle cx='8' cy='8' r='7' fill='%23{}'/%3E%3C/svg%3E"
-)
 
 _FACT_LABELS = {
     "runId": "Run",
@@ -91,33 +85,14 @@ def to_html(
         }
     report = Report.of(items, **options)
     style, script = _template("page.css"), _template("page.js")
-    is_good = report.summary.is_success
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            report=report,
-            style=style,
-            script=script,
-            policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-            "img-src data:; base-uri 'none'; form-action 'none'",
-            icon=_ICON.format("2e8b57" if is_good else "c0392b"),
-            tone="good" if is_good else "bad",
-            facts=_batch_facts(report),
-            shared=report.shared_facts.keys(),
-            proportions=_proportions(report),
-            groups=_groups(report),
-            images={} if folder is None else read_images(report.by_urgency, folder),
-            timeline=timeline(report),
-            matrix=_matrix(report),
-            noun=_noun(report),
-            entry_facts=_entry_facts,
-            shown_tests=SHOWN_TESTS,
-            open_groups=OPEN_GROUPS,
-            open_rows=OPEN_ROWS,
-            version=__version__,
-        )
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
+    first = [case.files[0] for _, case in report.failures if case.files]
+    images = {} if folder is None else read_images(first, folder)
+    page = _environment().get_template("page.html")
+    return page.render(report=report, style=style, script=script, policy=policy, images=images)
 
 
 @cache
@@ -138,9 +113,18 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         lstrip_blocks=True,
     )
-    functions = (anchor, counted, duration, files_of, href, is_trace, one_line, show_trace, slug)
-    filters: dict[str, Any] = environment.filters
-    filters.update({each.__name__: each for each in functions})
+    filters = (anchor, counted, duration, href, is_trace, one_line, show_trace, slug)
+    functions = (batch_facts, entry_facts, groups, matrix, noun, proportions, timeline)
+    named: dict[str, Any] = environment.filters
+    named.update({each.__name__: each for each in filters})
+    named = environment.globals
+    named.update({each.__name__: each for each in functions})
+    named |= {
+        "open_groups": OPEN_GROUPS,
+        "open_rows": OPEN_ROWS,
+        "shown_tests": SHOWN_TESTS,
+        "version": __version__,
+    }
     return environment
 
 
@@ -184,7 +168,8 @@ def anchor(entry: Entry) -> str:
     return f"operation-{entry.number}"
 
 
-def _batch_facts(report: Report) -> dict[str, str | None]:
+def batch_facts(report: Report) -> dict[str, str | None]:
+    """Return what holds for the whole batch."""
     began_at = report.started_at and report.started_at.astimezone(UTC)
     rows = {
         "Ran": report.tests_in_words,
@@ -194,22 +179,24 @@ def _batch_facts(report: Report) -> dict[str, str | None]:
     return rows | {_FACT_LABELS[name]: fact for name, fact in report.shared_facts.items()}
 
 
-def _entry_facts(entry: Entry, known: Collection[str]) -> dict[str, str | None]:
+def entry_facts(entry: Entry, known: Collection[str]) -> dict[str, str | None]:
     """Return the times and the identity of an operation, without what the page shows once."""
     times = entry.times
-    facts = {name: fact for name, fact in entry.facts.items() if name not in known}
     return {
         "Queued": duration(times.queue_seconds),
         "Began": _time(times.started_at or times.queued_at),
         "Ended": _time(times.finished_at),
-    } | {label: facts.get(name) for name, label in _FACT_LABELS.items()}
+    } | {
+        label: None if name in known else entry.facts.get(name)
+        for name, label in _FACT_LABELS.items()
+    }
 
 
 def _time(instant: datetime | None) -> str:
     return f"{instant.astimezone(UTC):%H:%M:%S} UTC" if instant else ""
 
 
-def _noun(report: Report) -> str:
+def noun(report: Report) -> str:
     """Return what the entries are: `Runs`, `Generations`, or both."""
     kinds = {entry.kind for entry in report.entries} - {"dispatch"}
     if kinds == {"generation"}:
@@ -217,7 +204,7 @@ def _noun(report: Report) -> str:
     return "Runs" if "generation" not in kinds else "Runs and generations"
 
 
-def _proportions(report: Report) -> list[tuple[str, float, float]]:
+def proportions(report: Report) -> list[tuple[str, float, float]]:
     """Return the class, the left and the width of each verdict's share, in percent."""
     found = Counter("flaky" if each.is_flaky else slug(each.verdict) for each in report.by_urgency)
     parts: list[tuple[str, float, float]] = []
@@ -229,16 +216,15 @@ def _proportions(report: Report) -> list[tuple[str, float, float]]:
     return parts
 
 
-def _groups(report: Report) -> list[list[tuple[Entry, Case]]]:
+def groups(report: Report) -> list[list[tuple[Entry, Case]]]:
     """Return the failed tests that have the same error together, the most frequent first."""
-    groups: dict[str, list[tuple[Entry, Case]]] = {}
-    for entry in report.by_urgency:
-        for case in entry.failures:
-            groups.setdefault(essence(case.error), []).append((entry, case))
-    return sorted(groups.values(), key=len, reverse=True)
+    found: dict[str, list[tuple[Entry, Case]]] = {}
+    for entry, case in report.failures:
+        found.setdefault(essence(case.error), []).append((entry, case))
+    return sorted(found.values(), key=len, reverse=True)
 
 
-def _matrix(report: Report) -> Mapping[str, Mapping[str, list[Entry]]]:
+def matrix(report: Report) -> Mapping[str, Mapping[str, list[Entry]]]:
     """Return the entries by feature and configuration; empty for only one configuration."""
     rows: dict[str, dict[str, list[Entry]]] = {}
     if len(report.configs) > 1:

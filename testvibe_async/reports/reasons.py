@@ -1,12 +1,13 @@
-"""The reason for an item's verdict, in one line.
+"""The status of a test, and the reason for an item's verdict in one line.
 
-Decides which of the service's texts says most. It never shows the error of a test, which reports
-show in full elsewhere.
+Decides how a test ended whose status is not documented, and which of the service's texts says most
+of an item. It never shows the error of a test, which reports show in full elsewhere.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from testvibe_async.errors import (
@@ -24,30 +25,66 @@ from testvibe_async.errors import (
 )
 from testvibe_async.models import FeatureStatus, Generation, Run
 from testvibe_async.outcomes import Verdict
-from testvibe_async.reports.cases import CaseStatus, status_of
 from testvibe_async.reports.text import counted, duration, one_line
 
 if TYPE_CHECKING:
-    from testvibe_async.models import GenerationLog
+    from testvibe_async.models import CaseResult, GenerationLog
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["reason_of", "why"]
-
-_UNKNOWN = "it may have been dispatched: check at the service before you dispatch it again"
+__all__ = ["CaseStatus", "reason_of", "status_of", "why"]
 
 
-def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> str:
+class CaseStatus(StrEnum):
+    """The status of a test, in the words that the formats share."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+
+    ERROR = "error"
+    """The operation could not be dispatched, or not be observed."""
+
+    UNKNOWN = "unknown"
+    """The operation may have been dispatched, and nobody can say."""
+
+    PENDING = "pending"
+    """The operation is in flight, or is to be dispatched yet."""
+
+    SKIPPED = "skipped"
+
+    OTHER = "other"
+    """An undocumented status without an error."""
+
+
+def status_of(test: CaseResult) -> CaseStatus:
+    """Return how a test ended.
+
+    Only `passed` and `failed` are documented: with any other status, `skipped` too, a test with an
+    error failed, so that no gate lets it pass.
+    """
+    if test.status in {CaseStatus.PASSED, CaseStatus.FAILED}:
+        return CaseStatus(test.status)
+    if test.error:
+        return CaseStatus.FAILED
+    return CaseStatus.SKIPPED if test.status == CaseStatus.SKIPPED else CaseStatus.OTHER
+
+
+def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> str:  # noqa: PLR0911 - a case for each verdict
     """Return why an item has its verdict, or how many tests passed.
 
     Args:
         item: The item of a batch.
         log: The log of a generation, which says more than its status; None where there is none.
     """
+    what = "this attempt" if item.earlier else "it"
     match item.verdict, item.outcome:
-        case Verdict.SKIPPED | Verdict.WAITING, _:
-            return _not_dispatched(item)
+        case Verdict.WAITING, _:
+            return f"{what} is not dispatched yet: the batch goes on"
+        case Verdict.SKIPPED, _ if item.is_dropped:
+            return f"{what} may have been dispatched: nobody knows, and it was decided to leave it"
+        case Verdict.SKIPPED, _:
+            return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:
-            return _UNKNOWN
+            return "it may have been dispatched: check at the service before you dispatch it again"
         case Verdict.ERROR, Run() | Generation() as outcome:
             return f"over with an undocumented status, {one_line(str(outcome.status), 24)!r}"
         case _, Run() as run:
@@ -56,13 +93,6 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
             return _generation_reason(generation, log)
         case _:
             return one_line(why(item.error))
-
-
-def _not_dispatched(item: BatchItem[Run | Generation]) -> str:
-    what = "this attempt" if item.earlier else "it"
-    if item.verdict is Verdict.WAITING:
-        return f"{what} is not dispatched yet: the batch goes on"
-    return f"{what} was never dispatched: the batch was stopped before"
 
 
 def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a case for each error

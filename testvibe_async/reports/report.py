@@ -12,17 +12,19 @@ from datetime import datetime  # noqa: TC003 - as above
 from pathlib import Path  # noqa: TC003 - as above
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from testvibe_async.errors import ConfigError
-from testvibe_async.models import DEFAULT_CONFIG, Generation, GenerationLog
+from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
 from testvibe_async.outcomes import BatchSummary, Verdict
-from testvibe_async.reports.cases import CaseStatus
-from testvibe_async.reports.entries import Entry, Item, config_of, describe, feature_of
+from testvibe_async.reports.entries import Entry, Item, name_of
+from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.text import counted, distinct, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from testvibe_async.reports.entries import Case
 
 __all__ = ["Report", "ReportOptions"]
 
@@ -84,23 +86,29 @@ class Report:
         """
         items = tuple(items)
         started_at, finished_at = options.get("started_at"), options.get("finished_at")
-        _check_times(started_at, finished_at)
-        logs = options.get("generation_logs", {})
-        names = distinct(map(_name, items))
+        for instant in (started_at, finished_at):
+            if instant is not None and instant.tzinfo is None:
+                raise ConfigError(
+                    f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
+                )
+        summary = BatchSummary.of(items)
+        # Where another one failed, or is in flight, the report is not green in any case.
+        are_missing = summary.skipped and summary.succeeded + summary.skipped == summary.total
         entries = tuple(
-            describe(
-                item,
+            Entry(
+                item=item,
                 number=number,
                 name=name,
                 artifacts=options.get("artifacts", {}),
-                log=logs.get(_request_id(item) or ""),
+                logs=options.get("generation_logs", {}),
+                is_missing=bool(are_missing) and item.verdict is Verdict.SKIPPED,
             )
-            for number, (item, name) in enumerate(zip(items, names, strict=True), 1)
+            for number, (item, name) in enumerate(
+                zip(items, distinct(map(name_of, items)), strict=True), 1
+            )
         )
-        summary = BatchSummary.of(items)
-        if summary.skipped and summary.succeeded + summary.skipped == summary.total:
-            entries = tuple(map(_as_error, entries))
-        known = [at for entry in entries for at in _instants(entry)]
+        attempts = (attempt for entry in entries for attempt in (*entry.earlier, entry))
+        known = [at for attempt in attempts for at in attempt.times.known]
         return cls(
             title=one_line(options.get("title", "")) or "TestVibe",
             entries=entries,
@@ -122,6 +130,11 @@ class Report:
         return sorted(
             self.entries, key=lambda entry: (_URGENCY.index(entry.verdict), not entry.is_flaky)
         )
+
+    @property
+    def failures(self) -> list[tuple[Entry, Case]]:
+        """The tests that failed, those of the most urgent entries first."""
+        return [(entry, case) for entry in self.by_urgency for case in entry.failures]
 
     @property
     def flaky(self) -> list[Entry]:
@@ -168,46 +181,7 @@ class Report:
         bad = [pair for pair in self.verdicts.items() if pair[0] is not Verdict.SUCCEEDED]
         if not bad:
             return ("It succeeded" if total == 1 else f"All {total:,} succeeded") + flaky
-        words = {verdict: "in error" if verdict is Verdict.ERROR else verdict for verdict, _ in bad}
-        (verdict, number), *rest = bad
-        first = f"{number:,} of {total:,} {words[verdict]}"
-        return ", ".join((first, *(f"{n:,} {words[verdict]}" for verdict, n in rest))) + flaky
-
-
-def _check_times(*instants: datetime | None) -> None:
-    for instant in instants:
-        if instant is not None and instant.tzinfo is None:
-            raise ConfigError(
-                f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
-            )
-
-
-def _as_error(entry: Entry) -> Entry:
-    """Return an item that was never dispatched as an error, so that its report is not green.
-
-    Where another one failed, or is in flight, the report shows that in any case.
-    """
-    if entry.verdict is not Verdict.SKIPPED:
-        return entry
-    return evolve(entry, cases=tuple(evolve(c, status=CaseStatus.ERROR) for c in entry.cases))
-
-
-def _name(item: Item) -> str:
-    """Return the feature's name, with the configuration where that is not the default one."""
-    config = config_of(item)
-    suffix = f" [{config}]" if config and config != DEFAULT_CONFIG else ""
-    return f"{feature_of(item)}{suffix}"
-
-
-def _request_id(item: Item) -> str | None:
-    request_id = item.outcome.request_id if isinstance(item.outcome, Generation) else None
-    return request_id or getattr(item.latest_ref, "request_id", None)
-
-
-def _instants(entry: Entry) -> list[datetime]:
-    every = [
-        at
-        for times in (attempt.times for attempt in (*entry.earlier, entry))
-        for at in (times.queued_at, times.started_at, times.finished_at)
-    ]
-    return [at for at in every if at is not None]
+        words = [f"{'in error' if verdict is Verdict.ERROR else verdict}" for verdict, _ in bad]
+        first = f"{bad[0][1]:,} of {total:,} {words[0]}"
+        rest = (f"{number:,} {word}" for (_, number), word in zip(bad[1:], words[1:], strict=True))
+        return ", ".join((first, *rest)) + flaky

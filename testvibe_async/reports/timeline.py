@@ -7,10 +7,11 @@ the width, so that it fits any screen.
 
 from __future__ import annotations
 
+from functools import cached_property
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async.reports.text import clock, duration, one_line
 
@@ -51,8 +52,7 @@ class _Bar:
     """Where it left the queue."""
     end: float
     """Where it finished, or the picture ends."""
-    is_open: bool
-    """Whether its end is not known."""
+    row: int = 0
 
     @property
     def label(self) -> str:
@@ -68,7 +68,8 @@ class _Bar:
         """The class, the left and the width of what is drawn."""
         if self.start > self.begin:
             yield "queue", *_extent(self.begin, self.start)
-        kind = self.entry.verdict.replace(" ", "-") + (" open" if self.is_open else "")
+        is_open = self.entry.times.finished_at is None
+        kind = self.entry.verdict.replace(" ", "-") + (" open" if is_open else "")
         yield kind, *_extent(self.start, self.end)
 
 
@@ -77,21 +78,17 @@ class Timeline:
     """The picture."""
 
     bars: list[_Bar]
-    rows: list[int]
-    """The row of each bar."""
-    count: int
-    """The number of rows."""
     seconds: float
-
-    @property
-    def drawn(self) -> Iterator[tuple[_Bar, int]]:
-        """Each bar with its row."""
-        return zip(self.bars, self.rows, strict=True)
 
     @property
     def has_names(self) -> bool:
         """Whether each bar has a row of its own, with its name."""
         return len(self.bars) <= MOST_ROWS
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows."""
+        return max(bar.row for bar in self.bars) + 1
 
     @property
     def pitch(self) -> float:
@@ -115,9 +112,8 @@ class Timeline:
     @property
     def ticks(self) -> Iterator[tuple[float, str]]:
         """The place of each tick in percent, and its text; empty where there is no room for it."""
-        step = next(
-            (s for s in _TICK_SECONDS if self.seconds / s < _MOST_TICKS), self.seconds / _MOST_TICKS
-        )
+        least = self.seconds / _MOST_TICKS
+        step = next((each for each in _TICK_SECONDS if each > least), least)
         for number in range(int(self.seconds / step) + 1):
             at = number * step
             yield 100 * at / self.seconds, clock(at) if at < 0.94 * self.seconds else ""
@@ -133,47 +129,39 @@ class Timeline:
 
 def timeline(report: Report) -> Timeline | None:
     """Return the picture of all operations whose time is known; None where there is none."""
-    bars = _bars(report)
+    bars = sorted(_bars(report), key=lambda bar: (bar.begin, bar.end))
     if not bars or not report.seconds:
         return None
-    rows = list(range(len(bars))) if len(bars) <= MOST_ROWS else _shared_rows(bars)
-    return Timeline(bars, rows, max(rows) + 1, report.seconds)
+    rows = range(len(bars)) if len(bars) <= MOST_ROWS else _shared_rows(bars)
+    placed = [evolve(bar, row=row) for bar, row in zip(bars, rows, strict=True)]
+    return Timeline(placed, report.seconds)
 
 
-def _bars(report: Report) -> list[_Bar]:
-    """Return the bars in the order in which they begin."""
-    origin, total = report.started_at, report.seconds
-    if origin is None or not total:
-        return []
-
+def _bars(report: Report) -> Iterator[_Bar]:
     def percent(instant: datetime | None, otherwise: float) -> float:
-        if instant is None:
+        if instant is None or origin is None or not total:
             return otherwise
         return min(100.0, max(0.0, 100 * (instant - origin).total_seconds() / total))
 
-    bars: list[_Bar] = []
+    origin, total = report.started_at, report.seconds
     for entry in report.entries:
-        for number, attempt in enumerate((*entry.earlier, entry), 1):
+        for attempt in (*entry.earlier, entry):
             times = attempt.times
-            if times.began_at is None:
-                continue
-            name = f"{entry.name}, attempt {number}" if entry.earlier else entry.name
-            begin = percent(times.began_at, 0)
-            end = max(begin, percent(times.finished_at, 100))
-            start = min(end, max(begin, percent(times.started_at, begin)))
-            bars.append(_Bar(attempt, name, begin, start, end, times.finished_at is None))
-    return sorted(bars, key=lambda bar: (bar.begin, bar.end))
+            if times.began_at is not None:
+                which = f", attempt {attempt.attempt}" if entry.earlier else ""
+                begin = percent(times.began_at, 0)
+                end = max(begin, percent(times.finished_at, 100))
+                start = min(end, max(begin, percent(times.started_at, begin)))
+                yield _Bar(attempt, f"{entry.name}{which}", begin, start, end)
 
 
-def _shared_rows(bars: list[_Bar]) -> list[int]:
-    """Return a row for each bar: the one that is free for longest, or else a new one."""
+def _shared_rows(bars: list[_Bar]) -> Iterator[int]:
+    """Yield a row for each bar: the one that is free for longest, or else a new one."""
     free: list[tuple[float, int]] = []
-    rows: list[int] = []
     for bar in bars:
         row = heappop(free)[1] if free and free[0][0] <= bar.begin else len(free)
-        rows.append(row)
         heappush(free, (max(bar.end, bar.begin + _LEAST_PERCENT), row))
-    return rows
+        yield row
 
 
 def _extent(left: float, right: float) -> tuple[float, float]:

@@ -53,7 +53,7 @@ class TestTogether:
         features = [line for line in result.outlines if "testvibe::" in line and line[0] == "["]
         assert len({line.split()[0] for line in features}) == 1
         assert service.count("run_feature") == 4
-        result.stdout.fnmatch_lines(["no refund", "run * failed: 1 of 1 tests failed*"])
+        result.stdout.fnmatch_lines(["no refund", "run * failed: 1 of 1 test failed*"])
 
 
 def test_nothing_but_features(inner: Inner, service: Emulator) -> None:

@@ -52,12 +52,12 @@ def test_a_failure_describes_the_run(inner: Inner, service: Emulator) -> None:
             "_* Feature: Returns [[]Returns works[]] _*",
             "no refund",
             "_* Feature: Returns _*",
-            f"run {run_id} failed: 1 of 1 tests failed, on https://shop.acme.example",
+            f"run {run_id} failed: 1 of 1 test failed, on https://shop.acme.example",
             "Returns works",
             "  no refund",
             "The end of its log:",
             "*1 failed",
-            f"FAILED testvibe::Returns - run {run_id} failed: 1 of 1 tests failed*",
+            f"FAILED testvibe::Returns - run {run_id} failed: 1 of 1 test failed*",
         ]
     )
     result.stdout.no_fnmatch_line("*Captured*")
@@ -120,7 +120,7 @@ def test_a_run_may_fail_without_a_test_that_did(inner: Inner, service: Emulator)
 
     (run_id,) = service.runs
     result.stdout.fnmatch_lines(
-        [f"FAILED testvibe::Login - run {run_id} aborted: it neither passed nor failed"]
+        [f"FAILED testvibe::Login - run {run_id} aborted: over with an undocumented status*"]
     )
     result.assert_outcomes(failed=1)
 

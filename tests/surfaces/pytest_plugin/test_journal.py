@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.inner_pytest import ENDLESS, fail_first_run, refs_told
 from testvibe_async import ConfigError
-from testvibe_async.pytest_plugin.journals import Journals
+from testvibe_async.pytest_plugin.suite import open_journal
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -134,18 +134,16 @@ class TestKilled:
 
 async def test_a_journal_that_is_in_use_is_waited_for(tmp_path: Path) -> None:
     """A worker that asks for a run of another worker's goes on once that has ended."""
-    journals = Journals(tmp_path)
-    async with journals.open("a run", timeout=1):
+    path = tmp_path / "run.sqlite"
+    async with open_journal(path, timeout=1):
         with pytest.raises(ConfigError, match="is in use, here or by another process"):
-            async with journals.open("a run", timeout=1):
-                pass  # pragma: no cover - it is not opened
-        async with journals.open("another run", timeout=1):
-            waiting = asyncio.create_task(enter(journals))
-            await asyncio.sleep(100)
-            assert not waiting.done()
+            await enter(path, 1)
+        waiting = asyncio.create_task(enter(path, 1000))
+        await asyncio.sleep(100)
+        assert not waiting.done()
     await waiting
 
 
-async def enter(journals: Journals) -> None:
-    async with journals.open("a run", timeout=1000):
+async def enter(path: Path, timeout: float) -> None:
+    async with open_journal(path, timeout=timeout):
         pass

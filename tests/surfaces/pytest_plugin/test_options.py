@@ -74,7 +74,7 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
         ("--testvibe-timeout=-1", "testvibe-timeout must be a number of seconds above 0, not -1"),
         ("--testvibe-timeout=inf", "testvibe-timeout must be a number of seconds *, not inf"),
         ("--testvibe-poll-interval=0", "testvibe-poll-interval must be a number *, not 0"),
-        ("--testvibe-timeout=soon", "*invalid float value: 'soon'"),
+        ("--testvibe-timeout=soon", "*testvibe-timeout must be a number: *'soon'"),
     ],
 )
 def test_a_wrong_value_is_reported(
@@ -154,7 +154,7 @@ def test_a_project_that_is_not_there_is_reported(inner: Inner, service: Emulator
     )
     said = "*there is no project 'Acme Shopp': did you mean 'Acme Shop'?"
     inner("--testvibe", "--testvibe-project=Acme Shopp").stdout.fnmatch_lines([said])
-    inner().stderr.fnmatch_lines([said])
+    inner().stdout.fnmatch_lines([said])
     assert not service.runs
 
 

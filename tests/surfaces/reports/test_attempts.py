@@ -10,6 +10,7 @@ from attrs import evolve
 from junitparser import Error
 from junitparser.xunit2 import JUnitXml
 
+from tests.conftest import client_of
 from tests.surfaces.reports.items import (
     ERROR,
     FAILED,
@@ -26,12 +27,15 @@ from tests.surfaces.reports.items import (
 )
 from tests.surfaces.reports.parsed import Node, parsed, rendered
 from tests.surfaces.reports.test_ctrf import VALIDATOR
-from testvibe_async import CaseResult, RunStatus, Verdict
-from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
-from testvibe_async.reports.cases import CaseStatus
+from testvibe_async import CaseResult, Journal, RunStatus, Verdict
+from testvibe_async.reports import FORMATS, to_ctrf, to_html, to_junit, to_markdown
+from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.report import Report
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from testvibe_async.reports.entries import Entry
 
 UNNAMED = run_item(run_id=213, status=RunStatus.FAILED)
@@ -303,6 +307,21 @@ def test_junit_says_that_it_may_have_been_dispatched() -> None:
         "it may have been dispatched: check at the service before you dispatch it again"
     )
     assert result.text.endswith("\nit may have started: the answer to its dispatch was lost")
+
+
+async def test_a_dispatch_that_was_dropped_may_have_been_one(tmp_path: Path) -> None:
+    """A lost dispatch that was decided to stay unknown is not said to have never been sent."""
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.lost())
+        emulator.fail("list_runs", Fault.status(404))
+        async with Journal(tmp_path / "journal.sqlite") as journal:
+            await client.project().run_features(["Checkout"], journal=journal)
+            await journal.decide("drop")
+            (item,) = journal.items
+
+    assert item.verdict is Verdict.SKIPPED
+    for form in FORMATS:
+        assert "it may have been dispatched" in form.render([item])
 
 
 def test_reports_of_every_kind_have_no_attempts() -> None:

@@ -1,0 +1,140 @@
+"""The result of a run, and its text in a test's report: plain, and without a traceback.
+
+It decides whether a test may have the run, and how much is shown of it. The first line is the one
+in pytest's summary. All text from the service is cleaned of what a terminal obeys; this package's
+errors already are.
+"""
+
+from __future__ import annotations
+
+from textwrap import indent
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from testvibe_async import (
+    BatchItem,
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    ResponseError,
+    Run,
+    TransportError,
+    Verdict,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async._util import clean
+from testvibe_async.reports import Entry, one_line, tail, why
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from testvibe_async import Ref
+    from testvibe_async.reports import Case
+
+__all__ = ["Result", "describe_error"]
+
+LOG_LINES = 20
+"""Number of lines that are shown of a log's end."""
+
+
+@frozen
+class Result:
+    """The result of a run, with its downloaded artifacts."""
+
+    item: BatchItem[Run]
+    artifacts: dict[int, list[Path]] = field(factory=dict[int, "list[Path]"])
+    """The downloaded files, by the run's id."""
+
+    artifacts_error: str | None = None
+    """The reason why the download failed; None if it did not."""
+
+    @property
+    def entry(self) -> Entry:
+        """The result in the words of reports."""
+        return Entry(item=self.item, artifacts=self.artifacts)
+
+    @property
+    def files(self) -> list[Path]:
+        """All downloaded files."""
+        return [file for files in self.artifacts.values() for file in files]
+
+    @property
+    def cases(self) -> list[Case]:
+        """The tests of the run; none where there is no finished run."""
+        return [case for case in self.entry.cases if not case.is_operation]
+
+    @property
+    def left(self) -> Ref | None:
+        """The operation that may go on at the service; None where none is known to."""
+        return getattr(self.item.error, "ref", None)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that it began can go on at the service."""
+        return self.left is None and self.item.verdict is not Verdict.UNKNOWN
+
+    @property
+    def run(self) -> Run:
+        """The finished run.
+
+        Raises:
+            VibeError: There is none, or it passed without executing a test, and so shows nothing.
+        """
+        run = self.item.outcome
+        if run is None:
+            raise self.item.error or VibeError(self.entry.reason)
+        if run.executed_nothing or (run.is_success and run.summary is None and not run.tests):
+            raise VibeError(_headline(self.entry))
+        return run
+
+    def describe(self) -> str:
+        """Return what came of it: its failures, its runs before, its log's end, its artifacts."""
+        entry = self.entry
+        error = self.item.error
+        parts = [describe_error(error) if error else _headline(entry)]
+        parts += [f"{case.name}\n  {case.message or 'no error given'}" for case in self._failures]
+        if entry.earlier:
+            parts.append(
+                "Its runs before:\n" + indent("\n".join(map(_headline, entry.earlier)), "  ")
+            )
+        if entry.log:
+            parts.append("The end of its log:\n" + indent(tail(entry.log, LOG_LINES), "  "))
+        if self.files:
+            parts.append("Its artifacts:\n" + indent("\n".join(map(str, self.files)), "  "))
+        if self.artifacts_error:
+            parts.append(f"Its artifacts could not be downloaded: {self.artifacts_error}")
+        return "\n\n".join(parts)
+
+    @property
+    def _failures(self) -> list[Case]:
+        return [case for case in self.cases if case.is_failed]
+
+
+def _headline(entry: Entry) -> str:
+    site = f", on {entry.facts['siteUrl']}" if "siteUrl" in entry.facts else ""
+    return one_line(f"{entry.operation} {entry.status}: {entry.reason}{site}")
+
+
+def describe_error(error: BaseException) -> str:
+    """Describe why there is no outcome: the error, the request, and its causes."""
+    cause = error.__cause__
+    match error:
+        case FeatureNotGeneratedError():
+            first = f"it can't run: {cause or f'{error.status} {error.message}'}"
+            cause = cause and cause.__cause__
+        case ResponseError():
+            first = f"{error.status} {error.message}\nto {error.method} {error.url}"
+        case DispatchUnknownError():
+            first = f"{why(error)}\n{error.what}, on {error.method} {error.url}"
+        case TransportError():
+            first = f"{error.what}\non {error.method} {error.url}"
+        case WaitTimeoutError(failures=failures) if failures:
+            first = f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"
+        case _:
+            first = error.brief if isinstance(error, VibeError) else str(error)
+    lines = [first]
+    while cause is not None:
+        lines.append(f"because: {cause}")
+        cause = cause.__cause__
+    return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))
