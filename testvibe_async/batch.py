@@ -1,6 +1,6 @@
-"""Batches: many dispatches at once, each result as it comes.
+"""Batches: many dispatches at once, with each result as it arrives.
 
-What the caller of a batch sees. What is dispatched when, and what follows, is decided in `_batch`.
+The interface for the caller of a batch. `_batch` decides what is dispatched, and when.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["Batch"]
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
 CLOSE_SECONDS = 10.0
-"""How long a batch that is left waits for the answers to dispatches under way."""
+"""Maximum seconds in which a closing batch waits for the answers to dispatches under way."""
 
 CANCEL_SECONDS = 1.5
-"""How long one that is cancelled does: with what follows it ends within 2 s."""
+"""The same for a cancelled batch: with the rest of its work, it ends within 2 s."""
 
 
 class _Refs:
@@ -57,7 +57,7 @@ class _Refs:
         self, batch: Batch[Run | Generation], owner: object, /
     ) -> list[RunRef | GenerationRef]: ...
     def __get__(self, batch: Batch[Any] | None, owner: object, /) -> Any:
-        """Return them, as a new list."""
+        """Return the refs, as a new list."""
         items: list[BatchItem[Any]] = [] if batch is None else batch.items
         refs = [item.ref for item in items if item.ref is not None and self._is_meant(item)]
         return self if batch is None else refs
@@ -73,14 +73,15 @@ class Batch(Generic[SnapshotT_co]):
                 print(item.feature, item.verdict)
         print(batch.summary, batch.in_flight)
 
-    Await it for all items, in the order asked. Or open it with `async with` and iterate over it for
-    each item as it completes; several tasks that iterate share the items, each to one of them. A
-    feature that can't start is an item with its error. Leaving early
-    dispatches no more; what is dispatched keeps running at the service, and `in_flight` names it.
+    Await it for all items, in the requested order. Or open it with `async with`, and iterate over
+    it for each item as it completes. Several tasks that iterate share the items: each item goes to
+    one of them. A feature that can't be dispatched is an item with its error. Leaving the block
+    early stops dispatching. Dispatched operations keep running at the service, and `in_flight`
+    names them.
 
-    At the time-out it yields an item for each feature that is left: with a `WaitTimeoutError` for
-    an operation in flight, without ref, outcome and error for what was not dispatched. Features
-    that were not read from a generator by then have no item.
+    At the time-out it yields an item for each remaining feature: with a `WaitTimeoutError` for an
+    operation in flight, and without ref, outcome and error for a feature that was not dispatched.
+    Features not yet read from a generator have no item.
     """
 
     def __init__(self, workers: Workers[SnapshotT_co]) -> None:
@@ -88,14 +89,14 @@ class Batch(Generic[SnapshotT_co]):
         self._trace: Trace | None = None
         self._is_open = False
         self._is_left = False
-        """Whether the caller has left."""
+        """True once the caller has left the block."""
         self._taken = 0
-        """How many items were handed out."""
+        """Number of items handed out."""
         self._turn = Lock()
-        """Held by the one task that waits for the next item: several share the items."""
+        """Held by the one task that waits for the next item, if several share the items."""
 
     def close(self) -> None:
-        """Give up a batch that was not opened: nothing is dispatched, and no warning says so."""
+        """Abandon a batch that was not opened, without the warning; nothing is dispatched."""
         self._is_open = self._is_left = True
 
     def stop(self) -> None:
@@ -103,7 +104,7 @@ class Batch(Generic[SnapshotT_co]):
         self._workers.stop()
 
     def __del__(self) -> None:
-        """Warn of a batch that was made in vain."""
+        """Warn if the batch was neither awaited nor opened."""
         if not self._is_open:
             message = (
                 "run_features() or generate_features() was never awaited or opened, so nothing was "
@@ -112,23 +113,24 @@ class Batch(Generic[SnapshotT_co]):
             warnings.warn(message, RuntimeWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        """Summarize its features."""
+        """Return the counts of its items."""
         return f"<Batch: {self.summary}>"
 
     refs: ClassVar[_Refs] = _Refs(
-        lambda _item: True, "The refs of all that is dispatched so far, in the order asked."
+        lambda _item: True, "The refs of all dispatched operations so far, in the requested order."
     )
     in_flight: ClassVar[_Refs] = _Refs(
         lambda item: item.is_unfinished,
-        "The refs of what is dispatched and unfinished, as last seen.",
+        "The refs of all operations that were dispatched and not observed to finish.",
     )
 
     @property
     def items(self) -> list[BatchItem[SnapshotT_co]]:
-        """What is known of each feature at this moment, in the order asked.
+        """The present item of each feature, in the requested order.
 
-        Also while the batch is running, and after it was left, cancelled or out of time. A dispatch
-        without an answer is `unknown`; once the answer comes, its item has the ref.
+        It may be read at any time: while the batch runs, and after it was left, cancelled or timed
+        out. A dispatch without an answer is `unknown`; once the answer arrives, its item has the
+        ref.
         """
         return [entry.item() for entry in self._workers.entries]
 
@@ -145,9 +147,9 @@ class Batch(Generic[SnapshotT_co]):
     def changes(self) -> Iteration[tuple[Any, Transition[Any]]]:
         """Iterate over the transitions of the batch's operations, each with its operation.
 
-        Open the batch with `async with` first. It ends when the batch has nothing more in flight
-        or to dispatch; `items` then has the results, and why one could not be observed: unlike
-        `Client.changes` this raises nothing of its operations.
+        Open the batch with `async with` first. The iteration ends once the batch has nothing in
+        flight and nothing to dispatch. Unlike `Client.changes`, it raises no error of an operation:
+        `items` has those.
 
         Raises:
             ConfigError: The batch was not opened with `async with`.
@@ -158,11 +160,11 @@ class Batch(Generic[SnapshotT_co]):
 
     @property
     def summary(self) -> BatchSummary:
-        """How many features have which verdict, at this moment."""
+        """The present number of features with each verdict."""
         return BatchSummary.of(self.items)
 
     def __await__(self) -> Generator[Any, None, list[BatchItem[SnapshotT_co]]]:
-        """Run all of it and return the items in the order asked."""
+        """Run the whole batch, and return the items in the requested order."""
         return self._all().__await__()
 
     async def _all(self) -> list[BatchItem[SnapshotT_co]]:
@@ -170,17 +172,17 @@ class Batch(Generic[SnapshotT_co]):
         async with self:
             while (found := await self._next()) is not None:
                 items[found[0]] = found[1]
-        return [items[place] for place in sorted(items)]
+        return [items[index] for index in sorted(items)]
 
     async def __aenter__(self) -> Self:
-        """Start to dispatch. Lists the project's features first where none were named.
+        """Start to dispatch. If no features were named, list the project's features first.
 
         Raises:
-            ConfigError: It was opened before. A batch runs once.
-            WaitTimeoutError: The time-out came before the features were listed.
+            ConfigError: The batch was opened before. A batch runs once.
+            WaitTimeoutError: The time-out passed before the features were listed.
             ClientClosedError: The client is closed.
-            IncompleteListError, EndpointNotFoundError, UnauthorizedError: They can't be listed, as
-                `list_features` raises.
+            IncompleteListError, EndpointNotFoundError, UnauthorizedError: The features can't be
+                listed; see `Project.list_features`.
         """
         if self._is_open:
             raise ConfigError(
@@ -195,16 +197,16 @@ class Batch(Generic[SnapshotT_co]):
             with nullcontext() if self._trace is None else self._trace.use():
                 await self._workers.start(copy_context())
         except BaseException as error:
-            # What an earlier process dispatched may be waited for already.
+            # Operations of an earlier process may be waited for already.
             await self.__aexit__(type(error), error)
             raise
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Dispatch no more, and ask for no more polls. Cancels nothing at the service.
+        """Stop dispatching and polling. Cancels nothing at the service.
 
-        Dispatches that are under way get up to 10 s to end, so that `refs` is complete, and 2 s
-        where the batch is cancelled.
+        Dispatches under way get up to 10 s to be answered, so that `refs` is complete, or 2 s if
+        the batch is cancelled.
         """
         self._is_left = True
         kind = exception[0] if exception else None
@@ -226,10 +228,10 @@ class Batch(Generic[SnapshotT_co]):
             self._trace.end(failure=failure)
 
     def __aiter__(self) -> Self:
-        """Iterate.
+        """Iterate over the items as they complete.
 
         Raises:
-            ConfigError: It was not opened with `async with`.
+            ConfigError: The batch was not opened with `async with`.
         """
         if not self._is_open:
             raise ConfigError("open the batch with 'async with' before you iterate over it")
@@ -239,9 +241,9 @@ class Batch(Generic[SnapshotT_co]):
         """Wait for the next item.
 
         Raises:
-            StopAsyncIteration: There is no other, or the batch was left.
-            Exception: What the caller's generator of features raised. What a feature's dispatch or
-                wait raised is in its item.
+            StopAsyncIteration: There are no more items, or the batch was left.
+            Exception: The error of the caller's generator of features. The error of a feature's
+                dispatch or wait is in its item.
         """
         found = await self._next()
         if found is None:
@@ -253,7 +255,7 @@ class Batch(Generic[SnapshotT_co]):
         return self._workers.is_over and self._taken == len(self._workers.entries)
 
     async def _next(self) -> tuple[int, BatchItem[SnapshotT_co]] | None:
-        """Return the next item with its place; None for the end."""
+        """Return the next item with its index; None at the end."""
         workers = self._workers
         async with self._turn:
             while not self._is_left and not self._has_given_all:
@@ -263,7 +265,7 @@ class Batch(Generic[SnapshotT_co]):
                 workers.raise_failure()
                 await workers.completed.arrival()
             if not self._is_left:
-                workers.raise_failure()  # A source that has failed has no more, but did not end.
+                workers.raise_failure()  # A failed source has no more features, but did not end.
         return None
 
 

@@ -110,12 +110,12 @@ class OperationRef(Protocol):
 
     @property
     def dispatched_at(self) -> datetime | None:
-        """When this client dispatched it; None where it did not."""
+        """The time when this client dispatched the operation; None if it did not."""
         ...
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What identifies it among all operations of its server."""
+        """The operation's identity among all operations of its server."""
         ...
 
     def to_json(self) -> str:
@@ -131,14 +131,14 @@ class VibeError(Serializable, Exception):
     """The base of all errors of this package."""
 
     ref: OperationRef | None = None
-    """The operation concerned, for `client.attach(ref)`; None where there is none."""
+    """The operation concerned, for `client.attach(ref)`; None if there is none."""
 
     advice: str = ""
-    """What to do next; empty where the message as a whole says it. It is part of the message."""
+    """The next step, as part of the message; empty if the message as a whole names it."""
 
     @property
     def brief(self) -> str:
-        """What happened, without advice and address: for a text of your own."""
+        """The failure, without advice and URL, for a text of your own."""
         if not self.advice:
             return str(self)
         return str(self).replace(f": {self.advice};", ":", 1).replace(f": {self.advice}", "", 1)
@@ -150,8 +150,8 @@ class VibeError(Serializable, Exception):
     def to_dict(self) -> dict[str, Any]:
         """Return a new plain dict that `json.dumps` takes: `type`, `message` and `ref`.
 
-        An error that the service answered has its `status`, as `error` its code, and as `said` its
-        words as well. What is None is left out.
+        An error answer of the service adds its `status`, its code as `error`, and its text as
+        `said`. Values that are None are omitted.
         """
         return super().to_dict()
 
@@ -169,48 +169,48 @@ def _rebuild(kind: type[VibeError], args: tuple[object, ...], state: dict[str, A
 class ConfigError(VibeError, ValueError):
     """An argument, a setting, a file or a call is wrong.
 
-    A call that dispatches has sent nothing. Of what was dispatched before, it is raised by a wait
-    whose poll plan fails, and by a journal that can't be written.
+    A call that dispatches has sent nothing. After a dispatch, only a wait whose poll plan fails and
+    a journal that can't be written raise it.
     """
 
 
 class TransportError(VibeError):
-    """No whole answer came from the service."""
+    """No complete answer came from the service."""
 
     advice: str = "try again"
 
     def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
         super().__init__(what)
         self.what = what
-        """What went wrong, in a few words."""
+        """A short description of the failure."""
         self.method = method
         """The HTTP method."""
         self.url = url
         """The URL, without its query."""
         self.attempts = attempts
-        """How often the request was tried, this time included."""
+        """Total number of attempts of the request."""
 
     @property
     def brief(self) -> str:
-        """What happened, without advice and address: for a text of your own."""
+        """The failure, without advice and URL, for a text of your own."""
         return self.what
 
     def __str__(self) -> str:
-        """Say what happened, what to do, and what was tried."""
-        if not self.method:  # It was restored, and has its message alone.
+        """Return the failure, the advice, and the request."""
+        if not self.method:  # It was restored from its message alone.
             return self.what
         tried = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
         return f"{self.what}{tried}; {self.advice} ({self.method} {self.url})"
 
 
 class NotSentError(TransportError):
-    """The service never saw the request: there was no connection, or it was withdrawn before."""
+    """The request never reached the service: there was no connection, or it was withdrawn."""
 
     advice: str = "check the server and the network, then try again"
 
 
 class OutcomeUnknownError(TransportError):
-    """The answer was lost on the way: the service may have acted."""
+    """The answer was lost: the service may have executed the request."""
 
     def __init__(self, what: str, *, method: str, url: str, attempts: int = 1) -> None:
         super().__init__(what, method=method, url=url, attempts=attempts)
@@ -218,7 +218,7 @@ class OutcomeUnknownError(TransportError):
             self.advice = "check whether it took effect, before you try again"
 
     status: int | None = None
-    """The HTTP status of an answer that was cut short; None where none came."""
+    """The HTTP status of a truncated answer; None if no answer came."""
 
 
 class RecorderError(NotSentError):
@@ -231,11 +231,11 @@ class RecorderError(NotSentError):
 
 
 UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
-"""Why the effect of a dispatch is unknown; see `DispatchUnknownError.reason`."""
+"""The reason why the effect of a dispatch is unknown; see `DispatchUnknownError.reason`."""
 
 
 class StoredIntent(Protocol):
-    """What was about to be dispatched, as an error carries it: an `Intent`."""
+    """The dispatch that was about to be sent, as an error carries it: an `Intent`."""
 
     def to_json(self) -> str:
         """Return the intent as one line of JSON, for `Intent.from_json`."""
@@ -249,7 +249,7 @@ class StoredIntent(Protocol):
 class DispatchUnknownError(OutcomeUnknownError):
     """The answer to a dispatch was lost, and reconciling did not find its operation.
 
-    It was not sent again: that could do the work, and for a generation cost the credits, twice.
+    It was not sent again, since a second operation might start, and a generation costs credits.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each thing that is known
@@ -271,24 +271,24 @@ class DispatchUnknownError(OutcomeUnknownError):
         self.project = project
         """The project's id."""
         self.feature = feature
-        """The feature as it was asked for: an id or a name."""
+        """The feature as requested: an id or a name."""
         self.reason: UnknownReason = reason
-        """Why it is unknown.
+        """The reason why the effect is unknown.
 
-        `absent`: all that could show its operation was polled, and did not; most likely nothing
-        started. `accepted`: the service accepted it, and its id could not be read: it started.
-        `ambiguous`: `candidates` may be it. `unseen`: it could not be polled for, and the text says
-        why.
+        `absent`: no poll showed the operation; most likely nothing started. `accepted`: the service
+        accepted the dispatch, so it started, but its id could not be read. `ambiguous`: one of the
+        `candidates` may be the operation. `unseen`: the service could not be polled for it, for the
+        reason in the message.
         """
         self.candidates = candidates
-        """The operations that it may have started, where the reason is `ambiguous`."""
+        """The operations that the dispatch may have started, if the reason is `ambiguous`."""
         self.polled_at = polled_at
-        """When that was polled last, by the local clock, in UTC; None where it never was."""
+        """The time of the last poll for it, by the local clock, in UTC; None if there was none."""
         self.intent = intent
-        """What was dispatched: `client.reconcile(intent)` tries again; None where not known."""
+        """The dispatch, for another `client.reconcile(intent)`; None if it is not known."""
 
     def __str__(self) -> str:
-        """Say what to do before all else: a second dispatch may do the work twice."""
+        """Return the advice first, since a second dispatch may do the work twice."""
         if not self.method:
             return self.what
         what = f"the dispatch of feature {plain(str(self.feature))!r} may have taken effect"
@@ -361,7 +361,7 @@ class ResponseError(VibeError):
 
     @property
     def brief(self) -> str:
-        """What happened, without advice and address: for a text of your own."""
+        """The failure, without advice and URL, for a text of your own."""
         answer = " ".join(str(each) for each in (self.status, self.code) if each is not None)
         return f"{self.message} ({answer})" if answer else self.message
 

@@ -87,7 +87,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
     Cancelling a wait cancels nothing at the service either. It is not made directly.
     """
 
-    __slots__ = ("_parts", "_polled", "_ref", "adopted")
+    __slots__ = ("__weakref__", "_parts", "_polled", "_ref", "adopted")
 
     def __init__(
         self,
@@ -104,49 +104,49 @@ class Operation(ABC, Generic[SnapshotT_co]):
         )
         self._parts = parts
         self.adopted: bool = adopted
-        """Whether it was found: in flight already, or by reconciling a lost answer."""
+        """True if the operation was found: already in flight, or by reconciling a lost answer."""
 
     def __repr__(self) -> str:
-        """Return the operation and its status as last seen."""
+        """Return the operation and its last observed status."""
         return f"<{type(self).__name__} {self.ref}: {self.status or 'not seen yet'}>"
 
     def __eq__(self, other: object) -> bool:
-        """Say whether it is a handle on the same operation of the same client."""
+        """Return whether the other is a handle on the same operation of the same client."""
         polled: object = getattr(other, "_polled", None)
         return isinstance(other, Operation) and polled is self._polled
 
     def __hash__(self) -> int:
-        """Return the same for all handles on one operation."""
+        """Return a hash that all handles on one operation share."""
         return hash(self._polled)
 
     @property
     @abstractmethod
     def ref(self) -> Ref:
-        """A serializable reference to it, for `Client.attach`."""
+        """A serializable reference to the operation, for `Client.attach`."""
 
     @property
     def project(self) -> str:
-        """The id of its project."""
+        """The id of the operation's project."""
         return self.ref.project
 
     @property
     @abstractmethod
     def feature_id(self) -> int | None:
-        """The feature's id; None where it is not known yet."""
+        """The feature's id; None if it is not known yet."""
 
     @property
     def status(self) -> str | None:
-        """The service's word for how it stands, as last seen; None before anything was."""
+        """The last observed status, in the service's word; None before the first poll."""
         return self._polled.state.status
 
     @property
     def phase(self) -> Phase | None:
-        """How far it is, as last seen; None before anything was."""
+        """The last observed phase; None before the first poll."""
         return self._polled.state.phase
 
     @property
     def observed_at(self) -> datetime | None:
-        """When `status` was last seen, by the local clock, in UTC."""
+        """The time when `status` was last observed, by the local clock, in UTC."""
         return self._polled.state.observed_at
 
     @property
@@ -156,12 +156,12 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
     @property
     def done(self) -> bool:
-        """Whether it has finished, as last seen: a property, unlike `asyncio.Future.done()`."""
+        """True once the operation was observed to finish; a property, unlike `Future.done()`."""
         return self._polled.state.is_finished
 
     @property
     def outcome(self) -> SnapshotT_co | None:
-        """The `Run` or `Generation` that it ended with, good or bad; None until it is over."""
+        """The finished `Run` or `Generation`, successful or not; None until then."""
         return self._polled.state.snapshot if self._polled.state.is_finished else None
 
     def __await__(self) -> Generator[Any, None, SnapshotT_co]:
@@ -169,23 +169,23 @@ class Operation(ABC, Generic[SnapshotT_co]):
         return self.wait().__await__()
 
     async def wait(self, *, timeout: float | None = None) -> SnapshotT_co:
-        """Wait until it has finished and return the outcome, good or bad.
+        """Wait until the operation has finished; return its outcome, successful or not.
 
-        Polls while it waits, together with all other waits of the client. Once it has finished
-        this costs no I/O.
+        All waits of the client share their polls. Once the operation has finished, this does no
+        I/O.
 
         Args:
-            timeout: Seconds to wait; None to wait as long as it takes. At the time-out it is polled
-                once more, for 1 s at most; 0 is that poll alone.
+            timeout: Seconds to wait; None for no limit. At the time-out the operation is polled
+                once more, for at most 1 s; 0 is that poll alone.
 
         Raises:
             ConfigError: The time-out is not a number of seconds, 0 or more, or the poll plan fails.
-            WaitTimeoutError: The time-out came before the end. Wait again to continue.
-            ObservationError: It could not be observed for `max_outage`, or at all. Wait again to
-                continue.
+            WaitTimeoutError: The time-out passed first. Wait again to continue.
+            ObservationError: The operation could not be observed for `max_outage`, or at all. Wait
+                again to continue.
             OperationNotFoundError, OperationSupersededError: The same, but final: the service does
-                not know it, or shows a later generation in its place.
-            UnauthorizedError, ForbiddenError: The key may not see it.
+                not know the operation, or shows a later generation in its place.
+            UnauthorizedError, ForbiddenError: The key may not read the operation.
             ClientClosedError: The client is closed.
         """
         timeout = require_timeout(timeout)
@@ -211,18 +211,18 @@ class Operation(ABC, Generic[SnapshotT_co]):
         return self._seen()
 
     async def poll(self, *, max_age: float = 0.0) -> SnapshotT_co:
-        """Poll once, now, and return the snapshot. Once it is over this does no I/O.
+        """Poll once, now, and return the snapshot; once the operation has finished, without I/O.
 
         Concurrent polls of one operation share one request.
 
         Args:
-            max_age: How old in seconds the last snapshot may be to be returned instead, as a wait
-                or another poll saw it; 0 for a poll in any case.
+            max_age: Maximum age in seconds of the last snapshot, from a wait or another poll, that
+                is returned instead; 0 to poll in any case.
 
         Raises:
             ConfigError: `max_age` is not a number of seconds, 0 or more.
-            ObservationError: It could not be observed; the cause says why.
-            UnauthorizedError, ForbiddenError: The key may not see it.
+            ObservationError: The operation could not be observed, for the reason in the cause.
+            UnauthorizedError, ForbiddenError: The key may not read the operation.
             ClientClosedError: The client is closed.
         """
         require_age("max_age", max_age)
@@ -239,12 +239,13 @@ class Operation(ABC, Generic[SnapshotT_co]):
     def __aiter__(self) -> Iteration[Transition[SnapshotT_co]]:
         """Iterate over the transitions: the present one, then each later one, until the last.
 
-        A transition is a change of phase or status. Leaving early is fine. Raises as `wait` does.
+        A transition is a change of phase or status. The iteration may be abandoned at any time. It
+        raises as `wait` does.
         """
         return self._changes(Change.TRANSITION)
 
     def updates(self) -> Iteration[Transition[SnapshotT_co]]:
-        """Iterate over every observed change, also of single sections. Raises as `wait` does."""
+        """Iterate over every observed change, including those of sections; raise as `wait` does."""
         return self._changes(Change.UPDATE)
 
     def _changes(self, wants: Change) -> Iteration[Transition[SnapshotT_co]]:
@@ -261,16 +262,16 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
         operation = await project.run_feature("Checkout")  # once it is dispatched
         run = await project.run_feature("Checkout").wait()  # once it is over
 
-    It is a coroutine, for `asyncio.create_task`, task groups and `asyncio.gather`: nothing is sent
-    before it is awaited, and it is awaited once. A warning says so if it never was.
+    It is a coroutine, for `asyncio.create_task`, task groups and `asyncio.gather`. Nothing is sent
+    before it is awaited, which is possible once. If it never is, a warning is issued.
     """
 
     def __init__(self, dispatch: Coroutine[Any, Any, OperationT_co], call: str) -> None:
-        """Make it; nothing is sent yet.
+        """Create it; nothing is sent yet.
 
         Args:
             dispatch: The coroutine that dispatches the operation.
-            call: What was called, for the warning.
+            call: The text of the call, for the warning.
         """
         self._dispatch = dispatch
         self._is_handed_over = False
@@ -280,11 +281,11 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
     def wait(
         self: PendingOperation[Operation[SnapshotT_co]], *, timeout: float | None = None
     ) -> Coroutine[Any, Any, SnapshotT_co]:
-        """Dispatch the operation, wait until it has finished, and return its outcome, good or bad.
+        """Dispatch the operation, wait until it has finished, and return its outcome.
 
         Args:
-            timeout: Seconds to wait from its dispatch on; see `Operation.wait`, which raises as
-                well. It is checked before anything is sent.
+            timeout: Seconds to wait after the dispatch; see `Operation.wait`, whose errors are
+                raised as well. A wrong value is refused before anything is sent.
         """
         self._is_handed_over = True
         return self._wait(require_timeout(timeout))
@@ -294,6 +295,10 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
     ) -> SnapshotT_co:
         operation = await self._dispatch
         return await operation.wait(timeout=timeout)
+
+    def __repr__(self) -> str:
+        """Return the call, and that its operation is pending."""
+        return f"<{type(self).__name__} of {self.__qualname__}>"
 
     def __await__(self) -> Generator[Any, None, OperationT_co]:
         """Dispatch the operation, and return it."""
@@ -308,11 +313,11 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
         return self._dispatch.throw(*exception)
 
     def close(self) -> None:
-        """Give it up; nothing is sent if it was not awaited."""
+        """Abandon the dispatch; if it was not awaited, nothing is sent."""
         self._dispatch.close()
 
     def __del__(self) -> None:
-        """Warn of what was never awaited."""
+        """Warn if it was never awaited."""
         if getcoroutinestate(self._dispatch) == CORO_CREATED:
             self._dispatch.close()
             if self._is_handed_over:
@@ -334,7 +339,7 @@ class RunOperation(Operation[Run]):
 
     @property
     def ref(self) -> RunRef:
-        """A serializable reference to it, for `Client.attach`."""
+        """A serializable reference to the operation, for `Client.attach`."""
         return self._ref
 
     @property
@@ -391,7 +396,7 @@ class GenerationOperation(Operation[Generation]):
 
     @property
     def ref(self) -> GenerationRef:
-        """A serializable reference to it, for `Client.attach`."""
+        """A serializable reference to the operation, for `Client.attach`."""
         return self._ref
 
     @property

@@ -1,6 +1,6 @@
 """The results of a batch: one item for each feature, and a summary.
 
-Values for batches and reports. They hold what was seen and decide only what to call it.
+Values for batches and reports. They hold observations, and decide only how to name them.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
 
 class Verdict(StrEnum):
-    """The result of one feature, in a word."""
+    """The result of one feature, in one word."""
 
     SUCCEEDED = "succeeded"
     """The run passed, or the generation made tests."""
 
     FAILED = "failed"
-    """It is over, and failed."""
+    """The operation failed."""
 
     QUARANTINED = "quarantined"
-    """It failed, as somebody expects and answers for, so that the batch does not fail by it."""
+    """The operation failed, as its owner expects, so that the batch does not fail by it."""
 
     ERROR = "error"
-    """It could not be dispatched or observed, or is over with a status that is not documented."""
+    """The operation could not be dispatched or observed, or ended with an undocumented status."""
 
     IN_FLIGHT = "in flight"
-    """It goes on at the service; the batch stopped waiting before its end."""
+    """The operation is still running at the service; the batch stopped waiting for it."""
 
     WAITING = "waiting"
-    """It is not dispatched yet."""
+    """The feature has not been dispatched yet."""
 
     UNKNOWN = "unknown"
-    """It may have been dispatched: the answer was lost, and its operation was not found."""
+    """The feature may have been dispatched: the answer was lost, and no operation was found."""
 
     SKIPPED = "skipped"
-    """It was never dispatched, because the batch was stopped before."""
+    """The feature was not dispatched before the batch stopped."""
 
 
 @frozen(kw_only=True)
@@ -86,7 +86,7 @@ class Quarantined(Serializable):
 
 
 class _RefOfItem:
-    """The operation, of the kind that the batch dispatches; None where none was dispatched."""
+    """The operation, of the kind that the batch dispatches; None if none was dispatched."""
 
     @overload
     def __get__(self, item: None, owner: object, /) -> Self: ...
@@ -108,36 +108,36 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     """The result of one feature of a batch."""
 
     feature: int | str
-    """The feature as it was asked for: its name, or its id."""
+    """The feature as requested: its name or its id."""
 
     name: str | None = None
-    """The feature's name, where it was known before the dispatch."""
+    """The feature's name, if it was known before the dispatch."""
 
     config: str | None = None
-    """The configuration that it was to run with; None for the default one."""
+    """The requested run configuration; None for the default."""
 
     _ref: Ref | None = field(default=None, alias="ref")
     ref: ClassVar[_RefOfItem] = _RefOfItem()
     generation_ref: GenerationRef | None = None
-    """The generation of the tests that a run lacks, where the run itself is not dispatched yet."""
+    """The generation of a run's missing tests, if the run itself has not been dispatched yet."""
 
     outcome: SnapshotT_co | None = None
-    """The `Run` or `Generation`, good or bad."""
+    """The finished `Run` or `Generation`, successful or not."""
 
     error: VibeError | None = None
-    """Why there is no outcome; `WaitTimeoutError` where the operation goes on."""
+    """The reason for a missing outcome; `WaitTimeoutError` if the operation is still running."""
 
     is_waiting: bool = False
-    """Whether it is still to be dispatched, in a batch that goes on."""
+    """True if a running batch has still to dispatch the feature."""
 
     is_dropped: bool = False
-    """Whether it may have been dispatched, and a decision was made to leave it unknown."""
+    """True if it may have been dispatched, and a decision was made to leave it unknown."""
 
     quarantine: Quarantined | None = None
-    """The effect of a quarantine; None without one, and where it is not over."""
+    """The effect of a quarantine; None without one, and before the end."""
 
     earlier: tuple[SnapshotT_co, ...] = ()
-    """The outcomes of the attempts before the last one, oldest first; each of them failed."""
+    """The outcomes of all attempts except the last, oldest first; each of them failed."""
 
     @property
     def attempts(self) -> tuple[SnapshotT_co, ...]:
@@ -146,38 +146,38 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
     @property
     def is_flaky(self) -> bool:
-        """Whether it succeeded after an attempt that failed."""
+        """True if the feature succeeded after a failed attempt."""
         return bool(self.earlier) and self.verdict is Verdict.SUCCEEDED
 
     @property
     def is_unseen(self) -> bool:
-        """Whether its last polls failed when the wait was over: nobody knows whether it goes on."""
+        """True if the last polls of the wait failed: it is unknown whether it is still running."""
         error = self.error
         return self.outcome is None and isinstance(error, WaitTimeoutError) and error.failures > 0
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a later wait for `latest_ref` may see more: it is in flight, or was not seen."""
+        """True if another wait for `latest_ref` may bring its outcome."""
         is_known = isinstance(self.error, OperationNotFoundError | OperationSupersededError)
         return self.latest_ref is not None and self.outcome is None and not is_known
 
     @property
     def latest_ref(self) -> Ref | None:
-        """What was dispatched last: the operation itself, or the generation of a run's tests."""
+        """The last dispatched operation: the item's own, or the generation of a run's tests."""
         return self._ref or self.generation_ref
 
     @property
     def feature_name(self) -> str:
-        """The feature's name as the service has it; else as it was asked for."""
+        """The feature's name at the service, if known; otherwise as requested."""
         name = self.outcome.feature_name if self.outcome else None
         return name or self.name or str(self.feature)
 
     @property
     def verdict(self) -> Verdict:
-        """The result, in a word."""
+        """The result, in one word."""
         if self.outcome is not None:
             return self.quarantine.verdict if self.quarantine else _verdict_of(self.outcome)
-        # Whether the key may see it or not, it keeps running all the same.
+        # The operation keeps running, even if the key may not read it.
         is_kept_from_us = isinstance(self.error, UnauthorizedError | ForbiddenError)
         has_ref = self.latest_ref is not None or getattr(self.error, "ref", None) is not None
         match self.error:
@@ -194,7 +194,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         """Return a new plain dict that `json.dumps` takes, with names such as the service's own.
 
         It has `feature`, `verdict` and `isFlaky`; `name`, `config`, `quarantine`, `ref`, `outcome`
-        and `error` where there is one; and `runs`, the outcomes of all attempts, where there were
+        and `error` unless they are None; and `runs`, the outcomes of all attempts, if there were
         several.
         """
         return super().to_dict()
@@ -215,7 +215,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
 
 def _verdict_of(outcome: Run | Generation) -> Verdict:
-    """Return the verdict of what is over."""
+    """Return the verdict on a finished operation."""
     if outcome.is_success:
         return Verdict.SUCCEEDED
     return Verdict.FAILED if outcome.is_failure else Verdict.ERROR
@@ -223,44 +223,44 @@ def _verdict_of(outcome: Run | Generation) -> Verdict:
 
 @frozen(kw_only=True)
 class BatchSummary(Serializable):
-    """How many features of a batch have which verdict. The numbers add up to `total`."""
+    """The number of features with each verdict. The numbers add up to `total`."""
 
     succeeded: int = 0
-    """Runs that passed, or generations that made tests."""
+    """Number of runs that passed, or generations that made tests."""
 
     failed: int = 0
-    """Operations that are over, and failed."""
+    """Number of failed operations."""
 
     quarantined: int = 0
-    """Those that failed in quarantine, which does not fail the batch."""
+    """Number of operations that failed in quarantine, which does not fail the batch."""
 
     errors: int = 0
-    """Those that could not be dispatched or observed, or ended with an undocumented status."""
+    """Number of features not dispatched or observed, or ended with an undocumented status."""
 
     in_flight: int = 0
-    """Those that are dispatched, and were not seen to end."""
+    """Number of dispatched operations whose end was not observed."""
 
     unknown: int = 0
-    """Those that may have been dispatched, and nobody can say."""
+    """Number of features of which it is unknown whether they were dispatched."""
 
     waiting: int = 0
-    """Those that are not dispatched yet."""
+    """Number of features that a running batch has still to dispatch."""
 
     flaky: int = 0
-    """How many of `succeeded` did so after an attempt that failed."""
+    """Number of those in `succeeded` that had a failed attempt before."""
 
     skipped: int = 0
-    """Those that were never dispatched, because the batch was stopped before."""
+    """Number of features not dispatched before the batch stopped."""
 
     @property
     def total(self) -> int:
-        """How many features there are."""
+        """Total number of features."""
         over = self.succeeded + self.failed + self.quarantined + self.errors
         return over + self.in_flight + self.unknown + self.waiting + self.skipped
 
     @property
     def is_success(self) -> bool:
-        """Whether each one succeeded, or failed in quarantine."""
+        """True if each feature succeeded, or failed in quarantine."""
         return self.succeeded + self.quarantined == self.total
 
     @classmethod
@@ -281,7 +281,7 @@ class BatchSummary(Serializable):
         )
 
     def __str__(self) -> str:
-        """Return it in a few words, such as `12 succeeded, 1 flaky among them, 4 failed`."""
+        """Return the counts in words, such as `12 succeeded, 1 flaky among them, 4 failed`."""
         parts = {
             "succeeded": self.succeeded,
             "flaky among them": self.flaky,
