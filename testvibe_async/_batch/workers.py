@@ -359,7 +359,7 @@ class Workers(Generic[SnapshotT]):
         dispatch.patience, dispatch.gate = REFUSED_SECONDS, self._gate
         dispatch.on_ref = lambda ref: self._note_started(entry, ref)
         dispatch.on_accepted = lambda intent: self._note_accepted(entry, intent)
-        dispatch.ref, entry.dispatch = entry.generation, dispatch
+        dispatch.generation, entry.dispatch = entry.generation, dispatch
         operation: Operation[SnapshotT] | None = None
         try:
             sending = self._send(dispatch, deadline=self._deadline)

@@ -93,7 +93,10 @@ class Dispatch(ABC, Generic[OperationT]):
     gate: AbstractAsyncContextManager[None] | None = None
     """Held while it is under way; None for no limit."""
 
-    ref: Ref | None = None
+    generation: GenerationRef | None = None
+    """The generation of a run's missing tests that an earlier process dispatched or joined."""
+
+    ref: Ref | None = field(default=None, init=False)
     """The operation that was dispatched or joined last."""
 
     request: Request[Any] = field(init=False)
@@ -114,7 +117,7 @@ class Dispatch(ABC, Generic[OperationT]):
     _recording: asyncio.Lock | None = field(default=None, init=False)
     """Held while recorders are called: the result of an attempt comes after its intent."""
     _tests: GenerationDispatch | None = field(default=None, init=False)
-    """The dispatch of a run's missing tests that is under way instead."""
+    """The dispatch of the generation of a run's missing tests, while it is under way."""
 
     def __attrs_post_init__(self) -> None:
         """Build the request; a `ConfigError` describes what can't be sent."""
@@ -164,12 +167,12 @@ class Dispatch(ABC, Generic[OperationT]):
         if self._tests is not None:
             self._tests.is_withdrawn = True
 
-    def in_place(self, tests: GenerationDispatch) -> None:
-        """Note that the generation of missing tests is dispatched first, in its place."""
+    def begin_tests(self, tests: GenerationDispatch) -> None:
+        """Note that the generation of missing tests is dispatched first."""
         tests.is_withdrawn, self._tests = self.is_withdrawn, tests
 
-    def in_turn(self) -> None:
-        """Note that the generation in its place has ended, and the dispatch itself is next."""
+    def end_tests(self) -> None:
+        """Note that the generation of missing tests has ended, and the run itself is next."""
         self._tests = None
 
     async def before_writing(self) -> None:

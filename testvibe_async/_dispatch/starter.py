@@ -128,14 +128,13 @@ class Starter:
                 (await self._generate_tests(dispatch, deadline)).raise_for_status()
             except OutcomeError as failure:
                 raise conflict from failure
-        dispatch.in_turn()
+        dispatch.end_tests()
         return await self._dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
 
     async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
         """Generate the tests that a run needs, once, or wait for a generation in flight."""
-        if (known := run.ref) is not None:  # An earlier process dispatched it.
-            assert isinstance(known, GenerationRef)
-            generation = GenerationOperation(known, self._parts)
+        if run.generation is not None:
+            generation = GenerationOperation(run.generation, self._parts)
         else:
             generation = None
             with suppress(TransportError, ResponseError):
@@ -154,7 +153,7 @@ class Starter:
                 on_ref=run.note,
                 gate=run.gate,
             )
-            run.in_place(dispatch)
+            run.begin_tests(dispatch)
             generation = await self.generate(dispatch, on_conflict="attach", deadline=deadline)
         else:  # It may end before another dispatch, which would cost credits.
             run.note(generation.ref)

@@ -141,7 +141,7 @@ def test_the_page_on_polling_has_numbers() -> None:
     assert len(CONSTANTS) > 10
 
 
-ROOMS = ["_polling", "_http", "_dispatch"]
+ROOMS = ["_batch", "_polling", "_http", "_dispatch"]
 
 
 @pytest.mark.parametrize("room", ROOMS)
