@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from testvibe_async import errors
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
+from testvibe_async.mcp_server.answers import quoted
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
@@ -34,9 +35,6 @@ NO_PROJECT = (
 
 MAX_CHARACTERS = 1_000
 """Length of what happened, in an error."""
-
-MAX_QUOTED = 500
-"""Length of what the service says, in an error."""
 
 MAX_REASON = 200
 """Length of a reason within another sentence."""
@@ -114,11 +112,6 @@ def _what(error: VibeError) -> str:
 def reason_of(error: VibeError) -> str:
     """Return an error in a few words, for a sentence of ours."""
     return _without_addresses(clean(error.brief))[:MAX_REASON].rstrip(". ")
-
-
-def quoted(text: str) -> str:
-    """Return a text of the service in quotes that it can't close: it is data, and no advice."""
-    return '"{}"'.format(" ".join(text[:MAX_QUOTED].replace('"', "'").split()))
 
 
 def _without_addresses(text: str) -> str:

@@ -1,65 +1,118 @@
-"""Results of tools: a line for a human, and structured content for the model.
+"""Answers of tools: bounded, and without characters that hide.
 
-Decides how runs, generations and batches are worded and summarized. Each result holds its content
-twice, as structured content and as JSON text, since some clients read only the one and some only
-the other; no tool declares its schema, which would cost a model more than it says. The content of a
-wait says in `inFlight` whether the operation does, and in `note` what to do then. Pure; it never
-calls the service.
+Decides what is left out where an answer would be longer than a model should read, and says so in
+the answer. A name, a log or a page's text may hide instructions in characters that a reader does
+not see, or that turn what it sees: they are shown as `<U+202E>`, and what a call sends back so is
+that character again. Each result holds its content twice, as structured content and as JSON text,
+since some clients read only the one and some only the other; no tool declares its schema, which
+would cost a model more than it says. Pure; it never asks the service.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import Annotations, CallToolResult, TextContent
 
-from testvibe_async import (
-    BatchItem,
-    BatchSummary,
-    Generation,
-    GenerationRef,
-    Listing,
-    Run,
-    RunRef,
-    Verdict,
-)
 from testvibe_async._util import clean
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import explain, quoted
-from testvibe_async.mcp_server.budget import ROOM, Document, fitted, page, text_of, visible
-from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from attrs import AttrsInstance
 
-    from testvibe_async import Operation, Ref
+T = TypeVar("T")
 
-MAX_ERROR_CHARACTERS = 300
-"""Length of a test's error in a digest of many runs; `get_run` returns all of it."""
+Document: TypeAlias = dict[str, Any]
+"""The structured content of an answer, which is an object of JSON."""
 
-MAX_FAILURES = 5
-"""How many tests that failed are listed of a run in a digest of many."""
+ROOM = 1_000
+"""What is kept free for an answer's other members, and for its line."""
 
-STILL_IN_FLIGHT = "Still in flight, nothing was cancelled:"
+MAX_SENTENCE = 2_000
+"""Length of an error, or of a progress report."""
+
+MAX_QUOTED = 500
+"""Length of what the service says, in a sentence of ours."""
+
+MAX_MEMBERS, MAX_MEMBER = 20, 50
+"""How many members are kept of what can't be made to fit, such as a status, and how long ones."""
+
+LENGTHS = (6_000, 3_000, 1_500, 800, 400, 200, 100, 60, 30)
+"""How long texts may be at each attempt to make an answer fit; lists have a 30th as many rows."""
+
+_INVISIBLE = re.compile(
+    "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\uffff"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Formats, fillers, selectors and tags; not U+FE0F, which follows many a picture in plain sight.
+
+See "Default_Ignorable_Code_Point" in https://www.unicode.org/Public/UCD/latest/ucd/.
+"""
+
+_SHOWN = re.compile(r"<U\+([0-9A-F]{4,6})>")
+
+
+def visible(text: str) -> str:
+    """Return a text with its invisible characters shown, and no lone surrogates.
+
+    JSON can hold those, and MCP's UTF-8 can't.
+    """
+    text = text.encode(errors="replace").decode()
+    return _INVISIBLE.sub(lambda found: f"<U+{ord(found[0]):04X}>", text)
+
+
+def restored(text: str) -> str:
+    """Return a text with the characters that `visible` has shown in it."""
+    return _SHOWN.sub(_restored, text)
+
+
+def _restored(found: re.Match[str]) -> str:
+    code = int(found[1], 16)
+    is_ours = code <= 0x10FFFF and _INVISIBLE.fullmatch(chr(code))  # noqa: PLR2004 - Unicode's last
+    return chr(code) if is_ours else found[0]
+
+
+def quoted(text: str) -> str:
+    """Return a text of the service in quotes that it can't close: it is data, and no advice."""
+    return '"{}"'.format(" ".join(text[:MAX_QUOTED].replace('"', "'").split()))
+
+
+def text_of(value: object) -> str:
+    """Return a document, or a part of one, as JSON that hides nothing, and that MCP can send."""
+    return visible(json.dumps(value, ensure_ascii=False))
+
+
+def sentence(text: str) -> str:
+    """Return what happened, for a model to read in passing: shown, and no longer than it may be."""
+    return visible(text)[:MAX_SENTENCE]
 
 
 def answer(line: str, content: Document) -> CallToolResult:
     """Return a result that holds a line for a human and a document for the model."""
-    line, text = clean(visible(line)), text_of(content)
+    text = text_of(content)
     return CallToolResult(
-        content=[
-            TextContent(type="text", text=line, annotations=Annotations(audience=["user"])),
-            TextContent(type="text", text=text, annotations=Annotations(audience=["assistant"])),
-        ],
+        content=[_block(clean(visible(line)), "user"), _block(text, "assistant")],
         structured_content=json.loads(text),
     )
 
 
-def fitted_answer(result: CallToolResult, max_output: int) -> CallToolResult:
-    """Return a result that is no longer than it may be; see `fitted`."""
+def _block(text: str, audience: Any) -> TextContent:  # noqa: ANN401 - a literal of the SDK
+    return TextContent(type="text", text=text, annotations=Annotations(audience=[audience]))
+
+
+def failure(text: str) -> CallToolResult:
+    """Return a result that says why a call failed."""
+    return CallToolResult(content=[TextContent(type="text", text=sentence(text))], is_error=True)
+
+
+def bounded(result: CallToolResult, max_output: int) -> CallToolResult:
+    """Return an `answer` that is no longer than it may be; see `fitted`."""
     line, text = cast("list[TextContent]", result.content)
     room = max_output - len(line.text[:ROOM])
     if len(text.text) <= room and len(line.text) <= ROOM:
@@ -78,237 +131,127 @@ def rows(values: Iterable[AttrsInstance]) -> list[Document]:
     ]
 
 
-def missing_of(listing: Listing[Any]) -> str:
-    """Say that rows of a list are missing, where some are."""
-    missing = listing.incomplete
-    return f" {missing.message}." if missing else ""
+def fitting(pieces: Iterable[T], room: int) -> list[T]:
+    """Return as many pieces as fit into so many characters, but one at least."""
+    taken: list[T] = []
+    for piece in pieces:
+        room -= len(text_of(piece)) + 2
+        if room < 0 and taken:
+            break
+        taken.append(piece)
+    return taken
 
 
-def answer_of_wait(
-    line: str, content: Document, *, note: str | None, in_flight: bool | None = None
-) -> CallToolResult:
-    """Return the result of a wait.
+def _part(
+    pieces: Sequence[T], max_output: int, start: int, most: int | None
+) -> tuple[list[T], int | None]:
+    """Return the pieces from a start on that fit, and where the next ones start."""
+    end = None if most is None else start + most
+    taken = fitting(pieces[start:end], max_output - ROOM)
+    following = start + len(taken)
+    return taken, following if following < len(pieces) else None
 
-    Args:
-        line: How the operation stands, for a human.
-        content: The document last seen.
-        note: What to do next; None where there is nothing to add.
-        in_flight: Whether the operation is in flight; None where a note says so.
+
+def start_of(cursor: str | None) -> int:
+    """Return where a page starts.
+
+    Raises:
+        ToolError: It is no cursor of ours.
     """
-    is_in_flight = note is not None if in_flight is None else in_flight
-    return answer(
-        f"{line} {note or ''}".rstrip(), {**content, "inFlight": is_in_flight, "note": note}
-    )
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdecimal()):
+        raise ToolError(f"{cursor[:40]!r} is no cursor: pass the nextCursor of an earlier answer.")
+    return int(cursor)
 
 
-def document_of(operation: Operation[Any]) -> Document:
-    """Return an operation as last seen; its ids alone where it was not."""
-    return ids_of(operation.ref) if operation.snapshot is None else serialize(operation.snapshot)
-
-
-def ids_of(ref: Ref) -> Document:
-    """Return the ids of an operation, as the service names them."""
-    if isinstance(ref, RunRef):
-        return {"runId": ref.run_id, "featureId": ref.feature_id}
-    assert isinstance(ref, GenerationRef)
-    return {"requestId": ref.request_id, "featureId": ref.feature_id}
-
-
-def document_of_run(run: Run, max_output: int) -> Document:
-    """Return a run's digest, no longer than it may be."""
-    rest = f"get_run with runId {run.run_id} and cursor '0' lists all tests, page by page."
-    return fitted(serialize(run), max_output - ROOM, rest=rest)
-
-
-def say(seen: Run | Generation) -> str:
-    """Say in a line how a run or a generation stands."""
-    what = seen.feature_name or (f"feature {seen.feature_id}" if seen.feature_id else "a feature")
-    if isinstance(seen, Run):
-        return _say_run(seen, f"Run {seen.run_id} of {what}")
-    return _say_generation(seen, f"The generation of {what}")
-
-
-def _say_run(run: Run, name: str) -> str:
-    if not run.is_finished:
-        return f"{name} is {run.status} ({run.phase})."
-    total = counted(run.summary.total if run.summary else len(run.tests), "test")
-    if run.is_success:
-        return f"{name} {run.status} ({total})."
-    if not run.is_failure:
-        return f"{name} is over. {_undocumented(run)}"
-    if not run.failures:
-        return f"{name} {run.status} ({total}; diagnose_run says more)."
-    first = run.failures[0]
-    error = quoted(_first_line(first.error)) if first.error else "no error given"
-    return (
-        f"{name} {run.status}: {len(run.failures)} of {total} failed, first {first.name!r}: "
-        f"{error} (diagnose_run says more)."
-    )
-
-
-def _say_generation(generation: Generation, name: str) -> str:
-    if generation.is_success:
-        return f"{name} is over: tests were generated."
-    if generation.is_failure:
-        return f"{name} is over: {generation.status} (get_generation_log says why)."
-    if generation.is_finished:
-        return f"{name} is over. {_undocumented(generation)}"
-    if generation.request_id is None:
-        return f"{name} was never started (its status is {generation.status or 'unknown'})."
-    concluded = sum(section.conclusion is not None for section in generation.sections)
-    done = f"{concluded} of {counted(len(generation.sections), 'section')} done"
-    return f"{name} is {generation.status} ({generation.phase}, {done})."
-
-
-def _undocumented(outcome: Run | Generation) -> str:
-    return (
-        f"Its status {str(outcome.status)!r} is not documented: it is neither success nor failure."
-    )
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0][:MAX_ERROR_CHARACTERS]
-
-
-def digest(  # noqa: PLR0913 - each by name
-    items: Sequence[BatchItem[Run]],
+def page(
+    name: str,
+    rows: Sequence[Document],
     max_output: int,
     *,
-    not_run: Sequence[Document] = (),
-    again: str = "wait_for_runs",
-    told: str | None = None,
-    started_at: str | None = None,
-    is_over: bool = True,
-    attempts: int = 1,
-) -> CallToolResult:
-    """Return the result that summarizes many runs: lists what did not succeed, counts the rest.
+    cursor: str | None = None,
+    limit: int | None = None,
+) -> Document:
+    """Return the rows of a list from a cursor on, as many as fit.
 
     Args:
-        items: The runs.
+        name: What the list is called in the document.
+        rows: All rows.
         max_output: How many characters the answer may have.
-        not_run: The features that were left out.
-        again: The tool that continues with them.
-        told: What to add to the note.
-        started_at: When they were started; None where another tool did that.
-        is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
-        attempts: How often what failed may run; only then can a run be flaky.
+        cursor: Where to start; None for the first.
+        limit: How many at most; None for all that fit.
     """
-    summary = BatchSummary.of(items)
-    counts = {
-        "total": summary.total,
-        "succeeded": summary.succeeded,
-        **({"flaky": summary.flaky} if attempts > 1 else {}),
-        "failed": summary.failed,
-        "errors": summary.errors,
-        "unknown": summary.unknown,
-        "inFlight": summary.in_flight,
-        "notDispatched": summary.skipped + summary.waiting,
+    taken, following = _part(rows, max_output, start_of(cursor), limit)
+    more = {} if following is None else {"nextCursor": str(following)}
+    return {name: taken, "total": len(rows), **more}
+
+
+def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None = None) -> Document:
+    """Return the lines of a text from an offset on, as many as fit.
+
+    Args:
+        text: The whole text.
+        max_output: How many characters the answer may have.
+        offset: How many lines to leave out at the start.
+        lines: How many at most; None for all that fit.
+    """
+    every = text.splitlines(keepends=True)
+    taken, following = _part(every, max_output, offset, lines)
+    more = {} if following is None else {"nextOffset": following}
+    return {"content": "".join(taken), "totalLines": len(every), **more}
+
+
+def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
+    """Return a document that is no longer than it may be, and says where something is missing.
+
+    Of tests, those that passed go first: what did not succeed is what is asked for.
+
+    Args:
+        document: The whole document.
+        max_output: How many characters it may have.
+        rest: A sentence that says which call reads what is missing.
+    """
+    if len(text_of(document)) <= max_output:
+        return document
+    shorter = document
+    if isinstance(tests := document.get("tests"), list):
+        rows = cast("list[Document]", tests)
+        shorter = {**document, "tests": [row for row in rows if row.get("status") != "passed"]}
+    for length in LENGTHS:
+        left_out: list[str] = []
+        cut = cast("Document", _cut(shorter, length, left_out, ""))
+        cut["leftOut"] = (
+            f"Too long for {max_output:,} characters. Shortened: "
+            f"{', '.join(dict.fromkeys(left_out))[:200] or 'the tests that passed'}. {rest}"
+        ).rstrip()
+        if len(text_of(cut)) <= max_output:
+            return cut
+    short = {
+        name: value
+        for name, value in list(document.items())[:MAX_MEMBERS]
+        if not isinstance(value, dict | list) and len(text_of({name: value})) <= MAX_MEMBER
     }
-    in_flight = not is_over or summary.in_flight + summary.skipped + summary.waiting > 0
-    verdict = str(Verdict.IN_FLIGHT) if in_flight else _verdict_of(items)
-    steps = [*_steps_of(items, again, is_over=is_over), *([told] if told else [])]
-    note = " ".join(steps) or None
-    listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
-    content: Document = {"verdict": verdict, "summary": counts}
-    content |= _pages(
-        max_output - len(note or ""),
-        runs=[_row(item) for item in sorted(listed, key=_urgency)],
-        notRun=list(not_run),
-    )
-    content |= {"inFlight": in_flight, "note": note}
-    if started_at is not None:
-        content["startedAt"] = started_at
-    line = f"{summary}." if summary.total else "Nothing was run."
-    if in_flight:
-        over = summary.succeeded + summary.failed + summary.errors + summary.unknown
-        line = f"In flight: {over} of {counted(summary.total, 'run')} are over ({summary})."
-    if not_run:
-        line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
-    result = answer(f"{line} {note or ''}".rstrip(), content)
-    result.is_error = bool(items) and all(
-        item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
-    )
-    return result
+    return {**short, "leftOut": f"The answer does not fit into {max_output:,} characters. {rest}"}
 
 
-_ELSEWHERE = {
-    "runs": "list_runs shows those that ran, and a call with fewer features the others",
-    "notRun": "list_features shows them",
-}
-"""By list of a digest, where to read what was cut."""
-
-
-def _pages(room: int, **lists: list[Document]) -> Document:
-    """Return as much of the lists of a digest as fits, and what was cut."""
-    content: Document = {}
-    left_out: list[str] = []
-    for name, rows_ in lists.items():
-        listed = page(name, rows_, room)
-        content[name] = listed[name]
-        room -= len(text_of(listed))
-        if missing := len(rows_) - len(listed[name]):
-            left_out.append(f"{counted(missing, 'more row')} of {name}: {_ELSEWHERE[name]}.")
-    if left_out:
-        content["leftOut"] = " ".join(left_out)
-    if not lists["notRun"]:
-        del content["notRun"]
-    return content
-
-
-_ORDER = (Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN, Verdict.SUCCEEDED)
-"""The verdicts of what is over, the worst first: what a model has to act on."""
-
-
-def _urgency(item: BatchItem[Run]) -> int:
-    return _ORDER.index(item.verdict) if item.verdict in _ORDER else len(_ORDER)
-
-
-def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
-    """Return the one verdict of runs that are over: the worst."""
-    return str(min(items, key=_urgency).verdict) if items else "not run"
-
-
-def _row(item: BatchItem[Run]) -> Document:
-    row: Document = {"feature": item.feature_name, "verdict": item.verdict.value}
-    if isinstance(item.latest_ref, RunRef):
-        row["runId"] = item.latest_ref.run_id
-    if item.outcome is not None:
-        run = serialize(item.outcome)
-        row |= {"status": run["status"], "summary": run["summary"], **_failures_of(item.outcome)}
-    elif item.error is not None and (
-        item.verdict in {Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen
-    ):
-        row["error"] = explain(item.error, "run_features")
-    if item.earlier:
-        row["flaky"] = item.is_flaky
-        row["earlier"] = [
-            {"runId": run.run_id, "status": str(run.status), **_failures_of(run)}
-            for run in item.earlier
-        ]
-    return row
-
-
-def _failures_of(run: Run) -> Document:
-    first = run.failures[:MAX_FAILURES]
-    listed = [
-        {"name": test.name[:200], "error": _first_line(test.error) or "no error given"}
-        for test in first
-    ]
-    more = len(run.failures) - len(first)
-    return {"failures": listed, "moreFailures": more} if more else {"failures": listed}
-
-
-def _steps_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> list[str]:
-    """Say how to continue; nothing where every run is finished."""
-    verdicts = {item.verdict for item in items}
-    steps: list[str] = []
-    if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:
-        steps.append(f"{STILL_IN_FLIGHT} call {again} again with the same arguments.")
-    if Verdict.SKIPPED in verdicts:
-        steps.append("Call run_features again with those whose verdict is 'skipped'.")
-    if is_over and Verdict.UNKNOWN in verdicts:
-        steps.append(
-            "Those whose verdict is 'unknown' may have been dispatched: before you run them again, "
-            "check list_runs of each feature, or in TestVibe itself where that list is missing."
-        )
-    return steps
+def _cut(value: object, length: int, left_out: list[str], name: str) -> object:
+    """Cut texts and lists in a value, and note the names of those that were cut."""
+    rows = length // 30
+    match value:
+        case str() if len(value) > length:
+            left_out.append(name)
+            return f"{value[:length]}… ({len(value) - length:,} more characters)"
+        case list():
+            items = cast("list[object]", value)
+            if len(items) > rows:
+                left_out.append(f"{name} ({rows} of {len(items):,})")
+            return [_cut(each, length, left_out, name) for each in items[:rows]]
+        case dict():
+            members = list(cast("dict[str, object]", value).items())
+            if len(members) > 10 * rows:
+                left_out.append(name)
+            kept = members[: 10 * rows]
+            return {key[:length]: _cut(each, length, left_out, key) for key, each in kept}
+        case _:
+            return value

@@ -18,10 +18,9 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from testvibe_async import GenerationLog, NotFoundError, VibeError
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.answers import document_of_run
-from testvibe_async.mcp_server.budget import ROOM, fitted, lines_of, text_of, visible
-from testvibe_async.mcp_server.session import Ctx, Session
-from testvibe_async.mcp_server.toolkit import Call
+from testvibe_async.mcp_server.answers import ROOM, fitted, lines_of, sentence, text_of, visible
+from testvibe_async.mcp_server.digests import document_of_run
+from testvibe_async.mcp_server.toolkit import Call, Ctx, Session
 
 Reader: TypeAlias = Callable[..., Awaitable[str]]
 
@@ -53,9 +52,9 @@ def _explaining(tool: str) -> Callable[[Reader], Reader]:
                 return visible(await read(**arguments))
             except VibeError as error:
                 code = INVALID_PARAMS if isinstance(error, NotFoundError) else INTERNAL_ERROR
-                raise MCPError(code, visible(explain(error, tool))) from error
+                raise MCPError(code, sentence(explain(error, tool))) from error
             except ToolError as error:
-                raise MCPError(INTERNAL_ERROR, visible(str(error))) from error
+                raise MCPError(INTERNAL_ERROR, sentence(str(error))) from error
 
         return call
 
@@ -84,8 +83,8 @@ async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) ->
     call = Call(ctx, project)
     gherkin = (await call.home.get_feature(feature)).gherkin or ""
     part = lines_of(gherkin, call.room)
-    text: str = part["content"][: call.room - ROOM]
-    if (left := len(gherkin) - len(text)) == 0:
+    text = visible(part["content"])[: call.room - ROOM]
+    if (left := len(visible(gherkin)) - len(text)) == 0:
         return text
     rest = f"get_feature with feature {feature[:100]!r} and offset {part.get('nextOffset', 0)}"
     return f"{text}\n# {left:,} more characters: {rest} reads on."
@@ -108,7 +107,7 @@ def _lines_of(log: GenerationLog) -> str:
         head = f"{part.title or part.section}: {part.conclusion or part.state}"
         lines.append(f"{head} ({part.status_reason})" if part.status_reason else head)
         lines.extend(f"  {line}" for line in part.log)
-    return "\n".join(lines) or "There is no log: the feature was never generated."
+    return visible("\n".join(lines)) or "There is no log: the feature was never generated."
 
 
 def add_prompts(server: MCPServer[Session]) -> None:
@@ -138,7 +137,7 @@ async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
     call = Call(ctx, project)
     log = _lines_of(await call.home.get_generation_log(feature))
-    gherkin = (await call.home.get_feature(feature)).gherkin or ""
+    gherkin = visible((await call.home.get_feature(feature)).gherkin or "")
     room = (call.room - ROOM) // 2
     end = log if len(log) <= room else f"…{log[-room:]}"
     return (

@@ -11,29 +11,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
 
 from testvibe_async import Client, ConfigError, __version__
+from testvibe_async.mcp_server import generations, runs
+from testvibe_async.mcp_server import tools as plain_tools
 from testvibe_async.mcp_server.advice import tool_instead_of
-from testvibe_async.mcp_server.budget import visible
+from testvibe_async.mcp_server.answers import failure
 from testvibe_async.mcp_server.context import add_prompts, add_resources
-from testvibe_async.mcp_server.generation_tools import GENERATING_TOOLS
-from testvibe_async.mcp_server.memory import Deliveries
-from testvibe_async.mcp_server.run_tools import RUNNING_TOOLS
-from testvibe_async.mcp_server.session import MAX_OUTPUT, Session, opened
-from testvibe_async.mcp_server.tools import TOOLS
-from testvibe_async.mcp_server.waits import WAITING_TOOLS
+from testvibe_async.mcp_server.journals import Deliveries
+from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, Session
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-    from mcp.server.mcpserver.tools import Tool
-
-    from testvibe_async.mcp_server.session import MakeClient
+    from testvibe_async.mcp_server.toolkit import MakeClient
 
 MIN_OUTPUT = 2_000
 """Length of an answer that holds the least that each tool has to say."""
@@ -105,11 +101,11 @@ def make_server(  # noqa: PLR0913 - independent options
     server = _Server(
         "testvibe",
         title="TestVibe",
-        instructions=_instructions({tool.name for tool in offered}, max_generations),
+        instructions=_instructions(offered, max_generations),
         version=__version__,
         tools=offered,
         middleware=[Deliveries()],
-        lifespan=lambda _server: opened(make_session()),
+        lifespan=lambda _server: make_session().opened(),
         subscriptions=False,
         log_level="WARNING",
     )
@@ -129,14 +125,15 @@ def _bounded(max_output: int, environment: Mapping[str, str]) -> int:
     return max(MIN_OUTPUT, min(max_output, TOKEN_CHARACTERS * int(tokens)))
 
 
-def _instructions(offered: set[str], max_generations: int | None) -> str:
+def _instructions(offered: list[Tool], max_generations: int | None) -> str:
     """Return what a model reads first, of what there is."""
-    parts = [READING]
-    if offered & {tool.name for tool in (*RUNNING_TOOLS, *GENERATING_TOOLS)}:
-        parts.append(DISPATCHING)
+    names = {tool.name for tool in offered}
+    generating = names & {"generate_feature", "generate_and_run"}
+    if generating or names & {"run_feature", "run_features"}:
+        parts = [READING, DISPATCHING]
     else:
-        parts.append("This server starts neither runs nor generations.\n")
-    if max_generations is not None and offered & {tool.name for tool in GENERATING_TOOLS}:
+        parts = [READING, "This server starts neither runs nor generations.\n"]
+    if max_generations is not None and generating:
         most = counted(max_generations, "generation")
         parts.append(f"It may start {most} at most while it runs (--max-generations).\n")
     return "".join(parts).strip()
@@ -145,9 +142,9 @@ def _instructions(offered: set[str], max_generations: int | None) -> str:
 def _offered(
     *, read_only: bool, tools: Collection[str] | None, exclude_tools: Collection[str]
 ) -> list[Tool]:
-    every = {
-        tool.name: tool for tool in (*TOOLS, *GENERATING_TOOLS, *RUNNING_TOOLS, *WAITING_TOOLS)
-    }
+    modules = (plain_tools, generations, runs)
+    found = [each for module in modules for each in vars(module).values()]
+    every = {each.name: each for each in found if isinstance(each, Tool)}
     for name in (*(tools or ()), *exclude_tools):
         if name not in every:
             raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
@@ -174,20 +171,12 @@ class _Server(MCPServer[Session]):
         arguments: dict[str, Any],
         context: Context[Session, Any] | None = None,
     ) -> CallToolResult | InputRequiredResult:
-        """Check the tool's name, and call it.
-
-        Raises:
-            ToolError: There is no such tool, or it failed.
-        """
+        """Check the tool's name, and call it."""
         names = [tool.name for tool in await self.list_tools()]
-        if name not in names:
-            instead = tool_instead_of(name, names)
-            raise ToolError(f"There is no tool {name[:100]!r}.{instead}{self.missing}")
-        try:
+        if name in names:
             return await super().call_tool(name, arguments, context)
-        except ToolError as error:  # The SDK puts words before what a tool has raised.
-            raised = error.__cause__ if isinstance(error.__cause__, ToolError) else error
-            raise ToolError(visible(str(raised))) from error
+        instead = tool_instead_of(name, names)
+        return failure(f"There is no tool {name[:100]!r}.{instead}{self.missing}")
 
     async def get_prompt(
         self,

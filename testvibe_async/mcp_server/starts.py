@@ -1,4 +1,4 @@
-"""Batches that calls start, and that outlive them: each is kept in a journal, in its place.
+"""Batches that calls start, and that outlive them.
 
 Decides what a call does with what an earlier one of the same meaning dispatched, also where that
 one's answer was lost. The work is done in a task of its own, so a client that gives up loses the
@@ -9,59 +9,50 @@ decided in the runner.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, suppress
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import anyio
 from attrs import evolve, frozen
 
-from testvibe_async import NotSentError
-from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import STILL_IN_FLIGHT, answer_of_wait, ids_of
-from testvibe_async.mcp_server.memory import pause
-from testvibe_async.mcp_server.waits import Progress
+from testvibe_async import DispatchUnknownError, Journal, NotSentError
+from testvibe_async.mcp_server.journals import Place, delete_old, hold, pause, unwritable
 from testvibe_async.runner.generation_limit import with_limit_named
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    import sqlite3
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from mcp.types import CallToolResult
-
-    from testvibe_async import Batch, Journal, Project, Ref
-    from testvibe_async.mcp_server.budget import Document
-    from testvibe_async.mcp_server.memory import Place
-    from testvibe_async.mcp_server.session import Session
-    from testvibe_async.mcp_server.toolkit import Call
+    from testvibe_async import Batch, Client, Project, Ref
+    from testvibe_async.mcp_server.answers import Document
+    from testvibe_async.runner.generation_limit import GenerationLimit
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
-ELSEWHERE = "an earlier call of the same, here or to another server of this user, is not done yet"
-"""Why a call has started nothing."""
+
+class NotStartedError(Exception):
+    """A call has started nothing in its time, and says why: an answer, and no failure."""
 
 
 @frozen
 class Start:
-    """What a call wants to start, unless an earlier one did."""
+    """What a call wants to start, unless an earlier one of the same meaning did."""
 
     place: Place
-    """Where it is kept: the same for each call of the same meaning."""
-
+    client: Client
     home: Project
     spec: BatchSpec
     choose: Callable[[], Awaitable[Selection]]
     """Chooses the features of a new batch; it may refuse."""
 
-    @asynccontextmanager
-    async def journal(self) -> AsyncGenerator[tuple[Journal, Selection | None]]:
-        """Open its journal, with the features if it is new; its lock must be held."""
-        await self.place.forget_useless()
-        selection = None if self.place.path.exists() else await self.choose()
-        async with self.place.journal(**_kept(selection)) as journal:
-            yield journal, selection
+    is_one: bool
+    """Whether it is one operation, and its work is done once that is dispatched."""
 
     def batch(self, journal: Journal, selection: Selection | None) -> Batch[Any]:
-        """Return the batch of its journal: a new one of these features, or the one that it has."""
+        """Return the batch of a journal: a new one of these features, or the one that it has."""
         spec, kept = self.spec, _kept(selection)
         features: Any = selection and selection.features
         if journal.plan is not None:
@@ -87,85 +78,127 @@ def _kept(selection: Selection | None) -> Document:
     }
 
 
-@frozen
-class Started:
-    """An operation that a call dispatched, or an earlier call of the same meaning."""
+class Work:
+    """A batch that a call started or resumed, as far as it has come."""
 
-    ref: Ref
-    started_at: datetime
-    is_new: bool
-    """Whether this call dispatched it."""
+    path: Path
+    """Its journal, once the task has chosen it."""
 
-    @property
-    def document(self) -> Document:
-        """Its ids, and when it was started."""
-        return {**ids_of(self.ref), "startedAt": serialize(self.started_at)}
+    def __init__(self, start: Start, limit: GenerationLimit, lock: sqlite3.Connection) -> None:
+        """Begin to work in a task of its own; the lock is given back at the end."""
+        self.start: Start = start
+        self.batch: Batch[Any] | None = None
+        """The batch of many, once it has begun."""
+        self.ref: Ref | None = None
+        """The operation that was dispatched, where it is one."""
+        self.not_run: list[Document] = []
+        """The features that are left out."""
+        self.started_at: datetime | None = None
+        self.is_new: bool = True
+        """Whether this work dispatched it, and not that of an earlier call or server."""
+        self.line: str = "the features are being chosen"
+        """How far it has come."""
+        self.changed: asyncio.Event = asyncio.Event()
+        """Set, and replaced, when the line changes and at the end."""
+        self._limit = limit
+        self._lock = lock
+        self._calls = 0
+        self.task: asyncio.Task[None] = asyncio.create_task(self._run())
+        self.task.add_done_callback(self._end)
 
+    def join(self) -> None:
+        """Keep other calls of the same meaning out until the present one is answered.
 
-def time_of(started_at: datetime | None) -> str:
-    """Return when a call started something, for a sentence."""
-    return f"{started_at:%Y-%m-%d %H:%M:%S} UTC"
+        One that repeats a generation need not wait: there is no other result to deliver.
+        """
+        if self.start.spec.kind == "run":
+            self._calls += 1
+            hold(self)
 
+    def has_ended(self) -> bool:
+        """Return whether the work is done.
 
-def not_started(tool: str, feature: str, why: str = ELSEWHERE) -> CallToolResult:
-    """Say that a call has started nothing yet."""
-    note = f"{STILL_IN_FLIGHT} call {tool} again with the same arguments."
-    return answer_of_wait(f"{feature} is not started by this call ({why}).", {}, note=note)
+        An unknown run is reported once: its error says what to check before another call.
 
+        Raises:
+            VibeError: It failed, or it is unknown whether its operation was dispatched.
+        """
+        if self.task.done():
+            try:
+                self.task.result()
+            except DispatchUnknownError:
+                self.deliver()
+                raise
+        return self.task.done()
 
-async def started_once(call: Call, start: Start, *, seconds: float) -> Started | str:
-    """Dispatch a batch of one feature, unless that was done and its answer is not delivered.
+    def deliver(self) -> None:
+        """Have the present call's answer deliver the result of runs, if it is not cancelled."""
+        if self.start.spec.kind == "run":
+            hold(self, is_result=True)
 
-    Args:
-        call: The call.
-        start: What to start.
-        seconds: How long to wait for the answer.
+    def leave(self) -> None:
+        """Let another call in, once the work is done and no other one has its result."""
+        self._calls -= 1
+        self._release()
 
-    Returns:
-        What was started; why there is nothing yet when the time is over.
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # A call raises it, not asyncio.
+        self.changed.set()
+        self._release()
 
-    Raises:
-        VibeError: It could not be dispatched, or it is unknown whether it was.
-    """
-    session, task = call.session, None
-    with anyio.move_on_after(seconds):
-        async with Progress(call.ctx).repeated():
-            while (lock := start.place.lock()) is None:
-                await pause()
-            task = session.memory.work(lock, _started(session, start))
-            await asyncio.wait({task})
-    if task is None:
-        return ELSEWHERE
-    return task.result() if task.done() else "the service has not answered yet"
+    def _release(self) -> None:
+        if self.task.done() and self._calls == 0:
+            self._lock.close()
 
+    async def _run(self) -> None:
+        """Start the batch, or resume it.
 
-async def _started(session: Session, start: Start) -> Started:
-    async with start.journal() as (journal, selection):
-        is_new = selection is not None or await _is_nothing(session, journal)
-        if not journal.refs:
-            await _dispatch(start.batch(journal, selection))
-        (ref,) = journal.refs
-        started_at = ref.dispatched_at or journal.created_at
-        assert started_at is not None
-        return Started(ref, started_at, is_new)
+        Raises:
+            VibeError: It could not start, or it is unknown whether it did.
+        """
+        place, selection = self.start.place, None
+        if (path := await place.undelivered()) is None:
+            selection, path = await self.start.choose(), place.new()
+        self.path, self.is_new = path, selection is not None
+        async with Journal(path, options=_kept(selection)) as journal:
+            if not self.start.is_one:
+                await self._finish(journal, self.start.batch(journal, selection))
+                return
+            self.is_new = self.is_new or await self._is_nothing(journal)
+            if not journal.refs:
+                await _dispatch(self.start.batch(journal, selection))
+            (self.ref,) = journal.refs
+            self.started_at = self.ref.dispatched_at or journal.created_at
 
+    async def _is_nothing(self, journal: Journal) -> bool:
+        """Return whether it is proved that a dispatch whose answer was lost started nothing.
 
-async def _is_nothing(session: Session, journal: Journal) -> bool:
-    """Return whether it is proved that a dispatch whose answer was lost started nothing.
-
-    Raises:
-        DispatchUnknownError: It is unknown.
-    """
-    if any(item.latest_ref is not None for item in journal.items):
-        return False
-    for intent in journal.open_intents:
-        operation = await session.client.reconcile(intent)
-        await journal.decide("resend" if operation is None else operation.ref)
-        if operation is not None:
+        Raises:
+            DispatchUnknownError: It is unknown.
+        """
+        if any(item.latest_ref is not None for item in journal.items):
             return False
-        nothing = NotSentError("nothing started", method="POST", url=intent.server)
-        await session.generations.not_dispatched(intent, nothing)
-    return True
+        for intent in journal.open_intents:
+            operation = await self.start.client.reconcile(intent)
+            await journal.decide("resend" if operation is None else operation.ref)
+            if operation is not None:
+                return False
+            nothing = NotSentError("nothing started", method="POST", url=intent.server)
+            await self._limit.not_dispatched(intent, nothing)
+        return True
+
+    async def _finish(self, journal: Journal, batch: Batch[Any]) -> None:
+        """Run a batch to its end."""
+        assert journal.plan is not None
+        self.batch, self.started_at = batch, journal.created_at
+        self.not_run = journal.plan.options["notRun"]
+        async with batch:
+            async for item in batch:
+                word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
+                self.line = f"{batch.summary}; {item.feature_name}: {word}"
+                changed, self.changed = self.changed, asyncio.Event()
+                changed.set()
 
 
 async def _dispatch(batch: Batch[Any]) -> None:
@@ -180,58 +213,76 @@ async def _dispatch(batch: Batch[Any]) -> None:
         raise error
 
 
-class SharedBatch:
-    """A batch of many runs, as far as it has come, for all calls that wait for it."""
+class Starts:
+    """The starts of a server, and the work on them, which outlives the calls."""
 
-    task: asyncio.Task[None]
-    """Runs it to its end."""
+    def __init__(self, limit: GenerationLimit, folder: Path | None) -> None:
+        """Make it.
 
-    def __init__(self) -> None:
-        self.batch: Batch[Any] | None = None
-        """The batch, once it has begun."""
-        self.not_run: list[Document] = []
-        """The features that are left out."""
-        self.started_at: datetime | None = None
-        self.is_resumed: bool = False
-        """Whether a call started it that has ended without its result, or whose server has."""
-        self._line = "the features are being chosen"
-        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        Args:
+            limit: Counts the generations that are dispatched.
+            folder: Where the files are; None for a temporary folder.
+        """
+        self._limit = limit
+        self._folder = folder
+        self._temporary: TemporaryDirectory[str] | None = None
+        self._works: set[Work] = set()
+        """What is in flight here."""
 
-    async def run(self, start: Start) -> None:
-        """Start the batch, or resume it, and run it to its end; the lock must be held.
+    def place(self, *key: object) -> Place:
+        """Return the place of a start.
+
+        Args:
+            key: What is started: a word, the server, the project and more. Its `repr` is the same
+                in every process.
 
         Raises:
-            VibeError: It could not start.
+            ConfigError: There can't be one.
         """
-        async with start.journal() as (journal, selection):
-            self.is_resumed = selection is None
-            self.batch = start.batch(journal, selection)
-            assert journal.plan is not None
-            self.not_run, self.started_at = journal.plan.options["notRun"], journal.created_at
-            async with self.batch as batch:
-                async for item in batch:
-                    word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
-                    self._line = f"{batch.summary}; {item.feature_name}: {word}"
-                    self._changed.set_result(None)
-                    self._changed = asyncio.get_running_loop().create_future()
+        try:
+            return Place(self._made_folder(), sha256(repr(key).encode()).hexdigest())
+        except OSError as error:
+            raise unwritable(error) from error
 
-    async def wait(self, progress: Progress, seconds: float) -> None:
-        """Wait until the batch is over, for so many seconds at most, and report its changes."""
-        with anyio.move_on_after(seconds):
-            while not self.task.done():
-                await progress.report(self._line)
-                changes = {self.task, self._changed}
-                await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
+    def _made_folder(self) -> Path:
+        if self._folder is not None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return self._folder
+        self._temporary = self._temporary or TemporaryDirectory(prefix="testvibe-async-mcp-")
+        return Path(self._temporary.name)
 
+    async def begun(self, start: Start) -> Work:
+        """Return the work on a start: that which is in flight here, else another once it may begin.
 
-async def shared_batch(session: Session, start: Start, *, deadline: float) -> SharedBatch | None:
-    """Return the batch that is in flight, else start it; None where another server has it."""
-    known: dict[Place, SharedBatch] = session.memory.shared
-    while (shared := known.get(start.place)) is None and anyio.current_time() < deadline:
-        if (lock := start.place.lock()) is None:
+        Work on one operation is not shared: each call has an operation of its own, so it waits
+        until the one before is answered.
+        """
+        while True:
+            for work in self._works:
+                if work.start.place == start.place and not start.is_one:
+                    work.join()
+                    return work
+            if (lock := start.place.lock()) is not None:
+                break
             await pause()
-            continue
-        shared = known[start.place] = SharedBatch()
-        shared.task = session.memory.work(lock, shared.run(start))
-        shared.task.add_done_callback(lambda _: known.pop(start.place))
-    return shared
+        work = Work(start, self._limit, lock)
+        work.join()
+        self._works.add(work)
+        work.task.add_done_callback(lambda _: self._works.discard(work))
+        return work
+
+    async def delete_old(self) -> None:
+        """Delete old files: once, before any call starts something."""
+        if self._folder is not None:
+            with suppress(OSError):  # It must not keep a server from starting.
+                await asyncio.to_thread(delete_old, self._folder)
+
+    async def aclose(self) -> None:
+        """End all work; what was dispatched continues at the service."""
+        tasks = [work.task for work in self._works]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        if self._temporary is not None:
+            self._temporary.cleanup()

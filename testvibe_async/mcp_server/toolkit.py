@@ -1,13 +1,18 @@
-"""The decorator that makes a tool of a function, and the arguments that tools share.
+"""The session that all calls share, and the decorator that makes a tool of a function.
 
-Decides how arguments are checked and how errors reach the model. It decides nothing about single
-tools; those are in `tools`, `waits` and `dispatching_tools`.
+Decides how a call gets its client, its project and its operations, how its arguments are checked,
+and how its errors reach the model. A server that is not configured has no client; it starts all the
+same, so that its tools can say what to set. Nothing is decided about single tools.
 """
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import Annotated, Any, TypeAlias, cast
+import json
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import frozen
 from mcp.server.mcpserver import Context
@@ -16,18 +21,43 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
-from testvibe_async import ConfigError, InvalidRequestError, NotFoundError, Project, VibeError
+from testvibe_async import (
+    Client,
+    ConfigError,
+    Generation,
+    GenerationOperation,
+    GenerationRef,
+    Hooks,
+    InvalidRequestError,
+    NotFoundError,
+    Project,
+    Run,
+    RunOperation,
+    RunRef,
+    VibeError,
+)
+from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server.advice import (
     DIGITS,
+    NO_PROJECT,
     explain,
     explain_arguments,
+    not_configured,
     nothing_done,
+    reason_of,
     suggestion,
 )
-from testvibe_async.mcp_server.answers import fitted_answer
-from testvibe_async.mcp_server.budget import restored
-from testvibe_async.mcp_server.session import Ctx, Session, session_of
+from testvibe_async.mcp_server.answers import bounded, failure, restored
+from testvibe_async.mcp_server.digests import not_started
+from testvibe_async.mcp_server.starts import NotStartedError, Starts
+from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project, is_project_id
+
+MAX_OUTPUT = 20_000
+"""Length of an answer in characters, by default."""
+
+REMEMBERED = 1_000
+"""How many operations that were dispatched here are remembered."""
 
 MAX_OUTAGE = 30.0
 """Seconds for which a call asks for a list that it needs while the service is away."""
@@ -50,18 +80,6 @@ SiteUrl: TypeAlias = Annotated[
 TimeoutSeconds: TypeAlias = Annotated[
     int, Field(ge=1, le=170, description="A timeout cancels nothing: call again.")
 ]
-Cursor: TypeAlias = Annotated[
-    str | None, Field(description="`nextCursor` of the answer before, for the next page.")
-]
-PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Rows at most.")]
-NamePart: TypeAlias = Annotated[
-    str | None, Field(description="Only where the name has this in it, in any case.")
-]
-StatusName: TypeAlias = Annotated[
-    str | None, Field(description="Only with this status, such as generated, draft, failed.")
-]
-Offset: TypeAlias = Annotated[int, Field(ge=0, description="Lines to skip.")]
-Lines: TypeAlias = Annotated[int | None, Field(ge=1, description="Lines at most.")]
 
 READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=True)
 ADDS = ToolAnnotations(
@@ -78,6 +96,107 @@ REGENERATES = ToolAnnotations(
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
 
 
+def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /) -> float:  # noqa: ARG001
+    """Return 3 s: the poll plan of the service's own waiting tools, for runs and generations."""
+    return 3.0
+
+
+MakeClient: TypeAlias = Callable[..., Client]
+"""Makes the client of a server: `Client` itself, a `partial` of it, or a function.
+
+It is called with `poll_plan`, `hooks` and `recorder`.
+"""
+
+
+class Session:
+    """The client of a server, or the error that says why there is none."""
+
+    def __init__(
+        self,
+        make_client: MakeClient,
+        *,
+        max_output: int,
+        max_generations: int | None,
+        state_folder: Path | None,
+    ) -> None:
+        """Make the client; see `make_server` for the arguments."""
+        self.max_output: int = max_output
+        """How many characters an answer may have."""
+        limit = GenerationLimit()
+        limit.allowed = sys.maxsize if max_generations is None else max_generations
+        self.starts: Starts = Starts(limit, state_folder)
+        self.outage: str | None = None
+        """What comes in place of answers, while the service does not answer."""
+        self.outage_changed: asyncio.Event = asyncio.Event()
+        """Set, and replaced, when an outage starts or ends."""
+        self._dispatched: dict[tuple[object, ...], Any] = {}
+        hooks = Hooks(
+            on_dispatched=self._remember,
+            on_outage_started=self._note_outage,
+            on_outage_ended=self._note_outage,
+        )
+        self._client: Client | ConfigError
+        try:
+            self._client = make_client(poll_plan=every_three_seconds, hooks=hooks, recorder=limit)
+        except ConfigError as error:
+            self._client = error
+
+    @asynccontextmanager
+    async def opened(self) -> "AsyncGenerator[Session]":
+        """Open the client while the server runs. Closing it cancels nothing at the service."""
+        if isinstance(self._client, ConfigError):
+            yield self
+            return
+        async with self._client:
+            await self.starts.delete_old()
+            try:
+                yield self
+            finally:
+                await self.starts.aclose()
+
+    def _remember(self, event: Dispatched) -> None:
+        """Remember what was dispatched here: the service may not know it for some seconds."""
+        self._dispatched[event.ref.key[:3]] = event.ref  # Of a generation, that of its feature.
+        if len(self._dispatched) > REMEMBERED:
+            del self._dispatched[next(iter(self._dispatched))]
+
+    def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
+        self.outage = reason_of(event.error) if isinstance(event, OutageStarted) else None
+        changed, self.outage_changed = self.outage_changed, asyncio.Event()
+        changed.set()
+
+    @property
+    def client(self) -> Client:
+        """The client.
+
+        Raises:
+            ToolError: The server is not configured.
+        """
+        if isinstance(self._client, ConfigError):
+            raise ToolError(not_configured(self._client))
+        return self._client
+
+    def run(self, project: Project, run_id: int) -> RunOperation:
+        """Return a handle on a run, also one that another program dispatched."""
+        bare = RunRef(server=self.client.server, project=project.id, run_id=run_id)
+        ref: RunRef = self._dispatched.get(bare.key, bare)
+        return self.client.attach(ref)
+
+    def last_generation(self, project: Project, feature_id: int) -> GenerationOperation | None:
+        """Return the last generation of a feature that was dispatched here; None for none."""
+        ref: GenerationRef | None = self._dispatched.get(("generation", project.id, feature_id))
+        return None if ref is None else self.client.attach(ref)
+
+
+if TYPE_CHECKING:
+    Ctx: TypeAlias = Context[Session, Any]
+else:
+    # mcp before 2.3 rebuilds a context of declared parameters, and loses the request with it:
+    # delete this with the support of 2.2.
+    Ctx = Context
+"""The context of a tool call, as the SDK hands it to the tool."""
+
+
 @frozen
 class Call:
     """One call of a tool."""
@@ -89,12 +208,20 @@ class Call:
     @property
     def session(self) -> Session:
         """The session that it belongs to."""
-        return session_of(self.ctx)
+        return self.ctx.request_context.lifespan_context
 
     @property
     def home(self) -> Project:
-        """The project that it is about; a `ToolError` where there is none."""
-        return self.session.project(self.project)
+        """The project that it is about.
+
+        Raises:
+            ToolError: None is named or set, or the server is not configured.
+        """
+        client = self.session.client
+        try:
+            return client.project(self.project)
+        except ConfigError as error:
+            raise ToolError(NO_PROJECT) from error
 
     @property
     def room(self) -> int:
@@ -133,75 +260,22 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
 
 
 def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
-    """Return a tool's function as the SDK calls it: with a context, and a project by its name.
+    """Return a tool's function as the SDK calls it: with a context, and with a project."""
 
-    Its errors reach the model with what to do next, and its answers fit.
-    """
+    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> CallToolResult:  # noqa: ANN401 - any tool's
+        return await function(Call(ctx, project), **arguments)
 
-    async def call(ctx: Ctx, **arguments: Any) -> CallToolResult:  # noqa: ANN401 - any tool's
-        project = arguments.pop("project", None)
-        try:
-            result = await function(Call(ctx, project), **arguments)
-        except VibeError as error:
-            told = await explained(Call(ctx, project), error, function.__name__, arguments)
-            raise ToolError(told) from error
-        return fitted_answer(result, session_of(ctx).max_output)
-
-    kind = inspect.Parameter
+    context, shared = list(inspect.signature(call).parameters.values())[:2]
     _, *own = inspect.signature(function, eval_str=True).parameters.values()
-    context = kind("ctx", kind.POSITIONAL_OR_KEYWORD, annotation=Ctx)
-    project = kind("project", kind.KEYWORD_ONLY, default=None, annotation=ProjectId)
-    parameters = [context, *own, *([project] if has_project else [])]
+    parameters = [
+        context,
+        *own,
+        *([shared.replace(kind=shared.KEYWORD_ONLY, annotation=ProjectId)] if has_project else []),
+    ]
     call.__name__ = function.__name__
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {each.name: each.annotation for each in parameters}
     return call
-
-
-class _Tool(Tool):
-    """A tool that explains wrong arguments in sentences."""
-
-    async def run(
-        self,
-        arguments: dict[str, Any],
-        context: Context[Any, Any],
-        convert_result: bool = False,  # noqa: FBT001, FBT002 - the SDK's signature
-    ) -> Any:  # noqa: ANN401 - likewise
-        """Check the arguments before the SDK does, which would answer with pydantic's text."""
-        try:
-            self.fn_metadata.validate_arguments(arguments)
-        except ValidationError as error:
-            faults = error.errors(include_url=False)
-            raise ToolError(
-                explain_arguments(faults, self.name, list(self.parameters["properties"]))
-            ) from error
-        arguments = {name: _as_it_was(value) for name, value in arguments.items()}
-        if isinstance(project := arguments.get("project"), str):
-            arguments["project"] = await _project_id(session_of(context), project)
-        return await super().run(arguments, context, convert_result)
-
-
-def _as_it_was(value: object) -> object:
-    """Return an argument with the characters that answers have shown as `<U+200D>`."""
-    if isinstance(value, list):
-        return [_as_it_was(each) for each in cast("list[object]", value)]
-    return restored(value) if isinstance(value, str) else value
-
-
-async def _project_id(session: Session, project: str) -> str:
-    """Return the id of a project that is named, where the service lists its projects.
-
-    Raises:
-        ToolError: The list has no such project, or several of that name.
-    """
-    if is_project_id(project):
-        return project
-    try:
-        return await choose_project(session.client, project, max_outage=MAX_OUTAGE)
-    except ConfigError as error:
-        raise ToolError(f"{nothing_done(error)} list_projects shows the names and ids.") from error
-    except VibeError:
-        return project  # The tool's own call says what is wrong.
 
 
 def _untitled(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -216,16 +290,63 @@ def _untitled(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-async def explained(call: Call, error: VibeError, tool: str, arguments: dict[str, Any]) -> str:
-    """Say what happened to a call, what to do next, and which feature was perhaps meant."""
-    text, feature = explain(error, tool), arguments.get("feature")
-    if isinstance(error, InvalidRequestError) and arguments.get("config"):
-        return f"{text} list_configs shows the configurations."
-    if not isinstance(error, NotFoundError) or feature is None:
+class _Tool(Tool):
+    """A tool whose answers are bounded, and whose errors are sentences for a model."""
+
+    async def run(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool = False,  # noqa: FBT001, FBT002 - the SDK's signature
+    ) -> Any:  # noqa: ANN401 - likewise
+        """Check the arguments in sentences of ours, and call the tool."""
+        try:
+            self.fn_metadata.validate_arguments(arguments)
+            arguments = json.loads(restored(json.dumps(arguments, ensure_ascii=False)))
+            if isinstance(project := arguments.get("project"), str):
+                arguments["project"] = await _project_id(Call(context), project)
+            result = await super().run(arguments, context, convert_result)
+        except ValidationError as error:
+            faults, names = error.errors(include_url=False), list(self.parameters["properties"])
+            return failure(explain_arguments(faults, self.name, names))
+        except ToolError as error:  # The SDK puts words before what a tool has raised.
+            cause = error.__cause__ or error
+            if isinstance(cause, NotStartedError):
+                return not_started(self.name, str(cause))
+            if isinstance(cause, VibeError):
+                return failure(await self._explained(Call(context), cause, arguments))
+            if isinstance(cause, ToolError):
+                return failure(str(cause))
+            raise
+        is_answer = isinstance(result, CallToolResult)
+        return bounded(result, Call(context).room) if is_answer else result
+
+    async def _explained(self, call: Call, error: VibeError, arguments: dict[str, Any]) -> str:
+        """Say what happened, what to do next, and which feature was perhaps meant."""
+        text, feature = explain(error, self.name), arguments.get("feature")
+        if isinstance(error, InvalidRequestError) and arguments.get("config"):
+            return f"{text} list_configs shows the configurations."
+        if not isinstance(error, NotFoundError) or feature is None:
+            return text
+        if str(feature).isdecimal():
+            return text + DIGITS
+        with suppress(VibeError):
+            features = await Call(call.ctx, arguments.get("project")).home.list_features()
+            return text + suggestion(feature, [each.name or "" for each in features])
         return text
-    if feature.isdecimal():
-        return text + DIGITS
-    with suppress(VibeError):
-        features = await call.home.list_features()
-        return text + suggestion(feature, [each.name or "" for each in features])
-    return text
+
+
+async def _project_id(call: Call, project: str) -> str:
+    """Return the id of a project that is named, where the service lists its projects.
+
+    Raises:
+        ToolError: The list has no such project, or several of that name.
+    """
+    if is_project_id(project):
+        return project
+    try:
+        return await choose_project(call.session.client, project, max_outage=MAX_OUTAGE)
+    except ConfigError as error:
+        raise ToolError(f"{nothing_done(error)} list_projects shows the names and ids.") from None
+    except VibeError:
+        return project  # The tool's own call says what is wrong.

@@ -5,31 +5,32 @@ Each tool is one call of the client: it declares the arguments, and returns a li
 It never polls, and decides nothing about retries. The docstrings are what a model reads.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from attrs import field, frozen
-from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import Field
 
 from testvibe_async import Listing
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import answer, document_of_run, missing_of, rows, say
-from testvibe_async.mcp_server.budget import ROOM, Document, fitting, lines_of, page, start_of
+from testvibe_async.mcp_server.answers import (
+    ROOM,
+    Document,
+    answer,
+    fitting,
+    lines_of,
+    page,
+    rows,
+    start_of,
+)
+from testvibe_async.mcp_server.digests import document_of_run, say
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
     READS,
     REGENERATES,
     REPLACES,
     Call,
-    Cursor,
     FeatureName,
-    Lines,
-    NamePart,
-    Offset,
-    PageSize,
     RunId,
-    StatusName,
     tool,
 )
 from testvibe_async.reports import counted
@@ -37,6 +38,18 @@ from testvibe_async.reports import counted
 SEARCHED_RUNS = 1_000
 """How many runs are gone through where some are looked for."""
 
+Cursor: TypeAlias = Annotated[
+    str | None, Field(description="`nextCursor` of the answer before, for the next page.")
+]
+PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Rows at most.")]
+NamePart: TypeAlias = Annotated[
+    str | None, Field(description="Only where the name has this in it, in any case.")
+]
+StatusName: TypeAlias = Annotated[
+    str | None, Field(description="Only with this status, such as generated, draft, failed.")
+]
+Offset: TypeAlias = Annotated[int, Field(ge=0, description="Lines to skip.")]
+Lines: TypeAlias = Annotated[int | None, Field(ge=1, description="Lines at most.")]
 Gherkin = Annotated[str, Field(description="The whole text, from `Feature:` on.")]
 FilePath = Annotated[str, Field(min_length=1, description="Such as Features/login.feature.")]
 
@@ -46,8 +59,8 @@ async def list_projects(
     call: Call, *, name: NamePart = None, limit: PageSize = None, cursor: Cursor = None
 ) -> CallToolResult:
     """List the projects that the API key may see, with their ids."""
-    listing = _Listed(await call.session.client.list_projects(), "project", name=name)
-    return listing.answered(call, limit, cursor)
+    found = await call.session.client.list_projects()
+    return _listed(call, found, "project", name=name, limit=limit, cursor=cursor)
 
 
 @tool(READS)
@@ -67,8 +80,8 @@ async def list_features(
     cursor: Cursor = None,
 ) -> CallToolResult:
     """List features with their ids and statuses; only those that are `generated` can be run."""
-    listing = _Listed(await call.home.list_features(), "feature", name=name, status=status)
-    return listing.answered(call, limit, cursor)
+    found = await call.home.list_features()
+    return _listed(call, found, "feature", name=name, status=status, limit=limit, cursor=cursor)
 
 
 @tool(READS)
@@ -175,8 +188,8 @@ async def list_runs(
     # One more than asked for shows that there is a next page.
     number = SEARCHED_RUNS if status else start_of(cursor) + (limit or SEARCHED_RUNS) + 1
     runs = await call.home.list_runs(feature=feature, limit=number)
-    listing = _Listed(runs, "run", status=status, is_total=len(runs) < number)
-    return listing.answered(call, limit, cursor)
+    is_total = len(runs) < number
+    return _listed(call, runs, "run", status=status, is_total=is_total, limit=limit, cursor=cursor)
 
 
 @tool(READS)
@@ -213,8 +226,8 @@ async def get_run_artifacts(
 
     A trace opens with `npx playwright show-trace trace.zip`.
     """
-    listing = _Listed(await call.home.get_run_artifacts(runId), "artifact")
-    return listing.answered(call, limit, cursor)
+    found = await call.home.get_run_artifacts(runId)
+    return _listed(call, found, "artifact", limit=limit, cursor=cursor)
 
 
 @tool(READS)
@@ -222,8 +235,8 @@ async def list_files(
     call: Call, *, name: NamePart = None, limit: PageSize = None, cursor: Cursor = None
 ) -> CallToolResult:
     """List the project's files, without their content."""
-    listing = _Listed(await call.home.list_files(), "file", name=name, member="path")
-    return listing.answered(call, limit, cursor)
+    found = await call.home.list_files()
+    return _listed(call, found, "file", name=name, member="path", limit=limit, cursor=cursor)
 
 
 @tool(READS)
@@ -257,78 +270,54 @@ async def list_configs(
     call: Call, *, limit: PageSize = None, cursor: Cursor = None
 ) -> CallToolResult:
     """List the run configurations that run_feature and run_features take as `config`."""
-    return _Listed(await call.home.list_configs(), "config").answered(call, limit, cursor)
+    found = await call.home.list_configs()
+    return _listed(call, found, "config", limit=limit, cursor=cursor)
 
 
-@frozen(kw_only=True)
-class _Listed:
-    """A list of the service, and which rows of it a call asks for."""
+def _listed(  # noqa: PLR0913 - each by name
+    call: Call,
+    listing: Listing[Any],
+    noun: str,
+    *,
+    limit: int | None,
+    cursor: str | None,
+    name: str | None = None,
+    member: str = "name",
+    status: str | None = None,
+    is_total: bool = True,
+) -> CallToolResult:
+    """Return a page of a list; where no row has the status, the statuses that there are.
 
-    listing: Listing[Any] = field(kw_only=False)
-    noun: str = field(kw_only=False)
-    """What a row is."""
-
-    name: str | None = None
-    """A part of the name; None for any."""
-
-    member: str = "name"
-    """Where a row has its name."""
-
-    status: str | None = None
-    """The status; None for any."""
-
-    is_total: bool = True
-    """Whether there are no more rows than were listed."""
-
-    def answered(self, call: Call, limit: int | None, cursor: str | None) -> CallToolResult:
-        """Return a page of the rows; where none has the status, the statuses that there are."""
-        found = [row for row in rows(self.listing) if self._is_meant(row)]
-        if self.status and not found:
-            known = sorted({str(row.status) for row in self.listing})
-            return answer(
-                f"None of {counted(len(self.listing), self.noun)} is {self.status!r}.",
-                {f"{self.noun}s": [], "total": 0, "statuses": known},
-            )
-        content = page(f"{self.noun}s", found, call.room, cursor=cursor, limit=limit)
-        if not self.is_total:
-            del content["total"]
-        return answer(self._line(found, content), content)
-
-    def _is_meant(self, row: Document) -> bool:
-        has_name = (self.name or "").casefold() in str(row.get(self.member, "")).casefold()
-        is_status = str(row.get("status", "")).casefold() == (self.status or "").casefold()
-        return has_name and (is_status or not self.status)
-
-    def _line(self, found: list[Document], content: Document) -> str:
-        """Say how many rows there are, how many are shown, and where there are more."""
-        shown, every = len(content[f"{self.noun}s"]), counted(len(found), self.noun)
-        if not self.is_total:
-            every = f"the newest {self.noun}s"
-        elif len(found) < len(self.listing):
-            every += f" that match, of {len(self.listing):,}"
-        is_whole = shown == len(found) and self.is_total
-        line = every if is_whole else f"{shown:,} of {every}"
-        more = "; more: nextCursor" if "nextCursor" in content else ""
-        return f"{line}{more}.{missing_of(self.listing)}"
-
-
-TOOLS: list[Tool] = [
-    list_projects,
-    get_project,
-    list_features,
-    get_feature,
-    create_feature,
-    update_feature,
-    delete_feature,
-    get_generation_status,
-    get_generation_log,
-    cancel_generation,
-    list_runs,
-    get_run,
-    diagnose_run,
-    get_run_artifacts,
-    list_files,
-    read_file,
-    write_file,
-    list_configs,
-]
+    Args:
+        call: The call.
+        listing: The list of the service.
+        noun: What a row is.
+        limit: How many rows there may be; None for all that fit.
+        cursor: Where the page starts.
+        name: A part of the name; None for any.
+        member: Where a row has its name.
+        status: The status; None for any.
+        is_total: Whether there are no more rows than were listed.
+    """
+    part, wanted, nouns = (name or "").casefold(), (status or "").casefold(), f"{noun}s"
+    found = [
+        row
+        for row in rows(listing)
+        if part in str(row.get(member, "")).casefold()
+        if wanted in {"", str(row.get("status", "")).casefold()}
+    ]
+    if status and not found:
+        known = sorted({str(row.status) for row in listing})
+        line = f"None of {counted(len(listing), noun)} is {status!r}."
+        return answer(line, {nouns: [], "total": 0, "statuses": known})
+    content = page(nouns, found, call.room, cursor=cursor, limit=limit)
+    every = counted(len(found), noun) if is_total else f"the newest {nouns}"
+    if is_total and len(found) < len(listing):
+        every += f" that match, of {len(listing):,}"
+    if not is_total:
+        del content["total"]
+    shown = len(content[nouns])
+    line = every if shown == len(found) and is_total else f"{shown:,} of {every}"
+    more = "; more: nextCursor" if "nextCursor" in content else ""
+    missing = f" {listing.incomplete.message}." if listing.incomplete else ""
+    return answer(f"{line}{more}.{missing}", content)

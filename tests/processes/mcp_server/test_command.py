@@ -141,7 +141,7 @@ def test_a_missing_extra_is_named_in_one_sentence(missing: tuple[str, ...]) -> N
 async def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing module of this package is a defect, and is raised as one."""
     monkeypatch.delitem(sys.modules, "testvibe_async.mcp_server", raising=False)
-    monkeypatch.setitem(sys.modules, "testvibe_async.mcp_server.stdio", None)
+    monkeypatch.setitem(sys.modules, "testvibe_async.mcp_server.serving", None)
     with pytest.raises(ModuleNotFoundError):
         await command()
 

@@ -14,7 +14,8 @@ from testvibe_async import (
     RunStatus,
     RunSummary,
 )
-from testvibe_async.mcp_server.answers import rows, say
+from testvibe_async.mcp_server.answers import rows
+from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
 
 AT = datetime(2026, 6, 10, tzinfo=UTC)

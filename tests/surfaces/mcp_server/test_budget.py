@@ -13,11 +13,18 @@ from mcp import Client as McpClient
 from mcp.types import TextResourceContents
 
 from tests.conftest import client_of
-from tests.support.mcp_connection import connected, content_of, refused, result_of, texts_of
+from tests.support.mcp_connection import (
+    Listener,
+    connected,
+    content_of,
+    refused,
+    result_of,
+    texts_of,
+)
 from testvibe_async import BatchItem, CaseResult, ConfigError, Run, RunRef, RunStatus
 from testvibe_async.mcp_server import make_server
-from testvibe_async.mcp_server.answers import digest, fitted_answer
-from testvibe_async.mcp_server.budget import fitted, lines_of, page, text_of
+from testvibe_async.mcp_server.answers import bounded, fitted, lines_of, page, text_of
+from testvibe_async.mcp_server.digests import digest
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -318,9 +325,43 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     outcome = Run(1, RunStatus.FAILED, tests=tests)
     items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(5_000)]
     items += [BatchItem[Run](feature=f"G {n}", ref=REF, outcome=outcome) for n in range(5_000)]
-    answer = fitted_answer(digest(items, max_output=most), most)
+    answer = bounded(digest(items, max_output=most), most)
     document = content_of(answer)
     assert length(answer) <= most
     assert document["summary"]["failed"] == document["summary"]["inFlight"] == 5_000
     assert {row["verdict"] for row in document["runs"]} == {"failed"}
     assert document["inFlight"] is True
+
+
+HIDDEN = "\u200b" * 30_000
+
+
+async def test_what_is_shown_of_hidden_characters_counts(emulator: Emulator) -> None:
+    """Resources, prompts, errors and progress are as bounded as answers, however much hides."""
+    section = {"section": "s", "status": "completed", "log": [HIDDEN], "statusReason": HIDDEN}
+    status = {"featureId": 14, "requestId": "r", "featureStatus": "generating"}
+    many = [{"section": LONG[:900], "status": "queued"} for _ in range(900)]
+    for operation, body in (
+        ("get_feature", {"id": 14, "name": "A", "gherkin": HIDDEN, "status": "generated"}),
+        ("get_generation_log", {"featureId": 14, "sections": [section]}),
+        ("get_generation_status", {**status, "sections": many}),
+    ):
+        emulator.fail(operation, Fault.body(json.dumps(body).encode()))
+    listener = Listener()
+    async with connected(emulator) as mcp:
+        for path in ("gherkin", "generation/log"):
+            (read,) = (await mcp.read_resource(f"testvibe://features/14/{path}")).contents
+            assert isinstance(read, TextResourceContents)
+            assert "<U+200B>" in read.text
+            assert len(read.text) <= 20_000
+        prompt = await mcp.get_prompt("diagnose_failed_generation", {"feature": "14"})
+        assert len(prompt.model_dump_json()) <= 20_000
+        await mcp.call_tool(
+            "wait_for_generation",
+            {"feature": "14", "timeoutSeconds": 1},
+            progress_callback=listener,
+        )
+        assert len(await refused(mcp, "get_feature", **{LONG: 1})) <= 20_000
+        assert len(await refused(mcp, LONG)) <= 20_000
+    assert listener.messages
+    assert max(map(len, listener.messages)) <= 2_000

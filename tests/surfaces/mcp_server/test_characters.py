@@ -14,7 +14,7 @@ from mcp import Client as McpClient
 from tests.conftest import client_of
 from tests.support.mcp_connection import Listener, connected, refused, result_of, texts_of
 from testvibe_async.mcp_server import make_server
-from testvibe_async.mcp_server.budget import restored, visible
+from testvibe_async.mcp_server.answers import restored, visible
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from tests.support.mcp_connection import (
 )
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http
-from testvibe_async.mcp_server.http import BearerTokenMiddleware
+from testvibe_async.mcp_server.serving import BearerTokenMiddleware
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:

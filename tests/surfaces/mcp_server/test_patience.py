@@ -296,7 +296,7 @@ async def test_old_journals_are_deleted(
         stale.touch()
         written = stale.stat().st_mtime
         monkeypatch.setattr(
-            "testvibe_async.mcp_server.memory.time.time",
+            "testvibe_async.mcp_server.journals.time.time",
             lambda at=written + age * 86_400: at,
         )
         server = make_server(partial(client_of, emulator), state_folder=tmp_path)

@@ -13,8 +13,18 @@ import pytest
 from mcp import Client as McpClient
 
 from tests.conftest import client_of
-from tests.support.mcp_connection import content_of, refused, result_of, text_of, without_tests
+from tests.support.mcp_connection import (
+    Mode,
+    content_of,
+    crossed,
+    given_up,
+    refused,
+    result_of,
+    text_of,
+    without_tests,
+)
 from testvibe_async.mcp_server import make_server
+from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,12 +34,14 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def two_servers(emulator: Emulator, folder: Path) -> AsyncGenerator[list[McpClient]]:
+async def two_servers(
+    emulator: Emulator, folder: Path, mode: Mode = "auto"
+) -> AsyncGenerator[list[McpClient]]:
     """Connect to two servers with one folder."""
     first, second = [
         make_server(partial(client_of, emulator), state_folder=folder) for _ in range(2)
     ]
-    async with McpClient(first) as one, McpClient(second) as other:
+    async with McpClient(first, mode=mode) as one, McpClient(second, mode=mode) as other:
         yield [one, other]
 
 
@@ -63,6 +75,47 @@ async def test_the_same_runs_by_two_servers_are_started_one_after_the_other(
         for mcp in (first, second):
             assert (await result_of(mcp, "run_features", **call, timeoutSeconds=170))["runs"] == []
     assert len(emulator.runs) == 2
+
+
+RUNS: list[tuple[str, dict[str, Any]]] = [
+    ("run_feature", {"feature": "Checkout"}),
+    ("run_features", {"features": ["Checkout"], "timeoutSeconds": 170}),
+]
+
+both_tools = pytest.mark.parametrize(("tool", "call"), RUNS, ids=[tool for tool, _ in RUNS])
+
+
+@both_tools
+async def test_a_cancellation_after_another_server_s_start_loses_no_result(
+    emulator: Emulator, tmp_path: Path, tool: str, call: dict[str, Any]
+) -> None:
+    """An answer that turns out to be unread is given again, and not the other server's."""
+    async with two_servers(emulator, tmp_path, "legacy") as (first, second):
+        unread = (await result_of(first, tool, **call))["startedAt"]
+        other = (await result_of(second, tool, **call))["startedAt"]
+        await crossed(first, calls=3)
+        again = await result_of(first, tool, **call)
+        assert (again["startedAt"], len(emulator.runs)) == (unread, 2)
+        new = (await result_of(second, tool, **call))["startedAt"]
+    assert len({unread, other, new}) == len(emulator.runs) == 3
+
+
+async def test_a_result_that_one_server_is_about_to_deliver_is_not_another_s(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """While an earlier result is on its way, the same call elsewhere waits, and starts its own."""
+    emulator.fail("run_feature", Fault.delay(7), times=1)
+    async with two_servers(emulator, tmp_path) as (first, second):
+        await given_up(first, "run_feature", feature="Checkout")
+        await asyncio.sleep(10)
+        for operation in ("get_run", "list_runs"):
+            emulator.fail(operation, Fault.delay(7), times=1)
+        earlier = asyncio.create_task(result_of(first, "run_feature", feature="Checkout"))
+        await asyncio.sleep(1)
+        own = await result_of(second, "run_feature", feature="Checkout")
+        assert "your call at" in (await earlier)["note"]
+    assert "note" not in own
+    assert {(await earlier)["runId"], own["runId"]} == set(emulator.runs)
 
 
 async def test_a_lock_that_another_server_deletes_is_made_anew(

@@ -9,14 +9,12 @@ docstrings are what a model reads.
 
 import asyncio
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-import anyio
-from attrs import evolve, frozen
+from attrs import frozen
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
@@ -24,35 +22,38 @@ from testvibe_async import (
     Feature,
     FeatureStatus,
     Generation,
+    GenerationOperation,
+    GenerationRef,
     NotFoundError,
-    Operation,
+    OperationSupersededError,
     Project,
     VibeError,
 )
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import (
+from testvibe_async.mcp_server.answers import Document, answer, visible
+from testvibe_async.mcp_server.digests import (
     STILL_IN_FLIGHT,
-    answer,
     answer_of_wait,
     document_of,
+    ids_of,
     say,
+    say_of,
+    time_of,
 )
-from testvibe_async.mcp_server.budget import Document, visible
-from testvibe_async.mcp_server.memory import deliver
-from testvibe_async.mcp_server.run_tools import run_once, run_spec, run_start
-from testvibe_async.mcp_server.session import Ctx
-from testvibe_async.mcp_server.starts import Start, Started, not_started, started_once, time_of
+from testvibe_async.mcp_server.runs import run_spec, run_start
+from testvibe_async.mcp_server.starts import NotStartedError, Start
 from testvibe_async.mcp_server.toolkit import (
+    READS,
     REGENERATES,
     Call,
     ConfigName,
+    Ctx,
     FeatureName,
     SiteUrl,
     TimeoutSeconds,
-    explained,
     tool,
 )
-from testvibe_async.mcp_server.waits import PATIENCE, Progress, note_of_wait
+from testvibe_async.mcp_server.waits import PATIENCE, Wait
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
@@ -78,32 +79,26 @@ class Target:
     """Its place is the same for each call of the same feature and `replace`."""
 
     feature: Feature
-    replace: str | None
-    """Which generation it replaces, as the call names it."""
-
     is_known: bool
     """Whether an earlier call started it."""
 
-    @property
-    def name(self) -> str:
-        """The feature's name."""
-        return self.feature.name or str(self.feature.id)
 
-
-async def target_of(ctx: Ctx, feature: str, replace: str | None, project: str | None) -> Target:
+async def target_of(
+    ctx: Ctx, feature: str, siteUrl: str | None, replace: str | None, project: str | None
+) -> Target:
     """Read which feature is meant, and check that the call may generate it.
 
     Raises:
-        ToolError: It may not, there is no such feature, or it could not be read.
+        ToolError: It may not, or it could not be read in time.
+        VibeError: There is no such feature, or it could not be read.
     """
     call = Call(ctx, project)
-    home, session = call.home, call.session
+    home, client = call.home, call.session.client
     try:
         async with asyncio.timeout(READ_SECONDS):
             found = await home.get_feature(feature)
-            place = session.memory.place(
-                "generation", session.client.server, home.id, found.id, replace
-            )
+            key = ("generation", client.server, home.id, found.id, replace)
+            place = call.session.starts.place(*key)
             is_known = await place.is_known()
             if not is_known:
                 await _require_latest(home, found, replace)
@@ -112,12 +107,9 @@ async def target_of(ctx: Ctx, feature: str, replace: str | None, project: str | 
             f"Nothing was started: the service did not say within {READ_SECONDS:g} s how the "
             "feature stands. Call again."
         ) from error
-    except VibeError as error:
-        told = await explained(call, error, "generate_feature", {"feature": feature})
-        raise ToolError(told) from error
-    spec = BatchSpec(kind="generation")
+    spec = BatchSpec(kind="generation", site_url=siteUrl)
     choose = partial(_choose, home, found, replace, is_known=is_known)
-    return Target(Start(place, home, spec, choose), found, replace, is_known)
+    return Target(Start(place, client, home, spec, choose, is_one=True), found, is_known)
 
 
 async def _choose(
@@ -200,124 +192,144 @@ async def ask_to_generate(
     can_ask = capabilities is not None and capabilities.elicitation is not None
     if target.is_known or not can_ask:
         return Consent(generate=True)
-    name = visible(target.name[:100])
+    name = visible((target.feature.name or str(target.feature.id))[:100])
     return Elicit(f"Generate the tests of {name!r}? It costs credits of the account.", Consent)
 
 
-async def _generated_once(
-    call: Call,
-    target: Target,
-    agreed: ElicitationResult[Consent],
-    site_url: str | None,
-    *,
-    seconds: float,
-) -> Started | str:
-    """Start a generation that the user has agreed to, unless a call of the same meaning did.
+async def agreed_target(
+    target: Annotated[Target, Resolve(target_of)],
+    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
+) -> Target:
+    """Return what the user has agreed to have generated.
 
     Raises:
-        ToolError: The user does not want it, or it may not be started any more.
-        VibeError: As `started_once` raises.
+        ToolError: The user does not want it.
     """
     if not isinstance(agreed, AcceptedElicitation) or not agreed.data.generate:
         raise ToolError("Nothing was started: the user does not want to spend credits on it.")
-    start = evolve(target.start, spec=evolve(target.start.spec, site_url=site_url))
-    return await started_once(call, start, seconds=seconds)
+    return target
 
 
 @tool(REGENERATES)
-async def generate_feature(  # noqa: PLR0913 - the arguments of the tool
+async def generate_feature(
     call: Call,
     *,
-    feature: FeatureName,  # noqa: ARG001 - `target` has it
-    siteUrl: SiteUrl = None,
-    replace: Replace = None,  # noqa: ARG001 - likewise
-    target: Annotated[Target, Resolve(target_of)],
-    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
+    feature: FeatureName,
+    siteUrl: SiteUrl = None,  # noqa: ARG001 - `target` has it
+    replace: Replace = None,
+    target: Annotated[Target, Resolve(agreed_target)],
 ) -> CallToolResult:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
     Then call wait_for_generation. Where there are tests already, `replace` names what is replaced,
     such as after update_feature; never because a wait timed out. Refused while it is generating.
     """
-    started = await _generated_once(call, target, agreed, siteUrl, seconds=PATIENCE)
-    if isinstance(started, str):
-        return not_started("generate_feature", target.name, started)
-    content = started.document
-    if started.is_new:
-        line = f"The generation of {target.name} was started. wait_for_generation waits for it."
-        return answer(line, content)
+    work = await Wait(call, PATIENCE).begun(target.start)
+    assert work.ref is not None
+    ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
+    if work.is_new:
+        name = target.feature.name or feature
+        line = f"The generation of {name} was started. wait_for_generation waits for it."
+        return answer(line, ids)
     try:
-        seen = await call.session.client.attach(started.ref).poll()
+        seen = await call.session.client.attach(work.ref).poll()
     except VibeError:  # If another took its place, this says which.
-        await _require_latest(target.start.home, target.feature, target.replace)
+        await _require_latest(target.start.home, target.feature, replace)
         raise
-    note = f"Nothing was started: your call at {time_of(started.started_at)} did. "
+    note = f"Nothing was started: your call at {time_of(work.started_at)} did. "
     if seen.is_finished:
-        note += _how_to_replace(content["requestId"])
+        note += _how_to_replace(ids["requestId"])
     else:
         note += "It is in flight: wait_for_generation waits for it."
-    return answer(f"{note} {say(seen)}", {**content, "status": seen.status, "note": note})
+    return answer(f"{note} {say(seen)}", {**ids, "status": seen.status, "note": note})
 
 
 @tool(REGENERATES)
 async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     call: Call,
     *,
-    feature: FeatureName,  # noqa: ARG001 - `target` has it
+    feature: FeatureName,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    replace: Replace = None,  # noqa: ARG001 - likewise
+    replace: Replace = None,  # noqa: ARG001 - `target` has it
     timeoutSeconds: TimeoutSeconds = PATIENCE,
-    target: Annotated[Target, Resolve(target_of)],
-    agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
+    target: Annotated[Target, Resolve(agreed_target)],
 ) -> CallToolResult:
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
     If `inFlight`, call this again with the same arguments: it continues, also what
     generate_feature started. Where there are tests already, `replace` names what is replaced.
     """
-    progress, deadline = Progress(call.ctx), anyio.current_time() + timeoutSeconds
+    wait, attach = Wait(call, timeoutSeconds), call.session.client.attach
+    name = target.feature.name or feature
     spec = run_spec([str(target.feature.id)], config, siteUrl)
     if config is not None:  # What can't be run need not be paid for.
         await run_start(call, "run of", spec).choose()
-    generation = await _generated_once(call, target, agreed, siteUrl, seconds=timeoutSeconds)
-    if isinstance(generation, str):
-        return not_started("generate_and_run", target.name, generation)
-    operation = call.session.client.attach(generation.ref)
-    note = await _followed(progress, operation, deadline)
+    made = await wait.begun(target.start)
+    assert made.ref is not None
+    operation = attach(made.ref)
+    note = await wait.follow(operation, AGAIN)
     content: Document = {
-        "startedAt": serialize(generation.started_at),
+        "startedAt": serialize(made.started_at),
         "generation": document_of(operation),
         "run": None,
     }
     if note is not None or operation.outcome is None or not operation.outcome.is_success:
-        return answer_of_wait(_say(operation, target.name), content, note=note)
+        return answer_of_wait(say_of(operation, name), content, note=note)
     start = run_start(call, f"run of {content['generation']['requestId']}", spec)
-    run = await run_once(call, start, seconds=deadline - anyio.current_time())
-    if isinstance(run, str):
-        line = f"The tests of {target.name} were generated, and are not run yet ({run})."
+    try:
+        work = await wait.begun(start)
+    except NotStartedError as error:
+        line = f"The tests of {name} were generated, and are not run yet: {error}."
         return answer_of_wait(line, content, note=f"{STILL_IN_FLIGHT} {AGAIN}")
-    operation = call.session.client.attach(run.ref)
-    note = await _followed(progress, operation, deadline)
-    content["run"] = document_of(operation)
-    is_over = note is None
-    if is_over:
-        deliver(start.place)
-        if not generation.is_new:
-            note = f"Its tests were generated by your call at {time_of(generation.started_at)}."
-    return answer_of_wait(_say(operation, target.name), content, note=note, in_flight=not is_over)
+    assert work.ref is not None
+    operation = attach(work.ref)
+    note = await wait.follow(operation, AGAIN)
+    content["run"], line = document_of(operation), say_of(operation, name)
+    if note is None:
+        work.deliver()
+    if not made.is_new:
+        line += f" Its tests were generated by your call at {time_of(made.started_at)}."
+    return answer_of_wait(line, content, note=note)
 
 
-async def _followed(progress: Progress, operation: Operation[Any], deadline: float) -> str | None:
-    """Wait for a part of generate_and_run; return how to continue, None where it is over."""
-    await progress.follow(operation, deadline - anyio.current_time())
-    return await note_of_wait(operation, AGAIN)
+@tool(READS)
+async def wait_for_generation(
+    call: Call, *, feature: FeatureName, timeoutSeconds: TimeoutSeconds = 120
+) -> CallToolResult:
+    """Wait until a feature's latest generation is over. If `inFlight`, call this again."""
+    wait, note = Wait(call, timeoutSeconds), None
+    step = f"call wait_for_generation again with feature {feature!r}."
+    while True:
+        latest, operation = await _latest_generation(call, feature)
+        if operation is not None:
+            try:
+                note = await wait.follow(operation, step)
+            except OperationSupersededError:  # A newer one took its place: wait for that.
+                continue
+            latest = operation.snapshot or latest
+        return answer_of_wait(say(latest), serialize(latest), note=note)
 
 
-def _say(operation: Operation[Any], feature: str) -> str:
-    if operation.snapshot is None:
-        return f"{operation.ref} of {feature} was started, and not seen yet."
-    return say(operation.snapshot)
-
-
-GENERATING_TOOLS: list[Tool] = [generate_feature, generate_and_run]
+async def _latest_generation(
+    call: Call, feature: str
+) -> tuple[Generation, GenerationOperation | None]:
+    """Return a feature's latest generation, and its operation if it may be in flight."""
+    try:
+        latest = await call.home.get_generation_status(feature)
+    except NotFoundError:
+        # For some seconds the service may not know what it has just dispatched.
+        found = await call.home.get_feature(feature)
+        operation = call.session.last_generation(call.home, found.id)
+        if operation is None or operation.snapshot is not None:
+            raise
+        return Generation(operation.feature_id, request_id=operation.request_id), operation
+    if latest.is_finished or latest.request_id is None or latest.feature_id is None:
+        return latest, None
+    ref = GenerationRef(
+        server=call.session.client.server,
+        project=call.home.id,
+        request_id=latest.request_id,
+        feature_id=latest.feature_id,
+    )
+    return latest, call.session.client.attach(ref)

@@ -1,0 +1,237 @@
+# ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
+"""The tools that start runs, one or many, and those that wait for them.
+
+Each call of the first starts runs, unless an earlier call of the same meaning did whose result was
+not delivered. A time-out is an ordinary answer, and cancels nothing. The docstrings are what a
+model reads.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Annotated
+
+from attrs import evolve
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from testvibe_async import (
+    BatchItem,
+    ClientClosedError,
+    ConfigError,
+    ObservationError,
+    Project,
+    Run,
+    RunOperation,
+    VibeError,
+    WaitTimeoutError,
+)
+from testvibe_async._wire import serialize
+from testvibe_async.mcp_server.advice import nothing_done
+from testvibe_async.mcp_server.answers import answer
+from testvibe_async.mcp_server.digests import (
+    answer_of_wait,
+    digest,
+    ids_of,
+    say,
+    time_of,
+)
+from testvibe_async.mcp_server.starts import Start
+from testvibe_async.mcp_server.toolkit import (
+    ADDS,
+    MAX_OUTAGE,
+    READS,
+    Call,
+    ConfigName,
+    FeatureName,
+    RunId,
+    SiteUrl,
+    TimeoutSeconds,
+    tool,
+)
+from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
+from testvibe_async.runner.selection import Selection, select
+from testvibe_async.runner.spec import BatchSpec
+
+MAX_RUNS = 1_000
+"""How many runs one call may wait for."""
+
+Attempts = Annotated[
+    int, Field(ge=1, le=5, description="How often what failed may run; above 1 it shows flaky.")
+]
+
+
+def run_spec(features: Sequence[str], config: str | None, site_url: str | None) -> BatchSpec:
+    """Return what a call wants to run."""
+    configs = () if config is None else (config,)
+    return BatchSpec(kind="run", features=features, configs=configs, site_url=site_url)
+
+
+def run_start(call: Call, word: str, spec: BatchSpec) -> Start:
+    """Return the start of runs: the same for the same features, in any order and case.
+
+    Args:
+        call: The call.
+        word: What starts them: `runs` for many, any other for one.
+        spec: What is to run.
+    """
+    home, client, is_one = call.home, call.session.client, word != "runs"
+    features = sorted({each.casefold() for each in spec.features})
+    more = (features, spec.configs, spec.site_url, spec.attempts)
+    place = call.session.starts.place(word, client.server, home.id, *more)
+    return Start(place, client, home, spec, partial(_chosen, home, spec, is_one=is_one), is_one)
+
+
+async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
+    """Choose what runs.
+
+    Args:
+        home: The project.
+        spec: What is to run.
+        is_one: Whether it must be one feature.
+
+    Raises:
+        ToolError: There is no such feature, or no such configuration.
+        IncompleteListError: Features are missing.
+    """
+    try:
+        selection = await select(home, spec, max_outage=MAX_OUTAGE)
+    except ConfigError as error:
+        raise ToolError(nothing_done(error, started=True)) from error
+    if is_one and len(selection.features) != 1:
+        raise ToolError("Nothing was started: these are several features, for run_features.")
+    return selection
+
+
+@tool(ADDS)
+async def run_feature(
+    call: Call, *, feature: FeatureName, config: ConfigName = None, siteUrl: SiteUrl = None
+) -> CallToolResult:
+    """Start a run of one feature's tests (half a minute), then call wait_for_run.
+
+    For several, call run_features. Refused where the feature's status is not `generated`.
+    """
+    start = run_start(call, "run", run_spec([feature], config, siteUrl))
+    work = await Wait(call, PATIENCE).begun(start)
+    assert work.ref is not None
+    work.deliver()
+    ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
+    if work.is_new:
+        line = f"Run {ids['runId']} of {feature} was started. wait_for_run waits for it."
+        return answer(line, ids)
+    seen = await call.session.client.attach(work.ref).poll()
+    note = (
+        f"Nothing was started: your call at {time_of(work.started_at)} did. Its answer was not "
+        "delivered; the next call starts another run. wait_for_run waits for it."
+    )
+    return answer(f"{note} {say(seen)}", {**ids, "status": seen.status, "note": note})
+
+
+@tool(ADDS)
+async def run_features(  # noqa: PLR0913 - the arguments of the tool
+    call: Call,
+    *,
+    features: Annotated[
+        list[FeatureName] | None, Field(min_length=1, description="Names, ids, globs, !exclusions.")
+    ] = None,
+    all: Annotated[  # noqa: A002 - the argument's name
+        bool, Field(description="Run every generated feature of the project.")
+    ] = False,
+    config: ConfigName = None,
+    siteUrl: SiteUrl = None,
+    attempts: Attempts = 1,
+    timeoutSeconds: TimeoutSeconds = PATIENCE,
+) -> CallToolResult:
+    """Run `features` at once, or `all: true`, and wait. Lists what failed and what was not run.
+
+    If `inFlight`, call this again with the same arguments: it continues. After that, a call starts
+    new runs. Of `all`, features that are not `generated` are in `notRun`.
+    """
+    if (features is None) is not all:
+        raise ToolError(
+            "Nothing was started: name the `features` (list_features shows them), or pass "
+            "`all: true` for every generated feature of the project, not both."
+        )
+    spec = evolve(run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts)
+    work = await Wait(call, timeoutSeconds).begun(run_start(call, "runs", spec))
+    batch, note = work.batch, None
+    if batch is not None and batch.in_flight and not work.task.done():
+        note = (await unseen_of(call.session.client.attach(batch.in_flight[0]))).strip()
+        if not batch.in_flight:  # They have ended in a pause of this process, beyond the wait.
+            await asyncio.wait({work.task}, timeout=1)
+    if is_over := work.has_ended():
+        work.deliver()
+    if is_over and not work.is_new:
+        note = (
+            f"This is the result of your call at {time_of(work.started_at)}, which was not "
+            "delivered; this call started nothing. The next one starts new runs."
+        )
+    return digest(
+        batch.items if batch else [],
+        call.room,
+        not_run=work.not_run,
+        again="run_features",
+        told=note,
+        started_at=serialize(work.started_at),
+        is_over=is_over,
+        attempts=attempts,
+    )
+
+
+@tool(READS)
+async def wait_for_run(
+    call: Call, *, runId: RunId, timeoutSeconds: TimeoutSeconds = 120
+) -> CallToolResult:
+    """Wait until a run is over and return its tests. If `inFlight`, call this again."""
+    operation = call.session.run(call.home, runId)
+    step = f"call wait_for_run again with runId {runId}."
+    note = await Wait(call, timeoutSeconds).follow(operation, step)
+    if operation.snapshot is None:
+        return answer_of_wait(f"{operation.ref}: not seen yet.", {"runId": runId}, note=note)
+    return answer_of_wait(say(operation.snapshot), serialize(operation.snapshot), note=note)
+
+
+@tool(READS)
+async def wait_for_runs(
+    call: Call,
+    *,
+    runIds: Annotated[
+        list[RunId], Field(min_length=1, max_length=MAX_RUNS, description="The ids.")
+    ],
+    timeoutSeconds: TimeoutSeconds = PATIENCE,
+) -> CallToolResult:
+    """Wait until many runs are over. Lists what did not succeed. If `inFlight`, call this again."""
+    wait, client = Wait(call, timeoutSeconds), call.session.client
+    operations = [call.session.run(call.home, run_id) for run_id in dict.fromkeys(runIds)]
+    errors: dict[object, VibeError] = {}
+    ends = client.finished(operations, timeout=timeoutSeconds)
+    async with wait.repeated(), aclosing(ends):
+        while True:
+            try:
+                run = (await anext(ends)).outcome
+                line = say(run) if run else ""
+            except StopAsyncIteration:
+                break
+            except WaitTimeoutError as error:
+                errors[error.ref] = error  # The item says that it is in flight.
+                continue
+            except (ObservationError, ClientClosedError) as error:
+                errors[error.ref], line = error, error.brief
+            await wait.report(line, total=len(operations))
+    items = [_item(operation, errors.get(operation.ref)) for operation in operations]
+    in_flight = [each for each in operations if isinstance(errors.get(each.ref), WaitTimeoutError)]
+    told = (await unseen_of(in_flight[0])).strip() if in_flight else None
+    return digest(items, call.room, told=told)
+
+
+def _item(operation: RunOperation, error: VibeError | None) -> BatchItem[Run]:
+    snapshot = operation.snapshot
+    feature = (snapshot.feature_name or snapshot.feature_id) if snapshot else None
+    return BatchItem(
+        feature=feature or f"unknown (run {operation.run_id})",
+        ref=operation.ref,
+        outcome=operation.outcome,
+        error=error,
+    )
