@@ -262,7 +262,7 @@ class Project:
         max_in_flight: int = 100,
         on_conflict: RunConflict | None = None,
         timeout: float | None = None,
-        stop_on_failure: bool = False,
+        stop_on_failure: bool | int = False,
         attempts: int | None = None,
         repeat: int = 1,
         journal: Journal | None = None,
@@ -289,8 +289,8 @@ class Project:
                 as long as it takes. What is in flight then keeps running at the service. Only the
                 answers to dispatches that were sent are waited for up to 10 s longer, so that no id
                 is lost.
-            stop_on_failure: Whether to dispatch no more once one did not succeed. The batch still
-                waits for what is in flight.
+            stop_on_failure: Whether to dispatch no more once one did not succeed; a number for once
+                so many did not. The batch still waits for what is in flight.
             attempts: How often a feature may run in total, 1 or more; None for what the journal's
                 batch was made with, else 1. Only a run that failed is followed by another, before
                 the next feature is dispatched; the item has all of them, and `is_flaky` where a
@@ -347,7 +347,7 @@ class Project:
         max_in_flight: int = 10,
         on_conflict: GenerateConflict | None = None,
         timeout: float | None = None,
-        stop_on_failure: bool = False,
+        stop_on_failure: bool | int = False,
         journal: Journal | None = None,
     ) -> Batch[Generation]:
         """Generate the tests of many features at once. Each costs credits.
@@ -544,7 +544,7 @@ class Project:
         site_url: str | None,
         max_in_flight: int,
         timeout: float | None,
-        stop_on_failure: bool,
+        stop_on_failure: bool | int,
         attempts: int | None = None,
     ) -> Batch[Any]:
         """Make a batch; its journal is begun once no argument can be refused any more.
@@ -558,7 +558,7 @@ class Project:
             site_url: The site.
             max_in_flight: How many may be in flight at once.
             timeout: Seconds after which nothing more is dispatched or waited for.
-            stop_on_failure: Whether to dispatch no more once one did not succeed.
+            stop_on_failure: As in `run_features`.
             attempts: How often a feature may run; None for what the journal's plan says, else once.
         """
         require_count("max_in_flight", max_in_flight)

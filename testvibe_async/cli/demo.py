@@ -21,7 +21,7 @@ from testvibe_async.cli.exits import told_otherwise
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result
-from testvibe_async.cli.watch import jobs_of
+from testvibe_async.runner.selection import Selection
 from testvibe_async.testing import Scenario
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ async def _work(client: Client, progress: Progress) -> None:
     project = client.project()
     features = [each for each in await project.list_features() if not each.is_suggestion]
     generation: Item = BatchItem(feature="generation")
-    progress.expect(client, [generation, *jobs_of(features)], "operation")
+    progress.expect(client, [generation, *Selection(features=features).jobs], "operation")
     operation = await project.generate_feature(_to_generate(features).id)
     generation = evolve(generation, ref=operation.ref)
     progress.follow(lambda: [generation])

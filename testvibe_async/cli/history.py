@@ -112,12 +112,12 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
     """
     stored = stored_batches()
     if not names:
-        return [each async for each in stored.each(place, kind="run", most=most)][::-1], set()
+        return [each async for each in stored.with_all_reruns(place)][:most][::-1], set()
     try:
-        named = [await stored.named(word, place) for word in names]
+        named = [await stored.with_reruns(await stored.meant(word, place)) for word in names]
     except ConfigError as error:
         # A feature may have run in few batches, so all are searched.
-        batches = [each async for each in stored.each(place, kind="run")][::-1]
+        batches = [each async for each in stored.with_all_reruns(place)][::-1]
         features = {name.casefold() for name in names}
         for name in features:
             if not any(trend.is_one_of({name}) for trend in trends_of(batches)):

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError, RunRef, Verdict
 from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import batch_of, opened, place_of, stored_batches
+from testvibe_async.cli.batches import opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common, Flag
 from testvibe_async.cli.exits import ExitCode
@@ -23,7 +23,7 @@ from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
-from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.batches import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from testvibe_async._batch import Plan
     from testvibe_async.cli.watch import Watch
     from testvibe_async.cli.words import Item
+    from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["discard", "report", "resume"]
 
@@ -95,21 +96,21 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             has_events=common.json_lines,
             journal=journal.path,
         ) as watch:
-            options = journal.plan.options.get("batch", {})
-            spec = BatchSpec.from_dict(
-                options | {"kind": journal.plan.kind, "site_url": journal.plan.site_url}
-            )
+            spec = spec_of(journal)
             are_dropped = decision not in {None, "resend"} and feature is None
             await _allow(watch, journal, consent, spec, are_dropped=are_dropped)
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await journal.decide(decision, feature=feature)
-            return await watch.perform(spec, journal.items, None, journal=journal)
+            return await watch.perform(spec, journal.items, journal, is_resumed=True)
     return ExitCode.INTERRUPTED
 
 
 async def _list_unfinished(common: Common) -> None:
-    found = [each async for each in stored_batches().each(place_of(common)) if not each.is_over]
-    rows = [(each.number, each.name, each.created_at, counts_of(each.items)) for each in found]
+    rows = [
+        (each.record.number, each.record.name, each.created_at, counts_of(each.items))
+        async for each in stored_batches().each(place_of(common))
+        if each.record is not None and not each.is_over
+    ]
     members = ("batch", "name", "createdUtc", "counts")
     common.output.document([dict(zip(members, row, strict=True)) for row in rows])
     common.output.table(("Batch", "Name", "Began", "Items"), rows)
@@ -218,7 +219,8 @@ async def report(
     if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
         raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
     try:
-        found = await stored_batches().with_reruns(await batch_of(batch, place_of(common)))
+        stored = stored_batches()
+        found = await stored.with_reruns(await stored.meant(batch, place_of(common)))
     except ConfigError as error:
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise
@@ -228,6 +230,8 @@ async def report(
         seconds=seconds_of(found.items),
         place=common.place,
         journal=found.path,
+        resumable=found.unfinished,
+        max_failures=found.spec.max_failures,
         fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
     )
     reruns = "".join(f", batch {number}" for number in found.reruns)

@@ -71,7 +71,7 @@ async def wait(
     async with watching(
         common, files=files, timeout=timeout, has_events=common.json_lines
     ) as watch:
-        client = watch.connection.client
+        client = watch.client
         found = await watch.limit.ask(
             "what is in flight",
             lambda: asyncio.gather(*(operations_of(watch.connection, word) for word in words)),
@@ -81,9 +81,9 @@ async def wait(
         awaited = [client.attach(ref).ref for ref in all_named.values()]
         watch.progress.expect(client, [_item(ref) for ref in awaited], "operation")
         completions = completions_of(client, awaited, timeout=watch.limit.left)
-        items = await watch.collect(aclosing(completions))
-        code = await watch.conclude(items)
-        for record in await stored_batches().record(items):
+        await watch.collect(aclosing(completions))
+        code = await watch.conclude()
+        for record in await stored_batches().record(watch.progress.items):
             watch.connection.output.note(f"{record} has the results.")
         return code
     return ExitCode.INTERRUPTED

@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections import Counter
 from fnmatch import fnmatchcase
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError, ResponseError, TransportError
+from testvibe_async.models import Feature
+from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from testvibe_async.models import Feature, Listing
+    from testvibe_async.models import Listing
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
 
@@ -57,13 +59,24 @@ class Selection:
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
 
+    @property
+    def jobs(self) -> list[BatchItem[Any]]:
+        """An item without ref and outcome for each feature and configuration."""
+        known = (
+            (each.id, each.name) if isinstance(each, Feature) else (each, None)
+            for each in self.features
+        )
+        return [
+            BatchItem(feature=feature, name=name, config=config)
+            for feature, name in known
+            for config in self.configs
+        ]
+
 
 async def select(
     project: Project, spec: BatchSpec, *, max_outage: float | None = None
 ) -> Selection:
     """Return the features and configurations that a batch is about.
-
-    The features are listed where one word alone does not say which they are.
 
     Args:
         project: The features' project.
@@ -97,18 +110,16 @@ async def select(
 
 
 async def _features(project: Project, spec: BatchSpec, max_outage: float | None) -> Selection:
-    names = {word.casefold(): word for word in spec.features}
     needs_list = spec.is_all or any(map(_is_pattern, spec.features))
-    if needs_list or len(names) > 1:
-        try:
-            outlasted = max_outage if needs_list else None
-            return _chosen(spec, await project.list_features(max_outage=outlasted))
-        except (ResponseError, TransportError):
-            if needs_list:
-                raise
+    try:
+        outlasted = max_outage if needs_list else None
+        return _chosen(spec, await project.list_features(max_outage=outlasted))
+    except (ResponseError, TransportError):
+        if needs_list:
+            raise
     times = Counter(word.casefold() for word in spec.features)
     return Selection(
-        features=list(names.values()),
+        features=list({word.casefold(): word for word in spec.features}.values()),
         notes=_said_twice(name for name, number in times.items() if number > 1),
     )
 

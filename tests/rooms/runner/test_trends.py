@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from testvibe_async import BatchItem, Run, RunStatus, VibeError
-from testvibe_async.runner.batches import Batch
+from testvibe_async.runner.batches import Batch, BatchRecord
+from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.trends import trends_of
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -37,16 +38,16 @@ def item_of(word: str, seconds: float = 30, feature: str = "Checkout") -> BatchI
 
 
 def batch_of(number: int, *items: BatchItem[Any]) -> Batch:
+    where: dict[str, Any] = {"server": "https://testvibe.example", "project": "p"}
+    where |= {"kind": "run", "project_name": None}
+    record = BatchRecord(
+        number=number, name=None, parent=None, process=1, started_at=BEGAN, **where
+    )
     return Batch(
         path=Path("x"),
-        label=f"Batch {number}",
-        number=number,
-        name=None,
-        kind="run",
-        server="https://testvibe.example",
-        project="p",
-        project_name=None,
-        site_url=None,
+        record=record,
+        spec=BatchSpec(kind="run"),
+        **where,
         fails_on_flaky=False,
         created_at=BEGAN + timedelta(days=number),
         items=items,

@@ -191,7 +191,7 @@ async def test_other_servers_are_another_matter(
         assert len(json.loads((await call("history", "--json")).output)["batches"]) == 1
         ended = await call("resume")
         assert ended.code == 2
-        assert f"; Batch 3 of project {other.project_id} at {other.url} is not" in ended.errors
+        assert f"; batch 3 of project {other.project_id} at {other.url} is not" in ended.errors
         ended = await call("run", "--failed", "other.journal", "--wait")
         assert ended.code == 2
         assert f"other.journal is of project {other.project_id} at {other.url}, not" in ended.errors
@@ -396,7 +396,7 @@ async def test_green_batch_of_another_job_is_no_success(emulator: Emulator, call
     ended = await call("run", "--failed", "--wait")
     assert (ended.code, ended.output, len(emulator.runs)) == (2, "", 2)
     assert "Batch 2 (other)" in ended.errors
-    assert "testvibe-async run --failed 1 --wait" in ended.errors
+    assert "run --failed 1 --wait" in ended.errors
 
 
 async def test_what_was_made_good_is_no_failure_any_more(emulator: Emulator, call: Call) -> None:

@@ -200,9 +200,7 @@ async def test_resume_of_a_file(emulator: Emulator, call: Call, tmp_path: Path) 
     assert (ended.code, len(emulator.runs)) == (0, 1)
     assert "Wishlist" in report.read_text(encoding="utf-8")
     ended = await call("resume", "nosuch")
-    assert (
-        ended.errors == "testvibe-async: there is no batch of the name nosuch: there is none yet\n"
-    )
+    assert ended.errors == "testvibe-async: there is no batch named nosuch: there is none yet\n"
     ended = await call("resume", "nosuch.journal")
     assert ended.errors == "testvibe-async: there is no journal nosuch.journal\n"
 
@@ -271,8 +269,8 @@ async def test_failures_with_different_configurations(emulator: Emulator, call: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--failed", "Checkout"], "there is no batch of the name Checkout"),
-        (["--failed", "12"], "there is no batch of the number 12"),
+        (["--failed", "Checkout"], "there is no batch named Checkout"),
+        (["--failed", "12"], "there is no batch 12"),
         (["--failed", "--all"], "--failed takes the batch, and no names"),
         (["--failed", "Checkout", "Returns"], "--failed takes the batch, and no names"),
         (["Checkout", "--name", "12"], "--name 12: a name has "),

@@ -245,9 +245,10 @@ async def test_silent_outage_until_the_time_out(proxy: FaultProxy, call: Call) -
     assert "goes on" not in ended.errors
 
 
-async def test_silence_from_the_first_dispatch_on(proxy: FaultProxy, call: Call) -> None:
+async def test_silence_from_the_first_dispatch_on(emulator: Emulator, call: Call) -> None:
     """Before anything is in flight the hanging dispatch is told of, and no run is said to be."""
-    silent_from(proxy, 0.0)
+    emulator.fail("list_runs", Fault.hang())
+    emulator.fail("run_feature", Fault.hang())
     ended = await call("run", "Checkout", "--wait", "--timeout", "40")
     told = re.search(
         r"^ +([\d.]+) s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE

@@ -118,7 +118,7 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
             skipped_item(),
             Error,
             "skipped",
-            "it was never dispatched: the batch was stopped before",
+            "it was not dispatched before the batch was stopped, or was dropped as unknown",
         ),
         (waiting_item(), Error, "waiting", "it is not dispatched yet: the batch goes on"),
         (
