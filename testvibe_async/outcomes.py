@@ -116,6 +116,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     config: str | None = None
     """The requested run configuration; None for the default."""
 
+    repetition: int = 1
+    """The number of the run of this feature, in a batch that repeats it."""
+
     _ref: Ref | None = field(default=None, alias="ref")
     ref: ClassVar[_RefOfItem] = _RefOfItem()
     generation_ref: GenerationRef | None = None
@@ -194,8 +197,8 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         """Return a new plain dict that `json.dumps` takes, with names such as the service's own.
 
         It has `feature`, `verdict` and `isFlaky`; `name`, `config`, `quarantine`, `ref`, `outcome`
-        and `error` unless they are None; and `runs`, the outcomes of all attempts, if there were
-        several.
+        and `error` unless they are None; `repetition` from 2 on; and `runs`, the outcomes of all
+        attempts, if there were several.
         """
         return super().to_dict()
 
@@ -204,6 +207,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
             "feature": self.feature,
             "name": self.name,
             "config": self.config,
+            "repetition": self.repetition if self.repetition > 1 else None,
             "verdict": self.verdict,
             "isFlaky": self.is_flaky,
             "quarantine": self.quarantine,

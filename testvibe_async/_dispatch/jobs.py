@@ -44,6 +44,8 @@ class Job:
     """The feature's name, if known."""
 
     config: str | None = None
+    repetition: int = 1
+    """The number of the job among those of the same feature and configuration."""
 
 
 class JobSource:
@@ -115,8 +117,8 @@ class JobSource:
             for config in new:
                 job = _job(feature, config)
                 job = evolve(job, name=job.name or getattr(chosen, "name", None))
-                for _ in range(self._repeat):
-                    yield job
+                for repetition in range(1, self._repeat + 1):
+                    yield evolve(job, repetition=repetition) if repetition > 1 else job
 
     async def _chosen(self) -> AsyncIterator[Named | BatchItem[Any]]:
         if self._features is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from attrs import asdict, fields_dict, frozen
+from attrs import asdict, evolve, fields_dict, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from testvibe_async.batch import Batch
     from testvibe_async.journal import Journal
     from testvibe_async.operations import Operation
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
 
 __all__ = ["BatchSpec"]
@@ -75,6 +76,11 @@ class BatchSpec:
     def may_generate(self) -> bool:
         """Whether it may dispatch generations, which cost credits."""
         return self.kind == "generation" or self.on_conflict == "generate"
+
+    def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
+        """Return an item for each run of these jobs."""
+        numbers = range(1, self.repeat + 1)
+        return [evolve(job, repetition=number) for job in jobs for number in numbers]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON object, for `from_dict`."""

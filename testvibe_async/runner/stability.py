@@ -18,9 +18,11 @@ from testvibe_async.outcomes import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from testvibe_async.batch import Batch
     from testvibe_async.outcomes import BatchItem
+    from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Stability", "Steadiness", "deciding", "is_decided", "stability_of"]
+__all__ = ["Stability", "Steadiness", "deciding", "stability_of", "stop_if_decided"]
 
 Z = 1.96
 """The quantile of the normal distribution for a confidence of 95 %."""
@@ -59,6 +61,11 @@ class Stability(Serializable):
 
     not_run: int = 0
     """Runs that were never dispatched."""
+
+    @property
+    def name(self) -> str:
+        """The feature's name, and the configuration where one was named."""
+        return f"{self.feature} [{self.config}]" if self.config else self.feature
 
     @property
     def counted(self) -> int:
@@ -139,9 +146,10 @@ def stability_of(items: Iterable[BatchItem[Any]]) -> list[Stability]:
     return [_stability(group) for group in _groups(items)]
 
 
-def is_decided(items: Iterable[BatchItem[Any]]) -> bool:
-    """Return whether no further run can change the verdict on any feature."""
-    return all(each.is_decided for each in stability_of(items))
+def stop_if_decided(spec: BatchSpec, batch: Batch[Any]) -> None:
+    """Stop a batch whose verdicts stand, if it was asked to."""
+    if spec.stops_when_decided and all(each.is_decided for each in stability_of(batch.items)):
+        batch.stop()
 
 
 def deciding(items: Iterable[BatchItem[Any]]) -> list[BatchItem[Any]]:

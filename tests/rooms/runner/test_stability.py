@@ -12,8 +12,8 @@ from testvibe_async.runner.stability import (
     Stability,
     Steadiness,
     deciding,
-    is_decided,
     stability_of,
+    stop_if_decided,
 )
 from testvibe_async.testing import Fault, Scenario
 
@@ -37,8 +37,7 @@ async def repeated(
 ) -> list[BatchItem[Run]]:
     async with spec.start(project, ["Checkout"], timeout=None, journal=journal) as batch:
         async for _ in batch:
-            if spec.stops_when_decided and is_decided(batch.items):
-                batch.stop()
+            stop_if_decided(spec, batch)
     return batch.items
 
 
