@@ -1,15 +1,15 @@
-"""The client: the page to read first.
+"""The client: the module to read first.
 
-It holds what all calls to one service share. A call goes straight down from here or from `project`:
-`_wire` builds the request, `_http` decides when it goes out and sends it, and `_wire` turns the
-answer into a value or an error. A dispatch goes through `_dispatch` first: its `starter` decides
-what to do about a 409, its `dispatcher` makes sure that nothing is sent twice and no id is lost.
-`operations` has the handles on what was started, and `_polling` polls it while somebody waits.
-`batch` dispatches many at once, and `_artifacts` downloads what a run left.
+It holds the parts that all calls to one service share. A call goes straight down from here or from
+`project`: `_wire` builds the request, `_http` decides when to send it and sends it, and `_wire`
+turns the answer into a value or an error. A dispatch goes through `_dispatch` first: its `starter`
+reacts to a 409, and its `dispatcher` ensures that nothing is sent twice and no id is lost.
+`operations` has the handles on operations, and `_polling` polls them while anything waits for them.
+`batch` dispatches many at once, and `_artifacts` downloads the files of a run.
 
-Four limits bound the traffic: `max_connections` requests are under way at once, of which the polls
-may be all, `rate_limit` start in a second, a batch has `max_in_flight` operations in flight, and 32
-dispatches of it under way.
+Four limits bound the traffic: `max_connections` requests are under way at once (all of them may be
+polls), and `rate_limit` requests start in a second. A batch has at most `max_in_flight` operations
+in flight, and 32 dispatches under way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from testvibe_async._config import (
     require_seconds,
     server_name,
 )
-from testvibe_async._dispatch import Dispatcher
+from testvibe_async._dispatch import Dispatcher, knowing
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, RunIds, checked_plan, standard_poll_plan
 from testvibe_async._wire import Endpoints, custom_request
@@ -67,15 +67,15 @@ class Client(Gathering):
             run = await operation
             print(run.status, [test.name for test in run.failures])
 
-    `project` returns a `Project`, which has the service's operations under its own names, and
-    `run_features` for many at once. `attach` makes a handle on what was dispatched before.
-    `finished`, `gather` and `changes` wait for many operations in one task. Whatever goes wrong at
-    the service or on the way is a `VibeError`; a failed run is none, but an outcome.
+    `project` returns a `Project`, which has the service's operations under the service's names, and
+    `run_features` for many at once. `attach` returns a handle on an earlier operation. `finished`,
+    `gather` and `changes` wait for many operations in one task. Every failure of the service or the
+    network is a `VibeError`. A failed run is not an error but an outcome.
 
-    Use it as an async context manager, or call `aclose`. Making one sends nothing; it reads the
-    settings files where arguments and variables leave something open. Opening and closing may
-    happen in different tasks, but it is not thread-safe. Cancelling a wait, or closing the client,
-    cancels nothing at the service.
+    Use it as an async context manager, or call `aclose`. Creating one sends nothing; it reads the
+    settings files for values that arguments and environment variables do not set. It may be opened
+    and closed in different tasks, but it is not thread-safe. Cancelling a wait, or closing the
+    client, cancels nothing at the service.
     """
 
     def __init__(  # noqa: PLR0913 - each by name
@@ -97,36 +97,36 @@ class Client(Gathering):
         endpoints: Mapping[str, str] | None = None,
         allow_http: bool = False,
     ) -> None:
-        """Make a client.
+        """Create a client; does no network I/O.
 
         Args:
-            server: The service's scheme and host, and the path that it is below if there is one;
-                None for `TESTVIBE_SERVER`, else the repository's or the user's settings file.
-            api_key: A key, such as `tvb_…`; None for `TESTVIBE_API_KEY`, else the user's settings
-                file, which has one for each server.
-            project: The id of the default project, not its name; None for `TESTVIBE_PROJECT`, else
-                the repository's settings file.
-            poll_interval: Seconds between two polls of a run. Those of a generation grow with its
-                age, to 10/3 of this: from 3 s to 10 s by default.
-            poll_plan: A function of an operation's kind, age and last snapshot that returns the
-                seconds to its next poll, at least a tenth of `poll_interval`; None for the plan
+            server: The service's scheme and host, and its path prefix, if any; None for
+                `TESTVIBE_SERVER`, or else the repository's or the user's settings file.
+            api_key: A key, such as `tvb_…`; None for `TESTVIBE_API_KEY`, or else the user's
+                settings file, which has a key for each server.
+            project: The id of the default project, not its name; None for `TESTVIBE_PROJECT`, or
+                else the repository's settings file.
+            poll_interval: Seconds between two polls of a run. The interval of a generation grows
+                with its age, up to 10/3 of this: from 3 s to 10 s by default.
+            poll_plan: A function that takes an operation's kind, age and last snapshot, and returns
+                the seconds to its next poll, at least a tenth of `poll_interval`; None for the plan
                 that `poll_interval` describes.
-            max_outage: Seconds of nothing except failed polls after which the waits for an
-                operation raise `ObservationError`.
-            timeout: Seconds that one request may take.
-            retry: How calls that failed on the way are retried; None for `RetryPolicy()`.
-            max_connections: How many requests are under way at once, 1 or more.
-            rate_limit: How many requests may start in a second; None for any number.
-            hooks: Functions to call on events, one or several for each.
+            max_outage: Seconds of uninterrupted failures after which the waits for an operation
+                raise `ObservationError`, and batches stop dispatching.
+            timeout: Maximum seconds that one request may take.
+            retry: The policy for retrying failed calls; None for `RetryPolicy()`.
+            max_connections: Maximum number of requests under way at once, 1 or more.
+            rate_limit: Maximum number of requests started per second; None for no limit.
+            hooks: Functions to call on events, one or several for each; None for none.
             recorder: Stores each dispatch before it is sent; None to store none. See `Recorder`.
-            session: An aiohttp session to use; it is not closed. None for one of our own.
-            endpoints: Other routes of operations whose route is assumed, such as
-                `{"list_runs": "GET /projects/{project}/history"}`; None for those of the settings
-                files.
-            allow_http: Whether the key may be sent unencrypted to other hosts than this one.
+            session: An aiohttp session to use, which is not closed; None to create one.
+            endpoints: Other routes for operations whose route is assumed, such as
+                `{"list_runs": "GET /projects/{project}/history"}`; None for the routes in the
+                settings files.
+            allow_http: True to allow sending the key unencrypted to hosts other than this one.
 
         Raises:
-            ConfigError: Something is missing or wrong.
+            ConfigError: A value is missing or wrong.
         """
         settings = load_settings(
             server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
@@ -170,7 +170,7 @@ class Client(Gathering):
         self._dispatcher = Dispatcher(self._parts, emitter, checked_recorder(recorder))
 
     def __repr__(self) -> str:
-        """Return the service."""
+        """Return a text with the service's address."""
         return f"<Client of {self.server}>"
 
     async def __aenter__(self) -> Self:
@@ -183,18 +183,19 @@ class Client(Gathering):
         await self.aclose()
 
     def __del__(self) -> None:
-        """Warn of a client that was used and never closed."""
+        """Warn if the client was used and not closed."""
         transport = getattr(self, "_transport", None)
         if transport is not None and transport.is_open:
             message = f"{self!r} was not closed: use 'async with', or await its aclose()"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     async def aclose(self) -> None:
-        """Close the client. A second time does nothing.
+        """Close the client. A second call does nothing.
 
-        A dispatch that was not sent raises `ClientClosedError`. One whose POST is under way gets up
-        to 10 s, so that no id is lost; without an answer it raises `DispatchUnknownError`. Waits
-        raise `ClientClosedError` with the ref. Nothing is cancelled at the service.
+        An unsent dispatch raises `ClientClosedError`. A dispatch whose POST is under way gets up to
+        10 s for its answer, so that no id is lost; without an answer, it raises
+        `DispatchUnknownError`. Waits raise `ClientClosedError` with the ref. At the service,
+        nothing is cancelled.
         """
         try:
             await self._dispatcher.aclose()
@@ -209,13 +210,13 @@ class Client(Gathering):
                     await self._transport.aclose()
 
     def project(self, project_id: str | None = None) -> Project:
-        """Return a project by its id. Does no I/O, so it does not check that there is one.
+        """Return a project by its id. Does no I/O, so the project need not exist.
 
         Args:
             project_id: The public id; None for the client's default project.
 
         Raises:
-            ConfigError: There is no id, or it is not a string.
+            ConfigError: No id is set, or it is not a string.
         """
         project_id = project_id or self._default_project
         if project_id is None:
@@ -228,10 +229,10 @@ class Client(Gathering):
         )
 
     async def list_projects(self, *, max_outage: float | None = None) -> Listing[ProjectInfo]:
-        """List the projects that the API key may see.
+        """List the projects that the API key may read.
 
         Args:
-            max_outage: As of `Project.list_features`.
+            max_outage: See `Project.list_features`.
         """
         return await self._transport.call_through_outage(
             Endpoints.LIST_PROJECTS.request(), max_outage=max_outage
@@ -252,21 +253,21 @@ class Client(Gathering):
     @overload
     def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation: ...
     def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation:
-        """Return a handle on an operation that was dispatched by anyone, at any time.
+        """Return a handle on an operation, whoever dispatched it, and whenever.
 
-        Does no I/O, but needs the event loop to run.
+        Does no I/O, but needs a running event loop.
 
         Args:
             ref: An operation's or an error's `ref`, or `Ref.from_json(text)`.
 
         Raises:
-            ConfigError: It is not a ref, or of another server, or the client belongs to another
-                event loop.
+            ConfigError: The value is not a ref, or the ref has another server, or the client
+                belongs to another event loop.
             ClientClosedError: The client is closed.
         """
         if not isinstance(ref, Ref):
             raise ConfigError(f"attach takes a RunRef or a GenerationRef, not {ref!r}")
-        if ref.server != self.server:  # It may be the same one, written in another way.
+        if ref.server != self.server:  # It may be the same server, spelled differently.
             if server_name(ref.server, f"the server of {ref}: ") != self.server:
                 raise ConfigError(
                     f"{ref} is an operation of {ref.server}, and this client's is {self.server}"
@@ -280,22 +281,22 @@ class Client(Gathering):
     ) -> RunOperation | GenerationOperation | None:
         """Find the operation that a dispatch with a lost answer started.
 
-        It may be another process's, or another day's. Nothing is dispatched. While the answer may
-        still come, which is 5 s and the time-out of the request, it waits for that.
+        The dispatch may be of another process or another day. This call dispatches nothing. As long
+        as the request may still take effect, for its time-out plus 5 s, it waits.
 
         Args:
-            intent: What a `Recorder` stored, or a `DispatchUnknownError` has.
-            known: The refs of other dispatches, and the intents of those that are open too; what
-                this client dispatched or attached to is known anyway.
+            intent: The intent that a `Recorder` stored, or of a `DispatchUnknownError`.
+            known: The refs of other dispatches, and the intents of other open dispatches. This
+                client's own dispatches and attached operations need not be named.
 
         Returns:
-            The one operation that the dispatch can have started; None where it is proved that
-            nothing began: the service shows the feature's generation as it was before, or runs that
-            were created later, and none of this dispatch.
+            The only operation that the dispatch can have started. None if it is proved that nothing
+            started: the service shows the same generation of the feature as before, or it shows
+            runs that were created later, and no run of this dispatch.
 
         Raises:
-            DispatchUnknownError: It can't be determined; `reason` says why.
-            ConfigError: It is not an intent, or of another server.
+            DispatchUnknownError: It can't be determined; see its `reason`.
+            ConfigError: The value is not an intent, or has another server.
             ClientClosedError: The client is closed.
         """
         require_kind("intent", intent, Intent)
@@ -304,7 +305,8 @@ class Client(Gathering):
                 f"{intent} was for {intent.server}, and this client's server is {self.server}"
             )
         self._transport.bind()
-        return await self._dispatcher.reconcile(intent, known=known)
+        others = [*known]
+        return await self._dispatcher.reconcile(intent, known=knowing(lambda: others))
 
     async def request(
         self,
@@ -313,18 +315,18 @@ class Client(Gathering):
         *,
         query: Mapping[str, str | int | None] | None = None,
         body: Mapping[str, object] | None = None,
-    ) -> Any:  # noqa: ANN401 - JSON as it is
-        """Send a request that this package has no method for, and return the JSON as it is.
+    ) -> Any:  # noqa: ANN401 - any JSON
+        """Send a request for which this package has no method, and return the JSON.
 
         Args:
-            method: Such as `GET`. Only a GET is retried where it failed on the way.
-            path: Below `/api/v1/ops`, such as `/projects`, percent-encoded by the caller.
-            query: Query parameters; those that are None are left out.
-            body: A JSON object to send.
+            method: The HTTP method, such as `GET`. Only a GET is retried.
+            path: The path below `/api/v1/ops`, such as `/projects`, percent-encoded by the caller.
+            query: Query parameters; values of None are omitted.
+            body: A JSON object to send; None for no body.
 
         Raises:
             TransportError: No answer came.
-            ResponseError: The service refused.
+            ResponseError: The service refused the request.
             ConfigError: The method is not a word such as `GET`, the path is not below
                 `/api/v1/ops`, or the body can't be sent as JSON.
         """

@@ -1,6 +1,6 @@
 """Every exception that this package raises.
 
-    VibeError                           .ref: the operation concerned, where there is one
+    VibeError                           .ref: the operation concerned, if any
     ├─ ConfigError                      a wrong argument, setting, file or call; a call that
     │                                   dispatches has sent nothing
     ├─ TransportError                   .method .url .attempts
@@ -21,29 +21,29 @@
     │  │  └─ FeatureBusyError           from update_feature, delete_feature
     │  ├─ RateLimitedError              429, or a 403 that limits a rate
     │  ├─ ServerError                   5xx
-    │  ├─ MalformedResponseError        .problems: what was wrong, and where in the document
-    │  └─ IncompleteListError           .operation: rows are missing that are needed
+    │  ├─ MalformedResponseError        .problems: the problems, each with its path in the document
+    │  └─ IncompleteListError           .operation: needed rows are missing
     ├─ WaitTimeoutError                 .status .elapsed: we stopped waiting, the operation keeps
     │                                   running
-    ├─ ObservationError                 we can't see the operation; a later wait polls again
-    │  ├─ OperationNotFoundError        the service says that it knows no such operation
-    │  └─ OperationSupersededError      .newer_request_id: another generation took its place
+    ├─ ObservationError                 it could not be observed; a later wait polls again
+    │  ├─ OperationNotFoundError        the service does not know the operation
+    │  └─ OperationSupersededError      .newer_request_id: another generation replaced it
     ├─ ClientClosedError                the client was closed; the operation keeps running
     └─ OutcomeError                     .outcome; raised by `raise_for_status()` alone
-       ├─ RunFailedError                these five stand in `models`, beside what they carry
+       ├─ RunFailedError                these five are in `models`, beside their outcomes
        ├─ GenerationFailedError
        ├─ GenerationCancelledError
-       └─ UndocumentedStatusError       over, and neither success nor failure
+       └─ UndocumentedStatusError       ended, and neither success nor failure
 
 Four failures are never confused: the operation failed (`OutcomeError`, and only when asked for), it
 could not be observed (`ObservationError`, `UnauthorizedError`, `ForbiddenError`), the caller
 stopped waiting (`WaitTimeoutError`, `ClientClosedError`), and it is unknown whether it started
-(`DispatchUnknownError`). All but the first leave the operation as it was, and the two in between
-carry the `ref` to pick it up again.
+(`DispatchUnknownError`). All except the first leave the operation running, and the two in between
+carry the `ref` with which to attach to it again.
 
-A message says first what happened and what to do next (`advice`, in the words of this library),
-then what the service said, in quotes, and last the request. Every error pickles and copies, and
-none holds the API key.
+A message begins with the fact and the next step (`advice`, in the words of this library). The
+service's own text follows, in quotes, and the request comes last. Every error can be pickled and
+copied, and none contains the API key.
 """
 
 from __future__ import annotations
@@ -309,13 +309,13 @@ class DispatchUnknownError(OutcomeUnknownError):
 
 
 class ResponseError(VibeError):
-    """The service answered, but not with what was asked for."""
+    """The service answered, but not with the requested result."""
 
     advice: str = "see what it answered"
     fact: ClassVar[str] = "the service refused"
-    """What happened, in few words."""
+    """The fact, in a few words."""
     is_quoted: ClassVar[bool] = True
-    """Whether the message is what came from outside, and not what this client found."""
+    """True if the message is text from outside, rather than this client's own."""
 
     def __init__(  # noqa: PLR0913 - one keyword for each part of the answer
         self,
@@ -339,24 +339,24 @@ class ResponseError(VibeError):
         where = ", ".join(filter(None, (answer, f"{method} {url}")))
         super().__init__(f"{self.fact}: {self.advice}; {said} ({where})")
         self.status = status
-        """The HTTP status; None where what came was not HTTP."""
+        """The HTTP status; None if the answer was not HTTP."""
         self.code = code
-        """The service's own error code, such as `conflict`; None where the answer has none."""
+        """The service's own error code, such as `conflict`; None if the answer has none."""
         self.message: str = f"{message}; {hint}" if hint else message
-        """The service's own words, or the beginning of an answer that is not in its format.
+        """The service's text, or the beginning of an answer in another format.
 
-        Where they can't know what they most likely mean, that follows.
+        If the likely meaning needs explanation, that follows.
         """
         self.method = method
         """The HTTP method."""
         self.url = url
         """The URL, without its query."""
         self.retry_after = retry_after
-        """Seconds after which the service asks to try again; None where it does not say."""
+        """Seconds after which the service asks to try again; None if it does not say."""
         self.is_from_service: bool = is_from_service
-        """Whether the service itself answered: with an error that has its `code`, or with JSON.
+        """True if the service itself answered: with an error that has its `code`, or with JSON.
 
-        Otherwise something in its place did, such as a proxy, a login or a page for maintenance.
+        Otherwise the answer came from something else: a proxy, a login or a maintenance page.
         """
 
     @property
@@ -371,10 +371,10 @@ class ResponseError(VibeError):
 
 
 class InvalidRequestError(ResponseError):
-    """400: the service could not accept the request as it is."""
+    """400: the service could not accept the request."""
 
     fact = "the service could not accept the request"
-    advice: str = "correct what it names, and call again"
+    advice: str = "correct the value that it names, and call again"
 
 
 class UnauthorizedError(ResponseError):
@@ -384,7 +384,7 @@ class UnauthorizedError(ResponseError):
     advice: str = "set a valid one in TESTVIBE_API_KEY, or pass api_key"
 
     def name_source(self, source: str) -> None:
-        """Say where the key came from: an argument, the name of a variable, or a file's path."""
+        """Add the key's source to the advice: an argument, a variable's name, or a file's path."""
         was, self.advice = self.advice, f"it came from {source}; put a valid one there"
         text: str = str(self.args[0]).replace(was, self.advice, 1)
         self.args: tuple[Any, ...] = (text,)
@@ -394,81 +394,81 @@ class ForbiddenError(ResponseError):
     """403: the API key may not do this. A 403 that limits a rate is a `RateLimitedError`."""
 
     fact = "the API key may not do this"
-    advice: str = "use a key that may, or have its owner allow it"
+    advice: str = "use another key, or have its owner allow this"
 
 
 class NotFoundError(ResponseError):
-    """404: there is no such project, feature, run or file."""
+    """404: the project, feature, run or file does not exist."""
 
     fact = "the service has nothing of that name or id"
-    advice: str = "list_projects, list_features and list_runs show what there is"
+    advice: str = "list_projects, list_features and list_runs show the existing ones"
 
 
 class EndpointNotFoundError(NotFoundError):
-    """404 or 405 on a route that is assumed, not documented: the service has no such call.
+    """404 or 405 on an assumed, undocumented route: the service does not have this call.
 
-    It may have it elsewhere: then `Client(endpoints={operation: 'METHOD /path'})` names the place.
+    If the service has the call on another route, `Client(endpoints={operation: 'METHOD /path'})`
+    names that.
     """
 
-    fact = "this service has no such call"
+    fact = "this service does not have this call"
     advice: str = "do without it, or name its route in Client(endpoints=…)"
     is_quoted = False
     operation: str = ""
-    """The operation, by the service's name, such as `list_runs`."""
+    """The service's name of the operation, such as `list_runs`."""
 
     route: str = ""
-    """The route that was assumed, such as `GET /projects/{project}/runs`."""
+    """The assumed route, such as `GET /projects/{project}/runs`."""
 
 
 class ConflictError(ResponseError):
-    """409: it cannot start in the feature's present state."""
+    """409: the feature's present state does not allow the call."""
 
     fact = "the feature's present state does not allow this"
     advice: str = "get_generation_status shows it"
 
 
 class GenerationInProgressError(ConflictError):
-    """A generation of this feature is in flight; `ref` names it where it could be seen."""
+    """A generation of this feature is in flight; `ref` names it, if it could be observed."""
 
     fact = "a generation of this feature is in flight"
     advice: str = 'pass on_conflict="attach" to join it, or "wait" to wait for its end'
 
 
 class FeatureNotGeneratedError(ConflictError):
-    """The feature has no generated tests to run, or is generating them now."""
+    """The feature has no tests to run, or its generation is still in flight."""
 
     fact = "the feature has no generated tests"
     advice: str = 'pass on_conflict="generate" (it costs credits), or generate_feature first'
 
 
 class FeatureBusyError(ConflictError):
-    """The feature can be neither updated nor deleted while it is generating."""
+    """The feature can be neither updated nor deleted while its generation is in flight."""
 
-    fact = "the feature is generating"
+    fact = "a generation of the feature is in flight"
     advice: str = "wait_for_generation, then call again"
 
 
 class RateLimitedError(ResponseError):
     """429, or a 403 that limits a rate: too many requests.
 
-    A 403 does where it has `Retry-After`, or a code such as `rate_limited`.
-
-    `retry_after` says how long to wait, where the service does.
+    A 403 limits a rate if it has `Retry-After`, or a code such as `rate_limited`. `retry_after` is
+    the time to wait, if the service names one.
     """
 
-    fact = "the service refused one request too many"
+    fact = "the request was rate-limited"
     advice: str = "try again later (after retry_after seconds, if set), or set a rate_limit"
 
 
 class ServerError(ResponseError):
-    """5xx: the service, or something in front of it, failed."""
+    """5xx: the service, or a gateway in front of it, failed."""
 
     fact = "the service failed"
     advice: str = "try again later"
 
 
 class MalformedResponseError(ResponseError):
-    """The answer is not the document that the service's documentation promises."""
+    """The answer is not the documented document."""
 
     fact = "the answer could not be read"
     advice: str = "check the server's address; testvibe-async doctor shows what differs"
@@ -491,25 +491,25 @@ class MalformedResponseError(ResponseError):
             is_from_service=False,
         )
         self.problems = problems
-        """What was wrong and where, such as `expected an integer, got 'x' at $.summary.total`."""
+        """The problems, such as `expected an integer, got 'x' at $.summary.total`."""
 
 
 class IncompleteListError(ResponseError):
-    """A list has not all rows that the service has, and all are needed.
+    """A list lacks rows, and all of them are needed.
 
-    Raised where a part would be taken for the whole: by a batch without names, by the command
-    line's `--all` and patterns. Naming the features does without the list.
+    Raised if a part would pass for the whole: by a batch without names, and by the command line's
+    `--all` and patterns. Named features do not need the list.
     """
 
     fact = "rows of a list are missing"
-    advice: str = "name what you want, and the list is not needed"
+    advice: str = "name the features, so that the list is not needed"
     is_quoted = False
     operation: str = ""
-    """The list's operation, by the service's name, such as `list_features`."""
+    """The service's name of the list, such as `list_features`."""
 
 
 class WaitTimeoutError(VibeError, TimeoutError):
-    """The time-out came before the end: nothing was cancelled. Wait again to continue."""
+    """The time-out passed before the end. Nothing was cancelled; wait again to continue."""
 
     advice: str = "wait again to continue"
 
@@ -530,14 +530,16 @@ class WaitTimeoutError(VibeError, TimeoutError):
         )
         self.ref = ref
         self.status = status
-        """The last status seen; None where none was."""
+        """The last observed status; None if none was."""
         self.elapsed = elapsed
         """Seconds since this wait began."""
         self.last_seen_at = last_seen_at
-        """When the status was last seen, by the local clock, in UTC; None where it never was."""
+        """The time of the last observation, by the local clock, in UTC; None if there was none."""
         self.failures = failures
-        """How many polls have failed since, of it or, during an outage, of another operation for
-        all; the last failure is the cause."""
+        """Number of failed polls since then; during an outage, also of other operations.
+
+        The last failure is the cause.
+        """
 
     def _members(self) -> dict[str, object]:
         return {
@@ -548,7 +550,7 @@ class WaitTimeoutError(VibeError, TimeoutError):
 
 
 def _last_seen(at: datetime | None, failures: int) -> str:
-    """Say how old the news is, where polls have failed since."""
+    """Return the age of the observation, if polls have failed since."""
     if not failures:
         return ""
     seen = f"was last seen at {at:%H:%M:%S} UTC" if at else "was never seen"
@@ -557,7 +559,7 @@ def _last_seen(at: datetime | None, failures: int) -> str:
 
 
 class ObservationError(VibeError):
-    """The operation could not be observed; it may well be running. A later wait polls again."""
+    """The operation could not be observed; it may still be running. A later wait polls again."""
 
     advice: str = "it may still be running, so wait for client.attach(error.ref) later"
 
@@ -567,26 +569,26 @@ class ObservationError(VibeError):
 
 
 class OperationNotFoundError(ObservationError):
-    """The service says that it knows no such operation."""
+    """The service does not know the operation."""
 
     advice: str = "check the server and the project, for the service does not know it"
 
 
 class OperationSupersededError(ObservationError):
-    """A later generation of the feature took its place, so its own outcome can't be read."""
+    """A later generation of the feature replaced it, so its own outcome can't be read."""
 
-    advice: str = "wait_for_generation sees the newer"
+    advice: str = "use wait_for_generation for it"
 
     def __init__(self, *, ref: OperationRef, newer_request_id: str) -> None:
-        super().__init__(f"generation {plain(newer_request_id)} took its place", ref=ref)
+        super().__init__(f"generation {plain(newer_request_id)} replaced it", ref=ref)
         self.newer_request_id = newer_request_id
-        """The `requestId` of the generation that the service shows now."""
+        """The `requestId` of the present generation."""
 
 
 class ClientClosedError(VibeError):
-    """The client is closed. What was dispatched keeps running; attach `ref` with another client."""
+    """The client is closed. Operations keep running; attach `ref` with another client."""
 
-    advice: str = "make another, and attach what is in flight by its ref"
+    advice: str = "create another, and attach operations in flight by their refs"
 
     def __init__(self, *, ref: OperationRef | None = None) -> None:
         about = f"; {ref} is still running" if ref else ""

@@ -1,7 +1,7 @@
-"""What happened, as values: handed to hooks, and logged as `testvibe_async`.
+"""Events as values, for hooks and for the log `testvibe_async`.
 
-An event reports; it decides nothing. A hook is called at once, in the event loop, so it should be
-quick and must not block. If it raises, that is logged, and nothing else is affected.
+An event reports; it decides nothing. A hook is called immediately, in the event loop, so it should
+be quick and must not block. If it raises, the error is logged, and nothing else is affected.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ logger.addHandler(logging.NullHandler())
 told_logger: logging.LoggerAdapter[logging.Logger] = logging.LoggerAdapter(
     logger, {"testvibe_told": True}
 )
-"""The same, for warnings of which the results of the caller tell too: their records say so, so that
-the command line does not print them as well."""
+"""The same logger, for warnings that the caller's results contain as well. It marks their records,
+so that the command line does not print them twice."""
 
 
 @frozen
@@ -77,20 +77,20 @@ class Dispatched(Event):
 
     ref: Ref
     adopted: bool = False
-    """Whether it was found by reconciling, because the answer to its dispatch was lost."""
+    """True if it was found by reconciling, since the answer to its dispatch was lost."""
 
     feature: int | str | None = None
-    """The feature as it was asked for: its id or its name."""
+    """The feature as requested: its id or its name."""
 
     config: str | None = None
-    """The run configuration that was asked for; None for the default one, or for a generation."""
+    """The requested run configuration; None for the default, or for a generation."""
 
 
 @frozen
 class DispatchUnknown(Event):
     """A dispatch was sent, its answer was lost, and its operation was not found.
 
-    It may have taken effect: look at the service before dispatching again.
+    It may have taken effect: check the service before you dispatch again.
     """
 
     hook: ClassVar[str] = "on_dispatch_unknown"
@@ -100,14 +100,14 @@ class DispatchUnknown(Event):
     """The `DispatchUnknownError`, which is raised to the caller if there still is one."""
 
     kind: KindName
-    """What was dispatched."""
+    """The kind of the operation."""
 
     project: str
     feature: int | str
-    """The feature as it was asked for: its id or its name."""
+    """The feature as requested: its id or its name."""
 
     config: str | None = None
-    """The run configuration that was asked for; None for the default one, or for a generation."""
+    """The requested run configuration; None for the default, or for a generation."""
 
 
 @frozen
@@ -122,15 +122,15 @@ class RequestFinished(Event):
     method: str
     url: str
     status: int | None
-    """The HTTP status; None where no whole answer came."""
+    """The HTTP status; None if no complete answer came."""
 
     seconds: float
-    """How long it took, without the wait for a free connection."""
+    """Its duration, without the wait for a free connection."""
 
 
 @frozen
 class RetryScheduled(Event):
-    """A call failed on the way and will be retried."""
+    """A call failed and will be retried."""
 
     hook: ClassVar[str] = "on_retry"
     level: ClassVar[int] = logging.INFO
@@ -138,10 +138,10 @@ class RetryScheduled(Event):
     operation: str
     error: VibeError
     attempt: int
-    """The number of the attempt that failed, from 1."""
+    """The number of the failed attempt, from 1."""
 
     delay: float
-    """Seconds until the next."""
+    """Seconds until the next attempt."""
 
 
 @frozen
@@ -165,16 +165,15 @@ class PollFailed(Event):
     ref: Ref
     error: VibeError
     is_final: bool
-    """Whether the waits for it end with this error. A later wait polls again."""
+    """True if the waits for it end with this error. A later wait polls again."""
 
     is_shared: bool = False
-    """Whether another operation was polled, for this one too: during an outage one poll asks for
-    all that are due."""
+    """True if another operation was polled: during an outage, one poll serves all due ones."""
 
 
 @frozen
 class ListPollingSuspended(Event):
-    """A list was missing, unreadable, wrong or too costly: reads by id take its place."""
+    """A list was missing, unreadable, wrong or too costly, and is replaced by reads by id."""
 
     hook: ClassVar[str] = "on_list_polling_suspended"
     level: ClassVar[int] = logging.INFO
@@ -184,18 +183,18 @@ class ListPollingSuspended(Event):
 
     project: str
     seconds: float
-    """For how long."""
+    """Duration of the suspension."""
 
     error: VibeError | None
-    """What the list call raised; None where the list came, and was wrong or too costly."""
+    """The error of the list call; None if the list itself was wrong or too costly."""
 
 
 @frozen
 class Paused(Event):
-    """The service refuses requests for their rate: nothing is sent for a while.
+    """The service limits the rate: nothing is sent during a pause.
 
-    One refusal among many answers delays its own request alone, and is no pause. A pause ends with
-    `Resumed`; it may last longer than `seconds` where the first request after it is refused too.
+    A single refusal delays its own request alone, and is no pause. A pause ends with `Resumed`. It
+    lasts longer than `seconds` if the first request after it is refused too.
     """
 
     hook: ClassVar[str] = "on_pause"
@@ -203,12 +202,12 @@ class Paused(Event):
 
     seconds: float
     error: VibeError
-    """The last of the refusals."""
+    """The last refusal."""
 
 
 @frozen
 class Resumed(Event):
-    """The service accepts requests again after a pause: traffic goes on, at its last good rate."""
+    """The service accepts requests after a pause: traffic resumes at its last good rate."""
 
     hook: ClassVar[str] = "on_resume"
     level: ClassVar[int] = logging.INFO
@@ -219,10 +218,10 @@ class Resumed(Event):
 
 @frozen
 class OutageStarted(Event):
-    """No poll is answered: two polls of an operation failed, and none was answered in between.
+    """The service does not answer: two requests in a row failed, and none was answered in between.
 
-    The service is down or under maintenance, or not reachable. Waits continue for up to
-    `max_outage`. It ends with `OutageEnded`.
+    It is down, under maintenance, or not reachable. Waits continue for up to `max_outage`, and
+    batches hold their dispatches. The outage ends with `OutageEnded`.
     """
 
     hook: ClassVar[str] = "on_outage_started"
@@ -232,12 +231,12 @@ class OutageStarted(Event):
     """The service's scheme and host, and path prefix."""
 
     error: VibeError
-    """What came in place of the last answer."""
+    """The last failure."""
 
 
 @frozen
 class OutageEnded(Event):
-    """A poll is answered again."""
+    """The service answers again after an outage."""
 
     hook: ClassVar[str] = "on_outage_ended"
     level: ClassVar[int] = logging.INFO
@@ -246,21 +245,21 @@ class OutageEnded(Event):
     """The service's scheme and host, and path prefix."""
 
     seconds: float
-    """Time since the first poll that failed."""
+    """Seconds since the first failure."""
 
 
 @frozen(kw_only=True)
 class Hooks:
-    """Functions to call when something happens; each gets the event as its only argument.
+    """Functions to call at events; each gets the event as its only argument.
 
-    For each event one function or several; where one fails, the others are called all the same.
+    Each hook takes one function or several. If one fails, the others are still called.
     """
 
     on_dispatched: Subscribers[Dispatched] = None
-    """An operation has its id. Called before anything else can go wrong: store the ref here."""
+    """An operation has its id. Called before anything else can fail: store the ref here."""
 
     on_dispatch_unknown: Subscribers[DispatchUnknown] = None
-    """Nobody knows whether a dispatch took effect. Called also if its caller was cancelled."""
+    """It is unknown whether a dispatch took effect. Called even if its caller was cancelled."""
 
     on_request: Subscribers[RequestFinished] = None
     """A request was answered, or failed."""
@@ -275,30 +274,30 @@ class Hooks:
     """A poll of an operation failed."""
 
     on_list_polling_suspended: Subscribers[ListPollingSuspended] = None
-    """A list is suspended for a while, and each operation is read by id."""
+    """A list is suspended, and each operation is read by id."""
 
     on_pause: Subscribers[Paused] = None
-    """The service refuses requests for their rate, and all of them wait."""
+    """The service limits the rate, and all requests wait."""
 
     on_resume: Subscribers[Resumed] = None
-    """The pause is over."""
+    """A pause has ended."""
 
     on_outage_started: Subscribers[OutageStarted] = None
-    """No poll is answered."""
+    """The service does not answer."""
 
     on_outage_ended: Subscribers[OutageEnded] = None
-    """A poll is answered again."""
+    """The service answers again after an outage."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what can't be called, and async functions, which would never run."""
+        """Refuse values that can't be called, and async functions, which would never run."""
         for name in fields_dict(type(self)):
             for function in subscribers(self, name):
                 if not callable(function):
                     raise ConfigError(f"the hook {name} must be a function, not {function!r}")
                 if iscoroutinefunction(function):
                     raise ConfigError(
-                        f"the hook {name} must be a plain function, not an async one: nobody "
-                        "awaits it; let it start a task, or put the event on a queue"
+                        f"the hook {name} must be a plain function, not an async one, which "
+                        "is not awaited: start a task in it, or put the event on a queue"
                     )
 
 
@@ -317,11 +316,11 @@ class Emitter:
         self._functions = {name: subscribers(hooks, name) for name in fields_dict(Hooks)}
 
     def is_enabled(self, kind: type[Event]) -> bool:
-        """Return whether events of a kind have a hook or are logged, and so need to be made."""
+        """Return whether events of a kind have a hook or are logged."""
         return bool(self._functions[kind.hook]) or logger.isEnabledFor(kind.level)
 
     def emit(self, event: Event) -> None:
-        """Call the event's hooks, and log the event. A failure of any is logged at most."""
+        """Call the event's hooks, and log the event. A failure of a hook is only logged."""
         for function in self._functions[event.hook]:
             try:
                 _refuse_awaitable(function(event))
@@ -341,12 +340,12 @@ def _refuse_awaitable(result: object) -> None:
     """Refuse the awaitable of an async hook that did not look like one, such as a `partial`.
 
     Raises:
-        TypeError: The hook returned an awaitable, which nobody awaits.
+        TypeError: The hook returned an awaitable.
     """
     if iscoroutine(result):
         result.close()
     if isawaitable(result):
-        raise TypeError("it returned an awaitable, and nobody awaits it: let it start a task")
+        raise TypeError("it returned an awaitable, which is not awaited: start a task in the hook")
 
 
 def _log(
@@ -360,11 +359,11 @@ def _log(
 
     Args:
         level: The level of the record.
-        message: Its format.
-        values: What the format takes.
-        with_traceback: Whether to add the exception that is being handled. Most events are emitted
-            while an ordinary failure is, which is no defect and needs no traceback.
-        event: The event whose fields are to be attributes of the record.
+        message: The format of its text.
+        values: The values for the format.
+        with_traceback: True to add the exception that is being handled. Most events are emitted
+            during an ordinary failure, which needs no traceback.
+        event: The event whose fields become attributes of the record.
     """
     with suppress(Exception):
         extra = None if event is None else _extra(event)

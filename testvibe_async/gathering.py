@@ -33,7 +33,7 @@ AnyOperation: TypeAlias = RunOperation | GenerationOperation
 
 
 class Gathering:
-    """What a client can do with many of its operations at once."""
+    """The methods of a client for many operations at once."""
 
     _poller: Poller
 
@@ -96,19 +96,19 @@ class Gathering:
         self, *operations: Operation[SnapshotT], return_exceptions: bool
     ) -> Sequence[SnapshotT | VibeError]: ...
     async def gather(self, *operations: Operation[Any], return_exceptions: bool = False) -> Any:
-        """Wait for many operations and return their outcomes, in the order given.
+        """Wait for many operations, and return their outcomes in the given order.
 
-        Typed as `asyncio.gather` is: a tuple for up to three operations, else a list; it is a list
-        at run time.
+        For type checkers, the result is a tuple for up to three operations, as of `asyncio.gather`,
+        and a list for more. At run time it is a list.
 
         Args:
-            operations: Operations of this client. Those that are over cost no request.
-            return_exceptions: Whether to return what `Operation.wait` raises in the place of an
-                outcome, rather than raise the first; the others go on in either case.
+            operations: Operations of this client. Finished ones cost no request.
+            return_exceptions: True to return an error of `Operation.wait` in place of the outcome;
+                False to raise the first one. The other operations keep running in either case.
 
         Raises:
             ConfigError: One of them is not an operation of this client.
-            VibeError: As `Operation.wait` raises, for the first that can't be observed.
+            VibeError: The error of `Operation.wait` for the first operation that can't be observed.
         """
         handles = _by_operation(operations, self._poller)
         errors: dict[Operation[Any], VibeError] = {}
@@ -140,22 +140,22 @@ class Gathering:
     def finished(
         self, operations: Iterable[Any], *, timeout: float | None = None
     ) -> Iteration[Any]:
-        """Iterate over operations in the order in which they end.
+        """Iterate over operations in the order in which they finish.
 
-        It lets go of each operation that has ended, so memory shrinks unless you keep them.
+        The iterator releases each finished operation, so memory shrinks unless you keep them.
 
         Args:
             operations: Operations of this client.
-            timeout: Seconds from the first step on; 0 for one poll, None to wait as long as it
-                takes.
+            timeout: Seconds from the first step; 0 for one poll, None for no limit.
 
         Raises:
             ConfigError: One of them is not an operation of this client, or the time-out is not a
                 number of seconds, 0 or more.
 
-            After all others, the iteration raises what `Operation.wait` would for an operation that
-            could not be observed, and `WaitTimeoutError` for one that the time-out left. A note
-            names the others; the same iterator continues with their errors, and then ends.
+            After all other operations, the iteration raises the error of `Operation.wait` for an
+            operation that could not be observed, or `WaitTimeoutError` for one that did not finish
+            in time. A note names the others. The same iterator continues with their errors, and
+            then ends.
         """
         subscription = Subscription(self._poller, _by_operation(operations, self._poller))
         return Iteration(subscription, itemgetter(0), timeout=require_timeout(timeout))
@@ -177,10 +177,10 @@ class Gathering:
         self, operations: Iterable[Operation[SnapshotT]]
     ) -> Iteration[tuple[Operation[SnapshotT], Transition[SnapshotT]]]: ...
     def changes(self, operations: Iterable[Any]) -> Iteration[tuple[Any, Transition[Any]]]:
-        """Iterate over the transitions of many operations, each with its operation, as they come.
+        """Iterate over the transitions of many operations, each with its operation.
 
-        For progress bars and server-sent events: first the present state of each, then every
-        transition that is observed, until all are over.
+        It is meant for progress bars and server-sent events: first the present state of each
+        operation, then each observed transition, until all operations have finished.
 
         Args:
             operations: Operations of this client.
@@ -188,8 +188,8 @@ class Gathering:
         Raises:
             ConfigError: One of them is not an operation of this client.
 
-            After all others, the iteration raises what `Operation.wait` would for an operation that
-            could not be observed; see `finished`.
+            After all other operations, the iteration raises the error of `Operation.wait` for an
+            operation that could not be observed; see `finished`.
         """
         handles = _by_operation(operations, self._poller)
         subscription = Subscription(self._poller, handles, wants=Change.TRANSITION)
@@ -199,17 +199,17 @@ class Gathering:
 def _by_operation(
     operations: Iterable[Operation[Any]], poller: Poller
 ) -> dict[PolledOperation[Any], tuple[Operation[Any], ...]]:
-    """Return handles by what the poller has of their operation. Few are passed twice.
+    """Return handles by the poller's record of their operation. Few are passed twice.
 
     Raises:
-        ConfigError: One is not an operation of this client: it would be polled with another's key.
+        ConfigError: One is not an operation of this client, and would be polled with another key.
     """
     handles: dict[PolledOperation[Any], tuple[Operation[Any], ...]] = {}
     for operation in operations:
         if not isinstance(operation, Operation):
             if isinstance(operation, Ref):
                 raise ConfigError(f"{operation} is a ref here: pass client.attach(ref)")
-            raise ConfigError(f"{operation!r} is no operation: is there an await missing?")
+            raise ConfigError(f"{operation!r} is not an operation: is an await missing?")
         if operation._parts.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")
         polled = operation._polled  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -1,8 +1,8 @@
-"""Intents: what is stored before a dispatch is sent, so that a crash loses none.
+"""Intents: the records that are stored before a dispatch is sent, so that a crash loses none.
 
-An intent says what is about to be dispatched, and what was known of the service just before. With
-it `client.reconcile` finds out what became of the dispatch, in another process or on another day.
-It is a value without secrets; a `Recorder` stores it.
+An intent describes a dispatch that is about to be sent, and the state of the service just before.
+With it, `client.reconcile` determines the fate of the dispatch, in another process or on another
+day. It is a value without secrets; a `Recorder` stores it.
 """
 
 from __future__ import annotations
@@ -27,63 +27,66 @@ if TYPE_CHECKING:
 __all__ = ["Intent", "Recorder"]
 
 INTENT_SECONDS = 5.0
-"""How old an intent may be when its request is written: what took longer to record is not sent."""
+"""Maximum age in seconds of an intent when its request is written; an older one is not sent."""
 
 _VERSION = 1
 
 
 @frozen(kw_only=True)
 class Intent(Serializable):
-    """One attempt to dispatch a run or a generation, as it was before its first byte was sent."""
+    """One attempt to dispatch a run or a generation, recorded before its first byte is sent."""
 
     id: str = field(validator=instance_of(str))
-    """A name that no other intent has."""
+    """The unique id of the intent."""
 
     kind: KindName = field(validator=in_(get_args(KindName)))
-    """What is dispatched."""
+    """The kind of the operation."""
 
     server: str = field(validator=instance_of(str))
-    """The service's scheme and host, and path prefix if it has one."""
+    """The service's scheme and host, and its path prefix, if any."""
 
     project: str = field(validator=instance_of(str))
     """The project's id."""
 
     feature: int | str = field(validator=instance_of((int, str)))
-    """The feature as it was asked for: its id or its name."""
+    """The feature as requested: its id or its name."""
 
     config: str | None = field(default=None, validator=optional(instance_of(str)))
-    """The run configuration that was asked for; None for the default one, or for a generation."""
+    """The requested run configuration; None for the default, or for a generation."""
 
     site_url: str | None = field(default=None, validator=optional(instance_of(str)))
-    """The site that was asked for; None for the project's own."""
+    """The requested site; None for the project's own."""
 
     intended_at: datetime = field(validator=is_aware)
-    """When it was made, by the local clock, in UTC."""
+    """The time of its creation, by the local clock, in UTC."""
 
     service_at: datetime | None = field(default=None, validator=is_aware)
-    """The same by the service's clock, good to about a second; None where that is not known."""
+    """The same by the service's clock, accurate to about a second; None if it is not known."""
 
     timeout: float = field(validator=instance_of((int, float)))
-    """Seconds that its request may take."""
+    """Maximum duration of its request, in seconds."""
 
     highest_run_id: int | None = field(default=None, validator=optional(instance_of(int)))
-    """The highest `runId` of the project that was seen before; None where none was. For a run."""
+    """The highest `runId` of the project observed before; None if none was. For a run."""
+
+    known_run_id: int | None = field(default=None, validator=optional(instance_of(int)))
+    """A `runId` of the project that was seen before, where no list shows the highest. For a run."""
 
     previous_id: str | None = field(default=None, validator=optional(instance_of(str)))
     """The `requestId` of the feature's latest generation before. For a generation."""
 
     is_previous_known: bool = field(default=False, validator=instance_of(bool))
-    """Whether `previous_id` is known; it is None also where there was no generation before."""
+    """True if `previous_id` is known; it is also None if there was no generation before."""
 
     is_accepted: bool = field(default=False, validator=instance_of(bool))
-    """Whether the service accepted it with an answer whose id could not be read: it started."""
+    """True if the service accepted it with an answer whose id can't be read, so that it started."""
 
     traceparent: str | None = field(default=None, converter=checked_traceparent, repr=False)
-    """The span of its dispatch, as W3C's Trace Context writes it; None where none was recorded."""
+    """The span of its dispatch, in W3C Trace Context format; None if none was recorded."""
 
     @property
     def expires_after(self) -> timedelta:
-        """Time after `intended_at` from which nothing of it can begin any more."""
+        """The time after `intended_at` after which it can't start an operation any more."""
         return timedelta(seconds=INTENT_SECONDS + self.timeout)
 
     def covering(self, later: Intent) -> Intent:
@@ -113,6 +116,8 @@ class Intent(Serializable):
         document["service_at"] = self.service_at and self.service_at.isoformat()
         if self.traceparent is None:
             del document["traceparent"]
+        if self.known_run_id is None:
+            del document["known_run_id"]
         if not self.is_accepted:
             del document["is_accepted"]
         return {"testvibe": "intent", "version": _VERSION, **document}
@@ -122,7 +127,7 @@ class Intent(Serializable):
         """Read an intent that `to_json` wrote.
 
         Raises:
-            ConfigError: It is no intent, or of another version.
+            ConfigError: The text is not an intent, or has another version.
         """
         return cls.from_dict(read_stored(text, "an intent of a dispatch"))
 
@@ -137,32 +142,32 @@ class Intent(Serializable):
 
 
 class Recorder(Protocol):
-    """Stores what is about to be dispatched, and what came of it: `Client(recorder=...)`.
+    """Stores the intents of dispatches and their results: `Client(recorder=...)`.
 
-    An intent without `dispatched` or `not_dispatched` is open: after a crash, or where the answer
-    was lost, `client.reconcile` decides it. The methods run in the event loop, at once for many
+    An intent without `dispatched` or `not_dispatched` is open. After a crash or a lost answer,
+    `client.reconcile` decides it. The methods run in the event loop, concurrently for many
     dispatches.
     """
 
     async def intended(self, intent: Intent) -> None:
-        """Store an intent. Its request is written when this returns, within 5 s, or never.
+        """Store an intent. Its request is written after this returns within 5 s, or never.
 
-        It is called on each attempt, with the connection had and nothing written yet. What it
-        raises stops the dispatch with a `RecorderError`.
+        It is called for each attempt, once there is a connection and before anything is written. An
+        error from it stops the dispatch with a `RecorderError`.
         """
 
     async def dispatched(self, intent: Intent, ref: Ref) -> None:
-        """Note the operation that a dispatch started; what this raises is logged with the ref."""
+        """Store the operation that a dispatch started. An error is logged, with the ref."""
 
     async def not_dispatched(self, intent: Intent, error: VibeError) -> None:
-        """Note that nothing began: it provably was not sent, or was refused. Raises as before."""
+        """Store that nothing started: it was not sent, or was refused. An error is logged."""
 
 
 def checked_recorder(recorder: Recorder | None) -> Recorder | None:
     """Return a recorder, if it has the methods of one.
 
     Raises:
-        ConfigError: It has not.
+        ConfigError: A method is missing.
     """
     names = ("intended", "dispatched", "not_dispatched")
     lacking = [name for name in names if not callable(getattr(recorder, name, None))]

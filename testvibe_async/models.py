@@ -1,11 +1,10 @@
 """The values that the service's answers hold, as frozen attrs classes.
 
-They say what a document means, never how it is read: `_wire` does that. All values stand on this
-one page, and half of it is their documentation. Names are the service's own, in snake case;
-instants are aware datetimes in UTC and end in `_at`; what the service left out or answered with
-null is None, or empty where it is a list. Fields that this release does not know are kept in
-`extra`, under their wire names; so are those that it can't read, such as a duration that is no
-number, and their own field is None.
+They define the meaning of a document; `_wire` reads it. Names are the service's own, in snake case.
+Instants are aware datetimes in UTC, and their names end in `_at`. A value that the service omitted
+or answered with null is None, or empty if it is a list. Fields that this release does not know are
+kept in `extra`, under their wire names. So are fields that it can't read, such as a duration that
+is not a number; their own attribute is None.
 """
 
 from __future__ import annotations
@@ -55,11 +54,11 @@ SnapshotT_co = TypeVar("SnapshotT_co", covariant=True)
 
 
 DEFAULT_CONFIG = "Default"
-"""The service's name for the run configuration of a run that did not ask for one."""
+"""The service's name for the configuration of a run that requested none."""
 
 
 class Phase(StrEnum):
-    """How far an operation is, derived from what the service says."""
+    """The progress of an operation, derived from the service's answer."""
 
     QUEUED = "queued"
     ACTIVE = "active"
@@ -84,7 +83,7 @@ class FeatureStatus(StrEnum):
 
 
 class _NoExtra(Mapping[str, Any]):
-    """No unknown fields: one for all values, since a dict for each is an eighth of a run's size."""
+    """The mapping without unknown fields; shared, since a dict takes an eighth of a run's size."""
 
     __slots__ = ()
 
@@ -121,9 +120,9 @@ def _extra() -> Any:  # noqa: ANN401 - what attrs.field returns is the field's o
 
 
 class Listing(list[ItemT]):
-    """The rows of a list, with whether they are all rows that the service has.
+    """The rows of a list, and the reason if rows are missing.
 
-    It is a `list`. Pages that the service splits a list into are put together.
+    It is a `list`, and like any list it can't be hashed. It holds the rows of all pages.
     """
 
     def __init__(
@@ -135,17 +134,17 @@ class Listing(list[ItemT]):
     ) -> None:
         super().__init__(rows)
         self.unreadable: Sequence[str] = unreadable
-        """What was wrong with the rows that could not be read and are missing, and where."""
+        """The problems of the rows that could not be read and are missing."""
         self.incomplete: IncompleteListError | None = None
-        """Why rows are missing; None where none are."""
+        """The reason why rows are missing; None if none are."""
         self.extra: Mapping[str, Any] = extra or {}
-        """What stood around the rows in the first answer, such as `total`."""
+        """Further fields of the first answer, such as `total`."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether no rows are missing, as far as the service says.
+        """True if no rows are missing, as far as the service shows.
 
-        With a `limit` they are missing where the service has more than were asked for.
+        With a `limit`, rows are missing if the service has more than requested.
         """
         return self.incomplete is None
 
@@ -153,7 +152,7 @@ class Listing(list[ItemT]):
         """Return the list, if no rows are missing.
 
         Raises:
-            IncompleteListError: Some are.
+            IncompleteListError: Rows are missing.
         """
         if self.incomplete is not None:
             raise self.incomplete
@@ -184,45 +183,45 @@ class Feature(Serializable):
 
     id: int
     name: str = _NO_TEXT
-    """Its name; empty where the service left it out."""
+    """The name; empty if the service omitted it."""
 
     kind: str | None = None
     """`feature`, or `suggestion` for one that the service proposes."""
 
     status: FeatureStatus | str | None = None
     gherkin: str | None = field(default=None, repr=False)
-    """The Gherkin text; None in a list, which leaves it out."""
+    """The Gherkin text; None in a list, which omits it."""
 
     rationale: str | None = field(default=None, repr=False)
-    """Why the service suggests it; None on other features."""
+    """The service's reason for suggesting it; None on other features."""
 
     updated_at: datetime | None = None
     extra: Mapping[str, Any] = _extra()
 
     @property
     def is_suggestion(self) -> bool:
-        """Whether the service only proposes it."""
+        """True if the service only suggests it."""
         return self.kind == "suggestion"
 
     @property
     def has_tests(self) -> bool:
-        """Whether it has tests to run."""
+        """True if it has tests to run."""
         return self.status == FeatureStatus.GENERATED
 
     @property
     def needs_tests(self) -> bool:
-        """Whether it has no tests, and none are being made.
+        """True if it has no tests, and none are being generated.
 
-        False where its status is not documented: a misreading could cost credits.
+        False if its status is undocumented, since a misreading could cost credits.
         """
         is_made = self.status in {FeatureStatus.GENERATED, FeatureStatus.GENERATING}
         return not is_made and not self.has_undocumented_status
 
     @property
     def has_undocumented_status(self) -> bool:
-        """Whether its status is an undocumented word.
+        """True if its status is an undocumented word.
 
-        A feature that was never generated has none, or `draft`, which is assumed.
+        A feature that was never generated has no status, or `draft`, which is assumed.
         """
         return self.status is not None and self.status.casefold() not in {*FeatureStatus, DRAFT}
 
@@ -242,7 +241,7 @@ _NO_COUNT = _NoCount()
 
 @frozen
 class RunSummary(Serializable):
-    """How many tests of a run ended how."""
+    """The number of a run's tests with each result."""
 
     total: int = _NO_COUNT
     passed: int = _NO_COUNT
@@ -256,38 +255,38 @@ class CaseResult(Serializable):
     """One test of a run."""
 
     name: str = _NO_TEXT
-    """Its name; empty where the service left it out."""
+    """The name; empty if the service omitted it."""
 
     status: str | None = None
-    """`passed` or `failed`, or the runner's own word; None while it has none."""
+    """`passed`, `failed` or the runner's own word; None if it has none yet."""
 
     duration_ms: float | None = None
     error: str | None = None
-    """Playwright's error; None where the test passed."""
+    """Playwright's error; None if the test passed."""
 
     extra: Mapping[str, Any] = _extra()
 
 
 @frozen
 class Artifact(Serializable):
-    """A file that a run left behind."""
+    """A file that a run produced."""
 
     kind: str
     """`trace`, `screenshot`, `video` or `report`."""
 
     path: str
-    """The service's name for it. It comes from outside: never use it as a local path as it is."""
+    """The service's name for the file. It is untrusted: never use it as a local path."""
 
     size_bytes: int | None = None
     url: str | None = field(default=None, repr=False)
-    """A signed link on another host that soon expires; None where the answer holds none."""
+    """A signed link to another host, which expires soon; None if the answer has none."""
 
     extra: Mapping[str, Any] = _extra()
 
 
 @frozen
 class Run(Serializable):
-    """A run: in flight, or the outcome. Source: get_run, list_runs."""
+    """A run, in flight or finished. Source: get_run, list_runs."""
 
     run_id: int
     status: RunStatus | str
@@ -297,28 +296,28 @@ class Run(Serializable):
     """The run configuration."""
 
     site_url: str | None = None
-    """The site that was tested."""
+    """The tested site."""
 
     created_at: datetime | None = None
-    """When it was dispatched, by the service's clock, in UTC."""
+    """The time of its dispatch, by the service's clock, in UTC."""
 
     started_at: datetime | None = None
-    """When it left the queue; None until then."""
+    """The time when it left the queue; None until then."""
 
     finished_at: datetime | None = None
-    """When it ended; None until then."""
+    """The time of its end; None until then."""
 
     summary: RunSummary | None = None
     tests: tuple[CaseResult, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     log: str | None = field(default=None, repr=False)
-    """An excerpt from the runner's log, of a run that failed."""
+    """An excerpt of the runner's log, for a failed run."""
 
     extra: Mapping[str, Any] = _extra()
 
     @property
     def phase(self) -> Phase:
-        """How far it is: queued until `startedUtc` is set."""
+        """The phase: queued until `startedUtc` is set."""
         if self.is_finished:
             return Phase.FINISHED
         is_started = self.started_at is not None or bool(
@@ -328,14 +327,14 @@ class Run(Serializable):
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is over. A status that is not documented is over once `finishedUtc` is set."""
+        """True once it has finished; an undocumented status counts once `finishedUtc` is set."""
         if isinstance(self.status, RunStatus):
             return self.status is not RunStatus.RUNNING
         return self.finished_at is not None or bool(self.extra and self.extra.get("finishedUtc"))
 
     @property
     def executed_nothing(self) -> bool:
-        """Whether it passed, and the service reports that no test was executed."""
+        """True if it passed, and the service reports that no test was executed."""
         if self.status is not RunStatus.PASSED:
             return False
         if self.summary is not None and (self.summary.passed or self.summary.failed):
@@ -346,12 +345,12 @@ class Run(Serializable):
 
     @property
     def is_success(self) -> bool:
-        """Whether it is over and all of it passed. A run that executed no test shows nothing."""
+        """True if it finished and all tests passed. A run without executed tests is no success."""
         return self.status is RunStatus.PASSED and not self.executed_nothing
 
     @property
     def is_failure(self) -> bool:
-        """Whether it is over and failed, or passed without executing a test.
+        """True if it failed, or passed without executing a test.
 
         An undocumented status is neither success nor failure.
         """
@@ -359,15 +358,15 @@ class Run(Serializable):
 
     @property
     def failures(self) -> tuple[CaseResult, ...]:
-        """The tests that failed."""
+        """The failed tests."""
         return tuple(test for test in self.tests if test.status == "failed")
 
     def raise_for_status(self) -> Self:
         """Return the run, if it passed or is still in flight.
 
         Raises:
-            RunFailedError: It is over and failed.
-            UndocumentedStatusError: It is over, and its status is no documented one.
+            RunFailedError: It failed.
+            UndocumentedStatusError: It finished with an undocumented status.
         """
         if not self.is_finished or self.is_success:
             return self
@@ -386,7 +385,7 @@ class Run(Serializable):
 
 @frozen
 class Diagnosis(Serializable):
-    """What there is to know about a run that failed. Source: diagnose_run.
+    """The diagnosis of a failed run. Source: diagnose_run.
 
     Only the fields up to `failures` are documented.
     """
@@ -402,7 +401,7 @@ class Diagnosis(Serializable):
     summary: RunSummary | None = None
     failures: tuple[CaseResult, ...] = ()
     gherkin: str | None = field(default=None, repr=False)
-    """The feature's Gherkin as it is now."""
+    """The feature's present Gherkin."""
 
     specs: tuple[ProjectFile, ...] = field(default=(), repr=False)
     """The Playwright sources that were executed."""
@@ -425,9 +424,9 @@ class Section(Serializable):
 
 @frozen
 class Generation(Serializable):
-    """A feature's latest generation: in flight, or the outcome. Source: get_generation_status.
+    """A feature's latest generation, in flight or finished. Source: get_generation_status.
 
-    For a feature that was never generated most fields are None.
+    For a feature that was never generated, most fields are None.
     """
 
     feature_id: int | None = None
@@ -435,7 +434,7 @@ class Generation(Serializable):
     feature_status: FeatureStatus | str | None = None
     request_id: str | None = None
     runner_started: bool | None = None
-    """False while the sandbox is warming up, True once it is at work."""
+    """False while the sandbox starts, then True."""
 
     overall_status: str | None = None
     overall_conclusion: str | None = None
@@ -445,31 +444,31 @@ class Generation(Serializable):
 
     @property
     def status(self) -> FeatureStatus | str | None:
-        """The service's word for how it stands: `feature_status`."""
+        """The status in the service's word: `feature_status`."""
         return self.feature_status
 
     @property
     def phase(self) -> Phase:
-        """How far it is: queued until `runner_started`."""
+        """The phase: queued until `runner_started`."""
         if self.is_finished:
             return Phase.FINISHED
         return Phase.ACTIVE if self.runner_started else Phase.QUEUED
 
     @property
     def is_finished(self) -> bool:
-        """Whether it is over. An unknown status is over once `overall_conclusion` is set."""
+        """True once it has finished; an unknown status counts once `overall_conclusion` is set."""
         if isinstance(self.feature_status, FeatureStatus):
             return self.feature_status is not FeatureStatus.GENERATING
         return self.overall_conclusion is not None
 
     @property
     def is_success(self) -> bool:
-        """Whether it is over and made tests."""
+        """True if it made tests."""
         return self.feature_status is FeatureStatus.GENERATED
 
     @property
     def is_failure(self) -> bool:
-        """Whether it failed or was cancelled; an undocumented status says neither."""
+        """True if it failed or was cancelled. An undocumented status is neither."""
         return self.feature_status in {FeatureStatus.FAILED, FeatureStatus.CANCELLED}
 
     def raise_for_status(self) -> Self:
@@ -477,8 +476,8 @@ class Generation(Serializable):
 
         Raises:
             GenerationCancelledError: It was cancelled.
-            GenerationFailedError: It is over and made no tests.
-            UndocumentedStatusError: It is over, and its status is no documented one.
+            GenerationFailedError: It failed.
+            UndocumentedStatusError: It finished with an undocumented status.
         """
         if not self.is_finished or self.is_success:
             return self
@@ -493,7 +492,7 @@ class Generation(Serializable):
 
 
 Snapshot: TypeAlias = Run | Generation
-"""What is seen of an operation: in flight, or its outcome."""
+"""An observation of an operation: in flight, or its outcome."""
 
 
 @frozen
@@ -505,10 +504,10 @@ class SectionLog(Serializable):
     state: str | None = None
     conclusion: str | None = None
     status_reason: str | None = None
-    """Why it stands as it does. Look here and at the last lines of `log` first."""
+    """The reason for the status. Read it and the last lines of `log` first."""
 
     log: tuple[str, ...] = field(default=(), repr=False)
-    """Its lines, oldest first, of at most 600 characters each."""
+    """The lines, oldest first, each of at most 600 characters."""
 
     extra: Mapping[str, Any] = _extra()
 
@@ -531,10 +530,10 @@ class ProjectFile(Serializable):
     path: str
     kind: str | None = None
     source: str | None = None
-    """`template` where the project has no content of its own under this path."""
+    """`template` if the project has no content of its own at this path."""
 
     content: str | None = field(default=None, repr=False)
-    """The whole text; None in a list, which leaves it out."""
+    """The whole text; None in a list, which omits it."""
 
     extra: Mapping[str, Any] = _extra()
 
@@ -550,18 +549,18 @@ class Config(Serializable):
 
 @frozen
 class Transition(Serializable, Generic[SnapshotT_co]):
-    """A change of an operation's phase or status, as it was observed."""
+    """An observed change of an operation's phase or status."""
 
     phase: Phase
     status: str | None
     observed_at: datetime
-    """When this client saw it, by the local clock, in UTC."""
+    """The time of the observation, by the local clock, in UTC."""
 
     snapshot: SnapshotT_co | None = None
-    """All that was seen then; None for the dispatch itself, whose answer is only an id."""
+    """The whole observation; None for the dispatch itself, whose answer is only an id."""
 
     def __str__(self) -> str:
-        """Return it in a few words, such as `active running`."""
+        """Return the phase and the status, such as `active running`."""
         return f"{self.phase} {plain(self.status or 'unknown')}"
 
 
@@ -585,40 +584,40 @@ class DispatchedGeneration(Serializable):
 
 @frozen(kw_only=True)
 class DownloadProgress(Serializable):
-    """How far the download of one artifact is."""
+    """The progress of the download of one artifact."""
 
     artifact: Artifact
     path: Path
-    """Where it will be, or is."""
+    """The path of the finished file."""
 
     done_bytes: int
-    """It falls back to 0 when a download has to start over."""
+    """Number of bytes so far; it returns to 0 if the download restarts."""
 
     total_bytes: int | None
-    """None where neither the service nor the host says."""
+    """The size; None if neither the service nor the host reports it."""
 
     is_finished: bool = False
-    """Whether the file is whole, and in its place."""
+    """True once the file is complete, and at its path."""
 
 
 class OutcomeError(VibeError):
-    """An operation ended, and not well. Raised by `raise_for_status()` and nothing else."""
+    """An operation ended without success. Raised by `raise_for_status()` alone."""
 
     def __init__(self, what: str, *, outcome: Snapshot) -> None:
         super().__init__(what)
         self.outcome = outcome
-        """The `Run` or `Generation` that ended so."""
+        """The finished `Run` or `Generation`."""
 
 
 class RunFailedError(OutcomeError):
-    """The run ended and at least one of its tests failed, or it could not be executed."""
+    """A test of the run failed, or the run could not be executed."""
 
     advice: str = "error.outcome.failures and diagnose_run say why"
     outcome: Run  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class GenerationFailedError(OutcomeError):
-    """The generation ended without tests; its log says why."""
+    """The generation ended without tests; see its log."""
 
     advice: str = "get_generation_log says why"
     outcome: Generation  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -632,20 +631,20 @@ class GenerationCancelledError(OutcomeError):
 
 
 class UndocumentedStatusError(OutcomeError):
-    """The operation is over with a status that is not documented: neither success nor failure."""
+    """The operation ended with an undocumented status, neither success nor failure."""
 
     advice: str = "decide by error.outcome"
 
 
 def _undocumented(what: str, outcome: Snapshot) -> UndocumentedStatusError:
-    """Return the error for an operation that ended with a word that nobody knows."""
+    """Return the error for an operation that ended with an unknown word."""
     return UndocumentedStatusError(
-        f"{what} is over with the status {plain(str(outcome.status))!r}, which is not documented: "
+        f"{what} ended with the undocumented status {plain(str(outcome.status))!r}: "
         f"{UndocumentedStatusError.advice}; it is neither success nor failure",
         outcome=outcome,
     )
 
 
 def _named(outcome: Snapshot) -> str:
-    """Return the name of a feature for a message, or its id where it has none."""
+    """Return the name of a feature for a message, or its id if it has no name."""
     return repr(plain(outcome.feature_name) if outcome.feature_name else outcome.feature_id)

@@ -134,7 +134,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     """True if a running batch has still to dispatch the feature."""
 
     is_dropped: bool = False
-    """True if it may have been dispatched, and a decision was made to leave it unknown."""
+    """True if the feature may have been dispatched, and a decision was made to leave it unknown."""
 
     quarantine: Quarantined | None = None
     """The effect of a quarantine; None without one, and before the end."""

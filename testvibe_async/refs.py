@@ -1,8 +1,8 @@
-"""Refs: the names by which operations are attached to again.
+"""Refs: serializable references to operations.
 
-A ref says where an operation lives and what it is, and nothing else: no secret, no state. It is a
-value that can be stored, sent and compared; `client.attach(ref)` makes a handle of it, in another
-process or on another day.
+A ref identifies an operation and its server, without secrets and state. It is a value that can be
+stored, sent and compared. `client.attach(ref)` returns a handle, in another process or on another
+day.
 """
 
 from __future__ import annotations
@@ -50,35 +50,35 @@ def is_aware(_value: object, field: Any, value: Any) -> None:  # noqa: ANN401 - 
 
 
 def checked_traceparent(value: object) -> str | None:
-    """Return the context of a span as it was stored, or None where it is none: it may be forged."""
+    """Return the stored context of a span; None if it is not one, since it may be forged."""
     is_good = isinstance(value, str) and _TRACEPARENT.fullmatch(value)
     return cast("str", value) if is_good else None
 
 
 @frozen(kw_only=True)
 class Ref(Serializable, ABC):
-    """The name of one operation: a `RunRef` or a `GenerationRef`."""
+    """A reference to one operation: a `RunRef` or a `GenerationRef`."""
 
     kind: ClassVar[KindName]
 
     server: str = field(validator=_is_text)
-    """The service's scheme and host, and path prefix if it has one: `https://testvibe.example`."""
+    """The service's scheme and host, and its path prefix, if any: `https://testvibe.example`."""
 
     project: str = field(validator=_is_text)
     """The project's id."""
 
     dispatched_at: datetime | None = field(default=None, validator=is_aware, eq=False)
-    """When this client dispatched it, by the local clock, in UTC; None where it did not."""
+    """The time when this client dispatched it, by the local clock, in UTC; None if it did not."""
 
     traceparent: str | None = field(
         default=None, converter=checked_traceparent, eq=False, repr=False
     )
-    """The span of its dispatch, as W3C's Trace Context writes it; None where none was recorded."""
+    """The span of its dispatch, in W3C Trace Context format; None if none was recorded."""
 
     @property
     @abstractmethod
     def key(self) -> tuple[object, ...]:
-        """What identifies it among all operations of its server."""
+        """The operation's identity among all operations of its server."""
 
     def to_json(self) -> str:
         """Return the ref as one line of JSON, for `from_json`."""
@@ -100,10 +100,11 @@ class Ref(Serializable, ABC):
         """Read a ref that `to_json` wrote.
 
         Args:
-            text: What `to_json` returned. `Ref.from_json` takes either kind of ref.
+            text: The JSON. `Ref.from_json` reads either kind of ref.
 
         Raises:
-            ConfigError: It is no ref, or of another version, or of another kind than asked for.
+            ConfigError: The text is not a ref, or has another version, or another kind than
+                requested.
         """
         return cls.from_dict(read_stored(text, "a ref of an operation"))
 
@@ -123,7 +124,7 @@ class Ref(Serializable, ABC):
 
 @frozen(kw_only=True)
 class RunRef(Ref):
-    """The name of one run."""
+    """A reference to one run."""
 
     kind: ClassVar[KindName] = "run"
 
@@ -131,11 +132,11 @@ class RunRef(Ref):
     """The service's `runId`."""
 
     feature_id: int | None = field(default=None, validator=optional(_is_id), eq=False)
-    """The feature's id; None where it is not known."""
+    """The feature's id; None if it is not known."""
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What identifies it among all operations of its server."""
+        """The operation's identity among all operations of its server."""
         return self.kind, self.project, self.run_id
 
     def __str__(self) -> str:
@@ -145,9 +146,9 @@ class RunRef(Ref):
 
 @frozen(kw_only=True)
 class GenerationRef(Ref):
-    """The name of one generation.
+    """A reference to one generation.
 
-    The service shows only a feature's latest generation, so the feature is part of the name.
+    The service shows only a feature's latest generation, so the feature is part of the reference.
     """
 
     kind: ClassVar[KindName] = "generation"
@@ -160,7 +161,7 @@ class GenerationRef(Ref):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What identifies it among all operations of its server."""
+        """The operation's identity among all operations of its server."""
         return self.kind, self.project, self.feature_id, self.request_id
 
     def __str__(self) -> str:
@@ -172,11 +173,11 @@ _KINDS: dict[object, type[Ref]] = {kind.kind: kind for kind in (RunRef, Generati
 
 
 def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
-    """Return the document of a value that was stored as JSON; an empty one where it is no object.
+    """Return the document of a value stored as JSON; an empty one if it is not an object.
 
     Args:
-        text: What was stored.
-        what: What it should be, for the error: `a ref of an operation`.
+        text: The stored text.
+        what: The name of the expected value, for the error: `a ref of an operation`.
 
     Raises:
         ConfigError: It is not JSON.
@@ -189,16 +190,16 @@ def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
 
 
 def build_stored(kind: type[T], document: Mapping[str, Any], what: str, *, version: int) -> T:
-    """Make the value that a document holds, ignoring fields that this release does not know.
+    """Return the value of a document, without fields that this release does not know.
 
     Args:
-        kind: Its class, of attrs.
-        document: What was stored.
-        what: What it is, for the error: `ref of a run`.
+        kind: Its attrs class.
+        document: The stored document.
+        what: The name of the value, for the error: `ref of a run`.
         version: The version that this release reads.
 
     Raises:
-        ConfigError: It is of another version, or damaged.
+        ConfigError: The document has another version, or is damaged.
     """
     if document.get("version") != version:
         raise ConfigError(

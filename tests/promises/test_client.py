@@ -68,7 +68,6 @@ class TestClosing:
 
         assert [type(result) for result in results] == [ClientClosedError] * 4
         assert {getattr(result, "ref", None) for result in results} == {operation.ref}
-        assert "make another, and attach" in str(results[0])
         assert emulator.count("cancel_generation") == 0
         assert [run.status for run in emulator.active_runs()] == ["running"]
 
@@ -452,6 +451,6 @@ async def test_operations_of_another_client_are_refused(client: Client) -> None:
 async def test_what_is_no_operation_is_refused(client: Client) -> None:
     """A dispatch that was not awaited is no operation yet."""
     dispatch = client.project().run_feature("Checkout")
-    with pytest.raises(ConfigError, match="is no operation: is there an await missing"):
+    with pytest.raises(ConfigError, match="is an await missing"):
         await client.gather(dispatch)  # type: ignore[call-overload]
     dispatch.close()

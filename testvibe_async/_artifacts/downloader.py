@@ -104,7 +104,7 @@ class Downloader:
             )
         if iscoroutinefunction(on_progress):
             raise ConfigError(
-                "on_progress must be a plain function, not an async one: nobody awaits it"
+                "on_progress must be a plain function, not an async one, which is not awaited"
             )
         request = Endpoints.GET_RUN_ARTIFACTS.request(project=project, run=run_id)
         job = _Job(request, Path(directory), on_progress)

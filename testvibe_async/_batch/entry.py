@@ -145,6 +145,10 @@ class Entry(Generic[SnapshotT]):
             refs += [RunRef(server=server, project=project, run_id=run.run_id) for run in runs]
         return refs
 
+    def dispatches(self) -> list[Ref | Intent]:
+        """Return all known operations of the entry, and its open intent."""
+        return [*self.all_refs(), *([] if self.intent is None else [self.intent])]
+
     def resume(self) -> None:
         """Start to work on the entry, and clear the error with which the last batch stopped."""
         self.final, self.is_carried, self.is_recovered = None, True, False

@@ -14,10 +14,10 @@ from testvibe_async._wire import KINDS
 from testvibe_async.errors import DispatchUnknownError, ObservationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from testvibe_async._batch.entry import Entry
-    from testvibe_async._dispatch import Dispatcher
+    from testvibe_async._dispatch import Dispatcher, Known
     from testvibe_async.intents import Intent
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
@@ -32,7 +32,7 @@ class Recovery:
         self,
         dispatcher: Dispatcher,
         attach: Callable[[Ref], Operation[Any]],
-        entries: Callable[[], Iterable[Entry[Any]]],
+        known: Known,
         *,
         may_dispatch: Callable[[], bool],
     ) -> None:
@@ -41,13 +41,12 @@ class Recovery:
         Args:
             dispatcher: Reconciles dispatches.
             attach: Returns the operation of a ref.
-            entries: Returns all entries of the store: an operation of one entry belongs to no
-                other.
+            known: Knows the dispatches of all entries: an operation of one belongs to no other.
             may_dispatch: Returns whether another feature may still be dispatched.
         """
         self._dispatcher = dispatcher
         self._attach = attach
-        self._entries = entries
+        self._known = known
         self._may_dispatch = may_dispatch
         self._open: set[Entry[Any]] = set()
         self._dispatched = 0
@@ -79,23 +78,16 @@ class Recovery:
                 entry.named = None  # If it is refused, another may be named.
                 return await named_operation(self._attach(named), intent)
             try:
-                return await self._reconcile(intent)
+                return await self._dispatcher.reconcile(intent, known=self._known)
             except DispatchUnknownError as error:
                 if error.reason != "absent" or not KINDS[intent.kind].ids_grow:
                     raise
                 self._close(entry)
                 if not await self._sees_another_dispatched():
                     raise
-            return await self._reconcile(intent)
+            return await self._dispatcher.reconcile(intent, known=self._known)
         finally:
             self._close(entry)
-
-    async def _reconcile(self, intent: Intent) -> Operation[Any] | None:
-        known: list[object] = []
-        for each in self._entries():
-            known += each.all_refs()
-            known += [] if each.intent is None else [each.intent]
-        return await self._dispatcher.reconcile(intent, known=known)
 
     async def _sees_another_dispatched(self) -> bool:
         """Wait until one more feature was dispatched; return False if none will be."""

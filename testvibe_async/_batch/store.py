@@ -12,6 +12,8 @@ from testvibe_async._batch.entry import Entry
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from testvibe_async._dispatch import JobSource
     from testvibe_async.errors import KindName, VibeError
     from testvibe_async.intents import Intent
@@ -52,6 +54,10 @@ class SharedStore(Store, Protocol):
 
     async def claim(self) -> Entry[Any] | None:
         """Return an entry for this process to carry; None once nothing is left to do."""
+
+    async def known(self, refs: Sequence[Ref]) -> Iterable[object]:
+        """Return which of some operations entries have, and the open intents; see `Known`."""
+        ...
 
 
 class EntryRecorder:

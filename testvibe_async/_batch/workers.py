@@ -20,9 +20,10 @@ from testvibe_async._batch.entry import (
     unknown_error,
 )
 from testvibe_async._batch.recovery import Gate, Recovery
-from testvibe_async._batch.store import EntryRecorder
+from testvibe_async._batch.store import EntryRecorder, SharedStore
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
+from testvibe_async._dispatch import knowing
 from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
@@ -124,12 +125,8 @@ class Workers(Generic[SnapshotT]):
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
         self._failures = 0
-        self._recovery = Recovery(
-            dispatcher,
-            attach,
-            lambda: source.entries if store is None else store.entries,
-            may_dispatch=self._may_dispatch,
-        )
+        self._known = store.known if isinstance(store, SharedStore) else knowing(self._dispatched)
+        self._recovery = Recovery(dispatcher, attach, self._known, may_dispatch=self._may_dispatch)
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
         self._slots = asyncio.Semaphore(max_in_flight)
         self._gate = Gate(DISPATCHES_AT_ONCE, self._recovery, is_held=self._is_needed_as_proof)
@@ -358,6 +355,7 @@ class Workers(Generic[SnapshotT]):
         recorder = None if self._store is None else EntryRecorder(entry, self._store)
         dispatch = self._dispatch_of(entry.job, recorder)
         dispatch.patience, dispatch.gate = REFUSED_SECONDS, self._gate
+        dispatch.known = self._known
         dispatch.on_ref = lambda ref: self._note_started(entry, ref)
         dispatch.on_accepted = lambda intent: self._note_accepted(entry, intent)
         dispatch.generation, entry.dispatch = entry.generation, dispatch
@@ -390,6 +388,11 @@ class Workers(Generic[SnapshotT]):
         """Save that an entry's dispatch was accepted, so that no process sends it again."""
         entry.intent = intent
         self._save(entry)
+
+    def _dispatched(self) -> list[object]:
+        """Return all dispatches of the batch, by this process and earlier ones."""
+        entries = self.entries if self._store is None else self._store.entries
+        return [each for entry in entries for each in entry.dispatches()]
 
     def _may_dispatch(self) -> bool:
         """Return whether another feature may still be dispatched by this process."""

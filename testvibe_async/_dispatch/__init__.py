@@ -7,6 +7,7 @@ selects the features of a whole project. The `Dispatcher` is closed with the cli
 
 from testvibe_async._dispatch.dispatch import Dispatch, GenerationDispatch, RunDispatch
 from testvibe_async._dispatch.dispatcher import Dispatcher
+from testvibe_async._dispatch.finding import Known, knowing
 from testvibe_async._dispatch.jobs import Features, Job, JobSource, select_features
 from testvibe_async._dispatch.search import may_have_started
 from testvibe_async._dispatch.starter import GenerateConflict, RunConflict, Starter
@@ -19,9 +20,11 @@ __all__ = [
     "GenerationDispatch",
     "Job",
     "JobSource",
+    "Known",
     "RunConflict",
     "RunDispatch",
     "Starter",
+    "knowing",
     "may_have_started",
     "select_features",
 ]

@@ -37,6 +37,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from testvibe_async._dispatch.finding import Known
     from testvibe_async._wire import Request
     from testvibe_async.errors import KindName
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
@@ -74,6 +75,9 @@ class Dispatch(ABC, Generic[OperationT]):
 
     patience: float | None = None
     """Seconds for which a rate-limited request is retried; None to follow the retry policy."""
+
+    known: Known | None = None
+    """Knows other dispatches, of other processes too; None if only this client dispatches."""
 
     on_ref: Callable[[Ref], object] | None = None
     """Called with each operation that was dispatched or joined."""
@@ -380,10 +384,28 @@ class RunDispatch(Dispatch[RunOperation]):
         super().mark_dispatched(ref)
 
     def _seen_before(self, now: float) -> dict[str, Any]:  # noqa: ARG002
-        return {"highest_run_id": self.parts.run_ids.highest(self.project)}
+        run_ids = self.parts.run_ids
+        return {
+            "highest_run_id": run_ids.highest(self.project),
+            "known_run_id": run_ids.known(self.project),
+        }
 
     async def send(self) -> RunRef:
-        """Send the request, and return the run's ref."""
+        """Send the request, and return the run's ref.
+
+        Without a list, a crash loses what is under way, unless its id is among the next ones. So
+        few dispatches are under way at once, and one alone as long as no id is known.
+        """
+        run_ids = self.parts.run_ids
+        if not self.recorders or run_ids.highest(self.project) is not None:
+            return await self._send()
+        async with run_ids.unlisted[self.project]:
+            async with run_ids.locks[self.project]:
+                if run_ids.known(self.project) is None:
+                    return await self._send()
+            return await self._send()
+
+    async def _send(self) -> RunRef:
         transport = self.parts.transport
         answer: DispatchedRun = await transport.call(self.request, sending=self)
         return RunRef(

@@ -33,10 +33,8 @@ from testvibe_async.events import Dispatched, DispatchUnknown, Emitter, told_log
 from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from testvibe_async._dispatch.dispatch import Dispatch
-    from testvibe_async._dispatch.finding import Finding
+    from testvibe_async._dispatch.finding import Finding, Known
     from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import (
@@ -255,7 +253,7 @@ class Dispatcher:
         if dispatch.patience is not None:
             with suppress(NotSentError):  # The search says what it could not see.
                 await self._hold.wait(dispatch.project, dispatch.feature)
-        finding = await self._reconciler.find(intent)
+        finding = await self._reconciler.find(intent, known=dispatch.known)
         if finding.ref is None:
             self._reconciler.keep(intent)
         return finding
@@ -265,7 +263,7 @@ class Dispatcher:
         return NotSentError(what, method=dispatch.request.method, url=url)
 
     async def reconcile(
-        self, intent: Intent, *, known: Iterable[object] = ()
+        self, intent: Intent, *, known: Known | None = None
     ) -> RunOperation | GenerationOperation | None:
         """Find the operation of a dispatch of any process; see `Client.reconcile`."""
         finding = await self._reconciler.find(intent, known=known, until_lapsed=True)

@@ -5,22 +5,29 @@ These values decide how to name the result, and what to advise.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import DispatchUnknownError
+from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from testvibe_async.errors import UnknownReason
     from testvibe_async.intents import Intent
-    from testvibe_async.refs import Ref
 
-__all__ = ["Finding", "Progress"]
+__all__ = ["Finding", "Known", "Progress", "knowing"]
+
+Known: TypeAlias = Callable[[Sequence[Ref]], Awaitable[Iterable[object]]]
+"""Returns which of some operations belong to other dispatches, and the intents of open ones.
+
+It is called after a search. Whatever the service showed was intended before, and so is known.
+"""
 
 MAX_NAMED = 3
 """Maximum number of candidates that an error's text names."""
@@ -92,6 +99,15 @@ class Finding:
             return f"{polled}showed nothing of it, so most likely nothing began"
         several = " or ".join(map(str, self.candidates[:MAX_NAMED]))
         return f"{polled}showed {several}, which another may have dispatched"
+
+
+def knowing(others: Callable[[], Iterable[object]]) -> Known:
+    """Return the knowledge of a process that has all other dispatches in memory."""
+
+    async def known(_refs: Sequence[Ref]) -> Iterable[object]:
+        return others()
+
+    return known
 
 
 class Progress(Enum):

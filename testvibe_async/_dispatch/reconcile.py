@@ -7,7 +7,7 @@ adopted only if no other known dispatch can have started it. This module never d
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -38,9 +38,10 @@ from testvibe_async.intents import Intent
 from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
 
     from testvibe_async._dispatch.dispatch import Dispatch
+    from testvibe_async._dispatch.finding import Known
     from testvibe_async.models import Snapshot
     from testvibe_async.operations import ClientParts
 
@@ -67,8 +68,6 @@ class Reconciler:
         self._poller = parts.poller
         self._project_runs = ProjectRuns(parts.transport)
         self._pending: set[Dispatch[Any]] = set()
-        self._elsewhere: Counter[Intent] = Counter()
-        """The open dispatches of other processes, while one of them is searched for."""
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
         """The dispatches without an answer: their operations may appear later."""
         self._own_ids: defaultdict[str, deque[object]] = defaultdict(
@@ -94,45 +93,23 @@ class Reconciler:
             self._pending.discard(dispatch)
 
     async def find(
-        self, intent: Intent, *, known: Iterable[object] = (), until_lapsed: bool = False
+        self, intent: Intent, *, known: Known | None = None, until_lapsed: bool = False
     ) -> Finding:
         """Find the fate of a dispatch.
 
         Args:
             intent: The dispatch.
-            known: The refs of operations that belong to other dispatches, though this client never
-                observed them, and the intents of other unanswered dispatches.
+            known: Knows the dispatches that this client never observed; None if there are none.
             until_lapsed: True to wait until the dispatch has expired, if its operation is not found
                 before. It may then be proved that nothing started.
         """
-        known = list(known)
-        place = (intent.server, intent.project)
-        ids = frozenset(
-            _id_of(each)
-            for each in known
-            if isinstance(each, Ref) and (each.server, each.project) == place
-        )
-        others = [each for each in known if isinstance(each, Intent)]
-        with self._open(others):
-            return await self._find(intent, ids, until_lapsed=until_lapsed)
-
-    @contextmanager
-    def _open(self, intents: list[Intent]) -> Generator[None]:
-        """Treat the open dispatches of other processes like this client's unanswered ones."""
-        self._elsewhere.update(intents)
-        try:
-            yield
-        finally:
-            self._elsewhere -= Counter(intents)  # A concurrent search may have added the same ones.
-
-    async def _find(self, intent: Intent, ids: frozenset[object], *, until_lapsed: bool) -> Finding:
         finding = Finding()
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
                     await self._transport.sleep(delay)
                     finding, is_last = await self._find_once(
-                        intent, finding, ids, is_of_before=until_lapsed
+                        intent, finding, known, is_of_before=until_lapsed
                     )
                     if is_last or finding.ref is not None:
                         return finding
@@ -146,7 +123,7 @@ class Reconciler:
             left = min(longest, intent.intended_at + longest - datetime.now(UTC))
             await self._transport.sleep(max(0.0, left.total_seconds()))
             finding, _ = await self._find_once(
-                intent, finding, ids, is_of_before=True, for_proof=True
+                intent, finding, known, is_of_before=True, for_proof=True
             )
         return finding
 
@@ -154,7 +131,7 @@ class Reconciler:
         self,
         intent: Intent,
         before: Finding,
-        known: frozenset[object],
+        known: Known | None,
         *,
         is_of_before: bool,
         for_proof: bool = False,
@@ -166,6 +143,8 @@ class Reconciler:
         try:
             shared = self._project_runs if is_of_before else None
             search = await search_for(intent, self._transport, shared=shared, for_proof=for_proof)
+            refs = [*before.candidates, *(ref for _, ref in search.candidates)]
+            others = [] if known is None else [*await known(refs)]
         except ResponseError as error:
             # If the call does not exist, or the key may not make it, another poll has the same
             # result.
@@ -180,7 +159,7 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
             told_logger.warning("reconciling a dispatch failed unexpectedly: %r", error)
             return _unseen(before, repr(error)), True
-        return self._judge(intent, before, search, known=known, may_prove=for_proof), False
+        return self._judge(intent, before, search, others=others, may_prove=for_proof), False
 
     def _judge(
         self,
@@ -188,7 +167,7 @@ class Reconciler:
         before: Finding,
         search: Search,
         *,
-        known: frozenset[object],
+        others: list[object],
         may_prove: bool,
     ) -> Finding:
         """Decide which of the candidates is the operation of a dispatch, if one certainly is.
@@ -196,7 +175,8 @@ class Reconciler:
         Candidates of earlier polls count too: a list may lack an operation that another list has
         shown.
         """
-        own_ids = {*self._own_ids[intent.project], *known}
+        own_ids = {*self._own_ids[intent.project]}
+        own_ids |= {_id_of(each) for each in others if _is_of_place(each, intent)}
         shown = {ref: candidate for candidate, ref in search.candidates}
         refs = tuple(
             ref
@@ -209,11 +189,11 @@ class Reconciler:
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Several candidates can't be told apart; the wrong one would report another's outcome.
         candidate = shown.get(refs[0]) if len(refs) == 1 and search.is_certain else None
-        if candidate is not None and not self._may_be_anothers(candidate, intent):
+        if candidate is not None and not self._may_be_anothers(candidate, intent, others):
             return Finding(ref=refs[0], polled_at=now)
         return Finding(reason="ambiguous", candidates=refs, polled_at=now)
 
-    def _may_be_anothers(self, candidate: Snapshot, intent: Intent) -> bool:
+    def _may_be_anothers(self, candidate: Snapshot, intent: Intent, known: list[object]) -> bool:
         """Return whether another unanswered dispatch may have started a candidate."""
         is_for_site = is_for_its_site(intent, candidate)
         others = [
@@ -221,12 +201,12 @@ class Reconciler:
             for dispatch in self._pending
             if dispatch.progress is Progress.WRITTEN and dispatch.intent is not None
         ]
+        open_elsewhere = (each for each in known if isinstance(each, Intent))
         others += [
-            unknown
-            for unknown in self._unknown
-            if intent.intended_at - unknown.intended_at < UNKNOWN_TIME
+            other
+            for other in (*self._unknown, *open_elsewhere)
+            if intent.intended_at - other.intended_at < UNKNOWN_TIME
         ]
-        others += self._elsewhere
         return any(
             may_have_started(other, candidate)
             and (not is_for_site or is_for_its_site(other, candidate))
@@ -238,6 +218,12 @@ class Reconciler:
 
 def _unseen(before: Finding, why: str) -> Finding:
     return before if before.polled_at is not None else Finding(why=why)
+
+
+def _is_of_place(known: object, intent: Intent) -> bool:
+    """Return whether a known dispatch is an operation of an intent's server and project."""
+    place = (intent.server, intent.project)
+    return isinstance(known, Ref) and (known.server, known.project) == place
 
 
 def _id_of(ref: Any) -> object:  # noqa: ANN401 - a ref of any kind

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from testvibe_async._dispatch.probe import probed_runs
 from testvibe_async._util import id_in
 from testvibe_async._wire import Endpoints
+from testvibe_async.errors import NotFoundError
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
 
@@ -173,6 +175,28 @@ def is_for_its_site(intent: Intent, candidate: Snapshot) -> bool:
 
 
 async def _search_run(
+    intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
+) -> Search:
+    try:
+        return await _search_list(intent, transport, shared=shared, for_proof=for_proof)
+    except NotFoundError:
+        if intent.known_run_id is None or intent.service_at is None:
+            raise
+    until = intent.service_at + intent.expires_after + CLOCK_SLACK
+    rows, is_whole = await probed_runs(intent, transport, until=until)
+    started = [
+        row
+        for row in rows
+        if may_have_started(intent, row) and (row.created_at is None or row.created_at <= until)
+    ]
+    if not is_whole or not started:
+        what = f"no list shows it, and neither does a run from {intent.known_run_id + 1} on"
+        raise SearchError(what, may_pass=is_whole)
+    is_certain = all(row.created_at is not None for row in started)
+    return Search([(row, _run_ref(intent, row)) for row in started], is_certain=is_certain)
+
+
+async def _search_list(
     intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
 ) -> Search:
     first = last = None

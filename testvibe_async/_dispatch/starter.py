@@ -150,6 +150,7 @@ class Starter:
                 site_url=run.site_url,
                 recorders=run.recorders,
                 patience=run.patience,
+                known=run.known,
                 on_ref=run.note,
                 gate=run.gate,
             )

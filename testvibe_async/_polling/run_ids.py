@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from testvibe_async.models import Run
 
 __all__ = ["RunIds"]
+
+UNLISTED_AT_ONCE = 4
+"""Number of recorded dispatches under way on a service without a list: a crash may lose each."""
 
 FRESH_SECONDS = 10.0
 """Maximum age in seconds of the list that shows the latest run, if its rows have no times."""
@@ -43,6 +47,10 @@ class RunIds:
         """By project; None if there is no such list, or it does not show the latest run."""
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By project; held while the project's list is read, so that dispatches share one read."""
+        self.unlisted: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            partial(asyncio.Semaphore, UNLISTED_AT_ONCE)
+        )
+        """By project; held by recorded dispatches that only a probe of ids would find."""
 
     def note(self, project: str, run_id: int) -> None:
         """Note a run that an answer showed."""
@@ -72,6 +80,10 @@ class RunIds:
         listed = self._listed[project]
         is_stale = listed is not None and now - listed.at > FRESH_SECONDS
         return listed is not None and is_stale and not (listed.is_dated and has_clock)
+
+    def known(self, project: str) -> int | None:
+        """Return the highest observed id where no list shows the latest run; None otherwise."""
+        return None if self._listed.get(project) else self._highest.get(project)
 
     def highest(self, project: str) -> int | None:
         """Return the highest observed id, 0 for no run; None if no list shows the latest run."""

@@ -15,12 +15,21 @@ from sqlalchemy import event, exc
 
 from testvibe_async.errors import ConfigError
 
-__all__ = ["BATCHES", "ITEMS", "UNAVAILABLE", "VERSION", "WORKERS", "Database"]
+__all__ = [
+    "BATCHES",
+    "ITEMS",
+    "NEW_OPERATION",
+    "OPERATIONS",
+    "UNAVAILABLE",
+    "VERSION",
+    "WORKERS",
+    "Database",
+]
 
 UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """The errors of a database after which the same may be asked again."""
 
-VERSION = 3
+VERSION = 4
 """The version of the tables."""
 
 IDLE_SECONDS = 5
@@ -38,8 +47,6 @@ BATCHES = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("plan", sa.Text, nullable=False),
     sa.Column("is_cancelled", sa.Integer, nullable=False, default=0),
-    sa.Column("generations", sa.Integer, nullable=False, default=0),
-    sa.Column("max_generations", sa.Integer),
 )
 
 ITEMS = sa.Table(
@@ -55,16 +62,28 @@ ITEMS = sa.Table(
     sa.Column("intent", sa.Text),
     sa.Column("dispatched_at", sa.Float),
     sa.Column("absent_at", sa.Float),
-    sa.Column("failing_since", sa.Float),
-    sa.Column("retry_at", sa.Float),
+    sa.Column("paid", sa.Integer, nullable=False, default=0),
     sa.Index("testvibe_items_left", "batch", "is_left", "state", "number"),
 )
+
+OPERATIONS = sa.Table(
+    "testvibe_operations",
+    TABLES,
+    sa.Column("server", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+)
+"""The operations of all batches: each belongs to one dispatch."""
+
+NEW_OPERATION = sa.text(
+    "INSERT INTO testvibe_operations VALUES (:server, :key) ON CONFLICT DO NOTHING"
+)
+"""Adds an operation, in words that SQLite and PostgreSQL share."""
 
 WORKERS = sa.Table(
     "testvibe_workers",
     TABLES,
     sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("machine", sa.Text, nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("beat_at", sa.Float, nullable=False),
 )

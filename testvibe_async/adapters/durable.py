@@ -10,14 +10,14 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
 from testvibe_async._dispatch import JobSource
 from testvibe_async.adapters.database import UNAVAILABLE, Database
 from testvibe_async.adapters.store import DurableStore
-from testvibe_async.errors import ConfigError, KindName
+from testvibe_async.errors import ConfigError, KindName, NotSentError
 from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.runner.spec import GENERATIONS_IN_FLIGHT, RUNS_IN_FLIGHT, BatchSpec
 
@@ -172,8 +172,9 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch, it is of another server, or the database fails.
             UnauthorizedError, ForbiddenError: The service refuses the key.
+            NotSentError: The service was away for longer than the client's `max_outage`.
         """
-        refused: VibeError | None = None
+        futile: VibeError | None = None
         async with self._planned() as (store, plan):
             if client.server != plan.server:
                 raise ConfigError(
@@ -188,13 +189,13 @@ class DurableBatch:
                 async with spec.start(project, None, timeout=None, journal=journal) as batch:
                     try:
                         async for item in batch:
-                            if is_key_refused(item.error):
-                                refused = item.error
+                            if is_key_refused(item.error) or isinstance(item.error, NotSentError):
+                                futile = item.error
                     finally:
                         store.leave()
                 status = await self._status(store)
-        if refused is not None and not status.is_settled:
-            raise refused
+        if futile is not None and not status.is_settled:
+            raise futile
         return [*status.items]
 
     async def plan(self) -> Plan:
@@ -216,17 +217,16 @@ class DurableBatch:
             return await self._status(store)
 
     async def _status(self, store: DurableStore) -> BatchStatus:
-        entries, is_cancelled = await store.read_entries()
-        workers = await store.workers()
-        items = [entry.item() for entry in entries]
-        left = [entry for entry in entries if entry.is_left]
-        if is_cancelled:
-            items = [evolve(item, is_waiting=False) for item in items]
-            left = [entry for entry in left if entry.state is not EntryState.PLANNED]
+        entries, is_cancelled, workers = await store.read()
+        is_settled = not any(entry.is_carried for entry in entries)
+        is_any_left = any(
+            entry.is_left and not (is_cancelled and entry.state is EntryState.PLANNED)
+            for entry in entries
+        )
         return BatchStatus(
-            items=items,
-            is_over=not left,
-            is_settled=not any(entry.is_carried for entry in left),
+            items=[entry.item() for entry in entries],
+            is_over=is_settled and not is_any_left,
+            is_settled=is_settled,
             is_cancelled=is_cancelled,
             workers=workers,
         )
@@ -253,7 +253,7 @@ class DurableBatch:
         """
         async with self._planned() as (store, _):
             await store.set_cancelled(is_cancelled=False)
-            entries, _ = await store.read_entries()
+            entries, *_ = await store.read()
             found = [
                 entry
                 for entry in entries
@@ -273,7 +273,7 @@ class DurableBatch:
             ConfigError: There is no such batch, or as `Journal.decide` raises.
         """
         async with self._planned() as (store, _):
-            entries, _ = await store.read_entries()
+            entries, *_ = await store.read()
             found = decided(entries, decision, feature=feature, where=f"batch {self.id!r}")
             found = await store.reopen(found)
         return [entry.job.feature for entry in found]

@@ -15,24 +15,32 @@ import socket
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from attrs import asdict
+from attrs import asdict, define
 
 from testvibe_async._batch import Entry, EntryState, Plan, entry_document, read_entry
 from testvibe_async._util.group_commit import GroupCommit
-from testvibe_async.adapters.database import BATCHES, ITEMS, UNAVAILABLE, VERSION, WORKERS
+from testvibe_async.adapters.database import (
+    BATCHES,
+    ITEMS,
+    NEW_OPERATION,
+    OPERATIONS,
+    UNAVAILABLE,
+    VERSION,
+    WORKERS,
+)
 from testvibe_async.errors import (
     ConfigError,
     DispatchUnknownError,
-    NotSentError,
-    RateLimitedError,
     RecorderError,
 )
 from testvibe_async.events import logger
+from testvibe_async.intents import Intent
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
@@ -40,7 +48,8 @@ if TYPE_CHECKING:
 
     from testvibe_async._dispatch import Job
     from testvibe_async.adapters.database import Database
-    from testvibe_async.intents import Intent
+    from testvibe_async.errors import VibeError
+    from testvibe_async.refs import Ref
 
 __all__ = ["ClaimLostError", "DurableStore"]
 
@@ -56,18 +65,29 @@ CLAIM_SECONDS = 0.5
 CLAIMED_AT_ONCE = 32
 """How many entries are claimed at most at once: another worker may be idle."""
 
-OUTAGE_SECONDS = 300.0
-"""How long a dispatch is repeated that provably was not sent, or is refused for its rate."""
-
-RETRY_SECONDS = 5.0
-"""The pause before such a dispatch is repeated."""
-
 ASK_AGAIN_SECONDS = 0.5
 """The pause before a database is asked again that is away."""
 
 
 class ClaimLostError(Exception):
     """Another worker owns the entry, or its batch was cancelled: nothing may be sent."""
+
+
+@define
+class _Claim:
+    """What a worker knows of an entry that it took."""
+
+    token: str
+    """Names the claim: a worker may take an entry again."""
+
+    paid: int
+    """The entry's generations that started or may have started, before the open intent."""
+
+    is_recovery: bool
+    """Whether it was taken to find out what its intent started."""
+
+    intent: Intent | None
+    """The intent that has no known result yet."""
 
 
 class DurableStore(GroupCommit[sa.Connection]):
@@ -80,7 +100,7 @@ class DurableStore(GroupCommit[sa.Connection]):
         self.plan: Plan
         """What the batch is to do; see `read_plan`."""
         self.entries: list[Entry[Any]] = []
-        """The entries of all batches of the same project, for what is of one is of no other."""
+        """No entries: a worker claims them one by one."""
         self.is_complete: bool = True
         """All entries of the batch are planned."""
         self.worker: str = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
@@ -93,18 +113,13 @@ class DurableStore(GroupCommit[sa.Connection]):
         """Whether the database is asked until it answers."""
         self._is_leaving = False
         """Whether the worker ends, and leaves its entries to others."""
-        self._has_retried = False
-        """Whether a transaction was repeated, whose first try may have been committed."""
         self._max_in_flight = 1
         self._claiming = asyncio.Lock()
         self._claimed: deque[Entry[Any]] = deque()
         self._carried: dict[int, Entry[Any]] = {}
-        self._claims: dict[Entry[Any], str] = {}
-        """The claim with which each entry was taken: a worker may take one again."""
+        self._claims: dict[Entry[Any], _Claim] = {}
         self._documents: dict[int, str] = {}
         """The documents of all entries, as they were read last."""
-        self._intents: dict[Entry[Any], Intent] = {}
-        """The intents of entries that have no known result yet."""
 
     def __str__(self) -> str:
         """Return the batch and its database, for messages."""
@@ -126,7 +141,6 @@ class DurableStore(GroupCommit[sa.Connection]):
                 time.sleep(ASK_AGAIN_SECONDS)
                 continue
             if away_since is not None:
-                self._has_retried = True
                 away = time.monotonic() - away_since
                 logger.warning("%s answers again, after %.1f s", self, away)
             return results
@@ -182,13 +196,12 @@ class DurableStore(GroupCommit[sa.Connection]):
                     "id": self.batch,
                     "version": VERSION,
                     "plan": _document_of(plan),
-                    "max_generations": plan.options["max_generations"],
                 }
                 connection.execute(BATCHES.insert().values(**values))
                 rows = [{"batch": self.batch, "number": e.index, **_row_of(e)} for e in entries]
                 connection.execute(ITEMS.insert(), rows)
                 return True
-            there = [entry.job for entry in self._read_entries(connection)]
+            there = [entry.job for entry in self._read(connection)[0]]
             if (_document_of(planned), there) != (_document_of(plan), [*jobs]):
                 raise ConfigError(
                     f"there is a batch {self.batch!r} of other features or options: take another id"
@@ -197,23 +210,24 @@ class DurableStore(GroupCommit[sa.Connection]):
 
         return await self.write(work)
 
-    async def read_entries(self) -> tuple[list[Entry[Any]], bool]:
-        """Return all entries in the order planned, and whether the batch is cancelled.
+    async def read(self) -> tuple[list[Entry[Any]], bool, list[str]]:
+        """Return all entries in the order planned, whether they are cancelled, and the workers.
 
-        One `is_carried` if a worker carries it, or is to: it has no end, and no error that ends it.
+        An entry is carried if a worker carries it, or is to; a worker is named if it is alive.
         """
+        return await self.write(self._read)
 
-        def work(connection: sa.Connection) -> tuple[list[Entry[Any]], bool]:
-            is_cancelled = connection.execute(sa.select(self._is_cancelled())).scalar_one()
-            return self._read_entries(connection), bool(is_cancelled)
-
-        return await self.write(work)
-
-    def _read_entries(self, connection: sa.Connection) -> list[Entry[Any]]:
+    def _read(self, connection: sa.Connection) -> tuple[list[Entry[Any]], bool, list[str]]:
+        is_cancelled = bool(connection.execute(sa.select(self._is_cancelled())).scalar_one())
+        workers = [worker for worker, is_dead in self._read_workers(connection) if not is_dead]
         query = sa.select(ITEMS).where(self._mine).order_by(ITEMS.c.number)
         rows = connection.execute(query).all()
+        entries = [self._read_entry(row) for row in rows]
+        for entry, row in zip(entries, rows, strict=True):
+            if is_cancelled and entry.state is EntryState.PLANNED and row.owner not in workers:
+                entry.end(entry.error)
         self._documents = {row.number: row.document for row in rows}
-        return [self._read_entry(row) for row in rows]
+        return entries, is_cancelled, workers
 
     def _read_entry(self, row: Any) -> Entry[Any]:  # noqa: ANN401 - a row of the items
         entry = read_entry(row.number, json.loads(row.document), kind=self.plan.kind)
@@ -236,12 +250,11 @@ class DurableStore(GroupCommit[sa.Connection]):
         decided it.
         """
         entries = [*entries]
-        afresh: dict[str, Any] = {"failing_since": None, "retry_at": None}
         changes = [
             ITEMS.update()
             .where(self._at(entry.index), ITEMS.c.is_left == 0)
             .where(ITEMS.c.document == self._documents[entry.index])
-            .values(**_row_of(entry), **afresh)
+            .values(**_row_of(entry))
             for entry in entries
         ]
 
@@ -250,11 +263,6 @@ class DurableStore(GroupCommit[sa.Connection]):
 
         are_changed = await self.write(work)
         return [entry for entry, is_changed in zip(entries, are_changed, strict=True) if is_changed]
-
-    async def workers(self) -> list[str]:
-        """Return the workers of the database that are alive."""
-        found = await self.write(self._read_workers)
-        return [worker for worker, is_dead in found if not is_dead]
 
     # What a worker carries, and what it may write.
 
@@ -291,42 +299,32 @@ class DurableStore(GroupCommit[sa.Connection]):
         async with self._claiming:
             while not self._claimed:
                 free = max(1, self._max_in_flight - len(self._carried))
-                entries, others, is_over = await self.write(partial(self._claim, free))
+                query = self._claimable().limit(min(free, CLAIMED_AT_ONCE))
+                entries, is_over = await self.write(partial(self._claim, query))
                 if is_over:
                     return None
-                self.entries = others or self.entries
-                for entry in entries:
-                    self._carried[entry.index] = entry
-                    if entry.intent is not None:
-                        self._intents[entry] = entry.intent
+                self._carried |= {entry.index: entry for entry in entries}
                 self._claimed += entries
                 if not entries:
                     await asyncio.sleep(CLAIM_SECONDS)
             return self._claimed.popleft()
 
     def _claim(
-        self, free: int, connection: sa.Connection
-    ) -> tuple[list[Entry[Any]], list[Entry[Any]], bool]:
-        if self._has_retried:
-            self._has_retried = False
-            lost = sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.number.not_in([*self._carried]))
-            connection.execute(ITEMS.update().where(self._mine, lost).values(owner=None))
-        is_planned = ITEMS.c.state == EntryState.PLANNED
-        query = sa.select(ITEMS).where(self._mine, self._is_claimable())
-        query = query.order_by(is_planned, ITEMS.c.number).limit(min(free, CLAIMED_AT_ONCE))
-        rows = connection.execute(query.with_for_update(skip_locked=True, of=ITEMS)).all()
-        numbers, claim = [row.number for row in rows], uuid4().hex
-        taken = ITEMS.update().where(self._mine, ITEMS.c.number.in_(numbers))
+        self, query: sa.Select[Any], connection: sa.Connection
+    ) -> tuple[list[Entry[Any]], bool]:
+        rows = connection.execute(query).all()
+        token = uuid4().hex
+        taken = ITEMS.update().where(self._mine, ITEMS.c.number.in_([row.number for row in rows]))
         if rows:
-            connection.execute(taken.values(owner=self.worker, claim=claim, is_left=1))
+            connection.execute(taken.values(owner=self.worker, claim=token, is_left=1))
         entries = [self._read_entry(row) for row in rows]
-        self._claims |= dict.fromkeys(entries, claim)
-        is_any_open = any(entry.state is EntryState.INTENDED for entry in entries)
-        others = self._read_all(connection) if is_any_open else []
-        return entries, others, not rows and not self._is_any_left(connection)
+        for entry, row in zip(entries, rows, strict=True):
+            paid = row.paid - _is_of_generation(entry.intent)
+            self._claims[entry] = _Claim(token, paid, entry.intent is not None, entry.intent)
+        return entries, not rows and not self._is_any_left(connection)
 
-    def _is_claimable(self) -> sa.ColumnElement[bool]:
-        """Return the condition of an entry that nobody carries and that may be carried now.
+    def _claimable(self) -> sa.Select[Any]:
+        """Return the query of the entries that nobody carries and that may be carried now.
 
         That nothing started is proved by a later dispatch alone. So the last planned entry is held
         back while intents are open, and what was found absent is carried again after a later one.
@@ -341,39 +339,50 @@ class DurableStore(GroupCommit[sa.Connection]):
         dispatched = sa.select(sa.func.max(others.c.dispatched_at)).where(mine)
         is_to_dispatch = sa.and_(
             sa.not_(self._is_cancelled()),
-            sa.or_(ITEMS.c.retry_at.is_(None), ITEMS.c.retry_at <= self._now),
             sa.or_(ITEMS.c.number < last.scalar_subquery(), sa.not_(is_open.exists())),
         )
         is_due = sa.or_(ITEMS.c.state != EntryState.PLANNED, is_to_dispatch)
-        is_dead = ITEMS.c.owner.not_in(sa.select(WORKERS.c.id))
-        is_free = sa.or_(ITEMS.c.owner.is_(None), sa.and_(ITEMS.c.owner != self.worker, is_dead))
-        return sa.and_(
-            is_free,
+        # A claim may have been committed although the database went away before it said so.
+        is_lost = sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.number.not_in([*self._carried]))
+        is_anothers = sa.and_(ITEMS.c.owner != self.worker, _has_no_owner())
+        query = sa.select(ITEMS).where(
+            self._mine,
+            sa.or_(ITEMS.c.owner.is_(None), is_lost, is_anothers),
             sa.or_(
                 sa.and_(ITEMS.c.is_left == 1, is_due),
                 ITEMS.c.absent_at < dispatched.scalar_subquery(),
             ),
         )
+        query = query.order_by(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.number)
+        return query.with_for_update(skip_locked=True, of=ITEMS)
 
     def _is_any_left(self, connection: sa.Connection) -> bool:
-        is_skipped = sa.and_(ITEMS.c.state == EntryState.PLANNED, self._is_cancelled())
+        is_planned = ITEMS.c.state == EntryState.PLANNED
+        is_skipped = sa.and_(is_planned, self._is_cancelled(), _has_no_owner())
         left = sa.select(ITEMS.c.number).where(self._mine, ITEMS.c.is_left == 1)
         found = sa.select(left.where(sa.not_(is_skipped)).exists())
         return bool(connection.execute(found).scalar_one())
 
-    def _read_all(self, connection: sa.Connection) -> list[Entry[Any]]:
-        """Return the entries of all batches of the same server and project."""
-        plans = {
-            row.id: Plan(**json.loads(row.plan))
-            for row in connection.execute(sa.select(BATCHES.c.id, BATCHES.c.plan))
-        }
-        where = (self.plan.server, self.plan.project)
-        alike = {id_: plan for id_, plan in plans.items() if (plan.server, plan.project) == where}
-        query = sa.select(ITEMS).where(ITEMS.c.batch.in_(alike))
-        return [
-            read_entry(row.number, json.loads(row.document), kind=alike[row.batch].kind)
-            for row in connection.execute(query)
-        ]
+    async def known(self, refs: Sequence[Ref]) -> list[object]:
+        """Return which of some operations entries have, and the open intents, of all batches.
+
+        Either is stored before the service shows the operation, so a search that came first has
+        shown nothing that is not known here.
+        """
+        keys = {_key_of(ref): ref for ref in refs}
+        taken = sa.select(OPERATIONS.c.key).where(
+            OPERATIONS.c.server == self.plan.server, OPERATIONS.c.key.in_(keys)
+        )
+        intended = sa.select(ITEMS.c.document).where(ITEMS.c.state == EntryState.INTENDED)
+
+        def work(connection: sa.Connection) -> list[object]:
+            documents = [json.loads(text) for text in connection.execute(intended).scalars()]
+            return [
+                *(keys[key] for key in connection.execute(taken).scalars()),
+                *(Intent.from_dict(document["intent"]) for document in documents),
+            ]
+
+        return await self.write(work)
 
     async def save_intent(self, entry: Entry[Any]) -> None:
         """Save an entry that is about to be sent, and return once it is durable.
@@ -384,34 +393,43 @@ class DurableStore(GroupCommit[sa.Connection]):
             ClaimLostError: Another worker owns it, or the batch was cancelled.
             GenerationLimitError: It is a generation beyond those that are allowed.
         """
-        intent = entry.intent
+        intent, claim = entry.intent, self._claims[entry]
         assert intent is not None
         if self._carried.get(entry.index) is not entry:  # It was taken, and claimed anew.
             raise ClaimLostError
-        self._intents[entry] = intent
-        values, is_paid = self._values(entry), intent.kind == "generation"
-
-        owned = ITEMS.update().where(self._at(entry.index), self._is_claimed(entry))
+        claim.intent, values = intent, self._values(entry)
+        owned = ITEMS.update().where(
+            self._at(entry.index),
+            self._is_claimed(entry),
+            # An earlier try of this transaction may have been committed after all.
+            sa.or_(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.intent == intent.id),
+        )
 
         def work(connection: sa.Connection) -> Exception | None:
-            # An earlier try of this transaction may have been committed after all.
-            is_counted = not is_paid or self._has_intent(connection, entry.index, intent)
-            if not is_counted and not self._count_generation(connection, 1):
+            if intent.kind == "generation" and not self._may_pay(connection, entry, values["paid"]):
                 return GenerationLimitError()
-            is_idle = sa.or_(ITEMS.c.state == EntryState.PLANNED, ITEMS.c.intent == intent.id)
-            saved = owned.where(is_idle, sa.not_(self._is_cancelled())).values(**values)
+            saved = owned.where(sa.not_(self._is_cancelled())).values(**values)
             if connection.execute(saved).rowcount:
                 return None
-            connection.execute(owned.where(is_idle).values(owner=None))
-            if not is_counted:
-                self._count_generation(connection, -1)
+            connection.execute(owned.values(owner=None))
             return ClaimLostError()
 
         if (error := await self.write(work)) is not None:
-            del self._intents[entry]
+            claim.intent = None
             if isinstance(error, ClaimLostError):
                 del self._carried[entry.index]
             raise error
+
+    def _may_pay(self, connection: sa.Connection, entry: Entry[Any], paid: int) -> bool:
+        """Return whether an entry may have so many generations; one worker counts at a time."""
+        limit = self.plan.options["max_generations"]
+        if limit is None:
+            return True
+        mine = sa.select(BATCHES.c.id).where(BATCHES.c.id == self.batch)
+        connection.execute(mine.with_for_update())
+        others = sa.select(sa.func.coalesce(sa.func.sum(ITEMS.c.paid), 0))
+        others = others.where(self._mine, ITEMS.c.number != entry.index)
+        return bool(connection.execute(others).scalar_one() + paid <= limit)
 
     def save(self, entry: Entry[Any]) -> None:
         """Save an entry as it stands now, with the next transaction, if this worker owns it.
@@ -419,29 +437,31 @@ class DurableStore(GroupCommit[sa.Connection]):
         The result of an intent is saved also where another worker has taken the entry, and does not
         know it yet; this worker owns it again then.
         """
-        number, values, ref = entry.index, self._values(entry), entry.ref or entry.generation
-        intent = self._intents.pop(entry, None) if entry.intent is None else None
-        is_started = entry.state is EntryState.DISPATCHED or entry.generation is not None
-        is_unpaid = intent is not None and intent.kind == "generation" and not is_started
-        owned = sa.false() if intent is None else ITEMS.c.intent == intent.id
+        number, claim, ref = entry.index, self._claims[entry], entry.ref or entry.generation
+        intent = claim.intent if entry.intent is None else None
+        owned: sa.ColumnElement[bool] = sa.false()
+        if intent is not None:
+            owned, claim.intent = ITEMS.c.intent == intent.id, None
+            is_started = entry.state is EntryState.DISPATCHED or entry.generation is not None
+            claim.paid += is_started and _is_of_generation(intent)
+        values = self._values(entry)
         if self._carried.get(number) is entry:
             owned = sa.or_(owned, self._is_claimed(entry))
             if not entry.is_carried:
                 del self._carried[number]
-        intended, is_carried = entry.intent, entry.is_carried
+        saved = ITEMS.update().where(self._at(number), owned).values(**values)
+        if entry.intent is not None:  # One that was not stored was not sent either.
+            saved = saved.where(ITEMS.c.intent == entry.intent.id)
+        operations = [
+            {"server": each.server, "key": _key_of(each)}
+            for each in (entry.ref, entry.generation)
+            if each is not None and entry.is_carried
+        ]
 
         def work(connection: sa.Connection) -> None:
-            if intended is not None and not self._has_intent(connection, number, intended):
-                # It was not stored as intended, and so was neither sent nor counted.
-                if not is_carried:
-                    left = ITEMS.update().where(self._at(number), owned).values(owner=None)
-                    connection.execute(left)
-                return
-            is_counted = intent is not None and self._has_intent(connection, number, intent)
-            saved = ITEMS.update().where(self._at(number), owned).values(**values)
             is_saved = connection.execute(saved).rowcount > 0
-            if is_saved and is_unpaid and is_counted:
-                self._count_generation(connection, -1)
+            if operations:
+                connection.execute(NEW_OPERATION, operations)
             if not is_saved and intent is not None and ref is not None:
                 logger.warning("it was decided before the result of %s came: %s", intent, ref)
 
@@ -449,40 +469,22 @@ class DurableStore(GroupCommit[sa.Connection]):
 
     def _values(self, entry: Entry[Any]) -> dict[str, Any]:
         """Return the columns of an entry of this worker."""
-        values, now, error = _row_of(entry), self._now, entry.error
+        values, error, claim = _row_of(entry), entry.error, self._claims[entry]
+        values["paid"] = claim.paid + _is_of_generation(entry.intent)
         if entry.is_carried:
-            values |= {"owner": self.worker, "claim": self._claims[entry]}
+            values |= {"owner": self.worker, "claim": claim.token}
             if entry.state is EntryState.DISPATCHED:
-                values |= {"dispatched_at": now, "failing_since": None}
-        elif not entry.is_left or self._is_leaving:
-            pass
-        elif entry.state is EntryState.PLANNED and _is_repeated(error):
-            since = sa.func.coalesce(ITEMS.c.failing_since, now)
-            is_patient = sa.case((now - since < OUTAGE_SECONDS, 1), else_=0)
-            values |= {"is_left": is_patient, "failing_since": since}
-            values["retry_at"] = now + RETRY_SECONDS
-        elif error is not None:
-            values["is_left"] = 0
+                values["dispatched_at"] = self._now
+        elif error is not None and entry.is_left and not self._is_leaving:
+            is_first = not claim.is_recovery
+            values["is_left"] = int(_is_not_recorded(error) or (is_first and _is_lost(error)))
             if isinstance(error, DispatchUnknownError) and error.reason == "absent":
-                values["absent_at"] = now
+                values["absent_at"] = self._now
         return values
 
     def _is_claimed(self, entry: Entry[Any]) -> sa.ColumnElement[bool]:
         """Return the condition that this worker owns an entry, by the claim that took it."""
-        return sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.claim == self._claims[entry])
-
-    def _has_intent(self, connection: sa.Connection, number: int, intent: Intent) -> bool:
-        """Return whether an intent is stored that has no known result."""
-        query = sa.select(ITEMS.c.number).where(self._at(number), ITEMS.c.intent == intent.id)
-        return connection.execute(query).first() is not None
-
-    def _count_generation(self, connection: sa.Connection, change: int) -> bool:
-        """Count a generation that is about to be sent, or was not; False beyond the limit."""
-        limit = BATCHES.c.max_generations
-        is_allowed = sa.or_(limit.is_(None), BATCHES.c.generations + change <= limit)
-        statement = BATCHES.update().where(BATCHES.c.id == self.batch, is_allowed)
-        counted = statement.values(generations=BATCHES.c.generations + change)
-        return connection.execute(counted).rowcount > 0
+        return sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.claim == self._claims[entry].token)
 
     def _at(self, number: int) -> sa.ColumnElement[bool]:
         return sa.and_(self._mine, ITEMS.c.number == number)
@@ -500,7 +502,7 @@ class DurableStore(GroupCommit[sa.Connection]):
 
     def _beat(self, connection: sa.Connection) -> None:
         """Note that this worker is alive, and forget those that are dead: others own their work."""
-        values = {"host": socket.gethostname(), "pid": os.getpid(), "beat_at": self._now}
+        values = {"machine": _machine(), "pid": os.getpid(), "beat_at": self._now}
         here = WORKERS.update().where(WORKERS.c.id == self.worker)
         if connection.execute(here.values(**values)).rowcount == 0:
             connection.execute(WORKERS.insert().values(id=self.worker, **values))
@@ -512,9 +514,9 @@ class DurableStore(GroupCommit[sa.Connection]):
     def _read_workers(self, connection: sa.Connection) -> list[tuple[str, bool]]:
         """Return the workers of the database, and whether each is dead."""
         age = (self._now - WORKERS.c.beat_at).label("age")
-        query = sa.select(WORKERS.c.id, WORKERS.c.host, WORKERS.c.pid, age)
+        query = sa.select(WORKERS.c.id, WORKERS.c.machine, WORKERS.c.pid, age)
         return [
-            (row.id, row.age > DEAD_SECONDS or _has_ended(row.host, row.pid))
+            (row.id, row.age > DEAD_SECONDS or _has_ended(row.machine, row.pid))
             for row in connection.execute(query)
         ]
 
@@ -535,16 +537,48 @@ def _row_of(entry: Entry[Any]) -> dict[str, Any]:
     }
 
 
-def _is_repeated(error: BaseException | None) -> bool:
-    """Return whether what was not dispatched is to be tried again: it provably was not sent."""
-    if isinstance(error, RecorderError):  # A recorder that refuses does so again.
-        return error.__cause__ is None or isinstance(error.__cause__, TimeoutError)
-    return error is None or isinstance(error, NotSentError | RateLimitedError)
+def _key_of(ref: Ref) -> str:
+    """Return the name of an operation among those of its server."""
+    return json.dumps(ref.key)
 
 
-def _has_ended(host: str, pid: int) -> bool:
+def _is_not_recorded(error: VibeError) -> bool:
+    """Return whether the database was away too long: nothing was sent, and it will be."""
+    is_late = error.__cause__ is None or isinstance(error.__cause__, TimeoutError)
+    return isinstance(error, RecorderError) and is_late
+
+
+def _is_lost(error: VibeError) -> bool:
+    """Return whether to find out what a lost answer started: nothing else may have started it."""
+    return isinstance(error, DispatchUnknownError) and error.reason in {"absent", "unseen"}
+
+
+def _has_no_owner() -> sa.ColumnElement[bool]:
+    """Return the condition of an entry that no living worker owns."""
+    owner = ITEMS.c.owner
+    return sa.or_(owner.is_(None), owner.not_in(sa.select(WORKERS.c.id)))
+
+
+def _is_of_generation(intent: Intent | None) -> bool:
+    return intent is not None and intent.kind == "generation"
+
+
+@cache
+def _machine() -> str:
+    """Return what names the processes among which a pid is one; empty if that is unknown.
+
+    Machines and containers may share a host name, and containers may share a machine.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return boot.strip() + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _has_ended(machine: str, pid: int) -> bool:
     """Return whether a process of this machine has ended."""
-    if host != socket.gethostname() or os.name != "posix":
+    if not machine or machine != _machine():
         return False
     try:
         os.kill(pid, 0)

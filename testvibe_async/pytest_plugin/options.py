@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 LEFTOVERS = pytest.StashKey[list[str]]()
-"""What goes on at the service after the session: the JSON of refs."""
+"""The operations that are still running after the session, as the JSON of their refs."""
 
 NumberT = TypeVar("NumberT", int, float)
 
@@ -52,11 +52,14 @@ WORKER_OUTPUT = "testvibe_in_flight"
 Kind = Literal["switch", "string", "folder", "int", "float", "linelist", "rules"]
 """The form of a value: rules are lines of 'GLOB: REASON', for the configuration file alone."""
 
-_FILE_KINDS: dict[Kind, Any] = {"switch": "bool", "folder": "string", "rules": "linelist"}
-"""What pytest calls a kind in its configuration file, where that is another word."""
-
-if pytest.version_tuple < (8, 4):
-    _FILE_KINDS |= {"int": "string", "float": "string"}  # `_number` reads it
+_HAS_NUMBERS = pytest.version_tuple >= (8, 4)  # else `_number` reads them
+_FILE_KINDS: dict[Kind, Any] = {
+    **({} if _HAS_NUMBERS else {"int": "string", "float": "string"}),
+    "switch": "bool",
+    "folder": "string",
+    "rules": "linelist",
+}
+"""The word of a kind in pytest's configuration file, where that is another one."""
 
 _ACTIONS: dict[Kind, Any] = {"switch": BooleanOptionalAction, "linelist": "append"}
 

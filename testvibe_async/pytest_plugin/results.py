@@ -71,7 +71,7 @@ class Result:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing that it began can go on at the service."""
+        """True if nothing that it began may still be running at the service."""
         return self.left is None and self.item.verdict is not Verdict.UNKNOWN
 
     @property
@@ -89,7 +89,7 @@ class Result:
         return run
 
     def describe(self) -> str:
-        """Return what came of it: its failures, its runs before, its log's end, its artifacts."""
+        """Return its text: the failures, the runs before, the end of the log, the artifacts."""
         entry = self.entry
         error = self.item.error
         parts = [describe_error(error) if error else _headline(entry)]

@@ -56,7 +56,7 @@ class Case:
     """The name on one line, never empty, unique in its run."""
 
     status: CaseStatus
-    """How it ended."""
+    """The result."""
 
     raw_status: str
     """The service's own status; empty where there is none."""
@@ -68,7 +68,7 @@ class Case:
     """The whole error, clean; empty where there is none."""
 
     is_operation: bool = False
-    """Whether it stands for the operation itself."""
+    """True if it stands for the operation itself."""
 
     attempt: int = 1
     """The attempt that it is of, from 1."""
@@ -84,12 +84,12 @@ class Case:
 
     @property
     def is_failed(self) -> bool:
-        """Whether it was seen to fail."""
+        """True if it was observed to fail."""
         return self.status is CaseStatus.FAILED
 
     @property
     def is_flaky(self) -> bool:
-        """Whether it passed after an attempt in which it failed."""
+        """True if it passed after an attempt in which it failed."""
         return self.status is CaseStatus.PASSED and any(case.is_failed for case in self.earlier)
 
     @property
@@ -151,7 +151,7 @@ class Entry:
     """The number of the attempt, from 1."""
 
     is_missing: bool = False
-    """Whether it counts as an error that it was never dispatched."""
+    """True if it counts as an error that it was never dispatched."""
 
     @cached_property
     def earlier(self) -> tuple[Entry, ...]:
@@ -191,7 +191,7 @@ class Entry:
 
     @property
     def is_flaky(self) -> bool:
-        """Whether it succeeded after an attempt that failed."""
+        """True if it succeeded after an attempt that failed."""
         return self.item.is_flaky
 
     @property
@@ -256,7 +256,7 @@ class Entry:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """What identifies the operation, by the service's own names."""
+        """The ids and the place of the operation, by the service's own names."""
         outcome, ref = self.item.outcome, self.item.latest_ref
         facts = {
             "runId": _first("run_id", outcome, ref),

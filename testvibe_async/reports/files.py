@@ -45,7 +45,7 @@ class Format:
     """Returns a batch in this format; takes the items and `ReportOptions`."""
 
     has_links: bool = False
-    """Whether `render` also takes the `folder` of the file, for links and pictures."""
+    """True if `render` also takes the `folder` of the file, for links and pictures."""
 
     def __str__(self) -> str:
         """Return the endings and the title: `.xml (JUnit)`."""

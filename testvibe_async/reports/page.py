@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["to_html"]
 
 OPEN_GROUPS = 10
-"""How many errors are expanded at first."""
+"""Number of errors that are expanded at first."""
 
 SHOWN_TESTS = 20
-"""How many tests of one error are listed at first."""
+"""Number of tests of one error that are listed at first."""
 
 OPEN_ROWS = 12
 """Number of features up to which the table of configurations is expanded."""

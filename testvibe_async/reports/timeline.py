@@ -82,7 +82,7 @@ class Timeline:
 
     @property
     def has_names(self) -> bool:
-        """Whether each bar has a row of its own, with its name."""
+        """True if each bar has a row of its own, with its name."""
         return len(self.bars) <= MOST_ROWS
 
     @cached_property

@@ -13,8 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import attrs
-
+from .emulator import Rule
 from .faulty_connection import FaultyConnection, NetworkFault, let_peers_read, read_request
 
 if TYPE_CHECKING:
@@ -25,41 +24,6 @@ __all__ = ["FaultProxy"]
 
 _HOST = "127.0.0.1"
 _BACKLOG = 1024
-
-
-@attrs.define(eq=False, kw_only=True)
-class NetworkRule:
-    """The rule for one fault; `FaultProxy.fail` makes it, and explains the fields."""
-
-    fault: NetworkFault
-    times: int | None
-    skip: int
-    when: Callable[[str, str], bool] | None
-    hits: int = 0
-    """Number of requests, or connections, that got the fault."""
-    removed: bool = False
-
-    def remove(self) -> None:
-        """End the rule, which may be done twice; requests that it already holds stay held."""
-        self.removed = True
-
-    def applies_to(self, request: tuple[str, str] | None) -> bool:
-        """Return True if the fault applies, and count that.
-
-        Args:
-            request: The method and the target of a request. None: a new connection.
-        """
-        if self.removed or self.hits == self.times:
-            return False
-        if (request is None) != (self.fault.kind == "reset_on_accept"):
-            return False
-        if request is not None and self.when is not None and not self.when(*request):
-            return False
-        if self.skip > 0:
-            self.skip -= 1
-            return False
-        self.hits += 1
-        return True
 
 
 class FaultProxy:
@@ -90,7 +54,7 @@ class FaultProxy:
             raise ValueError(f"The server needs a URL that begins with http://, not {upstream_url}")
         self._upstream = parts.hostname, parts.port or 80
         self._path = parts.path.rstrip("/")
-        self._rules: list[NetworkRule] = []
+        self._rules: list[Rule[NetworkFault]] = []
         self._connections: set[FaultyConnection] = set()
         self._listener: socket.socket | None = None
         self._port = 0
@@ -144,7 +108,7 @@ class FaultProxy:
         when: Callable[[str, str], bool] | None = None,
         times: int | None = None,
         skip: int = 0,
-    ) -> NetworkRule:
+    ) -> Rule[NetworkFault]:
         """Let requests fail from now on, also those on connections that are kept alive.
 
         Args:
@@ -162,7 +126,13 @@ class FaultProxy:
         """
         if when is not None and fault.kind == "reset_on_accept":
             raise ValueError("reset_on_accept applies before there is a request: leave out when.")
-        rule = NetworkRule(fault=fault, times=times, skip=skip, when=when)
+
+        def matches(request: tuple[str, str] | None) -> bool:
+            if request is None or fault.kind == "reset_on_accept":
+                return request is None and fault.kind == "reset_on_accept"
+            return when is None or when(*request)
+
+        rule = Rule(fault, matches, times, skip)
         self._rules.append(rule)
         return rule
 

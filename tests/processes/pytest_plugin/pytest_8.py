@@ -77,7 +77,7 @@ def test_a_wrong_number_is_reported(pytester: pytest.Pytester, service: Emulator
     result = pytester.runpytest_inprocess()
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: testvibe-max-in-flight must be a number: *'many'"])
+    result.stderr.fnmatch_lines(["ERROR: --testvibe-max-in-flight must be a number: *'many'"])
     assert service.requests == []
 
 

@@ -145,7 +145,7 @@ class TestHooks:
             operation = await client.project().run_feature("Checkout")
 
         assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
-        assert "nobody awaits it" in caplog.text
+        assert "returned an awaitable" in caplog.text
 
     async def test_a_hook_may_attach_the_operation(self, emulator: Emulator) -> None:
         """A 404 right after a dispatch is tolerated, also where the hook attached first."""

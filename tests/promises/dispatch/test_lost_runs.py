@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import KEY, client_of
 from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
-from tests.support.timing import now
+from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
     DispatchUnknownError,
@@ -121,6 +121,64 @@ class TestLostRuns:
 
             assert emulator.count("run_feature") == 1
             assert now() == 0
+
+    @pytest.mark.parametrize(
+        ("fault", "strangers", "is_found"),
+        [
+            (Fault.lost(), 0, True),
+            (Fault.lost(), 20, True),
+            (Fault.lost(), 70, False),
+            (Fault.reset(), 0, False),
+        ],
+    )
+    async def test_without_lists_the_next_ids_are_read(
+        self, fault: Fault, strangers: int, *, is_found: bool
+    ) -> None:
+        """A run with one of the next 64 is adopted; that there is none proves nothing."""
+        async with (
+            Emulator(lists=False, scenario=STEADY) as emulator,
+            client_of(emulator) as client,
+            client_of(emulator) as stranger,
+        ):
+            before = await client.project().run_feature("Returns")
+            for _ in range(strangers):
+                await stranger.project().run_feature("Wishlist")
+            emulator.fail("run_feature", fault, times=1)
+            if is_found:
+                operation = await client.project().run_feature("Checkout")
+                assert operation.run_id == before.run_id + strangers + 1
+            else:
+                with pytest.raises(DispatchUnknownError) as caught:
+                    await client.project().run_feature("Checkout")
+                assert caught.value.reason == "unseen"
+            assert emulator.count("run_feature") == 2 + strangers
+            assert emulator.count("get_run") < 100
+
+    @pytest.mark.parametrize("when", ["before", "after", "undated"])
+    async def test_without_lists_a_run_of_somebody_else(self, when: str) -> None:
+        """It is not adopted if it began before, or if two may be it, or if it has no time."""
+        async with (
+            Emulator(lists=False, scenario=STEADY) as emulator,
+            client_of(emulator) as client,
+            client_of(emulator) as stranger,
+        ):
+            await client.project().run_feature("Returns")
+            emulator.fail("run_feature", Fault.reset(), times=1, skip=int(when == "before"))
+            if when == "before":
+                await stranger.project().run_feature("Checkout")
+                await asyncio.sleep(5)
+            if when == "undated":
+                undated = Fault.edit(lambda run: {**run, "createdUtc": None})
+                emulator.fail("get_run", undated)
+            dispatching = asyncio.create_task(client.project().run_feature("Checkout"))
+            await asyncio.sleep(0.1)
+            if when == "after":
+                await stranger.project().run_feature("Checkout")
+                await stranger.project().run_feature("Checkout")
+            elif when == "undated":
+                await stranger.project().run_feature("Checkout")
+            with pytest.raises(DispatchUnknownError):
+                await dispatching
 
     async def test_a_list_that_fails_is_retried(self, emulator: Emulator, project: Project) -> None:
         """Reconciling tolerates several failed list calls."""

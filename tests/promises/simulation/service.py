@@ -17,7 +17,7 @@ from attrs import evolve
 from yarl import URL
 
 from testvibe_async.testing import Emulator, Fault, Scenario
-from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer, not_found
+from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer
 from testvibe_async.testing.emulator.requests import AppliedFaults
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class SimulatedService:
         if request.operation == "get_run":
             run = self.emulator.runs.get(request.run_id or 0)
             if run is None or run.created_at > then:
-                raise not_found("This replica knows no such run yet.")
+                raise Refusal(404, "This replica knows no such run yet.")
             return json.loads(run.digest(then))
         if request.operation == "get_generation_status" and request.feature is not None:
             return self._status_at(features[request.feature], then)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import client_of
+from tests.support.timing import now
 from testvibe_async import (
     Client,
     ConfigError,
@@ -95,26 +96,11 @@ class TestWork:
         (item,) = await nightly.items()
         assert item.outcome is not None
 
-    @pytest.mark.parametrize(
-        ("fault", "times", "verdict"),
-        [
-            (NotSentError("no way", method="POST", url="x"), 3, "succeeded"),
-            (NotSentError("no way", method="POST", url="x"), 1000, "error"),
-            (Fault.status(429, retry_after=5), 10, "succeeded"),
-        ],
-    )
-    async def test_a_service_that_comes_back(  # noqa: PLR0913, PLR0917
-        self,
-        nightly: Nightly,
-        emulator: Emulator,
-        monkeypatch: pytest.MonkeyPatch,
-        fault: Fault | Exception,
-        times: int,
-        verdict: str,
+    async def test_a_database_that_is_slow(
+        self, nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What provably was not sent is sent again, for five minutes; then it can be resumed."""
-        left = times
-        save_intent = DurableStore.save_intent
+        """What could not be recorded in time is not sent, until it can."""
+        save_intent, left = DurableStore.save_intent, 100
 
         async def failing(store: DurableStore, entry: Entry[Any]) -> None:
             nonlocal left
@@ -123,16 +109,37 @@ class TestWork:
                 raise TimeoutError
             await save_intent(store, entry)
 
-        if isinstance(fault, Fault):
-            emulator.fail("run_feature", fault, times=times)
-        else:
-            monkeypatch.setattr(DurableStore, "save_intent", failing)
+        monkeypatch.setattr(DurableStore, "save_intent", failing)
         await nightly.submit("Checkout")
-        assert await nightly.work() == [verdict]
-        left = 0
-        assert await nightly.batch.resume() == ([] if verdict == "succeeded" else ["Checkout"])
+        assert await nightly.work() == ["succeeded"]
+        assert (left, len(emulator.runs)) == (-1, 1)
+
+    async def test_a_service_that_refuses_for_a_while(
+        self, nightly: Nightly, emulator: Emulator
+    ) -> None:
+        """A dispatch that is one too many is sent again."""
+        emulator.fail("run_feature", Fault.status(429, retry_after=5), times=10)
+        await nightly.submit("Checkout")
         assert await nightly.work() == ["succeeded"]
         assert len(emulator.runs) == 1
+
+    async def test_a_service_that_comes_back(self, nightly: Nightly, emulator: Emulator) -> None:
+        """A worker waits for `max_outage`, and ends then; another one does the rest."""
+        names = [f"Feature {number}" for number in range(5)]
+        for name in names:
+            emulator.add_feature(name)
+        page = Fault.status(404, body=b"<html>")
+        await nightly.submit(*names, max_in_flight=1)
+        emulator.fail("*", page, skip=5, when=lambda _: now() < 1000)
+        with pytest.raises(NotSentError):
+            await nightly.work(max_outage=60.0)
+        verdicts = await nightly.verdicts()
+        assert set(verdicts[1:]) == {"error", "waiting"}
+        await nightly.batch.resume()
+        await asyncio.sleep(1000)
+        assert await nightly.work() == ["succeeded"] * 5
+        assert emulator.count("run_feature") < 15
+        assert len(emulator.runs) == 5
 
     async def test_a_key_that_is_refused(self, nightly: Nightly, emulator: Emulator) -> None:
         """The worker ends with the error; the rest is another worker's."""
@@ -191,6 +198,24 @@ class TestCancel:
         assert not (await nightly.batch.status()).is_over
         assert await nightly.work() == ["succeeded", "failed", "succeeded"]
         assert emulator.count("run_feature") == 3
+
+    async def test_while_missing_tests_are_generated(
+        self, nightly: Nightly, emulator: Emulator
+    ) -> None:
+        """The batch is not over before that generation has ended, whoever waits for it."""
+        emulator.add_feature("Draft", status="draft")
+        await nightly.submit("Draft", on_conflict="generate")
+        works = [asyncio.create_task(nightly.work()) for _ in range(2)]
+        await asyncio.sleep(5)
+        await nightly.batch.cancel()
+        status = await nightly.batch.status()
+        assert (status.is_over, status.is_settled) == (False, False)
+        await asyncio.gather(*works)
+        assert now() > 60
+        status = await nightly.batch.status()
+        assert (status.is_over, status.is_settled) == (True, True)
+        assert len(emulator.generations) == 1
+        assert emulator.runs == {}
 
     async def test_at_the_last_moment(
         self, nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
@@ -320,6 +345,20 @@ class TestUnknown:
         assert len(emulator.runs) == 2
         assert isinstance(item.ref, RunRef)
         assert item.ref.run_id == max(emulator.runs)
+
+    async def test_two_batches_that_lose_answers_of_one_feature_at_once(
+        self, nightly: Nightly, tmp_path: Path, emulator: Emulator
+    ) -> None:
+        """The run that began is never taken for both dispatches."""
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        other = DurableBatch(tmp_path / "batches.sqlite", id="other")
+        await nightly.submit("Checkout")
+        async with client_of(emulator) as client:
+            await other.submit(client, ["Checkout"])
+            ((one,), (two,)) = await asyncio.gather(nightly.work(), other.work(client))
+        assert len(emulator.runs) == 1
+        assert [one, str(two.verdict)].count("succeeded") <= 1
 
 
 class TestRefusals:

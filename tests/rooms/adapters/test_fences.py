@@ -85,7 +85,7 @@ async def test_a_refused_generation_is_given_back_once(
     save, seen = DurableStore.save, list[Entry[Any]]()
 
     def saved(store: DurableStore, entry: Entry[Any]) -> None:
-        if not seen and entry.state is EntryState.PLANNED and entry in store._intents:
+        if not seen and entry.state is EntryState.PLANNED and store._claims[entry].intent:
             seen.append(entry)
             lose_commit()
         save(store, entry)

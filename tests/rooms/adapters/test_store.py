@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,7 @@ async def test_a_worker_that_was_taken_over_from_sends_nothing(
     save_intent, refused = DurableStore.save_intent, list[ClaimLostError]()
 
     async def late(store: DurableStore, entry: Entry[Any]) -> None:
-        values = {"id": "another", "host": "elsewhere", "pid": 1, "beat_at": 1e9}
+        values = {"id": "another", "machine": "elsewhere", "pid": 1, "beat_at": 1e9}
         await nightly.change(WORKERS.insert().values(**values))
         await nightly.change(TAKEN)
         monkeypatch.setattr(DurableStore, "save_intent", save_intent)
@@ -136,36 +135,40 @@ async def test_a_claim_is_one_workers(nightly: Nightly) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "pid", "age", "is_dead"),
+    ("machine", "pid", "age", "is_dead"),
     [
-        ("elsewhere", 1, 4.0, False),
+        ("elsewhere", 2**22 + 1, 4.0, False),
         ("elsewhere", 1, 6.0, True),
-        ("here", 2**22 + 1, 0.1, os.name == "posix"),
+        ("here", 2**22 + 1, 0.1, bool(store_module._machine())),
         ("here", 0, 0.1, False),
     ],
 )
 async def test_a_worker_is_dead(
-    nightly: Nightly, host: str, pid: int, age: float, *, is_dead: bool
+    nightly: Nightly, machine: str, pid: int, age: float, *, is_dead: bool
 ) -> None:
-    """It is after 5 s without a heartbeat, or when its process on this machine has ended."""
+    """It is after 5 s without a heartbeat, or when its process on this machine has ended.
+
+    A process of another machine is not judged by its id, whatever the machine is called.
+    """
     await nightly.submit("Checkout")
     values = {
         "id": "other",
-        "host": socket.gethostname() if host == "here" else host,
+        "machine": store_module._machine() if machine == "here" else machine,
         "pid": pid or os.getpid(),
         "beat_at": asyncio.get_running_loop().time() - age,
     }
     await nightly.change(WORKERS.insert().values(**values))
     assert ("other" in (await nightly.batch.status()).workers) is not is_dead
     async with worker(nightly) as store:
-        assert (await store.workers() == [store.worker]) is is_dead
+        *_, workers = await store.read()
+        assert (workers == [store.worker]) is is_dead
 
 
 async def test_tables_of_another_version(nightly: Nightly) -> None:
     """They are refused in one sentence."""
     await nightly.submit("Checkout")
     await nightly.change(BATCHES.update().values(version=9))
-    with pytest.raises(ConfigError, match="of version 9, and this release reads version 3"):
+    with pytest.raises(ConfigError, match="batches of version 9"):
         await nightly.work()
 
 
@@ -217,7 +220,6 @@ async def test_what_is_not_told_to_a_worker_is_given_back(nightly: Nightly) -> N
     await nightly.submit("Checkout")
     async with worker(nightly) as store:
         await nightly.change(ITEMS.update().values(owner=store.worker))
-        store._has_retried = True
         assert await store.claim() is not None
 
 
@@ -241,4 +243,4 @@ async def test_it_disconnects_once(nightly: Nightly) -> None:
     await store.aclose()
     assert disposed == [store._engine]
     with pytest.raises(ValueError, match="closed"):
-        await store.workers()
+        await store.read()

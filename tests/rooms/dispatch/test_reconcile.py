@@ -1,31 +1,14 @@
-"""Dispatches that are reconciled at once."""
+"""The operation that a reconciled dispatch started."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import evolve
-
 from tests.promises.dispatch.test_reconcile import intend
 
 if TYPE_CHECKING:
-    from testvibe_async import (
-        Client,
-    )
+    from testvibe_async import Client
     from testvibe_async.testing import Emulator
-
-
-async def test_dispatches_that_are_reconciled_at_once_know_of_each_other_to_the_end(
-    emulator: Emulator, client: Client
-) -> None:
-    """One that is decided first takes nothing away that another one must know of."""
-    reconciler = client._dispatcher._reconciler
-    one, two, three = [evolve(await intend(emulator), id=name) for name in ("1", "2", "3")]
-    with reconciler._open([two, three]):
-        with reconciler._open([one, three]):
-            pass
-        assert set(reconciler._elsewhere) == {two, three}
-    assert not reconciler._elsewhere
 
 
 async def test_an_adopted_generation_knows_the_one_before_it(

@@ -17,7 +17,7 @@ from tests.support.dialects.writing import written
 from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Answer, Emulator, Middleware
 from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal
-from testvibe_async.testing.emulator.routes import find_route
+from testvibe_async.testing.emulator.operations import find_route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

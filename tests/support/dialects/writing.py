@@ -21,7 +21,6 @@ from testvibe_async.testing import Answer
 from testvibe_async.testing.emulator.answers import (
     JSON_TYPE,
     Refusal,
-    invalid_request,
     json_body,
 )
 from testvibe_async.testing.emulator.project import as_number
@@ -225,7 +224,7 @@ def _start(cursor: str | None) -> int:
         return 0
     start = as_number(cursor.removeprefix(_CURSOR)) if cursor.startswith(_CURSOR) else None
     if start is None:
-        raise invalid_request(f"No page has the cursor {cursor!r}.")
+        raise Refusal(400, f"No page has the cursor {cursor!r}.")
     return start
 
 

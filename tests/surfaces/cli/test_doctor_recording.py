@@ -10,6 +10,8 @@ from urllib.parse import quote, unquote
 import pytest
 from attrs import evolve
 
+from tests.support.amounts import amount
+from tests.support.recordings import FOLDER, RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.cli.conftest import use
 from testvibe_async.testing import (
     Answer,
@@ -19,6 +21,7 @@ from testvibe_async.testing import (
     Outcome,
     RecordedRequest,
     Recording,
+    Replay,
     Scenario,
 )
 
@@ -168,7 +171,10 @@ async def test_a_recording_is_held_against_a_service(
         emulator.fail("list_features", Fault.edit(lambda rows: [{**row, "new": 1} for row in rows]))
         ended = await call("doctor", "--against", str(path))
     assert ended.code == 1
-    assert "list_features          new: 200 answer[].(another name): int; so the" in ended.output
+    assert (
+        "list_features          new: 200 answer[].(another name); so the service has changed"
+        in ended.output
+    )
     assert "run_feature            in the recording, and not tried now" in ended.output
     ended = await call("doctor", "--against", str(tmp_path / "none.json"))
     assert ended.code == 2
@@ -186,6 +192,16 @@ async def test_half_a_character_is_recorded_as_it_was_written(
     assert re.fullmatch(r'\[\{"name":"\\ud83d [A-Z][a-z]{5}","path":"[a-z]"\}\]', configs.answer)
 
 
+async def test_rules_and_large_counts_do_not_prevent_a_recording(
+    call: Call, signed_in: Emulator, tmp_path: Path
+) -> None:
+    """A line of underscores is no text that was there; a large count is replaced as an id is."""
+    body = b'{"items":[{"name":"_____","path":"x"}],"total":1234567}'
+    signed_in.fail("list_configs", Fault.body(body))
+    recording = await record(call, tmp_path / "r.json")
+    assert "1234567" not in recording.exchanges[-1].answer
+
+
 async def test_what_would_remain_is_not_written(
     call: Call, signed_in: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,3 +216,31 @@ async def test_what_would_remain_is_not_written(
     ended = await call("doctor", "--record", str(path))
     assert "of the original texts would remain in the file" in ended.errors
     assert not path.exists()
+    # What is compared is not written, so that nothing needs to be searched.
+    earlier = str(FOLDER / "as-documented.json")
+    ended = await call("doctor", "--against", earlier)
+    assert ended.errors == ""
+    assert "as in the recording" in ended.output
+
+
+@pytest.mark.parametrize("name", list(RECORDINGS)[:: amount(1, few=4)])
+async def test_a_replay_is_as_in_the_recording(
+    name: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The doctor says the same of a recording, and of a recording of that recording."""
+    recording = recording_of(name)
+    arguments = ["--run", dispatch_in(recording, "run")[0]]
+    arguments += ["--generate", dispatch_in(recording, "generate")[0], "--yes", "--quiet"]
+    said: list[str] = []
+    for path in (FOLDER / f"{name}.json", tmp_path / "again.json"):
+        recording = Recording.load(path)
+        async with Emulator(middleware=Replay(recording), **recording.options) as emulator:
+            use(emulator, monkeypatch)
+            again = ["--record", str(tmp_path / "again.json")]
+            ended = await call("doctor", *arguments, "--against", str(path), *again)
+        assert "since the recording" not in ended.output, ended.output
+        said.append(re.sub("“[^”]*”", "", ended.output))
+        recording = Recording.load(tmp_path / "again.json")
+        arguments[1] = dispatch_in(recording, "run")[0]
+        arguments[3] = dispatch_in(recording, "generate")[0]
+    assert said[0] == said[1]

@@ -41,6 +41,7 @@ PAGES = {
 README, LIBRARY = PAGES["README.md"], PAGES["testvibe_async/README.md"]
 WITHOUT_CODE = {
     "testvibe_async/cli/README.md",
+    "testvibe_async/_batch/README.md",
     "testvibe_async/_http/README.md",
     "testvibe_async/_polling/README.md",
     "CHANGELOG.md",

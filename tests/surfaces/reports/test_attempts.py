@@ -128,8 +128,8 @@ def test_an_attempt_that_was_not_dispatched() -> None:
     """An item that failed and was stopped before its next attempt does not say it never ran."""
     item = attempted(skipped_item(), run_item(FAILED))
 
-    what = "this attempt was not dispatched before the batch was stopped, or was dropped as unknown"
-    assert entry_of(item).reason == f"{what} (attempt 2)"
+    expected = "this attempt was never dispatched: the batch was stopped before (attempt 2)"
+    assert entry_of(item).reason == expected
 
 
 def test_junit_counts_what_is_flaky_as_passed() -> None:

@@ -34,7 +34,7 @@ def test_a_batch() -> None:
     )
     assert text.count("\n| ") == 9
     assert text.count("<details>") == 4
-    assert "| ⏭️ | Newsletter |  | skipped&#58; it was not dispatched" in text
+    assert "| ⏭️ | Newsletter |  | skipped&#58; it was never dispatched" in text
 
 
 def test_one_configuration_needs_no_column() -> None:

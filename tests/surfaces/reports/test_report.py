@@ -148,7 +148,7 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
             "dispatch",
             Verdict.SKIPPED,
             "skipped",
-            "it was not dispatched before the batch was stopped, or was dropped as unknown",
+            "it was never dispatched: the batch was stopped before",
         ),
         (
             waiting_item(),

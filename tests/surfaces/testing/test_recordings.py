@@ -7,54 +7,30 @@ dispatched twice.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections import defaultdict
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.checker import API, Checker, closed
-from testvibe_async import DispatchUnknownError, Journal, Verdict
+from tests.support.recordings import RECORDINGS, dispatch_in, recording_of
+from testvibe_async import DispatchUnknownError, Journal, NotFoundError, Verdict
 from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Emulator, Fault, RecordedExchange, Recording, Replay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from testvibe_async import Project
 
-FOLDER = Path(__file__).parents[2] / "contract" / "recordings"
-RECORDINGS = sorted(path.stem for path in FOLDER.glob("*.json"))
 UNKNOWN = {("documented-routes-404", "run"), ("dispatch-lag", "generate")}
 """What a recording does not show of a dispatch without an answer: no list, or only later."""
 
 SKIPPED_HEADERS = {"Content-Type", "Date"}
-
-
-def recording_of(name: str) -> Recording:
-    return Recording.load(FOLDER / f"{name}.json")
-
-
-def dispatch_in(recording: Recording, kind: str) -> tuple[str, str]:
-    """Return the feature that was dispatched, and the status that it ended with."""
-    post = next(each for each in recording.exchanges if each.operation == f"{kind}_feature")
-    operation, member = {
-        "run": ("get_run", "status"),
-        "generate": ("get_generation_status", "featureStatus"),
-    }[kind]
-    feature = unquote(post.path.split("/")[4])
-    statuses = [
-        json.loads(each.answer)[member].lower()
-        for each in recording.exchanges
-        if each.operation == operation and each.status == 200
-    ]
-    ended = [status for status in statuses if status in {"failed", "passed"}] or ["generated"]
-    return feature, ended[0]
 
 
 @asynccontextmanager
@@ -172,6 +148,14 @@ async def test_what_was_not_recorded_is_not_found() -> None:
         assert await project.list_configs()
         with pytest.raises(Exception, match="Nothing of this was recorded"):
             await project.get_feature("Another one")
+
+
+async def test_what_is_not_there_is_refused_as_the_service_does() -> None:
+    """A call of which only the refusal is known is refused in the same form."""
+    async with replayed(recording_of("errors-as-problem")) as (_, project):
+        with pytest.raises(NotFoundError) as caught:
+            await project.get_run(7)
+    assert "Nothing of this was recorded" not in caught.value.message
 
 
 async def test_instants_move_with_the_dispatch() -> None:

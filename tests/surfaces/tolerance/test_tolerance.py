@@ -26,7 +26,7 @@ from tests.surfaces.tolerance.tolerance_stage import (
 )
 from tests.surfaces.tolerance.transcripts import TRANSCRIPTS, perform
 from testvibe_async.testing import Emulator, Fault
-from testvibe_async.testing.emulator.routes import OPERATIONS
+from testvibe_async.testing.emulator.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,10 +4,11 @@ For other modules: the command. What is decided where:
 
 - `command`: the options, what is printed, and the exit code
 - `examination`: which calls of the client are made, in which order
-- `exchanges`: what passed between the client and the service
-- `contract`: where an answer differs from `openapi.json`
-- `judging`: what that means for the commands
+- `contract`: what passed between the client and the service, and where it differs from
+  `openapi.json`
+- `judging`: the table of checks, and what a difference means for the commands
 - `findings`: the result as values, as text, and as a document
+- `recording`: what passed, with synthetic values, and what differs from an earlier recording
 """
 
 from testvibe_async.cli.doctor.command import doctor

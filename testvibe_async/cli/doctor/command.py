@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError
 from testvibe_async._config import load_settings
-from testvibe_async._util import __version__, escape
+from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, Flag, require_settings
 from testvibe_async.cli.exits import ExitCode, told_otherwise
 from testvibe_async.cli.input import confirm
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
-    from testvibe_async.cli.output import Output
-    from testvibe_async.testing import Recording
 
 __all__ = ["doctor"]
-
-VERSION = 2
-"""The version of the document's form."""
 
 
 async def doctor(  # noqa: PLR0913 - each an option of its own
@@ -73,28 +68,57 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         common: The options of every command.
     """
     # They bring the HTTP client, whose import takes long.
-    from testvibe_async import Client, RetryPolicy  # noqa: PLC0415
-    from testvibe_async.cli.doctor.examination import Examination, Options  # noqa: PLC0415
-    from testvibe_async.cli.doctor.exchanges import Tap  # noqa: PLC0415
-    from testvibe_async.cli.doctor.findings import require_format, write  # noqa: PLC0415
-    from testvibe_async.cli.doctor.recording import compared  # noqa: PLC0415
-    from testvibe_async.cli.doctor.recording import record as made  # noqa: PLC0415
+    from testvibe_async.cli.doctor import findings, recording  # noqa: PLC0415
 
     if report is not None:
-        require_format(report)
-    earlier = None if against is None else _recording_in(against)
+        findings.require_format(report)
+    earlier = None if against is None else recording.load(against)
+    examination = await _examine(common, run=run, generate=generate, run_id=run_id, is_agreed=yes)
+    if earlier is not None:
+        examination.findings += recording.compared(earlier, examination.tap)
+    output, document = common.output, examination.document()
+    output.document(document)
+    name = f", project {examination.project_name}" if examination.project_name else ""
+    output.say(f"{examination.settings.server}{escape(name)}\n")
+    output.details(
+        lambda width: findings.result(
+            examination.findings, width=width, only_differences=output.is_quiet
+        )
+    )
+    if report is not None:
+        findings.write(report, document)
+        output.note(f"The report is in {report}.")
+    if record is not None:
+        recorded = recording.record(examination.tap)
+        for line in recording.preview(recorded):
+            output.note(escape(line))
+        if not sys.stdin.isatty() or await confirm(f"Write this to {record}?"):
+            recorded.save(record)
+            output.note(f"The recording is in {record}; look through it before you hand it on.")
+    return examination.exit_code
+
+
+async def _examine(
+    common: Common, *, run: str | None, generate: str | None, run_id: int | None, is_agreed: bool
+) -> Examination:
+    """Examine the service, once somebody agreed to the cost.
+
+    Raises:
+        ConfigError: A setting is missing, or nobody agreed.
+    """
+    from testvibe_async import Client, RetryPolicy  # noqa: PLC0415
+    from testvibe_async.cli.doctor.examination import Examination  # noqa: PLC0415
+
     require_settings(common)
     settings = load_settings(common.server, project=common.project, allow_http=common.allow_http)
     if (run or generate) is not None and settings.project is None:
         raise ConfigError("no project to run a feature of: pass --project, or choose one with use")
-    if generate is not None and not yes:
+    if generate is not None and not is_agreed:
         question = f"Generate {generate!r}? It costs credits, and replaces its tests."
         if not await confirm(question):
             raise ConfigError("nothing was asked")
-    output = common.output
-    if run is not None and output.is_live:
-        output.note("A run is dispatched and watched: about half a minute.")
-    options = Options(run=run, generate=generate, run_id=run_id)
+    if run is not None and common.output.is_live:
+        common.output.note("A run is dispatched and watched: about half a minute.")
     client = Client(
         common.server,
         project=common.project,
@@ -106,66 +130,6 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     )
     with told_otherwise(verbose=common.verbose):
         async with client:
-            tap = Tap()
-            tap.listen_to(client)
-            examination = Examination(client, tap, settings, options)
+            examination = Examination(client, settings, run, generate, run_id)
             await examination.perform()
-    if earlier is not None:
-        examination.findings += compared(earlier, made(tap))
-    document = _document(examination)
-    output.document(document)
-    _print(examination, common)
-    if report is not None:
-        write(report, document)
-        output.note(f"The report is in {report}.")
-    if record is not None:
-        await _write_recording(made(tap), record, output)
-    return examination.exit_code
-
-
-def _recording_in(path: Path) -> Recording:
-    from testvibe_async.testing import Recording  # noqa: PLC0415
-
-    try:
-        return Recording.load(path)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is no recording of doctor: {error}") from error
-
-
-async def _write_recording(recording: Recording, path: Path, output: Output) -> None:
-    """Show what is about to be written; ask where somebody can answer."""
-    from testvibe_async.cli.doctor.recording import preview  # noqa: PLC0415
-
-    for line in preview(recording):
-        output.note(escape(line))
-    if sys.stdin.isatty() and not await confirm(f"Write this to {path}?"):
-        return
-    recording.save(path)
-    output.note(f"The recording is in {path}; look through it before you hand it on.")
-
-
-def _document(examination: Examination) -> dict[str, Any]:
-    from testvibe_async.cli.doctor.findings import conclusion  # noqa: PLC0415
-    from testvibe_async.cli.doctor.judging import words_seen  # noqa: PLC0415
-
-    return {
-        "doctor": VERSION,
-        "package": __version__,
-        "exitCode": int(examination.exit_code),
-        "conclusion": conclusion(examination.findings),
-        "reads": examination.tap.reads,
-        "dispatches": examination.tap.dispatches,
-        "findings": [finding.to_dict() for finding in examination.findings],
-        "words": words_seen(examination.tap.exchanges),
-    }
-
-
-def _print(examination: Examination, common: Common) -> None:
-    from testvibe_async.cli.doctor.findings import result  # noqa: PLC0415
-
-    output, name = common.output, examination.project_name
-    project = f", project {name}" if name else ""
-    output.say(f"{examination.settings.server}{escape(project)}\n")
-    output.details(
-        lambda width: result(examination.findings, width=width, only_differences=output.is_quiet)
-    )
+    return examination

@@ -1,48 +1,118 @@
-"""Where an answer differs from what `openapi.json` declares, member by member. Pure.
+"""What passed between a client and the service, and where it differs from `openapi.json`.
 
 A validator of JSON schemas would say that an answer is wrong at its first member, and nothing of
-what nobody declared. This is one walk over both, for all values at one place at once: which members
-are there, missing or more, and of which type and form each is. A difference holds no value of an
-answer but two kinds of words: the service's status words, and names that look like identifiers.
+what nobody declared. Here both become tables by place: the declared members, and all values that
+were seen at one place at once. A difference holds no value of an answer but two kinds of words: the
+service's status words, and names that look like identifiers. `Tap` listens at the client's session;
+it sends and changes nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from functools import cache
+from collections import defaultdict
+from datetime import UTC, datetime
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from attrs import frozen
+from attrs import field, frozen
 
-from testvibe_async._wire import openapi_document
+from testvibe_async import MalformedResponseError, NotFoundError, ResponseError
+from testvibe_async._wire import (
+    UnreadableError,
+    UnreadableField,
+    decode,
+    envelope_in,
+    openapi_document,
+    raise_for_status,
+    read,
+    read_rows,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Difference", "Operation", "differences", "error_schema", "operation", "shown_name"]
+    from testvibe_async import Client
+    from testvibe_async._wire import Request, Response
 
-Kind: TypeAlias = Literal[
-    "needed", "missing", "undeclared", "type", "form", "word", "spelling", "known word"
+__all__ = [
+    "Exchange",
+    "Operation",
+    "Tap",
+    "differences",
+    "error_places",
+    "objects_at",
+    "operation",
+    "operations",
+    "shown_name",
+    "shown_place",
+    "values_by_place",
 ]
 
+Place: TypeAlias = tuple[str, ...]
+"""The names that lead to a value, with `[]` for the rows of an array."""
+
+ROWS = "[]"
 _SUCCESSES = ("200", "201", "202")
-_NAMES = {"integer": "int", "boolean": "bool"}
+_TYPES: Mapping[type, str] = {
+    type(None): "null",
+    bool: "bool",
+    int: "int",
+    str: "string",
+    dict: "object",
+    list: "array",
+}
+_OF_SCHEMAS = {"integer": "int", "boolean": "bool"}
 _IDENTIFIER = re.compile(r"(@odata\.)?[A-Za-z_$][A-Za-z_]*[0-9]{0,2}", re.ASCII)
 _NAME_CHARACTERS = 32
 _WORD = re.compile(r"[A-Za-z][A-Za-z_ ]{0,23}", re.ASCII)
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.(?P<digits>\d+))?(?P<zone>Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
+_ZONES = {None: "no zone", "Z": "Z"}
 _FORMS = {
     "time(/Date/)": re.compile(r"/Date\(-?\d+([+-]\d{4})?\)/"),
-    "guid": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE),
-    "url": re.compile(r"https?://.*", re.DOTALL),
     "digits": re.compile(r"-?[0-9]+"),
     "empty": re.compile(""),
 }
+_STRING = {"string"}
+_KINDS_OF = {"int": {"int", "number"}, "digits": _STRING, "empty": _STRING, "time": _STRING}
+"""The declared types that a form agrees with, where it is not the type of its name."""
+
+_SEEN = {"digits": "digits in a string", "empty": "an empty string"}
+"""Names of forms in a sentence, where their own name does not say the type."""
 
 
 @frozen
+class Declared:
+    """What the contract says of one place."""
+
+    kinds: frozenset[str]
+    """The types, such as `int`, `null` and `time`; empty for any."""
+
+    basis: str
+    """`documented` or `assumed`."""
+
+    is_required: bool
+    words: Mapping[str, str]
+    """The words that are known, each with its basis; empty for any text."""
+
+    @property
+    def types(self) -> str:
+        """The types in a sentence, such as `int or null`."""
+        names = sorted(self.kinds, key=lambda kind: (kind == "null", kind))
+        return " or ".join(names).replace("time", "time(Z)")
+
+    def has(self, form: str) -> bool:
+        """Return whether a form is one of a declared type."""
+        kind = form.partition("(")[0]
+        if kind == "time" and "time" in self.kinds:
+            return form == "time(Z)"
+        return not self.kinds or bool(self.kinds & _KINDS_OF.get(kind, {kind}))
+
+
+@frozen(kw_only=True)
 class Operation:
     """One operation of the contract."""
 
@@ -54,61 +124,54 @@ class Operation:
     status: int
     """The status of a success."""
 
-    answer: Mapping[str, Any]
-    """The schema of the answer, or of each row of a list."""
-
     is_list: bool
+    places: Mapping[Place, Declared]
+    """The answer, or each row of a list."""
 
     @property
     def bases(self) -> set[str]:
         """The bases of the route and the members: documented, assumed, or both."""
-        members = _resolved(self.answer).get("properties", {}).values()
-        return {self.basis, *(member.get("x-basis", self.basis) for member in members)}
+        members = (each.basis for place, each in self.places.items() if len(place) == 1)
+        return {self.basis, *members}
 
 
 @frozen(order=True)
 class Difference:
-    """One difference at one place."""
+    """One difference at one place. It holds no value of an answer, except words and names."""
 
-    kind: Kind
+    kind: Literal["needed", "missing", "undeclared", "form", "word", "spelling"]
     """The kind of difference.
 
     - `needed`: a member without which an answer says little is not there, or not in all rows;
     - `missing`: another declared member is not there;
     - `undeclared`: a member that is there is not declared;
-    - `type`: it has another type;
-    - `form`: it is a time, and written in another form;
+    - `form`: it has another type, or is a time that is written in another form;
     - `word`: it holds a word that is not known;
-    - `spelling`: it holds a known word in another case;
-    - `known word`: no difference: a word that was seen.
+    - `spelling`: it holds a known word in another case.
     """
 
+    says: str
+    """A sentence with `{places}` for the members that differ in the same way."""
+
     place: str
-    """The member, such as `summary.total` or `tests[].durationMs`; empty for the answer itself."""
-
-    basis: str
-    """`documented` or `assumed`, of the declaration."""
-
-    declared: str
-    """The declared types, such as `int or null`; empty where nothing is declared."""
-
-    seen: str
-    """The form that was seen, such as `digits` or `time(7 digits, Z)`; empty where none was."""
+    """The member, such as `summary.total` or `tests[].durationMs`."""
 
 
 @cache
+def operations() -> Mapping[str, Operation]:
+    """Return the operations of the contract, by the service's names."""
+    return {each.name: each for each in _operations()}
+
+
 def operation(name: str) -> Operation:
-    """Return an operation by the service's name.
-
-    Raises:
-        KeyError: There is none.
-    """
-    return {each.name: each for each in _operations()}[name]
+    """Return an operation by the service's name."""
+    return operations()[name]
 
 
-def error_schema() -> Mapping[str, Any]:
+@cache
+def error_places() -> Mapping[Place, Declared]:
     """Return what is declared of every error."""
-    return _resolved({"$ref": "#/components/schemas/Error"})
+    return dict(_declared({"$ref": "#/components/schemas/Error"}))
 
 
 def _operations() -> Iterator[Operation]:
@@ -124,85 +187,26 @@ def _operations() -> Iterator[Operation]:
                 route=f"{method.upper()} {path}",
                 basis=definition["x-basis"],
                 status=int(status),
-                answer={"x-basis": answer["x-basis"], **schema.get("items", schema)},
                 is_list="items" in schema,
+                places=dict(_declared(schema.get("items", schema), basis=answer["x-basis"])),
             )
 
 
-def differences(
-    schema: Mapping[str, Any], values: Sequence[object], *, place: str = "", basis: str = "assumed"
-) -> Iterator[Difference]:
-    """Go through the differences of all values that were seen at one place.
-
-    Args:
-        schema: What the contract says of each value.
-        values: The values, such as the same member of all rows.
-        place: Where they are in the answer.
-        basis: `documented` or `assumed`, of the place above.
-    """
+def _declared(
+    schema: Mapping[str, Any], place: Place = (), *, basis: str = "assumed", required: bool = False
+) -> Iterator[tuple[Place, Declared]]:
+    """Go through a schema and all below it."""
     basis = schema.get("x-basis", basis)
     options = [_resolved(each) for each in schema.get("anyOf", [schema])]
-    kinds = {kind for option in options for kind in _kinds(option)}
-    if not kinds:
-        return
-    declared = " or ".join(sorted(kinds, key=lambda kind: (kind == "null", kind)))
-    declared = declared.replace("time", "time(Z)")
-    for form in sorted({_form_of(value, kinds) for value in values}):
-        if not _is_declared(form, kinds):
-            is_time = "time" in kinds and form.startswith("time(")
-            yield Difference("form" if is_time else "type", place, basis, declared, form)
-    if "x-words" in schema:
-        yield from _words(schema["x-words"], values, place=place, basis=basis)
-    objects = [cast("dict[str, Any]", value) for value in values if isinstance(value, dict)]
-    lists: list[list[Any]] = [value for value in values if isinstance(value, list)]
-    rows = [row for each in lists for row in each]
+    kinds = frozenset(kind for option in options for kind in _kinds(option))
+    words = {word: of for of, listed in schema.get("x-words", {}).items() for word in listed}
+    yield place, Declared(kinds, basis, required, words)
     for option in options:
-        if objects and "properties" in option:
-            yield from _members(option, objects, place=place, basis=basis)
-        if rows and "items" in option:
-            yield from differences(option["items"], rows, place=f"{place}[]", basis=basis)
-
-
-def _words(
-    words: Mapping[str, Sequence[str]], values: Sequence[object], *, place: str, basis: str
-) -> Iterator[Difference]:
-    known = {word: of for of, listed in words.items() for word in listed}
-    texts = {value for value in values if isinstance(value, str)}
-    for word in sorted(texts):
-        shown = word if _WORD.fullmatch(word) else f"string({len(word)})"
-        if word.casefold() not in known:
-            yield Difference("word", place, basis, ", ".join(known), shown)
-        else:
-            yield Difference("known word", place, known[word.casefold()], "", shown)
-            if word not in known:
-                yield Difference("spelling", place, basis, ", ".join(known), shown)
-
-
-def _members(
-    schema: Mapping[str, Any], objects: list[dict[str, Any]], *, place: str, basis: str
-) -> Iterator[Difference]:
-    prefix = f"{place}." if place else ""
-    for name, member in schema["properties"].items():
-        there = [each[name] for each in objects if name in each]
-        of = member.get("x-basis", basis)
-        if len(there) < len(objects) and name in schema.get("required", ()):
-            how_often = f"in {len(there)} of {len(objects)}" if there else ""
-            yield Difference("needed", prefix + name, of, "", how_often)
-        elif not there:
-            yield Difference("missing", prefix + name, of, "", "")
-        if there:
-            yield from differences(member, there, place=prefix + name, basis=basis)
-    for name in sorted({name for each in objects for name in each} - schema["properties"].keys()):
-        forms = {_form_of(each[name], set()) for each in objects if name in each}
-        seen = " or ".join(sorted(forms))
-        yield Difference("undeclared", prefix + shown_name(name), "undeclared", "", seen)
-
-
-def shown_name(name: str) -> str:
-    """Return what may be shown of a name that the contract does not have: it may be data."""
-    if name and not _IDENTIFIER.fullmatch(name):
-        return f"name({len(name)})"
-    return name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
+        for name, member in option.get("properties", {}).items():
+            is_required = name in option.get("required", ())
+            yield from _declared(member, (*place, name), basis=basis, required=is_required)
+        if "items" in option:
+            yield from _declared(option["items"], (*place, ROWS), basis=basis)
 
 
 def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -214,48 +218,251 @@ def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**found, **{name: value for name, value in schema.items() if name != "$ref"}}
 
 
-def _kinds(schema: Mapping[str, Any]) -> Iterator[str]:
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
     if schema.get("format") == "date-time":
-        yield "time"
-        return
-    kinds = schema.get("type", ())
-    for kind in [kinds] if isinstance(kinds, str) else kinds:
-        yield _NAMES.get(kind, kind)
+        return ["time"]
+    kinds: str | list[str] = schema.get("type", [])
+    return [_OF_SCHEMAS.get(kind, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)]
 
 
-def _is_declared(form: str, kinds: set[str]) -> bool:
-    if form.startswith("time(") and "time" in kinds:
-        return form == "time(Z)"
-    kind = form.partition("(")[0]
-    if kind in {"guid", "url", "digits", "empty", "time"}:
-        kind = "string"
-    return kind in kinds or (kind == "int" and "number" in kinds)
+def values_by_place(
+    values: Iterable[object], *, name_of: Callable[[str], str] = str
+) -> Mapping[Place, list[Any]]:
+    """Return all values at all depths, by their places.
+
+    Args:
+        values: The values.
+        name_of: Returns the name of a member as it is in places.
+    """
+    found: defaultdict[Place, list[Any]] = defaultdict(list)
+
+    def visit(place: Place, value: object) -> None:
+        found[place].append(value)
+        if isinstance(value, dict):
+            for name, member in cast("dict[str, object]", value).items():
+                visit((*place, name_of(name)), member)
+        elif isinstance(value, list):
+            for row in cast("list[object]", value):
+                visit((*place, ROWS), row)
+
+    for value in values:
+        visit((), value)
+    return found
 
 
-def _form_of(value: object, kinds: set[str]) -> str:  # noqa: PLR0911 - one for each type
-    """Name the type of a value, and the form where it has a known one."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "bool"
-        case int():
-            return f"int({len(str(abs(value)))} digits)" if "time" in kinds else "int"
-        case str():
-            return _form_of_text(value, kinds)
-        case dict():
-            return "object"
-        case list():
-            return "array"
-        case _:
-            return "number"
+def differences(places: Mapping[Place, Declared], values: Iterable[object]) -> Iterator[Difference]:
+    """Go through the differences of all values that were seen.
+
+    Args:
+        places: What the contract says of each value.
+        values: The values, such as the rows of a list.
+    """
+    seen = values_by_place(values)
+    for place, declared in places.items():
+        there, shown = seen.get(place, []), shown_place(place)
+        if place and place[-1] != ROWS and len(there) < (of := objects_at(seen, place[:-1])):
+            often = f" (in {len(there)} of {of})" if there else ""
+            says = f"{declared.basis} and not there: {{places}}{often}"
+            if declared.is_required:
+                yield Difference("needed", says, shown)
+            elif not there:
+                yield Difference("missing", says, shown)
+        for form in sorted({_form_of(value, declared.kinds) for value in there}):
+            if not declared.has(form):
+                seen_as = _SEEN.get(form, form)
+                yield Difference("form", f"{{places}}: {seen_as}, not {declared.types}", shown)
+        yield from _other_words(declared, there, shown)
+    for place in sorted(seen.keys() - places.keys()):
+        parent = places.get(place[:-1])
+        if parent is not None and "object" in parent.kinds and place[-1] != ROWS:
+            forms = " or ".join(sorted({_form_of(value, frozenset()) for value in seen[place]}))
+            shown = shown_place((*place[:-1], shown_name(place[-1])))
+            says = "there and nowhere documented: {places}"
+            yield Difference("undeclared", says, f"{shown} ({forms})")
 
 
-def _form_of_text(text: str, kinds: set[str]) -> str:
-    if kinds and not kinds & {"time", "int"}:
-        return "string"
-    if found := _TIME.fullmatch(text):
-        zone = {None: "no zone", "Z": "Z"}.get(found["zone"], "offset")
-        digits = len(found["digits"] or "")
+def _other_words(declared: Declared, values: Iterable[object], shown: str) -> Iterator[Difference]:
+    words = _words_of(declared, values)
+    if unknown := [_shown_word(word) for word, basis in words.items() if not basis]:
+        says = f"{{places}} has words that are not documented: {', '.join(unknown)}"
+        yield Difference("word", says, shown)
+    if other := [word for word, basis in words.items() if basis and word not in declared.words]:
+        says = f"{{places}}: the known words in another case: {', '.join(other)}"
+        yield Difference("spelling", says, shown)
+
+
+def objects_at(values: Mapping[Place, list[Any]], place: Place) -> int:
+    """Return the number of objects at a place."""
+    return sum(isinstance(each, dict) for each in values.get(place, ()))
+
+
+def _words_of(declared: Declared, values: Iterable[object]) -> dict[str, str]:
+    """Return the words at a place, each with its basis; that of an unknown one is empty."""
+    texts = sorted({value for value in values if declared.words and isinstance(value, str)})
+    return {word: declared.words.get(word.casefold(), "") for word in texts}
+
+
+def _shown_word(word: str) -> str:
+    """Return what may be shown of a word that the contract does not have: it may be data."""
+    return word if _WORD.fullmatch(word) else f"string({len(word)})"
+
+
+def shown_place(place: Place) -> str:
+    """Return a place as text, such as `tests[].durationMs`."""
+    return ".".join(place).replace(f".{ROWS}", ROWS)
+
+
+def shown_name(name: str) -> str:
+    """Return what may be shown of a name that the contract does not have: it may be data."""
+    if name and not _IDENTIFIER.fullmatch(name):
+        return f"name({len(name)})"
+    return name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
+
+
+def _form_of(value: object, kinds: frozenset[str]) -> str:
+    """Name the type of a value, and its form where another one than a text's is declared."""
+    kind = _TYPES.get(type(value), "number")
+    if kind == "int" and "time" in kinds:
+        return f"int({len(str(value).lstrip('-'))} digits)"
+    if not isinstance(value, str) or (kinds and not kinds & {"time", "int"}):
+        return kind
+    if found := _TIME.fullmatch(value):
+        zone, digits = _ZONES.get(found["zone"], "offset"), len(found["digits"] or "")
         return f"time({digits} digits, {zone})" if digits else f"time({zone})"
-    return next((form for form, pattern in _FORMS.items() if pattern.fullmatch(text)), "string")
+    return next((form for form, pattern in _FORMS.items() if pattern.fullmatch(value)), kind)
+
+
+@frozen(kw_only=True, slots=False, eq=False)
+class Exchange:
+    """A request, its answer, and what is found in it."""
+
+    at: float
+    """Seconds since the first request."""
+
+    request: Request[Any]
+    response: Response
+    error: ResponseError | None = None
+    """Why our commands can't use the answer; None where they can."""
+
+    value: Any = None
+    """The value that our commands use."""
+
+    unreadable: frozenset[str] = frozenset()
+    """The names of the members that our reader left out."""
+
+    @property
+    def operation(self) -> Operation:
+        """The operation, as the contract has it."""
+        return operation(self.request.endpoint.name)
+
+    @property
+    def is_not_there(self) -> bool:
+        """True if the service itself says that the thing asked for does not exist."""
+        return isinstance(self.error, NotFoundError) and self.error.code is not None
+
+    @property
+    def envelope(self) -> Sequence[str]:
+        """The names of what stands around the rows of a list."""
+        is_list = self.operation.is_list and self.error is None
+        return sorted(envelope_in(self.response.body)) if is_list else []
+
+    @cached_property
+    def rows(self) -> Sequence[object]:
+        """The rows of a list, or the document alone; empty for an error, and without JSON."""
+        if self.error is not None and not isinstance(self.error, MalformedResponseError):
+            return []
+        try:
+            body = self.response.body
+            return list(read_rows(body)) if self.operation.is_list else [read(body, object)]
+        except UnreadableError:
+            return []
+
+    @cached_property
+    def differences(self) -> Sequence[Difference]:
+        """Where the answer differs from the contract; empty for an error."""
+        found = differences(self.operation.places, self.rows) if self.rows else ()
+        return sorted(
+            each for each in found if each.kind != "missing" or not self._may_lack(each.place)
+        )
+
+    @property
+    def words(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """The service's words by member, each with its basis, empty for an unknown one."""
+        seen = values_by_place(self.rows)
+        for place, declared in self.operation.places.items():
+            if words := _words_of(declared, seen.get(place, ())):
+                yield shown_place(place), {_shown_word(word): of for word, of in words.items()}
+
+    def _may_lack(self, place: str) -> bool:
+        """Return whether an answer need not have a member, as things stand."""
+        value = self.value
+        match self.operation.name:
+            case "get_generation_status" | "get_generation_log":
+                # It is not documented which of them there are before the first generation.
+                return value is None or not value.request_id
+            case "diagnose_run":
+                return place == "summary.other"
+            case "list_runs":
+                return place == "summary"
+            case "get_run" if value is not None and not value.is_failure:
+                is_over = value.is_finished
+                return place == "log" or (
+                    not is_over and place in {"summary", "tests", "artifacts"}
+                )
+            case _:
+                return False
+
+
+@frozen(eq=False)
+class Tap:
+    """Listens to a client, from now on."""
+
+    exchanges: list[Exchange] = field(factory=list[Exchange])
+    dispatches: list[str] = field(factory=list[str])
+    """The names of the operations that were dispatched, or may have been."""
+
+    started_at: datetime = field(factory=lambda: datetime.now(UTC))
+    _now: Callable[[], float] = field(factory=lambda: asyncio.get_running_loop().time)
+    _start: float = field(factory=lambda: asyncio.get_running_loop().time())
+
+    def listen_to(self, client: Client) -> None:
+        """Note each exchange of a client."""
+        http: Any = client._transport._http  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        send = http.send
+
+        async def sent(request: Request[Any], **options: object) -> Response:
+            at = self._now() - self._start
+            if request.method != "GET":
+                self.dispatches.append(request.endpoint.name)
+            response: Response = await send(request, **options)
+            self.exchanges.append(_read(at, request, response))
+            return response
+
+        http.send = sent
+
+    @property
+    def reads(self) -> int:
+        """The number of answers to requests that only read."""
+        return sum(each.request.method == "GET" for each in self.exchanges)
+
+    def of(self, name: str, *, since: int = 0) -> list[Exchange]:
+        """Return the exchanges of one operation, from the one of an index on."""
+        return [each for each in self.exchanges[since:] if each.request.endpoint.name == name]
+
+
+def _read(at: float, request: Request[Any], response: Response) -> Exchange:
+    left_out: list[UnreadableField] = []
+    error, value = None, None
+    try:
+        raise_for_status(request, response)
+        value = decode(request, response, unreadable=left_out)
+    except ResponseError as refusal:
+        error = refusal
+    return Exchange(
+        at=at,
+        request=request,
+        response=response,
+        error=error,
+        value=value,
+        unreadable=frozenset(each.name for each in left_out),
+    )

@@ -10,9 +10,10 @@ from __future__ import annotations
 import textwrap
 from collections import defaultdict
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from rich.text import Text
 
 from testvibe_async import ConfigError
@@ -34,6 +35,7 @@ __all__ = [
     "require_format",
     "result",
     "unchecked",
+    "varies",
     "write",
 ]
 
@@ -58,11 +60,10 @@ _TITLES = {
 }
 
 
-@frozen(kw_only=True)
+@frozen
 class Finding:
     """One line of the result."""
 
-    verdict: Verdict
     subject: str
     """The thing it is about: an operation by the service's name, or a word such as `server`."""
 
@@ -78,8 +79,12 @@ class Finding:
     quoted: str = ""
     """The service's own words. Never part of a document."""
 
+    verdict: Verdict = field(kw_only=True)
     has_consequences: bool = False
     """True if a command does less than it should."""
+
+    stops: str = ""
+    """The reason why nothing more is asked; empty where more is. Never part of a document."""
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON, without what is quoted."""
@@ -93,36 +98,17 @@ class Finding:
         }
 
 
-def holds(subject: str, says: str, *, quoted: str = "") -> Finding:
-    """Return a finding that something is as it should be."""
-    return Finding(verdict=Verdict.HOLDS, subject=subject, says=says, quoted=quoted)
+holds = partial(Finding, verdict=Verdict.HOLDS)
+"""Make a finding that something is as it should be."""
 
+varies = partial(Finding, verdict=Verdict.DIFFERS)
+"""Make a finding that something is not as the contract says, and the commands do the same."""
 
-def differs(
-    subject: str, says: str, means: str, *, is_harmless: bool = False, **more: str
-) -> Finding:
-    """Return a finding that something is not as the contract says.
+differs = partial(Finding, verdict=Verdict.DIFFERS, has_consequences=True)
+"""Make a finding that something is not as the contract says, and a command does less."""
 
-    Args:
-        subject: What it is about.
-        says: What was found.
-        means: What follows.
-        is_harmless: Whether the commands do the same all the same.
-        more: `setting` and `quoted`.
-    """
-    return Finding(
-        verdict=Verdict.DIFFERS,
-        subject=subject,
-        says=says,
-        means=means,
-        has_consequences=not is_harmless,
-        **more,
-    )
-
-
-def unchecked(subject: str, why: str, *, quoted: str = "") -> Finding:
-    """Return a finding that something could not be checked."""
-    return Finding(verdict=Verdict.NOT_CHECKED, subject=subject, says=why, quoted=quoted)
+unchecked = partial(Finding, verdict=Verdict.NOT_CHECKED)
+"""Make a finding that something could not be checked, and why."""
 
 
 def conclusion(findings: Sequence[Finding]) -> str:

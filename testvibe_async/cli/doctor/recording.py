@@ -1,9 +1,10 @@
-"""A recording of what passed, with every value replaced by a synthetic one of the same shape.
+"""Recordings: what passed with synthetic values of the same shape, and what has changed since.
 
 It decides what of an exchange is kept: the contract's names and words, the status words of the
 service, counts, and the usual names of pages and errors. All else keeps its length, its classes of
 characters, the order of ids and the differences of times; the same value is always replaced by the
-same one, also in URLs. `check` looks for what was there before the file is written.
+same one, also in URLs. `check` looks for what was there before the file is written. `compared`
+needs no synthetic values: it compares names and types alone.
 """
 
 from __future__ import annotations
@@ -12,30 +13,41 @@ import hmac
 import json
 import re
 import secrets
-from collections import defaultdict
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from types import NoneType
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from testvibe_async import ConfigError
-from testvibe_async._wire import openapi_document
-from testvibe_async.cli.doctor.contract import operation
+from testvibe_async.cli.doctor.contract import (
+    error_places,
+    objects_at,
+    operation,
+    operations,
+    shown_place,
+    values_by_place,
+)
 from testvibe_async.cli.doctor.findings import differs, holds, unchecked
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from testvibe_async._wire import Response
-    from testvibe_async.cli.doctor.exchanges import Exchange, Tap
+    from testvibe_async.cli.doctor.contract import Exchange, Operation, Tap
     from testvibe_async.cli.doctor.findings import Finding
 
-__all__ = ["compared", "preview", "record"]
+__all__ = ["compared", "load", "preview", "record"]
 
 ATTEMPTS = 10
 """The number of times that other values are drawn, should one hold an original by accident."""
 
+_HEADERS = (
+    *("Content-Type", "Content-Encoding", "Link", "Location", "ETag", "Age", "Retry-After"),
+    *("Accept-Ranges", "Content-Range", "X-Total-Count"),
+)
 _SHORT = 4
 """Originals of fewer characters are not looked for: any text may hold them."""
 
@@ -49,79 +61,54 @@ _FRACTION = re.compile(r"(?<=:\d\d\.)\d{4,}")
 _EPOCH = re.compile(r"1[6-9]\d{8}(\d{3})?")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _RANGE = re.compile(r"[a-z]{1,5} (\d+-\d+|\*)/(\d+|\*)")
-_LOWER, _UPPER = "bcdfghjklmnpqrstvwxz", "BCDFGHJKLMNPQRSTVWXZ"
+_DIGITS, _HEXADECIMAL = "0123456789", "0123456789abcdef"
+_LETTERS = "bcdfghjklmnpqrstvwxz"
 """Without vowels, so that no word comes about by accident."""
 
-_OTHER_LOWER, _OTHER_UPPER = "бвгджзклмнпрстфхцчшщ", "БВГДЖЗКЛМНПРСТФХЦЧШЩ"
-_STATUS_MEMBERS = {
-    *("status", "state", "featurestatus", "overallstatus", "overallconclusion", "conclusion"),
-    *("verdict", "kind", "source"),
-}
-_STATUS_WORDS = {
-    *("aborted", "active", "archived", "blocked", "broken", "building", "canceled", "cancelled"),
-    *(
-        "complete",
-        "completed",
-        "created",
-        "done",
-        "draft",
-        "ended",
-        "error",
-        "errored",
-        "executing",
-    ),
-    *("expired", "fail", "failed", "failure", "fine", "finished", "flaky", "generated", "idle"),
-    *(
-        "generating",
-        "in",
-        "init",
-        "initializing",
-        "inprogress",
-        "new",
-        "not",
-        "ok",
-        "out",
-        "partial",
-    ),
-    *("partially", "pass", "passed", "paused", "pending", "planning", "preparing", "processing"),
-    *("progress", "queued", "ready", "rejected", "retrying", "run", "running", "scheduled", "skip"),
-    *(
-        "skipped",
-        "started",
-        "starting",
-        "stopped",
-        "stopping",
-        "succeeded",
-        "success",
-        "successful",
-    ),
-    *("terminated", "timed", "timedout", "timeout", "unknown", "unstable", "verifying", "waiting"),
-    *("warming", "up", "warning", "with", "errors"),
-}
+_OTHER_LETTERS = "бвгджзклмнпрстфхцчшщ"
+
+
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_STATUS_MEMBERS = _listed(
+    "status state featurestatus overallstatus overallconclusion conclusion verdict kind source"
+)
+_STATUS_WORDS = _listed("""
+    aborted active archived blocked broken building canceled cancelled complete completed created
+    done draft ended error errored errors executing expired fail failed failure fine finished flaky
+    generated generating idle in init initializing inprogress new not ok out partial partially pass
+    passed paused pending planning preparing processing progress queued ready rejected retrying run
+    running scheduled skip skipped started starting stopped stopping succeeded success successful
+    terminated timed timedout timeout unknown unstable up verifying waiting warming warning with
+""")
 """The words that a status may be made of; any other text there is replaced."""
 
-_COUNTS = {
-    *("total", "totalcount", "count", "page", "pagesize", "limit", "offset", "skip", "top"),
-    "status",
-}
-_NAMES = {
-    *("items", "value", "values", "data", "results", "rows", "records", "nextcursor", "nextlink"),
-    *("nextpage", "next", "hasmore", "hasnext", "pages", "pagetoken", "continuationtoken"),
-    *("cursor", "links", "href", "error", "message", "code", "title", "detail", "type", "instance"),
-    *("errors", "traceid", "generation", "@odata.nextlink", "@odata.count", "odata"),
-}
-"""Names of members that many services have around rows, ids and errors."""
+_COUNTS = _listed("total totalcount count page pagesize limit offset skip top status")
+_USUAL = _listed("""
+    items value values data results rows records nextcursor nextlink nextpage next hasmore hasnext
+    pages pagetoken continuationtoken cursor links href error message code title detail type
+    instance errors traceid generation @odata.nextlink @odata.count odata prev first last bytes
+    default true false null about:blank utf-8 html doctype testvibe example api v1 ops https http
+    charset date
+""")
+"""Names and words that many services have around rows, ids and errors, and in addresses."""
 
-_WORDS = {
-    *("prev", "first", "last", "bytes"),
-    *("default", "true", "false", "null", "about:blank", "utf-8", "html", "doctype"),
-}
-_TYPES = {"application/json", "application/problem+json", "text/html", "text/plain", "text/json"}
-_ENCODINGS = {"gzip", "deflate", "br", "identity"}
-_HEADERS = (
-    *("Content-Type", "Content-Encoding", "Link", "Location", "ETag", "Age", "Retry-After"),
-    *("Accept-Ranges", "Content-Range", "X-Total-Count"),
-)
+_TYPES = _listed("application/json application/problem+json text/html text/plain text/json")
+_ENCODINGS = _listed("gzip deflate br identity")
+
+
+def load(path: Path) -> Recording:
+    """Read a recording.
+
+    Raises:
+        ConfigError: It is none, or can't be read.
+    """
+    try:
+        return Recording.load(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is no recording of doctor: {error}") from error
 
 
 def record(tap: Tap) -> Recording:
@@ -132,8 +119,8 @@ def record(tap: Tap) -> Recording:
     """
     left = 0
     for _ in range(ATTEMPTS):
-        disguise = Disguise(tap, key=secrets.token_bytes(32))
-        recording = Recording(tuple(map(disguise.exchange, tap.exchanges)))
+        disguise = Disguise(tap)
+        recording = disguise.recording()
         left = check(recording, disguise)
         if not left:
             return recording
@@ -165,11 +152,10 @@ def check(recording: Recording, disguise: Disguise) -> int:
     """Return how many originals of four or more characters a recording holds."""
     texts: list[str] = []
     for each in recording.exchanges:
-        texts += [unquote(each.path), *each.query.values(), each.body or "", each.answer]
-        texts += [*each.query, *each.headers.values()]
+        texts += [unquote(each.path), each.body or "", each.answer]
+        texts += [*each.query, *each.query.values(), *each.headers.values()]
     kept = _vocabulary() | {word.casefold() for word in kept_words(recording)}
-    text = " ".join(texts).casefold()
-    words = [word for word in re.findall(r"\w+", text) if word not in kept]
+    words = [word for word in re.findall(r"\w+", " ".join(texts).casefold()) if word not in kept]
     searched, numbers = " ".join(words), {word for word in words if word.isdigit()}
     return sum(
         original in numbers if original.isdigit() else original in searched
@@ -179,28 +165,71 @@ def check(recording: Recording, disguise: Disguise) -> int:
 
 @cache
 def _vocabulary() -> frozenset[str]:
-    """Return the names and words of the contract, in lower case."""
-    found = {*_NAMES, *_WORDS, *_STATUS_MEMBERS, *_COUNTS, *_ENCODINGS, "testvibe", "example"}
+    """Return the names and words that may stay, in lower case: above all those of the contract."""
+    found = {*_USUAL, *_STATUS_MEMBERS, *_COUNTS, *_ENCODINGS}
+    for each in operations().values():
+        found.update(re.findall(r"[a-z]+", each.route))
+        for place, declared in [*each.places.items(), *error_places().items()]:
+            found.update([*(name.casefold() for name in place), *declared.words])
+    return frozenset({*found, *re.findall(r"\w+", " ".join([*found, *_TYPES]))})
 
-    def visit(schema: object) -> None:
-        if isinstance(schema, list):
-            for each in cast("list[object]", schema):
-                visit(each)
-        elif isinstance(schema, dict):
-            members = cast("dict[str, Any]", schema)
-            found.update(name.casefold() for name in members.get("properties", {}))
-            for listed in members.get("x-words", {}).values():
-                found.update(listed)
-            for each in members.values():
-                visit(each)
 
-    document = openapi_document()
-    visit(document)
-    for path in document["paths"]:
-        found.update(re.findall(r"[a-z]+", path))
-    found |= {"api", "v1", "ops", "https", "http", "charset", "date"}
-    parts = re.findall(r"\w+", " ".join([*found, *_TYPES]))
-    return frozenset({*found, *parts})
+def compared(earlier: Recording, tap: Tap) -> Iterator[Finding]:
+    """Describe where what passed now differs from an earlier recording, operation by operation."""
+    before, now = _answers_in(earlier), _answers_in(Disguise(tap).recording())
+    for name, answers in before.items():
+        if name not in now:
+            yield unchecked(name, "in the recording, and not tried now: see --run and --generate")
+        elif changes := list(_changes(operation(name), answers, now[name])):
+            yield differs(name, "; ".join(changes), "the service has changed since the recording")
+        else:
+            yield holds(name, "as in the recording")
+
+
+Answers: TypeAlias = dict[int, list[object]]
+"""The answers to an operation by status, each with its headers as one value."""
+
+
+def _answers_in(recording: Recording) -> dict[str, Answers]:
+    found: dict[str, Answers] = {}
+    for each in recording.exchanges:
+        try:
+            document = json.loads(each.answer.removeprefix("\ufeff"))
+        except ValueError:
+            document = None
+        media_type = each.headers.get("Content-Type", "").partition(";")[0]
+        headers = [f"header {name}" for name in each.headers]
+        answer = {"answer": document} | dict.fromkeys([f"type {media_type}", *headers])
+        found.setdefault(each.operation, {}).setdefault(each.status, []).append(answer)
+    return found
+
+
+def _known_name(name: str) -> str:
+    is_ours = name.startswith(("type ", "header ", "answer"))
+    return name if is_ours or name.casefold() in _vocabulary() else "(another name)"
+
+
+def _changes(known: Operation, before: Answers, now: Answers) -> Iterator[str]:
+    """Describe what is new, gone or of another type. What data alone may cause is not named."""
+    yield from (f"new: status {status}" for status in sorted(now.keys() - before.keys()))
+    for status in sorted(now.keys() & before.keys()):
+        was = values_by_place(before[status], name_of=_known_name)
+        there = values_by_place(now[status], name_of=_known_name)
+        for place in sorted({*was, *there}):
+            shown, above = f"{status} {shown_place(place)}", place[:-1]
+            old, new = ({type(each) for each in of.get(place, ())} for of in (was, there))
+            # A declared member may depend on the state of the thing.
+            is_declared = any(place[start:] in known.places for start in range(1, len(place)))
+            if not old and objects_at(was, above) and not is_declared:
+                yield f"new: {shown}"
+            elif (
+                not new
+                and objects_at(there, above)
+                and 0 < objects_at(was, above) <= len(was[place])
+            ):
+                yield f"no longer there: {shown}"
+            elif (old := old - {NoneType}) and (new := new - {NoneType}) - old:
+                yield f"{shown}: another type"
 
 
 def _strings(text: str) -> Iterator[tuple[str, str]]:
@@ -221,54 +250,6 @@ def _unquoted(token: str) -> str:
         return token
 
 
-def compared(earlier: Recording, now: Recording) -> Iterator[Finding]:
-    """Describe where what passed now differs from an earlier recording, operation by operation."""
-    before, after = _traits_of(earlier), _traits_of(now)
-    for name, traits in before.items():
-        if name not in after:
-            yield unchecked(name, "in the recording, and not tried now: see --run and --generate")
-            continue
-        gone, new = sorted(traits - after[name]), sorted(after[name] - traits)
-        if not gone and not new:
-            yield holds(name, "as in the recording")
-            continue
-        says = "; ".join(
-            [*(f"new: {each}" for each in new), *(f"no longer there: {each}" for each in gone)]
-        )
-        yield differs(name, says, "the service has changed, or its data has: see the rest")
-
-
-def _traits_of(recording: Recording) -> dict[str, set[str]]:
-    """Return by operation what does not depend on data: statuses, headers, members and types."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
-    for each in recording.exchanges:
-        traits = found[each.operation]
-        traits.add(f"status {each.status}")
-        types = each.headers.get("Content-Type", "none")
-        traits.add(f"{each.status} as {types}")
-        traits |= {f"header {name}" for name in each.headers.keys() - {"Content-Type", "Age"}}
-        try:
-            document = json.loads(each.answer.removeprefix("\ufeff"))
-        except ValueError:
-            traits.add(f"{each.status} without JSON")
-        else:
-            traits |= {f"{each.status} {trait}" for trait in _members(document, "answer")}
-    return found
-
-
-def _members(value: object, place: str) -> Iterator[str]:
-    """Go through the members at all depths, each with its type; null is any type."""
-    if isinstance(value, dict):
-        for name, member in cast("dict[str, object]", value).items():
-            known = name if name.casefold() in _vocabulary() else "(another name)"
-            yield from _members(member, f"{place}.{known}")
-    elif isinstance(value, list):
-        for row in cast("list[object]", value):
-            yield from _members(row, f"{place}[]")
-    elif value is not None:
-        yield f"{place}: {type(value).__name__}"
-
-
 def _is_status(text: str) -> bool:
     """Return whether a text is made of words that a status may have."""
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
@@ -279,15 +260,10 @@ def _is_status(text: str) -> bool:
 class Disguise:
     """Replaces values by synthetic ones; the same always by the same."""
 
-    def __init__(self, tap: Tap, *, key: bytes) -> None:
-        """Look through all that passed, so that numbers can keep their order.
-
-        Args:
-            tap: What passed.
-            key: What the synthetic values are drawn from; it is kept nowhere.
-        """
-        self._key = key
-        self._started_at = tap.started_at
+    def __init__(self, tap: Tap) -> None:
+        """Look through all that passed, so that numbers can keep their order."""
+        self._tap = tap
+        self._key = secrets.token_bytes(32)
         self._shift = Recording.START - int(tap.started_at.timestamp())
         self._host = urlsplit(tap.exchanges[0].response.url).netloc if tap.exchanges else ""
         self.originals: set[str] = set()
@@ -317,7 +293,7 @@ class Disguise:
     def _note(self, text: str) -> None:
         for word in re.findall(r"\w{4,}", text.casefold()):
             is_short = word.isdigit() and len(word) < _LONG_NUMBER
-            if not is_short and not _EPOCH.fullmatch(word):
+            if word.strip("_") and not is_short and not _EPOCH.fullmatch(word):
                 self.originals.add(word)
 
     def _rng(self, purpose: str) -> Random:
@@ -325,7 +301,11 @@ class Disguise:
 
     # What is written.
 
-    def exchange(self, exchange: Exchange) -> RecordedExchange:
+    def recording(self) -> Recording:
+        """Return all that passed, with synthetic values."""
+        return Recording(tuple(map(self._exchange, self._tap.exchanges)))
+
+    def _exchange(self, exchange: Exchange) -> RecordedExchange:
         """Return an exchange with synthetic values."""
         request, response = exchange.request, exchange.response
         method, _, template = operation(request.endpoint.name).route.partition(" ")
@@ -333,7 +313,7 @@ class Disguise:
         date = response.date
         skew = None
         if date is not None:
-            skew = round((date - self._started_at).total_seconds() - exchange.at)
+            skew = round((date - self._tap.started_at).total_seconds() - exchange.at)
         return RecordedExchange(
             at=round(exchange.at, 2),
             operation=request.endpoint.name,
@@ -392,7 +372,7 @@ class Disguise:
 
     def _number(self, token: str, key: str) -> str:
         name = key.casefold()
-        if name in _COUNTS or _EPOCH.fullmatch(token):
+        if (name in _COUNTS and len(token) < _LONG_NUMBER) or _EPOCH.fullmatch(token):
             return token
         if not token.isdigit():
             rng = self._rng(token)
@@ -407,7 +387,7 @@ class Disguise:
     def _query(self, query: Mapping[str, str]) -> dict[str, str]:
         return {
             name if name.casefold() in _vocabulary() else self.text(name): (
-                value if name.casefold() in _COUNTS else self.value(value)
+                self._number(value, name) if value.isdecimal() else self.value(value)
             )
             for name, value in query.items()
         }
@@ -447,21 +427,16 @@ class Disguise:
 
 
 def _character(character: str, rng: Random, *, is_hexadecimal: bool) -> str:
+    alphabet = ""
     if is_hexadecimal and character != "-":
-        drawn = rng.choice("0123456789abcdef")
-        return drawn.upper() if character.isupper() else drawn
-    if character.isascii():
-        if character.isdigit():
-            return rng.choice("0123456789")
-        if character.isalpha():
-            drawn = rng.choice(_LOWER)
-            return drawn.upper() if character.isupper() else drawn
-        return character
-    if character.isspace() or not character.isprintable():
-        return character
-    drawn = rng.choice(_OTHER_LOWER)
+        alphabet = _HEXADECIMAL
+    elif character.isascii():
+        alphabet = _DIGITS if character.isdigit() else _LETTERS if character.isalpha() else ""
+    elif character.isprintable() and not character.isspace():
+        alphabet = _OTHER_LETTERS
+    drawn = rng.choice(alphabet or character)
     return drawn.upper() if character.isupper() else drawn
 
 
 def _digits(text: str, rng: Random) -> str:
-    return "".join(rng.choice("0123456789") for _ in text)
+    return "".join(rng.choice(_DIGITS) for _ in text)

@@ -9,7 +9,7 @@ from .answers import Answer
 from .api import Middleware
 from .emulator import Emulator
 from .recording import RecordedExchange, Recording, Replay
-from .requests import Fault, RecordedRequest
+from .requests import Fault, RecordedRequest, Rule
 from .scenario import Outcome, Scenario
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "RecordedRequest",
     "Recording",
     "Replay",
+    "Rule",
     "Scenario",
 ]

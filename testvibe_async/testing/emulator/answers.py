@@ -19,15 +19,10 @@ __all__ = [
     "OK",
     "Answer",
     "Refusal",
-    "conflict",
     "error_document",
-    "forbidden",
-    "invalid_request",
     "json_answer",
     "json_body",
     "json_object",
-    "not_found",
-    "unauthorized",
 ]
 
 JSON_TYPE = "application/json; charset=utf-8"
@@ -42,7 +37,6 @@ _CODES = {
     409: "conflict",
     429: "rate_limited",
 }
-_UNAUTHORIZED = "A valid API key is required (Authorization: Bearer tvb_…)."
 
 
 @attrs.frozen
@@ -99,9 +93,9 @@ def json_object(body: bytes) -> dict[str, object]:
     try:
         document: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise invalid_request(f"The body is not valid JSON: {error}.") from None
+        raise Refusal(400, f"The body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise invalid_request("The body must be a JSON object.")
+        raise Refusal(400, "The body must be a JSON object.")
     return cast("dict[str, object]", document)
 
 
@@ -110,31 +104,6 @@ def error_document(status: int, message: str) -> dict[str, str]:
     of_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     fallback = "internal_error" if of_server else "invalid_request"
     return {"error": _CODES.get(status, fallback), "message": message}
-
-
-def invalid_request(message: str) -> Refusal:
-    """Refuse an invalid request."""
-    return Refusal(400, message)
-
-
-def unauthorized() -> Refusal:
-    """Refuse a key, with the documented message."""
-    return Refusal(401, _UNAUTHORIZED)
-
-
-def forbidden(message: str) -> Refusal:
-    """Refuse what the account may not do (assumed: the documentation has no 403)."""
-    return Refusal(403, message)
-
-
-def not_found(message: str) -> Refusal:
-    """Refuse a path that names nothing."""
-    return Refusal(404, message)
-
-
-def conflict(message: str) -> Refusal:
-    """Refuse what the current state of the feature does not allow."""
-    return Refusal(409, message)
 
 
 OK = json_answer({"ok": True})

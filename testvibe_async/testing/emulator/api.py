@@ -11,14 +11,12 @@ import hmac
 import math
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
-from .answers import Answer, Refusal, invalid_request, json_object, not_found, unauthorized
-from .operations import OPERATIONS, Call
+from .answers import Answer, Refusal, json_object
+from .operations import OPERATIONS, TAKES, Call, Route, find_route
 from .origin import Exchange
 from .project import as_number
 from .requests import RecordedRequest, RequestLog
-from .routes import Route, find_route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,18 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Api", "Middleware"]
 
 _LISTS = frozenset({"list_runs", "list_features"})
-_PARAMETERS = {
-    "list_runs": frozenset({"feature", "limit"}),
-    "read_file": frozenset({"path"}),
-}
-_MEMBERS = {
-    "create_feature": frozenset({"name", "gherkin"}),
-    "update_feature": frozenset({"name", "gherkin"}),
-    "generate_feature": frozenset({"siteUrl"}),
-    "run_feature": frozenset({"config", "siteUrl"}),
-    "write_file": frozenset({"path", "content"}),
-}
-_NONE = frozenset[str]()
+_UNAUTHORIZED = "A valid API key is required (Authorization: Bearer tvb_…)."
 _ROUNDING = 1e-9
 
 
@@ -142,27 +129,16 @@ class Api:
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Exchange:
         """Record a request, and find the operation that it asks for."""
-        path, _, query_string = target.partition("?")
-        query: Mapping[str, str] = (
-            dict(parse_qsl(query_string, keep_blank_values=True)) if query_string else {}
-        )
-        inner_path, inner_query = path, query
+        record = RecordedRequest.of(method, target, headers, body, at=self._service.clock.now())
+        inner_path, inner_query = record.path, record.query
         if self._middleware is not None:
-            inner_path, inner_query = self._middleware.inner(path, query)
+            inner_path, inner_query = self._middleware.inner(inner_path, inner_query)
         route = find_route(method, inner_path)
-        if route is not None and route.operation in self._absent:
-            route = None
-        record = RecordedRequest(
-            operation=None if route is None else route.operation,
-            method=method,
-            path=path,
-            query=query,
-            headers=headers,
-            body=body,
-            at=self._service.clock.now(),
-        )
-        if route is not None:
+        if route is not None and route.operation not in self._absent:
+            record.operation = route.operation
             self._resolve(record, route)
+        else:
+            route = None
         self._log.add(record)
         act = partial(self._act, record, route, inner_query)
         return Exchange(record, act, partial(self._write, record))
@@ -201,7 +177,7 @@ class Api:
         self._throttle.require_slot()
         self._authorize(record.headers)
         if route is None:
-            raise not_found(f"No operation has the path {record.path}.")
+            raise Refusal(404, f"No operation has the path {record.path}.")
         if route.operation is None:
             allowed = ", ".join(route.allowed)
             message = f"{record.method} is not allowed here, only {allowed}."
@@ -216,7 +192,7 @@ class Api:
         scheme, _, key = headers.get("Authorization", "").partition(" ")
         given = f"{scheme.casefold()} {key.strip()}".encode("utf-8", "replace")
         if not hmac.compare_digest(given, self._authorization):
-            raise unauthorized()
+            raise Refusal(401, _UNAUTHORIZED)
 
 
 def _require_contract(request: RecordedRequest, operation: str, query: Mapping[str, str]) -> None:
@@ -228,9 +204,10 @@ def _require_contract(request: RecordedRequest, operation: str, query: Mapping[s
     content_type = request.headers.get("Content-Type", "").partition(";")[0].strip()
     has_json = bool(request.body) and content_type.casefold() == "application/json"
     if request.method == "POST" and not has_json:
-        raise invalid_request("A POST needs a JSON body, with the Content-Type application/json.")
-    for name in query.keys() - _PARAMETERS.get(operation, _NONE):
-        raise invalid_request(f"The query parameter {name!r} is unknown.")
+        raise Refusal(400, "A POST needs a JSON body, with the Content-Type application/json.")
+    is_read = request.method == "GET"
     members = json_object(request.body) if request.body else {}
-    for name in members.keys() - _MEMBERS.get(operation, _NONE):
-        raise invalid_request(f"The field {name!r} of the body is unknown.")
+    for name in query.keys() - (TAKES[operation] if is_read else ()):
+        raise Refusal(400, f"The query parameter {name!r} is unknown.")
+    for name in members.keys() - (() if is_read else TAKES[operation]):
+        raise Refusal(400, f"The field {name!r} of the body is unknown.")

@@ -10,7 +10,7 @@ import re
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from .answers import Answer
 from .artifacts import artifact_path
@@ -51,21 +51,13 @@ class ArtifactSite:
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> Exchange:
         """Record a request."""
-        path, _, query_string = target.partition("?")
-        record = RecordedRequest(
-            operation=DOWNLOAD,
-            method=method,
-            path=path,
-            query=dict(parse_qsl(query_string)),
-            headers=headers,
-            body=body,
-            at=self._service.clock.now(),
-        )
-        run = self._run(unquote(path))
+        record = RecordedRequest.of(method, target, headers, body, at=self._service.clock.now())
+        record.operation, path = DOWNLOAD, unquote(record.path)
+        run = self._run(path)
         if run is not None:
             record.run_id, record.feature = run.id, run.feature_name
         self._log.add(record)
-        return Exchange(record, partial(self._act, record, unquote(path), run))
+        return Exchange(record, partial(self._act, record, path, run))
 
     def _act(self, record: RecordedRequest, path: str, run: Run | None) -> Answer:
         if "Authorization" in record.headers:

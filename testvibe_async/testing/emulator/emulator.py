@@ -1,13 +1,14 @@
 """The emulator: the service in this process, on real loopback sockets.
 
 The page to read first. It puts the parts together, starts and closes them, and is the interface for
-tests. A request passes `origin`, `api`, `routes`, `operations` and `service`, in this order. It
+tests. A request passes `origin`, `api`, `operations` and `service`, in this order. It
 never decides what the service answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,15 +16,15 @@ from .api import Api, Middleware
 from .artifact_site import ArtifactSite
 from .artifacts import Links
 from .gherkin import NEVER_GENERATED, Entry, read_folder, read_shop
+from .operations import OPERATIONS
 from .origin import Origin
 from .requests import DOWNLOAD, Fault, FaultRules, RecordedRequest, RequestLog, Rule
-from .routes import OPERATIONS
 from .run import RUNNING_DIGESTS, Run
 from .scenario import EmulatorClock, GenerationStatus, RunStatus, Scenario
 from .service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
     from .generation import Generation
@@ -238,7 +239,7 @@ class Emulator:
         times: int | None = None,
         skip: int = 0,
         when: Callable[[RecordedRequest], bool] | None = None,
-    ) -> Rule:
+    ) -> Rule[Fault]:
         """Let requests fail from now on.
 
         Args:
@@ -258,7 +259,13 @@ class Emulator:
         """
         if operation not in {*OPERATIONS, "*", DOWNLOAD}:
             raise ValueError(f"No operation is named {operation!r}.")
-        rule = Rule(operation=operation, fault=fault, times=times, skip=skip, when=when)
+
+        def matches(request: RecordedRequest) -> bool:
+            is_any = operation == "*" and request.operation != DOWNLOAD
+            is_named = is_any or operation == request.operation
+            return is_named and (when is None or when(request))
+
+        rule = Rule(fault, matches, times, skip)
         self._faults.add(rule)
         return rule
 
@@ -337,21 +344,22 @@ class Emulator:
 
     def active_runs(self) -> list[Run]:
         """Return the runs in flight, the oldest first."""
-        return self._service.runs_in_flight.at(self.now())
+        return [run for run in self.runs.values() if self.now() < run.finished_at]
 
     def active_generations(self) -> list[Generation]:
         """Return the generations in flight, the oldest first."""
-        return self._service.generations_in_flight.at(self.now())
+        now, generations = self.now(), self.generations.values()
+        return [generation for generation in generations if now < generation.finished_at]
 
     @property
     def max_active_runs(self) -> int:
         """The largest number of runs that were in flight at once."""
-        return self._service.runs_in_flight.peak
+        return _peak(self.runs.values())
 
     @property
     def max_active_generations(self) -> int:
         """The largest number of generations that were in flight at once."""
-        return self._service.generations_in_flight.peak
+        return _peak(self.generations.values())
 
     def finish_run(self, run_id: int, status: RunStatus = "passed") -> None:
         """Finish a run now; a finished one stays as it is."""
@@ -380,3 +388,11 @@ def _entries(features: Path | str | None, *, with_shop: bool) -> tuple[Entry, ..
     if features is not None:
         return read_folder(Path(features))
     return read_shop() if with_shop else ()
+
+
+def _peak(operations: Iterable[Run | Generation]) -> int:
+    """Return the largest number of operations that were in flight at once."""
+    changes = sorted(
+        change for each in operations for change in ((each.created_at, 1), (each.finished_at, -1))
+    )
+    return max(accumulate(change for _, change in changes), default=0)

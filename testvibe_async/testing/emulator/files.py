@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .answers import invalid_request
+from .answers import Refusal
 from .gherkin import cases_of
 from .results import spec
 
@@ -92,15 +92,12 @@ def write(project: Project, path: str, content: str) -> None:
     """
     folder, *rest = path.split("/")
     if folder not in _WRITABLE or not rest or not rest[-1] or ".." in rest:
-        raise invalid_request(
-            f"{path!r} can't be written: only files below Features/ or Configurations/ can,"
-            " and no segment may be '..'."
-        )
+        where = "only files below Features/ or Configurations/ can, and no segment may be '..'"
+        raise Refusal(400, f"{path!r} can't be written: {where}.")
     size = len(content.encode("utf-8", "replace"))
     if size > _LIMIT_BYTES:
-        raise invalid_request(
-            f"{path!r} is too large: {size} bytes, at most {_LIMIT_BYTES} are allowed."
-        )
+        limit = f"{size} bytes, at most {_LIMIT_BYTES} are allowed"
+        raise Refusal(400, f"{path!r} is too large: {limit}.")
     project.stored[path] = content
 
 

@@ -38,6 +38,7 @@ _HEADING = re.compile(
     r"|Example)\s*:\s*(.*)"
 )
 _STEP = re.compile(r"(?:Given|When|Then|And|But|\*)\s+\S")
+_QUOTED = re.compile(r'^[ \t]*("""|```).*?^[ \t]*\1.*?$', re.MULTILINE | re.DOTALL)
 _SCENARIOS = {"Scenario", "Example", "Scenario Outline", "Scenario Template"}
 _EXAMPLES = {"Examples", "Scenarios"}
 
@@ -71,77 +72,31 @@ class Gherkin:
 
 @attrs.define
 class _Scenario:
+    """A scenario whose lines are being read."""
+
     title: str
-    tags: set[str]
+    skipped: bool
     steps: list[str] = attrs.field(factory=list[str])
     header: list[str] | None = None
     rows: list[dict[str, str]] = attrs.field(factory=list[dict[str, str]])
 
-    def add_row(self, cells: list[str]) -> None:
+    def add_row(self, line: str) -> None:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
         if self.header is None:
             self.header = cells
         else:
             self.rows.append(dict(zip(self.header, cells, strict=False)))
 
-    def cases(self) -> tuple[GherkinCase, ...]:
-        skipped = bool(self.tags & {"@skip", "@wip"})
-        steps = tuple(self.steps)
-        if not self.rows:
-            return (GherkinCase(self.title, steps, skipped),)
+    def done(self) -> GherkinScenario:
         titles = [_filled(self.title, row) for row in self.rows]
         if len(set(titles)) < len(titles):
             titles = [f"{title} (example {n})" for n, title in enumerate(titles, 1)]
-        return tuple(
-            GherkinCase(title, tuple(_filled(step, row) for step in steps), skipped)
-            for title, row in zip(titles, self.rows, strict=True)
+        examples = list(zip(titles, self.rows, strict=True)) or [(self.title, {})]
+        cases = (
+            GherkinCase(title, tuple(_filled(step, row) for step in self.steps), self.skipped)
+            for title, row in examples
         )
-
-
-class _Reader:
-    """A parser that is fed the lines of one text."""
-
-    def __init__(self) -> None:
-        self.name: str | None = None
-        self.scenarios: list[_Scenario] = []
-        self._current: _Scenario | None = None
-        self._in_examples = False
-        self._tags: set[str] = set()
-        self._quoted: str | None = None
-
-    def read(self, line: str) -> None:
-        if self._quoted or line.startswith(('"""', "```")):
-            self._read_quoted(line)
-        elif line.startswith("@"):
-            self._tags.update(line.split())
-        elif heading := _HEADING.fullmatch(line):
-            self._read_heading(heading[1], heading[2])
-        elif self._current is not None:
-            self._read_content(self._current, line)
-
-    def _read_quoted(self, line: str) -> None:
-        if self._quoted is None:
-            self._quoted = line[:3]
-        elif line.startswith(self._quoted):
-            self._quoted = None
-
-    def _read_heading(self, keyword: str, text: str) -> None:
-        self._in_examples = keyword in _EXAMPLES
-        if keyword == "Feature":
-            self.name = text or None
-        elif keyword in _SCENARIOS:
-            self._current = _Scenario(text or f"Scenario {len(self.scenarios) + 1}", self._tags)
-            self.scenarios.append(self._current)
-        elif not self._in_examples:
-            self._current = None
-        elif self._current is not None:
-            self._current.header = None
-        self._tags = set()
-
-    def _read_content(self, scenario: _Scenario, line: str) -> None:
-        if self._in_examples and line.startswith("|"):
-            scenario.add_row([cell.strip() for cell in line.strip("|").split("|")])
-        elif _STEP.match(line):
-            scenario.steps.append(line)
+        return GherkinScenario(self.title, tuple(cases))
 
 
 @lru_cache(maxsize=1024)
@@ -150,13 +105,25 @@ def parse(text: str) -> Gherkin:
 
     A scenario tagged `@skip` or `@wip` gives skipped cases.
     """
-    reader = _Reader()
-    for line in text.splitlines():
-        reader.read(line.strip())
-    return Gherkin(
-        reader.name,
-        tuple(GherkinScenario(scenario.title, scenario.cases()) for scenario in reader.scenarios),
-    )
+    name, scenarios, tags, keyword = None, list[_Scenario](), set[str](), ""
+    for line in map(str.strip, _QUOTED.sub("", text).splitlines()):
+        if line.startswith("@"):
+            tags.update(line.split())
+        elif heading := _HEADING.fullmatch(line):
+            keyword, title = heading[1], heading[2]
+            if keyword == "Feature":
+                name = title or None
+            elif keyword in _SCENARIOS:
+                title = title or f"Scenario {len(scenarios) + 1}"
+                scenarios.append(_Scenario(title, bool(tags & {"@skip", "@wip"})))
+            elif keyword in _EXAMPLES and scenarios:
+                scenarios[-1].header = None
+            tags.clear()
+        elif keyword in _EXAMPLES and scenarios and line.startswith("|"):
+            scenarios[-1].add_row(line)
+        elif keyword in _SCENARIOS | _EXAMPLES and scenarios and _STEP.match(line):
+            scenarios[-1].steps.append(line)
+    return Gherkin(name, tuple(scenario.done() for scenario in scenarios))
 
 
 def scenarios_of(text: str, name: str) -> tuple[GherkinScenario, ...]:

@@ -1,18 +1,20 @@
-"""The service's operations, one function each, under the service's own names.
+"""The service's operations, one function each, under the service's own names, with their routes.
 
 Each reads a call, which looks up what its path, query and body name and refuses what is invalid,
-lets the service act, and makes the answer. None holds state.
+lets the service act, and makes the answer. None holds state. A raw path is split at its slashes
+before it is decoded, because a feature's name is one percent-encoded segment that may hold a slash
+or be `..`.
 """
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import attrs
 
-from .answers import OK, Answer, invalid_request, json_answer, json_object, not_found
+from .answers import OK, Answer, Refusal, json_answer, json_object
 from .artifacts import artifact_path
 from .files import configs, files, find_file, write
 from .project import as_number
@@ -22,14 +24,79 @@ if TYPE_CHECKING:
 
     from .generation import Generation
     from .project import Feature, Project
-    from .routes import Route
     from .run import Run
     from .service import Service
 
-__all__ = ["OPERATIONS", "Call"]
+__all__ = ["OPERATIONS", "TAKES", "Call", "Route", "find_route"]
 
+_PREFIX = ["", "api", "v1", "ops"]
 _DEFAULT_LIMIT = 50
 """Most rows of a list of runs where the query has no `limit`."""
+
+OPERATIONS: dict[str, Callable[[Call], Answer]] = {}
+"""All operations, by the service's own names."""
+
+TAKES: dict[str, tuple[str, ...]] = {}
+"""The names that the query of a GET, or the body of any other operation, may have."""
+
+_ROUTES: dict[tuple[str, ...], dict[str, str]] = {}
+"""The operations by their paths, with stars in place of names, and their methods."""
+
+
+def _operation(
+    method: str, path: str, *, takes: tuple[str, ...] = ()
+) -> Callable[[Callable[[Call], Answer]], Callable[[Call], Answer]]:
+    """Register a function as an operation."""
+
+    def register(act: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
+        OPERATIONS[act.__name__] = act
+        TAKES[act.__name__] = takes
+        _ROUTES.setdefault(tuple(path.split("/")[1:]), {})[method] = act.__name__
+        return act
+
+    return register
+
+
+@attrs.frozen
+class Route:
+    """The operation of a request, and the names in its path."""
+
+    operation: str | None
+    """The operation; None if the path exists, but not with this method."""
+    allowed: tuple[str, ...]
+    """The methods of the path."""
+    project: str | None
+    feature: str | None
+    run: str | None
+
+
+def find_route(method: str, path: str) -> Route | None:
+    """Find the route of a request.
+
+    Args:
+        method: The HTTP method, in capitals.
+        path: The raw path, without its query.
+
+    Returns:
+        The route; None if no operation has such a path.
+    """
+    raw = path.split("/")
+    if raw[:4] != _PREFIX:
+        return None
+    segments = [unquote(segment) for segment in raw[4:]]
+    # Names stand at odd places, but a file is no name in a path.
+    of = segments[2] if len(segments) > 3 and segments[2] in {"features", "runs"} else ""  # noqa: PLR2004
+    stars = {1, 3} if of else {1}
+    skeleton = tuple("*" if at in stars else segment for at, segment in enumerate(segments))
+    if (methods := _ROUTES.get(skeleton)) is None:
+        return None
+    return Route(
+        operation=methods.get(method),
+        allowed=tuple(methods),
+        project=segments[1] if len(segments) > 1 else None,
+        feature=segments[3] if of == "features" else None,
+        run=segments[3] if of == "runs" else None,
+    )
 
 
 @attrs.frozen
@@ -47,7 +114,7 @@ class Call:
         """The project that the path names."""
         project = self.service.projects.get((self.route.project or "").casefold())
         if project is None:
-            raise not_found(f"No project has the id {self.route.project!r}.")
+            raise Refusal(404, f"No project has the id {self.route.project!r}.")
         return project
 
     @property
@@ -68,7 +135,7 @@ class Call:
         number = as_number(key)
         run = None if number is None else self.service.runs.get(number)
         if run is None or run.project is not project or self._lags(run.created_at):
-            raise not_found(f"This project has no run {key!r}.")
+            raise Refusal(404, f"This project has no run {key!r}.")
         return run
 
     @property
@@ -76,7 +143,7 @@ class Call:
         """The latest generation of the feature; None if it was never generated."""
         generation = self.service.latest_generation(self.project, self.feature)
         if generation is not None and self._lags(generation.created_at):
-            raise not_found("This generation is not known yet.")
+            raise Refusal(404, "This generation is not known yet.")
         return generation
 
     @property
@@ -85,9 +152,8 @@ class Call:
         text = self.query.get("limit")
         limit = _DEFAULT_LIMIT if text is None else as_number(text)
         if not limit:
-            raise invalid_request(
-                f"The query parameter 'limit' must be a whole number above 0, not {text!r}."
-            )
+            says = f"must be a whole number above 0, not {text!r}"
+            raise Refusal(400, f"The query parameter 'limit' {says}.")
         return limit
 
     def fields(self) -> Fields:
@@ -100,7 +166,7 @@ class Call:
     def _feature_of(self, project: Project, key: str) -> Feature:
         feature = project.find(key)
         if feature is None:
-            raise not_found(f"This project has no feature {key!r}.")
+            raise Refusal(404, f"This project has no feature {key!r}.")
         feature.reconcile(self.now)
         return feature
 
@@ -115,21 +181,21 @@ class Fields:
         """Return an optional text; null counts as absent."""
         value = self.document.get(field)
         if value is not None and not isinstance(value, str):
-            raise invalid_request(f"The field {field!r} must be a string.")
+            raise Refusal(400, f"The field {field!r} must be a string.")
         return value
 
     def required(self, field: str) -> str:
         """Return a text that must not be absent."""
         value = self.name() if field == "name" else self.text(field)
         if value is None:
-            raise invalid_request(f"The field {field!r} is required.")
+            raise Refusal(400, f"The field {field!r} is required.")
         return value
 
     def name(self) -> str | None:
         """Return the field `name`, which must be valid in a path."""
         name = self.text("name")
         if name is not None and not (name.strip() and _is_unicode(name)):
-            raise invalid_request("The field 'name' must not be empty, nor hold half a character.")
+            raise Refusal(400, "The field 'name' must not be empty, nor hold half a character.")
         return name
 
 
@@ -141,16 +207,19 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+@_operation("GET", "/projects")
 def list_projects(call: Call) -> Answer:
     """List the projects of the key's workspace."""
     return json_answer([project.document() for project in call.service.projects.values()])
 
 
+@_operation("GET", "/projects/*")
 def get_project(call: Call) -> Answer:
     """Show one project."""
     return json_answer(call.project.document())
 
 
+@_operation("GET", "/projects/*/features")
 def list_features(call: Call) -> Answer:
     """List a project's features, without their Gherkin."""
     features = list(call.project.features.values())
@@ -159,11 +228,13 @@ def list_features(call: Call) -> Answer:
     return json_answer([feature.row() for feature in features])
 
 
+@_operation("GET", "/projects/*/features/*")
 def get_feature(call: Call) -> Answer:
     """Show one feature in full."""
     return json_answer(call.feature.document())
 
 
+@_operation("POST", "/projects/*/features", takes=("name", "gherkin"))
 def create_feature(call: Call) -> Answer:
     """Create a feature; it is not generated yet."""
     project, fields = call.project, call.fields()
@@ -172,22 +243,25 @@ def create_feature(call: Call) -> Answer:
     return json_answer(feature.document(), 201)
 
 
+@_operation("PATCH", "/projects/*/features/*", takes=("name", "gherkin"))
 def update_feature(call: Call) -> Answer:
     """Change a feature's text or name; nothing is generated."""
     project, feature, fields = call.project, call.feature, call.fields()
     name, gherkin = fields.name(), fields.text("gherkin")
     if name is None and gherkin is None:
-        raise invalid_request("One of the fields 'gherkin' and 'name' is required.")
+        raise Refusal(400, "One of the fields 'gherkin' and 'name' is required.")
     call.service.update_feature(project, feature, name=name, gherkin=gherkin)
     return OK
 
 
+@_operation("DELETE", "/projects/*/features/*")
 def delete_feature(call: Call) -> Answer:
     """Delete a feature."""
     call.service.delete_feature(call.project, call.feature)
     return OK
 
 
+@_operation("POST", "/projects/*/features/*/generate", takes=("siteUrl",))
 def generate_feature(call: Call) -> Answer:
     """Dispatch a generation."""
     feature, site_url = call.feature, call.fields().text("siteUrl") or call.project.base_url
@@ -195,6 +269,7 @@ def generate_feature(call: Call) -> Answer:
     return json_answer({"requestId": generation.request_id, "featureId": feature.id}, 202)
 
 
+@_operation("GET", "/projects/*/features/*/generation")
 def get_generation_status(call: Call) -> Answer:
     """Show the progress of a feature's latest generation."""
     feature, generation = call.feature, call.generation
@@ -203,6 +278,7 @@ def get_generation_status(call: Call) -> Answer:
     return json_answer(head | generation.progress(call.now) if generation else head)
 
 
+@_operation("GET", "/projects/*/features/*/generation/log")
 def get_generation_log(call: Call) -> Answer:
     """Show the log of a feature's latest generation."""
     feature, generation = call.feature, call.generation
@@ -215,12 +291,14 @@ def get_generation_log(call: Call) -> Answer:
     )
 
 
+@_operation("POST", "/projects/*/features/*/generation/cancel")
 def cancel_generation(call: Call) -> Answer:
     """Cancel the generation in flight."""
     call.service.cancel_generation(call.feature)
     return OK
 
 
+@_operation("POST", "/projects/*/features/*/run", takes=("config", "siteUrl"))
 def run_feature(call: Call) -> Answer:
     """Dispatch a run."""
     project, feature, fields = call.project, call.feature, call.fields()
@@ -233,6 +311,7 @@ def run_feature(call: Call) -> Answer:
     return json_answer({"runId": run.id, "featureId": feature.id}, 202)
 
 
+@_operation("GET", "/projects/*/runs", takes=("feature", "limit"))
 def list_runs(call: Call) -> Answer:
     """List the latest runs of the project, or of one feature; the newest first."""
     project, feature = call.project, call.queried_feature
@@ -241,37 +320,43 @@ def list_runs(call: Call) -> Answer:
     return Answer(200, b"[" + b",".join(rows) + b"]")
 
 
+@_operation("GET", "/projects/*/runs/*")
 def get_run(call: Call) -> Answer:
     """Show one run's digest."""
     return Answer(200, call.run.digest(call.now))
 
 
+@_operation("GET", "/projects/*/runs/*/diagnosis")
 def diagnose_run(call: Call) -> Answer:
     """Show the diagnosis of a run: failures, sources, log and artifacts."""
     return json_answer(call.run.diagnosis(call.now) | {"artifacts": _linked_artifacts(call)})
 
 
+@_operation("GET", "/projects/*/runs/*/artifacts")
 def get_run_artifacts(call: Call) -> Answer:
     """List the files of a run, with links that soon expire."""
     return json_answer(_linked_artifacts(call))
 
 
+@_operation("GET", "/projects/*/files")
 def list_files(call: Call) -> Answer:
     """List a project's files."""
     return json_answer([file.row() for file in files(call.project)])
 
 
+@_operation("GET", "/projects/*/files/content", takes=("path",))
 def read_file(call: Call) -> Answer:
     """Show one file."""
     project, path = call.project, call.query.get("path")
     if not path:
-        raise invalid_request("The query parameter 'path' is required.")
+        raise Refusal(400, "The query parameter 'path' is required.")
     file = find_file(project, path)
     if file is None:
-        raise not_found(f"This project has no file {path!r}.")
+        raise Refusal(404, f"This project has no file {path!r}.")
     return json_answer(file.document())
 
 
+@_operation("PUT", "/projects/*/files/content", takes=("path", "content"))
 def write_file(call: Call) -> Answer:
     """Store a file's new content."""
     project, fields = call.project, call.fields()
@@ -279,36 +364,10 @@ def write_file(call: Call) -> Answer:
     return OK
 
 
+@_operation("GET", "/projects/*/configs")
 def list_configs(call: Call) -> Answer:
     """List the configurations that a run can name."""
     return json_answer(configs(call.project))
-
-
-OPERATIONS: Mapping[str, Callable[[Call], Answer]] = {
-    operation.__name__: operation
-    for operation in (
-        list_projects,
-        get_project,
-        list_features,
-        get_feature,
-        create_feature,
-        update_feature,
-        delete_feature,
-        generate_feature,
-        get_generation_status,
-        get_generation_log,
-        cancel_generation,
-        run_feature,
-        list_runs,
-        get_run,
-        diagnose_run,
-        get_run_artifacts,
-        list_files,
-        read_file,
-        write_file,
-        list_configs,
-    )
-}
 
 
 def _generation_head(feature: Feature) -> dict[str, object]:

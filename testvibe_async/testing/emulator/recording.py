@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from datetime import datetime, timedelta
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from urllib.parse import unquote
 
 import attrs
 
-from .answers import Answer, not_found
+from .answers import Answer, Refusal
 from .api import Middleware
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _INSTANT = re.compile(
 )
 _OF_FEATURE = r'"featureId":\s*"?(\d+)"?,\s*"featureName":\s*"([^"]+)"'
 _YEAR_OF_NOTHING = "0001"
+_NOT_FOUND = 404
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +115,7 @@ class Recording:
     @property
     def options(self) -> dict[str, Any]:
         """The options of the emulator that replays it."""
-        return {"shop": False, "project_id": self.project_id or "none", "epoch": _START}
+        return {"shop": False, "project_id": self.project_id or "none"}
 
     @staticmethod
     def shift_times(text: str, seconds: int) -> str:
@@ -130,6 +132,8 @@ class Replay(Middleware):
         self._ids = dict(_ids_by_name(recording.exchanges))
         self._calls = [(each.method, self._call(each.path)) for each in recording.exchanges]
         self._played: set[int] = set()
+        self._start = int(time.time())
+        """The Unix time of the emulator's start."""
         self._lead = 0.0
         """Seconds by which the story is ahead of the emulator's clock."""
         self._end = next(self._posts(-1), None)
@@ -152,7 +156,7 @@ class Replay(Middleware):
         call = request.method, self._call(request.path.removeprefix(_API))
         asked = [index for index, each in enumerate(self._calls) if each == call]
         if not asked:
-            return not_found("Nothing of this was recorded.").answer()
+            return self._refused(request)
         if request.method == "GET":
             return self._written(self._read(asked, request), request)
         index = next((i for i in asked if i not in self._played), asked[-1])
@@ -160,6 +164,13 @@ class Replay(Middleware):
         self._lead = self._exchanges[index].at - request.at
         self._end = next(self._posts(index), None)
         return self._written(self._exchanges[index], request)
+
+    def _refused(self, request: RecordedRequest) -> Answer:
+        """Answer as the service did where it had no such thing, if that was recorded."""
+        for each in self._exchanges:
+            if (each.operation, each.status) == (request.operation, _NOT_FOUND):
+                return self._written(each, request)
+        return Refusal(404, "Nothing of this was recorded.").answer()
 
     def _read(self, asked: list[int], request: RecordedRequest) -> RecordedExchange:
         """Choose the answer that was given last by now, to the query that is most like it."""
@@ -184,8 +195,9 @@ class Replay(Middleware):
             if name not in {"Content-Type", "Content-Encoding"}
         }
         if exchange.skew is not None:
-            headers["Date"] = formatdate(_START + request.at + exchange.skew, usegmt=True)
-        text = Recording.shift_times(exchange.answer.replace(_ORIGIN, host), -round(self._lead))
+            headers["Date"] = formatdate(self._start + request.at + exchange.skew, usegmt=True)
+        shift = self._start - _START - round(self._lead)
+        text = Recording.shift_times(exchange.answer.replace(_ORIGIN, host), shift)
         body = text.encode("utf-8", "surrogatepass")
         if exchange.headers.get("Content-Encoding") == "gzip":
             body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from urllib.parse import parse_qsl
 
 import attrs
 from aiohttp import web
@@ -39,8 +40,6 @@ DOWNLOAD = "download"
 class RecordedRequest:
     """One request, as received, and the status of its answer."""
 
-    operation: str | None
-    """The service's name of the operation; None if no route matches."""
     method: str
     path: str
     """The raw path, still percent-encoded, without the query."""
@@ -50,12 +49,23 @@ class RecordedRequest:
     body: bytes
     at: float
     """The time of arrival, in emulator seconds."""
+    operation: str | None = None
+    """The service's name of the operation; None if no route matches."""
     run_id: int | None = None
     """The run that the path names; None if it names none that exists."""
     feature: str | None = None
     """The name of the feature of the path or of the run; None if there is none."""
     status: int | None = None
     """The status of the answer; None before it, and if the connection was cut."""
+
+    @classmethod
+    def of(
+        cls, method: str, target: str, headers: Mapping[str, str], body: bytes, *, at: float
+    ) -> RecordedRequest:
+        """Make the record of a request, by its target: the raw path and the query."""
+        path, _, query_string = target.partition("?")
+        query = dict(parse_qsl(query_string, keep_blank_values=True)) if query_string else {}
+        return cls(method=method, path=path, query=query, headers=headers, body=body, at=at)
 
 
 class RequestLog:
@@ -182,21 +192,26 @@ class Fault:
         return cls(kind="edit", change=change)
 
 
-@attrs.define(eq=False, kw_only=True)
-class Rule:
-    """The rule for one fault; `Emulator.fail` makes it, and explains the fields."""
+F = TypeVar("F")
 
-    operation: str
-    fault: Fault
+
+@attrs.define(eq=False)
+class Rule(Generic[F]):
+    """The rule for one fault; `Emulator.fail` and `FaultProxy.fail` make it."""
+
+    fault: F
+    matches: Callable[..., bool]
+    """Takes what comes, such as a request; returns True if the rule is for that."""
     times: int | None
+    """The number of matches that get the fault; None for all."""
     skip: int
-    when: Callable[[RecordedRequest], bool] | None
+    """The number of matches that pass before."""
     hits: int = 0
-    """Number of requests that got the fault."""
+    """The number of matches that got the fault."""
     removed: bool = False
 
     def remove(self) -> None:
-        """End the rule; may be called twice."""
+        """End the rule, which may be done twice; requests that it already holds stay held."""
         self.removed = True
 
     @property
@@ -204,21 +219,15 @@ class Rule:
         """True while the rule may apply again."""
         return not self.removed and self.hits != self.times
 
-    def applies_to(self, request: RecordedRequest) -> bool:
-        """Return True if the fault applies to a request, and count that."""
-        if not self._matches(request):
+    def applies_to(self, *what: object) -> bool:
+        """Return True if the fault applies, and count that."""
+        if not self.in_force or not self.matches(*what):
             return False
         if self.skip > 0:
             self.skip -= 1
             return False
         self.hits += 1
         return True
-
-    def _matches(self, request: RecordedRequest) -> bool:
-        named = self.operation == request.operation
-        if not named and (self.operation != "*" or request.operation == DOWNLOAD):
-            return False
-        return self.when is None or self.when(request)
 
 
 @attrs.define
@@ -241,9 +250,9 @@ class FaultRules:
 
     def __init__(self) -> None:
         """Start without rules."""
-        self._rules: list[Rule] = []
+        self._rules: list[Rule[Fault]] = []
 
-    def add(self, rule: Rule) -> None:
+    def add(self, rule: Rule[Fault]) -> None:
         """Add a rule."""
         self._rules.append(rule)
 

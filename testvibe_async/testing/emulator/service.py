@@ -6,13 +6,12 @@ or makes answers: see `operations`.
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from itertools import count
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from .answers import conflict, forbidden
+from .answers import Refusal
 from .gherkin import NEVER_GENERATED, scenarios_of, slug
 from .project import Feature, Project
 from .run import Run
@@ -36,49 +35,6 @@ __all__ = ["Service"]
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
 _LONG_AGO = 3600.0
 _BUSY = "This feature is generating: wait for that, or cancel it."
-
-
-class _Finishing(Protocol):
-    finished_at: float
-
-
-T = TypeVar("T", bound=_Finishing)
-
-
-class InFlight(Generic[T]):
-    """The runs or generations in flight, and the largest number of them at once.
-
-    Items finish by the clock, without an event, so each call first removes the finished ones. That
-    costs time only for those that finished since the last call.
-    """
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self.peak: int = 0
-        """The largest number that were in flight at once."""
-        self._items: dict[T, None] = {}
-        self._completions: list[tuple[float, int, T]] = []
-        self._tie_breaks = count()
-
-    def add(self, item: T, now: float) -> None:
-        """Add an item that was dispatched now."""
-        self._remove_finished(now)
-        self._items[item] = None
-        heapq.heappush(self._completions, (item.finished_at, next(self._tie_breaks), item))
-        self.peak = max(self.peak, len(self._items))
-
-    def discard(self, item: T) -> None:
-        """Remove an item that finished early."""
-        self._items.pop(item, None)
-
-    def at(self, now: float) -> list[T]:
-        """Return the items in flight, the oldest first."""
-        self._remove_finished(now)
-        return list(self._items)
-
-    def _remove_finished(self, now: float) -> None:
-        while self._completions and self._completions[0][0] <= now:
-            self.discard(heapq.heappop(self._completions)[2])
 
 
 class Service:
@@ -113,8 +69,6 @@ class Service:
         self.runs: dict[int, Run] = {}
         self.generations: dict[str, Generation] = {}
         """The dispatched generations, by request id."""
-        self.runs_in_flight: InFlight[Run] = InFlight()
-        self.generations_in_flight: InFlight[Generation] = InFlight()
         self._runs_of: defaultdict[Project | Feature, list[Run]] = defaultdict(list)
         self._unfinished = unfinished
         self._feature_ids = count(_FIRST_FEATURE)
@@ -202,7 +156,6 @@ class Service:
         feature.status = "generating"
         feature.updated_at = now
         self.generations[generation.request_id] = generation
-        self.generations_in_flight.add(generation, now)
         return generation
 
     def cancel_generation(self, feature: Feature) -> None:
@@ -212,7 +165,7 @@ class Service:
             Refusal: 409, if none is in flight.
         """
         if feature.status != "generating" or feature.generation is None:
-            raise conflict("This feature has no generation in flight.")
+            raise Refusal(409, "This feature has no generation in flight.")
         now = self.clock.now()
         self.finish_generation(feature.generation, "cancelled", now)
         feature.reconcile(now)
@@ -241,7 +194,6 @@ class Service:
         """Finish a generation now; a finished one stays as it is."""
         if now < generation.finished_at:
             generation.finish(status, now)
-            self.generations_in_flight.discard(generation)
 
     def runs_of(self, owner: Project | Feature) -> Sequence[Run]:
         """Return the runs of a project or of a feature, in the order of their dispatch."""
@@ -256,7 +208,7 @@ class Service:
             Refusal: 409, unless its tests are generated.
         """
         if feature.status != "generated" or feature.generated_from is None:
-            raise conflict(f"Only generated features can run; this one is {feature.status}.")
+            raise Refusal(409, f"Only generated features can run; this one is {feature.status}.")
         now = self.clock.now()
         ordinal = len(self.runs_of(feature)) + 1
         plan = self.scenario.plan_run(feature.name, ordinal)
@@ -280,20 +232,18 @@ class Service:
         for owner in (project, feature):
             self._runs_of[owner].append(run)
         self.runs[run.id] = run
-        self.runs_in_flight.add(run, now)
         return run
 
     def finish_run(self, run: Run, status: RunStatus, now: float) -> None:
         """Finish a run now; a finished one stays as it is."""
         if now < run.finished_at:
             run.finish(status, now)
-            self.runs_in_flight.discard(run)
 
     def _spend_credit(self) -> None:
         if self.credits_left is None:
             return
         if self.credits_left <= 0:
-            raise forbidden("No credits left for another generation.")
+            raise Refusal(403, "No credits left for another generation.")
         self.credits_left -= 1
 
     def _plan(self, feature: Feature, gherkin: str, ordinal: int) -> GenerationPlan:
@@ -303,11 +253,11 @@ class Service:
 
 def _require_idle(feature: Feature, message: str) -> None:
     if feature.status == "generating":
-        raise conflict(message)
+        raise Refusal(409, message)
 
 
 def _require_free_name(project: Project, name: str, owner: Feature | None = None) -> None:
     """Refuse a second feature of one name, because paths address features by name (assumed)."""
     taken = project.named(name)
     if taken is not None and taken is not owner:
-        raise conflict(f"This project already has a feature named {taken.name!r}.")
+        raise Refusal(409, f"This project already has a feature named {taken.name!r}.")
