@@ -288,8 +288,8 @@ class Project:
             timeout: Seconds after which nothing more is dispatched or waited for; None for no
                 limit. Operations in flight keep running at the service. Only the answers to sent
                 dispatches are awaited for up to 10 s longer, so that no id is lost.
-            stop_on_failure: True to stop dispatching once a feature did not succeed; a number for
-                once so many did not. The batch still waits for the operations in flight.
+            stop_on_failure: True to stop dispatching once a feature did not succeed; a number to do
+                so once that many did not. The batch still waits for the operations in flight.
             attempts: Maximum number of runs of a feature in total, 1 or more; None for the
                 journal's number, or else 1. Only a failed run is followed by another, before the
                 next feature is dispatched. The item has all of them, and is `is_flaky` if a later

@@ -35,7 +35,7 @@ _COMMANDS = {
         "runs": "runs:app",
         "generate": "generate:generate",
         "generation": "generate:app",
-        "wait": "wait:wait",
+        "wait": "resume:wait",
         "resume": "resume:resume",
         "report": "resume:report",
         "discard": "resume:discard",

@@ -205,7 +205,6 @@ async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerat
     async with Journal(path) if record is None else stored.working_on(record) as journal:
         require_batch(journal)
         if record is not None:
-            stored.begin(record)
             output.say(f"{record}.")
         yield journal
 

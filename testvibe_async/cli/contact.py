@@ -120,7 +120,7 @@ class Contact:
             on_outage_started=self._on_outage_started,
             on_outage_ended=lambda _: self._note_answer(),
             on_pause=lambda event: setattr(self, "_pause", event),
-            on_resume=lambda _: self._note_answer(),
+            on_resume=lambda _: setattr(self, "_pause", None),
             on_list_polling_suspended=self._on_list_polling_suspended,
         )
 
@@ -197,7 +197,7 @@ class Contact:
                 pass
 
     def _note_answer(self) -> None:
-        self._is_announced, self._pause, self._failure = False, None, None
+        self._is_announced, self._failure = False, None
         self._heard_at = self._answered_at = self._clock()
         self._seen_at = datetime.now(UTC)
 

@@ -6,10 +6,11 @@ decided in `testvibe_async.runner.trends`.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from sys import maxsize
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
@@ -24,7 +25,7 @@ from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from testvibe_async.runner.batches import Batch, Place
     from testvibe_async.runner.trends import Trend
@@ -37,7 +38,15 @@ USUAL_LIMIT = 10
 SHOWN = 20
 """How many features are named for each change."""
 
-_WORDS = ("passed", "failed", "flaky", "other")
+_COLUMNS = {
+    "Runs": "runs",
+    "Passed": "passed",
+    "Failed": "failed",
+    "Flaky": "flaky",
+    "Other": "other",
+    "Took": "seconds",
+}
+"""The columns of the table, and the members of a batch's document that they show."""
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -83,24 +92,19 @@ async def history(
         (each for each in trends if "flaky" in each.words), key=lambda each: -each.rate("flaky")
     )
     changed = [each for change in CHANGES for each in trends if each.change == change]
-    output.document(
-        {"batches": [_document(each) for each in batches], "flaky": flaky, "changes": changed}
-    )
+    documents = [_document(each) for each in batches]
+    output.document({"batches": documents, "flaky": flaky, "changes": changed})
     if not batches:
         when = "" if days is None else f" of the last {plural(days, 'day')}"
         output.note(f"There is no journal of a batch of runs{when}{place} yet.")
         return
-    columns: dict[str, Callable[[Batch], float]] = {
-        "Runs": lambda batch: len(batch.items),
-        "Passed": lambda batch: _count(batch, "passed"),
-        "Failed": lambda batch: _count(batch, "failed"),
-        "Flaky": lambda batch: _count(batch, "flaky"),
-        "Other": lambda batch: _count(batch, "other"),
-        "Took": lambda batch: seconds_of(batch.items),
+    shown = {
+        column: [each[member] for each in documents]
+        for column, member in _COLUMNS.items()
+        if member != "other" or any(each["other"] for each in documents)
     }
-    if not any(map(columns["Other"], batches)):
-        del columns["Other"]
-    output.table(("Batch", *columns), [_row(batch, columns) for batch in batches])
+    rows = zip(map(_begin, batches), *(_cells(*column) for column in shown.items()), strict=True)
+    output.table(("Batch", *shown), list(rows))
     output.details(lambda _: _sections(changed, flaky, len(batches)))
 
 
@@ -158,18 +162,15 @@ def sparkline(numbers: Sequence[float]) -> str:
     return "".join(_BARS[round((number - low) / span * (len(_BARS) - 1))] for number in numbers)
 
 
-def _row(batch: Batch, columns: dict[str, Callable[[Batch], float]]) -> list[object]:
-    numbers = [number(batch) for number in columns.values()]
-    # Short, so that the table fits into fifty columns.
-    return [
-        f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}",
-        *(f"{each:.0f}" for each in numbers[:-1]),
-        duration(numbers[-1]) if numbers[-1] else "—",
-    ]
+def _begin(batch: Batch) -> str:
+    """Return the number and the begin, so short that the table fits into fifty columns."""
+    return f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}"
 
 
-def _count(batch: Batch, word: str) -> int:
-    return sum(word_of([item]) == word for item in batch.items)
+def _cells(column: str, numbers: Sequence[float]) -> list[str]:
+    if column != "Took":
+        return [str(number) for number in numbers]
+    return [duration(seconds) if seconds else "—" for seconds in numbers]
 
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
@@ -193,7 +194,8 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
     return Text("\n").join(lines)
 
 
-def _document(batch: Batch) -> dict[str, object]:
+def _document(batch: Batch) -> dict[str, Any]:
+    counts = Counter(word_of([item]) for item in batch.items)
     return {
         "batch": batch.number,
         "createdUtc": batch.created_at,
@@ -202,5 +204,5 @@ def _document(batch: Batch) -> dict[str, object]:
         "project": batch.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
-        **{word: _count(batch, word) for word in _WORDS},
+        **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},
     }

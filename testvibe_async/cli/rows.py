@@ -52,6 +52,8 @@ def verdict_of(item: Item) -> str:
     """Return the verdict in a word; the command line has more of them than the library."""
     if item.is_unseen:
         return UNSEEN
+    if item.is_dropped:
+        return "dropped"
     return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)
 
 
@@ -170,16 +172,6 @@ class Row:
         note = "" if self.is_over else escape(self.note)
         known = self._error if self._error is not None else _result_of(self.snapshot)
         return ", ".join(filter(None, (known, attempt, note)))
-
-    @property
-    def short_result(self) -> str:
-        """The same in a word or two where that says most, for a narrow terminal."""
-        run = self.snapshot
-        if self._error is not None or not isinstance(run, Run) or not _result_of(run):
-            return self.result
-        assert run.summary is not None
-        failed = run.summary.failed
-        return f"{failed} failed" if failed else f"{run.summary.passed} passed"
 
     @property
     def _error(self) -> str | None:

@@ -230,12 +230,6 @@ class Batches:
                 self._write(record)
                 return record
 
-    def begin(self, record: BatchRecord) -> BatchRecord:
-        """Note that this process works on a batch from now on."""
-        record = evolve(record, process=os.getpid(), started_at=datetime.now(UTC), ended_at=None)
-        self._write(record)
-        return record
-
     def end(self, record: BatchRecord, *, at: datetime | None = None) -> None:
         """Note that its process is done with a batch, now or at another moment."""
         with suppress(OSError):
@@ -245,16 +239,19 @@ class Batches:
     async def working_on(
         self, record: BatchRecord, *, options: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Journal]:
-        """Open the journal of a batch that this process works on, and note when it is done.
+        """Open the journal of a batch, and note that this process works on it meanwhile.
 
         Args:
-            record: The batch, as `create` or `begin` returned it.
+            record: The batch.
             options: What a new journal keeps for whoever resumes it.
 
         Raises:
             ConfigError: The journal can't be used.
         """
         async with Journal(self.journal_of(record), options=options) as journal:
+            now = datetime.now(UTC)
+            record = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
+            self._write(record)
             try:
                 yield journal
             finally:

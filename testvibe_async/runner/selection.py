@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
-from testvibe_async.errors import ConfigError, ResponseError, TransportError
+from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
 from testvibe_async.models import Feature
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean
@@ -74,7 +74,11 @@ class Selection:
 
 
 async def select(
-    project: Project, spec: BatchSpec, *, max_outage: float | None = None
+    project: Project,
+    spec: BatchSpec,
+    *,
+    max_outage: float | None = None,
+    checks_names: bool = False,
 ) -> Selection:
     """Return the features and configurations that a batch is about.
 
@@ -83,6 +87,8 @@ async def select(
         spec: What is meant.
         max_outage: How long to ask for a list that is needed, as of `Project.list_features`. One
             that only says what names mean is asked for as the client's retry policy says.
+        checks_names: Whether to ask for the feature of one name too, which the service would refuse
+            as well, when it is dispatched.
 
     Raises:
         ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means
@@ -95,7 +101,18 @@ async def select(
         raise ConfigError("which features? Give names, ids or globs such as 'Log*', or all")
     if spec.is_all and wanted:
         raise ConfigError(f"all takes no names but exclusions: leave out all, or {wanted[0]!r}")
-    selection = await _features(project, spec, max_outage)
+    needs_list = spec.is_all or any(map(_is_pattern, spec.features))
+    selection = _as_typed(spec)
+    is_doubtful = len(selection.features) > 1
+    if checks_names and not needs_list and not is_doubtful:
+        is_doubtful = await _is_unknown(project, spec.features[0])
+    if needs_list or is_doubtful:
+        try:
+            outlasted = max_outage if needs_list else None
+            selection = _chosen(spec, await project.list_features(max_outage=outlasted))
+        except (ResponseError, TransportError):
+            if needs_list:
+                raise
     if not spec.configs:
         return selection
     try:
@@ -109,14 +126,19 @@ async def select(
     )
 
 
-async def _features(project: Project, spec: BatchSpec, max_outage: float | None) -> Selection:
-    needs_list = spec.is_all or any(map(_is_pattern, spec.features))
+async def _is_unknown(project: Project, word: str) -> bool:
+    """Return whether the service says that there is no feature of a name or id."""
     try:
-        outlasted = max_outage if needs_list else None
-        return _chosen(spec, await project.list_features(max_outage=outlasted))
+        await project.get_feature(word)
+    except NotFoundError:
+        return True
     except (ResponseError, TransportError):
-        if needs_list:
-            raise
+        pass  # Its dispatch says more.
+    return False
+
+
+def _as_typed(spec: BatchSpec) -> Selection:
+    """Return what words mean without a list: names, as they were typed."""
     times = Counter(word.casefold() for word in spec.features)
     return Selection(
         features=list({word.casefold(): word for word in spec.features}.values()),

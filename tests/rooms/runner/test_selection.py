@@ -32,13 +32,15 @@ async def test_mistyped_name(emulator: Emulator, project: Project) -> None:
         with pytest.raises(ConfigError, match=f"there is no feature '{word}': {meant}"):
             await chosen(project, "Checkout", word)
         with pytest.raises(ConfigError, match=f"there is no feature '{word}'"):
-            await chosen(project, word)
+            await select(project, BatchSpec(kind="run", features=[word]), checks_names=True)
     nameless = Fault.edit(lambda rows: [row | {"name": ""} for row in rows])
     for fault in (nameless, Fault.status(404)):  # Then only the service can say.
         rule = emulator.fail("list_features", fault)
         assert await chosen(project, "Checkout", "Retruns") == ["Checkout", "Retruns"]
-        assert await chosen(project, "Retruns", "retruns") == ["retruns"]
         rule.remove()
+    emulator.requests.clear()
+    assert await chosen(project, "Retruns", "retruns") == ["retruns"]
+    assert emulator.requests == []
 
 
 async def test_name_beyond_the_end_of_a_list(emulator: Emulator, project: Project) -> None:

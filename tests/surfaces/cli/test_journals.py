@@ -109,6 +109,24 @@ async def test_journal_in_a_file(call: Call, batches: Path) -> None:
     assert "testvibe-async resume b.journal\n" in ended.errors
 
 
+async def test_emptied_journal_is_no_new_one(emulator: Emulator, call: Call) -> None:
+    """A file that lost its batch is refused: begun anew, all would be done twice."""
+    path = Path("a.journal")
+    await call("run", "Checkout", "--wait", "--journal", str(path))
+    path.write_bytes(b"")  # noqa: ASYNC240
+    ended = await call("run", "Checkout", "--wait", "--journal", str(path))
+    assert (ended.code, len(emulator.runs)) == (2, 1)
+    assert "a.journal is empty" in ended.errors
+
+
+async def test_generation_is_not_adopted_by_an_id(emulator: Emulator, call: Call) -> None:
+    """Of an unknown generation nothing is offered that only a run can be given."""
+    emulator.fail("get_generation_status", Fault.status(500))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    ended = await call("generate", "Checkout with gift card", "--watch", "--timeout", "30")
+    assert " --unknown resend or drop" in ended.output + ended.errors
+
+
 async def test_machine_without_a_place_for_journals(call: Call, machine: Path) -> None:
     """Where none can be kept the batch runs all the same, and a note says so."""
     (machine / "state").write_text("")

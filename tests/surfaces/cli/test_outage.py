@@ -161,6 +161,23 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     assert "goes on" not in ended.errors
 
 
+async def test_ctrl_c_is_no_outage(emulator: Emulator, call: Call) -> None:
+    """What the command itself cancels, while it waits for a dispatch, is still in flight."""
+
+    def slow_down() -> None:
+        emulator.fail("list_runs", Fault.delay(2))
+        emulator.fail("get_run", Fault.delay(2))
+
+    loop = asyncio.get_running_loop()
+    loop.call_later(3, slow_down)
+    emulator.fail("run_feature", Fault.delay(20), when=lambda _: len(emulator.runs) == 2)
+    loop.call_later(8, signal.raise_signal, signal.SIGINT)
+    names = ("Checkout", "Returns", "Wishlist")
+    ended = await call("run", *names, "--wait", "--json", "--max-in-flight", "3")
+    assert json.loads(ended.output)["summary"]["notSeen"] == 0
+    assert "Not seen" not in ended.errors
+
+
 async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: Call) -> None:
     """What the board and the end say is no line of the log too; with -v the log is whole."""
     emulator.fail("list_runs", Fault.status(404))

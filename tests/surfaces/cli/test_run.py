@@ -659,7 +659,7 @@ async def test_dispatch_that_is_not_answered_is_named(emulator: Emulator, call: 
     ended = await interrupted(call, "run", "login functionality", "--wait", "--json", at=1)
     (item,) = json.loads(ended.output)["items"]
     assert (item["feature"], item["verdict"], item["error"]["type"]) == (
-        "Login Functionality",
+        "login functionality",
         "unknown",
         "DispatchUnknownError",
     )
