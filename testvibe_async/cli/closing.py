@@ -339,7 +339,11 @@ def _say_flaky(result: Result, output: Output) -> None:
 
 def _say_stability(result: Result, output: Output) -> None:
     """Print what is in quarantine, and how stable is what ran repeatedly."""
-    lines = [f"  {item_name(each)}: {each.quarantine}" for each in result.items if each.quarantine]
+    lines = [
+        f"  {item_name(each)}: {each.quarantine}"
+        for each in result.items
+        if each.quarantine and each.verdict is not Verdict.FAILED
+    ]
     if lines:
         output.say("\n".join(["\nIn quarantine:", *map(escape, lines)]))
     if result.repeat > 1:
