@@ -6,48 +6,23 @@ import asyncio
 import json
 import os
 import re
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.surfaces.cli.conftest import use
+from tests.surfaces.cli.conftest import interrupted, use
 from tests.surfaces.cli.test_journals import SCENARIO
 from testvibe_async import Journal
 from testvibe_async.runner.batches import Batches, Place
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from tests.surfaces.cli.conftest import Call, Ended
+    from tests.surfaces.cli.conftest import Call
     from testvibe_async.runner.batches import BatchRecord
     from testvibe_async.testing import RecordedRequest
 
 MATRIX = ("-c", "Default", "-c", "Mobile")
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(signed_in: Emulator) -> None:
-    assert signed_in
-
-
-@pytest.fixture
-def batches(machine: Path) -> Path:
-    """Where the journals are."""
-    return machine / "state" / "testvibe-async" / "batches"
-
-
-async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
-    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
-    return await call(*arguments)
 
 
 def names_in(folder: Path, pattern: str = "*") -> list[str]:
@@ -136,21 +111,6 @@ async def test_what_is_unknown_is_no_success(emulator: Emulator, call: Call) -> 
     ended = await call("run", "--failed", "--wait")
     assert ended.code == 5
     assert "left 1 unknown: resume it with testvibe-async resume" in ended.errors
-
-
-async def test_what_is_open_outlives_what_runs_again(emulator: Emulator, call: Call) -> None:
-    """What failed runs again; what its batch left open is told, and decides the exit code."""
-    await interrupted(call, "run", "Returns", "Wishlist", "--wait", at=30)
-
-    def pass_all() -> None:
-        for run in emulator.active_runs():
-            emulator.finish_run(run.id, "passed")
-
-    asyncio.get_running_loop().call_later(5, pass_all)
-    ended = await call("run", "--failed", "--wait")
-    assert ended.output.endswith(": 1 passed\n")
-    assert ended.code == 4
-    assert "left 1 in flight: resume it with testvibe-async resume" in ended.errors
 
 
 async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call) -> None:
@@ -314,12 +274,6 @@ async def test_report_annotates_beside_the_features(
     assert "returns.feature" in ended.output
 
 
-async def test_ctrl_c_proposes_to_resume_first(call: Call) -> None:
-    """Where a batch has a journal, `resume` comes before `wait`, which records nothing in it."""
-    ended = await interrupted(call, "run", "Wishlist", "--wait", at=10)
-    assert ended.errors.index("testvibe-async resume") < ended.errors.index("testvibe-async wait")
-
-
 async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:
     """What `wait` has seen to end is over in its batch too, which is named."""
     await interrupted(call, "run", "Wishlist", "--wait", at=10)
@@ -330,16 +284,6 @@ async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> No
     assert (await call("resume")).code == 2
     ended = await call("wait", "214")
     assert (ended.code, ended.errors) == (0, "")
-
-
-async def test_report_exits_as_the_batch_did(call: Call) -> None:
-    """The exit code of `report` is the one that its document has."""
-    await call("run", "Returns", "Checkout", "--wait")
-    assert (await call("report")).code == 1
-    ended = await call("report", "--json")
-    assert (ended.code, json.loads(ended.output)["exitCode"]) == (1, 1)
-    await call("run", "Checkout", "--wait")
-    assert (await call("report")).code == 0
 
 
 async def test_batch_is_named_from_start_to_end(call: Call) -> None:

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.surfaces.cli.test_journals import SCENARIO
-from testvibe_async.testing import Emulator
+from tests.surfaces.cli import test_journals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from tests.surfaces.cli.conftest import Call
+    from testvibe_async.testing import Emulator
 
 PAGE = (Path(__file__).parents[3] / "testvibe_async/cli/README.md").read_text(encoding="utf-8")
 GITHUB, GITLAB = (
@@ -33,11 +31,7 @@ SCRIPTS = {
 _, _, AFTER = PAGE.partition("**In the next job**")
 NEXT = re.findall(r"^(testvibe-async .*?) +#", AFTER, re.MULTILINE)[:3]
 
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
+SCENARIO = test_journals.SCENARIO
 
 
 @pytest.fixture(autouse=True)

@@ -12,35 +12,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.test_journals import SCENARIO
+from tests.surfaces.cli import test_journals
 from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call, Ended
 
+SCENARIO = test_journals.SCENARIO
+
 
 Facts = tuple[int, str | None, dict[str, int], list[str]]
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(signed_in: Emulator) -> None:
-    assert signed_in
-
-
-@pytest.fixture
-def batches(machine: Path) -> Path:
-    """Where the journals are."""
-    return machine / "state" / "testvibe-async" / "batches"
 
 
 def later(seconds: float, work: Callable[..., object], *arguments: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.surfaces.cli.conftest import interrupted
 from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from tests.surfaces.cli.conftest import Call, Ended
+    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
     run_queue=1,
@@ -30,29 +28,6 @@ SCENARIO = Scenario(
     failing_generations=0,
     outcomes={"Returns": Outcome(run_status="failed"), "Wishlist": Outcome(run_duration=400)},
 )
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
-
-
-@pytest.fixture
-def batches(machine: Path) -> Path:
-    """Where the journals are."""
-    return machine / "state" / "testvibe-async" / "batches"
-
-
-async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
-    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
-    return await call(*arguments)
 
 
 def names_in(folder: Path) -> list[str]:

@@ -11,21 +11,10 @@ from testvibe_async.runner.names import did_you_mean
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from tests.surfaces.cli.conftest import Call
 
 
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=Scenario(run_duration=20, failing_runs=0)) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
+SCENARIO = Scenario(run_duration=20, failing_runs=0)
 
 
 def test_the_most_similar_name_is_asked_for() -> None:

@@ -29,18 +29,6 @@ if TYPE_CHECKING:
 SCENARIO = Scenario(run_queue=3, run_duration=60, failing_runs=0)
 
 
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
-
-
 def out_from(emulator: Emulator, begin: float, end: float | None = None) -> None:
     """Let all requests fail between two moments from now."""
 

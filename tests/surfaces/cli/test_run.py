@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.surfaces.cli.conftest import interrupted
 from testvibe_async.cli import app
 from testvibe_async.cli.output import Output
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call, Ended
@@ -35,19 +35,6 @@ SCENARIO = Scenario(
     },
 )
 """All runs pass in half a minute, except two that fail and one that takes minutes."""
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    """Name the emulator in the environment, where a test has the one in this process."""
-    if "emulator" in request.fixturenames or "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
 
 
 def now() -> float:
@@ -522,12 +509,6 @@ async def test_hostile_names_are_only_text(emulator: Emulator, call: Call) -> No
         text = ended.output + ended.errors
         assert not set(text) & set("\x1b\x07")
         assert "[red]now[/red]" in text
-
-
-async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
-    """Call a command, and press Ctrl-C after some seconds."""
-    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
-    return await call(*arguments)
 
 
 async def test_stopped_wait_says_what_had_failed(call: Call) -> None:

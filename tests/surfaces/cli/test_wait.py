@@ -34,19 +34,6 @@ SCENARIO = Scenario(
 )
 
 
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    """Name the emulator in the environment, where a test has the one in this process."""
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
-
-
 async def dispatched(call: Call, *features: str) -> list[str]:
     """Dispatch runs, and return their refs as JSON."""
     ended = await call("run", *features, "--json")
