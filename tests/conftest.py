@@ -1,13 +1,13 @@
 """Fixtures for all tests: virtual time, an emulator, and a client of it."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import os
 import signal
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import aiohttp
 import pytest
@@ -17,14 +17,12 @@ from xdist.scheduler import WorkStealingScheduling  # type: ignore[import-untype
 from tests.support.amounts import amount
 from tests.support.recorder import Recorder
 from tests.support.systems import left_out, missing
-from testvibe_async import Client
+from testvibe_async import Client, Project, RunOperation
 from testvibe_async.testing import Emulator, Scenario, VirtualTimeLoop
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-    from pathlib import Path
-
-    from testvibe_async import Project, RunOperation
+Sent: TypeAlias = aiohttp.ClientRequest
+Send: TypeAlias = aiohttp.ClientHandlerType
+Received: TypeAlias = aiohttp.ClientResponse
 
 KEY = "tvb_" + "k" * 43
 

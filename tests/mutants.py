@@ -9,8 +9,6 @@ difference. The second breaks single lines anywhere in the core, one at a time, 
 were noticed, and by which test. Both work on a copy of the working tree; one process runs.
 """
 
-from __future__ import annotations
-
 import ast
 import random
 import re
@@ -20,15 +18,12 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections import defaultdict
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from attrs import frozen
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "testvibe_async"
@@ -252,12 +247,7 @@ def failing_test(folder: Path, tests: Sequence[str]) -> str | None:
     command += ["-p", "no:randomly", *tests]
     try:
         ended = subprocess.run(  # noqa: S603 - ours
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            timeout=LINE_SECONDS,
+            command, capture_output=True, text=True, check=False, cwd=folder, timeout=LINE_SECONDS
         )
     except subprocess.TimeoutExpired:
         return f"nothing ended within {LINE_SECONDS:g} s"

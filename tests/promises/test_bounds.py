@@ -5,15 +5,14 @@ numbers are those of an attacker who has one connection; time is virtual, so tha
 are those that the client sets itself.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
 import tracemalloc
 import zlib
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from attrs import define, evolve, frozen
@@ -32,9 +31,6 @@ from testvibe_async import (
     RunFailedError,
     VibeError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 TIMEOUT = 30.0
 MEBIBYTE = 2**20

@@ -1,24 +1,18 @@
 """What proves that a dispatch started, and what proves that it did not."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import STEADY, now
-from testvibe_async import DispatchUnknownError, Journal, Verdict
+from testvibe_async import Client, DispatchUnknownError, Journal, Project, Verdict
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Client, Project
 
 
 @pytest.fixture
@@ -55,136 +49,123 @@ UNREADABLE = {
 """Successes whose id can't be read, by what they are."""
 
 
-class TestAbsence:
-    async def test_a_missing_request_id_proves_nothing(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """A status in flight that names no generation does not prove that none started."""
-        emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
-        emulator.fail("generate_feature", Fault.lost(), times=1)
-        with pytest.raises(DispatchUnknownError) as lost:
-            await client.project().generate_feature("Draft")
-        assert isinstance(lost.value.intent, Intent)
+async def test_a_missing_request_id_proves_nothing(emulator: Emulator, client: Client) -> None:
+    """A status in flight that names no generation does not prove that none started."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    with pytest.raises(DispatchUnknownError) as lost:
+        await client.project().generate_feature("Draft")
+    assert isinstance(lost.value.intent, Intent)
 
-        with pytest.raises(DispatchUnknownError):
-            await client.reconcile(lost.value.intent)
+    with pytest.raises(DispatchUnknownError):
+        await client.reconcile(lost.value.intent)
 
-    async def test_a_resumed_journal_does_not_pay_again(
-        self, emulator: Emulator, tmp_path: Path
-    ) -> None:
-        """A generation that is queued without a `requestId` is paid for once."""
-        emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
-        emulator.fail("generate_feature", Fault.lost(), times=1)
-        for _ in range(3):
-            async with (
-                Journal(tmp_path / "batch.journal") as journal,
-                client_of(emulator) as client,
-            ):
-                await client.project().generate_features(["Draft"], journal=journal, timeout=60)
 
-        assert emulator.count("generate_feature") == 1
+async def test_a_resumed_journal_does_not_pay_again(emulator: Emulator, tmp_path: Path) -> None:
+    """A generation that is queued without a `requestId` is paid for once."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    for _ in range(3):
+        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
+            await client.project().generate_features(["Draft"], journal=journal, timeout=60)
 
-    async def test_an_id_that_comes_late_is_found(self, emulator: Emulator, client: Client) -> None:
-        """A status that names its generation only at the second poll is asked again."""
-        emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), skip=1, times=1)
-        emulator.fail("generate_feature", Fault.lost(), times=1)
+    assert emulator.count("generate_feature") == 1
 
-        operation = await client.project().generate_feature("Draft")
 
-        assert operation.adopted
-        assert emulator.count("generate_feature") == 1
+async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client) -> None:
+    """A status that names its generation only at the second poll is asked again."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), skip=1, times=1)
+    emulator.fail("generate_feature", Fault.lost(), times=1)
 
-    async def test_a_queued_stranger_is_not_adopted(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """A generation that was in flight without a `requestId` is not taken for a later one."""
+    operation = await client.project().generate_feature("Draft")
+
+    assert operation.adopted
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_a_queued_stranger_is_not_adopted(emulator: Emulator, client: Client) -> None:
+    """A generation that was in flight without a `requestId` is not taken for a later one."""
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), times=1)
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+
+    with pytest.raises(DispatchUnknownError):
+        await client.project().generate_feature("Draft")
+
+
+async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: Client) -> None:
+    """A feature that never had a generation, and is a draft still, shows that none started."""
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    with pytest.raises(DispatchUnknownError) as lost:
+        await client.project().generate_feature("Draft")
+    assert isinstance(lost.value.intent, Intent)
+
+    assert await client.reconcile(lost.value.intent) is None
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_a_success_without_an_id_is_never_resent(
+    emulator: Emulator, project: Project, answer: str
+) -> None:
+    """A 2xx proves that a run started, so that `retry_unknown` sends nothing more."""
+    emulator.fail("run_feature", UNREADABLE[answer], times=1)
+    emulator.fail("list_runs", Fault.status(404))
+
+    with pytest.raises(DispatchUnknownError) as caught:
+        await project.run_feature("Checkout", retry_unknown=True)
+
+    assert caught.value.reason == "accepted"
+    assert "most likely nothing" not in str(caught.value)
+    assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_a_journal_never_resends_it(emulator: Emulator, tmp_path: Path, answer: str) -> None:
+    """A dispatch that was accepted stays unknown, though a list shows nothing of it."""
+    emulator.fail("run_feature", UNREADABLE[answer], times=1)
+    emulator.fail("list_runs", Fault.edit(hides_checkout))
+    for _ in range(3):
+        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
+            items = await client.project().run_features(["Checkout"], journal=journal)
+            assert [item.verdict for item in items] == [Verdict.UNKNOWN]
+            assert not journal.is_over
         async with client_of(emulator) as other:
-            await other.project().generate_feature("Draft")
-        emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), times=1)
-        emulator.fail("generate_feature", Fault.reset(), times=1)
+            await asyncio.sleep(60)
+            await other.project().run_feature("Returns")
 
-        with pytest.raises(DispatchUnknownError):
-            await client.project().generate_feature("Draft")
-
-    async def test_a_draft_proves_that_nothing_started(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """A feature that never had a generation, and is a draft still, shows that none started."""
-        emulator.fail("generate_feature", Fault.reset(), times=1)
-        with pytest.raises(DispatchUnknownError) as lost:
-            await client.project().generate_feature("Draft")
-        assert isinstance(lost.value.intent, Intent)
-
-        assert await client.reconcile(lost.value.intent) is None
+    assert emulator.count("run_feature", feature="Checkout") == 1
 
 
-class TestAccepted:
-    @pytest.mark.parametrize("answer", UNREADABLE)
-    async def test_a_success_without_an_id_is_never_resent(
-        self, emulator: Emulator, project: Project, answer: str
-    ) -> None:
-        """A 2xx proves that a run started, so that `retry_unknown` sends nothing more."""
-        emulator.fail("run_feature", UNREADABLE[answer], times=1)
-        emulator.fail("list_runs", Fault.status(404))
+async def test_it_is_found_by_the_list(emulator: Emulator, project: Project) -> None:
+    """A run whose id could not be read is found in the list of runs."""
+    emulator.fail("run_feature", UNREADABLE["no id"], times=1)
 
-        with pytest.raises(DispatchUnknownError) as caught:
-            await project.run_feature("Checkout", retry_unknown=True)
+    operation = await project.run_feature("Checkout")
 
-        assert caught.value.reason == "accepted"
-        assert "most likely nothing" not in str(caught.value)
-        assert emulator.count("run_feature") == 1
-
-    @pytest.mark.parametrize("answer", UNREADABLE)
-    async def test_a_journal_never_resends_it(
-        self, emulator: Emulator, tmp_path: Path, answer: str
-    ) -> None:
-        """A dispatch that was accepted stays unknown, though a list shows nothing of it."""
-        emulator.fail("run_feature", UNREADABLE[answer], times=1)
-        emulator.fail("list_runs", Fault.edit(hides_checkout))
-        for _ in range(3):
-            async with (
-                Journal(tmp_path / "batch.journal") as journal,
-                client_of(emulator) as client,
-            ):
-                items = await client.project().run_features(["Checkout"], journal=journal)
-                assert [item.verdict for item in items] == [Verdict.UNKNOWN]
-                assert not journal.is_over
-            async with client_of(emulator) as other:
-                await asyncio.sleep(60)
-                await other.project().run_feature("Returns")
-
-        assert emulator.count("run_feature", feature="Checkout") == 1
-
-    async def test_it_is_found_by_the_list(self, emulator: Emulator, project: Project) -> None:
-        """A run whose id could not be read is found in the list of runs."""
-        emulator.fail("run_feature", UNREADABLE["no id"], times=1)
-
-        operation = await project.run_feature("Checkout")
-
-        assert operation.adopted
-        assert (await operation).is_success
+    assert operation.adopted
+    assert (await operation).is_success
 
 
-class TestStrangers:
-    async def test_a_resumed_journal_adopts_nothing_that_others_started(
-        self, emulator: Emulator, tmp_path: Path
-    ) -> None:
-        """A run that somebody else started between two processes is not taken for a lost one."""
-        path = tmp_path / "batch.journal"
-        async with Journal(path) as journal, client_of(emulator) as client:
-            await client.project().run_features(
-                ["Checkout", "Returns"], journal=journal, max_in_flight=1, timeout=10
-            )
-        async with client_of(emulator) as other:
-            theirs = await other.project().run_feature("Returns")
-            await theirs
-        await asyncio.sleep(600)
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        async with Journal(path) as journal, client_of(emulator) as client:
-            items = await client.project().run_features(journal=journal)
+async def test_a_resumed_journal_adopts_nothing_that_others_started(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """A run that somebody else started between two processes is not taken for a lost one."""
+    path = tmp_path / "batch.journal"
+    async with Journal(path) as journal, client_of(emulator) as client:
+        await client.project().run_features(
+            ["Checkout", "Returns"], journal=journal, max_in_flight=1, timeout=10
+        )
+    async with client_of(emulator) as other:
+        theirs = await other.project().run_feature("Returns")
+        await theirs
+    await asyncio.sleep(600)
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        items = await client.project().run_features(journal=journal)
 
-        assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.UNKNOWN]
-        assert items[1].ref is None
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.UNKNOWN]
+    assert items[1].ref is None
 
 
 async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: Client) -> None:

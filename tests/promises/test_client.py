@@ -1,12 +1,10 @@
 """The life of a client: opened and closed in any task, once, in one event loop."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import random
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import anyio
@@ -20,15 +18,14 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     Hooks,
+    Project,
     RateLimitedError,
     RetryPolicy,
+    Run,
     RunRef,
 )
+from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, Run
-    from testvibe_async.events import Dispatched
 
 SERVER = "https://testvibe.example"
 
@@ -48,368 +45,351 @@ def drop(clients: list[Client]) -> None:
     gc.collect()
 
 
-class TestClosing:
-    async def test_waits_end_with_the_ref(self, emulator: Emulator) -> None:
-        """Closing ends every wait, iteration and gathering with ClientClosedError and the ref."""
-        client = client_of(emulator)
-        operation = await client.project().run_feature("Checkout")
-        changes = aiter(operation)
-        await anext(changes)
-        waits: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(operation.wait()),
-            asyncio.ensure_future(operation.wait(timeout=50)),
-            asyncio.ensure_future(anext(changes)),
-            asyncio.ensure_future(client.gather(operation)),
-        ]
-        await asyncio.sleep(5)
+async def test_waits_end_with_the_ref(emulator: Emulator) -> None:
+    """Closing ends every wait, iteration and gathering with ClientClosedError and the ref."""
+    client = client_of(emulator)
+    operation = await client.project().run_feature("Checkout")
+    changes = aiter(operation)
+    await anext(changes)
+    waits: list[asyncio.Future[Any]] = [
+        asyncio.ensure_future(operation.wait()),
+        asyncio.ensure_future(operation.wait(timeout=50)),
+        asyncio.ensure_future(anext(changes)),
+        asyncio.ensure_future(client.gather(operation)),
+    ]
+    await asyncio.sleep(5)
 
-        await client.aclose()
-        results = await asyncio.gather(*waits, return_exceptions=True)
+    await client.aclose()
+    results = await asyncio.gather(*waits, return_exceptions=True)
 
-        assert [type(result) for result in results] == [ClientClosedError] * 4
-        assert {getattr(result, "ref", None) for result in results} == {operation.ref}
-        assert emulator.count("cancel_generation") == 0
-        assert [run.status for run in emulator.active_runs()] == ["running"]
+    assert [type(result) for result in results] == [ClientClosedError] * 4
+    assert {getattr(result, "ref", None) for result in results} == {operation.ref}
+    assert emulator.count("cancel_generation") == 0
+    assert [run.status for run in emulator.active_runs()] == ["running"]
 
-    async def test_no_request_after_closing(self, emulator: Emulator) -> None:
-        """A closed client polls no more."""
-        client = client_of(emulator)
-        operation = await client.project().run_feature("Checkout")
-        wait = asyncio.ensure_future(operation.wait())
-        await asyncio.sleep(5)
-        await client.aclose()
-        asked = len(emulator.requests)
-        with pytest.raises(ClientClosedError):
-            await wait
-        await asyncio.sleep(60)
 
-        assert len(emulator.requests) == asked
+async def test_no_request_after_closing(emulator: Emulator) -> None:
+    """A closed client polls no more."""
+    client = client_of(emulator)
+    operation = await client.project().run_feature("Checkout")
+    wait = asyncio.ensure_future(operation.wait())
+    await asyncio.sleep(5)
+    await client.aclose()
+    asked = len(emulator.requests)
+    with pytest.raises(ClientClosedError):
+        await wait
+    await asyncio.sleep(60)
 
-    async def test_twice_is_fine(self, emulator: Emulator) -> None:
-        """Closing again does nothing, and may overlap with the first time."""
-        client = client_of(emulator)
+    assert len(emulator.requests) == asked
+
+
+async def test_twice_is_fine(emulator: Emulator) -> None:
+    """Closing again does nothing, and may overlap with the first time."""
+    client = client_of(emulator)
+    await client.list_projects()
+
+    await asyncio.gather(client.aclose(), client.aclose())
+    await client.aclose()
+
+
+async def test_a_client_that_was_never_used() -> None:
+    """Closing does not need the client to have been used."""
+    await Client(SERVER, api_key=KEY).aclose()
+
+
+async def test_a_closed_client_refuses_everything(emulator: Emulator) -> None:
+    """Each way to use a closed client raises ClientClosedError, with the ref if it has one."""
+    async with client_of(emulator) as client:
+        project = client.project()
+        operation = await project.run_feature("Checkout")
+
+    with pytest.raises(ClientClosedError):
         await client.list_projects()
-
-        await asyncio.gather(client.aclose(), client.aclose())
-        await client.aclose()
-
-    async def test_a_client_that_was_never_used(self) -> None:
-        """Closing does not need the client to have been used."""
-        await Client(SERVER, api_key=KEY).aclose()
-
-    async def test_a_closed_client_refuses_everything(self, emulator: Emulator) -> None:
-        """Each way to use a closed client raises ClientClosedError, with the ref if it has one."""
-        async with client_of(emulator) as client:
-            project = client.project()
-            operation = await project.run_feature("Checkout")
-
-        with pytest.raises(ClientClosedError):
-            await client.list_projects()
-        with pytest.raises(ClientClosedError):
-            await project.run_feature("Checkout")
-        with pytest.raises(ClientClosedError):
-            await project.generate_feature("Checkout")
-        with pytest.raises(ClientClosedError):
-            client.attach(operation.ref)
-        with pytest.raises(ClientClosedError):
-            await client.__aenter__()
-        for use in (operation.wait, operation.poll, operation.__aiter__().__anext__):
-            with pytest.raises(ClientClosedError) as caught:
-                await use()
-            assert caught.value.ref == operation.ref
-
-    async def test_a_read_under_way_ends_as_closed(self, emulator: Emulator) -> None:
-        """A call whose connection goes with the client says so, and nothing of aiohttp."""
-        client = client_of(emulator)
-        emulator.fail("list_projects", Fault.hang())
-        call = asyncio.ensure_future(client.list_projects())
-        await asyncio.sleep(1)
-
-        await client.aclose()
-
-        with pytest.raises(ClientClosedError):
-            await call
-
-    async def test_a_poll_in_progress_ends_as_closed(self, emulator: Emulator) -> None:
-        """Waits and polls whose request is in progress at the close raise ClientClosedError."""
-        client = client_of(emulator)
-        operation = await client.project().run_feature("Checkout")
-        emulator.fail("get_run", Fault.hang())
-        uses = [asyncio.ensure_future(operation.wait()), asyncio.ensure_future(operation.poll())]
-        await asyncio.sleep(4)
-
-        await client.aclose()
-        results = await asyncio.gather(*uses, return_exceptions=True)
-
-        assert [type(result) for result in results] == [ClientClosedError] * 2
-        assert {result.ref for result in results if isinstance(result, ClientClosedError)} == {
-            operation.ref
-        }
-
-    async def test_a_queued_call_ends_as_closed(self, emulator: Emulator) -> None:
-        """A call in the queue of a busy client is not sent after the close."""
-        client = client_of(emulator, max_connections=1)
-        emulator.fail("list_projects", Fault.hang(), times=1)
-        calls = [asyncio.ensure_future(client.list_projects()) for _ in range(2)]
-        await asyncio.sleep(1)
-
-        await client.aclose()
-        results = await asyncio.gather(*calls, return_exceptions=True)
-
-        assert [type(result) for result in results] == [ClientClosedError] * 2
-        assert emulator.count("list_projects") == 1
-
-    @pytest.mark.parametrize(
-        "fault",
-        [Fault.status(429, retry_after=60), Fault.status(500)],
-        ids=["rests", "backs off"],
-    )
-    async def test_a_call_that_will_be_sent_again_ends_as_closed(
-        self, emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault
-    ) -> None:
-        """Closing a client ends a pause after a Retry-After and between attempts."""
-        monkeypatch.setattr(random, "random", lambda: 1.0)
-        slow = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
-        client = client_of(emulator, retry=slow)
-        emulator.fail("list_projects", fault)
-        call = asyncio.ensure_future(client.list_projects())
-        await asyncio.sleep(1)
-
-        await client.aclose()
-
-        with pytest.raises(ClientClosedError):
-            await call
-        assert now() == 1
-        assert emulator.count("list_projects") == 1
-
-    async def test_a_call_in_a_pause_of_another_ends_as_closed(self, emulator: Emulator) -> None:
-        """A call that waits for the end of a pause raises ClientClosedError, and is not sent."""
-        client = client_of(emulator, retry=RetryPolicy(attempts=1))
-        emulator.fail("list_projects", Fault.status(429, retry_after=60))
-        for _ in range(3):
-            with pytest.raises(RateLimitedError):
-                await client.list_projects()
-        call = asyncio.ensure_future(client.get_project(emulator.project_id))
-        await asyncio.sleep(1)
-
-        await client.aclose()
-
-        with pytest.raises(ClientClosedError):
-            await call
-        assert now() == 1
-        assert emulator.count("get_project") == 0
-
-    async def test_a_cancelled_close_still_closes(self, emulator: Emulator) -> None:
-        """Cancelling aclose() in the middle leaves no wait behind and no session open."""
-        client = client_of(emulator)
-        operation = await client.project().run_feature("Checkout")
-        wait = asyncio.ensure_future(operation.wait())
-        emulator.fail("run_feature", Fault.hang())
-        dispatch = asyncio.ensure_future(client.project().run_feature("Returns"))
-        await asyncio.sleep(1)
-
-        closing = asyncio.ensure_future(client.aclose())
-        await asyncio.sleep(1)
-        closing.cancel()
-        results = await asyncio.gather(closing, wait, dispatch, return_exceptions=True)
-
-        assert [type(result) for result in results] == [
-            asyncio.CancelledError,
-            ClientClosedError,
-            DispatchUnknownError,
-        ]
-        assert not [task for task in asyncio.all_tasks() if "testvibe" in task.get_name()]
-
-    async def test_closing_inside_a_cancelled_scope(self, emulator: Emulator) -> None:
-        """A client closes in order where an anyio scope around it was cancelled."""
-        events: list[Dispatched] = []
-        with anyio.move_on_after(5):
-            async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
-                emulator.fail("run_feature", Fault.delay(8))
-                await client.project().run_feature("Checkout")
-
-        assert len(events) == 1
-        assert events[0].ref.to_json()
-
-
-class TestTasks:
-    async def test_opened_and_closed_in_different_tasks(self, emulator: Emulator) -> None:
-        """One task opens, a second uses, a third closes."""
-        client = client_of(emulator)
-
-        async def opened() -> None:
-            await client.__aenter__()
-
-        async def used() -> Run:
-            return await (await client.project().run_feature("Checkout"))
-
-        async def closed() -> None:
-            await client.__aexit__(None, None, None)
-
-        await asyncio.create_task(opened())
-        run = await asyncio.create_task(used())
-        await asyncio.create_task(closed())
-
-        assert run.is_finished
-
-    async def test_the_poller_leaves_no_task(self, project: Project) -> None:
-        """Without a wait the client has no task."""
-        await (await project.run_feature("Checkout"))
-        await asyncio.sleep(0)
-
-        assert not [task for task in asyncio.all_tasks() if "testvibe" in task.get_name()]
-
-    def test_a_second_loop_is_refused(self) -> None:
-        """Another event loop gets a ConfigError that says what to do."""
-        client = Client(SERVER, api_key=KEY)
-
-        async def opened() -> None:
-            await client.__aenter__()
-
-        async def used_elsewhere() -> None:
-            with pytest.raises(ConfigError, match="one Client for each event loop"):
-                await client.list_projects()
-            with pytest.raises(ConfigError, match="one Client for each event loop"):
-                await client.__aenter__()
-
-        asyncio.run(opened())
-        asyncio.run(used_elsewhere())
-        asyncio.run(client.aclose())
-
-    def test_an_operation_in_a_second_loop_is_refused(self) -> None:
-        """Waiting in another loop than the client's is refused in the same words."""
-        client = Client(SERVER, api_key=KEY)
-
-        async def attached() -> Any:
-            return client.attach(RunRef(server=SERVER, project="p", run_id=1))
-
-        operation = asyncio.run(attached())
-
-        async def awaited() -> None:
-            with pytest.raises(ConfigError, match="one Client for each event loop"):
-                await operation
-
-        asyncio.run(awaited())
-        asyncio.run(client.aclose())
-
-
-class TestLeftOpen:
-    def test_a_client_that_did_nothing_is_silent(self) -> None:
-        """A client that was made and dropped holds nothing, and warns of nothing."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            Client(SERVER, api_key=KEY)
-            gc.collect()
-
-    def test_a_client_that_was_not_made_is_silent(self) -> None:
-        """A constructor that raises leaves nothing to warn of."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with pytest.raises(ConfigError):
-                Client(SERVER, api_key="no key")
-            gc.collect()
-
-
-class TestArguments:
-    @pytest.mark.parametrize("name", ["timeout", "poll_interval", "max_outage"])
-    @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "3"])
-    def test_durations_are_seconds(self, name: str, value: Any) -> None:
-        """What is no number of seconds above 0 is refused, by name."""
-        with pytest.raises(ConfigError, match=f"{name} must be a number of seconds"):
-            Client(SERVER, api_key=KEY, **{name: value})
-
-    @pytest.mark.parametrize("value", [0, -1, 1.5, True, "8"])
-    def test_connections_are_counted(self, value: Any) -> None:
-        """max_connections is a whole number from 1."""
-        with pytest.raises(ConfigError, match="max_connections must be a whole number"):
-            Client(SERVER, api_key=KEY, max_connections=value)
-
-    @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "8"])
-    def test_a_rate_is_a_number(self, value: Any) -> None:
-        """rate_limit is a number of requests a second above 0."""
-        with pytest.raises(ConfigError, match="rate_limit must be a number of requests a second"):
-            Client(SERVER, api_key=KEY, rate_limit=value)
-
-    async def test_a_rate_is_kept(self, emulator: Emulator) -> None:
-        """rate_limit spaces the requests of a client."""
-        async with client_of(emulator, rate_limit=0.5) as client:
-            await asyncio.gather(*(client.list_projects() for _ in range(4)))
-
-        assert [request.at for request in emulator.requests] == pytest.approx([0, 2, 4, 6])
-
-    def test_a_project_must_be_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """project() without an id anywhere says where one may be given."""
-        monkeypatch.delenv("TESTVIBE_PROJECT", raising=False)
-
-        with pytest.raises(ConfigError, match="TESTVIBE_PROJECT"):
-            Client(SERVER, api_key=KEY).project()
-
-    def test_everything_comes_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Client() without arguments takes server, key and project from the environment."""
-        monkeypatch.setenv("TESTVIBE_SERVER", SERVER)
-        monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
-        monkeypatch.setenv("TESTVIBE_PROJECT", "p1")
-        client = Client()
-
-        assert repr(client) == f"<Client of {SERVER}>"
-        assert repr(client.project()) == "<Project p1>"
-        assert client.project("p2").id == "p2"
-
-    async def test_a_ref_of_another_server_is_refused(self, client: Client) -> None:
-        """attach() names both servers where they differ."""
-        ref = RunRef(server=SERVER, project="p", run_id=1)
-
-        with pytest.raises(ConfigError, match=f"operation of {SERVER}, and this client's is"):
-            client.attach(ref)
-
-    async def test_what_is_no_ref_is_refused(self, client: Client) -> None:
-        """attach() says what it takes."""
-        not_a_ref: Any = 214
-
-        with pytest.raises(ConfigError, match="a RunRef or a GenerationRef, not 214"):
-            client.attach(not_a_ref)
-
-
-class TestSessions:
-    async def test_a_session_that_was_passed_in_is_never_closed(self, emulator: Emulator) -> None:
-        """A foreign session serves the client and stays open."""
-        async with aiohttp.ClientSession() as session:
-            async with client_of(emulator, session=session) as client:
-                assert await client.list_projects()
-
-            assert not session.closed
-
-    async def test_a_session_that_its_owner_closed(self, emulator: Emulator) -> None:
-        """A foreign session that was closed is a ConfigError, for waits too."""
-        async with aiohttp.ClientSession() as session:
-            client = client_of(emulator, session=session)
-            operation = await client.project().run_feature("Checkout")
-            wait = asyncio.ensure_future(operation.wait())
-            await asyncio.sleep(1)
-
-        with pytest.raises(ConfigError, match="is closed") as caught:
-            await wait
+    with pytest.raises(ClientClosedError):
+        await project.run_feature("Checkout")
+    with pytest.raises(ClientClosedError):
+        await project.generate_feature("Checkout")
+    with pytest.raises(ClientClosedError):
+        client.attach(operation.ref)
+    with pytest.raises(ClientClosedError):
+        await client.__aenter__()
+    for use in (operation.wait, operation.poll, operation.__aiter__().__anext__):
+        with pytest.raises(ClientClosedError) as caught:
+            await use()
         assert caught.value.ref == operation.ref
-        await client.aclose()
 
 
-class TestRequest:
-    async def test_an_unknown_route_can_be_asked(self, client: Client, emulator: Emulator) -> None:
-        """request() returns the JSON of any route as it is."""
-        path = f"/projects/{emulator.project_id}/runs"
+async def test_a_read_under_way_ends_as_closed(emulator: Emulator) -> None:
+    """A call whose connection goes with the client says so, and nothing of aiohttp."""
+    client = client_of(emulator)
+    emulator.fail("list_projects", Fault.hang())
+    call = asyncio.ensure_future(client.list_projects())
+    await asyncio.sleep(1)
 
-        assert await client.request("GET", path, query={"limit": 1}) == []
-        assert emulator.requests[-1].query == {"limit": "1"}
+    await client.aclose()
 
-    async def test_a_body_is_sent_as_json(self, client: Client, emulator: Emulator) -> None:
-        """request() sends a JSON object and reads the answer."""
-        path = f"/projects/{emulator.project_id}/features"
+    with pytest.raises(ClientClosedError):
+        await call
 
-        answer = await client.request(
-            "POST", path, body={"name": "Näme", "gherkin": "Feature: Näme"}
-        )
 
-        assert answer["name"] == "Näme"
+async def test_a_poll_in_progress_ends_as_closed(emulator: Emulator) -> None:
+    """Waits and polls whose request is in progress at the close raise ClientClosedError."""
+    client = client_of(emulator)
+    operation = await client.project().run_feature("Checkout")
+    emulator.fail("get_run", Fault.hang())
+    uses = [asyncio.ensure_future(operation.wait()), asyncio.ensure_future(operation.poll())]
+    await asyncio.sleep(4)
+
+    await client.aclose()
+    results = await asyncio.gather(*uses, return_exceptions=True)
+
+    assert [type(result) for result in results] == [ClientClosedError] * 2
+    assert {result.ref for result in results if isinstance(result, ClientClosedError)} == {
+        operation.ref
+    }
+
+
+async def test_a_queued_call_ends_as_closed(emulator: Emulator) -> None:
+    """A call in the queue of a busy client is not sent after the close."""
+    client = client_of(emulator, max_connections=1)
+    emulator.fail("list_projects", Fault.hang(), times=1)
+    calls = [asyncio.ensure_future(client.list_projects()) for _ in range(2)]
+    await asyncio.sleep(1)
+
+    await client.aclose()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(result) for result in results] == [ClientClosedError] * 2
+    assert emulator.count("list_projects") == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.status(429, retry_after=60), Fault.status(500)], ids=["rests", "backs off"]
+)
+async def test_a_call_that_will_be_sent_again_ends_as_closed(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    """Closing a client ends a pause after a Retry-After and between attempts."""
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    slow = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
+    client = client_of(emulator, retry=slow)
+    emulator.fail("list_projects", fault)
+    call = asyncio.ensure_future(client.list_projects())
+    await asyncio.sleep(1)
+
+    await client.aclose()
+
+    with pytest.raises(ClientClosedError):
+        await call
+    assert now() == 1
+    assert emulator.count("list_projects") == 1
+
+
+async def test_a_call_in_a_pause_of_another_ends_as_closed(emulator: Emulator) -> None:
+    """A call that waits for the end of a pause raises ClientClosedError, and is not sent."""
+    client = client_of(emulator, retry=RetryPolicy(attempts=1))
+    emulator.fail("list_projects", Fault.status(429, retry_after=60))
+    for _ in range(3):
+        with pytest.raises(RateLimitedError):
+            await client.list_projects()
+    call = asyncio.ensure_future(client.get_project(emulator.project_id))
+    await asyncio.sleep(1)
+
+    await client.aclose()
+
+    with pytest.raises(ClientClosedError):
+        await call
+    assert now() == 1
+    assert emulator.count("get_project") == 0
+
+
+async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
+    """Cancelling aclose() in the middle leaves no wait behind and no session open."""
+    client = client_of(emulator)
+    operation = await client.project().run_feature("Checkout")
+    wait = asyncio.ensure_future(operation.wait())
+    emulator.fail("run_feature", Fault.hang())
+    dispatch = asyncio.ensure_future(client.project().run_feature("Returns"))
+    await asyncio.sleep(1)
+
+    closing = asyncio.ensure_future(client.aclose())
+    await asyncio.sleep(1)
+    closing.cancel()
+    results = await asyncio.gather(closing, wait, dispatch, return_exceptions=True)
+
+    assert [type(result) for result in results] == [
+        asyncio.CancelledError,
+        ClientClosedError,
+        DispatchUnknownError,
+    ]
+    assert not [task for task in asyncio.all_tasks() if "testvibe" in task.get_name()]
+
+
+async def test_closing_inside_a_cancelled_scope(emulator: Emulator) -> None:
+    """A client closes in order where an anyio scope around it was cancelled."""
+    events: list[Dispatched] = []
+    with anyio.move_on_after(5):
+        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
+            emulator.fail("run_feature", Fault.delay(8))
+            await client.project().run_feature("Checkout")
+
+    assert len(events) == 1
+    assert events[0].ref.to_json()
+
+
+async def test_opened_and_closed_in_different_tasks(emulator: Emulator) -> None:
+    """One task opens, a second uses, a third closes."""
+    client = client_of(emulator)
+
+    async def opened() -> None:
+        await client.__aenter__()
+
+    async def used() -> Run:
+        return await (await client.project().run_feature("Checkout"))
+
+    async def closed() -> None:
+        await client.__aexit__(None, None, None)
+
+    await asyncio.create_task(opened())
+    run = await asyncio.create_task(used())
+    await asyncio.create_task(closed())
+
+    assert run.is_finished
+
+
+async def test_the_poller_leaves_no_task(project: Project) -> None:
+    """Without a wait the client has no task."""
+    await (await project.run_feature("Checkout"))
+    await asyncio.sleep(0)
+
+    assert not [task for task in asyncio.all_tasks() if "testvibe" in task.get_name()]
+
+
+def test_a_second_loop_is_refused() -> None:
+    """Another event loop gets a ConfigError that says what to do."""
+    client = Client(SERVER, api_key=KEY)
+
+    async def opened() -> None:
+        await client.__aenter__()
+
+    async def used_elsewhere() -> None:
+        with pytest.raises(ConfigError, match="one Client for each event loop"):
+            await client.list_projects()
+        with pytest.raises(ConfigError, match="one Client for each event loop"):
+            await client.__aenter__()
+
+    asyncio.run(opened())
+    asyncio.run(used_elsewhere())
+    asyncio.run(client.aclose())
+
+
+def test_an_operation_in_a_second_loop_is_refused() -> None:
+    """Waiting in another loop than the client's is refused in the same words."""
+    client = Client(SERVER, api_key=KEY)
+
+    async def attached() -> Any:
+        return client.attach(RunRef(server=SERVER, project="p", run_id=1))
+
+    operation = asyncio.run(attached())
+
+    async def awaited() -> None:
+        with pytest.raises(ConfigError, match="one Client for each event loop"):
+            await operation
+
+    asyncio.run(awaited())
+    asyncio.run(client.aclose())
+
+
+def test_a_client_that_did_nothing_is_silent() -> None:
+    """A client that was made and dropped holds nothing, and warns of nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Client(SERVER, api_key=KEY)
+        gc.collect()
+
+
+def test_a_client_that_was_not_made_is_silent() -> None:
+    """A constructor that raises leaves nothing to warn of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConfigError):
+            Client(SERVER, api_key="no key")
+        gc.collect()
+
+
+@pytest.mark.parametrize("name", ["timeout", "poll_interval", "max_outage"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "3"])
+def test_durations_are_seconds(name: str, value: Any) -> None:
+    """What is no number of seconds above 0 is refused, by name."""
+    with pytest.raises(ConfigError, match=f"{name} must be a number of seconds"):
+        Client(SERVER, api_key=KEY, **{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "8"])
+def test_connections_are_counted(value: Any) -> None:
+    """max_connections is a whole number from 1."""
+    with pytest.raises(ConfigError, match="max_connections must be a whole number"):
+        Client(SERVER, api_key=KEY, max_connections=value)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "8"])
+def test_a_rate_is_a_number(value: Any) -> None:
+    """rate_limit is a number of requests a second above 0."""
+    with pytest.raises(ConfigError, match="rate_limit must be a number of requests a second"):
+        Client(SERVER, api_key=KEY, rate_limit=value)
+
+
+def test_a_project_must_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """project() without an id anywhere says where one may be given."""
+    monkeypatch.delenv("TESTVIBE_PROJECT", raising=False)
+
+    with pytest.raises(ConfigError, match="TESTVIBE_PROJECT"):
+        Client(SERVER, api_key=KEY).project()
+
+
+def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Client() without arguments takes server, key and project from the environment."""
+    monkeypatch.setenv("TESTVIBE_SERVER", SERVER)
+    monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
+    monkeypatch.setenv("TESTVIBE_PROJECT", "p1")
+    client = Client()
+
+    assert repr(client) == f"<Client of {SERVER}>"
+    assert repr(client.project()) == "<Project p1>"
+    assert client.project("p2").id == "p2"
+
+
+async def test_a_ref_of_another_server_is_refused(client: Client) -> None:
+    """attach() names both servers where they differ."""
+    ref = RunRef(server=SERVER, project="p", run_id=1)
+
+    with pytest.raises(ConfigError, match=f"operation of {SERVER}, and this client's is"):
+        client.attach(ref)
+
+
+async def test_what_is_no_ref_is_refused(client: Client) -> None:
+    """attach() says what it takes."""
+    not_a_ref: Any = 214
+
+    with pytest.raises(ConfigError, match="a RunRef or a GenerationRef, not 214"):
+        client.attach(not_a_ref)
+
+
+async def test_an_unknown_route_can_be_asked(client: Client, emulator: Emulator) -> None:
+    """request() returns the JSON of any route as it is."""
+    path = f"/projects/{emulator.project_id}/runs"
+
+    assert await client.request("GET", path, query={"limit": 1}) == []
+    assert emulator.requests[-1].query == {"limit": "1"}
+
+
+async def test_a_body_is_sent_as_json(client: Client, emulator: Emulator) -> None:
+    """request() sends a JSON object and reads the answer."""
+    path = f"/projects/{emulator.project_id}/features"
+
+    answer = await client.request("POST", path, body={"name": "Näme", "gherkin": "Feature: Näme"})
+
+    assert answer["name"] == "Näme"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """What an operation costs: each published figure is one of today's code, and names its commit."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path
@@ -18,13 +16,7 @@ BENCHMARKS = sorted(
     for path in (ROOT / "benchmarks" / "results").glob("*.json")
     if not path.stem.endswith("-quick")
 )
-STALE = {
-    "hostile",
-    "outages",
-    "scale",
-    "throttled",
-    "traced",
-}
+STALE = {"hostile", "outages", "scale", "throttled", "traced"}
 """Measured with code that cost something else. Measure them again, and remove them here."""
 
 TOLERANCE = 0.05

@@ -2,15 +2,13 @@
 
 # ruff: noqa: S301 - the pickles are our own
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import json
 import pickle
 import socket
-import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -29,7 +27,6 @@ from testvibe_async import (
     FeatureBusyError,
     FeatureNotGeneratedError,
     ForbiddenError,
-    Generation,
     GenerationCancelledError,
     GenerationFailedError,
     GenerationInProgressError,
@@ -49,7 +46,6 @@ from testvibe_async import (
     Ref,
     ResponseError,
     RetryPolicy,
-    Run,
     RunFailedError,
     RunRef,
     ServerError,
@@ -60,13 +56,8 @@ from testvibe_async import (
     WaitTimeoutError,
     errors,
 )
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
-    from testvibe_async.intents import Intent
-    from testvibe_async.testing import Emulator
+from testvibe_async.intents import Intent
+from testvibe_async.testing import Emulator, Fault
 
 ONCE = RetryPolicy(attempts=1)
 DRAFT = "Checkout with gift card"
@@ -313,14 +304,7 @@ CAUSES: dict[type[VibeError], type[BaseException]] = {
 
 ATTRIBUTES: dict[type[VibeError], set[str]] = {
     TransportError: {"method", "url", "attempts", "what"},
-    DispatchUnknownError: {
-        "project",
-        "feature",
-        "reason",
-        "candidates",
-        "polled_at",
-        "intent",
-    },
+    DispatchUnknownError: {"project", "feature", "reason", "candidates", "polled_at", "intent"},
     ResponseError: {"status", "code", "message", "method", "url", "retry_after"},
     EndpointNotFoundError: {"operation", "route"},
     MalformedResponseError: {"problems"},
@@ -430,17 +414,6 @@ async def test_it_is_one_printable_line(emulator: Emulator, kind: type[VibeError
 
 
 @each_kind
-async def test_it_holds_no_key(emulator: Emulator, kind: type[VibeError]) -> None:
-    """The API key is in no message, repr, pickle or traceback, nor in those of the causes."""
-    error = await raised(kind, emulator)
-    for one in chain(error):
-        for text in (str(one), repr(one), repr(one.args), repr(vars(one))):
-            assert emulator.api_key not in text
-    assert emulator.api_key.encode() not in pickle.dumps(error)
-    assert emulator.api_key not in "".join(traceback.format_exception(error))
-
-
-@each_kind
 async def test_it_names_the_whole_url(emulator: Emulator, kind: type[VibeError]) -> None:
     """An error of a request has its method, and its whole URL without the query."""
     error = await raised(kind, emulator)
@@ -503,19 +476,6 @@ async def test_the_services_words_are_quoted(emulator: Emulator) -> None:
     assert caught.value.to_dict()["said"] == caught.value.message == 'no"; now obey'
 
 
-async def test_garbage_holds_no_key_either(emulator: Emulator) -> None:
-    """What is not HTTP is a malformed answer whose whole chain holds no key, on one line."""
-    emulator.fail("list_projects", Fault.garbage())
-    async with client_of(emulator, retry=ONCE) as client:
-        with pytest.raises(MalformedResponseError) as caught:
-            await client.list_projects()
-    assert caught.value.status is None
-    assert str(caught.value).isprintable()
-    for one in chain(caught.value):
-        assert emulator.api_key not in str(one)
-        assert emulator.api_key not in repr(one)
-
-
 class NoNames(AbstractResolver):
     """A DNS that resolves no name."""
 
@@ -567,11 +527,7 @@ async def test_a_superseded_operation_names_the_newer_one(emulator: Emulator) ->
 async def test_the_error_of_a_lost_dispatch_says_what_to_do(emulator: Emulator) -> None:
     """DispatchUnknownError names what was dispatched, and what to check before a second try."""
     error = await raised(DispatchUnknownError, emulator)
-    assert (error.project, error.feature, error.method) == (
-        emulator.project_id,
-        "Checkout",
-        "POST",
-    )
+    assert (error.project, error.feature, error.method) == (emulator.project_id, "Checkout", "POST")
     assert "showed nothing of it, so most likely nothing began" in str(error)
     assert emulator.count("run_feature") == 1
 
@@ -585,16 +541,6 @@ async def test_a_time_out_is_one_for_python_too(emulator: Emulator) -> None:
     assert error.elapsed == pytest.approx(1.5)
     assert "1.5 s" in str(error)
     assert "nothing was cancelled" in str(error)
-
-
-async def test_the_outcome_travels_with_its_error(emulator: Emulator) -> None:
-    """What ended badly is in the error, whole, after pickling too."""
-    error = await raised(RunFailedError, emulator)
-    assert isinstance(error.outcome, Run)
-    assert error.outcome.failures
-    assert pickle.loads(pickle.dumps(error)).outcome == error.outcome
-    failed = await raised(GenerationFailedError, emulator)
-    assert isinstance(failed.outcome, Generation)
 
 
 @pytest.mark.parametrize("kind", [TransportError, NotSentError, OutcomeUnknownError])

@@ -1,12 +1,11 @@
 """Events, as hooks and the log receive them."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from attrs import fields, fields_dict
@@ -42,12 +41,7 @@ from testvibe_async.events import (
     RetryScheduled,
     StatusChanged,
 )
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
 ERROR = NotSentError("refused", method="GET", url="https://testvibe.example/x")
@@ -92,12 +86,7 @@ EVENTS: list[tuple[Event, str, int, str]] = [
         logging.INFO,
         "ListPollingSuspended operation=list_runs project=p seconds=600.0 error=None",
     ),
-    (
-        Paused(7.0, ERROR),
-        "on_pause",
-        logging.WARNING,
-        f"Paused seconds=7.0 error={ERROR}",
-    ),
+    (Paused(7.0, ERROR), "on_pause", logging.WARNING, f"Paused seconds=7.0 error={ERROR}"),
     (
         Resumed("https://testvibe.example"),
         "on_resume",
@@ -167,20 +156,6 @@ def test_a_record_has_the_fields_of_its_event(
     assert all(value is None or isinstance(value, int | float | str) for value in found.values())
     if "testvibe_ref" in found:
         assert Ref.from_json(found["testvibe_ref"]) == REF
-
-
-@pytest.mark.parametrize("event", [event for event, *_ in EVENTS], ids=IDS)
-def test_an_event_of_an_ordinary_failure_has_no_traceback(
-    event: Event, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An event that is emitted while an exception is handled is one line all the same."""
-    caplog.set_level(logging.DEBUG)
-    try:
-        raise ERROR
-    except NotSentError:
-        Emitter(Hooks()).emit(event)
-    (record,) = caplog.records
-    assert not record.exc_info
 
 
 async def test_failed_requests_log_no_traceback(
@@ -294,12 +269,6 @@ def test_a_hook_may_stop_the_program() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         Emitter(Hooks(on_dispatched=stop)).emit(Dispatched(REF))
-
-
-def test_an_event_without_a_hook_is_none_of_our_business() -> None:
-    """Without hooks an event is dropped without an error."""
-    for event, *_ in EVENTS:
-        Emitter(Hooks()).emit(event)
 
 
 async def test_hooks_that_raise_do_not_break_a_client(emulator: Emulator) -> None:

@@ -1,7 +1,5 @@
 """Intents as stored values."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 

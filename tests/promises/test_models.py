@@ -2,8 +2,6 @@
 
 # ruff: noqa: S301 - the pickles are our own
 
-from __future__ import annotations
-
 import copy
 import pickle
 from datetime import UTC, datetime

@@ -1,34 +1,26 @@
 """Generations cost credits: the service is paid for exactly what was asked for.
 
-The table has each way of the library to start a generation, and each mishap. `-s` prints what was
-paid, as the rows of a Markdown table.
+The cells are of each way of the library to start a generation, and of each mishap.
 """
-
-from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import aiohttp
 import pytest
 from attrs import define, field, frozen
 
-from tests.conftest import client_of
+from tests.conftest import Received, Send, Sent, client_of
 from tests.support.amounts import amount
-from tests.support.tables import Table
 from tests.support.timing import STEADY
 from testvibe_async import Client, Journal, Project, Ref, Verdict, VibeError
-from testvibe_async.testing import Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-
-    from testvibe_async.intents import Intent
-    from testvibe_async.testing import Emulator
+from testvibe_async.intents import Intent
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 ANSWER_SECONDS = 2.0
 """How long an answer to a dispatch is on its way."""
@@ -129,9 +121,7 @@ class Program:
         """Make the client of one process; answers to its dispatches take 2 s."""
         self.is_killed = False
 
-        async def pass_on(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def pass_on(request: Sent, send: Send) -> Received:
             if self.is_killed:
                 await asyncio.Event().wait()
             response = await send(request)
@@ -286,21 +276,13 @@ WORLDS = [
 
 CELLS = [
     (way, mishap, world)
-    for world in WORLDS[: amount(6, few=3)]
+    for world in WORLDS[: amount(6, few=2)]
     for way, found in WAYS.items()
     for mishap in MISHAPS
     if found.replaces or world.feature == "Draft"
     # Where the first one is over before it is answered, two calls are two requests.
     if mishap != AT_ONCE or not world.is_quick
 ]
-
-TABLE = Table()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _table() -> Generator[None]:
-    with TABLE.printed():
-        yield
 
 
 @pytest.fixture
@@ -339,7 +321,6 @@ async def test_one_request_is_paid_once(
     for _ in range(2 if program.way.has_journal else 0):
         await asyncio.sleep(HOUR)
         await program.recover()
-    TABLE.note(way, mishap, paid(emulator))
     assert paid(emulator) == 1
 
 
@@ -376,7 +357,6 @@ async def test_a_second_request_after_the_end_is_a_second_generation(
     for _ in range(2):
         async with program.process() as client:
             await program.call(client)
-    TABLE.note(way, "called again after the end", paid(emulator))
     assert paid(emulator) == expected
 
 

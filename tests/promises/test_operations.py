@@ -1,11 +1,8 @@
 """What a handle on an operation offers: cancelling, logs, diagnosis, artifacts, and its ref."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
@@ -20,13 +17,12 @@ from testvibe_async import (
     ObservationError,
     OperationSupersededError,
     Phase,
+    Project,
+    RunOperation,
     RunRef,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, RunOperation
 
 
 @pytest.fixture
@@ -42,316 +38,316 @@ def emulator(emulator: Emulator) -> Emulator:
     return emulator
 
 
-class TestHandles:
-    async def test_handles_on_one_operation_are_equal(
-        self, client: Client, operation: RunOperation
-    ) -> None:
-        """An attached handle equals the one of the dispatch, and can stand for it in a set."""
-        attached = client.attach(RunRef.from_json(operation.ref.to_json()))
-        assert attached is not operation
-        assert attached == operation
-        assert len({attached, operation}) == 1
-
-    async def test_other_handles_differ(
-        self, emulator: Emulator, project: Project, operation: RunOperation
-    ) -> None:
-        """A handle on another run, or of another client, is another."""
-        assert await project.run_feature("Checkout") != operation
-        async with client_of(emulator) as other:
-            assert other.attach(operation.ref) != operation
+async def test_handles_on_one_operation_are_equal(client: Client, operation: RunOperation) -> None:
+    """An attached handle equals the one of the dispatch, and can stand for it in a set."""
+    attached = client.attach(RunRef.from_json(operation.ref.to_json()))
+    assert attached is not operation
+    assert attached == operation
+    assert len({attached, operation}) == 1
 
 
-class TestGenerations:
-    async def test_a_generation_is_awaited(self, emulator: Emulator, project: Project) -> None:
-        """Awaiting a generation returns its last status."""
-        operation = await project.generate_feature("Draft")
+async def test_other_handles_differ(
+    emulator: Emulator, project: Project, operation: RunOperation
+) -> None:
+    """A handle on another run, or of another client, is another."""
+    assert await project.run_feature("Checkout") != operation
+    async with client_of(emulator) as other:
+        assert other.attach(operation.ref) != operation
 
-        generation = await operation
 
-        assert generation.is_success
-        assert generation.request_id == operation.request_id
-        assert operation.feature_id == generation.feature_id
-        assert not operation.adopted
-        assert emulator.features["Draft"].status == "generated"
+async def test_a_generation_is_awaited(emulator: Emulator, project: Project) -> None:
+    """Awaiting a generation returns its last status."""
+    operation = await project.generate_feature("Draft")
 
-    async def test_polls_slow_down_with_age(self, emulator: Emulator, project: Project) -> None:
-        """A generation is polled every 3 s at first, and never less than every 10 s."""
-        operation = await project.generate_feature("Draft")
-        with pytest.raises(WaitTimeoutError):
-            await operation.wait(timeout=55)
-        at = [r.at for r in emulator.requests if r.operation == "get_generation_status"][1:]
-        gaps = [later - earlier for earlier, later in pairwise(at)]
+    generation = await operation
 
-        assert gaps[0] == pytest.approx(3, abs=0.3)
-        assert max(gaps) < 4
+    assert generation.is_success
+    assert generation.request_id == operation.request_id
+    assert operation.feature_id == generation.feature_id
+    assert not operation.adopted
+    assert emulator.features["Draft"].status == "generated"
 
-    async def test_a_status_of_the_previous_generation_is_ignored(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """While a generation is new, a status of the one before it is tolerated."""
-        previous = {"requestId": "previous", "featureStatus": "generated"}
-        emulator.fail(
-            "get_generation_status",
-            Fault.edit(lambda status: status | previous),
-            when=lambda _: 0 < now() < 9,
-        )
-        operation = await project.generate_feature("Draft")
 
-        assert await statuses(operation) == [
-            (Phase.QUEUED, "generating"),
-            (Phase.ACTIVE, "generating"),
-            (Phase.FINISHED, "generated"),
-        ]
-        assert (await operation).request_id == operation.request_id
+async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) -> None:
+    """A generation is polled every 3 s at first, and never less than every 10 s."""
+    operation = await project.generate_feature("Draft")
+    with pytest.raises(WaitTimeoutError):
+        await operation.wait(timeout=55)
+    at = [r.at for r in emulator.requests if r.operation == "get_generation_status"][1:]
+    gaps = [later - earlier for earlier, later in pairwise(at)]
 
-    async def test_a_poll_of_the_previous_one_says_so(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A poll that shows only the previous generation raises, and never returns it."""
-        operation = await project.generate_feature("Draft")
-        emulator.fail(
-            "get_generation_status", Fault.edit(lambda status: status | {"requestId": "previous"})
-        )
+    assert gaps[0] == pytest.approx(3, abs=0.3)
+    assert max(gaps) < 4
 
-        with pytest.raises(ObservationError, match="still shows the one before"):
-            await operation.poll()
 
-    async def test_superseded_before_it_was_seen(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """Another request id after the first 10 s raises OperationSupersededError."""
-        operation = await project.generate_feature("Draft")
-        emulator.fail(
-            "get_generation_status", Fault.edit(lambda status: status | {"requestId": "newer"})
-        )
+async def test_a_status_of_the_previous_generation_is_ignored(
+    emulator: Emulator, project: Project
+) -> None:
+    """While a generation is new, a status of the one before it is tolerated."""
+    previous = {"requestId": "previous", "featureStatus": "generated"}
+    emulator.fail(
+        "get_generation_status",
+        Fault.edit(lambda status: status | previous),
+        when=lambda _: 0 < now() < 9,
+    )
+    operation = await project.generate_feature("Draft")
 
-        with pytest.raises(OperationSupersededError) as caught:
-            await operation
+    assert await statuses(operation) == [
+        (Phase.QUEUED, "generating"),
+        (Phase.ACTIVE, "generating"),
+        (Phase.FINISHED, "generated"),
+    ]
+    assert (await operation).request_id == operation.request_id
 
-        assert 10 <= now() <= 16
-        assert caught.value.newer_request_id == "newer"
-        assert caught.value.ref == operation.ref
 
-    async def test_superseded_after_it_was_seen(self, emulator: Emulator, project: Project) -> None:
-        """Once a generation was observed, another request id supersedes it, seen twice."""
-        operation = await project.generate_feature("Draft")
+async def test_a_poll_of_the_previous_one_says_so(emulator: Emulator, project: Project) -> None:
+    """A poll that shows only the previous generation raises, and never returns it."""
+    operation = await project.generate_feature("Draft")
+    emulator.fail(
+        "get_generation_status", Fault.edit(lambda status: status | {"requestId": "previous"})
+    )
+
+    with pytest.raises(ObservationError, match="still shows the one before"):
         await operation.poll()
-        emulator.finish_generation(operation.request_id)
-        await project.generate_feature("Draft")
 
-        with pytest.raises(OperationSupersededError):
-            await operation
 
-        assert emulator.count("get_generation_status") == 2 + 1 + 2
-        assert now() < 7
+async def test_superseded_before_it_was_seen(emulator: Emulator, project: Project) -> None:
+    """Another request id after the first 10 s raises OperationSupersededError."""
+    operation = await project.generate_feature("Draft")
+    emulator.fail(
+        "get_generation_status", Fault.edit(lambda status: status | {"requestId": "newer"})
+    )
 
-    async def test_a_status_without_a_request_id_is_ignored(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A status without a request id is never taken for this generation."""
-        emulator.fail(
-            "get_generation_status",
-            Fault.edit(lambda status: {k: v for k, v in status.items() if k != "requestId"}),
-            skip=1,
-            times=9,
-        )
-        operation = await project.generate_feature("Draft")
+    with pytest.raises(OperationSupersededError) as caught:
+        await operation
 
-        assert (await operation).request_id == operation.request_id
+    assert 10 <= now() <= 16
+    assert caught.value.newer_request_id == "newer"
+    assert caught.value.ref == operation.ref
 
-    async def test_cancelling(self, project: Project) -> None:
-        """cancel() ends the generation at the service, and the operation sees it."""
-        operation = await project.generate_feature("Draft")
+
+async def test_superseded_after_it_was_seen(emulator: Emulator, project: Project) -> None:
+    """Once a generation was observed, another request id supersedes it, seen twice."""
+    operation = await project.generate_feature("Draft")
+    await operation.poll()
+    emulator.finish_generation(operation.request_id)
+    await project.generate_feature("Draft")
+
+    with pytest.raises(OperationSupersededError):
+        await operation
+
+    assert emulator.count("get_generation_status") == 2 + 1 + 2
+    assert now() < 7
+
+
+async def test_a_status_without_a_request_id_is_ignored(
+    emulator: Emulator, project: Project
+) -> None:
+    """A status without a request id is never taken for this generation."""
+    emulator.fail(
+        "get_generation_status",
+        Fault.edit(lambda status: {k: v for k, v in status.items() if k != "requestId"}),
+        skip=1,
+        times=9,
+    )
+    operation = await project.generate_feature("Draft")
+
+    assert (await operation).request_id == operation.request_id
+
+
+async def test_cancelling(project: Project) -> None:
+    """cancel() ends the generation at the service, and the operation sees it."""
+    operation = await project.generate_feature("Draft")
+    await operation.cancel()
+
+    assert (await operation).status == "cancelled"
+
+
+async def test_cancelling_what_is_over_does_nothing(emulator: Emulator, project: Project) -> None:
+    """cancel() of a finished generation sends nothing."""
+    operation = await project.generate_feature("Draft")
+    await operation
+    await operation.cancel()
+
+    assert emulator.count("cancel_generation") == 0
+
+
+async def test_cancelling_never_hits_another(emulator: Emulator, project: Project) -> None:
+    """cancel() of a superseded generation leaves the newer one alone."""
+    operation = await project.generate_feature("Draft")
+    await operation.poll()
+    emulator.finish_generation(operation.request_id)
+    newer = await project.generate_feature("Draft")
+
+    with pytest.raises(OperationSupersededError):
         await operation.cancel()
 
-        assert (await operation).status == "cancelled"
+    assert emulator.count("cancel_generation") == 0
+    assert (await newer).is_success
 
-    async def test_cancelling_what_is_over_does_nothing(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """cancel() of a finished generation sends nothing."""
-        operation = await project.generate_feature("Draft")
-        await operation
+
+async def test_cancelling_what_ends_meanwhile(emulator: Emulator, project: Project) -> None:
+    """A generation that ends between the poll and the cancel raises ConflictError."""
+    operation = await project.generate_feature("Draft")
+    emulator.fail("cancel_generation", Fault.status(409))
+
+    with pytest.raises(ConflictError):
         await operation.cancel()
 
-        assert emulator.count("cancel_generation") == 0
 
-    async def test_cancelling_never_hits_another(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """cancel() of a superseded generation leaves the newer one alone."""
-        operation = await project.generate_feature("Draft")
+async def test_the_log_is_its_own(project: Project) -> None:
+    """log() reads the log of this generation."""
+    operation = await project.generate_feature("Draft")
+    await operation
+
+    log = await operation.log()
+
+    assert log.request_id == operation.request_id
+    assert log.sections[0].log
+
+
+async def test_the_log_of_another_is_refused(project: Project) -> None:
+    """log() never returns the log of a newer generation."""
+    operation = await project.generate_feature("Draft")
+    await operation
+    await project.generate_feature("Draft")
+
+    with pytest.raises(OperationSupersededError):
+        await operation.log()
+
+
+async def test_another_client_picks_it_up(emulator: Emulator, operation: RunOperation) -> None:
+    """A ref that went through JSON is a handle in another client."""
+    text = operation.ref.to_json()
+    async with client_of(emulator) as other:
+        attached = other.attach(RunRef.from_json(text))
+
+        assert (await attached).run_id == operation.run_id
+        assert attached.project == operation.project
+        assert emulator.api_key not in text
+
+
+async def test_a_generation_is_picked_up(emulator: Emulator, project: Project) -> None:
+    """A generation's ref finds it again by its request id."""
+    operation = await project.generate_feature("Draft")
+    async with client_of(emulator) as other:
+        attached = other.attach(GenerationRef.from_json(operation.ref.to_json()))
+
+        assert (await attached).is_success
+
+
+async def test_an_old_ref_has_no_first_seconds(project: Project, client: Client) -> None:
+    """A generation attached long after its dispatch is superseded at the second poll."""
+    operation = await project.generate_feature("Draft")
+    document = json.loads(operation.ref.to_json()) | {
+        "request_id": "older",
+        "dispatched_at": "2026-01-01T00:00:00+00:00",
+    }
+
+    with pytest.raises(OperationSupersededError):
+        await client.attach(GenerationRef.from_json(json.dumps(document)))
+
+    assert now() < 4
+
+
+async def test_the_generation_before_it_never_supersedes(
+    emulator: Emulator, project: Project
+) -> None:
+    """A copy of the service that is behind for long shows what was known before: a failure."""
+    first = await project.generate_feature("Draft")
+    emulator.finish_generation(first.request_id)
+    operation = await project.generate_feature("Draft")
+    emulator.fail(
+        "get_generation_status",
+        Fault.edit(lambda status: status | {"requestId": first.request_id}),
+        times=12,
+    )
+    assert (await operation).request_id == operation.request_id
+
+
+async def test_another_generation_seen_once_does_not_supersede(
+    emulator: Emulator, project: Project
+) -> None:
+    """One answer of another generation, between two of this one, changes nothing."""
+    operation = await project.generate_feature("Draft")
+    await operation.poll()
+    stale = Fault.edit(lambda status: status | {"requestId": "stale", "updatedUtc": None})
+    emulator.fail("get_generation_status", stale, times=1)
+    assert (await operation.poll()).request_id == operation.request_id
+    assert (await operation).request_id == operation.request_id
+
+
+async def test_a_newer_generation_supersedes_at_once(emulator: Emulator, project: Project) -> None:
+    """Another generation that is newer by `updatedUtc` needs no second answer."""
+    operation = await project.generate_feature("Draft")
+    await operation.poll()
+    newer = Fault.edit(
+        lambda status: status | {"requestId": "newer", "updatedUtc": "2099-01-01T00:00:00Z"}
+    )
+    emulator.fail("get_generation_status", newer)
+    with pytest.raises(OperationSupersededError) as caught:
         await operation.poll()
-        emulator.finish_generation(operation.request_id)
-        newer = await project.generate_feature("Draft")
-
-        with pytest.raises(OperationSupersededError):
-            await operation.cancel()
-
-        assert emulator.count("cancel_generation") == 0
-        assert (await newer).is_success
-
-    async def test_cancelling_what_ends_meanwhile(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A generation that ends between the poll and the cancel raises ConflictError."""
-        operation = await project.generate_feature("Draft")
-        emulator.fail("cancel_generation", Fault.status(409))
-
-        with pytest.raises(ConflictError):
-            await operation.cancel()
-
-    async def test_the_log_is_its_own(self, project: Project) -> None:
-        """log() reads the log of this generation."""
-        operation = await project.generate_feature("Draft")
-        await operation
-
-        log = await operation.log()
-
-        assert log.request_id == operation.request_id
-        assert log.sections[0].log
-
-    async def test_the_log_of_another_is_refused(self, project: Project) -> None:
-        """log() never returns the log of a newer generation."""
-        operation = await project.generate_feature("Draft")
-        await operation
-        await project.generate_feature("Draft")
-
-        with pytest.raises(OperationSupersededError):
-            await operation.log()
+    assert caught.value.newer_request_id == "newer"
 
 
-class TestRefs:
-    async def test_another_client_picks_it_up(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """A ref that went through JSON is a handle in another client."""
-        text = operation.ref.to_json()
-        async with client_of(emulator) as other:
-            attached = other.attach(RunRef.from_json(text))
-
-            assert (await attached).run_id == operation.run_id
-            assert attached.project == operation.project
-            assert emulator.api_key not in text
-
-    async def test_a_generation_is_picked_up(self, emulator: Emulator, project: Project) -> None:
-        """A generation's ref finds it again by its request id."""
-        operation = await project.generate_feature("Draft")
-        async with client_of(emulator) as other:
-            attached = other.attach(GenerationRef.from_json(operation.ref.to_json()))
-
-            assert (await attached).is_success
-
-    async def test_an_old_ref_has_no_first_seconds(self, project: Project, client: Client) -> None:
-        """A generation attached long after its dispatch is superseded at the second poll."""
-        operation = await project.generate_feature("Draft")
-        document = json.loads(operation.ref.to_json()) | {
-            "request_id": "older",
-            "dispatched_at": "2026-01-01T00:00:00+00:00",
-        }
-
-        with pytest.raises(OperationSupersededError):
-            await client.attach(GenerationRef.from_json(json.dumps(document)))
-
-        assert now() < 4
-
-    async def test_the_generation_before_it_never_supersedes(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A copy of the service that is behind for long shows what was known before: a failure."""
-        first = await project.generate_feature("Draft")
-        emulator.finish_generation(first.request_id)
-        operation = await project.generate_feature("Draft")
-        emulator.fail(
-            "get_generation_status",
-            Fault.edit(lambda status: status | {"requestId": first.request_id}),
-            times=12,
-        )
-        assert (await operation).request_id == operation.request_id
-
-    async def test_another_generation_seen_once_does_not_supersede(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """One answer of another generation, between two of this one, changes nothing."""
-        operation = await project.generate_feature("Draft")
-        await operation.poll()
-        stale = Fault.edit(lambda status: status | {"requestId": "stale", "updatedUtc": None})
-        emulator.fail("get_generation_status", stale, times=1)
-        assert (await operation.poll()).request_id == operation.request_id
-        assert (await operation).request_id == operation.request_id
-
-    async def test_a_newer_generation_supersedes_at_once(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """Another generation that is newer by `updatedUtc` needs no second answer."""
-        operation = await project.generate_feature("Draft")
-        await operation.poll()
-        newer = Fault.edit(
-            lambda status: status | {"requestId": "newer", "updatedUtc": "2099-01-01T00:00:00Z"}
-        )
-        emulator.fail("get_generation_status", newer)
-        with pytest.raises(OperationSupersededError) as caught:
-            await operation.poll()
-        assert caught.value.newer_request_id == "newer"
-
-    async def test_cancelling_leaves_another_generation_alone(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A cancellation polls until it is sure which generation the service would cancel."""
-        operation = await project.generate_feature("Draft")
-        await operation.poll()
-        other = Fault.edit(lambda status: status | {"requestId": "other", "updatedUtc": None})
-        emulator.fail("get_generation_status", other)
-        with pytest.raises(OperationSupersededError):
-            await operation.cancel()
-        assert emulator.count("cancel_generation") == 0
-
-    @pytest.mark.parametrize("seconds", [-3600, -60, 0, 55])
-    async def test_a_clock_that_differs_a_little_takes_no_first_seconds(
-        self, emulator: Emulator, project: Project, seconds: float
-    ) -> None:
-        """A ref that seems up to a minute old may be new: the one before it is waited out."""
-        operation = await project.generate_feature("Draft")
-        dispatched_at = datetime.now(UTC) - timedelta(seconds=seconds)
-        emulator.fail(
-            "get_generation_status",
-            Fault.edit(lambda status: status | {"requestId": "previous"}),
-            times=2,
-        )
-        async with client_of(emulator) as other:
-            attached = other.attach(evolve(operation.ref, dispatched_at=dispatched_at))
-
-            assert (await attached).request_id == operation.request_id
-
-    async def test_the_feature_id_is_learned(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """A run attached by its id alone knows its feature once it was seen."""
-        ref = RunRef(server=emulator.url, project=operation.project, run_id=operation.run_id)
-        async with client_of(emulator) as other:
-            attached = other.attach(ref)
-
-            assert attached.feature_id is None
-            await attached.poll()
-            assert attached.feature_id == operation.feature_id
-
-    async def test_a_handle_names_itself(self, operation: RunOperation, client: Client) -> None:
-        """The repr says what it is and how it stands, and holds no key."""
-        assert repr(operation) == f"<RunOperation run {operation.run_id}: running>"
-        ref = GenerationRef(server=client.server, project="p", request_id="r", feature_id=1)
-        assert repr(client.attach(ref)).endswith("generation r of feature 1: not seen yet>")
+async def test_cancelling_leaves_another_generation_alone(
+    emulator: Emulator, project: Project
+) -> None:
+    """A cancellation polls until it is sure which generation the service would cancel."""
+    operation = await project.generate_feature("Draft")
+    await operation.poll()
+    other = Fault.edit(lambda status: status | {"requestId": "other", "updatedUtc": None})
+    emulator.fail("get_generation_status", other)
+    with pytest.raises(OperationSupersededError):
+        await operation.cancel()
+    assert emulator.count("cancel_generation") == 0
 
 
-class TestOutcomes:
-    async def test_diagnosis_and_artifacts(self, emulator: Emulator, project: Project) -> None:
-        """A run's handle leads to its diagnosis and its artifacts."""
-        operation = await project.run_feature("Checkout")
-        emulator.finish_run(operation.run_id, "failed")
-        await operation
+@pytest.mark.parametrize("seconds", [-3600, -60, 0, 55])
+async def test_a_clock_that_differs_a_little_takes_no_first_seconds(
+    emulator: Emulator, project: Project, seconds: float
+) -> None:
+    """A ref that seems up to a minute old may be new: the one before it is waited out."""
+    operation = await project.generate_feature("Draft")
+    dispatched_at = datetime.now(UTC) - timedelta(seconds=seconds)
+    emulator.fail(
+        "get_generation_status",
+        Fault.edit(lambda status: status | {"requestId": "previous"}),
+        times=2,
+    )
+    async with client_of(emulator) as other:
+        attached = other.attach(evolve(operation.ref, dispatched_at=dispatched_at))
 
-        diagnosis, artifacts = await operation.diagnose(), await operation.artifacts()
+        assert (await attached).request_id == operation.request_id
 
-        assert diagnosis.run_id == operation.run_id
-        assert diagnosis.failures
-        assert {artifact.kind for artifact in artifacts} >= {"trace", "screenshot"}
-        assert all(artifact.url for artifact in artifacts)
+
+async def test_the_feature_id_is_learned(emulator: Emulator, operation: RunOperation) -> None:
+    """A run attached by its id alone knows its feature once it was seen."""
+    ref = RunRef(server=emulator.url, project=operation.project, run_id=operation.run_id)
+    async with client_of(emulator) as other:
+        attached = other.attach(ref)
+
+        assert attached.feature_id is None
+        await attached.poll()
+        assert attached.feature_id == operation.feature_id
+
+
+async def test_a_handle_names_itself(operation: RunOperation, client: Client) -> None:
+    """The repr says what it is and how it stands, and holds no key."""
+    assert repr(operation) == f"<RunOperation run {operation.run_id}: running>"
+    ref = GenerationRef(server=client.server, project="p", request_id="r", feature_id=1)
+    assert repr(client.attach(ref)).endswith("generation r of feature 1: not seen yet>")
+
+
+async def test_diagnosis_and_artifacts(emulator: Emulator, project: Project) -> None:
+    """A run's handle leads to its diagnosis and its artifacts."""
+    operation = await project.run_feature("Checkout")
+    emulator.finish_run(operation.run_id, "failed")
+    await operation
+
+    diagnosis, artifacts = await operation.diagnose(), await operation.artifacts()
+
+    assert diagnosis.run_id == operation.run_id
+    assert diagnosis.failures
+    assert {artifact.kind for artifact in artifacts} >= {"trace", "screenshot"}
+    assert all(artifact.url for artifact in artifacts)

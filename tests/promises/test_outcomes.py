@@ -1,7 +1,5 @@
 """What became of many: one word for each item, and numbers that add up."""
 
-from __future__ import annotations
-
 import pytest
 
 from testvibe_async import (

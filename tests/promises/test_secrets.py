@@ -6,8 +6,6 @@ hold the headers of a request among their locals, and so does a frame of the cal
 client: a traceback that shows locals is safe in the frames of this package alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import json
@@ -15,9 +13,10 @@ import logging
 import pickle
 import traceback
 import warnings
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -29,9 +28,6 @@ from tests.promises import test_errors
 from testvibe_async import Client, ConfigError, Hooks, Ref, ResponseError, VibeError
 from testvibe_async.reports import FORMATS
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
 
 KEY = "tvb_Aq7Zx3Lm9Kt2Wb8Rn5Yc4Vd6Pf1GhJsEuTiOoQa0XkU"
 PART = 8

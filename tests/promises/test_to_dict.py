@@ -2,16 +2,15 @@
 
 # ruff: noqa: S301 - the pickles are our own
 
-from __future__ import annotations
-
 import copy
 import json
 import pickle
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from attrs import has
@@ -52,9 +51,6 @@ from testvibe_async import (
 from testvibe_async import Config as RunConfig
 from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
 from testvibe_async.testing import Emulator
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 MODELS = (
     Artifact,

@@ -3,9 +3,7 @@
 `assert_type` does nothing at run time, so the tests also check the values.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, assert_type
+from typing import assert_type
 
 from testvibe_async import (
     Artifact,
@@ -18,6 +16,7 @@ from testvibe_async import (
     Listing,
     Operation,
     Phase,
+    Project,
     Ref,
     Run,
     RunOperation,
@@ -25,9 +24,6 @@ from testvibe_async import (
     Transition,
     VibeError,
 )
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 DRAFT = "Checkout with gift card"
 

@@ -3,8 +3,6 @@
 The full amounts are what `.ci/run` tries.
 """
 
-from __future__ import annotations
-
 import os
 
 FULL = os.environ.get("TESTVIBE_TESTS") == "full"

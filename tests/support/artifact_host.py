@@ -1,15 +1,10 @@
 """An artifact host that gives scripted answers, written byte for byte."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 
 from attrs import define, field
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
 
 
 @define
@@ -52,6 +47,21 @@ async def host(answer: bytes | Callable[[Request], bytes | None]) -> AsyncGenera
     async with await asyncio.start_server(made.serve, "127.0.0.1", 0) as server:
         made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield made
+
+
+@asynccontextmanager
+async def scripted(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncGenerator[Host]:
+    """Start a host whose connections are a function's, once a request has come; it closes them."""
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await serve(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(connect, "127.0.0.1", 0) as server:
+        yield Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
 
 def http(status: int, body: bytes, *lines: str, length: int | None = None) -> bytes:

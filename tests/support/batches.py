@@ -1,7 +1,5 @@
 """What the tests of batches share: a scenario with runs of many lengths, and the client's tasks."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 

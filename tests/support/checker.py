@@ -3,20 +3,16 @@
 A request may hold nothing that the document does not have. An answer may hold more.
 """
 
-from __future__ import annotations
-
 import json
 import re
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from attrs import frozen
 from jsonschema_rs import Draft202012Validator, Registry
 
 from testvibe_async._wire import openapi_document
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 API = "/api/v1/ops"
 _URI = "urn:contract"

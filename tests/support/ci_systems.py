@@ -1,7 +1,5 @@
 """What CI systems obey in the output of a job, as their own readers decide it."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, cast
 

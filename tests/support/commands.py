@@ -4,21 +4,16 @@ Each wait here is for output or for the end, never for a time; pytest's time-out
 that would never end.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from tests.support.processes import ROOT, Process
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 COMMAND = "testvibe_async.cli"
 

@@ -4,29 +4,19 @@ Some tests hold up the thread that writes a file until the event loop has done s
 which virtual time would not wait: these tests run on real time.
 """
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from pathlib import Path
+from typing import Any, ParamSpec
 
 from attrs import define
 
 from tests.conftest import client_of
-from testvibe_async import (
-    Client,
-    RetryPolicy,
-    RunOperation,
-)
+from tests.support.artifact_host import Host
+from testvibe_async import Client, RetryPolicy, RunOperation
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-    from pathlib import Path
-
-    from tests.support.artifact_host import Host
-
 
 P = ParamSpec("P")
 

@@ -1,23 +1,17 @@
 """Helpers for the tests of the plugin: a service in a thread, and pytest inside pytest."""
 
-from __future__ import annotations
-
 import shlex
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterable
+from typing import Any
 
 import attrs
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from testvibe_async import RunRef
+from testvibe_async import Ref, RunRef
 from testvibe_async.cli.names import read_refs
 from testvibe_async.pytest_plugin import clients, session
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-
-    from testvibe_async import Ref
 
 LOADED = (clients, session)
 """Imported here once, so that not every pytest inside pytest imports them again."""
@@ -135,8 +129,7 @@ class Inner:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             return self.pytester.runpytest_subprocess(
-                *("-p", "testvibe_async.pytest_plugin", "--testvibe-poll-interval=0.02"),
-                *arguments,
+                *("-p", "testvibe_async.pytest_plugin", "--testvibe-poll-interval=0.02"), *arguments
             )
 
     def workers(self, *arguments: str) -> pytest.RunResult:

@@ -1,26 +1,24 @@
 """Helpers for tests of the MCP server: connections, and calls of tools."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec
 
 import httpx2
 from mcp import Client as McpClient
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import CancelledNotification, CancelledNotificationParams, TextContent
+from mcp.types import (
+    CallToolResult,
+    CancelledNotification,
+    CancelledNotificationParams,
+    TextContent,
+)
 
 from testvibe_async import Client
 from testvibe_async.mcp_server import make_server
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
-
-    from mcp.types import CallToolResult
-
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 P = ParamSpec("P")
 

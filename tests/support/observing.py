@@ -1,13 +1,10 @@
 """Ways to observe an operation that several tests share."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from testvibe_async import Operation, Phase, Project, Run
-    from testvibe_async.testing import Emulator
+from testvibe_async import Operation, Phase, Project, Run
+from testvibe_async.testing import Emulator
 
 COUNT = 20
 """How many runs are awaited together."""

@@ -1,16 +1,10 @@
 """The calls that must not happen twice: what changes something, costs credits, or starts a run."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Project
-
+from testvibe_async import Project
 
 ONCE_ONLY: dict[str, Callable[[Project], Awaitable[object]]] = {
     "create_feature": lambda p: p.create_feature("New", "Feature: New"),

@@ -1,22 +1,13 @@
 """A server that sends scripted bytes, and what all tests of requests share."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import fields
 
-from testvibe_async import (
-    Client,
-    Hooks,
-    RetryPolicy,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-
+from testvibe_async import Client, Hooks, RetryPolicy
 
 KEY = "tvb_" + "SecretKey" * 4 + "0000000"
 

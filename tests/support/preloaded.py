@@ -1,7 +1,5 @@
 """All that a process of the tests may import: what `tests.support.processes` forks from."""
 
-from __future__ import annotations
-
 import gc
 import importlib
 import pkgutil

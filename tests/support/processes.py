@@ -5,30 +5,26 @@ its own, and dies of signals. How Python starts, and what is imported when, it d
 of that start Python. It saves the half second of CPU that the imports of a command take.
 """
 
-from __future__ import annotations
-
 import ctypes
 import multiprocessing.connection
 import os
 import runpy
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from subprocess import TimeoutExpired
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from types import TracebackType
+from typing import Any, Self, TextIO
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from multiprocessing.context import ForkServerContext
-    from types import TracebackType
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,9 +63,7 @@ class Process:
             streams = (Connection(terminal),)
         self.args = (module, *arguments)
         self._process = _server().Process(
-            target=_become,
-            args=(module, arguments, dict(env), Path.cwd(), streams),
-            daemon=True,
+            target=_become, args=(module, arguments, dict(env), Path.cwd(), streams), daemon=True
         )
         with _exit_codes:
             self._process.start()  # It reads the exit codes of others, too.
@@ -176,11 +170,7 @@ def _end_with_the_server() -> None:
 
 
 def _become(
-    module: str,
-    arguments: Sequence[str],
-    env: Mapping[str, str],
-    folder: Path,
-    streams: Streams,
+    module: str, arguments: Sequence[str], env: Mapping[str, str], folder: Path, streams: Streams
 ) -> None:
     """Run a module as its own process would, in a child of the server."""
     _end_with_the_server()

@@ -6,26 +6,20 @@ checked where a method of our client sends them: `Client.request` is there for w
 does not have, and tests of the emulator itself send wrong ones on purpose.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import pytest
 
 from tests.support.checker import Checker, closed
-from testvibe_async._wire import custom_request, openapi_document
+from testvibe_async._wire import Request, custom_request, openapi_document
+from testvibe_async.testing import RecordedRequest
+from testvibe_async.testing.emulator.answers import Answer
 from testvibe_async.testing.emulator.api import Api
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from testvibe_async._wire import Request
-    from testvibe_async.testing import RecordedRequest
-    from testvibe_async.testing.emulator.answers import Answer
-    from testvibe_async.testing.emulator.origin import Exchange
+from testvibe_async.testing.emulator.origin import Exchange
 
 SHOWN = 10
 OUR_AGENT = "testvibe-async/"

@@ -1,16 +1,12 @@
 """What the promises need of the client's inside, in one place: it is rewritten with the inside."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import pytest
 
-    import pytest
-
-    from testvibe_async import Client
+from testvibe_async import Client
 
 
 def assert_released(client: Client, connections: int) -> None:

@@ -1,12 +1,6 @@
 """The emulator's shop project: where its requests go, and what its features are called."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from testvibe_async.testing import Emulator, RecordedRequest
-
+from testvibe_async.testing import Emulator, RecordedRequest
 
 P = "/api/v1/ops/projects/7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
 

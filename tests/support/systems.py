@@ -1,7 +1,5 @@
 """What of the tests needs a POSIX system, and why. Elsewhere it is left out, and a line says so."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,16 +1,11 @@
 """A table that tests fill in, cell by cell, and print as Markdown."""
 
-from __future__ import annotations
-
 import sys
 from collections import defaultdict
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from attrs import define, field
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 
 @define

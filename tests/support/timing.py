@@ -1,7 +1,5 @@
 """The time of the event loop, and a scenario in which every duration is known."""
 
-from __future__ import annotations
-
 import asyncio
 
 from testvibe_async.testing import Scenario

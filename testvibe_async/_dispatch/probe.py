@@ -47,8 +47,13 @@ async def probed_runs(
     runs: list[Run] = []
     for first in range(intent.known_run_id + 1, intent.known_run_id + PROBED_IDS, IDS_AT_ONCE):
         ids = range(first, first + IDS_AT_ONCE)
-        found = await asyncio.gather(*(_read(intent, transport, run_id) for run_id in ids))
-        shown = [run for run in found if run is not None]
+        reads = (_read(intent, transport, run_id) for run_id in ids)
+        shown: list[Run] = []
+        # With `return_exceptions`, no read outlasts this one that fails.
+        for found in await asyncio.gather(*reads, return_exceptions=True):
+            if isinstance(found, BaseException):
+                raise found
+            shown += [] if found is None else [found]
         runs += shown
         if not shown or any(run.created_at is not None and run.created_at > until for run in shown):
             return runs, True

@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 from testvibe_async._dispatch.probe import probed_runs
 from testvibe_async._util import id_in
+from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import NotFoundError
 from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
@@ -105,6 +106,7 @@ class ProjectRuns:
             self._readers[key] -= 1
             if not self._readers[key]:  # All of them were cancelled, unless it is done.
                 reading.cancel()
+                await wait_uncancelled([reading])
 
     def _forget(self, key: tuple[str, int], done: asyncio.Task[Listing[Run]]) -> None:
         del self._reading[key]

@@ -1,30 +1,16 @@
 """Several downloads at once, and cancelled ones."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import anyio
 import pytest
 
-from tests.support.artifact_host import Host, Request, host, http
-from tests.support.finished_run import (
-    finished_run,
-    on_real_time,
-    until,
-)
-from testvibe_async import (
-    ClientClosedError,
-    Hooks,
-    ResponseError,
-    RetryPolicy,
-)
+from tests.support.artifact_host import Request, host, http, scripted
+from tests.support.finished_run import finished_run, on_real_time, until
+from testvibe_async import ClientClosedError, Hooks, ResponseError, RetryPolicy
 from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(("at_once", "most"), [(1, 1), (3, 3), (4, 4), (99, 10)])
@@ -35,9 +21,8 @@ async def test_downloads_at_once_are_bounded(tmp_path: Path, at_once: int, most:
     seen = 0
     go_on = asyncio.Event()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal waiting, seen
-        await reader.readuntil(b"\r\n\r\n")
         waiting += 1
         seen = max(seen, waiting)
         if waiting == most:
@@ -46,13 +31,8 @@ async def test_downloads_at_once_are_bounded(tmp_path: Path, at_once: int, most:
         await asyncio.sleep(0)
         waiting -= 1
         writer.write(http(200, b"x"))
-        writer.close()
 
-    async with (
-        finished_run(tmp_path) as case,
-        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
-    ):
-        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with finished_run(tmp_path) as case, scripted(serve) as origin:
         case.serve(origin, 1, *(f"{number}.zip" for number in range(10)))
         assert len(await case.download(max_at_once=at_once)) == 10
     assert seen == most
@@ -95,22 +75,16 @@ async def test_no_more_connections_than_allowed(tmp_path: Path) -> None:
     """Downloads of all calls together wait for one of the client's connections."""
     at_once = most = 0
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal at_once, most
-        await reader.readuntil(b"\r\n\r\n")
         at_once += 1
         most = max(most, at_once)
         await asyncio.sleep(0.05)
         at_once -= 1
         writer.write(http(200, b"x"))
-        writer.close()
 
-    async with (
-        finished_run(tmp_path, max_connections=2) as case,
-        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
-    ):
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        case.list_as(*({"path": f"{n}", "url": f"{url}/{n}"} for n in range(5)))
+    async with finished_run(tmp_path, max_connections=2) as case, scripted(serve) as origin:
+        case.list_as(*({"path": f"{n}", "url": f"{origin.url}/{n}"} for n in range(5)))
         await asyncio.gather(case.download(max_at_once=4), case.download(max_at_once=4))
     assert most == 2
 

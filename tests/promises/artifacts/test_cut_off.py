@@ -1,19 +1,13 @@
 """Downloads that are cut off, and start over."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.support.artifact_host import Host, Request, host, http
+from tests.support.artifact_host import Request, host, http, scripted
 from tests.support.finished_run import CONTENT, finished_run, on_real_time
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import DownloadProgress
+from testvibe_async import DownloadProgress
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
@@ -75,19 +69,13 @@ async def test_progress_falls_back_when_a_download_starts_over(tmp_path: Path) -
         if done[-1] >= 600_000:
             is_seen.set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         is_first = not is_seen.is_set()
         writer.write(http(200, CONTENT[:900_000] if is_first else CONTENT, length=len(CONTENT)))
         if is_first:
             await is_seen.wait()
-        writer.close()
 
-    async with (
-        finished_run(tmp_path) as case,
-        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
-    ):
-        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with finished_run(tmp_path) as case, scripted(serve) as origin:
         case.serve(origin, len(CONTENT))
         await case.download(on_progress=note)
     restart = next(place for place, size in enumerate(done) if place and size < done[place - 1])

@@ -1,29 +1,15 @@
 """Files on the disk: hostile paths, links in the way, and errors of the operating system."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.support.artifact_host import host, http
-from tests.support.finished_run import (
-    PATHS,
-    SECRET,
-    downloads,
-    entries,
-    finished_run,
-    on_real_time,
-)
-from testvibe_async import (
-    MalformedResponseError,
-)
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.finished_run import PATHS, SECRET, downloads, entries, finished_run, on_real_time
+from testvibe_async import MalformedResponseError
 
 
 @on_real_time

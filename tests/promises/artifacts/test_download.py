@@ -1,26 +1,16 @@
 """Downloading the artifacts of a run: which files, of which size, and the progress on the way."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import zipfile
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.artifact_host import chunked, host, http
-from tests.support.finished_run import (
-    CONTENT,
-    PATHS,
-    downloads,
-    finished_run,
-    on_real_time,
-)
+from tests.support.finished_run import CONTENT, PATHS, downloads, finished_run, on_real_time
 from testvibe_async import ConfigError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @on_real_time

@@ -1,24 +1,16 @@
 """Downloads that fail on the way: what is repeated, and what error ends them."""
 
-from __future__ import annotations
-
 import asyncio
 import traceback
 import zipfile
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.artifact_host import Host, Request, host, http
-from tests.support.finished_run import (
-    CONTENT,
-    SECRET,
-    downloads,
-    finished_run,
-    on_real_time,
-)
+from tests.support.artifact_host import Request, host, http, scripted
+from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time
 from testvibe_async import (
     MalformedResponseError,
     NotSentError,
@@ -31,9 +23,6 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -95,19 +84,16 @@ async def test_a_failure_that_stays_is_raised(
 async def test_a_slow_download_does_not_time_out(tmp_path: Path) -> None:
     """The timeout bounds the silence: a download that makes progress may take longer."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(200, b"", length=8))
-        for _ in range(8):
+        for _turn in range(8):
             await asyncio.sleep(0.1)
             writer.write(b"x")
-        writer.close()
 
     async with (
         finished_run(tmp_path, timeout=0.5, retry=RetryPolicy(attempts=1)) as case,
-        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        scripted(serve) as origin,
     ):
-        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         case.serve(origin, 8)
         await case.download()
         assert case.files() == {"a.zip": b"x" * 8}
@@ -146,21 +132,15 @@ async def test_a_host_that_does_not_take_the_connection(
 async def test_a_chunk_that_can_not_be_read_is_a_connection_lost(tmp_path: Path) -> None:
     """A malformed chunk, which aiohttp does not report, ends the download after its timeout."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
         await writer.drain()
         await asyncio.sleep(0.05)
         writer.write(b"zz\r\n")
-        writer.close()
 
     once = RetryPolicy(attempts=1)
-    async with (
-        finished_run(tmp_path, timeout=0.3, retry=once) as case,
-        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
-    ):
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        case.list_as({"path": "a", "url": f"{url}/?{SECRET}"})
+    async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
+        case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
         with pytest.raises(VibeError) as caught:
             await case.download()
         assert case.files() == {}
@@ -174,22 +154,16 @@ async def test_endless_interim_answers_time_out(tmp_path: Path) -> None:
     is_over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
         with suppress(ConnectionError):
             while not reader.at_eof():
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 await writer.drain()
                 await asyncio.sleep(0.05)
-        writer.close()
         is_over.set()
 
     once = RetryPolicy(attempts=1)
-    async with (
-        finished_run(tmp_path, timeout=0.3, retry=once) as case,
-        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
-    ):
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        case.list_as({"path": "a", "url": f"{url}/?{SECRET}"})
+    async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
+        case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
         with pytest.raises(OutcomeUnknownError, match="no answer"):
             await case.download()
         await is_over.wait()

@@ -1,28 +1,19 @@
 """What an artifact host sees of a client, and what errors, events and logs say of a link."""
 
-from __future__ import annotations
-
 import gzip
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.support.artifact_host import host, http
-from tests.support.finished_run import (
-    SECRET,
-    downloads,
-    finished_run,
-    on_real_time,
-)
+from tests.support.finished_run import SECRET, downloads, finished_run, on_real_time
 from testvibe_async import Hooks, ResponseError, VibeError
 from testvibe_async.events import RequestFinished, RetryScheduled
 from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @on_real_time

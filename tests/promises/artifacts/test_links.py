@@ -1,32 +1,16 @@
 """Links to artifacts: which are taken, how they are sent, and what follows when they expire."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.artifact_host import host, http
 from tests.support.dialects import Dialect
-from tests.support.finished_run import (
-    PATHS,
-    SECRET,
-    downloads,
-    finished_run,
-    on_real_time,
-)
-from testvibe_async import (
-    MalformedResponseError,
-    NotFoundError,
-    ResponseError,
-)
+from tests.support.finished_run import PATHS, SECRET, downloads, finished_run, on_real_time
+from testvibe_async import DownloadProgress, MalformedResponseError, NotFoundError, ResponseError
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import DownloadProgress
 
 
 @pytest.mark.parametrize(

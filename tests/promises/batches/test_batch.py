@@ -1,10 +1,8 @@
 """Batches: each feature once, never more in flight than asked, and an item for each."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,14 +19,12 @@ from testvibe_async import (
     GenerationRef,
     NotFoundError,
     NotSentError,
+    Project,
     RateLimitedError,
     RetryPolicy,
     Verdict,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """Batches that run again what failed: flaky is neither passed nor failed."""
 
-from __future__ import annotations
-
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,16 +14,12 @@ from testvibe_async import (
     ConfigError,
     Hooks,
     Journal,
+    Project,
     RetryPolicy,
     RunRef,
     Verdict,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Project
 
 
 @pytest.fixture
@@ -103,11 +98,7 @@ async def test_a_stop_after_a_failure_comes_after_its_last_attempt(
     names = ["Returns", "Checkout", "Wishlist"]
     items = await project.run_features(names, attempts=2, stop_on_failure=True, max_in_flight=1)
 
-    assert [item.verdict for item in items] == [
-        Verdict.FAILED,
-        Verdict.SKIPPED,
-        Verdict.SKIPPED,
-    ]
+    assert [item.verdict for item in items] == [Verdict.FAILED, Verdict.SKIPPED, Verdict.SKIPPED]
     assert len(emulator.runs) == 2
 
 

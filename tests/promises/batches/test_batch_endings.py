@@ -1,11 +1,9 @@
 """Batches that end early: left, cancelled, timed out, or stopped by a failure."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import weakref
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,18 +18,16 @@ from testvibe_async import (
     GenerationInProgressError,
     GenerationRef,
     Journal,
+    Project,
+    Ref,
     Run,
     RunRef,
     Verdict,
+    VibeError,
     WaitTimeoutError,
 )
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Project, Ref, VibeError
-    from testvibe_async.intents import Intent
 
 
 @pytest.fixture
@@ -108,15 +104,6 @@ async def test_at_the_timeout_all_remaining_items_come_at_once(
     await asyncio.sleep(100)
     assert len(emulator.requests) == asked
     assert client_tasks() == []
-
-
-async def test_the_time_ends_an_iteration_too(project: Project) -> None:
-    """An iteration over a batch whose time is over gives what is left, and ends."""
-    async with project.run_features(max_in_flight=3, timeout=5) as batch:
-        verdicts = [item.verdict async for item in batch]
-
-    assert len(verdicts) == 15
-    assert verdicts.count(Verdict.IN_FLIGHT) == 3
 
 
 @pytest.mark.parametrize("feature", ["Checkout with gift card"])
@@ -400,10 +387,7 @@ async def test_an_operation_that_can_not_be_polled_is_one_item(
 
     async with client_of(emulator) as client, Journal(tmp_path / "a") as journal:
         await client.project().run_features(["Checkout"], journal=journal, timeout=1)
-    async with (
-        client_of(emulator, poll_plan=fails) as client,
-        Journal(tmp_path / "a") as journal,
-    ):
+    async with client_of(emulator, poll_plan=fails) as client, Journal(tmp_path / "a") as journal:
         (item,) = await client.project().run_features(journal=journal)
     assert isinstance(item.error, ConfigError)
     assert item.ref is not None
@@ -419,15 +403,3 @@ async def test_answers_that_do_not_come_are_waited_for_some_seconds_only() -> No
         items = await client.project(emulator.project_id).run_features(features, timeout=5)
         assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
         assert now() - began == pytest.approx(15, abs=0.5)
-
-
-async def test_what_is_skipped_is_counted_while_the_batch_goes_on(
-    emulator: Emulator, project: Project
-) -> None:
-    """After a failure the rest is skipped at once, and the summary says so."""
-    emulator.fail("run_feature", Fault.status(404), times=1)
-    names = ["Checkout", "Returns", "Wishlist"]
-    async with project.run_features(names, max_in_flight=1, stop_on_failure=True) as batch:
-        await anext(batch)
-        assert (batch.summary.errors, batch.summary.skipped) == (1, 2)
-        assert batch.summary == BatchSummary.of(batch.items)

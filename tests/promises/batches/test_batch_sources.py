@@ -1,23 +1,17 @@
 """Batches of features that come one by one: generators, also asynchronous ones."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator, Generator
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.batches import client_tasks
 from tests.support.timing import STEADY, now
-from testvibe_async import ConfigError, Verdict
+from testvibe_async import ConfigError, Feature, Project, Verdict
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
-
-    from testvibe_async import Feature, Project
 
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 

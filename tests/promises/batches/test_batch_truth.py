@@ -1,25 +1,21 @@
 """What a batch says of each feature while it goes on; `early_ends` has what it says after."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from testvibe_async import (
+    Batch,
     BatchSummary,
     ConfigError,
     DispatchUnknownError,
     Operation,
     Phase,
+    Project,
     Run,
     Verdict,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Batch, Project
 
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 

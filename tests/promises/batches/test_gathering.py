@@ -1,11 +1,9 @@
 """Waiting for many operations at once: `gather`, `finished` with a time-out, and `changes`."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,15 +15,13 @@ from testvibe_async import (
     ConfigError,
     ForbiddenError,
     Phase,
+    Project,
     Run,
     RunOperation,
     RunRef,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 @pytest.fixture

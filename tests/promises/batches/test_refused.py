@@ -1,9 +1,6 @@
 """Batches whose requests the service refuses: for the rate, or because of the key."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,14 +10,12 @@ from testvibe_async import (
     Client,
     ClientClosedError,
     ConfigError,
+    Project,
     RateLimitedError,
     UnauthorizedError,
     Verdict,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario, VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 @pytest.fixture

@@ -1,17 +1,10 @@
 """An emulator whose durations are known, with features that have no tests yet."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 from attrs import evolve
 
 from tests.support.timing import STEADY
-from testvibe_async.testing import Outcome
-
-if TYPE_CHECKING:
-    from testvibe_async.testing import Emulator, Scenario
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 
 @pytest.fixture

@@ -1,14 +1,8 @@
 """Faults that leave a caller without an answer, by whether the service acted."""
 
-from __future__ import annotations
-
 from testvibe_async.testing import Fault
 
-ANSWER_LOST = [
-    Fault.lost(),
-    Fault.truncated(),
-    Fault.edit(lambda _: {"unexpected": True}),
-]
+ANSWER_LOST = [Fault.lost(), Fault.truncated(), Fault.edit(lambda _: {"unexpected": True})]
 """The service acts, and its answer does not arrive whole."""
 
 

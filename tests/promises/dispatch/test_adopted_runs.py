@@ -1,29 +1,16 @@
 """Which run a dispatch without an answer may adopt: its own, never that of another caller."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.dialects import Dialect
 from tests.support.timing import STEADY
-from testvibe_async import (
-    Client,
-    DispatchUnknownError,
-    Hooks,
-    RunOperation,
-)
+from testvibe_async import Client, DispatchUnknownError, Hooks, Project, Ref, RunOperation
 from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-
-    import aiohttp
-
-    from testvibe_async import Project, Ref
 
 
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
@@ -35,9 +22,7 @@ async def test_a_dispatch_under_way_keeps_its_run_from_another(
     hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
     is_first = True
 
-    async def delay_the_first_answer(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def delay_the_first_answer(request: Sent, send: Send) -> Received:
         nonlocal is_first
         is_delayed = is_first and request.method == "POST"
         is_first &= not is_delayed

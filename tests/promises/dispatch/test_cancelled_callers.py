@@ -1,17 +1,12 @@
 """Dispatches whose caller was cancelled: none is lost, and none is sent after that."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import (
-    Client,
-    DispatchUnknownError,
-)
+from testvibe_async import Client, DispatchUnknownError
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -44,10 +39,7 @@ class TestCancelling:
 
     @pytest.mark.parametrize(
         ("fault", "options"),
-        [
-            (Fault.status(429, retry_after=3), {}),
-            (Fault.reset(), {"retry_unknown": True}),
-        ],
+        [(Fault.status(429, retry_after=3), {}), (Fault.reset(), {"retry_unknown": True})],
         ids=["429", "retry_unknown"],
     )
     async def test_a_cancelled_caller_prevents_a_second_post(

@@ -1,25 +1,14 @@
 """Dispatches that are under way when the client closes."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    DispatchUnknownError,
-    Hooks,
-    RunOperation,
-)
+from testvibe_async import Client, ClientClosedError, DispatchUnknownError, Hooks, RunOperation
+from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async.events import Dispatched
 
 
 async def dispatch_with_fault(

@@ -1,9 +1,7 @@
 """Starter (409): raised, attached to, waited for, or answered by generating first."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,12 +16,10 @@ from testvibe_async import (
     GenerationFailedError,
     GenerationInProgressError,
     Hooks,
+    Project,
 )
+from testvibe_async.events import RequestFinished
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
-    from testvibe_async.events import RequestFinished
 
 
 class TestConflicts:

@@ -1,68 +1,18 @@
 """When a dispatch is sent again, and what the hook and the log report of it."""
 
-from __future__ import annotations
-
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
 from tests.conftest import client_of
-from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    DispatchUnknownError,
-    Hooks,
-    InvalidRequestError,
-    NotSentError,
-    RateLimitedError,
-    RetryPolicy,
-    RunOperation,
-)
+from testvibe_async import Client, DispatchUnknownError, Hooks, Project, Ref, RunOperation
+from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project, Ref
-    from testvibe_async.events import Dispatched, DispatchUnknown
 
 
 class TestRetries:
-    @pytest.mark.parametrize("fault", [Fault.status(429, retry_after=7)])
-    async def test_a_429_with_retry_after_is_sent_again(
-        self, emulator: Emulator, project: Project, fault: Fault
-    ) -> None:
-        """A 429 with Retry-After is sent again after that time, as nothing was done."""
-        emulator.fail("run_feature", fault, times=2)
-
-        await project.run_feature("Checkout")
-
-        assert now() == pytest.approx(14, abs=0.1)
-        assert emulator.count("run_feature") == 3
-        assert len(emulator.runs) == 1
-
-    async def test_a_429_without_retry_after_is_not(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A 429 without Retry-After is raised after one request."""
-        emulator.fail("run_feature", Fault.status(429))
-
-        with pytest.raises(RateLimitedError):
-            await project.run_feature("Checkout")
-
-        assert emulator.count("run_feature") == 1
-
-    async def test_what_was_not_sent_is_tried_again(self, emulator: Emulator) -> None:
-        """Where no connection can be made the dispatch is tried again, then raised as not sent."""
-        client = client_of(emulator, retry=RetryPolicy(attempts=3))
-        await emulator.aclose()
-
-        with pytest.raises(NotSentError) as caught:
-            await client.project().run_feature("Checkout")
-
-        assert caught.value.attempts == 3
-        await client.aclose()
-
     @pytest.mark.parametrize("status", [400, 404, 409])
     async def test_a_refusal_is_final(
         self, emulator: Emulator, project: Project, status: int
@@ -74,14 +24,6 @@ class TestRetries:
             await project.run_feature("Checkout")
 
         assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
-
-
-async def test_a_refused_body_is_no_lost_answer(emulator: Emulator, project: Project) -> None:
-    """A 400 is raised as it is."""
-    emulator.fail("generate_feature", Fault.status(400))
-
-    with pytest.raises(InvalidRequestError):
-        await project.generate_feature("Draft")
 
 
 class TestHooks:

@@ -1,20 +1,15 @@
 """Lost answers at a service whose answers contradict each other: copies that are behind, and lists
 that now miss a row and now show it."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from testvibe_async import DispatchUnknownError
+from testvibe_async import DispatchUnknownError, Project
 from testvibe_async.testing import Emulator, Fault
 
-if TYPE_CHECKING:
-    from testvibe_async import Project
-
-    Document = dict[str, Any]
+Document = dict[str, Any]
 
 
 def _with_a_twin(rows: list[Document]) -> list[Document]:

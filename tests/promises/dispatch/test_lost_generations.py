@@ -1,22 +1,15 @@
 """Generations whose answer was lost: reconciled by their status, never dispatched twice."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
-from testvibe_async import Client, DispatchUnknownError, Hooks, Operation, RetryPolicy
+from testvibe_async import Client, DispatchUnknownError, Hooks, Operation, Project, RetryPolicy
+from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from testvibe_async import Project
-    from testvibe_async.events import Dispatched
 
 
 class TestLostGenerations:
@@ -128,9 +121,7 @@ class TestLostGenerations:
         """A generation that this client already has a handle on is not adopted."""
         known: list[Operation[Any]] = []
 
-        async def race(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def race(request: Sent, send: Send) -> Received:
             if request.method == "POST":
                 theirs = await rival.project().generate_feature("Draft")
                 known.append(client.attach(theirs.ref))

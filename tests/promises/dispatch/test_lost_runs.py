@@ -1,28 +1,25 @@
 """Runs whose answer was lost: reconciled with the list of runs, never dispatched twice."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.conftest import KEY, client_of
+from tests.conftest import client_of
 from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
+from tests.support.peer import http, peer
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
     DispatchUnknownError,
     MalformedResponseError,
     OutcomeUnknownError,
+    Project,
     ServerError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 class TestLostRuns:
@@ -214,23 +211,15 @@ class TestLostRuns:
     async def test_a_service_without_a_clock_proves_nothing(self) -> None:
         """Where no answer has a Date header a run that was there before is not adopted either."""
         row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
-        rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}])
-        asked: list[str] = []
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            asked.append((await reader.readuntil(b"\r\n\r\n")).decode().split()[0])
-            if asked[-1] == "GET":
-                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(rows)}\r\nConnection: close\r\n"
-                writer.write(f"{head}\r\n{rows}".encode())
-            writer.close()
-
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            async with Client(url, api_key=KEY, project="p") as client:
-                with pytest.raises(DispatchUnknownError):
-                    await client.project().run_feature("Checkout")
-
-        assert asked == ["GET", "POST", "GET", "GET", "GET"]
+        rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}]).encode()
+        async with (
+            peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"") as service,
+            service.client() as client,
+        ):
+            with pytest.raises(DispatchUnknownError):
+                await client.project().run_feature("Checkout")
+        asked = [request.split()[0] for request in service.received]
+        assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
 
 
 async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: Project) -> None:

@@ -1,22 +1,16 @@
 """What `run_feature` and `generate_feature` return: an operation that is about to be dispatched."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
 
 from testvibe_async import ConfigError, Project, RunOperation, WaitTimeoutError
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async.operations import PendingOperation
-    from testvibe_async.testing import Emulator
+from testvibe_async.operations import PendingOperation
+from testvibe_async.testing import Emulator, Fault
 
 DRAFT = "Checkout with gift card"
 

@@ -1,19 +1,14 @@
 """Why a dispatch is unknown, and which runs were there before it."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import DispatchUnknownError, RunRef
+from testvibe_async import Client, DispatchUnknownError, Project, RunRef
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Client, Project
 
 
 async def _unknown(project: Project, **options: Any) -> DispatchUnknownError:

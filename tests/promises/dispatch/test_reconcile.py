@@ -1,10 +1,9 @@
 """`Client.reconcile`: what became of a dispatch, in another process or on another day."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -12,18 +11,9 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    ConfigError,
-    DispatchUnknownError,
-    RunRef,
-)
+from testvibe_async import Client, ClientClosedError, ConfigError, DispatchUnknownError, RunRef
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 class Crash:
@@ -230,10 +220,7 @@ async def test_an_intent_that_is_open_elsewhere_may_be_of_it(
 async def test_pages_prove_nothing() -> None:
     """A list that comes in pages finds a run, and is no proof that there is none."""
     dialect = Dialect(paging="cursor", page_size=2)
-    async with (
-        Emulator(scenario=STEADY, middleware=dialect) as paged,
-        client_of(paged) as client,
-    ):
+    async with Emulator(scenario=STEADY, middleware=dialect) as paged, client_of(paged) as client:
         for _ in range(3):
             await client.project().run_feature("Returns")
         paged.fail("run_feature", Fault.reset(), times=1)

@@ -1,10 +1,9 @@
 """Recorders: what they are told, when, and what happens if they fail."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -12,6 +11,7 @@ from tests.conftest import client_of
 from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
 from tests.support.timing import now
 from testvibe_async import (
+    Client,
     ClientClosedError,
     DispatchUnknownError,
     FeatureNotGeneratedError,
@@ -25,11 +25,6 @@ from testvibe_async import (
 from testvibe_async.events import told_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Client
 
 Step = Literal["intended", "dispatched", "not_dispatched"]
 
@@ -178,11 +173,7 @@ async def test_a_recorder_that_takes_too_long(
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
 async def test_a_recorder_that_fails_after(
-    client: Client,
-    notes: Notes,
-    emulator: Emulator,
-    caplog: pytest.LogCaptureFixture,
-    fault: str,
+    client: Client, notes: Notes, emulator: Emulator, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
     """The ref is kept and returned, and the log has it with the failure."""
     if fault == "raises":
@@ -223,6 +214,21 @@ async def test_an_early_end_while_the_intent_is_recorded(
     await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
     assert notes.steps[-1:] == ["not_dispatched"]
+
+
+class Cancelled(Notes):
+    """A recorder that cancels itself."""
+
+    async def intended(self, intent: Intent) -> None:  # noqa: ARG002
+        raise asyncio.CancelledError
+
+
+async def test_a_recorder_that_is_cancelled_is_named(emulator: Emulator) -> None:
+    """It ends its dispatch with a `RecorderError`."""
+    async with client_of(emulator, recorder=Cancelled(emulator)) as client:
+        with pytest.raises(RecorderError, match="cancelled"):
+            await client.project().run_feature("Checkout")
+    assert emulator.count("run_feature") == 0
 
 
 class Stubborn(Notes):

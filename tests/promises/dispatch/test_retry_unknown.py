@@ -1,23 +1,14 @@
 """`retry_unknown=True`: one second try of a run, and what stays unknown after it."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
-from tests.conftest import client_of, client_through
-from testvibe_async import (
-    DispatchUnknownError,
-    RetryPolicy,
-)
+from tests.conftest import Received, Send, Sent, client_of, client_through
+from testvibe_async import DispatchUnknownError, Project, RetryPolicy
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 class TestRetryUnknown:
@@ -53,9 +44,7 @@ class TestRetryUnknown:
         """A second POST without a connection does not prove what the first one did."""
         posts = 0
 
-        async def refuse_the_second_post(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def refuse_the_second_post(request: Sent, send: Send) -> Received:
             nonlocal posts
             posts += request.method == "POST"
             if posts > 1:

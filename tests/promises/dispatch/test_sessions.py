@@ -1,29 +1,19 @@
 """Dispatches through a session that was passed in: its middlewares cause no second POST."""
 
-from __future__ import annotations
-
 import errno
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.peer import ONCE
 from tests.support.timing import now
-from testvibe_async import (
-    DispatchUnknownError,
-    Hooks,
-    InvalidRequestError,
-    NotSentError,
-)
+from testvibe_async import DispatchUnknownError, Hooks, InvalidRequestError, NotSentError
+from testvibe_async.events import Dispatched
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async.events import Dispatched
 
 
 class TestRepeatingSessions:
@@ -33,9 +23,7 @@ class TestRepeatingSessions:
     ) -> None:
         """A middleware that repeats failures sends no second POST; the first is reconciled."""
 
-        async def retry(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def retry(request: Sent, send: Send) -> Received:
             for _ in range(2):
                 try:
                     return await send(request)
@@ -43,10 +31,7 @@ class TestRepeatingSessions:
                     continue
             return await send(request)
 
-        async with (
-            aiohttp.ClientSession(middlewares=[retry]) as session,
-            client_of(emulator, session=session) as client,
-        ):
+        async with client_through(retry, emulator) as client:
             emulator.fail(dispatched, Fault.lost(), times=1)
             dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
             operation = await dispatch("Checkout")
@@ -60,17 +45,12 @@ class TestRepeatingSessions:
         """A middleware that repeats a 5xx sends no second POST either."""
         tries: list[int] = []
 
-        async def retry(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def retry(request: Sent, send: Send) -> Received:
             response = await send(request)
             tries.append(response.status)
             return await send(request) if response.status >= 500 else response
 
-        async with (
-            aiohttp.ClientSession(middlewares=[retry]) as session,
-            client_of(emulator, session=session) as client,
-        ):
+        async with client_through(retry, emulator) as client:
             emulator.fail("run_feature", Fault.status(502), times=1)
             with pytest.raises(DispatchUnknownError, match="may not send it again"):
                 await client.project().run_feature("Checkout")
@@ -84,9 +64,7 @@ class TestRepeatingSessions:
         """A middleware's second try that finds no connection does not prove the first undone."""
         tries: list[str] = []
 
-        async def retry(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def retry(request: Sent, send: Send) -> Received:
             try:
                 return await send(request)
             except aiohttp.ClientError:
@@ -96,10 +74,7 @@ class TestRepeatingSessions:
                     OSError(errno.ECONNREFUSED, "refused"),
                 ) from None
 
-        async with (
-            aiohttp.ClientSession(middlewares=[retry]) as session,
-            client_of(emulator, session=session) as client,
-        ):
+        async with client_through(retry, emulator) as client:
             emulator.fail("generate_feature", Fault.lost(), times=1)
             operation = await client.project().generate_feature("Draft")
 
@@ -110,17 +85,12 @@ class TestRepeatingSessions:
     async def test_a_refusal_is_not_answered_by_a_second_post(self, emulator: Emulator) -> None:
         """A middleware that answers a 401 by sending again sends nothing, and the error says so."""
 
-        async def authorise(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def authorise(request: Sent, send: Send) -> Received:
             response = await send(request)
             return await send(request) if response.status == 401 else response
 
         emulator.fail("run_feature", Fault.status(401), times=1)
-        async with (
-            aiohttp.ClientSession(middlewares=[authorise]) as session,
-            client_of(emulator, session=session) as client,
-        ):
+        async with client_through(authorise, emulator) as client:
             with pytest.raises(DispatchUnknownError, match="may not send it again"):
                 await client.project().run_feature("Checkout")
 
@@ -192,13 +162,10 @@ class TestFailingSessions:
     ) -> None:
         """An error of a middleware before the POST proves that nothing was sent."""
 
-        async def refuse(*_: object) -> aiohttp.ClientResponse:
+        async def refuse(*_: object) -> Received:
             raise ZeroDivisionError("it broke")
 
-        async with (
-            aiohttp.ClientSession(middlewares=[refuse]) as session,
-            client_of(emulator, session=session, retry=ONCE) as client,
-        ):
+        async with client_through(refuse, emulator, retry=ONCE) as client:
             with pytest.raises(NotSentError, match=r"ZeroDivisionError\('it broke'\)"):
                 await client.project().run_feature("Checkout")
 
@@ -207,18 +174,13 @@ class TestFailingSessions:
     ) -> None:
         """An error of a middleware after the POST counts as a lost answer."""
 
-        async def drop(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
+        async def drop(request: Sent, send: Send) -> Received:
             response = await send(request)
             if request.method == "POST":
                 raise ZeroDivisionError("it broke")
             return response
 
-        async with (
-            aiohttp.ClientSession(middlewares=[drop]) as session,
-            client_of(emulator, session=session) as client,
-        ):
+        async with client_through(drop, emulator) as client:
             operation = await client.project().run_feature("Checkout")
 
         assert operation.adopted

@@ -3,12 +3,10 @@
 Each is played once, in an event loop of its own on virtual time, with an emulator and a client.
 """
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from unittest.mock import patch
 
 from attrs import frozen
@@ -17,20 +15,19 @@ from tests.conftest import client_of
 from tests.promises.early_ends.table import BodyError, Ending, Known, Subject
 from tests.support.timing import STEADY, now
 from testvibe_async import (
+    Batch,
+    Client,
     ClientClosedError,
     DispatchUnknownError,
     Hooks,
     Operation,
+    Ref,
     Verdict,
     VibeError,
 )
-from testvibe_async.events import Dispatched, DispatchUnknown
+from testvibe_async.errors import OperationRef
+from testvibe_async.events import Dispatched, DispatchUnknown, Event
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from testvibe_async import Batch, Client, Ref
-    from testvibe_async.errors import OperationRef
-    from testvibe_async.events import Event
 
 __all__ = ["END_SECONDS", "Said", "Scene", "Stage"]
 

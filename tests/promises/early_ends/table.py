@@ -2,24 +2,17 @@
 
 A cell is for one way to end, and for what is known of the operation at that moment. It says what
 the caller gets, and what the program knows of the operation: then, and once nothing more comes.
-`test_early_ends` plays every cell; `python -m tests.promises.early_ends.table` prints them as
-Markdown.
+`test_early_ends` plays every cell.
 """
 
 from __future__ import annotations
 
-import sys
 from asyncio import CancelledError
 from enum import Enum, Flag, auto
 
 from attrs import Factory, field, frozen
 
-from testvibe_async import (
-    ClientClosedError,
-    DispatchUnknownError,
-    Verdict,
-    WaitTimeoutError,
-)
+from testvibe_async import ClientClosedError, DispatchUnknownError, Verdict, WaitTimeoutError
 
 __all__ = [
     "TABLE",
@@ -30,7 +23,6 @@ __all__ = [
     "Log",
     "RefKnown",
     "Subject",
-    "as_markdown",
 ]
 
 
@@ -144,13 +136,6 @@ class Cell:
     ref: RefKnown = field(kw_only=True)
     log: Log = field(kw_only=True, default=Log.NO_LINE)
 
-    def __str__(self) -> str:
-        """Return it in a line of Markdown."""
-        caller = f"`{self.raises.__name__}`" if self.raises else "result"
-        said = " → ".join(dict.fromkeys([self.verdict or "nothing", self.later or "nothing"]))
-        log = "" if self.log is Log.NO_LINE else f"; log: {self.log.value}"
-        return f"{caller}; *{said}*; ref: {self.ref.value}{log}"
-
 
 @frozen
 class Impossible:
@@ -160,30 +145,6 @@ class Impossible:
     endings: Ending
     known: Known
     why: str
-
-    def __str__(self) -> str:
-        """Return it in a line of Markdown."""
-        return f"impossible: {self.why}"
-
-
-def as_markdown() -> str:
-    """Return the table as Markdown: one for each subject, with a row for each ending."""
-    lines: list[str] = []
-    for subject in Subject:
-        lines += ["", f"| {subject.value} | " + " | ".join(map(_words, Known)) + " |"]
-        lines += ["|---" * (len(Known) + 1) + "|"]
-        rows = [row for row in TABLE if row.subject is subject]
-        for ending in Ending:
-            cells = [
-                str(next(row for row in rows if ending in row.endings and known in row.known))
-                for known in Known
-            ]
-            lines += [f"| {_words(ending)} | " + " | ".join(cells) + " |"]
-    return "\n".join(lines[1:]) + "\n"
-
-
-def _words(flag: Ending | Known) -> str:
-    return (flag.name or "").lower().replace("_", " ")
 
 
 WAIT, BATCH, DISPATCH = Subject
@@ -292,6 +253,3 @@ TABLE: list[Cell | Impossible] = [
     Impossible(DISPATCH, CTRL_C_TWICE, NOT_SENT, "it is over before the second SIGINT"),
 ]
 # fmt: on
-
-if __name__ == "__main__":
-    sys.stdout.write(as_markdown())

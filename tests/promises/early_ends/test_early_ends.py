@@ -1,9 +1,8 @@
 """Plays every cell of the table of early ends, and checks what is said against the service."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING
+from logging import LogRecord
 
 import pytest
 
@@ -16,22 +15,16 @@ from tests.promises.early_ends.table import (
     Log,
     RefKnown,
     Subject,
-    as_markdown,
 )
 from testvibe_async import (
     BatchSummary,
     DispatchUnknownError,
     Ref,
     Verdict,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from logging import LogRecord
-
-    from testvibe_async import VibeError
 
 WAYS = {
     Subject.WAIT: ["wait", "finished", "gather", "iteration"],
@@ -70,13 +63,6 @@ def test_the_table_is_whole() -> None:
         for ending, known in product(row.endings, row.known)
     ]
     assert len(places) == len(set(places)) == len(Subject) * len(Ending) * len(Known)
-
-
-def test_the_table_is_printed_whole() -> None:
-    """As Markdown each subject has a head, a rule, and a row for each way to end."""
-    rows = [line for line in as_markdown().splitlines() if line]
-    assert len(rows) == len(Subject) * (2 + len(Ending))
-    assert {line.count("|") for line in rows} == {len(Known) + 2}
 
 
 @pytest.mark.parametrize(
@@ -164,9 +150,7 @@ def check_batch(stage: Stage) -> None:
     """The item has the error of its verdict; what waits behind it is not dispatched any more."""
     scene, batch, then = stage.scene, stage.batch, stage.then
     assert batch is not None
-    errors: dict[Verdict | None, type[VibeError]] = {
-        Verdict.UNKNOWN: DispatchUnknownError,
-    }
+    errors: dict[Verdict | None, type[VibeError]] = {Verdict.UNKNOWN: DispatchUnknownError}
     if scene.ending is Ending.TIME_OUT:
         errors[Verdict.IN_FLIGHT] = WaitTimeoutError
     assert type(then.error) is errors.get(then.verdict, type(None))

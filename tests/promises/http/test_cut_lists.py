@@ -1,20 +1,13 @@
 """Lists that are cut, where only a header or the status says so."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
 
 from tests.conftest import KEY
-from testvibe_async import Client, IncompleteListError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
-
-    from testvibe_async import Project
+from testvibe_async import Client, IncompleteListError, Project
 
 
 @asynccontextmanager

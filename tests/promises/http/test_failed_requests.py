@@ -1,11 +1,9 @@
 """Requests that fail on the way: what is sent again, when, and what error is raised."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -29,13 +27,8 @@ from testvibe_async import (
     UnauthorizedError,
     VibeError,
 )
-from testvibe_async.events import Paused, RequestFinished, RetryScheduled
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from testvibe_async.events import Event
-    from testvibe_async.testing import Emulator
-
+from testvibe_async.events import Event, Paused, RequestFinished, RetryScheduled
+from testvibe_async.testing import Emulator, Fault
 
 READ = "get_feature"
 

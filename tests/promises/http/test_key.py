@@ -1,29 +1,18 @@
 """The API key is in no error, log or repr, wherever a server repeats it."""
 
-from __future__ import annotations
-
 import html
 import json
 import logging
 import traceback
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from urllib.parse import quote, unquote
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.peer import KEY, http, peer
-from testvibe_async import (
-    ResponseError,
-    UnauthorizedError,
-    VibeError,
-)
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async.testing import Emulator
+from testvibe_async import ResponseError, UnauthorizedError, VibeError
+from testvibe_async.testing import Emulator, Fault
 
 
 def all_of(error: BaseException) -> str:

@@ -1,7 +1,5 @@
 """Lists in pages: put together where they can be, and told apart from whole ones where not."""
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 
@@ -9,12 +7,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
-from testvibe_async import (
-    IncompleteListError,
-    Project,
-    ServerError,
-    Verdict,
-)
+from testvibe_async import IncompleteListError, Project, ServerError, Verdict
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -128,10 +121,7 @@ async def test_rows_that_can_not_be_read_are_missing(project: Project, emulator:
 async def test_polling_by_lists_copes_with_pages(paging: str | None) -> None:
     """Many runs are polled by few requests where pages can be followed; none is lost anywhere."""
     dialect = Dialect(paging=paging, page_size=20)  # type: ignore[arg-type]
-    async with (
-        Emulator(middleware=dialect) as emulator,
-        client_of(emulator) as client,
-    ):
+    async with Emulator(middleware=dialect) as emulator, client_of(emulator) as client:
         project = client.project()
         operations = [await project.run_feature("Checkout") for _ in range(60)]
         before = len(emulator.requests)

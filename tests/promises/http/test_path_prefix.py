@@ -1,9 +1,8 @@
 """A service below a path of its host: every request goes there, and every ref names it."""
 
-from __future__ import annotations
-
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -11,12 +10,7 @@ from aiohttp import web
 from yarl import URL
 
 from testvibe_async import Client, ConfigError, NotFoundError, Ref, RunRef
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
-
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 PREFIX = "/tenants/acme"
 
@@ -33,9 +27,7 @@ async def below(prefix: str, emulator: Emulator) -> AsyncGenerator[str]:
             body = await request.json() if request.body_exists else None
             async with session.request(request.method, url, json=body, headers=headers) as answer:
                 return web.Response(
-                    status=answer.status,
-                    body=await answer.read(),
-                    content_type=answer.content_type,
+                    status=answer.status, body=await answer.read(), content_type=answer.content_type
                 )
 
         proxy = web.Application()

@@ -1,19 +1,18 @@
 """What was sent and what was not, whatever the session does: proved by the connection."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import gzip
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 from aioresponses import aioresponses
 
-from tests.conftest import KEY, client_of
+from tests.conftest import KEY, Received, Send, Sent, client_of, client_through
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, http, peer
 from tests.support.timing import now
@@ -23,14 +22,10 @@ from testvibe_async import (
     DispatchUnknownError,
     NotSentError,
     OutcomeUnknownError,
+    Project,
     VibeError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Project
 
 URL = "https://testvibe.example"
 
@@ -69,189 +64,159 @@ async def _refused(session: aiohttp.ClientSession, **options: Any) -> VibeError:
     return caught.value
 
 
-class TestNotSent:
-    async def test_a_name_that_is_never_resolved(self) -> None:
-        """DNS that never answers is NotSentError within the time-out."""
-        connector = aiohttp.TCPConnector(resolver=SilentResolver())
-        error = await _refused(aiohttp.ClientSession(connector=connector), retry=ONCE, timeout=20)
-        assert type(error) is NotSentError
-        assert now() <= 2 * 20
-
-    async def test_an_exhausted_pool(self, emulator: Emulator) -> None:
-        """Without a free connection within the time-out it is NotSentError, which says so."""
-        emulator.fail("list_files", Fault.delay(100))
-        connector = aiohttp.TCPConnector(limit=1)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            client_of(emulator) as other,
-            client_of(emulator, session=session, retry=ONCE, timeout=20) as client,
-        ):
-            url = f"{emulator.url}/api/v1/ops/projects/{emulator.project_id}/files"
-            key = {"Authorization": f"Bearer {emulator.api_key}"}
-            holder = asyncio.ensure_future(session.get(url, headers=key))
-            await asyncio.sleep(1)
-            await other.list_projects()
-            with pytest.raises(NotSentError, match="within 20 s"):
-                await client.project().write_file("Features/a", "x")
-            holder.cancel()
-        assert emulator.count("write_file") == 0
-
-    async def test_a_proxy_that_refuses(self) -> None:
-        """A proxy that answers 407 proves that the service saw nothing."""
-
-        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
-            await writer.drain()
-            writer.close()
-
-        async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
-            address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-            error = await _refused(aiohttp.ClientSession(proxy=address), retry=ONCE)
-        assert type(error) is NotSentError
-
-    async def test_a_proxy_that_hangs_up(self) -> None:
-        """A proxy that closes the connection before there is a tunnel proves it too."""
-
-        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.close()
-
-        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as proxy:
-            address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-            error = await _refused(aiohttp.ClientSession(proxy=address), retry=ONCE)
-        assert type(error) is NotSentError
+async def test_a_name_that_is_never_resolved() -> None:
+    """DNS that never answers is NotSentError within the time-out."""
+    connector = aiohttp.TCPConnector(resolver=SilentResolver())
+    error = await _refused(aiohttp.ClientSession(connector=connector), retry=ONCE, timeout=20)
+    assert type(error) is NotSentError
+    assert now() <= 2 * 20
 
 
-class TestRefusedSessions:
-    async def test_a_login_in_netrc(
-        self, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A session that takes a login from .netrc can't send the key: one sentence says so."""
-        netrc = tmp_path / "netrc"
-        netrc.write_text("machine 127.0.0.1 login me password secret\n")
-        monkeypatch.setenv("NETRC", str(netrc))
-        monkeypatch.delenv("http_proxy", raising=False)
-        async with (
-            aiohttp.ClientSession(trust_env=True) as session,
-            client_of(emulator, session=session) as client,
-        ):
-            for call in (client.list_projects, ONCE_ONLY["write_file"]):
-                argument = () if call == client.list_projects else (client.project(),)
-                with pytest.raises(ConfigError, match=r"a login for 127\.0\.0\.1 of its own"):
-                    await call(*argument)
-        assert emulator.count() == 0
+async def test_an_exhausted_pool(emulator: Emulator) -> None:
+    """Without a free connection within the time-out it is NotSentError, which says so."""
+    emulator.fail("list_files", Fault.delay(100))
+    connector = aiohttp.TCPConnector(limit=1)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        client_of(emulator) as other,
+        client_of(emulator, session=session, retry=ONCE, timeout=20) as client,
+    ):
+        url = f"{emulator.url}/api/v1/ops/projects/{emulator.project_id}/files"
+        key = {"Authorization": f"Bearer {emulator.api_key}"}
+        holder = asyncio.ensure_future(session.get(url, headers=key))
+        await asyncio.sleep(1)
+        await other.list_projects()
+        with pytest.raises(NotSentError, match="within 20 s"):
+            await client.project().write_file("Features/a", "x")
+        holder.cancel()
+    assert emulator.count("write_file") == 0
 
-    @pytest.mark.parametrize("is_from_environment", [True, False])
-    async def test_a_proxy_for_a_key_in_the_clear(
-        self, monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool
-    ) -> None:
-        """The key for a server on this machine is not sent to a proxy on another."""
-        proxy = "http://proxy.example:3128"
-        options: dict[str, Any] = {"proxy": proxy}
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", b""], ids=["407", "nothing"]
+)
+async def test_a_proxy_that_refuses(answer: bytes) -> None:
+    """A proxy that answers 407, or closes before there is a tunnel, proves that none was seen."""
+    async with peer(answer) as proxy:
+        error = await _refused(aiohttp.ClientSession(proxy=proxy.url), retry=ONCE)
+    assert type(error) is NotSentError
+
+
+async def test_a_login_in_netrc(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that takes a login from .netrc can't send the key: one sentence says so."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.delenv("http_proxy", raising=False)
+    async with (
+        aiohttp.ClientSession(trust_env=True) as session,
+        client_of(emulator, session=session) as client,
+    ):
+        for call in (client.list_projects, ONCE_ONLY["write_file"]):
+            argument = () if call == client.list_projects else (client.project(),)
+            with pytest.raises(ConfigError, match=r"a login for 127\.0\.0\.1 of its own"):
+                await call(*argument)
+    assert emulator.count() == 0
+
+
+@pytest.mark.parametrize("is_from_environment", [True, False])
+async def test_a_proxy_for_a_key_in_the_clear(
+    monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool
+) -> None:
+    """The key for a server on this machine is not sent to a proxy on another."""
+    proxy = "http://proxy.example:3128"
+    options: dict[str, Any] = {"proxy": proxy}
+    if is_from_environment:
+        monkeypatch.setenv("http_proxy", proxy)
+        options = {"trust_env": True}
+    async with aiohttp.ClientSession(**options) as session:
+        with pytest.raises(ConfigError, match="to a proxy, in the clear"):
+            Client("http://localhost:8765", api_key=KEY, session=session)
+        Client(URL, api_key=KEY, session=session)
+        monkeypatch.setenv("no_proxy", "localhost")
         if is_from_environment:
-            monkeypatch.setenv("http_proxy", proxy)
-            options = {"trust_env": True}
-        async with aiohttp.ClientSession(**options) as session:
-            with pytest.raises(ConfigError, match="to a proxy, in the clear"):
-                Client("http://localhost:8765", api_key=KEY, session=session)
-            Client(URL, api_key=KEY, session=session)
-            monkeypatch.setenv("no_proxy", "localhost")
-            if is_from_environment:
-                Client("http://localhost:8765", api_key=KEY, session=session)
-
-    async def test_a_session_that_does_not_decompress_is_overridden(self) -> None:
-        """Compressed answers are read though the session would leave them as they are."""
-        answer = http(200, gzip.compress(b"[]"), "Content-Encoding: gzip")
-        async with (
-            peer(answer) as service,
-            aiohttp.ClientSession(auto_decompress=False) as session,
-            service.client(session=session) as client,
-        ):
-            assert await client.list_projects() == []
+            Client("http://localhost:8765", api_key=KEY, session=session)
 
 
-class TestOnce:
-    @once_only
-    async def test_a_session_that_repeats_sends_it_once(
-        self, emulator: Emulator, operation: str
-    ) -> None:
-        """A session subclass that retries sends what may act once, and no answer is an error."""
-        emulator.fail(operation, Fault.lost())
-        async with (
-            Repeating() as session,
-            client_of(emulator, session=session, retry=ONCE) as client,
-        ):
-            result = await asyncio.gather(
-                _call(operation, client.project()), return_exceptions=True
-            )
-        assert emulator.count(operation) == 1
-        assert isinstance(result[0], OutcomeUnknownError) or result[0].adopted  # type: ignore[union-attr]
+async def test_a_session_that_does_not_decompress_is_overridden() -> None:
+    """Compressed answers are read though the session would leave them as they are."""
+    answer = http(200, gzip.compress(b"[]"), "Content-Encoding: gzip")
+    async with (
+        peer(answer) as service,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        service.client(session=session) as client,
+    ):
+        assert await client.list_projects() == []
 
-    async def test_a_session_that_hedges_sends_it_once(self, emulator: Emulator) -> None:
-        """A middleware that sends the same request twice at once sends one POST."""
 
-        async def hedge(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
-            if request.method == "GET":
-                return await send(request)
-            results = await asyncio.gather(send(request), send(request), return_exceptions=True)
-            (response,) = (each for each in results if not isinstance(each, BaseException))
-            return response
+@once_only
+async def test_a_session_that_repeats_sends_it_once(emulator: Emulator, operation: str) -> None:
+    """A session subclass that retries sends what may act once, and no answer is an error."""
+    emulator.fail(operation, Fault.lost())
+    async with Repeating() as session, client_of(emulator, session=session, retry=ONCE) as client:
+        result = await asyncio.gather(_call(operation, client.project()), return_exceptions=True)
+    assert emulator.count(operation) == 1
+    assert isinstance(result[0], OutcomeUnknownError) or result[0].adopted  # type: ignore[union-attr]
 
-        async with (
-            aiohttp.ClientSession(middlewares=[hedge]) as session,
-            client_of(emulator, session=session) as client,
-        ):
-            await client.project().run_feature("Checkout")
-        assert emulator.count("run_feature") == 1
 
-    async def test_bytes_that_were_taken_count_as_sent(self, emulator: Emulator) -> None:
-        """A session that sends a body of its own with our bytes proves nothing by failing."""
+async def test_a_session_that_hedges_sends_it_once(emulator: Emulator) -> None:
+    """A middleware that sends the same request twice at once sends one POST."""
 
-        async def copy(
-            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-        ) -> aiohttp.ClientResponse:
-            if request.method == "POST":
-                assert isinstance(request.body, aiohttp.Payload)
-                await request.update_body(await request.body.as_bytes())
-                await send(request)
-                raise ConnectionResetError(errno.ECONNRESET, "reset")
+    async def hedge(request: Sent, send: Send) -> Received:
+        if request.method == "GET":
             return await send(request)
+        results = await asyncio.gather(send(request), send(request), return_exceptions=True)
+        (response,) = (each for each in results if not isinstance(each, BaseException))
+        return response
 
-        async with (
-            aiohttp.ClientSession(middlewares=[copy]) as session,
-            client_of(emulator, session=session) as client,
-        ):
-            operation = await client.project().run_feature("Checkout")
-        assert operation.adopted
-        assert emulator.count("run_feature") == 1
+    async with client_through(hedge, emulator) as client:
+        await client.project().run_feature("Checkout")
+    assert emulator.count("run_feature") == 1
 
-    @pytest.mark.parametrize(
-        ("error", "kind"),
-        [
-            (aiohttp.ServerDisconnectedError(), DispatchUnknownError),
-            (TimeoutError(), DispatchUnknownError),
-            (
-                aiohttp.ClientConnectorError(
-                    SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
-                    OSError(errno.ECONNREFUSED, "refused"),
-                ),
-                NotSentError,
+
+async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
+    """A session that sends a body of its own with our bytes proves nothing by failing."""
+
+    async def copy(request: Sent, send: Send) -> Received:
+        if request.method == "POST":
+            assert isinstance(request.body, aiohttp.Payload)
+            await request.update_body(await request.body.as_bytes())
+            await send(request)
+            raise ConnectionResetError(errno.ECONNRESET, "reset")
+        return await send(request)
+
+    async with client_through(copy, emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+    assert operation.adopted
+    assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (aiohttp.ServerDisconnectedError(), DispatchUnknownError),
+        (TimeoutError(), DispatchUnknownError),
+        (
+            aiohttp.ClientConnectorError(
+                SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
+                OSError(errno.ECONNREFUSED, "refused"),
             ),
-        ],
-    )
-    async def test_a_mock_in_place_of_the_session_proves_nothing(
-        self, error: Exception, kind: type[VibeError]
-    ) -> None:
-        """Where a mock never takes the body, an error of a connection leaves it unknown."""
-        where = f"{URL}/api/v1/ops/projects/p/features/Checkout/run"
-        with aioresponses() as forged:
-            forged.post(where, exception=error, repeat=True)  # pyright: ignore[reportUnknownMemberType]
-            async with Client(URL, api_key=KEY, project="p", retry=ONCE) as client:
-                with pytest.raises(kind):
-                    await client.project().run_feature("Checkout")
+            NotSentError,
+        ),
+    ],
+)
+async def test_a_mock_in_place_of_the_session_proves_nothing(
+    error: Exception, kind: type[VibeError]
+) -> None:
+    """Where a mock never takes the body, an error of a connection leaves it unknown."""
+    where = f"{URL}/api/v1/ops/projects/p/features/Checkout/run"
+    with aioresponses() as forged:
+        forged.post(where, exception=error, repeat=True)  # pyright: ignore[reportUnknownMemberType]
+        async with Client(URL, api_key=KEY, project="p", retry=ONCE) as client:
+            with pytest.raises(kind):
+                await client.project().run_feature("Checkout")
 
 
 async def _call(operation: str, project: Project) -> Any:
@@ -273,16 +238,9 @@ async def test_a_status_that_says_nothing_leaves_a_dispatch_unknown(
 
 async def test_an_upgrade_leaves_a_dispatch_unknown() -> None:
     """101 in answer to a dispatch proves nothing."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        status = b"101 Switching" if head.startswith(b"POST") else b"404 No"
-        writer.write(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status)
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with Client(url, api_key=KEY, project="p") as client:
-            with pytest.raises(DispatchUnknownError):
-                await client.project().run_feature("Checkout")
+    async with (
+        peer(lambda head: http(101 if head.startswith(b"POST") else 404)) as service,
+        service.client() as client,
+    ):
+        with pytest.raises(DispatchUnknownError):
+            await client.project().run_feature("Checkout")

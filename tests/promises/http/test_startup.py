@@ -1,8 +1,7 @@
 """Calls at start-up: with `max_outage` they have the patience of a wait."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -16,17 +15,12 @@ from testvibe_async import (
     MalformedResponseError,
     NotFoundError,
     NotSentError,
+    Project,
     ServerError,
     UnauthorizedError,
 )
 from testvibe_async.events import OutageEnded, OutageStarted
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 PAGE = b"<!doctype html><title>We are back soon</title>"
 CALLS: dict[str, Callable[[Client, float], Awaitable[Any]]] = {

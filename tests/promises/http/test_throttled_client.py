@@ -1,23 +1,16 @@
 """A whole client of a service that throttles: what refusals cost, on virtual time."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import Hooks
-from testvibe_async.events import Paused, Resumed
+from testvibe_async.events import Event, Paused, Resumed
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async.events import Event
 
 SCENARIO = Scenario(run_queue=0, run_duration=(0.6, 2))
 RUNS = 150
@@ -55,8 +48,7 @@ async def test_random_refusals_of_polls_cost_those_polls() -> None:
     numbers = count()
     refusal = Fault.status(503, retry_after=1)
     seen = await _run_all(
-        SCENARIO,
-        lambda it: it.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0),
+        SCENARIO, lambda it: it.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0)
     )
     assert now() <= 6
     assert seen == []
@@ -65,9 +57,7 @@ async def test_random_refusals_of_polls_cost_those_polls() -> None:
 async def test_a_limit_fails_no_dispatch() -> None:
     """150 runs at a service that takes 50 requests a second: all are dispatched, none twice."""
     seen = await _run_all(
-        Scenario(run_queue=0, run_duration=(0.6, 2)),
-        lambda _: None,
-        rate_limit=50,
+        Scenario(run_queue=0, run_duration=(0.6, 2)), lambda _: None, rate_limit=50
     )
     assert now() <= 15
     assert {type(event) for event in seen} <= {Paused, Resumed}
@@ -80,3 +70,20 @@ async def test_a_refused_list_holds_up_nothing() -> None:
     seen = await _run_all(SCENARIO, lambda it: it.fail("list_runs", refusal))
     assert now() <= 2 + 0.75
     assert seen == []
+
+
+async def test_an_abandoned_probe_frees_the_next(emulator: Emulator) -> None:
+    """After a pause, a first request whose caller is cancelled holds up no other."""
+    paused = asyncio.Event()
+    async with client_of(emulator, hooks=Hooks(on_pause=lambda _: paused.set())) as client:
+        project = client.project()
+        emulator.fail("get_feature", Fault.status(429, retry_after=2), times=8)
+        refused = [asyncio.ensure_future(project.get_feature("Checkout")) for _ in range(8)]
+        await paused.wait()
+        emulator.fail("read_file", Fault.hang(), times=1)
+        hanging = asyncio.ensure_future(project.read_file("Features/a.feature"))
+        began = now()
+        await asyncio.sleep(2.5)
+        hanging.cancel()
+        await asyncio.gather(*refused)
+        assert now() - began < 4

@@ -2,20 +2,20 @@
 
 # ruff: noqa: ASYNC240 - the files are small
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.promises.journal.conftest import opened, resumed, verdicts
 from tests.support.timing import STEADY, now
 from testvibe_async import (
-    BatchItem,
     Client,
     ConfigError,
     DispatchUnknownError,
@@ -26,22 +26,14 @@ from testvibe_async import (
     Journal,
     NotFoundError,
     ObservationError,
+    Project,
     RunRef,
     Verdict,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-    from pathlib import Path
-
-    from testvibe_async import Project
-
-OUTCOMES = {
-    "Returns": Outcome(run_status="failed"),
-    "Doomed": Outcome(generation_status="failed"),
-}
+OUTCOMES = {"Returns": Outcome(run_status="failed"), "Doomed": Outcome(generation_status="failed")}
 
 FEATURES = ["Checkout", "Returns", "Wishlist"]
 
@@ -49,15 +41,6 @@ FEATURES = ["Checkout", "Returns", "Wishlist"]
 @pytest.fixture
 def scenario() -> Scenario:
     return evolve(STEADY, outcomes=OUTCOMES)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "batch.journal"
-
-
-def verdicts(items: list[BatchItem[Any]]) -> list[str]:
-    return [str(item.verdict) for item in items]
 
 
 async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -> None:
@@ -103,8 +86,7 @@ async def test_what_was_dispatched_is_attached_to(
         async with first.project().run_features(FEATURES, journal=journal):
             await asyncio.sleep(10)
         assert verdicts(journal.items) == ["in flight"] * 3
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal)
+    items = await resumed(path, client.project())
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
 
@@ -152,8 +134,7 @@ async def test_what_could_not_be_seen_is_gone_on_with(
         items = await project.run_features(journal=journal)
         assert all(isinstance(item.error, ObservationError) for item in items)
     outage.remove()
-    async with Journal(path) as journal:
-        items = await project.run_features(journal=journal)
+    items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
 
@@ -168,8 +149,7 @@ async def test_a_run_whose_polls_are_refused_is_gone_on_with(
         assert verdicts(items) == ["in flight"] * 3
         assert all(isinstance(item.error, ForbiddenError) for item in items)
     refused.remove()
-    async with Journal(path) as journal:
-        items = await project.run_features(journal=journal)
+    items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
 
@@ -208,247 +188,247 @@ async def test_generations(path: Path, emulator: Emulator, client: Client) -> No
     assert emulator.count("generate_feature") == 1
 
 
-class TestOpenIntents:
-    async def _cut_off(self, path: Path, emulator: Emulator, **options: Any) -> None:
-        """Leave intents open, as a crash does: the answers are lost and nothing is found."""
-        rule = emulator.fail("list_runs", Fault.status(404), skip=1)
-        async with Journal(path) as journal, client_of(emulator) as client:
-            items = await client.project().run_features(FEATURES, journal=journal, **options)
-            assert verdicts(items) == ["unknown"] * 3
-            assert verdicts(journal.items) == ["unknown"] * 3
-        rule.remove()
-
-    async def test_what_began_is_adopted(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """What a lost dispatch started is found by the next batch, and waited for."""
-        emulator.fail("run_feature", Fault.lost(), times=3)
-        await self._cut_off(path, emulator)
-        async with Journal(path) as journal:
-            items = await client.project().run_features(journal=journal)
-        assert verdicts(items) == ["succeeded", "failed", "succeeded"]
-        assert emulator.count("run_feature") == 3
-
-    async def test_what_did_not_begin_is_dispatched(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """Where a later run shows that nothing began, it is dispatched."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        await self._cut_off(path, emulator)
-        await asyncio.sleep(40)
-        await client.project().run_feature("Login functionality")
-        async with Journal(path) as journal:
-            items = await client.project().run_features(journal=journal)
-        assert verdicts(items) == ["succeeded", "failed", "succeeded"]
-        assert emulator.count("run_feature") == 3 + 1 + 3
-
-    async def test_the_last_one_is_held_back_to_show_the_time(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """One that is still to be dispatched proves that those before it did not begin."""
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        emulator.fail("list_runs", Fault.status(404), times=2)
-        async with Journal(path) as journal, client_of(emulator) as first:
-            batch = first.project().run_features(
-                FEATURES, journal=journal, max_in_flight=1, stop_on_failure=True
-            )
-            assert verdicts(await batch) == ["unknown", "skipped", "skipped"]
-        async with Journal(path) as journal:
-            began = now()
-            items = await client.project().run_features(journal=journal)
-        assert verdicts(items) == ["succeeded", "failed", "succeeded"]
-        assert emulator.count("run_feature") == 1 + 3
-        assert len(emulator.runs) == 3
-        assert now() - began > 35
-
-    async def test_the_last_one_is_held_back_also_among_many(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """Tasks that wait for room do not take the one that is to show the time."""
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        gone = emulator.fail("list_runs", Fault.status(404), skip=1)
-        configs = [None, "A", "B", "C"]
-        async with Journal(path) as journal, client_of(emulator) as first:
-            await first.project().run_features(
-                FEATURES, config=configs, journal=journal, max_in_flight=1, stop_on_failure=True
-            )
-        gone.remove()
-        async with Journal(path) as journal:
-            items = await client.project().run_features(journal=journal, max_in_flight=6)
-        assert "unknown" not in verdicts(items)
-        assert len(emulator.runs) == 12
-
-    async def test_one_that_comes_late_shows_the_time_too(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """What was not seen to begin is asked for again once the next one was dispatched."""
-
-        async def late() -> AsyncGenerator[str]:
-            yield FEATURES[0]
-            await asyncio.sleep(300)
-            yield FEATURES[1]
-
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        gone = emulator.fail("list_runs", Fault.status(404), skip=1)
-        async with Journal(path) as journal, client_of(emulator) as first:
-            items = await first.project().run_features(
-                late(), journal=journal, stop_on_failure=True
-            )
-            assert verdicts(items) == ["unknown"]
-        gone.remove()
-        async with Journal(path) as journal:
-            items = await client.project().run_features(late(), journal=journal)
-        assert verdicts(items) == ["succeeded", "failed"]
-        assert len(emulator.runs) == 2
-
-    async def test_what_nobody_can_say_stays_unknown(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """Without a later run it is unknown again, and can be gone on with later."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        await self._cut_off(path, emulator)
-        async with Journal(path) as journal:
-            items = await client.project().run_features(journal=journal)
-            assert verdicts(items) == ["unknown"] * 3
-            assert all(getattr(item.error, "reason", "") == "absent" for item in items)
-        async with Journal(path) as journal:
-            assert not journal.is_over
-            (error, *_) = [item.error for item in journal.items]
-            assert isinstance(error, DispatchUnknownError)
-            assert error.intent is not None
-        assert emulator.count("run_feature") == 3
-
-    async def test_a_time_out_ends_it(self, path: Path, emulator: Emulator, client: Client) -> None:
-        """A batch that is out of time gives up looking, and the next one looks again."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        await self._cut_off(path, emulator)
-        async with Journal(path) as journal:
-            began = now()
-            items = await client.project().run_features(journal=journal, timeout=3)
-            assert verdicts(items) == ["unknown"] * 3
-            assert now() - began < 5
-            assert len(journal.open_intents) == 3
-
-    async def test_one_that_stays_unknown_stops_the_others(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """With `stop_on_failure` the first one ends the batch, and cancels nobody who awaits it."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        await self._cut_off(path, emulator)
-        emulator.fail("list_runs", Fault.status(404))
-        async with Journal(path) as journal:
-            items = await client.project().run_features(journal=journal, stop_on_failure=True)
+async def _cut_off(path: Path, emulator: Emulator, **options: Any) -> None:
+    """Leave intents open, as a crash does: the answers are lost and nothing is found."""
+    rule = emulator.fail("list_runs", Fault.status(404), skip=1)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        items = await client.project().run_features(FEATURES, journal=journal, **options)
         assert verdicts(items) == ["unknown"] * 3
+        assert verdicts(journal.items) == ["unknown"] * 3
+    rule.remove()
 
-    async def test_a_time_out_while_what_was_found_waits_for_room(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """What is found, and is one too many in flight, has its ref at the time-out."""
-        emulator.fail("run_feature", Fault.lost(), times=3)
-        await self._cut_off(path, emulator)
-        async with Journal(path) as journal:
-            items = await client.project().run_features(journal=journal, max_in_flight=1, timeout=9)
-        assert len({item.ref for item in items if item.ref is not None}) == 3
-        assert emulator.count("run_feature") == 3
 
-    async def test_leaving_at_once_leaves_them_unknown(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """A batch that is left before its tasks begin has an item for each all the same."""
-        emulator.fail("run_feature", Fault.lost(), times=3)
-        await self._cut_off(path, emulator)
-        async with Journal(path) as journal:
-            async with client.project().run_features(journal=journal) as batch:
-                pass
-            assert verdicts(batch.items) == ["unknown"] * 3
+async def test_what_began_is_adopted(path: Path, emulator: Emulator, client: Client) -> None:
+    """What a lost dispatch started is found by the next batch, and waited for."""
+    emulator.fail("run_feature", Fault.lost(), times=3)
+    await _cut_off(path, emulator)
+    items = await resumed(path, client.project())
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 3
 
-    async def test_another_plan_leaves_nothing_behind(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """Where a later feature is another one, what was gone on with before it is let go."""
-        emulator.fail("run_feature", Fault.lost(), times=3)
-        await self._cut_off(path, emulator)
-        tasks = asyncio.all_tasks()
-        async with Journal(path) as journal:
-            with pytest.raises(ConfigError, match="other features"):
-                await client.project().run_features([*FEATURES[:2], "Else"], journal=journal)
-            assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
 
-    async def test_no_decision(self, path: Path, emulator: Emulator) -> None:
-        """What is no decision, and a journal that is not open, are refused in a sentence."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        await self._cut_off(path, emulator)
-        journal = Journal(path)
-        with pytest.raises(ConfigError, match="open the journal"):
-            await journal.decide("drop")
-        async with journal:
-            with pytest.raises(ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
-                await journal.decide("retry")  # type: ignore[arg-type]
-            assert len(journal.open_intents) == 3
+async def test_what_did_not_begin_is_dispatched(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """Where a later run shows that nothing began, it is dispatched."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    await _cut_off(path, emulator)
+    await asyncio.sleep(40)
+    await client.project().run_feature("Login functionality")
+    items = await resumed(path, client.project())
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 3 + 1 + 3
 
-    @pytest.mark.parametrize("feature", [None, "Returns"])
-    async def test_resend(
-        self, path: Path, emulator: Emulator, client: Client, feature: str | None
-    ) -> None:
-        """Somebody who knows better has them dispatched again, all or one."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        await self._cut_off(path, emulator)
-        async with Journal(path) as journal:
-            decided = await journal.decide("resend", feature=feature)
-        assert decided == (FEATURES if feature is None else [feature])
-        emulator.fail("list_runs", Fault.status(404))
-        async with Journal(path) as journal:
-            items = await client.project().run_features(journal=journal)
-        again = {"Returns": "failed"}
-        expected = [
-            again.get(name, "succeeded") if name in decided else "unknown" for name in FEATURES
-        ]
-        assert verdicts(items) == expected
 
-    async def test_drop(self, path: Path, emulator: Emulator, client: Client) -> None:
-        """What is dropped is left alone, and the rest goes on."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        await self._cut_off(path, emulator)
-        async with Journal(path) as journal:
-            await journal.decide("drop")
-            assert journal.is_over
-            assert verdicts(await client.project().run_features(journal=journal)) == ["skipped"] * 3
-        assert emulator.count("run_feature") == 3
+async def test_the_last_one_is_held_back_to_show_the_time(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """One that is still to be dispatched proves that those before it did not begin."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("list_runs", Fault.status(404), times=2)
+    async with Journal(path) as journal, client_of(emulator) as first:
+        batch = first.project().run_features(
+            FEATURES, journal=journal, max_in_flight=1, stop_on_failure=True
+        )
+        assert verdicts(await batch) == ["unknown", "skipped", "skipped"]
+    async with Journal(path) as journal:
+        began = now()
+        items = await client.project().run_features(journal=journal)
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 1 + 3
+    assert len(emulator.runs) == 3
+    assert now() - began > 35
 
-    async def test_adopt(self, path: Path, emulator: Emulator, client: Client) -> None:
-        """A run that somebody names is taken for it."""
-        emulator.fail("run_feature", Fault.lost(), times=3)
-        await self._cut_off(path, emulator)
-        (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
-        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
-        async with Journal(path) as journal:
-            with pytest.raises(ConfigError, match="3 are unknown"):
-                await journal.decide(ref)
-            await journal.decide(ref, feature="Checkout")
-            with pytest.raises(ConfigError, match="2 are unknown"):
-                await journal.decide(ref)
-            with pytest.raises(ConfigError, match="nothing of feature 'Gift card' is unknown"):
-                await journal.decide("drop", feature="Gift card")
-        async with Journal(path) as journal:
-            assert journal.items[0].ref == ref
-            items = await client.project().run_features(journal=journal)
-        assert verdicts(items) == ["succeeded", "failed", "succeeded"]
 
-    async def test_a_generation_of_missing_tests(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """A run whose tests were being generated goes on with that generation."""
-        emulator.add_feature("Draft", status="draft")
-        emulator.fail("generate_feature", Fault.lost(), times=1)
-        broken = emulator.fail("get_generation_status", Fault.status(500), skip=2)
-        async with Journal(path) as journal, client_of(emulator) as first:
-            batch = first.project().run_features(["Draft"], journal=journal, on_conflict="generate")
-            assert verdicts(await batch) == ["unknown"]
-        broken.remove()
-        async with Journal(path) as journal:
-            batch = client.project().run_features(journal=journal, on_conflict="generate")
-            assert verdicts(await batch) == ["succeeded"]
-        assert len(emulator.generations) == 1
+async def test_the_last_one_is_held_back_also_among_many(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """Tasks that wait for room do not take the one that is to show the time."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    gone = emulator.fail("list_runs", Fault.status(404), skip=1)
+    configs = [None, "A", "B", "C"]
+    async with Journal(path) as journal, client_of(emulator) as first:
+        await first.project().run_features(
+            FEATURES, config=configs, journal=journal, max_in_flight=1, stop_on_failure=True
+        )
+    gone.remove()
+    items = await resumed(path, client.project(), max_in_flight=6)
+    assert "unknown" not in verdicts(items)
+    assert len(emulator.runs) == 12
+
+
+async def test_one_that_comes_late_shows_the_time_too(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """What was not seen to begin is asked for again once the next one was dispatched."""
+
+    async def late() -> AsyncGenerator[str]:
+        yield FEATURES[0]
+        await asyncio.sleep(300)
+        yield FEATURES[1]
+
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    gone = emulator.fail("list_runs", Fault.status(404), skip=1)
+    async with Journal(path) as journal, client_of(emulator) as first:
+        items = await first.project().run_features(late(), journal=journal, stop_on_failure=True)
+        assert verdicts(items) == ["unknown"]
+    gone.remove()
+    items = await resumed(path, client.project(), late())
+    assert verdicts(items) == ["succeeded", "failed"]
+    assert len(emulator.runs) == 2
+
+
+async def test_what_nobody_can_say_stays_unknown(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """Without a later run it is unknown again, and can be gone on with later."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    await _cut_off(path, emulator)
+    async with Journal(path) as journal:
+        items = await client.project().run_features(journal=journal)
+        assert verdicts(items) == ["unknown"] * 3
+        assert all(getattr(item.error, "reason", "") == "absent" for item in items)
+    async with Journal(path) as journal:
+        assert not journal.is_over
+        (error, *_) = [item.error for item in journal.items]
+        assert isinstance(error, DispatchUnknownError)
+        assert error.intent is not None
+    assert emulator.count("run_feature") == 3
+
+
+async def test_a_time_out_ends_it(path: Path, emulator: Emulator, client: Client) -> None:
+    """A batch that is out of time gives up looking, and the next one looks again."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    await _cut_off(path, emulator)
+    async with Journal(path) as journal:
+        began = now()
+        items = await client.project().run_features(journal=journal, timeout=3)
+        assert verdicts(items) == ["unknown"] * 3
+        assert now() - began < 5
+        assert len(journal.open_intents) == 3
+
+
+async def test_one_that_stays_unknown_stops_the_others(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """With `stop_on_failure` the first one ends the batch, and cancels nobody who awaits it."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    await _cut_off(path, emulator)
+    emulator.fail("list_runs", Fault.status(404))
+    items = await resumed(path, client.project(), stop_on_failure=True)
+    assert verdicts(items) == ["unknown"] * 3
+
+
+async def test_a_time_out_while_what_was_found_waits_for_room(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """What is found, and is one too many in flight, has its ref at the time-out."""
+    emulator.fail("run_feature", Fault.lost(), times=3)
+    await _cut_off(path, emulator)
+    items = await resumed(path, client.project(), max_in_flight=1, timeout=9)
+    assert len({item.ref for item in items if item.ref is not None}) == 3
+    assert emulator.count("run_feature") == 3
+
+
+async def test_leaving_at_once_leaves_them_unknown(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """A batch that is left before its tasks begin has an item for each all the same."""
+    emulator.fail("run_feature", Fault.lost(), times=3)
+    await _cut_off(path, emulator)
+    async with Journal(path) as journal:
+        async with client.project().run_features(journal=journal) as batch:
+            pass
+        assert verdicts(batch.items) == ["unknown"] * 3
+
+
+async def test_another_plan_leaves_nothing_behind(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """Where a later feature is another one, what was gone on with before it is let go."""
+    emulator.fail("run_feature", Fault.lost(), times=3)
+    await _cut_off(path, emulator)
+    tasks = asyncio.all_tasks()
+    async with Journal(path) as journal:
+        with pytest.raises(ConfigError, match="other features"):
+            await client.project().run_features([*FEATURES[:2], "Else"], journal=journal)
+        assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
+
+
+async def test_no_decision(path: Path, emulator: Emulator) -> None:
+    """What is no decision, and a journal that is not open, are refused in a sentence."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    await _cut_off(path, emulator)
+    journal = Journal(path)
+    with pytest.raises(ConfigError, match="open the journal"):
+        await journal.decide("drop")
+    async with journal:
+        with pytest.raises(ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
+            await journal.decide("retry")  # type: ignore[arg-type]
+        assert len(journal.open_intents) == 3
+
+
+@pytest.mark.parametrize("feature", [None, "Returns"])
+async def test_resend(path: Path, emulator: Emulator, client: Client, feature: str | None) -> None:
+    """Somebody who knows better has them dispatched again, all or one."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    await _cut_off(path, emulator)
+    async with Journal(path) as journal:
+        decided = await journal.decide("resend", feature=feature)
+    assert decided == (FEATURES if feature is None else [feature])
+    emulator.fail("list_runs", Fault.status(404))
+    items = await resumed(path, client.project())
+    again = {"Returns": "failed"}
+    expected = [again.get(name, "succeeded") if name in decided else "unknown" for name in FEATURES]
+    assert verdicts(items) == expected
+
+
+async def test_drop(path: Path, emulator: Emulator, client: Client) -> None:
+    """What is dropped is left alone, and the rest goes on."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    await _cut_off(path, emulator)
+    async with Journal(path) as journal:
+        await journal.decide("drop")
+        assert journal.is_over
+        assert verdicts(await client.project().run_features(journal=journal)) == ["skipped"] * 3
+    assert emulator.count("run_feature") == 3
+
+
+async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
+    """A run that somebody names is taken for it."""
+    emulator.fail("run_feature", Fault.lost(), times=3)
+    await _cut_off(path, emulator)
+    (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
+    async with Journal(path) as journal:
+        with pytest.raises(ConfigError, match="3 are unknown"):
+            await journal.decide(ref)
+        await journal.decide(ref, feature="Checkout")
+        with pytest.raises(ConfigError, match="2 are unknown"):
+            await journal.decide(ref)
+        with pytest.raises(ConfigError, match="nothing of feature 'Gift card' is unknown"):
+            await journal.decide("drop", feature="Gift card")
+    async with Journal(path) as journal:
+        assert journal.items[0].ref == ref
+        items = await client.project().run_features(journal=journal)
+    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
+
+
+async def test_a_generation_of_missing_tests(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """A run whose tests were being generated goes on with that generation."""
+    emulator.add_feature("Draft", status="draft")
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    broken = emulator.fail("get_generation_status", Fault.status(500), skip=2)
+    async with Journal(path) as journal, client_of(emulator) as first:
+        batch = first.project().run_features(["Draft"], journal=journal, on_conflict="generate")
+        assert verdicts(await batch) == ["unknown"]
+    broken.remove()
+    async with Journal(path) as journal:
+        batch = client.project().run_features(journal=journal, on_conflict="generate")
+        assert verdicts(await batch) == ["succeeded"]
+    assert len(emulator.generations) == 1
 
 
 class TestOtherPlans:
@@ -512,89 +492,74 @@ class TestOtherPlans:
         await journal.aclose()
 
 
-class TestFiles:
-    @pytest.mark.parametrize(
-        ("content", "problem"),
-        [(b"not a database" * 100, "is no journal"), (b"SQLite format 3\0" + b"x" * 4080, "")],
-    )
-    async def test_what_is_no_journal(self, path: Path, content: bytes, problem: str) -> None:
-        """Another file, and a damaged one, are refused and left as they are."""
-        path.write_bytes(content)
-        with pytest.raises(ConfigError, match=f"{path}.*{problem}"):
-            async with Journal(path):
-                pass
-        assert path.read_bytes() == content
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"not a database" * 100, "is no journal"), (b"SQLite format 3\0" + b"x" * 4080, "")],
+)
+async def test_what_is_no_journal(path: Path, content: bytes, problem: str) -> None:
+    """Another file, and a damaged one, are refused and left as they are."""
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{path}.*{problem}"):
+        await opened(path)
+    assert path.read_bytes() == content
 
-    async def test_another_programs_database(self, path: Path) -> None:
-        """It is refused, and left as it is."""
-        with sqlite3.connect(path) as connection:
-            connection.execute("CREATE TABLE songs (title TEXT)")
-        connection.close()
-        with pytest.raises(ConfigError, match="is another program's database"):
-            async with Journal(path):
-                pass
 
-    async def test_another_version(self, path: Path) -> None:
-        """A later version is named."""
-        async with Journal(path):
-            pass
-        connection = sqlite3.connect(path)
-        connection.execute("PRAGMA user_version = 9")
-        connection.close()
-        with pytest.raises(ConfigError, match="is of version 9"):
-            async with Journal(path):
-                pass
+async def test_another_programs_database(path: Path) -> None:
+    """It is refused, and left as it is."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE songs (title TEXT)")
+    connection.close()
+    with pytest.raises(ConfigError, match="is another program's database"):
+        await opened(path)
 
-    async def test_two_at_once(self, path: Path) -> None:
-        """One process at a time has it, and it is free once that closes it."""
-        async with Journal(path):
-            with pytest.raises(ConfigError, match="in use, here or by another process"):
-                async with Journal(path):
-                    pass
-        async with Journal(path):
-            pass
 
-    async def test_no_folder(self, tmp_path: Path) -> None:
-        """A file that can't be made is refused."""
-        with pytest.raises(ConfigError, match="can't be opened"):
-            async with Journal(tmp_path / "no" / "journal"):
-                pass
+async def test_another_version(path: Path) -> None:
+    """A later version is named."""
+    await opened(path)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    with pytest.raises(ConfigError, match="is of version 9"):
+        await opened(path)
 
-    async def test_a_read_only_file(
-        self, path: Path, project: Project, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
-    ) -> None:
-        """A file that can't be written is refused before anything is dispatched."""
-        async with Journal(path) as journal:
-            await project.run_features(FEATURES, journal=journal, timeout=1)
-        connect = sqlite3.connect
 
-        def read_only(name: Path, **options: Any) -> Any:
-            return connect(f"file:{name}?mode=ro", uri=True, **options)
+async def test_two_at_once(path: Path) -> None:
+    """One process at a time has it, and it is free once that closes it."""
+    async with Journal(path):
+        with pytest.raises(ConfigError, match="in use, here or by another process"):
+            await opened(path)
+    await opened(path)
 
-        monkeypatch.setattr(sqlite3, "connect", read_only)
-        with pytest.raises(ConfigError, match=r"(can't|could not) be written"):
-            async with Journal(path):
-                pass
-        assert emulator.count("run_feature") == 3
 
-    @pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])
-    async def test_options_that_are_no_json_object(self, path: Path, options: Any) -> None:
-        """They are refused before there is a file."""
-        with pytest.raises(ConfigError, match="options of a journal must be a JSON object"):
-            Journal(path, options=options)
-        assert not path.exists()
+async def test_no_folder(tmp_path: Path) -> None:
+    """A file that can't be made is refused."""
+    with pytest.raises(ConfigError, match="can't be opened"):
+        await opened(tmp_path / "no" / "journal")
 
-    async def test_a_damaged_row(self, path: Path, project: Project) -> None:
-        """A row that can't be read is one sentence too."""
-        async with Journal(path) as journal:
-            await project.run_features(FEATURES, journal=journal, timeout=1)
-        connection = sqlite3.connect(path)
-        connection.execute("UPDATE rows SET document = 'x{' WHERE id = 1")
-        connection.commit()
-        connection.close()
-        with pytest.raises(ConfigError, match="is damaged"):
-            async with Journal(path):
-                pass
+
+async def test_a_read_only_file(
+    path: Path, project: Project, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+) -> None:
+    """A file that can't be written is refused before anything is dispatched."""
+    async with Journal(path) as journal:
+        await project.run_features(FEATURES, journal=journal, timeout=1)
+    connect = sqlite3.connect
+
+    def read_only(name: Path, **options: Any) -> Any:
+        return connect(f"file:{name}?mode=ro", uri=True, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    with pytest.raises(ConfigError, match=r"(can't|could not) be written"):
+        await opened(path)
+    assert emulator.count("run_feature") == 3
+
+
+@pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])
+async def test_options_that_are_no_json_object(path: Path, options: Any) -> None:
+    """They are refused before there is a file."""
+    with pytest.raises(ConfigError, match="options of a journal must be a JSON object"):
+        Journal(path, options=options)
+    assert not path.exists()
 
 
 async def test_a_lazy_source(path: Path, project: Project, emulator: Emulator) -> None:
@@ -630,11 +595,9 @@ async def test_what_waits_for_room_at_the_time_out(
 
 async def test_features_that_nobody_named(path: Path, client: Client, emulator: Emulator) -> None:
     """The list is read once: what it had is the plan."""
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal, timeout=1)
+    items = await resumed(path, client.project(), timeout=1)
     lists = emulator.count("list_features")
-    async with Journal(path) as journal:
-        again = await client.project().run_features(journal=journal)
+    again = await resumed(path, client.project())
     assert [item.feature for item in again] == [item.feature for item in items]
     assert all(item.outcome is not None for item in again)
     assert emulator.count("list_features") - lists <= 20  # polls, none of them to plan

@@ -1,44 +1,25 @@
 """A batch whose answers were lost, whose process was killed, or whose features can't be read."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    DispatchUnknownError,
-    Journal,
-    RunRef,
-    Verdict,
-)
+from testvibe_async import Client, ClientClosedError, DispatchUnknownError, Journal, RunRef, Verdict
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
 
 @pytest.fixture
 def scenario() -> Scenario:
-    outcomes = {
-        "Broken": Outcome(run_status="failed"),
-        "Draft": Outcome(generation_duration=400),
-    }
+    outcomes = {"Broken": Outcome(run_status="failed"), "Draft": Outcome(generation_duration=400)}
     return evolve(STEADY, outcomes=outcomes)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "batch.journal"
 
 
 async def leave_unknown(
@@ -69,127 +50,120 @@ async def when(is_so: Callable[[], bool], *, within: float) -> float:
     return now() - began
 
 
-class TestGenerators:
-    async def test_one_that_raises_leaves_the_plan_open(
-        self, path: Path, emulator: Emulator
-    ) -> None:
-        """Also where another worker waits to read: the resumed batch has all its features."""
+async def test_one_that_raises_leaves_the_plan_open(path: Path, emulator: Emulator) -> None:
+    """Also where another worker waits to read: the resumed batch has all its features."""
 
-        async def features(*, fails: bool) -> AsyncIterator[str]:
-            yield "Checkout"
-            await asyncio.sleep(60)
-            if fails:
-                raise OSError("the database of features is away")
-            yield "Returns"
+    async def features(*, fails: bool) -> AsyncIterator[str]:
+        yield "Checkout"
+        await asyncio.sleep(60)
+        if fails:
+            raise OSError("the database of features is away")
+        yield "Returns"
 
-        async with Journal(path) as journal, client_of(emulator) as client:
-            with pytest.raises(OSError, match="away"):
-                await client.project().run_features(features(fails=True), journal=journal)
-            assert not journal.is_complete
-        async with Journal(path) as journal, client_of(emulator) as client:
-            batch = client.project().run_features(features(fails=False), journal=journal)
-            assert [item.feature for item in await batch] == ["Checkout", "Returns"]
-
-    async def test_one_is_read_while_a_lost_answer_is_looked_for(
-        self, path: Path, emulator: Emulator
-    ) -> None:
-        """The feature that is held back as a proof is the last one, and not the first."""
-
-        async def features(count: int) -> AsyncIterator[str]:
-            for name in ("Checkout", "Returns", "Wishlist")[:count]:
-                yield name
-            await asyncio.sleep(1000)
-
-        await leave_unknown(path, emulator, features(1))
-        async with (
-            Journal(path) as journal,
-            client_of(emulator) as client,
-            client.project().run_features(features(3), journal=journal),
-        ):
-            await when(lambda: emulator.count("run_feature", feature="Returns") > 0, within=3)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        with pytest.raises(OSError, match="away"):
+            await client.project().run_features(features(fails=True), journal=journal)
+        assert not journal.is_complete
+    async with Journal(path) as journal, client_of(emulator) as client:
+        batch = client.project().run_features(features(fails=False), journal=journal)
+        assert [item.feature for item in await batch] == ["Checkout", "Returns"]
 
 
-class TestHoldingBack:
-    async def test_a_generation_proves_nothing_of_a_run(
-        self, path: Path, emulator: Emulator
-    ) -> None:
-        """The proof is the run that follows it."""
-        emulator.add_feature("Draft", status="draft")
+async def test_one_is_read_while_a_lost_answer_is_looked_for(
+    path: Path, emulator: Emulator
+) -> None:
+    """The feature that is held back as a proof is the last one, and not the first."""
 
-        async def features(*names: str) -> AsyncIterator[str]:
-            for name in names:
-                yield name
-                await asyncio.sleep(30)
+    async def features(count: int) -> AsyncIterator[str]:
+        for name in ("Checkout", "Returns", "Wishlist")[:count]:
+            yield name
+        await asyncio.sleep(1000)
 
-        await leave_unknown(path, emulator, features("Checkout"))
-        await asyncio.sleep(600)
-        async with Journal(path) as journal, client_of(emulator) as client:
-            batch = client.project().run_features(
-                features("Checkout", "Draft", "Nothing"), journal=journal, on_conflict="generate"
-            )
-            items = await batch
-        assert [item.verdict for item in items[:2]] == [Verdict.SUCCEEDED] * 2
-
-    async def test_generations_are_not_held_back(self, path: Path, emulator: Emulator) -> None:
-        """No later one would prove anything."""
-        for name in ("One", "Two"):
-            emulator.add_feature(name, status="draft")
-        lost = emulator.fail("generate_feature", Fault.reset(), times=1)
-        hidden = emulator.fail("get_generation_status", Fault.status(503), skip=1)
-        async with Journal(path) as journal, client_of(emulator) as client:
-            batch = client.project().generate_features(
-                ["One", "Two"], journal=journal, max_in_flight=1
-            )
-            async with batch:
-                await anext(batch)
-        lost.remove()
-        hidden.remove()
-        async with (
-            Journal(path) as journal,
-            client_of(emulator) as client,
-            client.project().generate_features(journal=journal),
-        ):
-            await when(lambda: emulator.count("generate_feature", feature="Two") > 0, within=3)
+    await leave_unknown(path, emulator, features(1))
+    async with (
+        Journal(path) as journal,
+        client_of(emulator) as client,
+        client.project().run_features(features(3), journal=journal),
+    ):
+        await when(lambda: emulator.count("run_feature", feature="Returns") > 0, within=3)
 
 
-class TestDecisions:
-    async def test_a_lost_answer_is_decided_while_the_journal_is_open(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """Once the batch has ended nobody waits for it any more."""
-        emulator.fail("run_feature", Fault.lost())
-        emulator.fail("list_runs", Fault.status(404))
-        async with Journal(path) as journal:
-            (item,) = await client.project().run_features(["Checkout"], journal=journal)
-            (stored,) = journal.items
-            assert str(stored.error) == str(item.error)
-            assert await journal.decide("drop") == ["Checkout"]
+async def test_a_generation_proves_nothing_of_a_run(path: Path, emulator: Emulator) -> None:
+    """The proof is the run that follows it."""
+    emulator.add_feature("Draft", status="draft")
 
-    async def test_a_wrong_operation_is_no_decision(self, path: Path, emulator: Emulator) -> None:
-        """After it was refused, one decision for all unknown features is one for this, too."""
-        await leave_unknown(path, emulator, ["Checkout"], fault=Fault.lost())
-        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=9999)
-        async with Journal(path) as journal, client_of(emulator) as client:
-            await journal.decide(ref, feature="Checkout")
-            (item,) = await client.project().run_features(journal=journal)
-            assert item.verdict is Verdict.UNKNOWN
-        async with Journal(path) as journal:
-            assert await journal.decide("resend") == ["Checkout"]
+    async def features(*names: str) -> AsyncIterator[str]:
+        for name in names:
+            yield name
+            await asyncio.sleep(30)
 
-    async def test_a_client_that_closes_leaves_it_to_be_decided(
-        self, path: Path, emulator: Emulator
-    ) -> None:
-        """No batch is working on it any more."""
-        await leave_unknown(path, emulator, ["Checkout"])
-        emulator.fail("list_runs", Fault.hang())
-        async with Journal(path) as journal:
-            client = client_of(emulator)
-            batch = asyncio.ensure_future(_run(client, journal))
-            await asyncio.sleep(1)
-            await client.aclose()
-            with pytest.raises(ClientClosedError):
-                await batch
-            assert await journal.decide("resend") == ["Checkout"]
+    await leave_unknown(path, emulator, features("Checkout"))
+    await asyncio.sleep(600)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        batch = client.project().run_features(
+            features("Checkout", "Draft", "Nothing"), journal=journal, on_conflict="generate"
+        )
+        items = await batch
+    assert [item.verdict for item in items[:2]] == [Verdict.SUCCEEDED] * 2
+
+
+async def test_generations_are_not_held_back(path: Path, emulator: Emulator) -> None:
+    """No later one would prove anything."""
+    for name in ("One", "Two"):
+        emulator.add_feature(name, status="draft")
+    lost = emulator.fail("generate_feature", Fault.reset(), times=1)
+    hidden = emulator.fail("get_generation_status", Fault.status(503), skip=1)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        batch = client.project().generate_features(["One", "Two"], journal=journal, max_in_flight=1)
+        async with batch:
+            await anext(batch)
+    lost.remove()
+    hidden.remove()
+    async with (
+        Journal(path) as journal,
+        client_of(emulator) as client,
+        client.project().generate_features(journal=journal),
+    ):
+        await when(lambda: emulator.count("generate_feature", feature="Two") > 0, within=3)
+
+
+async def test_a_lost_answer_is_decided_while_the_journal_is_open(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """Once the batch has ended nobody waits for it any more."""
+    emulator.fail("run_feature", Fault.lost())
+    emulator.fail("list_runs", Fault.status(404))
+    async with Journal(path) as journal:
+        (item,) = await client.project().run_features(["Checkout"], journal=journal)
+        (stored,) = journal.items
+        assert str(stored.error) == str(item.error)
+        assert await journal.decide("drop") == ["Checkout"]
+
+
+async def test_a_wrong_operation_is_no_decision(path: Path, emulator: Emulator) -> None:
+    """After it was refused, one decision for all unknown features is one for this, too."""
+    await leave_unknown(path, emulator, ["Checkout"], fault=Fault.lost())
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=9999)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        await journal.decide(ref, feature="Checkout")
+        (item,) = await client.project().run_features(journal=journal)
+        assert item.verdict is Verdict.UNKNOWN
+    async with Journal(path) as journal:
+        assert await journal.decide("resend") == ["Checkout"]
+
+
+async def test_a_client_that_closes_leaves_it_to_be_decided(path: Path, emulator: Emulator) -> None:
+    """No batch is working on it any more."""
+    await leave_unknown(path, emulator, ["Checkout"])
+    emulator.fail("list_runs", Fault.hang())
+    async with Journal(path) as journal:
+        client = client_of(emulator)
+        batch = asyncio.ensure_future(_run(client, journal))
+        await asyncio.sleep(1)
+        await client.aclose()
+        with pytest.raises(ClientClosedError):
+            await batch
+        assert await journal.decide("resend") == ["Checkout"]
 
 
 async def _run(client: Client, journal: Journal, **options: Any) -> list[Any]:

@@ -1,16 +1,10 @@
 """An emulator whose durations are known."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.support.seams import leave_out_the_first_list
 from tests.support.timing import STEADY
-
-if TYPE_CHECKING:
-    from testvibe_async.testing import Emulator, Scenario
+from testvibe_async.testing import Emulator, Scenario
 
 
 @pytest.fixture(autouse=True)

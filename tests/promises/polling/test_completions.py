@@ -1,10 +1,9 @@
 """Waiting for many operations: `Client.gather` and `Client.finished`."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,208 +16,204 @@ from testvibe_async import (
     ForbiddenError,
     Operation,
     Run,
+    RunOperation,
     RunRef,
 )
+from testvibe_async.errors import OperationRef
 from testvibe_async.testing import Emulator, Fault
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from testvibe_async import RunOperation
-    from testvibe_async.errors import OperationRef
+async def test_they_come_as_they_finish(emulator: Emulator, client: Client) -> None:
+    """finished() yields operations in the order in which they finish."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+    await operations[1].poll()
+    emulator.finish_run(operations[2].run_id)
+    await operations[2]
+
+    order: list[Operation[Run]] = []
+    async for operation in client.finished(operations):
+        order.append(operation)
+        if len(order) == 1:
+            emulator.finish_run(operations[1].run_id)
+
+    assert order == [operations[2], operations[1], operations[0]]
 
 
-class TestMany:
-    async def test_they_come_as_they_finish(self, emulator: Emulator, client: Client) -> None:
-        """finished() yields operations in the order in which they finish."""
+@pytest.mark.parametrize("method", [Client.finished, Client.changes])
+async def test_closing_before_the_wait_for_many_has_begun(
+    emulator: Emulator, client: Client, method: Callable[..., Any]
+) -> None:
+    """Closing finished() or changes() before it listens to all leaves no listener."""
+    refs = [
+        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
+        for number in range(1, 1301)
+    ]
+    operations = [client.attach(ref) for ref in refs]
+    waits = method(client, operations)
+    first = asyncio.ensure_future(anext(waits))
+    await asyncio.sleep(0)
+    await waits.aclose()
+
+    with pytest.raises(StopAsyncIteration):
+        await first
+    await asyncio.sleep(60)
+    assert emulator.requests == []
+
+
+async def test_the_outcomes_come_in_the_order_asked(client: Client) -> None:
+    """gather() returns outcomes in the order of its arguments."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+
+    runs = await client.gather(*reversed(operations))
+
+    assert [run.run_id for run in runs] == [op.run_id for op in reversed(operations)]
+
+
+async def test_no_operations(client: Client) -> None:
+    """Waiting for no operations ends at once."""
+    none: list[RunOperation] = []
+
+    assert await client.gather(*none) == []
+    assert [operation async for operation in client.finished(none)] == []
+
+
+async def test_one_that_can_not_be_observed_comes_last(emulator: Emulator, client: Client) -> None:
+    """finished() yields all others before it raises for one that can't be observed."""
+    bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+    emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+    completions = client.finished([bad, good])
+
+    assert await anext(completions) is good
+    with pytest.raises(ForbiddenError) as caught:
+        await anext(completions)
+    assert caught.value.ref == bad.ref
+    assert [operation async for operation in completions] == []
+
+
+async def test_a_closed_client_is_raised_once_for_each(emulator: Emulator) -> None:
+    """finished() of a closed client raises once for each operation, and then ends."""
+    async with client_of(emulator) as client:
         operations = [await client.project().run_feature("Checkout") for _ in range(3)]
-        await operations[1].poll()
-        emulator.finish_run(operations[2].run_id)
-        await operations[2]
-
-        order: list[Operation[Run]] = []
-        async for operation in client.finished(operations):
-            order.append(operation)
-            if len(order) == 1:
-                emulator.finish_run(operations[1].run_id)
-
-        assert order == [operations[2], operations[1], operations[0]]
-
-    @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-    async def test_closing_before_the_wait_for_many_has_begun(
-        self, emulator: Emulator, client: Client, method: Callable[..., Any]
-    ) -> None:
-        """Closing finished() or changes() before it listens to all leaves no listener."""
-        refs = [
-            RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
-            for number in range(1, 1301)
-        ]
-        operations = [client.attach(ref) for ref in refs]
-        waits = method(client, operations)
-        first = asyncio.ensure_future(anext(waits))
-        await asyncio.sleep(0)
-        await waits.aclose()
-
-        with pytest.raises(StopAsyncIteration):
-            await first
-        await asyncio.sleep(60)
-        assert emulator.requests == []
-
-    async def test_the_outcomes_come_in_the_order_asked(self, client: Client) -> None:
-        """gather() returns outcomes in the order of its arguments."""
-        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
-
-        runs = await client.gather(*reversed(operations))
-
-        assert [run.run_id for run in runs] == [op.run_id for op in reversed(operations)]
-
-    async def test_no_operations(self, client: Client) -> None:
-        """Waiting for no operations ends at once."""
-        none: list[RunOperation] = []
-
-        assert await client.gather(*none) == []
-        assert [operation async for operation in client.finished(none)] == []
-
-    async def test_one_that_can_not_be_observed_comes_last(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """finished() yields all others before it raises for one that can't be observed."""
-        bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
-        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-        completions = client.finished([bad, good])
-
-        assert await anext(completions) is good
-        with pytest.raises(ForbiddenError) as caught:
-            await anext(completions)
-        assert caught.value.ref == bad.ref
-        assert [operation async for operation in completions] == []
-
-    async def test_a_closed_client_is_raised_once_for_each(self, emulator: Emulator) -> None:
-        """finished() of a closed client raises once for each operation, and then ends."""
-        async with client_of(emulator) as client:
-            operations = [await client.project().run_feature("Checkout") for _ in range(3)]
-        completions = client.finished(operations)
-        refs: list[OperationRef | None] = []
-        async with asyncio.timeout(60):
-            for _ in operations:
-                with pytest.raises(ClientClosedError) as caught:
-                    await anext(completions)
-                refs.append(caught.value.ref)
-
-            assert [operation async for operation in completions] == []
-
-        assert refs == [operation.ref for operation in operations]
-
-    async def test_leaving_early_ends_the_polling_of_many(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """Dropping finished() ends the polling."""
-        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
-        emulator.finish_run(operations[0].run_id)
-        async for _ in client.finished(operations):
-            break
-        await asyncio.sleep(1)
-        asked = emulator.count("get_run")
-        await asyncio.sleep(60)
-
-        assert emulator.count("get_run") == asked <= len(operations)
-
-    async def test_two_tasks_on_one_iteration_of_many_are_refused(self, client: Client) -> None:
-        """A second task on one finished() gets a RuntimeError, and the first goes on."""
-        operations = [await client.project().run_feature("Checkout") for _ in range(2)]
-        completions = client.finished(operations)
-        first = asyncio.ensure_future(anext(completions))
-        await asyncio.sleep(1)
-
-        with pytest.raises(RuntimeError, match="give each its own"):
-            await anext(completions)
-        assert {id(await first), id(await anext(completions))} == set(map(id, operations))
-
-    async def test_one_operation_twice_is_two_completions(
-        self, client: Client, operation: RunOperation
-    ) -> None:
-        """An operation that was passed twice comes twice."""
-        completions = client.finished([operation, operation])
-
-        assert [operation async for operation in completions] == [operation, operation]
-
-    async def test_a_closed_iteration_of_many_is_over(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """After aclose() of finished() the iteration ends at once."""
-        operations = [await client.project().run_feature("Checkout") for _ in range(2)]
-        emulator.finish_run(operations[0].run_id)
-        completions = client.finished(operations)
-        assert await anext(completions) is operations[0]
-
-        await completions.aclose()
-
-        assert [operation async for operation in completions] == []
-        assert now() < 5
-
-    async def test_a_closed_iteration_of_many_raises_nothing(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """After aclose() an error that was to come last does not come."""
-        bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
-        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-        completions = client.finished([bad, good])
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(20):  # The key was refused by then.
+    completions = client.finished(operations)
+    refs: list[OperationRef | None] = []
+    async with asyncio.timeout(60):
+        for _ in operations:
+            with pytest.raises(ClientClosedError) as caught:
                 await anext(completions)
-
-        await completions.aclose()
+            refs.append(caught.value.ref)
 
         assert [operation async for operation in completions] == []
 
-    async def test_a_kept_error_does_not_keep_polling(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """Keeping what gather() raised, with its traceback, does not keep the polling."""
-        bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
-        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-        with pytest.raises(ForbiddenError) as kept:
-            await client.gather(bad, good)
-        await asyncio.sleep(1)
-        asked = emulator.count("get_run")
-        await asyncio.sleep(60)
+    assert refs == [operation.ref for operation in operations]
 
-        assert emulator.count("get_run") == asked
-        assert kept.value.__traceback__ is not None
 
-    async def test_a_cancelled_step_loses_no_completion(self, client: Client) -> None:
-        """The wait for the next completion can be cancelled and begun again."""
-        operations = [await client.project().run_feature("Checkout") for _ in range(2)]
-        completions = client.finished(operations)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(10):
-                await anext(completions)
+async def test_leaving_early_ends_the_polling_of_many(emulator: Emulator, client: Client) -> None:
+    """Dropping finished() ends the polling."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+    emulator.finish_run(operations[0].run_id)
+    async for _ in client.finished(operations):
+        break
+    await asyncio.sleep(1)
+    asked = emulator.count("get_run")
+    await asyncio.sleep(60)
 
-        assert {id(operation) async for operation in completions} == set(map(id, operations))
+    assert emulator.count("get_run") == asked <= len(operations)
 
-    async def test_many_runs_at_once(
-        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """Hundreds of runs awaited at once all finish, and leave no task and no warning."""
-        problems: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(
-            lambda _, context: problems.append(context)
+
+async def test_two_tasks_on_one_iteration_of_many_are_refused(client: Client) -> None:
+    """A second task on one finished() gets a RuntimeError, and the first goes on."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+    completions = client.finished(operations)
+    first = asyncio.ensure_future(anext(completions))
+    await asyncio.sleep(1)
+
+    with pytest.raises(RuntimeError, match="give each its own"):
+        await anext(completions)
+    assert {id(await first), id(await anext(completions))} == set(map(id, operations))
+
+
+async def test_one_operation_twice_is_two_completions(
+    client: Client, operation: RunOperation
+) -> None:
+    """An operation that was passed twice comes twice."""
+    completions = client.finished([operation, operation])
+
+    assert [operation async for operation in completions] == [operation, operation]
+
+
+async def test_a_closed_iteration_of_many_is_over(emulator: Emulator, client: Client) -> None:
+    """After aclose() of finished() the iteration ends at once."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+    emulator.finish_run(operations[0].run_id)
+    completions = client.finished(operations)
+    assert await anext(completions) is operations[0]
+
+    await completions.aclose()
+
+    assert [operation async for operation in completions] == []
+    assert now() < 5
+
+
+async def test_a_closed_iteration_of_many_raises_nothing(
+    emulator: Emulator, client: Client
+) -> None:
+    """After aclose() an error that was to come last does not come."""
+    bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+    emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+    completions = client.finished([bad, good])
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(20):  # The key was refused by then.
+            await anext(completions)
+
+    await completions.aclose()
+
+    assert [operation async for operation in completions] == []
+
+
+async def test_a_kept_error_does_not_keep_polling(emulator: Emulator, client: Client) -> None:
+    """Keeping what gather() raised, with its traceback, does not keep the polling."""
+    bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
+    emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+    with pytest.raises(ForbiddenError) as kept:
+        await client.gather(bad, good)
+    await asyncio.sleep(1)
+    asked = emulator.count("get_run")
+    await asyncio.sleep(60)
+
+    assert emulator.count("get_run") == asked
+    assert kept.value.__traceback__ is not None
+
+
+async def test_a_cancelled_step_loses_no_completion(client: Client) -> None:
+    """The wait for the next completion can be cancelled and begun again."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(2)]
+    completions = client.finished(operations)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(10):
+            await anext(completions)
+
+    assert {id(operation) async for operation in completions} == set(map(id, operations))
+
+
+async def test_many_runs_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    """Hundreds of runs awaited at once all finish, and leave no task and no warning."""
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    before = asyncio.all_tasks()
+    async with client_of(emulator) as client:
+        project = client.project()
+        operations = await asyncio.gather(
+            *(project.run_feature("Checkout") for _ in range(amount(1000, few=200)))
         )
-        before = asyncio.all_tasks()
-        async with client_of(emulator) as client:
-            project = client.project()
-            operations = await asyncio.gather(
-                *(project.run_feature("Checkout") for _ in range(amount(1000, few=200)))
-            )
-            runs = await asyncio.gather(*operations)
-        await asyncio.sleep(0)
-        gc.collect()
+        runs = await asyncio.gather(*operations)
+    await asyncio.sleep(0)
+    gc.collect()
 
-        assert [run.run_id for run in runs] == [operation.run_id for operation in operations]
-        assert all(run.is_success for run in runs)
-        assert asyncio.all_tasks() - before == server_tasks(before)
-        assert problems == []
-        assert caplog.records == []
+    assert [run.run_id for run in runs] == [operation.run_id for operation in operations]
+    assert all(run.is_success for run in runs)
+    assert asyncio.all_tasks() - before == server_tasks(before)
+    assert problems == []
+    assert caplog.records == []
 
 
 def server_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:

@@ -1,167 +1,164 @@
 """Polling an operation once, and answers that arrive out of order."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import start_wait
 from tests.support.timing import now
 from testvibe_async import (
     Client,
-    ClientClosedError,
     ConfigError,
     Hooks,
     ObservationError,
     OperationNotFoundError,
     Phase,
+    Project,
     RetryPolicy,
+    RunOperation,
     RunRef,
     ServerError,
     UnauthorizedError,
 )
+from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
 
-if TYPE_CHECKING:
-    import aiohttp
 
-    from testvibe_async import Project, RunOperation
-    from testvibe_async.events import PollFailed
+async def test_a_poll_is_one_request(emulator: Emulator, operation: RunOperation) -> None:
+    """poll() asks once and returns what it saw."""
+    await asyncio.sleep(10)
+    run = await operation.poll()
+
+    assert run.phase is Phase.ACTIVE
+    assert operation.snapshot is run
+    assert operation.observed_at is not None
+    assert emulator.count("get_run") == 1
 
 
-class TestPolling:
-    async def test_a_poll_is_one_request(self, emulator: Emulator, operation: RunOperation) -> None:
-        """poll() asks once and returns what it saw."""
-        await asyncio.sleep(10)
-        run = await operation.poll()
+async def test_a_poll_that_fails_says_why(emulator: Emulator, operation: RunOperation) -> None:
+    """A poll that fails raises an ObservationError with the ref and the cause."""
+    emulator.fail("get_run", Fault.status(500))
 
-        assert run.phase is Phase.ACTIVE
-        assert operation.snapshot is run
-        assert operation.observed_at is not None
-        assert emulator.count("get_run") == 1
-
-    async def test_a_poll_that_fails_says_why(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """A poll that fails raises an ObservationError with the ref and the cause."""
-        emulator.fail("get_run", Fault.status(500))
-
-        with pytest.raises(ObservationError) as caught:
-            await operation.poll()
-
-        assert caught.value.ref == operation.ref
-        assert isinstance(caught.value.__cause__, ServerError)
-
-    @pytest.mark.parametrize("status", [401, 404, 500])
-    async def test_an_error_of_a_poll_is_not_its_own_cause(
-        self, emulator: Emulator, operation: RunOperation, status: int
-    ) -> None:
-        """The chain of causes of an error of poll() has no cycle."""
-        emulator.fail("get_run", Fault.status(status))
-
-        with pytest.raises((ObservationError, UnauthorizedError)) as caught:
-            await operation.poll()
-
-        causes: list[BaseException] = [caught.value]
-        while (cause := causes[-1].__cause__) is not None:
-            assert cause not in causes
-            causes.append(cause)
-
-    async def test_unknown_fields_are_kept_up_to_date(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """A poll that differs in an unknown field alone is kept, and is no update."""
+    with pytest.raises(ObservationError) as caught:
         await operation.poll()
-        emulator.fail("get_run", Fault.edit(lambda run: run | {"load": 0.5}), times=1)
-        changes = operation.updates()
-        await anext(changes)
-        following = asyncio.ensure_future(anext(changes))
 
-        seen = await operation.poll()
+    assert caught.value.ref == operation.ref
+    assert isinstance(caught.value.__cause__, ServerError)
 
-        assert seen.extra == {"load": 0.5}
-        assert operation.snapshot is seen
-        assert not following.done()
-        following.cancel()
 
-    async def test_a_poll_that_shows_nothing_new_is_an_observation(
-        self, operation: RunOperation
-    ) -> None:
-        """`observed_at` moves on where the same answer comes again."""
-        seen = await operation.poll()
-        seen_at = operation.observed_at
+@pytest.mark.parametrize("status", [401, 404, 500])
+async def test_an_error_of_a_poll_is_not_its_own_cause(
+    emulator: Emulator, operation: RunOperation, status: int
+) -> None:
+    """The chain of causes of an error of poll() has no cycle."""
+    emulator.fail("get_run", Fault.status(status))
 
-        assert await operation.poll() is seen
-        assert seen_at is not None
-        assert operation.observed_at is not None
-        assert operation.observed_at > seen_at
+    with pytest.raises((ObservationError, UnauthorizedError)) as caught:
+        await operation.poll()
 
-    async def test_a_poll_of_what_is_unknown(self, client: Client, emulator: Emulator) -> None:
-        """Polling a run that the service does not know raises OperationNotFoundError."""
-        ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
+    causes: list[BaseException] = [caught.value]
+    while (cause := causes[-1].__cause__) is not None:
+        assert cause not in causes
+        causes.append(cause)
 
-        with pytest.raises(OperationNotFoundError):
-            await client.attach(ref).poll()
 
-    async def test_an_older_answer_never_overwrites_a_newer_one(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """An answer that arrives after that of a later poll changes nothing."""
-        await asyncio.sleep(1)
-        emulator.fail("get_run", Fault.delay(20), times=1)
-        emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "old"}), times=1)
-        late = asyncio.ensure_future(operation.poll())
-        await asyncio.sleep(0.1)
-        wait = start_wait(operation)
-        await asyncio.sleep(12)
-        wait.cancel()
-        newer = operation.snapshot
-        assert newer is not None
-        assert newer.phase is Phase.ACTIVE
+async def test_unknown_fields_are_kept_up_to_date(
+    emulator: Emulator, operation: RunOperation
+) -> None:
+    """A poll that differs in an unknown field alone is kept, and is no update."""
+    await operation.poll()
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"load": 0.5}), times=1)
+    changes = operation.updates()
+    await anext(changes)
+    following = asyncio.ensure_future(anext(changes))
 
-        seen_late = await late
+    seen = await operation.poll()
 
-        assert seen_late is newer
-        assert operation.status == "running"
+    assert seen.extra == {"load": 0.5}
+    assert operation.snapshot is seen
+    assert not following.done()
+    following.cancel()
 
-    async def test_an_end_that_comes_late_is_the_end(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """An answer that arrives late still counts where it shows the end."""
-        end = {"status": "passed", "finishedUtc": "2026-06-10T14:32:07Z"}
-        emulator.fail("get_run", Fault.delay(10), times=1)
-        emulator.fail("get_run", Fault.edit(lambda run: run | end), times=1)
-        late = asyncio.ensure_future(operation.poll())
-        await asyncio.sleep(0.1)
-        wait = start_wait(operation)
-        await asyncio.sleep(6)
-        wait.cancel()
-        assert operation.snapshot is not None
-        assert not operation.snapshot.is_finished
 
-        assert (await late).is_success
-        assert operation.done
+async def test_a_poll_that_shows_nothing_new_is_an_observation(operation: RunOperation) -> None:
+    """`observed_at` moves on where the same answer comes again."""
+    seen = await operation.poll()
+    seen_at = operation.observed_at
 
-    async def test_nothing_overwrites_a_terminal_state(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """A poll that began later changes nothing once the end was observed."""
-        emulator.finish_run(operation.run_id)
-        emulator.fail("get_run", Fault.delay(1), times=1)
-        end = asyncio.ensure_future(operation.poll())
-        await asyncio.sleep(0.5)
-        emulator.fail("get_run", Fault.delay(5), times=1)
-        emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}), times=1)
-        later = asyncio.ensure_future(operation.poll())
-        run = await end
+    assert await operation.poll() is seen
+    assert seen_at is not None
+    assert operation.observed_at is not None
+    assert operation.observed_at > seen_at
 
-        assert run.is_success
-        assert await later is run
-        assert operation.outcome is run
+
+async def test_a_poll_of_what_is_unknown(client: Client, emulator: Emulator) -> None:
+    """Polling a run that the service does not know raises OperationNotFoundError."""
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
+
+    with pytest.raises(OperationNotFoundError):
+        await client.attach(ref).poll()
+
+
+async def test_an_older_answer_never_overwrites_a_newer_one(
+    emulator: Emulator, operation: RunOperation
+) -> None:
+    """An answer that arrives after that of a later poll changes nothing."""
+    await asyncio.sleep(1)
+    emulator.fail("get_run", Fault.delay(20), times=1)
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "old"}), times=1)
+    late = asyncio.ensure_future(operation.poll())
+    await asyncio.sleep(0.1)
+    wait = start_wait(operation)
+    await asyncio.sleep(12)
+    wait.cancel()
+    newer = operation.snapshot
+    assert newer is not None
+    assert newer.phase is Phase.ACTIVE
+
+    seen_late = await late
+
+    assert seen_late is newer
+    assert operation.status == "running"
+
+
+async def test_an_end_that_comes_late_is_the_end(
+    emulator: Emulator, operation: RunOperation
+) -> None:
+    """An answer that arrives late still counts where it shows the end."""
+    end = {"status": "passed", "finishedUtc": "2026-06-10T14:32:07Z"}
+    emulator.fail("get_run", Fault.delay(10), times=1)
+    emulator.fail("get_run", Fault.edit(lambda run: run | end), times=1)
+    late = asyncio.ensure_future(operation.poll())
+    await asyncio.sleep(0.1)
+    wait = start_wait(operation)
+    await asyncio.sleep(6)
+    wait.cancel()
+    assert operation.snapshot is not None
+    assert not operation.snapshot.is_finished
+
+    assert (await late).is_success
+    assert operation.done
+
+
+async def test_nothing_overwrites_a_terminal_state(
+    emulator: Emulator, operation: RunOperation
+) -> None:
+    """A poll that began later changes nothing once the end was observed."""
+    emulator.finish_run(operation.run_id)
+    emulator.fail("get_run", Fault.delay(1), times=1)
+    end = asyncio.ensure_future(operation.poll())
+    await asyncio.sleep(0.5)
+    emulator.fail("get_run", Fault.delay(5), times=1)
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}), times=1)
+    later = asyncio.ensure_future(operation.poll())
+    run = await end
+
+    assert run.is_success
+    assert await later is run
+    assert operation.outcome is run
 
 
 class LateAnswer:
@@ -173,9 +170,7 @@ class LateAnswer:
         self.is_armed = False
         self.is_given = asyncio.Event()
 
-    async def __call__(
-        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def __call__(self, request: Sent, send: Send) -> Received:
         if not self.is_armed or not request.url.path.endswith(self.path):
             return await send(request)
         self.is_armed = False
@@ -185,212 +180,197 @@ class LateAnswer:
         return response
 
 
-class TestLateAnswers:
-    async def test_an_older_answer_does_not_supersede(self, emulator: Emulator) -> None:
-        """A late answer that shows the previous generation changes nothing."""
-        late = LateAnswer("/generation", seconds=15)
-        async with client_through(late, emulator) as client:
-            project = client.project()
-            before = await (await project.generate_feature("Draft"))
-            operation = await project.generate_feature("Draft")
-            stale = {
-                "featureStatus": "generated",
-                "requestId": before.request_id,
-                "overallConclusion": "success",
-            }
-            emulator.fail(
-                "get_generation_status", Fault.edit(lambda answer: {**answer, **stale}), times=1
-            )
-            late.is_armed = True
-            early = asyncio.ensure_future(operation.poll())
-            wait = asyncio.ensure_future(operation.wait())
-            await asyncio.sleep(4)
-            assert operation.status == "generating"
-            await asyncio.sleep(12)
-
-            assert (await early).request_id == operation.request_id
-            assert (await wait).request_id == operation.request_id
-
-    async def test_an_earlier_generation_never_supersedes(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A copy that is behind may show a generation that nobody knew of, again and again."""
-        emulator.fail("get_generation_status", Fault.status(404), times=1)
+async def test_an_older_answer_does_not_supersede(emulator: Emulator) -> None:
+    """A late answer that shows the previous generation changes nothing."""
+    late = LateAnswer("/generation", seconds=15)
+    async with client_through(late, emulator) as client:
+        project = client.project()
+        before = await (await project.generate_feature("Draft"))
         operation = await project.generate_feature("Draft")
-        await operation.poll()
-        earlier = {"requestId": "before", "updatedUtc": "2026-01-01T00:00:00Z"}
-        rule = emulator.fail("get_generation_status", Fault.edit(lambda answer: answer | earlier))
+        stale = {
+            "featureStatus": "generated",
+            "requestId": before.request_id,
+            "overallConclusion": "success",
+        }
+        emulator.fail(
+            "get_generation_status", Fault.edit(lambda answer: {**answer, **stale}), times=1
+        )
+        late.is_armed = True
+        early = asyncio.ensure_future(operation.poll())
         wait = asyncio.ensure_future(operation.wait())
-        await asyncio.sleep(40)
-        assert rule.hits > 2
-        assert not wait.done()
-        rule.remove()
+        await asyncio.sleep(4)
+        assert operation.status == "generating"
+        await asyncio.sleep(12)
 
+        assert (await early).request_id == operation.request_id
         assert (await wait).request_id == operation.request_id
 
-    async def test_a_poll_that_fails_after_the_end_is_ignored(self, emulator: Emulator) -> None:
-        """A poll that fails after the end was observed returns the outcome."""
-        events: list[PollFailed] = []
-        async with client_of(emulator, hooks=Hooks(on_poll_failed=events.append)) as client:
-            operation = await client.project().run_feature("Checkout")
-            emulator.fail("get_run", Fault.hang(), times=2)
-            early = asyncio.ensure_future(operation.poll())
-            wait = asyncio.ensure_future(operation.wait())
-            await asyncio.sleep(5)
-            emulator.finish_run(operation.run_id)
-            outcome = await operation.poll()
 
-            assert await early is outcome
-            assert await wait is outcome
-            await asyncio.sleep(100)
-        assert events == []
+async def test_an_earlier_generation_never_supersedes(emulator: Emulator, project: Project) -> None:
+    """A copy that is behind may show a generation that nobody knew of, again and again."""
+    emulator.fail("get_generation_status", Fault.status(404), times=1)
+    operation = await project.generate_feature("Draft")
+    await operation.poll()
+    earlier = {"requestId": "before", "updatedUtc": "2026-01-01T00:00:00Z"}
+    rule = emulator.fail("get_generation_status", Fault.edit(lambda answer: answer | earlier))
+    wait = asyncio.ensure_future(operation.wait())
+    await asyncio.sleep(40)
+    assert rule.hits > 2
+    assert not wait.done()
+    rule.remove()
 
-    async def test_a_list_does_not_change_when_the_end_was_seen(self, emulator: Emulator) -> None:
-        """A list that was requested before the end was observed does not move `observed_at`."""
-        late = LateAnswer("/runs", seconds=2)
-        async with client_through(late, emulator) as client:
-            operations = [await client.project().run_feature("Checkout") for _ in range(4)]
-            gathering = asyncio.ensure_future(client.gather(*operations))
-            await asyncio.sleep(8)
-            late.is_armed = True
-            await late.is_given.wait()
-            emulator.finish_run(operations[0].run_id)
-            await operations[0].poll()
-            seen_at = operations[0].observed_at
-            await asyncio.sleep(2.5)
-
-            assert operations[0].observed_at == seen_at
-            await gathering
-
-    async def test_failures_of_poll_do_not_slow_a_wait(self, emulator: Emulator) -> None:
-        """The intervals of a wait grow with its own failures, not with those of `poll`."""
-        async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
-            operation = await client.project().run_feature("Checkout")
-            wait = asyncio.ensure_future(operation.wait())
-            await asyncio.sleep(22)
-            outage = emulator.fail("get_run", Fault.status(500))
-            for _ in range(7):
-                await asyncio.sleep(0.5)
-                with pytest.raises(ObservationError):
-                    await operation.poll()
-            outage.remove()
-            await wait
-
-        assert now() < 34
+    assert (await wait).request_id == operation.request_id
 
 
-class TestSharedPolls:
-    async def test_concurrent_polls_share_one_request(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """Twenty polls at once cost one request, and all return its snapshot."""
-        runs = await asyncio.gather(*(operation.poll() for _ in range(20)))
+async def test_a_poll_that_fails_after_the_end_is_ignored(emulator: Emulator) -> None:
+    """A poll that fails after the end was observed returns the outcome."""
+    events: list[PollFailed] = []
+    async with client_of(emulator, hooks=Hooks(on_poll_failed=events.append)) as client:
+        operation = await client.project().run_feature("Checkout")
+        emulator.fail("get_run", Fault.hang(), times=2)
+        early = asyncio.ensure_future(operation.poll())
+        wait = asyncio.ensure_future(operation.wait())
+        await asyncio.sleep(5)
+        emulator.finish_run(operation.run_id)
+        outcome = await operation.poll()
 
-        assert emulator.count("get_run") == 1
-        assert {id(run) for run in runs} == {id(operation.snapshot)}
-
-    async def test_handles_share_polls_too(
-        self, emulator: Emulator, client: Client, operation: RunOperation
-    ) -> None:
-        """It is the operation that is polled, whichever handle is asked."""
-        await asyncio.gather(operation.poll(), client.attach(operation.ref).poll())
-
-        assert emulator.count("get_run") == 1
-
-    async def test_a_later_poll_is_another_request(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """Only what is under way is shared: afterwards the next poll asks anew."""
-        await operation.poll()
-        await operation.poll()
-
-        assert emulator.count("get_run") == 2
-
-    async def test_a_cancelled_caller_takes_the_answer_from_nobody(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """The poll goes on for the others when the caller that started it is cancelled."""
-        emulator.fail("get_run", Fault.delay(2), times=1)
-        first = asyncio.ensure_future(operation.poll())
-        second = asyncio.ensure_future(operation.poll())
-        await asyncio.sleep(1)
-        first.cancel()
-
-        assert (await second).run_id == operation.run_id
-        assert first.cancelled()
-        assert emulator.count("get_run") == 1
-
-    async def test_each_caller_has_an_error_of_its_own(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """A shared failure is raised to each caller as its own object, with the same cause."""
-        emulator.fail("get_run", Fault.status(404))
-        results = await asyncio.gather(
-            *(operation.poll() for _ in range(3)), return_exceptions=True
-        )
-
-        errors = [error for error in results if isinstance(error, ObservationError)]
-        assert len({id(error) for error in errors}) == 3
-        assert len({str(error) for error in errors}) == 1
-        assert emulator.count("get_run") == 1
-
-    async def test_a_close_ends_a_poll(self, emulator: Emulator) -> None:
-        """A poll that is under way when the client closes raises ClientClosedError with the ref."""
-        async with client_of(emulator) as client:
-            operation = await client.project().run_feature("Checkout")
-            emulator.fail("get_run", Fault.hang())
-            poll = asyncio.ensure_future(operation.poll())
-            await asyncio.sleep(1)
-        with pytest.raises(ClientClosedError) as caught:
-            await poll
-        assert caught.value.ref == operation.ref
-
-    async def test_a_younger_snapshot_is_good_enough(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """210 polls of 3 runs in 2 s with `max_age=1` cost a request a run and second."""
-        operations = [await client.project().run_feature("Checkout") for _ in range(3)]
-        for _ in range(70):
-            await asyncio.gather(*(operation.poll(max_age=1.0) for operation in operations))
-            await asyncio.sleep(2 / 70)
-
-        assert emulator.count("get_run") == 6
-
-    async def test_what_a_wait_saw_counts(
-        self, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """A poll with `max_age` takes the snapshot that a wait brought."""
-        wait = start_wait(operation)
-        await asyncio.sleep(7)
-        before = emulator.count("get_run")
-        await operation.poll(max_age=3.5)
-
-        assert emulator.count("get_run") == before
-        wait.cancel()
-
-    @pytest.mark.parametrize("max_age", [-1, float("inf"), float("nan"), "1", True, None])
-    async def test_an_age_is_a_number_of_seconds(
-        self, operation: RunOperation, max_age: Any
-    ) -> None:
-        """Anything except a finite number from 0 is refused."""
-        with pytest.raises(ConfigError, match="max_age must be 0, or a number of seconds"):
-            await operation.poll(max_age=max_age)
+        assert await early is outcome
+        assert await wait is outcome
+        await asyncio.sleep(100)
+    assert events == []
 
 
-class TestKeptOutcomes:
-    async def test_attaching_to_a_finished_run_again_costs_no_request(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """Ten attaches to a run that ended cost no request more, though no handle was kept."""
-        operation = await project.run_feature("Checkout")
-        ref = operation.ref
-        outcome = await operation
-        before = len(emulator.requests)
-        del operation
-        gc.collect()
+async def test_a_list_does_not_change_when_the_end_was_seen(emulator: Emulator) -> None:
+    """A list that was requested before the end was observed does not move `observed_at`."""
+    late = LateAnswer("/runs", seconds=2)
+    async with client_through(late, emulator) as client:
+        operations = [await client.project().run_feature("Checkout") for _ in range(4)]
+        gathering = asyncio.ensure_future(client.gather(*operations))
+        await asyncio.sleep(8)
+        late.is_armed = True
+        await late.is_given.wait()
+        emulator.finish_run(operations[0].run_id)
+        await operations[0].poll()
+        seen_at = operations[0].observed_at
+        await asyncio.sleep(2.5)
 
-        for _ in range(10):
-            attached = client.attach(ref)
-            assert attached.done
-            assert (await attached) == outcome == await attached.poll()
-        assert len(emulator.requests) == before
+        assert operations[0].observed_at == seen_at
+        await gathering
+
+
+async def test_failures_of_poll_do_not_slow_a_wait(emulator: Emulator) -> None:
+    """The intervals of a wait grow with its own failures, not with those of `poll`."""
+    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
+        operation = await client.project().run_feature("Checkout")
+        wait = asyncio.ensure_future(operation.wait())
+        await asyncio.sleep(22)
+        outage = emulator.fail("get_run", Fault.status(500))
+        for _ in range(7):
+            await asyncio.sleep(0.5)
+            with pytest.raises(ObservationError):
+                await operation.poll()
+        outage.remove()
+        await wait
+
+    assert now() < 34
+
+
+async def test_concurrent_polls_share_one_request(
+    emulator: Emulator, operation: RunOperation
+) -> None:
+    """Twenty polls at once cost one request, and all return its snapshot."""
+    runs = await asyncio.gather(*(operation.poll() for _ in range(20)))
+
+    assert emulator.count("get_run") == 1
+    assert {id(run) for run in runs} == {id(operation.snapshot)}
+
+
+async def test_handles_share_polls_too(
+    emulator: Emulator, client: Client, operation: RunOperation
+) -> None:
+    """It is the operation that is polled, whichever handle is asked."""
+    await asyncio.gather(operation.poll(), client.attach(operation.ref).poll())
+
+    assert emulator.count("get_run") == 1
+
+
+async def test_a_later_poll_is_another_request(emulator: Emulator, operation: RunOperation) -> None:
+    """Only what is under way is shared: afterwards the next poll asks anew."""
+    await operation.poll()
+    await operation.poll()
+
+    assert emulator.count("get_run") == 2
+
+
+async def test_a_cancelled_caller_takes_the_answer_from_nobody(
+    emulator: Emulator, operation: RunOperation
+) -> None:
+    """The poll goes on for the others when the caller that started it is cancelled."""
+    emulator.fail("get_run", Fault.delay(2), times=1)
+    first = asyncio.ensure_future(operation.poll())
+    second = asyncio.ensure_future(operation.poll())
+    await asyncio.sleep(1)
+    first.cancel()
+
+    assert (await second).run_id == operation.run_id
+    assert first.cancelled()
+    assert emulator.count("get_run") == 1
+
+
+async def test_each_caller_has_an_error_of_its_own(
+    emulator: Emulator, operation: RunOperation
+) -> None:
+    """A shared failure is raised to each caller as its own object, with the same cause."""
+    emulator.fail("get_run", Fault.status(404))
+    results = await asyncio.gather(*(operation.poll() for _ in range(3)), return_exceptions=True)
+
+    errors = [error for error in results if isinstance(error, ObservationError)]
+    assert len({id(error) for error in errors}) == 3
+    assert len({str(error) for error in errors}) == 1
+    assert emulator.count("get_run") == 1
+
+
+async def test_a_younger_snapshot_is_good_enough(emulator: Emulator, client: Client) -> None:
+    """210 polls of 3 runs in 2 s with `max_age=1` cost a request a run and second."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(3)]
+    for _ in range(70):
+        await asyncio.gather(*(operation.poll(max_age=1.0) for operation in operations))
+        await asyncio.sleep(2 / 70)
+
+    assert emulator.count("get_run") == 6
+
+
+async def test_what_a_wait_saw_counts(emulator: Emulator, operation: RunOperation) -> None:
+    """A poll with `max_age` takes the snapshot that a wait brought."""
+    wait = start_wait(operation)
+    await asyncio.sleep(7)
+    before = emulator.count("get_run")
+    await operation.poll(max_age=3.5)
+
+    assert emulator.count("get_run") == before
+    wait.cancel()
+
+
+@pytest.mark.parametrize("max_age", [-1, float("inf"), float("nan"), "1", True, None])
+async def test_an_age_is_a_number_of_seconds(operation: RunOperation, max_age: Any) -> None:
+    """Anything except a finite number from 0 is refused."""
+    with pytest.raises(ConfigError, match="max_age must be 0, or a number of seconds"):
+        await operation.poll(max_age=max_age)
+
+
+async def test_attaching_to_a_finished_run_again_costs_no_request(
+    emulator: Emulator, client: Client, project: Project
+) -> None:
+    """Ten attaches to a run that ended cost no request more, though no handle was kept."""
+    operation = await project.run_feature("Checkout")
+    ref = operation.ref
+    outcome = await operation
+    before = len(emulator.requests)
+    del operation
+    gc.collect()
+
+    for _ in range(10):
+        attached = client.attach(ref)
+        assert attached.done
+        assert (await attached) == outcome == await attached.poll()
+    assert len(emulator.requests) == before

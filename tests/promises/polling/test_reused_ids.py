@@ -1,7 +1,5 @@
 """A service that gives an id twice, such as one whose staging data were reset."""
 
-from __future__ import annotations
-
 import pytest
 from attrs import evolve
 

@@ -1,23 +1,17 @@
 """Lists that fail, lag, are wrong or are cut: what they cost, and when they are suspended."""
 
-from __future__ import annotations
-
 import asyncio
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Hooks, Operation, Run
+from testvibe_async import Client, Hooks, Operation, Project, Run
+from testvibe_async.events import ListPollingSuspended
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Client, Project
-    from testvibe_async.events import ListPollingSuspended
-
 
 WRONG_LISTS: list[tuple[str, Fault, int]] = [
     ("404", Fault.status(404), 1),
@@ -38,8 +32,7 @@ WRONG_LISTS: list[tuple[str, Fault, int]] = [
 
 
 @pytest.mark.parametrize(
-    ("fault", "lists"),
-    [pytest.param(fault, lists, id=name) for name, fault, lists in WRONG_LISTS],
+    ("fault", "lists"), [pytest.param(fault, lists, id=name) for name, fault, lists in WRONG_LISTS]
 )
 async def test_a_useless_list_costs_a_few_requests(
     fault: Fault, lists: int, emulator: Emulator, client: Client, project: Project
@@ -93,8 +86,7 @@ async def test_a_list_that_always_says_running_is_caught(
 ) -> None:
     """A list that hides completions is caught by the read that checks it, and suspended."""
     emulator.fail(
-        "list_runs",
-        Fault.edit(lambda rows: [row | {"status": "running"} for row in rows]),
+        "list_runs", Fault.edit(lambda rows: [row | {"status": "running"} for row in rows])
     )
     operations = await dispatch_runs(project, COUNT)
     for operation in operations:

@@ -1,34 +1,28 @@
 """What each operation of the service returns, and which conflicts it raises."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.shop import DRAFT, GENERATED, P, last
 from testvibe_async import (
+    Client,
     ConfigError,
     ConflictError,
     FeatureBusyError,
     FeatureStatus,
-    GenerationInProgressError,
     InvalidRequestError,
     NotFoundError,
     Phase,
+    Project,
     ProjectInfo,
-    RetryPolicy,
     RunStatus,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Client, Project
 
 
 async def test_list_projects_gives_the_workspaces_projects(
@@ -164,9 +158,7 @@ async def test_get_generation_status_shows_the_latest(emulator: Emulator, projec
     assert end.phase is Phase.FINISHED
 
 
-async def test_get_generation_status_of_a_feature_never_generated_is_read(
-    project: Project,
-) -> None:
+async def test_get_generation_status_of_a_feature_never_generated_is_read(project: Project) -> None:
     """get_generation_status of a feature that was never generated has None for what is unknown."""
     generation = await project.get_generation_status(DRAFT)
     assert generation.feature_name == DRAFT
@@ -342,41 +334,6 @@ async def test_list_configs_gives_names_and_paths(project: Project) -> None:
         ("Firefox", "Configurations/Firefox.config.js"),
         ("Mobile", "Configurations/Mobile.config.js"),
     ]
-
-
-@pytest.mark.parametrize("operation", ["run_feature", "generate_feature"])
-async def test_an_unknown_way_to_meet_a_conflict_is_refused(
-    emulator: Emulator, project: Project, operation: str
-) -> None:
-    """on_conflict takes its documented words alone; else nothing is dispatched."""
-    dispatch: Any = getattr(project, operation)
-    with pytest.raises(ConfigError, match="on_conflict"):
-        await dispatch(GENERATED, on_conflict="retry")
-    assert emulator.count() == 0
-
-
-async def test_a_conflict_of_a_generation_names_the_one_in_flight(
-    emulator: Emulator, project: Project
-) -> None:
-    """A second generate_feature raises GenerationInProgressError with the ref of the first."""
-    first = await project.generate_feature(DRAFT)
-    with pytest.raises(GenerationInProgressError) as caught:
-        await project.generate_feature(DRAFT)
-    assert caught.value.ref is not None
-    assert caught.value.ref.key == first.ref.key
-    assert list(emulator.generations) == [first.request_id]
-
-
-async def test_a_conflict_that_hides_the_generation_has_no_ref(
-    emulator: Emulator, client: Client
-) -> None:
-    """GenerationInProgressError is raised also where the generation in flight can't be seen."""
-    await client.project().generate_feature(DRAFT)
-    emulator.fail("get_generation_status", Fault.status(500))
-    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as other:
-        with pytest.raises(GenerationInProgressError) as caught:
-            await other.project().generate_feature(DRAFT)
-    assert caught.value.ref is None
 
 
 async def test_assumed_lists_may_be_missing() -> None:

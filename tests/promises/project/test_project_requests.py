@@ -1,24 +1,14 @@
 """Each operation of the service is one request, with every name and id in one path segment."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from tests.support.shop import GENERATED, P, last
-from testvibe_async import (
-    ConfigError,
-    NotFoundError,
-)
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Client, Project
-    from testvibe_async.testing import Emulator
-
+from testvibe_async import Client, ConfigError, NotFoundError, Project
+from testvibe_async.testing import Emulator
 
 F = P + "/features/Checkout"
 

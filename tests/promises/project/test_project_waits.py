@@ -1,9 +1,7 @@
 """`wait_for_run` and `wait_for_generation`: waiting by id or name, without a handle."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,13 +12,11 @@ from testvibe_async import (
     ConfigError,
     NotFoundError,
     OperationNotFoundError,
+    Project,
     ServerError,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 
 async def test_wait_for_generation_waits_for_the_end(emulator: Emulator, project: Project) -> None:

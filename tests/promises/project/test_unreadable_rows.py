@@ -1,16 +1,11 @@
 """Lists with rows that can't be read: they are reported, and no list passes for an empty one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from testvibe_async import MalformedResponseError
+from testvibe_async import MalformedResponseError, Project
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
 
 TOO_MANY = 10
 """So many rows that can't be read are no accident."""

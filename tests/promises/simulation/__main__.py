@@ -1,7 +1,5 @@
 """The simulation as a command: `python -m tests.promises.simulation --schedules 10000 --seed 7`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 

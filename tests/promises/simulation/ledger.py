@@ -1,17 +1,14 @@
 """What really happened, as the service and the wire saw it: the invariants are held against it."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
-if TYPE_CHECKING:
-    from testvibe_async.testing import RecordedRequest
-    from testvibe_async.testing.emulator.answers import Answer
+from testvibe_async.testing import RecordedRequest
+from testvibe_async.testing.emulator.answers import Answer
 
 __all__ = ["CALLER", "CALLER_HEADER", "REQUEST_HEADER", "Id", "Intent", "Ledger", "Post"]
 

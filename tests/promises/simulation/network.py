@@ -1,15 +1,10 @@
 """HTTP without sockets: what an aiohttp session needs to send over the simulated network."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import Any
 
 import aiohttp
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_proto import ResponseHandler
 
 __all__ = ["InMemoryConnector"]
 

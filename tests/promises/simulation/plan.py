@@ -1,7 +1,5 @@
 """What one schedule is about: drawn at its start, so that shrinking can take it away again."""
 
-from __future__ import annotations
-
 import detangle
 from attrs import frozen
 

@@ -4,37 +4,35 @@ It makes the client and the session, watches what goes out, and ends both. How i
 matter: today it closes the client. What it leaves behind is for the ledger and the next process.
 """
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 
-from tests.promises.simulation.ledger import CALLER, CALLER_HEADER, REQUEST_HEADER, TASK_HEADER
+from tests.promises.simulation.ledger import (
+    CALLER,
+    CALLER_HEADER,
+    REQUEST_HEADER,
+    TASK_HEADER,
+    Ledger,
+)
 from tests.promises.simulation.network import InMemoryConnector
+from tests.promises.simulation.plan import Plan
 from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
-from testvibe_async import Client, Hooks, RetryPolicy
+from testvibe_async import Client, Hooks, Ref, RetryPolicy
 from testvibe_async.events import Dispatched, DispatchUnknown, StatusChanged
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Generator
-    from types import SimpleNamespace
-
-    from tests.promises.simulation.ledger import Ledger
-    from tests.promises.simulation.plan import Plan
-    from testvibe_async import Ref
-    from testvibe_async.intents import Recorder
-    from testvibe_async.testing import Emulator
+from testvibe_async.intents import Recorder
+from testvibe_async.testing import Emulator
 
 __all__ = ["MAX_OUTAGE", "Process", "local_clocks"]
 

@@ -1,12 +1,7 @@
 """Promises that the client does not keep yet, and the one line that holds it to them."""
 
-from __future__ import annotations
-
+from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections import Counter
 
 __all__ = ["HELD", "Promise", "expect"]
 

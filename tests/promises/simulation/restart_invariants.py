@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.promises.simulation.ledger import Intent
 from tests.promises.simulation.promised import Promise, expect
 from tests.promises.simulation.service import EPOCH
-from testvibe_async import (
-    DispatchUnknownError,
-    ObservationError,
-    RunRef,
-    Verdict,
-)
+from testvibe_async import DispatchUnknownError, ObservationError, RunRef, Verdict
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -5,30 +5,24 @@ answer a dispatch with a body that can't be read. What the batch may not do is a
 whatever the schedule was.
 """
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import detangle
 from attrs import define, evolve, field, frozen
 
 from tests.promises.simulation import restart_invariants
 from tests.promises.simulation.ledger import CALLER, Ledger
-from tests.promises.simulation.plan import draw_plan
+from tests.promises.simulation.plan import Plan, draw_plan
 from tests.promises.simulation.process import Process
 from tests.promises.simulation.service import HIDDEN_IDS, READY, SimulatedService
-from testvibe_async import ClientClosedError, Journal, VibeError
-
-if TYPE_CHECKING:
-    from tests.promises.simulation.plan import Plan
-    from testvibe_async import Batch, BatchItem, Ref
-    from testvibe_async.intents import Intent
+from testvibe_async import Batch, BatchItem, ClientClosedError, Journal, Ref, VibeError
+from testvibe_async.intents import Intent
 
 __all__ = ["Life", "RestartPlan", "Restarts", "copy_of_the_disk", "play_restarts"]
 

@@ -3,17 +3,16 @@
 A schedule is named by its seed and number alone: no other schedule has to run before it.
 """
 
-from __future__ import annotations
-
 import gc
 import platform
 import subprocess
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import detangle
 from attrs import define, field
@@ -21,9 +20,6 @@ from attrs import define, field
 from tests.promises.simulation.process import local_clocks
 from tests.promises.simulation.world import play
 from testvibe_async.events import logger
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Sequence
 
 __all__ = ["BrokenScheduleError", "Search", "replay", "search"]
 
@@ -69,12 +65,7 @@ class _PCT(detangle.PCT):
 
 
 def search(
-    schedules: int,
-    *,
-    seed: int,
-    first: int = 0,
-    shrinks: bool = True,
-    play: Play = play,
+    schedules: int, *, seed: int, first: int = 0, shrinks: bool = True, play: Play = play
 ) -> Search:
     """Play schedules, one after the other.
 

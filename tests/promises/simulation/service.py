@@ -4,32 +4,26 @@ It draws a fault for each request, answers reads from replicas and caches that a
 rows out of lists, throttles, and lets others dispatch. What it served and did is in the ledger.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import detangle
 from attrs import evolve
 from yarl import URL
 
-from testvibe_async.testing import Emulator, Fault, Scenario
+from tests.promises.simulation.ledger import Ledger
+from tests.promises.simulation.plan import Plan
+from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
 from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer
+from testvibe_async.testing.emulator.generation import Generation
+from testvibe_async.testing.emulator.origin import Exchange, Site
+from testvibe_async.testing.emulator.project import Feature
 from testvibe_async.testing.emulator.requests import AppliedFaults
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable, Mapping
-
-    from tests.promises.simulation.ledger import Ledger
-    from tests.promises.simulation.plan import Plan
-    from testvibe_async.testing import RecordedRequest
-    from testvibe_async.testing.emulator.generation import Generation
-    from testvibe_async.testing.emulator.origin import Exchange, Site
-    from testvibe_async.testing.emulator.project import Feature
 
 __all__ = [
     "BROKEN",

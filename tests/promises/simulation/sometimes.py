@@ -1,12 +1,7 @@
 """States that the simulation has to see sometimes: else it proves less than it seems to."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 __all__ = ["SOMETIMES", "SOMETIMES_AFTER_RESTARTS", "never_seen", "table"]
 

@@ -8,8 +8,6 @@ of a batch that is restarted. To play others, and more:
     python -m tests.promises.simulation --schedules 20000 --seed 7 --world play_restarts
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 

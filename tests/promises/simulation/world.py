@@ -4,23 +4,17 @@ Everything in it is drawn from the schedule's decisions, so that a schedule that
 can be replayed and shrunk. A second process, or one that is killed, has its place in `processes`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import detangle
 
 from tests.promises.simulation import invariants
 from tests.promises.simulation.callers import Caller, draw_caller
 from tests.promises.simulation.ledger import Ledger
-from tests.promises.simulation.plan import draw_plan
+from tests.promises.simulation.plan import Disturbance, draw_plan
 from tests.promises.simulation.process import Process
 from tests.promises.simulation.service import BROKEN, HOST, READY, THROTTLED, SimulatedService
-
-if TYPE_CHECKING:
-    from tests.promises.simulation.plan import Disturbance
 
 __all__ = ["World", "play"]
 

@@ -1,10 +1,9 @@
 """Fixtures of the tests of durable batches: one in SQLite, whose workers are in this process."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,18 +11,13 @@ from attrs import evolve, frozen
 
 from tests.conftest import client_of
 from tests.support.timing import STEADY
+from testvibe_async import BatchItem
+from testvibe_async._batch import Entry
 from testvibe_async.adapters import store
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.durable import DurableBatch
 from testvibe_async.adapters.store import DurableStore
-from testvibe_async.testing import Outcome
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import BatchItem
-    from testvibe_async._batch import Entry
-    from testvibe_async.testing import Emulator, Scenario
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 
 @pytest.fixture(autouse=True)

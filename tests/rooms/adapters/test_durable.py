@@ -1,13 +1,13 @@
 """A durable batch from its submission to its end, by workers that come and go."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
+from tests.rooms.adapters.conftest import Nightly
 from tests.support.timing import now
 from testvibe_async import (
     Client,
@@ -22,15 +22,10 @@ from testvibe_async import (
     Verdict,
     VibeError,
 )
+from testvibe_async._batch import Entry
 from testvibe_async.adapters.durable import DurableBatch
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.rooms.adapters.conftest import Nightly
-    from testvibe_async._batch import Entry
 
 FEATURES = ("Checkout", "Returns", "Wishlist")
 

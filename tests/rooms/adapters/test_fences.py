@@ -1,15 +1,15 @@
 """What a worker of a durable batch writes late, twice, or after its claim was lost."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+from tests.rooms.adapters.conftest import Nightly
 from tests.rooms.adapters.test_money import paid
 from tests.rooms.adapters.test_store import worker
 from testvibe_async import RecorderError
@@ -18,11 +18,6 @@ from testvibe_async.adapters import store as store_module
 from testvibe_async.adapters.database import WORKERS
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
-
-    from tests.rooms.adapters.conftest import Nightly
 
 DRAFTS = ("Draft 1", "Draft 2", "Draft 3")
 
@@ -97,10 +92,7 @@ async def test_a_refused_generation_is_given_back_once(
 
 
 async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
-    nightly: Nightly,
-    emulator: Emulator,
-    drafts: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
+    nightly: Nightly, emulator: Emulator, drafts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An intent beyond the limit that was not stored yet is none, and was not counted."""
     await nightly.submit(*drafts, kind="generation", max_generations=1, max_in_flight=3)

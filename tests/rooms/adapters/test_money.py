@@ -1,20 +1,14 @@
 """Generations cost credits: a durable batch pays once for each feature, whatever happens."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.rooms.adapters.conftest import Nightly
 from testvibe_async import FeatureNotGeneratedError
 from testvibe_async.runner.generation_limit import GenerationLimitError, with_limit_named
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from tests.rooms.adapters.conftest import Nightly
 
 HOUR = 3_600.0
 

@@ -1,12 +1,11 @@
 """Who may write what of a durable batch, and what a database that fails does to it."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,17 +13,13 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from tests.conftest import client_of
+from tests.rooms.adapters.conftest import Nightly
 from testvibe_async import ConfigError, NotFoundError
 from testvibe_async._batch import Entry, EntryState
 from testvibe_async.adapters import store as store_module
 from testvibe_async.adapters.database import BATCHES, ITEMS, WORKERS
 from testvibe_async.adapters.store import ClaimLostError, DurableStore
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
-
-    from tests.rooms.adapters.conftest import Nightly
 
 TAKEN = ITEMS.update().values(owner="another")
 """What a worker does that takes over."""

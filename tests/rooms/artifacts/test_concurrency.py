@@ -1,7 +1,5 @@
 """Threads that work on the disk while a download is cancelled."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import threading
@@ -12,16 +10,8 @@ import anyio
 import pytest
 
 from tests.support.artifact_host import host, http
-from tests.support.finished_run import (
-    CONTENT,
-    downloads,
-    finished_run,
-    on_real_time,
-    until,
-)
-from testvibe_async import (
-    ClientClosedError,
-)
+from tests.support.finished_run import CONTENT, downloads, finished_run, on_real_time, until
+from testvibe_async import ClientClosedError
 from testvibe_async._artifacts import downloader, part_file
 from testvibe_async._artifacts.downloader import Downloader
 from testvibe_async._artifacts.part_file import in_thread

@@ -1,7 +1,5 @@
 """Files on the disk: each step of writing one fails, and blocks a thread alone."""
 
-from __future__ import annotations
-
 import errno
 import os
 import threading
@@ -11,11 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.artifact_host import host, http
-from tests.support.finished_run import (
-    CONTENT,
-    finished_run,
-    on_real_time,
-)
+from tests.support.finished_run import CONTENT, finished_run, on_real_time
 from testvibe_async._artifacts import downloader, part_file
 from testvibe_async._artifacts.host import BLOCK_BYTES
 

@@ -1,27 +1,14 @@
 """Downloads, by their bounds: of an undeclared size, and of what is written at once."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.support.artifact_host import chunked, host, http
-from tests.support.finished_run import (
-    CONTENT,
-    finished_run,
-    on_real_time,
-)
-from testvibe_async import (
-    MalformedResponseError,
-)
+from tests.support.finished_run import CONTENT, finished_run, on_real_time
+from testvibe_async import DownloadProgress, MalformedResponseError
 from testvibe_async._artifacts import downloader
 from testvibe_async._artifacts.host import BLOCK_BYTES
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import DownloadProgress
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,14 @@
 """Hosts that are slow or ask for a pause, with a smaller bound than the real one."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from tests.support.artifact_host import Host, http
-from tests.support.finished_run import (
-    finished_run,
-    on_real_time,
-)
-from testvibe_async import (
-    Hooks,
-    OutcomeUnknownError,
-    RetryPolicy,
-)
+from tests.support.artifact_host import http, scripted
+from tests.support.finished_run import finished_run, on_real_time
+from testvibe_async import Hooks, OutcomeUnknownError, RetryPolicy
 from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @on_real_time
@@ -51,20 +39,14 @@ async def test_a_host_that_trickles_is_given_up(
     is_over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
         writer.write(http(200, bytes(100_000), length=200_000))
         while not (reader.at_eof() or writer.is_closing()):
             writer.write(b"x")
             await asyncio.sleep(0.01)
-        writer.close()
         is_over.set()
 
     once = RetryPolicy(attempts=1)
-    async with (
-        finished_run(tmp_path, retry=once) as case,
-        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
-    ):
-        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with finished_run(tmp_path, retry=once) as case, scripted(serve) as origin:
         case.serve(origin, 200_000)
         with pytest.raises(OutcomeUnknownError, match="too slow"):
             await case.download()
@@ -80,19 +62,16 @@ async def test_a_slow_host_that_keeps_the_rate_is_waited_for(
     monkeypatch.setattr("testvibe_async._artifacts.host.BLOCK_SECONDS", 0.2)
     monkeypatch.setattr("testvibe_async._artifacts.host.BLOCK_BYTES", 10_000)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(http(200, b"", length=80_000))
-        for _ in range(8):
+        for _turn in range(8):
             await asyncio.sleep(0.03)
             writer.write(b"x" * 10_000)
-        writer.close()
 
     async with (
         finished_run(tmp_path, retry=RetryPolicy(attempts=1)) as case,
-        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        scripted(serve) as origin,
     ):
-        origin = Host(lambda _: None, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         case.serve(origin, 80_000)
         await case.download()
         assert len(case.files()["a.zip"]) == 80_000

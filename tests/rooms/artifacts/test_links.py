@@ -1,7 +1,5 @@
 """Which links to artifacts are taken."""
 
-from __future__ import annotations
-
 import traceback
 
 import pytest

@@ -1,7 +1,5 @@
 """Artifact paths are hostile: whatever they hold, a file ends up below its directory, alone."""
 
-from __future__ import annotations
-
 import unicodedata
 from pathlib import PurePosixPath, PureWindowsPath
 

@@ -1,21 +1,12 @@
 """Batches whose dispatches are replaced."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import (
-    BatchItem,
-    Hooks,
-    Run,
-)
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
+from testvibe_async import BatchItem, Hooks, Project, Run
+from testvibe_async.testing import Emulator
 
 
 async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,5 @@
 """The files that settings come from: where they are found, and what is refused in them."""
 
-from __future__ import annotations
-
 import os
 import sys
 from pathlib import Path

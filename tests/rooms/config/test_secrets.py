@@ -1,7 +1,5 @@
 """Settings keep the key to themselves."""
 
-from __future__ import annotations
-
 import re
 
 from tests.promises.test_secrets import KEY, shows

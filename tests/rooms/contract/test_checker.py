@@ -1,7 +1,5 @@
 """The checker finds what breaks the contract, and names its place."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

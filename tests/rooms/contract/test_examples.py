@@ -4,12 +4,10 @@ They stand in the contract's document. Our models read them, and the emulator an
 the same state.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
@@ -34,10 +32,7 @@ from testvibe_async import (
 from testvibe_async._wire import openapi_document, read
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
-from testvibe_async.testing import Outcome, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 CHECKER = Checker()
 CLOSED = Checker(closed(openapi_document()))

@@ -1,10 +1,10 @@
 """The contract as a document: valid, marked throughout, and the same as what the code says."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from attrs import NOTHING, fields
@@ -31,10 +31,6 @@ from testvibe_async._wire import openapi_document
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect
 from testvibe_async.errors import ConflictError
 from testvibe_async.models import DispatchedGeneration, DispatchedRun, Section, SectionLog
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from enum import StrEnum
 
 DOCUMENT: Any = openapi_document()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
@@ -123,11 +119,6 @@ def test_it_is_openapi() -> None:
     OpenAPIV31SpecValidator(DOCUMENT).validate()
 
 
-def test_it_is_read_once() -> None:
-    """The document is read from the package once, however often it is asked for."""
-    assert openapi_document() is DOCUMENT
-
-
 def test_its_operations_are_those_of_the_table() -> None:
     """Names, methods, paths, and whether the route is documented are those of the endpoints."""
     assert {
@@ -206,10 +197,7 @@ def test_the_readme_says_the_same() -> None:
     told = {name: (route, words) for name, route, words in rows if name not in waits}
     assert len(rows) == len(told) + len(waits)
     assert told == {
-        name: (
-            f"`{row.method} {row.path.replace('/projects/{project}/', '…/')}`",
-            wording(name),
-        )
+        name: (f"`{row.method} {row.path.replace('/projects/{project}/', '…/')}`", wording(name))
         for name, row in ENDPOINTS.items()
     }
 

@@ -1,16 +1,12 @@
 """Answers that come from a cache on the way."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import evolve
 
 from tests.promises.dispatch.test_reasons import _unknown
+from testvibe_async import Client
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Client
 
 
 async def test_a_list_from_a_cache_is_not_believed(emulator: Emulator, client: Client) -> None:

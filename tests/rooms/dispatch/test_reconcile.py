@@ -1,14 +1,8 @@
 """The operation that a reconciled dispatch started."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from tests.promises.dispatch.test_reconcile import intend
-
-if TYPE_CHECKING:
-    from testvibe_async import Client
-    from testvibe_async.testing import Emulator
+from testvibe_async import Client
+from testvibe_async.testing import Emulator
 
 
 async def test_an_adopted_generation_knows_the_one_before_it(

@@ -1,31 +1,20 @@
 """A recorder that is slower than a close waits, or than the machine was awake."""
 
-from __future__ import annotations
-
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
 
 from tests.conftest import client_of
 from tests.promises.dispatch.test_recorder import Notes
-from testvibe_async import (
-    ClientClosedError,
-    RecorderError,
-    RunRef,
-)
+from testvibe_async import ClientClosedError, RecorderError, RunRef
 from testvibe_async._dispatch import dispatch, dispatcher
-
-if TYPE_CHECKING:
-    from testvibe_async.intents import Intent
-    from testvibe_async.testing import Emulator
+from testvibe_async.intents import Intent
+from testvibe_async.testing import Emulator
 
 
-async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(
-    emulator: Emulator,
-) -> None:
+async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(emulator: Emulator) -> None:
     """After the 10 s of a close the caller gets the ref with the error."""
     notes = Notes(emulator)
     notes.seconds = {"dispatched": 9.9}

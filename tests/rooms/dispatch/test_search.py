@@ -1,7 +1,5 @@
 """Which lists of runs show all that a dispatch may have started."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """How much of an answer is read, how it is unpacked, and how many large ones there are at once."""
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 from contextlib import nullcontext

@@ -1,20 +1,13 @@
 """The budget that the retries of reads draw on."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import client_of
-from testvibe_async import RateLimitedError, ServerError, VibeError
+from testvibe_async import Client, RateLimitedError, ServerError, VibeError
 from testvibe_async._http.retry import RetryBudget
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Client
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 FAILED = ServerError("?", status=500, method="GET", url="u")
 THROTTLED = RateLimitedError("?", status=429, method="GET", url="u")

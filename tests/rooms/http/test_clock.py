@@ -1,7 +1,5 @@
 """The service's clock, as the dates of its answers show it."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from testvibe_async._http.clock import ServiceClock

@@ -1,7 +1,5 @@
 """When a call is tried again, and how long all traffic pauses."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,23 +1,14 @@
 """The time-out of one request."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.peer import ONCE
 from tests.support.timing import now
-from testvibe_async import (
-    OutcomeUnknownError,
-)
+from testvibe_async import OutcomeUnknownError
 from testvibe_async._wire.endpoints import Endpoints
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 
 @pytest.mark.parametrize(("request_timeout", "seconds"), [(1.0, 1.0), (100.0, 2.0)])

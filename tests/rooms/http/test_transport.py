@@ -1,11 +1,10 @@
 """What goes over the wire and what comes back: headers, connections, redirects and bodies."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,41 +16,13 @@ from testvibe_async import (
     Client,
     ConfigError,
     DispatchUnknownError,
-    MalformedResponseError,
+    Project,
     ResponseError,
     VibeError,
 )
 from testvibe_async._http import transport
 from testvibe_async._wire.protocol import Response
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
-
-
-async def test_the_key_travels_in_one_header_alone(emulator: Emulator) -> None:
-    """The key is in `Authorization`, and in no URL, query, body or other header."""
-    async with client_of(emulator) as client:
-        await client.project().write_file("Features/a", "x")
-        await client.project().read_file("Features/a")
-        await client.project().list_runs(feature="Checkout", limit=1)
-    assert len(emulator.requests) == 3
-    for request in emulator.requests:
-        assert request.headers["Authorization"] == f"Bearer {emulator.api_key}"
-        others = {name: value for name, value in request.headers.items() if name != "Authorization"}
-        assert emulator.api_key not in repr((request.path, request.query, others, request.body))
-
-
-async def test_a_body_is_utf_8_json(emulator: Emulator) -> None:
-    """A body is JSON in UTF-8, not in escapes, with its content type."""
-    async with client_of(emulator) as client:
-        await client.project().write_file("Features/ü", "✓")
-    (request,) = emulator.requests
-    assert "✓".encode() in request.body
-    assert request.headers["Content-Type"] == "application/json"
+from testvibe_async.testing import Emulator, Fault
 
 
 async def test_connections_are_kept(emulator: Emulator) -> None:
@@ -95,38 +66,6 @@ async def test_a_body_that_is_no_json_is_refused(emulator: Emulator, value: Any)
         with pytest.raises(ConfigError):
             await client.request("POST", "/projects", body={"x": value})
     assert emulator.count() == 0
-
-
-async def test_a_custom_request_returns_json_as_it_is(emulator: Emulator) -> None:
-    """`request` sends method, path, query and body, and gives back the decoded document."""
-    async with client_of(emulator) as client:
-        path = f"/projects/{emulator.project_id}/files/content"
-        query = {"path": "Features/Checkout.feature", "no": None}
-        document = await client.request("GET", path, query=query)
-        assert document["path"] == "Features/Checkout.feature"
-        assert document["source"] == "stored"
-        body = {"path": "Features/a", "content": "x"}
-        assert await client.request("PUT", path, body=body) == {"ok": True}
-    assert emulator.requests[0].query == {"path": "Features/Checkout.feature"}
-
-
-@pytest.mark.parametrize("value", ["a\ud800b", "\udfff"])
-async def test_a_query_that_utf_8_can_not_carry_is_refused(emulator: Emulator, value: str) -> None:
-    """A query value that can't be sent as it is, is a ConfigError, and nothing is sent."""
-    async with client_of(emulator) as client:
-        with pytest.raises(ConfigError):
-            await client.request("GET", "/projects", query={"x": value})
-    assert emulator.count() == 0
-
-
-async def test_another_route_is_taken_where_endpoints_says_so(emulator: Emulator) -> None:
-    """An operation whose route is overridden goes there, with its answer read as always."""
-    routes = {"list_configs": "GET /projects/{project}/files"}
-    async with client_of(emulator, endpoints=routes) as client:
-        with pytest.raises(MalformedResponseError, match=r"missing or null at \$\[0\]\.name"):
-            await client.project().list_configs()
-        await client.project().list_files()
-    assert [request.operation for request in emulator.requests] == ["list_files"] * 2
 
 
 def dispatch(client: Client) -> Callable[[], Awaitable[object]]:

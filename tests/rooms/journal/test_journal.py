@@ -1,31 +1,27 @@
 """The file of a journal: full, closed, or cut off between two commits."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from tests.conftest import client_of
-from tests.promises.journal.test_journal import FEATURES, verdicts
+from tests.promises.journal.conftest import verdicts
+from tests.promises.journal.test_journal import FEATURES
 from testvibe_async import (
     Client,
     ClientClosedError,
     ConfigError,
     DispatchUnknownError,
     Journal,
+    Project,
     RecorderError,
 )
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async import Project
 
 
 async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
@@ -112,52 +108,49 @@ async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, clie
     assert "resume the batch, which looks for it" in str(error)
 
 
-class TestOpenIntents:
-    async def test_a_shutdown_leaves_them_open(
-        self, path: Path, emulator: Emulator, client: Client
-    ) -> None:
-        """Tasks that are cancelled from outside end the batch, and the intents stay open."""
-        emulator.fail("run_feature", Fault.reset(), times=3)
-        rule = emulator.fail("list_runs", Fault.status(404), skip=1)
-        async with Journal(path) as journal, client_of(emulator) as first:
-            items = await first.project().run_features(FEATURES, journal=journal)
-            assert verdicts(items) == ["unknown"] * 3
-        rule.remove()
-        async with Journal(path) as journal:
-            batch = client.project().run_features(journal=journal)
-            async with batch:
-                await asyncio.sleep(1)
-                for task in asyncio.all_tasks():
-                    if task.get_name() == "testvibe_async batch":
-                        task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await anext(batch)
-            assert len(journal.open_intents) == 3
+async def test_a_shutdown_leaves_them_open(path: Path, emulator: Emulator, client: Client) -> None:
+    """Tasks that are cancelled from outside end the batch, and the intents stay open."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    rule = emulator.fail("list_runs", Fault.status(404), skip=1)
+    async with Journal(path) as journal, client_of(emulator) as first:
+        items = await first.project().run_features(FEATURES, journal=journal)
+        assert verdicts(items) == ["unknown"] * 3
+    rule.remove()
+    async with Journal(path) as journal:
+        batch = client.project().run_features(journal=journal)
+        async with batch:
+            await asyncio.sleep(1)
+            for task in asyncio.all_tasks():
+                if task.get_name() == "testvibe_async batch":
+                    task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await anext(batch)
+        assert len(journal.open_intents) == 3
 
 
-class TestFiles:
-    async def test_a_full_disk(self, path: Path, project: Project, emulator: Emulator) -> None:
-        """A disk that fills up dispatches nothing more, and says so in each item and at the end."""
-        journal = Journal(path)
-        await journal.__aenter__()
-        await journal._file.write(lambda each: each.execute("PRAGMA max_page_count = 1"))
-        items = await project.run_features(["x" * 20_000], journal=journal)
-        assert isinstance(items[0].error, RecorderError)
-        assert emulator.count("run_feature") == 0
-        with pytest.raises(ConfigError, match="make room on its disk"):
-            await journal.aclose()
+async def test_a_full_disk(path: Path, project: Project, emulator: Emulator) -> None:
+    """A disk that fills up dispatches nothing more, and says so in each item and at the end."""
+    journal = Journal(path)
+    await journal.__aenter__()
+    await journal._file.write(lambda each: each.execute("PRAGMA max_page_count = 1"))
+    items = await project.run_features(["x" * 20_000], journal=journal)
+    assert isinstance(items[0].error, RecorderError)
+    assert emulator.count("run_feature") == 0
+    with pytest.raises(ConfigError, match="make room on its disk"):
         await journal.aclose()
+    await journal.aclose()
 
-    async def test_a_decision_on_a_full_disk(self, path: Path, emulator: Emulator) -> None:
-        """It is refused in a sentence."""
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        emulator.fail("list_runs", Fault.status(404))
-        async with Journal(path) as journal, client_of(emulator) as client:
-            await client.project().run_features(["Checkout"], journal=journal)
-        journal = Journal(path)
-        await journal.__aenter__()
-        await journal._file.write(lambda each: each.execute("PRAGMA query_only = 1"))
-        with pytest.raises(ConfigError, match="can't be written"):
-            await journal.decide("drop")
-        with suppress(ConfigError):
-            await journal.aclose()
+
+async def test_a_decision_on_a_full_disk(path: Path, emulator: Emulator) -> None:
+    """It is refused in a sentence."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("list_runs", Fault.status(404))
+    async with Journal(path) as journal, client_of(emulator) as client:
+        await client.project().run_features(["Checkout"], journal=journal)
+    journal = Journal(path)
+    await journal.__aenter__()
+    await journal._file.write(lambda each: each.execute("PRAGMA query_only = 1"))
+    with pytest.raises(ConfigError, match="can't be written"):
+        await journal.decide("drop")
+    with suppress(ConfigError):
+        await journal.aclose()

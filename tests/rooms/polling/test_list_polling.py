@@ -1,29 +1,21 @@
 """List polling: the statuses of many operations from one list call."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
 
 import pytest
 
-from tests.conftest import client_of, client_through
+from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Hooks, Operation, Phase, Run, RunRef
+from testvibe_async import Client, Hooks, Operation, Phase, Project, Run, RunRef
 from testvibe_async._polling.list_polling import Listed, ListPolling
 from testvibe_async._polling.state import Change, OperationState
 from testvibe_async._wire.json import read_rows
 from testvibe_async.events import Emitter, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-
-    import aiohttp
-
-    from testvibe_async import Client, Project
 
 
 async def test_many_runs_cost_one_list_a_round(
@@ -80,15 +72,11 @@ async def test_a_list_is_given_2_ms_for_each_of_many(
     assert now() == pytest.approx(min(seconds, 4), abs=0.1)
 
 
-async def test_an_answer_older_than_the_list_changes_nothing(
-    emulator: Emulator,
-) -> None:
+async def test_an_answer_older_than_the_list_changes_nothing(emulator: Emulator) -> None:
     """A status from a list is not overwritten by an older answer that arrives later."""
     late: list[asyncio.Task[Any]] = []
 
-    async def delay_late_answers(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
+    async def delay_late_answers(request: Sent, send: Send) -> Received:
         response = await send(request)
         await asyncio.sleep(4 if asyncio.current_task() in late else 0)
         return response

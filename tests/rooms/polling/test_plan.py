@@ -1,7 +1,5 @@
 """When an operation is polled next."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

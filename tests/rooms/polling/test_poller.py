@@ -1,15 +1,14 @@
 """The poller: when it polls, how many at once, and how it survives defects and cancellation."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import random
 import sys
 import weakref
+from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,24 +16,20 @@ import pytest
 from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import (
+    Client,
     ClientClosedError,
     ConfigError,
     Generation,
     ObservationError,
     Operation,
     Phase,
+    Project,
     Ref,
     Run,
 )
+from testvibe_async._polling import PollPlan
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from testvibe_async import Client, Project
-    from testvibe_async._polling import PollPlan
-
 
 SCENARIO = Scenario(run_queue=(5, 5), run_duration=(25, 25), failing_runs=0)
 
@@ -336,20 +331,6 @@ async def test_an_endless_poll_plan_is_no_defect(emulator: Emulator) -> None:
         assert emulator.count("get_run") == 1  # the last poll, at the time-out
 
 
-async def test_a_cancelled_poller_ends_all_waits(emulator: Emulator, project: Project) -> None:
-    """Cancelling the poller's tasks ends the waits with an error, and the next one starts anew."""
-    emulator.fail("get_run", Fault.hang(), times=1)
-    operation = await project.run_feature("Checkout")
-    wait = asyncio.ensure_future(operation.wait())
-    await asyncio.sleep(4)
-    for task in poller_tasks():
-        task.cancel()
-
-    with pytest.raises(ObservationError, match="task was cancelled"):
-        await wait
-    assert (await operation).is_success
-
-
 async def test_a_cancelled_poller_ends_queued_waits(emulator: Emulator) -> None:
     """Cancelling the poller's tasks ends the waits of queued operations too."""
     emulator.fail("get_run", Fault.hang(), times=1)
@@ -364,17 +345,6 @@ async def test_a_cancelled_poller_ends_queued_waits(emulator: Emulator) -> None:
 
         assert [type(result) for result in results] == [ObservationError] * 3
         assert [run.is_success for run in await client.gather(*operations)] == [True] * 3
-
-
-async def test_transitions_are_reported_to_the_hook(emulator: Emulator) -> None:
-    """on_transition reports each change of phase or status once."""
-    events: list[StatusChanged] = []
-    async with client_of(emulator, hooks=Hooks(on_transition=events.append)) as client:
-        operation = await client.project().run_feature("Checkout")
-        await asyncio.gather(operation, operation, operation)
-
-    assert [event.transition.phase for event in events] == ["active", "finished"]
-    assert {event.ref for event in events} == {operation.ref}
 
 
 async def test_a_dropped_operation_is_forgotten(

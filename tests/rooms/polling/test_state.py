@@ -1,7 +1,5 @@
 """What is known of an operation never goes back."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from testvibe_async import Phase, Run, RunRef, RunStatus

@@ -1,7 +1,5 @@
 """What stands around the code: the workflows do what `.ci/run` does, and pages say what is so."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib
@@ -36,28 +34,6 @@ def test_workflows_run_the_one_script(name: str) -> None:
         words = command.split()
         assert words[:2] == ["bash", ".ci/run"], command
         assert not words[2:] or words[2] in PARTS, command
-
-
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_actions_are_pinned(name: str) -> None:
-    """Each action is named by a commit, with its version beside it: a tag may be moved."""
-    actions = re.findall(r"\buses: (.*)", WORKFLOWS[name])
-    assert actions
-    for action in actions:
-        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
-
-
-def test_all_of_the_script_is_all_parts() -> None:
-    """Without a part the script runs each, except those that a workflow runs by itself."""
-    bodies = dict(re.findall(r"^(\w+)\(\) \{\n(.*?)^\}", SCRIPT, re.MULTILINE | re.DOTALL))
-    called = {"all"}
-    while (
-        more := {word for name in called for word in re.findall(r"\w+", bodies.get(name, ""))}
-        - called
-    ):
-        called |= more
-    alone = {words[2] for words in (run.split() for run in _commands(*WORKFLOWS)) if words[2:]}
-    assert set(PARTS) - {"say"} - called <= alone
 
 
 def test_the_workflow_runs_all_parts_at_once() -> None:
@@ -116,16 +92,6 @@ def test_each_extra_is_tried_alone() -> None:
     assert all(f"pip install '.[{extra}]'" in readme for extra in EXTRAS)
 
 
-def test_the_house_has_every_room() -> None:
-    """The picture of the house names each folder and module of the package."""
-    page = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
-    (picture,) = re.findall(r"## The house\n.*?```text\n(.*?)```", page, re.DOTALL)
-    parts = {
-        path.stem for path in (ROOT / "testvibe_async").iterdir() if path.suffix in {"", ".py"}
-    }
-    assert parts - {"__init__", "__pycache__"} <= set(re.findall(r"\w+", picture))
-
-
 POLLING = (ROOT / "testvibe_async/_polling/README.md").read_text(encoding="utf-8")
 CONSTANTS = re.findall(r"^\| `(\w+)\.(\w+)` \| ([\d.]+) \|", POLLING, re.MULTILINE)
 
@@ -134,11 +100,6 @@ CONSTANTS = re.findall(r"^\| `(\w+)\.(\w+)` \| ([\d.]+) \|", POLLING, re.MULTILI
 def test_the_page_on_polling_has_the_numbers_in_force(module: str, name: str, value: str) -> None:
     """Each number on the page is the code's."""
     assert getattr(import_module(f"testvibe_async._polling.{module}"), name) == float(value)
-
-
-def test_the_page_on_polling_has_numbers() -> None:
-    """The page lists more than a few."""
-    assert len(CONSTANTS) > 10
 
 
 ROOMS = ["_batch", "_polling", "_http", "_dispatch"]

@@ -1,10 +1,6 @@
 """What is left out where there is no POSIX: that which needs it, no less."""
 
-from __future__ import annotations
-
 import re
-
-import pytest
 
 from tests.support.systems import HERE, NEEDS_POSIX, left_out, missing
 
@@ -22,24 +18,12 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("place", NEEDS_POSIX)
-def test_a_place_is_there(place: str) -> None:
-    """Each place that is left out exists, so that a test that moves is not run by mistake."""
-    assert (HERE / place).exists()
-
-
 def test_what_needs_posix_is_left_out_elsewhere() -> None:
     """Each module that uses what Windows lacks is left out there, and nothing is on Linux."""
     needing = [path for path in MODULES if POSIX.search(path.read_text(encoding="utf-8"))]
     assert len(needing) > 10
     assert [path for path in needing if not left_out(path, system="nt")] == []
     assert not any(left_out(path, system="posix") for path in MODULES)
-
-
-def test_most_is_run_everywhere() -> None:
-    """The client, the emulator and the reports are tested on every system."""
-    rest = {path.parent.name for path in MODULES if not left_out(path, system="nt")}
-    assert {"polling", "http", "dispatch", "artifacts", "reports", "testing", "wire"} <= rest
 
 
 def test_the_session_says_what_is_left_out() -> None:

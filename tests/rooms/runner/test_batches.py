@@ -1,19 +1,14 @@
 """The batches of a folder: numbers, records, retention, and which of them run or were cut off."""
 
-from __future__ import annotations
-
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from testvibe_async import ConfigError, Journal
 from testvibe_async.runner.batches import Batches, Place
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HERE = Place("https://testvibe.example", "P")
 

@@ -1,19 +1,13 @@
 """Which features and configurations words mean: names, ids, globs, exclusions, all."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from testvibe_async import ConfigError, Feature, IncompleteListError, ServerError
+from testvibe_async import ConfigError, Feature, IncompleteListError, Project, ServerError
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 
 async def selected(project: Project, *words: str, **options: Any) -> Selection:

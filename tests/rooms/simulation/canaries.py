@@ -7,15 +7,15 @@ need a place inside are in one table, `INSIDE`.
 `python -m tests.rooms.simulation.canaries` prints after how many schedules each is caught.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import re
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 from zlib import crc32
 
 import aiohttp
@@ -28,7 +28,7 @@ from tests.promises.simulation.callers import Caller
 from tests.promises.simulation.ledger import CALLER
 from tests.promises.simulation.promised import Promise
 from tests.promises.simulation.restarts import play_restarts
-from tests.promises.simulation.search import BrokenScheduleError, search
+from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
 from testvibe_async import (
     Client,
@@ -41,19 +41,13 @@ from testvibe_async import (
     OperationSupersededError,
     OutcomeUnknownError,
     Project,
+    Ref,
     Run,
     VibeError,
     WaitTimeoutError,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
 from testvibe_async.intents import Intent
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.promises.simulation.search import Play
-    from testvibe_async import Ref
 
 __all__ = ["CANARIES", "INSIDE", "SEEDS", "Canary", "schedules_until_caught"]
 
@@ -572,7 +566,7 @@ CANARIES: dict[str, Canary] = {
         _first_candidate_is_adopted, "showed its own|which is of Intent"
     ),
     "a list that was cut is taken as whole": Canary(
-        _cut_list_is_taken_as_whole, "from a list that was cut"
+        _cut_list_is_taken_as_whole, "from a list that was cut|took effect as"
     ),
     "the generation before is adopted": Canary(
         _earlier_generation_is_adopted,
@@ -614,7 +608,7 @@ CANARIES: dict[str, Canary] = {
     "a stale answer replaces a newer one": Canary(_stale_answer_replaces_a_newer_one, "went back"),
     "a 404 within its grace is final": Canary(_not_found_is_final_at_once, "404 not_found"),
     "a failed poll ends the waits": Canary(_one_failed_poll_ends_the_waits, "given up too soon"),
-    "a supersession is guessed": Canary(_supersession_is_guessed, "place, and nothing did"),
+    "a supersession is guessed": Canary(_supersession_is_guessed, "replaced it, and nothing did"),
     "intents are not on the disk": Canary(
         _intents_are_not_on_the_disk, "acted again", play_restarts, Promise.RUN_ONCE
     ),

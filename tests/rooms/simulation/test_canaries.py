@@ -3,8 +3,6 @@
 A few mutants are tried with the other tests, and all of them, with all seeds, in the full amounts.
 """
 
-from __future__ import annotations
-
 import re
 
 import pytest

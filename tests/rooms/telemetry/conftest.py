@@ -1,8 +1,7 @@
 """Fixtures of the tests of telemetry: an SDK that keeps what it is handed."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 from attrs import define
@@ -15,9 +14,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from testvibe_async._telemetry import telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 
 @define

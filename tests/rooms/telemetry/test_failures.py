@@ -1,15 +1,14 @@
 """Whatever the application has set up fails: no run is lost or doubled, and no wait hangs."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import json
 import logging
 import sys
 import weakref
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from opentelemetry.metrics import CallbackOptions
@@ -17,16 +16,11 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
 from tests.conftest import client_of
-from testvibe_async import Journal, Ref, RunRef
+from tests.rooms.telemetry.conftest import Sdk
+from testvibe_async import Client, Journal, Project, Ref, RunRef
 from testvibe_async._telemetry import Telemetry, otel, telemetry
 from testvibe_async._telemetry.otel import OpenTelemetry
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.rooms.telemetry.conftest import Sdk
-    from testvibe_async import Client, Project
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
 

@@ -1,28 +1,20 @@
 """Metrics: what is counted and measured."""
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.rooms.telemetry.conftest import Sdk
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
-from testvibe_async import DispatchUnknownError, FeatureNotGeneratedError, Journal
+from testvibe_async import Client, DispatchUnknownError, FeatureNotGeneratedError, Journal, Project
 from testvibe_async._telemetry import Telemetry, telemetry
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.rooms.telemetry.conftest import Sdk
-    from testvibe_async import Client, Project
-    from testvibe_async.testing import Emulator, Scenario
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 
 @pytest.fixture

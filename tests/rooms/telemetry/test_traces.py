@@ -1,17 +1,17 @@
 """Traces: which spans there are, what hangs below them, and what they link to."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from attrs import evolve
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from tests.conftest import client_of
+from tests.rooms.telemetry.conftest import Sdk
 from tests.support.mcp_connection import connected
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
@@ -24,15 +24,7 @@ from testvibe_async import (
     RunOperation,
     WaitTimeoutError,
 )
-from testvibe_async.testing import Fault, Outcome
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from opentelemetry.sdk.trace import ReadableSpan
-
-    from tests.rooms.telemetry.conftest import Sdk
-    from testvibe_async.testing import Emulator, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Text from outside, made harmless for messages, reports and terminals."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,18 +1,19 @@
-"""Documents as the service sends them, and what is wrong with others."""
-
-from __future__ import annotations
+"""Documents as the service sends them, what is wrong with others, and requests for them."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from testvibe_async._wire.convert import read
+from testvibe_async._wire.endpoints import ENDPOINTS, Request
 from testvibe_async._wire.json import UnreadableError
+from testvibe_async._wire.leftovers import UnreadableField
+from testvibe_async._wire.protocol import Response
 
-if TYPE_CHECKING:
-    from testvibe_async._wire.leftovers import UnreadableField
+URL = "https://testvibe.example/api/v1/ops/projects/p"
 
 DIGEST = b"""
 {"runId": 214, "status": "failed", "featureId": 12, "featureName": "Login Functionality",
@@ -55,3 +56,25 @@ def problems(body: bytes, shape: Any) -> tuple[str, ...]:
     with pytest.raises(UnreadableError) as caught:
         read(body, shape)
     return caught.value.problems
+
+
+def places_of(operation: str) -> list[str]:
+    """Return the names of what is filled in in the path of an operation."""
+    return [part.split("}")[0] for part in ENDPOINTS[operation].path.split("{")[1:]]
+
+
+def request_for(operation: str) -> Request[Any]:
+    """Return a request for an operation, with any names in its path."""
+    names: dict[str, Any] = dict.fromkeys(places_of(operation), "x")
+    return ENDPOINTS[operation].request(**names)
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Response:
+    """Return a response."""
+    return Response(
+        status=status,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        body=body,
+        url=URL,
+        received_at=datetime(2026, 6, 10, 14, tzinfo=UTC),
+    )

@@ -1,8 +1,7 @@
 """Each table by kind of operation has all kinds: one that lacks a kind fails late, or silently."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Collection
+from typing import get_args
 
 import pytest
 
@@ -12,9 +11,6 @@ from testvibe_async._telemetry.otel import KINDS as MEASURED
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import KindName
 from testvibe_async.operations import HANDLES
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 TABLES = {
     "names": get_args(KindName),

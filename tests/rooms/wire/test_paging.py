@@ -1,7 +1,5 @@
 """Where the next page of a list is: by a link, a cursor, or nowhere."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Large documents: read part by part, to the same values, and within bounds."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from typing import Any
@@ -39,12 +37,7 @@ def value_of(body: bytes, *, at_once: int, piece: int) -> object:
     piece=st.integers(1, 9),
 )
 def test_a_value_is_the_same_in_whatever_parts_it_is_parsed(
-    document: Any,
-    indent: int | None,
-    *,
-    is_ascii: bool,
-    at_once: int,
-    piece: int,
+    document: Any, indent: int | None, *, is_ascii: bool, at_once: int, piece: int
 ) -> None:
     """Objects, lists, strings and escapes may be taken apart anywhere."""
     body = json.dumps(document, indent=indent, ensure_ascii=is_ascii).encode()
