@@ -116,6 +116,14 @@ class Inner:
             *UNRELATED, *arguments, plugins=plugins, no_reraise_ctrlc=True
         )
 
+    def marked(self, *markers: str, body: str = "...") -> None:
+        """Write a test for each marker, which is given by its arguments."""
+        tests = (
+            f"@pytest.mark.testvibe({marker})\ndef test_{number}(testvibe_run): {body}"
+            for number, marker in enumerate(markers)
+        )
+        self.pytester.makepyfile("\n".join(["import pytest", *tests]))
+
     def features(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
         """Run it with features."""
         return self("--testvibe", "--testvibe-poll-interval=0.02", *arguments, plugins=plugins)

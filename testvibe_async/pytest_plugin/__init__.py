@@ -78,12 +78,12 @@ def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - pytest-xdist is op
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many operations go on, and how to wait for them."""
+    """Say how many operations may still be running, and how to wait for them."""
     config = terminalreporter.config
     if config.stash.get(LEFTOVERS, None):
         from testvibe_async.pytest_plugin.leftovers import advice
 
-        terminalreporter.section("TestVibe operations that go on")
+        terminalreporter.section("TestVibe operations that may still be running")
         for line in advice(config):
             terminalreporter.write_line(line)
 

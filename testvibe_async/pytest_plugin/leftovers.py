@@ -1,4 +1,4 @@
-"""Operations that go on at the service after a session, and the command that waits for them.
+"""Operations that may still be running after a session, and the command that waits for them.
 
 With pytest-xdist the process that shows them is not the one that ran features: workers hand their
 refs over as JSON. It never waits for an operation, and cancels none.
@@ -28,7 +28,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 
 def leave(config: pytest.Config, refs: Iterable[Ref], *, is_interrupted: bool) -> None:
-    """Note what goes on, and pass it from a worker to the process that started it.
+    """Note what may still be running, and pass it from a worker to the process that started it.
 
     Args:
         config: The session's.
@@ -48,15 +48,15 @@ def leave(config: pytest.Config, refs: Iterable[Ref], *, is_interrupted: bool) -
 
 
 def advice(config: pytest.Config) -> list[str]:
-    """Return lines that say how many operations go on, and how to wait for them."""
+    """Return lines that say how many operations may still be running, and how to wait for them."""
     refs = [Ref.from_json(text) for text in config.stash[LEFTOVERS]]
-    what, them = ("this goes", "it") if len(refs) == 1 else (f"these {len(refs)} go", "them")
+    what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
     lines = [
-        f"Nothing was cancelled: {what} on at the service. To wait for {them}:",
+        f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
         f"  {shlex.join(['testvibe-async', 'wait', *_words(refs)])}",
     ]
     if option_value(config, "testvibe_journal"):
-        lines.append(f"pytest goes on with {them} if it is run again with the same journal.")
+        lines.append(f"pytest resumes {them} if it is run again with the same journal.")
     return lines
 
 

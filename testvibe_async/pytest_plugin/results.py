@@ -66,7 +66,7 @@ class Result:
 
     @property
     def left(self) -> Ref | None:
-        """The operation that may go on at the service; None where none is known to."""
+        """The operation that may still be running; None if none is known to be."""
         return getattr(self.item.error, "ref", None)
 
     @property
@@ -130,7 +130,7 @@ def describe_error(error: BaseException) -> str:
         case TransportError():
             first = f"{error.what}\non {error.method} {error.url}"
         case WaitTimeoutError(failures=failures) if failures:
-            first = f"{error.ref}: {why(error)}; it may go on, and nothing was cancelled"
+            first = f"{error.ref}: {why(error)}; it may still be running, and nothing was cancelled"
         case _:
             first = error.brief if isinstance(error, VibeError) else str(error)
     lines = [first]

@@ -323,7 +323,7 @@ class FeatureSession:
             terminalreporter.write_line(f"FLAKY {node_id} - {runs}")
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Close the client, and note the operations that go on at the service."""
+        """Close the client, and note the operations that are still running."""
         if self._suite is not None:
             is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
             is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR

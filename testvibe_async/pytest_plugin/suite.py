@@ -186,7 +186,7 @@ class Suite:
 
         A test that asks again, to run again, gets another run, unless the first may not be followed
         by one: it had all of its attempts, nobody knows whether it began, or it would cost another
-        generation. One that may go on at the service is waited for again.
+        generation. One that may still be running is waited for again.
 
         Args:
             request: The run.
@@ -232,8 +232,8 @@ class Suite:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
 
         Args:
-            is_whole: False if the session was ended early, and is to go on when it is run again:
-                then all journals are kept, and not only those of what goes on.
+            is_whole: False if the session was ended early, and is to resume when it is run again:
+                then all journals are kept, and not only those of what is still running.
         """
         results = self._results.items() if is_whole else ()
         settled = [
@@ -256,7 +256,7 @@ class Suite:
         self._results[request] = self._thread().start_task_soon(self._finished, request, ref)
 
     async def _finished(self, request: RunRequest, ref: Ref | None) -> Result:
-        """Return the result of a run: of one that goes on, or of one that is dispatched."""
+        """Return the result of a run, which is dispatched unless it is still running."""
         async with self._slots:
             project = await self._found(request.project)
             if isinstance(ref, RunRef):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.models import CaseResult, GenerationLog
 
-__all__ = ["Case", "Entry", "Item", "name_of"]
+__all__ = ["Case", "Entry", "Item"]
 
 Item = BatchItem[Run | Generation]
 
@@ -138,7 +138,7 @@ class Entry:
     number: int = 1
     """The place in the order of the batch, from 1."""
 
-    name: str = field(default=Factory(lambda self: name_of(self.item), takes_self=True))
+    name: str = field(default=Factory(lambda self: self.called, takes_self=True))
     """Feature and configuration, unique in the report."""
 
     artifacts: Mapping[int, Sequence[Path]] = field(factory=dict[int, "Sequence[Path]"])
@@ -167,17 +167,34 @@ class Entry:
     @property
     def feature(self) -> str:
         """The feature's name, never empty."""
-        return _feature_of(self.item)
+        return one_line(self.item.feature_name) or "(no name)"
 
     @property
     def config(self) -> str | None:
         """The configuration; None where there is none, or none is known."""
-        return _config_of(self.item)
+        named = self.item.config
+        if isinstance(self.item.outcome, Run):
+            named = named or self.item.outcome.config
+        if self.kind == "run":
+            named = named or DEFAULT_CONFIG
+        return one_line(named or "") or None
+
+    @property
+    def called(self) -> str:
+        """The feature's name, with the configuration where that is not the default one."""
+        config = self.config
+        return self.feature + (f" [{config}]" if config and config != DEFAULT_CONFIG else "")
 
     @property
     def kind(self) -> Kind:
         """The kind of operation."""
-        return _kind_of(self.item)
+        match self.item.outcome:
+            case Run():
+                return "run"
+            case Generation():
+                return "generation"
+            case _:
+                return self.item.latest_ref.kind if self.item.latest_ref else "dispatch"
 
     @property
     def operation(self) -> str:
@@ -347,33 +364,6 @@ class Entry:
             attempt=self.attempt,
             earlier=earlier,
         )
-
-
-def name_of(item: Item) -> str:
-    """Return the feature's name, with the configuration where that is not the default one."""
-    config = _config_of(item)
-    return _feature_of(item) + (f" [{config}]" if config and config != DEFAULT_CONFIG else "")
-
-
-def _feature_of(item: Item) -> str:
-    return one_line(item.feature_name) or "(no name)"
-
-
-def _config_of(item: Item) -> str | None:
-    named = item.config or (item.outcome.config if isinstance(item.outcome, Run) else None)
-    if _kind_of(item) == "run":
-        named = named or DEFAULT_CONFIG
-    return one_line(named or "") or None
-
-
-def _kind_of(item: Item) -> Kind:
-    match item.outcome:
-        case Run():
-            return "run"
-        case Generation():
-            return "generation"
-        case _:
-            return item.latest_ref.kind if item.latest_ref else "dispatch"
 
 
 def _first(name: str, *sources: object) -> Any:  # noqa: ANN401 - each attribute has its own type

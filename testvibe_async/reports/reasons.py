@@ -81,7 +81,7 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
     what = "this attempt" if item.earlier else "it"
     match item.verdict, item.outcome:
         case Verdict.WAITING, _:
-            return f"{what} is not dispatched yet: the batch goes on"
+            return f"{what} is not dispatched yet: the batch is running"
         case Verdict.SKIPPED, _ if item.is_dropped:
             return f"{what} may have been dispatched: nobody knows, and it was decided to leave it"
         case Verdict.SKIPPED, _:
@@ -104,7 +104,7 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
     """Return why there is no outcome, in few words: no address, and nothing for programmers."""
     match error:
         case None:
-            return "it goes on at the service"
+            return "it is still running"
         case WaitTimeoutError(failures=0):
             return f"still {error.status or 'in flight'} after {duration(error.elapsed)} of waiting"
         case WaitTimeoutError():

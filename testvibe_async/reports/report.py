@@ -12,12 +12,12 @@ from datetime import datetime  # noqa: TC003 - as above
 from pathlib import Path  # noqa: TC003 - as above
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
 from testvibe_async.outcomes import BatchSummary, Verdict
-from testvibe_async.reports.entries import Entry, Item, name_of
+from testvibe_async.reports.entries import Entry, Item
 from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.text import counted, distinct, one_line
 
@@ -96,19 +96,18 @@ class Report:
         # Where another one failed, or is in flight, the report is not green in any case.
         good = summary.succeeded + summary.quarantined
         are_missing = summary.skipped and good + summary.skipped == summary.total
-        entries = tuple(
+        unnamed = [
             Entry(
                 item=item,
                 number=number,
-                name=name,
                 artifacts=options.get("artifacts", {}),
                 logs=options.get("generation_logs", {}),
                 is_missing=bool(are_missing) and item.verdict is Verdict.SKIPPED,
             )
-            for number, (item, name) in enumerate(
-                zip(items, distinct(map(name_of, items)), strict=True), 1
-            )
-        )
+            for number, item in enumerate(items, 1)
+        ]
+        names = distinct(entry.called for entry in unnamed)
+        entries = tuple(evolve(each, name=name) for each, name in zip(unnamed, names, strict=True))
         attempts = (attempt for entry in entries for attempt in (*entry.earlier, entry))
         known = [at for attempt in attempts for at in attempt.times.known]
         return cls(

@@ -90,7 +90,7 @@ class TestKilled:
         service.fail("run_feature", Fault.edit(self.finish_first(service)))
         first = inner.features(JOURNAL, plugins=(CtrlC(),))
         assert first.ret == pytest.ExitCode.INTERRUPTED
-        first.stdout.fnmatch_lines(["pytest goes on with them if it is run again with the same *"])
+        first.stdout.fnmatch_lines(["pytest resumes them if it is run again with the same *"])
         assert len(refs_told(first.outlines)) == 2
         for run in service.active_runs():
             service.finish_run(run.id)

@@ -80,15 +80,7 @@ def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator, mode: str, 
 
 def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) -> None:
     """A test and a feature that ask for the same run share it."""
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.testvibe("Login")
-        def test_login(testvibe_run):
-            assert testvibe_run.is_success
-        """
-    )
+    inner.marked('"Login"', body="assert testvibe_run.is_success")
     result = inner.features("--testvibe-select=Login", "--testvibe-select=Checkout")
 
     result.assert_outcomes(passed=3)
@@ -105,17 +97,7 @@ def test_a_session_may_have_several_projects(
     for project in projects:
         service.add_feature("Returns", project=project)
     end_together(service, 2)
-    inner.pytester.makepyfile(
-        f"""
-        import pytest
-
-        @pytest.mark.testvibe("Returns", project="{projects[0].id}")
-        def test_blog(testvibe_run): ...
-
-        @pytest.mark.testvibe("Returns", project="{projects[1].id}")
-        def test_docs(testvibe_run): ...
-        """
-    )
+    inner.marked(f'"Returns", project="{projects[0].id}"', f'"Returns", project="{projects[1].id}"')
     result = inner(FAST, "--testvibe-artifacts=found")
 
     result.assert_outcomes(passed=2)
@@ -130,14 +112,7 @@ def test_a_marker_needs_some_project(
 ) -> None:
     """Without a project the session ends before the first test, with one sentence."""
     monkeypatch.delenv("TESTVIBE_PROJECT")
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.testvibe("Login")
-        def test_login(testvibe_run): ...
-        """
-    )
+    inner.marked('"Login"')
     result = inner()
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -219,14 +194,7 @@ def test_a_wrong_marker_is_reported(
 def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator) -> None:
     """The test is not run; the service's error is shown without a traceback."""
     service.fail("run_feature", Fault.status(409))
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.testvibe("Login")
-        def test_login(testvibe_run): ...
-        """
-    )
+    inner.marked('"Login"')
     result = inner(FAST)
 
     result.assert_outcomes(errors=1)
@@ -247,14 +215,7 @@ def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator
             return True
         """
     )
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.testvibe("Login")
-        def test_login(testvibe_run): ...
-        """
-    )
+    inner.marked('"Login"')
     result = inner(FAST)
 
     result.assert_outcomes(passed=1)
@@ -263,14 +224,7 @@ def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator
 
 def test_settings_are_needed(inner: Inner) -> None:
     """Without a server the session ends before the first test, with one sentence."""
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.testvibe("Login")
-        def test_login(testvibe_run): ...
-        """
-    )
+    inner.marked('"Login"')
     result = inner()
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -126,14 +126,8 @@ def test_a_project_is_found_by_its_name(
 ) -> None:
     """A name will do for the session's project and for a marker's; it is looked up once."""
     monkeypatch.setenv("TESTVIBE_PROJECT", "acme shop")
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.testvibe("Login", project="Acme Shop", config="Mobile")
-        def test_it(testvibe_run):
-            assert testvibe_run.is_success
-        """
+    inner.marked(
+        '"Login", project="Acme Shop", config="Mobile"', body="assert testvibe_run.is_success"
     )
     result = inner.features("--testvibe-select=Login")
 
@@ -143,15 +137,7 @@ def test_a_project_is_found_by_its_name(
 
 def test_a_project_that_is_not_there_is_reported(inner: Inner, service: Emulator) -> None:
     """The name that may have been meant is asked for, also by a test with a marker alone."""
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.testvibe("Login", project="Acme Shopp")
-        def test_it(testvibe_run):
-            pass
-        """
-    )
+    inner.marked('"Login", project="Acme Shopp"')
     said = "*there is no project 'Acme Shopp': did you mean 'Acme Shop'?"
     inner("--testvibe", "--testvibe-project=Acme Shopp").stdout.fnmatch_lines([said])
     inner().stdout.fnmatch_lines([said])

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
-from junitparser import Error
 from junitparser.xunit2 import JUnitXml
 
 from tests.conftest import client_of
@@ -267,20 +266,6 @@ def test_the_timeline_shows_each_attempt() -> None:
     assert {bar.attributes["data-number"] for bar in bars} == {"1"}
 
 
-@pytest.mark.parametrize(
-    ("items", "headline"),
-    [
-        ([flaky_item()], "It succeeded, 1 flaky"),
-        ([flaky_item(), run_item(FAILED)], "1 of 2 failed, 1 flaky"),
-        ([attempted(run_item(FAILED), run_item(FAILED))], "1 of 1 failed"),
-        ([unknown_item(), run_item(PASSED)], "1 of 2 unknown"),
-    ],
-)
-def test_the_headline(items: list[Item], headline: str) -> None:
-    """The headline counts what is flaky, and what is unknown under its own word."""
-    assert Report.of(items).headline == headline
-
-
 def test_unknown_is_its_own_word() -> None:
     """What may have been dispatched is unknown in every format, and never an ordinary error."""
     entry = entry_of(unknown_item())
@@ -290,23 +275,12 @@ def test_unknown_is_its_own_word() -> None:
 
     assert (entry.verdict, entry.status) == (Verdict.UNKNOWN, "unknown")
     assert (case.status, entry.failures) == (CaseStatus.UNKNOWN, (case,))
+    assert case.error.endswith("\nit may have started: the answer to its dispatch was lost")
     assert (test["status"], test["rawStatus"]) == ("failed", "unknown")
     assert (pill.text, pill.attributes["class"]) == ("unknown", "pill unknown")
     assert "| ❓ | Refund | unknown&#58; it may have been dispatched" in to_markdown(
         [unknown_item()]
     )
-
-
-def test_junit_says_that_it_may_have_been_dispatched() -> None:
-    """An unknown dispatch is an error of its own type, whose text says what may have happened."""
-    (case,) = junit_cases(unknown_item())
-
-    (result,) = case.result
-    assert (result.__class__, result.type) == (Error, "DispatchUnknownError")
-    assert result.message == (
-        "it may have been dispatched: check at the service before you dispatch it again"
-    )
-    assert result.text.endswith("\nit may have started: the answer to its dispatch was lost")
 
 
 async def test_a_dispatch_that_was_dropped_may_have_been_one(tmp_path: Path) -> None:

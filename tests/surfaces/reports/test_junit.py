@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from junitparser import Error, Failure, Skipped
+from junitparser import Failure, Skipped
 from junitparser.xunit2 import JUnitXml
 from xmlschema import XMLSchema, XMLSchemaValidationError
 
@@ -94,61 +95,31 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("item", "kind", "type_", "message"),
+    ("item", "words"),
     [
-        (
-            refused_item(),
-            Error,
-            "FeatureNotGeneratedError",
-            "Only generated features can run.",
-        ),
-        (
-            unseen_item(),
-            Error,
-            "ObservationError",
-            "run 300 could not be observed: nothing but 503 for 300 s",
-        ),
-        (
-            in_flight_item(),
-            Error,
-            "WaitTimeoutError",
-            "still running after 2 min 30 s of waiting",
-        ),
-        (
-            skipped_item(),
-            Error,
-            "skipped",
-            "it was never dispatched: the batch was stopped before",
-        ),
-        (waiting_item(), Error, "waiting", "it is not dispatched yet: the batch goes on"),
-        (
-            generation_item(),
-            Failure,
-            "generation failed",
-            "it made no tests; its log says why",
-        ),
+        (refused_item(), "Error FeatureNotGeneratedError: Only generated features can run."),
+        (unseen_item(), "Error ObservationError: run 300 could not be observed: nothing but *"),
+        (in_flight_item(), "Error WaitTimeoutError: still running after 2 min 30 s of waiting"),
+        (unknown_item(), "Error DispatchUnknownError: it may have been dispatched: check *"),
+        (skipped_item(), "Error skipped: it was never dispatched: the batch was stopped before"),
+        (waiting_item(), "Error waiting: it is not dispatched yet: the batch is running"),
+        (generation_item(), "Failure generation failed: it made no tests; its log says why"),
         (
             run_item(CaseResult("x", "flaky"), status=RunStatus.PASSED),
-            Skipped,
-            None,
-            "its status is flaky",
+            "Skipped None: its status is flaky",
         ),
         (
             run_item(CaseResult("x"), status=RunStatus.PASSED),
-            Skipped,
-            None,
-            "its status is not known",
+            "Skipped None: its status is not known",
         ),
     ],
 )
-def test_other_outcomes(
-    item: Item, kind: type[Error | Failure | Skipped], type_: str | None, message: str
-) -> None:
+def test_other_outcomes(item: Item, words: str) -> None:
     """A dispatch or observation that failed is an error, and so is an unfinished operation."""
     (result,) = case_of(item).result
 
-    assert result.__class__ is kind
-    assert (result.type, result.message) == (type_, message)
+    said = f"{result.__class__.__name__} {result.type}: {result.message}"
+    assert fnmatchcase(said, words)
 
 
 def test_a_run_that_executed_no_test_is_a_failure() -> None:

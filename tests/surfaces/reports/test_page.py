@@ -18,13 +18,10 @@ from tests.surfaces.reports.items import (
     PASSED,
     Item,
     every_kind,
-    flaky_item,
     generation_item,
     in_flight_item,
     refused_item,
     run_item,
-    unknown_item,
-    waiting_item,
 )
 from tests.surfaces.reports.parsed import Node, parsed
 from testvibe_async import BatchItem, CaseResult, Verdict, WaitTimeoutError
@@ -315,17 +312,6 @@ def test_the_page_has_what_the_script_uses() -> None:
         assert [n for n in page if class_ in (n.attributes.get("class") or "").split()], class_
     for name in re.findall(r"dataset\.(\w+)", script):
         assert [node for node in page if f"data-{name}" in node.attributes], name
-
-
-def test_every_class_of_the_page_is_in_its_style() -> None:
-    """Each class of the page is in its style."""
-    items = [*every_kind(), flaky_item(), unknown_item(), waiting_item()]
-    page = page_of(*items, artifacts={214: [Path("a.zip")]})
-    style = page.all("style")[0].text
-    used = {c for node in page for c in (node.attributes.get("class") or "").split()}
-
-    unstyled = {c for c in used if not re.search(rf"\.{c}\b", style)}
-    assert unstyled <= {"panel", "failures", "shared", "good", "bad", "pending", "skipped", "other"}
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
