@@ -19,8 +19,7 @@ from .emulator import (
     Replay,
     Scenario,
 )
-from .fault_proxy import FaultProxy
-from .faulty_connection import NetworkFault
+from .fault_proxy import FaultProxy, NetworkFault
 from .leaks import assert_no_leaks
 
 __all__ = [

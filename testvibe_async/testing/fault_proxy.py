@@ -1,29 +1,266 @@
 """A network that fails on demand: a TCP proxy, on the loopback, in front of any HTTP server.
 
-It decides which fault applies to a request. `faulty_connection` carries it out on the socket, so
-that a client gets the real thing: a reset, no answer, half an answer. It never interprets a
-request; failures inside the service are the emulator's.
+It decides which fault applies to a request, and carries it out on the socket, so that a client gets
+the real thing: a reset, no answer, half an answer. It never interprets a request; failures inside
+the service are the emulator's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import struct
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
+import attrs
+
 from .emulator import Rule
-from .faulty_connection import FaultyConnection, NetworkFault, let_peers_read, read_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Coroutine
     from typing import Self
 
-__all__ = ["FaultProxy"]
+__all__ = ["FaultProxy", "NetworkFault"]
 
 _HOST = "127.0.0.1"
 _BACKLOG = 1024
+_PIECE_BYTES = 65_536
+_PIECES_A_SECOND = 10
+_NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
+_END_OF_HEAD = b"\r\n\r\n"
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_CHUNKED = re.compile(rb"^transfer-encoding:[^\r]*\bchunked\b", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
+
+
+@attrs.frozen(kw_only=True)
+class NetworkFault:
+    """A failure on the network; make it with one of the class methods."""
+
+    kind: Literal[
+        "reset_on_accept",
+        "reset_request",
+        "reset_answer",
+        "swallow_request",
+        "swallow_answer",
+        "cut_head",
+        "cut_body",
+        "garbage",
+        "slow",
+    ]
+    content: bytes = b""
+    """The bytes that are sent in place of an answer."""
+    piece_bytes: int = _PIECE_BYTES
+    """The largest piece of an answer that is sent at a time."""
+    pause: float = 0.0
+    """Seconds after each piece."""
+
+    @classmethod
+    def reset_on_accept(cls) -> NetworkFault:
+        """Reset a connection as soon as it is made; it applies to connections, not to requests."""
+        return cls(kind="reset_on_accept")
+
+    @classmethod
+    def reset_request(cls) -> NetworkFault:
+        """Read the request, then reset the connection: the server never sees it."""
+        return cls(kind="reset_request")
+
+    @classmethod
+    def reset_answer(cls) -> NetworkFault:
+        """Let the server act and answer, then reset the connection in place of the answer."""
+        return cls(kind="reset_answer")
+
+    @classmethod
+    def swallow_request(cls) -> NetworkFault:
+        """Read the request and never answer: the server never sees it."""
+        return cls(kind="swallow_request")
+
+    @classmethod
+    def swallow_answer(cls) -> NetworkFault:
+        """Let the server act and answer, but never pass the answer on."""
+        return cls(kind="swallow_answer")
+
+    @classmethod
+    def cut_head(cls) -> NetworkFault:
+        """Let the server act, then send half of the answer's head and close."""
+        return cls(kind="cut_head")
+
+    @classmethod
+    def cut_body(cls) -> NetworkFault:
+        """Let the server act, then send the answer's head and half of its body, and close."""
+        return cls(kind="cut_body")
+
+    @classmethod
+    def garbage(cls, content: bytes = _NOT_HTTP) -> NetworkFault:
+        """Send bytes that are not HTTP and close: the server never sees the request."""
+        return cls(kind="garbage", content=content)
+
+    @classmethod
+    def slow(cls, bytes_per_second: float) -> NetworkFault:
+        """Pass the answer on slowly, by the event loop's clock.
+
+        Args:
+            bytes_per_second: The rate, above 0.
+
+        Raises:
+            ValueError: The rate is not a number above 0.
+        """
+        if not 0 < bytes_per_second < float("inf"):
+            raise ValueError(f"A pace needs to be above 0 bytes a second, got {bytes_per_second}.")
+        piece_bytes = max(1, round(bytes_per_second / _PIECES_A_SECOND))
+        return cls(kind="slow", piece_bytes=piece_bytes, pause=piece_bytes / bytes_per_second)
+
+    @classmethod
+    def byte_by_byte(cls) -> NetworkFault:
+        """Pass the whole answer on, each byte in a packet of its own."""
+        return cls(kind="slow", piece_bytes=1)
+
+
+class FaultyConnection(asyncio.StreamReaderProtocol):
+    """A client's connection, and the task that serves it; each ends with the other."""
+
+    task: asyncio.Task[None]
+    writer: asyncio.StreamWriter
+
+    def __init__(self, accepted: socket.socket) -> None:
+        self.reader: asyncio.StreamReader = asyncio.StreamReader()
+        super().__init__(self.reader)
+        self._socket = accepted
+        self._fault: NetworkFault | None = None
+        self._is_in_body = False
+
+    def start(
+        self,
+        serve: Callable[[FaultyConnection], Coroutine[None, None, None]],
+        forget: Callable[[FaultyConnection], None],
+    ) -> None:
+        """Serve the connection in a task.
+
+        Args:
+            serve: Serves it until one of its ends closes.
+            forget: Called when the task is done.
+        """
+
+        def end(_: asyncio.Task[None]) -> None:
+            self._socket.close()
+            forget(self)
+
+        self._socket.settimeout(0)
+        # asyncio does this only for sockets whose `proto` is TCP; that of accepted ones is 0.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.task = asyncio.create_task(self._run(serve), name="FaultProxy connection")
+        self.task.add_done_callback(end)
+
+    async def _run(self, serve: Callable[[FaultyConnection], Coroutine[None, None, None]]) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(lambda: self, self._socket)
+        self.writer = asyncio.StreamWriter(transport, self, self.reader, loop)
+        try:
+            await serve(self)
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+            self.reset()
+        finally:
+            transport.abort()
+
+    def eof_received(self) -> bool:
+        """Close as soon as the client does, whatever is still held up."""
+        super().eof_received()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the task that serves it."""
+        super().connection_lost(exc)
+        self.task.cancel()
+
+    def reset(self) -> None:
+        """End the connection with a RST: a close without lingering sends no FIN."""
+        with suppress(OSError):  # it may be closed already
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.task.cancel()
+
+    def passes_request(self, fault: NetworkFault | None) -> bool:
+        """Begin a request; return True if its fault, if any, lets the server see it."""
+        self._fault, self._is_in_body = fault, False
+        match fault and fault.kind:
+            case "reset_request":
+                self.reset()
+            case "garbage":
+                assert fault is not None
+                self._finish(fault.content)
+            case "swallow_request":
+                pass
+            case _:
+                return True
+        return False
+
+    async def pass_on(self, answers: asyncio.StreamReader) -> None:
+        """Send the server's answers, and end the connection as the server does."""
+        try:
+            while not self.writer.is_closing() and (piece := await answers.read(_PIECE_BYTES)):
+                await self._send(piece)
+            self.writer.close()
+        except ConnectionError:
+            self.reset()
+
+    async def _send(self, piece: bytes) -> None:
+        """Send the part of a piece of an answer that the fault lets pass."""
+        match self._fault and self._fault.kind:
+            case "swallow_answer":
+                pass
+            case "reset_answer":
+                self.reset()
+            case "cut_head":
+                head = piece.partition(_END_OF_HEAD)[0]
+                self._finish(head[: len(head) // 2])
+            case "cut_body":
+                self._cut_body(piece)
+            case _:
+                await self._send_whole(piece)
+
+    def _cut_body(self, piece: bytes) -> None:
+        head, end, body = (b"", b"", piece) if self._is_in_body else piece.partition(_END_OF_HEAD)
+        self._is_in_body = self._is_in_body or bool(end)
+        if body:
+            self._finish(head + end + body[: len(body) // 2])
+        else:
+            self.writer.write(piece)
+
+    async def _send_whole(self, piece: bytes) -> None:
+        step = self._fault.piece_bytes if self._fault else len(piece)
+        for start in range(0, len(piece), step):
+            self.writer.write(piece[start : start + step])
+            await self.writer.drain()
+            if self._fault is not None:
+                await asyncio.sleep(self._fault.pause)
+                await _let_peers_read()
+
+    def _finish(self, content: bytes) -> None:
+        self.writer.write(content)
+        self.writer.close()
+
+
+async def _let_peers_read() -> None:
+    """Let clients in this loop read what was sent: the loop runs them after this task."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+async def _read_request(reader: asyncio.StreamReader) -> bytes:
+    """Read one whole request, head and body."""
+    parts = [await reader.readuntil(_END_OF_HEAD)]
+    if _CHUNKED.search(parts[0]) is None:
+        length = _LENGTH.search(parts[0])
+        return parts[0] + await reader.readexactly(int(length[1]) if length else 0)
+    size = -1
+    while parts[-1] != b"\r\n":
+        parts.append(await reader.readuntil(b"\r\n"))
+        if size:
+            size = int(parts[-1].partition(b";")[0], 16)
+            parts.append(await reader.readexactly(size + 2) if size else b"")
+    return b"".join(parts)
 
 
 class FaultProxy:
@@ -155,7 +392,7 @@ class FaultProxy:
             connection.reset()
         tasks = [connection.task for connection in connections]
         await asyncio.gather(*tasks, return_exceptions=True)
-        await let_peers_read()
+        await _let_peers_read()
 
     def _fault_for(self, request: tuple[str, str] | None) -> NetworkFault | None:
         return next((rule.fault for rule in self._rules if rule.applies_to(request)), None)
@@ -168,7 +405,7 @@ class FaultProxy:
         answers = asyncio.create_task(client.pass_on(reader), name="FaultProxy answers")
         try:
             while True:
-                request = await read_request(client.reader)
+                request = await _read_request(client.reader)
                 method, target = request.decode("latin-1").split(" ", 2)[:2]
                 if client.passes_request(self._fault_for((method, target))):
                     server.write(request)

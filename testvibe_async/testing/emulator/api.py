@@ -1,33 +1,41 @@
-"""The site of the API: it turns raw requests into operations.
+"""The two sites: that of the API, and that of artifacts, on an origin of its own.
 
 It decides the order of the checks: those of a middleware, the rate, the key, the route, those that
-forbid more than the operations do, then those of the operation. It never touches a socket: see
-`origin`.
+forbid more than the operations do, then those of the operation; and whether a link to an artifact
+is valid, and which bytes of the file are sent. That site accepts no API key: a client that sends
+one has leaked it. Neither touches a socket: see `origin`.
 """
 
 from __future__ import annotations
 
 import hmac
 import math
+import re
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from .answers import Answer, Refusal, json_object
+from .artifacts import artifact_path
 from .operations import OPERATIONS, TAKES, Call, Route, find_route
 from .origin import Exchange
 from .project import as_number
-from .requests import RecordedRequest, RequestLog
+from .requests import DOWNLOAD, RecordedRequest, RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from .run import Run
     from .scenario import EmulatorClock
     from .service import Service
 
-__all__ = ["Api", "Middleware"]
+__all__ = ["Api", "ArtifactSite", "Middleware"]
 
 _LISTS = frozenset({"list_runs", "list_features"})
 _UNAUTHORIZED = "A valid API key is required (Authorization: Bearer tvb_…)."
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_TYPES = {"trace": "application/zip", "screenshot": "image/png", "report": "text/html"}
 _ROUNDING = 1e-9
 
 
@@ -211,3 +219,83 @@ def _require_contract(request: RecordedRequest, operation: str, query: Mapping[s
         raise Refusal(400, f"The query parameter {name!r} is unknown.")
     for name in members.keys() - (() if is_read else TAKES[operation]):
         raise Refusal(400, f"The field {name!r} of the body is unknown.")
+
+
+class ArtifactSite:
+    """The site that serves artifacts."""
+
+    def __init__(self, service: Service, *, log: RequestLog) -> None:
+        """Make the site.
+
+        Args:
+            service: The state with the runs and the links.
+            log: The record of the requests.
+        """
+        self._service = service
+        self._log = log
+
+    def http_date(self) -> str:
+        """Return the current time in the format of the `Date` header."""
+        return self._service.clock.http_date()
+
+    def receive(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> Exchange:
+        """Record a request."""
+        record = RecordedRequest.of(method, target, headers, body, at=self._service.clock.now())
+        record.operation, path = DOWNLOAD, unquote(record.path)
+        run = self._run(path)
+        if run is not None:
+            record.run_id, record.feature = run.id, run.feature_name
+        self._log.add(record)
+        return Exchange(record, partial(self._act, record, path, run))
+
+    def _act(self, record: RecordedRequest, path: str, run: Run | None) -> Answer:
+        if "Authorization" in record.headers:
+            return _plain(400, "This host takes no Authorization header: the key has leaked.")
+        if record.method not in {"GET", "HEAD"}:
+            return _plain(405, "Only GET and HEAD are allowed here.")
+        if not self._service.links.is_valid(path, record.query):
+            return _plain(403, "The signature does not match, or the link has expired.")
+        files = [] if run is None else run.artifacts(self._service.clock.now())
+        for file in files:
+            if run is not None and path == artifact_path(run.id, file.path):
+                return _serve(file.content, _TYPES[file.kind], record.headers)
+        return _plain(404, "There is no such file.")
+
+    def _run(self, path: str) -> Run | None:
+        number = as_number("".join(path.split("/")[2:3]))
+        return None if number is None else self._service.runs.get(number)
+
+
+def _serve(content: bytes, content_type: str, headers: Mapping[str, str]) -> Answer:
+    tag = f'"{sha256(content).hexdigest()[:16]}"'
+    common = {"Accept-Ranges": "bytes", "ETag": tag}
+    wanted = headers.get("Range", "") if headers.get("If-Range", tag) == tag else ""
+    span = _span(wanted, len(content))
+    if span is None:
+        return Answer(200, content, content_type, common)
+    if not span:
+        unsatisfied = {"Content-Range": f"bytes */{len(content)}"}
+        return Answer(416, b"", "text/plain", common | unsatisfied)
+    part = {"Content-Range": f"bytes {span.start}-{span.stop - 1}/{len(content)}"}
+    return Answer(206, content[span.start : span.stop], content_type, common | part)
+
+
+def _span(wanted: str, size: int) -> range | None:
+    """Return the bytes that a `Range` header asks for.
+
+    Returns:
+        An empty range if the file has no such bytes; None if the header is to be ignored.
+    """
+    match = _RANGE.fullmatch(wanted)
+    if match is None or wanted == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        return range(max(0, size - int(last)), size)
+    return range(min(int(first), size), min(int(last) + 1, size) if last else size)
+
+
+def _plain(status: int, text: str) -> Answer:
+    return Answer(status, f"{text}\n".encode(), "text/plain; charset=utf-8")

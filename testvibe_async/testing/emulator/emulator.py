@@ -12,8 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .api import Api, Middleware
-from .artifact_site import ArtifactSite
+from .api import Api, ArtifactSite, Middleware
 from .artifacts import Links
 from .gherkin import NEVER_GENERATED, Entry, read_folder, read_shop
 from .operations import OPERATIONS
@@ -122,7 +121,15 @@ class Emulator:
         )
         self._path_prefix = "" if middleware is None else middleware.path_prefix
         self._faults = FaultRules()
-        self._log, self._artifact_log = RequestLog(keep=record), RequestLog(keep=record)
+        self._log, artifact_log = RequestLog(keep=record), RequestLog(keep=record)
+        self.requests: list[RecordedRequest] = self._log.requests
+        """All requests to the API, in the order of arrival."""
+        self.artifact_requests: list[RecordedRequest] = artifact_log.requests
+        """All requests to the second origin, in the order of arrival."""
+        self.runs: Mapping[int, Run] = self._service.runs
+        """All runs, by id, in the order of their dispatch."""
+        self.generations: Mapping[str, Generation] = self._service.generations
+        """All generations, by request id, in the order of their dispatch."""
         self._api = Origin(
             Api(
                 self._service,
@@ -135,7 +142,7 @@ class Emulator:
             ),
             self._faults,
         )
-        self._artifacts = Origin(ArtifactSite(self._service, log=self._artifact_log), self._faults)
+        self._artifacts = Origin(ArtifactSite(self._service, log=artifact_log), self._faults)
         self._service.add_project(*_SHOP, project_id=project_id)
         self._add_entries(_entries(features, with_shop=shop))
 
@@ -190,16 +197,6 @@ class Emulator:
     def now(self) -> float:
         """Return the seconds of the emulator since its start."""
         return self._clock.now()
-
-    @property
-    def requests(self) -> list[RecordedRequest]:
-        """All requests to the API, in the order of arrival."""
-        return self._log.requests
-
-    @property
-    def artifact_requests(self) -> list[RecordedRequest]:
-        """All requests to the second origin, in the order of arrival."""
-        return self._artifact_log.requests
 
     def count(
         self,
@@ -326,16 +323,6 @@ class Emulator:
         for feature in self._project.features.values():
             feature.reconcile(self.now())
         return {feature.name: feature for feature in self._project.features.values()}
-
-    @property
-    def runs(self) -> Mapping[int, Run]:
-        """All runs, by id, in the order of their dispatch."""
-        return self._service.runs
-
-    @property
-    def generations(self) -> Mapping[str, Generation]:
-        """All generations, by request id, in the order of their dispatch."""
-        return self._service.generations
 
     @property
     def credits_left(self) -> int | None:

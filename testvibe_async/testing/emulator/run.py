@@ -7,7 +7,6 @@ long it takes: see `scenario`.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import attrs
@@ -32,22 +31,7 @@ RUNNING_DIGESTS: Mapping[str, Mapping[str, object]] = {
 }
 """Values in place of the results in the digest of an unfinished run, by option."""
 
-_DIAGNOSIS_HEAD = (
-    "runId",
-    "status",
-    "featureId",
-    "featureName",
-    "config",
-    "siteUrl",
-    "finishedUtc",
-)
-_DIAGNOSIS_SUMMARY = ("total", "passed", "failed")
-
-
-class _Phase(Enum):
-    QUEUED = 0
-    ACTIVE = 1
-    FINISHED = 2
+_NOT_IN_DIAGNOSES = {"createdUtc", "startedUtc"}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -74,7 +58,7 @@ class Run:
     scenario: Scenario
     unfinished: Mapping[str, object]
     """One of `RUNNING_DIGESTS`."""
-    _row: tuple[_Phase, bytes] | None = attrs.field(default=None, init=False)
+    _row: tuple[int, bytes] | None = attrs.field(default=None, init=False)
     _digest: bytes | None = attrs.field(default=None, init=False)
 
     @property
@@ -94,9 +78,11 @@ class Run:
 
     def row(self, now: float) -> bytes:
         """Return the JSON of the digest without tests, artifacts and log."""
-        phase = self._phase(now)
-        if self._row is None or self._row[0] is not phase:
-            self._row = (phase, json_body(self._head(now) | self._row_summary(phase)))
+        phase = (now >= self.started_at) + (now >= self.finished_at)
+        if self._row is None or self._row[0] != phase:
+            counts = {"summary": summary(self.cases())} if now >= self.finished_at else {}
+            unfinished = {"summary": self.unfinished["summary"]} if self.unfinished else {}
+            self._row = (phase, json_body(self._head(now) | (counts or unfinished)))
         return self._row[1]
 
     def digest(self, now: float) -> bytes:
@@ -113,11 +99,12 @@ class Run:
         is_finished = now >= self.finished_at
         cases = self.cases() if is_finished else []
         counts = summary(cases)
+        del counts["other"]
         tests = cases_of(self.generated_from, self.feature_name)
         return {
-            **{key: head[key] for key in _DIAGNOSIS_HEAD},
+            **{key: value for key, value in head.items() if key not in _NOT_IN_DIAGNOSES},
             "verdict": self.verdict if is_finished else None,
-            "summary": {key: counts[key] for key in _DIAGNOSIS_SUMMARY} if is_finished else None,
+            "summary": counts if is_finished else None,
             "failures": [
                 {**case.document(), "name": f"{self.feature_name} > {case.name}"}
                 for case in cases
@@ -143,11 +130,6 @@ class Run:
         """Make its files; there are none before it is finished."""
         return collect(self.feature_name, self.cases()) if now >= self.finished_at else []
 
-    def _phase(self, now: float) -> _Phase:
-        if now >= self.finished_at:
-            return _Phase.FINISHED
-        return _Phase.ACTIVE if now >= self.started_at else _Phase.QUEUED
-
     def _head(self, now: float) -> dict[str, object]:
         stamp = self.clock.stamp
         return {
@@ -161,11 +143,6 @@ class Run:
             "startedUtc": stamp(self.started_at) if now >= self.started_at else None,
             "finishedUtc": stamp(self.finished_at) if now >= self.finished_at else None,
         }
-
-    def _row_summary(self, phase: _Phase) -> dict[str, object]:
-        if phase is _Phase.FINISHED:
-            return {"summary": summary(self.cases())}
-        return {key: value for key, value in self.unfinished.items() if key == "summary"}
 
     def _results(self) -> dict[str, object]:
         cases = self.cases()
