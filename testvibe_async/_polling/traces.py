@@ -72,10 +72,10 @@ def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
     if is_transition:
         trace.event("transition", {"testvibe.phase": str(state.phase), "testvibe.status": status})
     if state.is_finished:
+        assert state.snapshot is not None  # Only a snapshot ends an operation.
         trace.add({"testvibe.status": status})
-        if state.snapshot is not None:
-            _note_outcome(trace, state.snapshot)
-        is_failure = state.snapshot is not None and state.snapshot.is_failure
+        _note_outcome(trace, state.snapshot)
+        is_failure = state.snapshot.is_failure
         trace.end(failure=f"it ended with the status {status}" if is_failure else None)
         polled.trace.finalizer.detach()
         polled.trace = None
