@@ -16,6 +16,7 @@ from tests.support.mcp_connection import connected
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
 from testvibe_async import (
+    BatchSummary,
     DispatchUnknownError,
     FeatureNotGeneratedError,
     Journal,
@@ -24,6 +25,7 @@ from testvibe_async import (
     RunOperation,
     WaitTimeoutError,
 )
+from testvibe_async.batch import _result_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 
@@ -242,3 +244,18 @@ async def test_polls_by_list_hang_below_nothing(sdk: Sdk, emulator: Emulator) ->
         for span in spans
     )
     assert any(span.parent is None for span in spans)
+
+
+@pytest.mark.parametrize(
+    ("summary", "result"),
+    [
+        (BatchSummary(succeeded=1, quarantined=1), "success"),
+        (BatchSummary(failed=1, errors=1, in_flight=1), "failure"),
+        (BatchSummary(errors=1, in_flight=1), "error"),
+        (BatchSummary(succeeded=1, unknown=1), "error"),
+        (BatchSummary(succeeded=1, in_flight=1), "timeout"),
+    ],
+)
+def test_results_of_batches(summary: BatchSummary, result: str) -> None:
+    """They are OpenTelemetry's words for the results of a pipeline."""
+    assert _result_of(summary) == result
