@@ -78,7 +78,7 @@ class Result:
     """How many were to fail before nothing more was dispatched; None for any number."""
 
     repeat: int = 1
-    """How often each feature was to run, whatever the results."""
+    """Number of runs that each feature was to have, whatever the results."""
 
     fails_on_flaky: bool = False
     """Whether what is flaky counts as failed for the exit code."""

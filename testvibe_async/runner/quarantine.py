@@ -58,7 +58,7 @@ class QuarantineEntry:
     """The last day."""
 
     strict: bool = False
-    """Whether an unexpected pass fails."""
+    """True if an unexpected pass fails."""
 
     def __str__(self) -> str:
         """Return what is in quarantine."""

@@ -62,14 +62,14 @@ class BatchSpec:
     """How often a feature may run."""
 
     repeat: int = 1
-    """How often a feature runs whatever the results, which shows how stable it is."""
+    """Number of runs of a feature, whatever the results, which shows how stable it is."""
 
     stops_when_decided: bool = False
-    """Whether nothing more is dispatched once the verdict on each feature's stability stands."""
+    """True to dispatch nothing more once the verdict on each feature's stability stands."""
 
     @property
     def in_flight(self) -> int:
-        """How many operations are in flight at once; of repeated runs one, to disturb no other."""
+        """Number of operations in flight at once; of repeated runs one, to disturb no other."""
         return self.max_in_flight or (IN_FLIGHT[self.kind] if self.repeat == 1 else 1)
 
     @property

@@ -83,7 +83,7 @@ class Stability(Serializable):
 
     @property
     def is_decided(self) -> bool:
-        """Whether no further run can change the verdict."""
+        """True if no further run can change the verdict."""
         return self.verdict is Steadiness.FLAKY
 
     @property

@@ -28,16 +28,16 @@ Key: TypeAlias = tuple[str, str | None]
 """A feature's folded name, and its configuration where it is not the default one."""
 
 SLOWER = 1.5
-"""How many times longer than usual a feature takes that became slower."""
+"""The duration that counts as slower, in times of the usual one."""
 
 SLOWER_SECONDS = 5.0
-"""How much longer it takes at least."""
+"""The least difference to the usual duration, in seconds."""
 
 USUAL = 3
-"""How many earlier batches say what is usual."""
+"""Number of earlier batches that show what is usual."""
 
 CHANGES = ("newly failing", "flaky now", "slower", "passes again")
-"""What may change with the last batch, the worst first."""
+"""The changes that the last batch may bring, the worst first."""
 
 
 @frozen(kw_only=True)
@@ -52,10 +52,10 @@ class Trend(Serializable):
     """Its result in each batch, the oldest first: `passed`, `flaky`, `failed` or `other`."""
 
     seconds: Sequence[float]
-    """How long its runs took in the batches of the same selection as its last one."""
+    """The duration of its runs in the batches of the same selection as its last one."""
 
     change: str | None
-    """What changed with the last batch; see `CHANGES`."""
+    """The change with the last batch, one of `CHANGES`; None for none."""
 
     failing_since: Batch | None
     """The first batch of those that failed without a pass since; None where the last passed."""
