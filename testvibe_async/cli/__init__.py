@@ -19,8 +19,8 @@ A command that dispatches goes down these stairs:
 - `result`: the counts, the JSON document and the exit code; `closing`: what is printed last, with
   single errors from `details`; `outputs`: reports and artifacts; `ci`: what GitHub shows
 
-What was typed is understood by `names` and `completers`, a wrong call by `usage`; `help` has the
-screens of `--help`.
+What was typed is understood by `names` and `completers`, a wrong call by `usage`; `help` prints
+`--help` and `--help-all`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ from pathlib import Path
 
 __all__ = ["main"]
 
-_EXTRA = {"cyclopts", "platformdirs", "rich", "tomlkit"}
+_EXTRAS = {
+    **dict.fromkeys(("cyclopts", "jinja2", "platformdirs", "rich", "tomlkit"), "cli"),
+    "mcp": "mcp",
+    "psycopg": "durable",
+    "sqlalchemy": "durable",
+}
+"""The extra that brings a package; `all` brings what those depend on."""
 
 
 def main() -> None:
@@ -45,9 +51,13 @@ def main() -> None:
         sys.exit(130)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _EXTRA:
+        if package == "testvibe_async":
             raise
-        sys.exit(_missing_extra(package))
+        sys.stderr.write(
+            f"testvibe-async: this needs {package}, which is not installed: "
+            f"pip install 'testvibe-async[{_EXTRAS.get(package, 'all')}]'\n"
+        )
+        sys.exit(2)
 
 
 def _open_standard_streams() -> None:
@@ -55,11 +65,3 @@ def _open_standard_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
-
-
-def _missing_extra(package: str) -> int:
-    sys.stderr.write(
-        f"testvibe-async: the command line needs {package}, which is not installed: "
-        "pip install 'testvibe-async[cli]'\n"
-    )
-    return 2

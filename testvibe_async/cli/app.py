@@ -12,13 +12,15 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from cyclopts import App, Group
+from cyclopts import App, Group, Parameter
 
 from testvibe_async._util import __version__
-from testvibe_async.cli.common import Common
+from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, reporting
-from testvibe_async.cli.help import SCREENS, screen
+from testvibe_async.cli.help import CompactHelp
+from testvibe_async.cli.options import Timeout  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.output import Output
+from testvibe_async.cli.usage import as_meant
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
@@ -79,7 +81,15 @@ Exit codes: 0 passed, 1 failed, 2 called wrongly, 3 refused by the service, 4 st
 
 _GROUPS = [Group(title, sort_key=place) for place, title in enumerate(_COMMANDS)]
 
-app: App = App(name=NAME, help=_HELP, help_format="markdown", version=__version__)
+app: App = App(
+    name=NAME,
+    help=_HELP,
+    help_format="plaintext",
+    version=__version__,
+    default_parameter=Parameter(
+        negative=(), show_default=lambda value: str(value) if value else None
+    ),
+)
 for _group, _commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
     for _name, _place in _commands.items():
         app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group)
@@ -116,20 +126,17 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 
 def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
-    before, typed = _options_before(list(arguments))
-    arguments = [*_as_meant(typed), *before]
-    words = set(arguments)
-    if words & {"--help", "-h"} and arguments[0] in SCREENS:
-        return lambda: Output().text(screen(arguments[0]))
-    if "--help-all" in words:
-        arguments = ["--help" if each == "--help-all" else each for each in arguments]
+    words = as_meant(_command_first(arguments))
+    is_whole = "--help-all" in words
     # A flag with an optional value is more than cyclopts has.
-    arguments = ["--json-lines" if each == "--json=lines" else each for each in arguments]
-    if not arguments or arguments[0] in app.help_flags:
+    words = [_FLAGS.get(each, each) for each in words]
+    app.help_formatter = CompactHelp(is_whole=is_whole)
+    app.help_epilogue = None if is_whole else "All options: --help-all"
+    if not words or words[0] in app.help_flags:
         _load_all()
     command, bound, _ = app.parse_args(
-        arguments,
-        console=Output(color=False if "--no-color" in arguments else None).console,
+        words,
+        console=Output(color=False if "--no-color" in words else None).console,
         exit_on_error=False,
         print_error=False,
         verbose=False,
@@ -140,48 +147,30 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
     return lambda: command(*bound.args, **bound.kwargs)
 
 
-def _options_before(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Split off the options of every command that were typed before the command."""
-    match arguments:
-        case ["-p" | "--project" | "--server" as option, value, *rest] if rest:
-            before, command = _options_before(rest)
-            return [option, value, *before], command
-        case ["--allow-http" | "-v" | "-vv" | "--no-color" as flag, *rest] if rest:
-            before, command = _options_before(rest)
-            return [flag, *before], command
-        case _:
-            return [], arguments
+_FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
+"""What some flags are to cyclopts."""
 
 
-def _as_meant(arguments: list[str]) -> list[str]:  # noqa: C901, PLR0911 - a case for each
-    """Return what was typed, with a few other ways of saying it spelt out.
+def _any_command(*, timeout: Timeout = None, common: Common = COMMON) -> None:
+    """Have the options that may also stand before the command."""
 
-    `help run`, `features`, `runs 214`, `configs list`, `runs ls`, `version`, and from gh `auth
-    login`, `run view 214` and `run watch 214` are what people guess first.
-    """
-    match arguments:
-        case ["help", *rest]:
-            return [*rest, "--help"]
-        case ["version"]:
-            return ["--version"]
-        case ["features" | "files" | "runs" as group]:
-            return [group, "list"]
-        case ["features" | "files" | "runs" as group, "ls", *rest]:
-            return [group, "list", *rest]
-        case ["runs", number, *rest] if number.isdecimal():
-            return ["runs", "show", number, *rest]
-        case ["run", "view" | "show", number, *rest] if number.isdecimal():
-            return ["runs", "show", number, *rest]
-        case ["run", "watch", number, *rest] if number.isdecimal():
-            return ["wait", number, *rest]
-        case ["watch", *rest] | ["runs", "watch", *rest]:
-            return ["wait", *rest]
-        case ["auth", "login" | "logout" as command, *rest]:
-            return [command, *rest]
-        case ["configs" | "projects" as command, "list" | "ls", *rest]:
-            return [command, *rest]
-        case _:
-            return arguments
+
+_VALUES = {"-vv": 0} | {
+    name: argument.token_count()[0]
+    for argument in App(default_command=_any_command).assemble_argument_collection()
+    for name in argument.names
+}
+"""How many values each of these options takes."""
+
+
+def _command_first(arguments: Sequence[str]) -> list[str]:
+    """Return what was typed, with the options before the command moved to its end."""
+    end = 0
+    while end < len(arguments) and (name := arguments[end].partition("=")[0]) in _VALUES:
+        end += 1 if "=" in arguments[end] else 1 + _VALUES[name]
+    before, typed = arguments[:end], arguments[end:]
+    stop = typed.index("--") if "--" in typed else len(typed)
+    return [*typed[:stop], *before, *typed[stop:]]
 
 
 def _load_all() -> None:

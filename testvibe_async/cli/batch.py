@@ -15,9 +15,9 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 
 from testvibe_async import ConfigError, RunRef
 from testvibe_async.cli.closing import conclude
-from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.options import NO_CONSENT, NO_FILES, SEVERAL, Consent, Files
+from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.words import NAME, plural
@@ -49,9 +49,9 @@ WATCH_SECONDS = 2.0
 async def start(  # noqa: PLR0913 - each an option of its own
     name: str,
     *features: str,
-    all_: Flag = False,
+    all_: bool = False,
     db: Database = None,
-    config: Annotated[tuple[str, ...], SEVERAL] = (),
+    config: tuple[str, ...] = (),
     site_url: str | None = None,
     on_conflict: Literal["raise", "generate"] = "raise",
     consent: Consent = NO_CONSENT,
@@ -143,7 +143,7 @@ async def work(
 
 @app.command
 async def status(
-    name: str, *, watch: Flag = False, db: Database = None, common: Common = COMMON
+    name: str, *, watch: bool = False, db: Database = None, common: Common = COMMON
 ) -> ExitCode:
     """Show how far a batch has come, without asking the service.
 
@@ -276,16 +276,10 @@ def _batch(name: str, db: str | None) -> DurableBatch:
     """Return a batch; nothing is asked yet.
 
     Raises:
-        ConfigError: SQLAlchemy is not installed, or the database is no such thing.
+        ConfigError: The database is no such thing.
     """
-    try:
-        from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        if error.name != "sqlalchemy":
-            raise
-        raise ConfigError(
-            "batches in a database need SQLAlchemy: pip install 'testvibe-async[durable]'"
-        ) from error
+    from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
+
     if db is None:
         folder = platformdirs.user_state_path(NAME)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

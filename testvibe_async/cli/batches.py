@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import platformdirs
 from attrs import frozen
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
+from testvibe_async.cli.common import MORE
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, clock_time, plural
 
@@ -45,19 +46,19 @@ _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
 """A name that is neither a number nor looks like a file."""
 
 
-@Parameter(name="*", group=Group("The journal", sort_key=0))
+@Parameter(name="*")
 @frozen(kw_only=True)
 class JournalOptions:
     """The options that say where the journal of a batch is kept."""
 
     name: str | None = None
-    """Call the batch by this name too, for 'resume NAME', 'report NAME' and 'run --failed NAME'."""
+    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
 
-    journal: Path | None = None
+    journal: Annotated[Path | None, MORE] = None
     """Keep the journal of the batch in this file, for 'resume FILE' after a crash; else it is in
     your state folder, where the last 50 are kept for 30 days."""
 
-    no_journal: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    no_journal: Annotated[bool, MORE] = False
     """Keep none."""
 
     def check(self) -> None:

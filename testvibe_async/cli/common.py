@@ -23,13 +23,27 @@ if TYPE_CHECKING:
     from testvibe_async import Client, Project
     from testvibe_async._config import FoundSettings
 
-__all__ = ["COMMON", "Common", "Connection", "Flag", "connected", "require_settings"]
+__all__ = [
+    "COMMON",
+    "MORE",
+    "MORE_OPTIONS",
+    "Common",
+    "Connection",
+    "connected",
+    "require_settings",
+]
 
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-"""The type of an option without a value."""
+MORE_OPTIONS = "More options"
+"""The title of the options that only `--help-all` shows."""
+
+MORE = Parameter(group=Group(MORE_OPTIONS, sort_key=1))
+"""Makes an option one of those."""
+
+_MAIN = "Parameters"
+"""The title of the options that `--help` shows, which is cyclopts's own."""
 
 
-@Parameter(name="*", group=Group("Options of every command", sort_key=1))
+@Parameter(name="*", group=MORE.group)
 @frozen(kw_only=True)
 class Common:
     """The options that every command has."""
@@ -37,29 +51,32 @@ class Common:
     server: str | None = None
     """The service's address; else TESTVIBE_SERVER, else what was stored."""
 
-    project: Annotated[str | None, Parameter(name=("--project", "-p"))] = None
+    project: Annotated[
+        str | None, Parameter(name=("--project", "-p"), metavar="NAME", group=_MAIN)
+    ] = None
     """The project's id or name; else TESTVIBE_PROJECT, else what was stored."""
 
-    allow_http: Flag = False
+    allow_http: bool = False
     """Send the key unencrypted to an http:// server other than this machine."""
 
-    json: Annotated[Flag, Parameter(name=("--json", "-j"))] = False
-    """Print one JSON document, and nothing else, on standard output; --json=lines with run and wait
-    prints an object a line instead, for each change."""
+    json: Annotated[bool, Parameter(name=("--json", "-j"), group=_MAIN)] = False
+    """JSON for programs; nothing else is on standard output. --json=lines prints a list as an
+    object a line, and what waits prints one for each change as it comes."""
 
-    json_lines: Annotated[bool, Parameter(name="--json-lines", negative="", show=False)] = False
-    """What `--json=lines` becomes: a JSON object a line, for each change as it comes."""
+    json_lines: Annotated[bool, Parameter(show=False)] = False
+    """What `--json=lines` becomes."""
 
-    quiet: Annotated[Flag, Parameter(name=("--quiet", "-q"))] = False
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"))] = False
     """Print nothing but what was asked for, and errors."""
 
-    no_color: Flag = False
+    no_color: bool = False
     """Print no colours; the variable NO_COLOR does the same."""
 
-    verbose: Annotated[
-        int, Parameter(name=("--verbose", "-v"), count=True, negative="", show_default=False)
-    ] = 0
+    verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True)] = 0
     """Log to standard error what happens; -vv logs more, and a traceback where it fails."""
+
+    api_key: Annotated[str | None, Parameter(parse=False)] = None
+    """The key, where a command calls another one; it can't be typed."""
 
     @property
     def place(self) -> list[str]:
@@ -72,7 +89,8 @@ class Common:
     def output(self) -> Output:
         """The output that these options ask for."""
         return Output(
-            json=self.json or self.json_lines,
+            json=self.json,
+            lines=self.json_lines,
             quiet=self.quiet,
             color=False if self.no_color else None,
         )
@@ -115,7 +133,7 @@ def require_settings(common: Common) -> FoundSettings:
     Raises:
         ConfigError: One is missing or wrong.
     """
-    found = find_settings(common.server, project=common.project)
+    found = find_settings(common.server, api_key=common.api_key, project=common.project)
     if found.server is None:
         raise ConfigError(
             "no server: log in with testvibe-async login, pass --server, or set TESTVIBE_SERVER"
@@ -149,7 +167,13 @@ async def connected(
     from testvibe_async import Client  # noqa: PLC0415
 
     found = require_settings(common)
-    client = Client(common.server, project=common.project, allow_http=common.allow_http, **options)
+    client = Client(
+        common.server,
+        api_key=common.api_key,
+        project=common.project,
+        allow_http=common.allow_http,
+        **options,
+    )
     async with client:
         project = None if found.project is None else found.project.value
         name = None if project is None or is_project_id(project) else project

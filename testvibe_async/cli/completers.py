@@ -6,9 +6,9 @@ a name that is not there is no error, and what can't be read or written is left 
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+from urllib.parse import quote
 
 import platformdirs
 from cyclopts import Parameter
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["ConfigName", "FeatureName", "OperationName", "RunId", "keep", "names"]
+__all__ = [
+    "ConfigName",
+    "FeatureName",
+    "OperationName",
+    "RunId",
+    "keep",
+    "names",
+]
 
 MOST_NAMES = 2000
 """How many names of a kind are kept."""
@@ -32,15 +39,10 @@ def _completer(*kinds: str) -> Callable[[object], list[str]]:
     """Return what offers the names of some kinds in the project in force; of all without one."""
 
     def offer(_context: object) -> list[str]:
-        try:
+        project = None
+        with suppress(ConfigError):
             project = find_settings().project
-        except ConfigError:
-            project = None
-        return [
-            name
-            for kind in kinds
-            for name in names(None if project is None else project.value, kind)
-        ]
+        return [name for kind in kinds for name in names(project.value if project else None, kind)]
 
     return offer
 
@@ -49,7 +51,7 @@ FeatureName: TypeAlias = Annotated[str, Parameter(completer=_completer("features
 """The name or id of a feature."""
 
 ConfigName: Parameter = Parameter(
-    name=("--config", "-c"), negative=(), show_default=False, completer=_completer("configs")
+    name=("--config", "-c"), metavar="NAME", completer=_completer("configs")
 )
 """The option that names configurations."""
 
@@ -62,40 +64,22 @@ OperationName: TypeAlias = Annotated[str, Parameter(completer=_completer("featur
 
 def keep(project: str, **kinds: Iterable[object]) -> None:
     """Keep the names of each kind for a project."""
-    known = _read()
-    mine = known.setdefault(project, {})
-    mine |= {kind: [str(each) for each in found][:MOST_NAMES] for kind, found in kinds.items()}
     with suppress(OSError, ValueError):
-        path = _path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(known), encoding="utf-8")
+        for kind, found in kinds.items():
+            path = _path(project, kind)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join([*map(str, found)][:MOST_NAMES]), encoding="utf-8")
 
 
 def names(project: str | None, kind: str) -> list[str]:
     """Return the names of a kind that are known for a project; None for those of all projects."""
-    known = _read()
-    chosen = list(known.values()) if project is None else [known.get(project, {})]
-    return list(dict.fromkeys(name for each in chosen for name in each.get(kind, [])))
+    paths = _path("x", kind).parent.glob("*") if project is None else [_path(project, kind)]
+    found: dict[str, None] = {}
+    for path in paths:
+        with suppress(OSError, ValueError):
+            found |= dict.fromkeys(filter(None, path.read_text(encoding="utf-8").split("\n")))
+    return list(found)
 
 
-def _path() -> Path:
-    return platformdirs.user_cache_path(NAME) / "names.json"
-
-
-def _read() -> dict[str, dict[str, list[str]]]:
-    with suppress(OSError, ValueError, RecursionError):
-        read: Any = json.loads(_path().read_text(encoding="utf-8"))
-        if isinstance(read, dict):
-            known = cast("dict[str, Any]", read)
-            return {project: kinds for project, kinds in known.items() if _is_names(kinds)}
-    return {}
-
-
-def _is_names(kinds: object) -> bool:
-    if not isinstance(kinds, dict):
-        return False
-    lists = cast("dict[str, object]", kinds).values()
-    return all(
-        isinstance(each, list) and all(isinstance(name, str) for name in cast("list[object]", each))
-        for each in lists
-    )
+def _path(project: str, kind: str) -> Path:
+    return platformdirs.user_cache_path(NAME) / kind / f"{quote(project, safe='')}.txt"

@@ -42,18 +42,14 @@ def install_completion(
         shell: The shell; by default the one that this was called from.
         output: Where to write the script, and nothing else; - for standard output.
     """
-    shell = shell or _detected()
+    try:
+        shell = shell or detect_shell()
+    except ShellDetectionError as error:
+        raise ConfigError(
+            "which shell this is can't be seen: pass --shell bash, zsh, fish or powershell"
+        ) from error
     if output is not None and str(output) == "-":
         sys.stdout.write(app.generate_completion(shell=shell))
         return
     path = app.install_completion(shell=shell, output=output, add_to_startup=output is None)
     sys.stdout.write(f"The completion for {shell} is in {path}. It works in the next shell.\n")
-
-
-def _detected() -> Shell:
-    try:
-        return detect_shell()
-    except ShellDetectionError as error:
-        raise ConfigError(
-            "which shell this is can't be seen: pass --shell bash, zsh, fish or powershell"
-        ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from rich.filesize import decimal
 from rich.text import Text
 
 from testvibe_async._util import escape
@@ -55,20 +56,21 @@ _STATUS_STYLES = {"passed": "green", "failed": "red", "success": "green", "failu
 
 def run_details(run: Run, *, width: int | None = None) -> Text:
     """Return a run with its tests, errors and artifacts, and the end of its log."""
-    lines = _heading(run)
-    lines += _facts(
+    facts = _facts(
         ("config", run.config),
         ("site", run.site_url),
         ("created", _instant(run.created_at)),
         ("took", _took(run.started_at, run.finished_at)),
     )
-    lines += _gap(line for test in run.tests for line in _test(test, width))
     artifacts = (
-        f"  {each.kind:<10}  {size(each.size_bytes):>9}  " + each.path for each in run.artifacts
+        f"  {each.kind:<10}  {size(each.size_bytes):>9}  {each.path}" for each in run.artifacts
     )
-    lines += _titled("Artifacts", ((escape(each), "") for each in artifacts))
-    lines += _titled("Log", _log(run.log, width))
-    return text_of(lines)
+    return _page(
+        [_heading(run), *facts],
+        [line for test in run.tests for line in _test(test, width)],
+        _titled("Artifacts", ((escape(each), "") for each in artifacts)),
+        _titled("Log", _log(run.log, width)),
+    )
 
 
 def diagnosis_details(
@@ -81,35 +83,36 @@ def diagnosis_details(
         with_sources: Whether the tests' sources and the feature's Gherkin are part of it.
         width: Cells that a line may take; None for lines as long as they are.
     """
-    lines = _heading(diagnosis)
-    lines += _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
-    for test in diagnosis.failures:
-        lines += _gap(
-            [(f"  {escape(test.name)}", "red"), *error_lines(test.error, limit=None, width=width)]
-        )
-    lines += _titled("Log", _log(diagnosis.log, width))
-    if with_sources:
-        for spec in diagnosis.specs:
-            lines += _titled(escape(spec.path), _source(spec.content))
-        lines += _titled("Gherkin", _source(diagnosis.gherkin))
-    return text_of(lines)
+    facts = _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
+    failures = (
+        [(f"  {escape(test.name)}", "red"), *error_lines(test.error, limit=None, width=width)]
+        for test in diagnosis.failures
+    )
+    sources = {escape(each.path): each.content for each in diagnosis.specs}
+    sources["Gherkin"] = diagnosis.gherkin
+    return _page(
+        [_heading(diagnosis), *facts],
+        *failures,
+        _titled("Log", _log(diagnosis.log, width)),
+        *(_titled(title, _source(text)) for title, text in sources.items() if with_sources),
+    )
 
 
 def generation_details(generation: Generation) -> Text:
     """Return the state of a feature's latest generation, section by section."""
+    name = _feature(generation)
     if generation.request_id is None:
-        return Text(escape(f"{_feature(generation)} was never generated."))
-    lines: list[Line] = [
-        (escape(f"Generation of {_feature(generation)}: {generation.status or 'unknown'}"), "bold"),
-        *_facts(("request", generation.request_id), ("updated", _instant(generation.updated_at))),
-    ]
+        return Text(escape(f"{name} was never generated."))
+    heading = (escape(f"Generation of {name}: {generation.status or 'unknown'}"), "bold")
+    updated = _instant(generation.updated_at)
     sections = (
         _styled(
             f"  {each.conclusion or each.status or 'queued':<12}  {each.section}", each.conclusion
         )
         for each in generation.sections
     )
-    return text_of([*lines, *_gap(sections)])
+    facts = _facts(("request", generation.request_id), ("updated", updated))
+    return _page([heading, *facts], sections)
 
 
 def log_details(log: GenerationLog, *, limit: int | None = None, width: int | None = None) -> Text:
@@ -122,28 +125,17 @@ def log_details(log: GenerationLog, *, limit: int | None = None, width: int | No
     """
     if not log.sections:
         return Text(escape(f"{_feature(log)} has no generation log."))
-    lines: list[Line] = []
-    for section in log.sections:
-        lines += _gap(_section(section, limit, width)) if lines else _section(section, limit, width)
-    return text_of(lines)
+    return _page(*(_section(section, limit, width) for section in log.sections))
 
 
 def size(number: int | None) -> str:
-    """Return a size, such as `470.8 KB`; empty where it is not known."""
-    if number is None:
-        return ""
-    if number < 1000:  # noqa: PLR2004 - a kilobyte
-        return f"{number} B"
-    for power, unit in ((2, "KB"), (3, "MB")):
-        if number < 1000**power:
-            return f"{number / 1000 ** (power - 1):.1f} {unit}"
-    return f"{number / 1000**3:.1f} GB"
+    """Return a size, such as `482.1 kB`; empty where it is not known."""
+    return "" if number is None else decimal(number)
 
 
-def _heading(run: Run | Diagnosis) -> list[Line]:
+def _heading(run: Run | Diagnosis) -> Line:
     summary = f", {_tests(run)}" if run.summary is not None and run.summary.total else ""
-    text = f"Run {run.run_id} of {_feature(run)}: {run.status}{summary}"
-    return [(escape(text), "bold")]
+    return escape(f"Run {run.run_id} of {_feature(run)}: {run.status}{summary}"), "bold"
 
 
 def _tests(run: Run | Diagnosis) -> str:
@@ -245,14 +237,14 @@ def _styled(text: str, status: str | None) -> Line:
 
 
 def _titled(title: str, lines: Iterable[Line]) -> list[Line]:
+    """Return lines below a title; none where there are none."""
     lines = list(lines)
-    return _gap([(title, "bold"), *lines]) if lines else []
+    return [(title, "bold"), *lines] if lines else []
 
 
-def _gap(lines: Iterable[Line]) -> list[Line]:
-    """Return lines after an empty one; none where there are none."""
-    lines = list(lines)
-    return [("", ""), *lines] if lines else []
+def _page(*blocks: Iterable[Line]) -> Text:
+    """Return blocks of lines, with an empty line between them."""
+    return Text("\n\n").join(filter(None, (text_of(list(block)) for block in blocks)))
 
 
 def text_of(lines: Sequence[Line]) -> Text:

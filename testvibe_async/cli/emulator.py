@@ -6,7 +6,7 @@ else to standard error. How the emulated service behaves is decided in `testvibe
 
 from __future__ import annotations
 
-import errno
+import os
 import re
 import shlex
 import signal
@@ -14,7 +14,7 @@ import sys
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 from cyclopts import Parameter
@@ -33,11 +33,6 @@ __all__ = ["Speed", "emulator", "make_emulator"]
 Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 """The type of an option that says how many times faster than usual the service works."""
 
-_SEVERAL = Parameter(negative=(), show_default=False)
-_NUMBER = r"\d+(?:\.\d+)?"
-_FAULT = re.compile(
-    r"(?P<operation>[a-z_]+|\*):(?:(?P<status>[1-5]\d\d)|(?P<kind>[a-z]+))(?:\*(?P<times>\d+))?"
-)
 _KINDS = {
     "reset": Fault.reset,
     "lost": Fault.lost,
@@ -45,8 +40,20 @@ _KINDS = {
     "truncated": Fault.truncated,
     "garbage": Fault.garbage,
 }
-_OUTAGE = re.compile(rf"(?P<seconds>{_NUMBER})s@(?P<start>{_NUMBER})s")
-_LIMIT = re.compile(rf"(?P<rate>{_NUMBER})/s")
+_NUMBER = r"\d+(?:\.\d+)?"
+_FORMS = {
+    "--fault": (
+        r"(?P<operation>[a-z_]+|\*):(?P<what>[1-5]\d\d|[a-z]+)(?:\*(?P<times>\d+))?",
+        "OPERATION:WHAT*TIMES, such as run_feature:503*3",
+    ),
+    "--outage": (
+        rf"(?P<seconds>{_NUMBER})s@(?P<start>{_NUMBER})s",
+        "SECONDSs@STARTs, such as 20s@60s",
+    ),
+    "--limit": (rf"(?P<rate>{_NUMBER})/s", "NUMBER/s, such as 100/s"),
+}
+"""How the values of some options are written, as a pattern and for people."""
+
 _DISPATCHES = frozenset({"run_feature", "generate_feature"})
 
 
@@ -56,11 +63,11 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     features: Path | None = None,
     speed: Speed = 1.0,
     seed: int = 0,
-    lists: bool = True,
+    no_lists: bool = False,
     credits: NonNegativeInt | None = None,  # noqa: A002 - the service's own word
     strict: bool = False,
-    fault: Annotated[tuple[str, ...], _SEVERAL] = (),
-    outage: Annotated[tuple[str, ...], _SEVERAL] = (),
+    fault: tuple[str, ...] = (),
+    outage: tuple[str, ...] = (),
     limit: str | None = None,
     lose_answers: NonNegativeInt = 0,
     replay: Path | None = None,
@@ -79,12 +86,12 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
 
     Args:
         port: The port on 127.0.0.1; 0 for any that is free.
-        features: A folder of .feature files to serve instead of those of the small shop.
+        features: A folder of .feature files to serve, instead of a small shop's.
         speed: How many times faster than the real service it works.
-        seed: Decides how long things take and which tests fail; the same seed, the same results.
-        lists: Whether the routes that list runs and features exist; a client must do without, too.
+        seed: What decides how long things take and which tests fail.
+        no_lists: Have no routes that list runs and features; a client must do without, too.
         credits: How many generations may be dispatched; unlimited by default.
-        strict: Whether fields and query parameters that are not documented are refused.
+        strict: Refuse fields and query parameters that are not documented.
         fault: A failure, as OPERATION:WHAT or OPERATION:WHAT*TIMES; repeat it for several. The
             operation is the service's name for it, or * for all; WHAT is an HTTP status, or reset,
             lost, hang, truncated or garbage.
@@ -92,18 +99,18 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
             of the emulated service; repeat it for several.
         limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
         lose_answers: How many dispatches act without an answer: the connection is reset instead.
-        replay: A recording of a service, as doctor --record writes it, to serve instead.
+        replay: A recording to serve instead, as doctor --record writes it.
     """
     recording = {} if replay is None else _recorded(replay)
     service = make_emulator(
         features=features,
         scenario=Scenario(seed=seed),
-        lists=lists,
+        lists=not no_lists,
         credits=credits,
         speed=speed,
         port=port,
         strict=strict,
-        rate_limit=None if limit is None else float(_parsed("--limit", limit, _LIMIT)["rate"]),
+        rate_limit=None if limit is None else float(_parsed("--limit", limit)["rate"]),
         **recording,
     )
     for text in fault:
@@ -120,7 +127,10 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     try:
         await service.start()
     except OSError as error:
-        raise ConfigError(_listen_error(error, port)) from error
+        raise ConfigError(
+            f"port {port} of 127.0.0.1 can't be listened on: {os.strerror(error.errno or 0)}; "
+            "choose another with --port, or any that is free with --port 0"
+        ) from error
     try:
         with _stop_signals() as stopped:
             _announce(service)
@@ -150,42 +160,34 @@ def _recorded(path: Path) -> dict[str, Any]:
 
 
 def _add_fault(service: Emulator, text: str) -> None:
-    found = _parsed("--fault", text, _FAULT)
-    if found["status"] is not None:
-        fault = Fault.status(int(found["status"]))
-    elif found["kind"] in _KINDS:
-        fault = _KINDS[found["kind"]]()
-    else:
-        _refuse("--fault", text, f"WHAT is a status, or one of {', '.join(_KINDS)}")
-    times = None if found["times"] is None else int(found["times"])
+    found = _parsed("--fault", text)
+    what, times = found["what"], found["times"]
+    if not what.isdecimal() and what not in _KINDS:
+        raise ConfigError(
+            f"--fault {text!r}: WHAT is a status, or one of {', '.join(_KINDS)}, not {what}"
+        )
     try:
-        service.fail(found["operation"], fault, times=times)
+        service.fail(
+            found["operation"],
+            Fault.status(int(what)) if what.isdecimal() else _KINDS[what](),
+            times=int(times) if times else None,
+        )
     except ValueError as error:
         raise ConfigError(f"--fault {text}: {error}") from error
 
 
 def _add_outage(service: Emulator, text: str) -> None:
-    found = _parsed("--outage", text, _OUTAGE)
+    found = _parsed("--outage", text)
     start, seconds = float(found["start"]), float(found["seconds"])
     service.fail("*", Fault.status(503), when=lambda request: start <= request.at < start + seconds)
 
 
-_FORMS = {
-    "--fault": "OPERATION:WHAT*TIMES, such as run_feature:503*3",
-    "--outage": "SECONDSs@STARTs, such as 20s@60s",
-    "--limit": "NUMBER/s, such as 100/s",
-}
-
-
-def _parsed(option: str, text: str, form: re.Pattern[str]) -> re.Match[str]:
-    found = form.fullmatch(text)
+def _parsed(option: str, text: str) -> re.Match[str]:
+    form, said = _FORMS[option]
+    found = re.fullmatch(form, text)
     if found is None:
-        _refuse(option, text, f"write {_FORMS[option]}")
+        raise ConfigError(f"{option} {text!r} is not understood: write {said}")
     return found
-
-
-def _refuse(option: str, text: str, why: str) -> NoReturn:
-    raise ConfigError(f"{option} {text!r} is not understood: {why}")
 
 
 def _announce(service: Emulator) -> None:
@@ -209,12 +211,3 @@ def _stop_signals() -> Generator[Callable[[], Awaitable[object]]]:
         return
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         yield signals.__anext__
-
-
-def _listen_error(error: OSError, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {port} of 127.0.0.1 is in use: "
-            "choose another with --port, or any that is free with --port 0"
-        )
-    return f"port {port} of 127.0.0.1 can't be listened on: {error.strerror or error}"

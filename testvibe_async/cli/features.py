@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli import completers
-from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.input import TextFile, confirm, read_text
 from testvibe_async.cli.names import suggesting
@@ -40,15 +40,15 @@ async def list_(*, common: Common = COMMON) -> None:
     async with connected(common) as connection:
         found = await connection.project.list_features()
     completers.keep(connection.project.id, features=[each.name for each in found])
-    connection.output.document(found)
-    connection.output.table(
+    connection.output.rows(
+        found,
         ("Id", "Name", "Status", "Kind", "Updated"),
-        [(each.id, each.name, each.status, each.kind, each.updated_at) for each in found],
+        lambda each: (each.id, each.name, each.status, each.kind, each.updated_at),
     )
 
 
 @app.command
-async def show(feature: FeatureName, /, *, gherkin: Flag = False, common: Common = COMMON) -> None:
+async def show(feature: FeatureName, /, *, gherkin: bool = False, common: Common = COMMON) -> None:
     """Show one feature: its Gherkin on standard output, and its facts on standard error.
 
     For example:
@@ -89,8 +89,7 @@ async def create(name: str, /, *, file: TextFile, common: Common = COMMON) -> No
     gherkin = read_text(file)
     async with connected(common) as connection:
         made = await connection.project.create_feature(name, gherkin)
-    connection.output.document(made)
-    connection.output.say(f"Feature {made.id} is {made.name!r}.")
+    connection.output.result(made, f"Feature {made.id} is {made.name!r}.")
 
 
 @app.command
@@ -120,8 +119,7 @@ async def update(
     gherkin = None if file is None else read_text(file)
     async with connected(common) as connection, suggesting(connection, feature):
         await connection.project.update_feature(feature, name=name, gherkin=gherkin)
-    connection.output.document({"ok": True})
-    connection.output.say(f"{feature} is updated.")
+    connection.output.result({"ok": True}, f"{feature} is updated.")
 
 
 @app.command
@@ -129,7 +127,7 @@ async def delete(
     feature: FeatureName,
     /,
     *,
-    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
+    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     common: Common = COMMON,
 ) -> None:
     """Delete a feature.
@@ -148,8 +146,7 @@ async def delete(
         raise ConfigError("nothing was deleted")
     async with connected(common) as connection, suggesting(connection, feature):
         await connection.project.delete_feature(feature)
-    connection.output.document({"ok": True})
-    connection.output.say(f"{feature} is deleted.")
+    connection.output.result({"ok": True}, f"{feature} is deleted.")
 
 
 @files.command(name="list")
@@ -162,9 +159,8 @@ async def list_files(*, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.list_files()
-    connection.output.document(found)
-    connection.output.table(
-        ("Path", "Kind", "Source"), [(each.path, each.kind, each.source) for each in found]
+    connection.output.rows(
+        found, ("Path", "Kind", "Source"), lambda each: (each.path, each.kind, each.source)
     )
 
 
@@ -206,8 +202,7 @@ async def put(path: str, /, *, file: TextFile, common: Common = COMMON) -> None:
     content = read_text(file)
     async with connected(common) as connection:
         await connection.project.write_file(path, content)
-    connection.output.document({"ok": True})
-    connection.output.say(f"{path} is written.")
+    connection.output.result({"ok": True}, f"{path} is written.")
 
 
 async def configs(*, common: Common = COMMON) -> None:
@@ -219,8 +214,7 @@ async def configs(*, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.list_configs()
-    connection.output.document(found)
-    connection.output.table(("Name", "Path"), [(each.name, each.path) for each in found])
+    connection.output.rows(found, ("Name", "Path"), lambda each: (each.name, each.path))
 
 
 def _note_facts(feature: Feature, output: Output) -> None:

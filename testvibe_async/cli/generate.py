@@ -13,11 +13,11 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 
 from testvibe_async.cli import details
 from testvibe_async.cli.batches import NO_OPTIONS, JournalOptions
-from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.common import COMMON, MORE, Common, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.options import NO_CONSENT, Consent, Seconds, refuse_without
+from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
 from testvibe_async.cli.watch import Work, watching
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.spec import BatchSpec
@@ -29,13 +29,13 @@ app: App = App(name="generation", help="See how a feature's latest generation go
 
 async def generate(  # noqa: PLR0913 - each an option of its own
     *features: FeatureName,
-    all_: Flag = False,
-    watch: Annotated[Flag, Parameter(name=("--watch", "-w", "--wait"))] = False,
+    all_: bool = False,
+    watch: Annotated[bool, Parameter(name=("--watch", "-w", "--wait"))] = False,
     on_conflict: Literal["raise", "attach", "wait"] = "raise",
-    site_url: str | None = None,
-    timeout: Seconds | None = None,
-    max_in_flight: PositiveInt | None = None,
-    dry_run: Flag = False,
+    site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
+    timeout: Timeout = None,
+    max_in_flight: Annotated[PositiveInt | None, MORE] = None,
+    dry_run: Annotated[bool, MORE] = False,
     consent: Consent = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     common: Common = COMMON,
@@ -49,8 +49,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         testvibe-async generate Checkout --watch
         testvibe-async generate --all --yes --watch --json
 
-    With --watch the exit codes are those of run --wait, and --json prints one object a line, for
-    each change as it comes.
+    With --watch the exit codes are those of run --wait.
 
     Args:
         features: Names, ids, globs such as 'Log*', or exclusions such as '!Log*'.
@@ -59,8 +58,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         on_conflict: What to do with a feature that is generating: refuse it, join that generation,
             or wait for its end and then generate it once more, which costs again.
         site_url: The site to explore, in place of the project's own.
-        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
-            at the service. Answers and files are waited for up to 30 s longer.
+        timeout: How long it may take.
         max_in_flight: How many generations are in flight at any time; 10 where it is left out.
         dry_run: Only show what would be dispatched.
         consent: What is allowed. Without it, --all and a glob that matches several features ask.
@@ -78,7 +76,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         on_conflict=on_conflict,
         max_in_flight=max_in_flight,
     )
-    async with watching(common, timeout=timeout, has_events=watch) as watched:
+    async with watching(common, timeout=timeout, has_events=common.json_lines) as watched:
         found = await watched.select(spec)
         why = ["Nothing to generate.", *found.notes]
         if found.features:
@@ -115,8 +113,7 @@ async def status(feature: FeatureName, /, *, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_status(feature)
-    connection.output.document(found)
-    connection.output.details(lambda _: details.generation_details(found))
+    connection.output.show(found, lambda _: details.generation_details(found))
 
 
 @app.command
@@ -137,8 +134,9 @@ async def log(
     """
     async with connected(common) as connection, suggesting(connection, feature):
         found = await connection.project.get_generation_log(feature)
-    connection.output.document(found)
-    connection.output.details(lambda width: details.log_details(found, limit=lines, width=width))
+    connection.output.show(
+        found, lambda width: details.log_details(found, limit=lines, width=width)
+    )
 
 
 @app.command
@@ -155,5 +153,4 @@ async def cancel(feature: FeatureName, /, *, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection, suggesting(connection, feature):
         await connection.project.cancel_generation(feature)
-    connection.output.document({"ok": True})
-    connection.output.say(f"The generation of {feature} is cancelled.")
+    connection.output.result({"ok": True}, f"The generation of {feature} is cancelled.")

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError
 
-__all__ = ["TextFile", "confirm", "name_of", "read_text"]
+__all__ = ["TextFile", "ask", "confirm", "name_of", "read_text"]
 
 TextFile: TypeAlias = Annotated[Path, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)]
 """The type of an option that names a file with a text; `-` for standard input.
@@ -47,6 +47,13 @@ def read_text(path: Path) -> str:
 def name_of(path: Path) -> str:
     """Return what to call the source of a text in a message."""
     return "standard input" if str(path) == "-" else str(path)
+
+
+def ask(question: str) -> str:
+    """Ask a question, and return the line that was typed; empty at the end of the input."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline()
 
 
 async def confirm(question: str, *, instead: str = "pass --yes") -> bool:

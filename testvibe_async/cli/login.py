@@ -28,22 +28,23 @@ from testvibe_async._config import (
     user_file_path,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.input import ask
 from testvibe_async.cli.settings import store_project
 from testvibe_async.cli.words import NAME, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tomlkit.items import Table
 
     from testvibe_async import ProjectInfo
     from testvibe_async.cli.output import Output
 
-__all__ = ["forget_key", "login", "logout", "store_key"]
+__all__ = ["login", "logout", "set_key"]
 
 
-def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
+def login(*, stdin: bool = False, common: Common = COMMON) -> None:
     """Store an API key on this machine, for one server.
 
     It asks for what it needs, tries the key on the service, and writes it to your own configuration
@@ -68,11 +69,11 @@ def login(*, stdin: Flag = False, common: Common = COMMON) -> None:
     except ResponseError as error:
         error.add_note("the key was not stored")
         raise
-    path = store_key(server, api_key)
+    path = set_key(server, api_key)
     output = common.output
-    output.document({"server": server, "path": path, "projects": projects})
-    output.say(
-        f"Logged in to {server}, with {plural(len(projects), 'project')}. The key is in {path}."
+    output.result(
+        {"server": server, "path": path, "projects": projects},
+        f"Logged in to {server}, with {plural(len(projects), 'project')}. The key is in {path}.",
     )
     if sys.stdin.isatty() and not stdin and not output.is_json:
         _offer(server, projects, output)
@@ -91,54 +92,45 @@ def logout(*, common: Common = COMMON) -> None:
         testvibe-async logout --server https://testvibe.example
     """
     server = server_name(common.server or _stored_server())
-    path = forget_key(server)
+    path = set_key(server, None)
     if path is None:
         raise ConfigError(f"there is no key for {server} on this machine")
-    common.output.document({"server": server, "path": path})
-    common.output.say(f"The key for {server} is no longer in {path}.")
+    common.output.result(
+        {"server": server, "path": path}, f"The key for {server} is no longer in {path}."
+    )
 
 
-def store_key(server: str, api_key: str) -> Path:
-    """Store the key of a server, and that server as the user's default.
+def set_key(server: str, api_key: str | None) -> Path | None:
+    """Store the key of a server, and that server as the user's default; or remove the key.
+
+    Args:
+        server: The server.
+        api_key: Its key; None to remove the present one.
 
     Returns:
-        The file.
+        The file; None where it had no key to remove.
 
     Raises:
         ConfigError: The present file is invalid.
         OSError: It can't be written.
     """
-    path, text = _user_text()
+    path = user_file_path()
+    if path is None:
+        raise ModuleNotFoundError(name="platformdirs")
+    text = path.read_text(encoding="utf-8-sig") if read_user_file() else ""
     document = tomlkit.parse(text)
-    if "server" not in document:
-        # Appended at the end it would belong to the last table.
-        document = tomlkit.parse(f'server = ""\n{text}')
-    document["server"] = server
+    if api_key is not None:
+        # Appended below dotted keys it would belong to the last of them.
+        document = document if "server" in document else tomlkit.parse(f'server = ""\n{text}')
+        document["server"] = server
     servers: Table = document.setdefault("servers", tomlkit.table(is_super_table=True))
-    for name in _names_of(server, servers, path):
+    spellings = [name for name in servers if server_name(name, f"{path}: ") == server]
+    for name in spellings:
         del servers[name]
-    servers[server] = {"api_key": api_key}
-    _replace(path, tomlkit.dumps(document))
-    return path
-
-
-def forget_key(server: str) -> Path | None:
-    """Remove the key of a server.
-
-    Returns:
-        The file; None where it had no such key.
-
-    Raises:
-        ConfigError: The file is invalid.
-        OSError: It can't be written.
-    """
-    path, text = _user_text()
-    document = tomlkit.parse(text)
-    servers: Table = document.setdefault("servers", tomlkit.table(is_super_table=True))
-    if not (names := _names_of(server, servers, path)):
+    if api_key is not None:
+        servers[server] = {"api_key": api_key}
+    elif not spellings:
         return None
-    for name in names:
-        del servers[name]
     _replace(path, tomlkit.dumps(document))
     return path
 
@@ -146,9 +138,7 @@ def forget_key(server: str) -> Path | None:
 def _ask_server() -> str:
     if not sys.stdin.isatty():
         raise ConfigError("no server: pass --server https://… or set TESTVIBE_SERVER")
-    sys.stderr.write("Server, such as https://testvibe.example: ")
-    sys.stderr.flush()
-    return sys.stdin.readline()
+    return ask("Server, such as https://testvibe.example: ")
 
 
 def _ask_key() -> str:
@@ -166,9 +156,7 @@ def _offer(server: str, projects: Sequence[ProjectInfo], output: Output) -> None
         output.say(f"Choose one for this repository: {NAME} use NAME")
         return
     name = escape(projects[0].name or projects[0].id)
-    sys.stderr.write(f"Use {name} in this folder? [Y/n] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().casefold() in {"", "y", "yes"}:
+    if ask(f"Use {name} in this folder? [Y/n] ").strip().casefold() in {"", "y", "yes"}:
         output.say(f"{name} is used here: {store_project(server, projects[0].id)}")
 
 
@@ -186,19 +174,6 @@ async def _try(server: str, api_key: str, *, allow_http: bool) -> list[ProjectIn
         server, api_key=api_key, project="-", endpoints={}, allow_http=allow_http
     ) as client:
         return await client.list_projects()
-
-
-def _user_text() -> tuple[Path, str]:
-    """Return the path of the user's file, and its text; the text is empty where there is none."""
-    path = user_file_path()
-    if path is None:
-        raise ModuleNotFoundError(name="platformdirs")
-    return path, path.read_text(encoding="utf-8-sig") if read_user_file() else ""
-
-
-def _names_of(server: str, names: Iterable[str], path: Path) -> list[str]:
-    """Return all spellings of one server among the names in a file."""
-    return [name for name in names if server_name(name, f"{path}: ") == server]
 
 
 def _replace(path: Path, text: str) -> None:

@@ -11,14 +11,14 @@ import logging
 import secrets
 import sys
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations at run time
 from platformdirs import user_state_path
 
-from testvibe_async import Client, ConfigError
-from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async import Client
+from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.words import NAME
 
 __all__ = ["mcp"]
@@ -28,7 +28,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     *,
     http: Port | None = None,
     token: Annotated[str | None, Parameter(env_var="TESTVIBE_MCP_TOKEN")] = None,
-    read_only: Flag = False,
+    read_only: bool = False,
     tools: tuple[str, ...] | None = None,
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,
@@ -50,29 +50,6 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         max_output: How many characters an answer may have.
         common: The options of every command.
     """
-    limits: dict[str, Any] = {
-        "read_only": read_only,
-        "tools": tools,
-        "exclude_tools": exclude_tools,
-        "max_generations": max_generations,
-        "max_output": max_output,
-        "state_folder": user_state_path(NAME) / "mcp",
-    }
-    try:
-        await _serve(http, token, common, limits)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package == "testvibe_async":
-            raise
-        raise ConfigError(
-            f"the MCP server needs {package}, which is not installed: "
-            "pip install 'testvibe-async[mcp]'"
-        ) from error
-
-
-async def _serve(
-    port: int | None, token: str | None, common: Common, limits: dict[str, Any]
-) -> None:
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
         make_server,
         serve_http,
@@ -82,9 +59,14 @@ async def _serve(
     _log_warnings(common)
     server = make_server(
         partial(Client, common.server, project=common.project, allow_http=common.allow_http),
-        **limits,
+        read_only=read_only,
+        tools=tools,
+        exclude_tools=exclude_tools,
+        max_generations=max_generations,
+        max_output=max_output,
+        state_folder=user_state_path(NAME) / "mcp",
     )
-    if port is None:
+    if http is None:
         await serve_stdio(server, announce=_say_how_to_start if sys.stdin.isatty() else None)
         return
     chosen = secrets.token_urlsafe(32) if token is None else token
@@ -94,7 +76,7 @@ async def _serve(
     def announce(url: str) -> None:
         sys.stderr.write(f"Serving MCP at {url} until Ctrl-C. It asks for{shown}\n")
 
-    await serve_http(server, port=port, token=chosen, announce=announce)
+    await serve_http(server, port=http, token=chosen, announce=announce)
 
 
 def _say_how_to_start() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from testvibe_async import (
     ConfigError,
@@ -24,16 +24,12 @@ from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from testvibe_async import Project
     from testvibe_async.cli.common import Connection
 
-__all__ = [
-    "operations_of",
-    "read_refs",
-    "suggesting",
-]
+__all__ = ["operations_of", "read_refs", "suggesting"]
 
 
 @asynccontextmanager
@@ -118,32 +114,27 @@ def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> l
     return list(refs.values())
 
 
-def _refs_in(text: str, file: str | None) -> Iterator[Ref]:
-    """Yield the refs of a text of JSON values, one after the other, however deep they are."""
-    decoder = json.JSONDecoder()
+def _refs_in(text: str, file: str | None) -> list[Ref]:
+    """Return the refs of a text of JSON values, one after the other, however deep they are."""
+    found: list[Ref] = []
+
+    def keep(members: dict[str, object]) -> object:
+        if "testvibe" in members:
+            found.append(Ref.from_json(json.dumps(members)))
+        return members
+
+    decoder = json.JSONDecoder(object_hook=keep)
     text = text.strip()
     while text:
         try:
-            value, end = decoder.raw_decode(text)
-        except (ValueError, RecursionError) as error:
+            _, end = decoder.raw_decode(text)
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ConfigError(_no_json(text[:40], file)) from error
-        yield from _refs_of(value)
         text = text[end:].lstrip()
+    return found
 
 
 def _no_json(text: str, file: str | None) -> str:
     if file is None:
         return f"{text!r} is no ref: it is not JSON; quote it for the shell with '…'"
     return f"{file} is not JSON from {text!r} on: give what 'run --json' printed"
-
-
-def _refs_of(value: object) -> Iterator[Ref]:
-    if isinstance(value, dict):
-        members = cast("dict[str, object]", value)
-        if "testvibe" in members:
-            yield Ref.from_json(json.dumps(members))
-            return
-        value = list(members.values())
-    if isinstance(value, list):
-        for member in cast("list[object]", value):
-            yield from _refs_of(member)

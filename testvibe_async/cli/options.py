@@ -11,16 +11,17 @@ import re
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import AttrsInstance, asdict, frozen
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
+from testvibe_async.cli.common import MORE
 from testvibe_async.cli.input import confirm
 from testvibe_async.cli.words import NAME
 
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_CONSENT",
     "NO_FILES",
-    "SEVERAL",
     "Consent",
     "Files",
     "Seconds",
+    "Timeout",
     "download_artifacts",
     "refuse_without",
 ]
@@ -63,34 +64,40 @@ def _seconds(_type: object, tokens: Sequence[Token]) -> float:
 
 _TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
-Seconds = Annotated[float, Parameter(validator=Number(gt=0, lt=inf), converter=_seconds)]
+Seconds = Annotated[
+    float, Parameter(validator=Number(gt=0, lt=inf), converter=_seconds, metavar="SECONDS")
+]
 """The type of an option that is a time."""
 
-SEVERAL = Parameter(negative=(), show_default=False)
-"""How an option is shown that may be repeated."""
+Timeout: TypeAlias = Annotated[
+    Seconds | None,
+    Parameter(
+        help="Stop after so many seconds, or such as 20m. What is in flight then continues at the "
+        "service. It covers lists too; answers and files are waited for up to 30 s longer."
+    ),
+]
+"""The option that limits how long a command takes."""
 
 
-@Parameter(name="*", group=Group("What to leave", sort_key=0))
+@Parameter(name="*")
 @frozen(kw_only=True)
 class Files:
     """The options that name files to write at the end, and how to exit."""
 
-    report: Annotated[
-        tuple[str, ...], Parameter(name=("--report", "-r"), negative=(), show_default=False)
-    ] = ()
-    """Write a report, in the format that its ending names; md:PATH where that does not say. Without
-    a known ending it lists the formats. May be repeated."""
+    report: Annotated[tuple[str, ...], Parameter(name=("--report", "-r"), metavar="FILE")] = ()
+    """Write a report, as .xml, .json, .md or .html; md:PATH, where the ending does not say it. May
+    be repeated."""
 
-    artifacts: Path | None = None
-    """Download the artifacts of runs that failed to this folder, a folder for each run."""
+    artifacts: Annotated[Path | None, Parameter(metavar="DIR")] = None
+    """Download what failed runs left; to this folder, with a folder for each run."""
 
-    title: str | None = None
+    title: Annotated[str | None, MORE] = None
     """What the reports are called."""
 
-    fail_on_flaky: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    fail_on_flaky: Annotated[bool, MORE] = False
     """Exit with 1 where something was flaky, too."""
 
-    features_dir: Path | None = None
+    features_dir: Annotated[Path | None, MORE] = None
     """Where the .feature files are, so that GitHub shows failures beside them."""
 
     @property
@@ -159,15 +166,15 @@ NO_FILES = Files()
 """The options where none was given."""
 
 
-@Parameter(name="*", group=Group("Credits", sort_key=0))
+@Parameter(name="*")
 @frozen(kw_only=True)
 class Consent:
     """The options that allow generations."""
 
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative="", show_default=False)] = False
+    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False
     """Allow the generations without a question. Each costs credits."""
 
-    max_generations: NonNegativeInt | None = None
+    max_generations: Annotated[NonNegativeInt | None, Parameter(metavar="N")] = None
     """Allow at most so many generations, without a question; what would need more is left."""
 
     async def allow(self, limit: GenerationLimit, number: int, *, question: str | None) -> None:
@@ -265,11 +272,8 @@ def _require_writable(path: Path) -> None:
     """Refuse a report in a folder that can neither be written to nor made."""
     folder = next(each for each in path.absolute().parents if each.exists())
     if path.is_dir():
-        why = "it is a folder"
-    elif not folder.is_dir():
-        why = f"{folder} is no folder"
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        why = f"{folder} can't be written to"
-    else:
-        return
-    raise ConfigError(f"the report {path} can't be written: {why}")
+        raise ConfigError(f"the report {path} can't be written: it is a folder")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"the report {path} can't be written: {folder} is no folder that takes files"
+        )

@@ -13,7 +13,7 @@ import sys
 from datetime import UTC, datetime
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "escape_lines", "json_of", "warn", "wrapped"]
 
+
+ValueT = TypeVar("ValueT")
 
 NARROW = 60
 """A terminal of fewer cells has less room between columns."""
@@ -44,18 +46,27 @@ class Output:
     """Standard output and standard error of one command."""
 
     def __init__(
-        self, *, json: bool = False, quiet: bool = False, color: bool | None = None
+        self,
+        *,
+        json: bool = False,
+        lines: bool = False,
+        quiet: bool = False,
+        color: bool | None = None,
     ) -> None:
         """Make an output to this process's standard output and standard error.
 
         Args:
             json: Whether only JSON goes to standard output.
+            lines: Whether that is one object a line.
             quiet: Whether to print nothing that was not asked for.
             color: False for no colours; None for colours where standard output is a terminal that
                 has them and `NO_COLOR` is not set.
         """
-        self.is_json = json
+        self.is_json = json or lines
         """Whether only JSON goes to standard output."""
+
+        self.has_lines = lines
+        """Whether that is one object a line."""
 
         self.is_quiet = quiet
         """Whether only results and errors are printed."""
@@ -75,16 +86,43 @@ class Output:
         return self.console.width if self.console.is_terminal else None
 
     def document(self, value: object) -> None:
-        """Print the one JSON document of this command, with `--json`; else nothing.
+        """Print the JSON document of this command, with `--json`; else nothing.
+
+        With `--json=lines` each member of a list is a line, and any other value is one.
 
         Args:
             value: See `serialize` of `testvibe_async._wire`.
         """
-        self._write_json(value, indent=2)
+        if not self.has_lines:
+            self._write_json(value, indent=2)
+            return
+        for each in cast("list[object]", value) if isinstance(value, list) else [value]:
+            self.event(each)
 
     def event(self, value: object) -> None:
         """Print one JSON object as a line, with `--json`; else nothing."""
         self._write_json(value)
+
+    def result(self, value: object, sentence: str) -> None:
+        """Print what a command did: a sentence, or a JSON document."""
+        self.document(value)
+        self.say(sentence)
+
+    def rows(
+        self,
+        values: Sequence[ValueT],
+        columns: Sequence[str],
+        row: Callable[[ValueT], Sequence[object]],
+    ) -> None:
+        """Print a list: a table for people, or a JSON document.
+
+        Args:
+            values: The members of the list.
+            columns: See `table`.
+            row: Returns the cells of a member.
+        """
+        self.document(values)
+        self.table(columns, map(row, values))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table for people; in a pipe its rows alone, with a tab between the cells.
@@ -128,6 +166,11 @@ class Output:
             sys.stdout.flush()
             sys.stdout.buffer.write(text.encode(errors="surrogatepass"))
             sys.stdout.buffer.flush()
+
+    def show(self, value: object, render: Callable[[int | None], Text]) -> None:
+        """Print a value at length: text for people, see `details`, or a JSON document."""
+        self.document(value)
+        self.details(render)
 
     def details(self, render: Callable[[int | None], Text]) -> None:
         """Print styled text of many lines that was asked for; with `--json`, nothing.

@@ -17,12 +17,12 @@ from testvibe_async import BatchItem, ConfigError, RunRef, Verdict, VibeError
 from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
-from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of, read_refs
-from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Seconds
+from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Timeout
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.rows import counts_of
@@ -47,12 +47,10 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     batch: str | None = None,
     /,
     *,
-    unknown: Annotated[
-        tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
-    ] = (),
+    unknown: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     feature: str | None = None,
-    list_: Annotated[Flag, Parameter(name="--list")] = False,
-    timeout: Seconds | None = None,
+    list_: Annotated[bool, Parameter(name="--list")] = False,
+    timeout: Timeout = None,
     consent: Consent = NO_CONSENT,
     files: Files = NO_FILES,
     common: Common = COMMON,
@@ -78,8 +76,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
         list_: Only list the batches that are not over, of this project.
-        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
-            at the service. Answers and files are waited for up to 30 s longer.
+        timeout: How long it may take.
         consent: What may be spent, where generations are left to dispatch. Without it, it asks.
         files: What to leave.
         common: The options of every command.
@@ -250,7 +247,7 @@ async def report(
 async def wait(
     *operations: OperationName,
     file: TextFile | None = None,
-    timeout: Seconds | None = None,
+    timeout: Timeout = None,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -272,8 +269,7 @@ async def wait(
     Args:
         operations: Ids of runs, names of features, or refs as JSON.
         file: A file with refs; - for standard input.
-        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
-            at the service. Answers and files are waited for up to 30 s longer.
+        timeout: How long it may take.
         files: What to leave.
         common: The options of every command.
     """

@@ -19,7 +19,7 @@ from testvibe_async.cli.batches import (
     stored_batches,
     tell_of_cut_off,
 )
-from testvibe_async.cli.common import COMMON, Common, Flag
+from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import (
@@ -27,7 +27,7 @@ from testvibe_async.cli.options import (
     NO_FILES,
     Consent,
     Files,
-    Seconds,
+    Timeout,
     refuse_without,
 )
 from testvibe_async.cli.output import warn
@@ -45,21 +45,21 @@ __all__ = ["run"]
 
 async def run(  # noqa: PLR0913 - each an option of its own
     *features: FeatureName,
-    all_: Flag = False,
-    wait: Annotated[Flag, Parameter(name=("--wait", "-w", "--watch"))] = False,
+    all_: bool = False,
+    wait: Annotated[bool, Parameter(name=("--wait", "-w", "--watch"))] = False,
     config: Annotated[tuple[str, ...], ConfigName] = (),
-    site_url: str | None = None,
-    on_conflict: Literal["raise", "generate"] | None = None,
-    timeout: Seconds | None = None,
-    max_in_flight: PositiveInt | None = None,
-    stop_on_failure: Flag = False,
-    max_failures: PositiveInt | None = None,
-    attempts: PositiveInt | None = None,
-    repeat: PositiveInt | None = None,
-    stop_when_decided: Flag = False,
-    failed: Flag = False,
-    dry_run: Flag = False,
-    consent: Consent = NO_CONSENT,
+    site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
+    on_conflict: Annotated[Literal["raise", "generate"] | None, MORE] = None,
+    timeout: Timeout = None,
+    max_in_flight: Annotated[PositiveInt | None, MORE] = None,
+    stop_on_failure: Annotated[bool, MORE] = False,
+    max_failures: Annotated[PositiveInt | None, MORE] = None,
+    attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
+    repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
+    stop_when_decided: Annotated[bool, MORE] = False,
+    failed: bool = False,
+    dry_run: Annotated[bool, MORE] = False,
+    consent: Annotated[Consent, MORE] = NO_CONSENT,
     journal: JournalOptions = NO_OPTIONS,
     files: Files = NO_FILES,
     common: Common = COMMON,
@@ -71,8 +71,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
     For example:
 
         testvibe-async run "Login Functionality" --wait
-        testvibe-async run --all --wait --timeout 900 --report junit.xml --artifacts failed
-        testvibe-async run 'Log*' Checkout --wait --config Default --config Mobile
+        testvibe-async run --all -w --timeout 900 -r junit.xml --artifacts failed
+        testvibe-async run 'Log*' Checkout -w -c Default -c Mobile
         testvibe-async run --all --wait --attempts 2
         testvibe-async run Checkout --repeat 10
         testvibe-async run --failed --wait
@@ -83,8 +83,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
     was over or not all were started: these take precedence over 1, since not all results are known.
 
     Args:
-        features: Names, ids, globs such as 'Log*', or exclusions such as '!Log*'; with --failed the
-            batch.
+        features: Names, ids, or globs such as 'Log*'; '!Log*' takes away what it matches. With
+            --failed the batch.
         all_: Run all features that have tests.
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
@@ -92,21 +92,21 @@ async def run(  # noqa: PLR0913 - each an option of its own
         on_conflict: What to do with a feature that has no tests: refuse it, or generate them
             first, which takes minutes and costs credits: it asks, or needs --yes or
             --max-generations. Refused where it is left out; with --failed, as its batch did.
-        timeout: Seconds, or such as 20m, for all of it, lists too. What is in flight then goes on
-            at the service. Answers and files are waited for up to 30 s longer.
+        timeout: How long it may take.
         max_in_flight: How many runs are in flight at any time; 100 where it is left out.
         stop_on_failure: Dispatch no more once one did not pass, as --max-failures 1.
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
         attempts: How often a feature may run: one that failed runs again, and is flaky where a
             later run passed; 1 where it is left out.
-        repeat: Run each feature so often, whatever the results, wait, and say how stable it is. The
-            runs are one after the other, unless --max-in-flight is given. The exit code is 0 where
-            it is stable, and 1 where it is flaky or broken. A run that was refused or not seen does
-            not count.
+        repeat: Run each feature so often, and say how flaky it is; whatever the results. It waits,
+            and the runs are one after the other, unless --max-in-flight is given. The exit code is
+            0 where it is stable, and 1 where it is flaky or broken. A run that was refused or not
+            seen does not count.
         stop_when_decided: With --repeat, dispatch no more once each is flaky for certain.
-        failed: Run again what failed, or could not be started, in a batch, on the same site. It is
-            named by its number, its name or the file of its journal, and is the last one of runs of
-            this project where it is not named. What it left open still decides the exit code.
+        failed: Run again what failed in a batch; what could not be started, too, on the same site.
+            It is named by its number, its name or the file of its journal, and is the last one of
+            runs of this project where it is not named. What it left open still decides the exit
+            code.
         dry_run: Only show what would be dispatched.
         consent: What --on-conflict generate may spend.
         journal: The journal.

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import webbrowser
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import platformdirs
 from cyclopts import App
@@ -19,16 +19,15 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError
 from testvibe_async.cli import completers, details
-from testvibe_async.cli.common import COMMON, Common, Flag, connected
+from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.cli.completers import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
-from testvibe_async.cli.options import SEVERAL, download_artifacts
+from testvibe_async.cli.options import download_artifacts
 from testvibe_async.cli.words import NAME, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from testvibe_async import Artifact, Run
-    from testvibe_async.cli.common import Connection
     from testvibe_async.cli.output import Output
 
 __all__ = ["app", "open_run"]
@@ -65,13 +64,13 @@ async def list_(
     async with connected(common) as connection:
         found = await connection.project.list_runs(feature=feature, limit=limit)
     completers.keep(connection.project.id, runs=[run.run_id for run in found])
-    connection.output.document(found)
-    connection.output.table(
+    connection.output.rows(
+        found,
         ("Run", "Feature", "Config", "Status", "Passed", "Created"),
-        [
-            (run.run_id, run.feature_name, run.config, run.status, _passed(run), run.created_at)
-            for run in found
-        ],
+        lambda run: (
+            *(run.run_id, run.feature_name, run.config, run.status),
+            *(_passed(run), run.created_at),
+        ),
     )
 
 
@@ -90,12 +89,11 @@ async def show(run: RunId, /, *, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.get_run(run)
-    connection.output.document(found)
-    connection.output.details(lambda width: details.run_details(found, width=width))
+    connection.output.show(found, lambda width: details.run_details(found, width=width))
 
 
 @app.command
-async def diagnose(run: RunId, /, *, sources: Flag = False, common: Common = COMMON) -> None:
+async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = COMMON) -> None:
     """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
 
     For example:
@@ -110,9 +108,8 @@ async def diagnose(run: RunId, /, *, sources: Flag = False, common: Common = COM
     """
     async with connected(common) as connection:
         found = await connection.project.diagnose_run(run)
-    connection.output.document(found)
-    connection.output.details(
-        lambda width: details.diagnosis_details(found, with_sources=sources, width=width)
+    connection.output.show(
+        found, lambda width: details.diagnosis_details(found, with_sources=sources, width=width)
     )
 
 
@@ -132,10 +129,10 @@ async def artifacts(run: RunId, /, *, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.get_run_artifacts(run)
-    connection.output.document(found)
-    connection.output.table(
+    connection.output.rows(
+        found,
         ("Kind", "Size", "Path"),
-        [(each.kind, details.size(each.size_bytes), each.path) for each in found],
+        lambda each: (each.kind, details.size(each.size_bytes), each.path),
     )
     if not found:
         connection.output.note(f"Run {run} has left no files, or none yet.")
@@ -146,7 +143,7 @@ async def download(
     run: RunId,
     directory: Path,
     *,
-    kind: Annotated[tuple[str, ...], SEVERAL] = (),
+    kind: tuple[str, ...] = (),
     common: Common = COMMON,
 ) -> None:
     """Download the files that a run left.
@@ -163,12 +160,12 @@ async def download(
         common: The options of every command.
     """
     async with connected(common) as connection:
-        output = connection.output
+        output, project = connection.output, connection.project
+        if kind:
+            _check_kinds(await project.get_run_artifacts(run), run, kind)
         paths = await download_artifacts(
-            connection.project, run, directory, output=output, kinds=set(kind) or None
+            project, run, directory, output=output, kinds=set(kind) or None
         )
-        if kind and not paths:
-            await _refuse_kinds(connection, run, kind)
     output.document(paths)
     for path in paths:
         output.say(str(path))
@@ -176,16 +173,18 @@ async def download(
         output.note(f"Run {run} has left no files, or none yet.")
 
 
-async def _refuse_kinds(connection: Connection, run: int, kinds: Sequence[str]) -> None:
-    """Name the kinds of files that a run has instead, if it has any.
+def _check_kinds(artifacts: Iterable[Artifact], run: int, wanted: Sequence[str]) -> None:
+    """Name the kinds of files that a run has, if it has any, but none of those that are wanted.
 
     Raises:
-        ConfigError: It has files, but none of these kinds.
+        ConfigError: It has files of other kinds alone.
     """
-    artifacts = await connection.project.get_run_artifacts(run)
-    if artifacts:
-        there = ", ".join(sorted({each.kind for each in artifacts}))
-        raise ConfigError(f"run {run} has no files of kind {' or '.join(kinds)}; it has {there}")
+    there = {each.kind for each in artifacts}
+    if there and not there & {*wanted}:
+        raise ConfigError(
+            f"run {run} has no files of kind {' or '.join(wanted)}; it has "
+            f"{', '.join(sorted(there))}"
+        )
 
 
 def _passed(run: Run) -> str | None:
@@ -225,20 +224,18 @@ async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = C
     await _show(path, command, output)
 
 
-def _best_kind(artifacts: Iterable[Artifact], run: int, wanted: str | None = None) -> str:
+def _best_kind(artifacts: Sequence[Artifact], run: int, wanted: str | None = None) -> str:
     """Return the kind of the files that say most, or that is wanted.
 
     Raises:
         ConfigError: The run has no files, or none of that kind.
     """
-    kinds = [artifact.kind for artifact in artifacts]
-    if not kinds:
+    if not artifacts:
         raise ConfigError(f"run {run} has left no files, or none yet: see runs show {run}")
-    if wanted is not None and wanted not in kinds:
-        there = ", ".join(sorted(set(kinds)))
-        raise ConfigError(f"run {run} has no files of kind {wanted}; it has {there}")
     if wanted is not None:
+        _check_kinds(artifacts, run, [wanted])
         return wanted
+    kinds = [artifact.kind for artifact in artifacts]
     return next((kind for kind in _ORDER if kind in kinds), kinds[0])
 
 

@@ -72,9 +72,8 @@ async def projects(*, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.client.list_projects()
-    connection.output.document(found)
-    connection.output.table(
-        ("Id", "Name", "Site"), [(each.id, each.name, each.base_url) for each in found]
+    connection.output.rows(
+        found, ("Id", "Name", "Site"), lambda each: (each.id, each.name, each.base_url)
     )
 
 
@@ -96,9 +95,10 @@ async def use(project: str, /, *, common: Common = COMMON) -> None:
     async with connected(common) as connection:
         chosen = chosen_project(project, await connection.client.list_projects())
         path = store_project(connection.client.server, chosen.id)
-    connection.output.document({"project": chosen, "path": path})
     name = escape(chosen.name or "The project")
-    connection.output.say(f"{name} ({escape(chosen.id)}) is used here: {path}")
+    connection.output.result(
+        {"project": chosen, "path": path}, f"{name} ({escape(chosen.id)}) is used here: {path}"
+    )
 
 
 def _shown(setting: Setting | None, *, is_secret: bool = False) -> dict[str, str] | None:

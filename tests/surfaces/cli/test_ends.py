@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -32,14 +32,12 @@ def later(seconds: float, work: Callable[..., object], *arguments: object) -> No
     asyncio.get_running_loop().call_later(seconds, work, *arguments)
 
 
-async def end(
-    how: str, call: Call, emulator: Emulator, batches: Path, monkeypatch: pytest.MonkeyPatch
-) -> int:
+async def end(how: str, call: Call, emulator: Emulator, batches: Path) -> int:
     """Run a batch to an end, and return the exit code.
 
     "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 400 s.
     """
-    command = ["run", "Returns", "Wishlist", "--wait"]
+    command, disk = ["run", "Returns", "Wishlist", "--wait"], pytest.MonkeyPatch()
     match how:
         case "passed":
             command = ["run", "Checkout", "--wait"]
@@ -53,8 +51,7 @@ async def end(
             later(30, shutil.copytree, batches, batches.parent / "left")
             later(30, signal.raise_signal, signal.SIGINT)
         case "full disk":
-            patched = monkeypatch.context()
-            later(10, patched.__enter__().setattr, SqliteFile, "_commit", refuse)
+            later(10, disk.setattr, SqliteFile, "_commit", refuse)
         case _:
             command += ["--timeout", "60"]
             later(30, lambda: later(35, emulator.fail("*", Fault.reset()).remove))
@@ -65,8 +62,7 @@ async def end(
     if how == "SIGKILL":
         shutil.rmtree(batches)
         (batches.parent / "left").rename(batches)
-    elif how == "full disk":
-        patched.__exit__(None, None, None)
+    disk.undo()
     await asyncio.sleep(10)
     return code
 
@@ -79,8 +75,9 @@ def refuse(_file: SqliteFile, _works: object) -> None:
 
 def facts(ended: Ended) -> Facts:
     """Return the exit code, the batch, its counts, and the commands that are proposed."""
-    document = json.loads(ended.output) if ended.output else {}
-    counts = {name: number for name, number in document.get("summary", {}).items() if number}
+    document: dict[str, Any] = json.loads(ended.output) if ended.output else {}
+    summary: dict[str, int] = document.get("summary", {})
+    counts = {name: number for name, number in summary.items() if number}
     proposed = re.findall(r"testvibe-async (resume \w+|wait)", ended.errors)
     return int(ended.code), document.get("batch"), counts, sorted({*proposed})
 
@@ -132,17 +129,16 @@ STORY: dict[str, dict[str, Facts]] = {
 @pytest.mark.parametrize(
     ("how", "command"), [(how, command) for how, row in STORY.items() for command in row]
 )
-async def test_story(  # noqa: PLR0913 - fixtures
+async def test_story(
     *,
     how: str,
     command: str,
     call: Call,
     emulator: Emulator,
     batches: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each command speaks of the same batch, and nothing runs twice but what failed."""
-    assert await end(how, call, emulator, batches, monkeypatch) == CODES[how]
+    assert await end(how, call, emulator, batches) == CODES[how]
     before = len(emulator.runs)
     document = json.loads((await call("history", "--json")).output)
     assert [each["batch"] for each in document["batches"]] == [1]

@@ -84,7 +84,7 @@ async def test_log_that_can_not_be_read_is_left_out(emulator: Emulator, call: Ca
 
 async def test_watch_as_json_is_one_object_a_line(call: Call) -> None:
     """Programs get each change as it comes, and the sum as the last line."""
-    ended = await call("generate", "Broken", "--watch", "--json")
+    ended = await call("generate", "Broken", "--watch", "--json=lines")
     assert (ended.code, ended.errors) == (1, "")
     *changes, end = [json.loads(line) for line in ended.output.splitlines()]
     words = [change["status"] for change in changes]
@@ -99,7 +99,7 @@ async def test_watch_as_json_is_one_object_a_line(call: Call) -> None:
 async def test_stopped_watch_as_json_ends_with_the_sum(call: Call) -> None:
     """Stopped in the middle the last line is still the sum, and standard error names the others."""
     asyncio.get_running_loop().call_later(10, signal.raise_signal, signal.SIGINT)
-    ended = await call("generate", GIFT_CARD, "--watch", "--json")
+    ended = await call("generate", GIFT_CARD, "--watch", "--json=lines")
     assert ended.code == 130
     end = json.loads(ended.output.splitlines()[-1])
     assert (end["event"], end["exitCode"], end["summary"]["inFlight"]) == ("end", 130, 1)

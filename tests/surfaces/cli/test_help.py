@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async.cli import app
-from testvibe_async.cli.help import SCREENS, screen
+from testvibe_async.reports import FORMATS, Format
 from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def _commands() -> list[tuple[str, ...]]:
 
 COMMANDS = _commands()
 
+MAIN = {"run", "generate", "wait", "resume"}
+
 PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
 
 ELSEWHERE = {"batch", "emulator", "mcp", "login", "logout", "demo", "doctor"}
@@ -44,27 +46,36 @@ async def emulator() -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-@pytest.mark.parametrize("command", sorted(SCREENS))
-def test_help_fits_on_one_screen(command: str, run: Run) -> None:
-    """It has at most 24 lines of 80 columns, also with other words before --help."""
-    ended = run(command, "--wait", "--help")
-    lines = ended.output.splitlines()
-    assert (ended.code, ended.output) == (0, screen(command))
-    assert len(lines) <= 24
-    assert max(map(len, lines)) <= 80
-    assert run(command, "-h").output == screen(command)
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_fits_on_one_screen(
+    words: tuple[str, ...], width: int, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as wide as the terminal, and of 80 columns it has at most 24 lines."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    ended = run(*words, "--help")
+    assert ended.code == 0
+    lines = [line for line in ended.output.splitlines() if not line.startswith("  testvibe")]
+    assert max(map(len, lines)) <= width
+    assert width < 80 or words[0] not in MAIN or ended.output.count("\n") <= 24
+    assert run(*words, "-h").output == ended.output
 
 
-@pytest.mark.parametrize("command", sorted(SCREENS))
-def test_help_names_options_that_there_are(command: str, run: Run) -> None:
-    """Each option of the screen is one of the command's, and under --help-all are all of them."""
-    whole = run(command, "--help-all").output
-    named = re.findall(r"^ +(?:(-\w), )?(--[\w-]+)", screen(command), re.MULTILINE)
-    assert named
-    for short, long in named:
-        assert f" {long}" in whole
-        assert not short or f" {short} " in whole
-    assert "Options of every command" in whole
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_whole_help_has_all_options(words: tuple[str, ...], run: Run) -> None:
+    """It names each option of the short one, and those of every command that has a service."""
+    short, whole = run(*words, "--help").output, run(*words, "--help-all").output
+    assert whole.startswith(f"Usage: testvibe-async {' '.join(words)}")
+    named = re.findall(r"^  (?:-\w, )?(--[\w-]+)", short, re.MULTILINE)
+    assert all(f" {option}" in whole for option in named)
+    assert ("--no-color" in whole) is (words[0] not in {"emulator", "demo"})
+    assert "--no-color" not in short
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_help_names_each_format_of_reports(form: Format, run: Run) -> None:
+    """The endings of all formats are in the short help."""
+    assert form.suffixes[0] in run("wait", "--help").output
 
 
 def examples(words: tuple[str, ...], text: str) -> list[str]:
@@ -82,10 +93,7 @@ async def test_examples_work(
     monkeypatch.setenv("COLUMNS", "200")
     prepare(signed_in)
     await call("run", "Checkout", "Login Functionality", "--wait", "--quiet")
-    shown = (await call(*words, "--help")).output
-    found = examples(words, shown) + examples(
-        words, (screen(words[0]) if words[0] in SCREENS else "")
-    )
+    found = examples(words, (await call(*words, "--help-all")).output)
     assert found or words[0] in ELSEWHERE
     for example in dict.fromkeys(found):
         typed = shlex.split(re.split(r" [|<>] ", example)[0])[1:]
@@ -93,7 +101,7 @@ async def test_examples_work(
         typed = ["1" if each in {"11", "12"} else each for each in typed]
         if words[0] in ELSEWHERE or "-" in typed[1:]:
             continue
-        await call("run", "Checkout")
+        await call("run", "Checkout", *(["--wait"] if "--failed" in typed else []))
         if words == ("resume",):
             for more in ((), ("--journal", "nightly.journal")):
                 await call("run", "Wishlist", "--wait", "--timeout", "1", *more)
@@ -115,36 +123,31 @@ def prepare(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["cancel", "Checkout"], "did you mean generation cancel FEATURE? A run can't be"),
-        (["auth"], "unknown command 'auth': did you mean login?"),
-        (["config", "set", "server", "x"], "did you mean settings?"),
-        (["continue"], "did you mean resume?"),
-        (["flaky"], "did you mean history?"),
-        (["test", "Checkout"], "did you mean run FEATURE --wait?"),
-        (["runs", "logs", "214"], "unknown command 'logs': did you mean diagnose?"),
-        (["runs", "rerun", "214"], "did you mean testvibe-async run --failed?"),
-        (["features", "generate", "x"], "did you mean testvibe-async generate FEATURE?"),
-        (["run", "--feature", "x"], "did you mean the name without an option: run Checkout?"),
-        (["run", "-k", "Log"], "did you mean a name or a glob without an option: run 'Log*'?"),
-        (["run", "--lf"], "unknown option --lf: did you mean --failed?"),
-        (["run", "x", "--junitxml=out.xml"], "did you mean --report junit.xml?"),
-        (["run", "x", "--maxfail", "1"], "did you mean --stop-on-failure?"),
-        (["run", "x", "--reruns", "2"], "did you mean --attempts N, which counts the first one"),
-        (["run", "x", "--zzz"], "unknown option --zzz; see testvibe-async run --help"),
-        (["run", "--waite", "x"], "unknown option --waite: did you mean --wait?"),
-        (["login", "--token", "x"], "did you mean testvibe-async login, which asks for the key"),
-        (
-            ["runs", "show", "last"],
-            "RUN is a whole number, and 'last' is none; testvibe-async runs",
-        ),
-        (["run", "x", "--attempts", "a"], "--attempts is a whole number, and 'a' is none"),
-        (["runs", "download", "214"], "testvibe-async runs download needs DIRECTORY"),
+        (["cancel", "Checkout"], "Did you mean generation cancel FEATURE? A run can't be"),
+        (["auth"], "Did you mean login?"),
+        (["config", "set", "server", "x"], "Did you mean settings?"),
+        (["continue"], "Did you mean resume?"),
+        (["flaky"], "Did you mean history?"),
+        (["test", "Checkout"], "Did you mean run FEATURE --wait?"),
+        (["runs", "logs", "214"], "Did you mean diagnose?"),
+        (["runs", "rerun", "214"], "Did you mean testvibe-async run --failed?"),
+        (["features", "generate", "x"], "Did you mean testvibe-async generate FEATURE?"),
+        (["run", "--feature", "x"], "Did you mean the name without an option: run Checkout?"),
+        (["run", "-k", "Log"], "Did you mean a name or a glob without an option: run 'Log*'?"),
+        (["run", "--lf"], "Did you mean --failed?"),
+        (["run", "x", "--junitxml=out.xml"], "Did you mean --report junit.xml?"),
+        (["run", "x", "--maxfail", "1"], "Did you mean --stop-on-failure?"),
+        (["run", "x", "--reruns", "2"], "Did you mean --attempts N, which counts the first one"),
+        (["run", "x", "--zzz"], "--zzz; see testvibe-async run --help"),
+        (["run", "--waite", "x"], "Did you mean --wait?"),
+        (["login", "--token", "x"], "Did you mean testvibe-async login, which asks for the key"),
+        (["runs", "show", "last"], 'invalid value for RUN: unable to convert "last"'),
+        (["run", "x", "--attempts", "a"], 'invalid value for --attempts: unable to convert "a"'),
         (["wait"], "testvibe-async resume goes on with the last batch"),
         (["report", "out.xml"], "to write it, testvibe-async report --report out.xml"),
-        (["rerun"], "did you mean run --failed?"),
-        (["run", "Checkout", "-w", "--junit", "out.xml"], "did you mean --report junit.xml?"),
+        (["rerun"], "Did you mean run --failed?"),
+        (["run", "Checkout", "-w", "--junit", "out.xml"], "Did you mean --report junit.xml?"),
         (["report", "214"], "for a run of that id, testvibe-async open 214"),
-        (["runs", "list", "--junit"], "did you mean"),
     ],
 )
 async def test_first_guess_that_is_wrong_is_answered(
@@ -173,6 +176,7 @@ async def test_first_guess_that_is_wrong_is_answered(
         (["configs", "list"], ["configs"]),
         (["projects", "list"], ["projects"]),
         (["help", "run"], ["run", "--help"]),
+        (["features", "--quiet"], ["features", "list", "--quiet"]),
         (["help", "features", "show"], ["features", "show", "--help"]),
         (["run", "Checkout", "--watch", "--quiet"], ["run", "Checkout", "--wait", "--quiet"]),
     ],

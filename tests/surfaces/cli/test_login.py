@@ -138,11 +138,11 @@ def test_however_the_file_is_written(text: str, server: str, file: Path) -> None
     file.parent.mkdir(parents=True)
     file.write_text(text, newline="")
     before = {OTHER: KEY_OF_NOBODY} if OTHER in text else {}
-    assert login.store_key(server, KEY) == file
+    assert login.set_key(server, KEY) == file
     assert keys_in(file) == before | {server: KEY}
     assert load_settings(environment={}) == Settings(server=server, api_key=KEY, project=None)
-    assert login.forget_key(server) == file
-    assert login.forget_key(server) is None
+    assert login.set_key(server, None) == file
+    assert login.set_key(server, None) is None
     assert keys_in(file) == before
 
 
@@ -240,7 +240,7 @@ def test_a_file_that_is_broken_is_left_alone(text: str, what: str, file: Path) -
     file.parent.mkdir(parents=True)
     file.write_text(text)
     with pytest.raises(ConfigError, match=f"{file}{what}"):
-        login.store_key(OTHER, KEY)
+        login.set_key(OTHER, KEY)
     assert file.read_text() == text
 
 
@@ -273,7 +273,7 @@ def test_without_platformdirs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     """Where platformdirs is missing, its name reaches `main`."""
     monkeypatch.setattr(login, "user_file_path", lambda: None)
     with pytest.raises(ModuleNotFoundError) as caught:
-        login.store_key(OTHER, KEY_OF_NOBODY)
+        login.set_key(OTHER, KEY_OF_NOBODY)
     assert caught.value.name == "platformdirs"
 
 

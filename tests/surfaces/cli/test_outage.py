@@ -59,7 +59,7 @@ async def test_outage_and_its_end_in_a_pipe(emulator: Emulator, call: Call) -> N
 async def test_outage_as_events(emulator: Emulator, call: Call) -> None:
     """JSON events tell of both, with numbers."""
     out_from(emulator, 10, 60)
-    ended = await call("generate", "Checkout with gift card", "--watch", "--json")
+    ended = await call("generate", "Checkout with gift card", "--watch", "--json=lines")
     events: list[dict[str, Any]] = [json.loads(line) for line in ended.output.splitlines()]
     (out, *_), (back,) = (
         [each for each in events if each["event"] == kind] for kind in ("unreachable", "reachable")

@@ -55,7 +55,12 @@ def test_programs_are_given_json_alone(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr() == ('{\n  "a": [\n    1\n  ]\n}\n', "noted\n")
     output.event({"a": [1]})
     assert capsys.readouterr() == ('{"a": [1]}\n', "")
+    lines = Output(lines=True)
+    lines.document([{"a": 1}, {"a": 2}])
+    lines.document({"a": [1]})
+    assert capsys.readouterr() == ('{"a": 1}\n{"a": 2}\n{"a": [1]}\n', "")
     assert output.is_json
+    assert lines.is_json
     assert not output.is_live
 
 

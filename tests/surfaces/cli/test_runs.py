@@ -238,7 +238,7 @@ async def test_unknown_run_is_refused(command: str, call: Call) -> None:
         (["show"], "RUN"),
         (["show", "Login"], "Login"),
         (["show", "0"], "0"),
-        (["download", "214"], "DIRECTORY"),
+        (["download", "214"], "directory"),
         (["list", "--limit", "0"], "--limit"),
     ],
 )

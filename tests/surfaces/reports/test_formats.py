@@ -22,7 +22,6 @@ from tests.surfaces.reports.items import (
     waiting_item,
 )
 from testvibe_async import ConfigError, Verdict
-from testvibe_async.cli.help import SCREENS, screen
 from testvibe_async.reports import (
     FORMATS,
     Format,
@@ -61,14 +60,6 @@ def test_a_format_is_found_by_its_words(form: Format, tmp_path: Path) -> None:
         written = write_report(tmp_path / path, items, form=word, title=title)
         assert written == tmp_path / path
         assert written.read_text(encoding="utf-8") == form.render(items, title=title)
-
-
-@each_format
-@pytest.mark.parametrize("command", sorted(SCREENS))
-def test_the_command_line_names_each_format(form: Format, command: str) -> None:
-    """The help of a command that writes reports has the ending of each format."""
-    shown = screen(command)
-    assert "--report" not in shown or form.suffixes[0] in shown
 
 
 @pytest.mark.parametrize("form", ["xml", "", "JUnit"])

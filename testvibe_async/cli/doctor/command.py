@@ -15,7 +15,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 from testvibe_async import ConfigError
 from testvibe_async._config import load_settings
 from testvibe_async._util import escape
-from testvibe_async.cli.common import COMMON, Common, Flag, require_settings
+from testvibe_async.cli.common import COMMON, Common, require_settings
 from testvibe_async.cli.exits import ExitCode, told_otherwise
 from testvibe_async.cli.input import confirm
 
@@ -30,7 +30,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     run: Annotated[str | None, Parameter(name="--run")] = None,
     run_id: PositiveInt | None = None,
     generate: str | None = None,
-    yes: Annotated[Flag, Parameter(name=("--yes", "-y"))] = False,
+    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     report: Path | None = None,
     record: Path | None = None,
     against: Path | None = None,
