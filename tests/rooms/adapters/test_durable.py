@@ -14,6 +14,7 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     ForbiddenError,
+    Journal,
     NotFoundError,
     NotSentError,
     ObservationError,
@@ -40,6 +41,7 @@ class TestWork:
         assert isinstance(status.items[3].error, NotFoundError)
         assert (status.is_over, status.is_settled, status.workers) == (True, True, [])
         requests = len(emulator.requests)
+        assert await nightly.batch.resume() == []
         await nightly.work()
         assert len(emulator.requests) == requests
         assert emulator.count("run_feature") == 4
@@ -177,6 +179,21 @@ class TestWork:
         (resumed,) = await nightly.items()
         assert (resumed.ref, str(resumed.verdict)) == (item.ref, "succeeded")
         assert emulator.count("run_feature") == 1
+
+
+async def test_a_copy_in_a_journal(nightly: Nightly, tmp_path: Path) -> None:
+    """It has all items of a batch that is over; one that is not would be resumed beside it."""
+    await nightly.submit(*FEATURES)
+    async with Journal(tmp_path / "copy.journal") as journal:
+        with pytest.raises(ConfigError, match="is not over"):
+            await nightly.batch.copy_to(journal)
+        await nightly.work()
+        await nightly.batch.copy_to(journal)
+    async with Journal(tmp_path / "copy.journal") as journal:
+        assert journal.is_over
+        assert [item.to_dict() for item in journal.items] == [
+            item.to_dict() for item in await nightly.items()
+        ]
 
 
 class TestCancel:

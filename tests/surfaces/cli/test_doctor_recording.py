@@ -122,14 +122,25 @@ async def test_half_a_character_is_recorded_as_it_was_written(
     assert re.fullmatch(r'\[\{"name":"\\ud83d [A-Z][a-z]{5}","path":"[a-z]"\}\]', configs.answer)
 
 
-async def test_rules_and_large_counts_do_not_prevent_a_recording(
+async def test_what_is_rare_does_not_prevent_a_recording(
     call: Call, signed_in: Emulator, tmp_path: Path
 ) -> None:
-    """A line of underscores is no text that was there; a large count is replaced as an id is."""
-    body = b'{"items":[{"name":"_____","path":"x"}],"total":1234567}'
-    signed_in.fail("list_configs", Fault.body(body))
-    recording = await record(call, tmp_path / "r.json")
-    assert "1234567" not in recording.exchanges[-1].answer
+    """Lines of underscores, large counts, fractions and exponents are replaced, and can be read."""
+    fractions = ",".join(f"{number}.25" for number in range(1000, 1100))
+    body = '{"items":[{"name":"_____","path":"x","n":123e400,"m":[%s]}],"total":1234567}'
+    signed_in.fail("list_configs", Fault.body((body % fractions).encode()))
+    answer = (await record(call, tmp_path / "r.json")).exchanges[-1].answer
+    assert len([*json.loads(answer)["items"][0].values()][-1]) == 100
+    for original in ("123e400", "1234567", "1050.25"):
+        assert original not in answer
+
+
+async def test_a_name_that_no_path_can_hold_is_not_tried(call: Call, signed_in: Emulator) -> None:
+    """A control character, or half a one, in a feature's name is no mistake of the user."""
+    signed_in.fail("list_features", Fault.body(b'[{"id":12,"name":"a\\u0000b\\ud800"}]'))
+    ended = await call("doctor")
+    assert ended.code == 0
+    assert "no answer came" not in ended.output
 
 
 async def test_what_would_remain_is_not_written(

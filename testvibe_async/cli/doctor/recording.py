@@ -376,7 +376,8 @@ class Disguise:
             return token
         if not token.isdigit():
             rng = self._rng(token)
-            return re.sub(r"\d{4,}", lambda found: _digits(found[0], rng), token)
+            digits = r"\d+" if "e" in token.casefold() else r"\d{4,}"
+            return re.sub(digits, lambda found: _digits(found[0], rng), token)
         if len(token) < _SHORT and not name.endswith("id"):
             return token
         return self._numbers.get(token) or (token if len(token) == 1 else self.text(token))
@@ -439,4 +440,5 @@ def _character(character: str, rng: Random, *, is_hexadecimal: bool) -> str:
 
 
 def _digits(text: str, rng: Random) -> str:
-    return "".join(rng.choice(_DIGITS) for _ in text)
+    # JSON has no number of several digits that begins with 0.
+    return rng.choice(_DIGITS[1:]) + "".join(rng.choice(_DIGITS) for _ in text[1:])
