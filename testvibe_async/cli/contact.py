@@ -94,8 +94,6 @@ class Contact:
         Args:
             clock: Returns the present, in seconds, such as the event loop's `time`.
         """
-        self.requests = 0
-        """How many requests were answered, or failed."""
         self.on_outage: Callable[[OutageStarted], object] = lambda _event: None
         """Called with each outage that the client announces."""
         self._clock = clock
@@ -181,7 +179,6 @@ class Contact:
             self._lists = dict.fromkeys(self._lists)
 
     def _on_request(self, event: RequestFinished) -> None:
-        self.requests += 1
         if event.operation == "download_artifacts":  # From another host.
             return
         match event.status:
