@@ -309,6 +309,8 @@ def _attributes(dispatch: Dispatch[Any]) -> dict[str, Attribute]:
         "testvibe.project": dispatch.project,
         "testvibe.feature": dispatch.feature,
         "testvibe.config": dispatch.config,
+        "cicd.pipeline.task.name": str(dispatch.feature),
+        "cicd.pipeline.task.type": "test" if dispatch.kind == "run" else "build",
     }
 
 

@@ -24,6 +24,7 @@ from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.batches import Place
 from testvibe_async.runner.generation_limit import GenerationLimit
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
@@ -317,7 +318,7 @@ async def _conclude(
     """Write the reports, print how far a batch has come, and return the exit code."""
     outputs = outputs or Outputs(NO_FILES, common.output)
     result = Result(
-        items=found.items,
+        items=list(map(Quarantine.read().mark, found.items)),
         seconds=seconds_of(found.items),
         place=common.place,
         fails_on_flaky=outputs.files.fail_on_flaky,

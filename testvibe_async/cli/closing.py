@@ -36,6 +36,7 @@ from testvibe_async.cli.result import (
 )
 from testvibe_async.cli.rows import word_of
 from testvibe_async.cli.words import NAME, clock_time, item_name, plural, reason
+from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -122,7 +123,9 @@ def _failures_of(item: Item) -> Iterator[tuple[str, str]]:
     where = f"{item_name(item)}{attempt}, run {run.run_id}"
     for test in run.failures:
         yield f"{where}: {test.name}", test.error or "no error given"
-    if not run.failures:
+    if item.quarantine:  # It has expired, or passed.
+        yield where, str(item.quarantine)
+    elif not run.failures:
         log = "\n".join(end_of(run.log))
         yield where, f"no failed test is reported; the end of the log:\n{log}"
 
@@ -257,6 +260,7 @@ def show(
             _keep_table(progress, output)
         has_failures = _say_failures(result, output)
         _say_flaky(result, output)
+        _say_stability(result, output)
         _say_rerun(result, output)
         is_first = result.headline is not None and not has_failures
         output.say(result.last_line if is_first else f"\n{result.last_line}")
@@ -331,6 +335,20 @@ def _say_flaky(result: Result, output: Output) -> None:
             lines.append(escape(f"  {item_name(item)}: {', '.join(runs)}"))
     if lines:
         output.say("\n".join(["\nFlaky, passed after a failure:", *lines]))
+
+
+def _say_stability(result: Result, output: Output) -> None:
+    """Print what is in quarantine, and how stable is what ran repeatedly."""
+    lines = [
+        f"  {item_name(each)}: {each.quarantine}"
+        for each in result.items
+        if each.quarantine and each.verdict is not Verdict.FAILED
+    ]
+    if lines:
+        output.say("\n".join(["\nIn quarantine:", *map(escape, lines)]))
+    if result.repeat > 1:
+        lines = [f"{each.name}: {each}" for each in stability_of(result.items)]
+        output.say("\n".join(["", *map(escape, lines)]))
 
 
 def _say_rerun(result: Result, output: Output) -> None:

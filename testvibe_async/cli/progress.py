@@ -28,7 +28,7 @@ __all__ = ["Progress"]
 LOG_SECONDS = 6.0
 """How often the log of a generation is read."""
 
-Key: TypeAlias = "tuple[int | str, str | None]"
+Key: TypeAlias = "tuple[int | str, str | None, int]"
 
 
 class Progress:
@@ -225,7 +225,7 @@ def _phase(item: Item) -> Phase | None:
 
 
 def _key(item: Item) -> Key:
-    return item.feature, item.config
+    return item.feature, item.config, item.repetition
 
 
 def _state(row: Row) -> tuple[object, ...]:

@@ -28,6 +28,7 @@ from testvibe_async.cli.batches import resume_command, stored_batches
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.rows import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, duration, plural, unless_default
+from testvibe_async.runner.stability import deciding, stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +76,9 @@ class Result:
 
     max_failures: int | None = None
     """How many were to fail before nothing more was dispatched; None for any number."""
+
+    repeat: int = 1
+    """Number of runs that each feature was to have, whatever the results."""
 
     fails_on_flaky: bool = False
     """Whether what is flaky counts as failed for the exit code."""
@@ -130,7 +134,8 @@ class Result:
         """The command's exit code."""
         if self.stopped_by is not None:
             return self.stopped_by
-        codes = {self.before, *map(self._exit_code, self.items)}
+        items = self.items if self.repeat == 1 else deciding(self.items)
+        codes = {self.before, *map(self._exit_code, items)}
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
         return worst_of(codes)
@@ -140,7 +145,7 @@ class Result:
         if item.is_unseen:
             return ExitCode.UNREACHABLE
         match item.verdict:
-            case Verdict.SUCCEEDED:
+            case Verdict.SUCCEEDED | Verdict.QUARANTINED:
                 return ExitCode.PASSED
             case Verdict.FAILED:
                 return ExitCode.FAILED
@@ -183,6 +188,7 @@ class Result:
             "batch": self.batch,
             **self.facts,
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
+            **({} if self.repeat == 1 else {"stability": stability_of(self.items)}),
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
         }
@@ -201,6 +207,7 @@ class Result:
             "config": item.config,
             "verdict": verdict_of(item),
             "isFlaky": item.is_flaky,
+            **({"quarantine": item.quarantine} if item.quarantine else {}),
             "ref": item.latest_ref,
             "outcome": item.outcome,
             "error": item.error,

@@ -29,6 +29,7 @@ from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.batches import spec_of
+from testvibe_async.runner.quarantine import Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -228,12 +229,13 @@ async def report(
             raise
         raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
     result = Result(
-        items=found.items,
+        items=list(map(Quarantine.read().mark, found.items)),
         seconds=seconds_of(found.items),
         place=common.place,
         journal=found.path,
         resumable=found.unfinished,
         max_failures=found.spec.max_failures,
+        repeat=found.spec.repeat,
         fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
     )
     reruns = "".join(f", batch {number}" for number in found.reruns)

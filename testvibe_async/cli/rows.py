@@ -28,6 +28,7 @@ STYLES = {
     "flaky": "yellow",
     "generated": "green",
     "failed": "bold red",
+    "quarantined": "yellow",
     "cancelled": "yellow",
     "error": "bold red",
     "unknown": "bold magenta",
@@ -60,6 +61,8 @@ def word_of(item: Item) -> str:
     """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
     if item.is_flaky:
         return "flaky"
+    if item.quarantine is not None and item.verdict is not Verdict.SUCCEEDED:
+        return str(item.verdict)
     return escape(item.outcome.status or "over") if item.outcome else verdict_of(item)
 
 

@@ -55,6 +55,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
     stop_on_failure: Annotated[bool, MORE] = False,
     max_failures: Annotated[PositiveInt | None, MORE] = None,
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
+    repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
+    stop_when_decided: Annotated[bool, MORE] = False,
     failed: bool = False,
     dry_run: Annotated[bool, MORE] = False,
     consent: Annotated[Consent, MORE] = NO_CONSENT,
@@ -72,6 +74,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
         testvibe-async run --all -w --timeout 900 -r junit.xml --artifacts failed
         testvibe-async run 'Log*' Checkout -w -c Default -c Mobile
         testvibe-async run --all --wait --attempts 2
+        testvibe-async run Checkout --repeat 10
         testvibe-async run --failed --wait
         testvibe-async run --failed 12 --wait
 
@@ -95,6 +98,11 @@ async def run(  # noqa: PLR0913 - each an option of its own
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
         attempts: How often a feature may run: one that failed runs again, and is flaky where a
             later run passed; 1 where it is left out.
+        repeat: Run each feature so often, and say how flaky it is; whatever the results. It waits,
+            and the runs are one after the other, unless --max-in-flight is given. The exit code is
+            0 where it is stable, and 1 where it is flaky or broken. A run that was refused or not
+            seen does not count.
+        stop_when_decided: With --repeat, dispatch no more once each is flaky for certain.
         failed: Run again what failed in a batch; what could not be started, too, on the same site.
             It is named by its number, its name or the file of its journal, and is the last one of
             runs of this project where it is not named. What it left open still decides the exit
@@ -105,6 +113,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
         files: What to leave.
         common: The options of every command.
     """
+    if repeat is None:
+        refuse_without("--repeat", stop_when_decided=stop_when_decided)
+    wait = wait or repeat is not None
     if not wait:
         refuse_without(
             "--wait",
@@ -135,6 +146,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         max_in_flight=max_in_flight,
         max_failures=1 if stop_on_failure else max_failures,
         attempts=attempts or 1,
+        repeat=repeat or 1,
+        stops_when_decided=stop_when_decided,
     )
     async with watching(
         common, files=files, timeout=timeout, has_events=common.json_lines

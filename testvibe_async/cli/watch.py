@@ -32,10 +32,12 @@ from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interru
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.batches import Place
 from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
+from testvibe_async.runner.stability import stop_if_decided
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -92,11 +94,16 @@ class Watch:
             files: What to leave.
             stop: What stops it.
             has_events: Whether `--json` is a line for each change; else it is one document.
+
+        Raises:
+            ConfigError: An entry of the quarantine is invalid.
         """
         self.progress: Progress = Progress()
         self.generations: GenerationLimit = GenerationLimit()
         """How many generations it may dispatch: none, until somebody allows some."""
         self.outputs: Outputs = Outputs(files, common.output)
+        self.quarantine: Quarantine = Quarantine.read()
+        """The failures that are expected here."""
         self._common, self._stop, self._has_events = common, stop, has_events
         self._facts: dict[str, Any] = {}
         """What else is known of the result."""
@@ -205,17 +212,18 @@ class Watch:
             is_resumed: Whether the journal has the batch.
         """
         self.outputs.journal = None if journal is None else journal.path
-        self.progress.expect(self.client, jobs, spec.kind)
+        expected = jobs if is_resumed else spec.repeated(jobs)
+        self.progress.expect(self.client, expected, spec.kind)
         batch = spec.start(
             self.project,
             None if is_resumed else jobs,
             timeout=self.limit.left,
             journal=journal,
         )
-        self.progress.follow(lambda: batch.items)
-        self._facts = {"before": before, "max_failures": spec.max_failures}
+        self.progress.follow(lambda: list(map(self.quarantine.mark, batch.items)))
+        self._facts = {"before": before, "max_failures": spec.max_failures, "repeat": spec.repeat}
         if waits:
-            await self.collect(batch)
+            await self.collect(batch, lambda: stop_if_decided(spec, batch))
             return await self.conclude()
         async with batch:
             recording = asyncio.create_task(self._record(batch))
@@ -228,11 +236,16 @@ class Watch:
         self.progress.is_reported = True
         return result.exit_code
 
-    async def collect(self, completions: AbstractAsyncContextManager[AsyncIterator[Item]]) -> None:
+    async def collect(
+        self,
+        completions: AbstractAsyncContextManager[AsyncIterator[Item]],
+        after_each: Callable[[], object] = tuple,
+    ) -> None:
         """Show operations until all are over.
 
         Args:
             completions: A batch, or another context whose iterator yields items as they complete.
+            after_each: Called after each item.
         """
         output = self.connection.output
         with (
@@ -241,7 +254,7 @@ class Watch:
         ):
             async with self.progress.following_logs(), completions as completed:
                 try:
-                    await self._record(completed)
+                    await self._record(completed, after_each)
                 except asyncio.CancelledError:
                     self.progress.contact.stop()
                     if self.progress.has_waiting and not _has_failed_to_show():
@@ -250,11 +263,14 @@ class Watch:
                 finally:
                     self.progress.rows()  # The last look, while the client is open.
 
-    async def _record(self, completed: AsyncIterator[Item]) -> None:
+    async def _record(
+        self, completed: AsyncIterator[Item], after_each: Callable[[], object] = tuple
+    ) -> None:
         async for each in completed:
-            item = with_limit_named(each)
+            item = self.quarantine.mark(with_limit_named(each))
             self.progress.record(item)
             self.outputs.fetch(item, self.client)
+            after_each()
 
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import pytest
 
-from testvibe_async import VibeError
+from testvibe_async import Verdict, VibeError
 from testvibe_async.pytest_plugin.choice import choose
 from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.results import describe_error
@@ -115,7 +115,9 @@ class FeatureItem(pytest.Item):
         self.user_properties[:] = [*others, *properties.items()]
         if self.config.pluginmanager.has_plugin("allure_listener"):
             tell_allure(result)
-        if run.is_failure:
+        if result.item.verdict is Verdict.QUARANTINED:
+            pytest.xfail(str(result.item.quarantine))
+        if run.is_failure or result.item.verdict is Verdict.FAILED:
             raise RunFailed
         run.raise_for_status()
 

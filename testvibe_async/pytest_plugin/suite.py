@@ -40,6 +40,7 @@ from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.runner.names import choose_project, is_project_id
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
@@ -97,9 +98,11 @@ class Suite:
             tell: Called with outages of the service and their ends, in the client's thread.
 
         Raises:
-            ConfigError: Settings are missing or wrong, or the directory of journals can't be made.
+            ConfigError: Settings or the quarantine are wrong, or the directory of journals can't be
+                made.
         """
         self._options = options
+        self._quarantine = Quarantine.read()
         self._client = Client(
             project=options.project,
             poll_interval=options.poll_interval,
@@ -255,7 +258,7 @@ class Suite:
                 item = await self._attached(request, ref)
             else:
                 item = await self._dispatched(request, project)
-        return await self._download(Result(item), request, project)
+        return await self._download(Result(self._quarantine.mark(item)), request, project)
 
     async def _attached(self, request: RunRequest, ref: RunRef) -> BatchItem[Run]:
         item = BatchItem["Run"](feature=request.feature, config=request.config, ref=ref)

@@ -431,7 +431,10 @@ class Batches:
                 batch = evolve(
                     batch,
                     items=[
-                        _again(each, again.get((each.feature, each.config))) for each in batch.items
+                        _again(each, again.pop((each.feature, each.config), None))
+                        if _has_failed(each)
+                        else each
+                        for each in batch.items
                     ],
                     is_over=batch.is_over and rerun.is_over,
                     unfinished=rerun.unfinished if batch.is_over else batch.unfinished,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from attrs import asdict, fields_dict, frozen
+from attrs import asdict, evolve, fields_dict, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from testvibe_async.batch import Batch
     from testvibe_async.journal import Journal
     from testvibe_async.operations import Operation
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
 
 __all__ = ["BatchSpec"]
@@ -60,10 +61,26 @@ class BatchSpec:
     attempts: int = 1
     """How often a feature may run."""
 
+    repeat: int = 1
+    """Number of runs of a feature, whatever the results, which shows how stable it is."""
+
+    stops_when_decided: bool = False
+    """True to dispatch nothing more once the verdict on each feature's stability stands."""
+
+    @property
+    def in_flight(self) -> int:
+        """Number of operations in flight at once; of repeated runs one, to disturb no other."""
+        return self.max_in_flight or (IN_FLIGHT[self.kind] if self.repeat == 1 else 1)
+
     @property
     def may_generate(self) -> bool:
         """Whether it may dispatch generations, which cost credits."""
         return self.kind == "generation" or self.on_conflict == "generate"
+
+    def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
+        """Return an item for each run of these jobs."""
+        numbers = range(1, self.repeat + 1)
+        return [evolve(job, repetition=number) for job in jobs for number in numbers]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON object, for `from_dict`."""
@@ -113,7 +130,7 @@ class BatchSpec:
         """
         options: dict[str, Any] = {
             "site_url": self.site_url,
-            "max_in_flight": self.max_in_flight or IN_FLIGHT[self.kind],
+            "max_in_flight": self.in_flight,
             "on_conflict": self.on_conflict,
             "timeout": timeout,
             "stop_on_failure": self.max_failures or False,
@@ -121,4 +138,6 @@ class BatchSpec:
         }
         if self.kind == "generation":
             return project.generate_features(features, **options)
-        return project.run_features(features, config=configs, attempts=self.attempts, **options)
+        return project.run_features(
+            features, config=configs, attempts=self.attempts, repeat=self.repeat, **options
+        )
