@@ -24,7 +24,11 @@ from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["app", "generate"]
 
-app: App = App(name="generation", help="See how a feature's latest generation goes, or cancel it.")
+app: App = App(
+    name="generation",
+    help="See how a feature's latest generation goes, or cancel it.",
+    synonym=("abort", "cancel", "kill", "log", "logs", "status", "stop"),
+)
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own

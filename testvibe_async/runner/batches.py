@@ -630,6 +630,6 @@ def _read(path: Path) -> BatchRecord | None:
     """Read a record; None where it is none."""
     try:
         document = read_stored(path.read_bytes(), "a record of a batch")
-        return build_stored(BatchRecord, document, "record of a batch", version=_VERSION)
+        return build_stored(BatchRecord, document, "record of a batch", version=_VERSION, name=str)
     except (OSError, ConfigError):
         return None

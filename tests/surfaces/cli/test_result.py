@@ -195,7 +195,7 @@ def test_document_has_all_of_it() -> None:
     passed, left, skipped = document["items"]
     assert passed["feature"] == "Checkout"
     assert (passed["verdict"], passed["outcome"]["runId"]) == ("succeeded", 214)
-    assert (left["verdict"], left["ref"]["run_id"]) == ("in flight", 214)
+    assert (left["verdict"], left["ref"]["runId"]) == ("in flight", 214)
     assert left["error"]["type"] == "WaitTimeoutError"
     assert (skipped["verdict"], skipped["ref"]) == ("skipped", None)
 

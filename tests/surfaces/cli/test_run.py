@@ -76,7 +76,7 @@ async def test_without_wait_as_json(emulator: Emulator, call: Call) -> None:
     assert ended.code == 3
     document = json.loads(ended.output)
     checkout, nosuch = document["items"]
-    assert checkout["ref"]["run_id"] in emulator.runs
+    assert checkout["ref"]["runId"] in emulator.runs
     assert (checkout["config"], checkout["verdict"]) == ("Mobile", "in flight")
     assert nosuch["error"]["type"] == "NotFoundError"
     assert document["exitCode"] == 3

@@ -192,4 +192,4 @@ async def test_stopped_wait_can_be_picked_up_again(call: Call) -> None:
     asyncio.get_running_loop().call_later(5, signal.raise_signal, signal.SIGINT)
     ended = await call("wait", *refs)
     assert ended.code == 130
-    assert f"  testvibe-async wait {json.loads(refs[0])['run_id']} --project " in ended.errors
+    assert f"  testvibe-async wait {json.loads(refs[0])['runId']} --project " in ended.errors
