@@ -305,11 +305,16 @@ class Batches:
                 return batch
         elsewhere = ""
         for record in self.records():
-            with suppress(ConfigError):
-                if not (await self.read(record)).is_over:
-                    where = f"project {record.project} at {record.server}"
-                    elsewhere = f"; batch {record.word} of {where} is not"
-                    break
+            try:
+                batch = await self.read(record)
+            except ConfigError as error:
+                if place.has(record) and error.__cause__ is not None:
+                    raise  # Nobody knows whether that one is over.
+                continue
+            if not batch.is_over:
+                where = f"project {record.project} at {record.server}"
+                elsewhere = f"; batch {record.word} of {where} is not"
+                break
         raise ConfigError(
             f"nothing to resume: each batch of the last 30 days{place} is over{elsewhere}"
         )

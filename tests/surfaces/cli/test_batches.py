@@ -466,6 +466,16 @@ async def test_rerun_that_is_not_over_is_named(emulator: Emulator, call: Call) -
     )
 
 
+async def test_batch_that_can_not_be_read_is_not_over(call: Call, batches: Path) -> None:
+    """Nothing is said of all batches where one of them is damaged: that one is named."""
+    await call("run", "Checkout", "--wait")
+    (batches / "1.journal").write_bytes(b"no database" * 100)
+    ended = await call("resume")
+    assert ended.code == 2
+    assert "1.journal" in ended.errors
+    assert "is over" not in ended.errors
+
+
 async def test_rerun_in_flight_comes_before_older_failures(call: Call) -> None:
     """A bare `run --failed` says that the last batch is not over, and nothing of an earlier one."""
     await call("run", "Returns", "--wait")
