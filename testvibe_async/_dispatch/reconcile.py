@@ -100,8 +100,8 @@ class Reconciler:
         Args:
             intent: The dispatch.
             known: Knows the dispatches that this client never observed; None if there are none.
-            until_expired: True to wait until the dispatch has expired, if its operation is not found
-                before. It may then be proved that nothing started.
+            until_expired: True to wait until the dispatch has expired, unless its operation is
+                found first. It may then be proved that nothing started.
         """
         finding = Finding()
         try:

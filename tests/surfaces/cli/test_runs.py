@@ -12,7 +12,6 @@ from testvibe_async.cli.output import Output
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call
@@ -31,19 +30,6 @@ SCENARIO = Scenario(
         HOSTILE: Outcome(run_status="failed", error=HOSTILE),
     },
 )
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    """Name the emulator in the environment, where a test has the one in this process."""
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
 
 
 @pytest.fixture
