@@ -10,6 +10,7 @@ import inspect
 import io
 import signal
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cyclopts import App, Group, Parameter
@@ -161,7 +162,7 @@ _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
 
 
 def _any_command(*, timeout: Timeout = None, common: Common = COMMON) -> None:
-    """Have the options that may also stand before the command."""
+    """Have the options that may stand before and after any command."""
 
 
 _VALUES = {"-vv": 0} | {
@@ -173,13 +174,17 @@ _VALUES = {"-vv": 0} | {
 
 
 def _command_first(arguments: Sequence[str]) -> list[str]:
-    """Return what was typed, with the options before the command moved to its end."""
-    end = 0
-    while end < len(arguments) and (name := arguments[end].partition("=")[0]) in _VALUES:
-        end += 1 if "=" in arguments[end] else 1 + _VALUES[name]
-    before, typed = arguments[:end], arguments[end:]
-    stop = typed.index("--") if "--" in typed else len(typed)
-    return [*typed[:stop], *before, *typed[stop:]]
+    """Return what was typed, with these options moved behind the command, wherever they stand."""
+    stop = arguments.index("--") if "--" in arguments else len(arguments)
+    typed: list[str] = []
+    moved: list[str] = []
+    words = iter(arguments[:stop])
+    for word in words:
+        name, equals, _ = word.partition("=")
+        (moved if name in _VALUES else typed).append(word)
+        if name in _VALUES and not equals:
+            moved += islice(words, _VALUES[name])
+    return [*typed, *moved, *arguments[stop:]]
 
 
 def _load_all() -> None:

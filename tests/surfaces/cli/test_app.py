@@ -165,9 +165,10 @@ COMMON = [("--json",), ("-j",), ("-q",), ("--no-color",), ("-vv",), ("--json=lin
 async def test_common_options_stand_before_or_after_the_command(
     options: tuple[str, ...], call: Call, signed_in: Emulator
 ) -> None:
-    """Each option of every command means the same in both places."""
+    """Each option of every command means the same before, within and after it."""
     assert signed_in
     before, after = await call(*options, "features", "list"), await call("features", *options)
+    assert (await call("features", *options, "list")).output == after.output
     assert before.code == after.code == 0
     assert before.output == after.output
     assert after.output
