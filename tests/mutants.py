@@ -50,7 +50,7 @@ def mutmut(folder: Path, *arguments: str) -> str:
     )
     if ended.returncode and arguments[0] != "run":
         raise RuntimeError(ended.stderr)
-    return ended.stdout
+    return ended.stdout + (ended.stderr if ended.returncode else "")
 
 
 def results(folder: Path) -> dict[str, dict[str, str]]:
@@ -87,8 +87,8 @@ def copy_of_the_project(tests: Sequence[str]) -> Generator[Path]:
             settings.read_text("utf-8"),
             flags=re.MULTILINE,
         )
-        # Of what mypy sees no test has to say anything.
-        text = re.sub(r"^type_check_command = .*$", "", text, flags=re.MULTILINE)
+        # Of what mypy sees no test has to say anything. With `debug` it says which test fails.
+        text = re.sub(r"^type_check_command = .*$", "debug = true", text, flags=re.MULTILINE)
         settings.write_text(text, "utf-8")
         yield folder
 
@@ -115,7 +115,10 @@ def print_sample(tests: Sequence[str], *, each: int, seed: int, rooms: Sequence[
     """Test a sample of mutants of each room, and print the scores and the survivors."""
     with copy_of_the_project(tests) as folder:
         # It makes the mutants, and learns which tests run which function.
-        mutmut(folder, "run", "--max-children", "1", "none of them")
+        said = mutmut(folder, "run", "--max-children", "1", "none of them")
+        if not (folder / "mutants" / "mutmut-stats.json").exists():
+            failed = re.findall(r"^(?:FAILED|ERROR) .*", said, re.MULTILINE)
+            raise RuntimeError(f"mutmut did not learn which tests run what: {failed or said}")
         choose = random.Random(seed)  # noqa: S311 - draws a sample, guards nothing
         chosen: set[str] = set()
         for room, mutants in sorted(results(folder).items()):

@@ -426,6 +426,8 @@ async def test_operations_of_another_client_are_refused(client: Client) -> None:
             await client.gather(operation)
         with pytest.raises(ConfigError, match=r"run \d+ is of another Client"):
             client.finished([operation])
+        with pytest.raises(ConfigError, match=r"run \d+ is of another Client"):
+            client.changes([operation])
 
 
 async def test_what_is_no_operation_is_refused(client: Client) -> None:

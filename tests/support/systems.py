@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-__all__ = ["NEEDS_POSIX", "left_out", "missing"]
-
 HERE = Path(__file__).parents[1]
 
 NEEDS_POSIX = {

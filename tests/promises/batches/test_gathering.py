@@ -1,8 +1,6 @@
 """Waiting for many operations at once: `gather`, `finished` with a time-out, and `changes`."""
 
 import asyncio
-import gc
-from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -11,14 +9,12 @@ from tests.conftest import client_of
 from tests.support.timing import now
 from testvibe_async import (
     Client,
-    ClientClosedError,
     ConfigError,
     ForbiddenError,
     Phase,
     Project,
     Run,
     RunOperation,
-    RunRef,
     WaitTimeoutError,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -60,16 +56,6 @@ class TestGather:
             await client.gather(bad, good)
         assert not good.done
         assert (await good).is_finished
-
-    async def test_a_closed_client_fails_each(self, emulator: Emulator) -> None:
-        """Each place holds the close, with the ref to go on with."""
-        async with client_of(emulator) as client:
-            operations = await dispatch(client.project(), 2)
-            waits = asyncio.ensure_future(client.gather(*operations, return_exceptions=True))
-            await asyncio.sleep(1)
-        errors = await waits
-        assert all(isinstance(error, ClientClosedError) for error in errors)
-        assert [getattr(error, "ref", None) for error in errors] == [op.ref for op in operations]
 
 
 class TestFinishedInTime:
@@ -182,33 +168,6 @@ class TestChanges:
         assert len(ends) == 50
         assert emulator.count("get_run") < 50 * 4
 
-    async def test_a_finished_one_has_its_last_transition_alone(
-        self, client: Client, project: Project
-    ) -> None:
-        """What is over comes once, and costs no request."""
-        (operation,) = await dispatch(project, 1)
-        await operation
-        changes = [str(change) async for _, change in client.changes([operation])]
-        assert changes in (["finished passed"], ["finished failed"])
-
-    async def test_an_error_comes_last(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """One that can't be observed does not end the iteration for the others."""
-        bad, good = await dispatch(project, 2)
-        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-        seen: list[RunOperation] = []
-        changes = client.changes([bad, good])
-        while not good.done:
-            seen.append((await anext(changes))[0])
-        with pytest.raises(ForbiddenError) as caught:
-            await anext(changes)
-        assert caught.value.ref == bad.ref
-        assert good.done
-        assert seen[-1] is good
-        with pytest.raises(StopAsyncIteration):
-            await anext(changes)
-
     async def test_what_was_never_seen_has_its_first_poll_first(
         self, emulator: Emulator, project: Project
     ) -> None:
@@ -220,16 +179,6 @@ class TestChanges:
         assert phases[0] in {Phase.QUEUED, Phase.ACTIVE}
         assert phases[-1] is Phase.FINISHED
         assert len(phases) == len(set(phases))
-
-    async def test_closing_it_twice(self, client: Client, project: Project) -> None:
-        """Once closed it has no more, and a second close does nothing."""
-        (operation,) = await dispatch(project, 1)
-        changes = client.changes([operation])
-        await anext(changes)
-        await changes.aclose()
-        await changes.aclose()
-        with pytest.raises(StopAsyncIteration):
-            await anext(changes)
 
     async def test_one_that_is_passed_twice_comes_twice(
         self, client: Client, project: Project
@@ -256,50 +205,3 @@ class TestChanges:
         assert seen.config == "Other"
         assert not following.done()
         following.cancel()
-
-    async def test_after_a_cancelled_step_the_next_goes_on(
-        self, client: Client, project: Project
-    ) -> None:
-        """A caller's own time-out on one step loses no transition."""
-        (operation,) = await dispatch(project, 1)
-        changes = client.changes([operation])
-        words = [str((await anext(changes))[1])]
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await anext(changes)
-        words += [str(change) async for _, change in changes]
-        assert words[0] == "queued running"
-        assert words[-1].startswith("finished")
-        assert len(words) == len(set(words))
-
-    async def test_a_closed_client_raises_it(self, emulator: Emulator) -> None:
-        """Following begins with the state that is known, and ends with the close."""
-        async with client_of(emulator) as client:
-            (operation,) = await dispatch(client.project(), 1)
-        changes = client.changes([operation])
-        assert (await anext(changes))[1].phase is Phase.QUEUED
-        with pytest.raises(ClientClosedError) as caught:
-            await anext(changes)
-        assert caught.value.ref == operation.ref
-
-    async def test_leaving_early_ends_the_polling(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """After `aclose`, or when it is dropped, nothing is polled for it any more."""
-        operations = await dispatch(project, 5)
-        async with aclosing(client.changes(operations)) as changes:
-            await anext(changes)
-        dropped = client.changes(operations)
-        await anext(dropped)
-        del dropped, changes
-        gc.collect()
-        before = len(emulator.requests)
-        await asyncio.sleep(60)
-        assert len(emulator.requests) == before
-
-    async def test_of_another_client_is_refused(self, emulator: Emulator, client: Client) -> None:
-        """An operation of another client would be polled with another's key."""
-        async with client_of(emulator) as other:
-            ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=1)
-            with pytest.raises(ConfigError, match="of another Client"):
-                client.changes([other.attach(ref)])

@@ -29,8 +29,6 @@ from testvibe_async.errors import OperationRef
 from testvibe_async.events import Dispatched, DispatchUnknown, Event
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
 
-__all__ = ["END_SECONDS", "Said", "Scene", "Stage"]
-
 END_SECONDS = 5.0
 """When it ends early, by the loop's clock: this long after it began."""
 

@@ -14,17 +14,6 @@ from attrs import Factory, field, frozen
 
 from testvibe_async import ClientClosedError, DispatchUnknownError, Verdict, WaitTimeoutError
 
-__all__ = [
-    "TABLE",
-    "BodyError",
-    "Cell",
-    "Ending",
-    "Known",
-    "Log",
-    "RefKnown",
-    "Subject",
-]
-
 
 class Subject(Enum):
     """What ends early."""

@@ -7,15 +7,7 @@ from logging import LogRecord
 import pytest
 
 from tests.promises.early_ends.stage import END_SECONDS, Scene, Stage
-from tests.promises.early_ends.table import (
-    TABLE,
-    Cell,
-    Ending,
-    Known,
-    Log,
-    RefKnown,
-    Subject,
-)
+from tests.promises.early_ends.table import TABLE, Cell, Ending, Known, Log, RefKnown, Subject
 from testvibe_async import (
     BatchSummary,
     DispatchUnknownError,

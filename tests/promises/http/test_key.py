@@ -30,36 +30,27 @@ def key_in(request: bytes) -> bytes:
     return next(line for line in request.split(b"\r\n") if b"tvb_" in line)
 
 
-ECHOES: list[Callable[[bytes], bytes]] = [
-    lambda request: http(400, b'{"error": "x", "message": "' + key_in(request) + b'"}'),
-    lambda request: http(400, b'{"error": "' + key_in(request) + b'", "message": "m"}'),
-    lambda request: http(500, request),
-    lambda request: http(200, request),
-    lambda request: http(200, b'{"id": "' + key_in(request) + b'", "runId": 1}'),
-    lambda request: http(302, b"", "Location: /login/" + key_in(request).decode().split()[-1]),
-    lambda request: b"HTTP/1.1 4xx " + key_in(request) + b"\r\n\r\n",
-    lambda request: key_in(request) + b"\r\n\r\n",
-    lambda request: b"HTTP/1.1 200 OK\r\n" + key_in(request).replace(b":", b"") + b"\r\n\r\n",
-    lambda request: b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(request) + b"\r\n\r\n",
-]
+ECHOES: dict[str, Callable[[bytes], bytes]] = {
+    "message": lambda request: http(400, b'{"error": "x", "message": "' + key_in(request) + b'"}'),
+    "code": lambda request: http(400, b'{"error": "' + key_in(request) + b'", "message": "m"}'),
+    "500-body": lambda request: http(500, request),
+    "200-body": lambda request: http(200, request),
+    "field": lambda request: http(200, b'{"id": "' + key_in(request) + b'", "runId": 1}'),
+    "location": lambda request: http(
+        302, b"", "Location: /login/" + key_in(request).decode().split()[-1]
+    ),
+    "status-line": lambda request: b"HTTP/1.1 4xx " + key_in(request) + b"\r\n\r\n",
+    "no-http": lambda request: key_in(request) + b"\r\n\r\n",
+    "header": lambda request: (
+        b"HTTP/1.1 200 OK\r\n" + key_in(request).replace(b":", b"") + b"\r\n\r\n"
+    ),
+    "length": lambda request: (
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + key_in(request) + b"\r\n\r\n"
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    "answer",
-    ECHOES,
-    ids=[
-        "message",
-        "code",
-        "500-body",
-        "200-body",
-        "field",
-        "location",
-        "status-line",
-        "no-http",
-        "header",
-        "length",
-    ],
-)
+@pytest.mark.parametrize("answer", ECHOES.values(), ids=ECHOES)
 async def test_an_echo_of_the_key_is_not_shown(
     answer: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.amounts import amount
-from tests.support.timing import now
 from testvibe_async import (
     Client,
     ClientClosedError,
@@ -120,40 +119,6 @@ async def test_leaving_early_ends_the_polling_of_many(emulator: Emulator, client
     assert emulator.count("get_run") == asked <= len(operations)
 
 
-async def test_two_tasks_on_one_iteration_of_many_are_refused(client: Client) -> None:
-    """A second task on one finished() gets a RuntimeError, and the first goes on."""
-    operations = [await client.project().run_feature("Checkout") for _ in range(2)]
-    completions = client.finished(operations)
-    first = asyncio.ensure_future(anext(completions))
-    await asyncio.sleep(1)
-
-    with pytest.raises(RuntimeError, match="give each its own"):
-        await anext(completions)
-    assert {id(await first), id(await anext(completions))} == set(map(id, operations))
-
-
-async def test_one_operation_twice_is_two_completions(
-    client: Client, operation: RunOperation
-) -> None:
-    """An operation that was passed twice comes twice."""
-    completions = client.finished([operation, operation])
-
-    assert [operation async for operation in completions] == [operation, operation]
-
-
-async def test_a_closed_iteration_of_many_is_over(emulator: Emulator, client: Client) -> None:
-    """After aclose() of finished() the iteration ends at once."""
-    operations = [await client.project().run_feature("Checkout") for _ in range(2)]
-    emulator.finish_run(operations[0].run_id)
-    completions = client.finished(operations)
-    assert await anext(completions) is operations[0]
-
-    await completions.aclose()
-
-    assert [operation async for operation in completions] == []
-    assert now() < 5
-
-
 async def test_a_closed_iteration_of_many_raises_nothing(
     emulator: Emulator, client: Client
 ) -> None:
@@ -223,15 +188,3 @@ def server_tasks(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
         for task in asyncio.all_tasks() - before
         if "aiohttp/web" in task.get_coro().cr_code.co_filename  # type: ignore[union-attr]
     }
-
-
-async def test_closing_finished_wakes_the_task_that_waits(client: Client) -> None:
-    """aclose() ends a task that waits for the next completion."""
-    operations = [await client.project().run_feature("Checkout")]
-    completions = client.finished(operations)
-    waiting = asyncio.ensure_future(anext(completions, None))
-    await asyncio.sleep(1)
-
-    await completions.aclose()
-
-    assert await waiting is None

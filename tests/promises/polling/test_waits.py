@@ -83,17 +83,6 @@ async def test_ten_waiters_and_three_iterators_cost_one_stream_of_polls(
     assert emulator.count("get_run", run_id=operation.run_id) == polls_of_one
 
 
-async def test_two_handles_of_one_ref_share_a_state(
-    client: Client, operation: RunOperation
-) -> None:
-    """What one handle saw, the other knows."""
-    other = client.attach(operation.ref)
-    await operation
-
-    assert other is not operation
-    assert other.outcome is operation.outcome
-
-
 async def test_a_timeout_is_not_a_failure(emulator: Emulator, operation: RunOperation) -> None:
     """The wait ends with the ref and the status; the run goes on, and so does a later wait."""
     with pytest.raises(WaitTimeoutError) as caught:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from attrs import field, frozen
 
 from tests.support.shop import GENERATED, P, last
 from testvibe_async import Client, ConfigError, NotFoundError, Project
@@ -13,106 +14,92 @@ from testvibe_async.testing import Emulator
 F = P + "/features/Checkout"
 
 
-CALLS: list[tuple[str, Callable[[Client, Project], Awaitable[object]], str, str, Any, Any]] = [
-    ("list_projects", lambda c, _: c.list_projects(), "GET", "/api/v1/ops/projects", {}, None),
-    ("get_project", lambda c, p: c.get_project(p.id), "GET", P, {}, None),
-    ("list_features", lambda _, p: p.list_features(), "GET", f"{P}/features", {}, None),
-    ("get_feature", lambda _, p: p.get_feature("Checkout"), "GET", F, {}, None),
-    (
+@frozen
+class Call:
+    """A call, and the one request that it sends."""
+
+    operation: str
+    act: Callable[[Client, Project], Awaitable[object]]
+    route: str
+    query: dict[str, str] = field(factory=dict[str, str], kw_only=True)
+    body: dict[str, str] | None = field(default=None, kw_only=True)
+
+
+CALLS = [
+    Call("list_projects", lambda c, _: c.list_projects(), "GET /api/v1/ops/projects"),
+    Call("get_project", lambda c, p: c.get_project(p.id), f"GET {P}"),
+    Call("list_features", lambda _, p: p.list_features(), f"GET {P}/features"),
+    Call("get_feature", lambda _, p: p.get_feature("Checkout"), f"GET {F}"),
+    Call(
         "create_feature",
         lambda _, p: p.create_feature("New", "Feature: New"),
-        "POST",
-        f"{P}/features",
-        {},
-        {"name": "New", "gherkin": "Feature: New"},
+        f"POST {P}/features",
+        body={"name": "New", "gherkin": "Feature: New"},
     ),
-    (
+    Call(
         "update_feature",
         lambda _, p: p.update_feature("Checkout", gherkin="Feature: C"),
-        "PATCH",
-        F,
-        {},
-        {"gherkin": "Feature: C"},
+        f"PATCH {F}",
+        body={"gherkin": "Feature: C"},
     ),
-    (
+    Call(
         "update_feature",
         lambda _, p: p.update_feature("Checkout", name="Pay", gherkin=""),
-        "PATCH",
-        F,
-        {},
-        {"name": "Pay", "gherkin": ""},
+        f"PATCH {F}",
+        body={"name": "Pay", "gherkin": ""},
     ),
-    ("delete_feature", lambda _, p: p.delete_feature("Checkout"), "DELETE", F, {}, None),
-    (
+    Call("delete_feature", lambda _, p: p.delete_feature("Checkout"), f"DELETE {F}"),
+    Call(
         "generate_feature",
         lambda _, p: p.generate_feature("Checkout"),
-        "POST",
-        f"{F}/generate",
-        {},
-        {},
+        f"POST {F}/generate",
+        body={},
     ),
-    (
+    Call(
         "generate_feature",
         lambda _, p: p.generate_feature("Checkout", site_url="https://s.example"),
-        "POST",
-        f"{F}/generate",
-        {},
-        {"siteUrl": "https://s.example"},
+        f"POST {F}/generate",
+        body={"siteUrl": "https://s.example"},
     ),
-    (
+    Call(
         "get_generation_status",
         lambda _, p: p.get_generation_status("Checkout"),
-        "GET",
-        f"{F}/generation",
-        {},
-        None,
+        f"GET {F}/generation",
     ),
-    (
+    Call(
         "get_generation_log",
         lambda _, p: p.get_generation_log("Checkout"),
-        "GET",
-        f"{F}/generation/log",
-        {},
-        None,
+        f"GET {F}/generation/log",
     ),
-    ("run_feature", lambda _, p: p.run_feature("Checkout"), "POST", f"{F}/run", {}, {}),
-    (
+    Call("run_feature", lambda _, p: p.run_feature("Checkout"), f"POST {F}/run", body={}),
+    Call(
         "run_feature",
         lambda _, p: p.run_feature("Checkout", config="Mobile", site_url="https://s.example"),
-        "POST",
-        f"{F}/run",
-        {},
-        {"config": "Mobile", "siteUrl": "https://s.example"},
+        f"POST {F}/run",
+        body={"config": "Mobile", "siteUrl": "https://s.example"},
     ),
-    ("list_runs", lambda _, p: p.list_runs(), "GET", f"{P}/runs", {}, None),
-    (
+    Call("list_runs", lambda _, p: p.list_runs(), f"GET {P}/runs"),
+    Call(
         "list_runs",
         lambda _, p: p.list_runs(feature="Checkout", limit=5),
-        "GET",
-        f"{P}/runs",
-        {"feature": "Checkout", "limit": "5"},
-        None,
+        f"GET {P}/runs",
+        query={"feature": "Checkout", "limit": "5"},
     ),
-    ("list_files", lambda _, p: p.list_files(), "GET", f"{P}/files", {}, None),
-    (
+    Call("list_files", lambda _, p: p.list_files(), f"GET {P}/files"),
+    Call(
         "read_file",
         lambda _, p: p.read_file("Features/Checkout.feature"),
-        "GET",
-        f"{P}/files/content",
-        {"path": "Features/Checkout.feature"},
-        None,
+        f"GET {P}/files/content",
+        query={"path": "Features/Checkout.feature"},
     ),
-    (
+    Call(
         "write_file",
         lambda _, p: p.write_file("Features/a.feature", ""),
-        "PUT",
-        f"{P}/files/content",
-        {},
-        {"path": "Features/a.feature", "content": ""},
+        f"PUT {P}/files/content",
+        body={"path": "Features/a.feature", "content": ""},
     ),
-    ("list_configs", lambda _, p: p.list_configs(), "GET", f"{P}/configs", {}, None),
+    Call("list_configs", lambda _, p: p.list_configs(), f"GET {P}/configs"),
 ]
-
 
 # The three operations about a run, and the cancellation, need something in flight first.
 LATER = {"get_run", "diagnose_run", "get_run_artifacts", "cancel_generation"}
@@ -157,30 +144,19 @@ NAMES = {
 
 
 @pytest.mark.parametrize(
-    ("operation", "call", "method", "path", "query", "body"),
-    CALLS,
-    ids=[f"{call[0]}-{place}" for place, call in enumerate(CALLS)],
+    "call", CALLS, ids=lambda call: f"{call.operation} {' '.join(call.body or call.query)}"
 )
-async def test_a_call_is_one_request_as_the_contract_has_it(  # noqa: PLR0913 - a row each
-    emulator: Emulator,
-    client: Client,
-    project: Project,
-    *,
-    operation: str,
-    call: Callable[[Client, Project], Awaitable[object]],
-    method: str,
-    path: str,
-    query: dict[str, str],
-    body: dict[str, str] | None,
+async def test_a_call_is_one_request_as_the_contract_has_it(
+    emulator: Emulator, client: Client, project: Project, call: Call
 ) -> None:
     """Each operation sends its one request, with documented fields and those given alone."""
-    await call(client, project)
-    assert emulator.count(operation) == 1
-    request = last(emulator, operation)
-    assert (request.method, request.path, request.query) == (method, path, query)
-    assert (json.loads(request.body) if request.body else None) == body
+    await call.act(client, project)
+    assert emulator.count(call.operation) == 1
+    request = last(emulator, call.operation)
+    assert (f"{request.method} {request.path}", request.query) == (call.route, call.query)
+    assert (json.loads(request.body) if request.body else None) == call.body
     content_type = request.headers.get("Content-Type")
-    assert content_type == (None if body is None else "application/json")
+    assert content_type == (None if call.body is None else "application/json")
     assert request.headers["Authorization"] == f"Bearer {emulator.api_key}"
     assert request.headers["Accept"] == "application/json"
     assert request.headers["User-Agent"].startswith("testvibe-async/")
@@ -188,7 +164,7 @@ async def test_a_call_is_one_request_as_the_contract_has_it(  # noqa: PLR0913 - 
 
 def test_every_operation_of_the_contract_is_tried_here() -> None:
     """The calls above and the ones below are the 20 requests of the contract."""
-    assert len({call[0] for call in CALLS} | LATER) == 20
+    assert len({call.operation for call in CALLS} | LATER) == 20
 
 
 @pytest.mark.parametrize(("name", "segment"), NAMES.items(), ids=NAMES.values())

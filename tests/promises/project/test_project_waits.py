@@ -29,19 +29,13 @@ async def test_wait_for_generation_waits_for_the_end(emulator: Emulator, project
     assert emulator.count("generate_feature") == 1
 
 
-async def test_wait_for_generation_of_one_that_is_over_does_not_wait(project: Project) -> None:
-    """wait_for_generation returns at once where the latest generation is over."""
-    outcome = await project.wait_for_generation(GENERATED, timeout=5)
-    assert outcome.is_success
-    assert now() == 0
-
-
 async def test_wait_for_generation_of_one_that_is_over_asks_once(
     emulator: Emulator, project: Project
 ) -> None:
     """wait_for_generation needs one poll for a generation that is over."""
     await project.wait_for_generation(GENERATED)
     assert emulator.count("get_generation_status") == 1
+    assert now() == 0
 
 
 async def test_wait_for_generation_of_a_feature_never_generated_does_not_wait(

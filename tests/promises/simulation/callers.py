@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tests.promises.simulation.process import Process
     from testvibe_async import Ref
 
-__all__ = ["AnyOperation", "Caller", "Dispatching", "Watch", "draw_caller"]
 
 AnyOperation: TypeAlias = RunOperation | GenerationOperation
 

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from testvibe_async.errors import OperationRef
     from testvibe_async.events import Dispatched
 
-__all__ = ["all_released", "check", "none_hangs"]
 
 RANKS = {Phase.QUEUED: 0, Phase.ACTIVE: 1, Phase.FINISHED: 2}
 SLACKS = {"run": 4.0, "generation": 12.0}

@@ -10,8 +10,6 @@ from attrs import define, field, frozen
 from testvibe_async.testing import RecordedRequest
 from testvibe_async.testing.emulator.answers import Answer
 
-__all__ = ["CALLER", "CALLER_HEADER", "REQUEST_HEADER", "Id", "Intent", "Ledger", "Post"]
-
 Id: TypeAlias = int | str
 CALLER: ContextVar[int] = ContextVar("CALLER", default=0)
 """The number of the caller that a task works for; 0 for none, such as the poller."""

@@ -6,8 +6,6 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
-__all__ = ["InMemoryConnector"]
-
 
 class InMemoryConnector(aiohttp.TCPConnector):
     """A connector that asks the event loop for connections, where aiohttp's makes sockets first."""

@@ -5,8 +5,6 @@ from attrs import frozen
 
 from tests.support.dialects import Dialect
 
-__all__ = ["Disturbance", "Plan", "draw_plan"]
-
 DIALECTS = (
     Dialect(),
     Dialect(dispatch_lag=1.5),

@@ -34,8 +34,6 @@ from testvibe_async.events import Dispatched, DispatchUnknown, StatusChanged
 from testvibe_async.intents import Recorder
 from testvibe_async.testing import Emulator
 
-__all__ = ["MAX_OUTAGE", "Process", "local_clocks"]
-
 INTERVAL = 1.0
 TIMEOUT = 4.0
 MAX_OUTAGE = 20.0

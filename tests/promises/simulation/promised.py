@@ -3,8 +3,6 @@
 from collections import Counter
 from enum import StrEnum
 
-__all__ = ["HELD", "Promise", "expect"]
-
 
 class Promise(StrEnum):
     """What a client promises about dispatches whose answer it did not read, or not as expected."""

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tests.promises.simulation.restarts import Restarts
     from testvibe_async import BatchItem, Ref
 
-__all__ = ["check"]
 
 SLACK = 4.0
 """Seconds by which times may differ: they are rounded, and requests take their time."""

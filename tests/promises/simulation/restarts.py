@@ -24,8 +24,6 @@ from tests.promises.simulation.service import HIDDEN_IDS, READY, SimulatedServic
 from testvibe_async import Batch, BatchItem, ClientClosedError, Journal, Ref, VibeError
 from testvibe_async.intents import Intent
 
-__all__ = ["Life", "RestartPlan", "Restarts", "copy_of_the_disk", "play_restarts"]
-
 Work: TypeAlias = Literal["runs", "generations", "runs, and their tests first"]
 End: TypeAlias = Literal["kill", "time-out", "close"]
 

@@ -21,8 +21,6 @@ from tests.promises.simulation.process import local_clocks
 from tests.promises.simulation.world import play
 from testvibe_async.events import logger
 
-__all__ = ["BrokenScheduleError", "Search", "replay", "search"]
-
 CONFIG = detangle.SimConfig(
     check_leaks=True,
     max_steps=50_000,

@@ -25,17 +25,6 @@ from testvibe_async.testing.emulator.origin import Exchange, Site
 from testvibe_async.testing.emulator.project import Feature
 from testvibe_async.testing.emulator.requests import AppliedFaults
 
-__all__ = [
-    "BROKEN",
-    "EPOCH",
-    "FEATURES",
-    "HIDDEN_IDS",
-    "HOST",
-    "READY",
-    "THROTTLED",
-    "SimulatedService",
-]
-
 HOST = "10.0.0.1"
 READY = ("Alpha", "Beta")
 FEATURES = dict.fromkeys(READY, "generated") | {"Draft": "draft"}

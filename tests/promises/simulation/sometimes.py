@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-__all__ = ["SOMETIMES", "SOMETIMES_AFTER_RESTARTS", "never_seen", "table"]
-
 SOMETIMES = (
     "a 202 that could not be read",
     "a 404 within its grace",

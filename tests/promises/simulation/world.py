@@ -16,8 +16,6 @@ from tests.promises.simulation.plan import Disturbance, draw_plan
 from tests.promises.simulation.process import Process
 from tests.promises.simulation.service import BROKEN, HOST, READY, THROTTLED, SimulatedService
 
-__all__ = ["World", "play"]
-
 DEADLINE = 400.0
 """Seconds after which every wait has ended, with its outcome or an error."""
 AFTERMATH = 30.0

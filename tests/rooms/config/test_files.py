@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from testvibe_async._config.files import (
+    RepositoryFile,
     find_repository,
     read_repository_file,
     read_user_file,
@@ -45,17 +46,21 @@ def write_repository_file(folder: Path, text: str) -> Path:
     return write(folder / ".testvibe-async.toml", text, 0o644)
 
 
+def the_repository_file() -> RepositoryFile:
+    found = read_repository_file()
+    assert found is not None
+    return found
+
+
 def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
     """From the working directory upward, the first file found is the one that counts."""
     write_repository_file(repository, 'project = "far"')
-    found = read_repository_file()
-    assert found is not None
+    found = the_repository_file()
     assert (found.project, found.server) == ("far", None)
 
     near = write_repository_file(repository / "folder", f'project = "near"\nserver = "{SERVER}"')
     write_repository_file(repository / "folder" / "deeper", 'project = "too deep"')
-    found = read_repository_file()
-    assert found is not None
+    found = the_repository_file()
     assert (found.path, found.project, found.server) == (near, "near", SERVER)
 
 
@@ -77,8 +82,7 @@ def test_outside_of_a_repository_only_the_working_directory_counts(
     assert find_repository() is None
     assert read_repository_file() is None
     write_repository_file(folder, 'project = "here"')
-    found = read_repository_file()
-    assert found is not None
+    found = the_repository_file()
     assert found.project == "here"
 
 
@@ -210,8 +214,7 @@ def test_a_file_that_cant_be_read_says_why(
 def test_a_byte_order_mark_is_no_fault(repository: Path) -> None:
     """A byte order mark at the start of a file is skipped."""
     (repository / ".testvibe-async.toml").write_bytes(b'\xef\xbb\xbfproject = "p"\r\n')
-    found = read_repository_file()
-    assert found is not None
+    found = the_repository_file()
     assert found.project == "p"
 
 

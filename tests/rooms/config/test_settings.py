@@ -51,30 +51,6 @@ def server_of(text: str, **options: Any) -> str:
     return load_settings(text, api_key=KEY, environment={}, **options).server
 
 
-def test_the_environment_says_all() -> None:
-    """Without arguments, server, key and project come from the environment."""
-    environment = {
-        "TESTVIBE_SERVER": "https://testvibe.example",
-        "TESTVIBE_API_KEY": KEY,
-        "TESTVIBE_PROJECT": "7f3c",
-    }
-    settings = load_settings(environment=environment)
-    assert settings == Settings(server="https://testvibe.example", api_key=KEY, project="7f3c")
-
-
-def test_arguments_come_before_the_environment() -> None:
-    """An argument wins over the variable."""
-    environment = {
-        "TESTVIBE_SERVER": "https://wrong.example",
-        "TESTVIBE_API_KEY": OTHER,
-        "TESTVIBE_PROJECT": "wrong",
-    }
-    settings = load_settings(
-        "https://right.example", api_key=KEY, project="right", environment=environment
-    )
-    assert settings == Settings(server="https://right.example", api_key=KEY, project="right")
-
-
 def test_a_project_is_not_needed() -> None:
     """Server and key are enough, and an empty project is none."""
     for project in (None, ""):
@@ -358,14 +334,6 @@ def test_any_host_is_a_server_or_is_refused(text: str) -> None:
     assert not set(server) & set("@\\%#? \t")
     assert "//" not in server.removeprefix("https://")
     assert not {"", ".", ".."} & set(server.split("/")[3:])
-
-
-@pytest.mark.parametrize("value", [0.001, 1, 30.0, 1e9])
-def test_seconds_are_a_positive_number(value: float) -> None:
-    """A duration above 0 comes back as a float."""
-    seconds = require_seconds("timeout", value)
-    assert seconds == value
-    assert type(seconds) is float
 
 
 @pytest.mark.parametrize(

@@ -127,17 +127,6 @@ async def test_a_dispatch_whose_answer_is_too_large_may_have_begun(emulator: Emu
         assert emulator.count("run_feature") == 2
 
 
-async def test_a_client_goes_on_after_an_answer_that_is_too_large(emulator: Emulator) -> None:
-    """The connection is given up, and the next call has another."""
-    body = STATUS + b" " * MEBIBYTE
-    emulator.fail("get_generation_status", Fault.body(body), times=1)
-    async with client_of(emulator, max_connections=1) as client:
-        project = client.project()
-        with pytest.raises(MalformedResponseError):
-            await project.get_generation_status("Checkout")
-        assert await project.get_generation_status("Checkout")
-
-
 PACKED = gzip.compress(b'[{"id": "g"}]', mtime=0)
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.testing import RecordedRequest
 
-__all__ = ["DIALECTS", "ODD_FIELDS", "Dialect", "emulator_speaking"]
 
 ODD_FIELDS = frozenset({"durationMs", "error", "log", "runnerStarted", "size", "summary"})
 """The optional fields that `Dialect.odd_fields` may name."""

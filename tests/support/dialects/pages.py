@@ -9,8 +9,6 @@ from http import HTTPStatus
 
 from testvibe_async.testing import Answer
 
-__all__ = ["error_page", "login_page", "phrase"]
-
 _STATUSES = frozenset(HTTPStatus)
 _HTML = "text/html; charset=utf-8"
 _IIS = """\

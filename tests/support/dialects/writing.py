@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tests.support.dialects import Dialect
     from testvibe_async.testing import RecordedRequest
 
-__all__ = ["written"]
 
 DEFAULT_LIMIT = 50
 _CURSOR = "after-"
