@@ -102,8 +102,8 @@ class Work:
         self.started_at: datetime | None = None
         self.is_new: bool = True
         """Whether this work dispatched it, and not that of an earlier call or server."""
-        self.line: str = "the features are being chosen"
-        """How far it has come."""
+        self.line: str = "" if start.is_one else "the features are being chosen"
+        """How far it has come; of one operation nothing, until it is dispatched."""
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when the line changes and at the end."""
         self._lock = lock
