@@ -77,11 +77,11 @@ def run_start(call: Call, word: str, spec: BatchSpec) -> Start:
         word: What starts them: `runs` for many, any other for one.
         spec: What is to run.
     """
-    home, client, is_one = call.home, call.session.client, word != "runs"
+    home, is_one = call.home, word != "runs"
     features = sorted({each.casefold() for each in spec.features})
     more = (features, spec.configs, spec.site_url, spec.attempts)
-    place = call.session.starts.place(word, client.server, home.id, *more)
-    return Start(place, client, home, spec, partial(_chosen, home, spec, is_one=is_one), is_one)
+    place = call.session.starts.place(word, call.session.client.server, home.id, *more)
+    return Start(place, home, spec, partial(_chosen, home, spec, is_one=is_one), is_one)
 
 
 async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:

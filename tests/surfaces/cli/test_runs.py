@@ -245,28 +245,6 @@ async def test_unknown_run_is_refused(command: str, call: Call) -> None:
     assert ended.errors.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["nosuch"], "nosuch"),
-        (["show"], "RUN"),
-        (["show", "Login"], "Login"),
-        (["show", "0"], "0"),
-        (["download", "214"], "directory"),
-        (["list", "--limit", "0"], "--limit"),
-    ],
-)
-async def test_wrong_call_is_one_sentence(
-    arguments: list[str], said: str, emulator: Emulator, call: Call
-) -> None:
-    """A wrong call says what is wrong in one line, and requests nothing."""
-    ended = await call("runs", *arguments)
-    assert (ended.code, ended.output) == (2, "")
-    assert said in ended.errors
-    assert ended.errors.count("\n") == 1
-    assert emulator.requests == []
-
-
 async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> None:
     """No byte of a name, an error or a log reaches the terminal as a command to it."""
     emulator.add_feature(HOSTILE, f"Feature: x\n\n  Scenario: {HOSTILE}\n    Given x\n")
