@@ -149,7 +149,7 @@ async def work(
             await _keep(batch, connection.project_name, common)
         for item in found.items:
             outputs.fetch(item, connection.client)
-        return await _conclude(name, found, common, outputs)
+        return await _conclude(name, found, common, db=db, outputs=outputs)
 
 
 @app.command
@@ -178,7 +178,7 @@ async def status(
             shown = line
         await asyncio.sleep(WATCH_SECONDS)
         found = await batch.status()
-    code = await _conclude(name, found, common)
+    code = await _conclude(name, found, common, db=db)
     return code if watch else ExitCode.PASSED
 
 
@@ -197,7 +197,7 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
     """
     batch = _batch(name, db)
     await batch.cancel()
-    await _conclude(name, await batch.status(), common)
+    await _conclude(name, await batch.status(), common, db=db)
 
 
 @app.command
@@ -280,7 +280,7 @@ async def report(
     """
     files.check(can_download=False)
     found = await _batch(name, db).status()
-    return await _conclude(name, found, common, Outputs(files, common.output))
+    return await _conclude(name, found, common, db=db, outputs=Outputs(files, common.output))
 
 
 async def _keep(batch: DurableBatch, project_name: str | None, common: Common) -> None:
@@ -313,7 +313,12 @@ def _batch(name: str, db: str | None) -> DurableBatch:
 
 
 async def _conclude(
-    name: str, found: BatchStatus, common: Common, outputs: Outputs | None = None
+    name: str,
+    found: BatchStatus,
+    common: Common,
+    *,
+    db: str | None,
+    outputs: Outputs | None = None,
 ) -> ExitCode:
     """Write the reports, print how far a batch has come, and return the exit code."""
     outputs = outputs or Outputs(NO_FILES, common.output)
@@ -332,10 +337,12 @@ async def _conclude(
     )
     code = await conclude(result, outputs, common)
     if not found.is_settled and not found.workers:
-        common.output.note(f"No worker is running; start one: {NAME} batch work {name}")
+        work = f"{NAME} batch work {name}{_option(db)}"
+        common.output.note(f"No worker is running; start one: {work}")
     if result.summary.unknown:
         common.output.note(
             f"Decide what is unknown: {NAME} batch decide {name} resend, drop, or adopt ID"
+            f"{_option(db)}"
         )
     return code
 

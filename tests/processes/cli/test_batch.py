@@ -152,6 +152,8 @@ def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:
     assert output == "Batch nightly, over, 0 workers: 1 skipped\n"
     (output, _), _ = batch("resume", "nightly", *db)
     assert output == "Batch nightly goes on with 1 feature.\n"
+    (_, errors), _ = batch("status", "nightly", *db)
+    assert f"batch work nightly --db {db[1]}" in errors
     (_, errors), code = batch("decide", "nightly", "drop", *db)
     assert "nothing is unknown in batch 'nightly'" in errors
     assert code == 2
