@@ -263,7 +263,7 @@ class Project:
         max_in_flight: int = 100,
         on_conflict: RunConflict | None = None,
         timeout: float | None = None,
-        stop_on_failure: bool = False,
+        stop_on_failure: bool | int = False,
         attempts: int | None = None,
         journal: Journal | None = None,
     ) -> Batch[Run]:
@@ -287,8 +287,8 @@ class Project:
             timeout: Seconds after which nothing more is dispatched or waited for; None for no
                 limit. Operations in flight keep running at the service. Only the answers to sent
                 dispatches are awaited for up to 10 s longer, so that no id is lost.
-            stop_on_failure: True to stop dispatching once a feature did not succeed. The batch
-                still waits for the operations in flight.
+            stop_on_failure: True to stop dispatching once a feature did not succeed; a number to do
+                so once that many did not. The batch still waits for the operations in flight.
             attempts: Maximum number of runs of a feature in total, 1 or more; None for the
                 journal's number, or else 1. Only a failed run is followed by another, before the
                 next feature is dispatched. The item has all of them, and is `is_flaky` if a later
@@ -338,7 +338,7 @@ class Project:
         max_in_flight: int = 10,
         on_conflict: GenerateConflict | None = None,
         timeout: float | None = None,
-        stop_on_failure: bool = False,
+        stop_on_failure: bool | int = False,
         journal: Journal | None = None,
     ) -> Batch[Generation]:
         """Generate the tests of many features at once. Each costs credits.
@@ -535,7 +535,7 @@ class Project:
         site_url: str | None,
         max_in_flight: int,
         timeout: float | None,
-        stop_on_failure: bool,
+        stop_on_failure: bool | int,
         attempts: int | None = None,
     ) -> Batch[Any]:
         """Create a batch, and begin its journal once all arguments are checked.

@@ -85,7 +85,7 @@ class Workers(Generic[SnapshotT]):
         store: Store | None,
         max_in_flight: int,
         timeout: float | None,
-        stop_on_failure: bool,
+        stop_on_failure: int,
         attempts: int,
     ) -> None:
         """Create the workers; nothing is read or dispatched yet.
@@ -102,7 +102,7 @@ class Workers(Generic[SnapshotT]):
             max_in_flight: Maximum number of operations in flight at once.
             timeout: Seconds after which nothing more is dispatched or waited for; None for no
                 limit.
-            stop_on_failure: True to stop dispatching once a feature did not succeed.
+            stop_on_failure: Number of failed features at which dispatching stops; 0 for none.
             attempts: Maximum number of runs of a feature in total.
         """
         self.source = source
@@ -123,6 +123,7 @@ class Workers(Generic[SnapshotT]):
         self._max_in_flight = max_in_flight
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
+        self._failures = 0
         self._known = store.known if isinstance(store, SharedStore) else knowing(self._dispatched)
         self._recovery = Recovery(dispatcher, attach, self._known, may_dispatch=self._may_dispatch)
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
@@ -412,11 +413,12 @@ class Workers(Generic[SnapshotT]):
         is_refused = is_key_refused(error)
         self._futile = self._futile + 1 if is_refused or is_not_sent(error) else 0
         is_bad = is_refused or item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
+        self._failures += is_bad
         if error is not None and self._futile >= MAX_FUTILE:
             self._stop()
             if is_refused:
                 self._waits.fail(error)
-        elif self._stop_on_failure and is_bad:
+        elif 0 < self._stop_on_failure <= self._failures:
             self._stop()
 
     def _complete_entry(self, entry: Entry[SnapshotT], item: BatchItem[SnapshotT]) -> None:

@@ -266,7 +266,7 @@ class Dispatcher:
         self, intent: Intent, *, known: Known | None = None
     ) -> RunOperation | GenerationOperation | None:
         """Find the operation of a dispatch of any process; see `Client.reconcile`."""
-        finding = await self._reconciler.find(intent, known=known, until_lapsed=True)
+        finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if finding.ref is not None:
             self._reconciler.remember(finding.ref)
             return operation_of(

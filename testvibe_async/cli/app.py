@@ -37,7 +37,7 @@ _COMMANDS = {
         "runs": "runs:app",
         "generate": "generate:generate codegen create gen",
         "generation": "generate:app",
-        "wait": "wait:wait",
+        "wait": "resume:wait",
         "resume": "resume:resume continue restart",
         "report": "resume:report",
         "discard": "resume:discard",

@@ -6,17 +6,18 @@ service.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from sys import maxsize
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import asdict, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from rich.text import Text
 
-from testvibe_async import Run
+from testvibe_async import Run, Verdict
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
@@ -24,7 +25,7 @@ from testvibe_async.cli.result import seconds_of
 from testvibe_async.cli.words import duration, item_name, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from testvibe_async.cli.words import Item
     from testvibe_async.runner.batches import Batch
@@ -47,6 +48,16 @@ SHOWN = 20
 """How many features are named for each change."""
 
 _BARS = "▁▂▃▄▅▆▇█"
+
+_COLUMNS = {
+    "Runs": "runs",
+    "Passed": "passed",
+    "Failed": "failed",
+    "Flaky": "flaky",
+    "Other": "other",
+    "Took": "seconds",
+}
+"""The columns of the table, and the members of a batch's document that they show."""
 
 
 @frozen(kw_only=True)
@@ -94,20 +105,24 @@ async def history(
         common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else maxsize)
-    place, stored = place_of(common), stored_batches()
+    place, stored, output = place_of(common), stored_batches(), common.output
     if batch:
-        named = [await stored.named(word, place) for word in batch]
+        named = [await stored.with_reruns(await stored.meant(word, place)) for word in batch]
         batches = sorted(named, key=lambda each: each.created_at)[-most:]
     else:
-        batches = [each async for each in stored.each(place, kind="run", most=most)][::-1]
+        batches = [each async for each in stored.with_all_reruns(place)][:most][::-1]
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
         batches = [each for each in batches if each.created_at >= oldest]
-    output = common.output
-    changes, flaky = _changes(batches), _flaky(batches)
+    documents = [_document(each) for each in batches]
+    series: dict[str, list[Item]] = {}
+    for item in (item for each in batches for item in each.items):
+        series.setdefault(item_name(item), []).append(item)
+    flaky = _flaky(series)
+    changes = _changes(series, batches[-1].items if batches else ())
     output.document(
         {
-            "batches": [_document(each) for each in batches],
+            "batches": documents,
             "flaky": [asdict(each) for each in flaky],
             "changes": [asdict(each) for each in changes],
         }
@@ -116,36 +131,16 @@ async def history(
         when = "" if days is None else f" of the last {plural(days, 'day')}"
         output.note(f"There is no journal of a batch of runs{when}{place} yet.")
         return
-    columns: dict[str, Callable[[Batch], float]] = {
-        "Runs": lambda batch: len(batch.items),
-        "Passed": lambda batch: _count(batch, "passed"),
-        "Failed": lambda batch: _count(batch, "failed"),
-        "Flaky": lambda batch: _count(batch, "flaky"),
-        "Other": lambda batch: _count(batch, "other"),
-        "Took": lambda batch: seconds_of(batch.items),
+    shown = {
+        column: [each[member] for each in documents]
+        for column, member in _COLUMNS.items()
+        if member != "other" or any(each["other"] for each in documents)
     }
-    if not any(map(columns["Other"], batches)):
-        del columns["Other"]
-    output.table(("Batch", *columns), [_row(batch, columns) for batch in batches])
-    trends = [
-        (name, sparkline([number(each) for each in batches])) for name, number in columns.items()
-    ]
-    output.details(lambda _: Text("\n").join([Text(), *(Text(f"{n:<6}  {s}") for n, s in trends)]))
+    rows = zip(map(_begin, batches), *(_cells(*column) for column in shown.items()), strict=True)
+    output.table(("Batch", *shown), list(rows))
+    trends = [Text(f"{name:<6}  {sparkline(numbers)}") for name, numbers in shown.items()]
+    output.details(lambda _: Text("\n").join([Text(), *trends]))
     output.details(lambda _: _sections(changes, flaky, len(batches)))
-
-
-def _flaky(batches: Sequence[Batch]) -> list[Flaky]:
-    """Return the features that were flaky in any of the batches, the flakiest first."""
-    words: dict[str, list[str]] = {}
-    for batch in batches:
-        for item in batch.items:
-            words.setdefault(item_name(item), []).append(_word(item))
-    found = [
-        Flaky(name=name, flaky=each.count("flaky"), failed=each.count("failed"), batches=len(each))
-        for name, each in words.items()
-        if "flaky" in each
-    ]
-    return sorted(found, key=lambda each: -each.flaky / each.batches)
 
 
 def sparkline(numbers: Sequence[float]) -> str:
@@ -158,61 +153,73 @@ def sparkline(numbers: Sequence[float]) -> str:
     return "".join(_BARS[round((number - low) / span * (len(_BARS) - 1))] for number in numbers)
 
 
-def _row(batch: Batch, columns: dict[str, Callable[[Batch], float]]) -> list[object]:
-    numbers = [number(batch) for number in columns.values()]
-    # Short, so that the table fits into fifty columns.
-    return [
-        f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}",
-        *(f"{each:.0f}" for each in numbers[:-1]),
-        duration(numbers[-1]) if numbers[-1] else "—",
-    ]
+def _begin(batch: Batch) -> str:
+    """Return the number and the begin, so short that the table fits into fifty columns."""
+    return f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}"
+
+
+def _cells(column: str, numbers: Sequence[float]) -> list[str]:
+    if column != "Took":
+        return [str(number) for number in numbers]
+    return [duration(seconds) if seconds else "—" for seconds in numbers]
+
+
+def _document(batch: Batch) -> dict[str, Any]:
+    counts = Counter(map(_word, batch.items))
+    return {
+        "batch": batch.number,
+        "createdUtc": batch.created_at,
+        "journal": batch.path,
+        "server": batch.server,
+        "project": batch.project,
+        "seconds": seconds_of(batch.items),
+        "runs": len(batch.items),
+        **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},
+    }
 
 
 def _word(item: Item) -> str:
     """Return how an item ended: `passed`, `failed`, `flaky`, or `other`."""
-    if item.is_flaky:
-        return "flaky"
-    if item.outcome is None:
-        return "other"
-    if item.outcome.is_success:
-        return "passed"
-    return "failed" if item.outcome.is_failure else "other"
+    words = {Verdict.SUCCEEDED: "passed", Verdict.FAILED: "failed"}
+    return "flaky" if item.is_flaky else words.get(item.verdict, "other")
 
 
-def _count(batch: Batch, word: str) -> int:
-    return sum(_word(item) == word for item in batch.items)
+def _flaky(series: Mapping[str, Sequence[Item]]) -> list[Flaky]:
+    """Return the features that were flaky in any of the batches, the flakiest first."""
+    words = {name: [_word(item) for item in items] for name, items in series.items()}
+    found = [
+        Flaky(name=name, flaky=each.count("flaky"), failed=each.count("failed"), batches=len(each))
+        for name, each in words.items()
+        if "flaky" in each
+    ]
+    return sorted(found, key=lambda each: -each.flaky / each.batches)
 
 
-def _changes(batches: Sequence[Batch]) -> list[Change]:
+def _changes(series: Mapping[str, Sequence[Item]], last: Sequence[Item]) -> list[Change]:
     """Return what changed with the last batch, compared to those before."""
-    if not batches:
-        return []
-    past: dict[str, list[Item]] = {}
-    for batch in batches[:-1]:
-        for item in batch.items:
-            past.setdefault(item_name(item), []).append(item)
-    found = (_change(item, past.get(item_name(item), [])) for item in batches[-1].items)
+    found: list[Change] = []
+    for name in map(item_name, last):
+        known = [item for item in series[name][:-1] if item.outcome is not None]
+        items = [*known, series[name][-1]]
+        seconds = [took for each in items if (took := _seconds(each)) is not None]
+        if known and (what := _change(_word(known[-1]), _word(items[-1]), seconds)):
+            found.append(Change(name=name, what=what, seconds=seconds))
     order = ("newly failing", "flaky now", "slower", "passes again")
-    return sorted(filter(None, found), key=lambda change: order.index(change.what))
+    return sorted(found, key=lambda change: order.index(change.what))
 
 
-def _change(item: Item, past: Sequence[Item]) -> Change | None:
-    known = [each for each in past if each.outcome is not None]
-    if not known:
-        return None
-    before, now = _word(known[-1]), _word(item)
-    seconds = [took for each in [*known, item] if (took := _seconds(each)) is not None]
-    if now == "failed" and before in {"passed", "flaky"}:
-        what = "newly failing"
-    elif now == "flaky" and before != "flaky":
-        what = "flaky now"
-    elif now == "passed" and before == "failed":
-        what = "passes again"
-    elif now == "passed" and _is_slower(seconds):
-        what = "slower"
-    else:
-        return None
-    return Change(name=item_name(item), what=what, seconds=seconds)
+def _change(before: str, now: str, seconds: Sequence[float]) -> str | None:
+    match before, now:
+        case "passed" | "flaky", "failed":
+            return "newly failing"
+        case "passed" | "failed" | "other", "flaky":
+            return "flaky now"
+        case "failed", "passed":
+            return "passes again"
+        case _, "passed" if _is_slower(seconds):
+            return "slower"
+        case _:
+            return None
 
 
 def _is_slower(seconds: Sequence[float]) -> bool:
@@ -249,17 +256,3 @@ def _sections(changes: Sequence[Change], flaky: Sequence[Flaky], batches: int) -
     if not changes:
         lines += [Text(), Text("Nothing changed with the last batch.")]
     return Text("\n").join(lines)
-
-
-def _document(batch: Batch) -> dict[str, object]:
-    words = ("passed", "failed", "flaky", "other")
-    return {
-        "batch": batch.number,
-        "createdUtc": batch.created_at,
-        "journal": batch.path,
-        "server": batch.server,
-        "project": batch.project,
-        "seconds": seconds_of(batch.items),
-        "runs": len(batch.items),
-        **{word: _count(batch, word) for word in words},
-    }

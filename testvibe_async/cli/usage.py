@@ -109,7 +109,7 @@ def _what(error: CycloptsError, command: str) -> str:
         case UnusedCliTokensError():
             return f"{typed!r} is more than {command} takes: put a name of several words in quotes"
         case UnknownCommandError() if typed.startswith("-"):
-            return f"unknown option {typed}: options stand after the command"
+            return f"no command stands before {typed}: its options come after it"
         case UnknownOptionError():
             typed = (error.token.keyword or error.token.value).partition("=")[0]
             if meant := _OPTIONS.get(typed):

@@ -243,8 +243,10 @@ SCENES = {
 async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is met is said, with its exit code; nothing is dispatched twice, or not asked for."""
     scene = SCENES[name]
-    async with Emulator(**{"scenario": STEADY, **scene.options}) as emulator:
-        emulator.add_feature("New", status="draft") if scene.options.get("shop", True) else None
+    options: dict[str, Any] = {"scenario": STEADY, **scene.options}
+    async with Emulator(**options) as emulator:
+        if options.get("shop", True):
+            emulator.add_feature("New", status="draft")
         for operation, fault in scene.faults.items():
             emulator.fail(operation, fault)
         use(emulator, monkeypatch)

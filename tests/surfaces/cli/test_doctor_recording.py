@@ -98,13 +98,25 @@ async def test_a_recording_is_held_against_a_service(
         ended = await call("doctor", "--run", "Checkout", "--against", str(path))
         assert ended.code == 0
         assert ended.output.count("as in the recording") == 14
-        emulator.fail("list_features", Fault.edit(lambda rows: [{**row, "new": 1} for row in rows]))
+        changed = {"new": 1, "id": "a"}
+        emulator.fail("list_features", Fault.edit(lambda rows: [row | changed for row in rows]))
+        emulator.fail("list_configs", Fault.body(b'[{"name": "Default"}]'))
+        emulator.fail("list_files", Fault.status(403))
+        slow = {"durationMs": 1.5}
+        emulator.fail(
+            "get_run",
+            Fault.edit(lambda run: run | {"tests": [each | slow for each in run["tests"] or ()]}),
+        )
         ended = await call("doctor", "--against", str(path))
     assert ended.code == 1
-    assert (
-        "list_features          new: 200 answer[].(another name); so the service has changed"
-        in ended.output
-    )
+    name = "200 answer[].(another name)"
+    for said in (
+        f"list_features          new: {name}; 200 answer[].id: another type; so the service has",
+        "list_configs           no longer there: 200 answer[].path; so the service has changed",
+        "list_files             new: status 403; so the service has changed",
+        "get_run                as in the recording",
+    ):
+        assert said in ended.output
     assert "run_feature            in the recording, and not tried now" in ended.output
     ended = await call("doctor", "--against", str(tmp_path / "none.json"))
     assert ended.code == 2
