@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import pytest
 
 from testvibe_async import VibeError
 from testvibe_async.events import OutageEnded
-from testvibe_async.pytest_plugin.choice import reason_for
+from testvibe_async.pytest_plugin.choice import choose, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
@@ -181,8 +182,7 @@ class FeatureSession:
                 nodeid=ROOT,
                 path=collector.path,
                 suite=self.suite,
-                testvibe_options=self._options,
-                node_ids=self._node_ids,
+                choose=partial(choose, self._options, self._node_ids, self.suite.select),
             )
             report.result.append(features)
         return report
