@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext, suppress
-from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._dispatch.finding import Progress
@@ -156,7 +155,9 @@ class Dispatcher:
         self, dispatch: Dispatch[OperationT], trace: Trace | None, *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
         """Send a dispatch, reconcile it if need be, and create the handle of its operation."""
-        for attempt in count(1):
+        tries_left = OUTAGE_TRIES
+        while True:
+            tries_left -= 1
             if dispatch.patience is not None:
                 await self._hold.wait(dispatch.project, dispatch.feature)
             await dispatch.prepare()
@@ -168,7 +169,7 @@ class Dispatcher:
                 return error
             except (NotSentError, ResponseError) as error:
                 is_final = dispatch.patience is None or dispatch.is_withdrawn
-                if is_final or not self._hold.note_failure(error) or attempt == OUTAGE_TRIES:
+                if is_final or not self._hold.note_failure(error) or not tries_left:
                     raise
         self._reconciler.remember(ref)
         dispatch.mark_dispatched(ref)
