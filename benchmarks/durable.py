@@ -1,11 +1,12 @@
 """What surviving a crash costs: `python -m benchmarks.durable [--quick]`.
 
-500 runs of 0.6 to 2 s as one batch, 100 in flight, polled every 0.3 s: as it is, kept in a journal
-on the disk that this folder is on, and in a database with one worker. Processes,
-seeds, medians and figures are those of `peers`; the ways alternate. Ratios are to the plain batch
-of the same run.
+2,000 runs of 0.6 to 2 s as one batch, 100 in flight, polled every 0.3 s: as it is, kept in a
+journal on the disk that this folder is on, and in a database with one worker or three in one
+process. Processes, seeds, medians and figures are those of `peers`; the ways alternate. Ratios are
+to the plain batch of the same run.
 
-And a journal of many features that are over: how long it takes to open it and go on with it.
+Besides, a journal of many features that are over: how long it takes to open and resume it; and how
+many statements the database gets for each feature.
 
 Not measured: the CPU and memory of the PostgreSQL server; other disks. A journal waits for the disk
 at each group of dispatches, so it costs as much as the disk takes for a few hundred commits, of
@@ -19,18 +20,21 @@ import json
 import sqlite3
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from attrs import evolve
+from sqlalchemy import Engine, event
 
 from benchmarks.figures import Figures, medians
 from benchmarks.results import is_quick_asked, progress, table, write
 from benchmarks.spec import Load, Spec
 from benchmarks.trial import attempt
 from testvibe_async import Client, Journal
+from testvibe_async.adapters.durable import DurableBatch
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
@@ -43,11 +47,13 @@ WAYS = {
     "journal": "testvibe_journal",
     "SQLite": "testvibe_durable",
     "PostgreSQL": "testvibe_durable_postgresql",
+    "PostgreSQL, 3 workers": "testvibe_durable_workers",
 }
-LOAD = Load(operations=500, interval=0.3, durations=(0.6, 2.0))
-REPEATS = 5
+LOAD = Load(operations=2000, interval=0.3, durations=(0.6, 2.0))
+REPEATS = 3
 ROWS = 100_000
 SPEED = 200.0
+FEATURES = 500
 
 
 async def _run(*, is_quick: bool) -> Document:
@@ -64,7 +70,42 @@ async def _run(*, is_quick: bool) -> Document:
         "ways": {way: medians(each) for way, each in trials.items()},
         "rows": rows,
         "resumed_seconds": await _resume(rows),
+        "statements": await _statements(),
     }
+
+
+async def _statements() -> float:
+    """Return how many statements a database gets for each feature, with three workers."""
+    statements = 0
+
+    def note(*_: object) -> None:
+        nonlocal statements
+        statements += 1
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        with TemporaryDirectory() as folder:
+            async with Emulator(record=False, speed=SPEED) as emulator, AsyncExitStack() as stack:
+                clients = [
+                    await stack.enter_async_context(
+                        Client(
+                            emulator.url,
+                            api_key=emulator.api_key,
+                            project=emulator.project_id,
+                            poll_interval=3 / SPEED,
+                        )
+                    )
+                    for _ in range(3)
+                ]
+                names = [f"Feature {number}" for number in range(FEATURES)]
+                for name in names:
+                    emulator.add_feature(name)
+                batch = DurableBatch(f"{folder}/batches.sqlite", id="counted")
+                await batch.submit(clients[0], names, max_in_flight=33)
+                await asyncio.gather(*(batch.work(client) for client in clients))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    return statements / FEATURES
 
 
 async def _resume(count: int) -> float:
@@ -125,8 +166,11 @@ def durable_tables(document: Document) -> str:
         ]
         for way, each in ways.items()
     ]
-    resumed = f"{document['rows']:,} features that are over: gone on with in "
-    return "\n\n".join([table(HEAD, rows), f"{resumed}{document['resumed_seconds']:.1f} s."])
+    seconds = document["resumed_seconds"]
+    notes = [f"{document['rows']:,} features that are over: resumed in {seconds:.1f} s."]
+    if "statements" in document:
+        notes.append(f"A database gets {document['statements']:.1f} statements a feature.")
+    return "\n\n".join([table(HEAD, rows), *notes])
 
 
 def _ratio(figures: Figures, plain: Figures, name: str) -> str:

@@ -76,6 +76,7 @@ _PUBLIC = {
     "outcomes": [
         "BatchItem",
         "BatchSummary",
+        "Quarantined",
         "Verdict",
     ],
     "errors": [

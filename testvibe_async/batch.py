@@ -99,6 +99,10 @@ class Batch(Generic[SnapshotT_co]):
         """Abandon a batch that was not opened, without the warning; nothing is dispatched."""
         self._is_open = self._is_left = True
 
+    def stop(self) -> None:
+        """Dispatch no more; the batch still waits for what is in flight."""
+        self._workers.stop()
+
     def __del__(self) -> None:
         """Warn if the batch was neither awaited nor opened."""
         if not self._is_open:
@@ -186,7 +190,8 @@ class Batch(Generic[SnapshotT_co]):
             )
         self._is_open = True
         self._trace = telemetry().trace(
-            "testvibe batch", {"testvibe.attempts": self._workers.attempts}
+            "testvibe batch",
+            {"testvibe.attempts": self._workers.attempts, "cicd.pipeline.name": "testvibe batch"},
         )
         try:
             with nullcontext() if self._trace is None else self._trace.use():
@@ -217,6 +222,9 @@ class Batch(Generic[SnapshotT_co]):
         if self._trace is not None:
             counts = asdict(self.summary)
             self._trace.add({f"testvibe.batch.{name}": count for name, count in counts.items()})
+            is_cancelled = failure == CancelledError.__name__
+            result = "cancellation" if is_cancelled else _result_of(self.summary)
+            self._trace.add({"cicd.pipeline.result": result})
             self._trace.end(failure=failure)
 
     def __aiter__(self) -> Self:
@@ -259,3 +267,12 @@ class Batch(Generic[SnapshotT_co]):
             if not self._is_left:
                 workers.raise_failure()  # A failed source has no more features, but did not end.
         return None
+
+
+def _result_of(summary: BatchSummary) -> str:
+    """Return the result of a batch in OpenTelemetry's words for pipelines."""
+    if summary.is_success:
+        return "success"
+    if summary.failed:
+        return "failure"
+    return "error" if summary.errors or summary.unknown else "timeout"

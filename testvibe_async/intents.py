@@ -11,7 +11,7 @@ import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, Self, get_args
 
-from attrs import asdict, evolve, field, frozen
+from attrs import evolve, field, frozen
 from attrs.validators import in_, instance_of, optional
 
 from testvibe_async._util.serialization import Serializable
@@ -29,7 +29,7 @@ __all__ = ["Intent", "Recorder"]
 INTENT_SECONDS = 5.0
 """Maximum age in seconds of an intent when its request is written; an older one is not sent."""
 
-_VERSION = 1
+_VERSION = 2
 
 
 @frozen(kw_only=True)
@@ -110,17 +110,8 @@ class Intent(Serializable):
         """Return the intent as a new plain dict: what `to_json` writes."""
         return super().to_dict()
 
-    def _document(self, *, nulls: bool) -> dict[str, Any]:  # noqa: ARG002 - it is written whole
-        document = asdict(self)
-        document["intended_at"] = self.intended_at.isoformat()
-        document["service_at"] = self.service_at and self.service_at.isoformat()
-        if self.traceparent is None:
-            del document["traceparent"]
-        if self.known_run_id is None:
-            del document["known_run_id"]
-        if not self.is_accepted:
-            del document["is_accepted"]
-        return {"testvibe": "intent", "version": _VERSION, **document}
+    def _members(self) -> dict[str, object]:
+        return {"testvibe": "intent", "version": _VERSION, **super()._members()}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

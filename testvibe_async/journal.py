@@ -42,7 +42,7 @@ __all__ = ["Journal"]
 APPLICATION_ID = 0x54564A31
 """The application id in the file's header, so that no other program's file passes for a journal."""
 
-VERSION = 3
+VERSION = 4
 """The version of the tables."""
 
 PLAN_ID = -1

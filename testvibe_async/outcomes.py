@@ -6,6 +6,7 @@ Values for batches and reports. They hold observations, and decide only how to n
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date  # noqa: TC003 - see get_type_hints
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
@@ -27,7 +28,7 @@ from testvibe_async.refs import GenerationRef, Ref, RunRef  # noqa: TC001 - see 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["BatchItem", "BatchSummary", "Verdict"]
+__all__ = ["BatchItem", "BatchSummary", "Quarantined", "Verdict"]
 
 SnapshotT_co = TypeVar("SnapshotT_co", bound=Run | Generation, covariant=True)
 
@@ -40,6 +41,9 @@ class Verdict(StrEnum):
 
     FAILED = "failed"
     """The operation failed."""
+
+    QUARANTINED = "quarantined"
+    """The operation failed, as its owner expects, so that the batch does not fail by it."""
 
     ERROR = "error"
     """The operation could not be dispatched or observed, or ended with an undocumented status."""
@@ -55,6 +59,30 @@ class Verdict(StrEnum):
 
     SKIPPED = "skipped"
     """The feature was not dispatched before the batch stopped."""
+
+
+@frozen(kw_only=True)
+class Quarantined(Serializable):
+    """The effect of a quarantine on an item that is over."""
+
+    reason: str
+    """The reason that the quarantine gives."""
+
+    owner: str
+    """Who answers for it."""
+
+    until: date
+    """The last day of the quarantine."""
+
+    verdict: Verdict
+    """`quarantined` for an excused failure, `failed` for an expired quarantine or an unexpected
+    pass, else `succeeded`."""
+
+    def __str__(self) -> str:
+        """Return it in a sentence: `quarantined until 2026-12-24 (Ann): the cart is slow`."""
+        if self.verdict is Verdict.FAILED:
+            return f"{self.reason} (until {self.until}, {self.owner})"
+        return f"quarantined until {self.until} ({self.owner}): {self.reason}"
 
 
 class _RefOfItem:
@@ -88,6 +116,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     config: str | None = None
     """The requested run configuration; None for the default."""
 
+    repetition: int = 1
+    """The number of the run of this feature, in a batch that repeats it."""
+
     _ref: Ref | None = field(default=None, alias="ref")
     ref: ClassVar[_RefOfItem] = _RefOfItem()
     generation_ref: GenerationRef | None = None
@@ -104,6 +135,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
     is_dropped: bool = False
     """True if the feature may have been dispatched, and a decision was made to leave it unknown."""
+
+    quarantine: Quarantined | None = None
+    """The effect of a quarantine; None without one, and before the end."""
 
     earlier: tuple[SnapshotT_co, ...] = ()
     """The outcomes of all attempts except the last, oldest first; each of them failed."""
@@ -145,7 +179,7 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     def verdict(self) -> Verdict:
         """The result, in one word."""
         if self.outcome is not None:
-            return _verdict_of(self.outcome)
+            return self.quarantine.verdict if self.quarantine else _verdict_of(self.outcome)
         # The operation keeps running, even if the key may not read it.
         is_kept_from_us = isinstance(self.error, UnauthorizedError | ForbiddenError)
         has_ref = self.latest_ref is not None or getattr(self.error, "ref", None) is not None
@@ -162,8 +196,9 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
     def to_dict(self) -> dict[str, Any]:
         """Return a new plain dict that `json.dumps` takes, with names such as the service's own.
 
-        It has `feature`, `verdict` and `isFlaky`; `name`, `config`, `ref`, `outcome` and `error`
-        unless they are None; and `runs`, the outcomes of all attempts, if there were several.
+        It has `feature`, `verdict` and `isFlaky`; `name`, `config`, `quarantine`, `ref`, `outcome`
+        and `error` unless they are None; `repetition` from 2 on; and `runs`, the outcomes of all
+        attempts, if there were several.
         """
         return super().to_dict()
 
@@ -172,8 +207,10 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
             "feature": self.feature,
             "name": self.name,
             "config": self.config,
+            "repetition": self.repetition if self.repetition > 1 else None,
             "verdict": self.verdict,
             "isFlaky": self.is_flaky,
+            "quarantine": self.quarantine,
             "ref": self.latest_ref,
             "outcome": self.outcome,
             "error": self.error,
@@ -198,6 +235,9 @@ class BatchSummary(Serializable):
     failed: int = 0
     """Number of failed operations."""
 
+    quarantined: int = 0
+    """Number of operations that failed in quarantine, which does not fail the batch."""
+
     errors: int = 0
     """Number of features not dispatched or observed, or ended with an undocumented status."""
 
@@ -219,13 +259,13 @@ class BatchSummary(Serializable):
     @property
     def total(self) -> int:
         """Total number of features."""
-        over = self.succeeded + self.failed + self.errors
+        over = self.succeeded + self.failed + self.quarantined + self.errors
         return over + self.in_flight + self.unknown + self.waiting + self.skipped
 
     @property
     def is_success(self) -> bool:
-        """True if each feature succeeded."""
-        return self.succeeded == self.total
+        """True if each feature succeeded, or failed in quarantine."""
+        return self.succeeded + self.quarantined == self.total
 
     @classmethod
     def of(cls, items: Iterable[BatchItem[Run | Generation]]) -> Self:
@@ -235,6 +275,7 @@ class BatchSummary(Serializable):
         return cls(
             succeeded=count[Verdict.SUCCEEDED],
             failed=count[Verdict.FAILED],
+            quarantined=count[Verdict.QUARANTINED],
             errors=count[Verdict.ERROR],
             in_flight=count[Verdict.IN_FLIGHT],
             unknown=count[Verdict.UNKNOWN],
@@ -249,6 +290,7 @@ class BatchSummary(Serializable):
             "succeeded": self.succeeded,
             "flaky among them": self.flaky,
             "failed": self.failed,
+            "quarantined": self.quarantined,
             "error" if self.errors == 1 else "errors": self.errors,
             "in flight": self.in_flight,
             "unknown": self.unknown,

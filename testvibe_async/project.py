@@ -263,8 +263,9 @@ class Project:
         max_in_flight: int = 100,
         on_conflict: RunConflict | None = None,
         timeout: float | None = None,
-        stop_on_failure: bool = False,
+        stop_on_failure: bool | int = False,
         attempts: int | None = None,
+        repeat: int = 1,
         journal: Journal | None = None,
     ) -> Batch[Run]:
         """Run many features at once. Await the batch, or open it with `async with` and iterate.
@@ -287,19 +288,21 @@ class Project:
             timeout: Seconds after which nothing more is dispatched or waited for; None for no
                 limit. Operations in flight keep running at the service. Only the answers to sent
                 dispatches are awaited for up to 10 s longer, so that no id is lost.
-            stop_on_failure: True to stop dispatching once a feature did not succeed. The batch
-                still waits for the operations in flight.
+            stop_on_failure: True to stop dispatching once a feature did not succeed; a number to do
+                so once that many did not. The batch still waits for the operations in flight.
             attempts: Maximum number of runs of a feature in total, 1 or more; None for the
                 journal's number, or else 1. Only a failed run is followed by another, before the
                 next feature is dispatched. The item has all of them, and is `is_flaky` if a later
                 one passed.
+            repeat: Number of items of each feature and configuration, 1 or more: the feature runs
+                as often, whatever the results, which shows how stable it is.
             journal: An open journal that stores the batch; None for none. If it contains a batch
                 already, that batch resumes: dispatched operations are attached to, uncertain
                 dispatches are reconciled, and the rest is dispatched. Then name the same features,
                 or none.
 
         Returns:
-            A batch with one item for each feature and configuration. A feature that can't be
+            A batch with `repeat` items for each feature and configuration. A feature that can't be
             dispatched is an item with its error.
 
         Raises:
@@ -320,7 +323,12 @@ class Project:
         return self._batch(
             RunDispatch,
             self._starter.run,
-            self._jobs(features, configs, default=lambda feature: feature.has_tests),
+            self._jobs(
+                features,
+                configs,
+                default=lambda feature: feature.has_tests,
+                repeat=require_count("repeat", repeat),
+            ),
             on_conflict=on_conflict,
             journal=journal,
             site_url=site_url,
@@ -338,7 +346,7 @@ class Project:
         max_in_flight: int = 10,
         on_conflict: GenerateConflict | None = None,
         timeout: float | None = None,
-        stop_on_failure: bool = False,
+        stop_on_failure: bool | int = False,
         journal: Journal | None = None,
     ) -> Batch[Generation]:
         """Generate the tests of many features at once. Each costs credits.
@@ -535,7 +543,7 @@ class Project:
         site_url: str | None,
         max_in_flight: int,
         timeout: float | None,
-        stop_on_failure: bool,
+        stop_on_failure: bool | int,
         attempts: int | None = None,
     ) -> Batch[Any]:
         """Create a batch, and begin its journal once all arguments are checked.
@@ -593,13 +601,16 @@ class Project:
         configs: Sequence[str | None] | None,
         *,
         default: Callable[[Feature], bool],
+        repeat: int = 1,
     ) -> JobSource:
         """Return the jobs of a batch; `default` selects the features if none are named."""
         if isinstance(features, str):
             raise ConfigError(f"features must be several, not {features!r}: pass [{features!r}]")
         # The start is as patient as the batch.
         list_features = partial(self.list_features, max_outage=self._parts.poller.max_outage)
-        return JobSource(features, configs, list_features=list_features, default=default)
+        return JobSource(
+            features, configs, list_features=list_features, default=default, repeat=repeat
+        )
 
     def _dispatch(
         self,

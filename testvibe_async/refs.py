@@ -13,21 +13,21 @@ from abc import ABC, abstractmethod
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
-from attrs import NOTHING, asdict, field, fields_dict, frozen
+from attrs import NOTHING, field, fields_dict, frozen
 from attrs.validators import optional
 
 from testvibe_async._util import plain
-from testvibe_async._util.serialization import Serializable
+from testvibe_async._util.serialization import Serializable, wire_name
 from testvibe_async.errors import ConfigError, KindName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["GenerationRef", "Ref", "RunRef"]
 
 T = TypeVar("T")
 
-_VERSION = 1
+_VERSION = 2
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 """https://www.w3.org/TR/trace-context/#traceparent-header"""
@@ -88,12 +88,8 @@ class Ref(Serializable, ABC):
         """Return the ref as a new plain dict: what `to_json` writes."""
         return super().to_dict()
 
-    def _document(self, *, nulls: bool) -> dict[str, Any]:  # noqa: ARG002 - a ref is written whole
-        at = self.dispatched_at and self.dispatched_at.isoformat()
-        fields = {**asdict(self), "dispatched_at": at}
-        if self.traceparent is None:
-            del fields["traceparent"]
-        return {"testvibe": self.kind, "version": _VERSION, **fields}
+    def _members(self) -> dict[str, object]:
+        return {"testvibe": self.kind, "version": _VERSION, **super()._members()}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -189,7 +185,14 @@ def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
-def build_stored(kind: type[T], document: Mapping[str, Any], what: str, *, version: int) -> T:
+def build_stored(
+    kind: type[T],
+    document: Mapping[str, Any],
+    what: str,
+    *,
+    version: int,
+    name: Callable[[str], str] = wire_name,
+) -> T:
     """Return the value of a document, without fields that this release does not know.
 
     Args:
@@ -197,6 +200,7 @@ def build_stored(kind: type[T], document: Mapping[str, Any], what: str, *, versi
         document: The stored document.
         what: The name of the value, for the error: `ref of a run`.
         version: The version that this release reads.
+        name: Returns the name in the document of a field.
 
     Raises:
         ConfigError: The document has another version, or is damaged.
@@ -208,16 +212,19 @@ def build_stored(kind: type[T], document: Mapping[str, Any], what: str, *, versi
             "one"
         )
     known = fields_dict(cast("type[Any]", kind))
-    values = {name: document[name] for name in known if name in document}
+    names = {each: name(each) for each in known}
+    values = {each: document[wire] for each, wire in names.items() if wire in document}
     lacking = [
-        name for name, each in known.items() if each.default is NOTHING and name not in values
+        names[each]
+        for each, attribute in known.items()
+        if attribute.default is NOTHING and each not in values
     ]
     if lacking:
         raise ConfigError(f"this {what} is damaged: it lacks {', '.join(lacking)}")
     try:
-        for name, each in known.items():
-            if each.validator is is_aware and values.get(name) is not None:
-                values[name] = datetime.fromisoformat(values[name])
+        for each, attribute in known.items():
+            if attribute.validator is is_aware and values.get(each) is not None:
+                values[each] = datetime.fromisoformat(values[each])
         return kind(**values)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"this {what} is damaged: {error.args[0]}") from error

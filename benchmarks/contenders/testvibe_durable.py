@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -26,19 +27,25 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
     """Open a client, and a folder for the database."""
     with TemporaryDirectory(dir=Path(__file__).parent, prefix=".database-") as folder:
         async with client_of(service, interval) as client:
-            yield fan_out_on(client, str(Path(folder) / "batches.sqlite"))
+            yield fan_out_on(client, url=str(Path(folder) / "batches.sqlite"))
 
 
-def fan_out_on(client: Client, url: str) -> FanOut:
-    """Return a fan-out that keeps each batch in a database."""
+def fan_out_on(*clients: Client, url: str) -> FanOut:
+    """Return a fan-out that keeps each batch in a database, with a worker for each client."""
     numbers = count()
 
     async def fan_out(features: Sequence[int], seen: Seen) -> Sequence[object]:
         distinct = list(dict.fromkeys(features))
         batch = DurableBatch(url, id=f"batch-{next(numbers)}")
-        await batch.submit(client, distinct, config=configs_of(features), max_in_flight=IN_FLIGHT)
+        await batch.submit(
+            clients[0],
+            distinct,
+            config=configs_of(features),
+            max_in_flight=-(-IN_FLIGHT // len(clients)),
+        )
+        items, *_ = await asyncio.gather(*(batch.work(client) for client in clients))
         outcomes: list[object] = []
-        for item in await batch.work(client):
+        for item in items:
             assert item.outcome is not None, item
             outcomes.append(item.outcome)
             seen(item.outcome.run_id, str(item.outcome.status))

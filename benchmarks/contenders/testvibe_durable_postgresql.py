@@ -24,4 +24,4 @@ async def contend(service: Service, interval: float) -> AsyncGenerator[FanOut]:
     """Open a client, and start a server."""
     with TemporaryDirectory() as folder, get_server(folder) as server:
         async with client_of(service, interval) as client:
-            yield fan_out_on(client, server.get_uri())
+            yield fan_out_on(client, url=server.get_uri())

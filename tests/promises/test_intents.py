@@ -44,11 +44,11 @@ def test_fields_of_a_later_release_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"version": 2}, "this intent is of version 2"),
+        ({"version": 1}, "this intent is of version 1"),
         ({"testvibe": "run"}, "does not say"),
         ({"kind": "walk"}, "damaged"),
-        ({"intended_at": "yesterday"}, "damaged"),
-        ({"intended_at": "2026-11-26T09:30:00"}, "damaged"),
+        ({"intendedUtc": "yesterday"}, "damaged"),
+        ({"intendedUtc": "2026-11-26T09:30:00"}, "damaged"),
         ({"timeout": "30"}, "damaged"),
         ({"feature": None}, "damaged"),
     ],
@@ -59,7 +59,7 @@ def test_what_is_no_intent_is_refused(change: dict[str, object], problem: str) -
         Intent.from_json(json.dumps(INTENT.to_dict() | change))
 
 
-@pytest.mark.parametrize("name", ["id", "kind", "server", "project", "feature", "intended_at"])
+@pytest.mark.parametrize("name", ["id", "kind", "server", "project", "feature", "intendedUtc"])
 def test_what_lacks_a_field_is_refused(name: str) -> None:
     """The missing field is named."""
     document = INTENT.to_dict()

@@ -240,8 +240,8 @@ async def test_an_old_ref_has_no_first_seconds(project: Project, client: Client)
     """A generation attached long after its dispatch is superseded at the second poll."""
     operation = await project.generate_feature("Draft")
     document = json.loads(operation.ref.to_json()) | {
-        "request_id": "older",
-        "dispatched_at": "2026-01-01T00:00:00+00:00",
+        "requestId": "older",
+        "dispatchedUtc": "2026-01-01T00:00:00+00:00",
     }
 
     with pytest.raises(OperationSupersededError):

@@ -55,6 +55,7 @@ NAMES = [
     "Project",
     "ProjectFile",
     "ProjectInfo",
+    "Quarantined",
     "RateLimitedError",
     "RecorderError",
     "Ref",

@@ -22,12 +22,12 @@ RUN = RunRef(server=SERVER, project="7f3c", run_id=214, feature_id=12, dispatche
 GENERATION = GenerationRef(server=SERVER, project="7f3c", request_id="a1b2", feature_id=12)
 
 RUN_JSON = (
-    '{"testvibe": "run", "version": 1, "server": "https://testvibe.example", "project": "7f3c", '
-    '"dispatched_at": "2026-06-10T14:32:07.250000+00:00", "run_id": 214, "feature_id": 12}'
+    '{"testvibe": "run", "version": 2, "server": "https://testvibe.example", "project": "7f3c", '
+    '"dispatchedUtc": "2026-06-10T14:32:07.250000Z", "runId": 214, "featureId": 12}'
 )
 GENERATION_JSON = (
-    '{"testvibe": "generation", "version": 1, "server": "https://testvibe.example", '
-    '"project": "7f3c", "dispatched_at": null, "request_id": "a1b2", "feature_id": 12}'
+    '{"testvibe": "generation", "version": 2, "server": "https://testvibe.example", '
+    '"project": "7f3c", "requestId": "a1b2", "featureId": 12}'
 )
 
 texts = st.text(min_size=1)
@@ -134,11 +134,11 @@ def test_what_a_later_release_adds_is_ignored() -> None:
 
 def test_what_may_be_missing_is_none() -> None:
     """A ref without the members that may be None is read."""
-    least = {"testvibe": "run", "version": 1, "server": SERVER, "project": "7f3c", "run_id": 214}
+    least = {"testvibe": "run", "version": 2, "server": SERVER, "project": "7f3c", "runId": 214}
     assert Ref.from_json(json.dumps(least)) == RunRef(server=SERVER, project="7f3c", run_id=214)
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, "1", None, [1]])
+@pytest.mark.parametrize("version", [0, 1, 99, "2", None, [2]])
 def test_another_version_is_refused(version: object) -> None:
     """A ref of a version that this release does not read says so, and with which to read it."""
     with pytest.raises(ConfigError, match="newer"):
@@ -158,12 +158,12 @@ def test_another_version_is_refused(version: object) -> None:
         '"run"',
         b"\xff\xfe\xfd",
         "[" * 100_000,
-        '{"testvibe": "batch", "version": 1}',
-        '{"testvibe": null, "version": 1}',
-        '{"testvibe": 1, "version": 1}',
-        '{"testvibe": ["run"], "version": 1}',
-        '{"testvibe": {"run": 1}, "version": 1}',
-        '{"version": 1, "server": "s", "project": "p", "run_id": 1}',
+        '{"testvibe": "batch", "version": 2}',
+        '{"testvibe": null, "version": 2}',
+        '{"testvibe": 1, "version": 2}',
+        '{"testvibe": ["run"], "version": 2}',
+        '{"testvibe": {"run": 1}, "version": 2}',
+        '{"version": 2, "server": "s", "project": "p", "runId": 1}',
     ],
     ids=lambda text: repr(text[:30]),
 )
@@ -181,17 +181,17 @@ def test_what_is_no_ref_is_refused(text: str | bytes) -> None:
         {"server": 1},
         {"project": ""},
         {"project": ["7f3c"]},
-        {"run_id": "214"},
-        {"run_id": None},
-        {"run_id": True},
-        {"run_id": 2.0},
-        {"feature_id": "12"},
-        {"feature_id": False},
-        {"dispatched_at": "yesterday"},
-        {"dispatched_at": 1_780_000_000},
-        {"dispatched_at": ""},
-        {"dispatched_at": {"$date": 1}},
-        {"dispatched_at": "2026-06-10T14:32:07"},
+        {"runId": "214"},
+        {"runId": None},
+        {"runId": True},
+        {"runId": 2.0},
+        {"featureId": "12"},
+        {"featureId": False},
+        {"dispatchedUtc": "yesterday"},
+        {"dispatchedUtc": 1_780_000_000},
+        {"dispatchedUtc": ""},
+        {"dispatchedUtc": {"$date": 1}},
+        {"dispatchedUtc": "2026-06-10T14:32:07"},
     ],
     ids=str,
 )
@@ -201,7 +201,7 @@ def test_a_damaged_ref_is_refused(changes: dict[str, Any]) -> None:
         Ref.from_json(document(**changes))
 
 
-@pytest.mark.parametrize("member", ["server", "project", "run_id"])
+@pytest.mark.parametrize("member", ["server", "project", "runId"])
 def test_a_ref_that_lacks_a_member_is_refused(member: str) -> None:
     """A ref without what names the operation is a ConfigError that names what is missing."""
     text = json.dumps({k: v for k, v in json.loads(RUN_JSON).items() if k != member})
@@ -266,5 +266,5 @@ def test_the_two_kinds_are_all_there_are() -> None:
 def test_a_ref_that_lacks_fields_names_them() -> None:
     """What a cut ref lacks is said in the ref's own words."""
     with pytest.raises(ConfigError) as caught:
-        Ref.from_json('{"testvibe": "run", "version": 1, "server": "https://a.example"}')
-    assert str(caught.value) == "this ref of a run is damaged: it lacks project, run_id"
+        Ref.from_json('{"testvibe": "run", "version": 2, "server": "https://a.example"}')
+    assert str(caught.value) == "this ref of a run is damaged: it lacks project, runId"

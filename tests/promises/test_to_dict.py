@@ -214,6 +214,7 @@ def test_a_summary_has_its_counts() -> None:
     assert BatchSummary(succeeded=2, in_flight=1, flaky=1).to_dict() == {
         "succeeded": 2,
         "failed": 0,
+        "quarantined": 0,
         "errors": 0,
         "inFlight": 1,
         "unknown": 0,

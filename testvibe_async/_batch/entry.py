@@ -249,6 +249,7 @@ class Entry(Generic[SnapshotT]):
             feature=self.job.feature,
             name=self.job.name,
             config=self.job.config,
+            repetition=self.job.repetition,
             ref=(ref := refs.get(self.state)),
             generation_ref=self.generation if ref is None else None,
             outcome=outcome,

@@ -30,7 +30,9 @@ __all__ = ["entry_document", "read_entry"]
 def entry_document(entry: Entry[Any]) -> dict[str, Any]:
     """Return the document to save of an entry, without values that are None or empty."""
     document: dict[str, Any] = {"state": entry.state, "feature": entry.job.feature}
-    values = {"name": entry.job.name, "config": entry.job.config}
+    job = entry.job
+    repetition = job.repetition if job.repetition > 1 else None
+    values = {"name": job.name, "config": job.config, "repetition": repetition}
     nested = {
         "intent": entry.intent,
         "generation": entry.generation,
@@ -53,7 +55,12 @@ def read_entry(index: int, document: Mapping[str, Any], *, kind: KindName) -> En
     """
     return Entry(
         index=index,
-        job=Job(document["feature"], document.get("name"), document.get("config")),
+        job=Job(
+            document["feature"],
+            document.get("name"),
+            document.get("config"),
+            document.get("repetition", 1),
+        ),
         kind=kind,
         state=EntryState(document["state"]),
         intent=_stored(Intent, document.get("intent")),

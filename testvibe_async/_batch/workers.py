@@ -25,6 +25,7 @@ from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
 from testvibe_async._dispatch import knowing
 from testvibe_async._polling import Iteration, Mailbox
+from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import (
     ClientClosedError,
@@ -85,7 +86,7 @@ class Workers(Generic[SnapshotT]):
         store: Store | None,
         max_in_flight: int,
         timeout: float | None,
-        stop_on_failure: bool,
+        stop_on_failure: int,
         attempts: int,
     ) -> None:
         """Create the workers; nothing is read or dispatched yet.
@@ -102,7 +103,7 @@ class Workers(Generic[SnapshotT]):
             max_in_flight: Maximum number of operations in flight at once.
             timeout: Seconds after which nothing more is dispatched or waited for; None for no
                 limit.
-            stop_on_failure: True to stop dispatching once a feature did not succeed.
+            stop_on_failure: Number of failed features at which dispatching stops; 0 for none.
             attempts: Maximum number of runs of a feature in total.
         """
         self.source = source
@@ -123,6 +124,7 @@ class Workers(Generic[SnapshotT]):
         self._max_in_flight = max_in_flight
         self._timeout = timeout
         self._stop_on_failure = stop_on_failure
+        self._failures = 0
         self._known = store.known if isinstance(store, SharedStore) else knowing(self._dispatched)
         self._recovery = Recovery(dispatcher, attach, self._known, may_dispatch=self._may_dispatch)
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
@@ -239,33 +241,42 @@ class Workers(Generic[SnapshotT]):
 
     async def _resume(self, entry: Entry[SnapshotT]) -> None:
         """Resume an entry that was dispatched by an earlier process, or whose answer was lost."""
-        operation: Operation[SnapshotT] | None = None
-        if entry.state is EntryState.DISPATCHED:
-            assert entry.ref is not None
-            operation = self._attach(entry.ref)
-        else:
-            found: Operation[Any] | None = None
-            try:
-                if not self._is_stopped:
-                    found = await self._tasks.withdrawable(self._recovery.operation(entry))
-            except ClientClosedError:
-                raise
-            except VibeError as error:
-                self._end(entry, error)
-                return
-            if found is None and self._is_stopped:
-                what = "the batch ended before it was reconciled"
-                self._end(entry, entry.error or unknown_error(entry.job, entry.intent, what))
-                return
-            if found is None:
-                entry.withdraw()
-                self._save(entry)
-            else:
-                entry.start(found.ref)
-                self._save(entry)
-                operation = found if found.ref.kind == self._kind else None
+        resumed = "unknown" if entry.named is None else "refused"
+        try:
+            resumed, operation = await self._recover(entry)
+        except ClientClosedError:
+            raise
+        except VibeError as error:
+            self._end(entry, error)
+            return
+        finally:
+            telemetry().resumption(entry.kind, resumed)
         async with self._slots:
             await self._carry(entry, operation)
+
+    async def _recover(self, entry: Entry[SnapshotT]) -> tuple[str, Operation[SnapshotT] | None]:
+        """Return what became of an earlier dispatch in a word, and the operation in flight.
+
+        Raises:
+            VibeError: It is unknown.
+        """
+        if entry.state is EntryState.DISPATCHED:
+            assert entry.ref is not None
+            return "reattached", self._attach(entry.ref)
+        found: Operation[Any] | None = None
+        if not self._is_stopped:
+            found = await self._tasks.withdrawable(self._recovery.operation(entry))
+        if found is None and self._is_stopped:
+            what = "the batch ended before it was reconciled"
+            raise entry.error or unknown_error(entry.job, entry.intent, what)
+        if found is None:
+            entry.withdraw()
+        else:
+            entry.start(found.ref)
+        self._save(entry)
+        if found is None:
+            return "nothing started", None
+        return "adopted", found if found.ref.kind == self._kind else None
 
     async def _carry(
         self, entry: Entry[SnapshotT], operation: Operation[SnapshotT] | None = None
@@ -412,19 +423,20 @@ class Workers(Generic[SnapshotT]):
         is_refused = is_key_refused(error)
         self._futile = self._futile + 1 if is_refused or is_not_sent(error) else 0
         is_bad = is_refused or item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
+        self._failures += is_bad
         if error is not None and self._futile >= MAX_FUTILE:
-            self._stop()
+            self.stop()
             if is_refused:
                 self._waits.fail(error)
-        elif self._stop_on_failure and is_bad:
-            self._stop()
+        elif 0 < self._stop_on_failure <= self._failures:
+            self.stop()
 
     def _complete_entry(self, entry: Entry[SnapshotT], item: BatchItem[SnapshotT]) -> None:
         self._ended += 1
         self.completed.put((entry.index, item))
         self._finish_changes()
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Stop dispatching: withdraw unsent dispatches, and end entries without a worker."""
         if self._is_stopped:
             return
@@ -445,7 +457,7 @@ class Workers(Generic[SnapshotT]):
         """Stop dispatching, and poll the operations in flight once more before abandoning them."""
         self._is_timed_out = True
         giving_up = self._waits.time_out()
-        self._stop()
+        self.stop()
         self._tasks.start(self._give_up(giving_up))
 
     async def _give_up(self, giving_up: Coroutine[Any, Any, None]) -> None:
@@ -463,7 +475,7 @@ class Workers(Generic[SnapshotT]):
         if self._timer is not None:
             self._timer.cancel()
         self._is_closed = True
-        self._stop()
+        self.stop()
         self._waits.close()
         try:
             await self._tasks.close(within_seconds=within_seconds)

@@ -22,7 +22,7 @@ from testvibe_async._config.validate import masked
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "REPOSITORY_FILE",
@@ -44,7 +44,7 @@ MAX_USER_CHARACTERS = 2**20
 
 Table: TypeAlias = dict[str, Any]
 
-_REPOSITORY = {"server": str, "project": str, "endpoints": {"*": str}}
+_REPOSITORY = {"server": str, "project": str, "endpoints": {"*": str}, "quarantine": list}
 _USER = {"server": str, "servers": {"*": {"api_key": str}}, "endpoints": {"*": str}}
 
 
@@ -57,6 +57,9 @@ class RepositoryFile:
     project: str | None = None
     endpoints: Mapping[str, str] = field(factory=dict[str, str])
     """The routes of operations."""
+
+    quarantine: Sequence[Any] = ()
+    """The entries of a quarantine; their reader checks them."""
 
 
 @frozen(kw_only=True)
@@ -198,8 +201,8 @@ def _checked(path: Path, table: object, members: Mapping[str, Any], name: str = 
     Args:
         path: The file, for errors.
         table: The content of the file.
-        members: The allowed members of the table: `str`, or the members of a table; `*` for any
-            name.
+        members: The allowed members of the table: `str`, `list`, or the members of a table; `*` for
+            any name.
         name: The table's own name; empty for the whole file.
     """
     if not isinstance(table, dict):
@@ -211,8 +214,13 @@ def _checked(path: Path, table: object, members: Mapping[str, Any], name: str = 
             similar = get_close_matches(key, members, n=1)
             right = f"did you mean {similar[0]}?" if similar else f"known are {', '.join(members)}"
             raise ConfigError(f"{path}: unknown key {masked(key)!r}{where}; {right}")
-        if member is not str:
-            checked[key] = _checked(path, value, member, f'{name}."{key}"' if name else key)
+        if isinstance(member, dict):
+            allowed = cast("Table", member)
+            checked[key] = _checked(path, value, allowed, f'{name}."{key}"' if name else key)
+        elif member is list and isinstance(value, list):
+            checked[key] = value
+        elif member is list:
+            raise ConfigError(f"{path}: write each entry of {key} as a table [[{key}]]")
         elif isinstance(value, str) and value.strip():
             checked[key] = value.strip()
         else:

@@ -266,13 +266,16 @@ class Dispatcher:
         self, intent: Intent, *, known: Known | None = None
     ) -> RunOperation | GenerationOperation | None:
         """Find the operation of a dispatch of any process; see `Client.reconcile`."""
-        finding = await self._reconciler.find(intent, known=known, until_lapsed=True)
+        finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if finding.ref is not None:
             self._reconciler.remember(finding.ref)
             return operation_of(
                 finding.ref, self._parts, adopted=True, previous_id=intent.previous_id
             )
         if finding.is_nothing:
+            nothing = NotSentError("nothing started", method="POST", url=intent.server)
+            for recorder in self.recorders_with(None):  # It may limit what is sent in its place.
+                await recorder.not_dispatched(intent, nothing)
             return None
         raise finding.error(intent, "nobody saw its answer")
 
@@ -306,6 +309,8 @@ def _attributes(dispatch: Dispatch[Any]) -> dict[str, Attribute]:
         "testvibe.project": dispatch.project,
         "testvibe.feature": dispatch.feature,
         "testvibe.config": dispatch.config,
+        "cicd.pipeline.task.name": str(dispatch.feature),
+        "cicd.pipeline.task.type": "test" if dispatch.kind == "run" else "build",
     }
 
 

@@ -44,6 +44,8 @@ class Job:
     """The feature's name, if known."""
 
     config: str | None = None
+    repetition: int = 1
+    """The number of the job among those of the same feature and configuration."""
 
 
 class JobSource:
@@ -56,6 +58,7 @@ class JobSource:
         *,
         list_features: Callable[[], Awaitable[Listing[Feature]]],
         default: Callable[[Feature], bool],
+        repeat: int = 1,
     ) -> None:
         """Create it; reads nothing yet, but copies a collection.
 
@@ -66,6 +69,7 @@ class JobSource:
                 own. None for no configurations, in a batch of generations.
             list_features: Lists the project's features.
             default: Selects the features if none are named.
+            repeat: How many jobs each feature makes with each configuration.
         """
         if isinstance(features, Collection):
             features = list(features)
@@ -77,6 +81,7 @@ class JobSource:
         self._configs = configs
         self._list_features = list_features
         self._default = default
+        self._repeat = repeat
         self._distinct = _Distinct(list_features)
         self._reader: AsyncIterator[Job] | None = None
         self._failure: Exception | None = None
@@ -111,7 +116,9 @@ class JobSource:
                 told_logger.warning("feature %r was asked for twice, and is dispatched once", name)
             for config in new:
                 job = _job(feature, config)
-                yield evolve(job, name=job.name or getattr(chosen, "name", None))
+                job = evolve(job, name=job.name or getattr(chosen, "name", None))
+                for repetition in range(1, self._repeat + 1):
+                    yield evolve(job, repetition=repetition) if repetition > 1 else job
 
     async def _chosen(self) -> AsyncIterator[Named | BatchItem[Any]]:
         if self._features is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from testvibe_async._wire import RUN, Endpoints
-from testvibe_async.errors import EndpointNotFoundError, NotFoundError
+from testvibe_async.errors import NotFoundError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from testvibe_async.intents import Intent
     from testvibe_async.models import Run
 
-__all__ = ["PROBED_IDS", "probed_runs"]
+__all__ = ["probed_runs"]
 
 PROBED_IDS = 64
 """Maximum number of ids to read for one dispatch."""
@@ -64,8 +64,6 @@ async def _read(intent: Intent, transport: Transport, run_id: int) -> Run | None
     request = Endpoints.GET_RUN.request(project=intent.project, run=run_id)
     try:
         return await transport.call(evolve(request, is_uncached=True))
-    except EndpointNotFoundError:
-        raise
     except NotFoundError as error:
         if error.code is None:  # A proxy does not know.
             raise

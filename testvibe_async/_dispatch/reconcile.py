@@ -93,15 +93,15 @@ class Reconciler:
             self._pending.discard(dispatch)
 
     async def find(
-        self, intent: Intent, *, known: Known | None = None, until_lapsed: bool = False
+        self, intent: Intent, *, known: Known | None = None, until_expired: bool = False
     ) -> Finding:
         """Find the fate of a dispatch.
 
         Args:
             intent: The dispatch.
             known: Knows the dispatches that this client never observed; None if there are none.
-            until_lapsed: True to wait until the dispatch has expired, if its operation is not found
-                before. It may then be proved that nothing started.
+            until_expired: True to wait until the dispatch has expired, unless its operation is
+                found first. It may then be proved that nothing started.
         """
         finding = Finding()
         try:
@@ -109,13 +109,13 @@ class Reconciler:
                 for delay in RECONCILE_DELAYS:
                     await self._transport.sleep(delay)
                     finding, is_last = await self._find_once(
-                        intent, finding, known, is_of_before=until_lapsed
+                        intent, finding, known, is_of_before=until_expired
                     )
                     if is_last or finding.ref is not None:
                         return finding
         except TimeoutError:
             return evolve(finding, why=finding.why or f"no answer within {RECONCILE_SECONDS:g} s")
-        if until_lapsed and finding.reason == "absent":
+        if until_expired and finding.reason == "absent":
             # Any later dispatch certainly has a later time after this wait, by whatever clock. The
             # clock that set the intent's time may have been ahead: no dispatch needs longer than
             # this.

@@ -469,8 +469,8 @@ class Transport:
         finally:
             seconds = loop.time() - sent
             if self._telemetry.is_recording:
-                outcome = "no answer" if status is None else str(status)
-                self._telemetry.request(request.endpoint.name, outcome, seconds)
+                name, method = request.endpoint.name, request.method
+                self._telemetry.request(name, method, self.server, status, seconds)
             if self._hooks.is_enabled(RequestFinished):
                 self._hooks.emit(
                     RequestFinished(

@@ -12,14 +12,19 @@ from weakref import finalize
 
 from testvibe_async._polling.polled import OpenTrace
 from testvibe_async._telemetry import telemetry
+from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._telemetry import Attribute, Trace
     from testvibe_async.errors import VibeError
+    from testvibe_async.models import Generation
     from testvibe_async.refs import Ref
 
 __all__ = ["abandon", "begin", "follow", "note_change", "note_failure"]
+
+_CASE_STATUSES = {"passed": "pass", "failed": "fail"}
+"""The convention's words for the service's; other statuses are kept."""
 
 
 def begin(polled: PolledOperation[Any]) -> None:
@@ -67,11 +72,25 @@ def note_change(polled: PolledOperation[Any], *, is_transition: bool) -> None:
     if is_transition:
         trace.event("transition", {"testvibe.phase": str(state.phase), "testvibe.status": status})
     if state.is_finished:
+        assert state.snapshot is not None  # Only a snapshot ends an operation.
         trace.add({"testvibe.status": status})
-        is_failure = state.snapshot is not None and state.snapshot.is_failure
+        _note_outcome(trace, state.snapshot)
+        is_failure = state.snapshot.is_failure
         trace.end(failure=f"it ended with the status {status}" if is_failure else None)
         polled.trace.finalizer.detach()
         polled.trace = None
+
+
+def _note_outcome(trace: Trace, outcome: Run | Generation) -> None:
+    """Add an outcome by OpenTelemetry's conventions for pipelines and tests."""
+    result = "success" if outcome.is_success else "failure" if outcome.is_failure else "error"
+    trace.add({"cicd.pipeline.task.run.result": result})
+    if isinstance(outcome, Run):
+        trace.add({"test.suite.name": outcome.feature_name, "test.suite.run.status": result})
+        for test in outcome.tests:
+            status = _CASE_STATUSES.get(test.status or "", test.status)
+            name = {"test.case.name": test.name, "test.case.result.status": status}
+            trace.event("test case", name)
 
 
 def note_failure(polled: PolledOperation[Any], error: VibeError) -> None:
@@ -101,4 +120,6 @@ def _ids(ref: Ref) -> dict[str, Attribute]:
         "run_id": getattr(ref, "run_id", None),
         "request_id": getattr(ref, "request_id", None),
     }
-    return {f"testvibe.{name}": value for name, value in ids.items()}
+    operation = ids["run_id"] or ids["request_id"]
+    task = {"cicd.pipeline.task.run.id": None if operation is None else str(operation)}
+    return {f"testvibe.{name}": value for name, value in ids.items()} | task

@@ -67,8 +67,10 @@ class Telemetry:
     def without_span(self, context: Context) -> None:
         """Clear the current span in a context."""
 
-    def request(self, operation: str, outcome: str, seconds: float) -> None:
-        """Count a request; `outcome` is its HTTP status, or `no answer`."""
+    def request(
+        self, operation: str, method: str, server: str, status: int | None, seconds: float
+    ) -> None:
+        """Count a request to a server; the status is None if no answer came."""
 
     def poll(self, way: str, outcome: str) -> None:
         """Count a poll, by `list` or by `id`, as `answered` or with the name of its error."""
@@ -81,6 +83,15 @@ class Telemetry:
 
     def dispatch(self, kind: str, outcome: str) -> None:
         """Count a dispatch: `dispatched`, `adopted`, `unknown`, or the name of its error."""
+
+    def resumption(self, kind: str, outcome: str) -> None:
+        """Count a dispatch that a batch resumed, after a crash or a lost answer.
+
+        Args:
+            kind: The kind of operation.
+            outcome: `reattached` or `adopted`; `nothing started`; `refused` if the operation that a
+                decision named does not fit; else `unknown`.
+        """
 
     def end_seen(self, kind: str, delay: float) -> None:
         """Record the seconds from the end of an operation until its observation."""

@@ -9,6 +9,7 @@ import logging
 from functools import wraps
 from threading import Lock
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 from weakref import WeakMethod
 
 from opentelemetry import context as otel_context
@@ -37,6 +38,9 @@ NAME = "testvibe_async"
 
 KINDS = ("run", "generation")
 """The kinds of operations, each of which is reported even if none is in flight."""
+
+BAD_REQUEST = 400
+"""The first status of an error."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,7 +85,7 @@ class OpenTelemetry(Telemetry):
         self._counts: list[WeakMethod[Callable[[], Mapping[str, int]]]] = []
         meter = metrics.get_meter(NAME, __version__, meter_provider)
         self._requests = meter.create_histogram(
-            "testvibe.request.duration", "s", "Requests, by operation and outcome"
+            "http.client.request.duration", "s", "Requests, by operation and outcome"
         )
         self._polls = meter.create_counter(
             "testvibe.polls", "{poll}", "Polls, by way (list, id) and outcome"
@@ -94,6 +98,11 @@ class OpenTelemetry(Telemetry):
         )
         self._dispatches = meter.create_counter(
             "testvibe.dispatches", "{dispatch}", "Dispatches, by kind and outcome"
+        )
+        self._resumptions = meter.create_counter(
+            "testvibe.resumptions",
+            "{dispatch}",
+            "Dispatches that were resumed, by kind and outcome",
         )
         self._ends = meter.create_histogram(
             "testvibe.end.delay", "s", "From the end of an operation until it was seen, by kind"
@@ -143,11 +152,21 @@ class OpenTelemetry(Telemetry):
         context.run(otel_context.attach, trace.set_span_in_context(INVALID_SPAN))
 
     @_guarded
-    def request(self, operation: str, outcome: str, seconds: float) -> None:
+    def request(
+        self, operation: str, method: str, server: str, status: int | None, seconds: float
+    ) -> None:
         """Count a request."""
-        self._requests.record(
-            seconds, {"testvibe.operation": operation, "testvibe.outcome": outcome}
-        )
+        address = urlsplit(server)
+        is_error = status is None or status >= BAD_REQUEST
+        attributes = {
+            "http.request.method": method,
+            "http.response.status_code": status,
+            "error.type": str(status or "no answer") if is_error else None,
+            "server.address": address.hostname,
+            "server.port": address.port,
+            "testvibe.operation": operation,
+        }
+        self._requests.record(seconds, _known(attributes))
 
     @_guarded
     def poll(self, way: str, outcome: str) -> None:
@@ -168,6 +187,11 @@ class OpenTelemetry(Telemetry):
     def dispatch(self, kind: str, outcome: str) -> None:
         """Count a dispatch."""
         self._dispatches.add(1, {"testvibe.kind": kind, "testvibe.outcome": outcome})
+
+    @_guarded
+    def resumption(self, kind: str, outcome: str) -> None:
+        """Count a resumed dispatch."""
+        self._resumptions.add(1, {"testvibe.kind": kind, "testvibe.outcome": outcome})
 
     @_guarded
     def end_seen(self, kind: str, delay: float) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache, lru_cache
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, cast
@@ -83,6 +83,8 @@ def serialize(value: object, *, nulls: bool = True) -> Any:  # noqa: ANN401 - JS
             plain = str(value)
         case datetime():
             plain = value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case date():
+            plain = value.isoformat()
         case Serializable():
             plain = value._document(nulls=nulls)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         case PathLike():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
@@ -160,7 +160,7 @@ class DurableBatch:
             on_conflict=on_conflict,
             options=spec.to_dict() | {"max_generations": max_generations},
         )
-        async with self._opened() as store:
+        async with self._opened(is_planned=False) as store:
             return await store.submit(plan, jobs)
 
     async def work(self, client: Client) -> list[BatchItem[Any]]:
@@ -175,7 +175,8 @@ class DurableBatch:
             NotSentError: The service was away for longer than the client's `max_outage`.
         """
         futile: VibeError | None = None
-        async with self._planned() as (store, plan):
+        async with self._opened() as store:
+            plan = store.plan
             if client.server != plan.server:
                 raise ConfigError(
                     f"batch {self.id!r} is for {plan.server}, and this client's server is "
@@ -192,7 +193,7 @@ class DurableBatch:
                             if is_key_refused(item.error) or isinstance(item.error, NotSentError):
                                 futile = item.error
                     finally:
-                        store.leave()
+                        store.is_leaving = True
                 status = await self._status(store)
         if futile is not None and not status.is_settled:
             raise futile
@@ -204,8 +205,8 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._planned() as (_, plan):
-            return plan
+        async with self._opened() as store:
+            return store.plan
 
     async def status(self) -> BatchStatus:
         """Return what is known of the batch. Asks the database alone.
@@ -213,7 +214,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._planned() as (store, _):
+        async with self._opened() as store:
             return await self._status(store)
 
     async def _status(self, store: DurableStore) -> BatchStatus:
@@ -237,7 +238,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._planned() as (store, _):
+        async with self._opened() as store:
             await store.set_cancelled(is_cancelled=True)
 
     async def resume(self) -> list[int | str]:
@@ -251,7 +252,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._planned() as (store, _):
+        async with self._opened() as store:
             await store.set_cancelled(is_cancelled=False)
             entries, *_ = await store.read()
             found = [
@@ -272,21 +273,39 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch, or as `Journal.decide` raises.
         """
-        async with self._planned() as (store, _):
+        async with self._opened() as store:
             entries, *_ = await store.read()
             found = decided(entries, decision, feature=feature, where=f"batch {self.id!r}")
             found = await store.reopen(found)
         return [entry.job.feature for entry in found]
 
-    @asynccontextmanager
-    async def _opened(self) -> AsyncGenerator[DurableStore]:
-        """Open the store of the batch.
+    async def copy_to(self, journal: Journal) -> None:
+        """Copy the batch into an open, new journal, once nothing is left to do.
 
         Raises:
-            ConfigError: The database can't be used, at the beginning or later.
+            ConfigError: There is no such batch, something is left, or the journal has a batch.
+        """
+        async with self._opened() as store:
+            entries, *_ = await store.read()
+        if any(entry.is_left for entry in entries):
+            raise ConfigError(f"batch {self.id!r} is not over: a copy would be resumed beside it")
+        journal.begin(evolve(store.plan, options={"batch": store.plan.options}))
+        for entry in entries:
+            journal.entries.append(entry)
+            journal.save(entry)
+        journal.complete()
+
+    @asynccontextmanager
+    async def _opened(self, *, is_planned: bool = True) -> AsyncGenerator[DurableStore]:
+        """Open the store of the batch, and read its plan if it is planned.
+
+        Raises:
+            ConfigError: There is no such batch, or the database can't be used.
         """
         store = DurableStore(self._database, self.id)
         try:
+            if is_planned:
+                await store.read_plan()
             yield store
         except UNAVAILABLE as error:
             raise ConfigError(
@@ -294,13 +313,3 @@ class DurableBatch:
             ) from error
         finally:
             await store.aclose()
-
-    @asynccontextmanager
-    async def _planned(self) -> AsyncGenerator[tuple[DurableStore, Plan]]:
-        """Open the store of the batch, and read its plan.
-
-        Raises:
-            ConfigError: There is no such batch, or the database can't be used.
-        """
-        async with self._opened() as store:
-            yield store, await store.read_plan()

@@ -110,9 +110,9 @@ class DurableStore(GroupCommit[sa.Connection]):
         self._now = database.now
         self._mine = ITEMS.c.batch == batch
         self._is_patient = False
-        """Whether the database is asked until it answers."""
-        self._is_leaving = False
-        """Whether the worker ends, and leaves its entries to others."""
+        """True if the database is asked until it answers."""
+        self.is_leaving: bool = False
+        """True if the worker ends, and leaves what has no end yet to others."""
         self._max_in_flight = 1
         self._claiming = asyncio.Lock()
         self._claimed: deque[Entry[Any]] = deque()
@@ -150,16 +150,14 @@ class DurableStore(GroupCommit[sa.Connection]):
 
     # The batch.
 
-    async def read_plan(self) -> Plan:
+    async def read_plan(self) -> None:
         """Read what the batch is to do.
 
         Raises:
             ConfigError: There is no such batch, or the tables are of another version.
         """
-        found = None if self._database.is_missing else await self.write(self._read_plan)
-        if found is None:
+        if self._database.is_missing or await self.write(self._read_plan) is None:
             raise ConfigError(f"there is no {self}: submit it first")
-        return found
 
     def _read_plan(self, connection: sa.Connection) -> Plan | None:
         if not sa.inspect(connection).has_table(BATCHES.name):
@@ -192,12 +190,8 @@ class DurableStore(GroupCommit[sa.Connection]):
             self._database.create_tables(connection)
             planned = self._read_plan(connection)
             if planned is None:
-                values = {
-                    "id": self.batch,
-                    "version": VERSION,
-                    "plan": _document_of(plan),
-                }
-                connection.execute(BATCHES.insert().values(**values))
+                values = {"id": self.batch, "version": VERSION, "plan": _document_of(plan)}
+                connection.execute(BATCHES.insert().values(values))
                 rows = [{"batch": self.batch, "number": e.index, **_row_of(e)} for e in entries]
                 connection.execute(ITEMS.insert(), rows)
                 return True
@@ -282,10 +276,6 @@ class DurableStore(GroupCommit[sa.Connection]):
             with suppress(*UNAVAILABLE):
                 forgotten = WORKERS.delete().where(WORKERS.c.id == self.worker)
                 await self.write(lambda connection: connection.execute(forgotten))
-
-    def leave(self) -> None:
-        """Leave what has no end yet to the other workers."""
-        self._is_leaving = True
 
     def begin(self, plan: Plan) -> Plan:  # noqa: ARG002 - that of the journal's protocol
         """Return the stored plan, for `run_features`."""
@@ -475,7 +465,7 @@ class DurableStore(GroupCommit[sa.Connection]):
             values |= {"owner": self.worker, "claim": claim.token}
             if entry.state is EntryState.DISPATCHED:
                 values["dispatched_at"] = self._now
-        elif error is not None and entry.is_left and not self._is_leaving:
+        elif error is not None and entry.is_left and not self.is_leaving:
             is_first = not claim.is_recovery
             values["is_left"] = int(_is_not_recorded(error) or (is_first and _is_lost(error)))
             if isinstance(error, DispatchUnknownError) and error.reason == "absent":

@@ -10,6 +10,7 @@ import inspect
 import io
 import signal
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cyclopts import App, Group, Parameter
@@ -24,7 +25,7 @@ from testvibe_async.cli.usage import as_meant
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from testvibe_async.cli.exits import CommandResult
@@ -33,16 +34,16 @@ __all__ = ["app", "perform", "run"]
 
 _COMMANDS = {
     "Runs and generations": {
-        "run": "run:run",
+        "run": "run:run start test rerun retry",
         "runs": "runs:app",
-        "generate": "generate:generate",
+        "generate": "generate:generate codegen create gen",
         "generation": "generate:app",
-        "wait": "wait:wait",
-        "resume": "resume:resume",
+        "wait": "resume:wait",
+        "resume": "resume:resume continue restart",
         "report": "resume:report",
         "discard": "resume:discard",
-        "history": "history:history",
-        "open": "runs:open_run",
+        "history": "history:history flaky stats trends",
+        "open": "runs:open_run show-report show-trace trace",
         "batch": "batch:app",
     },
     "The project": {
@@ -51,11 +52,11 @@ _COMMANDS = {
         "configs": "features:configs",
     },
     "Where and who": {
-        "login": "login:login",
+        "login": "login:login auth configure init setup signin",
         "logout": "login:logout",
         "projects": "settings:projects",
         "use": "settings:use",
-        "settings": "settings:settings",
+        "settings": "settings:settings config env whoami",
         "doctor": "doctor:doctor",
     },
     "Tools": {
@@ -65,7 +66,10 @@ _COMMANDS = {
         "--install-completion": "completion:install_completion",
     },
 }
-"""The name of each command or group, and its function or `App`, by their help's sections."""
+"""The name of each command or group, by their help's sections.
+
+With each stand its function or `App`, and words that people type for it; a group has its own.
+"""
 
 NAMES = [name for commands in _COMMANDS.values() for name in commands]
 """All of these names."""
@@ -91,8 +95,10 @@ app: App = App(
     ),
 )
 for _group, _commands in zip(_GROUPS, _COMMANDS.values(), strict=True):
-    for _name, _place in _commands.items():
-        app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group)
+    for _name, _words in _commands.items():
+        _place, *_synonyms = _words.split()
+        _known = {"synonym": tuple(_synonyms)} if _synonyms else {}
+        app.command(f"testvibe_async.cli.{_place}", name=_name, group=_group, **_known)
 app["--help"].group = app["--version"].group = _GROUPS[-1]
 
 
@@ -107,7 +113,11 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
         signal.signal(each, _exit_on_signal)
     with reporting() as result:
         returned = _parse(sys.argv[1:] if arguments is None else arguments, result)()
-        result.code = _run(returned) if inspect.iscoroutine(returned) else returned
+        if inspect.iscoroutine(returned):
+            import asyncio  # noqa: PLC0415 - commands without I/O do without it
+
+            returned = asyncio.run(returned)
+        result.code = returned
         sys.stdout.flush()
     sys.exit(result.code or ExitCode.PASSED)
 
@@ -152,7 +162,7 @@ _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
 
 
 def _any_command(*, timeout: Timeout = None, common: Common = COMMON) -> None:
-    """Have the options that may also stand before the command."""
+    """Have the options that may stand before and after any command."""
 
 
 _VALUES = {"-vv": 0} | {
@@ -164,26 +174,23 @@ _VALUES = {"-vv": 0} | {
 
 
 def _command_first(arguments: Sequence[str]) -> list[str]:
-    """Return what was typed, with the options before the command moved to its end."""
-    end = 0
-    while end < len(arguments) and (name := arguments[end].partition("=")[0]) in _VALUES:
-        end += 1 if "=" in arguments[end] else 1 + _VALUES[name]
-    before, typed = arguments[:end], arguments[end:]
-    stop = typed.index("--") if "--" in typed else len(typed)
-    return [*typed[:stop], *before, *typed[stop:]]
+    """Return what was typed, with these options moved behind the command, wherever they stand."""
+    stop = arguments.index("--") if "--" in arguments else len(arguments)
+    typed: list[str] = []
+    moved: list[str] = []
+    words = iter(arguments[:stop])
+    for word in words:
+        name, equals, _ = word.partition("=")
+        (moved if name in _VALUES else typed).append(word)
+        if name in _VALUES and not equals:
+            moved += islice(words, _VALUES[name])
+    return [*typed, *moved, *arguments[stop:]]
 
 
 def _load_all() -> None:
     """Load the modules of all commands, which have the lines of the overall help."""
     for name in NAMES:
         app[name]
-
-
-def _run(work: Coroutine[Any, Any, ExitCode | None]) -> ExitCode | None:
-    """Run a command in an event loop."""
-    import asyncio  # noqa: PLC0415 - commands without I/O do without it
-
-    return asyncio.run(work)
 
 
 def _escape_unencodable() -> None:

@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import ConfigError, RunRef
+from testvibe_async.cli.batches import stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.cli.exits import ExitCode
@@ -21,7 +22,9 @@ from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.words import NAME, plural
+from testvibe_async.runner.batches import Place
 from testvibe_async.runner.generation_limit import GenerationLimit
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
@@ -38,7 +41,7 @@ app: App = App(
 Database = Annotated[str | None, Parameter(name="--db")]
 """The type of the option that says where batches are kept."""
 
-_QUESTION = "Generate first what has no tests? Each generation costs credits."
+_QUESTION = "May the workers dispatch generations? Each one costs credits."
 
 WATCH_SECONDS = 2.0
 """How often a batch that is watched is read."""
@@ -52,13 +55,14 @@ async def start(  # noqa: PLR0913 - each an option of its own
     db: Database = None,
     config: tuple[str, ...] = (),
     site_url: str | None = None,
-    on_conflict: Literal["raise", "generate"] = "raise",
+    kind: Literal["run", "generation"] = "run",
+    on_conflict: Literal["raise", "generate", "attach", "wait"] = "raise",
     consent: Consent = NO_CONSENT,
     attempts: PositiveInt = 1,
-    max_in_flight: PositiveInt = 100,
+    max_in_flight: PositiveInt | None = None,
     common: Common = COMMON,
 ) -> None:
-    """Store a batch of runs, for `batch work` to work on. The same one again does nothing.
+    """Store a batch, for `batch work` to work on. The same one again does nothing.
 
     For example:
 
@@ -68,30 +72,33 @@ async def start(  # noqa: PLR0913 - each an option of its own
     Args:
         name: The name of the batch.
         features: Names, ids, or globs such as 'Log*'.
-        all_: Run all features that have tests.
+        all_: All features: those that have tests, or for generations those that have none.
         db: Where batches are kept: a SQLite file for the workers of one machine, or postgresql://…;
             a file in your state folder where it is left out.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
-        on_conflict: What to do with a feature that has no tests, as with run.
+        kind: What to dispatch for each feature.
+        on_conflict: What to do with a feature that has no tests, or is generating, as with run and
+            generate.
         consent: What allows generations, of all workers together.
         attempts: How often a feature may run, as with run.
-        max_in_flight: How many runs each worker has in flight.
+        max_in_flight: How many each worker has in flight; 100 runs or 10 generations by default.
         common: The options of every command.
     """
     async with connected(common) as connection:
         project = connection.project
         spec = BatchSpec(
-            kind="run", features=features, is_all=all_, configs=config, on_conflict=on_conflict
+            kind=kind, features=features, is_all=all_, configs=config, on_conflict=on_conflict
         )
         chosen = await select(project, spec)
         for note in chosen.notes:
             common.output.note(note)
-        if on_conflict == "generate":
+        if spec.may_generate:
             await consent.allow(GenerationLimit(), 1, question=_QUESTION)
         is_new = await _batch(name, db).submit(
             connection.client,
             chosen.features,
+            kind=kind,
             project=project.id,
             config=chosen.configs,
             site_url=site_url,
@@ -116,7 +123,9 @@ async def work(
 ) -> ExitCode:
     """Work on a batch until it is over, together with all others that do.
 
-    Stop it with Ctrl-C at any time: what is in flight goes on, and any worker goes on with it.
+    Once it is over, it is kept as a batch of your state folder too, with a number, for report,
+    history and run --failed. Stop it with Ctrl-C at any time: what is in flight continues, and any
+    worker resumes it.
 
     For example:
 
@@ -133,11 +142,14 @@ async def work(
     files.check()
     batch, outputs = _batch(name, db), Outputs(files, common.output)
     async with connected(common) as connection:
+        before = await batch.status()
         await batch.work(connection.client)
         found = await batch.status()
+        if found.is_over and not (before.is_over or found.is_cancelled):
+            await _keep(batch, connection.project_name, common)
         for item in found.items:
             outputs.fetch(item, connection.client)
-        return await _conclude(name, found, common, outputs)
+        return await _conclude(name, found, common, db=db, outputs=outputs)
 
 
 @app.command
@@ -166,7 +178,7 @@ async def status(
             shown = line
         await asyncio.sleep(WATCH_SECONDS)
         found = await batch.status()
-    code = await _conclude(name, found, common)
+    code = await _conclude(name, found, common, db=db)
     return code if watch else ExitCode.PASSED
 
 
@@ -185,7 +197,7 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
     """
     batch = _batch(name, db)
     await batch.cancel()
-    await _conclude(name, await batch.status(), common)
+    await _conclude(name, await batch.status(), common, db=db)
 
 
 @app.command
@@ -268,7 +280,21 @@ async def report(
     """
     files.check(can_download=False)
     found = await _batch(name, db).status()
-    return await _conclude(name, found, common, Outputs(files, common.output))
+    return await _conclude(name, found, common, db=db, outputs=Outputs(files, common.output))
+
+
+async def _keep(batch: DurableBatch, project_name: str | None, common: Common) -> None:
+    """Copy a batch that is over to those of the state folder."""
+    plan, stored = await batch.plan(), stored_batches()
+    place = Place(plan.server, plan.project)
+    try:
+        record = stored.create(plan.kind, place, name=batch.id, project_name=project_name)
+        async with stored.working_on(record) as journal:
+            await batch.copy_to(journal)
+    except (OSError, ConfigError) as error:
+        common.output.note(f"It could not be kept in your state folder: {error}")
+    else:
+        common.output.note(f"It is kept as batch {record.number}: {NAME} report {record.number}")
 
 
 def _batch(name: str, db: str | None) -> DurableBatch:
@@ -287,12 +313,17 @@ def _batch(name: str, db: str | None) -> DurableBatch:
 
 
 async def _conclude(
-    name: str, found: BatchStatus, common: Common, outputs: Outputs | None = None
+    name: str,
+    found: BatchStatus,
+    common: Common,
+    *,
+    db: str | None,
+    outputs: Outputs | None = None,
 ) -> ExitCode:
     """Write the reports, print how far a batch has come, and return the exit code."""
     outputs = outputs or Outputs(NO_FILES, common.output)
     result = Result(
-        items=found.items,
+        items=list(map(Quarantine.read().mark, found.items)),
         seconds=seconds_of(found.items),
         place=common.place,
         fails_on_flaky=outputs.files.fail_on_flaky,
@@ -306,10 +337,12 @@ async def _conclude(
     )
     code = await conclude(result, outputs, common)
     if not found.is_settled and not found.workers:
-        common.output.note(f"No worker is running; start one: {NAME} batch work {name}")
+        work = f"{NAME} batch work {name}{_option(db)}"
+        common.output.note(f"No worker is running; start one: {work}")
     if result.summary.unknown:
         common.output.note(
             f"Decide what is unknown: {NAME} batch decide {name} resend, drop, or adopt ID"
+            f"{_option(db)}"
         )
     return code
 

@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.output import Output
     from testvibe_async.journal import Journal
-    from testvibe_async.runner.batches import Batch, Batches, Place
+    from testvibe_async.runner.batches import Batches, Place
 
 __all__ = [
     "NO_OPTIONS",
     "JournalOptions",
-    "batch_of",
     "folder",
     "kept",
     "opened",
@@ -109,29 +108,6 @@ def place_of(common: Common) -> Place:
     return Place(server.value if server else None, project.value if project else None)
 
 
-async def batch_of(
-    word: str | None, place: Place, *, kind: Literal["run", "generation"] | None = None
-) -> Batch:
-    """Return the batch that a command is about.
-
-    Args:
-        word: Its number, its name or its file; None for the last one of a place.
-        place: The service and the project in force.
-        kind: What it dispatched, where none is named; None for either.
-
-    Raises:
-        ConfigError: There is none, another process works on it, or it can't be read.
-    """
-    stored = stored_batches()
-    if word is not None:
-        return await stored.named(word, place)
-    found = await stored.newest(place, kind=kind)
-    if found is None:
-        what = "" if kind is None else f" of {kind}s"
-        raise ConfigError(f"there is no batch{what}{place} yet")
-    return found
-
-
 def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
     """Return the command that goes on with a batch.
 
@@ -146,40 +122,41 @@ def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
 async def kept(  # noqa: PLR0913 - each by name
     options: JournalOptions,
     output: Output,
-    *,
-    is_named: bool = True,
     kind: Literal["run", "generation"],
+    place: Place,
+    *,
     typed: Mapping[str, Any],
-    here: Place,
-    parent: int | None = None,
+    parent: int | None,
+    is_named: bool,
 ) -> AsyncGenerator[Journal | None]:
     """Open a journal for a batch, and say which it is; None where there is to be none.
 
-    A file of the caller's own that has a batch is continued, where the same one was asked for.
-
-    A journal that was not asked for is no reason to fail: where it can't be written, a note says
-    so. Where an earlier batch was cut off it says so too, whatever options there are.
+    A file of the caller's own that has a batch is continued, where the same one was asked for. A
+    journal that was not asked for is no reason to fail: where it can't be written, a note says so.
+    Where an earlier batch was cut off it says so too, whatever options there are.
 
     Args:
         options: What was asked for.
         output: Where it is said.
-        is_named: Whether to say which batch it is now; else that is said at the end.
         kind: What the batch dispatches.
+        place: The service and the project in force.
         typed: The options that the batch was called with, for `resume`.
-        here: The service and the project in force.
         parent: The number of the batch whose failures it runs again.
+        is_named: Whether to say which batch it is now; else that is said at the end.
 
     Raises:
         ConfigError: The file that was asked for can't be used.
     """
     from testvibe_async.journal import Journal  # noqa: PLC0415 - see `stored_batches`
+    from testvibe_async.runner.batches import require_whole  # noqa: PLC0415
 
+    path, stored = options.journal, stored_batches()
     if options.no_journal:
         yield None
         return
     await tell_of_cut_off()
-    if options.journal is not None:
-        path = options.journal
+    if path is not None:
+        require_whole(path)
         async with Journal(path, options=typed) as journal:
             if journal.plan is not None and journal.is_over:
                 raise ConfigError(
@@ -188,12 +165,11 @@ async def kept(  # noqa: PLR0913 - each by name
                 )
             yield journal
         return
-    stored = stored_batches()
     async with AsyncExitStack() as stack:
         kept_in: Journal | None = None
         try:
             record = stored.create(
-                kind, here, name=options.name, project_name=typed["project"], parent=parent
+                kind, place, name=options.name, project_name=typed["project"], parent=parent
             )
             kept_in = await stack.enter_async_context(stored.working_on(record, options=typed))
         except (ConfigError, OSError) as error:
@@ -205,12 +181,12 @@ async def kept(  # noqa: PLR0913 - each by name
 
 
 @asynccontextmanager
-async def opened(word: str | None, here: Place, output: Output) -> AsyncGenerator[Journal]:
+async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerator[Journal]:
     """Open the journal of a batch to resume it, say which it is, and note who works on it.
 
     Args:
         word: Its number, its name or its file; None for the last of a place that is not over.
-        here: The service and the project in force.
+        place: The service and the project in force.
         output: Where it is said.
 
     Raises:
@@ -221,11 +197,8 @@ async def opened(word: str | None, here: Place, output: Output) -> AsyncGenerato
 
     stored = stored_batches()
     if word is None:
-        batch = await stored.newest(here, fits=lambda batch: not batch.is_over)
-        if batch is None:
-            raise ConfigError(await _nothing_to_resume(here))
-        word = str(batch.number)
-    record = stored.record_named(word, here)
+        word = str((await stored.to_resume(place)).number)
+    record = stored.record_named(word, place)
     path = Path(word) if record is None else stored.journal_of(record)
     require_existing(path)
     if record is not None:
@@ -233,23 +206,8 @@ async def opened(word: str | None, here: Place, output: Output) -> AsyncGenerato
     async with Journal(path) if record is None else stored.working_on(record) as journal:
         require_batch(journal)
         if record is not None:
-            stored.begin(record)
             output.say(f"{record}.")
         yield journal
-
-
-async def _nothing_to_resume(here: Place) -> str:
-    """Say that each batch of a place is over, and which one elsewhere is not."""
-    stored, elsewhere = stored_batches(), ""
-    for record in stored.records():
-        try:
-            batch = await stored.read(record)
-        except ConfigError:
-            continue
-        if not batch.is_over:
-            elsewhere = f"; {record} of project {record.project} at {record.server} is not"
-            break
-    return f"nothing to resume: each batch of the last 30 days{here} is over{elsewhere}"
 
 
 async def tell_of_cut_off() -> None:

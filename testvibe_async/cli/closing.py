@@ -9,7 +9,7 @@ hide.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 from rich.text import Text
@@ -27,9 +27,16 @@ from testvibe_async._util import escape
 from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
 from testvibe_async.cli.display import sight_of, table_of
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.result import check_command, error_of, rerun_commands, wait_command
+from testvibe_async.cli.result import (
+    check_command,
+    error_of,
+    is_of_generation,
+    rerun_commands,
+    wait_command,
+)
 from testvibe_async.cli.rows import word_of
 from testvibe_async.cli.words import NAME, clock_time, item_name, plural, reason
+from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -44,15 +51,7 @@ if TYPE_CHECKING:
     from testvibe_async.cli.result import Result
     from testvibe_async.cli.words import Item
 
-__all__ = [
-    "conclude",
-    "failures_text",
-    "named",
-    "say_dispatched",
-    "say_ended",
-    "say_nothing",
-    "say_unfinished",
-]
+__all__ = ["conclude", "failures_text", "named", "say_nothing", "say_unfinished", "show"]
 
 NAMED_IN_FLIGHT = 10
 """How many operations in flight are named; the command that waits for them has all."""
@@ -71,6 +70,8 @@ _HINTS: tuple[tuple[type[VibeError], str], ...] = (
     (GenerationInProgressError, "To join the generation in flight: --on-conflict attach"),
 )
 
+T = TypeVar("T")
+
 
 def failures_text(result: Result, *, width: int | None) -> Text:
     """Return what went wrong, failed tests first; empty where nothing did.
@@ -86,8 +87,19 @@ def failures_text(result: Result, *, width: int | None) -> Text:
         *(_failed_generation(item, result, width) for item in failed if item not in runs),
         *_errors(result.items),
     ]
-    hints = [Text("\n").join(map(Text, result.hints))] if result.hints else []
-    return Text("\n\n").join([*parts, *hints, *_unknown(result)])
+    return Text("\n\n").join([*parts, *_unknown(result)])
+
+
+def _grouped(pairs: Iterable[tuple[str, T]]) -> list[tuple[str, list[T]]]:
+    """Return what has equal keys together, in the order of the keys."""
+    groups: dict[str, list[T]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return list(groups.items())
+
+
+def _size(group: tuple[str, Sequence[object]]) -> int:
+    return len(group[1])
 
 
 def _failed_tests(items: Iterable[Item], width: int | None) -> list[Text]:
@@ -97,11 +109,10 @@ def _failed_tests(items: Iterable[Item], width: int | None) -> list[Text]:
     """
     from testvibe_async.reports import essence  # noqa: PLC0415 - needed where something failed
 
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for name, error in (failure for item in items for failure in _failures_of(item)):
-        groups.setdefault(essence(error), []).append((name, error))
-    ranked = sorted(groups.values(), key=len, reverse=True)
-    return [text_of(_group(group, width)) for group in ranked]
+    failures = [failure for item in items for failure in _failures_of(item)]
+    groups = _grouped((essence(error), (name, error)) for name, error in failures)
+    groups.sort(key=_size, reverse=True)
+    return [text_of(_group(group, width)) for _, group in groups]
 
 
 def _failures_of(item: Item) -> Iterator[tuple[str, str]]:
@@ -112,7 +123,9 @@ def _failures_of(item: Item) -> Iterator[tuple[str, str]]:
     where = f"{item_name(item)}{attempt}, run {run.run_id}"
     for test in run.failures:
         yield f"{where}: {test.name}", test.error or "no error given"
-    if not run.failures:
+    if item.quarantine:  # It has expired, or passed.
+        yield where, str(item.quarantine)
+    elif not run.failures:
         log = "\n".join(end_of(run.log))
         yield where, f"no failed test is reported; the end of the log:\n{log}"
 
@@ -139,12 +152,10 @@ def _failed_generation(item: Item, result: Result, width: int | None) -> Text:
 def _errors(items: Iterable[Item]) -> list[Text]:
     """Return why items could not be dispatched or observed, each reason once."""
     errors = [item for item in items if item.verdict is Verdict.ERROR or _is_kept_from_us(item)]
-    by_reason: dict[str, list[Item]] = {}
-    for item in errors:
-        by_reason.setdefault(reason(error_of(item)), []).append(item)
+    groups = _grouped((reason(error_of(item)), item) for item in errors)
     parts = [
         Text.assemble((f"{plural(len(those), 'error')}: {why}", "bold red"), f"\n  {_names(those)}")
-        for why, those in sorted(by_reason.items(), key=lambda each: -len(each[1]))
+        for why, those in sorted(groups, key=_size, reverse=True)
     ]
     hints = [hint for kind, hint in _HINTS if any(isinstance(item.error, kind) for item in errors)]
     return parts + [Text(hint) for hint in hints]
@@ -158,33 +169,21 @@ def _is_kept_from_us(item: Item) -> bool:
 
 def _unknown(result: Result) -> list[Text]:
     """Return what may have been dispatched, and the commands that show whether it was."""
-    unknown = [
-        (item, item.error) for item in result.items if isinstance(item.error, DispatchUnknownError)
-    ]
+    unknown = [item for item in result.items if isinstance(item.error, DispatchUnknownError)]
     if not unknown:
         return []
-    commands = [check_command(error, result.place) for _, error in unknown]
-    lines = [f"  {escape(each)}" for each in commands[:NAMES_OF_AN_ERROR]]
-    if len(commands) > NAMES_OF_AN_ERROR:
-        lines.append(f"  and {len(commands) - NAMES_OF_AN_ERROR} more")
-    decide = ""
+    text = Text()
+    for why, items in _grouped((reason(error_of(item)), item) for item in unknown):
+        text.append(_names(items), "bold").append("\n  unknown: ", "magenta").append(f"{why}\n")
+    commands = [f"  {escape(check_command(item, result.place))}" for item in unknown]
+    text.append("Before you start it again, see whether it did with:\n")
+    text.append("\n".join(_first(commands, NAMES_OF_AN_ERROR)))
     if result.resume is not None:
-        decide = f"\nand then, for what it was: {result.resume} --unknown resend, drop, or adopt ID"
-    by_reason: dict[str, list[Item]] = {}
-    for item, error in unknown:
-        by_reason.setdefault(reason(error), []).append(item)
-    return [
-        Text.assemble(
-            *(
-                part
-                for why, those in by_reason.items()
-                for part in ((_names(those), "bold"), ("\n  unknown: ", "magenta"), why, "\n")
-            ),
-            "Before you start it again, see whether it did with:\n",
-            "\n".join(lines),
-            decide,
-        )
-    ]
+        # A generation has no id that a person could name.
+        adopts = not all(map(is_of_generation, unknown))
+        decisions = "resend, drop, or adopt ID" if adopts else "resend or drop"
+        text.append(f"\nand then, for what it was: {result.resume} --unknown {decisions}")
+    return [text]
 
 
 def _names(items: Sequence[Item]) -> str:
@@ -193,9 +192,16 @@ def _names(items: Sequence[Item]) -> str:
     return f"{names} and {more} more" if more > 0 else names
 
 
-def _attempts(item: Item) -> str:
-    runs = [run for run in (*item.earlier, item.outcome) if isinstance(run, Run)]
-    return ", ".join(escape(f"run {run.run_id} {run.status}") for run in runs)
+def _first(lines: Sequence[str], most: int) -> list[str]:
+    """Return the first lines, and how many more there are."""
+    more = [f"  and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *more]
+
+
+def named(items: Sequence[Item]) -> str:
+    """Return the first of the items with their refs, one a line."""
+    lines = [escape(f"  {item.latest_ref}  {item_name(item)}") for item in items]
+    return "\n".join(_first(lines, NAMED_IN_FLIGHT))
 
 
 async def conclude(  # noqa: PLR0913 - each by name
@@ -220,20 +226,15 @@ async def conclude(  # noqa: PLR0913 - each by name
     try:
         await asyncio.to_thread(outputs.write, result)
     finally:
-        say_ended(result, common, progress=progress, has_events=has_events)
+        show(result, common, progress=progress, has_events=has_events)
     outputs.annotate(result)
     outputs.note_paths()
     await outputs.finish(result, timeout=timeout)
     return result.exit_code
 
 
-def say_ended(
-    result: Result,
-    common: Common,
-    *,
-    progress: Progress | None = None,
-    has_events: bool = False,
-    is_stopped: bool = False,
+def show(
+    result: Result, common: Common, *, progress: Progress | None = None, has_events: bool = False
 ) -> None:
     """Print the results: what went wrong, the counts, and what is still in flight.
 
@@ -242,43 +243,28 @@ def say_ended(
         common: The options of the command.
         progress: What was shown meanwhile; None where nothing was.
         has_events: Whether `--json` is a line for each change.
-        is_stopped: Whether the command was stopped, so that what did not end is no failure.
     """
     output = common.output
     _say_document(result, output, has_events=has_events)
-    if progress is not None and output.is_live and not is_stopped:
-        _keep_table(progress, output)
-    kinds = {Verdict.FAILED, Verdict.UNKNOWN} if is_stopped else set(Verdict)
-    told = evolve(result, items=[item for item in result.items if item.verdict in kinds])
-    text = failures_text(told, width=output.width)
-    output.details(lambda _: _after("" if output.is_quiet else "\n", text))
-    if is_stopped:
-        if told.items:
+    if not result.is_waited_for:
+        _say_dispatched(result, output)
+    elif result.stopped_by is not None:
+        # What did not end is no failure.
+        known = [each for each in result.items if each.verdict in {Verdict.FAILED, Verdict.UNKNOWN}]
+        _say_failures(evolve(result, items=known), output)
+        if known:
             output.say("")
         warn(f"Stopped: {result.line if result.items else 'nothing was dispatched yet'}")
     else:
+        if progress is not None and output.is_live:
+            _keep_table(progress, output)
+        has_failures = _say_failures(result, output)
         _say_flaky(result, output)
+        _say_stability(result, output)
         _say_rerun(result, output)
-        is_first = result.headline is not None and not text
+        is_first = result.headline is not None and not has_failures
         output.say(result.last_line if is_first else f"\n{result.last_line}")
     say_unfinished(result, common)
-
-
-def say_dispatched(result: Result, common: Common) -> None:
-    """Print which operations were dispatched, which were not, and how to wait for them."""
-    output = common.output
-    output.document(result.document)
-    rows = [
-        (item.feature_name, item.config, item.latest_ref)
-        for item in result.items
-        if item.latest_ref
-    ]
-    if rows:
-        output.table(("Feature", "Config", "Operation"), rows)
-    if text := failures_text(result, width=None):
-        warn(str(text))
-    if result.unfinished and not output.is_json:
-        output.note(f"\n{_how_to_wait(result, common)}")
 
 
 def say_nothing(why: str, result: Result, common: Common, *, has_events: bool = False) -> None:
@@ -288,9 +274,16 @@ def say_nothing(why: str, result: Result, common: Common, *, has_events: bool = 
 
 
 def say_unfinished(result: Result, common: Common) -> None:
-    """Name operations that are not seen to be over, with the command that waits for them."""
+    """Name operations that are not seen to be over, with the commands that wait for them.
+
+    Those that were just dispatched are named as results, and the commands are a remark.
+    """
     items = result.unfinished
     if not items:
+        return
+    if not result.is_waited_for:
+        if not common.output.is_json:
+            common.output.note(f"\n{_how_to_wait(result, common)}")
         return
     unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
     going_on = [item for item in items if item not in unseen]
@@ -301,11 +294,21 @@ def say_unfinished(result: Result, common: Common) -> None:
     warn(_how_to_wait(result, common))
 
 
-def named(items: Sequence[Item]) -> str:
-    """Return the first of the items with their refs, one a line."""
-    lines = [escape(f"  {item.latest_ref}  {item_name(item)}") for item in items[:NAMED_IN_FLIGHT]]
-    more = len(items) - NAMED_IN_FLIGHT
-    return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)
+def _say_dispatched(result: Result, output: Output) -> None:
+    """Print which operations were dispatched, and on standard error which were not."""
+    dispatched = [item for item in result.items if item.latest_ref]
+    rows = [(item.feature_name, item.config, item.latest_ref) for item in dispatched]
+    if rows:
+        output.table(("Feature", "Config", "Operation"), rows)
+    if text := failures_text(result, width=None):
+        warn(str(text))
+
+
+def _say_failures(result: Result, output: Output) -> bool:
+    """Print what went wrong, and return whether anything did."""
+    text = failures_text(result, width=output.width)
+    output.details(lambda _: Text.assemble("" if output.is_quiet else "\n", text) if text else text)
+    return bool(text)
 
 
 def _keep_table(progress: Progress, output: Output) -> None:
@@ -323,10 +326,29 @@ def _since(items: Sequence[Item]) -> str:
 
 
 def _say_flaky(result: Result, output: Output) -> None:
-    items = [item for item in result.items if item.is_flaky]
-    lines = [f"  {escape(item_name(item))}: {_attempts(item)}" for item in items]
+    lines: list[str] = []
+    for item in result.items:
+        if item.is_flaky:
+            runs = [
+                f"run {run.run_id} {run.status}" for run in item.attempts if isinstance(run, Run)
+            ]
+            lines.append(escape(f"  {item_name(item)}: {', '.join(runs)}"))
     if lines:
         output.say("\n".join(["\nFlaky, passed after a failure:", *lines]))
+
+
+def _say_stability(result: Result, output: Output) -> None:
+    """Print what is in quarantine, and how stable is what ran repeatedly."""
+    lines = [
+        f"  {item_name(each)}: {each.quarantine}"
+        for each in result.items
+        if each.quarantine and each.verdict is not Verdict.FAILED
+    ]
+    if lines:
+        output.say("\n".join(["\nIn quarantine:", *map(escape, lines)]))
+    if result.repeat > 1:
+        lines = [f"{each.name}: {each}" for each in stability_of(result.items)]
+        output.say("\n".join(["", *map(escape, lines)]))
 
 
 def _say_rerun(result: Result, output: Output) -> None:
@@ -356,7 +378,3 @@ def _say_document(result: Result, output: Output, *, has_events: bool) -> None:
         return
     document = {name: each for name, each in result.document.items() if name != "items"}
     output.event({"event": "end", **document})
-
-
-def _after(gap: str, text: Text) -> Text:
-    return Text.assemble(gap, text) if text else text

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 import anyio
 from attrs import frozen
-from rich.cells import cell_len
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -25,7 +24,7 @@ from testvibe_async.cli.rows import STYLES, Row, count_words
 from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from rich.console import Console
 
@@ -49,41 +48,17 @@ FEW = 20
 COUNTED_SECONDS = 30.0
 """How often a pipe gets the counts, where it gets no other changes."""
 
-_FIXED_CELLS = 35
-"""Cells that the table needs for all columns except the first and the last."""
-
-_OPERATION_CELLS = 12
-"""Those of the operation, which a narrow terminal leaves out: names say more than ids."""
-
-_RESULT_CELLS = 19
-"""Cells that the last column has on a wide terminal; on others, what it needs."""
-
-_NARROW_RESULT_CELLS = 9
-"""Cells that the last column has at most on a narrow terminal: the names need the others."""
-
 _WIDE = 72
-"""A terminal of fewer cells is narrow."""
+"""A terminal of fewer cells has no column for the operation: names say more than ids."""
 
-_FIXED_LINES = 4
-"""Lines of the table that are no rows: the heading, a gap, the bar and the counts."""
-
-_OUTAGE_LINES = 2
-"""Lines that an outage may take; on a narrow terminal its sentence is wrapped."""
-
-_BAR_CELLS = 40
-"""The length of the longest bar."""
+_FIXED_LINES = 6
+"""Lines that are no rows: the heading, a gap, the bar, the counts, an outage, the cursor's."""
 
 _FEW_ROWS = 3
 """How many rows are shown at least, however few lines the terminal has."""
 
-_LINES_ABOVE = 6
-"""Lines that are left to what was printed above, where the table can't show all rows anyway."""
-
-_SHARE_OF_ENDED = 3
-"""One of so many lines is for what is over, where not all rows fit."""
-
-_HIGH = 20
-"""A terminal of fewer lines is too low for that."""
+_BAR_CELLS = 40
+"""The length of the longest bar."""
 
 News: TypeAlias = Row | Notice
 """What is told: an operation that changed, or something of the service."""
@@ -349,11 +324,12 @@ def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
         height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
             those active, then those queued, then those that ended last. None for all.
     """
-    rows = [row for row in sight.rows if row.is_shown]
-    room = len(rows) if height is None else _room(height, len(rows))
-    if sight.outage and height is not None:
-        room = max(room - _OUTAGE_LINES, _FEW_ROWS)
-    shown, hidden = (rows, list[Row]()) if len(rows) <= room else _most_urgent(rows, room - 1)
+    rows = shown = [row for row in sight.rows if row.is_shown]
+    most = len(rows) if height is None else max(height - _FIXED_LINES, _FEW_ROWS)
+    if len(rows) > most:
+        urgent = {id(row) for row in sorted(rows, key=_urgency)[: most - 1]}
+        shown = [row for row in rows if id(row) in urgent]
+    hidden = [row for row in rows if row not in shown]
     more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
     return Group(
         _rows(shown, now=sight.now, width=width),
@@ -365,48 +341,25 @@ def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
     )
 
 
-def _room(height: int, wanted: int) -> int:
-    """Return how many lines of a terminal are left for rows.
-
-    Where not all rows fit, some lines are left to what is printed above. The cursor needs one in
-    any case.
-    """
-    room = height - 1 - _FIXED_LINES
-    if wanted > room and height >= _HIGH:
-        room -= _LINES_ABOVE
-    return max(room, _FEW_ROWS)
-
-
 def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
-    results, fixed, is_wide = _RESULT_CELLS, _FIXED_CELLS, width >= _WIDE
-    texts = [row.result if is_wide else row.short_result for row in rows]
-    if not is_wide:
-        results = min(_longest(texts), _NARROW_RESULT_CELLS)
-        fixed -= _OPERATION_CELLS
-    has_results = is_wide or results > 0
-    names = max(width - fixed - (max(results, len("Result")) if has_results else 0), 8)
-    most = max(width - fixed - min(_longest(row.name for row in rows), names), results)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("Feature", no_wrap=True, max_width=names)
+    is_wide = width >= _WIDE
+    table.add_column("Feature", ratio=2)
     if is_wide:
         table.add_column("Operation", no_wrap=True, min_width=10)
     table.add_column("Status", no_wrap=True, min_width=10)
     table.add_column("Elapsed", no_wrap=True, min_width=7, justify="right")
-    if has_results:
-        table.add_column("Result", no_wrap=True, min_width=results, max_width=most)
-    for row, text in zip(rows, texts, strict=True):
+    if has_results := any(row.result for row in rows):
+        table.add_column("Result")
+    for row in rows:
         table.add_row(
-            Text(row.name),
+            _one_line(row.name, ""),
             *([Text(row.operation)] if is_wide else []),
             Text(row.word, _style(row)),
             Text(duration(row.elapsed(now))),
-            *([Text(text, "red" if row.is_bad else "")] if has_results else []),
+            *([_one_line(row.result, "red" if row.is_bad else "")] if has_results else []),
         )
     return table
-
-
-def _longest(texts: Iterable[str]) -> int:
-    return max((cell_len(text) for text in texts), default=0)
 
 
 def _bar(sight: Sight, width: int) -> Table:
@@ -415,29 +368,14 @@ def _bar(sight: Sight, width: int) -> Table:
     bar = ProgressBar(
         total=max(len(sight.rows), 1),
         completed=sight.over,
-        width=max(min(_BAR_CELLS, width - _RESULT_CELLS), 8),
+        width=min(_BAR_CELLS, width // 2),
         complete_style=style,
         finished_style=style,
     )
     grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column()
-    grid.add_column(no_wrap=True)
     left = f"{len(sight.rows) - sight.over} left"
-    grid.add_row(bar, Text(f"{left}, {duration(sight.now - sight.started)}"))
+    grid.add_row(bar, _one_line(f"{left}, {duration(sight.now - sight.started)}", ""))
     return grid
-
-
-def _most_urgent(rows: Sequence[Row], room: int) -> tuple[list[Row], list[Row]]:
-    """Split the rows into those to show and the others, both in their own order.
-
-    A share of the lines is for what ended last, so that results are seen as they come.
-    """
-    ranked = sorted(range(len(rows)), key=lambda index: _urgency(rows[index]))
-    over = [index for index in ranked if rows[index].ended is not None]
-    chosen = set(over[: room // _SHARE_OF_ENDED])
-    chosen |= set([index for index in ranked if index not in chosen][: room - len(chosen)])
-    shown = [row for index, row in enumerate(rows) if index in chosen]
-    return shown, [row for index, row in enumerate(rows) if index not in chosen]
 
 
 def _urgency(row: Row) -> tuple[int, float]:

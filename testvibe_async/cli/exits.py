@@ -146,15 +146,10 @@ _PRECEDENCE = (
 """What is not known comes before what is known and bad, so 1 says that all is known."""
 
 
-def worst_of(codes: Iterable[ExitCode], *, usual: ExitCode = ExitCode.PASSED) -> ExitCode:
-    """Return the exit code of a command for which several apply.
-
-    Args:
-        codes: What is called for.
-        usual: The exit code where nothing but success is.
-    """
+def worst_of(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the exit code of a command for which several apply; success where none does."""
     called_for = set(codes)
-    return next((code for code in _PRECEDENCE if code in called_for), usual)
+    return next((code for code in _PRECEDENCE if code in called_for), ExitCode.PASSED)
 
 
 @define

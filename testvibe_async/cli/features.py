@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "configs", "files"]
 
-app: App = App(name="features", help="List, read, add, change and delete features.")
+app: App = App(
+    name="features",
+    help="List, read, add, change and delete features.",
+    synonym=("list", "show", "view"),
+)
 
 files: App = App(name="files", help="List, read and write the project's files.")
 
@@ -47,7 +51,7 @@ async def list_(*, common: Common = COMMON) -> None:
     )
 
 
-@app.command
+@app.command(synonym=("cat", "get", "view"))
 async def show(feature: FeatureName, /, *, gherkin: bool = False, common: Common = COMMON) -> None:
     """Show one feature: its Gherkin on standard output, and its facts on standard error.
 
@@ -72,7 +76,7 @@ async def show(feature: FeatureName, /, *, gherkin: bool = False, common: Common
     output.text(found.gherkin or "")
 
 
-@app.command
+@app.command(synonym=("add", "new"))
 async def create(name: str, /, *, file: TextFile, common: Common = COMMON) -> None:
     """Add a feature. That does not generate its tests.
 
@@ -92,7 +96,7 @@ async def create(name: str, /, *, file: TextFile, common: Common = COMMON) -> No
     connection.output.result(made, f"Feature {made.id} is {made.name!r}.")
 
 
-@app.command
+@app.command(synonym=("edit", "set"))
 async def update(
     feature: FeatureName,
     /,
@@ -122,7 +126,7 @@ async def update(
     connection.output.result({"ok": True}, f"{feature} is updated.")
 
 
-@app.command
+@app.command(synonym=("remove", "rm"))
 async def delete(
     feature: FeatureName,
     /,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from attrs import evolve
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
@@ -19,13 +18,17 @@ from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts 
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
-from testvibe_async.cli.watch import jobs_of, watching
+from testvibe_async.cli.watch import Work, watching
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["app", "generate"]
 
-app: App = App(name="generation", help="See how a feature's latest generation goes, or cancel it.")
+app: App = App(
+    name="generation",
+    help="See how a feature's latest generation goes, or cancel it.",
+    synonym=("abort", "cancel", "kill", "log", "logs", "status", "stop"),
+)
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own
@@ -78,28 +81,24 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         max_in_flight=max_in_flight,
     )
     async with watching(common, timeout=timeout, has_events=common.json_lines) as watched:
-        output = watched.connection.output
-        found = await watched.select(spec, "the list of features")
-        if not found.features:
-            why = " ".join(["Nothing to generate.", *found.notes])
-            return watched.say_nothing(
-                why if found.notes else "Nothing to generate: all have tests."
-            )
-        for note in found.notes:
-            output.note(note)
-        jobs = jobs_of(found.features)
-        if dry_run:
-            return watched.say_plan(spec, jobs)
-        question = f"Generate {plural(len(jobs), 'feature')}? Each costs credits."
-        await consent.allow(
-            watched.generations, len(jobs), question=question if found.is_wider else None
+        found = await watched.select(spec)
+        why = ["Nothing to generate.", *found.notes]
+        if found.features:
+            for note in found.notes:
+                watched.connection.output.note(note)
+        question = f"Generate {plural(len(found.jobs), 'feature')}? Each costs credits."
+        work = Work(
+            spec=spec,
+            jobs=found.jobs,
+            why_nothing=" ".join(why if found.notes else ["Nothing to generate: all have tests."]),
+            question=question if found.is_wider else None,
+            first="What is generating is waited for first: minutes each."
+            if on_conflict == "wait"
+            else "",
         )
-        if not watch:
-            spec = evolve(spec, max_in_flight=len(jobs))
-            if on_conflict == "wait":
-                output.note("What is generating is waited for first: minutes each.")
-        async with watched.journal(journal, spec, waits=watch) as opened:
-            return await watched.perform(spec, jobs, found.features, journal=opened, waits=watch)
+        return await watched.dispatch(
+            work, consent=consent, journal=journal, dry_run=dry_run, waits=watch
+        )
     return ExitCode.INTERRUPTED
 
 

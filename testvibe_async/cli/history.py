@@ -1,151 +1,155 @@
-"""`testvibe-async history`: the last batches, what was flaky, and what changed with the last one.
+"""`testvibe-async history`: the last batches, the course of a feature, and what changed.
 
-It decides what counts as newly failing, flaky and slower. It reads journals alone, and asks no
-service.
+It reads journals alone, and asks no service. What counts as flaky, slower and newly failing is
+decided in `testvibe_async.runner.trends`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from sys import maxsize
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from attrs import asdict, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from rich.text import Text
 
-from testvibe_async import Run
+from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.result import seconds_of
-from testvibe_async.cli.words import duration, item_name, plural
+from testvibe_async.cli.words import duration, plural
+from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.batches import Batch
+    from testvibe_async.runner.batches import Batch, Place
+    from testvibe_async.runner.trends import Trend
 
 __all__ = ["history", "sparkline"]
 
 USUAL_LIMIT = 10
 """How many batches are shown where nothing says how many."""
 
-SLOWER = 1.5
-"""How many times longer than usual a feature takes that became slower."""
-
-SLOWER_SECONDS = 5.0
-"""How much longer it takes at least."""
-
-USUAL = 3
-"""How many earlier runs say what is usual."""
-
 SHOWN = 20
 """How many features are named for each change."""
+
+_COLUMNS = {
+    "Runs": "runs",
+    "Passed": "passed",
+    "Failed": "failed",
+    "Flaky": "flaky",
+    "Other": "other",
+    "Took": "seconds",
+}
+"""The columns of the table, and the members of a batch's document that they show."""
 
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-@frozen(kw_only=True)
-class Change:
-    """What changed of a feature with the last batch."""
-
-    name: str
-    what: str
-    """`newly failing`, `flaky now`, `slower` or `passes again`."""
-
-    seconds: Sequence[float]
-    """How long it took in each batch, the oldest first."""
-
-
-@frozen(kw_only=True)
-class Flaky:
-    """A feature that was flaky in some of the batches."""
-
-    name: str
-    flaky: int
-    failed: int
-    batches: int
-    """In how many it ran."""
-
-
 async def history(
-    *batch: str,
+    *names: str,
     limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
     days: PositiveInt | None = None,
     common: Common = COMMON,
 ) -> None:
     """Show the last batches of a project's runs, what was flaky, and what changed with the last.
 
+    Of a feature, show how often it passed and was flaky, since when it fails, and how long it took.
+
     For example:
 
         testvibe-async history
+        testvibe-async history Checkout
         testvibe-async history --days 7
         testvibe-async history --limit 30 --json
         testvibe-async history 11 12
 
     Args:
-        batch: Numbers, names, or files of journals of batches; else the last ones.
+        names: Features; or numbers, names, or files of journals of batches, else the last ones.
         limit: How many batches at most; 10 where both are left out.
         days: Only those of the last so many days.
         common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else maxsize)
-    place, stored = place_of(common), stored_batches()
-    if batch:
-        named = [await stored.named(word, place) for word in batch]
-        batches = sorted(named, key=lambda each: each.created_at)[-most:]
-    else:
-        batches = [each async for each in stored.each(place, kind="run", most=most)][::-1]
+    place = place_of(common)
+    batches, features = await _meant(names, place, most)
     if days is not None:
         oldest = datetime.now(UTC) - timedelta(days=days)
         batches = [each for each in batches if each.created_at >= oldest]
     output = common.output
-    changes, flaky = _changes(batches), _flaky(batches)
-    output.document(
-        {
-            "batches": [_document(each) for each in batches],
-            "flaky": [asdict(each) for each in flaky],
-            "changes": [asdict(each) for each in changes],
-        }
+    trends = trends_of(batches)
+    if features:
+        chosen = [each for each in trends if each.is_one_of(features)]
+        output.document({"features": chosen})
+        output.details(lambda _: Text("\n\n").join(map(_course, chosen)))
+        return
+    flaky = sorted(
+        (each for each in trends if "flaky" in each.words), key=lambda each: -each.rate("flaky")
     )
+    changed = [each for change in CHANGES for each in trends if each.change == change]
+    documents = [_document(each) for each in batches]
+    output.document({"batches": documents, "flaky": flaky, "changes": changed})
     if not batches:
         when = "" if days is None else f" of the last {plural(days, 'day')}"
         output.note(f"There is no journal of a batch of runs{when}{place} yet.")
         return
-    columns: dict[str, Callable[[Batch], float]] = {
-        "Runs": lambda batch: len(batch.items),
-        "Passed": lambda batch: _count(batch, "passed"),
-        "Failed": lambda batch: _count(batch, "failed"),
-        "Flaky": lambda batch: _count(batch, "flaky"),
-        "Other": lambda batch: _count(batch, "other"),
-        "Took": lambda batch: seconds_of(batch.items),
+    shown = {
+        column: [each[member] for each in documents]
+        for column, member in _COLUMNS.items()
+        if member != "other" or any(each["other"] for each in documents)
     }
-    if not any(map(columns["Other"], batches)):
-        del columns["Other"]
-    output.table(("Batch", *columns), [_row(batch, columns) for batch in batches])
-    trends = [
-        (name, sparkline([number(each) for each in batches])) for name, number in columns.items()
-    ]
-    output.details(lambda _: Text("\n").join([Text(), *(Text(f"{n:<6}  {s}") for n, s in trends)]))
-    output.details(lambda _: _sections(changes, flaky, len(batches)))
+    rows = zip(map(_begin, batches), *(_cells(*column) for column in shown.items()), strict=True)
+    output.table(("Batch", *shown), list(rows))
+    output.details(lambda _: _sections(changed, flaky, len(batches)))
 
 
-def _flaky(batches: Sequence[Batch]) -> list[Flaky]:
-    """Return the features that were flaky in any of the batches, the flakiest first."""
-    words: dict[str, list[str]] = {}
-    for batch in batches:
-        for item in batch.items:
-            words.setdefault(item_name(item), []).append(_word(item))
-    found = [
-        Flaky(name=name, flaky=each.count("flaky"), failed=each.count("failed"), batches=len(each))
-        for name, each in words.items()
-        if "flaky" in each
-    ]
-    return sorted(found, key=lambda each: -each.flaky / each.batches)
+async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Batch], set[str]]:
+    """Return the batches, the oldest first, and the features in lower case that names mean.
+
+    Raises:
+        ConfigError: A name means neither, or both kinds are named.
+    """
+    stored = stored_batches()
+    if not names:
+        return [each async for each in stored.with_all_reruns(place)][:most][::-1], set()
+    try:
+        named = [await stored.with_reruns(await stored.meant(word, place)) for word in names]
+    except ConfigError as error:
+        # A feature may have run in few batches, so all are searched.
+        batches = [each async for each in stored.with_all_reruns(place)][::-1]
+        features = {name.casefold() for name in names}
+        for name in features:
+            if not any(trend.is_one_of({name}) for trend in trends_of(batches)):
+                raise ConfigError(f"{error}, and none has a feature {name!r}") from error
+        of_them = [
+            batch
+            for batch in batches
+            if any(trend.is_one_of(features) for trend in trends_of([batch]))
+        ]
+        return of_them[-most:], features
+    return sorted(named, key=lambda each: each.created_at)[-most:], set()
+
+
+def _course(trend: Trend) -> Text:
+    """Return the course of one feature, in a few lines."""
+    passed, flaky = (f"{trend.words.count(w)} ({trend.rate(w):.0%})" for w in ("passed", "flaky"))
+    lines = [f"of {_batches(trend.counted)}, passed in {passed}, flaky in {flaky}"]
+    if since := trend.failing_since:
+        lines.append(f"fails since {since.label} of {since.created_at.astimezone():%d %b %H:%M}")
+    if trend.seconds:
+        took = f"{duration(trend.seconds[-1])}, usually {duration(median(trend.seconds))}"
+        compared = f"in {_batches(len(trend.seconds))} of the same selection"
+        lines.append(f"took {took}, {compared}  {sparkline(trend.seconds)}")
+    return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
+
+
+def _batches(number: int) -> str:
+    return "1 batch" if number == 1 else f"{number} batches"
 
 
 def sparkline(numbers: Sequence[float]) -> str:
@@ -158,101 +162,40 @@ def sparkline(numbers: Sequence[float]) -> str:
     return "".join(_BARS[round((number - low) / span * (len(_BARS) - 1))] for number in numbers)
 
 
-def _row(batch: Batch, columns: dict[str, Callable[[Batch], float]]) -> list[object]:
-    numbers = [number(batch) for number in columns.values()]
-    # Short, so that the table fits into fifty columns.
-    return [
-        f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}",
-        *(f"{each:.0f}" for each in numbers[:-1]),
-        duration(numbers[-1]) if numbers[-1] else "—",
-    ]
+def _begin(batch: Batch) -> str:
+    """Return the number and the begin, so short that the table fits into fifty columns."""
+    return f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}"
 
 
-def _word(item: Item) -> str:
-    """Return how an item ended: `passed`, `failed`, `flaky`, or `other`."""
-    if item.is_flaky:
-        return "flaky"
-    if item.outcome is None:
-        return "other"
-    if item.outcome.is_success:
-        return "passed"
-    return "failed" if item.outcome.is_failure else "other"
+def _cells(column: str, numbers: Sequence[float]) -> list[str]:
+    if column != "Took":
+        return [str(number) for number in numbers]
+    return [duration(seconds) if seconds else "—" for seconds in numbers]
 
 
-def _count(batch: Batch, word: str) -> int:
-    return sum(_word(item) == word for item in batch.items)
-
-
-def _changes(batches: Sequence[Batch]) -> list[Change]:
-    """Return what changed with the last batch, compared to those before."""
-    if not batches:
-        return []
-    past: dict[str, list[Item]] = {}
-    for batch in batches[:-1]:
-        for item in batch.items:
-            past.setdefault(item_name(item), []).append(item)
-    found = (_change(item, past.get(item_name(item), [])) for item in batches[-1].items)
-    order = ("newly failing", "flaky now", "slower", "passes again")
-    return sorted(filter(None, found), key=lambda change: order.index(change.what))
-
-
-def _change(item: Item, past: Sequence[Item]) -> Change | None:
-    known = [each for each in past if each.outcome is not None]
-    if not known:
-        return None
-    before, now = _word(known[-1]), _word(item)
-    seconds = [took for each in [*known, item] if (took := _seconds(each)) is not None]
-    if now == "failed" and before in {"passed", "flaky"}:
-        what = "newly failing"
-    elif now == "flaky" and before != "flaky":
-        what = "flaky now"
-    elif now == "passed" and before == "failed":
-        what = "passes again"
-    elif now == "passed" and _is_slower(seconds):
-        what = "slower"
-    else:
-        return None
-    return Change(name=item_name(item), what=what, seconds=seconds)
-
-
-def _is_slower(seconds: Sequence[float]) -> bool:
-    *before, last = seconds or [0.0]
-    if len(before) < USUAL:
-        return False
-    usual = median(before)
-    return last > usual * SLOWER and last - usual > SLOWER_SECONDS
-
-
-def _seconds(item: Item) -> float | None:
-    run = item.outcome
-    if not isinstance(run, Run) or run.started_at is None or run.finished_at is None:
-        return None
-    return max((run.finished_at - run.started_at).total_seconds(), 0.0)
-
-
-def _sections(changes: Sequence[Change], flaky: Sequence[Flaky], batches: int) -> Text:
+def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
     """Return what was flaky in so many batches, and what changed, a line for each feature."""
-    where = "this batch" if batches == 1 else f"these {batches} batches"
+    where = "this batch" if batches == 1 else f"these {_batches(batches)}"
     sections: dict[str, list[str]] = {}
     for each in flaky:
-        failed = f", and failed in {each.failed}" if each.failed else ""
-        line = f"  {escape(each.name)}  in {each.flaky} of {each.batches}{failed}"
+        failed = f", and failed in {n}" if (n := each.words.count("failed")) else ""
+        line = f"  {escape(each.name)}  in {each.words.count('flaky')} of {each.counted}{failed}"
         sections.setdefault(f"Flaky in {where}:", []).append(line)
-    for change in changes:
-        took = f"  {duration(change.seconds[-1])}" if change.seconds else ""
-        line = f"  {escape(change.name)}  {sparkline(change.seconds)}{took}"
-        sections.setdefault(f"{change.what.capitalize()}:", []).append(line)
+    for each in changed:
+        took = f"  {duration(each.seconds[-1])}" if each.seconds else ""
+        line = f"  {escape(each.name)}  {sparkline(each.seconds)}{took}"
+        sections.setdefault(f"{str(each.change).capitalize()}:", []).append(line)
     lines: list[Text] = []
     for title, those in sections.items():
         more = [f"  and {len(those) - SHOWN} more"] if len(those) > SHOWN else []
         lines += [Text(), Text(title, "bold"), *map(Text, [*those[:SHOWN], *more])]
-    if not changes:
+    if not changed:
         lines += [Text(), Text("Nothing changed with the last batch.")]
     return Text("\n").join(lines)
 
 
-def _document(batch: Batch) -> dict[str, object]:
-    words = ("passed", "failed", "flaky", "other")
+def _document(batch: Batch) -> dict[str, Any]:
+    counts = Counter(word_of([item]) for item in batch.items)
     return {
         "batch": batch.number,
         "createdUtc": batch.created_at,
@@ -261,5 +204,5 @@ def _document(batch: Batch) -> dict[str, object]:
         "project": batch.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
-        **{word: _count(batch, word) for word in words},
+        **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},
     }

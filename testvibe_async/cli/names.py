@@ -19,7 +19,6 @@ from testvibe_async import (
     RunRef,
     TransportError,
 )
-from testvibe_async._util import escape
 from testvibe_async.cli import completers
 from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import did_you_mean
@@ -29,12 +28,8 @@ if TYPE_CHECKING:
 
     from testvibe_async import Project
     from testvibe_async.cli.common import Connection
-    from testvibe_async.cli.words import Item
 
-__all__ = ["operations_of", "read_refs", "suggesting", "suggestions"]
-
-SHOWN_NAMES = 5
-"""For how many unknown names there is a suggestion."""
+__all__ = ["operations_of", "read_refs", "suggesting"]
 
 
 @asynccontextmanager
@@ -46,18 +41,6 @@ async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[Non
         if suggestion := did_you_mean(feature, await _names_of(connection.project)):
             error.add_note(suggestion)
         raise
-
-
-async def suggestions(project: Project, items: Iterable[Item]) -> list[str]:
-    """Return what the names may have meant that the service does not know, each once."""
-    unknown = dict.fromkeys(
-        str(item.feature)
-        for item in items
-        if isinstance(item.error, NotFoundError) and item.latest_ref is None
-    )
-    names = await _names_of(project) if unknown else []
-    asked = [(name, did_you_mean(name, names)) for name in list(unknown)[:SHOWN_NAMES]]
-    return [f"{escape(name)}: {question}" for name, question in asked if question]
 
 
 async def _names_of(project: Project) -> list[str]:

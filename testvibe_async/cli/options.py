@@ -7,14 +7,14 @@ the progress of a download is shown. What a report contains is decided in `testv
 from __future__ import annotations
 
 import os
-import re
-from contextlib import contextmanager
+from contextlib import suppress
+from datetime import timedelta
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from attrs import AttrsInstance, asdict, frozen
-from cyclopts import Parameter
+from cyclopts import CoercionError, Parameter, convert
 from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -26,10 +26,9 @@ from testvibe_async.cli.input import confirm
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cyclopts import Token
-    from rich.console import Console
     from rich.progress import TaskID
 
     from testvibe_async import DownloadProgress, Project
@@ -54,15 +53,13 @@ def _seconds(_type: object, tokens: Sequence[Token]) -> float:
     Raises:
         ValueError: It is none.
     """
-    text = tokens[0].value.strip().lower()
-    found = _TIME.fullmatch(text)
-    if not text or found is None:
-        raise ValueError(f"{text!r} is no time such as 90, 20m or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    with suppress(ValueError):
+        return float(tokens[0].value)
+    try:
+        return cast("timedelta", convert(timedelta, [tokens[0].value])).total_seconds()
+    except CoercionError as error:
+        raise ValueError(f"{tokens[0].value!r} is no time such as 90, 20m or 1h30m") from error
 
-
-_TIME = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 Seconds = Annotated[
     float, Parameter(validator=Number(gt=0, lt=inf), converter=_seconds, metavar="SECONDS")
@@ -237,35 +234,27 @@ async def download_artifacts(
     """
     if not output.is_live:
         return await project.download_artifacts(run_id, directory, kinds=kinds)
-    with _bars(output.console) as show:
-        return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)
-
-
-@contextmanager
-def _bars(console: Console) -> Generator[Callable[[DownloadProgress], None]]:
-    """Show a bar for each file, for as long as this is open."""
     tasks: dict[Path, TaskID] = {}
-    progress = Progress(
+    with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         DownloadColumn(),
         TransferSpeedColumn(),
-        console=console,
+        console=output.console,
         transient=True,
-    )
+    ) as progress:
 
-    def show(file: DownloadProgress) -> None:
-        if file.path not in tasks:
-            tasks[file.path] = progress.add_task(escape(file.artifact.path), total=None)
-        progress.update(
-            tasks[file.path],
-            completed=file.done_bytes,
-            total=file.done_bytes if file.is_finished else file.total_bytes,
-            visible=not file.is_finished,
-        )
+        def show(file: DownloadProgress) -> None:
+            if file.path not in tasks:
+                tasks[file.path] = progress.add_task(escape(file.artifact.path), total=None)
+            progress.update(
+                tasks[file.path],
+                completed=file.done_bytes,
+                total=file.done_bytes if file.is_finished else file.total_bytes,
+                visible=not file.is_finished,
+            )
 
-    with progress:
-        yield show
+        return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)
 
 
 def _require_writable(path: Path) -> None:

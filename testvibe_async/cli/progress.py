@@ -1,4 +1,4 @@
-"""The progress of a command's operations, as rows: the items of its batch with what was last seen.
+"""The progress of a command's operations: the items of its batch, with what was last seen of each.
 
 It decides which rows changed since they were told, and keeps no more of an operation than when it
 began and ended here. When and how rows are shown is decided in `display`.
@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve
 
-from testvibe_async import (
-    GenerationRef,
-    Phase,
-    Verdict,
-    VibeError,
-    WaitTimeoutError,
-)
+from testvibe_async import GenerationRef, Phase, Verdict, VibeError, WaitTimeoutError
 from testvibe_async.cli.contact import Contact
 from testvibe_async.cli.rows import Row
 
@@ -34,7 +28,7 @@ __all__ = ["Progress"]
 LOG_SECONDS = 6.0
 """How often the log of a generation is read."""
 
-Key: TypeAlias = "tuple[int | str, str | None]"
+Key: TypeAlias = "tuple[int | str, str | None, int]"
 
 
 class Progress:
@@ -96,6 +90,12 @@ class Progress:
     def _note(self, _event: object) -> None:
         self.is_changed = True
 
+    def _known(self) -> list[Item]:
+        """Return all items as they are now; those that the batch has not read yet are last."""
+        known = self._read()
+        items = (*known, *self._jobs[len(known) :])
+        return [self._final.get(_key(item), item) for item in items]
+
     @property
     def items(self) -> list[Item]:
         """All as the items of a batch that would be over now, in the order asked.
@@ -103,10 +103,7 @@ class Progress:
         What is in flight while the service is silent is not said to continue: nothing was seen.
         """
         outage = self.contact.outage(self.in_flight)
-        known = self._read()
-        left = (self._final.get(_key(job), job) for job in self._jobs[len(known) :])
-        found = (*(self._final.get(_key(item), item) for item in known), *left)
-        return [self._as_seen(evolve(item, is_waiting=False), outage) for item in found]
+        return [self._as_seen(evolve(item, is_waiting=False), outage) for item in self._known()]
 
     def _as_seen(self, item: Item, outage: Outage | None) -> Item:
         """Return an item by its name, and as unseen during an outage.
@@ -116,8 +113,7 @@ class Progress:
         row = self._rows.get(_key(item))
         if item.outcome is not None or item.latest_ref is None or row is None:
             return item
-        config = item.config or getattr(row.snapshot, "config", None)
-        item = evolve(item, name=row.feature, config=config)
+        item = evolve(row, item=item).named_item
         is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
         if outage is None or item.is_unseen or not is_late:
             return item
@@ -132,47 +128,37 @@ class Progress:
 
     def rows(self) -> list[Row]:
         """Return all rows as they are now, in the order asked."""
-        known = self._read()
-        for item in (*known, *self._jobs[len(known) :]):
-            key = _key(item)
-            before = self._rows.get(key)
+        for item in self._known():
+            before = self._rows.get(_key(item))
             if before is None or not before.is_final:
-                self._rows[key] = self._row(self._final.get(key, item), before)
+                self._rows[_key(item)] = self._row(item, before)
         return list(self._rows.values())
 
     def _row(self, item: Item, before: Row | None) -> Row:
         """Return the row of an item, given the row that it had before."""
-        now, is_final = self.clock(), _key(item) in self._final
-        operation: Operation[Any] | None = None
+        now, ref, is_final = self.clock(), item.latest_ref, _key(item) in self._final
         if not is_final and item.verdict is Verdict.UNKNOWN:
             item = evolve(item, error=None)  # Its dispatch is under way, or being looked for.
-        if item.latest_ref is not None and item.outcome is None and self._client is not None:
-            operation = self._client.attach(item.latest_ref)
-        is_same = before is not None and (
-            before.item.latest_ref == item.latest_ref or item.latest_ref is None
-        )
+        operation: Operation[Any] | None = None
+        if item.outcome is None and ref is not None and self._client is not None:
+            operation = self._client.attach(ref)
+        is_same = before is not None and ref in {None, before.item.latest_ref}
         row = Row(
             item=item,
-            snapshot=operation.snapshot if operation is not None else item.outcome,
-            phase=operation.phase if operation is not None else _phase(item),
-            status=operation.status if operation is not None else None,
-            note=self._notes.get(item.latest_ref.key, "") if item.latest_ref else "",
-            is_attached=before.is_attached and is_same if before else item.latest_ref is not None,
+            snapshot=operation.snapshot if operation else item.outcome,
+            phase=operation.phase if operation else _phase(item),
+            status=operation.status if operation else None,
+            note=self._notes.get(ref.key, "") if ref else "",
             is_final=is_final,
-            started=before.started if before and is_same else now,
+            started=before.started if before is not None and is_same else now,
         )
         return evolve(row, ended=now) if row.is_over else row
 
     @property
     def in_flight(self) -> list[Ref]:
         """What is dispatched, and was not seen to be over."""
-        return [
-            row.item.latest_ref
-            for row in self._rows.values()
-            if row.item.latest_ref is not None
-            and not row.is_over
-            and row.phase is not Phase.FINISHED
-        ]
+        refs = (row.item.latest_ref for row in self._rows.values() if row.is_polled)
+        return [ref for ref in refs if ref is not None]
 
     @property
     def has_waiting(self) -> bool:
@@ -192,8 +178,7 @@ class Progress:
             if before and self._is_step(before) and row.item.latest_ref != before.item.latest_ref:
                 yield self._row(before.item, before)  # The run began at once after it.
             self._told[_key(row.item)] = row
-            known = len(before.item.earlier) if before else 0
-            for number in range(known, len(row.item.earlier)):
+            for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
                 yield _attempt(row, number, ref=before.item.latest_ref if before else None)
             if row.is_shown and (before is None or _state(before) != _state(row)):
                 yield row
@@ -215,8 +200,8 @@ class Progress:
     async def _follow_logs(self) -> None:
         while True:
             await asyncio.sleep(LOG_SECONDS)
-            rows = [row for row in self._rows.values() if row.phase is Phase.ACTIVE]
-            refs = [row.item.latest_ref for row in rows if not row.is_over]
+            active = [row for row in self._rows.values() if row.phase is Phase.ACTIVE]
+            refs = [row.item.latest_ref for row in active if row.is_polled]
             await asyncio.gather(
                 *(self._read_log(ref) for ref in refs if isinstance(ref, GenerationRef))
             )
@@ -240,7 +225,7 @@ def _phase(item: Item) -> Phase | None:
 
 
 def _key(item: Item) -> Key:
-    return item.feature, item.config
+    return item.feature, item.config, item.repetition
 
 
 def _state(row: Row) -> tuple[object, ...]:

@@ -3,9 +3,9 @@
 A `Result` is pure: from the items of a batch to counts, to a JSON document, and to one exit code.
 Where several things went wrong, the code is of the first kind that is there: a defect (70), the
 service could not be reached (5), it refused (3), what was asked for can't be (2), operations go on
-(4), something is over and did not pass (1). So 1 says that all is known, and 0 that all passed.
-Each command is whole: it needs nothing of the folder and the variables that it is typed in, except
-the key.
+or were not started (4), something is over and did not pass (1). So 1 says that all is known, and 0
+that all passed. Each command is whole: it needs nothing of the folder and the variables that it is
+typed in, except the key.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from testvibe_async import (
 from testvibe_async.cli.batches import resume_command, stored_batches
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.rows import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, duration, unless_default
-from testvibe_async.models import DEFAULT_CONFIG
-from testvibe_async.runner.generation_limit import GenerationLimitError
+from testvibe_async.cli.words import NAME, duration, plural, unless_default
+from testvibe_async.runner.stability import deciding, stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +42,7 @@ __all__ = [
     "Result",
     "check_command",
     "error_of",
+    "is_of_generation",
     "rerun_commands",
     "seconds_of",
     "wait_command",
@@ -71,6 +71,15 @@ class Result:
     journal: Path | None = None
     """The batch's journal; None without one."""
 
+    resumable: Path | None = None
+    """The journal to resume, where that is another: of a rerun that is not over."""
+
+    max_failures: int | None = None
+    """How many were to fail before nothing more was dispatched; None for any number."""
+
+    repeat: int = 1
+    """Number of runs that each feature was to have, whatever the results."""
+
     fails_on_flaky: bool = False
     """Whether what is flaky counts as failed for the exit code."""
 
@@ -82,9 +91,6 @@ class Result:
 
     headline: str | None = None
     """The last line that is printed; None for the number of the batch and the counts."""
-
-    hints: Sequence[str] = ()
-    """What names may have meant that the service does not know."""
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
@@ -113,28 +119,50 @@ class Result:
     @property
     def resume(self) -> str | None:
         """The command that goes on with the batch; None without a journal."""
-        return None if self.journal is None else resume_command(self.journal, self.place)
+        journal = self.resumable or self.journal
+        return None if journal is None else resume_command(journal, self.place)
+
+    @property
+    def failures_that_stopped(self) -> int | None:
+        """How many failures kept the rest from being dispatched; None where that is not why."""
+        bad = self.summary.failed + self.summary.errors + self.summary.unknown
+        is_stopped = self.max_failures is not None and bad >= self.max_failures
+        return bad if is_stopped and self.summary.skipped else None
 
     @property
     def exit_code(self) -> ExitCode:
         """The command's exit code."""
         if self.stopped_by is not None:
             return self.stopped_by
-        codes = {self.before, *map(_exit_code, self.items)}
+        items = self.items if self.repeat == 1 else deciding(self.items)
+        codes = {self.before, *map(self._exit_code, items)}
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
-        if not self.is_waited_for:
-            codes.discard(ExitCode.IN_FLIGHT)
-        # What a command did not dispatch is missing also where it was not to wait.
-        is_limited = any(isinstance(item.error, GenerationLimitError) for item in self.items)
-        is_missing = self.summary.skipped or self.summary.waiting or is_limited
-        usual = ExitCode.IN_FLIGHT if is_missing else ExitCode.PASSED
-        return worst_of(codes, usual=usual)
+        return worst_of(codes)
+
+    def _exit_code(self, item: Item) -> ExitCode:
+        """Return the exit code that an item calls for."""
+        if item.is_unseen:
+            return ExitCode.UNREACHABLE
+        match item.verdict:
+            case Verdict.SUCCEEDED | Verdict.QUARANTINED:
+                return ExitCode.PASSED
+            case Verdict.FAILED:
+                return ExitCode.FAILED
+            case Verdict.SKIPPED | Verdict.WAITING:
+                return ExitCode.IN_FLIGHT
+            case Verdict.IN_FLIGHT if item.error is None:
+                return ExitCode.IN_FLIGHT if self.is_waited_for else ExitCode.PASSED
+            case Verdict.IN_FLIGHT | Verdict.ERROR | Verdict.UNKNOWN:
+                # A key that may not see it any more is refused, though the operation goes on.
+                return exit_code_of(error_of(item))
 
     @property
     def counts(self) -> str:
         """The numbers of items by result, such as `18 passed, 2 failed`."""
-        return counts_of(self.items)
+        stopped = self.failures_that_stopped
+        why = "" if stopped is None else f"; stopped after {plural(stopped, 'failure')}"
+        return counts_of(self.items) + why
 
     @property
     def line(self) -> str:
@@ -153,14 +181,16 @@ class Result:
     @property
     def document(self) -> dict[str, Any]:
         """All of it as the document that `--json` prints."""
+        stopped = self.failures_that_stopped
         return {
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
             "batch": self.batch,
             **self.facts,
+            **({} if stopped is None else {"stoppedAfterFailures": stopped}),
+            **({} if self.repeat == 1 else {"stability": stability_of(self.items)}),
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
-            **({"hints": list(self.hints)} if self.hints else {}),
         }
 
     @property
@@ -177,15 +207,16 @@ class Result:
             "config": item.config,
             "verdict": verdict_of(item),
             "isFlaky": item.is_flaky,
+            **({"quarantine": item.quarantine} if item.quarantine else {}),
             "ref": item.latest_ref,
             "outcome": item.outcome,
             "error": item.error,
-            "runs": [*item.earlier, item.outcome] if item.earlier else [],
+            "runs": item.attempts if item.earlier else [],
         }
         if isinstance(item.error, WaitTimeoutError) and item.is_unseen:
             document["lastSeenUtc"] = item.error.last_seen_at
         if isinstance(item.error, DispatchUnknownError):
-            document["check"] = check_command(item.error, self.place)
+            document["check"] = check_command(item, self.place)
         return document
 
 
@@ -195,21 +226,6 @@ def seconds_of(items: Sequence[Item]) -> float:
     begins = [at for run in runs if (at := getattr(run, "created_at", None))]
     ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
     return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
-
-
-def _exit_code(item: Item) -> ExitCode:
-    if item.is_unseen:
-        return ExitCode.UNREACHABLE
-    match item.verdict:
-        case Verdict.SUCCEEDED | Verdict.SKIPPED:
-            return ExitCode.PASSED
-        case Verdict.FAILED:
-            return ExitCode.FAILED
-        case Verdict.IN_FLIGHT | Verdict.WAITING:
-            # A key that may not see it any more is refused, though the operation goes on.
-            return ExitCode.IN_FLIGHT if item.error is None else exit_code_of(item.error)
-        case Verdict.ERROR | Verdict.UNKNOWN:
-            return exit_code_of(error_of(item))
 
 
 def error_of(item: Item) -> VibeError:
@@ -232,66 +248,58 @@ def wait_command(refs: Sequence[Ref], common: Common) -> str:
         refs: The operations, at least one.
         common: The options that the present command was called with.
     """
-    places = {(ref.server, ref.project) for ref in refs}
-    runs = [ref for ref in refs if isinstance(ref, RunRef)]
-    if len(runs) == len(refs) and len(places) == 1:
-        words = [*(str(run.run_id) for run in runs), "--project", refs[0].project]
+    runs = [str(ref.run_id) for ref in refs if isinstance(ref, RunRef)]
+    if len(runs) == len(refs) and len({(ref.server, ref.project) for ref in refs}) == 1:
+        words = [*runs, "--project", refs[0].project]
     else:
         words = [ref.to_json() for ref in refs]
-    options = ["--server", refs[0].server]
-    if common.allow_http:
-        options.append("--allow-http")
-    return shlex.join([NAME, "wait", *words, *options])
+    secured = ["--allow-http"] if common.allow_http else []
+    return shlex.join([NAME, "wait", *words, "--server", refs[0].server, *secured])
 
 
-def check_command(error: DispatchUnknownError, place: Sequence[str]) -> str:
-    """Return the command that shows whether a dispatch took effect.
+def check_command(item: Item, place: Sequence[str]) -> str:
+    """Return the command that shows whether an unknown dispatch took effect.
 
     Args:
-        error: What the dispatch raised.
+        item: What was to be dispatched.
         place: The options that name the service and the project.
     """
-    feature = str(error.feature)
+    shown = ["generation", "status"] if is_of_generation(item) else ["runs", "list", "--feature"]
+    return shlex.join([NAME, *shown, _typed(item), *place])
+
+
+def is_of_generation(item: Item) -> bool:
+    """Return whether the dispatch of a generation is unknown, and not that of a run."""
+    error = item.error
+    assert isinstance(error, DispatchUnknownError)
     kind = getattr(error.intent, "kind", None)  # An error that was stored has no URL.
-    is_generation = kind == "generation" or error.url.endswith("/generate")
-    words = ["generation", "status", feature] if is_generation else ["runs", "list"]
-    options = [] if is_generation else ["--feature", feature]
-    return shlex.join([NAME, *words, *options, *place])
+    return kind == "generation" or error.url.endswith("/generate")
 
 
 def rerun_commands(
     items: Sequence[Item], *, place: Sequence[str] = (), journal: Path | None = None
 ) -> list[str]:
-    """Return the commands that run again what failed: one for all features of equal configurations.
+    """Return the commands that run again what failed.
 
-    With a journal there is one command, and it is short.
+    With a journal there is one; without, one for each configuration.
 
     Args:
         items: The results.
         place: The options that name the service and the project.
         journal: The batch's journal; None without one.
     """
-    failed = [
-        (item, item.outcome)
-        for item in items
-        if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run)
-    ]
-    if journal is not None and failed:
+    by_config: dict[str | None, list[str]] = {}
+    for item in items:
+        if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run):
+            config = unless_default(item.config or item.outcome.config)
+            by_config.setdefault(config, []).append(_typed(item))
+    if journal is not None and by_config:
         batch = stored_batches().word_for(journal)
         return [shlex.join([NAME, "run", "--failed", batch, "--wait", *place])]
-    configs: dict[str, list[str]] = {}
-    for item, run in failed:
-        config = unless_default(item.config or run.config) or DEFAULT_CONFIG
-        configs.setdefault(_typed(item), []).append(config)
-    features: dict[tuple[str, ...], list[str]] = {}
-    for feature, names in configs.items():
-        features.setdefault(tuple(dict.fromkeys(names)), []).append(feature)
-    return [_run_command(typed, names, place) for names, typed in features.items()]
-
-
-def _run_command(features: Sequence[str], configs: Sequence[str], place: Sequence[str]) -> str:
-    chosen = [] if list(configs) == [DEFAULT_CONFIG] else [w for c in configs for w in ("-c", c)]
-    return shlex.join([NAME, "run", *features, "--wait", *chosen, *place])
+    return [
+        shlex.join([NAME, "run", *names, "--wait", *(["-c", config] if config else []), *place])
+        for config, names in by_config.items()
+    ]
 
 
 def _typed(item: Item) -> str:

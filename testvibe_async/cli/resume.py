@@ -1,39 +1,46 @@
-"""`testvibe-async resume` and `report`: go on with a batch after a crash, and report on it.
+"""`testvibe-async wait`, `resume`, `report` and `discard`: what to do with earlier dispatches.
 
-It decides which batch is meant, and what becomes of dispatches that nobody knows about. How a batch
-goes on is decided in `testvibe_async.batch`.
+It decides which operations or which batch is meant, and the decision on unknown dispatches. How a
+batch resumes is decided in `testvibe_async.batch`.
 """
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, RunRef, Verdict
+from testvibe_async import BatchItem, ConfigError, RunRef, Verdict, VibeError
 from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import batch_of, opened, place_of, stored_batches
+from testvibe_async.cli.batches import opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.input import TextFile, name_of, read_text
+from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Timeout
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.result import Result, seconds_of
 from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
-from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.batches import spec_of
+from testvibe_async.runner.quarantine import Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async import Journal
+    from testvibe_async import Client, Journal, Ref
     from testvibe_async._batch import Plan
     from testvibe_async.cli.watch import Watch
     from testvibe_async.cli.words import Item
+    from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["discard", "report", "resume"]
+__all__ = ["completions_of", "discard", "report", "resume", "wait"]
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -92,21 +99,21 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             has_events=common.json_lines,
             journal=journal.path,
         ) as watch:
-            options = journal.plan.options.get("batch", {})
-            spec = BatchSpec.from_dict(
-                options | {"kind": journal.plan.kind, "site_url": journal.plan.site_url}
-            )
+            spec = spec_of(journal)
             are_dropped = decision not in {None, "resend"} and feature is None
             await _allow(watch, journal, consent, spec, are_dropped=are_dropped)
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await journal.decide(decision, feature=feature)
-            return await watch.perform(spec, journal.items, None, journal=journal)
+            return await watch.perform(spec, journal.items, journal, is_resumed=True)
     return ExitCode.INTERRUPTED
 
 
 async def _list_unfinished(common: Common) -> None:
-    found = [each async for each in stored_batches().each(place_of(common)) if not each.is_over]
-    rows = [(each.number, each.name, each.created_at, counts_of(each.items)) for each in found]
+    rows = [
+        (each.record.number, each.record.name, each.created_at, counts_of(each.items))
+        async for each in stored_batches().each(place_of(common))
+        if each.record is not None and not each.is_over
+    ]
     members = ("batch", "name", "createdUtc", "counts")
     common.output.document([dict(zip(members, row, strict=True)) for row in rows])
     common.output.table(("Batch", "Name", "Began", "Items"), rows)
@@ -215,19 +222,110 @@ async def report(
     if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
         raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
     try:
-        found = await stored_batches().with_reruns(await batch_of(batch, place_of(common)))
+        stored = stored_batches()
+        found = await stored.with_reruns(await stored.meant(batch, place_of(common)))
     except ConfigError as error:
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise
         raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
     result = Result(
-        items=found.items,
+        items=list(map(Quarantine.read().mark, found.items)),
         seconds=seconds_of(found.items),
         place=common.place,
         journal=found.path,
+        resumable=found.unfinished,
+        max_failures=found.spec.max_failures,
+        repeat=found.spec.repeat,
         fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
     )
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
     common.output.say(f"{found.label} of {clock_time(found.created_at)}{again}.")
     return await conclude(result, Outputs(files, common.output), common)
+
+
+async def wait(
+    *operations: OperationName,
+    file: TextFile | None = None,
+    timeout: Timeout = None,
+    files: Files = NO_FILES,
+    common: Common = COMMON,
+) -> ExitCode:
+    """Wait for runs and generations that were dispatched before, by any client.
+
+    An operation is the id of a run, the name of a feature for what it has in flight, or a ref: what
+    the other commands print of an operation with --json. A file may hold any number of refs, within
+    any other JSON.
+
+    For example:
+
+        testvibe-async wait 214 215 --timeout 120 --report junit.xml
+        testvibe-async wait Checkout
+        testvibe-async wait --file runs.json
+        testvibe-async run Checkout --json | testvibe-async wait --file -
+
+    The exit codes are those of run --wait.
+
+    Args:
+        operations: Ids of runs, names of features, or refs as JSON.
+        file: A file with refs; - for standard input.
+        timeout: How long it may take.
+        files: What to leave.
+        common: The options of every command.
+    """
+    files.check()
+    refs = [each for each in operations if each.lstrip().startswith(("{", "["))]
+    words = [each for each in operations if each not in refs]
+    named: list[Ref] = []
+    if refs or file is not None or not words:
+        named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
+
+    async with watching(
+        common, files=files, timeout=timeout, has_events=common.json_lines
+    ) as watch:
+        client = watch.client
+        found = await watch.limit.ask(
+            "what is in flight",
+            lambda: asyncio.gather(*(operations_of(watch.connection, word) for word in words)),
+        )
+        all_named = {ref.key: ref for each in (named, *found) for ref in each}
+        # One of another server is refused before any is waited for.
+        awaited = [client.attach(ref).ref for ref in all_named.values()]
+        watch.progress.expect(client, [_item(ref) for ref in awaited], "operation")
+        completions = completions_of(client, awaited, timeout=watch.limit.left)
+        await watch.collect(aclosing(completions))
+        code = await watch.conclude()
+        for record in await stored_batches().record(watch.progress.items):
+            watch.connection.output.note(f"{record} has the results.")
+        return code
+    return ExitCode.INTERRUPTED
+
+
+async def completions_of(
+    client: Client, refs: Sequence[Ref], *, timeout: float | None
+) -> AsyncGenerator[Item]:
+    """Yield operations' items as they complete; at the timeout, those of all others.
+
+    Args:
+        client: A client of the operations' server.
+        refs: The operations.
+        timeout: Seconds to wait; None for as long as it takes.
+    """
+    by_key = {ref.key: ref for ref in refs}
+    finished = client.finished([client.attach(ref) for ref in refs], timeout=timeout)
+    for _ in refs:
+        try:
+            operation = await anext(finished)
+            item = evolve(_item(operation.ref), outcome=operation.outcome)
+        except VibeError as error:
+            if error.ref is None:
+                raise
+            item = evolve(_item(by_key[error.ref.key]), error=error)
+        yield item
+
+
+def _item(ref: Ref) -> Item:
+    """Return the item of an operation that was dispatched before."""
+    feature = getattr(ref, "feature_id", None)
+    name = str(ref) if feature is None else f"feature {feature}"
+    return BatchItem(feature=ref.to_json(), name=name, ref=ref)

@@ -28,6 +28,7 @@ STYLES = {
     "flaky": "yellow",
     "generated": "green",
     "failed": "bold red",
+    "quarantined": "yellow",
     "cancelled": "yellow",
     "error": "bold red",
     "unknown": "bold magenta",
@@ -51,6 +52,8 @@ def verdict_of(item: Item) -> str:
     """Return the verdict in a word; the command line has more of them than the library."""
     if item.is_unseen:
         return UNSEEN
+    if item.is_dropped:
+        return "dropped"
     return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)
 
 
@@ -58,6 +61,8 @@ def word_of(item: Item) -> str:
     """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
     if item.is_flaky:
         return "flaky"
+    if item.quarantine is not None and item.verdict is not Verdict.SUCCEEDED:
+        return str(item.verdict)
     return escape(item.outcome.status or "over") if item.outcome else verdict_of(item)
 
 
@@ -68,12 +73,10 @@ def counts_of(items: Iterable[Item]) -> str:
 
 def count_words(words: Iterable[str]) -> str:
     """Return how many there are of each word; unknown ones come last."""
-    order = list(STYLES)
-    ranked = sorted(
-        Counter(words).items(),
-        key=lambda each: (order.index(each[0]) if each[0] in order else len(order), -each[1]),
-    )
-    return ", ".join(counted(number, word) for word, number in ranked)
+    numbers = sorted(Counter(words).items(), key=lambda each: -each[1])
+    rank = {word: index for index, word in enumerate(STYLES)}
+    numbers.sort(key=lambda each: rank.get(each[0], len(rank)))
+    return ", ".join(counted(number, word) for word, number in numbers)
 
 
 @frozen(kw_only=True)
@@ -82,25 +85,22 @@ class Row:
 
     item: Item
     snapshot: Run | Generation | None = None
-    """What was last seen of its operation; None before the first poll."""
+    """The last snapshot of its operation; None before the first poll."""
 
     phase: Phase | None = None
-    """None before the first poll."""
+    """How far its operation is, as last seen; None before the first poll."""
 
     status: str | None = None
-    """The service's own word; None before the first poll."""
+    """The service's own word for that."""
 
     note: str = ""
     """The last line of its log; empty where none was read."""
 
-    is_attached: bool = False
-    """Whether it was dispatched elsewhere, or by a command before."""
-
     is_final: bool = False
     """Whether the command does nothing more for it."""
 
-    started: float
-    """When it was dispatched, or first seen here."""
+    started: float = 0.0
+    """When it was first seen here with its operation."""
 
     ended: float | None = None
     """When it was seen to be over, or given up; None while it is not."""
@@ -109,12 +109,6 @@ class Row:
     def is_over(self) -> bool:
         """Whether its result is known: it ended, or was given up."""
         return self.is_final and self.item.verdict not in _NOT_OVER
-
-    @property
-    def _is_given_up(self) -> bool:
-        """Whether it has an error in place of a result, and is not waited for any more."""
-        error = self.item.error
-        return self.is_final and error is not None and not isinstance(error, WaitTimeoutError)
 
     @property
     def is_shown(self) -> bool:
@@ -127,17 +121,26 @@ class Row:
         return self.is_over and self.word in _BAD
 
     @property
+    def is_polled(self) -> bool:
+        """Whether its operation was dispatched, and not seen to end."""
+        is_seen = self.is_over or self.phase is Phase.FINISHED
+        return self.item.latest_ref is not None and not is_seen
+
+    @property
     def feature(self) -> str:
         """The feature's name: the service's own, once that was seen."""
-        seen = self.snapshot.feature_name if self.snapshot else None
-        return seen or self.item.feature_name
+        return (self.snapshot and self.snapshot.feature_name) or self.item.feature_name
+
+    @property
+    def named_item(self) -> Item:
+        """The item, with the names that were seen of its feature and configuration."""
+        config = self.item.config or getattr(self.snapshot, "config", None)
+        return evolve(self.item, name=self.feature, config=config)
 
     @property
     def name(self) -> str:
-        """The feature, and the configuration where one was asked for."""
-        run = self.snapshot if isinstance(self.snapshot, Run) else None
-        config = self.item.config or (run.config if run else None)
-        return escape(item_name(evolve(self.item, name=self.feature, config=config)))
+        """The feature, and the configuration where it is not the default one."""
+        return escape(item_name(self.named_item))
 
     @property
     def operation(self) -> str:
@@ -154,11 +157,11 @@ class Row:
         Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
         after an attempt that failed.
         """
-        if self.is_over or self.item.is_unseen or self._is_given_up:
+        if self.is_over or self.item.is_unseen or self._error is not None:
             return word_of(self.item)
         if self.item.latest_ref is None:
             return "waiting"
-        if self.phase in {None, Phase.QUEUED} or self.status is None:
+        if self.status is None or self.phase is Phase.QUEUED:
             return "queued"
         return escape(self.status)
 
@@ -167,54 +170,40 @@ class Row:
         """The result in a few words; empty where nothing is known yet."""
         attempt = f"attempt {len(self.item.earlier) + 1}" if self.item.earlier else ""
         note = "" if self.is_over else escape(self.note)
-        return ", ".join(part for part in (self._result, attempt, note) if part)
-
-    @property
-    def short_result(self) -> str:
-        """The same in a word or two where that says most, for a narrow terminal."""
-        run = self.snapshot
-        if self._error is not None or not isinstance(run, Run) or not _run_result(run):
-            return self.result
-        assert run.summary is not None
-        failed = run.summary.failed
-        return f"{failed} failed" if failed else f"{run.summary.passed} passed"
+        known = self._error if self._error is not None else _result_of(self.snapshot)
+        return ", ".join(filter(None, (known, attempt, note)))
 
     @property
     def _error(self) -> str | None:
-        error = self.item.error if self._is_given_up else None
-        return None if error is None else reason(error)
-
-    @property
-    def _result(self) -> str:
-        if self._error is not None:
-            return self._error
-        match self.snapshot:
-            case Run() as run:
-                return _run_result(run)
-            case Generation(sections=sections) if sections:
-                over = sum(section.conclusion is not None for section in sections)
-                return f"{over} of {plural(len(sections), 'section')}"
-            case _:
-                return ""
+        """Why it is not waited for any more; None where it ended, or is waited for."""
+        error = self.item.error
+        if not self.is_final or error is None or isinstance(error, WaitTimeoutError):
+            return None
+        return reason(error)
 
     def elapsed(self, now: float) -> float:
-        """Return the seconds since the dispatch, up to the end where it is over.
-
-        Of a run that was dispatched elsewhere they are those between the service's own times.
-        """
-        run = self.snapshot
-        if self.is_attached and isinstance(run, Run) and run.created_at and run.finished_at:
+        """Return the seconds since the dispatch, of a run that is over by the service's clock."""
+        run = self.item.outcome
+        if isinstance(run, Run) and run.created_at and run.finished_at:
             return max((run.finished_at - run.created_at).total_seconds(), 0.0)
         return (now if self.ended is None else self.ended) - self.started
 
 
-def _run_result(run: Run) -> str:
-    if run.summary is None or not run.is_finished:
-        return ""
-    tests = plural(run.summary.total, "test")
-    if run.summary.failed:
-        return f"{run.summary.failed} of {tests} failed"
-    if run.summary.passed == run.summary.total:
-        return f"{tests} passed"
-    skipped = sum(test.status == "skipped" for test in run.tests)
-    return f"{run.summary.passed} of {tests} passed" + (f", {skipped} skipped" if skipped else "")
+def _result_of(snapshot: Run | Generation | None) -> str:
+    """Return how many tests passed, or how many sections are over, in a few words."""
+    match snapshot:
+        case Run(summary=summary) if summary is not None and snapshot.is_finished:
+            tests = plural(summary.total, "test")
+            skipped = sum(test.status == "skipped" for test in snapshot.tests)
+            if summary.failed:
+                return f"{summary.failed} of {tests} failed"
+            if summary.passed == summary.total:
+                return f"{tests} passed"
+            return f"{summary.passed} of {tests} passed" + (
+                f", {skipped} skipped" if skipped else ""
+            )
+        case Generation(sections=sections) if sections:
+            over = sum(section.conclusion is not None for section in sections)
+            return f"{over} of {plural(len(sections), 'section')}"
+        case _:
+            return ""

@@ -42,7 +42,14 @@ _SHOWN = {".html", ".htm", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".webm", ".
 _PLAYER = "npx"
 """What starts Playwright's trace viewer."""
 
-app: App = App(name="runs", help="List runs, show one, and fetch what it left.")
+app: App = App(
+    name="runs",
+    help="List runs, show one, and fetch what it left.",
+    synonym=(
+        *("artifacts", "debug", "diagnose", "download", "explain", "why"),
+        *("list", "log", "logs", "show", "status", "view"),
+    ),
+)
 
 
 @app.command(name="list")
@@ -74,7 +81,7 @@ async def list_(
     )
 
 
-@app.command
+@app.command(synonym=("get", "view"))
 async def show(run: RunId, /, *, common: Common = COMMON) -> None:
     """Show a run: its tests, their errors, its artifacts, and the end of its log.
 
@@ -92,7 +99,7 @@ async def show(run: RunId, /, *, common: Common = COMMON) -> None:
     connection.output.show(found, lambda width: details.run_details(found, width=width))
 
 
-@app.command
+@app.command(synonym=("explain", "log", "logs", "why"))
 async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = COMMON) -> None:
     """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
 

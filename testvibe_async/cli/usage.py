@@ -1,7 +1,8 @@
 """What was wrong with a call, and what was probably meant.
 
-It decides what the words mean that people know from other tools: gh, pytest, Playwright, nextest.
-The few that are plainly another name of a command are taken for it; of the others a sentence asks.
+It decides what the options mean that people know from other tools: gh, pytest, Playwright, nextest.
+Such words for commands are the synonyms of these; the few that are plainly another name are taken
+for it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,11 @@ from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedC
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from cyclopts import CycloptsError
 
 __all__ = ["as_meant", "usage_sentence"]
-
-
-def _by_word(meanings: Mapping[str, str]) -> dict[str, str]:
-    """Return what each word means, from the words that mean each thing."""
-    return {word: meant for words, meant in meanings.items() for word in words.split()}
 
 
 _SAME = {
@@ -48,57 +44,13 @@ _SAME = {
 _LISTED = {"features", "files", "runs"}
 """The groups that list what they are about, where no command of theirs is typed."""
 
-_COMMANDS = {
-    "": _by_word(
-        {
-            "artifacts files": "runs artifacts ID",
-            "abort cancel kill stop": "generation cancel FEATURE? A run can't be cancelled; Ctrl-C "
-            "stops waiting for it, and resume goes on",
-            "auth configure init setup signin": "login",
-            "config env whoami": "settings",
-            "continue restart": "resume",
-            "debug diagnose explain why": "runs diagnose ID",
-            "download": "runs download ID DIRECTORY",
-            "flaky stats trends": "history",
-            "codegen create gen": "generate FEATURE",
-            "list": "features list, or runs list",
-            "log logs": "generation log FEATURE, or runs diagnose ID",
-            "rerun retry": "run --failed",
-            "show view": "features show FEATURE, or runs show ID",
-            "show-report show-trace trace": "open ID",
-            "start test": "run FEATURE --wait",
-            "status": "generation status FEATURE, or runs show ID",
-        }
-    ),
-    "features": _by_word(
-        {
-            "add new": "create",
-            "cat get view": "show",
-            "edit set": "update",
-            "remove rm": "delete",
-            "gen generate": f"{NAME} generate FEATURE",
-            "run test": f"{NAME} run FEATURE --wait",
-        }
-    ),
-    "runs": _by_word(
-        {
-            "cancel": f"Ctrl-C? It stops waiting, and a run can't be cancelled; {NAME} resume",
-            "explain log logs why": "diagnose",
-            "get view": "show",
-            "open trace": f"{NAME} open ID",
-            "rerun retry": f"{NAME} run --failed",
-            "wait": f"{NAME} wait ID",
-        }
-    ),
-}
-"""What words mean that are no commands, by the group that they were typed in."""
-
-_GLOB = "a name or a glob without an option: run 'Log*'"
-
-_OPTIONS = _by_word(
-    {
+_OPTIONS = {
+    word: meant
+    for words, meant in {
         "--feature --features -f": "the name without an option: run Checkout",
-        "-k -g -E --grep --filter --filterset --match --pattern --prefix": _GLOB,
+        "-k -g -E --grep --filter --filterset --match --pattern --prefix": (
+            "a name or a glob without an option: run 'Log*'"
+        ),
         "--failed-only --lf --last-failed --only-failed --only-failures --rerun --rerun-failed": (
             "--failed"
         ),
@@ -116,8 +68,9 @@ _OPTIONS = _by_word(
         "it from standard input; TESTVIBE_API_KEY comes first",
         "--last --latest": f"{NAME} resume, for the last batch",
         "--since": "--days N",
-    }
-)
+    }.items()
+    for word in words.split()
+}
 """What options mean that no command has."""
 
 
@@ -146,24 +99,22 @@ def _has_command(words: Sequence[str]) -> bool:
 def usage_sentence(error: CycloptsError) -> str:
     """Return what was wrong with a call, and where its help is."""
     command = " ".join([NAME, *(error.command_chain or ())])
-    return f"{_what(error, command).rstrip('.')}; see {command} --help"
+    return f"{_what(error, command).rstrip(' .,')}; see {command} --help"
 
 
 def _what(error: CycloptsError, command: str) -> str:
     """Return the library's own sentence, unless ours says more."""
     typed = error.unused_tokens[0] if error.unused_tokens else ""
-    meant = None
     match error:
         case UnusedCliTokensError():
             return f"{typed!r} is more than {command} takes: put a name of several words in quotes"
         case UnknownCommandError() if typed.startswith("-"):
-            return f"unknown option {typed}: options stand after the command"
-        case UnknownCommandError():
-            meant = _COMMANDS.get(" ".join(error.command_chain or ()), {}).get(typed)
+            return f"no command stands before {typed}: its options come after it"
         case UnknownOptionError():
             typed = (error.token.keyword or error.token.value).partition("=")[0]
-            meant = _OPTIONS.get(typed)
+            if meant := _OPTIONS.get(typed):
+                return f"unknown option: {typed}. Did you mean {meant}?"
         case _:
             pass
-    text = str(error) if meant is None else f"Unknown: {typed}. Did you mean {meant}?"
+    text = str(error)
     return text[:1].lower() + text[1:]

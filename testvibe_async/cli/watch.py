@@ -1,35 +1,28 @@
 """A command that dispatches or waits, from its client to its exit code.
 
-It decides the order: what is meant is asked for within the time limit, the batch is carried out
-while its progress is shown, and however that ends, reports are written and what continues at the
-service is named. How all of it looks is decided in `display` and `closing`.
+It decides the order: what is meant is asked for within the time limit, credits are allowed, the
+batch is carried out while its progress is shown, and however that ends, reports are written and
+what continues at the service is named. How all of it looks is decided in `display` and `closing`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import evolve, frozen
 
-from testvibe_async import BatchItem, Feature, GenerationRef, Verdict, VibeError
+from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completers
-from testvibe_async.cli.batches import JournalOptions, kept
+from testvibe_async.cli.batches import kept
 from testvibe_async.cli.ci import grouped
-from testvibe_async.cli.closing import (
-    conclude,
-    say_dispatched,
-    say_ended,
-    say_nothing,
-    say_unfinished,
-)
+from testvibe_async.cli.closing import conclude, say_nothing, say_unfinished, show
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, told_otherwise
-from testvibe_async.cli.names import suggestions
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
@@ -39,55 +32,86 @@ from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interru
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.batches import Place
 from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
+from testvibe_async.runner.stability import stop_if_decided
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from testvibe_async import Batch, Client, GenerationLog, Journal, Project
+    from testvibe_async import Client, GenerationLog, Journal, Project
+    from testvibe_async.cli.batches import JournalOptions
+    from testvibe_async.cli.options import Consent
     from testvibe_async.cli.words import Item
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Watch", "jobs_of", "watching"]
+__all__ = ["Watch", "Work", "watching"]
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
 
 
-def jobs_of(
-    features: Iterable[str | Feature], configs: Sequence[str | None] = (None,)
-) -> list[Item]:
-    """Return a job for each feature and configuration: an item without ref and outcome."""
-    return [
-        BatchItem(feature=feature.id, name=feature.name, config=config)
-        if isinstance(feature, Feature)
-        else BatchItem(feature=feature, config=config)
-        for feature in features
-        for config in configs
-    ]
-
-
 @frozen(kw_only=True)
+class Work:
+    """What a command is to dispatch."""
+
+    spec: BatchSpec
+    jobs: Sequence[Item]
+    """An item for each operation; none where there is nothing to do."""
+
+    why_nothing: str = ""
+    """Why there is nothing to do, where there is not."""
+
+    question: str | None = None
+    """What to ask before generations are dispatched; None where they were asked for by name."""
+
+    first: str = ""
+    """What is waited for before all is dispatched, also without --wait; empty for nothing."""
+
+    parent: int | None = None
+    """The number of the batch whose failures run again."""
+
+    before: ExitCode = ExitCode.PASSED
+    """The exit code that what that batch left calls for."""
+
+
 class Watch:
     """The operations of one command, and where their progress is shown."""
 
-    progress: Progress
     connection: Connection
-    common: Common
-    outputs: Outputs
+    """The client, once it is open."""
+
     limit: TimeLimit
-    """The time that it may take."""
+    """The time that the command may take."""
 
-    stop: Stop
-    """What stops it."""
+    def __init__(self, common: Common, files: Files, stop: Stop, *, has_events: bool) -> None:
+        """Make it, before anything is known.
 
-    generations: GenerationLimit
-    """How many generations it may dispatch: none, until somebody allows some."""
+        Args:
+            common: The options of the command.
+            files: What to leave.
+            stop: What stops it.
+            has_events: Whether `--json` is a line for each change; else it is one document.
 
-    has_events: bool = False
-    """Whether `--json` is a line for each change; else it is one document at the end."""
+        Raises:
+            ConfigError: An entry of the quarantine is invalid.
+        """
+        self.progress: Progress = Progress()
+        self.generations: GenerationLimit = GenerationLimit()
+        """How many generations it may dispatch: none, until somebody allows some."""
+        self.outputs: Outputs = Outputs(files, common.output)
+        self.quarantine: Quarantine = Quarantine.read()
+        """The failures that are expected here."""
+        self._common, self._stop, self._has_events = common, stop, has_events
+        self._facts: dict[str, Any] = {}
+        """What else is known of the result."""
+
+    @property
+    def client(self) -> Client:
+        """The client."""
+        return self.connection.client
 
     @property
     def project(self) -> Project:
@@ -97,36 +121,66 @@ class Watch:
     @property
     def place(self) -> Place:
         """The service and the project that the command is about."""
-        return Place(self.connection.client.server, self.project.id)
+        return Place(self.client.server, self.project.id)
 
-    async def select(self, spec: BatchSpec, what: str) -> Selection:
-        """Return the features and configurations that are meant, and keep all names for Tab.
-
-        Args:
-            spec: What was typed.
-            what: What is asked for, while there is no answer.
-        """
+    async def select(self, spec: BatchSpec) -> Selection:
+        """Return the features and configurations that are meant, and keep all names for Tab."""
         found = await self.limit.ask(
-            what, lambda: select(self.project, spec, max_outage=MAX_OUTAGE_SECONDS)
+            "the lists of features and configurations"
+            if spec.kind == "run"
+            else "the list of features",
+            lambda: select(self.project, spec, max_outage=MAX_OUTAGE_SECONDS, checks_names=True),
         )
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
             completers.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
         return found
 
-    def say_nothing(self, why: str, *, before: ExitCode = ExitCode.PASSED) -> ExitCode:
-        """Say in one line that there is nothing to do; with `--json` print an empty document.
+    async def dispatch(
+        self,
+        work: Work,
+        *,
+        consent: Consent,
+        journal: JournalOptions,
+        dry_run: bool,
+        waits: bool,
+    ) -> ExitCode:
+        """Carry out a new batch, print the results, and return the exit code.
 
         Args:
-            why: The line.
-            before: The exit code that what an earlier batch left calls for.
+            work: What to dispatch.
+            consent: What it may spend.
+            journal: Where it is kept.
+            dry_run: Whether to print what would be dispatched, and no more.
+            waits: Whether to wait for what is dispatched.
         """
-        result = Result(items=(), seconds=self.progress.elapsed, before=before)
-        say_nothing(why, result, self.common, has_events=self.has_events)
-        self.progress.is_reported = True
-        return result.exit_code
+        spec, jobs, output = work.spec, work.jobs, self.connection.output
+        if not jobs:
+            result = self._result((), before=work.before)
+            say_nothing(work.why_nothing, result, self._common, has_events=self._has_events)
+            return result.exit_code
+        if dry_run:
+            return self._say_plan(spec, jobs)
+        if spec.may_generate:
+            await consent.allow(self.generations, len(jobs), question=work.question)
+        if not waits:
+            spec = evolve(spec, max_in_flight=len(jobs))
+            output.note(work.first) if work.first else None
+        typed = {
+            "batch": spec.to_dict(),
+            "files": self.outputs.files.kept,
+            "project": self.connection.project_name,
+        }
+        kept_in = kept(
+            *(journal, output, spec.kind, self.place),
+            typed=typed,
+            parent=work.parent,
+            is_named=waits,
+        )
+        async with kept_in as opened:
+            return await self.perform(spec, jobs, opened, before=work.before, waits=waits)
 
-    def say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
+    def _say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
         """Print what would be dispatched, and what it may cost."""
         output = self.connection.output
         output.document([{"feature": job.feature_name, "config": job.config} for job in jobs])
@@ -141,155 +195,131 @@ class Watch:
         self,
         spec: BatchSpec,
         jobs: Sequence[Item],
-        features: Sequence[str | Feature | Item] | None,
-        configs: Sequence[str | None] | None = None,
-        *,
         journal: Journal | None,
+        *,
         before: ExitCode = ExitCode.PASSED,
         waits: bool = True,
+        is_resumed: bool = False,
     ) -> ExitCode:
         """Carry out a batch, print the results, and return the exit code.
 
         Args:
             spec: What it is to do.
-            jobs: What it dispatches, for the progress.
-            features: See `BatchSpec.start`; so are the configurations and the journal.
-            configs: The configurations.
-            journal: Where it is kept.
+            jobs: An item for each operation.
+            journal: Where it is kept; None for nowhere.
             before: The exit code that what an earlier batch left calls for.
             waits: Whether to wait for what is dispatched.
+            is_resumed: Whether the journal has the batch.
         """
-        self.progress.expect(self.connection.client, jobs, spec.kind)
+        self.outputs.journal = None if journal is None else journal.path
+        expected = jobs if is_resumed else spec.repeated(jobs)
+        self.progress.expect(self.client, expected, spec.kind)
         batch = spec.start(
-            self.project, features, configs, timeout=self.limit.left, journal=journal
+            self.project,
+            None if is_resumed else jobs,
+            timeout=self.limit.left,
+            journal=journal,
         )
-        self.progress.follow(lambda: batch.items)
+        self.progress.follow(lambda: list(map(self.quarantine.mark, batch.items)))
+        self._facts = {"before": before, "max_failures": spec.max_failures, "repeat": spec.repeat}
         if waits:
-            return await self.conclude(await self.collect(batch), before=before)
-        await self._dispatch(batch)
-        items = self.progress.items
-        result = evolve(
-            self._result(items),
-            is_waited_for=False,
-            hints=await suggestions(self.project, items),
-        )
-        say_dispatched(result, self.common)
+            await self.collect(batch, lambda: stop_if_decided(spec, batch))
+            return await self.conclude()
+        async with batch:
+            recording = asyncio.create_task(self._record(batch))
+            while not recording.done() and self.progress.has_waiting:  # noqa: ASYNC110 - a batch has no event for it
+                await asyncio.sleep(FRAME_SECONDS)
+            recording.cancel()
+            await asyncio.wait([recording])
+        result = self._result(self.progress.items, is_waited_for=False)
+        show(result, self._common)
         self.progress.is_reported = True
         return result.exit_code
 
-    async def _dispatch(self, batch: Batch[Any]) -> None:
-        """Stay with a batch until all of it is dispatched or refused."""
-
-        async def record() -> None:
-            async for item in batch:
-                self.progress.record(with_limit_named(item))
-
-        async with batch:
-            recording = asyncio.create_task(record())
-            try:
-                while not recording.done() and self.progress.has_waiting:  # noqa: ASYNC110 - a batch has no event for it
-                    await asyncio.sleep(FRAME_SECONDS)
-                if recording.done():
-                    await recording
-            finally:
-                recording.cancel()
-                await asyncio.wait([recording])
-
     async def collect(
-        self, completions: AbstractAsyncContextManager[AsyncIterator[Item]]
-    ) -> list[Item]:
-        """Show operations until all are over, and return their items in the order asked.
+        self,
+        completions: AbstractAsyncContextManager[AsyncIterator[Item]],
+        after_each: Callable[[], object] = tuple,
+    ) -> None:
+        """Show operations until all are over.
 
         Args:
             completions: A batch, or another context whose iterator yields items as they complete.
+            after_each: Called after each item.
         """
-        client, output = self.connection.client, self.connection.output
+        output = self.connection.output
         with (
             grouped(plural(len(self.progress.rows()), self.progress.noun), output),
-            showing(self.progress, output, has_events=self.has_events),
+            showing(self.progress, output, has_events=self._has_events),
         ):
             async with self.progress.following_logs(), completions as completed:
                 try:
-                    async for each in completed:
-                        item = with_limit_named(each)
-                        self.progress.record(item)
-                        self.outputs.fetch(item, client)
+                    await self._record(completed, after_each)
                 except asyncio.CancelledError:
+                    self.progress.contact.stop()
                     if self.progress.has_waiting and not _has_failed_to_show():
-                        warn(STOPPING.format(signal=self.stop.name))
+                        warn(STOPPING.format(signal=self._stop.name))
                     raise
                 finally:
                     self.progress.rows()  # The last look, while the client is open.
-        return self.progress.items
 
-    @asynccontextmanager
-    async def journal(
-        self,
-        options: JournalOptions,
-        spec: BatchSpec,
-        *,
-        parent: int | None = None,
-        waits: bool = True,
-    ) -> AsyncGenerator[Journal | None]:
-        """Open the journal of a new batch; None where there is to be none.
+    async def _record(
+        self, completed: AsyncIterator[Item], after_each: Callable[[], object] = tuple
+    ) -> None:
+        async for each in completed:
+            item = self.quarantine.mark(with_limit_named(each))
+            self.progress.record(item)
+            self.outputs.fetch(item, self.client)
+            after_each()
 
-        Args:
-            options: What was asked for.
-            spec: What the batch is to do, which it keeps for `resume`.
-            parent: The number of the batch whose failures it runs again.
-            waits: Whether the command waits for the batch.
-        """
-        typed = {
-            "batch": spec.to_dict(),
-            "files": self.outputs.files.kept,
-            "project": self.connection.project_name,
-        }
-        output = self.connection.output
-        async with kept(
-            options,
-            output,
-            is_named=waits,
-            kind=spec.kind,
-            typed=typed,
-            here=self.place,
-            parent=parent,
-        ) as journal:
-            self.outputs.journal = None if journal is None else journal.path
-            yield journal
-
-    async def conclude(
-        self, items: Sequence[Item], *, before: ExitCode = ExitCode.PASSED
-    ) -> ExitCode:
-        """Write the reports, print the results of operations, and return the exit code.
-
-        Args:
-            items: The results.
-            before: The exit code that what an earlier batch left calls for.
-        """
-        result = evolve(self._result(items), before=before)
-        hints: list[str] = []
-        if self.connection.project_id is not None:
-            hints = await self.limit.last(suggestions(self.project, items), hints)
-        logs = await self.limit.last(_logs_of_failures(items, self.connection.client), {})
+    async def conclude(self) -> ExitCode:
+        """Write the reports, print the results of operations, and return the exit code."""
+        items = self.progress.items
+        logs = await self.limit.last(_logs_of_failures(items, self.client), {})
         try:
             return await conclude(
-                evolve(result, hints=hints, logs=logs),
+                self._result(items, logs=logs),
                 self.outputs,
-                self.common,
+                self._common,
                 progress=self.progress,
-                has_events=self.has_events,
+                has_events=self._has_events,
                 timeout=self.limit.ending,
             )
         finally:
             self.progress.is_reported = True
 
-    def _result(self, items: Sequence[Item]) -> Result:
+    def conclude_early(self, error: BaseException) -> None:
+        """Write the reports and name the operations in flight where an error ends the command."""
+        self.outputs.stop()
+        if self.progress.is_reported:
+            return
+        cause = error if isinstance(error, VibeError) else None
+        is_stopped = isinstance(error, asyncio.CancelledError)
+        stopped_by = (self._stop.exit_code or ExitCode.INTERRUPTED) if is_stopped else None
+        result = self._result(self.progress.items, stopped_by=stopped_by)
+        # Without an item the reports of an earlier job would stay, perhaps those of a success.
+        known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
+        with suppress(OSError):  # What is in flight has to be named in any case.
+            self.outputs.write(known)
+        if is_stopped:
+            show(result, self._common, has_events=self._has_events)
+        elif cause is not None:
+            self.outputs.annotate(known)
+        if cause is not None or (is_stopped and result.items):
+            self.outputs.note_paths()
+        if is_stopped:
+            self.outputs.note_artifacts()
+        else:
+            say_unfinished(result, self._common)
+
+    def _result(self, items: Sequence[Item], **facts: Any) -> Result:  # noqa: ANN401 - its own
         return Result(
             items=items,
             seconds=self.progress.elapsed,
-            place=self.common.place,
+            place=self._common.place,
             fails_on_flaky=self.outputs.files.fail_on_flaky,
             journal=self.outputs.journal,
+            **self._facts | facts,
         )
 
 
@@ -313,77 +343,32 @@ async def watching(
         has_events: Whether `--json` is a line for each change.
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
-    outputs, progress = Outputs(files, common.output), Progress()
-    outputs.journal = journal
-    # Outside of the client: when that is closed, it has waited for dispatches under way.
-    with (
-        told_otherwise(common.verbose),
-        interruptible() as stop,
-        _in_flight_named(progress, common, outputs, stop=stop, has_events=has_events),
-    ):
-        server = require_settings(common).server
-        assert server is not None
-        limit = TimeLimit(timeout, server=server.value, note=common.output.note)
-        progress.contact.on_outage = limit.note_outage
-        generations = GenerationLimit()
-        async with AsyncExitStack() as stack:
-            connection = await limit.ask(
-                "the list of projects",
-                lambda: stack.enter_async_context(
-                    connected(
-                        common,
-                        max_outage=MAX_OUTAGE_SECONDS,
-                        hooks=progress.hooks,
-                        recorder=generations,
-                    )
-                ),
-            )
-            yield Watch(
-                progress=progress,
-                connection=connection,
-                common=common,
-                outputs=outputs,
-                limit=limit,
-                stop=stop,
-                generations=generations,
-                has_events=has_events,
-            )
-
-
-@contextmanager
-def _in_flight_named(
-    progress: Progress, common: Common, outputs: Outputs, *, stop: Stop, has_events: bool
-) -> Generator[None]:
-    """Write the reports and name the operations in flight where a command is stopped early."""
-    try:
-        yield
-    except BaseException as error:
-        outputs.stop()
-        if progress.is_reported:
+    with ExitStack() as around:
+        around.enter_context(told_otherwise(common.verbose))
+        watch = Watch(common, files, around.enter_context(interruptible()), has_events=has_events)
+        watch.outputs.journal = journal
+        try:
+            server = require_settings(common).server
+            assert server is not None
+            watch.limit = TimeLimit(timeout, server=server.value, note=common.output.note)
+            watch.progress.contact.on_outage = watch.limit.note_outage
+            async with AsyncExitStack() as stack:
+                watch.connection = await watch.limit.ask(
+                    "the list of projects",
+                    lambda: stack.enter_async_context(
+                        connected(
+                            common,
+                            max_outage=MAX_OUTAGE_SECONDS,
+                            hooks=watch.progress.hooks,
+                            recorder=watch.generations,
+                        )
+                    ),
+                )
+                yield watch
+        except BaseException as error:
+            # The client is closed, so it has waited for dispatches under way.
+            watch.conclude_early(error)
             raise
-        result = Result(
-            items=progress.items,
-            seconds=progress.elapsed,
-            place=common.place,
-            stopped_by=stop.exit_code,
-            journal=outputs.journal,
-        )
-        # Without an item the reports of an earlier job would stay, perhaps those of a success.
-        cause = error if isinstance(error, VibeError) else None
-        known = result.items or [BatchItem(feature="The batch", error=cause)]
-        with suppress(OSError):  # What is in flight has to be named in any case.
-            outputs.write(evolve(result, items=known))
-        if cause is not None:
-            outputs.annotate(evolve(result, items=known))
-            outputs.note_paths()
-        if not isinstance(error, asyncio.CancelledError):
-            say_unfinished(result, common)
-            raise
-        say_ended(result, common, has_events=has_events, is_stopped=True)
-        if result.items:
-            outputs.note_paths()
-            outputs.note_artifacts()
-        raise
 
 
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:

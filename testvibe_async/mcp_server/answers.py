@@ -214,6 +214,7 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
     """
     if len(text_of(document)) <= max_output:
         return document
+    rest = rest or str(document.get("leftOut", ""))[:300]  # Of a digest, what it has cut itself.
     shorter = document
     if isinstance(tests := document.get("tests"), list):
         rows = cast("list[Document]", tests)

@@ -30,6 +30,7 @@ from testvibe_async.mcp_server.answers import (
     text_of,
 )
 from testvibe_async.reports import counted
+from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,6 +158,7 @@ def digest(  # noqa: PLR0913 - each by name
     started_at: str | None = None,
     is_over: bool = True,
     attempts: int = 1,
+    repeat: int = 1,
 ) -> CallToolResult:
     """Return the result that summarizes many runs: lists what did not succeed, counts the rest.
 
@@ -169,6 +171,7 @@ def digest(  # noqa: PLR0913 - each by name
         started_at: When they were started; None where another tool did that.
         is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
         attempts: How often what failed may run; only then can a run be flaky.
+        repeat: How often each was to run; then its stability is of interest.
     """
     summary = BatchSummary.of(items)
     counts = {
@@ -176,6 +179,7 @@ def digest(  # noqa: PLR0913 - each by name
         "succeeded": summary.succeeded,
         **({"flaky": summary.flaky} if attempts > 1 else {}),
         "failed": summary.failed,
+        **({"quarantined": summary.quarantined} if summary.quarantined else {}),
         "errors": summary.errors,
         "unknown": summary.unknown,
         "inFlight": summary.in_flight,
@@ -187,6 +191,9 @@ def digest(  # noqa: PLR0913 - each by name
     note = " ".join(steps) or None
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
     content: Document = {"verdict": verdict, "summary": counts}
+    stability = stability_of(items) if repeat > 1 else []
+    if stability:
+        content["stability"] = serialize(stability)
     content |= _pages(
         max_output - len(note or ""),
         runs=[_row(item) for item in sorted(listed, key=_urgency)],
@@ -196,8 +203,10 @@ def digest(  # noqa: PLR0913 - each by name
     if started_at is not None:
         content["startedAt"] = started_at
     line = f"{summary}." if summary.total else "Nothing was run."
+    if stability and not in_flight:
+        line = ". ".join(f"{each.name}: {each}" for each in stability) + "."
     if in_flight:
-        over = summary.succeeded + summary.failed + summary.errors + summary.unknown
+        over = summary.total - summary.in_flight - summary.skipped - summary.waiting
         line = f"In flight: {over} of {counted(summary.total, 'run')} are over ({summary})."
     if not_run:
         line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
@@ -232,7 +241,13 @@ def _pages(room: int, **lists: list[Document]) -> Document:
     return content
 
 
-_ORDER = (Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN, Verdict.SUCCEEDED)
+_ORDER = (
+    Verdict.FAILED,
+    Verdict.ERROR,
+    Verdict.UNKNOWN,
+    Verdict.SUCCEEDED,
+    Verdict.QUARANTINED,
+)
 """The verdicts of what is over, the worst first: what a model has to act on."""
 
 
@@ -247,6 +262,8 @@ def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
 
 def _row(item: BatchItem[Run]) -> Document:
     row: Document = {"feature": item.feature_name, "verdict": item.verdict.value}
+    if item.quarantine is not None:
+        row["quarantine"] = str(item.quarantine)
     if isinstance(item.latest_ref, RunRef):
         row["runId"] = item.latest_ref.run_id
     if item.outcome is not None:

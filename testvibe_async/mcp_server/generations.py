@@ -93,11 +93,11 @@ async def target_of(
         VibeError: There is no such feature, or it could not be read.
     """
     call = Call(ctx, project)
-    home, client = call.home, call.session.client
+    home, server = call.home, call.session.client.server
     try:
         async with asyncio.timeout(READ_SECONDS):
             found = await home.get_feature(feature)
-            key = ("generation", client.server, home.id, found.id, replace)
+            key = ("generation", server, home.id, found.id, replace)
             place = call.session.starts.place(*key)
             is_known = await place.is_known()
             if not is_known:
@@ -109,7 +109,7 @@ async def target_of(
         ) from error
     spec = BatchSpec(kind="generation", site_url=siteUrl)
     choose = partial(_choose, home, found, replace, is_known=is_known)
-    return Target(Start(place, client, home, spec, choose, is_one=True), found, is_known)
+    return Target(Start(place, home, spec, choose, is_one=True), found, is_known)
 
 
 async def _choose(

@@ -1,6 +1,6 @@
 """The journals of what calls started, in a folder that outlives this server.
 
-Decides whether there is a start whose result was not delivered, and when one counts as delivered.
+Decides whether there is a start whose result was not delivered, and who may work on it.
 Each start has a journal of the SDK, in a file of its own. That of runs is renamed once an answer
 has delivered their result, so the next call of the same meaning starts anew. That of a generation
 stays, since it costs credits: the same call never starts another. Servers of one user share the
@@ -16,19 +16,15 @@ import os
 import random
 import sqlite3
 import time
-from collections import OrderedDict
 from contextlib import closing, suppress
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from testvibe_async import ConfigError, Journal
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
 MAX_SECONDS = 30 * 86_400
 """The age at which a file is deleted."""
@@ -38,9 +34,6 @@ LOCK_SECONDS = 0.2
 
 LOCK_TRIES = 5
 """How often a lock is tried by a call that only looks what is there."""
-
-MAX_DELIVERIES = 1_000
-"""How many answers can still be cancelled by a notification that crossed them."""
 
 
 @frozen
@@ -58,6 +51,7 @@ class Place:
         """
         path = self.folder / f"{self.key}.lock"
         try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=0.0, isolation_level=None)
             try:
                 connection.execute("BEGIN EXCLUSIVE")
@@ -70,7 +64,9 @@ class Place:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 return None
-            raise unwritable(error) from error
+            raise _unwritable(error) from error
+        except OSError as error:
+            raise _unwritable(error) from error
         return connection
 
     async def is_known(self) -> bool:
@@ -120,8 +116,7 @@ async def pause() -> None:
     await asyncio.sleep(LOCK_SECONDS * (1 + random.random()))  # noqa: S311 - a delay
 
 
-def unwritable(error: Exception) -> ConfigError:
-    """Return the error of a start that can't be written down."""
+def _unwritable(error: Exception) -> ConfigError:
     return ConfigError(f"what a call starts can't be written down, so nothing was started: {error}")
 
 
@@ -131,91 +126,3 @@ def delete_old(folder: Path) -> None:
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > MAX_SECONDS:
                 path.unlink()
-
-
-class Held(Protocol):
-    """A start that other calls of the same meaning wait for, while a call has its result."""
-
-    path: Path
-
-    def leave(self) -> None:
-        """Let another call of the same meaning in, once the work is done."""
-
-
-@define(eq=False)
-class _Request:
-    """A request in flight."""
-
-    number: str
-    held: dict[Held, bool] = field(factory=dict[Held, bool])
-    """The starts that it holds, and whether its answer delivers their results."""
-
-    is_cancelled: bool = False
-
-
-_current: ContextVar[_Request] = ContextVar("request")
-
-
-def hold(start: Held, *, is_result: bool = False) -> None:
-    """Hold a start until the present call is answered.
-
-    Args:
-        start: The start.
-        is_result: Whether the answer delivers its result, if the call is not cancelled.
-    """
-    _current.get().held[start] = is_result
-
-
-class Deliveries:
-    """A middleware that notes which results were delivered: at the end of each call, not before.
-
-    A client that gave up says so (`notifications/cancelled`), also where its message crosses the
-    answer. Over HTTP other clients have the same numbers, so there a call in flight alone counts as
-    cancelled; most such clients close their request instead, which ends the call.
-    """
-
-    def __init__(self) -> None:
-        self._in_flight: set[_Request] = set()
-        self._delivered: OrderedDict[str, list[Path]] = OrderedDict()
-        """The journals by the number of the call that delivered their results, the last ones."""
-
-    async def __call__(
-        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
-    ) -> HandlerResult:
-        """Handle a message."""
-        if ctx.method == "notifications/cancelled":
-            self._cancel(str((ctx.params or {}).get("requestId")))
-        request = _Request(str(ctx.request_id))
-        self._in_flight.add(request)
-        token = _current.set(request)
-        try:
-            result = await call_next(ctx)
-            self._note(request, is_unique=ctx.request is None)
-        finally:
-            _current.reset(token)
-            self._in_flight.discard(request)
-            for start in request.held:
-                start.leave()
-        return result
-
-    def _cancel(self, number: str) -> None:
-        for path in self._delivered.pop(number, []):
-            _rename(path.with_suffix(".delivered"), path)
-        for request in self._in_flight:
-            request.is_cancelled |= request.number == number
-
-    def _note(self, request: _Request, *, is_unique: bool) -> None:
-        paths = [start.path for start, is_result in request.held.items() if is_result]
-        if request.is_cancelled:
-            return
-        for path in paths:
-            _rename(path, path.with_suffix(".delivered"))
-        if is_unique and paths:
-            self._delivered[request.number] = paths
-            if len(self._delivered) > MAX_DELIVERIES:
-                self._delivered.popitem(last=False)
-
-
-def _rename(path: Path, to: Path) -> None:
-    with suppress(OSError):  # Its result is delivered once more, then.
-        path.rename(to)

@@ -52,11 +52,16 @@ from testvibe_async.mcp_server.toolkit import (
     tool,
 )
 from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
 
 MAX_RUNS = 1_000
 """How many runs one call may wait for."""
+
+Repeat = Annotated[
+    int, Field(ge=1, le=50, description="Runs of each, one by one, for `stability`: how flaky?")
+]
 
 Attempts = Annotated[
     int, Field(ge=1, le=5, description="How often what failed may run; above 1 it shows flaky.")
@@ -77,11 +82,11 @@ def run_start(call: Call, word: str, spec: BatchSpec) -> Start:
         word: What starts them: `runs` for many, any other for one.
         spec: What is to run.
     """
-    home, client, is_one = call.home, call.session.client, word != "runs"
+    home, is_one = call.home, word != "runs"
     features = sorted({each.casefold() for each in spec.features})
-    more = (features, spec.configs, spec.site_url, spec.attempts)
-    place = call.session.starts.place(word, client.server, home.id, *more)
-    return Start(place, client, home, spec, partial(_chosen, home, spec, is_one=is_one), is_one)
+    more = (features, spec.configs, spec.site_url, spec.attempts, spec.repeat)
+    place = call.session.starts.place(word, call.session.client.server, home.id, *more)
+    return Start(place, home, spec, partial(_chosen, home, spec, is_one=is_one), is_one)
 
 
 async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
@@ -142,6 +147,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
     attempts: Attempts = 1,
+    repeat: Repeat = 1,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
 ) -> CallToolResult:
     """Run `features` at once, or `all: true`, and wait. Lists what failed and what was not run.
@@ -154,7 +160,13 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             "Nothing was started: name the `features` (list_features shows them), or pass "
             "`all: true` for every generated feature of the project, not both."
         )
-    spec = evolve(run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts)
+    try:
+        quarantine = Quarantine.read()
+    except ConfigError as error:
+        raise ToolError(nothing_done(error, started=True)) from error
+    spec = evolve(
+        run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts, repeat=repeat
+    )
     work = await Wait(call, timeoutSeconds).begun(run_start(call, "runs", spec))
     batch, note = work.batch, None
     if batch is not None and batch.in_flight and not work.task.done():
@@ -169,7 +181,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             "delivered; this call started nothing. The next one starts new runs."
         )
     return digest(
-        batch.items if batch else [],
+        list(map(quarantine.mark, batch.items)) if batch else [],
         call.room,
         not_run=work.not_run,
         again="run_features",
@@ -177,6 +189,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         started_at=serialize(work.started_at),
         is_over=is_over,
         attempts=attempts,
+        repeat=repeat,
     )
 
 
@@ -220,7 +233,8 @@ async def wait_for_runs(
             except (ObservationError, ClientClosedError) as error:
                 errors[error.ref], line = error, error.brief
             await wait.report(line, total=len(operations))
-    items = [_item(operation, errors.get(operation.ref)) for operation in operations]
+    quarantine = Quarantine.read()
+    items = [quarantine.mark(_item(each, errors.get(each.ref))) for each in operations]
     in_flight = [each for each in operations if isinstance(errors.get(each.ref), WaitTimeoutError)]
     told = (await unseen_of(in_flight[0])).strip() if in_flight else None
     return digest(items, call.room, told=told)

@@ -21,7 +21,7 @@ from testvibe_async.mcp_server import tools as plain_tools
 from testvibe_async.mcp_server.advice import tool_instead_of
 from testvibe_async.mcp_server.answers import failure
 from testvibe_async.mcp_server.context import add_prompts, add_resources
-from testvibe_async.mcp_server.journals import Deliveries
+from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, Session
 from testvibe_async.reports import counted
 

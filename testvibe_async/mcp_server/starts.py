@@ -2,35 +2,42 @@
 
 Decides what a call does with what an earlier one of the same meaning dispatched, also where that
 one's answer was lost. The work is done in a task of its own, so a client that gives up loses the
-answer, and not the operation. What the features of a batch are, and how it is dispatched, is
-decided in the runner.
+answer, and not the operation. A result counts as delivered once its call was answered, and not
+cancelled: then its journal is renamed. What the features of a batch are, and how it is dispatched,
+is decided in the runner.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from contextlib import aclosing, suppress
+from contextvars import ContextVar
 from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
-from testvibe_async import DispatchUnknownError, Journal, NotSentError
-from testvibe_async.mcp_server.journals import Place, delete_old, hold, pause, unwritable
+from testvibe_async import DispatchUnknownError, Journal
+from testvibe_async.mcp_server.journals import Place, pause
 from testvibe_async.runner.generation_limit import with_limit_named
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Awaitable, Callable
     from datetime import datetime
+    from pathlib import Path
 
-    from testvibe_async import Batch, Client, Project, Ref
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+
+    from testvibe_async import Batch, Project, Ref
     from testvibe_async.mcp_server.answers import Document
-    from testvibe_async.runner.generation_limit import GenerationLimit
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
+
+
+MAX_DELIVERIES = 1_000
+"""How many answers can still be cancelled by a notification that crossed them."""
 
 
 class NotStartedError(Exception):
@@ -42,7 +49,6 @@ class Start:
     """What a call wants to start, unless an earlier one of the same meaning did."""
 
     place: Place
-    client: Client
     home: Project
     spec: BatchSpec
     choose: Callable[[], Awaitable[Selection]]
@@ -84,7 +90,7 @@ class Work:
     path: Path
     """Its journal, once the task has chosen it."""
 
-    def __init__(self, start: Start, limit: GenerationLimit, lock: sqlite3.Connection) -> None:
+    def __init__(self, start: Start, lock: sqlite3.Connection) -> None:
         """Begin to work in a task of its own; the lock is given back at the end."""
         self.start: Start = start
         self.batch: Batch[Any] | None = None
@@ -96,11 +102,10 @@ class Work:
         self.started_at: datetime | None = None
         self.is_new: bool = True
         """Whether this work dispatched it, and not that of an earlier call or server."""
-        self.line: str = "the features are being chosen"
-        """How far it has come."""
+        self.line: str = "" if start.is_one else "the features are being chosen"
+        """How far it has come; of one operation nothing, until it is dispatched."""
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when the line changes and at the end."""
-        self._limit = limit
         self._lock = lock
         self._calls = 0
         self.task: asyncio.Task[None] = asyncio.create_task(self._run())
@@ -113,7 +118,7 @@ class Work:
         """
         if self.start.spec.kind == "run":
             self._calls += 1
-            hold(self)
+            _current.get().held[self] = False
 
     def has_ended(self) -> bool:
         """Return whether the work is done.
@@ -134,7 +139,7 @@ class Work:
     def deliver(self) -> None:
         """Have the present call's answer deliver the result of runs, if it is not cancelled."""
         if self.start.spec.kind == "run":
-            hold(self, is_result=True)
+            _current.get().held[self] = True
 
     def leave(self) -> None:
         """Let another call in, once the work is done and no other one has its result."""
@@ -165,28 +170,11 @@ class Work:
             if not self.start.is_one:
                 await self._finish(journal, self.start.batch(journal, selection))
                 return
-            self.is_new = self.is_new or await self._is_nothing(journal)
             if not journal.refs:
-                await _dispatch(self.start.batch(journal, selection))
+                is_found = await _dispatch(self.start.batch(journal, selection))
+                self.is_new = self.is_new or not is_found
             (self.ref,) = journal.refs
             self.started_at = self.ref.dispatched_at or journal.created_at
-
-    async def _is_nothing(self, journal: Journal) -> bool:
-        """Return whether it is proved that a dispatch whose answer was lost started nothing.
-
-        Raises:
-            DispatchUnknownError: It is unknown.
-        """
-        if any(item.latest_ref is not None for item in journal.items):
-            return False
-        for intent in journal.open_intents:
-            operation = await self.start.client.reconcile(intent)
-            await journal.decide("resend" if operation is None else operation.ref)
-            if operation is not None:
-                return False
-            nothing = NotSentError("nothing started", method="POST", url=intent.server)
-            await self._limit.not_dispatched(intent, nothing)
-        return True
 
     async def _finish(self, journal: Journal, batch: Batch[Any]) -> None:
         """Run a batch to its end."""
@@ -201,31 +189,29 @@ class Work:
                 changed.set()
 
 
-async def _dispatch(batch: Batch[Any]) -> None:
-    """Run a batch of one feature until that is dispatched."""
+async def _dispatch(batch: Batch[Any]) -> bool:
+    """Run a batch of one feature until that is dispatched; return whether it was before.
+
+    Raises:
+        VibeError: It could not be dispatched, or it is unknown whether it was.
+    """
     async with batch, aclosing(batch.changes()) as changes:
-        async for _ in changes:
-            break
+        async for operation, _ in changes:
+            return operation.adopted
         if not batch.refs:
             await anext(batch)  # It raises what else went wrong.
     error = with_limit_named(batch.items[0]).error
     if error is not None and not batch.refs:
         raise error
+    return False
 
 
 class Starts:
     """The starts of a server, and the work on them, which outlives the calls."""
 
-    def __init__(self, limit: GenerationLimit, folder: Path | None) -> None:
-        """Make it.
-
-        Args:
-            limit: Counts the generations that are dispatched.
-            folder: Where the files are; None for a temporary folder.
-        """
-        self._limit = limit
+    def __init__(self, folder: Path) -> None:
+        """Make it; the files are in the folder."""
         self._folder = folder
-        self._temporary: TemporaryDirectory[str] | None = None
         self._works: set[Work] = set()
         """What is in flight here."""
 
@@ -235,21 +221,8 @@ class Starts:
         Args:
             key: What is started: a word, the server, the project and more. Its `repr` is the same
                 in every process.
-
-        Raises:
-            ConfigError: There can't be one.
         """
-        try:
-            return Place(self._made_folder(), sha256(repr(key).encode()).hexdigest())
-        except OSError as error:
-            raise unwritable(error) from error
-
-    def _made_folder(self) -> Path:
-        if self._folder is not None:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return self._folder
-        self._temporary = self._temporary or TemporaryDirectory(prefix="testvibe-async-mcp-")
-        return Path(self._temporary.name)
+        return Place(self._folder, sha256(repr(key).encode()).hexdigest())
 
     async def begun(self, start: Start) -> Work:
         """Return the work on a start: that which is in flight here, else another once it may begin.
@@ -265,17 +238,11 @@ class Starts:
             if (lock := start.place.lock()) is not None:
                 break
             await pause()
-        work = Work(start, self._limit, lock)
+        work = Work(start, lock)
         work.join()
         self._works.add(work)
         work.task.add_done_callback(lambda _: self._works.discard(work))
         return work
-
-    async def delete_old(self) -> None:
-        """Delete old files: once, before any call starts something."""
-        if self._folder is not None:
-            with suppress(OSError):  # It must not keep a server from starting.
-                await asyncio.to_thread(delete_old, self._folder)
 
     async def aclose(self) -> None:
         """End all work; what was dispatched continues at the service."""
@@ -284,5 +251,72 @@ class Starts:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._temporary is not None:
-            self._temporary.cleanup()
+
+
+@define(eq=False)
+class _Request:
+    """A request in flight."""
+
+    number: str
+    held: dict[Work, bool] = field(factory=dict["Work", bool])
+    """The work that it holds, and whether its answer delivers the result."""
+
+    is_cancelled: bool = False
+
+
+_current: ContextVar[_Request] = ContextVar("request")
+
+
+class Deliveries:
+    """A middleware that notes which results were delivered: at the end of each call, not before.
+
+    A client that gave up says so (`notifications/cancelled`), also where its message crosses the
+    answer. Over HTTP other clients have the same numbers, so there a call in flight alone counts as
+    cancelled; most such clients close their request instead, which ends the call.
+    """
+
+    def __init__(self) -> None:
+        self._in_flight: set[_Request] = set()
+        self._delivered: OrderedDict[str, list[Path]] = OrderedDict()
+        """The journals by the number of the call that delivered their results, the last ones."""
+
+    async def __call__(
+        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        """Handle a message."""
+        if ctx.method == "notifications/cancelled":
+            self._cancel(str((ctx.params or {}).get("requestId")))
+        request = _Request(str(ctx.request_id))
+        self._in_flight.add(request)
+        token = _current.set(request)
+        try:
+            result = await call_next(ctx)
+            self._note(request, is_unique=ctx.request is None)
+        finally:
+            _current.reset(token)
+            self._in_flight.discard(request)
+            for work in request.held:
+                work.leave()
+        return result
+
+    def _cancel(self, number: str) -> None:
+        for path in self._delivered.pop(number, []):
+            _rename(path.with_suffix(".delivered"), path)
+        for request in self._in_flight:
+            request.is_cancelled |= request.number == number
+
+    def _note(self, request: _Request, *, is_unique: bool) -> None:
+        paths = [work.path for work, is_result in request.held.items() if is_result]
+        if request.is_cancelled:
+            return
+        for path in paths:
+            _rename(path, path.with_suffix(".delivered"))
+        if is_unique and paths:
+            self._delivered[request.number] = paths
+            if len(self._delivered) > MAX_DELIVERIES:
+                self._delivered.popitem(last=False)
+
+
+def _rename(path: Path, to: Path) -> None:
+    with suppress(OSError):  # Its result is delivered once more, then.
+        path.rename(to)

@@ -10,8 +10,9 @@ import inspect
 import json
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from attrs import frozen
@@ -49,6 +50,7 @@ from testvibe_async.mcp_server.advice import (
 )
 from testvibe_async.mcp_server.answers import bounded, failure, restored
 from testvibe_async.mcp_server.digests import not_started
+from testvibe_async.mcp_server.journals import delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project, is_project_id
@@ -124,7 +126,7 @@ class Session:
         """How many characters an answer may have."""
         limit = GenerationLimit()
         limit.allowed = sys.maxsize if max_generations is None else max_generations
-        self.starts: Starts = Starts(limit, state_folder)
+        self._state_folder = state_folder
         self.outage: str | None = None
         """What comes in place of answers, while the service does not answer."""
         self.outage_changed: asyncio.Event = asyncio.Event()
@@ -141,18 +143,20 @@ class Session:
         except ConfigError as error:
             self._client = error
 
+    starts: Starts
+    """What calls start."""
+
     @asynccontextmanager
-    async def opened(self) -> "AsyncGenerator[Session]":
+    async def opened(self) -> AsyncGenerator["Session"]:
         """Open the client while the server runs. Closing it cancels nothing at the service."""
         if isinstance(self._client, ConfigError):
             yield self
             return
-        async with self._client:
-            await self.starts.delete_old()
-            try:
+        with TemporaryDirectory(prefix="testvibe-async-mcp-") as temporary:
+            folder = self._state_folder or Path(temporary)
+            await asyncio.to_thread(delete_old, folder)
+            async with self._client, aclosing(Starts(folder)) as self.starts:
                 yield self
-            finally:
-                await self.starts.aclose()
 
     def _remember(self, event: Dispatched) -> None:
         """Remember what was dispatched here: the service may not know it for some seconds."""

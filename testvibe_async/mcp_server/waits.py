@@ -112,7 +112,8 @@ class Wait:
             async with self.repeated():
                 work = await self._session.starts.begun(start)
                 while not work.task.done():
-                    await self.report(work.line)
+                    if work.line:
+                        await self.report(work.line)
                     await work.changed.wait()
         if work is None:
             raise NotStartedError(

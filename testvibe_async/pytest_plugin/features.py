@@ -22,18 +22,16 @@ from urllib.parse import quote
 
 import pytest
 
-from testvibe_async import VibeError
-from testvibe_async.pytest_plugin.choice import choose
+from testvibe_async import Verdict, VibeError
 from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.reports import CaseStatus, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import Literal
 
     from testvibe_async.pytest_plugin.choice import Choice
-    from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.pytest_plugin.results import Result
     from testvibe_async.pytest_plugin.suite import RunRequest, Suite
     from testvibe_async.reports import Case
@@ -60,26 +58,24 @@ class FeatureCollector(pytest.Collector):
         self,
         *,
         suite: Suite,
-        testvibe_options: Options,
-        node_ids: Collection[str],
+        choose: Callable[[], list[Choice]],
         **options: Any,  # noqa: ANN401 - pytest's
     ) -> None:
         super().__init__(**options)
-        self.suite = suite
-        self._options = testvibe_options
-        self._node_ids = node_ids
+        self._suite = suite
+        self._choose = choose
 
     def collect(self) -> Iterator[FeatureItem]:
         """Make the items."""
         try:
-            choices = choose(self._options, self._node_ids, self.suite.select)
+            choices = self._choose()
         except VibeError as error:
             raise self.CollectError(describe_error(error)) from error
         for choice in choices:
             # Given as a text, because pytest takes brackets at the end of a name for parameters.
             node_id = f"{ROOT}::{choice.name}"
             yield FeatureItem.from_parent(  # pyright: ignore[reportUnknownMemberType]
-                self, name=choice.name, nodeid=node_id, choice=choice, suite=self.suite
+                self, name=choice.name, nodeid=node_id, choice=choice, suite=self._suite
             )
 
 
@@ -115,7 +111,9 @@ class FeatureItem(pytest.Item):
         self.user_properties[:] = [*others, *properties.items()]
         if self.config.pluginmanager.has_plugin("allure_listener"):
             tell_allure(result)
-        if run.is_failure:
+        if result.item.verdict is Verdict.QUARANTINED:
+            pytest.xfail(str(result.item.quarantine))
+        if run.is_failure or result.item.verdict is Verdict.FAILED:
             raise RunFailed
         run.raise_for_status()
 

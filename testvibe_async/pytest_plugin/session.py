@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ import pytest
 
 from testvibe_async import VibeError
 from testvibe_async.events import OutageEnded
-from testvibe_async.pytest_plugin.choice import reason_for
+from testvibe_async.pytest_plugin.choice import choose, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
@@ -136,7 +137,12 @@ class FeatureSession:
         if isinstance(item, FeatureItem):
             return item.run_request
         mark = item.get_closest_marker("testvibe")
-        return mark and _marked(*mark.args, default_site=self._options.site_url, **mark.kwargs)
+        site = {"site_url": self._options.site_url}
+        try:
+            return mark and marked_request(*mark.args, **{**site, **mark.kwargs})
+        except TypeError as error:
+            reason = str(error).removeprefix("marked_request()")
+            raise pytest.UsageError(f"@pytest.mark.testvibe(…){reason}") from None
 
     def pytest_report_header(self) -> str:
         """Name the project whose features are run."""
@@ -176,8 +182,7 @@ class FeatureSession:
                 nodeid=ROOT,
                 path=collector.path,
                 suite=self.suite,
-                testvibe_options=self._options,
-                node_ids=self._node_ids,
+                choose=partial(choose, self._options, self._node_ids, self.suite.select),
             )
             report.result.append(features)
         return report
@@ -328,7 +333,7 @@ class FeatureSession:
             is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
             is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR
             self._suite.close(is_whole=is_whole)
-            leave(self._config, self._suite.in_flight, is_interrupted=is_interrupted)
+            leave(self._config, self._suite.in_flight.values(), is_interrupted=is_interrupted)
 
 
 _KEY = pytest.StashKey[FeatureSession]()
@@ -347,26 +352,18 @@ def _requests_run(item: pytest.Item) -> bool:
     return "testvibe_run" in getattr(item, "fixturenames", ())
 
 
-def _marked(*args: Any, default_site: str | None, **kwargs: Any) -> RunRequest:  # noqa: ANN401 - of a marker
-    """Return the run that a marker's arguments mean."""
-
-    def testvibe(
-        feature: str,
-        *,
-        config: str | None = None,
-        site_url: str | None = default_site,
-        project: str | None = None,
-    ) -> RunRequest:
-        for name, value in {"config": config, "site_url": site_url, "project": project}.items():
-            if not isinstance(value, str | None):
-                raise TypeError(f" takes a text as {name}, not {value!r}")
-        return RunRequest(feature, config=config, site_url=site_url, project=project)
-
-    try:
-        return testvibe(*args, **kwargs)
-    except TypeError as error:
-        reason = str(error).removeprefix(f"{testvibe.__qualname__}()")
-        raise pytest.UsageError(f"@pytest.mark.testvibe(…){reason}") from None
+def marked_request(
+    feature: str,
+    *,
+    config: str | None = None,
+    site_url: str | None = None,
+    project: str | None = None,
+) -> RunRequest:
+    """Return the run that a marker of these arguments asks for."""
+    for name, value in {"config": config, "site_url": site_url, "project": project}.items():
+        if not isinstance(value, str | None):
+            raise TypeError(f" takes a text as {name}, not {value!r}")
+    return RunRequest(feature, config=config, site_url=site_url, project=project)
 
 
 def _will_run(item: pytest.Item) -> bool:

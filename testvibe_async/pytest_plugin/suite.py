@@ -40,6 +40,7 @@ from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.runner.names import choose_project, is_project_id
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
@@ -97,9 +98,11 @@ class Suite:
             tell: Called with outages of the service and their ends, in the client's thread.
 
         Raises:
-            ConfigError: Settings are missing or wrong, or the directory of journals can't be made.
+            ConfigError: Settings or the quarantine are wrong, or the directory of journals can't be
+                made.
         """
         self._options = options
+        self._quarantine = Quarantine.read()
         self._client = Client(
             project=options.project,
             poll_interval=options.poll_interval,
@@ -128,16 +131,12 @@ class Suite:
         """The node ids that asked for their result."""
 
         self._journals: dict[RunRequest, Path] = {}
-        self._in_flight: dict[tuple[object, ...], Ref] = {}
+        self.in_flight: dict[tuple[object, ...], Ref] = {}
+        """The operations that were dispatched and are not known to be finished, by their keys."""
 
     def __str__(self) -> str:
         """Name the service and the project."""
         return f"project {self.project().id} of {self._client.server}"
-
-    @property
-    def in_flight(self) -> list[Ref]:
-        """The operations that were dispatched and are not known to be finished."""
-        return list(self._in_flight.values())
 
     def project(self, name: str | None = None) -> Project:
         """Return a project by what it is called, by default the session's, without I/O.
@@ -195,10 +194,12 @@ class Suite:
         future = self._results.get(request)
         if node_id in self._asked and future is not None and future.done():
             before = None if future.exception() else future.result()
-            if before is None or not self._is_final(before.item):
-                if before is None or before.is_settled:
+            if before is None:
+                self._start(request)
+            elif not self._is_final(before.item):
+                if before.is_settled:
                     self._discard(request)
-                self._start(request, before.left if before else None)
+                self._start(request, before.left)
         self._asked.add(node_id)
         self.start([request])
         return self._results[request].result()
@@ -232,17 +233,14 @@ class Suite:
             is_whole: False if the session was ended early, and is to resume when it is run again:
                 then all journals are kept, and not only those of what is still running.
         """
-        results = self._results.items() if is_whole else ()
-        settled = [
-            request
-            for request, result in results
-            if result.done() and (result.exception() or result.result().is_settled)
-        ]
+        done = {each: result for each, result in self._results.items() if result.done()}
         with self._stack:
             if self._portal is not None:
                 self._portal.call(self._client.aclose)
-        for request in settled:
-            self._discard(request)
+        for request, result in done.items() if is_whole else ():
+            # One that could not be opened may be another worker's.
+            if not result.exception() and result.result().is_settled:
+                self._discard(request)
 
     def _thread(self) -> BlockingPortal:
         if self._portal is None:
@@ -260,7 +258,7 @@ class Suite:
                 item = await self._attached(request, ref)
             else:
                 item = await self._dispatched(request, project)
-        return await self._download(Result(item), request, project)
+        return await self._download(Result(self._quarantine.mark(item)), request, project)
 
     async def _attached(self, request: RunRequest, ref: RunRef) -> BatchItem[Run]:
         item = BatchItem["Run"](feature=request.feature, config=request.config, ref=ref)
@@ -325,13 +323,13 @@ class Suite:
             file.unlink(missing_ok=True)
 
     def _add(self, event: Dispatched) -> None:
-        self._in_flight[event.ref.key] = event.ref
+        self.in_flight[event.ref.key] = event.ref
 
     def _follow(self, event: StatusChanged) -> None:
         if event.transition.phase is Phase.FINISHED:
-            self._in_flight.pop(event.ref.key, None)
+            self.in_flight.pop(event.ref.key, None)
         else:  # What a session before this one dispatched is seen here first.
-            self._in_flight[event.ref.key] = event.ref
+            self.in_flight[event.ref.key] = event.ref
 
 
 @asynccontextmanager

@@ -33,6 +33,9 @@ _NOT_OBSERVED = {CaseStatus.ERROR, CaseStatus.UNKNOWN}
 _FAILED = {*_NOT_OBSERVED, CaseStatus.PENDING}
 """Statuses without an outcome; they become `failed`, so that no gate lets them pass."""
 
+_OTHER = {CaseStatus.QUARANTINED: "other"}
+"""Statuses of ours that the specification lacks."""
+
 _TYPES = MimeTypes()
 """The types of files by their endings, independent of the machine's settings."""
 
@@ -92,6 +95,7 @@ def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
     project = entry.facts.get("project", project)
     test_id = _id(project, entry.feature.casefold(), entry.config or DEFAULT_CONFIG, case.name)
     own_times = entry.times if case.is_operation else None
+    quarantine = {"quarantine": q.to_dict()} if (q := entry.item.quarantine) else {}
     is_shown = case in (entry.failures or entry.cases[:1])
     return _without_empty(
         {
@@ -112,7 +116,7 @@ def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
             "flaky": case.is_flaky or None,
             "stdout": case.log and case.log.split("\n"),
             "attachments": [_attachment(file) for file in entry.files if is_shown],
-            "extra": {"verdict": entry.verdict, **entry.facts},
+            "extra": {"verdict": entry.verdict, **entry.facts, **quarantine},
         }
     )
 
@@ -127,7 +131,7 @@ def _attempt(case: Case, test_id: str, entry: Entry) -> dict[str, Any]:
 
 def _result(case: Case) -> dict[str, Any]:
     return {
-        "status": "failed" if case.status in _FAILED else case.status,
+        "status": "failed" if case.status in _FAILED else _OTHER.get(case.status, case.status),
         "duration": round(1000 * (case.seconds or 0)),
         "message": case.message,
         "trace": case.error,

@@ -36,6 +36,7 @@ Kind = Literal["run", "generation", "dispatch"]
 _OF_OPERATION = {
     Verdict.SUCCEEDED: CaseStatus.PASSED,
     Verdict.FAILED: CaseStatus.FAILED,
+    Verdict.QUARANTINED: CaseStatus.QUARANTINED,
     Verdict.ERROR: CaseStatus.ERROR,
     Verdict.UNKNOWN: CaseStatus.UNKNOWN,
     Verdict.IN_FLIGHT: CaseStatus.PENDING,
@@ -44,7 +45,7 @@ _OF_OPERATION = {
 }
 """The status of the case that stands for an operation."""
 
-_FAILURES = {CaseStatus.FAILED, CaseStatus.ERROR, CaseStatus.UNKNOWN}
+_FAILURES = {CaseStatus.FAILED, CaseStatus.QUARANTINED, CaseStatus.ERROR, CaseStatus.UNKNOWN}
 
 
 @frozen(kw_only=True, eq=False)
@@ -155,7 +156,9 @@ class Entry:
     @cached_property
     def earlier(self) -> tuple[Entry, ...]:
         """The attempts before, oldest first; each of them failed, and its ref is not known."""
-        bare = evolve(self.item, ref=None, generation_ref=None, error=None, earlier=())
+        bare = evolve(
+            self.item, ref=None, generation_ref=None, error=None, quarantine=None, earlier=()
+        )
         return tuple(
             evolve(self, item=evolve(bare, outcome=outcome), attempt=number)
             for number, outcome in enumerate(self.item.earlier, 1)
@@ -293,8 +296,8 @@ class Entry:
         results = outcome.tests if isinstance(outcome, Run) else ()
         names = distinct(one_line(test.name) or "(no name)" for test in results)
         cases = [self._case(*each) for each in zip(results, names, strict=True)]
-        if self.verdict is Verdict.FAILED:
-            is_shown = any(case.is_failed for case in cases)
+        if self.verdict in {Verdict.FAILED, Verdict.QUARANTINED}:
+            is_shown = any(case.status is _OF_OPERATION[self.verdict] for case in cases)
         else:
             failures = (case for attempt in self.earlier for case in attempt.failures)
             is_shown = all(case.name in names and not case.is_operation for case in failures)
@@ -313,14 +316,17 @@ class Entry:
 
     @property
     def failures(self) -> tuple[Case, ...]:
-        """The tests that failed, could not be observed, or may have been dispatched."""
+        """The tests that failed, also in quarantine, were not observed, or may be dispatched."""
         return tuple(case for case in self.cases if case.status in _FAILURES)
 
     def _case(self, test: CaseResult, name: str) -> Case:
+        status = status_of(test)
+        if status is CaseStatus.FAILED and self.verdict is Verdict.QUARANTINED:
+            status = CaseStatus.QUARANTINED
         like = (case for each in self.earlier for case in each.cases if not case.is_operation)
         return Case(
             name=name,
-            status=status_of(test),
+            status=status,
             raw_status=one_line(test.status or "", 24),
             seconds=_seconds(test.duration_ms),
             error=cut(test.error or ""),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from attrs import frozen
 
@@ -44,9 +44,6 @@ class Format:
     render: Callable[..., str]
     """Returns a batch in this format; takes the items and `ReportOptions`."""
 
-    has_links: bool = False
-    """True if `render` also takes the `folder` of the file, for links and pictures."""
-
     def __str__(self) -> str:
         """Return the endings and the title: `.xml (JUnit)`."""
         return f"{' or '.join(self.suffixes)} ({self.title})"
@@ -56,7 +53,7 @@ FORMATS = (
     Format("junit", "JUnit", (".xml",), to_junit),
     Format("ctrf", "CTRF", (".json",), to_ctrf),
     Format("md", "Markdown", (".md",), to_markdown),
-    Format("html", "a page", (".html", ".htm"), to_html, has_links=True),
+    Format("html", "a page", (".html", ".htm"), to_html),
 )
 """All formats. Whatever lists formats reads this table."""
 
@@ -108,16 +105,16 @@ def write_report(
 ) -> Path:
     """Write a report in the format that the file's ending names, and return its path.
 
-    `.xml` is JUnit XML, `.json` CTRF, `.md` Markdown, `.html` or `.htm` the page. Missing folders
-    are made; an existing file is replaced once the new one is whole. Links of the page to artifacts
-    are relative to it, so that they work wherever both are moved together.
+    `FORMATS` has the endings. Missing folders are made; an existing file is replaced once the new
+    one is whole. Links of the page to artifacts are relative to it, so that they work wherever both
+    are moved together.
 
     It blocks while it writes: in a busy event loop, call it by `asyncio.to_thread`.
 
     Args:
         path: The file to write.
         items: The items of a batch, from `run_features` or `generate_features`.
-        form: The format, `junit`, `ctrf`, `md` or `html`; None for what the ending names.
+        form: The name of one of `FORMATS`; None for what the ending names.
         options: See `ReportOptions`.
 
     Raises:
@@ -126,9 +123,8 @@ def write_report(
         OSError: The file can't be written.
     """
     path = Path(path)
-    found = _format_of(path, form)
-    extra: dict[str, Any] = {"folder": path.parent} if found.has_links else {}
-    _replace(path, found.render(items, **options, **extra))
+    options.setdefault("folder", path.parent)
+    _replace(path, _format_of(path, form).render(items, **options))
     return path
 
 

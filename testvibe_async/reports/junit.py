@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 from testvibe_async._util import clean
 from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.report import Report, ReportOptions
+from testvibe_async.reports.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +31,7 @@ _RESULTS = {
     CaseStatus.UNKNOWN: "error",
     CaseStatus.PENDING: "error",
     CaseStatus.SKIPPED: "skipped",
+    CaseStatus.QUARANTINED: "skipped",
     CaseStatus.OTHER: "skipped",
 }
 """The element of a test that did not pass. The format has no other ones."""
@@ -40,8 +42,8 @@ def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
 
     Each item is a suite, and each test of its run a case. An item without tests is one case. An
     operation that could not be dispatched or observed, may have been dispatched, or is in flight,
-    is an `error`, so that no unfinished batch looks green; one that was never dispatched is
-    `skipped`, with the reason. Times are UTC.
+    is an `error`, so that no unfinished batch looks green; one that was never dispatched, or failed
+    in quarantine, is `skipped`, with the reason. Times are UTC.
 
     A test that passed after it failed is counted as passed, and has a `flakyFailure` for each
     failure. One that failed in several attempts has its first failure as `failure`, and a
@@ -83,6 +85,8 @@ def _suite(entry: Entry) -> ET.Element:
     facts = dict(entry.facts)
     if entry.earlier:  # for readers that know no `flakyFailure`
         facts |= {"attempts": str(entry.attempt), "flaky": str(entry.is_flaky).lower()}
+    if entry.item.quarantine is not None:
+        facts |= {"quarantine": one_line(str(entry.item.quarantine))}
     properties = ET.SubElement(suite, "properties")
     for name, value in facts.items():
         ET.SubElement(properties, "property", name=name, value=value)
@@ -121,7 +125,9 @@ def _output(case: Case) -> str:
 
 
 def _result(entry: Entry, case: Case) -> ET.Element:
-    result = ET.Element(_RESULTS[case.status], message=_message(case))
+    is_quarantined = case.status is CaseStatus.QUARANTINED
+    message = entry.reason if is_quarantined else _message(case)
+    result = ET.Element(_RESULTS[case.status], message=message)
     if result.tag != "skipped":
         result.set("type", _type(entry, case))
         result.text = case.error or None

@@ -37,6 +37,7 @@ _FLAKY_NAMES = 10
 _MARKS = {
     Verdict.SUCCEEDED: "✅",
     Verdict.FAILED: "❌",
+    Verdict.QUARANTINED: "🚧",
     Verdict.ERROR: "⚠️",
     Verdict.UNKNOWN: "❓",
     Verdict.IN_FLIGHT: "⏳",

@@ -17,6 +17,7 @@ from collections import Counter
 from datetime import UTC
 from functools import cache
 from importlib.resources import files
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
@@ -60,9 +61,7 @@ _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that stand for no byte (PEP 383), and so never occur in a path of this system."""
 
 
-def to_html(
-    items: Iterable[Item], *, folder: Path | None = None, **options: Unpack[ReportOptions]
-) -> str:
+def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """Return an HTML page: filters, a timeline, failures with their errors, logs and files.
 
     It works from a file, without a network, without JavaScript (except the filters), and without a
@@ -70,14 +69,12 @@ def to_html(
 
     Args:
         items: The items of a batch, from `run_features` or `generate_features`.
-        folder: Where the page will be. Links to the `artifacts` are relative to it, so that they
-            work wherever both are moved together, and the screenshots of failed tests are read, to
-            be shown. None: links lead to the paths as they are given, and nothing is read.
         options: See `ReportOptions`.
 
     Raises:
         ConfigError: A time has no time zone, or jinja2 is not installed.
     """
+    folder = options.get("folder")
     if folder is not None:
         options["artifacts"] = {
             run_id: [_seen_from(folder, file) for file in found]
@@ -207,13 +204,8 @@ def noun(report: Report) -> str:
 def proportions(report: Report) -> list[tuple[str, float, float]]:
     """Return the class, the left and the width of each verdict's share, in percent."""
     found = Counter("flaky" if each.is_flaky else slug(each.verdict) for each in report.by_urgency)
-    parts: list[tuple[str, float, float]] = []
-    left = 0.0
-    for kind, number in found.items():
-        width = 100 * number / len(report.entries)
-        parts.append((kind, left, width))
-        left += width
-    return parts
+    widths = [100 * number / len(report.entries) for number in found.values()]
+    return list(zip(found, accumulate([0, *widths]), widths, strict=False))
 
 
 def groups(report: Report) -> list[list[tuple[Entry, Case]]]:

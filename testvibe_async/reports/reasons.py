@@ -51,6 +51,9 @@ class CaseStatus(StrEnum):
 
     SKIPPED = "skipped"
 
+    QUARANTINED = "quarantined"
+    """It failed in quarantine."""
+
     OTHER = "other"
     """An undocumented status without an error."""
 
@@ -87,6 +90,8 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
             return "it may have been dispatched: check at the service before you dispatch it again"
         case Verdict.ERROR, Run() | Generation() as outcome:
             return f"over with an undocumented status, {one_line(str(outcome.status), 24)!r}"
+        case _, Run() as run if item.quarantine:
+            return f"{_run_reason(run)}; {one_line(str(item.quarantine))}"
         case _, Run() as run:
             return _run_reason(run)
         case _, Generation() as generation:

@@ -35,6 +35,7 @@ _URGENCY = (
     Verdict.IN_FLIGHT,
     Verdict.WAITING,
     Verdict.SKIPPED,
+    Verdict.QUARANTINED,
     Verdict.SUCCEEDED,
 )
 
@@ -56,6 +57,11 @@ class ReportOptions(TypedDict, total=False):
 
     finished_at: datetime | None
     """When the batch was finished; the latest time of an item where it is left out."""
+
+    folder: Path
+    """Where the page will be: its links to the `artifacts` are relative to it, so that they work
+    wherever both are moved together, and the screenshots of failed tests are read, to be shown.
+    Where it is left out, links lead to the paths as they are given, and nothing is read."""
 
 
 @frozen(kw_only=True)
@@ -93,7 +99,8 @@ class Report:
                 )
         summary = BatchSummary.of(items)
         # Where another one failed, or is in flight, the report is not green in any case.
-        are_missing = summary.skipped and summary.succeeded + summary.skipped == summary.total
+        good = summary.succeeded + summary.quarantined
+        are_missing = summary.skipped and good + summary.skipped == summary.total
         unnamed = [
             Entry(
                 item=item,
@@ -132,8 +139,9 @@ class Report:
 
     @property
     def failures(self) -> list[tuple[Entry, Case]]:
-        """The tests that failed, those of the most urgent entries first."""
-        return [(entry, case) for entry in self.by_urgency for case in entry.failures]
+        """The tests that failed, not in quarantine, those of the most urgent entries first."""
+        urgent = (each for each in self.by_urgency if each.verdict is not Verdict.QUARANTINED)
+        return [(entry, case) for entry in urgent for case in entry.failures]
 
     @property
     def flaky(self) -> list[Entry]:

@@ -19,17 +19,28 @@ from attrs import asdict, evolve, field, frozen
 from testvibe_async._batch import EntryState
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal, files_of, is_in_use
+from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import build_stored, is_aware, read_stored
 from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 
     from testvibe_async.models import Generation, Run
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["Batch", "BatchRecord", "Batches", "Place", "require_batch", "require_existing"]
+__all__ = [
+    "Batch",
+    "BatchRecord",
+    "Batches",
+    "Place",
+    "require_batch",
+    "require_existing",
+    "require_whole",
+    "spec_of",
+]
 
 _VERSION = 1
 
@@ -68,7 +79,12 @@ class BatchRecord:
 
     def __str__(self) -> str:
         """Return what to call it: `Batch 12 (nightly)`."""
-        return f"Batch {self.number}" + (f" ({self.name})" if self.name else "")
+        return f"Batch {self.word}"
+
+    @property
+    def word(self) -> str:
+        """What to call it after the word batch: `12 (nightly)`."""
+        return f"{self.number}" + (f" ({self.name})" if self.name else "")
 
     @property
     def done_at(self) -> datetime:
@@ -101,18 +117,16 @@ class Batch:
     """What a journal says of one batch, without asking the service."""
 
     path: Path
-    label: str
-    """What to call it: `Batch 12 (nightly)`, or `The batch in FILE`."""
+    record: BatchRecord | None
+    """Its record; None where its journal is a file of the caller's own."""
 
-    number: int | None
-    """Its number; None where its journal is a file of the caller's own."""
-
-    name: str | None
     kind: Literal["run", "generation"]
     server: str
     project: str
     project_name: str | None
-    site_url: str | None
+    spec: BatchSpec
+    """What its command asked for."""
+
     fails_on_flaky: bool
     """Whether its command was to fail where something was flaky."""
 
@@ -131,6 +145,16 @@ class Batch:
     """The batches that ran again what failed in it, as far as they are part of its items."""
 
     @property
+    def label(self) -> str:
+        """What to call it: `Batch 12 (nightly)`, or `The batch in FILE`."""
+        return f"The batch in {self.path}" if self.record is None else str(self.record)
+
+    @property
+    def number(self) -> int | None:
+        """Its number; None where its journal is a file of the caller's own."""
+        return None if self.record is None else self.record.number
+
+    @property
     def failed(self) -> list[BatchItem[Run | Generation]]:
         """Its items that failed, or could not be started."""
         return [item for item in self.items if _has_failed(item)]
@@ -138,11 +162,7 @@ class Batch:
     @property
     def left(self) -> list[BatchItem[Run | Generation]]:
         """Its items whose verdict is unknown."""
-        return [
-            item
-            for item in self.items
-            if item.verdict is not Verdict.SUCCEEDED and not _has_failed(item)
-        ]
+        return [item for item in self.items if not _has_passed(item) and not _has_failed(item)]
 
 
 class Batches:
@@ -210,12 +230,6 @@ class Batches:
                 self._write(record)
                 return record
 
-    def begin(self, record: BatchRecord) -> BatchRecord:
-        """Note that this process works on a batch from now on."""
-        record = evolve(record, process=os.getpid(), started_at=datetime.now(UTC), ended_at=None)
-        self._write(record)
-        return record
-
     def end(self, record: BatchRecord, *, at: datetime | None = None) -> None:
         """Note that its process is done with a batch, now or at another moment."""
         with suppress(OSError):
@@ -225,16 +239,19 @@ class Batches:
     async def working_on(
         self, record: BatchRecord, *, options: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[Journal]:
-        """Open the journal of a batch that this process works on, and note when it is done.
+        """Open the journal of a batch, and note that this process works on it meanwhile.
 
         Args:
-            record: The batch, as `create` or `begin` returned it.
+            record: The batch.
             options: What a new journal keeps for whoever resumes it.
 
         Raises:
             ConfigError: The journal can't be used.
         """
         async with Journal(self.journal_of(record), options=options) as journal:
+            now = datetime.now(UTC)
+            record = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
+            self._write(record)
             try:
                 yield journal
             finally:
@@ -254,16 +271,79 @@ class Batches:
                 raise ConfigError(_running(record)) from error
             raise
 
-    async def named(self, word: str, place: Place) -> Batch:
-        """Return the batch that a word means: a number, a name, or the file of a journal.
+    async def meant(
+        self, word: str | None, place: Place, *, kind: Literal["run", "generation"] | None = None
+    ) -> Batch:
+        """Return the batch that a word means; without one, the last of a place.
+
+        Args:
+            word: A number, a name, or the file of a journal; None for the batch that ended last.
+            place: The service and the project in force.
+            kind: What it dispatched, where no word names it; None for either.
 
         Raises:
-            ConfigError: There is none, or it can't be read.
+            ConfigError: There is none, another process works on it, or it can't be read.
         """
+        if word is None:
+            async for batch in self.each(place, kind=kind, skips_running=False):
+                return batch
+            what = "" if kind is None else f" of {kind}s"
+            raise ConfigError(f"there is no batch{what}{place} yet")
         record = self.record_named(word, place)
         if record is None:
             return await _read_journal(Path(word), None)
         return await self.read(record)
+
+    async def to_resume(self, place: Place) -> Batch:
+        """Return the last batch of a place that is not over.
+
+        Raises:
+            ConfigError: There is none, or another process works on one that comes first.
+        """
+        async for batch in self.each(place, skips_running=False):
+            if not batch.is_over:
+                return batch
+        elsewhere = ""
+        for record in self.records():
+            try:
+                batch = await self.read(record)
+            except ConfigError as error:
+                if place.has(record) and error.__cause__ is not None:
+                    raise  # Nobody knows whether that one is over.
+                continue
+            if not batch.is_over:
+                where = f"project {record.project} at {record.server}"
+                elsewhere = f"; batch {record.word} of {where} is not"
+                break
+        raise ConfigError(
+            f"nothing to resume: each batch of the last 30 days{place} is over{elsewhere}"
+        )
+
+    async def to_rerun(self, word: str | None, place: Place) -> Batch:
+        """Return the batch of runs whose failures are to run again, with its reruns.
+
+        Raises:
+            ConfigError: There is no such batch, or it is another project's; or none is named, the
+                last one is over without a failure, and an earlier one has a failure that did not
+                pass since.
+        """
+        batch = await self.with_reruns(await self.meant(word, place, kind="run"))
+        if not place.has(batch):
+            raise ConfigError(
+                f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "
+                "name them by --server and --project"
+            )
+        if word is None and batch.is_over and not batch.failed:
+            passed: set[tuple[str, str | None]] = set()
+            async for earlier in self.each(place, kind="run"):
+                if any(_named(item) not in passed for item in earlier.failed):
+                    raise ConfigError(
+                        f"nothing failed in the last batch, {batch.label}, but something that has "
+                        f"not passed since failed in {earlier.label}: name the one that you mean, "
+                        f"as in run --failed {earlier.number} --wait"
+                    )
+                passed |= {_named(item) for item in earlier.items if _has_passed(item)}
+        return batch
 
     def record_named(self, word: str, place: Place) -> BatchRecord | None:
         """Return the record of the batch that a word means; None where it means a file.
@@ -279,48 +359,23 @@ class Batches:
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
-            what = "number" if word.isdecimal() else "name"
-            raise ConfigError(f"there is no batch of the {what} {word}{_known(records)}")
+            what = "" if word.isdecimal() else "named "
+            raise ConfigError(f"there is no batch {what}{word}{_known(records)}")
         return found[0]
-
-    async def newest(
-        self,
-        place: Place,
-        *,
-        kind: Literal["run", "generation"] | None = None,
-        fits: Callable[[Batch], bool] = lambda _: True,
-    ) -> Batch | None:
-        """Return the batch of a place that ended last; None where there is none.
-
-        Args:
-            place: The service and the project. Where no service is in force, it is the one of the
-                newest batch.
-            kind: What it dispatched; None for either.
-            fits: Whether it is one that is meant.
-
-        Raises:
-            ConfigError: Another process works on one that comes first, so which one is meant is
-                not known.
-        """
-        async for batch in self.each(place, kind=kind, skips_running=False):
-            if fits(batch):
-                return batch
-        return None
 
     async def each(
         self,
         place: Place,
         *,
         kind: Literal["run", "generation"] | None = None,
-        most: int = KEPT,
         skips_running: bool = True,
     ) -> AsyncGenerator[Batch]:
         """Yield the batches of a place whose journals can be read, the newest first.
 
         Args:
-            place: The service and the project; see `newest`.
+            place: The service and the project. Where no service is in force, it is the one of the
+                newest batch.
             kind: What they dispatched; None for both.
-            most: How many at most.
             skips_running: Whether those are left out on which another process works.
 
         Raises:
@@ -337,9 +392,16 @@ class Batches:
                     raise ConfigError(_running(record)) from error
                 continue
             yield batch
-            most -= 1
-            if not most:
-                return
+
+    async def with_all_reruns(self, place: Place) -> AsyncGenerator[Batch]:
+        """Yield the batches of runs of a place, the newest first, each with its reruns.
+
+        A rerun is a batch of its own only where its parent is not there any more.
+        """
+        parents = {each.number: each.parent for each in self.records()}
+        async for batch in self.each(place, kind="run"):
+            if parents.get(batch.number or 0) not in parents:
+                yield await self.with_reruns(batch)
 
     async def cut_off(self) -> list[tuple[BatchRecord, Batch]]:
         """Return the batches whose process ended in no order, and note that it did.
@@ -374,7 +436,10 @@ class Batches:
                 batch = evolve(
                     batch,
                     items=[
-                        _again(each, again.get((each.feature, each.config))) for each in batch.items
+                        _again(each, again.pop((each.feature, each.config), None))
+                        if _has_failed(each)
+                        else each
+                        for each in batch.items
                     ],
                     is_over=batch.is_over and rerun.is_over,
                     unfinished=rerun.unfinished if batch.is_over else batch.unfinished,
@@ -448,20 +513,26 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
         return Batch(
             path=path,
             unfinished=path,
-            label=f"The batch in {path}" if record is None else str(record),
-            number=None if record is None else record.number,
-            name=None if record is None else record.name,
+            record=record,
             kind=journal.plan.kind,
             server=journal.plan.server,
             project=journal.plan.project,
             project_name=journal.plan.options.get("project"),
-            site_url=journal.plan.site_url,
+            spec=spec_of(journal),
             fails_on_flaky=bool(journal.plan.options.get("files", {}).get("fail_on_flaky")),
             created_at=journal.created_at,
             items=items,
             is_over=journal.is_over,
             is_complete=journal.is_complete,
         )
+
+
+def spec_of(journal: Journal) -> BatchSpec:
+    """Return what the batch of a journal is to do, also of one that the library began."""
+    assert journal.plan is not None
+    plan = journal.plan
+    known = {name: getattr(plan, name) for name in ("kind", "site_url", "on_conflict", "attempts")}
+    return BatchSpec.from_dict(plan.options.get("batch", {}) | known)
 
 
 def require_existing(path: Path) -> None:
@@ -472,6 +543,16 @@ def require_existing(path: Path) -> None:
     """
     if not path.exists():
         raise ConfigError(f"there is no journal {path}")
+
+
+def require_whole(path: Path) -> None:
+    """Refuse a journal that lost all that it held: a batch begun anew would do its work twice.
+
+    Raises:
+        ConfigError: The file is empty.
+    """
+    if path.exists() and not path.stat().st_size:
+        raise ConfigError(f"{path} is empty, and may have held a batch: remove it to begin another")
 
 
 def require_batch(journal: Journal) -> None:
@@ -513,6 +594,16 @@ def _has_failed(item: BatchItem[Run | Generation]) -> bool:
     )
 
 
+def _has_passed(item: BatchItem[Run | Generation]) -> bool:
+    return item.verdict is Verdict.SUCCEEDED
+
+
+def _named(item: BatchItem[Run | Generation]) -> tuple[str, str | None]:
+    """Return the feature and the configuration of an item, as the service calls them."""
+    config = item.config or getattr(item.outcome, "config", None)
+    return item.feature_name, None if config == DEFAULT_CONFIG else config
+
+
 def _again(
     item: BatchItem[Run | Generation], rerun: BatchItem[Run | Generation] | None
 ) -> BatchItem[Run | Generation]:
@@ -531,7 +622,7 @@ def _running(record: BatchRecord) -> str:
 def _known(records: Sequence[BatchRecord]) -> str:
     if not records:
         return ": there is none yet"
-    return f": the newest is {records[0]}"
+    return f": the newest is batch {records[0].word}"
 
 
 def _serialized(_instance: object, _field: object, value: Any) -> Any:  # noqa: ANN401 - JSON
@@ -542,6 +633,6 @@ def _read(path: Path) -> BatchRecord | None:
     """Read a record; None where it is none."""
     try:
         document = read_stored(path.read_bytes(), "a record of a batch")
-        return build_stored(BatchRecord, document, "record of a batch", version=_VERSION)
+        return build_stored(BatchRecord, document, "record of a batch", version=_VERSION, name=str)
     except (OSError, ConfigError):
         return None

@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections import Counter
 from fnmatch import fnmatchcase
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
-from testvibe_async.errors import ConfigError, ResponseError, TransportError
+from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
+from testvibe_async.models import Feature
+from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from testvibe_async.models import Feature, Listing
+    from testvibe_async.models import Listing
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
 
@@ -57,19 +59,36 @@ class Selection:
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
 
+    @property
+    def jobs(self) -> list[BatchItem[Any]]:
+        """An item without ref and outcome for each feature and configuration."""
+        known = (
+            (each.id, each.name) if isinstance(each, Feature) else (each, None)
+            for each in self.features
+        )
+        return [
+            BatchItem(feature=feature, name=name, config=config)
+            for feature, name in known
+            for config in self.configs
+        ]
+
 
 async def select(
-    project: Project, spec: BatchSpec, *, max_outage: float | None = None
+    project: Project,
+    spec: BatchSpec,
+    *,
+    max_outage: float | None = None,
+    checks_names: bool = False,
 ) -> Selection:
     """Return the features and configurations that a batch is about.
-
-    The features are listed where one word alone does not say which they are.
 
     Args:
         project: The features' project.
         spec: What is meant.
         max_outage: How long to ask for a list that is needed, as of `Project.list_features`. One
             that only says what names mean is asked for as the client's retry policy says.
+        checks_names: Whether to ask for the feature of one name too, which the service would refuse
+            as well, when it is dispatched.
 
     Raises:
         ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means
@@ -82,7 +101,18 @@ async def select(
         raise ConfigError("which features? Give names, ids or globs such as 'Log*', or all")
     if spec.is_all and wanted:
         raise ConfigError(f"all takes no names but exclusions: leave out all, or {wanted[0]!r}")
-    selection = await _features(project, spec, max_outage)
+    needs_list = spec.is_all or any(map(_is_pattern, spec.features))
+    selection = _as_typed(spec)
+    is_doubtful = len(selection.features) > 1
+    if checks_names and not needs_list and not is_doubtful:
+        is_doubtful = await _is_unknown(project, spec.features[0])
+    if needs_list or is_doubtful:
+        try:
+            outlasted = max_outage if needs_list else None
+            selection = _chosen(spec, await project.list_features(max_outage=outlasted))
+        except (ResponseError, TransportError):
+            if needs_list:
+                raise
     if not spec.configs:
         return selection
     try:
@@ -96,19 +126,22 @@ async def select(
     )
 
 
-async def _features(project: Project, spec: BatchSpec, max_outage: float | None) -> Selection:
-    names = {word.casefold(): word for word in spec.features}
-    needs_list = spec.is_all or any(map(_is_pattern, spec.features))
-    if needs_list or len(names) > 1:
-        try:
-            outlasted = max_outage if needs_list else None
-            return _chosen(spec, await project.list_features(max_outage=outlasted))
-        except (ResponseError, TransportError):
-            if needs_list:
-                raise
+async def _is_unknown(project: Project, word: str) -> bool:
+    """Return whether the service says that there is no feature of a name or id."""
+    try:
+        await project.get_feature(word)
+    except NotFoundError:
+        return True
+    except (ResponseError, TransportError):
+        pass  # Its dispatch says more.
+    return False
+
+
+def _as_typed(spec: BatchSpec) -> Selection:
+    """Return what words mean without a list: names, as they were typed."""
     times = Counter(word.casefold() for word in spec.features)
     return Selection(
-        features=list(names.values()),
+        features=list({word.casefold(): word for word in spec.features}.values()),
         notes=_said_twice(name for name, number in times.items() if number > 1),
     )
 

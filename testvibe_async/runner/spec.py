@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from attrs import asdict, fields_dict, frozen
+from attrs import asdict, evolve, fields_dict, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from testvibe_async.batch import Batch
     from testvibe_async.journal import Journal
     from testvibe_async.operations import Operation
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
 
 __all__ = ["BatchSpec"]
@@ -26,6 +27,9 @@ RUNS_IN_FLIGHT = 100
 
 GENERATIONS_IN_FLIGHT = 10
 """The same of generations."""
+
+IN_FLIGHT = {"run": RUNS_IN_FLIGHT, "generation": GENERATIONS_IN_FLIGHT}
+"""Both, by the kind of operation."""
 
 
 @frozen(kw_only=True)
@@ -51,16 +55,32 @@ class BatchSpec:
     max_in_flight: int | None = None
     """How many operations are in flight at once; None for the default of the kind."""
 
-    stop_on_failure: bool = False
-    """Whether nothing more is dispatched once one did not succeed."""
+    max_failures: int | None = None
+    """How many may fail before nothing more is dispatched; None for any number."""
 
     attempts: int = 1
     """How often a feature may run."""
+
+    repeat: int = 1
+    """Number of runs of a feature, whatever the results, which shows how stable it is."""
+
+    stops_when_decided: bool = False
+    """True to dispatch nothing more once the verdict on each feature's stability stands."""
+
+    @property
+    def in_flight(self) -> int:
+        """Number of operations in flight at once; of repeated runs one, to disturb no other."""
+        return self.max_in_flight or (IN_FLIGHT[self.kind] if self.repeat == 1 else 1)
 
     @property
     def may_generate(self) -> bool:
         """Whether it may dispatch generations, which cost credits."""
         return self.kind == "generation" or self.on_conflict == "generate"
+
+    def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
+        """Return an item for each run of these jobs."""
+        numbers = range(1, self.repeat + 1)
+        return [evolve(job, repetition=number) for job in jobs for number in numbers]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON object, for `from_dict`."""
@@ -94,37 +114,30 @@ class BatchSpec:
         features: Features | None,
         configs: Sequence[str | None] | None = None,
         *,
-        timeout: float | None,
-        journal: Journal | None,
+        timeout: float | None = None,
+        journal: Journal | None = None,
     ) -> Batch[Any]:
         """Return the batch, not opened yet.
 
         Args:
             project: The features' project.
-            features: What `select` returned, or items of an earlier batch; None for those of a
-                journal.
-            configs: The configurations that `select` returned; None for the service's default one.
+            features: The features or the jobs of a `Selection`, or items of an earlier batch; None
+                for those of a journal.
+            configs: The configurations that each feature runs with; None for the default one. An
+                item has its own.
             timeout: Seconds that it may take; None for as long as it takes.
             journal: Where it is kept; None for nowhere.
         """
+        options: dict[str, Any] = {
+            "site_url": self.site_url,
+            "max_in_flight": self.in_flight,
+            "on_conflict": self.on_conflict,
+            "timeout": timeout,
+            "stop_on_failure": self.max_failures or False,
+            "journal": journal,
+        }
         if self.kind == "generation":
-            return project.generate_features(
-                features,
-                site_url=self.site_url,
-                max_in_flight=self.max_in_flight or GENERATIONS_IN_FLIGHT,
-                on_conflict=self.on_conflict,  # type: ignore[arg-type]  # refused where it is none
-                timeout=timeout,
-                stop_on_failure=self.stop_on_failure,
-                journal=journal,
-            )
+            return project.generate_features(features, **options)
         return project.run_features(
-            features,
-            config=configs,
-            site_url=self.site_url,
-            max_in_flight=self.max_in_flight or RUNS_IN_FLIGHT,
-            on_conflict=self.on_conflict,  # type: ignore[arg-type]  # likewise
-            timeout=timeout,
-            stop_on_failure=self.stop_on_failure,
-            attempts=self.attempts,
-            journal=journal,
+            features, config=configs, attempts=self.attempts, repeat=self.repeat, **options
         )

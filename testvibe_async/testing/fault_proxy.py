@@ -20,7 +20,7 @@ import attrs
 from .emulator import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable
     from typing import Self
 
 __all__ = ["FaultProxy", "NetworkFault"]
@@ -119,74 +119,21 @@ class NetworkFault:
         return cls(kind="slow", piece_bytes=1)
 
 
-class FaultyConnection(asyncio.StreamReaderProtocol):
-    """A client's connection, and the task that serves it; each ends with the other."""
+class _Client:
+    """One client's connection, on which a fault is carried out."""
 
-    task: asyncio.Task[None]
-    writer: asyncio.StreamWriter
-
-    def __init__(self, accepted: socket.socket) -> None:
-        self.reader: asyncio.StreamReader = asyncio.StreamReader()
-        super().__init__(self.reader)
-        self._socket = accepted
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
         self._fault: NetworkFault | None = None
         self._is_in_body = False
-
-    def start(
-        self,
-        serve: Callable[[FaultyConnection], Coroutine[None, None, None]],
-        forget: Callable[[FaultyConnection], None],
-    ) -> None:
-        """Serve the connection in a task.
-
-        Args:
-            serve: Serves it until one of its ends closes.
-            forget: Called when the task is done.
-        """
-
-        def end(_: asyncio.Task[None]) -> None:
-            self._socket.close()
-            forget(self)
-
-        self._socket.settimeout(0)
-        # asyncio does this only for sockets whose `proto` is TCP; that of accepted ones is 0.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.task = asyncio.create_task(self._run(serve), name="FaultProxy connection")
-        self.task.add_done_callback(end)
-
-    async def _run(self, serve: Callable[[FaultyConnection], Coroutine[None, None, None]]) -> None:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_accepted_socket(lambda: self, self._socket)
-        self.writer = asyncio.StreamWriter(transport, self, self.reader, loop)
-        try:
-            await serve(self)
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
-            self.reset()
-        finally:
-            transport.abort()
-
-    def eof_received(self) -> bool:
-        """Close as soon as the client does, whatever is still held up."""
-        super().eof_received()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the task that serves it."""
-        super().connection_lost(exc)
-        self.task.cancel()
-
-    def reset(self) -> None:
-        """End the connection with a RST: a close without lingering sends no FIN."""
-        with suppress(OSError):  # it may be closed already
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self.task.cancel()
 
     def passes_request(self, fault: NetworkFault | None) -> bool:
         """Begin a request; return True if its fault, if any, lets the server see it."""
         self._fault, self._is_in_body = fault, False
         match fault and fault.kind:
             case "reset_request":
-                self.reset()
+                raise ConnectionResetError
             case "garbage":
                 assert fault is not None
                 self._finish(fault.content)
@@ -205,13 +152,18 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
         except ConnectionError:
             self.reset()
 
+    def reset(self) -> None:
+        """End the connection with a RST."""
+        _let_reset(self.writer.get_extra_info("socket"))
+        self.writer.transport.abort()
+
     async def _send(self, piece: bytes) -> None:
         """Send the part of a piece of an answer that the fault lets pass."""
         match self._fault and self._fault.kind:
             case "swallow_answer":
                 pass
             case "reset_answer":
-                self.reset()
+                raise ConnectionResetError
             case "cut_head":
                 head = piece.partition(_END_OF_HEAD)[0]
                 self._finish(head[: len(head) // 2])
@@ -240,6 +192,12 @@ class FaultyConnection(asyncio.StreamReaderProtocol):
     def _finish(self, content: bytes) -> None:
         self.writer.write(content)
         self.writer.close()
+
+
+def _let_reset(connection: socket.socket) -> None:
+    """Let a connection end with a RST: a close without lingering sends no FIN."""
+    with suppress(OSError):  # it may be closed already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 async def _let_peers_read() -> None:
@@ -292,7 +250,7 @@ class FaultProxy:
         self._upstream = parts.hostname, parts.port or 80
         self._path = parts.path.rstrip("/")
         self._rules: list[Rule[NetworkFault]] = []
-        self._connections: set[FaultyConnection] = set()
+        self._connections: dict[asyncio.Task[None], socket.socket] = {}
         self._listener: socket.socket | None = None
         self._port = 0
 
@@ -317,9 +275,13 @@ class FaultProxy:
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(BlockingIOError, ConnectionAbortedError):  # the client may have left
-            connection = FaultyConnection(listener.accept()[0])
-            self._connections.add(connection)
-            connection.start(self._serve, self._connections.discard)
+            accepted = listener.accept()[0]
+            accepted.settimeout(0)
+            # asyncio does this only for sockets whose `proto` is TCP; that of accepted ones is 0.
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = asyncio.create_task(self._serve(accepted), name="FaultProxy connection")
+            self._connections[task] = accepted
+            task.add_done_callback(lambda task: self._connections.pop(task).close())
 
     async def aclose(self) -> None:
         """Stop listening, and reset all connections, also those that hang; may be called twice."""
@@ -387,20 +349,32 @@ class FaultProxy:
 
     async def drop_connections(self) -> None:
         """Reset all connections, including idle ones; new ones are accepted."""
-        connections = list(self._connections)
-        for connection in connections:
-            connection.reset()
-        tasks = [connection.task for connection in connections]
+        tasks = list(self._connections)
+        for task, connection in self._connections.items():
+            _let_reset(connection)
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await _let_peers_read()
 
     def _fault_for(self, request: tuple[str, str] | None) -> NetworkFault | None:
         return next((rule.fault for rule in self._rules if rule.applies_to(request)), None)
 
-    async def _serve(self, client: FaultyConnection) -> None:
+    async def _serve(self, accepted: socket.socket) -> None:
+        """Serve a connection until one of its ends closes."""
+        client = _Client(*await asyncio.open_connection(sock=accepted))
+        try:
+            if self._fault_for(None) is not None:
+                raise ConnectionResetError
+            await self._pass(client)
+        except EOFError:
+            pass  # the client has left
+        except (OSError, ValueError, asyncio.LimitOverrunError):
+            client.reset()
+        finally:
+            client.writer.transport.abort()
+
+    async def _pass(self, client: _Client) -> None:
         """Pass requests on, except those that a fault keeps from the server."""
-        if self._fault_for(None) is not None:
-            raise ConnectionResetError
         reader, server = await asyncio.open_connection(*self._upstream)
         answers = asyncio.create_task(client.pass_on(reader), name="FaultProxy answers")
         try:

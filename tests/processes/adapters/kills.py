@@ -166,8 +166,13 @@ async def outage(server: PostgresServer, mode: str, *, features: int) -> dict[st
         running = [workers.start(), workers.start()]
         while len(emulator.runs) < features // 4:  # noqa: ASYNC110 - other processes make them
             await asyncio.sleep(0.05)
-        os.kill(server.get_postmaster_info().pid, how)
+        postmaster = server.get_postmaster_info().pid
+        os.kill(postmaster, how)
         await asyncio.sleep(3)
+        with suppress(ProcessLookupError):  # It is no child of this process.
+            while True:
+                os.kill(postmaster, 0)
+                await asyncio.sleep(0.1)
         await asyncio.to_thread(_start, server)
         verdicts = [await workers.ended(each) for each in running]
         assert verdicts[0] == verdicts[1], verdicts

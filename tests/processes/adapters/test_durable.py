@@ -9,7 +9,6 @@ import pytest
 
 from tests.conftest import client_of
 from tests.processes.adapters.kills import (
-    batch_of,
     many_machines,
     one_machine,
     outage,
@@ -91,22 +90,5 @@ def test_every_machine_may_submit(server: PostgresServer) -> None:
             batches = [DurableBatch(server.get_uri(), id="once") for _ in range(4)]
             stored = await asyncio.gather(*(batch.submit(client) for batch in batches))
             assert sorted(stored) == [False, False, False, True]
-
-    run(play())
-
-
-def test_cancel_and_resume(tmp_path: Path) -> None:
-    """Cancelled, it is over once nothing is in flight; resumed, it goes on to its end."""
-
-    async def play() -> None:
-        async with batch_of(3, str(tmp_path / "a.sqlite"), max_in_flight=2) as (emulator, workers):
-            batch = DurableBatch(tmp_path / "a.sqlite", id=workers.name)
-            await batch.cancel()
-            assert (await batch.status()).is_over
-            assert await workers.ended(workers.start()) == {"skipped": 3}
-            assert len(await batch.resume()) == 3
-            assert not (await batch.status()).is_cancelled
-            assert await workers.ended(workers.start()) == {"succeeded": 3}
-            assert len(emulator.runs) == 3
 
     run(play())

@@ -95,7 +95,7 @@ def test_package_loads_nothing_of_the_command_line() -> None:
         (">&-", "features list", 0),
         ("2>&-", "features show Nope", 3),
         ("<&-", "settings", 0),
-        ("<&- >&- 2>&-", "run Nope --wait", 3),
+        ("<&- >&- 2>&-", "run Nope --wait", 2),
     ],
 )
 def test_a_stream_that_is_closed_is_no_defect(

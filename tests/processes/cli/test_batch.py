@@ -23,6 +23,10 @@ FAST = Scenario(
     run_queue=(0, 0),
     run_duration=(0.2, 0.2),
     failing_runs=0,
+    failing_generations=0,
+    generation_warm_up=(0.05, 0.05),
+    generation_section=(0.02, 0.04),
+    verification=(0.02, 0.02),
     outcomes={
         "Returns": Outcome(run_status="failed"),
         "Wishlist": Outcome(run_status="passed", run_duration=1e6),
@@ -70,9 +74,15 @@ def test_generations_are_stored_with_a_yes_alone(batch: Command) -> None:
     assert "--yes" in errors
     (output, _), code = batch(*words, "--yes")
     assert (output, code) == ("Batch costly is stored.\n", 0)
+    (output, _), code = batch("start", "drafts", "--all", "--kind", "generation", "--yes")
+    assert (output, code) == ("Batch drafts is stored.\n", 0)
+    (output, errors), code = batch("work", "drafts")
+    assert code == 0, errors
 
 
-def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
+def test_a_batch_from_start_to_report(
+    batch: Command, place: dict[str, str], tmp_path: Path
+) -> None:
     """It is stored once, worked on to its end, shown and reported, with one file for all."""
     (output, notes), code = batch("start", "nightly", "Checkout", "Returns")
     assert (output, code) == ("Batch nightly is stored.\n", 0)
@@ -99,6 +109,14 @@ def test_a_batch_from_start_to_report(batch: Command, tmp_path: Path) -> None:
     (output, _), code = batch("status", "nightly", "--watch")
     assert "over" in output
     assert code == 1
+    assert "It is kept as batch 1" in errors
+    (output, _), code = finished("report", "nightly", "--json", python=None, **place)
+    assert (json.loads(output)["summary"]["failed"], code) == (1, 1)
+    (output, _), _ = finished("run", "--failed", "1", "--wait", "--json", python=None, **place)
+    assert '"Returns"' in output
+    assert '"Checkout"' not in output
+    (_, errors), code = batch("work", "nightly")
+    assert "It is kept" not in errors
 
 
 def test_flaky_fails_where_it_is_to(batch: Command, testvibe_emulator: Emulator) -> None:
@@ -134,6 +152,8 @@ def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:
     assert output == "Batch nightly, over, 0 workers: 1 skipped\n"
     (output, _), _ = batch("resume", "nightly", *db)
     assert output == "Batch nightly goes on with 1 feature.\n"
+    (_, errors), _ = batch("status", "nightly", *db)
+    assert f"batch work nightly --db {db[1]}" in errors
     (_, errors), code = batch("decide", "nightly", "drop", *db)
     assert "nothing is unknown in batch 'nightly'" in errors
     assert code == 2

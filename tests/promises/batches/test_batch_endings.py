@@ -142,13 +142,15 @@ async def test_stop_on_failure(emulator: Emulator) -> None:
     assert batch.summary.skipped == verdicts.count(Verdict.SKIPPED)
 
 
-async def test_a_run_that_fails_stops_the_batch_too() -> None:
-    """A failed run counts as a failure as well as one that could not start."""
+@pytest.mark.parametrize(("most", "failed"), [(True, 1), (1, 1), (3, 3)])
+async def test_a_run_that_fails_stops_the_batch_too(most: int, failed: int) -> None:
+    """A failed run counts as well as one that could not start; a number says how many may."""
     scenario = Scenario(failing_runs=1.0)
     async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
-        items = await client.project().run_features(max_in_flight=1, stop_on_failure=True)
+        items = await client.project().run_features(max_in_flight=1, stop_on_failure=most)
 
-    assert [item.verdict for item in items] == [Verdict.FAILED] + [Verdict.SKIPPED] * 14
+    verdicts = [item.verdict for item in items]
+    assert verdicts == [Verdict.FAILED] * failed + [Verdict.SKIPPED] * (15 - failed)
 
 
 @pytest.mark.parametrize("trouble", ["rate", "rest"])

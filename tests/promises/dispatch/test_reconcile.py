@@ -11,7 +11,14 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, ClientClosedError, ConfigError, DispatchUnknownError, RunRef
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    ConfigError,
+    DispatchUnknownError,
+    RunOperation,
+    RunRef,
+)
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
@@ -143,6 +150,29 @@ async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client)
         await client.reconcile(intent)
     assert caught.value.reason == "unseen"
     assert now() - began < 1
+
+
+async def test_without_a_list_the_next_ids_show_it() -> None:
+    """A later process reads them too, up to a run that is too late to be it."""
+    recorder = Crash()
+    async with (
+        Emulator(lists=False, scenario=STEADY) as emulator,
+        client_of(emulator, recorder=recorder) as dead,
+        client_of(emulator) as client,
+    ):
+        before = await dead.project().run_feature("Returns")
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        page = emulator.fail("get_run", Fault.status(404, body=b"<html>"))
+        with pytest.raises(DispatchUnknownError):
+            await dead.project().run_feature("Checkout")
+        page.remove()
+        await asyncio.sleep(3600)
+        await client.project().run_feature("Checkout")
+        read = emulator.count("get_run")
+        found = await client.reconcile(Intent.from_json(recorder.intents[-1].to_json()))
+        assert isinstance(found, RunOperation)
+        assert found.run_id == before.run_id + 1
+        assert emulator.count("get_run") - read < 10
 
 
 async def test_a_stale_status_is_waited_out(emulator: Emulator, client: Client) -> None:

@@ -99,3 +99,9 @@ def nightly(tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch)
     """A batch that is not submitted yet."""
     path = tmp_path / "batches.sqlite"
     return Nightly(DurableBatch(path, id="nightly"), Database(path), emulator, monkeypatch)
+
+
+@pytest.fixture
+def weekly(nightly: Nightly, tmp_path: Path) -> Nightly:
+    """Another batch in the same database."""
+    return evolve(nightly, batch=DurableBatch(tmp_path / "batches.sqlite", id="weekly"))

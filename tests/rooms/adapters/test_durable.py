@@ -14,6 +14,7 @@ from testvibe_async import (
     ConfigError,
     DispatchUnknownError,
     ForbiddenError,
+    Journal,
     NotFoundError,
     NotSentError,
     ObservationError,
@@ -40,6 +41,7 @@ class TestWork:
         assert isinstance(status.items[3].error, NotFoundError)
         assert (status.is_over, status.is_settled, status.workers) == (True, True, [])
         requests = len(emulator.requests)
+        assert await nightly.batch.resume() == []
         await nightly.work()
         assert len(emulator.requests) == requests
         assert emulator.count("run_feature") == 4
@@ -177,6 +179,21 @@ class TestWork:
         (resumed,) = await nightly.items()
         assert (resumed.ref, str(resumed.verdict)) == (item.ref, "succeeded")
         assert emulator.count("run_feature") == 1
+
+
+async def test_a_copy_in_a_journal(nightly: Nightly, tmp_path: Path) -> None:
+    """It has all items of a batch that is over; one that is not would be resumed beside it."""
+    await nightly.submit(*FEATURES)
+    async with Journal(tmp_path / "copy.journal") as journal:
+        with pytest.raises(ConfigError, match="is not over"):
+            await nightly.batch.copy_to(journal)
+        await nightly.work()
+        await nightly.batch.copy_to(journal)
+    async with Journal(tmp_path / "copy.journal") as journal:
+        assert journal.is_over
+        assert [item.to_dict() for item in journal.items] == [
+            item.to_dict() for item in await nightly.items()
+        ]
 
 
 class TestCancel:
@@ -323,37 +340,53 @@ class TestUnknown:
         with pytest.raises(ConfigError, match="2 are unknown: name the feature"):
             await nightly.batch.decide(ref)
 
-    async def test_other_batches_of_the_project(
-        self, nightly: Nightly, tmp_path: Path, emulator: Emulator
+    async def test_a_lost_answer_is_recovered_once(
+        self, nightly: Nightly, emulator: Emulator
     ) -> None:
-        """A run that another batch has dispatched is not adopted."""
+        """What could not be found at once is searched for again, by whatever worker."""
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("list_runs", Fault.status(503), skip=1, when=lambda _: now() < 12)
+        await nightly.submit("Checkout")
+        assert await nightly.work() == ["succeeded"]
+        assert len(emulator.runs) == 1
+
+    @pytest.mark.parametrize(("pause", "verdict"), [(1, "unknown"), (60, "succeeded")])
+    async def test_a_run_of_another_batch(
+        self, nightly: Nightly, weekly: Nightly, emulator: Emulator, pause: int, verdict: str
+    ) -> None:
+        """What another batch has dispatched is not adopted, and proves something if it is later."""
         emulator.fail("run_feature", Fault.reset(), times=1)
         await nightly.submit("Checkout")
         await nightly.killed()
-        await asyncio.sleep(60)
-        async with client_of(emulator) as client:
-            other = DurableBatch(tmp_path / "batches.sqlite", id="other")
-            await other.submit(client, ["Checkout"])
-            await other.work(client)
-        assert await nightly.work() == ["succeeded"]
-        (item,) = await nightly.items()
-        assert len(emulator.runs) == 2
-        assert isinstance(item.ref, RunRef)
-        assert item.ref.run_id == max(emulator.runs)
+        await asyncio.sleep(pause)
+        await weekly.submit("Checkout")
+        await weekly.work()
+        assert await nightly.work() == [verdict]
+        refs = {item.ref for item in (*await nightly.items(), *await weekly.items())}
+        assert len(refs) == 2
+
+    async def test_a_run_that_another_batch_may_have_begun(
+        self, nightly: Nightly, weekly: Nightly, emulator: Emulator
+    ) -> None:
+        """Of two dispatches that a crash left open, neither adopts the one run."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+        for batch in (nightly, weekly):
+            await batch.submit("Checkout")
+            await batch.killed()
+        assert len(emulator.runs) == 1
+        assert await nightly.work() + await weekly.work() == ["unknown"] * 2
 
     async def test_two_batches_that_lose_answers_of_one_feature_at_once(
-        self, nightly: Nightly, tmp_path: Path, emulator: Emulator
+        self, nightly: Nightly, weekly: Nightly, emulator: Emulator
     ) -> None:
         """The run that began is never taken for both dispatches."""
         emulator.fail("run_feature", Fault.lost(), times=1)
         emulator.fail("run_feature", Fault.reset(), times=1)
-        other = DurableBatch(tmp_path / "batches.sqlite", id="other")
         await nightly.submit("Checkout")
-        async with client_of(emulator) as client:
-            await other.submit(client, ["Checkout"])
-            ((one,), (two,)) = await asyncio.gather(nightly.work(), other.work(client))
+        await weekly.submit("Checkout")
+        one, two = await asyncio.gather(nightly.work(), weekly.work())
         assert len(emulator.runs) == 1
-        assert [one, str(two.verdict)].count("succeeded") <= 1
+        assert [*one, *two].count("succeeded") <= 1
 
 
 class TestRefusals:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
-from testvibe_async import ConfigError, NotFoundError
+from testvibe_async import ConfigError
 from testvibe_async._batch import Entry, EntryState
 from testvibe_async.adapters import store as store_module
 from testvibe_async.adapters.database import BATCHES, ITEMS, WORKERS
@@ -216,16 +216,6 @@ async def test_what_is_not_told_to_a_worker_is_given_back(nightly: Nightly) -> N
     async with worker(nightly) as store:
         await nightly.change(ITEMS.update().values(owner=store.worker))
         assert await store.claim() is not None
-
-
-async def test_a_refusal_of_the_service_is_final(nightly: Nightly, emulator: Emulator) -> None:
-    """It is not dispatched again by a resume."""
-    await nightly.submit("Nothing")
-    assert await nightly.work() == ["error"]
-    assert await nightly.batch.resume() == []
-    (item,) = await nightly.items()
-    assert isinstance(item.error, NotFoundError)
-    assert emulator.count("run_feature") == 1
 
 
 async def test_it_disconnects_once(nightly: Nightly) -> None:

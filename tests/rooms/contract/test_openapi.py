@@ -36,7 +36,7 @@ DOCUMENT: Any = openapi_document()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 CHECKER = Checker()
 OPERATIONS = CHECKER.operations
-README = (Path(__file__).parents[3] / "README.md").read_text()
+README = (Path(__file__).parents[3] / "testvibe_async/README.md").read_text()
 BASES = {"documented", "assumed"}
 
 MODELS: dict[Any, list[str]] = {

@@ -70,7 +70,7 @@ async def test_which_is_named(batches: Batches, tmp_path: Path) -> None:
         assert found.number == number
     assert batches.record_named(str(tmp_path / "x.journal"), HERE) is None
     for word in ("9", "weekly"):
-        with pytest.raises(ConfigError, match=f"there is no batch of the (number|name) {word}"):
+        with pytest.raises(ConfigError, match=f"there is no batch (named )?{word}"):
             batches.record_named(word, HERE)
 
 
@@ -80,7 +80,7 @@ async def test_cut_off_is_told_once(batches: Batches) -> None:
     async with Journal(batches.journal_of(running)):
         assert await batches.cut_off() == []
         with pytest.raises(ConfigError, match=f"{running} is running since"):
-            await batches.newest(HERE)
+            await batches.meant(None, HERE)
         assert [each async for each in batches.each(HERE)] == []
     assert batches.records()[0].ended_at is None
     assert await batches.cut_off() == []  # It holds no batch.

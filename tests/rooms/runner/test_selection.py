@@ -20,22 +20,21 @@ async def chosen(project: Project, *words: str, **options: Any) -> list[str]:
     return [each.name if isinstance(each, Feature) else each for each in found.features]
 
 
-async def test_one_name_needs_no_list(emulator: Emulator, project: Project) -> None:
-    """It is taken as it is, once, and nothing is requested: the service knows whether it is one."""
-    assert await chosen(project, "Retruns", "retruns") == ["retruns"]
-    assert emulator.requests == []
-
-
-async def test_mistyped_name_among_several(emulator: Emulator, project: Project) -> None:
+async def test_mistyped_name(emulator: Emulator, project: Project) -> None:
     """It is refused before anything is dispatched, with the name that may have been meant."""
     for word, meant in (("Retruns", "did you mean 'Returns'"), ("9999", "there are ")):
         with pytest.raises(ConfigError, match=f"there is no feature '{word}': {meant}"):
             await chosen(project, "Checkout", word)
+        with pytest.raises(ConfigError, match=f"there is no feature '{word}'"):
+            await select(project, BatchSpec(kind="run", features=[word]), checks_names=True)
     nameless = Fault.edit(lambda rows: [row | {"name": ""} for row in rows])
     for fault in (nameless, Fault.status(404)):  # Then only the service can say.
         rule = emulator.fail("list_features", fault)
         assert await chosen(project, "Checkout", "Retruns") == ["Checkout", "Retruns"]
         rule.remove()
+    emulator.requests.clear()
+    assert await chosen(project, "Retruns", "retruns") == ["retruns"]
+    assert emulator.requests == []
 
 
 async def test_name_beyond_the_end_of_a_list(emulator: Emulator, project: Project) -> None:

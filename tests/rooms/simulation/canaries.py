@@ -460,7 +460,7 @@ def _refs_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
 def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
     def forget(document: dict[str, Any]) -> None:
         if document.get("intent") is not None:
-            document["intent"] |= {"highest_run_id": 0, "service_at": None}
+            document["intent"] |= {"highestRunId": 0, "serviceUtc": None}
 
     _wrap_crashes(patch, forget)
 

@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from attrs import evolve
@@ -29,11 +30,12 @@ async def test_requests_by_operation_and_status(
     emulator.fail("get_run", Fault.status(500), times=1)
     emulator.fail("get_run", Fault.reset(), times=2, skip=1)  # aiohttp repeats a GET once
     await (await project.run_feature("Checkout"))
-    points = sdk.metric("testvibe.request.duration")
-    assert points["run_feature", "202"].count == 1
-    assert points["get_run", "500"].count == 1
-    assert points["get_run", "no answer"].count == 1
-    assert points["get_run", "200"].count == emulator.count("get_run") - 3
+    points = sdk.metric("http.client.request.duration")
+    server = ("127.0.0.1", str(urlsplit(emulator.url).port))
+    assert points["POST", "202", *server, "run_feature"].count == 1
+    assert points["GET", "500", "500", *server, "get_run"].count == 1
+    assert points["GET", "no answer", *server, "get_run"].count == 1
+    assert points["GET", "200", *server, "get_run"].count == emulator.count("get_run") - 3
 
 
 async def test_polls_by_way_and_outcome(sdk: Sdk, emulator: Emulator, project: Project) -> None:
@@ -66,6 +68,50 @@ async def test_dispatches_by_outcome(sdk: Sdk, emulator: Emulator, project: Proj
         ("run", "FeatureNotGeneratedError"): 1,
         ("run", "unknown"): 1,
     }
+
+
+async def test_each_resumption_has_one_outcome(
+    sdk: Sdk, tmp_path: Path, emulator: Emulator
+) -> None:
+    """What an earlier process dispatched, or may have, is counted once for each resumed batch."""
+
+    async def batch(name: str, fault: Fault, *, finds: bool = True, seconds: float = 999) -> None:
+        rules = [emulator.fail("run_feature", fault, times=1)]
+        if not finds:  # A new batch reads the newest run before it dispatches.
+            is_new = not (tmp_path / name).exists()
+            rules += [emulator.fail("list_runs", Fault.status(404), skip=int(is_new))]
+        async with client_of(emulator) as client, Journal(tmp_path / name) as journal:
+            features = None if journal.plan else ["Checkout"]
+            batch = client.project().run_features(features, journal=journal, timeout=seconds)
+            await batch
+        for rule in rules:
+            rule.remove()
+
+    works = Fault.delay(0)
+    await batch("1", works, seconds=5)
+    await batch("1", works)
+    assert _resumptions(sdk) == {"reattached": 1}
+    await asyncio.sleep(60)
+    await batch("2", Fault.lost(), finds=False)
+    await batch("2", works, finds=False)
+    assert _resumptions(sdk) == {"reattached": 1, "unknown": 1}
+    async with client_of(emulator) as client, Journal(tmp_path / "2") as journal:
+        other = await client.project().run_feature("Returns")
+        await journal.decide(other.ref)
+    await batch("2", works)
+    assert _resumptions(sdk) == {"reattached": 1, "unknown": 1, "refused": 1}
+    await batch("2", works)
+    assert _resumptions(sdk) == {"reattached": 1, "unknown": 1, "refused": 1, "adopted": 1}
+    await batch("3", Fault.reset(), finds=False)
+    await asyncio.sleep(60)
+    await batch("4", works)
+    await batch("3", works)
+    assert _resumptions(sdk)["nothing started"] == 1
+    assert sum(_resumptions(sdk).values()) == 5
+
+
+def _resumptions(sdk: Sdk) -> dict[str, int]:
+    return {key[1]: point.value for key, point in sdk.metric("testvibe.resumptions").items()}
 
 
 async def test_how_late_an_end_is_seen(sdk: Sdk, project: Project) -> None:

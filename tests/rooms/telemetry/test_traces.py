@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from opentelemetry.trace import StatusCode
 
 from tests.conftest import client_of
 from tests.rooms.telemetry.conftest import Sdk
+from tests.support.mcp_connection import connected
 from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
 from testvibe_async import (
+    BatchSummary,
     DispatchUnknownError,
     FeatureNotGeneratedError,
     Journal,
@@ -22,6 +25,7 @@ from testvibe_async import (
     RunOperation,
     WaitTimeoutError,
 )
+from testvibe_async.batch import _result_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 
@@ -51,12 +55,18 @@ class TestRuns:
         """Its transitions are events, and it has the names by which the run is found."""
         await (await project.run_feature("Checkout"))
         span = sdk.span("testvibe run")
-        assert _events(span) == ["transition active running", "transition finished passed"]
+        transitions, cases = _events(span)[:2], _events(span)[2:]
+        assert transitions == ["transition active running", "transition finished passed"]
+        assert all(re.fullmatch(r"test case .+ pass", each) for each in cases)
+        assert len(cases) > 1
         assert span.status.status_code is StatusCode.UNSET
         attributes = dict(span.attributes or {})
         assert attributes["testvibe.feature"] == "Checkout"
         assert attributes["testvibe.status"] == "passed"
         assert isinstance(attributes["testvibe.run_id"], int)
+        assert attributes["cicd.pipeline.task.run.id"] == str(attributes["testvibe.run_id"])
+        assert attributes["cicd.pipeline.task.run.result"] == "success"
+        assert attributes["test.suite.run.status"] == "success"
 
     async def test_requests_hang_below(self, sdk: Sdk, project: Project) -> None:
         """The POST and each poll by id are children of it; aiohttp's instrumentation makes them."""
@@ -172,6 +182,7 @@ class TestBatches:
         attributes = dict(batch.attributes or {})
         assert attributes["testvibe.batch.succeeded"] == 1
         assert attributes["testvibe.batch.failed"] == 1
+        assert attributes["cicd.pipeline.result"] == "failure"
 
     async def test_a_batch_that_goes_on(self, sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
         """What an earlier process dispatched is attached to below the new batch, with a link."""
@@ -209,6 +220,18 @@ class TestBatches:
         assert link.context.span_id == _id(sdk.span("testvibe generation"))
 
 
+async def test_a_dispatch_hangs_below_the_call_of_a_tool(sdk: Sdk, emulator: Emulator) -> None:
+    """The agent, its call of the MCP server, the batch and its runs are one trace."""
+    tracer = sdk.tracer_provider.get_tracer("agent")
+    async with connected(emulator) as mcp:
+        with tracer.start_as_current_span("agent") as agent:
+            await mcp.call_tool("run_features", {"features": ["Checkout"]})
+    batch = sdk.span("testvibe batch")
+    assert batch.parent is not None
+    assert batch.parent.span_id == agent.get_span_context().span_id
+    assert sdk.below(batch) == ["testvibe run"]
+
+
 async def test_polls_by_list_hang_below_nothing(sdk: Sdk, emulator: Emulator) -> None:
     """A poll for many is nobody's child, also where the client was made within a span."""
     with sdk.tracer_provider.get_tracer("caller").start_as_current_span("start-up") as start_up:
@@ -221,3 +244,18 @@ async def test_polls_by_list_hang_below_nothing(sdk: Sdk, emulator: Emulator) ->
         for span in spans
     )
     assert any(span.parent is None for span in spans)
+
+
+@pytest.mark.parametrize(
+    ("summary", "result"),
+    [
+        (BatchSummary(succeeded=1, quarantined=1), "success"),
+        (BatchSummary(failed=1, errors=1, in_flight=1), "failure"),
+        (BatchSummary(errors=1, in_flight=1), "error"),
+        (BatchSummary(succeeded=1, unknown=1), "error"),
+        (BatchSummary(succeeded=1, in_flight=1), "timeout"),
+    ],
+)
+def test_results_of_batches(summary: BatchSummary, result: str) -> None:
+    """They are OpenTelemetry's words for the results of a pipeline."""
+    assert _result_of(summary) == result

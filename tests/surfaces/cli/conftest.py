@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
 from attrs import frozen
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from testvibe_async.testing import Emulator
+    from testvibe_async.testing import Emulator, Scenario
 
 
 @frozen
@@ -70,6 +71,25 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
     yield tmp_path
     for each, handler in before.items():
         signal.signal(each, handler)
+
+
+@pytest.fixture
+def batches(machine: Path) -> Path:
+    """Where the journals are."""
+    return machine / "state" / "testvibe-async" / "batches"
+
+
+@pytest.fixture
+def scenario(request: pytest.FixtureRequest, scenario: Scenario) -> Scenario:
+    """The behaviour of the emulator: the module's own, if it has one."""
+    return _own_scenario(request) or scenario
+
+
+@pytest.fixture(autouse=True)
+def _signed_in(request: pytest.FixtureRequest) -> None:
+    """Name the emulator in the environment, in a module that says how it behaves."""
+    if _own_scenario(request) and {"call", "emulator"} & {*request.fixturenames}:
+        request.getfixturevalue("signed_in")
 
 
 @pytest.fixture
@@ -154,6 +174,18 @@ def use(service: Service | Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTVIBE_SERVER", service.url)
     monkeypatch.setenv("TESTVIBE_API_KEY", service.api_key)
     monkeypatch.setenv("TESTVIBE_PROJECT", service.project_id)
+
+
+def _own_scenario(request: pytest.FixtureRequest) -> Scenario | None:
+    """Return how a test's module has the emulator behave."""
+    module = cast("object", request.module)  # pyright: ignore[reportUnknownMemberType]
+    return getattr(module, "SCENARIO", None)
+
+
+async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
+    """Call a command, and press Ctrl-C after some seconds."""
+    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
+    return await call(*arguments)
 
 
 def environment_of(service: Service) -> dict[str, Any]:

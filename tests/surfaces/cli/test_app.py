@@ -46,25 +46,6 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Exit codes: 0 passed" in output
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["nosuch"],
-        ["demo", "--speed", "0"],
-        ["demo", "--speed", "inf"],
-        ["emulator", "--speed", "nan"],
-        ["emulator", "--port", "70000"],
-        ["emulator", "--credits", "-1"],
-    ],
-)
-def test_wrong_call_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong call is refused before anything is done, and names what was wrong."""
-    assert code_of(*arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert arguments[-1].lstrip("-").split(".")[0] in captured.err
-
-
 @pytest.mark.parametrize("command", ["demo", "emulator"])
 def test_bad_folder_is_one_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder that is not there exits with 2 and one sentence."""
@@ -184,9 +165,10 @@ COMMON = [("--json",), ("-j",), ("-q",), ("--no-color",), ("-vv",), ("--json=lin
 async def test_common_options_stand_before_or_after_the_command(
     options: tuple[str, ...], call: Call, signed_in: Emulator
 ) -> None:
-    """Each option of every command means the same in both places."""
+    """Each option of every command means the same before, within and after it."""
     assert signed_in
     before, after = await call(*options, "features", "list"), await call("features", *options)
+    assert (await call("features", *options, "list")).output == after.output
     assert before.code == after.code == 0
     assert before.output == after.output
     assert after.output

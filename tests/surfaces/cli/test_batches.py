@@ -6,48 +6,23 @@ import asyncio
 import json
 import os
 import re
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from tests.surfaces.cli.conftest import use
+from tests.surfaces.cli.conftest import interrupted, use
 from tests.surfaces.cli.test_journals import SCENARIO
 from testvibe_async import Journal
 from testvibe_async.runner.batches import Batches, Place
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from tests.surfaces.cli.conftest import Call, Ended
+    from tests.surfaces.cli.conftest import Call
     from testvibe_async.runner.batches import BatchRecord
     from testvibe_async.testing import RecordedRequest
 
 MATRIX = ("-c", "Default", "-c", "Mobile")
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(signed_in: Emulator) -> None:
-    assert signed_in
-
-
-@pytest.fixture
-def batches(machine: Path) -> Path:
-    """Where the journals are."""
-    return machine / "state" / "testvibe-async" / "batches"
-
-
-async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
-    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
-    return await call(*arguments)
 
 
 def names_in(folder: Path, pattern: str = "*") -> list[str]:
@@ -138,21 +113,6 @@ async def test_what_is_unknown_is_no_success(emulator: Emulator, call: Call) -> 
     assert "left 1 unknown: resume it with testvibe-async resume" in ended.errors
 
 
-async def test_what_is_open_outlives_what_runs_again(emulator: Emulator, call: Call) -> None:
-    """What failed runs again; what its batch left open is told, and decides the exit code."""
-    await interrupted(call, "run", "Returns", "Wishlist", "--wait", at=30)
-
-    def pass_all() -> None:
-        for run in emulator.active_runs():
-            emulator.finish_run(run.id, "passed")
-
-    asyncio.get_running_loop().call_later(5, pass_all)
-    ended = await call("run", "--failed", "--wait")
-    assert ended.output.endswith(": 1 passed\n")
-    assert ended.code == 4
-    assert "left 1 in flight: resume it with testvibe-async resume" in ended.errors
-
-
 async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call) -> None:
     """After `resume` of an older batch, `run --failed` and `report` are about that one."""
     await interrupted(call, "run", "Returns", "--wait", at=10)
@@ -191,7 +151,7 @@ async def test_other_servers_are_another_matter(
         assert len(json.loads((await call("history", "--json")).output)["batches"]) == 1
         ended = await call("resume")
         assert ended.code == 2
-        assert f"; Batch 3 of project {other.project_id} at {other.url} is not" in ended.errors
+        assert f"; batch 3 of project {other.project_id} at {other.url} is not" in ended.errors
         ended = await call("run", "--failed", "other.journal", "--wait")
         assert ended.code == 2
         assert f"other.journal is of project {other.project_id} at {other.url}, not" in ended.errors
@@ -314,12 +274,6 @@ async def test_report_annotates_beside_the_features(
     assert "returns.feature" in ended.output
 
 
-async def test_ctrl_c_proposes_to_resume_first(call: Call) -> None:
-    """Where a batch has a journal, `resume` comes before `wait`, which records nothing in it."""
-    ended = await interrupted(call, "run", "Wishlist", "--wait", at=10)
-    assert ended.errors.index("testvibe-async resume") < ended.errors.index("testvibe-async wait")
-
-
 async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:
     """What `wait` has seen to end is over in its batch too, which is named."""
     await interrupted(call, "run", "Wishlist", "--wait", at=10)
@@ -330,16 +284,6 @@ async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> No
     assert (await call("resume")).code == 2
     ended = await call("wait", "214")
     assert (ended.code, ended.errors) == (0, "")
-
-
-async def test_report_exits_as_the_batch_did(call: Call) -> None:
-    """The exit code of `report` is the one that its document has."""
-    await call("run", "Returns", "Checkout", "--wait")
-    assert (await call("report")).code == 1
-    ended = await call("report", "--json")
-    assert (ended.code, json.loads(ended.output)["exitCode"]) == (1, 1)
-    await call("run", "Checkout", "--wait")
-    assert (await call("report")).code == 0
 
 
 async def test_batch_is_named_from_start_to_end(call: Call) -> None:
@@ -396,7 +340,7 @@ async def test_green_batch_of_another_job_is_no_success(emulator: Emulator, call
     ended = await call("run", "--failed", "--wait")
     assert (ended.code, ended.output, len(emulator.runs)) == (2, "", 2)
     assert "Batch 2 (other)" in ended.errors
-    assert "testvibe-async run --failed 1 --wait" in ended.errors
+    assert "run --failed 1 --wait" in ended.errors
 
 
 async def test_what_was_made_good_is_no_failure_any_more(emulator: Emulator, call: Call) -> None:
@@ -514,4 +458,57 @@ async def test_rerun_that_is_not_over_is_named(emulator: Emulator, call: Call) -
     ended = await call("run", "--failed", "1", "--wait")
     assert ended.code == 4
     assert "It left 1 in flight: resume it with testvibe-async resume 2\n" in ended.errors
-    assert (await call("report", "1")).code == 4
+    ended = await call("report", "1")
+    assert (ended.code, "resume 2\n" in ended.errors, "resume 1\n" in ended.errors) == (
+        4,
+        True,
+        False,
+    )
+
+
+async def test_batch_that_can_not_be_read_is_not_over(call: Call, batches: Path) -> None:
+    """Nothing is said of all batches where one of them is damaged: that one is named."""
+    await call("run", "Checkout", "--wait")
+    (batches / "1.journal").write_bytes(b"no database" * 100)
+    ended = await call("resume")
+    assert ended.code == 2
+    assert "1.journal" in ended.errors
+    assert "is over" not in ended.errors
+
+
+async def test_rerun_in_flight_comes_before_older_failures(call: Call) -> None:
+    """A bare `run --failed` says that the last batch is not over, and nothing of an earlier one."""
+    await call("run", "Returns", "--wait")
+    await interrupted(call, "run", "--failed", "--wait", at=5)
+    ended = await call("run", "--failed", "--wait")
+    assert (ended.code, ended.output) == (4, "")
+    assert ended.errors.startswith("Batch 2 of ")
+    assert "It left 1 in flight: resume it with testvibe-async resume 2\n" in ended.errors
+
+
+async def test_history_counts_as_report_does(emulator: Emulator, call: Call) -> None:
+    """A rerun is part of its batch in both, and no batch of its own."""
+    await call("run", "Returns", "Checkout", "--wait")
+
+    def pass_all() -> None:
+        for run in emulator.active_runs():
+            emulator.finish_run(run.id, "passed")
+
+    asyncio.get_running_loop().call_later(5, pass_all)
+    await call("run", "--failed", "--wait")
+    for words in ((), ("1",)):
+        (found,) = json.loads((await call("history", *words, "--json")).output)["batches"]
+        assert [found[name] for name in ("batch", "passed", "flaky", "failed")] == [1, 1, 1, 0]
+    assert (await call("report", "1")).output.endswith(": 1 passed, 1 flaky\n")
+
+
+async def test_rerun_generates_as_its_batch_did(emulator: Emulator, call: Call) -> None:
+    """What the limit of generations left is generated by `run --failed` too, once allowed."""
+    command = ("run", "Checkout with gift card", "Returns", "--wait", "--on-conflict", "generate")
+    await call(*command, "--max-generations", "0")
+    ended = await call("run", "--failed", "--wait")
+    assert (ended.code, emulator.count("generate_feature")) == (2, 0)
+    assert "pass --yes, or --max-generations N" in ended.errors
+    ended = await call("run", "--failed", "--wait", "--yes")
+    assert emulator.count("generate_feature") == 1
+    assert ended.output.endswith(": 1 passed, 1 failed\n")

@@ -13,8 +13,6 @@ from testvibe_async.cli.result import Result
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from tests.surfaces.cli.conftest import Call
 
 ERROR = "Error: 100%25%0AExpected: a, b"
@@ -22,12 +20,6 @@ GHERKIN = "# language: en\n@slow\nFeature: Returns\n\n  Scenario: Sends it back\
 SCENARIO = Scenario(
     run_duration=5, failing_runs=0, outcomes={"Returns": Outcome(run_status="failed")}
 )
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
 
 
 @pytest.fixture

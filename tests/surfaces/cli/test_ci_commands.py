@@ -53,11 +53,12 @@ async def emulator() -> AsyncGenerator[Emulator]:
 
 @pytest.mark.usefixtures("signed_in")
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_no_line_of_a_command_is_obeyed(call: Call, command: str) -> None:
+async def test_no_line_of_a_command_is_obeyed(emulator: Emulator, call: Call, command: str) -> None:
     """No line is a command, and nothing but a text itself turns the direction of writing."""
-    await call("run", "Returns", "--wait", "--quiet")
+    ids = {name: str(feature.id) for name, feature in emulator.features.items()}
+    await call("run", ids["Returns"], "--wait", "--quiet")
     for more in ((), ("--json",)):
-        ended = await call(*command.split(), *more)
+        ended = await call(*(ids.get(word, word) for word in command.split()), *more)
         assert ended.code in {0, 1}, ended.errors
         assert ended.output
         assert not obeyed(ended.output)

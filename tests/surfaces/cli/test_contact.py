@@ -109,7 +109,7 @@ def test_failures_alone_are_an_outage(status: int | None, what: str) -> None:
 def test_one_failure_among_good_answers_is_none(
     answers: list[tuple[float, int | None]], now: float
 ) -> None:
-    """A failure counts once it has lasted for an interval, and until the next answer."""
+    """A failure counts once nothing was answered for two intervals, and until the next answer."""
     assert Known(*answers).sentence(now) is None
 
 
@@ -130,23 +130,20 @@ def test_kinds_are_named() -> None:
     assert "; 1 generation not seen since " in str(known.sentence(20, runs=0, generations=1))
     assert "; 3 operations not seen since " in str(known.sentence(20, runs=1, generations=2))
     assert known.sentence(20, runs=0) == "not reachable for 10 s; trying again"
-    assert Known((4, None)).sentence(5) == "not reachable for 5 s; 10 runs not seen; trying again"
+    assert Known((4, None)).sentence(7) == "not reachable for 7 s; 10 runs not seen; trying again"
 
 
 def test_pause_is_told() -> None:
     """A pause that the service asked for is told at once, until it ends."""
     known = Known((10, 200))
     known.emit(Paused(60.0, NOT_ITS_OWN), 10)
-    assert str(known.sentence(12)).startswith("the service asked for a pause: nothing sent for 2 s")
+    assert str(known.sentence(10)).startswith("the service asked for a pause of 1:00; 10 runs not")
     known.emit(Resumed("http://s"), 12)
     assert known.sentence(12) is None
 
 
 def test_pages_of_others_are_an_outage() -> None:
-    """Answers that the client does not take for the service's count as none, until its outage ends.
-
-    The last good answer is the one before them.
-    """
+    """From the client's outage on, answers that are not the service's own count as none."""
     known = Known((10, 200))
     for now in (13, 16):
         known.answer(now, 302)
@@ -155,7 +152,7 @@ def test_pages_of_others_are_an_outage() -> None:
     known.emit(OutageStarted("http://s", NOT_ITS_OWN), 16)
     known.answer(19, 302)
     assert str(known.sentence(20)).startswith(
-        "the service answers with pages that are not its own (302) for 10 s; 10 runs not seen since"
+        "the service answers with pages that are not its own (302) for 4 s; 10 runs not seen since"
     )
     known.emit(OutageEnded("http://s", 9.0), 22)
     assert known.sentence(22) is None
@@ -182,7 +179,7 @@ def test_notices_come_at_the_begin_each_half_minute_and_at_the_end() -> None:
     for now in range(1, 45):
         known.answer(now, 200 if now > 40 else None)
         told += [(now, each) for each in known.told(now)]
-    assert [now for now, _ in told] == [3, 3 + REPEATED_SECONDS, 41]
+    assert [now for now, _ in told] == [7, 7 + REPEATED_SECONDS, 41]
     assert told[-1][1] == "the service answers again, after 40 s"
 
 
@@ -218,6 +215,7 @@ def test_suspended_list_is_told_once(
 ) -> None:
     """The sentence says what is done instead, and why; suspended again, it is no news."""
     known = Known((10, 200))
+    known.answer(10, None)
     known.emit(ListPollingSuspended(operation, "p", seconds=600, error=error), 10)
     assert known.told(10) == []
     known.answer(11, 200)

@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import field, frozen
 
 from tests.support.dialects import DIALECTS, Dialect
 from tests.support.processes import ROOT
@@ -18,20 +19,16 @@ from testvibe_async._wire import RUN
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app
 from testvibe_async.cli.doctor import examination, judging
+from testvibe_async.cli.doctor.judging import CHECKS
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call, Give
 
 KEY_OF_NOBODY = "tvb_" + "0" * 43
-READS = {
-    *("list_projects", "get_project", "list_features", "get_feature", "get_generation_status"),
-    *("get_generation_log", "list_runs", "get_run", "diagnose_run", "get_run_artifacts"),
-    *("list_files", "read_file", "list_configs"),
-}
-
 PAGE = ROOT / "testvibe_async/cli/README.md"
 COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
@@ -106,7 +103,7 @@ async def test_it_only_reads(call: Call, signed_in: Emulator) -> None:
     sent = signed_in.requests[before:]
     assert ended.code == 0
     assert {request.method for request in sent} == {"GET"}
-    assert {request.operation for request in sent} == READS
+    assert {request.operation for request in sent} == CHECKS.keys()
     assert len(sent) <= 20
     assert not signed_in.artifact_requests
     limits = [request.query.get("limit") for request in sent if request.operation == "list_runs"]
@@ -115,7 +112,7 @@ async def test_it_only_reads(call: Call, signed_in: Emulator) -> None:
 
 def test_each_operation_that_reads_is_one_of_those() -> None:
     """A read that is added to the contract has to be checked, too."""
-    assert {name for name, row in ENDPOINTS.items() if row.method == "GET"} == READS
+    assert {name for name, row in ENDPOINTS.items() if row.method == "GET"} == {*CHECKS}
 
 
 async def test_a_run_is_one_post(call: Call, signed_in: Emulator) -> None:
@@ -128,18 +125,141 @@ async def test_a_run_is_one_post(call: Call, signed_in: Emulator) -> None:
     assert signed_in.count("get_run_artifacts", run_id=214) == 1
 
 
-async def test_without_runs_it_says_what_it_did_not_check(call: Call, signed_in: Emulator) -> None:
-    """Where there is no run to read, that is no difference, and it says how to have one."""
-    ended = await call("doctor")
-    assert ended.code == 0
-    assert lines_of(ended.output, "Not checked") == [
+@frozen
+class Scene:
+    """A call, what it meets, and what it says of that."""
+
+    arguments: str
+    said: tuple[str, ...]
+    code: int = 0
+    faults: Mapping[str, Fault] = field(factory=dict[str, Fault])
+    options: Mapping[str, Any] = field(factory=dict[str, Any])
+    """Those of the emulator."""
+
+    counts: Mapping[str, int] = field(factory=dict[str, int])
+    """How often operations were asked for."""
+
+
+LAST = "list_configs           as assumed, 3 rows"
+"""The last check, where one failure does not end the others."""
+
+UNSEEN = (
+    "run                    can't be seen after ",
+    "a run can't be waited for; this one is still running at the service",
+)
+SCENES = {
+    "no run": Scene(
+        "",
         (
-            "  get_run, diagnose_run, get_run_artifacts: "
-            "no run is known: --run FEATURE makes one, --run-id ID names one"
-        )
-    ]
-    assert ended.output.endswith("\nAll that was checked holds; 3 not checked.\n")
-    assert signed_in.count("run_feature") == 0
+            "get_run, diagnose_run, get_run_artifacts: no run is known: --run FEATURE makes one,",
+            "\nAll that was checked holds; 3 not checked.\n",
+        ),
+        counts={"run_feature": 0},
+    ),
+    "a feature that is not there": Scene(
+        "--run Nosuch",
+        ("run_feature            404: there is no such feature; “This project has no", LAST),
+        code=3,
+        counts={"get_run": 1},
+    ),
+    "a feature that can't run": Scene(
+        "--run New", ("run_feature            409: it can't start now; “", LAST), code=3
+    ),
+    "a run that is not there": Scene(
+        "--run-id 7",
+        ("get_run, diagnose_run, get_run_artifacts: there is no such run",),
+        code=3,
+        counts={"diagnose_run": 0},
+    ),
+    "a key of another form": Scene(
+        "",
+        ("key                    accepted, and not of the documented form",),
+        options={"api_key": "another-form-of-key"},
+    ),
+    "no features": Scene(
+        "",
+        (
+            "list_features          as documented, in parts as assumed; no rows, so",
+            "get_generation_log: the project has no features",
+        ),
+        options={"shop": False},
+    ),
+    "another clock": Scene(
+        "",
+        ("clock                  the service's is ", "times that are shown are the service's"),
+        options={"epoch": 1_781_102_531},
+    ),
+    "a run without an end": Scene(
+        "--run Checkout",
+        ("run                    not over after 10:00; it is still running",),
+        options={"scenario": Scenario(outcomes={"Checkout": Outcome(run_duration=10_000)})},
+    ),
+    "a status that says nothing": Scene(
+        "--run Checkout",
+        (
+            "its status is 'ready', which is not documented, and nothing says",
+            "such a run counts as neither passed nor failed",
+        ),
+        code=5,
+        options={"middleware": Dialect(words={"passed": "ready"}, shows_end=False)},
+    ),
+    "polls that fail": Scene("--run Checkout", UNSEEN, 5, {"get_run": Fault.status(500)}),
+    "polls that are lost": Scene("--run Checkout", UNSEEN, 5, {"get_run": Fault.reset()}),
+    "polls that are no HTTP": Scene("--run Checkout", UNSEEN, 5, {"get_run": Fault.garbage()}),
+    "several failures": Scene(
+        "",
+        (
+            "get_project            no answer came; “",
+            "list_runs              GET /projects/{project}/runs: 500 internal_error",
+            "list_files             GET /projects/{project}/files: 403 forbidden",
+            LAST,
+        ),
+        code=5,
+        faults={
+            "get_project": Fault.reset(),
+            "list_runs": Fault.status(500),
+            "list_files": Fault.status(403),
+        },
+    ),
+    "a limit": Scene(
+        "",
+        ("rate                   requests that come too fast are refused by 429, with",),
+        code=5,
+        faults={"list_files": Fault.status(429, retry_after=7)},
+        counts={"list_files": 3},
+    ),
+    "a list of projects that is empty": Scene(
+        "", (LAST, "the key does not see the one in force"), 1, {"list_projects": Fault.body(b"[]")}
+    ),
+    "a mistyped project": Scene(
+        "--project 7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3b",
+        ("list_configs: there is no such project",),
+        code=1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is met is said, with its exit code; nothing is dispatched twice, or not asked for."""
+    scene = SCENES[name]
+    options: dict[str, Any] = {"scenario": STEADY, **scene.options}
+    async with Emulator(**options) as emulator:
+        if options.get("shop", True):
+            emulator.add_feature("New", status="draft")
+        for operation, fault in scene.faults.items():
+            emulator.fail(operation, fault)
+        use(emulator, monkeypatch)
+        ended = await call("doctor", *scene.arguments.split())
+    assert ended.code == scene.code, ended.output
+    for part in scene.said:
+        assert part in ended.output
+    assert "another-form-of-key" not in ended.output
+    assert ("this route is assumed" in ended.output) == ("[endpoints]" in ended.output)
+    for operation, count in scene.counts.items():
+        assert emulator.count(operation) == count
+    assert emulator.count("run_feature") == ("--run " in scene.arguments)
+    assert emulator.count("get_run") < examination.LONGEST[RUN] / 3 + 5
 
 
 async def test_a_service_with_the_documented_routes_alone(
@@ -186,7 +306,7 @@ async def test_a_service_without_lists(call: Call, monkeypatch: pytest.MonkeyPat
         ended = await call("doctor", "--run-id", "214")
         assert ended.code == 1
         assert lines_of(ended.output, "Not checked") == []
-        assert READS - {"list_features", "list_runs"} <= subjects_of(
+        assert CHECKS.keys() - {"list_features", "list_runs"} <= subjects_of(
             lines_of(ended.output, "Holds")
         )
 
@@ -219,7 +339,7 @@ async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.Monke
     )
     (skipped,) = lines_of(ended.output, "Not checked")
     names, _, why = skipped.strip().partition(": ")
-    assert set(names.split(", ")) == READS - {"list_projects"}
+    assert set(names.split(", ")) == CHECKS.keys() - {"list_projects"}
     assert why == "the service can't be reached"
 
 
@@ -239,16 +359,6 @@ async def test_a_key_that_the_service_does_not_know(
     assert signed_in.count() == 1
 
 
-async def test_a_key_of_another_form(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key of another form that is accepted is a difference without consequences."""
-    async with Emulator(api_key="another-form-of-key") as emulator:
-        use(emulator, monkeypatch)
-        ended = await call("doctor")
-    assert ended.code == 0
-    assert "key                    accepted, and not of the documented form" in ended.output
-    assert "another-form-of-key" not in ended.output + ended.errors
-
-
 async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the service is below a path that was not given, it says how to give one."""
     async with Emulator(middleware=Dialect(path_prefix="/testvibe")) as emulator:
@@ -260,16 +370,6 @@ async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.Monke
         ended = await call("doctor")
         assert "is below a path, as the settings say; “/testvibe”" in ended.output
         assert ended.code == 0
-
-
-async def test_an_empty_project(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A project without features is no difference: what can't be seen is not checked."""
-    async with Emulator(shop=False) as emulator:
-        use(emulator, monkeypatch)
-        ended = await call("doctor")
-    assert ended.code == 0
-    assert "list_features          as documented, in parts as assumed; no rows, so" in ended.output
-    assert "get_generation_log: the project has no features" in ended.output
 
 
 async def test_no_project_and_another_project(
@@ -287,59 +387,13 @@ async def test_no_project_and_another_project(
     assert ended.code == 1
     assert "the key does not see the one in force; so commands that need it" in ended.output
     assert signed_in.count("run_feature") == 0
-
-
-async def test_mistyped_project_is_no_missing_route(call: Call, signed_in: Emulator) -> None:
-    """Where there is no such project its routes are not checked, and none is said to be missing."""
-    ended = await call("doctor", "--project", "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3b")
-    assert ended.code == 1
-    assert "this route is assumed" not in ended.output
-    assert "[endpoints]" not in ended.output
-    assert "list_configs: there is no such project" in " ".join(ended.output.split())
-    # Where the list of projects alone is wrong, the project is read all the same.
+    # Where the key sees none at all, nothing more can be read.
     signed_in.fail("list_projects", Fault.body(b"[]"))
-    ended = await call("doctor")
-    assert "list_configs           as assumed, 3 rows" in ended.output
-
-
-async def test_no_projects_at_all(
-    call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the key sees no project and none is in force, nothing more can be read."""
-    monkeypatch.delenv("TESTVIBE_PROJECT")
-    signed_in.fail("list_projects", Fault.body(b"[]"))
+    before = signed_in.count()
     ended = await call("doctor")
     assert ended.code == 0
-    assert "list_projects          as documented, in parts as assumed; no rows" in ended.output
     assert ", list_configs: no project is known" in ended.output
-    assert signed_in.count() == 1
-
-
-@pytest.mark.parametrize(
-    ("feature", "said"),
-    [
-        ("Nosuch", "run_feature            404: there is no such feature; “This project has no"),
-        ("New", "run_feature            409: it can't start now; “"),
-    ],
-)
-async def test_a_run_that_cant_start_is_not_checked(
-    feature: str, said: str, call: Call, signed_in: Emulator
-) -> None:
-    """A feature that can't run is exit code 3, and all else is checked."""
-    signed_in.add_feature("New", status="draft")
-    ended = await call("doctor", "--run", feature)
-    assert ended.code == 3
-    assert said in ended.output
-    assert "list_configs           as assumed, 3 rows" in ended.output
-    assert not signed_in.runs
-
-
-async def test_a_run_id_that_is_none(call: Call, signed_in: Emulator) -> None:
-    """A run that is named and not there is exit code 3."""
-    ended = await call("doctor", "--run-id", "7")
-    assert ended.code == 3
-    assert "get_run, diagnose_run, get_run_artifacts: there is no such run" in ended.output
-    assert signed_in.count("diagnose_run") == 0
+    assert signed_in.count() == before + 1
 
 
 async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) -> None:
@@ -376,54 +430,6 @@ async def test_a_generation_needs_consent(
     assert posts == ["generate_feature"]
 
 
-async def test_a_run_without_an_end_is_let_go(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that never ends is watched for ten minutes, and is still running then."""
-    outcomes = {"Checkout": Outcome(run_duration=10_000)}
-    async with Emulator(scenario=Scenario(outcomes=outcomes)) as emulator:
-        use(emulator, monkeypatch)
-        ended = await call("doctor", "--run", "Checkout")
-        assert "run                    not over after 10:00; it is still running" in ended.output
-        assert ended.code == 0
-        assert emulator.count("get_run") < examination.LONGEST[RUN] / 3 + 5
-
-
-async def test_a_status_that_says_nothing_is_let_go(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run whose status nobody knows, and that has no end, is not watched for ever."""
-    dialect = Dialect(words={"passed": "ready"}, shows_end=False)
-    async with Emulator(scenario=STEADY, middleware=dialect) as emulator:
-        use(emulator, monkeypatch)
-        ended = await call("doctor", "--run", "Checkout")
-        assert ended.code == 5
-        assert "its status is 'ready', which is not documented, and nothing says" in ended.output
-        assert "such a run counts as neither passed nor failed" in ended.output
-
-
-@pytest.mark.parametrize("fault", [Fault.status(500), Fault.reset(), Fault.garbage()])
-async def test_a_run_that_cant_be_seen(fault: Fault, call: Call, signed_in: Emulator) -> None:
-    """After half a minute of failed polls the run is left alone."""
-    signed_in.fail("get_run", fault)
-    ended = await call("doctor", "--run", "Checkout")
-    assert ended.code == 5
-    assert "run                    can't be seen after " in ended.output
-    assert "a run can't be waited for; this one is still running at the service" in ended.output
-    assert signed_in.count("run_feature") == 1
-
-
-async def test_one_failure_does_not_end_the_others(call: Call, signed_in: Emulator) -> None:
-    """An answer that is lost, a 500 and a refusal are one line each; all else is checked."""
-    signed_in.fail("get_project", Fault.reset())
-    signed_in.fail("list_runs", Fault.status(500))
-    signed_in.fail("list_files", Fault.status(403))
-    ended = await call("doctor")
-    assert ended.code == 5
-    assert "get_project            no answer came; “" in ended.output
-    assert "list_runs              GET /projects/{project}/runs: 500 internal_error" in ended.output
-    assert "list_files             GET /projects/{project}/files: 403 forbidden" in ended.output
-    assert "list_configs           as assumed, 3 rows" in ended.output
-
-
 async def test_a_service_that_stops_answering(call: Call, signed_in: Emulator) -> None:
     """After two calls in a row that are not answered in time nothing more is asked."""
     signed_in.fail("*", Fault.hang(), skip=3)
@@ -431,31 +437,6 @@ async def test_a_service_that_stops_answering(call: Call, signed_in: Emulator) -
     assert ended.code == 5
     assert asyncio.get_running_loop().time() < 90
     assert "the service has stopped answering" in ended.output
-
-
-async def test_a_limit_is_waited_for(call: Call, signed_in: Emulator) -> None:
-    """A 429 is waited for as it says, and named."""
-    signed_in.fail("list_files", Fault.status(429, retry_after=7), times=2)
-    ended = await call("doctor")
-    assert ended.code == 0
-    assert "rate                   requests that come too fast are refused by 429, with" in (
-        ended.output
-    )
-    assert signed_in.count("list_files") == 3
-    signed_in.fail("list_files", Fault.status(429, retry_after=7))
-    ended = await call("doctor")
-    assert ended.code == 5
-    assert signed_in.count("list_files") == 6
-
-
-async def test_a_clock_that_is_wrong(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service whose clock differs from ours is named; nothing follows from it."""
-    async with Emulator(epoch=1_781_102_531) as emulator:
-        use(emulator, monkeypatch)
-        ended = await call("doctor")
-    assert ended.code == 0
-    assert "clock                  the service's is " in ended.output
-    assert "times that are shown are the service's" in ended.output
 
 
 async def test_what_is_missing_needs_no_service(call: Call) -> None:

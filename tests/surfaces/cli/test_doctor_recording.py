@@ -98,13 +98,25 @@ async def test_a_recording_is_held_against_a_service(
         ended = await call("doctor", "--run", "Checkout", "--against", str(path))
         assert ended.code == 0
         assert ended.output.count("as in the recording") == 14
-        emulator.fail("list_features", Fault.edit(lambda rows: [{**row, "new": 1} for row in rows]))
+        changed = {"new": 1, "id": "a"}
+        emulator.fail("list_features", Fault.edit(lambda rows: [row | changed for row in rows]))
+        emulator.fail("list_configs", Fault.body(b'[{"name": "Default"}]'))
+        emulator.fail("list_files", Fault.status(403))
+        slow = {"durationMs": 1.5}
+        emulator.fail(
+            "get_run",
+            Fault.edit(lambda run: run | {"tests": [each | slow for each in run["tests"] or ()]}),
+        )
         ended = await call("doctor", "--against", str(path))
     assert ended.code == 1
-    assert (
-        "list_features          new: 200 answer[].(another name); so the service has changed"
-        in ended.output
-    )
+    name = "200 answer[].(another name)"
+    for said in (
+        f"list_features          new: {name}; 200 answer[].id: another type; so the service has",
+        "list_configs           no longer there: 200 answer[].path; so the service has changed",
+        "list_files             new: status 403; so the service has changed",
+        "get_run                as in the recording",
+    ):
+        assert said in ended.output
     assert "run_feature            in the recording, and not tried now" in ended.output
     ended = await call("doctor", "--against", str(tmp_path / "none.json"))
     assert ended.code == 2
@@ -122,14 +134,25 @@ async def test_half_a_character_is_recorded_as_it_was_written(
     assert re.fullmatch(r'\[\{"name":"\\ud83d [A-Z][a-z]{5}","path":"[a-z]"\}\]', configs.answer)
 
 
-async def test_rules_and_large_counts_do_not_prevent_a_recording(
+async def test_what_is_rare_does_not_prevent_a_recording(
     call: Call, signed_in: Emulator, tmp_path: Path
 ) -> None:
-    """A line of underscores is no text that was there; a large count is replaced as an id is."""
-    body = b'{"items":[{"name":"_____","path":"x"}],"total":1234567}'
-    signed_in.fail("list_configs", Fault.body(body))
-    recording = await record(call, tmp_path / "r.json")
-    assert "1234567" not in recording.exchanges[-1].answer
+    """Lines of underscores, large counts, fractions and exponents are replaced, and can be read."""
+    fractions = ",".join(f"{number}.25" for number in range(1000, 1100))
+    body = '{"items":[{"name":"_____","path":"x","n":123e400,"m":[%s]}],"total":1234567}'
+    signed_in.fail("list_configs", Fault.body((body % fractions).encode()))
+    answer = (await record(call, tmp_path / "r.json")).exchanges[-1].answer
+    assert len([*json.loads(answer)["items"][0].values()][-1]) == 100
+    for original in ("123e400", "1234567", "1050.25"):
+        assert original not in answer
+
+
+async def test_a_name_that_no_path_can_hold_is_not_tried(call: Call, signed_in: Emulator) -> None:
+    """A control character, or half a one, in a feature's name is no mistake of the user."""
+    signed_in.fail("list_features", Fault.body(b'[{"id":12,"name":"a\\u0000b\\ud800"}]'))
+    ended = await call("doctor")
+    assert ended.code == 0
+    assert "no answer came" not in ended.output
 
 
 async def test_what_would_remain_is_not_written(

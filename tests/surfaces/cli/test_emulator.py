@@ -32,6 +32,28 @@ if TYPE_CHECKING:
 
     from tests.surfaces.cli.conftest import Call
 
+    Use = Callable[[Client], Awaitable[None]]
+    Serve = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Serve:
+    """Lets the command serve while a function uses what it printed."""
+
+    async def perform(use: Use, **options: Any) -> None:
+        async def stopped() -> None:
+            words: dict[str, Any] = {}
+            for line in capsys.readouterr().out.splitlines():
+                name, _, value = line.removeprefix("export TESTVIBE_").partition("=")
+                words[name.lower()] = shlex.split(value)[0]
+            async with Client(words.pop("server"), **words) as client:
+                await use(client)
+
+        monkeypatch.setattr(command, "_stop_signals", lambda: nullcontext(stopped))
+        await command.emulator(port=0, **options)
+
+    return perform
+
 
 async def test_port_in_use_is_a_wrong_argument(emulator: Emulator) -> None:
     """A second emulator on one port exits with 2, and nothing of it is left."""
@@ -57,9 +79,7 @@ async def test_folder_without_features_is_refused(tmp_path: Path) -> None:
         await command.emulator(port=0, features=tmp_path)
 
 
-async def test_options_reach_the_emulator(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+async def test_options_reach_the_emulator(serve: Serve, tmp_path: Path) -> None:
     """Features, lists and credits are those of the options."""
     (tmp_path / "own.feature").write_text("Feature: Own\n  Scenario: One\n    Given one\n")
 
@@ -71,13 +91,12 @@ async def test_options_reach_the_emulator(
         with pytest.raises(ForbiddenError):
             await client.project().generate_feature("Own")
 
-    serve_while(use_it, monkeypatch, capsys)
-    await command.emulator(port=0, features=tmp_path, no_lists=True, credits=0)
+    await serve(use_it, features=tmp_path, no_lists=True, credits=0)
 
 
 @pytest.mark.parametrize(("seed", "speed"), [(0, 1.0), (0, 50.0), (1, 1.0)])
 async def test_seed_and_speed_decide_how_long_a_run_takes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seed: int, speed: float
+    serve: Serve, seed: int, speed: float
 ) -> None:
     """A run takes what its seed draws, divided by the speed."""
     took: list[float] = []
@@ -86,41 +105,32 @@ async def test_seed_and_speed_decide_how_long_a_run_takes(
         await (await client.project().run_feature("Checkout"))
         took.append(asyncio.get_running_loop().time())
 
-    serve_while(use_it, monkeypatch, capsys)
-    await command.emulator(port=0, seed=seed, speed=speed)
+    await serve(use_it, seed=seed, speed=speed)
     plan = Scenario(seed=seed).plan_run("Checkout", 1)
     expected = (plan.queue + plan.duration) / speed
     assert expected <= took[0] < expected + 3.5
 
 
-async def test_strictness_reaches_the_emulator(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_strictness_reaches_the_emulator(serve: Serve) -> None:
     """What is not documented is refused."""
 
     async def use_it(client: Client) -> None:
         with pytest.raises(InvalidRequestError, match="'archived' is unknown"):
             await client.request("GET", "/projects", query={"archived": "true"})
 
-    serve_while(use_it, monkeypatch, capsys)
-    await command.emulator(port=0, strict=True)
+    await serve(use_it, strict=True)
 
 
-async def test_a_recording_is_replayed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_recording_is_replayed(serve: Serve) -> None:
     """What was recorded of a service is served in place of the shop."""
 
     async def use_it(client: Client) -> None:
         assert len(await client.project().list_features()) == 7
 
-    serve_while(use_it, monkeypatch, capsys)
-    await command.emulator(port=0, replay=ROOT / "tests/contract/recordings/paged-by-cursor.json")
+    await serve(use_it, replay=ROOT / "tests/contract/recordings/paged-by-cursor.json")
 
 
-async def test_faults_reach_the_emulator(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_faults_reach_the_emulator(serve: Serve) -> None:
     """Each fault, outage, limit and lost answer is met by the requests that it is for."""
     seen: list[tuple[str, int | None]] = []
 
@@ -142,9 +152,8 @@ async def test_faults_reach_the_emulator(
             await asyncio.sleep(21)
             await project.get_feature("Checkout")
 
-    serve_while(use_it, monkeypatch, capsys)
-    await command.emulator(
-        port=0,
+    await serve(
+        use_it,
         fault=("list_configs:418", "list_files:garbage*1"),
         outage=("20s@60s",),
         limit="50/s",
@@ -209,29 +218,6 @@ async def test_a_rehearsal_of_the_page_ends_as_it_says(
     await call(*shlex.split(served), "--port", "0")
     features = [run.feature_name for run in made[0].runs.values()]
     assert sorted(features) == ["Checkout", "Returns", "Wishlist"]
-
-
-def serve_while(
-    use: Callable[[Client], Awaitable[None]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Let the command serve while a function uses what it printed."""
-
-    async def stopped() -> None:
-        words: dict[str, Any] = {}
-        for line in capsys.readouterr().out.splitlines():
-            name, _, value = line.removeprefix("export ").partition("=")
-            words[name] = shlex.split(value)[0]
-        client = Client(
-            words["TESTVIBE_SERVER"],
-            api_key=words["TESTVIBE_API_KEY"],
-            project=words["TESTVIBE_PROJECT"],
-        )
-        async with client:
-            await use(client)
-
-    monkeypatch.setattr(command, "_stop_signals", lambda: nullcontext(stopped))
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -42,13 +42,6 @@ async def emulator() -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    """Name the emulator in the environment, where a test has the one in this process."""
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
-
-
 async def test_without_watch_it_dispatches_and_ends(emulator: Emulator, call: Call) -> None:
     """The generation is named, with the command that waits for it."""
     ended = await call("generate", GIFT_CARD)

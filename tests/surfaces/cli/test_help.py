@@ -116,22 +116,20 @@ def prepare(emulator: Emulator) -> None:
     """Put in place what the examples name."""
     for name in ("login.feature", "gift-cards.feature", "mobile.config.js"):
         Path(name).write_text("Feature: x\n\n  Scenario: y\n    Given z\n", encoding="utf-8")
-    ref = f'{{"testvibe": "run", "version": 1, "server": "{emulator.url}", "project": '
-    Path("runs.json").write_text(f'{ref}"{emulator.project_id}", "run_id": 214}}', encoding="utf-8")
+    ref = f'{{"testvibe": "run", "version": 2, "server": "{emulator.url}", "project": '
+    Path("runs.json").write_text(f'{ref}"{emulator.project_id}", "runId": 214}}', encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["cancel", "Checkout"], "Did you mean generation cancel FEATURE? A run can't be"),
-        (["auth"], "Did you mean login?"),
-        (["config", "set", "server", "x"], "Did you mean settings?"),
-        (["continue"], "Did you mean resume?"),
-        (["flaky"], "Did you mean history?"),
-        (["test", "Checkout"], "Did you mean run FEATURE --wait?"),
-        (["runs", "logs", "214"], "Did you mean diagnose?"),
-        (["runs", "rerun", "214"], "Did you mean testvibe-async run --failed?"),
-        (["features", "generate", "x"], "Did you mean testvibe-async generate FEATURE?"),
+        (["cancel", "Checkout"], 'Did you mean "generation"?'),
+        (["auth"], 'Did you mean "login"?'),
+        (["config", "set", "server", "x"], 'Did you mean "settings"?'),
+        (["logs"], '"runs" or "generation"?'),
+        (["test", "Checkout"], 'Did you mean "run"?'),
+        (["runs", "logs", "214"], 'Did you mean "diagnose"?'),
+        (["features", "add"], 'Did you mean "create"?'),
         (["run", "--feature", "x"], "Did you mean the name without an option: run Checkout?"),
         (["run", "-k", "Log"], "Did you mean a name or a glob without an option: run 'Log*'?"),
         (["run", "--lf"], "Did you mean --failed?"),
@@ -145,7 +143,6 @@ def prepare(emulator: Emulator) -> None:
         (["run", "x", "--attempts", "a"], 'invalid value for --attempts: unable to convert "a"'),
         (["wait"], "testvibe-async resume goes on with the last batch"),
         (["report", "out.xml"], "to write it, testvibe-async report --report out.xml"),
-        (["rerun"], "Did you mean run --failed?"),
         (["run", "Checkout", "-w", "--junit", "out.xml"], "Did you mean --report junit.xml?"),
         (["report", "214"], "for a run of that id, testvibe-async open 214"),
     ],

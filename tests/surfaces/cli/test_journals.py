@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.surfaces.cli.conftest import interrupted
 from testvibe_async.cli import history
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from tests.surfaces.cli.conftest import Call, Ended
+    from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
     run_queue=1,
@@ -30,29 +28,6 @@ SCENARIO = Scenario(
     failing_generations=0,
     outcomes={"Returns": Outcome(run_status="failed"), "Wishlist": Outcome(run_duration=400)},
 )
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
-
-
-@pytest.fixture
-def batches(machine: Path) -> Path:
-    """Where the journals are."""
-    return machine / "state" / "testvibe-async" / "batches"
-
-
-async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
-    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
-    return await call(*arguments)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -107,6 +82,24 @@ async def test_journal_in_a_file(call: Call, batches: Path) -> None:
     assert not names_in(batches)
     ended = await call("run", "Checkout", "--journal", "b.journal")
     assert "testvibe-async resume b.journal\n" in ended.errors
+
+
+async def test_emptied_journal_is_no_new_one(emulator: Emulator, call: Call) -> None:
+    """A file that lost its batch is refused: begun anew, all would be done twice."""
+    path = Path("a.journal")
+    await call("run", "Checkout", "--wait", "--journal", str(path))
+    path.write_bytes(b"")  # noqa: ASYNC240
+    ended = await call("run", "Checkout", "--wait", "--journal", str(path))
+    assert (ended.code, len(emulator.runs)) == (2, 1)
+    assert "a.journal is empty" in ended.errors
+
+
+async def test_generation_is_not_adopted_by_an_id(emulator: Emulator, call: Call) -> None:
+    """Of an unknown generation nothing is offered that only a run can be given."""
+    emulator.fail("get_generation_status", Fault.status(500))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    ended = await call("generate", "Checkout with gift card", "--watch", "--timeout", "30")
+    assert " --unknown resend or drop" in ended.output + ended.errors
 
 
 async def test_machine_without_a_place_for_journals(call: Call, machine: Path) -> None:
@@ -200,9 +193,7 @@ async def test_resume_of_a_file(emulator: Emulator, call: Call, tmp_path: Path) 
     assert (ended.code, len(emulator.runs)) == (0, 1)
     assert "Wishlist" in report.read_text(encoding="utf-8")
     ended = await call("resume", "nosuch")
-    assert (
-        ended.errors == "testvibe-async: there is no batch of the name nosuch: there is none yet\n"
-    )
+    assert ended.errors == "testvibe-async: there is no batch named nosuch: there is none yet\n"
     ended = await call("resume", "nosuch.journal")
     assert ended.errors == "testvibe-async: there is no journal nosuch.journal\n"
 
@@ -271,8 +262,8 @@ async def test_failures_with_different_configurations(emulator: Emulator, call: 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--failed", "Checkout"], "there is no batch of the name Checkout"),
-        (["--failed", "12"], "there is no batch of the number 12"),
+        (["--failed", "Checkout"], "there is no batch named Checkout"),
+        (["--failed", "12"], "there is no batch 12"),
         (["--failed", "--all"], "--failed takes the batch, and no names"),
         (["--failed", "Checkout", "Returns"], "--failed takes the batch, and no names"),
         (["Checkout", "--name", "12"], "--name 12: a name has "),
@@ -315,7 +306,7 @@ async def test_report_of_what_is_no_journal(call: Call) -> None:
 
 
 async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
-    """The last batches are rows of numbers, with a line of bars each, and what changed is named."""
+    """The last batches are rows of numbers, and what changed is named."""
     for _ in range(4):
         await call("run", "Checkout", "Login Functionality", "Newsletter", "--wait")
 
@@ -333,7 +324,6 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     assert [row.split("\t")[1:5] for row in rows] == [["3", "3", "0", "0"]] * 4 + [
         ["3", "2", "1", "0"]
     ]
-    assert "Failed  ▁▁▁▁█\n" in ended.output
     assert re.search(r"Newly failing:\n  Checkout  [▁-█]{5}  ", ended.output)
     document = json.loads((await call("history", "--json", "--limit", "2")).output)
     assert len(document["batches"]) == 2
@@ -360,7 +350,19 @@ async def test_history_of_flaky_and_fixed(emulator: Emulator, call: Call) -> Non
     assert "\n\nFlaky in these 3 batches:\n  Checkout  in 1 of 3\n" in ended.output
     await call("run", "Checkout", "--wait")
     document = json.loads((await call("history", "--json")).output)
-    assert document["flaky"] == [{"name": "Checkout", "flaky": 1, "failed": 0, "batches": 4}]
+    (flaky,) = document["flaky"]
+    assert (flaky["name"], flaky["flaky"], flaky["failed"], flaky["batches"]) == (
+        *("Checkout", 1, 0),
+        4,
+    )
+    ended = await call("history", "newsletter")
+    assert "Newsletter\n  of 3 batches, passed in 2 (67%), flaky in 0 (0%)\n" in ended.output
+    assert "in 3 batches of the same selection" in ended.output
+    document = json.loads((await call("history", "Checkout", "--json")).output)
+    assert [each["flakyRate"] for each in document["features"]] == [0.25]
+    ended = await call("history", "Checkout", "Chekcout")
+    assert ended.code == 2
+    assert "none has a feature 'chekcout'" in ended.errors
 
 
 async def test_history_of_some_days(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

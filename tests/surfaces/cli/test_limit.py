@@ -7,25 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.test_journals import SCENARIO
+from tests.surfaces.cli import test_journals
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call, Ended
 
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(signed_in: Emulator) -> None:
-    assert signed_in
+SCENARIO = test_journals.SCENARIO
 
 
 async def timed(call: Call, *arguments: str) -> tuple[Ended, float]:
@@ -52,7 +42,7 @@ async def test_list_that_hangs(emulator: Emulator, call: Call, command: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("typed", "seconds"), [("1m", 60), ("0.5m", None), ("1m30s", 90), ("40s", 40), ("40", 40)]
+    ("typed", "seconds"), [("1m", 60), ("5x", None), ("1m30s", 90), ("40s", 40), ("40", 40)]
 )
 async def test_times_have_units(typed: str, seconds: float | None, call: Call) -> None:
     """A time is seconds, or hours, minutes and seconds; anything else is refused in a sentence."""
@@ -94,17 +84,14 @@ async def test_dispatch_that_hangs(emulator: Emulator, call: Call) -> None:
     assert seconds <= 5 + 30
 
 
-async def test_hints_and_files_that_hang(emulator: Emulator, call: Call, tmp_path: Path) -> None:
+async def test_files_that_hang(emulator: Emulator, call: Call, tmp_path: Path) -> None:
     """What is asked for at the end is given up; the results are printed, and exit as they are."""
     emulator.fail("get_run_artifacts", Fault.hang())
-    emulator.fail("list_features", Fault.status(404), times=1)  # So that the names are not known.
-    names = ("Returns", "Chekout")
-    asyncio.get_running_loop().call_later(15, emulator.fail, "list_features", Fault.hang())
     ended, seconds = await timed(
-        *(call, "run", *names, "--wait", "--timeout", "60", "--artifacts", str(tmp_path / "a"))
+        *(call, "run", "Returns", "--wait", "--timeout", "60", "--artifacts", str(tmp_path / "a"))
     )
-    assert ended.code == 3
-    assert ended.output.endswith(": 1 failed, 1 error\n")
+    assert ended.code == 1
+    assert ended.output.endswith(": 1 failed\n")
     assert "Artifacts of 1 run are not there yet" in ended.errors
     assert seconds <= 21 + 30
 

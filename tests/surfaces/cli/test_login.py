@@ -16,13 +16,15 @@ import pytest
 
 from tests.conftest import KEY
 from tests.surfaces.cli.conftest import environment_of
-from testvibe_async import Client, ConfigError, ProjectInfo, UnauthorizedError
+from testvibe_async import Client, ConfigError, ProjectInfo
 from testvibe_async._config.settings import Settings, load_settings
 from testvibe_async.cli import login
 from testvibe_async.cli.output import Output
 
 if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Run, Service
+    from collections.abc import Callable
+
+    from tests.surfaces.cli.conftest import Ended, Run, Service
 
 KEY_OF_NOBODY = "tvb_" + "n" * 43
 OTHER = "https://other.example"
@@ -34,11 +36,29 @@ def file(machine: Path) -> Path:
     return machine / "config" / "testvibe-async" / "config.toml"
 
 
+@pytest.fixture
+def log_in(service: Service, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """Logs in to the service, with a key through a pipe."""
+
+    def perform(*options: str, key: str = service.api_key) -> Ended:
+        type_in(key, monkeypatch)
+        return run("login", "--server", service.url, *options)
+
+    return perform
+
+
 def type_in(text: str, monkeypatch: pytest.MonkeyPatch, *, on_terminal: bool = False) -> None:
     """Put a text on standard input."""
     stdin = io.StringIO(text)
     monkeypatch.setattr(stdin, "isatty", lambda: on_terminal)
     monkeypatch.setattr(sys, "stdin", stdin)
+
+
+def write(file: Path, text: str, mode: int = 0o600) -> None:
+    """Write the user's file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, newline="")
+    file.chmod(mode)
 
 
 def keys_in(file: Path) -> dict[str, str]:
@@ -48,22 +68,26 @@ def keys_in(file: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("flags", [(), ("--stdin",)])
-def test_a_key_from_standard_input_is_stored(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+def test_a_key_is_stored_and_removed(
+    service: Service, run: Run, log_in: Callable[..., Ended], file: Path, flags: tuple[str, ...]
 ) -> None:
-    """A key that comes through a pipe is tried and stored, and is in force from then on."""
-    type_in(f"{service.api_key}\n", monkeypatch)
-    ended = run("login", "--server", f"{service.url}/", *flags)
+    """A key that comes through a pipe is tried and stored, and in force until logout."""
+    ended = log_in(*flags)
     assert (ended.code, ended.errors) == (0, "")
-    assert ended.output == (f"Logged in to {service.url}, with 1 project. The key is in {file}.\n")
+    assert f"{service.url}, with 1 project" in ended.output
     assert keys_in(file) == {service.url: service.api_key}
     assert run("projects").code == 0
     assert Client().server == service.url
 
+    assert str(file) in run("logout").output
+    assert service.api_key not in file.read_text()
+    assert f"no API key for {service.url}" in run("projects").errors
+    assert run("logout", "--server", service.url).code == 2
+
 
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
 def test_the_file_is_private_from_its_first_byte_on(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, log_in: Callable[..., Ended], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At no moment could others read the key, whatever the umask."""
     modes: set[int] = set()
@@ -77,8 +101,7 @@ def test_the_file_is_private_from_its_first_byte_on(
     monkeypatch.setattr(Path, "replace", check)
     before = os.umask(0)
     try:
-        type_in(service.api_key, monkeypatch)
-        assert run("login", "--server", service.url).code == 0
+        assert log_in().code == 0
     finally:
         os.umask(before)
     assert modes == {0o600}
@@ -88,33 +111,28 @@ def test_the_file_is_private_from_its_first_byte_on(
 
 
 def test_a_file_that_was_open_to_others_is_made_private(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, log_in: Callable[..., Ended], file: Path
 ) -> None:
     """Logging in again repairs a file whose keys are refused."""
-    type_in(service.api_key, monkeypatch)
-    run("login", "--server", service.url)
+    log_in()
     file.chmod(0o644)
     refused = run("projects")
-    assert refused.code == 2
-    assert "can be read by others" in refused.errors
-    type_in(service.api_key, monkeypatch)
-    assert run("login", "--server", service.url).code == 0
+    assert (refused.code, "can be read by others" in refused.errors) == (2, True)
+    assert log_in().code == 0
     assert run("projects").code == 0
 
 
 def test_what_else_is_in_the_file_stays(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, log_in: Callable[..., Ended], file: Path
 ) -> None:
     """Comments and the keys of other servers stay, and one server has one key."""
-    file.parent.mkdir(parents=True)
-    file.write_text(
+    write(
+        file,
         f'# mine\nserver = "{OTHER}"\n\n[servers."{OTHER}"]  # of work\n'
         f'api_key = "{KEY_OF_NOBODY}"\n\n[servers."{service.url.upper()}/"]\n'
-        f'api_key = "{KEY_OF_NOBODY}"\n'
+        f'api_key = "{KEY_OF_NOBODY}"\n',
     )
-    file.chmod(0o600)
-    type_in(service.api_key, monkeypatch)
-    assert run("login", "--server", service.url).code == 0
+    assert log_in().code == 0
     text = file.read_text()
     assert text.startswith(f'# mine\nserver = "{service.url}"\n')
     assert "# of work" in text
@@ -135,8 +153,7 @@ def test_what_else_is_in_the_file_stays(
 )
 def test_however_the_file_is_written(text: str, server: str, file: Path) -> None:
     """A key is stored in and removed from a file in each notation of TOML."""
-    file.parent.mkdir(parents=True)
-    file.write_text(text, newline="")
+    write(file, text)
     before = {OTHER: KEY_OF_NOBODY} if OTHER in text else {}
     assert login.set_key(server, KEY) == file
     assert keys_in(file) == before | {server: KEY}
@@ -147,85 +164,64 @@ def test_however_the_file_is_written(text: str, server: str, file: Path) -> None
 
 
 def test_a_link_stays_a_link(
-    service: Service, run: Run, file: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, log_in: Callable[..., Ended], file: Path, machine: Path
 ) -> None:
     """A file that is kept elsewhere, and linked to, is replaced where it is."""
     kept = machine / "dotfiles" / "testvibe.toml"
-    kept.parent.mkdir()
-    kept.write_text("# kept\n")
-    kept.chmod(0o600)
+    write(kept, "# kept\n")
     file.parent.mkdir(parents=True)
     file.symlink_to(kept)
-    type_in(service.api_key, monkeypatch)
-    assert run("login", "--server", service.url).code == 0
+    assert log_in().code == 0
     assert file.is_symlink()
     assert keys_in(kept) == {service.url: service.api_key}
 
 
-def test_a_key_that_the_service_refuses_is_not_stored(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A key is stored only once the service has accepted it."""
-    type_in(KEY_OF_NOBODY, monkeypatch)
-    ended = run("login", "--server", service.url, "-vv")
-    assert (ended.code, ended.output) == (3, "")
-    assert UnauthorizedError.__name__ in ended.errors
-    assert KEY_OF_NOBODY[8:] not in ended.errors
-    assert " (401 unauthorized); the key was not stored\n" in ended.errors
-    assert not file.exists()
-
-
 @pytest.mark.parametrize(
-    ("text", "fault"), [("", "is empty"), ("\n", "is empty"), ("Bearer x", "holds white space")]
+    ("key", "code", "fault"),
+    [
+        (KEY_OF_NOBODY, 3, " (401 unauthorized); the key was not stored"),
+        ("", 2, "the API key is empty"),
+        ("\n", 2, "the API key is empty"),
+        ("Bearer x", 2, "the API key holds white space"),
+    ],
 )
-def test_what_is_no_key_is_not_sent(
-    text: str, fault: str, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_no_key_is_not_stored(
+    key: str, code: int, fault: str, log_in: Callable[..., Ended], file: Path
 ) -> None:
-    """A value that can't be a key is refused before anything is sent."""
-    type_in(text, monkeypatch)
-    ended = run("login", "--server", "https://testvibe.example")
-    assert (ended.code, ended.output) == (2, "")
-    assert f"the API key {fault}" in ended.errors
+    """A key is stored only once the service has accepted it, and is never shown."""
+    ended = log_in("-vv", key=key)
+    assert (ended.code, ended.output) == (code, "")
+    assert fault in ended.errors
+    assert KEY_OF_NOBODY[8:] not in ended.errors
     assert not file.exists()
 
 
-def test_a_key_does_not_travel_in_the_clear(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """http:// to another machine is refused before the key is asked for."""
-    type_in("", monkeypatch)
-    ended = run("login", "--server", "http://testvibe.example")
-    assert ended.code == 2
-    assert "in the clear" in ended.errors
-
-
-def test_without_a_terminal_the_server_must_be_named(
+def test_a_server_must_be_named_and_encrypted(
     service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a terminal the server must be given, by option or in the environment."""
+    """Without a terminal it is given by option or variable; http:// to others is refused."""
     type_in(service.api_key, monkeypatch)
-    ended = run("login")
-    assert ended.code == 2
-    assert "no server: pass --server" in ended.errors
+    assert "no server: pass --server" in run("login").errors
+    assert "in the clear" in run("login", "--server", "http://testvibe.example").errors
     monkeypatch.setenv("TESTVIBE_SERVER", service.url)
     assert run("login").code == 0
 
 
 def test_a_variable_that_takes_precedence_is_noted(
-    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+    log_in: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A login while TESTVIBE_API_KEY is set notes that the variable takes precedence."""
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
-    type_in(service.api_key, monkeypatch)
-    ended = run("login", "--server", service.url)
+    ended = log_in()
     assert ended.code == 0
-    assert ended.errors == "TESTVIBE_API_KEY is set, and comes before the key that is stored.\n"
+    assert ended.errors.startswith("TESTVIBE_API_KEY is set, and comes before the key")
 
 
 def test_a_program_gets_a_document(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, log_in: Callable[..., Ended], file: Path
 ) -> None:
     """With --json it prints the file and the projects, and not the key."""
-    type_in(service.api_key, monkeypatch)
-    ended = run("login", "--server", service.url, "--json")
+    ended = log_in("--json")
     document = json.loads(ended.output)
     assert (document["server"], document["path"]) == (service.url, str(file))
     assert [project["id"] for project in document["projects"]] == [service.project_id]
@@ -237,24 +233,14 @@ def test_a_program_gets_a_document(
 )
 def test_a_file_that_is_broken_is_left_alone(text: str, what: str, file: Path) -> None:
     """An invalid file is not overwritten."""
-    file.parent.mkdir(parents=True)
-    file.write_text(text)
+    write(file, text)
     with pytest.raises(ConfigError, match=f"{file}{what}"):
         login.set_key(OTHER, KEY)
     assert file.read_text() == text
 
 
-def test_what_a_repository_says_does_not_matter(
-    service: Service, run: Run, machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Logging in works in a repository whose file is broken."""
-    (machine / "repository" / ".testvibe-async.toml").write_text("[[[")
-    type_in(service.api_key, monkeypatch)
-    assert run("login", "--server", service.url).code == 0
-
-
 def test_a_file_that_cant_be_written_leaves_nothing(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+    log_in: Callable[..., Ended], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the disk is full, the present file stays, and no part of a new one."""
 
@@ -262,10 +248,8 @@ def test_a_file_that_cant_be_written_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", fail)
-    type_in(service.api_key, monkeypatch)
-    ended = run("login", "--server", service.url)
-    assert ended.code == 2
-    assert "No space left on device" in ended.errors
+    ended = log_in()
+    assert (ended.code, "No space left on device" in ended.errors) == (2, True)
     assert list(file.parent.iterdir()) == []
 
 
@@ -277,82 +261,59 @@ def test_without_platformdirs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     assert caught.value.name == "platformdirs"
 
 
+@pytest.mark.parametrize("is_ended", [False, True])
 def test_people_are_asked(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+    is_ended: bool,  # noqa: FBT001 - a parameter of the test
+    service: Service,
+    run: Run,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a terminal it asks on standard error, so that standard output holds the result alone."""
+    """On a terminal it asks on standard error; Ctrl-D in place of a key is a sentence."""
     type_in(f"{service.url}\n", monkeypatch, on_terminal=True)
 
     def answer(_prompt: str, _stream: object) -> str:
+        if is_ended:
+            raise EOFError
         return f" {service.api_key} "
 
     monkeypatch.setattr(getpass, "getpass", answer)
     ended = run("login", "--json")
-    assert (ended.code, ended.errors) == (0, "Server, such as https://testvibe.example: ")
-    assert keys_in(file) == {service.url: service.api_key}
-
-
-def test_an_end_of_input_is_no_key(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-D in place of a key is a sentence."""
-
-    def end(_prompt: str, _stream: object) -> str:
-        raise EOFError
-
-    type_in("", monkeypatch, on_terminal=True)
-    monkeypatch.setattr(getpass, "getpass", end)
-    ended = run("login", "--server", "https://testvibe.example")
-    assert ended.code == 2
-    assert "the API key is empty" in ended.errors
-
-
-def test_a_key_is_removed(
-    service: Service, run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After logout there is no key, and the next command says so."""
-    type_in(service.api_key, monkeypatch)
-    run("login", "--server", service.url)
-    ended = run("logout")
-    assert (ended.code, ended.output) == (
-        0,
-        f"The key for {service.url} is no longer in {file}.\n",
-    )
-    assert service.api_key not in file.read_text()
-    assert f"no API key for {service.url}" in run("projects").errors
-    again = run("logout", "--server", service.url)
-    assert again.code == 2
-    assert f"there is no key for {service.url} on this machine" in again.errors
+    assert ended.errors.startswith("Server, such as https://testvibe.example: ")
+    assert ended.code == (2 if is_ended else 0)
+    assert file.exists() is not is_ended
 
 
 def test_a_key_is_removed_from_a_file_that_names_no_server(run: Run, file: Path) -> None:
-    """A file that was written by hand stays one that can be read."""
-    file.parent.mkdir(parents=True)
-    file.write_text(f'[servers."{OTHER}"]\napi_key = "{KEY}"\n')
-    file.chmod(0o600)
+    """A file that was written by hand stays one that can be read; of none it says so."""
+    assert "there is no key on this machine" in run("logout").errors
+    assert "there is no key for" in run("logout", "--server", OTHER).errors
+    assert not file.exists()
+    write(file, f'[servers."{OTHER}"]\napi_key = "{KEY}"\n')
     assert run("logout", "--server", OTHER).code == 0
     assert keys_in(file) == {}
     assert run("settings").code == 0
 
 
-def test_a_key_that_is_not_there_cant_be_removed(run: Run, file: Path) -> None:
-    """Where nothing was ever stored, logout says so, and makes no file."""
-    assert "there is no key on this machine" in run("logout").errors
-    assert "there is no key for" in run("logout", "--server", OTHER).errors
-    assert not file.exists()
-
-
 def test_a_repositorys_server_gets_no_key(
-    served: Service, run: Run, machine: Path, monkeypatch: pytest.MonkeyPatch
+    served: Service,
+    run: Run,
+    log_in: Callable[..., Ended],
+    machine: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A cloned repository that names a server of its own is refused, and nothing is sent."""
+    """A cloned repository's server gets a key only after a login, which its file can't prevent."""
     monkeypatch.delenv("TESTVIBE_SERVER")
-    (machine / "repository" / ".testvibe-async.toml").write_text(f'server = "{served.url}"\n')
+    repository = machine / "repository" / ".testvibe-async.toml"
+    repository.write_text(f'server = "{served.url}"\n')
     ended = run("projects")
     assert (ended.code, ended.output) == (2, "")
     assert f"you have not named the server {served.url} yourself" in ended.errors
     assert environment_of(served)["TESTVIBE_API_KEY"][8:] not in ended.errors
-    type_in(served.api_key, monkeypatch)
-    assert run("login", "--server", served.url).code == 0
+    assert log_in().code == 0
     assert run("projects").code == 0
+    repository.write_text("[[[")
+    assert log_in().code == 0
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.surfaces.cli.conftest import interrupted
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.surfaces.cli.conftest import Call, Ended, Give
+    from tests.surfaces.cli.conftest import Call, Give
 
 SCENARIO = Scenario(
     run_queue=1,
@@ -39,21 +38,11 @@ async def emulator() -> AsyncGenerator[Emulator]:
         yield emulator
 
 
-@pytest.fixture(autouse=True)
-def _signed_in(signed_in: Emulator) -> None:
-    """Name the emulator in the environment."""
-
-
 def consented(options: tuple[str, ...], *, asked_for: int) -> int:
     """Return how many generations options allow."""
     if not options:
         return 0
     return asked_for if options == ("--yes",) else min(int(options[1]), asked_for)
-
-
-async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
-    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
-    return await call(*arguments)
 
 
 @pytest.mark.parametrize("options", CONSENTS)

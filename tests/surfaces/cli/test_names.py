@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,21 +11,10 @@ from testvibe_async.runner.names import did_you_mean
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from tests.surfaces.cli.conftest import Call
 
 
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=Scenario(run_duration=20, failing_runs=0)) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
+SCENARIO = Scenario(run_duration=20, failing_runs=0)
 
 
 def test_the_most_similar_name_is_asked_for() -> None:
@@ -49,22 +37,10 @@ async def test_misspelt_feature(more: list[str], emulator: Emulator, call: Call)
     assert (ended.code, len(emulator.runs)) == (2, 0)
     assert "there is no feature 'Chekout': did you mean 'Checkout'?" in ended.errors
     ended = await call("run", "Chekout", *more)
-    assert ended.code == 3
-    assert "Chekout: did you mean 'Checkout'?" in ended.output + ended.errors
-
-
-@pytest.mark.parametrize("more", [[], ["--wait"]])
-async def test_misspelt_features_with_configurations(
-    more: list[str], emulator: Emulator, call: Call
-) -> None:
-    """Each name has its own suggestion, and one, however many configurations it is run with."""
-    emulator.fail("list_features", Fault.status(404), times=1)  # So that all are dispatched.
-    configs = ("--config", "Default", "--config", "Mobile")
-    ended = await call("run", "Chekout", "Retruns", "Whishlist", *configs, *more)
-    hints = re.findall(
-        r"^(\w+): did you mean '(\w+)'\?$", ended.output + ended.errors, re.MULTILINE
-    )
-    assert hints == [("Chekout", "Checkout"), ("Retruns", "Returns"), ("Whishlist", "Wishlist")]
+    assert (ended.code, emulator.count("run_feature")) == (2, 0)
+    assert "there is no feature 'Chekout': did you mean 'Checkout'?" in ended.errors
+    ended = await call("report")
+    assert "there is no batch " in ended.errors
 
 
 @pytest.mark.parametrize(

@@ -29,18 +29,6 @@ if TYPE_CHECKING:
 SCENARIO = Scenario(run_queue=3, run_duration=60, failing_runs=0)
 
 
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
-
-
 def out_from(emulator: Emulator, begin: float, end: float | None = None) -> None:
     """Let all requests fail between two moments from now."""
 
@@ -161,6 +149,23 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     assert "goes on" not in ended.errors
 
 
+async def test_ctrl_c_is_no_outage(emulator: Emulator, call: Call) -> None:
+    """What the command itself cancels, while it waits for a dispatch, is still in flight."""
+
+    def slow_down() -> None:
+        emulator.fail("list_runs", Fault.delay(2))
+        emulator.fail("get_run", Fault.delay(2))
+
+    loop = asyncio.get_running_loop()
+    loop.call_later(3, slow_down)
+    emulator.fail("run_feature", Fault.delay(20), when=lambda _: len(emulator.runs) == 2)
+    loop.call_later(8, signal.raise_signal, signal.SIGINT)
+    names = ("Checkout", "Returns", "Wishlist")
+    ended = await call("run", *names, "--wait", "--json", "--max-in-flight", "3")
+    assert json.loads(ended.output)["summary"]["notSeen"] == 0
+    assert "Not seen" not in ended.errors
+
+
 async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: Call) -> None:
     """What the board and the end say is no line of the log too; with -v the log is whole."""
     emulator.fail("list_runs", Fault.status(404))
@@ -245,9 +250,10 @@ async def test_silent_outage_until_the_time_out(proxy: FaultProxy, call: Call) -
     assert "goes on" not in ended.errors
 
 
-async def test_silence_from_the_first_dispatch_on(proxy: FaultProxy, call: Call) -> None:
+async def test_silence_from_the_first_dispatch_on(emulator: Emulator, call: Call) -> None:
     """Before anything is in flight the hanging dispatch is told of, and no run is said to be."""
-    silent_from(proxy, 0.0)
+    emulator.fail("list_runs", Fault.hang())
+    emulator.fail("run_feature", Fault.hang())
     ended = await call("run", "Checkout", "--wait", "--timeout", "40")
     told = re.search(
         r"^ +([\d.]+) s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE

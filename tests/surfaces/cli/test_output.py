@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.text import Text
 
@@ -27,7 +27,6 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._wire import serialize
-from testvibe_async._wire.convert import read
 from testvibe_async.cli.output import Output, escape_lines, json_of
 
 COLUMNS = ("Id", "Name")
@@ -178,29 +177,7 @@ def test_lines_and_tabs_stay() -> None:
     assert escape_lines("a\tb\n\rc\x1b[31mred\x1b[0m\x07") == "a\tb\n\\rcred\\x07"
 
 
-RUN = {
-    "runId": 214,
-    "status": "failed",
-    "featureId": 12,
-    "featureName": "Login Functionality",
-    "config": "Default",
-    "siteUrl": "https://shop.acme.example",
-    "createdUtc": "2026-06-10T16:02:11Z",
-    "startedUtc": "2026-06-10T16:02:19Z",
-    "finishedUtc": "2026-06-10T16:02:54Z",
-    "summary": {"total": 3, "passed": 2, "failed": 1, "other": 0},
-    "tests": [{"name": "A", "status": "passed", "durationMs": 4210, "error": None}],
-    "artifacts": [{"kind": "trace", "path": "trace/a.zip", "size": 482133, "url": None}],
-    "log": "…",
-    "newField": {"some_name": [1, None]},
-}
-OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 REF = RunRef(server="https://h.example", project="p", run_id=214)
-
-
-def test_what_the_service_sent_comes_out_as_it_came_in() -> None:
-    """A run's document has the service's names and forms, unknown fields included."""
-    assert serialize(read(json.dumps(RUN).encode(), Run)) == RUN
 
 
 def test_a_ref_can_be_read_back() -> None:
@@ -216,7 +193,7 @@ def test_other_values_have_names_of_the_same_kind() -> None:
     document = serialize(item)
     assert document["feature"] == "Login"
     assert document["outcome"] is None
-    assert document["ref"]["run_id"] == 214
+    assert document["ref"]["runId"] == 214
     assert document["error"]["type"] == "WaitTimeoutError"
     assert document["error"]["ref"] == document["ref"]
 
@@ -271,6 +248,7 @@ def test_numbers_that_json_lacks_are_refused() -> None:
 
 
 @given(st.text())
+@example("\x1b[2J \x9b2J \u202egnp.exe \ud800 grüße")
 def test_any_text_is_harmless_and_comes_back(text: str) -> None:
     """The document of any name has no control character, and reads the same again."""
     for ascii_only in (True, False):
@@ -279,14 +257,6 @@ def test_any_text_is_harmless_and_comes_back(text: str) -> None:
             r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", written
         )
         assert json.loads(written)["name"] == text
-
-
-@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "\u202egnp.exe", "\ud800", "grüße"])
-def test_what_a_terminal_would_obey_is_escaped(text: str) -> None:
-    """Escapes of terminals, marks that turn text around, and half characters are escaped."""
-    written = json_of({"name": text})
-    assert written.isprintable()
-    assert json.loads(written) == {"name": text}
 
 
 def test_text_of_people_stays_readable() -> None:

@@ -14,8 +14,6 @@ import pytest
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
@@ -27,18 +25,6 @@ SCENARIO = Scenario(
         "Wishlist": Outcome(run_duration=400),
     },
 )
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(signed_in: Emulator) -> None:
-    """Name the emulator in the environment."""
-    assert signed_in
 
 
 def cases_in(path: Path) -> dict[str, str]:

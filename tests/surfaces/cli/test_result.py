@@ -91,7 +91,7 @@ PASSED, FAILED = ran("passed"), ran("failed", CASE)
         ([PASSED, item(error=ConfigError("wrong")), timed_out()], 2),
         ([item(error=ConfigError("wrong")), item(error=refused())], 3),
         ([item(error=VibeError("unheard of")), item(error=unsent())], 70),
-        ([FAILED, item()], 1),
+        ([FAILED, item()], 4),
         ([PASSED, item()], 4),
         ([item(is_waiting=True)], 4),
         ([FAILED, item(is_waiting=True)], 4),
@@ -118,11 +118,15 @@ def test_exit_code_without_waiting(items: list[Item], code: ExitCode) -> None:
     assert result(*items).exit_code in {3, 4}
 
 
-def test_what_was_skipped_is_no_reason_beside_a_failure() -> None:
-    """A batch that was left is over, so a failure counts; one that goes on is not, so it waits."""
-    assert result(FAILED, item()).exit_code == 1
-    assert result(FAILED, item(is_waiting=True)).exit_code == 4
-    assert result(FAILED, item(is_waiting=True)).counts == "1 failed, 1 waiting"
+def test_failures_that_stopped_the_rest_are_counted() -> None:
+    """The result says that failures are why the rest was not started, where they are."""
+    assert result(FAILED, item(), max_failures=1).counts == (
+        "1 failed, 1 skipped; stopped after 1 failure"
+    )
+    assert result(FAILED, item(), max_failures=1).document["stoppedAfterFailures"] == 1
+    for other in (result(FAILED, item()), result(FAILED, item(), max_failures=2)):
+        assert "stopped" not in other.counts
+    assert "stopped" not in result(FAILED, PASSED, max_failures=1).counts
 
 
 def test_line_adds_it_all_up() -> None:
@@ -169,14 +173,6 @@ def test_time_that_is_not_known_is_not_told() -> None:
     assert Result(items=[PASSED], seconds=0.0).line == "1: 1 passed"
 
 
-def test_hints_are_in_the_document() -> None:
-    """What names may have meant is there for programs too, where there is something."""
-    assert result(PASSED, hints=["a: did you mean 'b'?"]).document["hints"] == [
-        "a: did you mean 'b'?"
-    ]
-    assert "hints" not in result(PASSED).document
-
-
 def test_unknown_is_no_error() -> None:
     """What may have started is counted apart, its exit code is that of the error."""
     both = result(item(error=lost()), item(error=unsent()))
@@ -199,7 +195,7 @@ def test_document_has_all_of_it() -> None:
     passed, left, skipped = document["items"]
     assert passed["feature"] == "Checkout"
     assert (passed["verdict"], passed["outcome"]["runId"]) == ("succeeded", 214)
-    assert (left["verdict"], left["ref"]["run_id"]) == ("in flight", 214)
+    assert (left["verdict"], left["ref"]["runId"]) == ("in flight", 214)
     assert left["error"]["type"] == "WaitTimeoutError"
     assert (skipped["verdict"], skipped["ref"]) == ("skipped", None)
 
@@ -247,8 +243,7 @@ def test_commands_run_again_what_failed() -> None:
 
     items = [failed("a b"), failed("c", "Mobile"), failed("a b", "Mobile"), failed("d"), PASSED]
     assert rerun_commands([*items, failed("7*")], place=("--server", "http://s")) == [
-        "testvibe-async run 'a b' --wait -c Default -c Mobile --server http://s",
-        "testvibe-async run c --wait -c Mobile --server http://s",
-        "testvibe-async run d 12 --wait --server http://s",
+        "testvibe-async run 'a b' d 12 --wait --server http://s",
+        "testvibe-async run c 'a b' --wait -c Mobile --server http://s",
     ]
     assert rerun_commands([PASSED, timed_out(), generated("failed")]) == []

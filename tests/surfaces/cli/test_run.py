@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.surfaces.cli.conftest import interrupted
 from testvibe_async.cli import app
 from testvibe_async.cli.output import Output
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call, Ended
@@ -35,19 +35,6 @@ SCENARIO = Scenario(
     },
 )
 """All runs pass in half a minute, except two that fail and one that takes minutes."""
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    """Name the emulator in the environment, where a test has the one in this process."""
-    if "emulator" in request.fixturenames or "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
 
 
 def now() -> float:
@@ -89,7 +76,7 @@ async def test_without_wait_as_json(emulator: Emulator, call: Call) -> None:
     assert ended.code == 3
     document = json.loads(ended.output)
     checkout, nosuch = document["items"]
-    assert checkout["ref"]["run_id"] in emulator.runs
+    assert checkout["ref"]["runId"] in emulator.runs
     assert (checkout["config"], checkout["verdict"]) == ("Mobile", "in flight")
     assert nosuch["error"]["type"] == "NotFoundError"
     assert document["exitCode"] == 3
@@ -213,13 +200,22 @@ async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call:
     assert re.search(r"\n1 in \d+:\d\d: 1 passed\n$", ended.output)
 
 
-async def test_stop_on_failure_dispatches_no_more(emulator: Emulator, call: Call) -> None:
-    """After the first failure the others are skipped, and counted so; the exit code is 1."""
+@pytest.mark.parametrize("words", [["--stop-on-failure"], ["--max-failures", "1"]])
+async def test_failures_stop_the_dispatch(words: list[str], emulator: Emulator, call: Call) -> None:
+    """After so many failures nothing is dispatched; the result says so, and that some is missing.
+
+    `report` says the same, and `resume` dispatches the rest.
+    """
     names = ("Returns", "Checkout", "Login Functionality")
-    ended = await call("run", *names, "--wait", "--stop-on-failure", "--max-in-flight", "1")
-    assert ended.code == 1
-    assert len(emulator.runs) == 1
-    assert ended.output.endswith("s: 1 failed, 2 skipped\n")
+    ended = await call("run", *names, "--wait", *words, "--max-in-flight", "1")
+    assert (ended.code, len(emulator.runs)) == (4, 1)
+    said = ": 1 failed, 2 skipped; stopped after 1 failure\n"
+    assert ended.output.endswith(said)
+    ended = await call("report")
+    assert (ended.code, ended.output[-len(said) :]) == (4, said)
+    ended = await call("resume")
+    assert (ended.code, len(emulator.runs)) == (1, 3)
+    assert ended.output.endswith(": 2 passed, 1 failed\n")
 
 
 async def test_max_in_flight_is_kept(emulator: Emulator, call: Call) -> None:
@@ -345,6 +341,8 @@ async def test_report_that_can_not_be_written_is_an_error(call: Call, tmp_path: 
         (["Login", "--timeout", "5"], "--timeout means nothing without --wait: add --wait"),
         (["Login", "--max-in-flight", "5"], "--max-in-flight means nothing without --wait"),
         (["Login", "--stop-on-failure"], "--stop-on-failure means nothing without --wait"),
+        (["Login", "--max-failures", "2"], "--max-failures means nothing without --wait"),
+        (["Login", "--wait", "--stop-on-failure", "--max-failures", "2"], "leave out one of"),
         (["Login", "--attempts", "2"], "--attempts means nothing without --wait: add --wait"),
         (["Login", "--wait", "--attempts", "0"], "--attempts"),
         (["Login", "--report", "a.xml"], "--report means nothing without --wait"),
@@ -511,12 +509,6 @@ async def test_hostile_names_are_only_text(emulator: Emulator, call: Call) -> No
         text = ended.output + ended.errors
         assert not set(text) & set("\x1b\x07")
         assert "[red]now[/red]" in text
-
-
-async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
-    """Call a command, and press Ctrl-C after some seconds."""
-    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
-    return await call(*arguments)
 
 
 async def test_stopped_wait_says_what_had_failed(call: Call) -> None:

@@ -12,7 +12,6 @@ from testvibe_async.cli.output import Output
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call
@@ -31,19 +30,6 @@ SCENARIO = Scenario(
         HOSTILE: Outcome(run_status="failed", error=HOSTILE),
     },
 )
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    """Name the emulator in the environment, where a test has the one in this process."""
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
 
 
 @pytest.fixture
@@ -243,28 +229,6 @@ async def test_unknown_run_is_refused(command: str, call: Call) -> None:
     ended = await call("runs", command, "999")
     assert (ended.code, ended.output) == (3, "")
     assert ended.errors.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["nosuch"], "nosuch"),
-        (["show"], "RUN"),
-        (["show", "Login"], "Login"),
-        (["show", "0"], "0"),
-        (["download", "214"], "directory"),
-        (["list", "--limit", "0"], "--limit"),
-    ],
-)
-async def test_wrong_call_is_one_sentence(
-    arguments: list[str], said: str, emulator: Emulator, call: Call
-) -> None:
-    """A wrong call says what is wrong in one line, and requests nothing."""
-    ended = await call("runs", *arguments)
-    assert (ended.code, ended.output) == (2, "")
-    assert said in ended.errors
-    assert ended.errors.count("\n") == 1
-    assert emulator.requests == []
 
 
 async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from testvibe_async import ConfigError, RunRef
-from testvibe_async.cli.wait import completions_of
+from testvibe_async.cli.resume import completions_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -32,19 +32,6 @@ SCENARIO = Scenario(
         "Wishlist": Outcome(run_duration=400),
     },
 )
-
-
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    async with Emulator(scenario=SCENARIO) as emulator:
-        yield emulator
-
-
-@pytest.fixture(autouse=True)
-def _signed_in(request: pytest.FixtureRequest) -> None:
-    """Name the emulator in the environment, where a test has the one in this process."""
-    if "call" in request.fixturenames:
-        request.getfixturevalue("signed_in")
 
 
 async def dispatched(call: Call, *features: str) -> list[str]:
@@ -205,4 +192,4 @@ async def test_stopped_wait_can_be_picked_up_again(call: Call) -> None:
     asyncio.get_running_loop().call_later(5, signal.raise_signal, signal.SIGINT)
     ended = await call("wait", *refs)
     assert ended.code == 130
-    assert f"  testvibe-async wait {json.loads(refs[0])['run_id']} --project " in ended.errors
+    assert f"  testvibe-async wait {json.loads(refs[0])['runId']} --project " in ended.errors

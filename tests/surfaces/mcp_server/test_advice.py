@@ -32,7 +32,7 @@ from testvibe_async import (
     UnauthorizedError,
     VibeError,
 )
-from testvibe_async.mcp_server.advice import explain, explain_arguments, not_configured
+from testvibe_async.mcp_server.advice import explain, explain_arguments
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -121,19 +121,6 @@ def test_a_wrong_argument_needs_no_advice() -> None:
     assert explain(ConfigError("a name or a gherkin is needed"), "update_feature") == (
         "a name or a gherkin is needed."
     )
-
-
-def test_a_lost_generation_warns_of_the_credits() -> None:
-    """The advice on a lost generation warns that a repetition could be charged twice."""
-    assert "credits twice" in explain(lost("generate"), "generate_feature")
-
-
-def test_missing_configuration_names_the_variables() -> None:
-    """The message for a server without configuration says what to set, where, and where not."""
-    text = not_configured(ConfigError("no API key"))
-    assert "no API key" in text
-    for word in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "`env`", "never in `args`"):
-        assert word in text
 
 
 def test_each_fault_of_the_arguments_is_a_sentence() -> None:

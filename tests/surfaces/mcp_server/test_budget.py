@@ -214,30 +214,6 @@ async def test_lists_are_filtered(large: Emulator) -> None:
         assert "is no cursor" in await refused(mcp, "list_features", cursor="next")
 
 
-async def test_a_list_s_line_counts_what_was_asked_for(large: Emulator) -> None:
-    """The line says how many rows match and are shown, and that there are more."""
-    async with connected(large) as mcp:
-        for arguments, line in (
-            ({"limit": 2}, "2 of 1,000 features; more: nextCursor."),
-            ({"name": "ture 99"}, "11 features that match, of 1,000."),
-            (
-                {"name": "ture 99", "limit": 2, "cursor": "8"},
-                "2 of 11 features that match, of 1,000; more: nextCursor.",
-            ),
-            (
-                {"name": "ture 99", "limit": 2, "cursor": "9"},
-                "2 of 11 features that match, of 1,000.",
-            ),
-        ):
-            answer = await mcp.call_tool("list_features", arguments)
-            assert texts_of(answer)[0] == line
-        runs = await mcp.call_tool("list_runs", {"limit": 2})
-        assert texts_of(runs)[0] == "2 of the newest runs; more: nextCursor."
-        none = await mcp.call_tool("list_runs", {"status": "generated"})
-        assert texts_of(none)[0] == "None of 10,000 runs is 'generated'."
-        assert content_of(none)["statuses"] == ["failed", "passed"]
-
-
 async def test_a_file_is_read_in_parts(large: Emulator) -> None:
     """The parts of a long file, each from the offset before, make the whole."""
     text, offset = "", cast("int | None", 0)
@@ -330,6 +306,7 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     assert length(answer) <= most
     assert document["summary"]["failed"] == document["summary"]["inFlight"] == 5_000
     assert {row["verdict"] for row in document["runs"]} == {"failed"}
+    assert "more rows of runs: list_runs shows" in document["leftOut"]
     assert document["inFlight"] is True
 
 

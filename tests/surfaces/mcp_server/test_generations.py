@@ -294,7 +294,7 @@ async def test_what_may_have_started_is_counted(emulator: Emulator) -> None:
     rule = emulator.fail("get_generation_status", Fault.status(503), skip=3)
     server = make_server(partial(client_of, emulator), max_generations=1)
     async with McpClient(server) as mcp:
-        await refused(mcp, "generate_feature", feature="Returns")
+        await refused_in_the_end(mcp, "generate_feature", feature="Returns")
         rule.remove()
         assert "--max-generations" in await refused(mcp, "generate_feature", feature="Wishlist")
 

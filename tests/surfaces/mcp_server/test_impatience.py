@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 from mcp import Client as McpClient
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 SCHEDULES = (*range(amount(20, 2)), *([76] if FULL else []))
 """The last one ends a server between the finding of a lost dispatch and its storing."""
 
+Wire = Literal["stream", "http"]
+
 by_both_wires = pytest.mark.parametrize("wire", ["stream", "http"])
 
 FEATURES = ("Checkout", "Returns", "Wishlist")
@@ -34,24 +37,27 @@ FEATURES = ("Checkout", "Returns", "Wishlist")
 MAX_CALLS = 400
 """How often a client calls for one result, at most."""
 
+EACH_ASKS = 3
+"""How many results a client wants."""
+
 
 class Impatient:
     """A client that repeats a call until it has the result, with servers that come and go."""
 
-    def __init__(self, emulator: Emulator, folder: Path, seed: int, wire: str) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - a schedule
+    def __init__(
+        self, emulator: Emulator, folder: Path, seed: object, wire: Wire, mode: Mode | None = None
+    ) -> None:
+        self.random = random.Random(str(seed))  # noqa: S311 - a schedule
         self.emulator = emulator
         self.folder = folder
         self.wire = wire
-        self.mode: Mode = cast("Mode", self.random.choice(["auto", "legacy"]))
-        self.calls = 0
-        self.cancelled = 0
-        self.servers = 0
+        self.mode: Mode = mode or cast("Mode", self.random.choice(["auto", "legacy"]))
+        self.counts = Counter[str]()
 
     @asynccontextmanager
     async def server(self) -> AsyncGenerator[McpClient]:
         """Connect to a new server with the same folder."""
-        self.servers += 1
+        self.counts["servers"] += 1
         if self.wire == "http":
             async with (
                 served(self.emulator, state_folder=self.folder) as url,
@@ -65,6 +71,7 @@ class Impatient:
 
     async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call until there is a result, and give up in between."""
+        self.counts["asked"] += 1
         for _ in range(MAX_CALLS):
             async with self.server() as mcp:
                 for _ in range(self.random.randint(1, 3)):
@@ -84,14 +91,14 @@ class Impatient:
         self, mcp: McpClient, tool: str, arguments: dict[str, Any]
     ) -> CallToolResult | None:
         """Call once; None where the client gave up before it had the answer."""
-        self.calls += 1
+        self.counts["calls"] += 1
         call = asyncio.create_task(mcp.call_tool(tool, arguments))
         patience = self.random.choice([0.0, 0.0, 1.0, 2.0, 5.0, 60.0, 300.0])
         await asyncio.wait([call], timeout=patience)
         for _ in range(self.random.randint(0, 40)):  # Any moment of what goes on right now.
             await asyncio.sleep(0)
         if not call.done():
-            self.cancelled += 1
+            self.counts["cancelled"] += 1
             call.cancel()
             await asyncio.wait([call])
         return None if call.cancelled() else call.result()
@@ -106,17 +113,15 @@ def disturb(emulator: Emulator, chance: random.Random) -> None:
                 emulator.fail(operation, fault, skip=skip, times=1)
 
 
-@by_both_wires
-@pytest.mark.parametrize("seed", SCHEDULES)
-async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: str) -> None:
-    """Each generation is paid once, with time-outs at any moment, lost answers and restarts."""
+async def generations(folder: Path, seed: int, wire: Wire) -> Counter[str]:
+    """Ask for generations, with time-outs at any moment, lost answers and restarts; count them."""
     scenario = Scenario(failing_runs=0.3, failing_generations=0.3)
     async with Emulator(scenario=scenario) as emulator:
-        client = Impatient(emulator, tmp_path, seed, wire)
+        client = Impatient(emulator, folder, seed, wire)
         disturb(emulator, client.random)
         for name in FEATURES:
             emulator.features[name].status = client.random.choice(["draft", "generated"])
-        for asked in range(1, 4):
+        for asked in range(1, EACH_ASKS + 1):
             name = client.random.choice(FEATURES)
             async with client.server() as mcp:
                 status = content_of(await mcp.call_tool("get_generation_status", {"feature": name}))
@@ -125,33 +130,55 @@ async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: str) 
             content = await client.result(tool, feature=name, **replace)
             made = content.get("generation", content)["requestId"]
             assert made != status["requestId"]
-            assert started(emulator) == asked
+            # What was there before any call does not count.
+            paid = [each for each in emulator.generations.values() if each.created_at >= 0]
+            assert len(paid) == asked
+            client.counts |= {"started": asked, "delivered": asked}
             if emulator.generations[made].status == "generating":
                 emulator.finish_generation(made, client.random.choice(["generated", "failed"]))
+    return client.counts
 
 
-def started(emulator: Emulator) -> int:
-    """Return how many generations were paid for."""
-    return len({each for each, made in emulator.generations.items() if made.created_at >= 0})
+async def runs(folder: Path, seed: int, wire: Wire) -> Counter[str]:
+    """Have clients, each with servers on one folder, ask for the same runs at once; count them."""
+    async with Emulator(scenario=Scenario(failing_runs=0.3)) as emulator:
+        # The wire of the older protocol tells an answer from a cancellation that crosses it. A
+        # signal stops what this process serves over HTTP, so there it is one server.
+        clients = [
+            Impatient(emulator, folder, f"{seed} {number}", wire, "legacy")
+            for number in range(2 if wire == "stream" else 1)
+        ]
+        chance = clients[0].random
+        for name in FEATURES:
+            emulator.features[name].status = "generated"
+        emulator.fail("run_feature", Fault.delay(7), times=chance.randint(0, 5))
+        tool = chance.choice(["run_feature", "run_features"])
+        call = {"feature": "Returns"} if tool == "run_feature" else {"features": list(FEATURES)}
+        size = len(call.get("features", [0]))
+
+        async def ask(client: Impatient) -> list[dict[str, Any]]:
+            return [await client.result(tool, **call) for _ in range(EACH_ASKS)]
+
+        results = [each for those in await asyncio.gather(*map(ask, clients)) for each in those]
+        assert len({content["startedAt"] for content in results}) == len(results)
+        counts = sum((client.counts for client in clients), Counter[str]())
+        # A server that ended before it sent them leaves nothing that proves it.
+        unknown = sum(size for content in results if content.get("verdict") == "unknown")
+        assert len(results) * size - unknown <= len(emulator.runs) <= len(results) * size
+    return counts + Counter(started=-(-len(emulator.runs) // size), delivered=len(results))
 
 
 @by_both_wires
 @pytest.mark.parametrize("seed", SCHEDULES)
-async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int, wire: str) -> None:
-    """Each batch that a client waits for is started once, and its result comes to it once."""
-    async with Emulator(scenario=Scenario(failing_runs=0.3)) as emulator:
-        client = Impatient(emulator, tmp_path, seed, wire)
-        client.mode = "legacy"  # The wire tells an answer from a cancellation that crosses it.
-        for name in FEATURES:
-            emulator.features[name].status = "generated"
-        emulator.fail("run_feature", Fault.delay(7), times=client.random.randint(0, 5))
-        delivered = set[str]()
-        for _ in range(3):
-            before = len(emulator.runs)
-            content = await client.result("run_features", features=list(FEATURES))
-            delivered.add(content["startedAt"])
-            began = len(emulator.runs) - before
-            # A server that ended before it sent them leaves nothing that proves it.
-            is_unknown = content["verdict"] == "unknown"
-            assert began == len(FEATURES) or (is_unknown and began < len(FEATURES))
-        assert len(delivered) == 3
+async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: Wire) -> None:
+    """Each generation is paid once, with time-outs at any moment, lost answers and restarts."""
+    counts = await generations(tmp_path, seed, wire)
+    assert counts["asked"] == counts["started"] == EACH_ASKS
+
+
+@by_both_wires
+@pytest.mark.parametrize("seed", SCHEDULES)
+async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int, wire: Wire) -> None:
+    """Of two clients that share a folder each gets its results, and each result is one client's."""
+    counts = await runs(tmp_path, seed, wire)
+    assert counts["asked"] == counts["delivered"] > 0

@@ -19,7 +19,6 @@ from tests.support.mcp_connection import (
     given_up,
     refused,
     result_of,
-    texts_of,
     without_tests,
 )
 from testvibe_async.mcp_server import make_server
@@ -94,25 +93,6 @@ async def test_each_call_starts_runs(
                 assert runs_of_checkout(emulator) == 2 * number - 1 + more
 
 
-@pytest.mark.parametrize(
-    ("tool", "arguments"), [*RUNS, ("generate_and_run", {"feature": "Checkout"})], ids=str
-)
-async def test_a_call_after_one_that_was_given_up_starts_nothing(
-    emulator: Emulator, tool: str, arguments: dict[str, Any]
-) -> None:
-    """Given up twice, also while the dispatch itself is slow, the third call has the answer."""
-    without_tests(emulator, tool)
-    emulator.fail("run_feature", Fault.delay(7))
-    emulator.fail("generate_feature", Fault.delay(7))
-    async with connected(emulator) as mcp:
-        await given_up(mcp, tool, **arguments)
-        await given_up(mcp, tool, **arguments)
-        answer = await mcp.call_tool(tool, arguments)
-        assert not answer.is_error, texts_of(answer)
-    assert runs_of_checkout(emulator) <= 1
-    assert len(emulator.generations) <= 1
-
-
 @all_runs
 async def test_a_result_that_was_not_delivered_comes_first_and_once(
     emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
@@ -148,18 +128,6 @@ async def test_a_result_whose_answer_was_cancelled_on_its_way_is_not_delivered(
         assert runs_of_checkout(emulator) == 1
         assert not (await result_of(mcp, tool, **arguments)).get("note")
         assert runs_of_checkout(emulator) == 2
-
-
-async def test_a_batch_that_was_given_up_is_waited_for(emulator: Emulator) -> None:
-    """The same call continues a batch that is in flight, and starts none."""
-    call: dict[str, Any] = {"features": ["Checkout", "Wishlist"]}
-    async with connected(emulator) as mcp:
-        await given_up(mcp, "run_features", **call, timeoutSeconds=170)
-        digest = await result_of(mcp, "run_features", **call, timeoutSeconds=1)
-        assert digest["inFlight"] is True
-        digest = await result_of(mcp, "run_features", **call, timeoutSeconds=170)
-    assert digest["inFlight"] is False
-    assert len(emulator.runs) == 2
 
 
 async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> None:
@@ -309,6 +277,7 @@ async def test_a_journal_that_can_t_be_kept_starts_nothing(
 ) -> None:
     """Without a place for its journal nothing is started."""
     (tmp_path / "file").touch()
+    without_tests(emulator)
     server = make_server(partial(client_of, emulator), state_folder=tmp_path / "file")
     async with McpClient(server) as mcp:
         for tool, arguments in (

@@ -18,7 +18,6 @@ from attrs import fields_dict
 from benchmarks.peers import cost_table
 from tests.conftest import client_of
 from testvibe_async import Batch, Client, Hooks, Journal, Operation
-from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli.app import NAMES, app
 from testvibe_async.testing import Emulator
 
@@ -206,22 +205,6 @@ def test_the_front_page_of_an_index_has_no_link_that_ends_there() -> None:
     assert "**The command line (`testvibe_async/cli/README.md`)**" in text
     assert "The results (`benchmarks/RESULTS.md`) have" in text
     assert "![" not in text
-
-
-def test_the_table_of_operations_is_the_one_in_force() -> None:
-    """Each operation stands in the README with its method, its path and what is assumed of it."""
-    for endpoint in ENDPOINTS.values():
-        path = re.sub(r"^/projects/{project}/", "…/", endpoint.path)
-        row = re.search(
-            rf"\| `(?:client|project)\.{endpoint.name}\(.*?\)` "
-            rf"\| `{endpoint.method} (.*?)` \| (.*) \|",
-            README,
-        )
-        assert row is not None, endpoint.name
-        assert row[1] == path
-        assert (
-            row[2].startswith("assumed") is not endpoint.is_documented or "route assumed" in row[2]
-        )
 
 
 def test_what_it_costs_was_measured() -> None:

@@ -82,7 +82,7 @@ async def start(http: aiohttp.ClientSession, feature: str) -> int:
         assert response.status == 202
         ref = await response.json()
     assert ref["testvibe"] == "run"
-    return int(ref["run_id"])
+    return int(ref["runId"])
 
 
 async def status(http: aiohttp.ClientSession, run_id: int) -> dict[str, Any]:

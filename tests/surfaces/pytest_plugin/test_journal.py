@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from tests.support.inner_pytest import ENDLESS, fail_first_run, refs_told
-from testvibe_async import ConfigError
+from testvibe_async import ConfigError, Journal
 from testvibe_async.pytest_plugin.suite import open_journal
 from testvibe_async.testing import Fault
 
@@ -129,6 +130,21 @@ class TestKilled:
         second = inner.features(*options)
 
         assert [ref.key[-1] for ref in refs_told(second.outlines)] == list(service.runs)
+        assert len(service.runs) == 1
+
+    def test_a_journal_of_another_process_is_left(self, inner: Inner, service: Emulator) -> None:
+        """A session that could not open a journal, which another one has, does not remove it."""
+        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=0.3")
+        inner.features(*options)
+        (path,) = (inner.pytester.path / "kept").glob("*.sqlite")
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(Journal(path)),
+        ):
+            result = inner.features(*options)
+
+        result.stdout.fnmatch_lines(["*is in use, here or by another process*"])
+        assert kept(inner) == 1
         assert len(service.runs) == 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from attrs import evolve
@@ -18,6 +18,7 @@ from testvibe_async import (
     GenerationLog,
     GenerationRef,
     ObservationError,
+    Quarantined,
     Run,
     RunRef,
     RunStatus,
@@ -128,6 +129,12 @@ def attempted(item: Item, *earlier: Item) -> Item:
     return evolve(item, earlier=tuple(each.outcome for each in earlier if each.outcome))
 
 
+def quarantined_item(verdict: Verdict = Verdict.QUARANTINED, *tests: CaseResult) -> Item:
+    """Make the item of a feature in quarantine: one that failed, unless tests are given."""
+    effect = Quarantined(reason="slow cart", owner="Ann", until=date(2026, 6, 24), verdict=verdict)
+    return evolve(run_item(*(tests or (PASSED, FAILED)), feature="Cart"), quarantine=effect)
+
+
 def flaky_item(**fields: Any) -> Item:
     """Make the item of a feature whose second run passed."""
     passed = CaseResult(FAILED.name, "passed", 8000)
@@ -155,7 +162,8 @@ def waiting_item() -> Item:
 
 def item_of(verdict: Verdict) -> Item:
     """Return an item that has a verdict."""
-    items = {item.verdict: item for item in (*every_kind(), unknown_item(), waiting_item())}
+    others = (unknown_item(), waiting_item(), quarantined_item())
+    items = {item.verdict: item for item in (*every_kind(), *others)}
     return items[verdict]
 
 

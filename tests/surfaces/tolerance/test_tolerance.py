@@ -63,7 +63,7 @@ SAYS = {
     r"put list_runs = \"GET /…\" under \[endpoints\] in \.testvibe-async\.toml",
     "a login page": r"a web page titled 'Sign in'",
     "a key with a line break": r"TESTVIBE_API_KEY: the API key holds a line break",
-    "a 403 with Retry-After": r"asked for a pause: nothing sent(.*\n)*.*6 passed, 1 failed",
+    "a 403 with Retry-After": r"asked for a pause of \d+ s(.*\n)*.*6 passed, 1 failed",
     "an unknown last word": r"'(timed_out|ready)'",
     "a status in capitals": r"6 passed, 1 failed",
 }

@@ -210,12 +210,12 @@ TABLE: Mapping[str, row] = {
     "errors-capitalized": row(),
     "rate-limit-403-retry-after": row(
         batch=warns(r"Paused seconds=1"),
-        run_all=warns(r"the service asked for a pause: nothing sent for \d s"),
+        run_all=warns(r"the service asked for a pause of \d+ s"),
         tools_all=warns(r"Paused seconds=1"),
     ),
     "rate-limit-403-code": row(
         batch=warns(r"Paused seconds=1"),
-        run_all=warns(r"the service asked for a pause: nothing sent for \d s"),
+        run_all=warns(r"the service asked for a pause of \d+ s"),
         tools_all=warns(r"Paused seconds=1"),
     ),
     # The web server before the service.

@@ -369,7 +369,8 @@ def _sample_run(runs: Sequence[Run]) -> int | None:
 
 def _names_to_try(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
     """Choose names by which features are to be found, and say what each of them shows."""
-    named = [each.name for each in features if each.name and not each.name.isdigit()]
+    names = [each.name for each in features if each.name and each.name.isprintable()]
+    named = [name for name in names if not name.isdigit()]
     if named:
         other = named[0].swapcase()
         is_same = other.casefold() == named[0].casefold()

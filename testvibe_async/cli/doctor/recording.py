@@ -32,7 +32,7 @@ from testvibe_async.cli.doctor.findings import differs, holds, unchecked
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from testvibe_async._wire import Response
@@ -217,19 +217,21 @@ def _changes(known: Operation, before: Answers, now: Answers) -> Iterator[str]:
         there = values_by_place(now[status], name_of=_known_name)
         for place in sorted({*was, *there}):
             shown, above = f"{status} {shown_place(place)}", place[:-1]
-            old, new = ({type(each) for each in of.get(place, ())} for of in (was, there))
             # A declared member may depend on the state of the thing.
             is_declared = any(place[start:] in known.places for start in range(1, len(place)))
-            if not old and objects_at(was, above) and not is_declared:
-                yield f"new: {shown}"
-            elif (
-                not new
-                and objects_at(there, above)
-                and 0 < objects_at(was, above) <= len(was[place])
-            ):
-                yield f"no longer there: {shown}"
-            elif (old := old - {NoneType}) and (new := new - {NoneType}) - old:
+            if place not in was:
+                if objects_at(was, above) and not is_declared:
+                    yield f"new: {shown}"
+            elif place not in there:
+                if objects_at(there, above) and 0 < objects_at(was, above) <= len(was[place]):
+                    yield f"no longer there: {shown}"
+            elif (old := _types(was[place])) and _types(there[place]) - old:
                 yield f"{shown}: another type"
+
+
+def _types(values: Iterable[object]) -> set[type]:
+    """Return the types of values; null is any, and whether a number is whole depends on data."""
+    return {float if type(each) is int else type(each) for each in values} - {NoneType}
 
 
 def _strings(text: str) -> Iterator[tuple[str, str]]:
@@ -376,7 +378,8 @@ class Disguise:
             return token
         if not token.isdigit():
             rng = self._rng(token)
-            return re.sub(r"\d{4,}", lambda found: _digits(found[0], rng), token)
+            digits = r"\d+" if "e" in token.casefold() else r"\d{4,}"
+            return re.sub(digits, lambda found: _digits(found[0], rng), token)
         if len(token) < _SHORT and not name.endswith("id"):
             return token
         return self._numbers.get(token) or (token if len(token) == 1 else self.text(token))
@@ -439,4 +442,5 @@ def _character(character: str, rng: Random, *, is_hexadecimal: bool) -> str:
 
 
 def _digits(text: str, rng: Random) -> str:
-    return "".join(rng.choice(_DIGITS) for _ in text)
+    # JSON has no number of several digits that begins with 0.
+    return rng.choice(_DIGITS[1:]) + "".join(rng.choice(_DIGITS) for _ in text[1:])

@@ -12,6 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import attrs
+
 from .api import Api, ArtifactSite, Middleware
 from .artifacts import Links
 from .gherkin import NEVER_GENERATED, Entry, read_folder, read_shop
@@ -144,7 +146,8 @@ class Emulator:
         )
         self._artifacts = Origin(ArtifactSite(self._service, log=artifact_log), self._faults)
         self._service.add_project(*_SHOP, project_id=project_id)
-        self._add_entries(_entries(features, with_shop=shop))
+        for entry in _entries(features, with_shop=shop):
+            self.add_feature(**attrs.asdict(entry))
 
     async def start(self) -> None:
         """Listen on both origins, and let time run.
@@ -359,16 +362,6 @@ class Emulator:
     @property
     def _project(self) -> Project:
         return self._service.projects[self.project_id.casefold()]
-
-    def _add_entries(self, entries: tuple[Entry, ...]) -> None:
-        for entry in entries:
-            self.add_feature(
-                entry.name,
-                entry.gherkin,
-                status=entry.status,
-                kind=entry.kind,
-                rationale=entry.rationale,
-            )
 
 
 def _entries(features: Path | str | None, *, with_shop: bool) -> tuple[Entry, ...]:

@@ -1,0 +1,99 @@
+"""The course of features over batches."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testvibe_async import BatchItem, Run, RunStatus, VibeError
+from testvibe_async.runner.batches import Batch, BatchRecord
+from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.trends import trends_of
+
+BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def run_of(word: str, seconds: float, feature: str) -> Run:
+    return Run(
+        run_id=7,
+        feature_name=feature,
+        status=RunStatus(word),
+        started_at=BEGAN,
+        finished_at=BEGAN + timedelta(seconds=seconds),
+    )
+
+
+def item_of(word: str, seconds: float = 30, feature: str = "Checkout") -> BatchItem[Any]:
+    if word == "error":
+        return BatchItem(feature=feature, error=VibeError("away"))
+    if word == "flaky":
+        earlier = (run_of("failed", seconds, feature),)
+        return BatchItem(
+            feature=feature, outcome=run_of("passed", seconds, feature), earlier=earlier
+        )
+    return BatchItem(feature=feature, outcome=run_of(word, seconds, feature))
+
+
+def batch_of(number: int, *items: BatchItem[Any]) -> Batch:
+    where: dict[str, Any] = {"server": "https://testvibe.example", "project": "p"}
+    where |= {"kind": "run", "project_name": None}
+    record = BatchRecord(
+        number=number, name=None, parent=None, process=1, started_at=BEGAN, **where
+    )
+    return Batch(
+        path=Path("x"),
+        record=record,
+        spec=BatchSpec(kind="run"),
+        **where,
+        fails_on_flaky=False,
+        created_at=BEGAN + timedelta(days=number),
+        items=items,
+        is_over=True,
+        is_complete=True,
+        unfinished=Path("x"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "rates", "change", "since"),
+    [
+        (["passed"], (1, 0), None, None),
+        (["passed", "failed"], (0.5, 0), "newly failing", 2),
+        (["passed", "failed", "failed"], (1 / 3, 0), None, 2),
+        (["failed", "error", "failed"], (0, 0), None, 1),
+        (["failed", "passed", "failed"], (1 / 3, 0), "newly failing", 3),
+        (["failed", "passed"], (0.5, 0), "passes again", None),
+        (["passed", "flaky"], (0.5, 0.5), "flaky now", None),
+        (["passed", "error", "error"], (1, 0), None, None),
+    ],
+)
+def test_course(
+    words: list[str], rates: tuple[float, float], change: str | None, since: int | None
+) -> None:
+    """Rates are over batches with a result; an error neither starts nor ends a row of failures."""
+    (trend,) = trends_of([batch_of(n, item_of(word)) for n, word in enumerate(words, 1)])
+    assert (trend.rate("passed"), trend.rate("flaky")) == pytest.approx(rates)
+    assert trend.change == change
+    assert (trend.failing_since and trend.failing_since.number) == since
+
+
+def test_durations_of_one_selection() -> None:
+    """A feature by itself is not compared to the same one among others."""
+    other = item_of("passed", feature="Returns")
+    alone = [batch_of(n, item_of("passed", 10)) for n in range(1, 5)]
+    among = [batch_of(n, item_of("passed", 60), other) for n in range(5, 8)]
+    trend = trends_of([*alone, *among])[0]
+    assert (trend.change, trend.seconds) == (None, [60, 60, 60])
+    slower = [*alone, batch_of(5, item_of("passed", 40))]
+    assert trends_of(slower)[0].change == "slower"
+    assert trends_of([*slower, batch_of(6, other)])[0].change is None  # It did not run.
+
+
+def test_repeated_runs_are_one_result() -> None:
+    """A feature that passed and failed in one batch is flaky in it."""
+    (trend,) = trends_of([batch_of(1, item_of("passed"), item_of("failed"), item_of("passed"))])
+    assert trend.words == ["flaky"]
+    assert trend.to_dict()["flakyRate"] == 1

@@ -1,0 +1,149 @@
+"""Every way in which a batch ends, and what each command then says of it: one story."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.surfaces.cli import test_journals
+from testvibe_async._util.sqlite_file import SqliteFile
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.surfaces.cli.conftest import Call, Ended
+
+SCENARIO = test_journals.SCENARIO
+
+
+Facts = tuple[int, str | None, dict[str, int], list[str]]
+
+
+def later(seconds: float, work: Callable[..., object], *arguments: object) -> None:
+    asyncio.get_running_loop().call_later(seconds, work, *arguments)
+
+
+async def end(how: str, call: Call, emulator: Emulator, batches: Path) -> int:
+    """Run a batch to an end, and return the exit code.
+
+    "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 400 s.
+    """
+    command, disk = ["run", "Returns", "Wishlist", "--wait"], pytest.MonkeyPatch()
+    match how:
+        case "passed":
+            command = ["run", "Checkout", "--wait"]
+        case "failed":
+            command = ["run", "Checkout", "Returns", "--wait"]
+        case "time-out":
+            command += ["--timeout", "30"]
+        case "Ctrl-C" | "SIGTERM":
+            later(30, signal.raise_signal, signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM)
+        case "SIGKILL":
+            later(30, shutil.copytree, batches, batches.parent / "left")
+            later(30, signal.raise_signal, signal.SIGINT)
+        case "full disk":
+            later(10, disk.setattr, SqliteFile, "_commit", refuse)
+        case _:
+            command += ["--timeout", "60"]
+            later(30, lambda: later(35, emulator.fail("*", Fault.reset()).remove))
+    try:
+        code = int((await call(*command)).code)
+    except SystemExit as error:
+        code = int(error.code or 0)
+    if how == "SIGKILL":
+        shutil.rmtree(batches)
+        (batches.parent / "left").rename(batches)
+    disk.undo()
+    await asyncio.sleep(10)
+    return code
+
+
+def refuse(_file: SqliteFile, _works: object) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    raise error
+
+
+def facts(ended: Ended) -> Facts:
+    """Return the exit code, the batch, its counts, and the commands that are proposed."""
+    document: dict[str, Any] = json.loads(ended.output) if ended.output else {}
+    summary: dict[str, int] = document.get("summary", {})
+    counts = {name: number for name, number in summary.items() if number}
+    proposed = re.findall(r"testvibe-async (resume \w+|wait)", ended.errors)
+    return int(ended.code), document.get("batch"), counts, sorted({*proposed})
+
+
+BOTH = {"succeeded": 1, "failed": 1}
+LEFT: dict[str, Facts] = {
+    "report": (4, "1", {"failed": 1, "inFlight": 1}, ["resume 1", "wait"]),
+    "run --failed --wait": (4, "2", {"failed": 1}, ["resume 1"]),
+    "resume": (1, "1", BOTH, []),
+    "wait 214 215": (1, None, BOTH, []),
+}
+AWAY: dict[str, Facts] = {
+    "report": (5, "1", {"failed": 1, "notSeen": 1}, ["resume 1", "wait"]),
+    "run --failed --wait": (5, "2", {"failed": 1}, ["resume 1"]),
+}
+FULL: dict[str, Facts] = {  # The failure was seen, and could not be kept.
+    "report": (4, "1", {"inFlight": 2}, ["resume 1", "wait"]),
+    "run --failed --wait": (4, None, {}, ["resume 1"]),
+}
+CODES = {
+    "passed": 0,
+    "failed": 1,
+    "time-out": 4,
+    "Ctrl-C": 130,
+    "SIGTERM": 143,
+    "SIGKILL": 130,  # Of the process that was copied from.
+    "full disk": 2,
+    "service away": 5,
+}
+STORY: dict[str, dict[str, Facts]] = {
+    "passed": {
+        "report": (0, "1", {"succeeded": 1}, []),
+        "run --failed --wait": (0, None, {}, []),
+        "resume": (2, None, {}, []),
+        "wait 214": (0, None, {"succeeded": 1}, []),
+    },
+    "failed": {
+        "report": (1, "1", BOTH, []),
+        "run --failed --wait": (1, "2", {"failed": 1}, []),
+        "resume": (2, None, {}, []),
+        "wait 214 215": (1, None, BOTH, []),
+    },
+    **dict.fromkeys(("time-out", "Ctrl-C", "SIGTERM", "SIGKILL"), LEFT),
+    "full disk": LEFT | FULL,
+    "service away": LEFT | AWAY,
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "command"), [(how, command) for how, row in STORY.items() for command in row]
+)
+async def test_story(
+    *,
+    how: str,
+    command: str,
+    call: Call,
+    emulator: Emulator,
+    batches: Path,
+) -> None:
+    """Each command speaks of the same batch, and nothing runs twice but what failed."""
+    assert await end(how, call, emulator, batches) == CODES[how]
+    before = len(emulator.runs)
+    document = json.loads((await call("history", "--json")).output)
+    assert [each["batch"] for each in document["batches"]] == [1]
+    assert facts(await call(*command.split(), "--json")) == STORY[how][command]
+    is_rerun = command.startswith("run") and how not in {"passed", "full disk"}
+    assert len(emulator.runs) == before + is_rerun
+    names = [run.feature_name for run in emulator.runs.values()]
+    assert names.count("Returns") <= 1 + is_rerun

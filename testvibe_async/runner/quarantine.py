@@ -1,0 +1,181 @@
+"""The quarantine: failures that somebody expects and answers for, for some days.
+
+Decides which failures are excused, and which entries have expired or are not needed any more, for
+every surface. A quarantined feature still runs. Only a run that failed is excused: an error, an
+outage or an unknown dispatch never is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from attrs import evolve, frozen
+
+from testvibe_async._config import read_repository_file
+from testvibe_async.errors import ConfigError
+from testvibe_async.models import Run
+from testvibe_async.outcomes import Quarantined, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from testvibe_async.outcomes import BatchItem
+
+__all__ = ["Quarantine", "QuarantineEntry"]
+
+ItemT = TypeVar("ItemT", bound="BatchItem[Any]")
+
+MAX_DAYS = 30
+"""The number of days ahead that an entry may last."""
+
+_FORMS: Mapping[str, type] = {
+    "feature": str,
+    "test": str,
+    "reason": str,
+    "owner": str,
+    "until": date,
+    "strict": bool,
+}
+_WORDS = {str: "a text in quotes", date: "a date without quotes", bool: "true or false"}
+_REQUIRED = ("reason", "owner", "until")
+
+
+@frozen(kw_only=True)
+class QuarantineEntry:
+    """One entry: a feature, or a test of one or of any."""
+
+    feature: str | None = None
+    """The feature's name or id; None for a test of any feature."""
+
+    test: str | None = None
+    """The test's name; None for all of the feature."""
+
+    reason: str
+    owner: str
+    until: date
+    """The last day."""
+
+    strict: bool = False
+    """True if an unexpected pass fails."""
+
+    def __str__(self) -> str:
+        """Return what is in quarantine."""
+        feature = f"of {self.feature!r}" if self.feature else ""
+        return f"test {self.test!r} {feature}".strip() if self.test else f"{self.feature!r}"
+
+    def covers(self, names: set[str], run: Run) -> bool:
+        """Return whether a run has to do with it.
+
+        Args:
+            names: What the feature is called, in lower case.
+            run: The finished run.
+        """
+        tests = {test.name.casefold() for test in run.tests}
+        is_feature = self.feature is None or self.feature.casefold() in names
+        return is_feature and (self.test is None or self.test.casefold() in tests)
+
+    def is_passed(self, run: Run) -> bool:
+        """Return whether a run passed what it is about."""
+        if self.test is None:
+            return run.is_success
+        name = self.test.casefold()
+        return all(test.status == "passed" for test in run.tests if test.name.casefold() == name)
+
+
+@frozen
+class Quarantine:
+    """The entries in force in a repository."""
+
+    entries: Sequence[QuarantineEntry] = ()
+    today: date = date.min
+    """The day on which entries are judged."""
+
+    @classmethod
+    def read(cls, *, today: date | None = None) -> Self:
+        """Read the quarantine of the repository in which this process runs.
+
+        Args:
+            today: The day; None for the present one, in UTC.
+
+        Raises:
+            ConfigError: The file can't be read, or an entry is invalid or lasts too long.
+        """
+        today = today or datetime.now(UTC).date()
+        file = read_repository_file()
+        if file is None:
+            return cls((), today)
+        return cls([_entry(file.path, table, today) for table in file.quarantine], today)
+
+    def mark(self, item: ItemT) -> ItemT:
+        """Return an item with the effect that the quarantine has on it."""
+        if not self.entries or not isinstance(item.outcome, Run):
+            return item
+        names = (item.feature, item.name, item.outcome.feature_name, item.outcome.feature_id)
+        return evolve(item, quarantine=self.judge(names, item.outcome, is_flaky=item.is_flaky))
+
+    def judge(
+        self, names: Iterable[object], run: Run, *, is_flaky: bool = False
+    ) -> Quarantined | None:
+        """Return the effect on a finished run; None where no entry is about it.
+
+        Args:
+            names: What the feature is called: its name, its id, or both.
+            run: The finished run.
+            is_flaky: Whether it passed after an attempt that failed, which is no unexpected pass.
+        """
+        folded = {str(name).casefold() for name in names if name is not None}
+        covering = [each for each in self.entries if each.covers(folded, run)]
+        if not covering or not (run.is_success or run.is_failure):
+            return None
+        for entry in covering:
+            if entry.until < self.today:
+                why = f"the quarantine of {entry} expired: fix it and remove the entry, or renew it"
+                return _effect(entry, Verdict.FAILED, why)
+            if entry.strict and not is_flaky and entry.is_passed(run):
+                why = f"unexpected pass of {entry}: remove it from the quarantine"
+                return _effect(entry, Verdict.FAILED, why)
+        if run.is_success:
+            return _effect(covering[0], Verdict.SUCCEEDED)
+        is_whole = any(each.test is None for each in covering)
+        excused = {each.test.casefold() for each in covering if each.test}
+        # A test with an error failed, also with a status that is not documented.
+        failed = {
+            test.name.casefold()
+            for test in run.tests
+            if test.status == "failed" or (test.error and test.status != "passed")
+        }
+        is_excused = is_whole or (failed and failed <= excused)
+        return _effect(covering[0], Verdict.QUARANTINED) if is_excused else None
+
+
+def _effect(entry: QuarantineEntry, verdict: Verdict, why: str | None = None) -> Quarantined:
+    return Quarantined(
+        reason=why or entry.reason, owner=entry.owner, until=entry.until, verdict=verdict
+    )
+
+
+def _entry(path: Path, table: object, today: date) -> QuarantineEntry:
+    """Return a checked entry.
+
+    Raises:
+        ConfigError: It is invalid.
+    """
+    members = cast("dict[str, Any]", table) if isinstance(table, dict) else {}
+    where = f"{path}: [[quarantine]] of {members.get('feature') or members.get('test')!r}"
+    for name, value in members.items():
+        if name not in _FORMS:
+            raise ConfigError(f"{where}: unknown key {name!r}; known are {', '.join(_FORMS)}")
+        if type(value) is not _FORMS[name] or value == "":
+            raise ConfigError(f"{where}: {name} must be {_WORDS[_FORMS[name]]}, not {value!r}")
+    missing = [name for name in _REQUIRED if name not in members]
+    if not members.keys() & {"feature", "test"}:
+        missing.append("feature or test")
+    if missing:
+        raise ConfigError(f"{where} has no {', no '.join(missing)}")
+    entry = QuarantineEntry(**members)
+    latest = today + timedelta(days=MAX_DAYS)
+    if entry.until > latest:
+        raise ConfigError(f"{where}: until is at most {latest}, {MAX_DAYS} days ahead")
+    return entry

@@ -1,0 +1,188 @@
+"""The course of each feature over the batches of a folder, and what changed with the last one.
+
+Decides what counts as flaky, newly failing and slower. Durations are compared between batches of
+the same selection alone: one feature among sixty waits longer than one by itself. Pure; it reads no
+journal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import frozen
+
+from testvibe_async._util.serialization import Serializable
+from testvibe_async.models import DEFAULT_CONFIG, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from testvibe_async.outcomes import BatchItem
+    from testvibe_async.runner.batches import Batch
+
+__all__ = ["Trend", "trends_of", "word_of"]
+
+Key: TypeAlias = tuple[str, str | None]
+"""A feature's folded name, and its configuration where it is not the default one."""
+
+SLOWER = 1.5
+"""The duration that counts as slower, in times of the usual one."""
+
+SLOWER_SECONDS = 5.0
+"""The least difference to the usual duration, in seconds."""
+
+USUAL = 3
+"""Number of earlier batches that show what is usual."""
+
+CHANGES = ("newly failing", "flaky now", "slower", "passes again")
+"""The changes that the last batch may bring, the worst first."""
+
+
+@frozen(kw_only=True)
+class Trend(Serializable):
+    """One feature with one configuration, over the batches in which it ran."""
+
+    feature: str
+    config: str | None
+    """The configuration; None for the default one."""
+
+    words: Sequence[str]
+    """Its result in each batch, the oldest first: `passed`, `flaky`, `failed` or `other`."""
+
+    seconds: Sequence[float]
+    """The duration of its runs in the batches of the same selection as its last one."""
+
+    change: str | None
+    """The change with the last batch, one of `CHANGES`; None for none."""
+
+    failing_since: Batch | None
+    """The first batch of those that failed without a pass since; None where the last passed."""
+
+    @property
+    def name(self) -> str:
+        """The feature's name, and the configuration where it is not the default one."""
+        return f"{self.feature} [{self.config}]" if self.config else self.feature
+
+    def is_one_of(self, names: Collection[str]) -> bool:
+        """Return whether it is meant by one of these names, which are in lower case."""
+        return self.feature.casefold() in names or self.name.casefold() in names
+
+    @property
+    def counted(self) -> int:
+        """The number of batches with a result; errors and outages say nothing of the feature."""
+        return len(self.words) - self.words.count("other")
+
+    def rate(self, word: str) -> float:
+        """Return the share of batches with a result that had this one."""
+        return self.words.count(word) / (self.counted or 1)
+
+    def _members(self) -> dict[str, object]:
+        since = self.failing_since
+        return {
+            "name": self.name,
+            "batches": self.counted,
+            **{word: self.words.count(word) for word in ("passed", "flaky", "failed")},
+            "passRate": round(self.rate("passed"), 3),
+            "flakyRate": round(self.rate("flaky"), 3),
+            "seconds": list(self.seconds),
+            "what": self.change,
+            "failingSince": since and {"batch": since.number, "createdUtc": since.created_at},
+        }
+
+
+def trends_of(batches: Sequence[Batch]) -> list[Trend]:
+    """Return the course of each feature, in the order of its first run.
+
+    Args:
+        batches: The batches, the oldest first.
+    """
+    courses: dict[Key, list[tuple[Batch, list[BatchItem[Any]]]]] = {}
+    for batch in batches:
+        by_key: dict[Key, list[BatchItem[Any]]] = {}
+        for item in batch.items:
+            by_key.setdefault(_key(item), []).append(item)
+        for key, items in by_key.items():
+            courses.setdefault(key, []).append((batch, items))
+    return [_trend(course, is_last=course[-1][0] is batches[-1]) for course in courses.values()]
+
+
+def word_of(items: Iterable[BatchItem[Any]]) -> str:
+    """Return how a feature ended in a batch: `passed`, `flaky`, `failed` or `other`."""
+    items = list(items)
+    runs = [run for item in items for run in item.attempts]
+    is_passed, is_failed = any(r.is_success for r in runs), any(r.is_failure for r in runs)
+    if is_passed and is_failed:
+        return "flaky"
+    if is_failed and all(item.outcome is None for item in items):
+        return "other"  # It failed once, and its next attempt has no result.
+    return "failed" if is_failed else "passed" if is_passed else "other"
+
+
+def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: bool) -> Trend:
+    last = course[-1][0]
+    words = [word_of(items) for _, items in course]
+    seconds = [
+        took
+        for batch, items in course
+        if _selection(batch) == _selection(last) and (took := _seconds(items)) is not None
+    ]
+    return Trend(
+        feature=course[-1][1][0].feature_name,
+        config=_key(course[-1][1][0])[1],
+        words=words,
+        seconds=seconds,
+        change=_change(words, seconds) if is_last else None,
+        failing_since=_failing_since([batch for batch, _ in course], words),
+    )
+
+
+def _key(item: BatchItem[Any]) -> Key:
+    config = item.config or getattr(item.outcome, "config", None)
+    return item.feature_name.casefold(), None if config == DEFAULT_CONFIG else config
+
+
+def _selection(batch: Batch) -> Counter[Key]:
+    return Counter(map(_key, batch.items))
+
+
+def _change(words: Sequence[str], seconds: Sequence[float]) -> str | None:
+    known = [word for word in words[:-1] if word != "other"]
+    if not known:
+        return None
+    before, now = known[-1], words[-1]
+    if now == "failed" and before != "failed":
+        return "newly failing"
+    if now == "flaky" and before != "flaky":
+        return "flaky now"
+    if now == "passed" and before == "failed":
+        return "passes again"
+    return "slower" if now == "passed" and _is_slower(seconds) else None
+
+
+def _is_slower(seconds: Sequence[float]) -> bool:
+    *before, last = seconds or [0.0]
+    if len(before) < USUAL:
+        return False
+    usual = median(before)
+    return last > usual * SLOWER and last - usual > SLOWER_SECONDS
+
+
+def _seconds(items: Iterable[BatchItem[Any]]) -> float | None:
+    took = [
+        max((run.finished_at - run.started_at).total_seconds(), 0.0)
+        for item in items
+        if isinstance(run := item.outcome, Run) and run.started_at and run.finished_at
+    ]
+    return fmean(took) if took else None
+
+
+def _failing_since(batches: Sequence[Batch], words: Sequence[str]) -> Batch | None:
+    first = None
+    for batch, word in zip(batches, words, strict=True):
+        if word == "failed":
+            first = first or batch
+        elif word != "other":
+            first = None
+    return first
