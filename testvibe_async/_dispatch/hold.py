@@ -50,8 +50,8 @@ class Hold:
         self._is_away = self._is_away or is_away
         return is_away
 
-    async def wait(self, project: str, feature: int | str) -> None:
-        """Wait until the service answers a read of a feature, if it may be away.
+    async def wait(self) -> None:
+        """Wait until the service answers a read, if it may be away.
 
         Raises:
             NotSentError: The outage lasted too long.
@@ -63,7 +63,7 @@ class Hold:
         began = loop.time()
         async with self._probing:  # The result of one probe serves all that wait meanwhile.
             if self._is_away and began >= self._failed_at:
-                self._last_failure = await self._probe(project, feature)
+                self._last_failure = await self._probe()
                 self._failed_at = loop.time()
             self._is_away = self._last_failure is not None
         if self._last_failure is not None:
@@ -71,11 +71,12 @@ class Hold:
             method, url = self._last_failure.method, self._last_failure.url
             raise NotSentError(what, method=method, url=url) from self._last_failure
 
-    async def _probe(
-        self, project: str, feature: int | str
-    ) -> TransportError | ResponseError | None:
-        """Repeat a read until the service answers; return the last failure if it did not."""
-        request = Endpoints.GET_GENERATION_STATUS.request(project=project, feature=feature)
+    async def _probe(self) -> TransportError | ResponseError | None:
+        """Repeat a read until the service answers; return the last failure if it did not.
+
+        The read concerns no feature: a proxy may refuse the paths of a single one for ever.
+        """
+        request = Endpoints.LIST_PROJECTS.request()
         try:
             await self._transport.call_through_outage(
                 request, max_outage=self._max_outage, has_answered=True

@@ -97,6 +97,18 @@ async def test_an_outage_without_end_ends_the_batch(emulator: Emulator) -> None:
     assert {type(item.error) for item in unsent} == {NotSentError}
 
 
+async def test_a_feature_that_a_proxy_refuses_delays_no_other(
+    emulator: Emulator, project: Project
+) -> None:
+    """Its dispatch is tried three times, while reads show that the service answers."""
+    page = Fault.status(404, body=PAGE)
+    refused = emulator.fail("*", page, when=lambda sent: "/Feature 20/" in unquote(sent.path))
+    items = await project.run_features(NAMES[18:24], max_in_flight=2)
+    assert [item.feature for item in items if item.verdict is Verdict.ERROR] == ["Feature 20"]
+    assert refused.hits == 3
+    assert now() < 120
+
+
 async def test_a_service_that_never_answered_is_asked_for_a_few_features() -> None:
     """Most likely its address is wrong, and the others are not dispatched."""
     async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:

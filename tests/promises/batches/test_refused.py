@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.conftest import client_of
-from tests.support.timing import STEADY
+from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
     ClientClosedError,
@@ -67,6 +67,17 @@ class TestKeys:
             for item in items
             if item.verdict is Verdict.IN_FLIGHT
         )
+
+    async def test_a_refused_key_ends_the_wait_for_a_generation(self, emulator: Emulator) -> None:
+        """Dispatches that the key is refused for end the open waits, before their next poll."""
+        async with client_of(emulator, poll_interval=60) as client:
+            batch = client.project().run_features(["Checkout", *range(500, 600)], max_in_flight=2)
+            emulator.fail("run_feature", Fault.status(401), skip=1)
+            items = await batch
+        assert now() < 60
+        assert items[0].verdict is Verdict.IN_FLIGHT
+        assert isinstance(items[0].error, UnauthorizedError)
+        assert items[0].error.ref == items[0].ref
 
 
 class TestMisuse:
