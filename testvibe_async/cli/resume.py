@@ -211,8 +211,8 @@ async def report(
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number, its name, or the file of its journal; the last one of this project where
-            it is left out.
+        batch: Its number, its name, or the file of its journal; without it, the last batch of this
+            project, with the batch that it reran.
         files: What to leave.
         common: The options of every command.
     """
@@ -223,7 +223,8 @@ async def report(
         raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
     try:
         stored = stored_batches()
-        found = await stored.with_reruns(await stored.meant(batch, place_of(common)))
+        found = await stored.meant(batch, place_of(common))
+        found = await stored.with_reruns(found if batch else await stored.first_of(found))
     except ConfigError as error:
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise

@@ -393,6 +393,18 @@ class Batches:
                 continue
             yield batch
 
+    async def first_of(self, batch: Batch) -> Batch:
+        """Return the batch whose failures a rerun ran again; a batch that is no rerun itself.
+
+        Raises:
+            ConfigError: It can't be read.
+        """
+        records = {each.number: each for each in self.records()}
+        record = first = records.get(batch.number or 0)
+        while record is not None:
+            first, record = record, records.get(record.parent or 0)
+        return batch if first is None else await self.read(first)
+
     async def with_all_reruns(self, place: Place) -> AsyncGenerator[Batch]:
         """Yield the batches of runs of a place, the newest first, each with its reruns.
 
