@@ -62,7 +62,7 @@ class Output:
             color: False for no colours; None for colours where standard output is a terminal that
                 has them and `NO_COLOR` is not set.
         """
-        self.is_json = json or lines
+        self.is_json: bool = json or lines
         """Whether only JSON goes to standard output."""
 
         self.has_lines = lines

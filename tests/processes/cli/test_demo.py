@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 import signal
+import sys
 from contextlib import closing
 
 import pytest
 
 from tests.support.commands import Terminal, finished, started
+from tests.surfaces.cli.test_app import code_of
 from tests.surfaces.cli.test_demo import LINE
 
 
@@ -70,3 +73,16 @@ def test_stopped_demo_leaves_the_terminal_in_order(stop: signal.Signals, code: i
     assert "  run 2" in left
     assert "Elapsed" not in left
     assert "Traceback" not in terminal.output
+
+
+def test_text_beyond_the_encoding_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters that the terminal's encoding lacks are printed as escapes."""
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert not code_of("demo", "--speed", "400")
+    narrow.flush()
+    output = narrow.buffer
+    assert isinstance(output, io.BytesIO)
+    assert b"16 in " in output.getvalue()
+    assert b"\\u2026" in output.getvalue()

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from tests.processes.pages.test_readme_service import SECTION
 from tests.surfaces.pages.test_readme import LIBRARY, PAGES
-from tests.surfaces.pages.test_readme_service import SECTION
 
 pytest_plugins = ["pytester"]
 

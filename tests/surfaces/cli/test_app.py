@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import logging
 import signal
 import sys
@@ -205,19 +204,6 @@ def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 130
-
-
-def test_text_beyond_the_encoding_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Characters that the terminal's encoding lacks are printed as escapes."""
-    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", narrow)
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert not code_of("demo", "--speed", "40")
-    narrow.flush()
-    output = narrow.buffer
-    assert isinstance(output, io.BytesIO)
-    assert b"16 in " in output.getvalue()
-    assert b"\\u2026" in output.getvalue()
 
 
 @pytest.mark.parametrize("module", ["cyclopts", "rich"])

@@ -98,16 +98,16 @@ class Finding:
         }
 
 
-holds = partial(Finding, verdict=Verdict.HOLDS)
+holds: partial[Finding] = partial(Finding, verdict=Verdict.HOLDS)
 """Make a finding that something is as it should be."""
 
-varies = partial(Finding, verdict=Verdict.DIFFERS)
+varies: partial[Finding] = partial(Finding, verdict=Verdict.DIFFERS)
 """Make a finding that something is not as the contract says, and the commands do the same."""
 
-differs = partial(Finding, verdict=Verdict.DIFFERS, has_consequences=True)
+differs: partial[Finding] = partial(Finding, verdict=Verdict.DIFFERS, has_consequences=True)
 """Make a finding that something is not as the contract says, and a command does less."""
 
-unchecked = partial(Finding, verdict=Verdict.NOT_CHECKED)
+unchecked: partial[Finding] = partial(Finding, verdict=Verdict.NOT_CHECKED)
 """Make a finding that something could not be checked, and why."""
 
 
