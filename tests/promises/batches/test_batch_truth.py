@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.conftest import client_of
 from testvibe_async import (
     Batch,
     BatchSummary,
@@ -128,3 +129,16 @@ class TestChanges:
         """Without `async with` nothing would ever change."""
         with pytest.raises(ConfigError, match="async with"):
             project.run_features(NAMES).changes()
+
+
+async def test_items_that_share_a_generation_each_have_its_changes() -> None:
+    """A feature that is named twice, on a service without lists, joins the one generation."""
+    async with Emulator(lists=False) as emulator, client_of(emulator) as client:
+        feature = emulator.add_feature("Twice", status="draft")
+        names = ["Twice", feature.id]
+        async with client.project().generate_features(names, on_conflict="attach") as batch:
+            await asyncio.sleep(30)
+            ends = [change async for _, change in batch.changes() if change.phase == "finished"]
+    assert len(emulator.generations) == 1
+    assert len({item.ref for item in batch.items}) == 1
+    assert len(ends) == 2

@@ -272,8 +272,9 @@ def _is_unknown_for_a_reason(world: World, caller: Caller, error: DispatchUnknow
     names = {_id(ref) for ref in error.candidates}
     assert names <= world.ledger.served.keys(), f"{intent}: {names} were never shown"
     if lost and error.reason == "absent" and intent.kind == "run":
-        tasks = {post.task for post in world.ledger.of(intent)}
-        lists = [each.ids for each in world.ledger.lists if each.task in tasks]
+        # A batch reconciles a lost answer once more, by a list that other tasks read too.
+        sent = min(post.at for post in world.ledger.of(intent))
+        lists = [each.ids for each in world.ledger.lists if each.at >= sent]
         without = [ids for ids in lists if not lost & ids]
         assert without, f"{intent}: each list showed {lost}, and the error says that none did"
 
