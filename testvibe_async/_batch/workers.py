@@ -200,6 +200,7 @@ class Workers(Generic[SnapshotT]):
         """Read one more entry; an operation left in flight by an earlier process resumes now."""
         entry = await self.source.read()
         if entry is None:
+            self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()
         elif not entry.is_left:
             self._complete_entry(entry, entry.end(entry.error))

@@ -16,6 +16,8 @@ from testvibe_async.events import Hooks, OutageEnded, OutageStarted
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from testvibe_async import Project
 
 NAMES = [f"Feature {number}" for number in range(60)]
@@ -193,3 +195,29 @@ class TestLostAnswers:
         assert items[0].verdict is Verdict.UNKNOWN
         assert batch.summary.unknown == 1
         assert batch.items == items
+
+    async def test_features_that_end_without_another_prove_nothing(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """The batch ends once it is known that no feature follows."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+
+        async def features() -> AsyncGenerator[str]:
+            yield NAMES[0]
+            await asyncio.sleep(400)
+
+        async with asyncio.timeout(500):
+            (item,) = await project.run_features(features())
+        assert item.verdict is Verdict.UNKNOWN
+
+    async def test_an_operation_that_was_found_is_in_flight(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Its feature is no longer unknown, from then on."""
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("list_runs", Fault.status(500), skip=1, when=lambda _: now() < 14)
+        async with project.run_features(NAMES[:3], max_in_flight=2) as batch:
+            await asyncio.sleep(13)
+            assert batch.items[0].verdict is Verdict.UNKNOWN
+            await asyncio.sleep(7)
+            assert batch.items[0].verdict is Verdict.IN_FLIGHT
