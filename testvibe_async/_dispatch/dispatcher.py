@@ -159,7 +159,7 @@ class Dispatcher:
         while True:
             tries_left -= 1
             if dispatch.patience is not None:
-                await self._hold.wait()
+                await self._hold.wait(dispatch)
             await dispatch.prepare()
             try:
                 ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
@@ -253,7 +253,7 @@ class Dispatcher:
         """Search for the operation of a lost answer; if patient, once the service is not away."""
         if dispatch.patience is not None:
             with suppress(NotSentError):  # The search says what it could not see.
-                await self._hold.wait()
+                await self._hold.wait(dispatch)
         finding = await self._reconciler.find(intent, known=dispatch.known)
         if finding.ref is None:
             self._reconciler.keep(intent)

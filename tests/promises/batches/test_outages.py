@@ -111,6 +111,19 @@ async def test_a_feature_that_a_proxy_refuses_delays_no_other(
     assert now() < 120
 
 
+@pytest.mark.parametrize("kind", ["run", "generate"])
+@pytest.mark.parametrize("fault", [Fault.status(404, body=PAGE), Fault.status(500)])
+async def test_a_list_of_projects_that_is_never_served_is_no_outage(
+    emulator: Emulator, project: Project, fault: Fault, kind: str
+) -> None:
+    """A gateway may serve the paths of one project alone."""
+    emulator.fail("list_projects", fault)
+    emulator.fail(f"{kind}_feature", Fault.reset(), skip=1, times=1)
+    start = project.run_features if kind == "run" else project.generate_features
+    items = await start(NAMES[:12], max_in_flight=2)
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+
+
 async def test_a_service_that_never_answered_is_asked_for_a_few_features() -> None:
     """Most likely its address is wrong, and the others are not dispatched."""
     async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
@@ -218,6 +231,7 @@ class TestLostAnswers:
         emulator.fail("list_runs", Fault.status(500), skip=1, when=lambda _: now() < 14)
         async with project.run_features(NAMES[:3], max_in_flight=2) as batch:
             await asyncio.sleep(13)
-            assert batch.items[0].verdict is Verdict.UNKNOWN
+            verdicts = [batch.items[0].verdict]
             await asyncio.sleep(7)
-            assert batch.items[0].verdict is Verdict.IN_FLIGHT
+            verdicts += [batch.items[0].verdict]
+        assert verdicts == [Verdict.UNKNOWN, Verdict.IN_FLIGHT]
