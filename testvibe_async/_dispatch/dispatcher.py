@@ -160,6 +160,7 @@ class Dispatcher:
             tries_left -= 1
             if dispatch.patience is not None:
                 await self._hold.wait(dispatch)
+                dispatch.renew_patience()
             await dispatch.prepare()
             try:
                 ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
@@ -270,10 +271,12 @@ class Dispatcher:
         finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if finding.ref is not None:
             self._reconciler.remember(finding.ref)
+            self._reconciler.forget(intent)
             return operation_of(
                 finding.ref, self._parts, adopted=True, previous_id=intent.previous_id
             )
         if finding.is_nothing:
+            self._reconciler.forget(intent)
             nothing = NotSentError("nothing started", method="POST", url=intent.server)
             for recorder in self.recorders_with(None):  # It may limit what is sent in its place.
                 await recorder.not_dispatched(intent, nothing)

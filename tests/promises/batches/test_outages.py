@@ -13,7 +13,7 @@ from tests.conftest import KEY, client_of
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, NotSentError, Verdict
 from testvibe_async.events import Hooks, OutageEnded, OutageStarted
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -111,6 +111,15 @@ async def test_a_feature_that_a_proxy_refuses_delays_no_other(
     assert now() < 120
 
 
+async def test_a_long_outage_leaves_patience_for_a_rate_limit(emulator: Emulator) -> None:
+    """Once the service answers, a rate-limited dispatch is retried for as long as any other."""
+    emulator.fail("*", Fault.status(404, body=PAGE), skip=1, when=lambda _: now() < 280)
+    emulator.fail("run_feature", Fault.status(429), when=lambda _: now() < 400)
+    async with client_of(emulator) as client:
+        items = await client.project().run_features(NAMES[:20], max_in_flight=20)
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+
+
 @pytest.mark.parametrize("kind", ["run", "generate"])
 @pytest.mark.parametrize("fault", [Fault.status(404, body=PAGE), Fault.status(500)])
 async def test_a_list_of_projects_that_is_never_served_is_no_outage(
@@ -174,6 +183,22 @@ class TestLostAnswers:
         (item,) = await project.run_features(NAMES[:1])
         assert item.verdict is Verdict.UNKNOWN
         assert now() < 15
+
+    async def test_the_answer_to_what_is_sent_again_may_be_lost_too(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """The run that it started is not taken for that of the first, which started nothing."""
+
+        def is_meant(sent: RecordedRequest) -> bool:
+            return "/Feature 20/" in unquote(sent.path)
+
+        emulator.fail("run_feature", Fault.reset(), times=1, when=is_meant)
+        emulator.fail(
+            "run_feature", Fault.lost(), times=1, when=lambda sent: now() > 10 and is_meant(sent)
+        )
+        items = await project.run_features(NAMES[18:24], max_in_flight=2)
+        assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+        assert set(runs_by_feature(emulator).values()) == {1}
 
     async def test_it_is_sent_again_once(self, emulator: Emulator, project: Project) -> None:
         """A feature whose every answer is lost does not keep the batch for ever."""
