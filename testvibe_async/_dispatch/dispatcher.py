@@ -265,10 +265,18 @@ class Dispatcher:
         return NotSentError(what, method=dispatch.request.method, url=url)
 
     async def reconcile(
-        self, intent: Intent, *, known: Known | None = None
+        self, intent: Intent, *, known: Known | None = None, outlasts: bool = False
     ) -> RunOperation | GenerationOperation | None:
-        """Find the operation of a dispatch of any process; see `Client.reconcile`."""
+        """Find the operation of a dispatch of any process; see `Client.reconcile`.
+
+        Args:
+            intent: The dispatch.
+            known: Knows the dispatches that this client never observed; None if there are none.
+            outlasts: True to wait for the end of an outage, and to poll again after it.
+        """
         finding = await self._reconciler.find(intent, known=known, until_expired=True)
+        if outlasts and finding.is_unseen and await self._hold.outlast(intent):
+            finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if finding.ref is not None:
             self._reconciler.remember(finding.ref)
             self._reconciler.forget(intent)

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from testvibe_async._http import Transport
     from testvibe_async._wire import Request
     from testvibe_async.errors import VibeError
+    from testvibe_async.intents import Intent
 
 __all__ = ["Hold"]
+
+OUTAGE_SECONDS = 0.25
+"""Seconds that a probe takes at least if it had to be repeated."""
 
 
 class Hold:
@@ -52,11 +56,27 @@ class Hold:
         self._is_away = self._is_away or is_away
         return is_away
 
-    async def wait(self, dispatch: Dispatch[Any]) -> None:
+    async def outlast(self, intent: Intent) -> bool:
+        """Wait for the end of an outage after failed reads; return False if there was none.
+
+        Raises:
+            ClientClosedError: The client was closed.
+        """
+        if not self._transport.answered:
+            return False
+        self._is_away = True
+        began = asyncio.get_running_loop().time()
+        try:
+            await self.wait(intent)
+        except NotSentError:
+            return False
+        return asyncio.get_running_loop().time() - began >= OUTAGE_SECONDS
+
+    async def wait(self, dispatch: Dispatch[Any] | Intent) -> None:
         """Wait until the service answers a read, if it may be away.
 
         Args:
-            dispatch: The dispatch that waits.
+            dispatch: The dispatch that waits, or the intent of one that is reconciled.
 
         Raises:
             NotSentError: The outage lasted too long.
@@ -75,7 +95,9 @@ class Hold:
             method, url = self._last_failure.method, self._last_failure.url
             raise NotSentError(what, method=method, url=url) from self._last_failure
 
-    async def _probe(self, dispatch: Dispatch[Any]) -> TransportError | ResponseError | None:
+    async def _probe(
+        self, dispatch: Dispatch[Any] | Intent
+    ) -> TransportError | ResponseError | None:
         """Repeat a read until the service answers; return the last failure if it did not.
 
         The read concerns no feature: a proxy may refuse the paths of a single one for ever. But a

@@ -200,6 +200,17 @@ class TestLostAnswers:
         assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
         assert set(runs_by_feature(emulator).values()) == {1}
 
+    async def test_an_outage_that_begins_meanwhile_delays_it(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """The service is read again after it."""
+        emulator.fail("run_feature", Fault.reset(), skip=1, times=1)
+        page = Fault.status(404, body=PAGE)
+        emulator.fail("*", page, when=lambda _: 4 < now() < 100)
+        items = await project.run_features(NAMES[:6], max_in_flight=2)
+        assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+        assert set(runs_by_feature(emulator).values()) == {1}
+
     async def test_it_is_sent_again_once(self, emulator: Emulator, project: Project) -> None:
         """A feature whose every answer is lost does not keep the batch for ever."""
         lost = emulator.fail(
