@@ -186,7 +186,7 @@ class Entry(Generic[SnapshotT]):
         """Note that the answer to its dispatch was lost, and is to be reconciled, once."""
         assert isinstance(error.intent, Intent)
         self.intend(error.intent)
-        self.error, self.is_recovered = error, True
+        self.error, self.is_recovered, self.dispatch = error, True, None
 
     def observe(self, outcome: SnapshotT, *, is_last: bool) -> None:
         """Note the outcome of an attempt.

@@ -78,16 +78,19 @@ class Recovery:
                 entry.named = None  # If it is refused, another may be named.
                 return await named_operation(self._attach(named), intent)
             try:
-                return await self._dispatcher.reconcile(intent, known=self._known)
+                return await self._reconcile(intent)
             except DispatchUnknownError as error:
                 if error.reason != "absent" or not KINDS[intent.kind].ids_grow:
                     raise
                 self._close(entry)
                 if not await self._sees_another_dispatched():
                     raise
-            return await self._dispatcher.reconcile(intent, known=self._known)
+            return await self._reconcile(intent)
         finally:
             self._close(entry)
+
+    async def _reconcile(self, intent: Intent) -> Operation[Any] | None:
+        return await self._dispatcher.reconcile(intent, known=self._known, outlasts=True)
 
     async def _sees_another_dispatched(self) -> bool:
         """Wait until one more feature was dispatched; return False if none will be."""

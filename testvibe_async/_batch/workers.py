@@ -200,6 +200,7 @@ class Workers(Generic[SnapshotT]):
         """Read one more entry; an operation left in flight by an earlier process resumes now."""
         entry = await self.source.read()
         if entry is None:
+            self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()
         elif not entry.is_left:
             self._complete_entry(entry, entry.end(entry.error))
@@ -441,7 +442,8 @@ class Workers(Generic[SnapshotT]):
         if self._is_stopped:
             return
         self._stopping.set()
-        self.source.is_over = True
+        if self.source.is_lazy:  # Otherwise the features that remain are read, and get an item.
+            self.source.is_over = True
         # At the time-out, a dispatch that waits for a generation is left alone: it has the same
         # deadline, and ends with an error of its own.
         self._tasks.withdraw(spares_idle=self._is_timed_out)

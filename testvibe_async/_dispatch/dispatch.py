@@ -165,6 +165,10 @@ class Dispatch(ABC, Generic[OperationT]):
         self.progress, self.is_under_way = Progress.PENDING, True
         self._began = asyncio.get_running_loop().time()
 
+    def renew_patience(self) -> None:
+        """Note that it is sent now: the wait for the end of an outage is no rate limit."""
+        self._began = asyncio.get_running_loop().time()
+
     def withdraw(self) -> None:
         """Keep the dispatch from being sent."""
         self.is_withdrawn = True

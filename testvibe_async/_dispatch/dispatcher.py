@@ -159,7 +159,8 @@ class Dispatcher:
         while True:
             tries_left -= 1
             if dispatch.patience is not None:
-                await self._hold.wait()
+                await self._hold.wait(dispatch)
+                dispatch.renew_patience()
             await dispatch.prepare()
             try:
                 ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
@@ -253,7 +254,7 @@ class Dispatcher:
         """Search for the operation of a lost answer; if patient, once the service is not away."""
         if dispatch.patience is not None:
             with suppress(NotSentError):  # The search says what it could not see.
-                await self._hold.wait()
+                await self._hold.wait(dispatch)
         finding = await self._reconciler.find(intent, known=dispatch.known)
         if finding.ref is None:
             self._reconciler.keep(intent)
@@ -264,16 +265,26 @@ class Dispatcher:
         return NotSentError(what, method=dispatch.request.method, url=url)
 
     async def reconcile(
-        self, intent: Intent, *, known: Known | None = None
+        self, intent: Intent, *, known: Known | None = None, outlasts: bool = False
     ) -> RunOperation | GenerationOperation | None:
-        """Find the operation of a dispatch of any process; see `Client.reconcile`."""
+        """Find the operation of a dispatch of any process; see `Client.reconcile`.
+
+        Args:
+            intent: The dispatch.
+            known: Knows the dispatches that this client never observed; None if there are none.
+            outlasts: True to wait for the end of an outage, and to poll again after it.
+        """
         finding = await self._reconciler.find(intent, known=known, until_expired=True)
+        if outlasts and finding.is_unseen and await self._hold.outlast(intent):
+            finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if finding.ref is not None:
             self._reconciler.remember(finding.ref)
+            self._reconciler.forget(intent)
             return operation_of(
                 finding.ref, self._parts, adopted=True, previous_id=intent.previous_id
             )
         if finding.is_nothing:
+            self._reconciler.forget(intent)
             nothing = NotSentError("nothing started", method="POST", url=intent.server)
             for recorder in self.recorders_with(None):  # It may limit what is sent in its place.
                 await recorder.not_dispatched(intent, nothing)

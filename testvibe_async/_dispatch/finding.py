@@ -53,6 +53,11 @@ class Finding:
     polled_at: datetime | None = None
     """The local clock at the last answered poll for the operation."""
 
+    @property
+    def is_unseen(self) -> bool:
+        """True if no poll was answered."""
+        return self.ref is None and not self.is_nothing and self.reason == "unseen"
+
     def error(self, intent: Intent, what: str) -> DispatchUnknownError:
         """Return the error of a dispatch whose effect is unknown.
 

@@ -8,17 +8,23 @@ once the service itself answers. This module never dispatches.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http import Outlook, outlook_after
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import NotSentError, RecorderError, ResponseError, TransportError
 
 if TYPE_CHECKING:
+    from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async._http import Transport
+    from testvibe_async._wire import Request
     from testvibe_async.errors import VibeError
+    from testvibe_async.intents import Intent
 
 __all__ = ["Hold"]
+
+OUTAGE_SECONDS = 0.25
+"""Seconds that a probe takes at least if it had to be repeated."""
 
 
 class Hold:
@@ -50,8 +56,27 @@ class Hold:
         self._is_away = self._is_away or is_away
         return is_away
 
-    async def wait(self) -> None:
+    async def outlast(self, intent: Intent) -> bool:
+        """Wait for the end of an outage after failed reads; return False if there was none.
+
+        Raises:
+            ClientClosedError: The client was closed.
+        """
+        if not self._transport.answered:
+            return False
+        self._is_away = True
+        began = asyncio.get_running_loop().time()
+        try:
+            await self.wait(intent)
+        except NotSentError:
+            return False
+        return asyncio.get_running_loop().time() - began >= OUTAGE_SECONDS
+
+    async def wait(self, dispatch: Dispatch[Any] | Intent) -> None:
         """Wait until the service answers a read, if it may be away.
+
+        Args:
+            dispatch: The dispatch that waits, or the intent of one that is reconciled.
 
         Raises:
             NotSentError: The outage lasted too long.
@@ -62,24 +87,32 @@ class Hold:
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with self._probing:  # The result of one probe serves all that wait meanwhile.
-            if self._is_away and began >= self._failed_at:
-                self._last_failure = await self._probe()
-                self._failed_at = loop.time()
-            self._is_away = self._last_failure is not None
+            if self._is_away and (self._last_failure is None or began >= self._failed_at):
+                self._last_failure = await self._probe(dispatch)
+                self._is_away, self._failed_at = self._last_failure is not None, loop.time()
         if self._last_failure is not None:
             what = f"not sent: no answer for {self._max_outage:g} s ({self._last_failure.brief})"
             method, url = self._last_failure.method, self._last_failure.url
             raise NotSentError(what, method=method, url=url) from self._last_failure
 
-    async def _probe(self) -> TransportError | ResponseError | None:
+    async def _probe(
+        self, dispatch: Dispatch[Any] | Intent
+    ) -> TransportError | ResponseError | None:
         """Repeat a read until the service answers; return the last failure if it did not.
 
-        The read concerns no feature: a proxy may refuse the paths of a single one for ever.
+        The read concerns no feature: a proxy may refuse the paths of a single one for ever. But a
+        gateway may serve no list of projects, so that a read within the project will do, too.
         """
-        request = Endpoints.LIST_PROJECTS.request()
+        request: Request[Any] = Endpoints.LIST_PROJECTS.request()
+        project, feature = dispatch.project, dispatch.feature
+        fallback: Request[Any]
+        if Endpoints.LIST_RUNS.name in self._transport.answered:
+            fallback = Endpoints.LIST_RUNS.request(project=project, query={"limit": 1})
+        else:
+            fallback = Endpoints.GET_GENERATION_STATUS.request(project=project, feature=feature)
         try:
             await self._transport.call_through_outage(
-                request, max_outage=self._max_outage, has_answered=True
+                request, max_outage=self._max_outage, has_answered=True, fallback=fallback
             )
         except (TransportError, ResponseError) as error:
             return error if outlook_after(error, has_answered=True) is Outlook.AWAY else None

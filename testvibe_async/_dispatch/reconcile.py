@@ -83,6 +83,11 @@ class Reconciler:
         """Remember a dispatch that stays unknown, so that no other one adopts its operation."""
         self._unknown.append(intent)
 
+    def forget(self, intent: Intent) -> None:
+        """Note that the result of such a dispatch is known: other operations are not its own."""
+        for kept in [each for each in self._unknown if each.id == intent.id]:
+            self._unknown.remove(kept)
+
     @contextmanager
     def pending(self, dispatch: Dispatch[Any]) -> Generator[None]:
         """Note that a dispatch has no answer yet, so that no other one adopts its operation."""

@@ -83,7 +83,7 @@ class ProjectRuns:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._reading: dict[tuple[str, int], asyncio.Task[Listing[Run]]] = {}
-        self._readers: Counter[tuple[str, int]] = Counter()
+        self._readers: Counter[asyncio.Task[Listing[Run]]] = Counter()
 
     async def read(self, project: str, limit: int) -> Listing[Run]:
         """Return a project's latest runs, from one page: between two pages, a row may be lost.
@@ -98,20 +98,26 @@ class ProjectRuns:
             request = Endpoints.LIST_RUNS.request(project=project, query=query)
             call = self._transport.call_page(evolve(request, is_uncached=True))
             reading = self._reading[key] = asyncio.create_task(call, name="testvibe_async list")
-            reading.add_done_callback(lambda done: self._forget(key, done))
-        self._readers[key] += 1
+            reading.add_done_callback(lambda done: self._note_end(key, done))
+        self._readers[reading] += 1
         try:
             return await asyncio.shield(reading)
         finally:
-            self._readers[key] -= 1
-            if not self._readers[key]:  # All of them were cancelled, unless it is done.
+            self._readers[reading] -= 1
+            if not self._readers[reading]:  # All of them were cancelled, unless it is done.
+                del self._readers[reading]
+                self._forget(key, reading)  # A reader that comes now must not be cancelled too.
                 reading.cancel()
                 await wait_uncancelled([reading])
 
-    def _forget(self, key: tuple[str, int], done: asyncio.Task[Listing[Run]]) -> None:
-        del self._reading[key]
+    def _note_end(self, key: tuple[str, int], done: asyncio.Task[Listing[Run]]) -> None:
+        self._forget(key, done)
         if not done.cancelled():
             done.exception()  # Its readers may have been cancelled.
+
+    def _forget(self, key: tuple[str, int], reading: asyncio.Task[Listing[Run]]) -> None:
+        if self._reading.get(key) is reading:
+            del self._reading[key]
 
 
 async def search_for(

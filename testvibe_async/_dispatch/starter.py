@@ -152,6 +152,7 @@ class Starter:
                 patience=run.patience,
                 known=run.known,
                 on_ref=run.note,
+                on_accepted=run.on_accepted,
                 gate=run.gate,
             )
             run.begin_tests(dispatch)

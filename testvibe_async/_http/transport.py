@@ -185,7 +185,12 @@ class Transport:
         return value
 
     async def call_through_outage(
-        self, request: Request[T], *, max_outage: float | None, has_answered: bool = False
+        self,
+        request: Request[T],
+        *,
+        max_outage: float | None,
+        has_answered: bool = False,
+        fallback: Request[T] | None = None,
     ) -> T:
         """Send a read repeatedly until an outage of the service ends; see `outlast`.
 
@@ -194,6 +199,7 @@ class Transport:
             max_outage: Seconds after which to stop; None to follow the retry policy.
             has_answered: True if a foreign answer is an outage, even without an earlier good answer
                 from the same route.
+            fallback: A read that is sent after each failure of the other; its answer will do, too.
 
         Raises:
             TransportError, ResponseError: Another attempt would not help, or the outage lasted too
@@ -202,7 +208,7 @@ class Transport:
         if max_outage is None:
             return await self.call(request)
         return await outlast(
-            partial(self.call, request, retries=False),
+            partial(self._call_either, request, fallback),
             name=request.endpoint.name,
             notice=self.outage_notice,
             hooks=self._hooks,
@@ -213,6 +219,15 @@ class Transport:
             sleep=self.sleep,
             max_outage=require_seconds("max_outage", max_outage),
         )
+
+    async def _call_either(self, request: Request[T], fallback: Request[T] | None) -> T:
+        """Send a read once, and another one if it fails; return the first answer."""
+        try:
+            return await self.call(request, retries=False)
+        except (TransportError, ResponseError):
+            if fallback is None:
+                raise
+        return await self.call(fallback, retries=False)
 
     async def call_page(self, request: Request[Listing[T]], *, retries: bool = True) -> Listing[T]:
         """Send a request for a list, and return its first page alone.

@@ -146,8 +146,16 @@ class Quarantine:
             for test in run.tests
             if test.status == "failed" or (test.error and test.status != "passed")
         }
-        is_excused = is_whole or (failed and failed <= excused)
+        is_excused = is_whole or (failed and failed <= excused and _names_each_failure(run))
         return _effect(covering[0], Verdict.QUARANTINED) if is_excused else None
+
+
+def _names_each_failure(run: Run) -> bool:
+    """Return whether a failed run lists all tests that did not pass, as far as it counts them."""
+    if run.summary is None:
+        return True
+    listed = sum(test.status != "passed" for test in run.tests)
+    return listed >= run.summary.failed + run.summary.other
 
 
 def _effect(entry: QuarantineEntry, verdict: Verdict, why: str | None = None) -> Quarantined:

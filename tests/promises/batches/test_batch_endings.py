@@ -405,3 +405,16 @@ async def test_answers_that_do_not_come_are_waited_for_some_seconds_only() -> No
         items = await client.project(emulator.project_id).run_features(features, timeout=5)
         assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.UNKNOWN]
         assert now() - began == pytest.approx(15, abs=0.5)
+
+
+@pytest.mark.parametrize("features", [None, ["Checkout", "Returns"]])
+async def test_a_batch_that_is_stopped_before_it_is_awaited_has_no_success(
+    emulator: Emulator, project: Project, features: list[str] | None
+) -> None:
+    """Each feature is an item that was skipped."""
+    batch = project.run_features(features)
+    batch.stop()
+    items = await batch
+    assert {item.verdict for item in items} == {Verdict.SKIPPED}
+    assert not batch.summary.is_success
+    assert not emulator.runs

@@ -13,9 +13,11 @@ from tests.conftest import KEY, client_of
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, NotSentError, Verdict
 from testvibe_async.events import Hooks, OutageEnded, OutageStarted
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from testvibe_async import Project
 
 NAMES = [f"Feature {number}" for number in range(60)]
@@ -109,6 +111,28 @@ async def test_a_feature_that_a_proxy_refuses_delays_no_other(
     assert now() < 120
 
 
+async def test_a_long_outage_leaves_patience_for_a_rate_limit(emulator: Emulator) -> None:
+    """Once the service answers, a rate-limited dispatch is retried for as long as any other."""
+    emulator.fail("*", Fault.status(404, body=PAGE), skip=1, when=lambda _: now() < 280)
+    emulator.fail("run_feature", Fault.status(429), when=lambda _: now() < 400)
+    async with client_of(emulator) as client:
+        items = await client.project().run_features(NAMES[:20], max_in_flight=20)
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+
+
+@pytest.mark.parametrize("kind", ["run", "generate"])
+@pytest.mark.parametrize("fault", [Fault.status(404, body=PAGE), Fault.status(500)])
+async def test_a_list_of_projects_that_is_never_served_is_no_outage(
+    emulator: Emulator, project: Project, fault: Fault, kind: str
+) -> None:
+    """A gateway may serve the paths of one project alone."""
+    emulator.fail("list_projects", fault)
+    emulator.fail(f"{kind}_feature", Fault.reset(), skip=1, times=1)
+    start = project.run_features if kind == "run" else project.generate_features
+    items = await start(NAMES[:12], max_in_flight=2)
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+
+
 async def test_a_service_that_never_answered_is_asked_for_a_few_features() -> None:
     """Most likely its address is wrong, and the others are not dispatched."""
     async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
@@ -160,6 +184,33 @@ class TestLostAnswers:
         assert item.verdict is Verdict.UNKNOWN
         assert now() < 15
 
+    async def test_the_answer_to_what_is_sent_again_may_be_lost_too(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """The run that it started is not taken for that of the first, which started nothing."""
+
+        def is_meant(sent: RecordedRequest) -> bool:
+            return "/Feature 20/" in unquote(sent.path)
+
+        emulator.fail("run_feature", Fault.reset(), times=1, when=is_meant)
+        emulator.fail(
+            "run_feature", Fault.lost(), times=1, when=lambda sent: now() > 10 and is_meant(sent)
+        )
+        items = await project.run_features(NAMES[18:24], max_in_flight=2)
+        assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+        assert set(runs_by_feature(emulator).values()) == {1}
+
+    async def test_an_outage_that_begins_meanwhile_delays_it(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """The service is read again after it."""
+        emulator.fail("run_feature", Fault.reset(), skip=1, times=1)
+        page = Fault.status(404, body=PAGE)
+        emulator.fail("*", page, when=lambda _: 4 < now() < 100)
+        items = await project.run_features(NAMES[:6], max_in_flight=2)
+        assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+        assert set(runs_by_feature(emulator).values()) == {1}
+
     async def test_it_is_sent_again_once(self, emulator: Emulator, project: Project) -> None:
         """A feature whose every answer is lost does not keep the batch for ever."""
         lost = emulator.fail(
@@ -193,3 +244,30 @@ class TestLostAnswers:
         assert items[0].verdict is Verdict.UNKNOWN
         assert batch.summary.unknown == 1
         assert batch.items == items
+
+    async def test_features_that_end_without_another_prove_nothing(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """The batch ends once it is known that no feature follows."""
+        emulator.fail("run_feature", Fault.reset(), times=1)
+
+        async def features() -> AsyncGenerator[str]:
+            yield NAMES[0]
+            await asyncio.sleep(400)
+
+        async with asyncio.timeout(500):
+            (item,) = await project.run_features(features())
+        assert item.verdict is Verdict.UNKNOWN
+
+    async def test_an_operation_that_was_found_is_in_flight(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Its feature is no longer unknown, from then on."""
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("list_runs", Fault.status(500), skip=1, when=lambda _: now() < 14)
+        async with project.run_features(NAMES[:3], max_in_flight=2) as batch:
+            await asyncio.sleep(13)
+            verdicts = [batch.items[0].verdict]
+            await asyncio.sleep(7)
+            verdicts += [batch.items[0].verdict]
+        assert verdicts == [Verdict.UNKNOWN, Verdict.IN_FLIGHT]

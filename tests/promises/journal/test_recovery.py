@@ -187,6 +187,26 @@ async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
         assert [intent.is_accepted for intent in journal.open_intents] == [True]
 
 
+async def test_an_accepted_generation_of_missing_tests_is_known_after_a_kill(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """It costs credits: nothing sends it again either."""
+    emulator.add_feature("New", status="draft")
+    emulator.fail("generate_feature", Fault.edit(lambda _: {"unexpected": True}))
+    emulator.fail("get_generation_status", Fault.status(503), when=lambda _: now() > 0.5)
+    emulator.fail("generate_feature", Fault.delay(1))
+    killed = path.with_name("killed")
+    async with Journal(path) as journal:
+        options = {"features": ["New"], "on_conflict": "generate"}
+        batch = asyncio.ensure_future(_run(client, journal, **options))
+        await asyncio.sleep(5)
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
+        await batch
+    async with Journal(killed) as journal:
+        assert [intent.is_accepted for intent in journal.open_intents] == [True]
+
+
 async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulator) -> None:
     """A run that failed is its outcome where no other attempt is left."""
     emulator.add_feature("Broken")

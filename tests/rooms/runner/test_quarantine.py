@@ -10,7 +10,16 @@ import pytest
 from attrs import evolve
 
 import testvibe_async
-from testvibe_async import BatchItem, BatchSummary, CaseResult, ConfigError, Run, RunStatus, Verdict
+from testvibe_async import (
+    BatchItem,
+    BatchSummary,
+    CaseResult,
+    ConfigError,
+    Run,
+    RunStatus,
+    RunSummary,
+    Verdict,
+)
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.testing import Fault, Outcome, Scenario
 
@@ -71,6 +80,9 @@ OTHER_FAILED = run_of(Pay_by_card="passed", Pay_by_gift="failed")
         (ONE_TEST, FAILED, "quarantined", "slow cart"),
         (ONE_TEST, BOTH_FAILED, Verdict.FAILED, None),
         (ONE_TEST, OTHER_FAILED, Verdict.FAILED, None),
+        (ONE_TEST, evolve(FAILED, summary=RunSummary(2, 1, 1, 0)), "quarantined", "slow cart"),
+        (ONE_TEST, evolve(FAILED, summary=RunSummary(3, 1, 2, 0)), Verdict.FAILED, None),
+        (ONE_TEST, evolve(FAILED, summary=RunSummary(3, 1, 1, 1)), Verdict.FAILED, None),
         (ONE_TEST + STRICT, OTHER_FAILED, Verdict.FAILED, "unexpected pass of test 'Pay by card'"),
         (ONE_TEST + 'feature = "Returns"', FAILED, Verdict.FAILED, None),
         (WHOLE.replace("-24", "-01"), FAILED, "quarantined", "until 2026-12-01"),  # the last day
