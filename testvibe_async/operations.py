@@ -448,8 +448,8 @@ def operation_of(
 
     Args:
         ref: Its name.
-        parts: Those of its client.
-        adopted: Whether it was found.
+        parts: The parts of its client.
+        adopted: True if the operation was found.
         previous_id: The `requestId` of the generation before it; None where that is not known.
     """
     return HANDLES[ref.kind](ref, parts, adopted=adopted, previous_id=previous_id)

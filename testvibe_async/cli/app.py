@@ -106,7 +106,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command, and exit.
 
     Args:
-        arguments: What was typed after `testvibe-async`; None for what this process was given.
+        arguments: Arguments after `testvibe-async`; None for those of this process.
     """
     _escape_unencodable()
     for each in ENDING:
@@ -126,7 +126,7 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
     """Run one command in the running event loop, and return its exit code.
 
     Args:
-        arguments: What would be typed after `testvibe-async`.
+        arguments: Arguments after `testvibe-async`.
     """
     with reporting() as result:
         returned = _parse(arguments, result)()
@@ -158,7 +158,7 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
 
 
 _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
-"""What some flags are to cyclopts."""
+"""Flags, and the form in which cyclopts accepts them."""
 
 
 def _any_command(*, timeout: Timeout = None, common: Common = COMMON) -> None:
@@ -170,7 +170,7 @@ _VALUES = {"-vv": 0} | {
     for argument in App(default_command=_any_command).assemble_argument_collection()
     for name in argument.names
 }
-"""How many values each of these options takes."""
+"""Number of values that each of these options takes."""
 
 
 def _command_first(arguments: Sequence[str]) -> list[str]:

@@ -44,7 +44,7 @@ Database = Annotated[str | None, Parameter(name="--db")]
 _QUESTION = "May the workers dispatch generations? Each one costs credits."
 
 WATCH_SECONDS = 2.0
-"""How often a batch that is watched is read."""
+"""Seconds between two reads of a batch that is watched."""
 
 
 @app.command
@@ -73,16 +73,17 @@ async def start(  # noqa: PLR0913 - each an option of its own
         name: The name of the batch.
         features: Names, ids, or globs such as 'Log*'.
         all_: All features: those that have tests, or for generations those that have none.
-        db: Where batches are kept: a SQLite file for the workers of one machine, or postgresql://…;
-            a file in your state folder where it is left out.
+        db: Database of the batches: a SQLite file for the workers of one machine, or
+            postgresql://…; by default a file in your state folder.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
-        kind: What to dispatch for each feature.
-        on_conflict: What to do with a feature that has no tests, or is generating, as with run and
+        kind: The operation to dispatch for each feature.
+        on_conflict: The treatment of a feature that has no tests, or is generating, as with run and
             generate.
-        consent: What allows generations, of all workers together.
-        attempts: How often a feature may run, as with run.
-        max_in_flight: How many each worker has in flight; 100 runs or 10 generations by default.
+        consent: The generations that are allowed, for all workers together.
+        attempts: Maximum number of runs of a feature, as with run.
+        max_in_flight: Maximum operations in flight per worker; 100 runs or 10 generations by
+            default.
         common: The options of every command.
     """
     async with connected(common) as connection:
@@ -135,8 +136,8 @@ async def work(
 
     Args:
         name: The name of the batch.
-        db: Where it is kept, as with start.
-        files: What to leave.
+        db: Database of the batch, as with start.
+        files: The files to write.
         common: The options of every command.
     """
     files.check()
@@ -166,7 +167,7 @@ async def status(
         name: The name of the batch.
         watch: Show each change until the batch is over; the exit codes are then those of run
             --wait.
-        db: Where it is kept, as with start.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     batch, output = _batch(name, db), common.output
@@ -192,7 +193,7 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
 
     Args:
         name: The name of the batch.
-        db: Where it is kept, as with start.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     batch = _batch(name, db)
@@ -212,7 +213,7 @@ async def resume(name: str, *, db: Database = None, common: Common = COMMON) -> 
 
     Args:
         name: The name of the batch.
-        db: Where it is kept, as with start.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     features = await _batch(name, db).resume()
@@ -243,7 +244,7 @@ async def decide(  # noqa: PLR0913 - each by name
         decision: Resend, which may do the work twice, drop, or adopt and the id of the run.
         run: The id of the run that it was.
         feature: The feature that it is for; all where it is left out.
-        db: Where it is kept, as with start.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     if (decision == "adopt") is (run is None):
@@ -274,8 +275,8 @@ async def report(
 
     Args:
         name: The name of the batch.
-        files: What to leave.
-        db: Where it is kept, as with start.
+        files: The files to write.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     files.check(can_download=False)

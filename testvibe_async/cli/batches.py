@@ -136,13 +136,13 @@ async def kept(  # noqa: PLR0913 - each by name
     Where an earlier batch was cut off it says so too, whatever options there are.
 
     Args:
-        options: What was asked for.
-        output: Where it is said.
-        kind: What the batch dispatches.
+        options: The options of the command.
+        output: The output for notes.
+        kind: The kind of the batch's operations.
         place: The service and the project in force.
         typed: The options that the batch was called with, for `resume`.
         parent: The number of the batch whose failures it runs again.
-        is_named: Whether to say which batch it is now; else that is said at the end.
+        is_named: True to name the batch now; otherwise its name is printed at the end.
 
     Raises:
         ConfigError: The file that was asked for can't be used.
@@ -187,7 +187,7 @@ async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerat
     Args:
         word: Its number, its name or its file; None for the last of a place that is not over.
         place: The service and the project in force.
-        output: Where it is said.
+        output: The output for notes.
 
     Raises:
         ConfigError: There is none, or it can't be used, or holds no batch.

@@ -1,9 +1,9 @@
-"""What a command prints at its end: what went wrong, the counts, and how to go on.
+"""The end of a command's output: failures, counts, and the next command.
 
-Failed tests come first, then errors, then what is unknown. Equal errors are shown once, with all
-that have them; how an error itself looks is decided in `details`. The results go to standard
-output. How to wait for operations in flight is a note on standard error, which `--quiet` does not
-hide.
+Failed tests come first, then errors, then unknown outcomes. Equal errors are shown once, with the
+names of all features that have them; `details` decides how an error itself looks. Results go to
+standard output. The command that waits for operations in flight is a note on standard error, which
+`--quiet` does not hide.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ if TYPE_CHECKING:
 __all__ = ["conclude", "failures_text", "named", "say_nothing", "say_unfinished", "show"]
 
 NAMED_IN_FLIGHT = 10
-"""How many operations in flight are named; the command that waits for them has all."""
+"""Maximum number of operations in flight that are named; the command to wait for them has all."""
 
 LINES_BESIDE_TABLE = 8
-"""How many lines of a terminal are kept free of a table that stays."""
+"""Number of a terminal's lines kept free of a table that stays on screen."""
 
 NAMES_OF_AN_ERROR = 5
-"""How many features with the same error are named."""
+"""Maximum number of features named for one error."""
 
 LOG_LINES = 3
-"""How much of a failed generation's log is shown, of each section."""
+"""Maximum lines shown of each section of a failed generation's log."""
 
 _HINTS: tuple[tuple[type[VibeError], str], ...] = (
     (FeatureNotGeneratedError, "To generate first what has no tests: --on-conflict generate"),
@@ -217,10 +217,10 @@ async def conclude(  # noqa: PLR0913 - each by name
 
     Args:
         result: The results.
-        outputs: What to write.
+        outputs: The files to write.
         common: The options of the command.
-        progress: What was shown meanwhile; None where nothing was.
-        has_events: Whether `--json` is a line for each change.
+        progress: The progress that was shown; None if none was.
+        has_events: True if `--json` is a line for each change.
         timeout: Seconds that artifacts may still take; None for as long as it takes.
     """
     try:
@@ -241,8 +241,8 @@ def show(
     Args:
         result: The results.
         common: The options of the command.
-        progress: What was shown meanwhile; None where nothing was.
-        has_events: Whether `--json` is a line for each change.
+        progress: The progress that was shown; None if none was.
+        has_events: True if `--json` is a line for each change.
     """
     output = common.output
     _say_document(result, output, has_events=has_events)

@@ -64,7 +64,7 @@ class Common:
     object a line, and what waits prints one for each change as it comes."""
 
     json_lines: Annotated[bool, Parameter(show=False)] = False
-    """What `--json=lines` becomes."""
+    """The option `--json=lines`, as cyclopts receives it."""
 
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"))] = False
     """Print nothing but what was asked for, and errors."""
@@ -110,7 +110,7 @@ class Connection:
     """The project in force."""
 
     project_name: str | None = None
-    """What it was called, where that was no id."""
+    """The name that was given for the project; None if an id was given."""
 
     @property
     def project(self) -> Project:

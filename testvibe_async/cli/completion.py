@@ -40,7 +40,7 @@ def install_completion(
 
     Args:
         shell: The shell; by default the one that this was called from.
-        output: Where to write the script, and nothing else; - for standard output.
+        output: The file that receives only the script; - for standard output.
     """
     try:
         shell = shell or detect_shell()

@@ -30,8 +30,8 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
 
     Args:
         features: A folder of .feature files to use, instead of a small shop's.
-        seed: What decides how long things take and which tests fail.
-        speed: How many times faster to go.
+        seed: Seed of the random durations and test results.
+        speed: Factor by which it is faster than the real service.
     """
     async with make_emulator(features=features, scenario=_scenario(seed), speed=speed) as emulator:
         common = Common(server=emulator.url, project=emulator.project_id, api_key=emulator.api_key)

@@ -34,19 +34,19 @@ __all__ = [
 ]
 
 ERROR_LINES = 40
-"""How much of an error is shown in a list of failures; more where `Received:` comes later."""
+"""Maximum lines of an error in a list of failures; more if `Received:` comes later."""
 
 SHORT_ERROR_LINES = 3
-"""How much of an error is shown beside a test of one run."""
+"""Maximum lines of an error beside a test of one run."""
 
 _COMPARED = ("Expected", "Received", "- Expected", "+ Received")
 """The beginnings of the lines of an error that belong together."""
 
 ERROR_CHARACTERS = 20_000
-"""How long an error may be."""
+"""Maximum length of an error, in characters."""
 
 LOG_LINES = 20
-"""How much of a log is shown, from its end."""
+"""Number of lines shown from the end of a log."""
 
 Line = tuple[str, str]
 """A line and its style."""
@@ -80,7 +80,7 @@ def diagnosis_details(
 
     Args:
         diagnosis: The run's.
-        with_sources: Whether the tests' sources and the feature's Gherkin are part of it.
+        with_sources: True to include the tests' sources and the feature's Gherkin.
         width: Cells that a line may take; None for lines as long as they are.
     """
     facts = _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
@@ -120,7 +120,7 @@ def log_details(log: GenerationLog, *, limit: int | None = None, width: int | No
 
     Args:
         log: The log.
-        limit: How many lines of each section's are shown, from its end; None for all.
+        limit: Maximum lines of each section, from its end; None for all.
         width: Cells that a line may take; None for lines as long as they are.
     """
     if not log.sections:
@@ -187,7 +187,8 @@ def error_lines(
 
     Args:
         error: The whole error.
-        limit: How many lines; None for all. What was expected and received is never cut off.
+        limit: Maximum number of lines; None for all. Expected and received values are never
+            truncated.
         width: Cells that a line may take; None for lines as long as they are.
     """
     lines = _plain_lines((error or "no error given")[:ERROR_CHARACTERS])

@@ -1,7 +1,7 @@
-"""How the progress of a command looks: a live table, lines in a pipe, JSON events.
+"""Display of a command's progress: a live table, lines in a pipe, or JSON events.
 
-The drawing is pure: functions from rows to text. Around it stands `showing`, which decides when
-news are told. All of it happens in the event loop: no thread draws.
+Drawing is pure: functions from rows to text. `showing` surrounds it and decides when events are
+reported. Everything runs in the event loop: no thread draws.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 __all__ = ["Sight", "showing", "sight_of", "table_of"]
 
 FRAME_SECONDS = 0.125
-"""How often a table is drawn, and news are told."""
+"""Seconds between two frames of a table, and between two reports of events."""
 
 LOOK_SECONDS = 1.0
-"""How often it is looked for changes that no event of the client announced."""
+"""Seconds between two checks for changes that no event of the client announced."""
 
 FAILURES_ABOVE = 10
-"""How many failures are printed above the table as they come; at the end all are."""
+"""Maximum number of failures printed above the table as they occur; the end lists all."""
 
 FEW = 20
 """Of so many operations a pipe gets a line for each change, of more one for each result."""
 
 COUNTED_SECONDS = 30.0
-"""How often a pipe gets the counts, where it gets no other changes."""
+"""Seconds between two lines of counts in a pipe, if nothing else changed."""
 
 _WIDE = 72
 """A terminal of fewer cells has no column for the operation: names say more than ids."""
@@ -55,13 +55,13 @@ _FIXED_LINES = 6
 """Lines that are no rows: the heading, a gap, the bar, the counts, an outage, the cursor's."""
 
 _FEW_ROWS = 3
-"""How many rows are shown at least, however few lines the terminal has."""
+"""Minimum number of rows shown, however few lines the terminal has."""
 
 _BAR_CELLS = 40
 """The length of the longest bar."""
 
 News: TypeAlias = Row | Notice
-"""What is told: an operation that changed, or something of the service."""
+"""An event to report: an operation that changed, or a notice about the service."""
 
 
 @frozen(kw_only=True)
@@ -80,12 +80,12 @@ class Sight:
 
     @property
     def over(self) -> int:
-        """How many have a result."""
+        """Number of rows with a result."""
         return sum(row.is_over for row in self.rows)
 
     @property
     def counts(self) -> str:
-        """How many rows have each word."""
+        """Number of rows with each word."""
         return count_words(row.word for row in self.rows)
 
 
@@ -104,9 +104,9 @@ def showing(progress: Progress, output: Output, *, has_events: bool = False) -> 
     """Show a progress while this is open, in the form that suits the output.
 
     Args:
-        progress: What to show.
-        output: Where to show it: a live table on a terminal, lines in a pipe, else nothing.
-        has_events: Whether `--json` is a line for each change.
+        progress: The progress to show.
+        output: The output: a live table on a terminal, lines in a pipe, else nothing.
+        has_events: True if `--json` is a line for each change.
     """
     if output.is_json and has_events:
         with _telling(progress, lambda news: output.event(_event(news, progress))):
@@ -319,7 +319,7 @@ def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
     """Return a table of the rows, and beneath it a bar and the counts.
 
     Args:
-        sight: What to show.
+        sight: The rows and the time to show.
         width: Cells that a line may take.
         height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
             those active, then those queued, then those that ended last. None for all.

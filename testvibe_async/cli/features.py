@@ -86,7 +86,7 @@ async def create(name: str, /, *, file: TextFile, common: Common = COMMON) -> No
         generate-gherkin | testvibe-async features create "Gift cards" --file -
 
     Args:
-        name: What to call it.
+        name: Name of the new feature.
         file: The file with its Gherkin; - for standard input.
         common: The options of every command.
     """

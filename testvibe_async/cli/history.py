@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["history", "sparkline"]
 
 USUAL_LIMIT = 10
-"""How many batches are shown where nothing says how many."""
+"""Number of batches shown by default."""
 
 SHOWN = 20
-"""How many features are named for each change."""
+"""Maximum number of features named for each change."""
 
 _COLUMNS = {
     "Runs": "runs",
@@ -71,7 +71,7 @@ async def history(
 
     Args:
         names: Features; or numbers, names, or files of journals of batches, else the last ones.
-        limit: How many batches at most; 10 where both are left out.
+        limit: Maximum number of batches; 10 where both are left out.
         days: Only those of the last so many days.
         common: The options of every command.
     """

@@ -1,7 +1,7 @@
-"""What a person meant by a name: of a feature, a configuration, or an operation; and refs as text.
+"""Resolution of names that people give: features, configurations, operations; and refs as text.
 
-It decides what to suggest where there is no such thing, and asks the service for a list only where
-a name needs it. A service without that list is no obstacle: names then stay as they were typed.
+This module decides what to suggest for an unknown name, and asks the service for a list only if a
+name needs it. Without such a list, names are used as they were typed.
 """
 
 from __future__ import annotations

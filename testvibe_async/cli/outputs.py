@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Outputs"]
 
 SUMMARY_BYTES = 1_000_000
-"""How much a summary may hold: GitHub refuses one from 1 MiB on."""
+"""Maximum bytes of a summary; GitHub refuses one from 1 MiB on."""
 
 RUNS_AT_ONCE = 4
 """Of how many runs the artifacts are fetched at once."""
@@ -44,11 +44,11 @@ class Outputs:
         """Make it.
 
         Args:
-            files: What was asked for.
-            output: Where to note what was written, and what could not be had.
+            files: The files that were requested.
+            output: Output for notes on files that were written or not available.
         """
         self.files: Files = files
-        """What was asked for."""
+        """The files that were requested."""
         self._output = output
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False

@@ -57,10 +57,10 @@ class Result:
     """One for each operation."""
 
     seconds: float
-    """How long it took; 0 where that is not known."""
+    """Duration in seconds; 0 if unknown."""
 
     is_waited_for: bool = True
-    """Whether the command waited; else operations in flight are no reason for an exit code."""
+    """True if the command waited; otherwise operations in flight do not affect the exit code."""
 
     place: Sequence[str] = ()
     """The options that name the service and the project, for commands that are suggested."""
@@ -75,13 +75,13 @@ class Result:
     """The journal to resume, where that is another: of a rerun that is not over."""
 
     max_failures: int | None = None
-    """How many were to fail before nothing more was dispatched; None for any number."""
+    """Number of failures after which nothing more was dispatched; None for no limit."""
 
     repeat: int = 1
     """Number of runs that each feature was to have, whatever the results."""
 
     fails_on_flaky: bool = False
-    """Whether what is flaky counts as failed for the exit code."""
+    """True if a flaky feature counts as failed for the exit code."""
 
     before: ExitCode = ExitCode.PASSED
     """The exit code that what an earlier batch left calls for."""
@@ -97,7 +97,7 @@ class Result:
 
     @property
     def batch(self) -> str | None:
-        """What to type for the batch; None without a journal."""
+        """The argument that names the batch in a command; None without a journal."""
         return None if self.journal is None else stored_batches().word_for(self.journal)
 
     @property
@@ -107,7 +107,7 @@ class Result:
 
     @property
     def unfinished(self) -> list[Item]:
-        """What a later command can wait for: it goes on, or nobody knows, as it was not seen."""
+        """Items that a later command can wait for: still running, or with an unobserved outcome."""
         return [item for item in self.items if item.is_unfinished]
 
     @property
@@ -124,7 +124,7 @@ class Result:
 
     @property
     def failures_that_stopped(self) -> int | None:
-        """How many failures kept the rest from being dispatched; None where that is not why."""
+        """Number of failures that reached `max_failures`; None if they stopped nothing."""
         bad = self.summary.failed + self.summary.errors + self.summary.unknown
         is_stopped = self.max_failures is not None and bad >= self.max_failures
         return bad if is_stopped and self.summary.skipped else None
@@ -261,7 +261,7 @@ def check_command(item: Item, place: Sequence[str]) -> str:
     """Return the command that shows whether an unknown dispatch took effect.
 
     Args:
-        item: What was to be dispatched.
+        item: The item that was to be dispatched.
         place: The options that name the service and the project.
     """
     shown = ["generation", "status"] if is_of_generation(item) else ["runs", "list", "--feature"]

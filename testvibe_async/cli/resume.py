@@ -72,13 +72,13 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     Args:
         batch: Its number, its name, or the file of its journal; the last one of this project that
             is not over where it is left out.
-        unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
+        unknown: The fate of dispatches of which it is unknown whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all where it is left out.
         list_: Only list the batches that are not over, of this project.
-        timeout: How long it may take.
-        consent: What may be spent, where generations are left to dispatch. Without it, it asks.
-        files: What to leave.
+        timeout: Maximum duration of the batch.
+        consent: The generations that may be dispatched, if any are left. By default it asks.
+        files: The files to write.
         common: The options of every command.
     """
     if list_:
@@ -148,9 +148,9 @@ async def _allow(
     Args:
         watch: Counts them.
         journal: The batch.
-        consent: What may be spent.
-        spec: What the batch is to do.
-        are_dropped: Whether no unknown dispatch is sent again.
+        consent: The generations that are allowed.
+        spec: The description of the batch.
+        are_dropped: True if no unknown dispatch is sent again.
 
     Raises:
         ConfigError: They are not allowed.
@@ -213,7 +213,7 @@ async def report(
     Args:
         batch: Its number, its name, or the file of its journal; the last one of this project where
             it is left out.
-        files: What to leave.
+        files: The files to write.
         common: The options of every command.
     """
     from testvibe_async.reports import FORMATS  # noqa: PLC0415 - few commands need it
@@ -269,8 +269,8 @@ async def wait(
     Args:
         operations: Ids of runs, names of features, or refs as JSON.
         file: A file with refs; - for standard input.
-        timeout: How long it may take.
-        files: What to leave.
+        timeout: Maximum time to wait.
+        files: The files to write.
         common: The options of every command.
     """
     files.check()

@@ -88,7 +88,7 @@ class Row:
     """The last snapshot of its operation; None before the first poll."""
 
     phase: Phase | None = None
-    """How far its operation is, as last seen; None before the first poll."""
+    """The phase of the operation as last observed; None before the first poll."""
 
     status: str | None = None
     """The service's own word for that."""
@@ -97,7 +97,7 @@ class Row:
     """The last line of its log; empty where none was read."""
 
     is_final: bool = False
-    """Whether the command does nothing more for it."""
+    """True if the command does nothing more for the row."""
 
     started: float = 0.0
     """When it was first seen here with its operation."""
@@ -107,22 +107,22 @@ class Row:
 
     @property
     def is_over(self) -> bool:
-        """Whether its result is known: it ended, or was given up."""
+        """True if the outcome is known: the operation ended or was abandoned."""
         return self.is_final and self.item.verdict not in _NOT_OVER
 
     @property
     def is_shown(self) -> bool:
-        """Whether there is something to show: it was dispatched, or given up."""
+        """True if there is something to show: the operation was dispatched or abandoned."""
         return self.item.latest_ref is not None or self.is_over
 
     @property
     def is_bad(self) -> bool:
-        """Whether it is over and did not go well."""
+        """True if the operation is over and did not pass."""
         return self.is_over and self.word in _BAD
 
     @property
     def is_polled(self) -> bool:
-        """Whether its operation was dispatched, and not seen to end."""
+        """True if the operation was dispatched, and not observed to end."""
         is_seen = self.is_over or self.phase is Phase.FINISHED
         return self.item.latest_ref is not None and not is_seen
 
@@ -175,7 +175,7 @@ class Row:
 
     @property
     def _error(self) -> str | None:
-        """Why it is not waited for any more; None where it ended, or is waited for."""
+        """The reason why the row is no longer waited for; None if it ended, or is waited for."""
         error = self.item.error
         if not self.is_final or error is None or isinstance(error, WaitTimeoutError):
             return None

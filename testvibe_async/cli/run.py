@@ -89,15 +89,15 @@ async def run(  # noqa: PLR0913 - each an option of its own
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
-        on_conflict: What to do with a feature that has no tests: refuse it, or generate them
+        on_conflict: The treatment of a feature that has no tests: refuse it, or generate them
             first, which takes minutes and costs credits: it asks, or needs --yes or
-            --max-generations. Refused where it is left out; with --failed, as its batch did.
-        timeout: How long it may take.
-        max_in_flight: How many runs are in flight at any time; 100 where it is left out.
+            --max-generations. Refused by default; with --failed, as its batch did.
+        timeout: Maximum duration of the batch.
+        max_in_flight: Maximum number of runs in flight; 100 by default.
         stop_on_failure: Dispatch no more once one did not pass, as --max-failures 1.
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
-        attempts: How often a feature may run: one that failed runs again, and is flaky where a
-            later run passed; 1 where it is left out.
+        attempts: Maximum number of runs of a feature: one that failed runs again, and is flaky if a
+            later run passed; 1 by default.
         repeat: Run each feature so often, and say how flaky it is; whatever the results. It waits,
             and the runs are one after the other, unless --max-in-flight is given. The exit code is
             0 where it is stable, and 1 where it is flaky or broken. A run that was refused or not
@@ -108,9 +108,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
             runs of this project where it is not named. What it left open still decides the exit
             code.
         dry_run: Only show what would be dispatched.
-        consent: What --on-conflict generate may spend.
+        consent: The generations that --on-conflict generate may dispatch.
         journal: The journal.
-        files: What to leave.
+        files: The files to write.
         common: The options of every command.
     """
     if repeat is None:

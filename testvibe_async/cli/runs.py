@@ -36,11 +36,13 @@ _ORDER = ("report", "trace", "video", "screenshot")
 """The kinds of files, those that say most first."""
 
 _SHOWN = {".html", ".htm", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".webm", ".mp4"}
-"""What a browser shows. Other files may be programs, which some systems start when they are opened.
+"""Suffixes of files that a browser shows.
+
+Others may be programs, which some systems start when opened.
 """
 
 _PLAYER = "npx"
-"""What starts Playwright's trace viewer."""
+"""The program that starts Playwright's trace viewer."""
 
 app: App = App(
     name="runs",
@@ -65,7 +67,7 @@ async def list_(
 
     Args:
         feature: Only those of this feature: its id, or its name.
-        limit: How many at most; what the service gives where it is left out.
+        limit: Maximum number of runs; by default as many as the service gives.
         common: The options of every command.
     """
     async with connected(common) as connection:
@@ -162,7 +164,7 @@ async def download(
 
     Args:
         run: The run's id.
-        directory: Where to put them; it is made if it is not there, and there are any.
+        directory: Folder for the files; it is created if there are any.
         kind: Only files of this kind: trace, screenshot, video or report. May be repeated.
         common: The options of every command.
     """
@@ -215,7 +217,8 @@ async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = C
 
     Args:
         run: The run's id.
-        kind: What to open: report, trace, video or screenshot; the first of these that is there.
+        kind: The file to open: report, trace, video or screenshot; by default the first that
+            exists.
         common: The options of every command.
     """
     async with connected(common) as connection:

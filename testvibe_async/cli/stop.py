@@ -1,8 +1,8 @@
-"""What ends a command before its work is over: a signal, or the time that `--timeout` gives.
+"""Early ends of a command: a signal, or the limit that `--timeout` sets.
 
-It decides what the first, the second and the third signal cancel, and what of the time is left for
-each step: the lists that are asked for first, then the batch, and what is still read and downloaded
-when that is over. What a command that was stopped says is decided in `watch` and `closing`.
+This module decides what the first, the second and the third signal cancel, and how the time is
+divided between the steps: first the lists, then the batch, then the reads and downloads after it.
+`watch` and `closing` decide what an interrupted command prints.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ QUIET_SECONDS = 5.0
 """After how long a step that has no answer is told."""
 
 MAX_OUTAGE_SECONDS = 300.0
-"""How long a service may be away or too busy: as long as for the polls of a `Client`."""
+"""Maximum seconds of an outage or of throttling; the same as for the polls of a `Client`."""
 
 ENDING_SECONDS = 10.0
-"""How long what is still to be read at the end may take, where there is a limit."""
+"""Maximum seconds for the last reads, if there is a limit."""
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Stop:
 
     @property
     def name(self) -> str:
-        """What people call the first signal."""
+        """The common name of the first signal."""
         first = self.signal or signal.SIGINT
         return "Ctrl-C" if first is signal.SIGINT else first.name
 
@@ -135,7 +135,7 @@ class TimeLimit:
         self._server = server
         self._note = note
         self._asked: str | None = None
-        """What is asked for at this moment."""
+        """Description of the request in progress; None if there is none."""
         self._outage: VibeError | None = None
 
     @property
@@ -152,7 +152,7 @@ class TimeLimit:
         """Ask the service for something, and give up when no time is left.
 
         Args:
-            what: What is asked for.
+            what: Description of the request.
             work: Asks for it.
 
         Raises:

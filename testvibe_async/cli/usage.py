@@ -1,8 +1,8 @@
-"""What was wrong with a call, and what was probably meant.
+"""Errors in the use of a command, and the corrections that they suggest.
 
-It decides what the options mean that people know from other tools: gh, pytest, Playwright, nextest.
-Such words for commands are the synonyms of these; the few that are plainly another name are taken
-for it.
+This module interprets options that people know from other tools: gh, pytest, Playwright, nextest.
+Words for commands are handled as synonyms; those that are plainly another name are accepted for the
+command.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _OPTIONS = {
     }.items()
     for word in words.split()
 }
-"""What options mean that no command has."""
+"""Options that no command has, and their meanings."""
 
 
 def as_meant(arguments: Sequence[str]) -> list[str]:

@@ -55,20 +55,20 @@ STOPPING = "Stopping: dispatches under way end first. {signal} again ends at onc
 
 @frozen(kw_only=True)
 class Work:
-    """What a command is to dispatch."""
+    """The features that a command dispatches."""
 
     spec: BatchSpec
     jobs: Sequence[Item]
     """An item for each operation; none where there is nothing to do."""
 
     why_nothing: str = ""
-    """Why there is nothing to do, where there is not."""
+    """The reason why there is nothing to do; empty if there is something."""
 
     question: str | None = None
-    """What to ask before generations are dispatched; None where they were asked for by name."""
+    """The question asked before generations are dispatched; None if they were requested by name."""
 
     first: str = ""
-    """What is waited for before all is dispatched, also without --wait; empty for nothing."""
+    """A note on work that precedes the last dispatch, also without --wait; empty for none."""
 
     parent: int | None = None
     """The number of the batch whose failures run again."""
@@ -91,22 +91,22 @@ class Watch:
 
         Args:
             common: The options of the command.
-            files: What to leave.
-            stop: What stops it.
-            has_events: Whether `--json` is a line for each change; else it is one document.
+            files: The files to write.
+            stop: The signals and the limit that stop it.
+            has_events: True if `--json` is a line for each change; otherwise it is one document.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
         """
         self.progress: Progress = Progress()
         self.generations: GenerationLimit = GenerationLimit()
-        """How many generations it may dispatch: none, until somebody allows some."""
+        """Limit on generations to dispatch: none, until someone allows some."""
         self.outputs: Outputs = Outputs(files, common.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
         self._common, self._stop, self._has_events = common, stop, has_events
         self._facts: dict[str, Any] = {}
-        """What else is known of the result."""
+        """Fields of the result that are known before it."""
 
     @property
     def client(self) -> Client:
@@ -148,11 +148,11 @@ class Watch:
         """Carry out a new batch, print the results, and return the exit code.
 
         Args:
-            work: What to dispatch.
-            consent: What it may spend.
-            journal: Where it is kept.
-            dry_run: Whether to print what would be dispatched, and no more.
-            waits: Whether to wait for what is dispatched.
+            work: The features to dispatch.
+            consent: The generations that are allowed.
+            journal: The file of the batch's journal.
+            dry_run: True to print only which features would be dispatched.
+            waits: True to wait for the dispatched operations.
         """
         spec, jobs, output = work.spec, work.jobs, self.connection.output
         if not jobs:
@@ -204,12 +204,12 @@ class Watch:
         """Carry out a batch, print the results, and return the exit code.
 
         Args:
-            spec: What it is to do.
+            spec: The description of the batch.
             jobs: An item for each operation.
-            journal: Where it is kept; None for nowhere.
+            journal: The file of the batch's journal; None for no journal.
             before: The exit code that what an earlier batch left calls for.
-            waits: Whether to wait for what is dispatched.
-            is_resumed: Whether the journal has the batch.
+            waits: True to wait for the dispatched operations.
+            is_resumed: True if the journal has the batch.
         """
         self.outputs.journal = None if journal is None else journal.path
         expected = jobs if is_resumed else spec.repeated(jobs)
@@ -338,9 +338,9 @@ async def watching(
 
     Args:
         common: The options of the command.
-        files: What to leave.
+        files: The files to write.
         timeout: Seconds that the command may take; None for as long as it takes.
-        has_events: Whether `--json` is a line for each change.
+        has_events: True if `--json` is a line for each change.
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
     with ExitStack() as around:

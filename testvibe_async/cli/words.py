@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 NAME = "testvibe-async"
-"""What the command is called."""
+"""The name of the command."""
 
 Item: TypeAlias = "BatchItem[Run | Generation]"
 """A feature with a configuration: to be dispatched, in flight, or over."""

@@ -40,7 +40,7 @@ MAX_REASON = 200
 """Length of a reason within another sentence."""
 
 NAME_CHARACTERS = 100
-"""How much of each name is suggested."""
+"""Maximum characters of each suggested name."""
 
 _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
 
@@ -89,7 +89,7 @@ def explain(error: VibeError, tool: str) -> str:
     """Say what happened to a tool's call, and what to do next.
 
     Args:
-        error: What the call raised.
+        error: The error that the call raised.
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
@@ -139,7 +139,7 @@ def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence
     """Say what is wrong with a call's arguments, a sentence for each fault.
 
     Args:
-        faults: What pydantic found.
+        faults: The errors that pydantic found.
         tool: The tool's name.
         names: The names of the arguments that the tool has.
     """

@@ -31,7 +31,7 @@ Document: TypeAlias = dict[str, Any]
 """The structured content of an answer, which is an object of JSON."""
 
 ROOM = 1_000
-"""What is kept free for an answer's other members, and for its line."""
+"""Characters reserved for an answer's other members and its text line."""
 
 MAX_SENTENCE = 2_000
 """Length of an error, or of a progress report."""
@@ -40,10 +40,10 @@ MAX_QUOTED = 500
 """Length of what the service says, in a sentence of ours."""
 
 MAX_MEMBERS, MAX_MEMBER = 20, 50
-"""How many members are kept of what can't be made to fit, such as a status, and how long ones."""
+"""Maximum number of members, and their maximum length, of a document that can't be made to fit."""
 
 LENGTHS = (6_000, 3_000, 1_500, 800, 400, 200, 100, 60, 30)
-"""How long texts may be at each attempt to make an answer fit; lists have a 30th as many rows."""
+"""Maximum characters of a text at each attempt to fit an answer; a list has a 30th as many rows."""
 
 _INVISIBLE = re.compile(
     "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
@@ -176,11 +176,11 @@ def page(
     """Return the rows of a list from a cursor on, as many as fit.
 
     Args:
-        name: What the list is called in the document.
+        name: The list's member in the document.
         rows: All rows.
-        max_output: How many characters the answer may have.
-        cursor: Where to start; None for the first.
-        limit: How many at most; None for all that fit.
+        max_output: Maximum characters of the answer.
+        cursor: Start of the page; None for the first.
+        limit: Maximum number of rows; None for all that fit.
     """
     taken, following = _part(rows, max_output, start_of(cursor), limit)
     more = {} if following is None else {"nextCursor": str(following)}
@@ -192,9 +192,9 @@ def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None =
 
     Args:
         text: The whole text.
-        max_output: How many characters the answer may have.
-        offset: How many lines to leave out at the start.
-        lines: How many at most; None for all that fit.
+        max_output: Maximum characters of the answer.
+        offset: Number of lines to skip at the start.
+        lines: Maximum number of lines; None for all that fit.
     """
     every = text.splitlines(keepends=True)
     taken, following = _part(every, max_output, offset, lines)
@@ -209,7 +209,7 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
 
     Args:
         document: The whole document.
-        max_output: How many characters it may have.
+        max_output: Maximum characters of the text.
         rest: A sentence that says which call reads what is missing.
     """
     if len(text_of(document)) <= max_output:

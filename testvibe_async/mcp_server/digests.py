@@ -1,8 +1,8 @@
-"""What runs and generations are called: in a line, and in a digest of many.
+"""Texts for runs and generations: in a line, and in a digest of many.
 
-Decides how operations and batches are worded and summarized. The content of a wait says in
-`inFlight` whether the operation does, and in `note` what to do then. Pure; it never calls the
-service.
+This module decides how operations and batches are worded and summarized. The content of a wait
+reports in `inFlight` that the operation is still running, and in `note` the next step. Pure; it
+never calls the service.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_ERROR_CHARACTERS = 300
 """Length of a test's error in a digest of many runs; `get_run` returns all of it."""
 
 MAX_FAILURES = 5
-"""How many tests that failed are listed of a run in a digest of many."""
+"""Maximum number of failed tests listed for a run in a digest of many."""
 
 STILL_IN_FLIGHT = "Still in flight, nothing was cancelled:"
 
@@ -53,9 +53,9 @@ def answer_of_wait(line: str, content: Document, *, note: str | None) -> CallToo
     """Return the result of a wait.
 
     Args:
-        line: How the operation stands, for a human.
+        line: The operation's status, for a human.
         content: The document last seen.
-        note: What to do next where it is in flight; None where it is over.
+        note: The next step while it is in flight; None if it is over.
     """
     content = {**content, "inFlight": note is not None, "note": note}
     return answer(f"{line} {note or ''}".rstrip(), content)
@@ -164,14 +164,14 @@ def digest(  # noqa: PLR0913 - each by name
 
     Args:
         items: The runs.
-        max_output: How many characters the answer may have.
+        max_output: Maximum characters of the answer.
         not_run: The features that were left out.
         again: The tool that continues with them.
-        told: What to add to the note.
+        told: Text to append to the note.
         started_at: When they were started; None where another tool did that.
-        is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
-        attempts: How often what failed may run; only then can a run be flaky.
-        repeat: How often each was to run; then its stability is of interest.
+        is_over: True if nothing more is dispatched; before, a dispatch is without an answer yet.
+        attempts: Maximum number of attempts for each feature; only with several can a run be flaky.
+        repeat: Number of runs of each feature; with several, the digest reports its stability.
     """
     summary = BatchSummary.of(items)
     counts = {

@@ -58,7 +58,7 @@ from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
 READ_SECONDS = 10.0
-"""How long a feature may take to be read."""
+"""Maximum seconds for reading a feature."""
 
 AGAIN = "call generate_and_run again with the same arguments."
 
@@ -73,14 +73,14 @@ Replace = Annotated[
 
 @frozen
 class Target:
-    """What a call wants to have generated."""
+    """The feature that a call generates tests for."""
 
     start: Start
     """Its place is the same for each call of the same feature and `replace`."""
 
     feature: Feature
     is_known: bool
-    """Whether an earlier call started it."""
+    """True if an earlier call started the generation."""
 
 
 async def target_of(
@@ -179,7 +179,7 @@ def _how_to_replace(name: str) -> str:
 
 
 class Consent(BaseModel):
-    """What the user is asked."""
+    """The user's answer to the confirmation."""
 
     generate: bool = Field(description="Whether to spend the credits", title="Generate")
 
@@ -200,7 +200,7 @@ async def agreed_target(
     target: Annotated[Target, Resolve(target_of)],
     agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
 ) -> Target:
-    """Return what the user has agreed to have generated.
+    """Return the target that the user agreed to generate tests for.
 
     Raises:
         ToolError: The user does not want it.

@@ -57,7 +57,7 @@ from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
 
 MAX_RUNS = 1_000
-"""How many runs one call may wait for."""
+"""Maximum number of runs that one call may wait for."""
 
 Repeat = Annotated[
     int, Field(ge=1, le=50, description="Runs of each, one by one, for `stability`: how flaky?")
@@ -79,8 +79,8 @@ def run_start(call: Call, word: str, spec: BatchSpec) -> Start:
 
     Args:
         call: The call.
-        word: What starts them: `runs` for many, any other for one.
-        spec: What is to run.
+        word: The kind of the start: `runs` for many, any other word for one.
+        spec: The description of the batch.
     """
     home, is_one = call.home, word != "runs"
     features = sorted({each.casefold() for each in spec.features})
@@ -94,8 +94,8 @@ async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
 
     Args:
         home: The project.
-        spec: What is to run.
-        is_one: Whether it must be one feature.
+        spec: The description of the batch.
+        is_one: True if it must be one feature.
 
     Raises:
         ToolError: There is no such feature, or no such configuration.

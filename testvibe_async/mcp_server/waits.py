@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from testvibe_async.mcp_server.toolkit import Call
 
 PATIENCE = 45
-"""How long our own tools wait in seconds: many clients give up after a minute."""
+"""Seconds that our own tools wait; many clients give up after a minute."""
 
 SEEN_SECONDS = 10.0
-"""How long ago an operation in flight was seen, at most: three polls, and a slow answer."""
+"""Maximum seconds since an operation in flight was polled: three polls, and a slow answer."""
 
 LAST_SECONDS = 2.0
-"""How long a wait that is over polls once more, where nothing was seen for long."""
+"""Maximum seconds for a last poll after a wait, if nothing was observed for long."""
 
 PROGRESS_SECONDS = 10.0
-"""How long a call that waits says nothing at most."""
+"""Maximum seconds between two progress notifications of a wait."""
 
 
 class Wait:
@@ -65,8 +65,8 @@ class Wait:
         """Report how an operation stands, if the caller asked for progress.
 
         Args:
-            message: How it stands, in a line.
-            total: How many reports there will be; None where that is not known.
+            message: The progress, in a line.
+            total: Total number of reports; None if unknown.
         """
         self._message, self._total = message, total
         await self._send()
@@ -128,7 +128,7 @@ class Wait:
 
         Args:
             operation: The operation.
-            step: What to do next where it is not finished in time.
+            step: The next step if the operation does not finish in time.
 
         Returns:
             A note that it is in flight, and what to do next; None where it is over.

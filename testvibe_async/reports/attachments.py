@@ -70,7 +70,7 @@ def read_images(
 
     Args:
         files: The first file of each failed test, those first that matter most.
-        folder: What relative paths are relative to.
+        folder: Base folder of relative paths.
         most: Bytes of all of them.
     """
     images: dict[Path, str] = {}

@@ -52,7 +52,7 @@ class CaseStatus(StrEnum):
     SKIPPED = "skipped"
 
     QUARANTINED = "quarantined"
-    """It failed in quarantine."""
+    """The feature failed in quarantine."""
 
     OTHER = "other"
     """An undocumented status without an error."""

@@ -59,9 +59,12 @@ class ReportOptions(TypedDict, total=False):
     """When the batch was finished; the latest time of an item where it is left out."""
 
     folder: Path
-    """Where the page will be: its links to the `artifacts` are relative to it, so that they work
-    wherever both are moved together, and the screenshots of failed tests are read, to be shown.
-    Where it is left out, links lead to the paths as they are given, and nothing is read."""
+    """Folder of the page.
+
+    Links to the `artifacts` are relative to it, so that they stay valid if both are moved
+    together, and screenshots of failed tests are read and embedded. Without a folder, links use
+    the paths as given, and nothing is read.
+    """
 
 
 @frozen(kw_only=True)

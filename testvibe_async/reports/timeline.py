@@ -47,11 +47,11 @@ class _Bar:
     """The item, or one of its attempts."""
     name: str
     begin: float
-    """Where it was queued."""
+    """Position at which the operation was queued."""
     start: float
-    """Where it left the queue."""
+    """Position at which it left the queue."""
     end: float
-    """Where it finished, or the picture ends."""
+    """Position at which it ended; 100 if it did not."""
     row: int = 0
 
     @property

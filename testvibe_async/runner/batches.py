@@ -45,25 +45,25 @@ __all__ = [
 _VERSION = 1
 
 KEPT = 50
-"""How many batches are kept."""
+"""Maximum number of batches that are retained."""
 
 KEPT_FOR = timedelta(days=30)
-"""How long a batch is kept."""
+"""Retention of a batch."""
 
 
 @frozen(kw_only=True)
 class BatchRecord:
-    """What is known of a numbered batch without its journal."""
+    """Facts about a numbered batch that are known without its journal."""
 
     number: int
     name: str | None
-    """What it was called; None where it was not."""
+    """The name of the batch; None if it has none."""
 
     kind: Literal["run", "generation"]
     server: str
     project: str
     project_name: str | None
-    """What the project was called, where that was no id."""
+    """The name that was given for the project; None if an id was given."""
 
     parent: int | None
     """The number of the batch whose failures it runs again; None where it does not."""
@@ -83,7 +83,7 @@ class BatchRecord:
 
     @property
     def word(self) -> str:
-        """What to call it after the word batch: `12 (nightly)`."""
+        """The batch's number and name, to follow the word batch: `12 (nightly)`."""
         return f"{self.number}" + (f" ({self.name})" if self.name else "")
 
     @property
@@ -114,7 +114,7 @@ class Place:
 
 @frozen(kw_only=True)
 class Batch:
-    """What a journal says of one batch, without asking the service."""
+    """The state of one batch according to its journal, without asking the service."""
 
     path: Path
     record: BatchRecord | None
@@ -125,18 +125,18 @@ class Batch:
     project: str
     project_name: str | None
     spec: BatchSpec
-    """What its command asked for."""
+    """The spec that its command created."""
 
     fails_on_flaky: bool
-    """Whether its command was to fail where something was flaky."""
+    """True if its command was to fail if a feature was flaky."""
 
     created_at: datetime
     items: Sequence[BatchItem[Run | Generation]]
     is_over: bool
-    """Whether nothing is left to dispatch, to wait for or to reconcile."""
+    """True if nothing is left to dispatch, to wait for or to reconcile."""
 
     is_complete: bool
-    """Whether all of its features are known."""
+    """True if all of its features are known."""
 
     unfinished: Path
     """The journal to resume where it is not over: its own, or that of a rerun."""
@@ -146,7 +146,7 @@ class Batch:
 
     @property
     def label(self) -> str:
-        """What to call it: `Batch 12 (nightly)`, or `The batch in FILE`."""
+        """The batch's name in a sentence: `Batch 12 (nightly)`, or `The batch in FILE`."""
         return f"The batch in {self.path}" if self.record is None else str(self.record)
 
     @property
@@ -172,7 +172,7 @@ class Batches:
         """Make it; no I/O is done.
 
         Args:
-            folder: Where they are; `create` makes it.
+            folder: Folder of the batches; `create` makes it.
         """
         self.folder: Path = folder
 
@@ -243,7 +243,7 @@ class Batches:
 
         Args:
             record: The batch.
-            options: What a new journal keeps for whoever resumes it.
+            options: Options that a new journal stores for `resume`.
 
         Raises:
             ConfigError: The journal can't be used.
@@ -279,7 +279,7 @@ class Batches:
         Args:
             word: A number, a name, or the file of a journal; None for the batch that ended last.
             place: The service and the project in force.
-            kind: What it dispatched, where no word names it; None for either.
+            kind: The kind of its operations, if no word names the batch; None for either.
 
         Raises:
             ConfigError: There is none, another process works on it, or it can't be read.
@@ -375,8 +375,8 @@ class Batches:
         Args:
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
-            kind: What they dispatched; None for both.
-            skips_running: Whether those are left out on which another process works.
+            kind: The kind of their operations; None for both.
+            skips_running: True to leave out batches that another process is working on.
 
         Raises:
             ConfigError: Another process works on one, and those are not left out.

@@ -1,8 +1,8 @@
-"""How many generations may be dispatched, enforced where each is sent.
+"""Limit on the generations that may be dispatched, enforced where each is sent.
 
-Generations cost credits, so none is sent that nobody allowed, whatever asks for it: a batch of
-generations, a run whose tests are missing, or a batch that is resumed. It never decides who allows
-them.
+Generations cost credits, so none is sent without permission, whatever requests it: a batch of
+generations, a run whose tests are missing, or a batch that is resumed. This module never decides
+who may grant permission.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class GenerationLimit:
     def __init__(self) -> None:
         """Allow none."""
         self.allowed: int = 0
-        """How many generations may be dispatched in total."""
+        """Total number of generations that may be dispatched."""
         self._intents: set[str] = set()
 
     async def intended(self, intent: Intent) -> None:

@@ -69,7 +69,7 @@ class QuarantineEntry:
         """Return whether a run has to do with it.
 
         Args:
-            names: What the feature is called, in lower case.
+            names: Names of the feature, in lower case.
             run: The finished run.
         """
         tests = {test.name.casefold() for test in run.tests}
@@ -121,9 +121,9 @@ class Quarantine:
         """Return the effect on a finished run; None where no entry is about it.
 
         Args:
-            names: What the feature is called: its name, its id, or both.
+            names: The feature's name, its id, or both.
             run: The finished run.
-            is_flaky: Whether it passed after an attempt that failed, which is no unexpected pass.
+            is_flaky: True if it passed after a failed attempt, which is no unexpected pass.
         """
         folded = {str(name).casefold() for name in names if name is not None}
         covering = [each for each in self.entries if each.covers(folded, run)]

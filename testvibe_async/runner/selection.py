@@ -1,8 +1,8 @@
-"""Which features and configurations are meant: one meaning of a word, for every surface.
+"""Selection of features and configurations: one meaning of a word, for every surface.
 
-A word is the name or the id of a feature, a glob that matches names, or with `!` before it an
-exclusion. What is not listed is refused before anything is dispatched, unless the service lists
-nothing: then words are names as they were typed.
+A word is the name or the id of a feature, a glob that matches names, or an exclusion if it starts
+with `!`. An unlisted feature is refused before anything is dispatched, unless the service has no
+lists: then words are names as they were typed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "select"]
 
 SHOWN_NAMES = 3
-"""How many names are given as examples."""
+"""Maximum number of names given as examples."""
 
 
 @frozen(kw_only=True)
@@ -45,13 +45,13 @@ class Selection:
     """The configurations that each runs with, as the service spells them."""
 
     notes: Sequence[str] = ()
-    """What was left out, and what was named twice: a sentence each."""
+    """Notes on features that were left out or named twice, a sentence each."""
 
     left_out: Sequence[Feature] = ()
     """The features that all or a glob leaves out: `notes` says why."""
 
     is_wider: bool = False
-    """Whether there may be more features than words: all, or several of a glob."""
+    """True if there may be more features than words: all, or several that match a glob."""
 
     names: Sequence[str] = ()
     """The names of all features of the project, where they were listed."""
@@ -84,11 +84,12 @@ async def select(
 
     Args:
         project: The features' project.
-        spec: What is meant.
-        max_outage: How long to ask for a list that is needed, as of `Project.list_features`. One
-            that only says what names mean is asked for as the client's retry policy says.
-        checks_names: Whether to ask for the feature of one name too, which the service would refuse
-            as well, when it is dispatched.
+        spec: The description of the batch.
+        max_outage: Maximum seconds of an outage while a required list is requested, as of
+            `Project.list_features`. The client's retry policy applies to lists that only resolve
+            names.
+        checks_names: True to request the feature of a single name as well. Otherwise the service
+            refuses an unknown one when it is dispatched.
 
     Raises:
         ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means

@@ -39,7 +39,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.addresses: set[object] = set()
-        """Where this loop serves, or has served: ports, and paths of Unix sockets."""
+        """Addresses that this loop serves, or has served: ports, and paths of Unix sockets."""
 
         self.idle: list[asyncio.Future[None]] = []
         """Done when nothing is ready to run, before the clock is moved."""

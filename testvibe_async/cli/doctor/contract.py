@@ -1,8 +1,8 @@
-"""What passed between a client and the service, and where it differs from `openapi.json`.
+"""Exchanges between a client and the service, and their differences from `openapi.json`.
 
-A validator of JSON schemas would say that an answer is wrong at its first member, and nothing of
-what nobody declared. Here both become tables by place: the declared members, and all values that
-were seen at one place at once. A difference holds no value of an answer but two kinds of words: the
+A validator of JSON schemas reports an answer as wrong at its first member, and ignores undeclared
+members. Here declared members and observed values become tables by location, so that all values at
+one location are compared at once. A difference quotes only two kinds of words of an answer: the
 service's status words, and names that look like identifiers. `Tap` listens at the client's session;
 it sends and changes nothing.
 """
@@ -86,7 +86,7 @@ _SEEN = {"digits": "digits in a string", "empty": "an empty string"}
 
 @frozen
 class Declared:
-    """What the contract says of one place."""
+    """The contract's declaration for one location."""
 
     kinds: frozenset[str]
     """The types, such as `int`, `null` and `time`; empty for any."""
@@ -254,7 +254,7 @@ def differences(places: Mapping[Place, Declared], values: Iterable[object]) -> I
     """Go through the differences of all values that were seen.
 
     Args:
-        places: What the contract says of each value.
+        places: The contract's declaration for each value.
         values: The values, such as the rows of a list.
     """
     seen = values_by_place(values)
@@ -342,7 +342,7 @@ class Exchange:
     request: Request[Any]
     response: Response
     error: ResponseError | None = None
-    """Why our commands can't use the answer; None where they can."""
+    """The reason why our commands can't use the answer; None if they can."""
 
     value: Any = None
     """The value that our commands use."""
@@ -379,7 +379,7 @@ class Exchange:
 
     @cached_property
     def differences(self) -> Sequence[Difference]:
-        """Where the answer differs from the contract; empty for an error."""
+        """Differences between the answer and the contract; empty for an error."""
         found = differences(self.operation.places, self.rows) if self.rows else ()
         return sorted(
             each for each in found if each.kind != "missing" or not self._may_lack(each.place)

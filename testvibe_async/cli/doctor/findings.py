@@ -132,9 +132,9 @@ def result(
     """Return the findings by groups, what to put into the settings, and what it comes to.
 
     Args:
-        findings: What was found.
+        findings: The findings to print.
         width: Cells that a line may take; None for one line for each finding.
-        only_differences: Whether to leave out what holds.
+        only_differences: True to leave out findings that agree with the contract.
     """
     lines: list[tuple[str, str]] = []
     for verdict, (title, style) in _TITLES.items():

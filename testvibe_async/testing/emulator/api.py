@@ -113,12 +113,12 @@ class Api:
         """Make the site.
 
         Args:
-            service: What the operations act on.
+            service: The service that the operations act on.
             api_key: The only key that is valid.
             lists: True if `list_runs` and `list_features` have routes.
             strict: True to refuse what the contract does not have in a request.
             rate_limit: Requests a second that are served. None: any number.
-            middleware: What stands before the service. None: nothing.
+            middleware: A layer between the clients and the service; None for none.
             log: The record of the requests.
         """
         self._service = service

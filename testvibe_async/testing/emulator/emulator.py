@@ -101,7 +101,7 @@ class Emulator:
                 answered with 429 and `Retry-After`. None: any number.
             dispatch_lag: Seconds after a dispatch for which the new run, or the status of the new
                 generation, is answered with 404.
-            middleware: What stands between the clients and the service. None: nothing.
+            middleware: A layer between the clients and the service; None for none.
 
         Raises:
             ValueError: The folder has no features, or the speed or the rate is not a number above
