@@ -79,7 +79,7 @@ _HELP = """Generate and run TestVibe features, or try that out without a service
 The server, the API key and the project come from options, variables and files:
 `testvibe-async settings --help` says in which order.
 
-Exit codes: 0 passed, 1 failed, 2 called wrongly, 3 refused by the service, 4 still going on,
+Exit codes: 0 passed, 1 failed, 2 called wrongly, 3 refused by the service, 4 still running,
 5 the service can't be reached, 130 stopped with Ctrl-C.
 """
 

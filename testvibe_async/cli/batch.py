@@ -1,6 +1,6 @@
 """`testvibe-async batch`: batches in a database, which workers on any machine work on.
 
-It decides where the database is, and how a batch is shown. What becomes of a batch is decided in
+It decides where the database is, and how a batch is shown. The fate of a batch is decided in
 `testvibe_async.adapters.durable`, which is an extra, and is loaded when it is used.
 """
 
@@ -185,7 +185,7 @@ async def status(
 
 @app.command
 async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> None:
-    """Have nothing more of a batch dispatched; what is in flight goes on.
+    """Dispatch nothing more of a batch; operations in flight continue.
 
     For example:
 
@@ -205,7 +205,7 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
 async def resume(name: str, *, db: Database = None, common: Common = COMMON) -> None:
     """Go on with a batch after cancel, and with what could not be sent, or is unknown.
 
-    After a crash nothing needs to be resumed: `batch work` goes on.
+    After a crash no resume is needed: `batch work` continues.
 
     For example:
 
@@ -218,7 +218,7 @@ async def resume(name: str, *, db: Database = None, common: Common = COMMON) -> 
     """
     features = await _batch(name, db).resume()
     common.output.document({"batch": name, "features": features})
-    common.output.say(f"Batch {name} goes on with {plural(len(features), 'feature')}.")
+    common.output.say(f"Batch {name} resumes with {plural(len(features), 'feature')}.")
 
 
 @app.command
@@ -232,7 +232,7 @@ async def decide(  # noqa: PLR0913 - each by name
     db: Database = None,
     common: Common = COMMON,
 ) -> None:
-    """Decide what becomes of dispatches of which nobody knows whether they took effect.
+    """Decide the fate of dispatches of which it is unknown whether they took effect.
 
     For example:
 
@@ -265,7 +265,7 @@ async def decide(  # noqa: PLR0913 - each by name
 async def report(
     name: str, *, files: Files = NO_FILES, db: Database = None, common: Common = COMMON
 ) -> ExitCode:
-    """Report on a batch, also while it goes on, without asking the service.
+    """Report on a batch, also while it runs, without asking the service.
 
     For example:
 
@@ -349,7 +349,7 @@ async def _conclude(
 
 
 def _line(name: str, found: BatchStatus) -> str:
-    state = "over" if found.is_settled else "cancelled" if found.is_cancelled else "going on"
+    state = "over" if found.is_settled else "cancelled" if found.is_cancelled else "running"
     workers = plural(len(found.workers), "worker")
     return f"Batch {name}, {state}, {workers}: {found.summary}"
 

@@ -37,9 +37,9 @@ __all__ = [
     "kept",
     "opened",
     "place_of",
+    "report_interrupted",
     "resume_command",
     "stored_batches",
-    "tell_of_cut_off",
 ]
 
 _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
@@ -109,7 +109,7 @@ def place_of(common: Common) -> Place:
 
 
 def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
-    """Return the command that goes on with a batch.
+    """Return the command that resumes a batch.
 
     Args:
         journal: Its journal.
@@ -133,7 +133,7 @@ async def kept(  # noqa: PLR0913 - each by name
 
     A file of the caller's own that has a batch is continued, where the same one was asked for. A
     journal that was not asked for is no reason to fail: where it can't be written, a note says so.
-    Where an earlier batch was cut off it says so too, whatever options there are.
+    An earlier interrupted batch is reported too, independent of the options.
 
     Args:
         options: The options of the command.
@@ -154,7 +154,7 @@ async def kept(  # noqa: PLR0913 - each by name
     if options.no_journal:
         yield None
         return
-    await tell_of_cut_off()
+    await report_interrupted()
     if path is not None:
         require_whole(path)
         async with Journal(path, options=typed) as journal:
@@ -210,13 +210,13 @@ async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerat
         yield journal
 
 
-async def tell_of_cut_off() -> None:
-    """Say once of each batch whose command did not end in order that it was cut off."""
+async def report_interrupted() -> None:
+    """Report each interrupted batch once: its command did not shut down in order."""
     stored = stored_batches()
-    for record, batch in await stored.cut_off():
+    for record, batch in await stored.interrupted():
         over = sum(item.outcome is not None for item in batch.items)
         warn(
-            f"{record} of {clock_time(batch.created_at)} was cut off, with "
+            f"{record} of {clock_time(batch.created_at)} was interrupted, with "
             f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
             f"{resume_command(stored.journal_of(record))}"
         )

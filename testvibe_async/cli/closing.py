@@ -274,9 +274,9 @@ def say_nothing(why: str, result: Result, common: Common, *, has_events: bool = 
 
 
 def say_unfinished(result: Result, common: Common) -> None:
-    """Name operations that are not seen to be over, with the commands that wait for them.
+    """Name operations that were not observed to be over, with the commands that wait for them.
 
-    Those that were just dispatched are named as results, and the commands are a remark.
+    Operations that were just dispatched are named as results, and the commands are a note.
     """
     items = result.unfinished
     if not items:
@@ -286,9 +286,9 @@ def say_unfinished(result: Result, common: Common) -> None:
             common.output.note(f"\n{_how_to_wait(result, common)}")
         return
     unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
-    going_on = [item for item in items if item not in unseen]
-    if going_on:
-        warn(f"\nIn flight, and the service goes on:\n{named(going_on)}")
+    running = [item for item in items if item not in unseen]
+    if running:
+        warn(f"\nStill running at the service:\n{named(running)}")
     if unseen:
         warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{named(unseen)}")
     warn(_how_to_wait(result, common))

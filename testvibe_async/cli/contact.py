@@ -108,7 +108,7 @@ class Contact:
         """The outage at the last call of `notices`."""
         self._told_at = 0.0
         self._lists: dict[str, ListPollingSuspended | None] = {}
-        """The lists that are suspended, by operation; None once told."""
+        """The lists that are suspended, by operation; None once reported."""
 
     @property
     def hooks(self) -> Hooks:
@@ -157,7 +157,7 @@ class Contact:
         return self._clock() - self._heard_at > SILENCE_SECONDS * (_SLOWEST if is_slow else 1)
 
     def notices(self, in_flight: Sequence[Ref]) -> Iterator[Notice]:
-        """Yield what is to be told at this moment; to be called at least once a second.
+        """Yield what is to be reported at this moment; to be called at least once a second.
 
         Args:
             in_flight: The operations that are polled.

@@ -220,7 +220,7 @@ def _plain_lines(text: str) -> list[str]:
 
 
 def _indented(text: str, width: int | None) -> str:
-    """Return an indented line, which goes on beneath itself where it is too long."""
+    """Return an indented line, which wraps with the same indentation if it is too long."""
     if width is None:
         return f"    {text}"
     indent = " " * (4 + len(text) - len(text.lstrip()))

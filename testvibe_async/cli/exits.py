@@ -56,7 +56,7 @@ __all__ = [
     "exit_code_of",
     "log_to_standard_error",
     "reporting",
-    "told_otherwise",
+    "shown_elsewhere",
     "worst_of",
 ]
 
@@ -94,19 +94,19 @@ class ExitCode(IntEnum):
     """The command itself is broken: an error that it has no sentence for."""
 
     HUNG_UP = 129
-    """SIGHUP: the terminal was closed. What was dispatched goes on at the service."""
+    """SIGHUP: the terminal was closed. Dispatched operations are still running at the service."""
 
     INTERRUPTED = 130
-    """Ctrl-C. What was dispatched goes on at the service."""
+    """Ctrl-C. Dispatched operations are still running at the service."""
 
     QUIT = 131
-    """SIGQUIT. What was dispatched goes on at the service."""
+    """SIGQUIT. Dispatched operations are still running at the service."""
 
     PIPE_CLOSED = 141
     """The reader of the output stopped reading."""
 
     TERMINATED = 143
-    """SIGTERM. What was dispatched goes on at the service."""
+    """SIGTERM. Dispatched operations are still running at the service."""
 
 
 _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
@@ -210,8 +210,8 @@ def log_to_standard_error(verbose: int) -> None:
 
 
 @contextmanager
-def told_otherwise(verbose: int) -> Generator[None]:
-    """Print none of the warnings, meanwhile, that a board and the end of a command tell of.
+def shown_elsewhere(verbose: int) -> Generator[None]:
+    """Suppress warnings that the progress view and the end of a command report.
 
     Args:
         verbose: Number of times that -v was given; from 1 on the complete log is printed.

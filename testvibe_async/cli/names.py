@@ -109,7 +109,7 @@ def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> l
     if not refs:
         raise ConfigError(
             "which operations? Give ids of runs, names of features, refs as JSON, or --file FILE "
-            f"with what 'run --json' printed; {NAME} resume goes on with the last batch"
+            f"with what 'run --json' printed; {NAME} resume continues the last batch"
         )
     return list(refs.values())
 

@@ -1,7 +1,7 @@
-"""The progress of a command's operations: the items of its batch, with what was last seen of each.
+"""The progress of a command's operations: the items of its batch, each as last observed.
 
-It decides which rows changed since they were told, and keeps no more of an operation than when it
-began and ended here. When and how rows are shown is decided in `display`.
+This module decides which rows changed since they were reported. Of an operation it stores only when
+it began and ended here. `display` decides when and how rows are shown.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class Progress:
         for row in self.rows():
             before = self._told.get(_key(row.item))
             if row.phase is Phase.FINISHED and not row.is_final and not self._is_step(row):
-                continue  # Its end is told with its item, which comes at once.
+                continue  # Its end is reported with its item, which follows at once.
             if before and self._is_step(before) and row.item.latest_ref != before.item.latest_ref:
                 yield self._row(before.item, before)  # The run began at once after it.
             self._told[_key(row.item)] = row

@@ -1,4 +1,4 @@
-"""The result of a command that dispatched operations, as one value, and the commands to go on with.
+"""The result of a command that dispatched operations, as one value, and the next commands.
 
 A `Result` is pure: from the items of a batch to counts, to a JSON document, and to one exit code.
 Where several things went wrong, the code is of the first kind that is there: a defect (70), the
@@ -118,7 +118,7 @@ class Result:
 
     @property
     def resume(self) -> str | None:
-        """The command that goes on with the batch; None without a journal."""
+        """The command that resumes the batch; None without a journal."""
         journal = self.resumable or self.journal
         return None if journal is None else resume_command(journal, self.place)
 
@@ -154,7 +154,7 @@ class Result:
             case Verdict.IN_FLIGHT if item.error is None:
                 return ExitCode.IN_FLIGHT if self.is_waited_for else ExitCode.PASSED
             case Verdict.IN_FLIGHT | Verdict.ERROR | Verdict.UNKNOWN:
-                # A key that may not see it any more is refused, though the operation goes on.
+                # A revoked key is refused, though the operation is still running.
                 return exit_code_of(error_of(item))
 
     @property

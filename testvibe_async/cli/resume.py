@@ -55,7 +55,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
-    """Go on with a batch that was cut off, by a crash, Ctrl-C or a time-out.
+    """Resume a batch that was interrupted by a crash, Ctrl-C or a time-out.
 
     What was dispatched is waited for, what may have been dispatched is looked for, and the rest is
     dispatched: nothing is done twice. The options of the command that began it hold on, such as
@@ -292,7 +292,7 @@ async def wait(
         # One of another server is refused before any is waited for.
         awaited = [client.attach(ref).ref for ref in all_named.values()]
         watch.progress.expect(client, [_item(ref) for ref in awaited], "operation")
-        completions = completions_of(client, awaited, timeout=watch.limit.left)
+        completions = completions_of(client, awaited, timeout=watch.limit.remaining)
         await watch.collect(aclosing(completions))
         code = await watch.conclude()
         for record in await stored_batches().record(watch.progress.items):

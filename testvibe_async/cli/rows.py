@@ -103,7 +103,7 @@ class Row:
     """When it was first seen here with its operation."""
 
     ended: float | None = None
-    """When it was seen to be over, or given up; None while it is not."""
+    """When it was observed to be over, or abandoned; None before."""
 
     @property
     def is_over(self) -> bool:

@@ -15,9 +15,9 @@ from testvibe_async import BatchItem, ConfigError
 from testvibe_async.cli.batches import (
     NO_OPTIONS,
     JournalOptions,
+    report_interrupted,
     resume_command,
     stored_batches,
-    tell_of_cut_off,
 )
 from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
@@ -193,7 +193,7 @@ async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
     Raises:
         ConfigError: As `Batches.to_rerun` raises.
     """
-    await tell_of_cut_off()
+    await report_interrupted()
     batch = await stored_batches().to_rerun(word, watch.place)
     jobs: list[Item] = [
         BatchItem(feature=item.feature, name=item.feature_name, config=item.config)

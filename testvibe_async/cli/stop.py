@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_OUTAGE_SECONDS", "Stop", "TimeLimit", "interruptible"]
 
 QUIET_SECONDS = 5.0
-"""After how long a step that has no answer is told."""
+"""Seconds after which a step without an answer is reported."""
 
 MAX_OUTAGE_SECONDS = 300.0
 """Maximum seconds of an outage or of throttling; the same as for the polls of a `Client`."""
@@ -129,9 +129,9 @@ class TimeLimit:
         Args:
             seconds: The whole time; None for no limit.
             server: The service.
-            note: Is told of a step that has no answer for some seconds.
+            note: Receives a sentence about a step that has no answer for some seconds.
         """
-        self._seconds = self._left = seconds
+        self._seconds = self._remaining = seconds
         self._server = server
         self._note = note
         self._asked: str | None = None
@@ -139,33 +139,33 @@ class TimeLimit:
         self._outage: VibeError | None = None
 
     @property
-    def left(self) -> float | None:
-        """Seconds that are left for the next step, above 0; None for no limit."""
-        return None if self._left is None else max(self._left, 0.001)
+    def remaining(self) -> float | None:
+        """Seconds that remain for the next step, above 0; None for no limit."""
+        return None if self._remaining is None else max(self._remaining, 0.001)
 
     @property
     def ending(self) -> float | None:
-        """Seconds that what is left at the end may take; None for no limit."""
+        """Maximum seconds for the last reads; None for no limit."""
         return None if self._seconds is None else ENDING_SECONDS
 
     async def ask(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Ask the service for something, and give up when no time is left.
+        """Send a request to the service, and stop waiting when no time remains.
 
         Args:
             what: Description of the request.
-            work: Asks for it.
+            work: Sends the request.
 
         Raises:
             VibeError: The service refused, or no answer came in time.
         """
         loop = asyncio.get_running_loop()
         began, host = loop.time(), urlsplit(self._server).netloc
-        told = loop.call_later(
+        reminder = loop.call_later(
             QUIET_SECONDS, self._note, f"Still waiting for {what}: {host} has not answered."
         )
         self._asked, self._outage = what, None
         try:
-            async with asyncio.timeout(self._left):
+            async with asyncio.timeout(self._remaining):
                 return await work()
         except TimeoutError as error:
             assert self._seconds is not None
@@ -174,19 +174,19 @@ class TimeLimit:
                 what = f"{what}: {reason(self._outage)}"
             raise OutcomeUnknownError(what, method="GET", url=self._server) from error
         finally:
-            told.cancel()
+            reminder.cancel()
             self._asked = None
-            if self._left is not None:
-                self._left -= loop.time() - began
+            if self._remaining is not None:
+                self._remaining -= loop.time() - began
 
     def note_outage(self, event: OutageStarted) -> None:
-        """Say why a step has no answer yet; what follows later is told of operations in flight."""
+        """Report why a step has no answer yet."""
         self._outage = event.error
         if self._asked is not None:
             self._note(f"Still waiting for {self._asked}: {reason(event.error)}; trying again.")
 
     async def last(self, work: Awaitable[T], default: T) -> T:
-        """Return what is read at the end; the default where that takes too long."""
+        """Return what the last read yields; the default if it takes too long."""
         try:
             async with asyncio.timeout(self.ending):
                 return await work

@@ -22,7 +22,7 @@ from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.closing import conclude, say_nothing, say_unfinished, show
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
-from testvibe_async.cli.exits import ExitCode, told_otherwise
+from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
@@ -217,7 +217,7 @@ class Watch:
         batch = spec.start(
             self.project,
             None if is_resumed else jobs,
-            timeout=self.limit.left,
+            timeout=self.limit.remaining,
             journal=journal,
         )
         self.progress.follow(lambda: list(map(self.quarantine.mark, batch.items)))
@@ -344,7 +344,7 @@ async def watching(
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
     with ExitStack() as around:
-        around.enter_context(told_otherwise(common.verbose))
+        around.enter_context(shown_elsewhere(common.verbose))
         watch = Watch(common, files, around.enter_context(interruptible()), has_events=has_events)
         watch.outputs.journal = journal
         try:

@@ -154,7 +154,7 @@ def digest(  # noqa: PLR0913 - each by name
     *,
     not_run: Sequence[Document] = (),
     again: str = "wait_for_runs",
-    told: str | None = None,
+    remark: str | None = None,
     started_at: str | None = None,
     is_over: bool = True,
     attempts: int = 1,
@@ -167,7 +167,7 @@ def digest(  # noqa: PLR0913 - each by name
         max_output: Maximum characters of the answer.
         not_run: The features that were left out.
         again: The tool that continues with them.
-        told: Text to append to the note.
+        remark: Text to append to the note.
         started_at: When they were started; None where another tool did that.
         is_over: True if nothing more is dispatched; before, a dispatch is without an answer yet.
         attempts: Maximum number of attempts for each feature; only with several can a run be flaky.
@@ -187,7 +187,7 @@ def digest(  # noqa: PLR0913 - each by name
     }
     in_flight = not is_over or summary.in_flight + summary.skipped + summary.waiting > 0
     verdict = str(Verdict.IN_FLIGHT) if in_flight else _verdict_of(items)
-    steps = [*_steps_of(items, again, is_over=is_over), *([told] if told else [])]
+    steps = [*_steps_of(items, again, is_over=is_over), *([remark] if remark else [])]
     note = " ".join(steps) or None
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
     content: Document = {"verdict": verdict, "summary": counts}

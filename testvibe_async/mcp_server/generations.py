@@ -224,7 +224,7 @@ async def generate_feature(
     Then call wait_for_generation. Where there are tests already, `replace` names what is replaced,
     such as after update_feature; never because a wait timed out. Refused while it is generating.
     """
-    work = await Wait(call, PATIENCE).begun(target.start)
+    work = await Wait(call, PATIENCE).work_on(target.start)
     assert work.ref is not None
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     if work.is_new:
@@ -265,7 +265,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     spec = run_spec([str(target.feature.id)], config, siteUrl)
     if config is not None:  # What can't be run need not be paid for.
         await run_start(call, "run of", spec).choose()
-    made = await wait.begun(target.start)
+    made = await wait.work_on(target.start)
     assert made.ref is not None
     operation = attach(made.ref)
     note = await wait.follow(operation, AGAIN)
@@ -278,7 +278,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         return answer_of_wait(say_of(operation, name), content, note=note)
     start = run_start(call, f"run of {content['generation']['requestId']}", spec)
     try:
-        work = await wait.begun(start)
+        work = await wait.work_on(start)
     except NotStartedError as error:
         line = f"The tests of {name} were generated, and are not run yet: {error}."
         return answer_of_wait(line, content, note=f"{STILL_IN_FLIGHT} {AGAIN}")

@@ -119,7 +119,7 @@ async def run_feature(
     For several, call run_features. Refused where the feature's status is not `generated`.
     """
     start = run_start(call, "run", run_spec([feature], config, siteUrl))
-    work = await Wait(call, PATIENCE).begun(start)
+    work = await Wait(call, PATIENCE).work_on(start)
     assert work.ref is not None
     work.deliver()
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
@@ -167,7 +167,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     spec = evolve(
         run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts, repeat=repeat
     )
-    work = await Wait(call, timeoutSeconds).begun(run_start(call, "runs", spec))
+    work = await Wait(call, timeoutSeconds).work_on(run_start(call, "runs", spec))
     batch, note = work.batch, None
     if batch is not None and batch.in_flight and not work.task.done():
         note = (await unseen_of(call.session.client.attach(batch.in_flight[0]))).strip()
@@ -185,7 +185,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         call.room,
         not_run=work.not_run,
         again="run_features",
-        told=note,
+        remark=note,
         started_at=serialize(work.started_at),
         is_over=is_over,
         attempts=attempts,
@@ -236,8 +236,8 @@ async def wait_for_runs(
     quarantine = Quarantine.read()
     items = [quarantine.mark(_item(each, errors.get(each.ref))) for each in operations]
     in_flight = [each for each in operations if isinstance(errors.get(each.ref), WaitTimeoutError)]
-    told = (await unseen_of(in_flight[0])).strip() if in_flight else None
-    return digest(items, call.room, told=told)
+    remark = (await unseen_of(in_flight[0])).strip() if in_flight else None
+    return digest(items, call.room, remark=remark)
 
 
 def _item(operation: RunOperation, error: VibeError | None) -> BatchItem[Run]:

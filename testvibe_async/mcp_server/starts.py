@@ -94,7 +94,7 @@ class Work:
         """Begin to work in a task of its own; the lock is given back at the end."""
         self.start: Start = start
         self.batch: Batch[Any] | None = None
-        """The batch of many, once it has begun."""
+        """The batch of many operations, once it has started."""
         self.ref: Ref | None = None
         """The operation that was dispatched, where it is one."""
         self.not_run: list[Document] = []
@@ -224,11 +224,11 @@ class Starts:
         """
         return Place(self._folder, sha256(repr(key).encode()).hexdigest())
 
-    async def begun(self, start: Start) -> Work:
-        """Return the work on a start: that which is in flight here, else another once it may begin.
+    async def work_on(self, start: Start) -> Work:
+        """Return the work on a start: the work in flight here, else new work once it may begin.
 
-        Work on one operation is not shared: each call has an operation of its own, so it waits
-        until the one before is answered.
+        Work on a single operation is not shared: each call has its own operation, so a call waits
+        until the previous one is answered.
         """
         while True:
             for work in self._works:
@@ -270,9 +270,9 @@ _current: ContextVar[_Request] = ContextVar("request")
 class Deliveries:
     """A middleware that notes which results were delivered: at the end of each call, not before.
 
-    A client that gave up says so (`notifications/cancelled`), also where its message crosses the
-    answer. Over HTTP other clients have the same numbers, so there a call in flight alone counts as
-    cancelled; most such clients close their request instead, which ends the call.
+    A client that stopped waiting sends `notifications/cancelled`, which may cross the answer. Over
+    HTTP other clients have the same numbers, so there a call in flight alone counts as cancelled;
+    most such clients close their request instead, which ends the call.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 """Waits of one call: until its deadline, with reports of progress.
 
-Decides what is reported while a call waits, and what is said where nothing was seen. The client's
-one poller does the polling, however many calls wait. A time-out is an ordinary answer: neither it
-nor a cancelled call cancels the operation.
+This module decides what is reported while a call waits, and the note on an operation that was not
+observed. The client's one poller does the polling, however many calls wait. A time-out is an
+ordinary answer: neither it nor a cancelled call cancels the operation.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ class Wait:
     def _limited(self) -> anyio.CancelScope:
         return anyio.move_on_after(self._deadline - anyio.current_time())
 
-    async def begun(self, start: Start) -> Work:
-        """Return the work on a start, begun or resumed; that on one operation has dispatched it.
+    async def work_on(self, start: Start) -> Work:
+        """Return the work on a start, new or resumed; a single operation is dispatched by then.
 
         Raises:
             NotStartedError: Another call has the start, or the operation is not dispatched in time.
@@ -110,7 +110,7 @@ class Wait:
         work: Work | None = None
         with self._limited():
             async with self.repeated():
-                work = await self._session.starts.begun(start)
+                work = await self._session.starts.work_on(start)
                 while not work.task.done():
                     if work.line:
                         await self.report(work.line)
@@ -159,7 +159,7 @@ def _message_of(operation: Operation[Any], transition: Transition[Any]) -> str:
 
 
 async def unseen_of(operation: Operation[Any]) -> str:
-    """Say that an operation can't be observed, where it was not for some seconds.
+    """Return a note if an operation was not observed for some seconds.
 
     So a wait that times out during an outage does not sound as if all went well.
     """
@@ -174,4 +174,4 @@ async def unseen_of(operation: Operation[Any]) -> str:
         why = reason_of(error)
     else:
         return ""
-    return f" But nothing was seen of it for {SEEN_SECONDS:g} s, so it may be over by now ({why})."
+    return f" But it was not observed for {SEEN_SECONDS:g} s, so it may have ended ({why})."

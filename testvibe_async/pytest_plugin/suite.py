@@ -61,7 +61,7 @@ __all__ = ["RunRequest", "Suite", "open_journal"]
 T = TypeVar("T")
 
 MAX_OUTAGE = 300.0
-"""Seconds of an outage after which lists are given up, as a client gives up its polls."""
+"""Seconds of an outage after which lists are abandoned, as a client abandons its polls."""
 
 RETRY_SECONDS = 0.5
 """Interval at which a journal is tried that another worker has."""
@@ -181,7 +181,7 @@ class Suite:
         """Wait for the result of a run; dispatch it if it was not.
 
         A test that asks again, to run again, gets another run, unless the first may not be followed
-        by one: it had all of its attempts, nobody knows whether it began, or it would cost another
+        by one: it had all of its attempts, its start is unknown, or it would cost another
         generation. One that may still be running is waited for again.
 
         Args:

@@ -83,7 +83,7 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
         case Verdict.WAITING, _:
             return f"{what} is not dispatched yet: the batch is running"
         case Verdict.SKIPPED, _ if item.is_dropped:
-            return f"{what} may have been dispatched: nobody knows, and it was decided to leave it"
+            return f"{what} may have been dispatched; it was decided to leave that unknown"
         case Verdict.SKIPPED, _:
             return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:

@@ -1,8 +1,8 @@
 """The batches of one folder: each has a number, a journal, and a record that is always readable.
 
-It decides which batch a command means, and which of them run, were cut off, or are over. A journal
-can be read by one process at a time, so the record beside it says what others need to know of a
-batch that runs elsewhere. What a batch did is in its journal alone.
+This module decides which batch a command means, and which are running, interrupted or over. A
+journal can be read by one process at a time, so the record beside it says what others need to know
+of a batch that runs elsewhere. What a batch did is in its journal alone.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class BatchRecord:
     """The number of the batch whose failures it runs again; None where it does not."""
 
     process: int
-    """The process that works on it, or did last."""
+    """The process that runs the batch, or did last."""
 
     started_at: datetime = field(validator=is_aware)
     """When that process began to."""
 
     ended_at: datetime | None = field(default=None, validator=is_aware)
-    """When that process was done with it; None while it works, and where it was cut off."""
+    """When that process ended the batch; None while it runs, or if it was interrupted."""
 
     def __str__(self) -> str:
         """Return what to call it: `Batch 12 (nightly)`."""
@@ -309,7 +309,7 @@ class Batches:
                 batch = await self.read(record)
             except ConfigError as error:
                 if place.has(record) and error.__cause__ is not None:
-                    raise  # Nobody knows whether that one is over.
+                    raise  # It is unknown whether that batch is over.
                 continue
             if not batch.is_over:
                 where = f"project {record.project} at {record.server}"
@@ -403,10 +403,10 @@ class Batches:
             if parents.get(batch.number or 0) not in parents:
                 yield await self.with_reruns(batch)
 
-    async def cut_off(self) -> list[tuple[BatchRecord, Batch]]:
-        """Return the batches whose process ended in no order, and note that it did.
+    async def interrupted(self) -> list[tuple[BatchRecord, Batch]]:
+        """Return the batches whose process did not shut down in order, each of them once.
 
-        Each is returned once. One that can't be read is not, and neither is one that is over.
+        A batch that can't be read, or is over, is not returned.
         """
         found: list[tuple[BatchRecord, Batch]] = []
         for record in self.records():
@@ -546,7 +546,7 @@ def require_existing(path: Path) -> None:
 
 
 def require_whole(path: Path) -> None:
-    """Refuse a journal that lost all that it held: a batch begun anew would do its work twice.
+    """Refuse a journal that lost all that it held: a restarted batch would do its work twice.
 
     Raises:
         ConfigError: The file is empty.

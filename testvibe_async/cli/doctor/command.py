@@ -16,7 +16,7 @@ from testvibe_async import ConfigError
 from testvibe_async._config import load_settings
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, require_settings
-from testvibe_async.cli.exits import ExitCode, told_otherwise
+from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.input import confirm
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ async def _examine(
         max_connections=1,
         max_outage=30.0,
     )
-    with told_otherwise(verbose=common.verbose):
+    with shown_elsewhere(verbose=common.verbose):
         async with client:
             examination = Examination(client, settings, run, generate, run_id)
             await examination.perform()

@@ -382,4 +382,4 @@ def about_answers(exchanges: Sequence[Exchange]) -> Iterator[Finding]:
     if (error := next(limits, None)) is not None:
         when = "without" if error.retry_after is None else "with"
         says = f"requests that come too fast are refused by {error.status}, {when} Retry-After"
-        yield varies("rate", says, "all traffic pauses, and goes on")
+        yield varies("rate", says, "all traffic pauses, then resumes")
