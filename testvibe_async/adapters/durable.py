@@ -116,7 +116,7 @@ class DurableBatch:
                 including those of missing tests, 0 or more; None for no limit. Each costs credits.
 
         Returns:
-            False where it was there already.
+            False if it was there already.
 
         Raises:
             ConfigError: There is another batch of that id, no feature, or no such database; or an

@@ -179,7 +179,7 @@ class DurableStore(GroupCommit[sa.Connection]):
         """Store a new batch, all or nothing.
 
         Returns:
-            False where it is there already; nothing was changed.
+            False if it is there already; nothing was changed.
 
         Raises:
             ConfigError: There is another one of that id.

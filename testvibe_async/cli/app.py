@@ -1,6 +1,6 @@
 """The commands by name, and how one is run.
 
-It decides which commands there are, and nothing of what they do: their modules are loaded when they
+Decides which commands there are, and nothing of what they do: their modules are loaded when they
 are called. The exit code and message of a command that failed are decided in `exits`.
 """
 

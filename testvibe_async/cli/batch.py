@@ -1,6 +1,6 @@
 """`testvibe-async batch`: batches in a database, which workers on any machine work on.
 
-It decides where the database is, and how a batch is shown. The fate of a batch is decided in
+Decides where the database is, and how a batch is shown. The fate of a batch is decided in
 `testvibe_async.adapters.durable`, which is an extra, and is loaded when it is used.
 """
 

@@ -129,7 +129,7 @@ async def kept(  # noqa: PLR0913 - each by name
     parent: int | None,
     is_named: bool,
 ) -> AsyncGenerator[Journal | None]:
-    """Open a journal for a batch, and say which it is; None where there is to be none.
+    """Open a journal for a batch, and say which it is; None if there is to be none.
 
     A file of the caller's own that has a batch is continued, where the same one was asked for. A
     journal that was not asked for is no reason to fail: where it can't be written, a note says so.

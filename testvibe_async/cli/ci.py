@@ -1,6 +1,6 @@
 """Output for a CI system beside the log of a job: annotations, the step's summary, log groups.
 
-This module decides which workflow commands GitHub Actions receives
+Decides which workflow commands GitHub Actions receives
 (https://docs.github.com/actions/reference/workflow-commands). GitLab, Azure and TeamCity read
 reports instead.
 """
@@ -172,7 +172,7 @@ class FeatureFiles:
 
 
 def _title(line: str) -> str | None:
-    """Return the name of a feature or scenario that a line begins; None where it begins none."""
+    """Return the name of a feature or scenario that a line begins; None if it begins none."""
     found = re.match(
         r"\s*(?:Feature|Scenario|Scenario Outline|Scenario Template|Example):(.*)", line
     )

@@ -74,7 +74,7 @@ T = TypeVar("T")
 
 
 def failures_text(result: Result, *, width: int | None) -> Text:
-    """Return what went wrong, failed tests first; empty where nothing did.
+    """Return what went wrong, failed tests first; empty if nothing did.
 
     Args:
         result: The results.
@@ -319,7 +319,7 @@ def _keep_table(progress: Progress, output: Output) -> None:
 
 
 def _since(items: Sequence[Item]) -> str:
-    """Return since when none of these was seen; empty where that is not known of any."""
+    """Return since when none of these was seen; empty if unknown of any."""
     errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
     seen = [error.last_seen_at for error in errors if error.last_seen_at]
     return f" since {clock_time(max(seen))}" if seen else ""

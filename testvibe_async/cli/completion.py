@@ -1,6 +1,6 @@
 """`testvibe-async --install-completion`: commands and options by the Tab key.
 
-It decides for which shell. The script, and where each shell looks for it, are cyclopts's.
+Decides for which shell. The script, and where each shell looks for it, are cyclopts's.
 """
 
 from __future__ import annotations

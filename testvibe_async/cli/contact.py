@@ -48,7 +48,7 @@ class Outage:
     """Duration of the outage, in seconds."""
 
     seen_at: datetime | None
-    """When the last good answer came; None where none has come yet."""
+    """When the last good answer came; None if none has come yet."""
 
     what: str
     """Short description of the failure."""
@@ -128,7 +128,7 @@ class Contact:
         self._clock = lambda: now
 
     def outage(self, in_flight: Sequence[Ref]) -> Outage | None:
-        """Return the outage at this moment; None where the service answers.
+        """Return the outage at this moment; None if the service answers.
 
         Args:
             in_flight: The operations that are polled.

@@ -1,6 +1,6 @@
 """`testvibe-async demo`: the commands at work, on an emulated service that is quick.
 
-It decides what the emulated service does, and which commands are shown: they are carried out as if
+Decides what the emulated service does, and which commands are shown: they are carried out as if
 they had been typed, and speak HTTP to the emulator over a socket.
 """
 

@@ -1,6 +1,6 @@
 """Single runs and generations at length: pure functions from values to text.
 
-It decides what of a test, an error and a log is worth a line, and how it is indented.
+Decides what of a test, an error and a log is worth a line, and how it is indented.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def log_details(log: GenerationLog, *, limit: int | None = None, width: int | No
 
 
 def size(number: int | None) -> str:
-    """Return a size, such as `482.1 kB`; empty where it is not known."""
+    """Return a size, such as `482.1 kB`; empty if unknown."""
     return "" if number is None else decimal(number)
 
 
@@ -238,7 +238,7 @@ def _styled(text: str, status: str | None) -> Line:
 
 
 def _titled(title: str, lines: Iterable[Line]) -> list[Line]:
-    """Return lines below a title; none where there are none."""
+    """Return lines below a title; none if there are none."""
     lines = list(lines)
     return [(title, "bold"), *lines] if lines else []
 

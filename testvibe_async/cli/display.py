@@ -76,7 +76,7 @@ class Sight:
 
     now: float
     outage: Outage | None = None
-    """The outage that is on; None where the service answers."""
+    """The outage that is on; None if the service answers."""
 
     @property
     def over(self) -> int:

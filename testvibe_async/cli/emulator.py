@@ -1,6 +1,6 @@
 """`testvibe-async emulator`: the service on this machine, until Ctrl-C.
 
-It decides what goes where: three lines of shell, to be pasted or evaluated, to standard output, all
+Decides what goes where: three lines of shell, to be pasted or evaluated, to standard output, all
 else to standard error. How the emulated service behaves is decided in `testvibe_async.testing`.
 """
 

@@ -157,7 +157,7 @@ class CommandResult:
     """The result of a command."""
 
     code: ExitCode | None = None
-    """None where all went well."""
+    """None if all went well."""
 
     verbose: int = 0
     """Number of times that -v was given."""
@@ -234,7 +234,7 @@ def _is_told_nowhere_else(record: logging.LogRecord) -> bool:
 
 
 def _event_of(record: logging.LogRecord) -> Event | None:
-    """Return the event of a record; None where it is a plain message."""
+    """Return the event of a record; None if it is a plain message."""
     arguments = record.args
     line = arguments[0] if isinstance(arguments, tuple) and arguments else None
     return getattr(line, "event", None)

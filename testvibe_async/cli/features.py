@@ -1,6 +1,6 @@
 """`testvibe-async features`, `files` and `configs`: what the project has at the service.
 
-It decides when to ask before a feature is deleted, and nothing else: each command is one call.
+Decides when to ask before a feature is deleted, and nothing else: each command is one call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`testvibe-async generate` and `generation`: generate features' tests, and see how that goes.
 
-It decides when to ask before credits are spent. `generation` is about a feature's latest
-generation, dispatched by any client.
+Decides when to ask before credits are spent. `generation` is about a feature's latest generation,
+dispatched by any client.
 """
 
 from __future__ import annotations

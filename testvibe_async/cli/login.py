@@ -108,7 +108,7 @@ def set_key(server: str, api_key: str | None) -> Path | None:
         api_key: Its key; None to remove the present one.
 
     Returns:
-        The file; None where it had no key to remove.
+        The file; None if it had no key to remove.
 
     Raises:
         ConfigError: The present file is invalid.

@@ -1,6 +1,6 @@
 """`testvibe-async mcp`: TestVibe's operations as tools for a model.
 
-It decides only how the server is reached and what people read about it, on standard error: standard
+Decides only how the server is reached and what people read about it, on standard error: standard
 output belongs to the protocol. The tools are in `testvibe_async.mcp_server`, an extra, which is
 imported when this command runs.
 """

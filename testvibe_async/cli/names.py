@@ -1,7 +1,7 @@
 """Resolution of names that people give: features, configurations, operations; and refs as text.
 
-This module decides what to suggest for an unknown name, and asks the service for a list only if a
-name needs it. Without such a list, names are used as they were typed.
+Decides what to suggest for an unknown name, and asks the service for a list only if a name needs
+it. Without such a list, names are used as they were typed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[Non
 
 
 async def _names_of(project: Project) -> list[str]:
-    """Return the names of a project's features; none where they can't be listed."""
+    """Return the names of a project's features; none if they can't be listed."""
     try:
         listed = await project.list_features()
     except (ResponseError, TransportError):

@@ -1,6 +1,6 @@
 """The options of commands that wait: the files that they write, and who allows generations.
 
-It decides which options make sense together, whose artifacts are downloaded, where they go, and how
+Decides which options make sense together, whose artifacts are downloaded, where they go, and how
 the progress of a download is shown. What a report contains is decided in `testvibe_async.reports`.
 """
 

@@ -1,6 +1,6 @@
 """The files that a command leaves: its reports, and the artifacts of the runs that failed.
 
-It decides when each is written. Artifacts are fetched while the other runs go on, several runs at
+Decides when each is written. Artifacts are fetched while the other runs go on, several runs at
 once. The reports are written before the results are printed, however the command ends, and once
 more when the artifacts are there. What a report contains is decided in `testvibe_async.reports`.
 """

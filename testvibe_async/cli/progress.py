@@ -1,7 +1,7 @@
 """The progress of a command's operations: the items of its batch, each as last observed.
 
-This module decides which rows changed since they were reported. Of an operation it stores only when
-it began and ended here. `display` decides when and how rows are shown.
+Decides which rows changed since they were reported. Of an operation it stores only when it began
+and ended here. `display` decides when and how rows are shown.
 """
 
 from __future__ import annotations

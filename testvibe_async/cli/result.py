@@ -66,7 +66,7 @@ class Result:
     """The options that name the service and the project, for commands that are suggested."""
 
     stopped_by: ExitCode | None = None
-    """The exit code for the signal that stopped the command; None where none did."""
+    """The exit code for the signal that stopped the command; None if none did."""
 
     journal: Path | None = None
     """The batch's journal; None without one."""

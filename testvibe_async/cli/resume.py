@@ -1,6 +1,6 @@
 """`testvibe-async wait`, `resume`, `report` and `discard`: what to do with earlier dispatches.
 
-It decides which operations or which batch is meant, and the decision on unknown dispatches. How a
+Decides which operations or which batch is meant, and the decision on unknown dispatches. How a
 batch resumes is decided in `testvibe_async.batch`.
 """
 

@@ -1,7 +1,7 @@
 """One operation of a command as it was last seen: its state in a word, its result in a few.
 
-It decides the words, and the order in which they are counted. A `Row` is the item of a batch with
-the last snapshot of its operation; how it looks is decided in `display`.
+Decides the words, and the order in which they are counted. A `Row` is the item of a batch with the
+last snapshot of its operation; how it looks is decided in `display`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Row:
     """The service's own word for that."""
 
     note: str = ""
-    """The last line of its log; empty where none was read."""
+    """The last line of its log; empty if none was read."""
 
     is_final: bool = False
     """True if the command does nothing more for the row."""
@@ -167,7 +167,7 @@ class Row:
 
     @property
     def result(self) -> str:
-        """The result in a few words; empty where nothing is known yet."""
+        """The result in a few words; empty if nothing is known yet."""
         attempt = f"attempt {len(self.item.earlier) + 1}" if self.item.earlier else ""
         note = "" if self.is_over else escape(self.note)
         known = self._error if self._error is not None else _result_of(self.snapshot)

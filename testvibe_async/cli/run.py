@@ -1,6 +1,6 @@
 """`testvibe-async run`: run features' tests, one or all, and wait for them if asked to.
 
-It decides what its options mean together. What it prints is decided in `watch` and `closing`.
+Decides what its options mean together. What it prints is decided in `watch` and `closing`.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         testvibe-async run --failed --wait
         testvibe-async run --failed 12 --wait
 
-    With --wait the exit code is 0 where all passed, flaky ones too, and 1 where some failed. It is
-    5 where the service could not be reached, else 3 where it refused a run, else 4 where the time
+    With --wait the exit code is 0 if all passed, flaky ones too, and 1 if some failed. It is
+    5 if the service could not be reached, else 3 if it refused a run, else 4 if the time
     was over or not all were started: these take precedence over 1, since not all results are known.
 
     Args:
@@ -100,7 +100,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             later run passed; 1 by default.
         repeat: Run each feature so often, and say how flaky it is; whatever the results. It waits,
             and the runs are one after the other, unless --max-in-flight is given. The exit code is
-            0 where it is stable, and 1 where it is flaky or broken. A run that was refused or not
+            0 if it is stable, and 1 if it is flaky or broken. A run that was refused or not
             seen does not count.
         stop_when_decided: With --repeat, dispatch no more once each is flaky for certain.
         failed: Run again what failed in a batch; what could not be started, too, on the same site.

@@ -1,7 +1,7 @@
 """`testvibe-async runs` and `open`: runs by their ids, dispatched by any client.
 
-It decides which call of the service each command makes, and which file of a run says most. How a
-run looks is decided in `details`.
+Decides which call of the service each command makes, and which file of a run says most. How a run
+looks is decided in `details`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Early ends of a command: a signal, or the limit that `--timeout` sets.
 
-This module decides what the first, the second and the third signal cancel, and how the time is
-divided between the steps: first the lists, then the batch, then the reads and downloads after it.
-`watch` and `closing` decide what an interrupted command prints.
+Decides what the first, the second and the third signal cancel, and how the time is divided between
+the steps: first the lists, then the batch, then the reads and downloads after it. `watch` and
+`closing` decide what an interrupted command prints.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Stop:
 
     @property
     def exit_code(self) -> ExitCode | None:
-        """The exit code of a command that a signal stopped; None where none came."""
+        """The exit code of a command that a signal stopped; None if none came."""
         match self.signal:
             case None:
                 return None

@@ -1,8 +1,8 @@
 """A command that dispatches or waits, from its client to its exit code.
 
-It decides the order: what is meant is asked for within the time limit, credits are allowed, the
-batch is carried out while its progress is shown, and however that ends, reports are written and
-what continues at the service is named. How all of it looks is decided in `display` and `closing`.
+Decides the order: what is meant is asked for within the time limit, credits are allowed, the batch
+is carried out while its progress is shown, and however that ends, reports are written and what
+continues at the service is named. How all of it looks is decided in `display` and `closing`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Work:
 
     spec: BatchSpec
     jobs: Sequence[Item]
-    """An item for each operation; none where there is nothing to do."""
+    """An item for each operation; none if there is nothing to do."""
 
     why_nothing: str = ""
     """The reason why there is nothing to do; empty if there is something."""

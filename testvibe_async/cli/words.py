@@ -119,7 +119,7 @@ def _unreachable(error: TransportError) -> str:
 
 
 def event_sentence(event: Event) -> str | None:
-    """Return what a user needs to know of an event that is logged; None where the log's line is it.
+    """Return what a user needs to know of an event that is logged; None if the log's line is it.
 
     Args:
         event: The event, whose own line has the names of classes and fields.

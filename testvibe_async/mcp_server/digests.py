@@ -1,8 +1,8 @@
 """Texts for runs and generations: in a line, and in a digest of many.
 
-This module decides how operations and batches are worded and summarized. The content of a wait
-reports in `inFlight` that the operation is still running, and in `note` the next step. Pure; it
-never calls the service.
+Decides how operations and batches are worded and summarized. The content of a wait reports in
+`inFlight` that the operation is still running, and in `note` the next step. Pure; it never calls
+the service.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def digest(  # noqa: PLR0913 - each by name
         not_run: The features that were left out.
         again: The tool that continues with them.
         remark: Text to append to the note.
-        started_at: When they were started; None where another tool did that.
+        started_at: When they were started; None if another tool did that.
         is_over: True if nothing more is dispatched; before, a dispatch is without an answer yet.
         attempts: Maximum number of attempts for each feature; only with several can a run be flaky.
         repeat: Number of runs of each feature; with several, the digest reports its stability.
@@ -293,7 +293,7 @@ def _failures_of(run: Run) -> Document:
 
 
 def _steps_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> list[str]:
-    """Say how to continue; nothing where every run is finished."""
+    """Say how to continue; nothing if every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
     if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:

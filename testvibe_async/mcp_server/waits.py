@@ -1,8 +1,8 @@
 """Waits of one call: until its deadline, with reports of progress.
 
-This module decides what is reported while a call waits, and the note on an operation that was not
-observed. The client's one poller does the polling, however many calls wait. A time-out is an
-ordinary answer: neither it nor a cancelled call cancels the operation.
+Decides what is reported while a call waits, and the note on an operation that was not observed. The
+client's one poller does the polling, however many calls wait. A time-out is an ordinary answer:
+neither it nor a cancelled call cancels the operation.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Wait:
             step: The next step if the operation does not finish in time.
 
         Returns:
-            A note that it is in flight, and what to do next; None where it is over.
+            A note that it is in flight, and what to do next; None if it is over.
 
         Raises:
             VibeError: As `Operation.wait` does, except the time-out.

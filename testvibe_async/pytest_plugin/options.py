@@ -1,6 +1,6 @@
 """The plugin's additions to pytest's command line and configuration file, and their values.
 
-It decides whether features are asked for, and what is valid; the rest it refuses in one sentence
+Decides whether features are asked for, and what is valid; the rest it refuses in one sentence
 before anything is sent. pytest loads it at every start, so it imports nothing else of this package.
 """
 

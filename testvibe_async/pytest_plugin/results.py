@@ -1,7 +1,7 @@
 """The result of a run, and its text in a test's report: plain, and without a traceback.
 
-It decides whether a test may have the run, and how much is shown of it. The first line is the one
-in pytest's summary. All text from the service is cleaned of what a terminal obeys; this package's
+Decides whether a test may have the run, and how much is shown of it. The first line is the one in
+pytest's summary. All text from the service is cleaned of what a terminal obeys; this package's
 errors already are.
 """
 
@@ -61,7 +61,7 @@ class Result:
 
     @property
     def cases(self) -> list[Case]:
-        """The tests of the run; none where there is no finished run."""
+        """The tests of the run; none if there is no finished run."""
         return [case for case in self.entry.cases if not case.is_operation]
 
     @property

@@ -85,7 +85,7 @@ def read_images(
 
 
 def _read(path: Path, most: int) -> bytes:
-    """Return a file's bytes; none where it is too large, or can't be read."""
+    """Return a file's bytes; none if it is too large, or can't be read."""
     with suppress(OSError), path.open("rb") as file:
         content = file.read(most + 1)
         return content if len(content) <= most else b""

@@ -59,13 +59,13 @@ class Case:
     """The result."""
 
     raw_status: str
-    """The service's own status; empty where there is none."""
+    """The service's own status; empty if there is none."""
 
     seconds: float | None = None
-    """The duration in seconds; None where it is not known."""
+    """The duration in seconds; None if unknown."""
 
     error: str = ""
-    """The whole error, clean; empty where there is none."""
+    """The whole error, clean; empty if there is none."""
 
     is_operation: bool = False
     """True if it stands for the operation itself."""
@@ -100,7 +100,7 @@ class Case:
 
 @frozen(kw_only=True)
 class Times:
-    """The times of an operation; each None where it is not known."""
+    """The times of an operation; each None if unknown."""
 
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -171,7 +171,7 @@ class Entry:
 
     @property
     def config(self) -> str | None:
-        """The configuration; None where there is none, or none is known."""
+        """The configuration; None if there is none, or none is known."""
         named = self.item.config
         if isinstance(self.item.outcome, Run):
             named = named or self.item.outcome.config
@@ -227,12 +227,12 @@ class Entry:
 
     @property
     def error_type(self) -> str:
-        """The class of the item's error; empty where there is none."""
+        """The class of the item's error; empty if there is none."""
         return type(self.item.error).__name__ if self.item.error else ""
 
     @property
     def log(self) -> str:
-        """The end of the log; empty where there is none."""
+        """The end of the log; empty if there is none."""
         outcome, log = self.item.outcome, self._generation_log
         if log is None:
             return tail(outcome.log or "") if isinstance(outcome, Run) else ""

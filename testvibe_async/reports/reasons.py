@@ -76,7 +76,7 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
 
     Args:
         item: The item of a batch.
-        log: The log of a generation, which says more than its status; None where there is none.
+        log: The log of a generation, which says more than its status; None if there is none.
     """
     what = "this attempt" if item.earlier else "it"
     match item.verdict, item.outcome:

@@ -128,7 +128,7 @@ class Report:
 
     @property
     def seconds(self) -> float | None:
-        """Duration of the batch in seconds; None where it is not known."""
+        """Duration of the batch in seconds; None if unknown."""
         if self.started_at is None or self.finished_at is None:
             return None
         return max(0.0, (self.finished_at - self.started_at).total_seconds())

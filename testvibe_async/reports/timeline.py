@@ -111,7 +111,7 @@ class Timeline:
 
     @property
     def ticks(self) -> Iterator[tuple[float, str]]:
-        """The place of each tick in percent, and its text; empty where there is no room for it."""
+        """The place of each tick in percent, and its text; empty if there is no room for it."""
         least = self.seconds / _MOST_TICKS
         step = next((each for each in _TICK_SECONDS if each > least), least)
         for number in range(int(self.seconds / step) + 1):
@@ -128,7 +128,7 @@ class Timeline:
 
 
 def timeline(report: Report) -> Timeline | None:
-    """Return the picture of all operations whose time is known; None where there is none."""
+    """Return the picture of all operations whose time is known; None if there is none."""
     bars = sorted(_bars(report), key=lambda bar: (bar.begin, bar.end))
     if not bars or not report.seconds:
         return None

@@ -1,8 +1,8 @@
 """The batches of one folder: each has a number, a journal, and a record that is always readable.
 
-This module decides which batch a command means, and which are running, interrupted or over. A
-journal can be read by one process at a time, so the record beside it says what others need to know
-of a batch that runs elsewhere. What a batch did is in its journal alone.
+Decides which batch a command means, and which are running, interrupted or over. A journal can be
+read by one process at a time, so the record beside it says what others need to know of a batch that
+runs elsewhere. What a batch did is in its journal alone.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class BatchRecord:
     """The name that was given for the project; None if an id was given."""
 
     parent: int | None
-    """The number of the batch whose failures it runs again; None where it does not."""
+    """The number of the batch whose failures it runs again; None if it does not."""
 
     process: int
     """The process that runs the batch, or did last."""
@@ -118,7 +118,7 @@ class Batch:
 
     path: Path
     record: BatchRecord | None
-    """Its record; None where its journal is a file of the caller's own."""
+    """Its record; None if its journal is a file of the caller's own."""
 
     kind: Literal["run", "generation"]
     server: str
@@ -151,7 +151,7 @@ class Batch:
 
     @property
     def number(self) -> int | None:
-        """Its number; None where its journal is a file of the caller's own."""
+        """Its number; None if its journal is a file of the caller's own."""
         return None if self.record is None else self.record.number
 
     @property
@@ -346,7 +346,7 @@ class Batches:
         return batch
 
     def record_named(self, word: str, place: Place) -> BatchRecord | None:
-        """Return the record of the batch that a word means; None where it means a file.
+        """Return the record of the batch that a word means; None if it means a file.
 
         Raises:
             ConfigError: There is no such batch.
@@ -630,7 +630,7 @@ def _serialized(_instance: object, _field: object, value: Any) -> Any:  # noqa: 
 
 
 def _read(path: Path) -> BatchRecord | None:
-    """Read a record; None where it is none."""
+    """Read a record; None if it is none."""
     try:
         document = read_stored(path.read_bytes(), "a record of a batch")
         return build_stored(BatchRecord, document, "record of a batch", version=_VERSION, name=str)

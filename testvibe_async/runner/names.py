@@ -42,7 +42,7 @@ SHOWN_NAMES = 5
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return a question with the names that have a word in them, or with the most similar one.
 
-    Without such a name return the first ones; nothing where there are none.
+    Without such a name return the first ones; nothing if there are none.
     """
     word, by_word = word.casefold(), {name.casefold(): name for name in names if name}
     similar = [name for name in by_word if word and word in name][:MAX_NAMES]

@@ -118,7 +118,7 @@ class Quarantine:
     def judge(
         self, names: Iterable[object], run: Run, *, is_flaky: bool = False
     ) -> Quarantined | None:
-        """Return the effect on a finished run; None where no entry is about it.
+        """Return the effect on a finished run; None if no entry is about it.
 
         Args:
             names: The feature's name, its id, or both.

@@ -229,7 +229,7 @@ def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
 
 
 def _why_left_out(feature: Feature) -> str | None:
-    """Return why a feature is left out of all; None where nobody would think otherwise."""
+    """Return why a feature is left out of all; None if nobody would think otherwise."""
     if feature.is_suggestion:
         return "suggested only"
     if feature.has_undocumented_status:

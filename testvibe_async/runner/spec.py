@@ -1,7 +1,7 @@
 """The description of a batch, as a value that every surface creates and that is stored with it.
 
-This module decides the defaults, and which call of the SDK performs a batch. It selects no
-features: see `selection`.
+Decides the defaults, and which call of the SDK performs a batch. It selects no features: see
+`selection`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Virtual time: an event loop that never waits for a timer.
 
-It decides how long the loop's selector may block, and what `loop.time()` returns. When nothing is
+Decides how long the loop's selector may block, and what `loop.time()` returns. When nothing is
 ready to run, it jumps to the next timer at once, so that minutes pass in microseconds, and in the
 same order each time. Real sockets work as long as both ends are in this loop: bytes on the loopback
 are ready before the selector is called. Peers outside of it, which it can't speed up, are refused.

@@ -1,6 +1,6 @@
 """A network that fails on demand: a TCP proxy, on the loopback, in front of any HTTP server.
 
-It decides which fault applies to a request, and carries it out on the socket, so that a client gets
+Decides which fault applies to a request, and carries it out on the socket, so that a client gets
 the real thing: a reset, no answer, half an answer. It never interprets a request; failures inside
 the service are the emulator's.
 """

@@ -1,6 +1,6 @@
 """`testvibe-async doctor`: does this service do what the contract says?
 
-It decides what is printed, where, and the exit code. What is asked is decided in `examination`.
+Decides what is printed, where, and the exit code. What is asked is decided in `examination`.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         testvibe-async doctor --report doctor.md
         testvibe-async doctor --run "Login Functionality" --record service.json
 
-    The exit code is 0 where no difference has consequences, 1 where one has, 3 where the key or the
-    address is refused, and 5 where the service could not be reached, failed, or is not TestVibe.
+    The exit code is 0 if no difference has consequences, 1 if one has, 3 if the key or the
+    address is refused, and 5 if the service could not be reached, failed, or is not TestVibe.
 
     Args:
         run: Also run this feature, once, and watch the run to its end: its id, or its name. A run

@@ -1,8 +1,8 @@
 """The checks, in their order: each call that reads, and one run or generation if asked to.
 
-It decides which call of the client follows from what was seen, and where there is no use in
-asking on. One failure does not end the others: only where the service can't be reached, is another,
-or refuses the key, nothing more is asked. What an answer means is decided in `judging`.
+Decides which call of the client follows from what was seen, and where there is no use in asking on.
+One failure does not end the others: only where the service can't be reached, is another, or refuses
+the key, nothing more is asked. What an answer means is decided in `judging`.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ class Examination:
         return run_id
 
     async def _dispatch(self, kind: Kind, call: Awaitable[T]) -> T | None:
-        """Dispatch an operation, once, and describe the answer; None where none started."""
+        """Dispatch an operation, once, and describe the answer; None if none started."""
         operation, name = None, kind.dispatched_by.name
         try:
             operation = await call
@@ -362,7 +362,7 @@ class Examination:
 
 
 def _sample_run(runs: Sequence[Run]) -> int | None:
-    """Choose a run to read: a failed one says most; None where there is none."""
+    """Choose a run to read: a failed one says most; None if there is none."""
     ranked = sorted(runs, key=lambda run: (run.is_failure, run.is_finished), reverse=True)
     return ranked[0].run_id if ranked else None
 

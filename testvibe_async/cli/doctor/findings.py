@@ -71,10 +71,10 @@ class Finding:
     """The finding, or the reason why it was not checked."""
 
     means: str = ""
-    """The consequence, and for which commands; empty where there is none."""
+    """The consequence, and for which commands; empty if there is none."""
 
     setting: str = ""
-    """A line for the table `[endpoints]` of the settings; empty where there is nothing to set."""
+    """A line for the table `[endpoints]` of the settings; empty if there is nothing to set."""
 
     quoted: str = ""
     """The service's own words. Never part of a document."""

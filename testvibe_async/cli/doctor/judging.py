@@ -287,7 +287,7 @@ def about_runs(
 
     Args:
         runs: The list without a limit.
-        limited: The list with the limit 1; None where it is refused.
+        limited: The list with the limit 1; None if it is refused.
         last: The answer to the latter.
     """
     name, ids = "list_runs", [run.run_id for run in runs]

@@ -1,6 +1,6 @@
 """Recordings: what passed with synthetic values of the same shape, and what has changed since.
 
-It decides what of an exchange is kept: the contract's names and words, the status words of the
+Decides what of an exchange is kept: the contract's names and words, the status words of the
 service, counts, and the usual names of pages and errors. All else keeps its length, its classes of
 characters, the order of ids and the differences of times; the same value is always replaced by the
 same one, also in URLs. `check` looks for what was there before the file is written. `compared`

@@ -1,6 +1,6 @@
 """The two sites: that of the API, and that of artifacts, on an origin of its own.
 
-It decides the order of the checks: those of a middleware, the rate, the key, the route, those that
+Decides the order of the checks: those of a middleware, the rate, the key, the route, those that
 forbid more than the operations do, then those of the operation; and whether a link to an artifact
 is valid, and which bytes of the file are sent. That site accepts no API key: a client that sends
 one has leaked it. Neither touches a socket: see `origin`.

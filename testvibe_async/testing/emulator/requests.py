@@ -1,7 +1,7 @@
 """The requests to an origin: the record of them, and the faults that some of them get.
 
-It decides whether requests are kept or only counted, and which faults apply to one. It never
-answers one, nor touches a socket: `origin` carries faults out.
+Decides whether requests are kept or only counted, and which faults apply to one. It never answers
+one, nor touches a socket: `origin` carries faults out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The service's state, and the methods that change it.
 
-It decides which changes are allowed in which state, and refuses the others. It never reads requests
-or makes answers: see `operations`.
+Decides which changes are allowed in which state, and refuses the others. It never reads requests or
+makes answers: see `operations`.
 """
 
 from __future__ import annotations
