@@ -174,7 +174,7 @@ _VALUES = {"-vv": 0} | {
 
 
 def _command_first(arguments: Sequence[str]) -> list[str]:
-    """Return what was typed, with these options moved behind the command, wherever they stand."""
+    """Return the arguments, with these options moved behind the command."""
     stop = arguments.index("--") if "--" in arguments else len(arguments)
     typed: list[str] = []
     moved: list[str] = []

@@ -39,7 +39,7 @@ app: App = App(
 )
 
 Database = Annotated[str | None, Parameter(name="--db")]
-"""The type of the option that says where batches are kept."""
+"""The type of the option that names the database of batches."""
 
 _QUESTION = "May the workers dispatch generations? Each one costs credits."
 
@@ -203,7 +203,7 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
 
 @app.command
 async def resume(name: str, *, db: Database = None, common: Common = COMMON) -> None:
-    """Go on with a batch after cancel, and with what could not be sent, or is unknown.
+    """Resume a batch after cancel, with dispatches that could not be sent or are unknown.
 
     After a crash no resume is needed: `batch work` continues.
 
@@ -243,7 +243,7 @@ async def decide(  # noqa: PLR0913 - each by name
         name: The name of the batch.
         decision: Resend, which may do the work twice, drop, or adopt and the id of the run.
         run: The id of the run that it was.
-        feature: The feature that it is for; all where it is left out.
+        feature: The feature that the decision is for; all by default.
         db: Database of the batch, as with start.
         common: The options of every command.
     """

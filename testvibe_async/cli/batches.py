@@ -1,4 +1,4 @@
-"""The batches of this user: where they are, which one is meant, and the options of a journal.
+"""The batches of this user: their folder, the one that is meant, and the options of a journal.
 
 Which batch a word means is decided in `testvibe_async.runner`, and what a journal holds in
 `testvibe_async.journal`.
@@ -49,7 +49,7 @@ _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
 @Parameter(name="*")
 @frozen(kw_only=True)
 class JournalOptions:
-    """The options that say where the journal of a batch is kept."""
+    """The options for the journal of a batch."""
 
     name: str | None = None
     """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
@@ -79,11 +79,11 @@ class JournalOptions:
 
 
 NO_OPTIONS = JournalOptions()
-"""The options where none was given."""
+"""The options if none was given."""
 
 
 def folder() -> Path:
-    """Return where the batches are."""
+    """Return the folder of the batches."""
     return platformdirs.user_state_path(NAME) / "batches"
 
 
@@ -129,7 +129,7 @@ async def kept(  # noqa: PLR0913 - each by name
     parent: int | None,
     is_named: bool,
 ) -> AsyncGenerator[Journal | None]:
-    """Open a journal for a batch, and say which it is; None if there is to be none.
+    """Open a journal for a batch, and name it in a note; None if no journal is wanted.
 
     A file of the caller's own that has a batch is continued, where the same one was asked for. A
     journal that was not asked for is no reason to fail: where it can't be written, a note says so.
@@ -182,7 +182,7 @@ async def kept(  # noqa: PLR0913 - each by name
 
 @asynccontextmanager
 async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerator[Journal]:
-    """Open the journal of a batch to resume it, say which it is, and note who works on it.
+    """Open the journal of a batch to resume it, name it, and record the process that runs it.
 
     Args:
         word: Its number, its name or its file; None for the last of a place that is not over.

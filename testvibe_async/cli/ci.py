@@ -139,7 +139,7 @@ class FeatureFiles:
     """The .feature files of a folder, by the names of the features in them."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Make it; the folder is read when it is first asked for. None for no folder."""
+        """Create it; the folder is read on first use. None for no folder."""
         self._folder = folder
         self._places: dict[str, tuple[Path, list[str]]] | None = None
 

@@ -74,7 +74,7 @@ T = TypeVar("T")
 
 
 def failures_text(result: Result, *, width: int | None) -> Text:
-    """Return what went wrong, failed tests first; empty if nothing did.
+    """Return the failures, failed tests first; empty if there are none.
 
     Args:
         result: The results.
@@ -91,7 +91,7 @@ def failures_text(result: Result, *, width: int | None) -> Text:
 
 
 def _grouped(pairs: Iterable[tuple[str, T]]) -> list[tuple[str, list[T]]]:
-    """Return what has equal keys together, in the order of the keys."""
+    """Return values grouped by equal keys, in the order of the keys."""
     groups: dict[str, list[T]] = {}
     for key, value in pairs:
         groups.setdefault(key, []).append(value)
@@ -168,7 +168,7 @@ def _is_kept_from_us(item: Item) -> bool:
 
 
 def _unknown(result: Result) -> list[Text]:
-    """Return what may have been dispatched, and the commands that show whether it was."""
+    """Return the unknown dispatches, and the commands that check them at the service."""
     unknown = [item for item in result.items if isinstance(item.error, DispatchUnknownError)]
     if not unknown:
         return []
@@ -236,7 +236,7 @@ async def conclude(  # noqa: PLR0913 - each by name
 def show(
     result: Result, common: Common, *, progress: Progress | None = None, has_events: bool = False
 ) -> None:
-    """Print the results: what went wrong, the counts, and what is still in flight.
+    """Print the results: failures, counts, and operations still in flight.
 
     Args:
         result: The results.
@@ -305,21 +305,21 @@ def _say_dispatched(result: Result, output: Output) -> None:
 
 
 def _say_failures(result: Result, output: Output) -> bool:
-    """Print what went wrong, and return whether anything did."""
+    """Print the failures, and return whether there are any."""
     text = failures_text(result, width=output.width)
     output.details(lambda _: Text.assemble("" if output.is_quiet else "\n", text) if text else text)
     return bool(text)
 
 
 def _keep_table(progress: Progress, output: Output) -> None:
-    """Print the table as it is at the end, where the terminal is high enough for all of it."""
+    """Print the final table if the terminal has enough lines for all of it."""
     sight = evolve(sight_of(progress), outage=None)
     if len(sight.rows) + LINES_BESIDE_TABLE <= output.console.height:
         output.console.print(table_of(sight, width=output.console.width))
 
 
 def _since(items: Sequence[Item]) -> str:
-    """Return since when none of these was seen; empty if unknown of any."""
+    """Return the time since which none of these was observed; empty if unknown of any."""
     errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
     seen = [error.last_seen_at for error in errors if error.last_seen_at]
     return f" since {clock_time(max(seen))}" if seen else ""
@@ -338,7 +338,7 @@ def _say_flaky(result: Result, output: Output) -> None:
 
 
 def _say_stability(result: Result, output: Output) -> None:
-    """Print what is in quarantine, and how stable is what ran repeatedly."""
+    """Print the features in quarantine, and the stability of repeated runs."""
     lines = [
         f"  {item_name(each)}: {each.quarantine}"
         for each in result.items
@@ -361,7 +361,7 @@ def _say_rerun(result: Result, output: Output) -> None:
 
 
 def _how_to_wait(result: Result, common: Common) -> str:
-    """Return the commands that wait: for the whole batch, or for what is in flight alone."""
+    """Return the commands that wait: for the whole batch, or only for operations in flight."""
     refs = [item.latest_ref for item in result.unfinished if item.latest_ref]
     command = wait_command(refs, common)
     if result.resume is None:

@@ -34,7 +34,7 @@ STOPPED_SECONDS = 5.0
 """Seconds without a call of `notices` after which this process was stopped."""
 
 REPEATED_SECONDS = 30.0
-"""Seconds after which a continuing outage is reported again, where nothing is redrawn."""
+"""Seconds after which a continuing outage is reported again, if nothing is redrawn."""
 
 _MEMBERS = {"list_runs": ("runs", "run"), "list_features": ("features", "generation")}
 """Nouns for each list's rows, and for the operations polled one by one without the list."""
@@ -89,7 +89,7 @@ class Contact:
     """Observed reachability of the service."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Start with a service of which nothing is known.
+        """Create it; nothing is known of the service yet.
 
         Args:
             clock: Returns the present, in seconds, such as the event loop's `time`.
@@ -157,7 +157,7 @@ class Contact:
         return self._clock() - self._heard_at > SILENCE_SECONDS * (_SLOWEST if is_slow else 1)
 
     def notices(self, in_flight: Sequence[Ref]) -> Iterator[Notice]:
-        """Yield what is to be reported at this moment; to be called at least once a second.
+        """Yield the notices that are due; call this at least once a second.
 
         Args:
             in_flight: The operations that are polled.

@@ -183,7 +183,7 @@ def _section(section: SectionLog, limit: int | None, width: int | None) -> list[
 def error_lines(
     error: str | None, *, limit: int | None = ERROR_LINES, width: int | None
 ) -> list[Line]:
-    """Return the first lines of an error, with an ellipsis where there are more.
+    """Return the first lines of an error, with an ellipsis if there are more.
 
     Args:
         error: The whole error.

@@ -76,7 +76,7 @@ class Sight:
 
     now: float
     outage: Outage | None = None
-    """The outage that is on; None if the service answers."""
+    """The current outage; None if the service answers."""
 
     @property
     def over(self) -> int:
@@ -168,7 +168,7 @@ def _reporting(
 
 
 class _Live:
-    """A table on a terminal, with what went wrong above it; it is removed at the end."""
+    """A table on a terminal, with failures above it; the table is removed at the end."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress, self._console = progress, console
@@ -185,7 +185,7 @@ class _Live:
         self._live.stop()
 
     def report(self, event: Event) -> None:
-        """Print above the table what has to be read and the table does not show for long."""
+        """Print above the table the events that it shows only briefly."""
         if isinstance(event, Row):
             failures = sum(isinstance(each, Row) for each in self._above)
             is_repeated = event.item.error is not None and event.result in self._reasons
@@ -198,7 +198,7 @@ class _Live:
         self._print_above(event)
 
     def draw(self) -> None:
-        """Draw the table; on a terminal that changed its size, all of it anew.
+        """Draw the table; redraw all of it if the terminal changed its size.
 
         It may have wrapped the lines of the table, and then rich can't find the table's start.
         """
@@ -237,7 +237,7 @@ class _Lines:
         self._counted_at = progress.clock()
 
     def report(self, event: Event) -> None:
-        """Print a change, or a result alone where there are many operations."""
+        """Print a change; if there are many operations, only results."""
         sight = sight_of(self._progress)
         if isinstance(event, Row):
             if event.is_final or len(sight.rows) <= FEW:
@@ -249,7 +249,7 @@ class _Lines:
             )
 
     def count(self) -> None:
-        """Print the counts now and then, where there are many operations."""
+        """Print the counts at intervals, if there are many operations."""
         now = self._progress.clock()
         if now - self._counted_at >= COUNTED_SECONDS:
             self._counted_at = now
@@ -308,7 +308,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
 
 
 def headline(event: Event) -> Text:
-    """Return one line that says what went wrong, to be printed above the table."""
+    """Return a failure in one line, to be printed above the table."""
     if not isinstance(event, Row):
         return Text(notice_sentence(event), "yellow")
     what = event.name if event.item.latest_ref is None else f"{event.name}, {event.operation}"

@@ -147,7 +147,7 @@ _PRECEDENCE = (
 
 
 def worst_of(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the exit code of a command for which several apply; success where none does."""
+    """Return the exit code of a command for which several apply; success if none does."""
     called_for = set(codes)
     return next((code for code in _PRECEDENCE if code in called_for), ExitCode.PASSED)
 

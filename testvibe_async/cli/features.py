@@ -170,7 +170,7 @@ async def list_files(*, common: Common = COMMON) -> None:
 
 @files.command
 async def get(path: str, /, *, common: Common = COMMON) -> None:
-    """Print a file, byte for byte; a template where the project has no content of its own.
+    """Print a file, byte for byte; a template if the project has no content of its own.
 
     For example:
 

@@ -71,7 +71,7 @@ async def history(
 
     Args:
         names: Features; or numbers, names, or files of journals of batches, else the last ones.
-        limit: Maximum number of batches; 10 where both are left out.
+        limit: Maximum number of batches; 10 if both are omitted.
         days: Only those of the last so many days.
         common: The options of every command.
     """
@@ -174,7 +174,7 @@ def _cells(column: str, numbers: Sequence[float]) -> list[str]:
 
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
-    """Return what was flaky in so many batches, and what changed, a line for each feature."""
+    """Return the flaky and the changed features of so many batches, a line for each."""
     where = "this batch" if batches == 1 else f"these {_batches(batches)}"
     sections: dict[str, list[str]] = {}
     for each in flaky:

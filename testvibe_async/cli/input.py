@@ -57,7 +57,7 @@ def ask(question: str) -> str:
 
 
 async def confirm(question: str, *, instead: str = "pass --yes") -> bool:
-    """Ask a question, and return whether the answer is a whole line that says yes.
+    """Ask a question, and return True if the answer is a whole line that means yes.
 
     Args:
         question: The question to ask.

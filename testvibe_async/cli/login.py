@@ -57,7 +57,7 @@ def login(*, stdin: bool = False, common: Common = COMMON) -> None:
         testvibe-async login --server https://testvibe.example --stdin < key.txt
 
     Args:
-        stdin: Read the key from standard input; the default where that is no terminal.
+        stdin: Read the key from standard input; the default if that is no terminal.
         common: The options of every command.
     """
     server = server_name(common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server())

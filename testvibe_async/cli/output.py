@@ -127,7 +127,7 @@ class Output:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table for people; in a pipe its rows alone, with a tab between the cells.
 
-        For people a column is left out where all its cells are empty.
+        For people a column is omitted if all its cells are empty.
 
         Args:
             columns: The names of the columns, for the terminal.
@@ -231,7 +231,7 @@ def escape_lines(text: str) -> str:
 
 
 def wrapped(text: str) -> str:
-    """Return what goes to standard error, broken between words where that is a terminal.
+    """Return a text for standard error, wrapped between words on a terminal.
 
     Lines that begin with a space are to be copied, and stay whole.
     """

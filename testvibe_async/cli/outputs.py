@@ -69,7 +69,7 @@ class Outputs:
                 self._tasks.append(asyncio.create_task(work))
 
     def write(self, result: Result) -> None:
-        """Write the reports with what is there; each that can't be written is named.
+        """Write the reports with the results so far; each that can't be written is named.
 
         Raises:
             OSError: One can't be written, and nothing else keeps the exit code from being 0.
@@ -113,13 +113,13 @@ class Outputs:
             warn(f"The summary of the step can't be written: {path}: {error.strerror}")
 
     def note_paths(self) -> None:
-        """Say where the files are."""
+        """Print the paths of the files."""
         for _, path in self.files.targets:
             if path not in self._unwritten:
                 self._output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
-        """Say where the artifacts are, if there are any, and whether some were not fetched."""
+        """Print the folder of the artifacts, if there are any, and the number that is missing."""
         if number := sum(map(len, self.fetched.values())):
             self._output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
         if left := sum(not task.done() or task.cancelled() for task in self._tasks):
@@ -128,7 +128,7 @@ class Outputs:
             )
 
     async def finish(self, result: Result, *, timeout: float | None) -> None:
-        """Wait for the artifacts, and write the reports again where there are any.
+        """Wait for the artifacts, and write the reports again if there are any.
 
         Args:
             result: The results.

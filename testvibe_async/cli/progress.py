@@ -35,7 +35,7 @@ class Progress:
     """Observed state of the operations of one command."""
 
     def __init__(self) -> None:
-        """Make it without any operation; an event loop has to run."""
+        """Create it without operations; requires a running event loop."""
         self.clock: Callable[[], float] = asyncio.get_running_loop().time
         """Returns the present, in seconds."""
         self.contact: Contact = Contact(self.clock)
@@ -100,7 +100,7 @@ class Progress:
     def items(self) -> list[Item]:
         """All as the items of a batch that would be over now, in the order asked.
 
-        What is in flight while the service is silent is not said to continue: nothing was seen.
+        An operation in flight is not reported as running while the service is silent.
         """
         outage = self.contact.outage(self.in_flight)
         return [self._as_seen(evolve(item, is_waiting=False), outage) for item in self._known()]
@@ -207,7 +207,7 @@ class Progress:
             )
 
     async def _read_log(self, ref: GenerationRef) -> None:
-        """Read the log of a generation; one that can't be read says nothing."""
+        """Read the log of a generation; an unreadable one is ignored."""
         assert self._client is not None
         try:
             log = await self._client.attach(ref).log()

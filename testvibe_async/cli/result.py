@@ -72,7 +72,7 @@ class Result:
     """The batch's journal; None without one."""
 
     resumable: Path | None = None
-    """The journal to resume, where that is another: of a rerun that is not over."""
+    """The journal to resume, if it is another one: that of a rerun that is not over."""
 
     max_failures: int | None = None
     """Number of failures after which nothing more was dispatched; None for no limit."""
@@ -279,7 +279,7 @@ def is_of_generation(item: Item) -> bool:
 def rerun_commands(
     items: Sequence[Item], *, place: Sequence[str] = (), journal: Path | None = None
 ) -> list[str]:
-    """Return the commands that run again what failed.
+    """Return the commands that rerun the failures.
 
     With a journal there is one; without, one for each configuration.
 
@@ -303,7 +303,7 @@ def rerun_commands(
 
 
 def _typed(item: Item) -> str:
-    """Return what to type for a feature: its name where that says which it is, else its id."""
+    """Return the argument for a feature: its name if that is unique, else its id."""
     feature_id = item.outcome.feature_id if item.outcome else None
     name = item.feature_name
     is_safe = name and not name.isdecimal() and not set(name) & set("*?[") and name.isprintable()

@@ -74,7 +74,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             is not over where it is left out.
         unknown: The fate of dispatches of which it is unknown whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
-        feature: The feature that --unknown is for; all where it is left out.
+        feature: The feature that --unknown is for; all by default.
         list_: Only list the batches that are not over, of this project.
         timeout: Maximum duration of the batch.
         consent: The generations that may be dispatched, if any are left. By default it asks.

@@ -1,4 +1,4 @@
-"""One operation of a command as it was last seen: its state in a word, its result in a few.
+"""One operation of a command as last observed: its state in a word, its result in a few.
 
 Decides the words, and the order in which they are counted. A `Row` is the item of a batch with the
 last snapshot of its operation; how it looks is decided in `display`.
@@ -58,7 +58,7 @@ def verdict_of(item: Item) -> str:
 
 
 def word_of(item: Item) -> str:
-    """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
+    """Return the service's own word for the result, else the verdict; `flaky` if it is flaky."""
     if item.is_flaky:
         return "flaky"
     if item.quarantine is not None and item.verdict is not Verdict.SUCCEEDED:
@@ -81,7 +81,7 @@ def count_words(words: Iterable[str]) -> str:
 
 @frozen(kw_only=True)
 class Row:
-    """One item, as it was last seen. Instants are seconds of the event loop's clock."""
+    """One item, as last observed. Instants are seconds of the event loop's clock."""
 
     item: Item
     snapshot: Run | Generation | None = None
@@ -100,7 +100,7 @@ class Row:
     """True if the command does nothing more for the row."""
 
     started: float = 0.0
-    """When it was first seen here with its operation."""
+    """When it was first observed with its operation."""
 
     ended: float | None = None
     """When it was observed to be over, or abandoned; None before."""
@@ -128,18 +128,18 @@ class Row:
 
     @property
     def feature(self) -> str:
-        """The feature's name: the service's own, once that was seen."""
+        """The feature's name: the service's own, once observed."""
         return (self.snapshot and self.snapshot.feature_name) or self.item.feature_name
 
     @property
     def named_item(self) -> Item:
-        """The item, with the names that were seen of its feature and configuration."""
+        """The item, with the observed names of its feature and configuration."""
         config = self.item.config or getattr(self.snapshot, "config", None)
         return evolve(self.item, name=self.feature, config=config)
 
     @property
     def name(self) -> str:
-        """The feature, and the configuration where it is not the default one."""
+        """The feature, and the configuration if it is not the default one."""
         return escape(item_name(self.named_item))
 
     @property

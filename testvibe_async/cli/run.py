@@ -188,7 +188,7 @@ async def _chosen(watch: Watch, spec: BatchSpec) -> Work:
 
 
 async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
-    """Return what failed in a batch of runs, and say which batch that is.
+    """Return the features to rerun of a batch, and name the batch in a note.
 
     Raises:
         ConfigError: As `Batches.to_rerun` raises.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "open_run"]
 
 _ORDER = ("report", "trace", "video", "screenshot")
-"""The kinds of files, those that say most first."""
+"""The kinds of files, the most informative first."""
 
 _SHOWN = {".html", ".htm", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".webm", ".mp4"}
 """Suffixes of files that a browser shows.
@@ -197,7 +197,7 @@ def _check_kinds(artifacts: Iterable[Artifact], run: int, wanted: Sequence[str])
 
 
 def _passed(run: Run) -> str | None:
-    """Return how many tests passed, where the service says so."""
+    """Return the number of passed tests, if the service reports it."""
     if run.summary is None or not run.is_finished:
         return None
     return f"{run.summary.passed} of {plural(run.summary.total, 'test')}"
@@ -235,7 +235,7 @@ async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = C
 
 
 def _best_kind(artifacts: Sequence[Artifact], run: int, wanted: str | None = None) -> str:
-    """Return the kind of the files that say most, or that is wanted.
+    """Return the most informative kind of file, or the one that is wanted.
 
     Raises:
         ConfigError: The run has no files, or none of that kind.
@@ -256,7 +256,7 @@ def _file_to_open(files: Sequence[Path]) -> Path:
 
 
 async def _show(path: Path, command: Sequence[str] | None, output: Output) -> None:
-    """Open a file; say how where that does not work."""
+    """Open a file, or print how to open it if that fails."""
     if not output.is_live:
         output.say(str(path) if command is None else shlex.join(command))
     elif command is None and path.suffix.lower() not in _SHOWN:

@@ -84,7 +84,7 @@ class Stop:
 
     @property
     def exit_code(self) -> ExitCode | None:
-        """The exit code of a command that a signal stopped; None if none came."""
+        """The exit code of a command that a signal stopped; None without a signal."""
         match self.signal:
             case None:
                 return None

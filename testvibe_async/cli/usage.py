@@ -42,7 +42,7 @@ _SAME = {
 """The beginnings of calls that are another name; N is a number."""
 
 _LISTED = {"features", "files", "runs"}
-"""The groups that list what they are about, where no command of theirs is typed."""
+"""Groups that run their list command if a call names none of their commands."""
 
 _OPTIONS = {
     word: meant
@@ -75,7 +75,7 @@ _OPTIONS = {
 
 
 def as_meant(arguments: Sequence[str]) -> list[str]:
-    """Return what was typed, with another name of a command replaced by its own."""
+    """Return the arguments, with a synonym of a command replaced by its name."""
     match arguments:
         case ["help", *rest]:
             return [*rest, "--help"]
@@ -97,7 +97,7 @@ def _has_command(words: Sequence[str]) -> bool:
 
 
 def usage_sentence(error: CycloptsError) -> str:
-    """Return what was wrong with a call, and where its help is."""
+    """Return the error of a call, and the command for its help."""
     command = " ".join([NAME, *(error.command_chain or ())])
     return f"{_what(error, command).rstrip(' .,')}; see {command} --help"
 

@@ -74,11 +74,11 @@ class Work:
     """The number of the batch whose failures run again."""
 
     before: ExitCode = ExitCode.PASSED
-    """The exit code that what that batch left calls for."""
+    """The exit code for the unfinished items of that batch."""
 
 
 class Watch:
-    """The operations of one command, and where their progress is shown."""
+    """The operations of one command, and the display of their progress."""
 
     connection: Connection
     """The client, once it is open."""
@@ -181,7 +181,7 @@ class Watch:
             return await self.perform(spec, jobs, opened, before=work.before, waits=waits)
 
     def _say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
-        """Print what would be dispatched, and what it may cost."""
+        """Print the dispatches that would be made, and their possible cost."""
         output = self.connection.output
         output.document([{"feature": job.feature_name, "config": job.config} for job in jobs])
         output.table(("Feature", "Config"), [(job.feature_name, job.config) for job in jobs])
@@ -207,7 +207,7 @@ class Watch:
             spec: The description of the batch.
             jobs: An item for each operation.
             journal: The file of the batch's journal; None for no journal.
-            before: The exit code that what an earlier batch left calls for.
+            before: The exit code for the unfinished items of an earlier batch.
             waits: True to wait for the dispatched operations.
             is_resumed: True if the journal has the batch.
         """
@@ -289,7 +289,7 @@ class Watch:
             self.progress.is_reported = True
 
     def conclude_early(self, error: BaseException) -> None:
-        """Write the reports and name the operations in flight where an error ends the command."""
+        """Write the reports and name the operations in flight if an error ends the command."""
         self.outputs.stop()
         if self.progress.is_reported:
             return
@@ -372,7 +372,7 @@ async def watching(
 
 
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:
-    """Read the logs of failed generations; one that can't be read is left out."""
+    """Read the logs of failed generations; an unreadable one is omitted."""
     failed = [
         item.latest_ref
         for item in items
@@ -390,5 +390,5 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
 
 
 def _has_failed_to_show() -> bool:
-    """Return whether `showing` cancelled its body, as where the reader closed the pipe."""
+    """Return True if `showing` cancelled its body, such as after the reader closed the pipe."""
     return anyio.current_effective_deadline() == -inf

@@ -51,7 +51,7 @@ Item: TypeAlias = "BatchItem[Run | Generation]"
 """A feature with a configuration: to be dispatched, in flight, or over."""
 
 UNSEEN = "not seen"
-"""The word for what may go on or be over: its last polls failed."""
+"""The word for an operation that may be running or over: its last polls failed."""
 
 
 def plural(number: int, noun: str) -> str:
@@ -84,7 +84,7 @@ def unless_default(config: str | None) -> str | None:
 
 
 def item_name(item: Item) -> str:
-    """Return a feature's name, and the configuration where it is not the default one."""
+    """Return a feature's name, and the configuration if it is not the default one."""
     config = unless_default(item.config or getattr(item.outcome, "config", None))
     return f"{item.feature_name} [{config}]" if config else item.feature_name
 
@@ -100,7 +100,7 @@ def reason(error: VibeError | OSError) -> str:
 
 
 def error_sentence(error: VibeError) -> str:
-    """Return what went wrong with a command, and what to do about it."""
+    """Return the error of a command, and the remedy."""
     if isinstance(error, IncompleteListError):
         return error.message
     if isinstance(error, TransportError):

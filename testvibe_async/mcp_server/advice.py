@@ -71,7 +71,7 @@ RERUN = (
 
 
 def not_configured(error: ConfigError) -> str:
-    """Say what to set where the server has no client, since it is not configured."""
+    """Return the settings that a server without a client lacks."""
     return (
         f"This server is not configured: {error}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY in the "
         "`env` of its configuration (never in `args`), or run `testvibe-async login`, and restart "
@@ -126,7 +126,7 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 
 
 def tool_instead_of(name: str, names: Sequence[str]) -> str:
-    """Return a sentence on the tool that does what a tool's name says that does not exist."""
+    """Return a sentence on the existing tool that an unknown tool's name means."""
     is_rerun = re.search("re_?run|retry|run_again|run_failed", name.casefold())
     return RERUN if is_rerun and "run_features" in names else suggestion(name, names)
 
@@ -136,7 +136,7 @@ def _ended(text: str) -> str:
 
 
 def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence[str]) -> str:
-    """Say what is wrong with a call's arguments, a sentence for each fault.
+    """Describe the errors in a call's arguments, a sentence for each.
 
     Args:
         faults: The errors that pydantic found.

@@ -37,7 +37,7 @@ MAX_SENTENCE = 2_000
 """Length of an error, or of a progress report."""
 
 MAX_QUOTED = 500
-"""Length of what the service says, in a sentence of ours."""
+"""Maximum characters of the service's text in a sentence of ours."""
 
 MAX_MEMBERS, MAX_MEMBER = 20, 50
 """Maximum number of members, and their maximum length, of a document that can't be made to fit."""
@@ -107,7 +107,7 @@ def _block(text: str, audience: Any) -> TextContent:  # noqa: ANN401 - a literal
 
 
 def failure(text: str) -> CallToolResult:
-    """Return a result that says why a call failed."""
+    """Return a result with the reason of a failed call."""
     return CallToolResult(content=[TextContent(type="text", text=sentence(text))], is_error=True)
 
 
@@ -145,7 +145,7 @@ def fitting(pieces: Iterable[T], room: int) -> list[T]:
 def _part(
     pieces: Sequence[T], max_output: int, start: int, most: int | None
 ) -> tuple[list[T], int | None]:
-    """Return the pieces from a start on that fit, and where the next ones start."""
+    """Return the pieces from a start on that fit, and the start of the next ones."""
     end = None if most is None else start + most
     taken = fitting(pieces[start:end], max_output - ROOM)
     following = start + len(taken)
@@ -153,7 +153,7 @@ def _part(
 
 
 def start_of(cursor: str | None) -> int:
-    """Return where a page starts.
+    """Return the start of a page.
 
     Raises:
         ToolError: It is no cursor of ours.
@@ -203,14 +203,14 @@ def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None =
 
 
 def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
-    """Return a document that is no longer than it may be, and says where something is missing.
+    """Return a document of at most the given length, which marks omissions.
 
-    Of tests, those that passed go first: what did not succeed is what is asked for.
+    Passed tests are omitted first, since failures matter most.
 
     Args:
         document: The whole document.
         max_output: Maximum characters of the text.
-        rest: A sentence that says which call reads what is missing.
+        rest: A sentence that names the call for the omitted rest.
     """
     if len(text_of(document)) <= max_output:
         return document

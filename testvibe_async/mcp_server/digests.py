@@ -54,7 +54,7 @@ def answer_of_wait(line: str, content: Document, *, note: str | None) -> CallToo
 
     Args:
         line: The operation's status, for a human.
-        content: The document last seen.
+        content: The document as last observed.
         note: The next step while it is in flight; None if it is over.
     """
     content = {**content, "inFlight": note is not None, "note": note}
@@ -73,7 +73,7 @@ def time_of(started_at: datetime | None) -> str:
 
 
 def document_of(operation: Operation[Any]) -> Document:
-    """Return an operation as last seen; its ids alone where it was not."""
+    """Return an operation as last observed; only its ids if it never was."""
     return ids_of(operation.ref) if operation.snapshot is None else serialize(operation.snapshot)
 
 
@@ -100,7 +100,7 @@ def say(seen: Run | Generation) -> str:
 
 
 def say_of(operation: Operation[Any], feature: str) -> str:
-    """Say in a line how an operation of a feature stands, also where it was not seen."""
+    """Describe the status of a feature's operation in a line, also if it was not observed."""
     if operation.snapshot is None:
         return f"{operation.ref} of {feature} was started, and not seen yet."
     return say(operation.snapshot)
@@ -160,7 +160,7 @@ def digest(  # noqa: PLR0913 - each by name
     attempts: int = 1,
     repeat: int = 1,
 ) -> CallToolResult:
-    """Return the result that summarizes many runs: lists what did not succeed, counts the rest.
+    """Return the result that summarizes many runs: lists failures, counts the rest.
 
     Args:
         items: The runs.
@@ -168,7 +168,7 @@ def digest(  # noqa: PLR0913 - each by name
         not_run: The features that were left out.
         again: The tool that continues with them.
         remark: Text to append to the note.
-        started_at: When they were started; None if another tool did that.
+        started_at: The time of their start; None if another tool started them.
         is_over: True if nothing more is dispatched; before, a dispatch is without an answer yet.
         attempts: Maximum number of attempts for each feature; only with several can a run be flaky.
         repeat: Number of runs of each feature; with several, the digest reports its stability.
@@ -221,11 +221,11 @@ _ELSEWHERE = {
     "runs": "list_runs shows those that ran, and a call with fewer features the others",
     "notRun": "list_features shows them",
 }
-"""By list of a digest, where to read what was cut."""
+"""By list of a digest, the call that reads the omitted rest."""
 
 
 def _pages(room: int, **lists: list[Document]) -> Document:
-    """Return as much of the lists of a digest as fits, and what was cut."""
+    """Return as much of a digest's lists as fits, and a note on the omitted rest."""
     content: Document = {}
     left_out: list[str] = []
     for name, rows_ in lists.items():
@@ -248,7 +248,7 @@ _ORDER = (
     Verdict.SUCCEEDED,
     Verdict.QUARANTINED,
 )
-"""The verdicts of what is over, the worst first: what a model has to act on."""
+"""The final verdicts, the most urgent first."""
 
 
 def _urgency(item: BatchItem[Run]) -> int:

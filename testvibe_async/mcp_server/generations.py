@@ -187,7 +187,7 @@ class Consent(BaseModel):
 async def ask_to_generate(
     ctx: Ctx, target: Annotated[Target, Resolve(target_of)]
 ) -> Consent | Elicit[Consent]:
-    """Ask the user for credits, where the client can, and no earlier call started it."""
+    """Ask the user for credits, if the client can and no earlier call started it."""
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
     if target.is_known or not can_ask:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from testvibe_async.mcp_server.toolkit import MakeClient
 
 MIN_OUTPUT = 2_000
-"""Length of an answer that holds the least that each tool has to say."""
+"""Minimum characters of an answer, enough for each tool's shortest result."""
 
 TOKEN_CHARACTERS = 3
 """Length of a token at the least, for a client's limit in tokens: JSON has 3 to 4 characters."""
@@ -160,7 +160,7 @@ def _offered(
 
 
 class _Server(MCPServer[Session]):
-    """A server that says why there is no such tool, and which arguments a prompt lacks."""
+    """A server that explains unknown tools, and names the arguments that a prompt lacks."""
 
     missing: str = ""
     """The reason why an existing tool may not be offered; empty if it always is."""

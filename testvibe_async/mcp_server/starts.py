@@ -96,7 +96,7 @@ class Work:
         self.batch: Batch[Any] | None = None
         """The batch of many operations, once it has started."""
         self.ref: Ref | None = None
-        """The operation that was dispatched, where it is one."""
+        """The dispatched operation, if the start is for a single one."""
         self.not_run: list[Document] = []
         """The features that are left out."""
         self.started_at: datetime | None = None
@@ -210,7 +210,7 @@ class Starts:
     """The starts of a server, and the work on them, which outlives the calls."""
 
     def __init__(self, folder: Path) -> None:
-        """Make it; the files are in the folder."""
+        """Create it; the files are in the folder."""
         self._folder = folder
         self._works: set[Work] = set()
         """Works in flight on this server."""

@@ -111,7 +111,7 @@ It is called with `poll_plan`, `hooks` and `recorder`.
 
 
 class Session:
-    """The client of a server, or the error that says why there is none."""
+    """The client of a server, or the error that prevented it."""
 
     def __init__(
         self,
@@ -341,7 +341,7 @@ class _Tool(Tool):
 
 
 async def _project_id(call: Call, project: str) -> str:
-    """Return the id of a project that is named, where the service lists its projects.
+    """Return the id of a named project, if the service lists its projects.
 
     Raises:
         ToolError: The list has no such project, or several of that name.

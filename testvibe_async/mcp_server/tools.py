@@ -286,7 +286,7 @@ def _listed(  # noqa: PLR0913 - each by name
     status: str | None = None,
     is_total: bool = True,
 ) -> CallToolResult:
-    """Return a page of a list; where no row has the status, the statuses that there are.
+    """Return a page of a list; if no row has the status, the existing statuses.
 
     Args:
         call: The call.

@@ -48,7 +48,7 @@ def leave(config: pytest.Config, refs: Iterable[Ref], *, is_interrupted: bool) -
 
 
 def advice(config: pytest.Config) -> list[str]:
-    """Return lines that say how many operations may still be running, and how to wait for them."""
+    """Return lines that count operations that may still be running, and how to wait for them."""
     refs = [Ref.from_json(text) for text in config.stash[LEFTOVERS]]
     what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
     lines = [

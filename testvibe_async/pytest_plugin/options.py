@@ -59,7 +59,7 @@ _FILE_KINDS: dict[Kind, Any] = {
     "folder": "string",
     "rules": "linelist",
 }
-"""The word of a kind in pytest's configuration file, where that is another one."""
+"""The word for a kind in pytest's configuration file, if it differs."""
 
 _ACTIONS: dict[Kind, Any] = {"switch": BooleanOptionalAction, "linelist": "append"}
 

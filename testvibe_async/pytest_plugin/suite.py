@@ -91,7 +91,7 @@ class Suite:
     def __init__(
         self, options: Options, tell: Callable[[OutageStarted | OutageEnded], None]
     ) -> None:
-        """Make it; nothing is sent yet.
+        """Create it; nothing is sent yet.
 
         Args:
             options: The session's.
@@ -124,7 +124,7 @@ class Suite:
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._naming = anyio.Lock()
         self._ids: dict[str, str] = {}
-        """The ids of projects by what they are called."""
+        """The ids of projects, by name."""
 
         self._results: dict[RunRequest, Future[Result]] = {}
         self._asked: set[str] = set()
@@ -308,7 +308,7 @@ class Suite:
         return self._client.project(self._ids.get(wanted, wanted))
 
     async def _in_time(self, what: str, listing: Awaitable[T]) -> T:
-        """Return what is listed, if that does not take longer than a feature is waited for."""
+        """Return the listed features, within the time that a feature is waited for."""
         try:
             with anyio.fail_after(self._options.timeout):
                 return await listing

@@ -77,7 +77,7 @@ class Case:
     """The same test in the attempts before, oldest first."""
 
     files: tuple[Path, ...] = ()
-    """The downloaded files that show it, those that say most at a glance first."""
+    """The downloaded files that show it, the most informative first."""
 
     log: str = ""
     """The end of the run's log, with the first failure, else with the first test."""
@@ -124,7 +124,7 @@ class Times:
 
     @property
     def seconds(self) -> float | None:
-        """Duration in seconds, with the time in the queue where the start is not known."""
+        """Duration in seconds, including the time in the queue if the start is unknown."""
         return _between(self.started_at or self.queued_at, self.finished_at)
 
 
@@ -181,7 +181,7 @@ class Entry:
 
     @property
     def called(self) -> str:
-        """The feature's name, with the configuration where that is not the default one."""
+        """The feature's name, with the configuration if that is not the default one."""
         config = self.config
         return self.feature + (f" [{config}]" if config and config != DEFAULT_CONFIG else "")
 
@@ -203,7 +203,7 @@ class Entry:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict; an error where the item was not seen, so that no gate lets it pass."""
+        """The verdict; an error if the item was not observed, so that no gate lets it pass."""
         return Verdict.ERROR if self.item.is_unseen else self.item.verdict
 
     @property
@@ -213,7 +213,7 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """The service's own status where there is an outcome, else the verdict."""
+        """The service's own status if there is an outcome, else the verdict."""
         if self.item.is_unseen:
             return "not seen"
         status = self.item.outcome.status if self.item.outcome else None
@@ -221,7 +221,7 @@ class Entry:
 
     @cached_property
     def reason(self) -> str:
-        """One line that says why, or how many tests passed."""
+        """The reason in one line, or the number of passed tests."""
         which = f" (attempt {self.attempt})" if self.earlier else ""
         return reason_of(self.item, self._generation_log) + which
 
@@ -367,7 +367,7 @@ class Entry:
 
 
 def _first(name: str, *sources: object) -> Any:  # noqa: ANN401 - each attribute has its own type
-    """Return the attribute of the first source where it is not None."""
+    """Return the attribute of the first source that has it."""
     found = (getattr(source, name, None) for source in sources)
     return next((value for value in found if value is not None), None)
 

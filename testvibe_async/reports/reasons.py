@@ -44,7 +44,7 @@ class CaseStatus(StrEnum):
     """The operation could not be dispatched, or not be observed."""
 
     UNKNOWN = "unknown"
-    """The operation may have been dispatched, and nobody can say."""
+    """Unknown whether the operation was dispatched."""
 
     PENDING = "pending"
     """The operation is in flight, or is to be dispatched yet."""
@@ -136,7 +136,7 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
 
 
 def _lost(error: DispatchUnknownError) -> str:
-    """Say how the answer was lost, where an error says so."""
+    """Describe how the answer was lost, if an error reports it."""
     cause = error.__cause__
     if not isinstance(cause, VibeError):
         return ""
@@ -144,7 +144,7 @@ def _lost(error: DispatchUnknownError) -> str:
 
 
 def _looked(error: DispatchUnknownError) -> str:
-    """Say what was found of it since, where it could be looked for."""
+    """Describe what a later search found, if there was one."""
     if error.reason == "absent":
         return "; most likely it did not, for nothing of it was found"
     if error.reason == "ambiguous" and error.candidates:
@@ -153,7 +153,7 @@ def _looked(error: DispatchUnknownError) -> str:
 
 
 def _not_seen(error: WaitTimeoutError) -> str:
-    """Say since when an operation was not seen, and its state then."""
+    """Describe since when an operation was not observed, and its last state."""
     if error.last_seen_at is None:
         return "never seen"
     state = f", {error.status} then" if error.status else ""

@@ -41,10 +41,10 @@ _URGENCY = (
 
 
 class ReportOptions(TypedDict, total=False):
-    """Options of a report. Each may be left out."""
+    """Options of a report. Each is optional."""
 
     title: str
-    """The title; `TestVibe` where it is left out."""
+    """The title; `TestVibe` by default."""
 
     artifacts: Mapping[int, Sequence[Path]]
     """By run id, the files that `download_artifacts` returned."""
@@ -53,10 +53,10 @@ class ReportOptions(TypedDict, total=False):
     """By request id, what `get_generation_log` returned."""
 
     started_at: datetime | None
-    """When the batch was started; the earliest time of an item where it is left out."""
+    """When the batch was started; by default the earliest time of an item."""
 
     finished_at: datetime | None
-    """When the batch was finished; the latest time of an item where it is left out."""
+    """When the batch was finished; by default the latest time of an item."""
 
     folder: Path
     """Folder of the page.

@@ -33,7 +33,7 @@ _SHARED_PIXELS = 240.0
 
 _AXIS_PIXELS = 24
 _LEAST_PERCENT = 0.3
-"""Least width of a bar, so that each can be seen."""
+"""Minimum width of a bar, so that each is visible."""
 
 _TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 _MOST_TICKS = 6
@@ -106,7 +106,7 @@ class Timeline:
         return round(self.top(self.count))
 
     def top(self, row: int) -> float:
-        """Return where a row begins, in pixels."""
+        """Return the start of a row, in pixels."""
         return _AXIS_PIXELS + row * self.pitch
 
     @property
@@ -165,6 +165,6 @@ def _shared_rows(bars: list[_Bar]) -> Iterator[int]:
 
 
 def _extent(left: float, right: float) -> tuple[float, float]:
-    """Return the left and the width of a bar that can be seen."""
+    """Return the left and the width of a visible bar."""
     width = max(right - left, _LEAST_PERCENT)
     return min(left, 100 - width), width

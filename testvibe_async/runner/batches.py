@@ -78,7 +78,7 @@ class BatchRecord:
     """When that process ended the batch; None while it runs, or if it was interrupted."""
 
     def __str__(self) -> str:
-        """Return what to call it: `Batch 12 (nightly)`."""
+        """Return its name in a sentence: `Batch 12 (nightly)`."""
         return f"Batch {self.word}"
 
     @property
@@ -139,10 +139,10 @@ class Batch:
     """True if all of its features are known."""
 
     unfinished: Path
-    """The journal to resume where it is not over: its own, or that of a rerun."""
+    """The journal to resume if it is not over: its own, or that of a rerun."""
 
     reruns: Sequence[int] = ()
-    """The batches that ran again what failed in it, as far as they are part of its items."""
+    """The batches that reran its failures, if they are part of its items."""
 
     @property
     def label(self) -> str:
@@ -169,7 +169,7 @@ class Batches:
     """The batches of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Make it; no I/O is done.
+        """Create it, without I/O.
 
         Args:
             folder: Folder of the batches; `create` makes it.
@@ -188,7 +188,7 @@ class Batches:
         return self.folder / f"{record.number}.journal"
 
     def word_for(self, journal: Path) -> str:
-        """Return what to type for the batch of a journal: its number, or the file."""
+        """Return the argument for the batch of a journal: its number, or the file."""
         return journal.stem if journal.parent == self.folder else str(journal)
 
     def create(
@@ -259,7 +259,7 @@ class Batches:
                 self.end(record)
 
     async def read(self, record: BatchRecord) -> Batch:
-        """Read what a batch did, and leave it as it is.
+        """Read a batch without changing it.
 
         Raises:
             ConfigError: Another process works on it, or its journal can't be read.
@@ -424,9 +424,9 @@ class Batches:
         return found
 
     async def with_reruns(self, batch: Batch) -> Batch:
-        """Return a batch with what ran again of it since, as further attempts of its items.
+        """Return a batch with its reruns, as further attempts of its items.
 
-        A rerun that can't be read, as while another process works on it, is left out.
+        A rerun that can't be read, such as one that another process holds, is omitted.
         """
         children = [each for each in self.records() if batch.number and each.parent == batch.number]
         for record in sorted(children, key=lambda each: each.number):
@@ -448,7 +448,7 @@ class Batches:
         return batch
 
     def discard(self, record: BatchRecord) -> None:
-        """Forget a batch; what is in flight continues at the service."""
+        """Delete a batch; operations in flight continue at the service."""
         for path in (*files_of(self.journal_of(record)), self._path_of(record)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -498,7 +498,7 @@ class Batches:
 
 
 async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
-    """Read a journal, and leave it as it is.
+    """Read a journal without changing it.
 
     Raises:
         ConfigError: It is none, holds no batch, or is in use.
@@ -528,7 +528,7 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
 
 
 def spec_of(journal: Journal) -> BatchSpec:
-    """Return what the batch of a journal is to do, also of one that the library began."""
+    """Return the spec of a journal's batch, also of one that the library started."""
     assert journal.plan is not None
     plan = journal.plan
     known = {name: getattr(plan, name) for name in ("kind", "site_url", "on_conflict", "attempts")}
@@ -607,7 +607,7 @@ def _named(item: BatchItem[Run | Generation]) -> tuple[str, str | None]:
 def _again(
     item: BatchItem[Run | Generation], rerun: BatchItem[Run | Generation] | None
 ) -> BatchItem[Run | Generation]:
-    """Return an item after its rerun, where that was dispatched."""
+    """Return an item after its rerun, if that was dispatched."""
     if rerun is None or rerun.verdict in {Verdict.SKIPPED, Verdict.WAITING}:
         return item
     attempts = (*item.earlier, item.outcome) if item.outcome else item.earlier
@@ -630,7 +630,7 @@ def _serialized(_instance: object, _field: object, value: Any) -> Any:  # noqa: 
 
 
 def _read(path: Path) -> BatchRecord | None:
-    """Read a record; None if it is none."""
+    """Read a record; None if the file holds none."""
     try:
         document = read_stored(path.read_bytes(), "a record of a batch")
         return build_stored(BatchRecord, document, "record of a batch", version=_VERSION, name=str)

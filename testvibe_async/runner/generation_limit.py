@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LIMITED", "GenerationLimit", "GenerationLimitError", "with_limit_named"]
 
 LIMITED = "stopped at the limit"
-"""The verdict of what would have needed one generation more than are allowed."""
+"""The verdict of an operation that would have exceeded the limit."""
 
 _SENTENCE = "not generated: the limit of generations is reached"
 
@@ -73,7 +73,7 @@ class GenerationLimit:
 
 
 def with_limit_named(item: ItemT) -> ItemT:
-    """Return an item whose error says that the limit stopped it, where it did.
+    """Return the item, with an error that names the limit if the limit stopped it.
 
     The client wraps what its recorder raises, and a journal keeps the text of that alone.
     """

@@ -61,7 +61,7 @@ class QuarantineEntry:
     """True if an unexpected pass fails."""
 
     def __str__(self) -> str:
-        """Return what is in quarantine."""
+        """Return the entries of the quarantine."""
         feature = f"of {self.feature!r}" if self.feature else ""
         return f"test {self.test!r} {feature}".strip() if self.test else f"{self.feature!r}"
 
@@ -77,7 +77,7 @@ class QuarantineEntry:
         return is_feature and (self.test is None or self.test.casefold() in tests)
 
     def is_passed(self, run: Run) -> bool:
-        """Return whether a run passed what it is about."""
+        """Return True if a run passed everything that the entry covers."""
         if self.test is None:
             return run.is_success
         name = self.test.casefold()
@@ -118,7 +118,7 @@ class Quarantine:
     def judge(
         self, names: Iterable[object], run: Run, *, is_flaky: bool = False
     ) -> Quarantined | None:
-        """Return the effect on a finished run; None if no entry is about it.
+        """Return the effect on a finished run; None if no entry covers it.
 
         Args:
             names: The feature's name, its id, or both.

@@ -39,7 +39,7 @@ class Selection:
     """The features and configurations of a batch."""
 
     features: Sequence[str | Feature]
-    """The features, each once, in the order typed; a name where they were not listed."""
+    """The features, each once, in the order typed; a name if they were not listed."""
 
     configs: Sequence[str | None] = (None,)
     """The configurations that each runs with, as the service spells them."""
@@ -48,13 +48,13 @@ class Selection:
     """Notes on features that were left out or named twice, a sentence each."""
 
     left_out: Sequence[Feature] = ()
-    """The features that all or a glob leaves out: `notes` says why."""
+    """The features that all or a glob leaves out; the reasons are in `notes`."""
 
     is_wider: bool = False
     """True if there may be more features than words: all, or several that match a glob."""
 
     names: Sequence[str] = ()
-    """The names of all features of the project, where they were listed."""
+    """The names of all features of the project, if they were listed."""
 
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
@@ -128,7 +128,7 @@ async def select(
 
 
 async def _is_unknown(project: Project, word: str) -> bool:
-    """Return whether the service says that there is no feature of a name or id."""
+    """Return True if the service reports that no feature has this name or id."""
     try:
         await project.get_feature(word)
     except NotFoundError:
@@ -139,7 +139,7 @@ async def _is_unknown(project: Project, word: str) -> bool:
 
 
 def _as_typed(spec: BatchSpec) -> Selection:
-    """Return what words mean without a list: names, as they were typed."""
+    """Return the meaning of words without a list: names, as they were typed."""
     times = Counter(word.casefold() for word in spec.features)
     return Selection(
         features=list({word.casefold(): word for word in spec.features}.values()),
@@ -148,7 +148,7 @@ def _as_typed(spec: BatchSpec) -> Selection:
 
 
 def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
-    """Return what words mean of a list."""
+    """Return the meaning of words, by a list."""
     chosen: dict[int | str, str | Feature] = {}
     excluded: set[int] = set()
     left_out: list[Feature] = []
@@ -229,7 +229,7 @@ def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
 
 
 def _why_left_out(feature: Feature) -> str | None:
-    """Return why a feature is left out of all; None if nobody would think otherwise."""
+    """Return the reason why a feature is left out of all; None if it is obvious."""
     if feature.is_suggestion:
         return "suggested only"
     if feature.has_undocumented_status:
@@ -244,7 +244,7 @@ def _lacks_tests(feature: Feature) -> bool:
 
 
 def _said_left_out(features: Iterable[Feature]) -> list[str]:
-    """Say which features are left out, and why."""
+    """Describe which features are left out, and why."""
     by_reason: dict[str, list[str]] = {}
     for each in features:
         if why := _why_left_out(each):

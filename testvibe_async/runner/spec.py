@@ -88,7 +88,7 @@ class BatchSpec:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote; what this release does not know is left out."""
+        """Return the spec that `to_dict` wrote; unknown members are ignored."""
         return cls(**{name: document[name] for name in fields_dict(cls) if name in document})
 
     async def dispatch(

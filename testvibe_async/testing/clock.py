@@ -73,7 +73,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 def _served_at(descriptor: int) -> object | None:
-    """Return where a socket listens for connections; None for all other descriptors."""
+    """Return the address that a socket listens on; None for all other descriptors."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError:  # a pipe, or another kind of file

@@ -38,7 +38,7 @@ _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILI
 
 @attrs.frozen(kw_only=True)
 class NetworkFault:
-    """A failure on the network; make it with one of the class methods."""
+    """A failure on the network, created by one of the class methods."""
 
     kind: Literal[
         "reset_on_accept",
@@ -222,7 +222,7 @@ async def _read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 class FaultProxy:
-    """A TCP proxy that passes HTTP/1.1 on unchanged, except where a rule applies.
+    """A TCP proxy that forwards HTTP/1.1 unchanged, unless a rule applies.
 
     ```python
     async with FaultProxy(emulator.url) as proxy:

@@ -170,7 +170,7 @@ def operation(name: str) -> Operation:
 
 @cache
 def error_places() -> Mapping[Place, Declared]:
-    """Return what is declared of every error."""
+    """Return the declarations for every error."""
     return dict(_declared({"$ref": "#/components/schemas/Error"}))
 
 
@@ -251,7 +251,7 @@ def values_by_place(
 
 
 def differences(places: Mapping[Place, Declared], values: Iterable[object]) -> Iterator[Difference]:
-    """Go through the differences of all values that were seen.
+    """Yield the differences of all observed values.
 
     Args:
         places: The contract's declaration for each value.
@@ -303,7 +303,7 @@ def _words_of(declared: Declared, values: Iterable[object]) -> dict[str, str]:
 
 
 def _shown_word(word: str) -> str:
-    """Return what may be shown of a word that the contract does not have: it may be data."""
+    """Return the displayable form of a word that the contract lacks: it may be data."""
     return word if _WORD.fullmatch(word) else f"string({len(word)})"
 
 
@@ -313,7 +313,7 @@ def shown_place(place: Place) -> str:
 
 
 def shown_name(name: str) -> str:
-    """Return what may be shown of a name that the contract does not have: it may be data."""
+    """Return the displayable form of a name that the contract lacks: it may be data."""
     if name and not _IDENTIFIER.fullmatch(name):
         return f"name({len(name)})"
     return name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
@@ -334,7 +334,7 @@ def _form_of(value: object, kinds: frozenset[str]) -> str:
 
 @frozen(kw_only=True, slots=False, eq=False)
 class Exchange:
-    """A request, its answer, and what is found in it."""
+    """A request, its answer, and the findings in it."""
 
     at: float
     """Seconds since the first request."""

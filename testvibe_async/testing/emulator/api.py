@@ -71,7 +71,7 @@ class Throttle:
     """A rate of requests, up to one second's worth of them at once, and at least one."""
 
     def __init__(self, rate: float | None, clock: EmulatorClock) -> None:
-        """Make it; a rate of None serves everything."""
+        """Create it; a rate of None serves everything."""
         if rate is not None and not 0 < rate < math.inf:
             raise ValueError(f"rate_limit must be a number above 0, got {rate}.")
         self._rate = rate

@@ -166,7 +166,7 @@ class Replay(Middleware):
         return self._written(self._exchanges[index], request)
 
     def _refused(self, request: RecordedRequest) -> Answer:
-        """Answer as the service did where it had no such thing, if that was recorded."""
+        """Answer as the service did for a missing resource, if that was recorded."""
         for each in self._exchanges:
             if (each.operation, each.status) == (request.operation, _NOT_FOUND):
                 return self._written(each, request)
