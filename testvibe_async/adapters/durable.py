@@ -1,4 +1,4 @@
-"""Durable batches: workers of one machine share a SQLite file, those of many PostgreSQL.
+"""Durable batches: workers on one machine share a SQLite file; on many machines, PostgreSQL.
 
 A worker carries entries as every batch does, by `run_features`; it claims them in the database.
 What a worker may claim and write is decided in `store`, so that nothing is dispatched twice, even

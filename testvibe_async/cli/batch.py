@@ -285,7 +285,7 @@ async def report(
 
 
 async def _keep(batch: DurableBatch, project_name: str | None, common: Common) -> None:
-    """Copy a batch that is over to those of the state folder."""
+    """Copy a batch that is over to the batches of the state folder."""
     plan, stored = await batch.plan(), stored_batches()
     place = Place(plan.server, plan.project)
     try:

@@ -73,7 +73,7 @@ def keep(project: str, **kinds: Iterable[object]) -> None:
 
 
 def names(project: str | None, kind: str) -> list[str]:
-    """Return the names of a kind that are known for a project; None for those of all projects."""
+    """Return the known names of a kind for a project; None for all projects."""
     paths = _path("x", kind).parent.glob("*") if project is None else [_path(project, kind)]
     found: dict[str, None] = {}
     for path in paths:

@@ -72,7 +72,7 @@ async def history(
     Args:
         names: Features; or numbers, names, or files of journals of batches, else the last ones.
         limit: Maximum number of batches; 10 if both are omitted.
-        days: Only those of the last so many days.
+        days: Only batches of the last so many days.
         common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else maxsize)

@@ -149,9 +149,9 @@ class Output:
         self.console.print(table)
 
     def text(self, text: str) -> None:
-        """Print a text for people: escaped on a terminal, as it is in a file.
+        """Print a text for people: escaped on a terminal, unchanged in a file.
 
-        In a pipe it is as it is too, except for the commands of CI systems, which may read it.
+        In a pipe it is unchanged too, except for workflow commands: a CI system may read it.
         """
         is_safe = self.console.is_terminal or _is_file()
         self.data(text if is_safe else without_commands(text))
@@ -189,7 +189,7 @@ class Output:
             _write(escape_lines(text) + "\n")
 
     def command(self, line: str) -> None:
-        """Print a line that a CI system obeys, as it is."""
+        """Print a workflow command for a CI system, unchanged."""
         _write(line + "\n")
 
     def note(self, text: str) -> None:
@@ -264,7 +264,7 @@ def _write(text: str) -> None:
 
 
 def _is_file() -> bool:
-    """Return whether standard output goes to a file, which nothing reads as it is written."""
+    """Return True if standard output is a file, which nothing reads while it is written."""
     try:
         return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
     except (OSError, ValueError):  # It is closed, or no stream of the operating system.

@@ -119,12 +119,12 @@ class Outputs:
                 self._output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
-        """Print the folder of the artifacts, if there are any, and the number that is missing."""
+        """Print the folder of the artifacts, if there are any, and the number still missing."""
         if number := sum(map(len, self.fetched.values())):
             self._output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
-        if left := sum(not task.done() or task.cancelled() for task in self._tasks):
+        if more := sum(not task.done() or task.cancelled() for task in self._tasks):
             self._output.note(
-                f"Artifacts of {plural(left, 'run')} are not there yet: {NAME} runs download ID DIR"
+                f"Artifacts of {plural(more, 'run')} are not there yet: {NAME} runs download ID DIR"
             )
 
     async def finish(self, result: Result, *, timeout: float | None) -> None:

@@ -78,7 +78,7 @@ class Result:
     """Number of failures after which nothing more was dispatched; None for no limit."""
 
     repeat: int = 1
-    """Number of runs that each feature was to have, whatever the results."""
+    """Number of runs planned for each feature, independent of their results."""
 
     fails_on_flaky: bool = False
     """True if a flaky feature counts as failed for the exit code."""

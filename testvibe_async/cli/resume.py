@@ -156,7 +156,7 @@ async def _allow(
         ConfigError: They are not allowed.
     """
     assert journal.created_at is not None
-    left = [
+    jobs = [
         item
         for item in journal.items
         if spec.may_generate
@@ -165,10 +165,10 @@ async def _allow(
     ]
     batch, began = stored_batches().word_for(journal.path), clock_time(journal.created_at)
     question = (
-        f"Batch {batch} of {began} may dispatch {plural(len(left), 'generation')}, and each costs "
+        f"Batch {batch} of {began} may dispatch {plural(len(jobs), 'generation')}, and each costs "
         "credits. Resume it?"
     )
-    await consent.allow(watch.generations, len(left), question=question)
+    await consent.allow(watch.generations, len(jobs), question=question)
 
 
 def _may_be_dispatched(item: Item) -> bool:
@@ -304,7 +304,7 @@ async def wait(
 async def completions_of(
     client: Client, refs: Sequence[Ref], *, timeout: float | None
 ) -> AsyncGenerator[Item]:
-    """Yield operations' items as they complete; at the timeout, those of all others.
+    """Yield operations' items as they complete; at the timeout, the items of all others.
 
     Args:
         client: A client of the operations' server.

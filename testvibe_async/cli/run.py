@@ -200,16 +200,16 @@ async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
         for item in batch.failed
     ]
     unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
-    left = Result(items=batch.left, seconds=0, before=unread)
+    open_items = Result(items=batch.undecided, seconds=0, before=unread)
     what = plural(len(jobs), "failure") if jobs else "nothing failed"
     began = clock_time(batch.created_at)
     said = f"{batch.label} of {began}: {what}, of {plural(len(batch.items), 'run')}."
-    if left.exit_code:
-        what = left.counts if left.items else "features that were not read"
+    if open_items.exit_code:
+        what = open_items.counts if open_items.items else "features that were not read"
         go_on = f": resume it with {resume_command(batch.unfinished)}"
         said = f"{said} It left {what}{'' if batch.is_over else go_on}"
     if jobs:
-        warn(said) if left.exit_code else watch.connection.output.note(said)
+        warn(said) if open_items.exit_code else watch.connection.output.note(said)
     # Tests that ran once need none to be generated.
     may_lack_tests = any(not item.attempts for item in batch.failed)
     return Work(
@@ -221,5 +221,5 @@ async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
         jobs=jobs,
         why_nothing=said,
         parent=batch.number,
-        before=left.exit_code,
+        before=open_items.exit_code,
     )

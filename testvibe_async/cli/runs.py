@@ -66,7 +66,7 @@ async def list_(
         testvibe-async runs list --feature Checkout --json | jq '.[0].runId'
 
     Args:
-        feature: Only those of this feature: its id, or its name.
+        feature: Only runs of this feature: its id, or its name.
         limit: Maximum number of runs; by default as many as the service gives.
         common: The options of every command.
     """

@@ -68,9 +68,9 @@ def duration(seconds: float, *, short: bool = False) -> str:
     """Return a duration, such as `9.5 s`, `1:32` or `1:00:05`; `short` leaves out the tenth."""
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.0f} s" if short else f"{seconds:.1f} s"
-    minutes, left = divmod(int(seconds), 60)
+    minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def clock_time(at: datetime) -> str:

@@ -65,14 +65,14 @@ class Result:
         return [case for case in self.entry.cases if not case.is_operation]
 
     @property
-    def left(self) -> Ref | None:
+    def in_flight(self) -> Ref | None:
         """The operation that may still be running; None if none is known to be."""
         return getattr(self.item.error, "ref", None)
 
     @property
     def is_settled(self) -> bool:
         """True if nothing that it began may still be running at the service."""
-        return self.left is None and self.item.verdict is not Verdict.UNKNOWN
+        return self.in_flight is None and self.item.verdict is not Verdict.UNKNOWN
 
     @property
     def run(self) -> Run:

@@ -81,7 +81,7 @@ class FeatureSession:
         return config.stash[_KEY]
 
     def enable_collection(self, node_ids: Collection[str]) -> None:
-        """Let features be collected: those of the options, or only those of these node ids.
+        """Collect the features of the options, or only the features of these node ids.
 
         Raises:
             pytest.UsageError: pytest has no subtests yet.

@@ -199,7 +199,7 @@ class Suite:
             elif not self._is_final(before.item):
                 if before.is_settled:
                     self._discard(request)
-                self._start(request, before.left)
+                self._start(request, before.in_flight)
         self._asked.add(node_id)
         self.start([request])
         return self._results[request].result()

@@ -142,7 +142,7 @@ class Report:
 
     @property
     def failures(self) -> list[tuple[Entry, Case]]:
-        """The tests that failed, not in quarantine, those of the most urgent entries first."""
+        """The tests that failed, without quarantined ones; the most urgent entries first."""
         urgent = (each for each in self.by_urgency if each.verdict is not Verdict.QUARANTINED)
         return [(entry, case) for entry in urgent for case in entry.failures]
 

@@ -160,8 +160,8 @@ class Batch:
         return [item for item in self.items if _has_failed(item)]
 
     @property
-    def left(self) -> list[BatchItem[Run | Generation]]:
-        """Its items whose verdict is unknown."""
+    def undecided(self) -> list[BatchItem[Run | Generation]]:
+        """Its items that neither passed nor failed."""
         return [item for item in self.items if not _has_passed(item) and not _has_failed(item)]
 
 

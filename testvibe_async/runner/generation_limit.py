@@ -1,7 +1,7 @@
 """Limit on the generations that may be dispatched, enforced where each is sent.
 
-Generations cost credits, so none is sent without permission, whatever requests it: a batch of
-generations, a run whose tests are missing, or a batch that is resumed. This module never decides
+Generations cost credits, so none is sent without permission, whether it belongs to a batch of
+generations, to a run whose tests are missing, or to a resumed batch. This module never decides
 who may grant permission.
 """
 

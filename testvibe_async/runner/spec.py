@@ -62,7 +62,7 @@ class BatchSpec:
     """Maximum number of attempts for each feature."""
 
     repeat: int = 1
-    """Number of runs of a feature, whatever the results, which shows how stable it is."""
+    """Number of runs of each feature, independent of their results, to show its stability."""
 
     stops_when_decided: bool = False
     """True to dispatch nothing more once the verdict on each feature's stability stands."""

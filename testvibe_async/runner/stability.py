@@ -155,7 +155,7 @@ def stop_if_decided(spec: BatchSpec, batch: Batch[Any]) -> None:
 def deciding(items: Iterable[BatchItem[Any]]) -> list[BatchItem[Any]]:
     """Return the items that decide the verdicts on features.
 
-    A flaky feature stays flaky, whatever its runs without a result were.
+    A flaky feature stays flaky, independent of runs without a result.
     """
     return [
         item

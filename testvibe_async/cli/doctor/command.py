@@ -36,7 +36,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     against: Path | None = None,
     common: Common = COMMON,
 ) -> ExitCode:
-    """Check what your service does as it is documented, and what that means for the commands.
+    """Check which parts of your service match the documentation, and the effects on commands.
 
     It asks about twenty times, one after the other, and only reads: nothing is changed, generated
     or downloaded. Run it once when you start with a service, and again when a command surprises

@@ -232,7 +232,7 @@ def values_by_place(
 
     Args:
         values: The values.
-        name_of: Returns the name of a member as it is in places.
+        name_of: Returns the name of a member as used in places.
     """
     found: defaultdict[Place, list[Any]] = defaultdict(list)
 

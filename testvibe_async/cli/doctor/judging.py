@@ -231,7 +231,7 @@ def _elsewhere(route: str) -> str:
 
 
 def _found(exchange: Exchange) -> Iterator[Finding]:
-    """Go through the differences of a usable answer, those of one kind together."""
+    """Yield findings for the differences of a usable answer, grouped by kind."""
     name, status = exchange.operation.name, exchange.response.status
     if exchange.envelope:
         beside = ", ".join(sorted(map(shown_name, exchange.envelope)))

@@ -117,14 +117,14 @@ def record(tap: Tap) -> Recording:
     Raises:
         ConfigError: Something of what was there would remain.
     """
-    left = 0
+    found = 0
     for _ in range(ATTEMPTS):
         disguise = Disguise(tap)
         recording = disguise.recording()
-        left = check(recording, disguise)
-        if not left:
+        found = check(recording, disguise)
+        if not found:
             return recording
-    raise ConfigError(f"nothing is written: {left} of the original texts would remain in the file")
+    raise ConfigError(f"nothing is written: {found} of the original texts would remain in the file")
 
 
 def kept_words(recording: Recording) -> list[str]:
@@ -165,7 +165,7 @@ def check(recording: Recording, disguise: Disguise) -> int:
 
 @cache
 def _vocabulary() -> frozenset[str]:
-    """Return the names and words that may stay, in lower case: above all those of the contract."""
+    """Return the names and words that may stay, in lower case: mainly the contract's."""
     found = {*_USUAL, *_STATUS_MEMBERS, *_COUNTS, *_ENCODINGS}
     for each in operations().values():
         found.update(re.findall(r"[a-z]+", each.route))
