@@ -70,8 +70,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number, its name, or the file of its journal; the last one of this project that
-            is not over where it is left out.
+        batch: Its number, its name, or the file of its journal; by default the last one of this
+            project that is not over.
         unknown: The fate of dispatches of which it is unknown whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all by default.
@@ -211,8 +211,8 @@ async def report(
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number, its name, or the file of its journal; the last one of this project where
-            it is left out.
+        batch: Its number, its name, or the file of its journal; by default the last one of this
+            project.
         files: The files to write.
         common: The options of every command.
     """

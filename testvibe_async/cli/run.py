@@ -66,7 +66,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
 ) -> ExitCode:
     """Run the tests of features.
 
-    Without --wait it dispatches the runs, prints their ids, and ends: it does not see how they go.
+    Without --wait it dispatches the runs, prints their ids, and ends without their results.
 
     For example:
 
@@ -98,14 +98,14 @@ async def run(  # noqa: PLR0913 - each an option of its own
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
         attempts: Maximum number of runs of a feature: one that failed runs again, and is flaky if a
             later run passed; 1 by default.
-        repeat: Run each feature so often, and say how flaky it is; whatever the results. It waits,
-            and the runs are one after the other, unless --max-in-flight is given. The exit code is
-            0 if it is stable, and 1 if it is flaky or broken. A run that was refused or not
-            seen does not count.
+        repeat: Run each feature N times, and print its stability. Implies --wait; the runs are one
+            after the other, unless --max-in-flight is given. The exit code is 0 if all features are
+            stable, and 1 if one is flaky or broken. A run that was refused or not observed does not
+            count.
         stop_when_decided: With --repeat, dispatch no more once each is flaky for certain.
-        failed: Run again what failed in a batch; what could not be started, too, on the same site.
-            It is named by its number, its name or the file of its journal, and is the last one of
-            runs of this project where it is not named. What it left open still decides the exit
+        failed: Rerun the failures of a batch; also features that could not be started, on the same
+            site. Name the batch by its number, its name or the file of its journal; by default it
+            is the last batch of runs of this project. Its undecided items still affect the exit
             code.
         dry_run: Only show what would be dispatched.
         consent: The generations that --on-conflict generate may dispatch.
