@@ -259,7 +259,7 @@ class Hooks:
     """An operation has its id. Called before anything else can fail: store the ref here."""
 
     on_dispatch_unknown: Subscribers[DispatchUnknown] = None
-    """It is unknown whether a dispatch took effect. Called even if its caller was cancelled."""
+    """A dispatch whose effect is unknown. Called even if its caller was cancelled."""
 
     on_request: Subscribers[RequestFinished] = None
     """A request was answered, or failed."""

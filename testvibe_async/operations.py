@@ -349,7 +349,7 @@ class RunOperation(Operation[Run]):
 
     @property
     def feature_id(self) -> int | None:
-        """The feature's id; None where a run was attached without it and not seen yet."""
+        """The feature's id; None if a run was attached without it and not seen yet."""
         if self.ref.feature_id is None and self.snapshot is not None:
             return self.snapshot.feature_id
         return self.ref.feature_id
@@ -448,9 +448,9 @@ def operation_of(
 
     Args:
         ref: Its name.
-        parts: Those of its client.
-        adopted: Whether it was found.
-        previous_id: The `requestId` of the generation before it; None where that is not known.
+        parts: The parts of its client.
+        adopted: True if the operation was found.
+        previous_id: The `requestId` of the generation before it; None if unknown.
     """
     return HANDLES[ref.kind](ref, parts, adopted=adopted, previous_id=previous_id)
 

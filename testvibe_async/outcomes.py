@@ -69,7 +69,7 @@ class Quarantined(Serializable):
     """The reason that the quarantine gives."""
 
     owner: str
-    """Who answers for it."""
+    """The person or team that must act on the outcome."""
 
     until: date
     """The last day of the quarantine."""

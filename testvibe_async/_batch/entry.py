@@ -66,7 +66,7 @@ class EntryState(StrEnum):
     """The service refused the dispatch; the error is known."""
 
     DROPPED = "dropped"
-    """It is unknown whether an operation started, and a decision was made to leave it so."""
+    """Unknown whether an operation started; a caller decided to leave it unresolved."""
 
 
 @define(eq=False, kw_only=True)
@@ -359,7 +359,7 @@ def unknown_error(job: Job, intent: Intent | None, what: str) -> DispatchUnknown
     Args:
         job: The job that was to be dispatched.
         intent: The dispatch's intent.
-        what: What happened to the answer, for the message.
+        what: Description of the failed answer, for the message.
     """
     return DispatchUnknownError(
         what,

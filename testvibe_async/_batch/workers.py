@@ -2,8 +2,8 @@
 
 The life of one feature reads from top to bottom in `_carry`. The feature is recovered if an earlier
 process left it open, dispatched, waited for, and dispatched again if it failed and attempts remain.
-This module decides when the batch stops dispatching, and how its entries then end. Lower layers
-decide what an answer means, and whether a dispatch may be repeated.
+Decides when the batch stops dispatching, and how its entries then end. Lower layers decide what an
+answer means, and whether a dispatch may be repeated.
 """
 
 from __future__ import annotations

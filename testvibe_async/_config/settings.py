@@ -56,7 +56,7 @@ class Settings:
 
     api_key: str = field(repr=False)
     key_source: str = field(default=ARGUMENT, eq=False)
-    """Where the key came from: see `Setting.source`."""
+    """The source of the key; see `Setting.source`."""
 
     project: str | None
     """The id of the project to use if none is named."""

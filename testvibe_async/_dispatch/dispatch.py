@@ -280,7 +280,7 @@ class Dispatch(ABC, Generic[OperationT]):
         """Return the error of a dispatch that may or may not have taken effect.
 
         Args:
-            what: What happened to the answer, for the message.
+            what: Description of the failed answer, for the message.
             finding: The result of reconciling.
         """
         if self._tests is not None:

@@ -289,7 +289,7 @@ class Dispatcher:
             for recorder in self.recorders_with(None):  # It may limit what is sent in its place.
                 await recorder.not_dispatched(intent, nothing)
             return None
-        raise finding.error(intent, "nobody saw its answer")
+        raise finding.error(intent, "its answer was lost")
 
     async def aclose(self) -> None:
         """Cancel unsent dispatches, and wait up to 10 s for the answers to sent ones.

@@ -63,7 +63,7 @@ class Finding:
 
         Args:
             intent: The dispatch.
-            what: What happened to the answer, for the message.
+            what: Description of the failed answer, for the message.
         """
         endpoint = KINDS[intent.kind].dispatched_by
         request = endpoint.request(project=intent.project, feature=intent.feature)
@@ -122,7 +122,7 @@ class Progress(Enum):
     """The dispatch is not under way."""
 
     PENDING = auto()
-    """It is under way, and was not sent, or provably had no effect. It can be withdrawn."""
+    """Under way, and either not sent or provably without effect. The dispatch can be withdrawn."""
 
     WRITTEN = auto()
     """Writing to a connection has begun: it may have arrived, and no answer has come yet."""

@@ -69,7 +69,7 @@ class JobSource:
                 own. None for no configurations, in a batch of generations.
             list_features: Lists the project's features.
             default: Selects the features if none are named.
-            repeat: How many jobs each feature makes with each configuration.
+            repeat: Number of jobs for each pair of feature and configuration.
         """
         if isinstance(features, Collection):
             features = list(features)

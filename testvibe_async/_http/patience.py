@@ -1,6 +1,6 @@
 """A call that outlasts an outage: it is retried for as long as the waits tolerate an outage.
 
-This module decides nothing of its own: `retry` does, as for the polls.
+Decides nothing of its own: `retry` does, as for the polls.
 """
 
 from __future__ import annotations

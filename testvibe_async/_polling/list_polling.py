@@ -107,7 +107,7 @@ CLOCK_SLACK_SECONDS = 1.0
 class Listed:
     """The result of a list call for the operations it was asked about."""
 
-    going_on: Sequence[PolledOperation[Any]]
+    running: Sequence[PolledOperation[Any]]
     """Operations that need no read by id this time."""
 
     to_read: Sequence[PolledOperation[Any]]
@@ -125,7 +125,7 @@ class _Rows:
     """The result of reading the rows of a list."""
 
     missing: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
-    going_on: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
+    running: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
     started: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
     changed: list[PolledOperation[Any]] = field(factory=list["PolledOperation[Any]"])
     count: int = 0
@@ -227,8 +227,8 @@ class ListPolling:
         self._learn(rows, len(operations), limit)
         # A list that omits an operation is caught by the read of the missing operation; a list that
         # shows a finished operation as running is caught only by these reads.
-        checks, going_on = self._checks(rows.going_on)
-        return Listed(going_on, [*rows.changed, *rows.missing, *checks], rows.started)
+        checks, running = self._checks(rows.running)
+        return Listed(running, [*rows.changed, *rows.missing, *checks], rows.started)
 
     def _waits_out(self, error: VibeError) -> bool:
         """Return whether to ask the list again an interval after a rate-limit refusal.
@@ -298,7 +298,7 @@ class ListPolling:
         if not is_in_flight or (is_started and polled.is_followed):
             rows.changed.append(polled)
             return
-        rows.going_on.append(polled)
+        rows.running.append(polled)
         if is_started:
             rows.started.append(polled)
 
@@ -306,8 +306,8 @@ class ListPolling:
         """Choose the depth of the next list call from this one, or suspend the list."""
         reads_saved = count - len(rows.missing) - rows.pages  # a list call is a request too
         # A service that ignores `limit` sends more rows than requested: there are no deeper rows.
-        is_cut_off = self._kind.has_limit and rows.count == limit
-        if is_cut_off and len(rows.missing) > limit / ROWS_A_REQUEST:
+        is_truncated = self._kind.has_limit and rows.count == limit
+        if is_truncated and len(rows.missing) > limit / ROWS_A_REQUEST:
             self._depth = 2 * limit
         elif reads_saved <= rows.count / ROWS_A_REQUEST:
             self._depth = 0
@@ -316,7 +316,7 @@ class ListPolling:
             self._depth = rows.depth
 
     def _checks(
-        self, going_on: list[PolledOperation[Any]]
+        self, running: list[PolledOperation[Any]]
     ) -> tuple[Sequence[PolledOperation[Any]], Sequence[PolledOperation[Any]]]:
         """Select the operations to read by id although the list shows them as still in flight.
 
@@ -324,14 +324,14 @@ class ListPolling:
         read for a minute are selected too, so many that all of them are read within the next
         minute.
         """
-        if not going_on:
+        if not running:
             return (), ()
         now = asyncio.get_running_loop().time()
-        oldest_first = sorted(going_on, key=attrgetter("read_at"))
+        oldest_first = sorted(running, key=attrgetter("read_at"))
         overdue = bisect_right(oldest_first, now - READ_BY_ID_SECONDS, key=attrgetter("read_at"))
         round_seconds = self._interval if self._last_call is None else now - self._last_call
         self._last_call = now
-        share = ceil(len(going_on) * round_seconds / READ_BY_ID_SECONDS)
+        share = ceil(len(running) * round_seconds / READ_BY_ID_SECONDS)
         count = max(1, min(overdue, max(share, CHECKS_AT_ONCE)))
         self._listed_at_service = self._transport.clock.at(now)
         self._to_check = set(oldest_first[:count])

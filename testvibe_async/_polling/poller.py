@@ -337,7 +337,7 @@ class Poller:
         to_read: Sequence[PolledOperation[Any]] = call.due
         rescheduled: Sequence[PolledOperation[Any]] = call.early
         if listed is not None:
-            to_read, rescheduled = listed.to_read, listed.going_on
+            to_read, rescheduled = listed.to_read, listed.running
         # The reads start before thousands are rescheduled, which takes several turns of the loop.
         self._queue.put(to_read)
         self._queue.start()

@@ -120,7 +120,7 @@ class Reader:
             self.publish(polled, polled.state.see_started(at=at))
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
-        for place, polled in enumerate(listed.going_on, start=1):
+        for place, polled in enumerate(listed.running, start=1):
             polled.polled_at = now
             polled.forget_answer()
             if not listed.is_refused:

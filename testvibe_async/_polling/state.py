@@ -365,7 +365,7 @@ class _Doubt(Enum):
     """The question that an undocumented status leaves open."""
 
     IS_OVER = auto()
-    """It is unknown whether the status is an end."""
+    """The status may be final or not: unknown."""
 
     NOTHING = auto()
     """No question: the service says elsewhere that the status is no end."""

@@ -179,7 +179,7 @@ class LastPoll:
             listed = await list_polling.poll(listable)
             if listed is not None and not listed.is_refused:
                 await self._reader.take_in(listed)
-                shown = {*listed.going_on}
+                shown = {*listed.running}
                 to_read = deque(polled for polled in operations if polled not in shown)
         # Not `gather`: once cancelled, it ends with the first read, and the others continue.
         async with asyncio.TaskGroup() as readers:

@@ -1,4 +1,4 @@
-"""Durable batches: workers of one machine share a SQLite file, those of many PostgreSQL.
+"""Durable batches: workers on one machine share a SQLite file; on many machines, PostgreSQL.
 
 A worker carries entries as every batch does, by `run_features`; it claims them in the database.
 What a worker may claim and write is decided in `store`, so that nothing is dispatched twice, even
@@ -45,17 +45,17 @@ class BatchStatus:
     """True if nothing is left to dispatch, to wait for or to reconcile, as for a `Journal`."""
 
     is_settled: bool
-    """Whether no worker finds anything to do: what is left needs `resume` or `decide`."""
+    """True if no worker has anything to do; the rest needs `resume` or `decide`."""
 
     is_cancelled: bool
-    """Whether nothing more is dispatched."""
+    """True if nothing more is dispatched."""
 
     workers: Sequence[str]
     """The workers of the database that are alive."""
 
     @property
     def summary(self) -> BatchSummary:
-        """How many features have which verdict."""
+        """Number of features with each verdict."""
         return BatchSummary.of(self.items)
 
 
@@ -104,20 +104,19 @@ class DurableBatch:
         Args:
             client: A client of the service; asked for the project's features where none are named.
             features: As in `run_features` or `generate_features`.
-            kind: What it dispatches.
+            kind: The kind of its operations.
             project: The project's id; None for the client's default project.
             config: As in `run_features`.
             site_url: As in `run_features`.
-            max_in_flight: How many each worker has in flight, 1 or more; None for 100 runs or 10
-                generations.
+            max_in_flight: Maximum operations in flight per worker, 1 or more; None for 100 runs or
+                10 generations.
             on_conflict: As in `run_features` or `generate_features`.
             attempts: As in `run_features`.
-            max_generations: How many generations all workers together may dispatch, those of
-                missing tests among them, 0 or more; None for as many as it takes. Each costs
-                credits.
+            max_generations: Maximum number of generations that all workers together may dispatch,
+                including those of missing tests, 0 or more; None for no limit. Each costs credits.
 
         Returns:
-            False where it was there already.
+            False if it was there already.
 
         Raises:
             ConfigError: There is another batch of that id, no feature, or no such database; or an

@@ -60,10 +60,10 @@ DEAD_SECONDS = 5.0
 """After how long without a heartbeat a worker is dead."""
 
 CLAIM_SECONDS = 0.5
-"""How often a worker that has nothing to do asks for more entries."""
+"""Seconds after which an idle worker asks for more entries."""
 
 CLAIMED_AT_ONCE = 32
-"""How many entries are claimed at most at once: another worker may be idle."""
+"""Maximum number of entries claimed at once, since another worker may be idle."""
 
 ASK_AGAIN_SECONDS = 0.5
 """The pause before a database is asked again that is away."""
@@ -75,7 +75,7 @@ class ClaimLostError(Exception):
 
 @define
 class _Claim:
-    """What a worker knows of an entry that it took."""
+    """An entry that this worker claimed."""
 
     token: str
     """Names the claim: a worker may take an entry again."""
@@ -84,7 +84,7 @@ class _Claim:
     """The entry's generations that started or may have started, before the open intent."""
 
     is_recovery: bool
-    """Whether it was taken to find out what its intent started."""
+    """True if the entry was claimed to reconcile its intent."""
 
     intent: Intent | None
     """The intent that has no known result yet."""
@@ -98,7 +98,7 @@ class DurableStore(GroupCommit[sa.Connection]):
         super().__init__()
         self.batch = batch
         self.plan: Plan
-        """What the batch is to do; see `read_plan`."""
+        """The plan of the batch; see `read_plan`."""
         self.entries: list[Entry[Any]] = []
         """No entries: a worker claims them one by one."""
         self.is_complete: bool = True
@@ -179,7 +179,7 @@ class DurableStore(GroupCommit[sa.Connection]):
         """Store a new batch, all or nothing.
 
         Returns:
-            False where it is there already; nothing was changed.
+            False if it is there already; nothing was changed.
 
         Raises:
             ConfigError: There is another one of that id.

@@ -1,6 +1,6 @@
 """The commands by name, and how one is run.
 
-It decides which commands there are, and nothing of what they do: their modules are loaded when they
+Decides which commands there are, and nothing of what they do: their modules are loaded when they
 are called. The exit code and message of a command that failed are decided in `exits`.
 """
 
@@ -79,7 +79,7 @@ _HELP = """Generate and run TestVibe features, or try that out without a service
 The server, the API key and the project come from options, variables and files:
 `testvibe-async settings --help` says in which order.
 
-Exit codes: 0 passed, 1 failed, 2 called wrongly, 3 refused by the service, 4 still going on,
+Exit codes: 0 passed, 1 failed, 2 called wrongly, 3 refused by the service, 4 still running,
 5 the service can't be reached, 130 stopped with Ctrl-C.
 """
 
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command, and exit.
 
     Args:
-        arguments: What was typed after `testvibe-async`; None for what this process was given.
+        arguments: Arguments after `testvibe-async`; None for those of this process.
     """
     _escape_unencodable()
     for each in ENDING:
@@ -126,7 +126,7 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
     """Run one command in the running event loop, and return its exit code.
 
     Args:
-        arguments: What would be typed after `testvibe-async`.
+        arguments: Arguments after `testvibe-async`.
     """
     with reporting() as result:
         returned = _parse(arguments, result)()
@@ -158,7 +158,7 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
 
 
 _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
-"""What some flags are to cyclopts."""
+"""Flags, and the form in which cyclopts accepts them."""
 
 
 def _any_command(*, timeout: Timeout = None, common: Common = COMMON) -> None:
@@ -170,11 +170,11 @@ _VALUES = {"-vv": 0} | {
     for argument in App(default_command=_any_command).assemble_argument_collection()
     for name in argument.names
 }
-"""How many values each of these options takes."""
+"""Number of values that each of these options takes."""
 
 
 def _command_first(arguments: Sequence[str]) -> list[str]:
-    """Return what was typed, with these options moved behind the command, wherever they stand."""
+    """Return the arguments, with these options moved behind the command."""
     stop = arguments.index("--") if "--" in arguments else len(arguments)
     typed: list[str] = []
     moved: list[str] = []

@@ -1,6 +1,6 @@
 """`testvibe-async batch`: batches in a database, which workers on any machine work on.
 
-It decides where the database is, and how a batch is shown. What becomes of a batch is decided in
+Decides where the database is, and how a batch is shown. The fate of a batch is decided in
 `testvibe_async.adapters.durable`, which is an extra, and is loaded when it is used.
 """
 
@@ -39,12 +39,12 @@ app: App = App(
 )
 
 Database = Annotated[str | None, Parameter(name="--db")]
-"""The type of the option that says where batches are kept."""
+"""The type of the option that names the database of batches."""
 
 _QUESTION = "May the workers dispatch generations? Each one costs credits."
 
 WATCH_SECONDS = 2.0
-"""How often a batch that is watched is read."""
+"""Seconds between two reads of a batch that is watched."""
 
 
 @app.command
@@ -73,16 +73,17 @@ async def start(  # noqa: PLR0913 - each an option of its own
         name: The name of the batch.
         features: Names, ids, or globs such as 'Log*'.
         all_: All features: those that have tests, or for generations those that have none.
-        db: Where batches are kept: a SQLite file for the workers of one machine, or postgresql://…;
-            a file in your state folder where it is left out.
+        db: Database of the batches: a SQLite file for the workers of one machine, or
+            postgresql://…; by default a file in your state folder.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
-        kind: What to dispatch for each feature.
-        on_conflict: What to do with a feature that has no tests, or is generating, as with run and
+        kind: The operation to dispatch for each feature.
+        on_conflict: The treatment of a feature that has no tests, or is generating, as with run and
             generate.
-        consent: What allows generations, of all workers together.
-        attempts: How often a feature may run, as with run.
-        max_in_flight: How many each worker has in flight; 100 runs or 10 generations by default.
+        consent: The generations that are allowed, for all workers together.
+        attempts: Maximum number of runs of a feature, as with run.
+        max_in_flight: Maximum operations in flight per worker; 100 runs or 10 generations by
+            default.
         common: The options of every command.
     """
     async with connected(common) as connection:
@@ -135,8 +136,8 @@ async def work(
 
     Args:
         name: The name of the batch.
-        db: Where it is kept, as with start.
-        files: What to leave.
+        db: Database of the batch, as with start.
+        files: The files to write.
         common: The options of every command.
     """
     files.check()
@@ -166,7 +167,7 @@ async def status(
         name: The name of the batch.
         watch: Show each change until the batch is over; the exit codes are then those of run
             --wait.
-        db: Where it is kept, as with start.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     batch, output = _batch(name, db), common.output
@@ -184,7 +185,7 @@ async def status(
 
 @app.command
 async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> None:
-    """Have nothing more of a batch dispatched; what is in flight goes on.
+    """Dispatch nothing more of a batch; operations in flight continue.
 
     For example:
 
@@ -192,7 +193,7 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
 
     Args:
         name: The name of the batch.
-        db: Where it is kept, as with start.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     batch = _batch(name, db)
@@ -202,9 +203,9 @@ async def cancel(name: str, *, db: Database = None, common: Common = COMMON) -> 
 
 @app.command
 async def resume(name: str, *, db: Database = None, common: Common = COMMON) -> None:
-    """Go on with a batch after cancel, and with what could not be sent, or is unknown.
+    """Resume a batch after cancel, with dispatches that could not be sent or are unknown.
 
-    After a crash nothing needs to be resumed: `batch work` goes on.
+    After a crash no resume is needed: `batch work` continues.
 
     For example:
 
@@ -212,12 +213,12 @@ async def resume(name: str, *, db: Database = None, common: Common = COMMON) -> 
 
     Args:
         name: The name of the batch.
-        db: Where it is kept, as with start.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     features = await _batch(name, db).resume()
     common.output.document({"batch": name, "features": features})
-    common.output.say(f"Batch {name} goes on with {plural(len(features), 'feature')}.")
+    common.output.say(f"Batch {name} resumes with {plural(len(features), 'feature')}.")
 
 
 @app.command
@@ -231,7 +232,7 @@ async def decide(  # noqa: PLR0913 - each by name
     db: Database = None,
     common: Common = COMMON,
 ) -> None:
-    """Decide what becomes of dispatches of which nobody knows whether they took effect.
+    """Decide the fate of dispatches of which it is unknown whether they took effect.
 
     For example:
 
@@ -242,8 +243,8 @@ async def decide(  # noqa: PLR0913 - each by name
         name: The name of the batch.
         decision: Resend, which may do the work twice, drop, or adopt and the id of the run.
         run: The id of the run that it was.
-        feature: The feature that it is for; all where it is left out.
-        db: Where it is kept, as with start.
+        feature: The feature that the decision is for; all by default.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     if (decision == "adopt") is (run is None):
@@ -264,7 +265,7 @@ async def decide(  # noqa: PLR0913 - each by name
 async def report(
     name: str, *, files: Files = NO_FILES, db: Database = None, common: Common = COMMON
 ) -> ExitCode:
-    """Report on a batch, also while it goes on, without asking the service.
+    """Report on a batch, also while it runs, without asking the service.
 
     For example:
 
@@ -274,8 +275,8 @@ async def report(
 
     Args:
         name: The name of the batch.
-        files: What to leave.
-        db: Where it is kept, as with start.
+        files: The files to write.
+        db: Database of the batch, as with start.
         common: The options of every command.
     """
     files.check(can_download=False)
@@ -284,7 +285,7 @@ async def report(
 
 
 async def _keep(batch: DurableBatch, project_name: str | None, common: Common) -> None:
-    """Copy a batch that is over to those of the state folder."""
+    """Copy a batch that is over to the batches of the state folder."""
     plan, stored = await batch.plan(), stored_batches()
     place = Place(plan.server, plan.project)
     try:
@@ -348,7 +349,7 @@ async def _conclude(
 
 
 def _line(name: str, found: BatchStatus) -> str:
-    state = "over" if found.is_settled else "cancelled" if found.is_cancelled else "going on"
+    state = "over" if found.is_settled else "cancelled" if found.is_cancelled else "running"
     workers = plural(len(found.workers), "worker")
     return f"Batch {name}, {state}, {workers}: {found.summary}"
 

@@ -1,4 +1,4 @@
-"""The batches of this user: where they are, which one is meant, and the options of a journal.
+"""The batches of this user: their folder, the one that is meant, and the options of a journal.
 
 Which batch a word means is decided in `testvibe_async.runner`, and what a journal holds in
 `testvibe_async.journal`.
@@ -37,9 +37,9 @@ __all__ = [
     "kept",
     "opened",
     "place_of",
+    "report_interrupted",
     "resume_command",
     "stored_batches",
-    "tell_of_cut_off",
 ]
 
 _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
@@ -49,7 +49,7 @@ _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
 @Parameter(name="*")
 @frozen(kw_only=True)
 class JournalOptions:
-    """The options that say where the journal of a batch is kept."""
+    """The options for the journal of a batch."""
 
     name: str | None = None
     """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
@@ -79,11 +79,11 @@ class JournalOptions:
 
 
 NO_OPTIONS = JournalOptions()
-"""The options where none was given."""
+"""The options if none was given."""
 
 
 def folder() -> Path:
-    """Return where the batches are."""
+    """Return the folder of the batches."""
     return platformdirs.user_state_path(NAME) / "batches"
 
 
@@ -109,7 +109,7 @@ def place_of(common: Common) -> Place:
 
 
 def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
-    """Return the command that goes on with a batch.
+    """Return the command that resumes a batch.
 
     Args:
         journal: Its journal.
@@ -129,20 +129,20 @@ async def kept(  # noqa: PLR0913 - each by name
     parent: int | None,
     is_named: bool,
 ) -> AsyncGenerator[Journal | None]:
-    """Open a journal for a batch, and say which it is; None where there is to be none.
+    """Open a journal for a batch, and name it in a note; None if no journal is wanted.
 
     A file of the caller's own that has a batch is continued, where the same one was asked for. A
     journal that was not asked for is no reason to fail: where it can't be written, a note says so.
-    Where an earlier batch was cut off it says so too, whatever options there are.
+    An earlier interrupted batch is reported too, independent of the options.
 
     Args:
-        options: What was asked for.
-        output: Where it is said.
-        kind: What the batch dispatches.
+        options: The options of the command.
+        output: The output for notes.
+        kind: The kind of the batch's operations.
         place: The service and the project in force.
         typed: The options that the batch was called with, for `resume`.
         parent: The number of the batch whose failures it runs again.
-        is_named: Whether to say which batch it is now; else that is said at the end.
+        is_named: True to name the batch now; otherwise its name is printed at the end.
 
     Raises:
         ConfigError: The file that was asked for can't be used.
@@ -154,7 +154,7 @@ async def kept(  # noqa: PLR0913 - each by name
     if options.no_journal:
         yield None
         return
-    await tell_of_cut_off()
+    await report_interrupted()
     if path is not None:
         require_whole(path)
         async with Journal(path, options=typed) as journal:
@@ -182,12 +182,12 @@ async def kept(  # noqa: PLR0913 - each by name
 
 @asynccontextmanager
 async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerator[Journal]:
-    """Open the journal of a batch to resume it, say which it is, and note who works on it.
+    """Open the journal of a batch to resume it, name it, and record the process that runs it.
 
     Args:
         word: Its number, its name or its file; None for the last of a place that is not over.
         place: The service and the project in force.
-        output: Where it is said.
+        output: The output for notes.
 
     Raises:
         ConfigError: There is none, or it can't be used, or holds no batch.
@@ -210,13 +210,13 @@ async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerat
         yield journal
 
 
-async def tell_of_cut_off() -> None:
-    """Say once of each batch whose command did not end in order that it was cut off."""
+async def report_interrupted() -> None:
+    """Report each interrupted batch once: its command did not shut down in order."""
     stored = stored_batches()
-    for record, batch in await stored.cut_off():
+    for record, batch in await stored.interrupted():
         over = sum(item.outcome is not None for item in batch.items)
         warn(
-            f"{record} of {clock_time(batch.created_at)} was cut off, with "
+            f"{record} of {clock_time(batch.created_at)} was interrupted, with "
             f"{over} of {plural(len(batch.items), 'operation')} over. Resume it: "
             f"{resume_command(stored.journal_of(record))}"
         )

@@ -1,7 +1,8 @@
-"""What a CI system shows beside a job's log: annotations, the step's summary, groups of lines.
+"""Output for a CI system beside the log of a job: annotations, the step's summary, log groups.
 
-It decides what GitHub Actions is told (https://docs.github.com/actions/reference/workflow-commands).
-GitLab, Azure and TeamCity read reports, and take no commands from here.
+Decides which workflow commands GitHub Actions receives
+(https://docs.github.com/actions/reference/workflow-commands). GitLab, Azure and TeamCity read
+reports instead.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["FeatureFiles", "failure_commands", "grouped", "is_github", "summary_path"]
 
 MOST_ANNOTATIONS = 10
-"""How many failures are annotated: GitHub shows no more of a step."""
+"""Maximum number of annotated failures; GitHub shows no more for a step."""
 
 MESSAGE_LINES = 12
-"""How much of an error an annotation has."""
+"""Maximum lines of an error in an annotation."""
 
 MOST_FILES = 5000
-"""How many feature files are looked through."""
+"""Maximum number of feature files that are searched."""
 
 MOST_BYTES = 256_000
-"""How much of a feature file is read."""
+"""Maximum bytes of a feature file that are read."""
 
 
 def is_github() -> bool:
@@ -67,7 +68,7 @@ def failure_commands(result: Result, files: FeatureFiles) -> list[str]:
 
     Args:
         result: The results.
-        files: Where the features' files are.
+        files: The features' files.
     """
     found = [each for item in result.items for each in _annotations_of(item, files)]
     more = len(found) - MOST_ANNOTATIONS
@@ -138,7 +139,7 @@ class FeatureFiles:
     """The .feature files of a folder, by the names of the features in them."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Make it; the folder is read when it is first asked for. None for no folder."""
+        """Create it; the folder is read on first use. None for no folder."""
         self._folder = folder
         self._places: dict[str, tuple[Path, list[str]]] | None = None
 
@@ -171,7 +172,7 @@ class FeatureFiles:
 
 
 def _title(line: str) -> str | None:
-    """Return the name of a feature or scenario that a line begins; None where it begins none."""
+    """Return the name of a feature or scenario that a line begins; None if it begins none."""
     found = re.match(
         r"\s*(?:Feature|Scenario|Scenario Outline|Scenario Template|Example):(.*)", line
     )

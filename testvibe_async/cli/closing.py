@@ -1,9 +1,9 @@
-"""What a command prints at its end: what went wrong, the counts, and how to go on.
+"""The end of a command's output: failures, counts, and the next command.
 
-Failed tests come first, then errors, then what is unknown. Equal errors are shown once, with all
-that have them; how an error itself looks is decided in `details`. The results go to standard
-output. How to wait for operations in flight is a note on standard error, which `--quiet` does not
-hide.
+Failed tests come first, then errors, then unknown outcomes. Equal errors are shown once, with the
+names of all features that have them; `details` decides how an error itself looks. Results go to
+standard output. The command that waits for operations in flight is a note on standard error, which
+`--quiet` does not hide.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ if TYPE_CHECKING:
 __all__ = ["conclude", "failures_text", "named", "say_nothing", "say_unfinished", "show"]
 
 NAMED_IN_FLIGHT = 10
-"""How many operations in flight are named; the command that waits for them has all."""
+"""Maximum number of operations in flight that are named; the command to wait for them has all."""
 
 LINES_BESIDE_TABLE = 8
-"""How many lines of a terminal are kept free of a table that stays."""
+"""Number of a terminal's lines kept free of a table that stays on screen."""
 
 NAMES_OF_AN_ERROR = 5
-"""How many features with the same error are named."""
+"""Maximum number of features named for one error."""
 
 LOG_LINES = 3
-"""How much of a failed generation's log is shown, of each section."""
+"""Maximum lines shown of each section of a failed generation's log."""
 
 _HINTS: tuple[tuple[type[VibeError], str], ...] = (
     (FeatureNotGeneratedError, "To generate first what has no tests: --on-conflict generate"),
@@ -74,7 +74,7 @@ T = TypeVar("T")
 
 
 def failures_text(result: Result, *, width: int | None) -> Text:
-    """Return what went wrong, failed tests first; empty where nothing did.
+    """Return the failures, failed tests first; empty if there are none.
 
     Args:
         result: The results.
@@ -91,7 +91,7 @@ def failures_text(result: Result, *, width: int | None) -> Text:
 
 
 def _grouped(pairs: Iterable[tuple[str, T]]) -> list[tuple[str, list[T]]]:
-    """Return what has equal keys together, in the order of the keys."""
+    """Return values grouped by equal keys, in the order of the keys."""
     groups: dict[str, list[T]] = {}
     for key, value in pairs:
         groups.setdefault(key, []).append(value)
@@ -168,7 +168,7 @@ def _is_kept_from_us(item: Item) -> bool:
 
 
 def _unknown(result: Result) -> list[Text]:
-    """Return what may have been dispatched, and the commands that show whether it was."""
+    """Return the unknown dispatches, and the commands that check them at the service."""
     unknown = [item for item in result.items if isinstance(item.error, DispatchUnknownError)]
     if not unknown:
         return []
@@ -217,10 +217,10 @@ async def conclude(  # noqa: PLR0913 - each by name
 
     Args:
         result: The results.
-        outputs: What to write.
+        outputs: The files to write.
         common: The options of the command.
-        progress: What was shown meanwhile; None where nothing was.
-        has_events: Whether `--json` is a line for each change.
+        progress: The progress that was shown; None if none was.
+        has_events: True if `--json` is a line for each change.
         timeout: Seconds that artifacts may still take; None for as long as it takes.
     """
     try:
@@ -236,13 +236,13 @@ async def conclude(  # noqa: PLR0913 - each by name
 def show(
     result: Result, common: Common, *, progress: Progress | None = None, has_events: bool = False
 ) -> None:
-    """Print the results: what went wrong, the counts, and what is still in flight.
+    """Print the results: failures, counts, and operations still in flight.
 
     Args:
         result: The results.
         common: The options of the command.
-        progress: What was shown meanwhile; None where nothing was.
-        has_events: Whether `--json` is a line for each change.
+        progress: The progress that was shown; None if none was.
+        has_events: True if `--json` is a line for each change.
     """
     output = common.output
     _say_document(result, output, has_events=has_events)
@@ -274,9 +274,9 @@ def say_nothing(why: str, result: Result, common: Common, *, has_events: bool = 
 
 
 def say_unfinished(result: Result, common: Common) -> None:
-    """Name operations that are not seen to be over, with the commands that wait for them.
+    """Name operations that were not observed to be over, with the commands that wait for them.
 
-    Those that were just dispatched are named as results, and the commands are a remark.
+    Operations that were just dispatched are named as results, and the commands are a note.
     """
     items = result.unfinished
     if not items:
@@ -286,9 +286,9 @@ def say_unfinished(result: Result, common: Common) -> None:
             common.output.note(f"\n{_how_to_wait(result, common)}")
         return
     unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
-    going_on = [item for item in items if item not in unseen]
-    if going_on:
-        warn(f"\nIn flight, and the service goes on:\n{named(going_on)}")
+    running = [item for item in items if item not in unseen]
+    if running:
+        warn(f"\nStill running at the service:\n{named(running)}")
     if unseen:
         warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{named(unseen)}")
     warn(_how_to_wait(result, common))
@@ -305,21 +305,21 @@ def _say_dispatched(result: Result, output: Output) -> None:
 
 
 def _say_failures(result: Result, output: Output) -> bool:
-    """Print what went wrong, and return whether anything did."""
+    """Print the failures, and return whether there are any."""
     text = failures_text(result, width=output.width)
     output.details(lambda _: Text.assemble("" if output.is_quiet else "\n", text) if text else text)
     return bool(text)
 
 
 def _keep_table(progress: Progress, output: Output) -> None:
-    """Print the table as it is at the end, where the terminal is high enough for all of it."""
+    """Print the final table if the terminal has enough lines for all of it."""
     sight = evolve(sight_of(progress), outage=None)
     if len(sight.rows) + LINES_BESIDE_TABLE <= output.console.height:
         output.console.print(table_of(sight, width=output.console.width))
 
 
 def _since(items: Sequence[Item]) -> str:
-    """Return since when none of these was seen; empty where that is not known of any."""
+    """Return the time since which none of these was observed; empty if unknown of any."""
     errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
     seen = [error.last_seen_at for error in errors if error.last_seen_at]
     return f" since {clock_time(max(seen))}" if seen else ""
@@ -338,7 +338,7 @@ def _say_flaky(result: Result, output: Output) -> None:
 
 
 def _say_stability(result: Result, output: Output) -> None:
-    """Print what is in quarantine, and how stable is what ran repeatedly."""
+    """Print the features in quarantine, and the stability of repeated runs."""
     lines = [
         f"  {item_name(each)}: {each.quarantine}"
         for each in result.items
@@ -361,7 +361,7 @@ def _say_rerun(result: Result, output: Output) -> None:
 
 
 def _how_to_wait(result: Result, common: Common) -> str:
-    """Return the commands that wait: for the whole batch, or for what is in flight alone."""
+    """Return the commands that wait: for the whole batch, or only for operations in flight."""
     refs = [item.latest_ref for item in result.unfinished if item.latest_ref]
     command = wait_command(refs, common)
     if result.resume is None:

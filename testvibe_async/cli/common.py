@@ -64,19 +64,19 @@ class Common:
     object a line, and what waits prints one for each change as it comes."""
 
     json_lines: Annotated[bool, Parameter(show=False)] = False
-    """What `--json=lines` becomes."""
+    """The option `--json=lines`, as cyclopts receives it."""
 
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"))] = False
-    """Print nothing but what was asked for, and errors."""
+    """Print only results and errors."""
 
     no_color: bool = False
     """Print no colours; the variable NO_COLOR does the same."""
 
     verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True)] = 0
-    """Log to standard error what happens; -vv logs more, and a traceback where it fails."""
+    """Log events to standard error; -vv logs more, and a traceback on failure."""
 
     api_key: Annotated[str | None, Parameter(parse=False)] = None
-    """The key, where a command calls another one; it can't be typed."""
+    """The key, if another command calls this one; it can't be typed."""
 
     @property
     def place(self) -> list[str]:
@@ -97,7 +97,7 @@ class Common:
 
 
 COMMON = Common()
-"""The options where none was given."""
+"""The options if none was given."""
 
 
 @frozen(kw_only=True)
@@ -110,7 +110,7 @@ class Connection:
     """The project in force."""
 
     project_name: str | None = None
-    """What it was called, where that was no id."""
+    """The name that was given for the project; None if an id was given."""
 
     @property
     def project(self) -> Project:
@@ -153,11 +153,11 @@ async def connected(
     max_outage: float | None = None,
     **options: Any,  # noqa: ANN401 - those of `Client`
 ) -> AsyncGenerator[Connection]:
-    """Open a client as the common options and the settings say, and close it at the end.
+    """Open a client by the common options and the settings, and close it at the end.
 
     Args:
         common: The options of the command.
-        max_outage: As of `Client.list_projects`, where the project is given by its name.
+        max_outage: As of `Client.list_projects`, if the project is given by its name.
         options: More arguments of `Client`, such as `hooks`.
 
     Raises:

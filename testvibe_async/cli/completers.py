@@ -1,7 +1,8 @@
-"""What the Tab key offers for a value: names that the service has listed before.
+"""Completion of values with the Tab key, from names that the service listed before.
 
-They are kept on this machine, so that Tab is quick and spends nothing. Nothing is decided by them:
-a name that is not there is no error, and what can't be read or written is left out.
+The names are cached on this machine, so that completion is quick and sends no request. No decision
+depends on the cache: a name that it lacks is no error, and an unreadable or unwritable cache is
+ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 MOST_NAMES = 2000
-"""How many names of a kind are kept."""
+"""Maximum number of names kept of a kind."""
 
 
 def _completer(*kinds: str) -> Callable[[object], list[str]]:
@@ -59,7 +60,7 @@ RunId: TypeAlias = Annotated[int, Parameter(completer=_completer("runs"), valida
 """The id of a run."""
 
 OperationName: TypeAlias = Annotated[str, Parameter(completer=_completer("features", "runs"))]
-"""What `wait` takes."""
+"""The argument of `wait`."""
 
 
 def keep(project: str, **kinds: Iterable[object]) -> None:
@@ -72,7 +73,7 @@ def keep(project: str, **kinds: Iterable[object]) -> None:
 
 
 def names(project: str | None, kind: str) -> list[str]:
-    """Return the names of a kind that are known for a project; None for those of all projects."""
+    """Return the known names of a kind for a project; None for all projects."""
     paths = _path("x", kind).parent.glob("*") if project is None else [_path(project, kind)]
     found: dict[str, None] = {}
     for path in paths:

@@ -1,6 +1,6 @@
 """`testvibe-async --install-completion`: commands and options by the Tab key.
 
-It decides for which shell. The script, and where each shell looks for it, are cyclopts's.
+Decides for which shell. The script, and where each shell looks for it, are cyclopts's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def install_completion(
 
     Args:
         shell: The shell; by default the one that this was called from.
-        output: Where to write the script, and nothing else; - for standard output.
+        output: The file that receives only the script; - for standard output.
     """
     try:
         shell = shell or detect_shell()

@@ -1,8 +1,8 @@
-"""Whether the service answers: the outages that a client announces, and its silence before that.
+"""Reachability of the service: outages that a client announces, and silence before the first one.
 
-A request that hangs, or a first one that fails, is no event of an outage yet; a person is told of
-it all the same. It decides when each is told: an outage at its begin, every half minute, and at
-its end; a list that the client does without once. It prints nothing.
+A request that hangs, or a first one that fails, is not yet an outage event, but is reported as
+well. This module decides when to report: an outage at its start, every half minute, and at its end;
+a list that the client does without, once. It prints nothing.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ SILENCE_SECONDS = 6.0
 """Seconds without a good answer that are an outage: two intervals between the polls of a run."""
 
 _SLOWEST = 10 / 3
-"""How many times longer the intervals of a generation become."""
+"""Largest factor by which a generation's polling intervals grow."""
 
 STOPPED_SECONDS = 5.0
 """Seconds without a call of `notices` after which this process was stopped."""
 
 REPEATED_SECONDS = 30.0
-"""How often an outage that continues is told again, where nothing is redrawn."""
+"""Seconds after which a continuing outage is reported again, if nothing is redrawn."""
 
 _MEMBERS = {"list_runs": ("runs", "run"), "list_features": ("features", "generation")}
-"""What each list holds, and what is polled by itself without it."""
+"""Nouns for each list's rows, and for the operations polled one by one without the list."""
 
 
 @frozen(kw_only=True)
@@ -45,22 +45,22 @@ class Outage:
     """A time in which the service does not answer."""
 
     seconds: float
-    """How long it has lasted."""
+    """Duration of the outage, in seconds."""
 
     seen_at: datetime | None
-    """When the last good answer came; None where none has come yet."""
+    """When the last good answer came; None if none has come yet."""
 
     what: str
-    """What the service does instead of answering, in a few words."""
+    """Short description of the failure."""
 
     unseen: int
-    """How many operations are in flight, and so not seen."""
+    """Number of operations in flight, none of which can be observed."""
 
     unseen_word: str
     """`run`, or what else these are."""
 
     is_over: bool = False
-    """Whether the service answers again."""
+    """True if the service answers again."""
 
     def __str__(self) -> str:
         """Return the sentence."""
@@ -72,7 +72,7 @@ class Outage:
 
 
 Notice: TypeAlias = Outage | ListPollingSuspended
-"""What is told of the service: that it does not answer, or answers again, or lacks a list."""
+"""A report about the service: an outage, its end, or a list that it lacks."""
 
 
 def notice_sentence(notice: Notice) -> str:
@@ -86,10 +86,10 @@ def notice_sentence(notice: Notice) -> str:
 
 
 class Contact:
-    """What is known of whether the service answers."""
+    """Observed reachability of the service."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Start with a service of which nothing is known.
+        """Create it; nothing is known of the service yet.
 
         Args:
             clock: Returns the present, in seconds, such as the event loop's `time`.
@@ -101,14 +101,14 @@ class Contact:
         self._seen_at: datetime | None = None
         """When the last good answer came, by this machine's clock."""
         self._failure: str | None = None
-        """What came in place of the last answer; None where that was good."""
+        """Description of the last failure; None if the last answer was good."""
         self._is_announced = False
         self._pause: Paused | None = None
         self._outage: Outage | None = None
         """The outage at the last call of `notices`."""
         self._told_at = 0.0
         self._lists: dict[str, ListPollingSuspended | None] = {}
-        """The lists that are suspended, by operation; None once told."""
+        """The lists that are suspended, by operation; None once reported."""
 
     @property
     def hooks(self) -> Hooks:
@@ -128,7 +128,7 @@ class Contact:
         self._clock = lambda: now
 
     def outage(self, in_flight: Sequence[Ref]) -> Outage | None:
-        """Return the outage at this moment; None where the service answers.
+        """Return the outage at this moment; None if the service answers.
 
         Args:
             in_flight: The operations that are polled.
@@ -157,7 +157,7 @@ class Contact:
         return self._clock() - self._heard_at > SILENCE_SECONDS * (_SLOWEST if is_slow else 1)
 
     def notices(self, in_flight: Sequence[Ref]) -> Iterator[Notice]:
-        """Yield what is to be told at this moment; to be called at least once a second.
+        """Yield the notices that are due; call this at least once a second.
 
         Args:
             in_flight: The operations that are polled.

@@ -1,6 +1,6 @@
 """`testvibe-async demo`: the commands at work, on an emulated service that is quick.
 
-It decides what the emulated service does, and which commands are shown: they are carried out as if
+Decides what the emulated service does, and which commands are shown: they are carried out as if
 they had been typed, and speak HTTP to the emulator over a socket.
 """
 
@@ -30,8 +30,8 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
 
     Args:
         features: A folder of .feature files to use, instead of a small shop's.
-        seed: What decides how long things take and which tests fail.
-        speed: How many times faster to go.
+        seed: Seed of the random durations and test results.
+        speed: Factor by which it is faster than the real service.
     """
     async with make_emulator(features=features, scenario=_scenario(seed), speed=speed) as emulator:
         common = Common(server=emulator.url, project=emulator.project_id, api_key=emulator.api_key)

@@ -1,6 +1,6 @@
 """Single runs and generations at length: pure functions from values to text.
 
-It decides what of a test, an error and a log is worth a line, and how it is indented.
+Decides what of a test, an error and a log is worth a line, and how it is indented.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ __all__ = [
 ]
 
 ERROR_LINES = 40
-"""How much of an error is shown in a list of failures; more where `Received:` comes later."""
+"""Maximum lines of an error in a list of failures; more if `Received:` comes later."""
 
 SHORT_ERROR_LINES = 3
-"""How much of an error is shown beside a test of one run."""
+"""Maximum lines of an error beside a test of one run."""
 
 _COMPARED = ("Expected", "Received", "- Expected", "+ Received")
 """The beginnings of the lines of an error that belong together."""
 
 ERROR_CHARACTERS = 20_000
-"""How long an error may be."""
+"""Maximum length of an error, in characters."""
 
 LOG_LINES = 20
-"""How much of a log is shown, from its end."""
+"""Number of lines shown from the end of a log."""
 
 Line = tuple[str, str]
 """A line and its style."""
@@ -80,7 +80,7 @@ def diagnosis_details(
 
     Args:
         diagnosis: The run's.
-        with_sources: Whether the tests' sources and the feature's Gherkin are part of it.
+        with_sources: True to include the tests' sources and the feature's Gherkin.
         width: Cells that a line may take; None for lines as long as they are.
     """
     facts = _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
@@ -120,7 +120,7 @@ def log_details(log: GenerationLog, *, limit: int | None = None, width: int | No
 
     Args:
         log: The log.
-        limit: How many lines of each section's are shown, from its end; None for all.
+        limit: Maximum lines of each section, from its end; None for all.
         width: Cells that a line may take; None for lines as long as they are.
     """
     if not log.sections:
@@ -129,7 +129,7 @@ def log_details(log: GenerationLog, *, limit: int | None = None, width: int | No
 
 
 def size(number: int | None) -> str:
-    """Return a size, such as `482.1 kB`; empty where it is not known."""
+    """Return a size, such as `482.1 kB`; empty if unknown."""
     return "" if number is None else decimal(number)
 
 
@@ -183,11 +183,12 @@ def _section(section: SectionLog, limit: int | None, width: int | None) -> list[
 def error_lines(
     error: str | None, *, limit: int | None = ERROR_LINES, width: int | None
 ) -> list[Line]:
-    """Return the first lines of an error, with an ellipsis where there are more.
+    """Return the first lines of an error, with an ellipsis if there are more.
 
     Args:
         error: The whole error.
-        limit: How many lines; None for all. What was expected and received is never cut off.
+        limit: Maximum number of lines; None for all. Expected and received values are never
+            truncated.
         width: Cells that a line may take; None for lines as long as they are.
     """
     lines = _plain_lines((error or "no error given")[:ERROR_CHARACTERS])
@@ -219,7 +220,7 @@ def _plain_lines(text: str) -> list[str]:
 
 
 def _indented(text: str, width: int | None) -> str:
-    """Return an indented line, which goes on beneath itself where it is too long."""
+    """Return an indented line, which wraps with the same indentation if it is too long."""
     if width is None:
         return f"    {text}"
     indent = " " * (4 + len(text) - len(text.lstrip()))
@@ -237,7 +238,7 @@ def _styled(text: str, status: str | None) -> Line:
 
 
 def _titled(title: str, lines: Iterable[Line]) -> list[Line]:
-    """Return lines below a title; none where there are none."""
+    """Return lines below a title; none if there are none."""
     lines = list(lines)
     return [(title, "bold"), *lines] if lines else []
 

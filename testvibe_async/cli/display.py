@@ -1,7 +1,7 @@
-"""How the progress of a command looks: a live table, lines in a pipe, JSON events.
+"""Display of a command's progress: a live table, lines in a pipe, or JSON events.
 
-The drawing is pure: functions from rows to text. Around it stands `showing`, which decides when
-news are told. All of it happens in the event loop: no thread draws.
+Drawing is pure: functions from rows to text. `showing` surrounds it and decides when events are
+reported. Everything runs in the event loop: no thread draws.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 __all__ = ["Sight", "showing", "sight_of", "table_of"]
 
 FRAME_SECONDS = 0.125
-"""How often a table is drawn, and news are told."""
+"""Seconds between two frames of a table, and between two reports of events."""
 
 LOOK_SECONDS = 1.0
-"""How often it is looked for changes that no event of the client announced."""
+"""Seconds between two checks for changes that no event of the client announced."""
 
 FAILURES_ABOVE = 10
-"""How many failures are printed above the table as they come; at the end all are."""
+"""Maximum number of failures printed above the table as they occur; the end lists all."""
 
 FEW = 20
 """Of so many operations a pipe gets a line for each change, of more one for each result."""
 
 COUNTED_SECONDS = 30.0
-"""How often a pipe gets the counts, where it gets no other changes."""
+"""Seconds between two lines of counts in a pipe, if nothing else changed."""
 
 _WIDE = 72
 """A terminal of fewer cells has no column for the operation: names say more than ids."""
@@ -55,13 +55,13 @@ _FIXED_LINES = 6
 """Lines that are no rows: the heading, a gap, the bar, the counts, an outage, the cursor's."""
 
 _FEW_ROWS = 3
-"""How many rows are shown at least, however few lines the terminal has."""
+"""Minimum number of rows shown, however few lines the terminal has."""
 
 _BAR_CELLS = 40
 """The length of the longest bar."""
 
-News: TypeAlias = Row | Notice
-"""What is told: an operation that changed, or something of the service."""
+Event: TypeAlias = Row | Notice
+"""An event to report: an operation that changed, or a notice about the service."""
 
 
 @frozen(kw_only=True)
@@ -76,16 +76,16 @@ class Sight:
 
     now: float
     outage: Outage | None = None
-    """The outage that is on; None where the service answers."""
+    """The current outage; None if the service answers."""
 
     @property
     def over(self) -> int:
-        """How many have a result."""
+        """Number of rows with a result."""
         return sum(row.is_over for row in self.rows)
 
     @property
     def counts(self) -> str:
-        """How many rows have each word."""
+        """Number of rows with each word."""
         return count_words(row.word for row in self.rows)
 
 
@@ -104,31 +104,31 @@ def showing(progress: Progress, output: Output, *, has_events: bool = False) -> 
     """Show a progress while this is open, in the form that suits the output.
 
     Args:
-        progress: What to show.
-        output: Where to show it: a live table on a terminal, lines in a pipe, else nothing.
-        has_events: Whether `--json` is a line for each change.
+        progress: The progress to show.
+        output: The output: a live table on a terminal, lines in a pipe, else nothing.
+        has_events: True if `--json` is a line for each change.
     """
     if output.is_json and has_events:
-        with _telling(progress, lambda news: output.event(_event(news, progress))):
+        with _reporting(progress, lambda event: output.event(_event(event, progress))):
             yield
     elif output.is_json or output.is_quiet:
         yield
     elif output.is_live:
-        with _Live(progress, output.console) as live, _telling(progress, live.tell, live.draw):
+        with _Live(progress, output.console) as live, _reporting(progress, live.report, live.draw):
             yield
     else:
         lines = _Lines(progress, output.console)
-        with _telling(progress, lines.tell, lines.count):
+        with _reporting(progress, lines.report, lines.count):
             yield
 
 
 @contextmanager
-def _telling(
+def _reporting(
     progress: Progress,
-    tell: Callable[[News], object],
+    report: Callable[[Event], object],
     draw: Callable[[], object] = lambda: None,
 ) -> Generator[None]:
-    """Tell all news several times a second, and draw, for as long as this is open.
+    """Report all events several times a second, and draw, for as long as this is open.
 
     An error of either, as where the reader has closed the pipe, ends the body of this and is raised
     here: in a hook of the client it would be logged and lost.
@@ -136,20 +136,20 @@ def _telling(
     loop, errors, looked_at = asyncio.get_running_loop(), list[Exception](), 0.0
     timer: asyncio.Handle
 
-    def tell_changes() -> None:
+    def report_changes() -> None:
         nonlocal looked_at
         looked_at = loop.time()
         for row in progress.changes():
-            tell(row)
+            report(row)
 
     def frame() -> None:
         nonlocal timer
         timer = loop.call_later(FRAME_SECONDS, frame)
         try:
             if progress.is_changed or loop.time() - looked_at >= LOOK_SECONDS:
-                tell_changes()
+                report_changes()
             for notice in progress.contact.notices(progress.in_flight):
-                tell(notice)
+                report(notice)
             draw()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
             timer.cancel()
@@ -162,18 +162,18 @@ def _telling(
             yield
         if errors:
             raise errors[0]
-        tell_changes()
+        report_changes()
     finally:
         timer.cancel()
 
 
 class _Live:
-    """A table on a terminal, with what went wrong above it; it is removed at the end."""
+    """A table on a terminal, with failures above it; the table is removed at the end."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress, self._console = progress, console
         self._size: tuple[int, int] = console.size
-        self._above: list[News] = []
+        self._above: list[Event] = []
         self._reasons: set[str] = set()
         self._live = self._new_live()
 
@@ -184,21 +184,21 @@ class _Live:
     def __exit__(self, *_exception: object) -> None:
         self._live.stop()
 
-    def tell(self, news: News) -> None:
-        """Print above the table what has to be read and the table does not show for long."""
-        if isinstance(news, Row):
+    def report(self, event: Event) -> None:
+        """Print above the table the events that it shows only briefly."""
+        if isinstance(event, Row):
             failures = sum(isinstance(each, Row) for each in self._above)
-            is_repeated = news.item.error is not None and news.result in self._reasons
-            if not news.is_bad or is_repeated or failures >= FAILURES_ABOVE:
+            is_repeated = event.item.error is not None and event.result in self._reasons
+            if not event.is_bad or is_repeated or failures >= FAILURES_ABOVE:
                 return
-            self._reasons.add(news.result)
-        elif isinstance(news, Outage) and not news.is_over:
+            self._reasons.add(event.result)
+        elif isinstance(event, Outage) and not event.is_over:
             return  # The table itself shows it.
-        self._above.append(news)
-        self._print_above(news)
+        self._above.append(event)
+        self._print_above(event)
 
     def draw(self) -> None:
-        """Draw the table; on a terminal that changed its size, all of it anew.
+        """Draw the table; redraw all of it if the terminal changed its size.
 
         It may have wrapped the lines of the table, and then rich can't find the table's start.
         """
@@ -212,9 +212,9 @@ class _Live:
                 self._print_above(each)
         self._live.refresh()
 
-    def _print_above(self, news: News) -> None:
-        text = headline(news)
-        if isinstance(news, Row):
+    def _print_above(self, event: Event) -> None:
+        text = headline(event)
+        if isinstance(event, Row):
             text.truncate(self._console.width, overflow="ellipsis")
         self._console.print(text)
 
@@ -236,20 +236,20 @@ class _Lines:
         self._progress, self._console = progress, console
         self._counted_at = progress.clock()
 
-    def tell(self, news: News) -> None:
-        """Print a change, or a result alone where there are many operations."""
+    def report(self, event: Event) -> None:
+        """Print a change; if there are many operations, only results."""
         sight = sight_of(self._progress)
-        if isinstance(news, Row):
-            if news.is_final or len(sight.rows) <= FEW:
-                self._console.print(row_line(news, sight), soft_wrap=True)
+        if isinstance(event, Row):
+            if event.is_final or len(sight.rows) <= FEW:
+                self._console.print(row_line(event, sight), soft_wrap=True)
         else:
-            style = "bold yellow" if isinstance(news, Outage) else "yellow"
+            style = "bold yellow" if isinstance(event, Outage) else "yellow"
             self._console.print(
-                Text(f"{_time(sight)}  {notice_sentence(news)}", style), soft_wrap=True
+                Text(f"{_time(sight)}  {notice_sentence(event)}", style), soft_wrap=True
             )
 
     def count(self) -> None:
-        """Print the counts now and then, where there are many operations."""
+        """Print the counts at intervals, if there are many operations."""
         now = self._progress.clock()
         if now - self._counted_at >= COUNTED_SECONDS:
             self._counted_at = now
@@ -272,54 +272,54 @@ def _time(sight: Sight) -> str:
     return f"{sight.now - sight.started:6.1f} s"
 
 
-def _event(news: News, progress: Progress) -> dict[str, object]:
-    """Return news as a JSON event."""
+def _event(event: Event, progress: Progress) -> dict[str, object]:
+    """Return an event as a JSON event."""
     seconds = {"seconds": round(progress.elapsed, 3)}
-    if isinstance(news, Row):
+    if isinstance(event, Row):
         return {
             "event": "change",
             **seconds,
-            "feature": news.feature,
-            "config": news.item.config,
-            "phase": str(news.phase or Phase.QUEUED),
-            "status": news.word,
-            "log": news.note or None,
-            "ref": news.item.latest_ref,
-            "outcome": news.snapshot if news.is_over else None,
-            "error": news.item.error,
+            "feature": event.feature,
+            "config": event.item.config,
+            "phase": str(event.phase or Phase.QUEUED),
+            "status": event.word,
+            "log": event.note or None,
+            "ref": event.item.latest_ref,
+            "outcome": event.snapshot if event.is_over else None,
+            "error": event.item.error,
         }
-    if isinstance(news, Outage):
+    if isinstance(event, Outage):
         return {
-            "event": "reachable" if news.is_over else "unreachable",
+            "event": "reachable" if event.is_over else "unreachable",
             **seconds,
-            "outageSeconds": round(news.seconds, 3),
-            "lastSeenUtc": news.seen_at,
-            "notSeen": 0 if news.is_over else news.unseen,
-            "message": str(news),
+            "outageSeconds": round(event.seconds, 3),
+            "lastSeenUtc": event.seen_at,
+            "notSeen": 0 if event.is_over else event.unseen,
+            "message": str(event),
         }
     return {
         "event": "listSuspended",
         **seconds,
-        "list": news.operation,
-        "suspendedSeconds": round(news.seconds, 3),
-        "error": news.error,
-        "message": notice_sentence(news),
+        "list": event.operation,
+        "suspendedSeconds": round(event.seconds, 3),
+        "error": event.error,
+        "message": notice_sentence(event),
     }
 
 
-def headline(news: News) -> Text:
-    """Return one line that says what went wrong, to be printed above the table."""
-    if not isinstance(news, Row):
-        return Text(notice_sentence(news), "yellow")
-    what = news.name if news.item.latest_ref is None else f"{news.name}, {news.operation}"
-    return Text.assemble((news.word, _style(news)), f"  {what}: {news.result}".rstrip(": "))
+def headline(event: Event) -> Text:
+    """Return a failure in one line, to be printed above the table."""
+    if not isinstance(event, Row):
+        return Text(notice_sentence(event), "yellow")
+    what = event.name if event.item.latest_ref is None else f"{event.name}, {event.operation}"
+    return Text.assemble((event.word, _style(event)), f"  {what}: {event.result}".rstrip(": "))
 
 
 def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
     """Return a table of the rows, and beneath it a bar and the counts.
 
     Args:
-        sight: What to show.
+        sight: The rows and the time to show.
         width: Cells that a line may take.
         height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
             those active, then those queued, then those that ended last. None for all.

@@ -1,6 +1,6 @@
 """`testvibe-async emulator`: the service on this machine, until Ctrl-C.
 
-It decides what goes where: three lines of shell, to be pasted or evaluated, to standard output, all
+Decides what goes where: three lines of shell, to be pasted or evaluated, to standard output, all
 else to standard error. How the emulated service behaves is decided in `testvibe_async.testing`.
 """
 
@@ -52,7 +52,7 @@ _FORMS = {
     ),
     "--limit": (rf"(?P<rate>{_NUMBER})/s", "NUMBER/s, such as 100/s"),
 }
-"""How the values of some options are written, as a pattern and for people."""
+"""Syntax of some options' values, as a pattern and as a description for people."""
 
 _DISPATCHES = frozenset({"run_feature", "generate_feature"})
 
@@ -87,10 +87,10 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     Args:
         port: The port on 127.0.0.1; 0 for any that is free.
         features: A folder of .feature files to serve, instead of a small shop's.
-        speed: How many times faster than the real service it works.
-        seed: What decides how long things take and which tests fail.
+        speed: Factor by which it is faster than the real service.
+        seed: Seed of the random durations and test results.
         no_lists: Have no routes that list runs and features; a client must do without, too.
-        credits: How many generations may be dispatched; unlimited by default.
+        credits: Maximum number of generations that may be dispatched; unlimited by default.
         strict: Refuse fields and query parameters that are not documented.
         fault: A failure, as OPERATION:WHAT or OPERATION:WHAT*TIMES; repeat it for several. The
             operation is the service's name for it, or * for all; WHAT is an HTTP status, or reset,
@@ -98,7 +98,8 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         outage: An outage, such as 20s@60s: 503 for 20 s, from 60 s after the start on, in seconds
             of the emulated service; repeat it for several.
         limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
-        lose_answers: How many dispatches act without an answer: the connection is reset instead.
+        lose_answers: Number of dispatches that take effect without an answer: the connection is
+            reset.
         replay: A recording to serve instead, as doctor --record writes it.
     """
     recording = {} if replay is None else _recorded(replay)

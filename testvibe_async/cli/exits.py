@@ -1,10 +1,10 @@
-"""How a command ends: its exit code, and a sentence on standard error where it needs one.
+"""The end of a command: its exit code, and a sentence on standard error if one is needed.
 
-Scripts decide by the exit code, so one code has one meaning in all commands, and each shows who
-must act: 0 nobody, 1 the owner of the tests, 2 and 3 the user of the command, 4 and 5 nobody yet:
-try again later. Which error has which code is decided here and nowhere else; so is what reaches
-standard error of errors and logs: one line each, with no key in it and no control character, and a
-traceback with -vv alone.
+Scripts decide by the exit code. One code has one meaning in all commands, and each shows who must
+act: 0 nobody; 1 the owner of the tests; 2 and 3 the user of the command; 4 and 5 nobody yet, try
+again later. Only this module maps errors to codes and decides which errors and log records reach
+standard error: one line each, with no key and no control character in it, and a traceback only with
+-vv.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ __all__ = [
     "exit_code_of",
     "log_to_standard_error",
     "reporting",
-    "told_otherwise",
+    "shown_elsewhere",
     "worst_of",
 ]
 
@@ -70,22 +70,22 @@ ENDING: tuple[signal.Signals, ...] = tuple(
 
 
 class ExitCode(IntEnum):
-    """How a command ended."""
+    """The exit code of a command."""
 
     PASSED = 0
-    """It did what it is for, and what it waited for passed."""
+    """The command succeeded, and every operation that it waited for passed."""
 
     FAILED = 1
-    """What it waited for is over and did not pass: a run, or a generation."""
+    """A run or a generation that the command waited for is over and did not pass."""
 
     USAGE = 2
-    """It was called wrongly, or a setting or a file on this machine is wrong."""
+    """The call, a setting, or a file on this machine is wrong."""
 
     REFUSED = 3
     """The service refused: 400, 401, 403, 404, 409. It would refuse the same call again."""
 
     IN_FLIGHT = 4
-    """It stopped waiting and the operation goes on at the service, or it did not start all."""
+    """Operations are still running at the service, or not all were dispatched."""
 
     UNREACHABLE = 5
     """The service could not be reached, failed (5xx), was too busy (429) or can't be understood."""
@@ -94,19 +94,19 @@ class ExitCode(IntEnum):
     """The command itself is broken: an error that it has no sentence for."""
 
     HUNG_UP = 129
-    """SIGHUP: the terminal was closed. What was dispatched goes on at the service."""
+    """SIGHUP: the terminal was closed. Dispatched operations are still running at the service."""
 
     INTERRUPTED = 130
-    """Ctrl-C. What was dispatched goes on at the service."""
+    """Ctrl-C. Dispatched operations are still running at the service."""
 
     QUIT = 131
-    """SIGQUIT. What was dispatched goes on at the service."""
+    """SIGQUIT. Dispatched operations are still running at the service."""
 
     PIPE_CLOSED = 141
     """The reader of the output stopped reading."""
 
     TERMINATED = 143
-    """SIGTERM. What was dispatched goes on at the service."""
+    """SIGTERM. Dispatched operations are still running at the service."""
 
 
 _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
@@ -143,24 +143,24 @@ _PRECEDENCE = (
     ExitCode.IN_FLIGHT,
     ExitCode.FAILED,
 )
-"""What is not known comes before what is known and bad, so 1 says that all is known."""
+"""Unknown outcomes come before known failures, so 1 means that every outcome is known."""
 
 
 def worst_of(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the exit code of a command for which several apply; success where none does."""
+    """Return the exit code of a command for which several apply; success if none does."""
     called_for = set(codes)
     return next((code for code in _PRECEDENCE if code in called_for), ExitCode.PASSED)
 
 
 @define
 class CommandResult:
-    """How a command ends."""
+    """The result of a command."""
 
     code: ExitCode | None = None
-    """None where all went well."""
+    """None if all went well."""
 
     verbose: int = 0
-    """How often -v was typed."""
+    """Number of times that -v was given."""
 
 
 @contextmanager
@@ -210,11 +210,11 @@ def log_to_standard_error(verbose: int) -> None:
 
 
 @contextmanager
-def told_otherwise(verbose: int) -> Generator[None]:
-    """Print none of the warnings, meanwhile, that a board and the end of a command tell of.
+def shown_elsewhere(verbose: int) -> Generator[None]:
+    """Suppress warnings that the progress view and the end of a command report.
 
     Args:
-        verbose: How often -v was typed; from 1 on the log is printed whole.
+        verbose: Number of times that -v was given; from 1 on the complete log is printed.
     """
     handlers = [
         each for each in logging.getLogger(_LOGGERS[0]).handlers if isinstance(each, _LogHandler)
@@ -234,7 +234,7 @@ def _is_told_nowhere_else(record: logging.LogRecord) -> bool:
 
 
 def _event_of(record: logging.LogRecord) -> Event | None:
-    """Return the event of a record; None where it is a plain message."""
+    """Return the event of a record; None if it is a plain message."""
     arguments = record.args
     line = arguments[0] if isinstance(arguments, tuple) and arguments else None
     return getattr(line, "event", None)

@@ -1,6 +1,6 @@
 """`testvibe-async features`, `files` and `configs`: what the project has at the service.
 
-It decides when to ask before a feature is deleted, and nothing else: each command is one call.
+Decides when to ask before a feature is deleted, and nothing else: each command is one call.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ async def create(name: str, /, *, file: TextFile, common: Common = COMMON) -> No
         generate-gherkin | testvibe-async features create "Gift cards" --file -
 
     Args:
-        name: What to call it.
+        name: Name of the new feature.
         file: The file with its Gherkin; - for standard input.
         common: The options of every command.
     """
@@ -170,7 +170,7 @@ async def list_files(*, common: Common = COMMON) -> None:
 
 @files.command
 async def get(path: str, /, *, common: Common = COMMON) -> None:
-    """Print a file, byte for byte; a template where the project has no content of its own.
+    """Print a file, byte for byte; a template if the project has no content of its own.
 
     For example:
 

@@ -1,7 +1,7 @@
 """`testvibe-async generate` and `generation`: generate features' tests, and see how that goes.
 
-It decides when to ask before credits are spent. `generation` is about a feature's latest
-generation, dispatched by any client.
+Decides when to ask before credits are spent. `generation` is about a feature's latest generation,
+dispatched by any client.
 """
 
 from __future__ import annotations
@@ -59,13 +59,14 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         features: Names, ids, globs such as 'Log*', or exclusions such as '!Log*'.
         all_: Generate all features that have no tests.
         watch: Wait until all are over, and show how they go.
-        on_conflict: What to do with a feature that is generating: refuse it, join that generation,
+        on_conflict: The treatment of a feature that is generating: refuse it, join that generation,
             or wait for its end and then generate it once more, which costs again.
         site_url: The site to explore, in place of the project's own.
-        timeout: How long it may take.
-        max_in_flight: How many generations are in flight at any time; 10 where it is left out.
+        timeout: Maximum duration of the batch.
+        max_in_flight: Maximum number of generations in flight; 10 by default.
         dry_run: Only show what would be dispatched.
-        consent: What is allowed. Without it, --all and a glob that matches several features ask.
+        consent: The generations that are allowed. By default, --all and a glob that matches several
+            features ask.
         journal: The journal.
         common: The options of every command.
     """
@@ -133,7 +134,7 @@ async def log(
 
     Args:
         feature: Its id, or its name in any case.
-        lines: How many lines of each section, from its end; all where it is left out.
+        lines: Number of lines of each section, from its end; all by default.
         common: The options of every command.
     """
     async with connected(common) as connection, suggesting(connection, feature):

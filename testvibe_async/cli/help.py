@@ -1,6 +1,6 @@
-"""How a help looks: what most people need with `--help`, and all of it with `--help-all`.
+"""Layout of a help page: the common options with `--help`, all of them with `--help-all`.
 
-What stands in it is decided by the commands: their docstrings, and their options in `options`.
+The commands decide the content: their docstrings, and their options in `options`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["CompactHelp"]
 
 EXAMPLES = 3
-"""How many examples a short help has."""
+"""Maximum number of examples in a short help."""
 
 NAME_CELLS = 24
-"""How wide the names of options are at least, so that all panels of a help align."""
+"""Minimum width of the column of option names, so that all panels of a help align."""
 
 
 @frozen
@@ -33,7 +33,7 @@ class CompactHelp:
     """Prints the parts of a help, as the `HelpFormatter` of cyclopts."""
 
     is_whole: bool
-    """Whether all options and the whole texts are printed."""
+    """True if all options and the complete texts are printed."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG002
         """Print a table of commands or options."""

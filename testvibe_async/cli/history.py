@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["history", "sparkline"]
 
 USUAL_LIMIT = 10
-"""How many batches are shown where nothing says how many."""
+"""Number of batches shown by default."""
 
 SHOWN = 20
-"""How many features are named for each change."""
+"""Maximum number of features named for each change."""
 
 _COLUMNS = {
     "Runs": "runs",
@@ -71,8 +71,8 @@ async def history(
 
     Args:
         names: Features; or numbers, names, or files of journals of batches, else the last ones.
-        limit: How many batches at most; 10 where both are left out.
-        days: Only those of the last so many days.
+        limit: Maximum number of batches; 10 if both are omitted.
+        days: Only batches of the last so many days.
         common: The options of every command.
     """
     most = limit or (USUAL_LIMIT if days is None else maxsize)
@@ -174,7 +174,7 @@ def _cells(column: str, numbers: Sequence[float]) -> list[str]:
 
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
-    """Return what was flaky in so many batches, and what changed, a line for each feature."""
+    """Return the flaky and the changed features of so many batches, a line for each."""
     where = "this batch" if batches == 1 else f"these {_batches(batches)}"
     sections: dict[str, list[str]] = {}
     for each in flaky:

@@ -1,7 +1,7 @@
-"""What a command reads: a text from a file or standard input, and the answer to a question.
+"""Input of a command: a text from a file or standard input, and the answer to a question.
 
-It decides when to ask at all: only at a terminal, and on standard error, so that standard output
-holds the result alone.
+Questions are asked only at a terminal, and on standard error, so that standard output holds the
+result alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read_text(path: Path) -> str:
     """Return a text, its line ends as they are.
 
     Args:
-        path: Where it is; `-` for standard input.
+        path: The file to read; `-` for standard input.
 
     Raises:
         ConfigError: It can't be read, or is not UTF-8.
@@ -57,11 +57,11 @@ def ask(question: str) -> str:
 
 
 async def confirm(question: str, *, instead: str = "pass --yes") -> bool:
-    """Ask a question, and return whether the answer is a whole line that says yes.
+    """Ask a question, and return True if the answer is a whole line that means yes.
 
     Args:
-        question: What to ask.
-        instead: What to do where nobody can answer.
+        question: The question to ask.
+        instead: The advice for a command that has nobody to answer.
 
     Raises:
         ConfigError: Standard input or standard error is no terminal, or nobody watches it.

@@ -57,7 +57,7 @@ def login(*, stdin: bool = False, common: Common = COMMON) -> None:
         testvibe-async login --server https://testvibe.example --stdin < key.txt
 
     Args:
-        stdin: Read the key from standard input; the default where that is no terminal.
+        stdin: Read the key from standard input; the default if that is no terminal.
         common: The options of every command.
     """
     server = server_name(common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server())
@@ -108,7 +108,7 @@ def set_key(server: str, api_key: str | None) -> Path | None:
         api_key: Its key; None to remove the present one.
 
     Returns:
-        The file; None where it had no key to remove.
+        The file; None if it had no key to remove.
 
     Raises:
         ConfigError: The present file is invalid.

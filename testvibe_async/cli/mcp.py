@@ -1,6 +1,6 @@
 """`testvibe-async mcp`: TestVibe's operations as tools for a model.
 
-It decides only how the server is reached and what people read about it, on standard error: standard
+Decides only how the server is reached and what people read about it, on standard error: standard
 output belongs to the protocol. The tools are in `testvibe_async.mcp_server`, an extra, which is
 imported when this command runs.
 """
@@ -42,12 +42,12 @@ async def mcp(  # noqa: PLR0913 - the options of the command
 
     Args:
         http: Serve streamable HTTP on this port of 127.0.0.1 instead; 0 for any that is free.
-        token: What clients must send as a bearer token over HTTP; by default one is made and shown.
+        token: Bearer token that clients must send over HTTP; by default one is generated and shown.
         read_only: Offer only the tools that change nothing at the service.
         tools: Offer only these tools; repeat it for several.
         exclude_tools: Do not offer these tools; repeat it for several.
-        max_generations: How many generations may be started while it runs; any number by default.
-        max_output: How many characters an answer may have.
+        max_generations: Maximum number of generations started while it runs; any number by default.
+        max_output: Maximum characters of an answer.
         common: The options of every command.
     """
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used

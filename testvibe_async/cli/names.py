@@ -1,7 +1,7 @@
-"""What a person meant by a name: of a feature, a configuration, or an operation; and refs as text.
+"""Resolution of names that people give: features, configurations, operations; and refs as text.
 
-It decides what to suggest where there is no such thing, and asks the service for a list only where
-a name needs it. A service without that list is no obstacle: names then stay as they were typed.
+Decides what to suggest for an unknown name, and asks the service for a list only if a name needs
+it. Without such a list, names are used as they were typed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[Non
 
 
 async def _names_of(project: Project) -> list[str]:
-    """Return the names of a project's features; none where they can't be listed."""
+    """Return the names of a project's features; none if they can't be listed."""
     try:
         listed = await project.list_features()
     except (ResponseError, TransportError):
@@ -109,7 +109,7 @@ def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> l
     if not refs:
         raise ConfigError(
             "which operations? Give ids of runs, names of features, refs as JSON, or --file FILE "
-            f"with what 'run --json' printed; {NAME} resume goes on with the last batch"
+            f"with what 'run --json' printed; {NAME} resume continues the last batch"
         )
     return list(refs.values())
 

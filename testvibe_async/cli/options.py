@@ -1,6 +1,6 @@
 """The options of commands that wait: the files that they write, and who allows generations.
 
-It decides which options make sense together, whose artifacts are downloaded, where they go, and how
+Decides which options make sense together, whose artifacts are downloaded, where they go, and how
 the progress of a download is shown. What a report contains is decided in `testvibe_async.reports`.
 """
 
@@ -89,13 +89,13 @@ class Files:
     """Download what failed runs left; to this folder, with a folder for each run."""
 
     title: Annotated[str | None, MORE] = None
-    """What the reports are called."""
+    """Title of the reports."""
 
     fail_on_flaky: Annotated[bool, MORE] = False
     """Exit with 1 where something was flaky, too."""
 
     features_dir: Annotated[Path | None, MORE] = None
-    """Where the .feature files are, so that GitHub shows failures beside them."""
+    """Folder of the .feature files, so that GitHub shows failures beside them."""
 
     @property
     def targets(self) -> list[tuple[str, Path]]:
@@ -141,7 +141,7 @@ class Files:
         """Refuse reports that could not be written, before anything is dispatched.
 
         Args:
-            can_download: Whether the command asks the service.
+            can_download: True if the command sends requests to the service.
 
         Raises:
             ConfigError: There is one of no known format, or in a folder that can't be written to,
@@ -178,9 +178,9 @@ class Consent:
         """Allow up to so many generations, or ask first.
 
         Args:
-            limit: What is allowed.
-            number: How many there may be.
-            question: What to ask where no option allows them; None where they were asked for by
+            limit: The limit that is set.
+            number: Maximum number of generations that the command may dispatch.
+            question: The question to ask if no option allows them; None if they were requested by
                 name.
 
         Raises:
@@ -228,8 +228,8 @@ async def download_artifacts(
     Args:
         project: The run's project.
         run_id: The run.
-        directory: Where to put them.
-        output: Where to show the progress, if it is a terminal.
+        directory: Folder for the files.
+        output: The output that shows the progress, if it is a terminal.
         kinds: Such as `{"trace"}`; None for all.
     """
     if not output.is_live:

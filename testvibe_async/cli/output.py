@@ -1,7 +1,7 @@
-"""Where a command's text goes, and in what form: a terminal, a pipe, or a program that reads JSON.
+"""Destination and form of a command's text: a terminal, a pipe, or a program that reads JSON.
 
-A command hands an `Output` what there is to print and never asks who reads it. Text from the
-service is printed as plain text everywhere: no control character in it takes effect.
+A command hands its text to an `Output` and never asks who reads it. Text from the service is
+printed as plain text everywhere: no control character in it takes effect.
 """
 
 from __future__ import annotations
@@ -56,33 +56,33 @@ class Output:
         """Make an output to this process's standard output and standard error.
 
         Args:
-            json: Whether only JSON goes to standard output.
-            lines: Whether that is one object a line.
-            quiet: Whether to print nothing that was not asked for.
+            json: True if only JSON goes to standard output.
+            lines: True if the JSON is one object per line.
+            quiet: True to print only what was requested.
             color: False for no colours; None for colours where standard output is a terminal that
                 has them and `NO_COLOR` is not set.
         """
         self.is_json: bool = json or lines
-        """Whether only JSON goes to standard output."""
+        """True if only JSON goes to standard output."""
 
         self.has_lines = lines
-        """Whether that is one object a line."""
+        """True if the JSON is one object per line."""
 
         self.is_quiet = quiet
-        """Whether only results and errors are printed."""
+        """True if only results and errors are printed."""
 
         self.console: Console = _Console(no_color=True if color is False else None, highlight=False)
         """Standard output, for what is more than text; not with `is_json`."""
 
     @property
     def is_live(self) -> bool:
-        """Whether standard output is a terminal that can be redrawn, and should be."""
+        """True if standard output is a terminal that can be redrawn, and should be."""
         can_draw = self.console.is_interactive and sys.stdout.isatty()
         return can_draw and not self.is_json and not self.is_quiet
 
     @property
     def width(self) -> int | None:
-        """How many cells a line may take; None where it goes to a pipe or a file."""
+        """Maximum width of a line, in cells; None for a pipe or a file."""
         return self.console.width if self.console.is_terminal else None
 
     def document(self, value: object) -> None:
@@ -127,7 +127,7 @@ class Output:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Print a table for people; in a pipe its rows alone, with a tab between the cells.
 
-        For people a column is left out where all its cells are empty.
+        For people a column is omitted if all its cells are empty.
 
         Args:
             columns: The names of the columns, for the terminal.
@@ -149,9 +149,9 @@ class Output:
         self.console.print(table)
 
     def text(self, text: str) -> None:
-        """Print a text for people: escaped on a terminal, as it is in a file.
+        """Print a text for people: escaped on a terminal, unchanged in a file.
 
-        In a pipe it is as it is too, except for the commands of CI systems, which may read it.
+        In a pipe it is unchanged too, except for workflow commands: a CI system may read it.
         """
         is_safe = self.console.is_terminal or _is_file()
         self.data(text if is_safe else without_commands(text))
@@ -189,7 +189,7 @@ class Output:
             _write(escape_lines(text) + "\n")
 
     def command(self, line: str) -> None:
-        """Print a line that a CI system obeys, as it is."""
+        """Print a workflow command for a CI system, unchanged."""
         _write(line + "\n")
 
     def note(self, text: str) -> None:
@@ -213,7 +213,7 @@ def json_of(value: object, *, indent: int | None = None, ascii_only: bool = Fals
     Args:
         value: See `serialize` of `testvibe_async._wire`.
         indent: Spaces for each level; None for one line.
-        ascii_only: Whether to escape all that is not ASCII, for an output that can't show it.
+        ascii_only: True to escape all characters beyond ASCII, for an output that can't show them.
     """
     # It brings cattrs, which takes long to import; few commands print JSON.
     from testvibe_async._wire import serialize  # noqa: PLC0415
@@ -231,7 +231,7 @@ def escape_lines(text: str) -> str:
 
 
 def wrapped(text: str) -> str:
-    """Return what goes to standard error, broken between words where that is a terminal.
+    """Return a text for standard error, wrapped between words on a terminal.
 
     Lines that begin with a space are to be copied, and stay whole.
     """
@@ -264,7 +264,7 @@ def _write(text: str) -> None:
 
 
 def _is_file() -> bool:
-    """Return whether standard output goes to a file, which nothing reads as it is written."""
+    """Return True if standard output is a file, which nothing reads while it is written."""
     try:
         return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
     except (OSError, ValueError):  # It is closed, or no stream of the operating system.

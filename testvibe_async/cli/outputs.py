@@ -1,6 +1,6 @@
 """The files that a command leaves: its reports, and the artifacts of the runs that failed.
 
-It decides when each is written. Artifacts are fetched while the other runs go on, several runs at
+Decides when each is written. Artifacts are fetched while the other runs go on, several runs at
 once. The reports are written before the results are printed, however the command ends, and once
 more when the artifacts are there. What a report contains is decided in `testvibe_async.reports`.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Outputs"]
 
 SUMMARY_BYTES = 1_000_000
-"""How much a summary may hold: GitHub refuses one from 1 MiB on."""
+"""Maximum bytes of a summary; GitHub refuses one from 1 MiB on."""
 
 RUNS_AT_ONCE = 4
 """Of how many runs the artifacts are fetched at once."""
@@ -44,11 +44,11 @@ class Outputs:
         """Make it.
 
         Args:
-            files: What was asked for.
-            output: Where to note what was written, and what could not be had.
+            files: The files that were requested.
+            output: Output for notes on files that were written or not available.
         """
         self.files: Files = files
-        """What was asked for."""
+        """The files that were requested."""
         self._output = output
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False
@@ -69,7 +69,7 @@ class Outputs:
                 self._tasks.append(asyncio.create_task(work))
 
     def write(self, result: Result) -> None:
-        """Write the reports with what is there; each that can't be written is named.
+        """Write the reports with the results so far; each that can't be written is named.
 
         Raises:
             OSError: One can't be written, and nothing else keeps the exit code from being 0.
@@ -113,22 +113,22 @@ class Outputs:
             warn(f"The summary of the step can't be written: {path}: {error.strerror}")
 
     def note_paths(self) -> None:
-        """Say where the files are."""
+        """Print the paths of the files."""
         for _, path in self.files.targets:
             if path not in self._unwritten:
                 self._output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
-        """Say where the artifacts are, if there are any, and whether some were not fetched."""
+        """Print the folder of the artifacts, if there are any, and the number still missing."""
         if number := sum(map(len, self.fetched.values())):
             self._output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
-        if left := sum(not task.done() or task.cancelled() for task in self._tasks):
+        if more := sum(not task.done() or task.cancelled() for task in self._tasks):
             self._output.note(
-                f"Artifacts of {plural(left, 'run')} are not there yet: {NAME} runs download ID DIR"
+                f"Artifacts of {plural(more, 'run')} are not there yet: {NAME} runs download ID DIR"
             )
 
     async def finish(self, result: Result, *, timeout: float | None) -> None:
-        """Wait for the artifacts, and write the reports again where there are any.
+        """Wait for the artifacts, and write the reports again if there are any.
 
         Args:
             result: The results.

@@ -1,7 +1,7 @@
-"""The progress of a command's operations: the items of its batch, with what was last seen of each.
+"""The progress of a command's operations: the items of its batch, each as last observed.
 
-It decides which rows changed since they were told, and keeps no more of an operation than when it
-began and ended here. When and how rows are shown is decided in `display`.
+Decides which rows changed since they were reported. Of an operation it stores only when it began
+and ended here. `display` decides when and how rows are shown.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 __all__ = ["Progress"]
 
 LOG_SECONDS = 6.0
-"""How often the log of a generation is read."""
+"""Seconds between two reads of a generation's log."""
 
 Key: TypeAlias = "tuple[int | str, str | None, int]"
 
 
 class Progress:
-    """What is known of the operations of one command."""
+    """Observed state of the operations of one command."""
 
     def __init__(self) -> None:
-        """Make it without any operation; an event loop has to run."""
+        """Create it without operations; requires a running event loop."""
         self.clock: Callable[[], float] = asyncio.get_running_loop().time
         """Returns the present, in seconds."""
         self.contact: Contact = Contact(self.clock)
-        """Whether the service answers."""
+        """Reachability of the service."""
         self.started: float = self.clock()
         """When the command began to work on them."""
         self.is_reported = False
-        """Whether the command has printed its result."""
+        """True once the command has printed its result."""
         self.noun: str = "operation"
-        """What there will be, such as `run`."""
+        """The kind of operation, such as `run`."""
         self.is_changed: bool = False
-        """Whether anything may have changed since `changes` was called."""
+        """True if anything may have changed since the last call of `changes`."""
         self._client: Client | None = None
         self._jobs: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
@@ -72,7 +72,7 @@ class Progress:
         Args:
             client: Dispatches and polls it.
             jobs: An item for each operation; one with a ref was dispatched before.
-            noun: What each is, such as `run`.
+            noun: The kind of the operations, such as `run`.
         """
         self._client, self._jobs, self.noun = client, jobs, noun
         self.started = self.clock()  # The time of a question before is nobody's.
@@ -100,7 +100,7 @@ class Progress:
     def items(self) -> list[Item]:
         """All as the items of a batch that would be over now, in the order asked.
 
-        What is in flight while the service is silent is not said to continue: nothing was seen.
+        An operation in flight is not reported as running while the service is silent.
         """
         outage = self.contact.outage(self.in_flight)
         return [self._as_seen(evolve(item, is_waiting=False), outage) for item in self._known()]
@@ -156,13 +156,13 @@ class Progress:
 
     @property
     def in_flight(self) -> list[Ref]:
-        """What is dispatched, and was not seen to be over."""
+        """Refs of the dispatched operations that were not observed to be over."""
         refs = (row.item.latest_ref for row in self._rows.values() if row.is_polled)
         return [ref for ref in refs if ref is not None]
 
     @property
     def has_waiting(self) -> bool:
-        """Whether anything is still to be dispatched."""
+        """True if anything is still to be dispatched."""
         return any(
             not row.is_final and (row.item.latest_ref is None or self._is_step(row))
             for row in self.rows()
@@ -174,7 +174,7 @@ class Progress:
         for row in self.rows():
             before = self._told.get(_key(row.item))
             if row.phase is Phase.FINISHED and not row.is_final and not self._is_step(row):
-                continue  # Its end is told with its item, which comes at once.
+                continue  # Its end is reported with its item, which follows at once.
             if before and self._is_step(before) and row.item.latest_ref != before.item.latest_ref:
                 yield self._row(before.item, before)  # The run began at once after it.
             self._told[_key(row.item)] = row
@@ -207,7 +207,7 @@ class Progress:
             )
 
     async def _read_log(self, ref: GenerationRef) -> None:
-        """Read the log of a generation; one that can't be read says nothing."""
+        """Read the log of a generation; an unreadable one is ignored."""
         assert self._client is not None
         try:
             log = await self._client.attach(ref).log()

@@ -1,4 +1,4 @@
-"""The result of a command that dispatched operations, as one value, and the commands to go on with.
+"""The result of a command that dispatched operations, as one value, and the next commands.
 
 A `Result` is pure: from the items of a batch to counts, to a JSON document, and to one exit code.
 Where several things went wrong, the code is of the first kind that is there: a defect (70), the
@@ -57,31 +57,31 @@ class Result:
     """One for each operation."""
 
     seconds: float
-    """How long it took; 0 where that is not known."""
+    """Duration in seconds; 0 if unknown."""
 
     is_waited_for: bool = True
-    """Whether the command waited; else operations in flight are no reason for an exit code."""
+    """True if the command waited; otherwise operations in flight do not affect the exit code."""
 
     place: Sequence[str] = ()
     """The options that name the service and the project, for commands that are suggested."""
 
     stopped_by: ExitCode | None = None
-    """The exit code for the signal that stopped the command; None where none did."""
+    """The exit code for the signal that stopped the command; None if none did."""
 
     journal: Path | None = None
     """The batch's journal; None without one."""
 
     resumable: Path | None = None
-    """The journal to resume, where that is another: of a rerun that is not over."""
+    """The journal to resume, if it is another one: that of a rerun that is not over."""
 
     max_failures: int | None = None
-    """How many were to fail before nothing more was dispatched; None for any number."""
+    """Number of failures after which nothing more was dispatched; None for no limit."""
 
     repeat: int = 1
-    """Number of runs that each feature was to have, whatever the results."""
+    """Number of runs planned for each feature, independent of their results."""
 
     fails_on_flaky: bool = False
-    """Whether what is flaky counts as failed for the exit code."""
+    """True if a flaky feature counts as failed for the exit code."""
 
     before: ExitCode = ExitCode.PASSED
     """The exit code that what an earlier batch left calls for."""
@@ -97,7 +97,7 @@ class Result:
 
     @property
     def batch(self) -> str | None:
-        """What to type for the batch; None without a journal."""
+        """The argument that names the batch in a command; None without a journal."""
         return None if self.journal is None else stored_batches().word_for(self.journal)
 
     @property
@@ -107,7 +107,7 @@ class Result:
 
     @property
     def unfinished(self) -> list[Item]:
-        """What a later command can wait for: it goes on, or nobody knows, as it was not seen."""
+        """Items that a later command can wait for: still running, or with an unobserved outcome."""
         return [item for item in self.items if item.is_unfinished]
 
     @property
@@ -118,13 +118,13 @@ class Result:
 
     @property
     def resume(self) -> str | None:
-        """The command that goes on with the batch; None without a journal."""
+        """The command that resumes the batch; None without a journal."""
         journal = self.resumable or self.journal
         return None if journal is None else resume_command(journal, self.place)
 
     @property
     def failures_that_stopped(self) -> int | None:
-        """How many failures kept the rest from being dispatched; None where that is not why."""
+        """Number of failures that reached `max_failures`; None if they stopped nothing."""
         bad = self.summary.failed + self.summary.errors + self.summary.unknown
         is_stopped = self.max_failures is not None and bad >= self.max_failures
         return bad if is_stopped and self.summary.skipped else None
@@ -154,7 +154,7 @@ class Result:
             case Verdict.IN_FLIGHT if item.error is None:
                 return ExitCode.IN_FLIGHT if self.is_waited_for else ExitCode.PASSED
             case Verdict.IN_FLIGHT | Verdict.ERROR | Verdict.UNKNOWN:
-                # A key that may not see it any more is refused, though the operation goes on.
+                # A revoked key is refused, though the operation is still running.
                 return exit_code_of(error_of(item))
 
     @property
@@ -261,7 +261,7 @@ def check_command(item: Item, place: Sequence[str]) -> str:
     """Return the command that shows whether an unknown dispatch took effect.
 
     Args:
-        item: What was to be dispatched.
+        item: The item that was to be dispatched.
         place: The options that name the service and the project.
     """
     shown = ["generation", "status"] if is_of_generation(item) else ["runs", "list", "--feature"]
@@ -279,7 +279,7 @@ def is_of_generation(item: Item) -> bool:
 def rerun_commands(
     items: Sequence[Item], *, place: Sequence[str] = (), journal: Path | None = None
 ) -> list[str]:
-    """Return the commands that run again what failed.
+    """Return the commands that rerun the failures.
 
     With a journal there is one; without, one for each configuration.
 
@@ -303,7 +303,7 @@ def rerun_commands(
 
 
 def _typed(item: Item) -> str:
-    """Return what to type for a feature: its name where that says which it is, else its id."""
+    """Return the argument for a feature: its name if that is unique, else its id."""
     feature_id = item.outcome.feature_id if item.outcome else None
     name = item.feature_name
     is_safe = name and not name.isdecimal() and not set(name) & set("*?[") and name.isprintable()

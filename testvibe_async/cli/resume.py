@@ -1,6 +1,6 @@
 """`testvibe-async wait`, `resume`, `report` and `discard`: what to do with earlier dispatches.
 
-It decides which operations or which batch is meant, and the decision on unknown dispatches. How a
+Decides which operations or which batch is meant, and the decision on unknown dispatches. How a
 batch resumes is decided in `testvibe_async.batch`.
 """
 
@@ -55,7 +55,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
-    """Go on with a batch that was cut off, by a crash, Ctrl-C or a time-out.
+    """Resume a batch that was interrupted by a crash, Ctrl-C or a time-out.
 
     What was dispatched is waited for, what may have been dispatched is looked for, and the rest is
     dispatched: nothing is done twice. The options of the command that began it hold on, such as
@@ -70,15 +70,15 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number, its name, or the file of its journal; the last one of this project that
-            is not over where it is left out.
-        unknown: What becomes of dispatches of which nobody knows whether they took effect: resend,
+        batch: Its number, its name, or the file of its journal; by default the last one of this
+            project that is not over.
+        unknown: The fate of dispatches of which it is unknown whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
-        feature: The feature that --unknown is for; all where it is left out.
+        feature: The feature that --unknown is for; all by default.
         list_: Only list the batches that are not over, of this project.
-        timeout: How long it may take.
-        consent: What may be spent, where generations are left to dispatch. Without it, it asks.
-        files: What to leave.
+        timeout: Maximum duration of the batch.
+        consent: The generations that may be dispatched, if any are left. By default it asks.
+        files: The files to write.
         common: The options of every command.
     """
     if list_:
@@ -148,15 +148,15 @@ async def _allow(
     Args:
         watch: Counts them.
         journal: The batch.
-        consent: What may be spent.
-        spec: What the batch is to do.
-        are_dropped: Whether no unknown dispatch is sent again.
+        consent: The generations that are allowed.
+        spec: The description of the batch.
+        are_dropped: True if no unknown dispatch is sent again.
 
     Raises:
         ConfigError: They are not allowed.
     """
     assert journal.created_at is not None
-    left = [
+    jobs = [
         item
         for item in journal.items
         if spec.may_generate
@@ -165,10 +165,10 @@ async def _allow(
     ]
     batch, began = stored_batches().word_for(journal.path), clock_time(journal.created_at)
     question = (
-        f"Batch {batch} of {began} may dispatch {plural(len(left), 'generation')}, and each costs "
+        f"Batch {batch} of {began} may dispatch {plural(len(jobs), 'generation')}, and each costs "
         "credits. Resume it?"
     )
-    await consent.allow(watch.generations, len(left), question=question)
+    await consent.allow(watch.generations, len(jobs), question=question)
 
 
 def _may_be_dispatched(item: Item) -> bool:
@@ -211,9 +211,9 @@ async def report(
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number, its name, or the file of its journal; without it, the last batch of this
+        batch: Its number, its name, or the file of its journal; by default the last batch of this
             project, with the batch that it reran.
-        files: What to leave.
+        files: The files to write.
         common: The options of every command.
     """
     from testvibe_async.reports import FORMATS  # noqa: PLC0415 - few commands need it
@@ -270,8 +270,8 @@ async def wait(
     Args:
         operations: Ids of runs, names of features, or refs as JSON.
         file: A file with refs; - for standard input.
-        timeout: How long it may take.
-        files: What to leave.
+        timeout: Maximum time to wait.
+        files: The files to write.
         common: The options of every command.
     """
     files.check()
@@ -293,7 +293,7 @@ async def wait(
         # One of another server is refused before any is waited for.
         awaited = [client.attach(ref).ref for ref in all_named.values()]
         watch.progress.expect(client, [_item(ref) for ref in awaited], "operation")
-        completions = completions_of(client, awaited, timeout=watch.limit.left)
+        completions = completions_of(client, awaited, timeout=watch.limit.remaining)
         await watch.collect(aclosing(completions))
         code = await watch.conclude()
         for record in await stored_batches().record(watch.progress.items):
@@ -305,7 +305,7 @@ async def wait(
 async def completions_of(
     client: Client, refs: Sequence[Ref], *, timeout: float | None
 ) -> AsyncGenerator[Item]:
-    """Yield operations' items as they complete; at the timeout, those of all others.
+    """Yield operations' items as they complete; at the timeout, the items of all others.
 
     Args:
         client: A client of the operations' server.

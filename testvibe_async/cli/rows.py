@@ -1,7 +1,7 @@
-"""One operation of a command as it was last seen: its state in a word, its result in a few.
+"""One operation of a command as last observed: its state in a word, its result in a few.
 
-It decides the words, and the order in which they are counted. A `Row` is the item of a batch with
-the last snapshot of its operation; how it looks is decided in `display`.
+Decides the words, and the order in which they are counted. A `Row` is the item of a batch with the
+last snapshot of its operation; how it looks is decided in `display`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def verdict_of(item: Item) -> str:
 
 
 def word_of(item: Item) -> str:
-    """Return the service's own word for the result, else the verdict; `flaky` where it is that."""
+    """Return the service's own word for the result, else the verdict; `flaky` if it is flaky."""
     if item.is_flaky:
         return "flaky"
     if item.quarantine is not None and item.verdict is not Verdict.SUCCEEDED:
@@ -81,65 +81,65 @@ def count_words(words: Iterable[str]) -> str:
 
 @frozen(kw_only=True)
 class Row:
-    """One item, as it was last seen. Instants are seconds of the event loop's clock."""
+    """One item, as last observed. Instants are seconds of the event loop's clock."""
 
     item: Item
     snapshot: Run | Generation | None = None
     """The last snapshot of its operation; None before the first poll."""
 
     phase: Phase | None = None
-    """How far its operation is, as last seen; None before the first poll."""
+    """The phase of the operation as last observed; None before the first poll."""
 
     status: str | None = None
     """The service's own word for that."""
 
     note: str = ""
-    """The last line of its log; empty where none was read."""
+    """The last line of its log; empty if none was read."""
 
     is_final: bool = False
-    """Whether the command does nothing more for it."""
+    """True if the command does nothing more for the row."""
 
     started: float = 0.0
-    """When it was first seen here with its operation."""
+    """When it was first observed with its operation."""
 
     ended: float | None = None
-    """When it was seen to be over, or given up; None while it is not."""
+    """When it was observed to be over, or abandoned; None before."""
 
     @property
     def is_over(self) -> bool:
-        """Whether its result is known: it ended, or was given up."""
+        """True if the outcome is known: the operation ended or was abandoned."""
         return self.is_final and self.item.verdict not in _NOT_OVER
 
     @property
     def is_shown(self) -> bool:
-        """Whether there is something to show: it was dispatched, or given up."""
+        """True if there is something to show: the operation was dispatched or abandoned."""
         return self.item.latest_ref is not None or self.is_over
 
     @property
     def is_bad(self) -> bool:
-        """Whether it is over and did not go well."""
+        """True if the operation is over and did not pass."""
         return self.is_over and self.word in _BAD
 
     @property
     def is_polled(self) -> bool:
-        """Whether its operation was dispatched, and not seen to end."""
+        """True if the operation was dispatched, and not observed to end."""
         is_seen = self.is_over or self.phase is Phase.FINISHED
         return self.item.latest_ref is not None and not is_seen
 
     @property
     def feature(self) -> str:
-        """The feature's name: the service's own, once that was seen."""
+        """The feature's name: the service's own, once observed."""
         return (self.snapshot and self.snapshot.feature_name) or self.item.feature_name
 
     @property
     def named_item(self) -> Item:
-        """The item, with the names that were seen of its feature and configuration."""
+        """The item, with the observed names of its feature and configuration."""
         config = self.item.config or getattr(self.snapshot, "config", None)
         return evolve(self.item, name=self.feature, config=config)
 
     @property
     def name(self) -> str:
-        """The feature, and the configuration where it is not the default one."""
+        """The feature, and the configuration if it is not the default one."""
         return escape(item_name(self.named_item))
 
     @property
@@ -167,7 +167,7 @@ class Row:
 
     @property
     def result(self) -> str:
-        """The result in a few words; empty where nothing is known yet."""
+        """The result in a few words; empty if nothing is known yet."""
         attempt = f"attempt {len(self.item.earlier) + 1}" if self.item.earlier else ""
         note = "" if self.is_over else escape(self.note)
         known = self._error if self._error is not None else _result_of(self.snapshot)
@@ -175,7 +175,7 @@ class Row:
 
     @property
     def _error(self) -> str | None:
-        """Why it is not waited for any more; None where it ended, or is waited for."""
+        """The reason why the row is no longer waited for; None if it ended, or is waited for."""
         error = self.item.error
         if not self.is_final or error is None or isinstance(error, WaitTimeoutError):
             return None

@@ -1,6 +1,6 @@
 """`testvibe-async run`: run features' tests, one or all, and wait for them if asked to.
 
-It decides what its options mean together. What it prints is decided in `watch` and `closing`.
+Decides what its options mean together. What it prints is decided in `watch` and `closing`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from testvibe_async import BatchItem, ConfigError
 from testvibe_async.cli.batches import (
     NO_OPTIONS,
     JournalOptions,
+    report_interrupted,
     resume_command,
     stored_batches,
-    tell_of_cut_off,
 )
 from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
@@ -66,7 +66,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
 ) -> ExitCode:
     """Run the tests of features.
 
-    Without --wait it dispatches the runs, prints their ids, and ends: it does not see how they go.
+    Without --wait it dispatches the runs, prints their ids, and ends without their results.
 
     For example:
 
@@ -78,8 +78,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         testvibe-async run --failed --wait
         testvibe-async run --failed 12 --wait
 
-    With --wait the exit code is 0 where all passed, flaky ones too, and 1 where some failed. It is
-    5 where the service could not be reached, else 3 where it refused a run, else 4 where the time
+    With --wait the exit code is 0 if all passed, flaky ones too, and 1 if some failed. It is
+    5 if the service could not be reached, else 3 if it refused a run, else 4 if the time
     was over or not all were started: these take precedence over 1, since not all results are known.
 
     Args:
@@ -89,28 +89,28 @@ async def run(  # noqa: PLR0913 - each an option of its own
         wait: Wait until all runs are over, and show how they went.
         config: The run configuration; several, and each feature runs with each.
         site_url: The site to test, in place of the project's own.
-        on_conflict: What to do with a feature that has no tests: refuse it, or generate them
+        on_conflict: The treatment of a feature that has no tests: refuse it, or generate them
             first, which takes minutes and costs credits: it asks, or needs --yes or
-            --max-generations. Refused where it is left out; with --failed, as its batch did.
-        timeout: How long it may take.
-        max_in_flight: How many runs are in flight at any time; 100 where it is left out.
+            --max-generations. Refused by default; with --failed, as its batch did.
+        timeout: Maximum duration of the batch.
+        max_in_flight: Maximum number of runs in flight; 100 by default.
         stop_on_failure: Dispatch no more once one did not pass, as --max-failures 1.
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
-        attempts: How often a feature may run: one that failed runs again, and is flaky where a
-            later run passed; 1 where it is left out.
-        repeat: Run each feature so often, and say how flaky it is; whatever the results. It waits,
-            and the runs are one after the other, unless --max-in-flight is given. The exit code is
-            0 where it is stable, and 1 where it is flaky or broken. A run that was refused or not
-            seen does not count.
+        attempts: Maximum number of runs of a feature: one that failed runs again, and is flaky if a
+            later run passed; 1 by default.
+        repeat: Run each feature N times, and print its stability. Implies --wait; the runs are one
+            after the other, unless --max-in-flight is given. The exit code is 0 if all features are
+            stable, and 1 if one is flaky or broken. A run that was refused or not observed does not
+            count.
         stop_when_decided: With --repeat, dispatch no more once each is flaky for certain.
-        failed: Run again what failed in a batch; what could not be started, too, on the same site.
-            It is named by its number, its name or the file of its journal, and is the last one of
-            runs of this project where it is not named. What it left open still decides the exit
+        failed: Rerun the failures of a batch; also features that could not be started, on the same
+            site. Name the batch by its number, its name or the file of its journal; by default it
+            is the last batch of runs of this project. Its undecided items still affect the exit
             code.
         dry_run: Only show what would be dispatched.
-        consent: What --on-conflict generate may spend.
+        consent: The generations that --on-conflict generate may dispatch.
         journal: The journal.
-        files: What to leave.
+        files: The files to write.
         common: The options of every command.
     """
     if repeat is None:
@@ -188,28 +188,28 @@ async def _chosen(watch: Watch, spec: BatchSpec) -> Work:
 
 
 async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
-    """Return what failed in a batch of runs, and say which batch that is.
+    """Return the features to rerun of a batch, and name the batch in a note.
 
     Raises:
         ConfigError: As `Batches.to_rerun` raises.
     """
-    await tell_of_cut_off()
+    await report_interrupted()
     batch = await stored_batches().to_rerun(word, watch.place)
     jobs: list[Item] = [
         BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
         for item in batch.failed
     ]
     unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
-    left = Result(items=batch.left, seconds=0, before=unread)
+    open_items = Result(items=batch.undecided, seconds=0, before=unread)
     what = plural(len(jobs), "failure") if jobs else "nothing failed"
     began = clock_time(batch.created_at)
     said = f"{batch.label} of {began}: {what}, of {plural(len(batch.items), 'run')}."
-    if left.exit_code:
-        what = left.counts if left.items else "features that were not read"
+    if open_items.exit_code:
+        what = open_items.counts if open_items.items else "features that were not read"
         go_on = f": resume it with {resume_command(batch.unfinished)}"
         said = f"{said} It left {what}{'' if batch.is_over else go_on}"
     if jobs:
-        warn(said) if left.exit_code else watch.connection.output.note(said)
+        warn(said) if open_items.exit_code else watch.connection.output.note(said)
     # Tests that ran once need none to be generated.
     may_lack_tests = any(not item.attempts for item in batch.failed)
     return Work(
@@ -221,5 +221,5 @@ async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
         jobs=jobs,
         why_nothing=said,
         parent=batch.number,
-        before=left.exit_code,
+        before=open_items.exit_code,
     )

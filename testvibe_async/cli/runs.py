@@ -1,7 +1,7 @@
 """`testvibe-async runs` and `open`: runs by their ids, dispatched by any client.
 
-It decides which call of the service each command makes, and which file of a run says most. How a
-run looks is decided in `details`.
+Decides which call of the service each command makes, and which file of a run says most. How a run
+looks is decided in `details`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["app", "open_run"]
 
 _ORDER = ("report", "trace", "video", "screenshot")
-"""The kinds of files, those that say most first."""
+"""The kinds of files, the most informative first."""
 
 _SHOWN = {".html", ".htm", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".webm", ".mp4"}
-"""What a browser shows. Other files may be programs, which some systems start when they are opened.
+"""Suffixes of files that a browser shows.
+
+Others may be programs, which some systems start when opened.
 """
 
 _PLAYER = "npx"
-"""What starts Playwright's trace viewer."""
+"""The program that starts Playwright's trace viewer."""
 
 app: App = App(
     name="runs",
@@ -64,8 +66,8 @@ async def list_(
         testvibe-async runs list --feature Checkout --json | jq '.[0].runId'
 
     Args:
-        feature: Only those of this feature: its id, or its name.
-        limit: How many at most; what the service gives where it is left out.
+        feature: Only runs of this feature: its id, or its name.
+        limit: Maximum number of runs; by default as many as the service gives.
         common: The options of every command.
     """
     async with connected(common) as connection:
@@ -162,7 +164,7 @@ async def download(
 
     Args:
         run: The run's id.
-        directory: Where to put them; it is made if it is not there, and there are any.
+        directory: Folder for the files; it is created if there are any.
         kind: Only files of this kind: trace, screenshot, video or report. May be repeated.
         common: The options of every command.
     """
@@ -195,7 +197,7 @@ def _check_kinds(artifacts: Iterable[Artifact], run: int, wanted: Sequence[str])
 
 
 def _passed(run: Run) -> str | None:
-    """Return how many tests passed, where the service says so."""
+    """Return the number of passed tests, if the service reports it."""
     if run.summary is None or not run.is_finished:
         return None
     return f"{run.summary.passed} of {plural(run.summary.total, 'test')}"
@@ -215,7 +217,8 @@ async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = C
 
     Args:
         run: The run's id.
-        kind: What to open: report, trace, video or screenshot; the first of these that is there.
+        kind: The file to open: report, trace, video or screenshot; by default the first that
+            exists.
         common: The options of every command.
     """
     async with connected(common) as connection:
@@ -232,7 +235,7 @@ async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = C
 
 
 def _best_kind(artifacts: Sequence[Artifact], run: int, wanted: str | None = None) -> str:
-    """Return the kind of the files that say most, or that is wanted.
+    """Return the most informative kind of file, or the one that is wanted.
 
     Raises:
         ConfigError: The run has no files, or none of that kind.
@@ -253,7 +256,7 @@ def _file_to_open(files: Sequence[Path]) -> Path:
 
 
 async def _show(path: Path, command: Sequence[str] | None, output: Output) -> None:
-    """Open a file; say how where that does not work."""
+    """Open a file, or print how to open it if that fails."""
     if not output.is_live:
         output.say(str(path) if command is None else shlex.join(command))
     elif command is None and path.suffix.lower() not in _SHOWN:

@@ -1,6 +1,6 @@
 """`testvibe-async settings`, `projects` and `use`: the settings that are in force.
 
-It decides how settings are shown, the key masked, and it writes the repository's file, in which
+Decides how settings are shown, the key masked, and it writes the repository's file, in which
 comments stay. What is in force, and what that file may contain, is decided in
 `testvibe_async._config`.
 """

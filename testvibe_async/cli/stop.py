@@ -1,8 +1,8 @@
-"""What ends a command before its work is over: a signal, or the time that `--timeout` gives.
+"""Early ends of a command: a signal, or the limit that `--timeout` sets.
 
-It decides what the first, the second and the third signal cancel, and what of the time is left for
-each step: the lists that are asked for first, then the batch, and what is still read and downloaded
-when that is over. What a command that was stopped says is decided in `watch` and `closing`.
+Decides what the first, the second and the third signal cancel, and how the time is divided between
+the steps: first the lists, then the batch, then the reads and downloads after it. `watch` and
+`closing` decide what an interrupted command prints.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["MAX_OUTAGE_SECONDS", "Stop", "TimeLimit", "interruptible"]
 
 QUIET_SECONDS = 5.0
-"""After how long a step that has no answer is told."""
+"""Seconds after which a step without an answer is reported."""
 
 MAX_OUTAGE_SECONDS = 300.0
-"""How long a service may be away or too busy: as long as for the polls of a `Client`."""
+"""Maximum seconds of an outage or of throttling; the same as for the polls of a `Client`."""
 
 ENDING_SECONDS = 10.0
-"""How long what is still to be read at the end may take, where there is a limit."""
+"""Maximum seconds for the last reads, if there is a limit."""
 
 T = TypeVar("T")
 
@@ -78,13 +78,13 @@ class Stop:
 
     @property
     def name(self) -> str:
-        """What people call the first signal."""
+        """The common name of the first signal."""
         first = self.signal or signal.SIGINT
         return "Ctrl-C" if first is signal.SIGINT else first.name
 
     @property
     def exit_code(self) -> ExitCode | None:
-        """The exit code of a command that a signal stopped; None where none came."""
+        """The exit code of a command that a signal stopped; None without a signal."""
         match self.signal:
             case None:
                 return None
@@ -129,43 +129,43 @@ class TimeLimit:
         Args:
             seconds: The whole time; None for no limit.
             server: The service.
-            note: Is told of a step that has no answer for some seconds.
+            note: Receives a sentence about a step that has no answer for some seconds.
         """
-        self._seconds = self._left = seconds
+        self._seconds = self._remaining = seconds
         self._server = server
         self._note = note
         self._asked: str | None = None
-        """What is asked for at this moment."""
+        """Description of the request in progress; None if there is none."""
         self._outage: VibeError | None = None
 
     @property
-    def left(self) -> float | None:
-        """Seconds that are left for the next step, above 0; None for no limit."""
-        return None if self._left is None else max(self._left, 0.001)
+    def remaining(self) -> float | None:
+        """Seconds that remain for the next step, above 0; None for no limit."""
+        return None if self._remaining is None else max(self._remaining, 0.001)
 
     @property
     def ending(self) -> float | None:
-        """Seconds that what is left at the end may take; None for no limit."""
+        """Maximum seconds for the last reads; None for no limit."""
         return None if self._seconds is None else ENDING_SECONDS
 
     async def ask(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Ask the service for something, and give up when no time is left.
+        """Send a request to the service, and stop waiting when no time remains.
 
         Args:
-            what: What is asked for.
-            work: Asks for it.
+            what: Description of the request.
+            work: Sends the request.
 
         Raises:
             VibeError: The service refused, or no answer came in time.
         """
         loop = asyncio.get_running_loop()
         began, host = loop.time(), urlsplit(self._server).netloc
-        told = loop.call_later(
+        reminder = loop.call_later(
             QUIET_SECONDS, self._note, f"Still waiting for {what}: {host} has not answered."
         )
         self._asked, self._outage = what, None
         try:
-            async with asyncio.timeout(self._left):
+            async with asyncio.timeout(self._remaining):
                 return await work()
         except TimeoutError as error:
             assert self._seconds is not None
@@ -174,19 +174,19 @@ class TimeLimit:
                 what = f"{what}: {reason(self._outage)}"
             raise OutcomeUnknownError(what, method="GET", url=self._server) from error
         finally:
-            told.cancel()
+            reminder.cancel()
             self._asked = None
-            if self._left is not None:
-                self._left -= loop.time() - began
+            if self._remaining is not None:
+                self._remaining -= loop.time() - began
 
     def note_outage(self, event: OutageStarted) -> None:
-        """Say why a step has no answer yet; what follows later is told of operations in flight."""
+        """Report why a step has no answer yet."""
         self._outage = event.error
         if self._asked is not None:
             self._note(f"Still waiting for {self._asked}: {reason(event.error)}; trying again.")
 
     async def last(self, work: Awaitable[T], default: T) -> T:
-        """Return what is read at the end; the default where that takes too long."""
+        """Return what the last read yields; the default if it takes too long."""
         try:
             async with asyncio.timeout(self.ending):
                 return await work

@@ -1,8 +1,8 @@
-"""What was wrong with a call, and what was probably meant.
+"""Errors in the use of a command, and the corrections that they suggest.
 
-It decides what the options mean that people know from other tools: gh, pytest, Playwright, nextest.
-Such words for commands are the synonyms of these; the few that are plainly another name are taken
-for it.
+This module interprets options that people know from other tools: gh, pytest, Playwright, nextest.
+Words for commands are handled as synonyms; those that are plainly another name are accepted for the
+command.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SAME = {
 """The beginnings of calls that are another name; N is a number."""
 
 _LISTED = {"features", "files", "runs"}
-"""The groups that list what they are about, where no command of theirs is typed."""
+"""Groups that run their list command if a call names none of their commands."""
 
 _OPTIONS = {
     word: meant
@@ -71,11 +71,11 @@ _OPTIONS = {
     }.items()
     for word in words.split()
 }
-"""What options mean that no command has."""
+"""Options that no command has, and their meanings."""
 
 
 def as_meant(arguments: Sequence[str]) -> list[str]:
-    """Return what was typed, with another name of a command replaced by its own."""
+    """Return the arguments, with a synonym of a command replaced by its name."""
     match arguments:
         case ["help", *rest]:
             return [*rest, "--help"]
@@ -97,7 +97,7 @@ def _has_command(words: Sequence[str]) -> bool:
 
 
 def usage_sentence(error: CycloptsError) -> str:
-    """Return what was wrong with a call, and where its help is."""
+    """Return the error of a call, and the command for its help."""
     command = " ".join([NAME, *(error.command_chain or ())])
     return f"{_what(error, command).rstrip(' .,')}; see {command} --help"
 

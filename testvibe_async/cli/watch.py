@@ -1,8 +1,8 @@
 """A command that dispatches or waits, from its client to its exit code.
 
-It decides the order: what is meant is asked for within the time limit, credits are allowed, the
-batch is carried out while its progress is shown, and however that ends, reports are written and
-what continues at the service is named. How all of it looks is decided in `display` and `closing`.
+Decides the order: what is meant is asked for within the time limit, credits are allowed, the batch
+is carried out while its progress is shown, and however that ends, reports are written and what
+continues at the service is named. How all of it looks is decided in `display` and `closing`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.closing import conclude, say_nothing, say_unfinished, show
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
-from testvibe_async.cli.exits import ExitCode, told_otherwise
+from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
@@ -55,30 +55,30 @@ STOPPING = "Stopping: dispatches under way end first. {signal} again ends at onc
 
 @frozen(kw_only=True)
 class Work:
-    """What a command is to dispatch."""
+    """The features that a command dispatches."""
 
     spec: BatchSpec
     jobs: Sequence[Item]
-    """An item for each operation; none where there is nothing to do."""
+    """An item for each operation; none if there is nothing to do."""
 
     why_nothing: str = ""
-    """Why there is nothing to do, where there is not."""
+    """The reason why there is nothing to do; empty if there is something."""
 
     question: str | None = None
-    """What to ask before generations are dispatched; None where they were asked for by name."""
+    """The question asked before generations are dispatched; None if they were requested by name."""
 
     first: str = ""
-    """What is waited for before all is dispatched, also without --wait; empty for nothing."""
+    """A note on work that precedes the last dispatch, also without --wait; empty for none."""
 
     parent: int | None = None
     """The number of the batch whose failures run again."""
 
     before: ExitCode = ExitCode.PASSED
-    """The exit code that what that batch left calls for."""
+    """The exit code for the unfinished items of that batch."""
 
 
 class Watch:
-    """The operations of one command, and where their progress is shown."""
+    """The operations of one command, and the display of their progress."""
 
     connection: Connection
     """The client, once it is open."""
@@ -91,22 +91,22 @@ class Watch:
 
         Args:
             common: The options of the command.
-            files: What to leave.
-            stop: What stops it.
-            has_events: Whether `--json` is a line for each change; else it is one document.
+            files: The files to write.
+            stop: The signals and the limit that stop it.
+            has_events: True if `--json` is a line for each change; otherwise it is one document.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
         """
         self.progress: Progress = Progress()
         self.generations: GenerationLimit = GenerationLimit()
-        """How many generations it may dispatch: none, until somebody allows some."""
+        """Limit on generations to dispatch: none, until someone allows some."""
         self.outputs: Outputs = Outputs(files, common.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
         self._common, self._stop, self._has_events = common, stop, has_events
         self._facts: dict[str, Any] = {}
-        """What else is known of the result."""
+        """Fields of the result that are known before it."""
 
     @property
     def client(self) -> Client:
@@ -148,11 +148,11 @@ class Watch:
         """Carry out a new batch, print the results, and return the exit code.
 
         Args:
-            work: What to dispatch.
-            consent: What it may spend.
-            journal: Where it is kept.
-            dry_run: Whether to print what would be dispatched, and no more.
-            waits: Whether to wait for what is dispatched.
+            work: The features to dispatch.
+            consent: The generations that are allowed.
+            journal: The file of the batch's journal.
+            dry_run: True to print only which features would be dispatched.
+            waits: True to wait for the dispatched operations.
         """
         spec, jobs, output = work.spec, work.jobs, self.connection.output
         if not jobs:
@@ -181,7 +181,7 @@ class Watch:
             return await self.perform(spec, jobs, opened, before=work.before, waits=waits)
 
     def _say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
-        """Print what would be dispatched, and what it may cost."""
+        """Print the dispatches that would be made, and their possible cost."""
         output = self.connection.output
         output.document([{"feature": job.feature_name, "config": job.config} for job in jobs])
         output.table(("Feature", "Config"), [(job.feature_name, job.config) for job in jobs])
@@ -204,12 +204,12 @@ class Watch:
         """Carry out a batch, print the results, and return the exit code.
 
         Args:
-            spec: What it is to do.
+            spec: The description of the batch.
             jobs: An item for each operation.
-            journal: Where it is kept; None for nowhere.
-            before: The exit code that what an earlier batch left calls for.
-            waits: Whether to wait for what is dispatched.
-            is_resumed: Whether the journal has the batch.
+            journal: The file of the batch's journal; None for no journal.
+            before: The exit code for the unfinished items of an earlier batch.
+            waits: True to wait for the dispatched operations.
+            is_resumed: True if the journal has the batch.
         """
         self.outputs.journal = None if journal is None else journal.path
         expected = jobs if is_resumed else spec.repeated(jobs)
@@ -217,7 +217,7 @@ class Watch:
         batch = spec.start(
             self.project,
             None if is_resumed else jobs,
-            timeout=self.limit.left,
+            timeout=self.limit.remaining,
             journal=journal,
         )
         self.progress.follow(lambda: list(map(self.quarantine.mark, batch.items)))
@@ -289,7 +289,7 @@ class Watch:
             self.progress.is_reported = True
 
     def conclude_early(self, error: BaseException) -> None:
-        """Write the reports and name the operations in flight where an error ends the command."""
+        """Write the reports and name the operations in flight if an error ends the command."""
         self.outputs.stop()
         if self.progress.is_reported:
             return
@@ -338,13 +338,13 @@ async def watching(
 
     Args:
         common: The options of the command.
-        files: What to leave.
+        files: The files to write.
         timeout: Seconds that the command may take; None for as long as it takes.
-        has_events: Whether `--json` is a line for each change.
+        has_events: True if `--json` is a line for each change.
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
     with ExitStack() as around:
-        around.enter_context(told_otherwise(common.verbose))
+        around.enter_context(shown_elsewhere(common.verbose))
         watch = Watch(common, files, around.enter_context(interruptible()), has_events=has_events)
         watch.outputs.journal = journal
         try:
@@ -372,7 +372,7 @@ async def watching(
 
 
 async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, GenerationLog]:
-    """Read the logs of failed generations; one that can't be read is left out."""
+    """Read the logs of failed generations; an unreadable one is omitted."""
     failed = [
         item.latest_ref
         for item in items
@@ -390,5 +390,5 @@ async def _logs_of_failures(items: Sequence[Item], client: Client) -> dict[str, 
 
 
 def _has_failed_to_show() -> bool:
-    """Return whether `showing` cancelled its body, as where the reader closed the pipe."""
+    """Return True if `showing` cancelled its body, such as after the reader closed the pipe."""
     return anyio.current_effective_deadline() == -inf

@@ -45,13 +45,13 @@ __all__ = [
 ]
 
 NAME = "testvibe-async"
-"""What the command is called."""
+"""The name of the command."""
 
 Item: TypeAlias = "BatchItem[Run | Generation]"
 """A feature with a configuration: to be dispatched, in flight, or over."""
 
 UNSEEN = "not seen"
-"""The word for what may go on or be over: its last polls failed."""
+"""The word for an operation that may be running or over: its last polls failed."""
 
 
 def plural(number: int, noun: str) -> str:
@@ -68,9 +68,9 @@ def duration(seconds: float, *, short: bool = False) -> str:
     """Return a duration, such as `9.5 s`, `1:32` or `1:00:05`; `short` leaves out the tenth."""
     if seconds < 60:  # noqa: PLR2004 - a minute
         return f"{seconds:.0f} s" if short else f"{seconds:.1f} s"
-    minutes, left = divmod(int(seconds), 60)
+    minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def clock_time(at: datetime) -> str:
@@ -84,7 +84,7 @@ def unless_default(config: str | None) -> str | None:
 
 
 def item_name(item: Item) -> str:
-    """Return a feature's name, and the configuration where it is not the default one."""
+    """Return a feature's name, and the configuration if it is not the default one."""
     config = unless_default(item.config or getattr(item.outcome, "config", None))
     return f"{item.feature_name} [{config}]" if config else item.feature_name
 
@@ -100,7 +100,7 @@ def reason(error: VibeError | OSError) -> str:
 
 
 def error_sentence(error: VibeError) -> str:
-    """Return what went wrong with a command, and what to do about it."""
+    """Return the error of a command, and the remedy."""
     if isinstance(error, IncompleteListError):
         return error.message
     if isinstance(error, TransportError):
@@ -119,7 +119,7 @@ def _unreachable(error: TransportError) -> str:
 
 
 def event_sentence(event: Event) -> str | None:
-    """Return what a user needs to know of an event that is logged; None where the log's line is it.
+    """Return what a user needs to know of an event that is logged; None if the log's line is it.
 
     Args:
         event: The event, whose own line has the names of classes and fields.

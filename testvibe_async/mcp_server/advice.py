@@ -40,7 +40,7 @@ MAX_REASON = 200
 """Length of a reason within another sentence."""
 
 NAME_CHARACTERS = 100
-"""How much of each name is suggested."""
+"""Maximum characters of each suggested name."""
 
 _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
 
@@ -71,7 +71,7 @@ RERUN = (
 
 
 def not_configured(error: ConfigError) -> str:
-    """Say what to set where the server has no client, since it is not configured."""
+    """Return the settings that a server without a client lacks."""
     return (
         f"This server is not configured: {error}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY in the "
         "`env` of its configuration (never in `args`), or run `testvibe-async login`, and restart "
@@ -89,7 +89,7 @@ def explain(error: VibeError, tool: str) -> str:
     """Say what happened to a tool's call, and what to do next.
 
     Args:
-        error: What the call raised.
+        error: The error that the call raised.
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
@@ -126,7 +126,7 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 
 
 def tool_instead_of(name: str, names: Sequence[str]) -> str:
-    """Return a sentence on the tool that does what a tool's name says that does not exist."""
+    """Return a sentence on the existing tool that an unknown tool's name means."""
     is_rerun = re.search("re_?run|retry|run_again|run_failed", name.casefold())
     return RERUN if is_rerun and "run_features" in names else suggestion(name, names)
 
@@ -136,10 +136,10 @@ def _ended(text: str) -> str:
 
 
 def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence[str]) -> str:
-    """Say what is wrong with a call's arguments, a sentence for each fault.
+    """Describe the errors in a call's arguments, a sentence for each.
 
     Args:
-        faults: What pydantic found.
+        faults: The errors that pydantic found.
         tool: The tool's name.
         names: The names of the arguments that the tool has.
     """

@@ -31,19 +31,19 @@ Document: TypeAlias = dict[str, Any]
 """The structured content of an answer, which is an object of JSON."""
 
 ROOM = 1_000
-"""What is kept free for an answer's other members, and for its line."""
+"""Characters reserved for an answer's other members and its text line."""
 
 MAX_SENTENCE = 2_000
 """Length of an error, or of a progress report."""
 
 MAX_QUOTED = 500
-"""Length of what the service says, in a sentence of ours."""
+"""Maximum characters of the service's text in a sentence of ours."""
 
 MAX_MEMBERS, MAX_MEMBER = 20, 50
-"""How many members are kept of what can't be made to fit, such as a status, and how long ones."""
+"""Maximum number of members, and their maximum length, of a document that can't be made to fit."""
 
 LENGTHS = (6_000, 3_000, 1_500, 800, 400, 200, 100, 60, 30)
-"""How long texts may be at each attempt to make an answer fit; lists have a 30th as many rows."""
+"""Maximum characters of a text at each attempt to fit an answer; a list has a 30th as many rows."""
 
 _INVISIBLE = re.compile(
     "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
@@ -107,7 +107,7 @@ def _block(text: str, audience: Any) -> TextContent:  # noqa: ANN401 - a literal
 
 
 def failure(text: str) -> CallToolResult:
-    """Return a result that says why a call failed."""
+    """Return a result with the reason of a failed call."""
     return CallToolResult(content=[TextContent(type="text", text=sentence(text))], is_error=True)
 
 
@@ -145,7 +145,7 @@ def fitting(pieces: Iterable[T], room: int) -> list[T]:
 def _part(
     pieces: Sequence[T], max_output: int, start: int, most: int | None
 ) -> tuple[list[T], int | None]:
-    """Return the pieces from a start on that fit, and where the next ones start."""
+    """Return the pieces from a start on that fit, and the start of the next ones."""
     end = None if most is None else start + most
     taken = fitting(pieces[start:end], max_output - ROOM)
     following = start + len(taken)
@@ -153,7 +153,7 @@ def _part(
 
 
 def start_of(cursor: str | None) -> int:
-    """Return where a page starts.
+    """Return the start of a page.
 
     Raises:
         ToolError: It is no cursor of ours.
@@ -176,11 +176,11 @@ def page(
     """Return the rows of a list from a cursor on, as many as fit.
 
     Args:
-        name: What the list is called in the document.
+        name: The list's member in the document.
         rows: All rows.
-        max_output: How many characters the answer may have.
-        cursor: Where to start; None for the first.
-        limit: How many at most; None for all that fit.
+        max_output: Maximum characters of the answer.
+        cursor: Start of the page; None for the first.
+        limit: Maximum number of rows; None for all that fit.
     """
     taken, following = _part(rows, max_output, start_of(cursor), limit)
     more = {} if following is None else {"nextCursor": str(following)}
@@ -192,9 +192,9 @@ def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None =
 
     Args:
         text: The whole text.
-        max_output: How many characters the answer may have.
-        offset: How many lines to leave out at the start.
-        lines: How many at most; None for all that fit.
+        max_output: Maximum characters of the answer.
+        offset: Number of lines to skip at the start.
+        lines: Maximum number of lines; None for all that fit.
     """
     every = text.splitlines(keepends=True)
     taken, following = _part(every, max_output, offset, lines)
@@ -203,14 +203,14 @@ def lines_of(text: str, max_output: int, *, offset: int = 0, lines: int | None =
 
 
 def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
-    """Return a document that is no longer than it may be, and says where something is missing.
+    """Return a document of at most the given length, which marks omissions.
 
-    Of tests, those that passed go first: what did not succeed is what is asked for.
+    Passed tests are omitted first, since failures matter most.
 
     Args:
         document: The whole document.
-        max_output: How many characters it may have.
-        rest: A sentence that says which call reads what is missing.
+        max_output: Maximum characters of the text.
+        rest: A sentence that names the call for the omitted rest.
     """
     if len(text_of(document)) <= max_output:
         return document

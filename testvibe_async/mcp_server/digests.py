@@ -1,8 +1,8 @@
-"""What runs and generations are called: in a line, and in a digest of many.
+"""Texts for runs and generations: in a line, and in a digest of many.
 
-Decides how operations and batches are worded and summarized. The content of a wait says in
-`inFlight` whether the operation does, and in `note` what to do then. Pure; it never calls the
-service.
+Decides how operations and batches are worded and summarized. The content of a wait reports in
+`inFlight` that the operation is still running, and in `note` the next step. Pure; it never calls
+the service.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_ERROR_CHARACTERS = 300
 """Length of a test's error in a digest of many runs; `get_run` returns all of it."""
 
 MAX_FAILURES = 5
-"""How many tests that failed are listed of a run in a digest of many."""
+"""Maximum number of failed tests listed for a run in a digest of many."""
 
 STILL_IN_FLIGHT = "Still in flight, nothing was cancelled:"
 
@@ -53,9 +53,9 @@ def answer_of_wait(line: str, content: Document, *, note: str | None) -> CallToo
     """Return the result of a wait.
 
     Args:
-        line: How the operation stands, for a human.
-        content: The document last seen.
-        note: What to do next where it is in flight; None where it is over.
+        line: The operation's status, for a human.
+        content: The document as last observed.
+        note: The next step while it is in flight; None if it is over.
     """
     content = {**content, "inFlight": note is not None, "note": note}
     return answer(f"{line} {note or ''}".rstrip(), content)
@@ -73,7 +73,7 @@ def time_of(started_at: datetime | None) -> str:
 
 
 def document_of(operation: Operation[Any]) -> Document:
-    """Return an operation as last seen; its ids alone where it was not."""
+    """Return an operation as last observed; only its ids if it never was."""
     return ids_of(operation.ref) if operation.snapshot is None else serialize(operation.snapshot)
 
 
@@ -100,7 +100,7 @@ def say(seen: Run | Generation) -> str:
 
 
 def say_of(operation: Operation[Any], feature: str) -> str:
-    """Say in a line how an operation of a feature stands, also where it was not seen."""
+    """Describe the status of a feature's operation in a line, also if it was not observed."""
     if operation.snapshot is None:
         return f"{operation.ref} of {feature} was started, and not seen yet."
     return say(operation.snapshot)
@@ -154,24 +154,24 @@ def digest(  # noqa: PLR0913 - each by name
     *,
     not_run: Sequence[Document] = (),
     again: str = "wait_for_runs",
-    told: str | None = None,
+    remark: str | None = None,
     started_at: str | None = None,
     is_over: bool = True,
     attempts: int = 1,
     repeat: int = 1,
 ) -> CallToolResult:
-    """Return the result that summarizes many runs: lists what did not succeed, counts the rest.
+    """Return the result that summarizes many runs: lists failures, counts the rest.
 
     Args:
         items: The runs.
-        max_output: How many characters the answer may have.
+        max_output: Maximum characters of the answer.
         not_run: The features that were left out.
         again: The tool that continues with them.
-        told: What to add to the note.
-        started_at: When they were started; None where another tool did that.
-        is_over: Whether nothing more is dispatched; before, a dispatch is without an answer yet.
-        attempts: How often what failed may run; only then can a run be flaky.
-        repeat: How often each was to run; then its stability is of interest.
+        remark: Text to append to the note.
+        started_at: The time of their start; None if another tool started them.
+        is_over: True if nothing more is dispatched; before, a dispatch is without an answer yet.
+        attempts: Maximum number of attempts for each feature; only with several can a run be flaky.
+        repeat: Number of runs of each feature; with several, the digest reports its stability.
     """
     summary = BatchSummary.of(items)
     counts = {
@@ -187,7 +187,7 @@ def digest(  # noqa: PLR0913 - each by name
     }
     in_flight = not is_over or summary.in_flight + summary.skipped + summary.waiting > 0
     verdict = str(Verdict.IN_FLIGHT) if in_flight else _verdict_of(items)
-    steps = [*_steps_of(items, again, is_over=is_over), *([told] if told else [])]
+    steps = [*_steps_of(items, again, is_over=is_over), *([remark] if remark else [])]
     note = " ".join(steps) or None
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
     content: Document = {"verdict": verdict, "summary": counts}
@@ -221,11 +221,11 @@ _ELSEWHERE = {
     "runs": "list_runs shows those that ran, and a call with fewer features the others",
     "notRun": "list_features shows them",
 }
-"""By list of a digest, where to read what was cut."""
+"""By list of a digest, the call that reads the omitted rest."""
 
 
 def _pages(room: int, **lists: list[Document]) -> Document:
-    """Return as much of the lists of a digest as fits, and what was cut."""
+    """Return as much of a digest's lists as fits, and a note on the omitted rest."""
     content: Document = {}
     left_out: list[str] = []
     for name, rows_ in lists.items():
@@ -248,7 +248,7 @@ _ORDER = (
     Verdict.SUCCEEDED,
     Verdict.QUARANTINED,
 )
-"""The verdicts of what is over, the worst first: what a model has to act on."""
+"""The final verdicts, the most urgent first."""
 
 
 def _urgency(item: BatchItem[Run]) -> int:
@@ -293,7 +293,7 @@ def _failures_of(run: Run) -> Document:
 
 
 def _steps_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> list[str]:
-    """Say how to continue; nothing where every run is finished."""
+    """Say how to continue; nothing if every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
     if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:

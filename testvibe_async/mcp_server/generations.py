@@ -58,7 +58,7 @@ from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
 READ_SECONDS = 10.0
-"""How long a feature may take to be read."""
+"""Maximum seconds for reading a feature."""
 
 AGAIN = "call generate_and_run again with the same arguments."
 
@@ -73,14 +73,14 @@ Replace = Annotated[
 
 @frozen
 class Target:
-    """What a call wants to have generated."""
+    """The feature that a call generates tests for."""
 
     start: Start
     """Its place is the same for each call of the same feature and `replace`."""
 
     feature: Feature
     is_known: bool
-    """Whether an earlier call started it."""
+    """True if an earlier call started the generation."""
 
 
 async def target_of(
@@ -179,7 +179,7 @@ def _how_to_replace(name: str) -> str:
 
 
 class Consent(BaseModel):
-    """What the user is asked."""
+    """The user's answer to the confirmation."""
 
     generate: bool = Field(description="Whether to spend the credits", title="Generate")
 
@@ -187,7 +187,7 @@ class Consent(BaseModel):
 async def ask_to_generate(
     ctx: Ctx, target: Annotated[Target, Resolve(target_of)]
 ) -> Consent | Elicit[Consent]:
-    """Ask the user for credits, where the client can, and no earlier call started it."""
+    """Ask the user for credits, if the client can and no earlier call started it."""
     capabilities = ctx.client_capabilities
     can_ask = capabilities is not None and capabilities.elicitation is not None
     if target.is_known or not can_ask:
@@ -200,7 +200,7 @@ async def agreed_target(
     target: Annotated[Target, Resolve(target_of)],
     agreed: Annotated[ElicitationResult[Consent], Resolve(ask_to_generate)],
 ) -> Target:
-    """Return what the user has agreed to have generated.
+    """Return the target that the user agreed to generate tests for.
 
     Raises:
         ToolError: The user does not want it.
@@ -224,7 +224,7 @@ async def generate_feature(
     Then call wait_for_generation. Where there are tests already, `replace` names what is replaced,
     such as after update_feature; never because a wait timed out. Refused while it is generating.
     """
-    work = await Wait(call, PATIENCE).begun(target.start)
+    work = await Wait(call, PATIENCE).work_on(target.start)
     assert work.ref is not None
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     if work.is_new:
@@ -265,7 +265,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     spec = run_spec([str(target.feature.id)], config, siteUrl)
     if config is not None:  # What can't be run need not be paid for.
         await run_start(call, "run of", spec).choose()
-    made = await wait.begun(target.start)
+    made = await wait.work_on(target.start)
     assert made.ref is not None
     operation = attach(made.ref)
     note = await wait.follow(operation, AGAIN)
@@ -278,7 +278,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         return answer_of_wait(say_of(operation, name), content, note=note)
     start = run_start(call, f"run of {content['generation']['requestId']}", spec)
     try:
-        work = await wait.begun(start)
+        work = await wait.work_on(start)
     except NotStartedError as error:
         line = f"The tests of {name} were generated, and are not run yet: {error}."
         return answer_of_wait(line, content, note=f"{STILL_IN_FLIGHT} {AGAIN}")

@@ -30,10 +30,10 @@ MAX_SECONDS = 30 * 86_400
 """The age at which a file is deleted."""
 
 LOCK_SECONDS = 0.2
-"""How often a lock is tried that another call holds, at most twice as long."""
+"""Minimum seconds between two attempts on a lock that another call holds; at most twice as many."""
 
 LOCK_TRIES = 5
-"""How often a lock is tried by a call that only looks what is there."""
+"""Number of attempts on a lock by a call that only reads."""
 
 
 @frozen

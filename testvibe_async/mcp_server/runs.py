@@ -57,7 +57,7 @@ from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
 
 MAX_RUNS = 1_000
-"""How many runs one call may wait for."""
+"""Maximum number of runs that one call may wait for."""
 
 Repeat = Annotated[
     int, Field(ge=1, le=50, description="Runs of each, one by one, for `stability`: how flaky?")
@@ -79,8 +79,8 @@ def run_start(call: Call, word: str, spec: BatchSpec) -> Start:
 
     Args:
         call: The call.
-        word: What starts them: `runs` for many, any other for one.
-        spec: What is to run.
+        word: The kind of the start: `runs` for many, any other word for one.
+        spec: The description of the batch.
     """
     home, is_one = call.home, word != "runs"
     features = sorted({each.casefold() for each in spec.features})
@@ -94,8 +94,8 @@ async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
 
     Args:
         home: The project.
-        spec: What is to run.
-        is_one: Whether it must be one feature.
+        spec: The description of the batch.
+        is_one: True if it must be one feature.
 
     Raises:
         ToolError: There is no such feature, or no such configuration.
@@ -119,7 +119,7 @@ async def run_feature(
     For several, call run_features. Refused where the feature's status is not `generated`.
     """
     start = run_start(call, "run", run_spec([feature], config, siteUrl))
-    work = await Wait(call, PATIENCE).begun(start)
+    work = await Wait(call, PATIENCE).work_on(start)
     assert work.ref is not None
     work.deliver()
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
@@ -167,7 +167,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     spec = evolve(
         run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts, repeat=repeat
     )
-    work = await Wait(call, timeoutSeconds).begun(run_start(call, "runs", spec))
+    work = await Wait(call, timeoutSeconds).work_on(run_start(call, "runs", spec))
     batch, note = work.batch, None
     if batch is not None and batch.in_flight and not work.task.done():
         note = (await unseen_of(call.session.client.attach(batch.in_flight[0]))).strip()
@@ -185,7 +185,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         call.room,
         not_run=work.not_run,
         again="run_features",
-        told=note,
+        remark=note,
         started_at=serialize(work.started_at),
         is_over=is_over,
         attempts=attempts,
@@ -236,8 +236,8 @@ async def wait_for_runs(
     quarantine = Quarantine.read()
     items = [quarantine.mark(_item(each, errors.get(each.ref))) for each in operations]
     in_flight = [each for each in operations if isinstance(errors.get(each.ref), WaitTimeoutError)]
-    told = (await unseen_of(in_flight[0])).strip() if in_flight else None
-    return digest(items, call.room, told=told)
+    remark = (await unseen_of(in_flight[0])).strip() if in_flight else None
+    return digest(items, call.room, remark=remark)
 
 
 def _item(operation: RunOperation, error: VibeError | None) -> BatchItem[Run]:

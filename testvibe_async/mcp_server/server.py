@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from testvibe_async.mcp_server.toolkit import MakeClient
 
 MIN_OUTPUT = 2_000
-"""Length of an answer that holds the least that each tool has to say."""
+"""Minimum characters of an answer, enough for each tool's shortest result."""
 
 TOKEN_CHARACTERS = 3
 """Length of a token at the least, for a client's limit in tokens: JSON has 3 to 4 characters."""
@@ -74,14 +74,14 @@ def make_server(  # noqa: PLR0913 - independent options
             as a `partial` of it, or a function. It is called with `poll_plan`, `hooks` and
             `recorder`, which the server needs. If it raises `ConfigError` the server starts all the
             same, and each tool says what to set.
-        read_only: Whether to offer only the tools that change nothing at the service.
+        read_only: True to offer only the tools that change nothing at the service.
         tools: The names of the only tools to offer; None for all.
         exclude_tools: The names of tools not to offer.
-        max_generations: How many generations may be started while it runs; None for any number.
-        max_output: How many characters an answer may have, at least 2,000. A client that sets
+        max_generations: Maximum number of generations started while it runs; None for any number.
+        max_output: Maximum characters of an answer, at least 2,000. A client that sets
             `MAX_MCP_OUTPUT_TOKENS` may lower it.
-        state_folder: Where journals are kept of what calls start, so that the same call finds it
-            after a restart; None for a folder that ends with the server.
+        state_folder: Folder of the journals of started work, by which a repeated call finds it
+            after a restart; None for a folder that is deleted when the server ends.
 
     Raises:
         ConfigError: A tool's name or a number is wrong, or no tool is left.
@@ -160,10 +160,10 @@ def _offered(
 
 
 class _Server(MCPServer[Session]):
-    """A server that says why there is no such tool, and which arguments a prompt lacks."""
+    """A server that explains unknown tools, and names the arguments that a prompt lacks."""
 
     missing: str = ""
-    """Why a tool that exists may not be offered."""
+    """The reason why an existing tool may not be offered; empty if it always is."""
 
     async def call_tool(
         self,

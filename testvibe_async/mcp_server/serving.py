@@ -1,7 +1,7 @@
-"""How the server is served, over its own streams or over HTTP on this machine, and how it stops.
+"""Transport of the server, its own streams or HTTP on this machine, and its shutdown.
 
-On standard output only the protocol appears: the SDK points it at standard error while it serves,
-and what was printed meanwhile is flushed there. Over HTTP each request needs the token as a bearer;
+Only the protocol appears on standard output: the SDK points it at standard error while it serves,
+and flushes there what was printed meanwhile. Over HTTP each request needs the token as a bearer;
 then the SDK checks Host and Origin, against web pages that reach this machine under another name
 (DNS rebinding). No session is kept, so a client may continue after a restart. The end of the input,
 or a signal, stops the server in order, which closes the client. It never serves an address other

@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 
 MAX_DELIVERIES = 1_000
-"""How many answers can still be cancelled by a notification that crossed them."""
+"""Number of answers remembered, as a cancellation may cross an answer on its way."""
 
 
 class NotStartedError(Exception):
-    """A call has started nothing in its time, and says why: an answer, and no failure."""
+    """A call started nothing in its time. Its message is an answer, not a failure."""
 
 
 @frozen
 class Start:
-    """What a call wants to start, unless an earlier one of the same meaning did."""
+    """An operation or a batch to start, unless an earlier identical call started it."""
 
     place: Place
     home: Project
@@ -55,7 +55,7 @@ class Start:
     """Chooses the features of a new batch; it may refuse."""
 
     is_one: bool
-    """Whether it is one operation, and its work is done once that is dispatched."""
+    """True for a single operation, whose work is done once it is dispatched."""
 
     def batch(self, journal: Journal, selection: Selection | None) -> Batch[Any]:
         """Return the batch of a journal: a new one of these features, or the one that it has."""
@@ -94,16 +94,16 @@ class Work:
         """Begin to work in a task of its own; the lock is given back at the end."""
         self.start: Start = start
         self.batch: Batch[Any] | None = None
-        """The batch of many, once it has begun."""
+        """The batch of many operations, once it has started."""
         self.ref: Ref | None = None
-        """The operation that was dispatched, where it is one."""
+        """The dispatched operation, if the start is for a single one."""
         self.not_run: list[Document] = []
         """The features that are left out."""
         self.started_at: datetime | None = None
         self.is_new: bool = True
-        """Whether this work dispatched it, and not that of an earlier call or server."""
+        """True if this work dispatched the operation, and no earlier call or server did."""
         self.line: str = "" if start.is_one else "the features are being chosen"
-        """How far it has come; of one operation nothing, until it is dispatched."""
+        """Progress in one line; empty for a single operation until it is dispatched."""
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when the line changes and at the end."""
         self._lock = lock
@@ -210,25 +210,25 @@ class Starts:
     """The starts of a server, and the work on them, which outlives the calls."""
 
     def __init__(self, folder: Path) -> None:
-        """Make it; the files are in the folder."""
+        """Create it; the files are in the folder."""
         self._folder = folder
         self._works: set[Work] = set()
-        """What is in flight here."""
+        """Works in flight on this server."""
 
     def place(self, *key: object) -> Place:
         """Return the place of a start.
 
         Args:
-            key: What is started: a word, the server, the project and more. Its `repr` is the same
-                in every process.
+            key: Identity of the work: a word, the server, the project and more. Its `repr` is the
+                same in every process.
         """
         return Place(self._folder, sha256(repr(key).encode()).hexdigest())
 
-    async def begun(self, start: Start) -> Work:
-        """Return the work on a start: that which is in flight here, else another once it may begin.
+    async def work_on(self, start: Start) -> Work:
+        """Return the work on a start: the work in flight here, else new work once it may begin.
 
-        Work on one operation is not shared: each call has an operation of its own, so it waits
-        until the one before is answered.
+        Work on a single operation is not shared: each call has its own operation, so a call waits
+        until the previous one is answered.
         """
         while True:
             for work in self._works:
@@ -270,9 +270,9 @@ _current: ContextVar[_Request] = ContextVar("request")
 class Deliveries:
     """A middleware that notes which results were delivered: at the end of each call, not before.
 
-    A client that gave up says so (`notifications/cancelled`), also where its message crosses the
-    answer. Over HTTP other clients have the same numbers, so there a call in flight alone counts as
-    cancelled; most such clients close their request instead, which ends the call.
+    A client that stopped waiting sends `notifications/cancelled`, which may cross the answer. Over
+    HTTP other clients have the same numbers, so there a call in flight alone counts as cancelled;
+    most such clients close their request instead, which ends the call.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
 
 REMEMBERED = 1_000
-"""How many operations that were dispatched here are remembered."""
+"""Maximum number of dispatched operations that are remembered."""
 
 MAX_OUTAGE = 30.0
 """Seconds for which a call asks for a list that it needs while the service is away."""
@@ -111,7 +111,7 @@ It is called with `poll_plan`, `hooks` and `recorder`.
 
 
 class Session:
-    """The client of a server, or the error that says why there is none."""
+    """The client of a server, or the error that prevented it."""
 
     def __init__(
         self,
@@ -123,12 +123,12 @@ class Session:
     ) -> None:
         """Make the client; see `make_server` for the arguments."""
         self.max_output: int = max_output
-        """How many characters an answer may have."""
+        """Maximum characters of an answer."""
         limit = GenerationLimit()
         limit.allowed = sys.maxsize if max_generations is None else max_generations
         self._state_folder = state_folder
         self.outage: str | None = None
-        """What comes in place of answers, while the service does not answer."""
+        """Description of the failure during an outage; None otherwise."""
         self.outage_changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an outage starts or ends."""
         self._dispatched: dict[tuple[object, ...], Any] = {}
@@ -144,7 +144,7 @@ class Session:
             self._client = error
 
     starts: Starts
-    """What calls start."""
+    """Operations and batches that calls start."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator["Session"]:
@@ -242,8 +242,8 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
     Unknown arguments are refused, not ignored: one that is misspelt could cost credits.
 
     Args:
-        hints: What the tool does to the service.
-        has_project: Whether it takes a `project`, besides the function's arguments.
+        hints: The tool's effects on the service.
+        has_project: True if it takes a `project`, besides the function's arguments.
     """
 
     def decorate(function: ToolFunction) -> Tool:
@@ -341,7 +341,7 @@ class _Tool(Tool):
 
 
 async def _project_id(call: Call, project: str) -> str:
-    """Return the id of a project that is named, where the service lists its projects.
+    """Return the id of a named project, if the service lists its projects.
 
     Raises:
         ToolError: The list has no such project, or several of that name.

@@ -36,7 +36,7 @@ from testvibe_async.mcp_server.toolkit import (
 from testvibe_async.reports import counted
 
 SEARCHED_RUNS = 1_000
-"""How many runs are gone through where some are looked for."""
+"""Maximum number of runs that are searched."""
 
 Cursor: TypeAlias = Annotated[
     str | None, Field(description="`nextCursor` of the answer before, for the next page.")
@@ -286,18 +286,18 @@ def _listed(  # noqa: PLR0913 - each by name
     status: str | None = None,
     is_total: bool = True,
 ) -> CallToolResult:
-    """Return a page of a list; where no row has the status, the statuses that there are.
+    """Return a page of a list; if no row has the status, the existing statuses.
 
     Args:
         call: The call.
         listing: The list of the service.
-        noun: What a row is.
-        limit: How many rows there may be; None for all that fit.
-        cursor: Where the page starts.
+        noun: The noun for a row.
+        limit: Maximum number of rows; None for all that fit.
+        cursor: Start of the page.
         name: A part of the name; None for any.
-        member: Where a row has its name.
+        member: The member that names a row.
         status: The status; None for any.
-        is_total: Whether there are no more rows than were listed.
+        is_total: True if there are no more rows than were listed.
     """
     part, wanted, nouns = (name or "").casefold(), (status or "").casefold(), f"{noun}s"
     found = [

@@ -1,8 +1,8 @@
 """Waits of one call: until its deadline, with reports of progress.
 
-Decides what is reported while a call waits, and what is said where nothing was seen. The client's
-one poller does the polling, however many calls wait. A time-out is an ordinary answer: neither it
-nor a cancelled call cancels the operation.
+Decides what is reported while a call waits, and the note on an operation that was not observed. The
+client's one poller does the polling, however many calls wait. A time-out is an ordinary answer:
+neither it nor a cancelled call cancels the operation.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from testvibe_async.mcp_server.toolkit import Call
 
 PATIENCE = 45
-"""How long our own tools wait in seconds: many clients give up after a minute."""
+"""Seconds that our own tools wait; many clients give up after a minute."""
 
 SEEN_SECONDS = 10.0
-"""How long ago an operation in flight was seen, at most: three polls, and a slow answer."""
+"""Maximum seconds since an operation in flight was polled: three polls, and a slow answer."""
 
 LAST_SECONDS = 2.0
-"""How long a wait that is over polls once more, where nothing was seen for long."""
+"""Maximum seconds for a last poll after a wait, if nothing was observed for long."""
 
 PROGRESS_SECONDS = 10.0
-"""How long a call that waits says nothing at most."""
+"""Maximum seconds between two progress notifications of a wait."""
 
 
 class Wait:
@@ -65,8 +65,8 @@ class Wait:
         """Report how an operation stands, if the caller asked for progress.
 
         Args:
-            message: How it stands, in a line.
-            total: How many reports there will be; None where that is not known.
+            message: The progress, in a line.
+            total: Total number of reports; None if unknown.
         """
         self._message, self._total = message, total
         await self._send()
@@ -100,8 +100,8 @@ class Wait:
     def _limited(self) -> anyio.CancelScope:
         return anyio.move_on_after(self._deadline - anyio.current_time())
 
-    async def begun(self, start: Start) -> Work:
-        """Return the work on a start, begun or resumed; that on one operation has dispatched it.
+    async def work_on(self, start: Start) -> Work:
+        """Return the work on a start, new or resumed; a single operation is dispatched by then.
 
         Raises:
             NotStartedError: Another call has the start, or the operation is not dispatched in time.
@@ -110,7 +110,7 @@ class Wait:
         work: Work | None = None
         with self._limited():
             async with self.repeated():
-                work = await self._session.starts.begun(start)
+                work = await self._session.starts.work_on(start)
                 while not work.task.done():
                     if work.line:
                         await self.report(work.line)
@@ -128,10 +128,10 @@ class Wait:
 
         Args:
             operation: The operation.
-            step: What to do next where it is not finished in time.
+            step: The next step if the operation does not finish in time.
 
         Returns:
-            A note that it is in flight, and what to do next; None where it is over.
+            A note that it is in flight, and what to do next; None if it is over.
 
         Raises:
             VibeError: As `Operation.wait` does, except the time-out.
@@ -159,7 +159,7 @@ def _message_of(operation: Operation[Any], transition: Transition[Any]) -> str:
 
 
 async def unseen_of(operation: Operation[Any]) -> str:
-    """Say that an operation can't be observed, where it was not for some seconds.
+    """Return a note if an operation was not observed for some seconds.
 
     So a wait that times out during an outage does not sound as if all went well.
     """
@@ -174,4 +174,4 @@ async def unseen_of(operation: Operation[Any]) -> str:
         why = reason_of(error)
     else:
         return ""
-    return f" But nothing was seen of it for {SEEN_SECONDS:g} s, so it may be over by now ({why})."
+    return f" But it was not observed for {SEEN_SECONDS:g} s, so it may have ended ({why})."

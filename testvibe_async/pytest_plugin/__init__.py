@@ -158,7 +158,7 @@ def testvibe_client(
     testvibe_emulator_options: dict[str, Any],
     testvibe_client_options: dict[str, Any],
 ) -> Iterator[Client]:
-    """Yield a client of the emulator, whatever service the environment names.
+    """Yield a client of the emulator, even if the environment names a service.
 
     The client belongs to the event loop that first uses it, and is closed no later than that loop:
     nothing need be awaited.

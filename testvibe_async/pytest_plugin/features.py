@@ -1,8 +1,7 @@
 """Features as pytest's nodes: one collector, and one item for each feature and configuration.
 
-They decide how pytest, Allure and pytest-html report a finished run: each test in it is a subtest,
-and the item passes if the run did. They never decide when a run is dispatched, or which item is
-next: see `session`.
+Decides how pytest, Allure and pytest-html report a finished run: each test in it is a subtest, and
+the item passes if the run did. `session` decides when a run is dispatched, and which item is next.
 
 A `SubtestReport` is pytest's own, and pytest alone counts it. It is logged with the report of its
 feature, not before: of a feature that another plugin runs again, only the last run counts.

@@ -36,19 +36,19 @@ def leave(config: pytest.Config, refs: Iterable[Ref], *, is_interrupted: bool) -
         is_interrupted: True after Ctrl-C. The controller no longer reads from workers then, so a
             worker also writes the advice to standard error.
     """
-    left = config.stash.setdefault(LEFTOVERS, [])
-    left += [ref.to_json() for ref in refs]
+    leftovers = config.stash.setdefault(LEFTOVERS, [])
+    leftovers += [ref.to_json() for ref in refs]
     if is_worker(config):
         output: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
-        output[WORKER_OUTPUT] = left
-        if is_interrupted and left:
+        output[WORKER_OUTPUT] = leftovers
+        if is_interrupted and leftovers:
             capture: Any = config.pluginmanager.get_plugin("capturemanager")
             with capture.global_and_fixture_disabled() if capture else nullcontext():
                 sys.stderr.write("\n".join(["", *advice(config), ""]))
 
 
 def advice(config: pytest.Config) -> list[str]:
-    """Return lines that say how many operations may still be running, and how to wait for them."""
+    """Return lines that count operations that may still be running, and how to wait for them."""
     refs = [Ref.from_json(text) for text in config.stash[LEFTOVERS]]
     what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
     lines = [

@@ -1,6 +1,6 @@
 """The plugin's additions to pytest's command line and configuration file, and their values.
 
-It decides whether features are asked for, and what is valid; the rest it refuses in one sentence
+Decides whether features are asked for, and what is valid; the rest it refuses in one sentence
 before anything is sent. pytest loads it at every start, so it imports nothing else of this package.
 """
 
@@ -59,7 +59,7 @@ _FILE_KINDS: dict[Kind, Any] = {
     "folder": "string",
     "rules": "linelist",
 }
-"""The word of a kind in pytest's configuration file, where that is another one."""
+"""The word for a kind in pytest's configuration file, if it differs."""
 
 _ACTIONS: dict[Kind, Any] = {"switch": BooleanOptionalAction, "linelist": "append"}
 

@@ -1,7 +1,7 @@
 """The result of a run, and its text in a test's report: plain, and without a traceback.
 
-It decides whether a test may have the run, and how much is shown of it. The first line is the one
-in pytest's summary. All text from the service is cleaned of what a terminal obeys; this package's
+Decides whether a test may have the run, and how much is shown of it. The first line is the one in
+pytest's summary. All text from the service is cleaned of what a terminal obeys; this package's
 errors already are.
 """
 
@@ -61,18 +61,18 @@ class Result:
 
     @property
     def cases(self) -> list[Case]:
-        """The tests of the run; none where there is no finished run."""
+        """The tests of the run; none if there is no finished run."""
         return [case for case in self.entry.cases if not case.is_operation]
 
     @property
-    def left(self) -> Ref | None:
+    def in_flight(self) -> Ref | None:
         """The operation that may still be running; None if none is known to be."""
         return getattr(self.item.error, "ref", None)
 
     @property
     def is_settled(self) -> bool:
         """True if nothing that it began may still be running at the service."""
-        return self.left is None and self.item.verdict is not Verdict.UNKNOWN
+        return self.in_flight is None and self.item.verdict is not Verdict.UNKNOWN
 
     @property
     def run(self) -> Run:

@@ -1,6 +1,6 @@
 """The plugin object of a pytest session that runs features.
 
-It decides what is collected and skipped, when runs are dispatched, and which item is next: all runs
+Decides what is collected and skipped, when runs are dispatched, and which item is next: all runs
 are dispatched when pytest begins to run tests, and then the feature whose run finished first is
 moved forward among those that are left. It never reads results (`features`), nor waits in an event
 loop (`suite`).
@@ -81,7 +81,7 @@ class FeatureSession:
         return config.stash[_KEY]
 
     def enable_collection(self, node_ids: Collection[str]) -> None:
-        """Let features be collected: those of the options, or only those of these node ids.
+        """Collect the features of the options, or only the features of these node ids.
 
         Raises:
             pytest.UsageError: pytest has no subtests yet.

@@ -61,7 +61,7 @@ __all__ = ["RunRequest", "Suite", "open_journal"]
 T = TypeVar("T")
 
 MAX_OUTAGE = 300.0
-"""Seconds of an outage after which lists are given up, as a client gives up its polls."""
+"""Seconds of an outage after which lists are abandoned, as a client abandons its polls."""
 
 RETRY_SECONDS = 0.5
 """Interval at which a journal is tried that another worker has."""
@@ -91,7 +91,7 @@ class Suite:
     def __init__(
         self, options: Options, tell: Callable[[OutageStarted | OutageEnded], None]
     ) -> None:
-        """Make it; nothing is sent yet.
+        """Create it; nothing is sent yet.
 
         Args:
             options: The session's.
@@ -124,7 +124,7 @@ class Suite:
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._naming = anyio.Lock()
         self._ids: dict[str, str] = {}
-        """The ids of projects by what they are called."""
+        """The ids of projects, by name."""
 
         self._results: dict[RunRequest, Future[Result]] = {}
         self._asked: set[str] = set()
@@ -181,7 +181,7 @@ class Suite:
         """Wait for the result of a run; dispatch it if it was not.
 
         A test that asks again, to run again, gets another run, unless the first may not be followed
-        by one: it had all of its attempts, nobody knows whether it began, or it would cost another
+        by one: it had all of its attempts, its start is unknown, or it would cost another
         generation. One that may still be running is waited for again.
 
         Args:
@@ -199,7 +199,7 @@ class Suite:
             elif not self._is_final(before.item):
                 if before.is_settled:
                     self._discard(request)
-                self._start(request, before.left)
+                self._start(request, before.in_flight)
         self._asked.add(node_id)
         self.start([request])
         return self._results[request].result()
@@ -308,7 +308,7 @@ class Suite:
         return self._client.project(self._ids.get(wanted, wanted))
 
     async def _in_time(self, what: str, listing: Awaitable[T]) -> T:
-        """Return what is listed, if that does not take longer than a feature is waited for."""
+        """Return the listed features, within the time that a feature is waited for."""
         try:
             with anyio.fail_after(self._options.timeout):
                 return await listing

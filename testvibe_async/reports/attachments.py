@@ -28,10 +28,10 @@ MAX_IMAGES_BYTES = 16_000_000
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
 _TYPES = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"), (b"RIFF", "webp"))
-"""The types of images by their first bytes: what is none of these is not shown."""
+"""The types of images by their first bytes; no other image is shown."""
 
 _RANKS = (_IMAGES, {".zip"}, {".webm", ".mp4"})
-"""Endings of files, those that say most at a glance first."""
+"""Endings of files, the most informative first."""
 
 
 def files_by_name(files: Iterable[Path], names: Sequence[str]) -> dict[str, tuple[Path, ...]]:
@@ -70,7 +70,7 @@ def read_images(
 
     Args:
         files: The first file of each failed test, those first that matter most.
-        folder: What relative paths are relative to.
+        folder: Base folder of relative paths.
         most: Bytes of all of them.
     """
     images: dict[Path, str] = {}
@@ -85,7 +85,7 @@ def read_images(
 
 
 def _read(path: Path, most: int) -> bytes:
-    """Return a file's bytes; none where it is too large, or can't be read."""
+    """Return a file's bytes; none if it is too large, or can't be read."""
     with suppress(OSError), path.open("rb") as file:
         content = file.read(most + 1)
         return content if len(content) <= most else b""
@@ -93,7 +93,7 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def _likeness(name: str, file: Path) -> int:
-    """Return how many first words a test's name shares with the file's, or that of its folder."""
+    """Return the number of leading words shared by a test's name and a file or its folder."""
     wanted = _words(name)
     parts = (file.stem, *file.parts[-3:-1])
     return max(len(list(takewhile(bool, map(eq, wanted, _words(part))))) for part in parts)

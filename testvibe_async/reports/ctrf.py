@@ -143,7 +143,7 @@ def _id(*parts: str | None) -> str:
 
 
 def _execution_id(test_id: str, entry: Entry) -> str | None:
-    """Return the id of a test in one run or generation; None where it is unknown which."""
+    """Return the id of a test in one run or generation; None if unknown which."""
     operation = entry.facts.get("runId") or entry.facts.get("requestId")
     return _id(test_id, operation) if operation else None
 

@@ -59,13 +59,13 @@ class Case:
     """The result."""
 
     raw_status: str
-    """The service's own status; empty where there is none."""
+    """The service's own status; empty if there is none."""
 
     seconds: float | None = None
-    """The duration in seconds; None where it is not known."""
+    """The duration in seconds; None if unknown."""
 
     error: str = ""
-    """The whole error, clean; empty where there is none."""
+    """The whole error, clean; empty if there is none."""
 
     is_operation: bool = False
     """True if it stands for the operation itself."""
@@ -77,7 +77,7 @@ class Case:
     """The same test in the attempts before, oldest first."""
 
     files: tuple[Path, ...] = ()
-    """The downloaded files that show it, those that say most at a glance first."""
+    """The downloaded files that show it, the most informative first."""
 
     log: str = ""
     """The end of the run's log, with the first failure, else with the first test."""
@@ -100,7 +100,7 @@ class Case:
 
 @frozen(kw_only=True)
 class Times:
-    """The times of an operation; each None where it is not known."""
+    """The times of an operation; each None if unknown."""
 
     queued_at: datetime | None = None
     started_at: datetime | None = None
@@ -124,7 +124,7 @@ class Times:
 
     @property
     def seconds(self) -> float | None:
-        """Duration in seconds, with the time in the queue where the start is not known."""
+        """Duration in seconds, including the time in the queue if the start is unknown."""
         return _between(self.started_at or self.queued_at, self.finished_at)
 
 
@@ -171,7 +171,7 @@ class Entry:
 
     @property
     def config(self) -> str | None:
-        """The configuration; None where there is none, or none is known."""
+        """The configuration; None if there is none, or none is known."""
         named = self.item.config
         if isinstance(self.item.outcome, Run):
             named = named or self.item.outcome.config
@@ -181,7 +181,7 @@ class Entry:
 
     @property
     def called(self) -> str:
-        """The feature's name, with the configuration where that is not the default one."""
+        """The feature's name, with the configuration if that is not the default one."""
         config = self.config
         return self.feature + (f" [{config}]" if config and config != DEFAULT_CONFIG else "")
 
@@ -203,7 +203,7 @@ class Entry:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict; an error where the item was not seen, so that no gate lets it pass."""
+        """The verdict; an error if the item was not observed, so that no gate lets it pass."""
         return Verdict.ERROR if self.item.is_unseen else self.item.verdict
 
     @property
@@ -213,7 +213,7 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """The service's own status where there is an outcome, else the verdict."""
+        """The service's own status if there is an outcome, else the verdict."""
         if self.item.is_unseen:
             return "not seen"
         status = self.item.outcome.status if self.item.outcome else None
@@ -221,18 +221,18 @@ class Entry:
 
     @cached_property
     def reason(self) -> str:
-        """One line that says why, or how many tests passed."""
+        """The reason in one line, or the number of passed tests."""
         which = f" (attempt {self.attempt})" if self.earlier else ""
         return reason_of(self.item, self._generation_log) + which
 
     @property
     def error_type(self) -> str:
-        """The class of the item's error; empty where there is none."""
+        """The class of the item's error; empty if there is none."""
         return type(self.item.error).__name__ if self.item.error else ""
 
     @property
     def log(self) -> str:
-        """The end of the log; empty where there is none."""
+        """The end of the log; empty if there is none."""
         outcome, log = self.item.outcome, self._generation_log
         if log is None:
             return tail(outcome.log or "") if isinstance(outcome, Run) else ""
@@ -367,7 +367,7 @@ class Entry:
 
 
 def _first(name: str, *sources: object) -> Any:  # noqa: ANN401 - each attribute has its own type
-    """Return the attribute of the first source where it is not None."""
+    """Return the attribute of the first source that has it."""
     found = (getattr(source, name, None) for source in sources)
     return next((value for value in found if value is not None), None)
 

@@ -131,7 +131,7 @@ def write_report(
 def write_reports(
     targets: Iterable[tuple[str, Path]], items: Iterable[Item], **options: Unpack[ReportOptions]
 ) -> dict[Path, OSError | ConfigError]:
-    """Write several reports, whatever happens to each; return the errors of those not written.
+    """Write several reports, independently of each other; return the errors of the failed ones.
 
     Args:
         targets: The format and the file of each, as `report_target` returns them.

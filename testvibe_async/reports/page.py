@@ -126,7 +126,7 @@ def _environment() -> Environment:
 
 
 def _finalize(value: object) -> object:
-    """Return what is put on the page for a value: of a plain text what is safe to show."""
+    """Return the value to insert into the page; a plain text loses its unsafe characters."""
     return clean(value) if type(value) is str else value
 
 

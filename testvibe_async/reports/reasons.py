@@ -44,7 +44,7 @@ class CaseStatus(StrEnum):
     """The operation could not be dispatched, or not be observed."""
 
     UNKNOWN = "unknown"
-    """The operation may have been dispatched, and nobody can say."""
+    """Unknown whether the operation was dispatched."""
 
     PENDING = "pending"
     """The operation is in flight, or is to be dispatched yet."""
@@ -52,7 +52,7 @@ class CaseStatus(StrEnum):
     SKIPPED = "skipped"
 
     QUARANTINED = "quarantined"
-    """It failed in quarantine."""
+    """The feature failed in quarantine."""
 
     OTHER = "other"
     """An undocumented status without an error."""
@@ -76,14 +76,14 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
 
     Args:
         item: The item of a batch.
-        log: The log of a generation, which says more than its status; None where there is none.
+        log: The log of a generation, which says more than its status; None if there is none.
     """
     what = "this attempt" if item.earlier else "it"
     match item.verdict, item.outcome:
         case Verdict.WAITING, _:
             return f"{what} is not dispatched yet: the batch is running"
         case Verdict.SKIPPED, _ if item.is_dropped:
-            return f"{what} may have been dispatched: nobody knows, and it was decided to leave it"
+            return f"{what} may have been dispatched; it was decided to leave that unknown"
         case Verdict.SKIPPED, _:
             return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:
@@ -136,7 +136,7 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
 
 
 def _lost(error: DispatchUnknownError) -> str:
-    """Say how the answer was lost, where an error says so."""
+    """Describe how the answer was lost, if an error reports it."""
     cause = error.__cause__
     if not isinstance(cause, VibeError):
         return ""
@@ -144,7 +144,7 @@ def _lost(error: DispatchUnknownError) -> str:
 
 
 def _looked(error: DispatchUnknownError) -> str:
-    """Say what was found of it since, where it could be looked for."""
+    """Describe what a later search found, if there was one."""
     if error.reason == "absent":
         return "; most likely it did not, for nothing of it was found"
     if error.reason == "ambiguous" and error.candidates:
@@ -153,7 +153,7 @@ def _looked(error: DispatchUnknownError) -> str:
 
 
 def _not_seen(error: WaitTimeoutError) -> str:
-    """Say since when an operation was not seen, and its state then."""
+    """Describe since when an operation was not observed, and its last state."""
     if error.last_seen_at is None:
         return "never seen"
     state = f", {error.status} then" if error.status else ""

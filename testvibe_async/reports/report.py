@@ -41,10 +41,10 @@ _URGENCY = (
 
 
 class ReportOptions(TypedDict, total=False):
-    """Options of a report. Each may be left out."""
+    """Options of a report. Each is optional."""
 
     title: str
-    """The title; `TestVibe` where it is left out."""
+    """The title; `TestVibe` by default."""
 
     artifacts: Mapping[int, Sequence[Path]]
     """By run id, the files that `download_artifacts` returned."""
@@ -53,15 +53,18 @@ class ReportOptions(TypedDict, total=False):
     """By request id, what `get_generation_log` returned."""
 
     started_at: datetime | None
-    """When the batch was started; the earliest time of an item where it is left out."""
+    """When the batch was started; by default the earliest time of an item."""
 
     finished_at: datetime | None
-    """When the batch was finished; the latest time of an item where it is left out."""
+    """When the batch was finished; by default the latest time of an item."""
 
     folder: Path
-    """Where the page will be: its links to the `artifacts` are relative to it, so that they work
-    wherever both are moved together, and the screenshots of failed tests are read, to be shown.
-    Where it is left out, links lead to the paths as they are given, and nothing is read."""
+    """Folder of the page.
+
+    Links to the `artifacts` are relative to it, so that they stay valid if both are moved
+    together, and screenshots of failed tests are read and embedded. Without a folder, links use
+    the paths as given, and nothing is read.
+    """
 
 
 @frozen(kw_only=True)
@@ -125,7 +128,7 @@ class Report:
 
     @property
     def seconds(self) -> float | None:
-        """Duration of the batch in seconds; None where it is not known."""
+        """Duration of the batch in seconds; None if unknown."""
         if self.started_at is None or self.finished_at is None:
             return None
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
@@ -139,7 +142,7 @@ class Report:
 
     @property
     def failures(self) -> list[tuple[Entry, Case]]:
-        """The tests that failed, not in quarantine, those of the most urgent entries first."""
+        """The tests that failed, without quarantined ones; the most urgent entries first."""
         urgent = (each for each in self.by_urgency if each.verdict is not Verdict.QUARANTINED)
         return [(entry, case) for entry in urgent for case in entry.failures]
 

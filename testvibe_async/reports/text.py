@@ -40,7 +40,7 @@ def one_line(text: str, limit: int = NAME_CHARACTERS) -> str:
 
 
 def cut(text: str, limit: int = ERROR_CHARACTERS) -> str:
-    """Return a text clean, with its middle left out where it has more than `limit` characters."""
+    """Return a clean text, with its middle omitted if it has more than `limit` characters."""
     text = clean(text).strip("\n").rstrip()
     if (excess := len(text) - limit) <= 0:
         return text

@@ -33,7 +33,7 @@ _SHARED_PIXELS = 240.0
 
 _AXIS_PIXELS = 24
 _LEAST_PERCENT = 0.3
-"""Least width of a bar, so that each can be seen."""
+"""Minimum width of a bar, so that each is visible."""
 
 _TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
 _MOST_TICKS = 6
@@ -47,11 +47,11 @@ class _Bar:
     """The item, or one of its attempts."""
     name: str
     begin: float
-    """Where it was queued."""
+    """Position at which the operation was queued."""
     start: float
-    """Where it left the queue."""
+    """Position at which it left the queue."""
     end: float
-    """Where it finished, or the picture ends."""
+    """Position at which it ended; 100 if it did not."""
     row: int = 0
 
     @property
@@ -106,12 +106,12 @@ class Timeline:
         return round(self.top(self.count))
 
     def top(self, row: int) -> float:
-        """Return where a row begins, in pixels."""
+        """Return the start of a row, in pixels."""
         return _AXIS_PIXELS + row * self.pitch
 
     @property
     def ticks(self) -> Iterator[tuple[float, str]]:
-        """The place of each tick in percent, and its text; empty where there is no room for it."""
+        """The place of each tick in percent, and its text; empty if there is no room for it."""
         least = self.seconds / _MOST_TICKS
         step = next((each for each in _TICK_SECONDS if each > least), least)
         for number in range(int(self.seconds / step) + 1):
@@ -128,7 +128,7 @@ class Timeline:
 
 
 def timeline(report: Report) -> Timeline | None:
-    """Return the picture of all operations whose time is known; None where there is none."""
+    """Return the picture of all operations whose time is known; None if there is none."""
     bars = sorted(_bars(report), key=lambda bar: (bar.begin, bar.end))
     if not bars or not report.seconds:
         return None
@@ -165,6 +165,6 @@ def _shared_rows(bars: list[_Bar]) -> Iterator[int]:
 
 
 def _extent(left: float, right: float) -> tuple[float, float]:
-    """Return the left and the width of a bar that can be seen."""
+    """Return the left and the width of a visible bar."""
     width = max(right - left, _LEAST_PERCENT)
     return min(left, 100 - width), width

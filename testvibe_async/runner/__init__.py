@@ -1,11 +1,11 @@
-"""What "run these features" means, for every surface.
+"""The meaning of "run these features", the same for every surface.
 
-It knows no terminal, no protocol and no test framework. Its modules are its doors, so that a
-command loads what it needs alone:
+This package knows no terminal, no protocol and no test framework. Each module is imported by
+itself, so that a command loads only the modules it needs:
 
-- `spec`: what a batch is to do, as a value that is stored with it
-- `selection`: which features and configurations are meant: names, ids, globs, exclusions, all
-- `names`: what people mean by the names of projects and configurations
-- `batches`: the batches of a folder, each with a number, and which of them a command means
-- `generation_limit`: how many generations may be dispatched, enforced where each is sent
+- `spec`: the description of a batch, as a value that is stored with it
+- `selection`: selected features and configurations: names, ids, globs, exclusions, all
+- `names`: resolution of the names of projects and configurations
+- `batches`: the batches of a folder, each with a number, and the one that a command means
+- `generation_limit`: the number of generations allowed, enforced where each is sent
 """

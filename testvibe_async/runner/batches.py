@@ -1,8 +1,8 @@
 """The batches of one folder: each has a number, a journal, and a record that is always readable.
 
-It decides which batch a command means, and which of them run, were cut off, or are over. A journal
-can be read by one process at a time, so the record beside it says what others need to know of a
-batch that runs elsewhere. What a batch did is in its journal alone.
+Decides which batch a command means, and which are running, interrupted or over. A journal can be
+read by one process at a time, so the record beside it says what others need to know of a batch that
+runs elsewhere. What a batch did is in its journal alone.
 """
 
 from __future__ import annotations
@@ -45,45 +45,45 @@ __all__ = [
 _VERSION = 1
 
 KEPT = 50
-"""How many batches are kept."""
+"""Maximum number of batches that are retained."""
 
 KEPT_FOR = timedelta(days=30)
-"""How long a batch is kept."""
+"""Retention of a batch."""
 
 
 @frozen(kw_only=True)
 class BatchRecord:
-    """What is known of a numbered batch without its journal."""
+    """Facts about a numbered batch that are known without its journal."""
 
     number: int
     name: str | None
-    """What it was called; None where it was not."""
+    """The name of the batch; None if it has none."""
 
     kind: Literal["run", "generation"]
     server: str
     project: str
     project_name: str | None
-    """What the project was called, where that was no id."""
+    """The name that was given for the project; None if an id was given."""
 
     parent: int | None
-    """The number of the batch whose failures it runs again; None where it does not."""
+    """The number of the batch whose failures it runs again; None if it does not."""
 
     process: int
-    """The process that works on it, or did last."""
+    """The process that runs the batch, or did last."""
 
     started_at: datetime = field(validator=is_aware)
     """When that process began to."""
 
     ended_at: datetime | None = field(default=None, validator=is_aware)
-    """When that process was done with it; None while it works, and where it was cut off."""
+    """When that process ended the batch; None while it runs, or if it was interrupted."""
 
     def __str__(self) -> str:
-        """Return what to call it: `Batch 12 (nightly)`."""
+        """Return its name in a sentence: `Batch 12 (nightly)`."""
         return f"Batch {self.word}"
 
     @property
     def word(self) -> str:
-        """What to call it after the word batch: `12 (nightly)`."""
+        """The batch's number and name, to follow the word batch: `12 (nightly)`."""
         return f"{self.number}" + (f" ({self.name})" if self.name else "")
 
     @property
@@ -114,44 +114,44 @@ class Place:
 
 @frozen(kw_only=True)
 class Batch:
-    """What a journal says of one batch, without asking the service."""
+    """The state of one batch according to its journal, without asking the service."""
 
     path: Path
     record: BatchRecord | None
-    """Its record; None where its journal is a file of the caller's own."""
+    """Its record; None if its journal is a file of the caller's own."""
 
     kind: Literal["run", "generation"]
     server: str
     project: str
     project_name: str | None
     spec: BatchSpec
-    """What its command asked for."""
+    """The spec that its command created."""
 
     fails_on_flaky: bool
-    """Whether its command was to fail where something was flaky."""
+    """True if its command was to fail if a feature was flaky."""
 
     created_at: datetime
     items: Sequence[BatchItem[Run | Generation]]
     is_over: bool
-    """Whether nothing is left to dispatch, to wait for or to reconcile."""
+    """True if nothing is left to dispatch, to wait for or to reconcile."""
 
     is_complete: bool
-    """Whether all of its features are known."""
+    """True if all of its features are known."""
 
     unfinished: Path
-    """The journal to resume where it is not over: its own, or that of a rerun."""
+    """The journal to resume if it is not over: its own, or that of a rerun."""
 
     reruns: Sequence[int] = ()
-    """The batches that ran again what failed in it, as far as they are part of its items."""
+    """The batches that reran its failures, if they are part of its items."""
 
     @property
     def label(self) -> str:
-        """What to call it: `Batch 12 (nightly)`, or `The batch in FILE`."""
+        """The batch's name in a sentence: `Batch 12 (nightly)`, or `The batch in FILE`."""
         return f"The batch in {self.path}" if self.record is None else str(self.record)
 
     @property
     def number(self) -> int | None:
-        """Its number; None where its journal is a file of the caller's own."""
+        """Its number; None if its journal is a file of the caller's own."""
         return None if self.record is None else self.record.number
 
     @property
@@ -160,8 +160,8 @@ class Batch:
         return [item for item in self.items if _has_failed(item)]
 
     @property
-    def left(self) -> list[BatchItem[Run | Generation]]:
-        """Its items whose verdict is unknown."""
+    def undecided(self) -> list[BatchItem[Run | Generation]]:
+        """Its items that neither passed nor failed."""
         return [item for item in self.items if not _has_passed(item) and not _has_failed(item)]
 
 
@@ -169,10 +169,10 @@ class Batches:
     """The batches of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Make it; no I/O is done.
+        """Create it, without I/O.
 
         Args:
-            folder: Where they are; `create` makes it.
+            folder: Folder of the batches; `create` makes it.
         """
         self.folder: Path = folder
 
@@ -188,7 +188,7 @@ class Batches:
         return self.folder / f"{record.number}.journal"
 
     def word_for(self, journal: Path) -> str:
-        """Return what to type for the batch of a journal: its number, or the file."""
+        """Return the argument for the batch of a journal: its number, or the file."""
         return journal.stem if journal.parent == self.folder else str(journal)
 
     def create(
@@ -243,7 +243,7 @@ class Batches:
 
         Args:
             record: The batch.
-            options: What a new journal keeps for whoever resumes it.
+            options: Options that a new journal stores for `resume`.
 
         Raises:
             ConfigError: The journal can't be used.
@@ -259,7 +259,7 @@ class Batches:
                 self.end(record)
 
     async def read(self, record: BatchRecord) -> Batch:
-        """Read what a batch did, and leave it as it is.
+        """Read a batch without changing it.
 
         Raises:
             ConfigError: Another process works on it, or its journal can't be read.
@@ -279,7 +279,7 @@ class Batches:
         Args:
             word: A number, a name, or the file of a journal; None for the batch that ended last.
             place: The service and the project in force.
-            kind: What it dispatched, where no word names it; None for either.
+            kind: The kind of its operations, if no word names the batch; None for either.
 
         Raises:
             ConfigError: There is none, another process works on it, or it can't be read.
@@ -309,7 +309,7 @@ class Batches:
                 batch = await self.read(record)
             except ConfigError as error:
                 if place.has(record) and error.__cause__ is not None:
-                    raise  # Nobody knows whether that one is over.
+                    raise  # It is unknown whether that batch is over.
                 continue
             if not batch.is_over:
                 where = f"project {record.project} at {record.server}"
@@ -346,7 +346,7 @@ class Batches:
         return batch
 
     def record_named(self, word: str, place: Place) -> BatchRecord | None:
-        """Return the record of the batch that a word means; None where it means a file.
+        """Return the record of the batch that a word means; None if it means a file.
 
         Raises:
             ConfigError: There is no such batch.
@@ -375,8 +375,8 @@ class Batches:
         Args:
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
-            kind: What they dispatched; None for both.
-            skips_running: Whether those are left out on which another process works.
+            kind: The kind of their operations; None for both.
+            skips_running: True to leave out batches that another process is working on.
 
         Raises:
             ConfigError: Another process works on one, and those are not left out.
@@ -415,10 +415,10 @@ class Batches:
             if parents.get(batch.number or 0) not in parents:
                 yield await self.with_reruns(batch)
 
-    async def cut_off(self) -> list[tuple[BatchRecord, Batch]]:
-        """Return the batches whose process ended in no order, and note that it did.
+    async def interrupted(self) -> list[tuple[BatchRecord, Batch]]:
+        """Return the batches whose process did not shut down in order, each of them once.
 
-        Each is returned once. One that can't be read is not, and neither is one that is over.
+        A batch that can't be read, or is over, is not returned.
         """
         found: list[tuple[BatchRecord, Batch]] = []
         for record in self.records():
@@ -436,9 +436,9 @@ class Batches:
         return found
 
     async def with_reruns(self, batch: Batch) -> Batch:
-        """Return a batch with what ran again of it since, as further attempts of its items.
+        """Return a batch with its reruns, as further attempts of its items.
 
-        A rerun that can't be read, as while another process works on it, is left out.
+        A rerun that can't be read, such as one that another process holds, is omitted.
         """
         children = [each for each in self.records() if batch.number and each.parent == batch.number]
         for record in sorted(children, key=lambda each: each.number):
@@ -460,7 +460,7 @@ class Batches:
         return batch
 
     def discard(self, record: BatchRecord) -> None:
-        """Forget a batch; what is in flight continues at the service."""
+        """Delete a batch; operations in flight continue at the service."""
         for path in (*files_of(self.journal_of(record)), self._path_of(record)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -510,7 +510,7 @@ class Batches:
 
 
 async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
-    """Read a journal, and leave it as it is.
+    """Read a journal without changing it.
 
     Raises:
         ConfigError: It is none, holds no batch, or is in use.
@@ -540,7 +540,7 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
 
 
 def spec_of(journal: Journal) -> BatchSpec:
-    """Return what the batch of a journal is to do, also of one that the library began."""
+    """Return the spec of a journal's batch, also of one that the library started."""
     assert journal.plan is not None
     plan = journal.plan
     known = {name: getattr(plan, name) for name in ("kind", "site_url", "on_conflict", "attempts")}
@@ -558,7 +558,7 @@ def require_existing(path: Path) -> None:
 
 
 def require_whole(path: Path) -> None:
-    """Refuse a journal that lost all that it held: a batch begun anew would do its work twice.
+    """Refuse a journal that lost all that it held: a restarted batch would do its work twice.
 
     Raises:
         ConfigError: The file is empty.
@@ -619,7 +619,7 @@ def _named(item: BatchItem[Run | Generation]) -> tuple[str, str | None]:
 def _again(
     item: BatchItem[Run | Generation], rerun: BatchItem[Run | Generation] | None
 ) -> BatchItem[Run | Generation]:
-    """Return an item after its rerun, where that was dispatched."""
+    """Return an item after its rerun, if that was dispatched."""
     if rerun is None or rerun.verdict in {Verdict.SKIPPED, Verdict.WAITING}:
         return item
     attempts = (*item.earlier, item.outcome) if item.outcome else item.earlier
@@ -642,7 +642,7 @@ def _serialized(_instance: object, _field: object, value: Any) -> Any:  # noqa: 
 
 
 def _read(path: Path) -> BatchRecord | None:
-    """Read a record; None where it is none."""
+    """Read a record; None if the file holds none."""
     try:
         document = read_stored(path.read_bytes(), "a record of a batch")
         return build_stored(BatchRecord, document, "record of a batch", version=_VERSION, name=str)

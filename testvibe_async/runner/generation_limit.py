@@ -1,8 +1,8 @@
-"""How many generations may be dispatched, enforced where each is sent.
+"""Limit on the generations that may be dispatched, enforced where each is sent.
 
-Generations cost credits, so none is sent that nobody allowed, whatever asks for it: a batch of
-generations, a run whose tests are missing, or a batch that is resumed. It never decides who allows
-them.
+Generations cost credits, so none is sent without permission, whether it belongs to a batch of
+generations, to a run whose tests are missing, or to a resumed batch. This module never decides
+who may grant permission.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LIMITED", "GenerationLimit", "GenerationLimitError", "with_limit_named"]
 
 LIMITED = "stopped at the limit"
-"""The verdict of what would have needed one generation more than are allowed."""
+"""The verdict of an operation that would have exceeded the limit."""
 
 _SENTENCE = "not generated: the limit of generations is reached"
 
@@ -49,7 +49,7 @@ class GenerationLimit:
     def __init__(self) -> None:
         """Allow none."""
         self.allowed: int = 0
-        """How many generations may be dispatched in total."""
+        """Total number of generations that may be dispatched."""
         self._intents: set[str] = set()
 
     async def intended(self, intent: Intent) -> None:
@@ -73,7 +73,7 @@ class GenerationLimit:
 
 
 def with_limit_named(item: ItemT) -> ItemT:
-    """Return an item whose error says that the limit stopped it, where it did.
+    """Return the item, with an error that names the limit if the limit stopped it.
 
     The client wraps what its recorder raises, and a journal keeps the text of that alone.
     """

@@ -1,7 +1,7 @@
-"""What people mean by the names of projects and configurations, and what to suggest for others.
+"""Resolution of the names of projects and configurations, with suggestions for unknown ones.
 
-For every front end: the command line, the pytest plugin and the MCP server read names from people
-and models. It asks the service for nothing but the projects that a name needs.
+The command line, the pytest plugin and the MCP server read names from people and models. Only the
+projects that a name needs are requested from the service.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ GUID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNOREC
 """The form of a project's id."""
 
 MAX_NAMES = 3
-"""How many names are asked for that have a word in them."""
+"""Maximum number of suggested names that contain the given word."""
 
 SHOWN_NAMES = 5
-"""How many names are given where none is similar."""
+"""Maximum number of names shown if none is similar."""
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
     """Return a question with the names that have a word in them, or with the most similar one.
 
-    Without such a name return the first ones; nothing where there are none.
+    Without such a name return the first ones; nothing if there are none.
     """
     word, by_word = word.casefold(), {name.casefold(): name for name in names if name}
     similar = [name for name in by_word if word and word in name][:MAX_NAMES]

@@ -61,7 +61,7 @@ class QuarantineEntry:
     """True if an unexpected pass fails."""
 
     def __str__(self) -> str:
-        """Return what is in quarantine."""
+        """Return the entries of the quarantine."""
         feature = f"of {self.feature!r}" if self.feature else ""
         return f"test {self.test!r} {feature}".strip() if self.test else f"{self.feature!r}"
 
@@ -69,7 +69,7 @@ class QuarantineEntry:
         """Return whether a run has to do with it.
 
         Args:
-            names: What the feature is called, in lower case.
+            names: Names of the feature, in lower case.
             run: The finished run.
         """
         tests = {test.name.casefold() for test in run.tests}
@@ -77,7 +77,7 @@ class QuarantineEntry:
         return is_feature and (self.test is None or self.test.casefold() in tests)
 
     def is_passed(self, run: Run) -> bool:
-        """Return whether a run passed what it is about."""
+        """Return True if a run passed everything that the entry covers."""
         if self.test is None:
             return run.is_success
         name = self.test.casefold()
@@ -118,12 +118,12 @@ class Quarantine:
     def judge(
         self, names: Iterable[object], run: Run, *, is_flaky: bool = False
     ) -> Quarantined | None:
-        """Return the effect on a finished run; None where no entry is about it.
+        """Return the effect on a finished run; None if no entry covers it.
 
         Args:
-            names: What the feature is called: its name, its id, or both.
+            names: The feature's name, its id, or both.
             run: The finished run.
-            is_flaky: Whether it passed after an attempt that failed, which is no unexpected pass.
+            is_flaky: True if it passed after a failed attempt, which is no unexpected pass.
         """
         folded = {str(name).casefold() for name in names if name is not None}
         covering = [each for each in self.entries if each.covers(folded, run)]

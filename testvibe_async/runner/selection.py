@@ -1,8 +1,8 @@
-"""Which features and configurations are meant: one meaning of a word, for every surface.
+"""Selection of features and configurations: one meaning of a word, for every surface.
 
-A word is the name or the id of a feature, a glob that matches names, or with `!` before it an
-exclusion. What is not listed is refused before anything is dispatched, unless the service lists
-nothing: then words are names as they were typed.
+A word is the name or the id of a feature, a glob that matches names, or an exclusion if it starts
+with `!`. An unlisted feature is refused before anything is dispatched, unless the service has no
+lists: then words are names as they were typed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "select"]
 
 SHOWN_NAMES = 3
-"""How many names are given as examples."""
+"""Maximum number of names given as examples."""
 
 
 @frozen(kw_only=True)
@@ -39,22 +39,22 @@ class Selection:
     """The features and configurations of a batch."""
 
     features: Sequence[str | Feature]
-    """The features, each once, in the order typed; a name where they were not listed."""
+    """The features, each once, in the order typed; a name if they were not listed."""
 
     configs: Sequence[str | None] = (None,)
     """The configurations that each runs with, as the service spells them."""
 
     notes: Sequence[str] = ()
-    """What was left out, and what was named twice: a sentence each."""
+    """Notes on features that were left out or named twice, a sentence each."""
 
     left_out: Sequence[Feature] = ()
-    """The features that all or a glob leaves out: `notes` says why."""
+    """The features that all or a glob leaves out; the reasons are in `notes`."""
 
     is_wider: bool = False
-    """Whether there may be more features than words: all, or several of a glob."""
+    """True if there may be more features than words: all, or several that match a glob."""
 
     names: Sequence[str] = ()
-    """The names of all features of the project, where they were listed."""
+    """The names of all features of the project, if they were listed."""
 
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
@@ -84,11 +84,12 @@ async def select(
 
     Args:
         project: The features' project.
-        spec: What is meant.
-        max_outage: How long to ask for a list that is needed, as of `Project.list_features`. One
-            that only says what names mean is asked for as the client's retry policy says.
-        checks_names: Whether to ask for the feature of one name too, which the service would refuse
-            as well, when it is dispatched.
+        spec: The description of the batch.
+        max_outage: Maximum seconds of an outage while a required list is requested, as of
+            `Project.list_features`. The client's retry policy applies to lists that only resolve
+            names.
+        checks_names: True to request the feature of a single name as well. Otherwise the service
+            refuses an unknown one when it is dispatched.
 
     Raises:
         ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means
@@ -127,7 +128,7 @@ async def select(
 
 
 async def _is_unknown(project: Project, word: str) -> bool:
-    """Return whether the service says that there is no feature of a name or id."""
+    """Return True if the service reports that no feature has this name or id."""
     try:
         await project.get_feature(word)
     except NotFoundError:
@@ -138,7 +139,7 @@ async def _is_unknown(project: Project, word: str) -> bool:
 
 
 def _as_typed(spec: BatchSpec) -> Selection:
-    """Return what words mean without a list: names, as they were typed."""
+    """Return the meaning of words without a list: names, as they were typed."""
     times = Counter(word.casefold() for word in spec.features)
     return Selection(
         features=list({word.casefold(): word for word in spec.features}.values()),
@@ -147,7 +148,7 @@ def _as_typed(spec: BatchSpec) -> Selection:
 
 
 def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
-    """Return what words mean of a list."""
+    """Return the meaning of words, by a list."""
     chosen: dict[int | str, str | Feature] = {}
     excluded: set[int] = set()
     left_out: list[Feature] = []
@@ -228,7 +229,7 @@ def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
 
 
 def _why_left_out(feature: Feature) -> str | None:
-    """Return why a feature is left out of all; None where nobody would think otherwise."""
+    """Return the reason why a feature is left out of all; None if it is obvious."""
     if feature.is_suggestion:
         return "suggested only"
     if feature.has_undocumented_status:
@@ -243,7 +244,7 @@ def _lacks_tests(feature: Feature) -> bool:
 
 
 def _said_left_out(features: Iterable[Feature]) -> list[str]:
-    """Say which features are left out, and why."""
+    """Describe which features are left out, and why."""
     by_reason: dict[str, list[str]] = {}
     for each in features:
         if why := _why_left_out(each):

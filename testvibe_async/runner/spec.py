@@ -1,6 +1,6 @@
-"""What a batch is to do, as a value that every surface makes, and that is stored with the batch.
+"""The description of a batch, as a value that every surface creates and that is stored with it.
 
-It decides the defaults, and which call of the SDK a batch is. It chooses no features: see
+Decides the defaults, and which call of the SDK performs a batch. It selects no features: see
 `selection`.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchSpec"]
 
 RUNS_IN_FLIGHT = 100
-"""How many runs are in flight at once by default."""
+"""Default maximum number of runs in flight."""
 
 GENERATIONS_IN_FLIGHT = 10
 """The same of generations."""
@@ -34,14 +34,14 @@ IN_FLIGHT = {"run": RUNS_IN_FLIGHT, "generation": GENERATIONS_IN_FLIGHT}
 
 @frozen(kw_only=True)
 class BatchSpec:
-    """What a batch is to do."""
+    """The description of a batch."""
 
     kind: Literal["run", "generation"]
     features: Sequence[str] = ()
     """Names, ids, globs such as `Log*`, and exclusions such as `!Log*`."""
 
     is_all: bool = False
-    """Whether all features are meant: those with tests for runs, those without for generations."""
+    """True to select all features: those with tests for runs, those without for generations."""
 
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""
@@ -50,19 +50,19 @@ class BatchSpec:
     """The site to test or to explore; None for the project's own."""
 
     on_conflict: Literal["raise", "generate", "attach", "wait"] = "raise"
-    """What to do with a feature that has no tests, or is generating."""
+    """The treatment of a feature that has no tests, or is generating."""
 
     max_in_flight: int | None = None
-    """How many operations are in flight at once; None for the default of the kind."""
+    """Maximum number of operations in flight; None for the default of the kind."""
 
     max_failures: int | None = None
-    """How many may fail before nothing more is dispatched; None for any number."""
+    """Number of failures after which nothing more is dispatched; None for no limit."""
 
     attempts: int = 1
-    """How often a feature may run."""
+    """Maximum number of attempts for each feature."""
 
     repeat: int = 1
-    """Number of runs of a feature, whatever the results, which shows how stable it is."""
+    """Number of runs of each feature, independent of their results, to show its stability."""
 
     stops_when_decided: bool = False
     """True to dispatch nothing more once the verdict on each feature's stability stands."""
@@ -74,7 +74,7 @@ class BatchSpec:
 
     @property
     def may_generate(self) -> bool:
-        """Whether it may dispatch generations, which cost credits."""
+        """True if the batch may dispatch generations, which cost credits."""
         return self.kind == "generation" or self.on_conflict == "generate"
 
     def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
@@ -88,7 +88,7 @@ class BatchSpec:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        """Return what `to_dict` wrote; what this release does not know is left out."""
+        """Return the spec that `to_dict` wrote; unknown members are ignored."""
         return cls(**{name: document[name] for name in fields_dict(cls) if name in document})
 
     async def dispatch(
@@ -126,7 +126,7 @@ class BatchSpec:
             configs: The configurations that each feature runs with; None for the default one. An
                 item has its own.
             timeout: Seconds that it may take; None for as long as it takes.
-            journal: Where it is kept; None for nowhere.
+            journal: The file of the batch's journal; None for no journal.
         """
         options: dict[str, Any] = {
             "site_url": self.site_url,

@@ -64,7 +64,7 @@ class Stability(Serializable):
 
     @property
     def name(self) -> str:
-        """The feature's name, and the configuration where one was named."""
+        """The feature's name, and the configuration if one was named."""
         return f"{self.feature} [{self.config}]" if self.config else self.feature
 
     @property
@@ -107,7 +107,7 @@ class Stability(Serializable):
         return center - spread, center + spread
 
     def __str__(self) -> str:
-        """Return the verdict and what it rests on, in a sentence."""
+        """Return the verdict and its evidence, in a sentence."""
         missing = f"; not counted, without a result: {self.not_counted}" if self.not_counted else ""
         unused = f"; not dispatched: {self.not_run}" if self.not_run else ""
         return f"{self.verdict}: {self._evidence}{missing}{unused}"
@@ -155,7 +155,7 @@ def stop_if_decided(spec: BatchSpec, batch: Batch[Any]) -> None:
 def deciding(items: Iterable[BatchItem[Any]]) -> list[BatchItem[Any]]:
     """Return the items that decide the verdicts on features.
 
-    A flaky feature stays flaky, whatever its runs without a result were.
+    A flaky feature stays flaky, independent of runs without a result.
     """
     return [
         item

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Trend", "trends_of", "word_of"]
 
 Key: TypeAlias = tuple[str, str | None]
-"""A feature's folded name, and its configuration where it is not the default one."""
+"""A feature's folded name, and its configuration if it is not the default one."""
 
 SLOWER = 1.5
 """The duration that counts as slower, in times of the usual one."""
@@ -34,7 +34,7 @@ SLOWER_SECONDS = 5.0
 """The least difference to the usual duration, in seconds."""
 
 USUAL = 3
-"""Number of earlier batches that show what is usual."""
+"""Number of earlier batches that form the baseline."""
 
 CHANGES = ("newly failing", "flaky now", "slower", "passes again")
 """The changes that the last batch may bring, the worst first."""
@@ -58,11 +58,11 @@ class Trend(Serializable):
     """The change with the last batch, one of `CHANGES`; None for none."""
 
     failing_since: Batch | None
-    """The first batch of those that failed without a pass since; None where the last passed."""
+    """The first batch of those that failed without a pass since; None if the last passed."""
 
     @property
     def name(self) -> str:
-        """The feature's name, and the configuration where it is not the default one."""
+        """The feature's name, and the configuration if it is not the default one."""
         return f"{self.feature} [{self.config}]" if self.config else self.feature
 
     def is_one_of(self, names: Collection[str]) -> bool:
@@ -71,7 +71,7 @@ class Trend(Serializable):
 
     @property
     def counted(self) -> int:
-        """The number of batches with a result; errors and outages say nothing of the feature."""
+        """The number of batches with a result; errors and outages do not count."""
         return len(self.words) - self.words.count("other")
 
     def rate(self, word: str) -> float:

@@ -1,6 +1,6 @@
 """Virtual time: an event loop that never waits for a timer.
 
-It decides how long the loop's selector may block, and what `loop.time()` returns. When nothing is
+Decides how long the loop's selector may block, and what `loop.time()` returns. When nothing is
 ready to run, it jumps to the next timer at once, so that minutes pass in microseconds, and in the
 same order each time. Real sockets work as long as both ends are in this loop: bytes on the loopback
 are ready before the selector is called. Peers outside of it, which it can't speed up, are refused.
@@ -39,7 +39,7 @@ class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.addresses: set[object] = set()
-        """Where this loop serves, or has served: ports, and paths of Unix sockets."""
+        """Addresses that this loop serves, or has served: ports, and paths of Unix sockets."""
 
         self.idle: list[asyncio.Future[None]] = []
         """Done when nothing is ready to run, before the clock is moved."""
@@ -73,7 +73,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 def _served_at(descriptor: int) -> object | None:
-    """Return where a socket listens for connections; None for all other descriptors."""
+    """Return the address that a socket listens on; None for all other descriptors."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError:  # a pipe, or another kind of file

@@ -1,6 +1,6 @@
 """A network that fails on demand: a TCP proxy, on the loopback, in front of any HTTP server.
 
-It decides which fault applies to a request, and carries it out on the socket, so that a client gets
+Decides which fault applies to a request, and carries it out on the socket, so that a client gets
 the real thing: a reset, no answer, half an answer. It never interprets a request; failures inside
 the service are the emulator's.
 """
@@ -38,7 +38,7 @@ _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILI
 
 @attrs.frozen(kw_only=True)
 class NetworkFault:
-    """A failure on the network; make it with one of the class methods."""
+    """A failure on the network, created by one of the class methods."""
 
     kind: Literal[
         "reset_on_accept",
@@ -222,7 +222,7 @@ async def _read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 class FaultProxy:
-    """A TCP proxy that passes HTTP/1.1 on unchanged, except where a rule applies.
+    """A TCP proxy that forwards HTTP/1.1 unchanged, unless a rule applies.
 
     ```python
     async with FaultProxy(emulator.url) as proxy:

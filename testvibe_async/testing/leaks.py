@@ -1,6 +1,6 @@
 """A check for leaks: tasks and connections that asynchronous code leaves in its event loop.
 
-It decides what counts as a leak: what was not there before, and is neither finished nor closing. It
+Decides what counts as a leak: what was not there before, and is neither finished nor closing. It
 never closes anything.
 """
 

@@ -90,7 +90,7 @@ def test_a_batch_from_start_to_report(
     (output, _), code = batch("start", "nightly", "Checkout", "Returns")
     assert (output, code) == ("Batch nightly was stored before.\n", 0)
     (output, _), _ = batch("status", "nightly")
-    assert output == "Batch nightly, going on, 0 workers: 2 waiting\n"
+    assert output == "Batch nightly, running, 0 workers: 2 waiting\n"
     early = tmp_path / "early.md"
     (output, errors), code = batch("report", "nightly", "--report", str(early))
     assert code == 4, errors
@@ -151,7 +151,7 @@ def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:
     (output, _), _ = batch("cancel", "nightly", *db)
     assert output == "Batch nightly, over, 0 workers: 1 skipped\n"
     (output, _), _ = batch("resume", "nightly", *db)
-    assert output == "Batch nightly goes on with 1 feature.\n"
+    assert output == "Batch nightly resumes with 1 feature.\n"
     (_, errors), _ = batch("status", "nightly", *db)
     assert f"batch work nightly --db {db[1]}" in errors
     (_, errors), code = batch("decide", "nightly", "drop", *db)
@@ -174,7 +174,7 @@ def test_ctrl_c(batch: Command, place: dict[str, str], testvibe_emulator: Emulat
     assert "Traceback" not in errors
     assert output == ""
     (shown, _), _ = batch("status", "nightly")
-    assert shown == "Batch nightly, going on, 0 workers: 1 in flight\n"
+    assert shown == "Batch nightly, running, 0 workers: 1 in flight\n"
     assert testvibe_emulator.count("run_feature") == 1
 
 

@@ -69,7 +69,7 @@ def test_stopped_demo_leaves_the_terminal_in_order(stop: signal.Signals, code: i
         assert terminal.read_to_end() == code
     left = terminal.output.rpartition("\x1b[?25h")[2]
     assert "\x1b[?25l" not in left
-    assert "In flight, and the service goes on:" in left
+    assert "Still running at the service:" in left
     assert "  run 2" in left
     assert "Elapsed" not in left
     assert "Traceback" not in terminal.output

@@ -1,4 +1,4 @@
-"""The batches of a folder: numbers, records, retention, and which of them run or were cut off."""
+"""The batches of a folder: numbers, records, retention, and which are running or interrupted."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -78,10 +78,10 @@ async def test_cut_off_is_told_once(batches: Batches) -> None:
     """A batch whose process is gone is returned once; one that runs is not, however often."""
     running = batches.create("run", HERE)
     async with Journal(batches.journal_of(running)):
-        assert await batches.cut_off() == []
+        assert await batches.interrupted() == []
         with pytest.raises(ConfigError, match=f"{running} is running since"):
             await batches.meant(None, HERE)
         assert [each async for each in batches.each(HERE)] == []
     assert batches.records()[0].ended_at is None
-    assert await batches.cut_off() == []  # It holds no batch.
+    assert await batches.interrupted() == []  # It holds no batch.
     assert batches.records()[0].ended_at == running.started_at

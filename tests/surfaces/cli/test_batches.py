@@ -224,7 +224,7 @@ async def test_cut_off_batch_is_told_by_failed(call: Call, batches: Path) -> Non
     cut_off(batches)
     ended = await call("run", "--failed", "--wait")
     assert ended.code == 4
-    assert "was cut off, with 0 of 1 operation over. Resume it: testv" in ended.errors
+    assert "with 0 of 1 operation over. Resume it: testv" in ended.errors
     assert "left 1 in flight: resume it with testvibe-async resume" in ended.errors
 
 

@@ -39,7 +39,7 @@ from testvibe_async.cli.exits import (
     ExitCode,
     exit_code_of,
     log_to_standard_error,
-    told_otherwise,
+    shown_elsewhere,
 )
 from testvibe_async.events import logger, told_logger
 
@@ -96,7 +96,7 @@ def test_what_is_told_at_the_end_is_no_line_of_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Which warnings are told elsewhere is said where they are logged, not by a module's name."""
-    with told_otherwise(verbose=0):
+    with shown_elsewhere(verbose=0):
         for module in ("jobs", "dispatcher", "reconcile", "any"):
             logger.handle(
                 logger.makeRecord(

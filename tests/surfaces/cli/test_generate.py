@@ -111,7 +111,7 @@ async def test_time_that_is_over(emulator: Emulator, call: Call) -> None:
     ended = await call("generate", GIFT_CARD, "--watch", "--timeout", "10")
     assert ended.code == 4
     assert len(emulator.active_generations()) == 1
-    assert "In flight, and the service goes on:\n  generation " in ended.errors
+    assert "Still running at the service:\n  generation " in ended.errors
 
 
 @pytest.mark.parametrize("arguments", [[], ["--watch"]])

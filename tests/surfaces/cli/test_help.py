@@ -141,7 +141,7 @@ def prepare(emulator: Emulator) -> None:
         (["login", "--token", "x"], "Did you mean testvibe-async login, which asks for the key"),
         (["runs", "show", "last"], 'invalid value for RUN: unable to convert "last"'),
         (["run", "x", "--attempts", "a"], 'invalid value for --attempts: unable to convert "a"'),
-        (["wait"], "testvibe-async resume goes on with the last batch"),
+        (["wait"], "testvibe-async resume "),
         (["report", "out.xml"], "to write it, testvibe-async report --report out.xml"),
         (["run", "Checkout", "-w", "--junit", "out.xml"], "Did you mean --report junit.xml?"),
         (["report", "214"], "for a run of that id, testvibe-async open 214"),

@@ -75,7 +75,7 @@ async def test_outage_until_the_time_out(emulator: Emulator, call: Call) -> None
     ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "30")
     assert ended.code == 5
     assert ended.output.endswith("\nBatch 1: 2 in 30.0 s: 2 not seen\n")
-    assert "goes on" not in ended.output + ended.errors
+    assert "till running" not in ended.output + ended.errors
     assert re.search(
         r"^Not seen since [\d:]+, so it is not known how they go:$", ended.errors, re.MULTILINE
     )
@@ -110,7 +110,7 @@ async def test_pause_after_which_nothing_is_seen(emulator: Emulator, call: Call)
     ended = await call("run", "Checkout", "Returns", "--wait", "--timeout", "60")
     assert ended.code == 5
     assert ended.output.endswith(": 1 passed, 1 not seen\n")
-    assert "goes on" not in ended.errors
+    assert "till running" not in ended.errors
 
 
 async def test_printed_command_picks_up_what_was_not_seen(emulator: Emulator, call: Call) -> None:
@@ -146,7 +146,7 @@ async def test_ctrl_c_in_an_outage_claims_nothing(emulator: Emulator, call: Call
     assert ended.code == 130
     assert item["error"]["type"] == "WaitTimeoutError"
     assert "Stopped: 1 in 20.0 s: 1 not seen\n" in ended.errors
-    assert "goes on" not in ended.errors
+    assert "till running" not in ended.errors
 
 
 async def test_ctrl_c_is_no_outage(emulator: Emulator, call: Call) -> None:
@@ -247,7 +247,7 @@ async def test_silent_outage_until_the_time_out(proxy: FaultProxy, call: Call) -
     *_, end = [json.loads(line) for line in ended.output.splitlines()]
     assert (ended.code, end["exitCode"], end["summary"]["notSeen"]) == (5, 5, 2)
     assert "\nNot seen since " in ended.errors
-    assert "goes on" not in ended.errors
+    assert "till running" not in ended.errors
 
 
 async def test_silence_from_the_first_dispatch_on(emulator: Emulator, call: Call) -> None:

@@ -193,7 +193,7 @@ async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call:
     assert now() == pytest.approx(60, abs=1)
     (run,) = emulator.active_runs()
     assert ended.output.endswith("\nBatch 1: 2 in 1:00: 1 passed, 1 in flight\n")
-    assert f"In flight, and the service goes on:\n  run {run.id}  Wishlist\n" in ended.errors
+    assert f"Still running at the service:\n  run {run.id}  Wishlist\n" in ended.errors
     words = words_of_wait(ended)
     ended = await call(*words[1:])
     assert ended.code == 0
@@ -583,7 +583,7 @@ async def test_reader_that_went_away_pressed_nothing(
     monkeypatch.setattr("testvibe_async.cli.display.row_line", write)
     ended = await call("run", "--all", "--wait", "--max-in-flight", "1")
     assert ended.code == 141
-    assert "\nIn flight, and the service goes on:\n" in ended.errors
+    assert "\nStill running at the service:\n" in ended.errors
     (run,) = emulator.active_runs()
     assert f"  run {run.id}  " in ended.errors
 
@@ -666,7 +666,7 @@ async def test_unreachable_service_is_no_unanswered_dispatch(
     ended = await call("run", "Checkout", "--wait")
     assert ended.code == 5
     assert "could not connect" in ended.output
-    assert "nobody knows" not in ended.errors
+    assert "unknown" not in ended.errors
 
 
 async def test_json_lines_are_events(call: Call) -> None:

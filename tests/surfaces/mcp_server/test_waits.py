@@ -473,11 +473,11 @@ async def test_what_can_t_be_seen_is_said_to_be_so(
         if tool != "run_features":
             await result_of(mcp, "run_feature", feature="Checkout")
         call = asyncio.create_task(result_of(mcp, tool, **arguments, timeoutSeconds=5))
-        assert "nothing was seen" not in (await call)["note"]
+        assert "not observed" not in (await call)["note"]
         rules = [emulator.fail(each, Fault.status(503)) for each in ("get_run", "list_runs")]
         answer = await result_of(mcp, tool, **arguments, timeoutSeconds=30)
         assert answer["inFlight"] is True
-        assert "nothing was seen of it for 10 s, so it may be over by now" in answer["note"]
+        assert "not observed for 10 s" in answer["note"]
         for rule in rules:
             rule.remove()
 

@@ -126,7 +126,7 @@ DROPPED = BatchItem[Any](feature="Refund", is_dropped=True)
         ),
         (
             DROPPED,
-            "dispatch, skipped, skipped: it may have been dispatched: nobody knows, *",
+            "dispatch, skipped, skipped: it may have been dispatched*",
         ),
     ],
 )

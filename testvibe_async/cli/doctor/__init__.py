@@ -1,4 +1,4 @@
-"""`testvibe-async doctor`: what a service does as the contract says, what differs, what follows.
+"""`testvibe-async doctor`: a service's agreement with the contract, differences, consequences.
 
 For other modules: the command. What is decided where:
 

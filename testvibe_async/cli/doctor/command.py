@@ -1,6 +1,6 @@
 """`testvibe-async doctor`: does this service do what the contract says?
 
-It decides what is printed, where, and the exit code. What is asked is decided in `examination`.
+Decides what is printed, where, and the exit code. What is asked is decided in `examination`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from testvibe_async import ConfigError
 from testvibe_async._config import load_settings
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, require_settings
-from testvibe_async.cli.exits import ExitCode, told_otherwise
+from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.input import confirm
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     against: Path | None = None,
     common: Common = COMMON,
 ) -> ExitCode:
-    """Check what your service does as it is documented, and what that means for the commands.
+    """Check which parts of your service match the documentation, and the effects on commands.
 
     It asks about twenty times, one after the other, and only reads: nothing is changed, generated
     or downloaded. Run it once when you start with a service, and again when a command surprises
@@ -49,8 +49,8 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         testvibe-async doctor --report doctor.md
         testvibe-async doctor --run "Login Functionality" --record service.json
 
-    The exit code is 0 where no difference has consequences, 1 where one has, 3 where the key or the
-    address is refused, and 5 where the service could not be reached, failed, or is not TestVibe.
+    The exit code is 0 if no difference has consequences, 1 if one has, 3 if the key or the
+    address is refused, and 5 if the service could not be reached, failed, or is not TestVibe.
 
     Args:
         run: Also run this feature, once, and watch the run to its end: its id, or its name. A run
@@ -128,7 +128,7 @@ async def _examine(
         max_connections=1,
         max_outage=30.0,
     )
-    with told_otherwise(verbose=common.verbose):
+    with shown_elsewhere(verbose=common.verbose):
         async with client:
             examination = Examination(client, settings, run, generate, run_id)
             await examination.perform()

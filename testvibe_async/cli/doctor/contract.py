@@ -1,8 +1,8 @@
-"""What passed between a client and the service, and where it differs from `openapi.json`.
+"""Exchanges between a client and the service, and their differences from `openapi.json`.
 
-A validator of JSON schemas would say that an answer is wrong at its first member, and nothing of
-what nobody declared. Here both become tables by place: the declared members, and all values that
-were seen at one place at once. A difference holds no value of an answer but two kinds of words: the
+A validator of JSON schemas reports an answer as wrong at its first member, and ignores undeclared
+members. Here declared members and observed values become tables by location, so that all values at
+one location are compared at once. A difference quotes only two kinds of words of an answer: the
 service's status words, and names that look like identifiers. `Tap` listens at the client's session;
 it sends and changes nothing.
 """
@@ -86,7 +86,7 @@ _SEEN = {"digits": "digits in a string", "empty": "an empty string"}
 
 @frozen
 class Declared:
-    """What the contract says of one place."""
+    """The contract's declaration for one location."""
 
     kinds: frozenset[str]
     """The types, such as `int`, `null` and `time`; empty for any."""
@@ -170,7 +170,7 @@ def operation(name: str) -> Operation:
 
 @cache
 def error_places() -> Mapping[Place, Declared]:
-    """Return what is declared of every error."""
+    """Return the declarations for every error."""
     return dict(_declared({"$ref": "#/components/schemas/Error"}))
 
 
@@ -232,7 +232,7 @@ def values_by_place(
 
     Args:
         values: The values.
-        name_of: Returns the name of a member as it is in places.
+        name_of: Returns the name of a member as used in places.
     """
     found: defaultdict[Place, list[Any]] = defaultdict(list)
 
@@ -251,10 +251,10 @@ def values_by_place(
 
 
 def differences(places: Mapping[Place, Declared], values: Iterable[object]) -> Iterator[Difference]:
-    """Go through the differences of all values that were seen.
+    """Yield the differences of all observed values.
 
     Args:
-        places: What the contract says of each value.
+        places: The contract's declaration for each value.
         values: The values, such as the rows of a list.
     """
     seen = values_by_place(values)
@@ -303,7 +303,7 @@ def _words_of(declared: Declared, values: Iterable[object]) -> dict[str, str]:
 
 
 def _shown_word(word: str) -> str:
-    """Return what may be shown of a word that the contract does not have: it may be data."""
+    """Return the displayable form of a word that the contract lacks: it may be data."""
     return word if _WORD.fullmatch(word) else f"string({len(word)})"
 
 
@@ -313,7 +313,7 @@ def shown_place(place: Place) -> str:
 
 
 def shown_name(name: str) -> str:
-    """Return what may be shown of a name that the contract does not have: it may be data."""
+    """Return the displayable form of a name that the contract lacks: it may be data."""
     if name and not _IDENTIFIER.fullmatch(name):
         return f"name({len(name)})"
     return name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
@@ -334,7 +334,7 @@ def _form_of(value: object, kinds: frozenset[str]) -> str:
 
 @frozen(kw_only=True, slots=False, eq=False)
 class Exchange:
-    """A request, its answer, and what is found in it."""
+    """A request, its answer, and the findings in it."""
 
     at: float
     """Seconds since the first request."""
@@ -342,7 +342,7 @@ class Exchange:
     request: Request[Any]
     response: Response
     error: ResponseError | None = None
-    """Why our commands can't use the answer; None where they can."""
+    """The reason why our commands can't use the answer; None if they can."""
 
     value: Any = None
     """The value that our commands use."""
@@ -379,7 +379,7 @@ class Exchange:
 
     @cached_property
     def differences(self) -> Sequence[Difference]:
-        """Where the answer differs from the contract; empty for an error."""
+        """Differences between the answer and the contract; empty for an error."""
         found = differences(self.operation.places, self.rows) if self.rows else ()
         return sorted(
             each for each in found if each.kind != "missing" or not self._may_lack(each.place)

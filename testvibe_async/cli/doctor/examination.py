@@ -1,8 +1,8 @@
 """The checks, in their order: each call that reads, and one run or generation if asked to.
 
-It decides which call of the client follows from what was seen, and where there is no use in
-asking on. One failure does not end the others: only where the service can't be reached, is another,
-or refuses the key, nothing more is asked. What an answer means is decided in `judging`.
+Decides which call of the client follows from what was seen, and where there is no use in asking on.
+One failure does not end the others: only where the service can't be reached, is another, or refuses
+the key, nothing more is asked. What an answer means is decided in `judging`.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ LONGEST = {RUN: 600.0, GENERATION: 3600.0}
 
 
 class StopError(Exception):
-    """There is no use in asking more; it says why."""
+    """Further checks are pointless; the message is the reason."""
 
 
 @define(eq=False)
 class Examination:
-    """All checks of one service, and what they found."""
+    """All checks of one service, and their findings."""
 
     client: Client
     settings: Settings
@@ -94,7 +94,7 @@ class Examination:
         return worst_of([*self.codes, ExitCode.FAILED if is_worse else ExitCode.PASSED])
 
     async def perform(self) -> None:
-        """Make all checks that can be made; the first Ctrl-C ends them, and what is known stays."""
+        """Perform all possible checks; the first Ctrl-C ends them, and the findings remain."""
         self.tap.listen_to(self.client)
         try:
             project = await self._contact()
@@ -237,7 +237,7 @@ class Examination:
         return project
 
     async def _dispatch_all(self, project: Project) -> int | None:
-        """Run and generate what is to be; return the id of the run, None for no run."""
+        """Run and generate the requested features; return the id of the run, None for no run."""
         run_id = None
         if (feature := self.to_run) is not None:
             # What a lost dispatch is looked for in: the list right before, and right after.
@@ -255,7 +255,7 @@ class Examination:
         return run_id
 
     async def _dispatch(self, kind: Kind, call: Awaitable[T]) -> T | None:
-        """Dispatch an operation, once, and describe the answer; None where none started."""
+        """Dispatch an operation, once, and describe the answer; None if none started."""
         operation, name = None, kind.dispatched_by.name
         try:
             operation = await call
@@ -281,7 +281,7 @@ class Examination:
         return operation
 
     async def _watch(self, kind: Kind, operation: Any, quoted: str) -> None:  # noqa: ANN401 - either handle
-        """Poll an operation to its end, and describe what was seen of it."""
+        """Poll an operation to its end, and describe the observations."""
         now = asyncio.get_running_loop().time
         before, began, subject = len(self.tap.exchanges), now(), kind.name
         try:
@@ -362,13 +362,13 @@ class Examination:
 
 
 def _sample_run(runs: Sequence[Run]) -> int | None:
-    """Choose a run to read: a failed one says most; None where there is none."""
+    """Choose a run to read: a failed one says most; None if there is none."""
     ranked = sorted(runs, key=lambda run: (run.is_failure, run.is_finished), reverse=True)
     return ranked[0].run_id if ranked else None
 
 
 def _names_to_try(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
-    """Choose names by which features are to be found, and say what each of them shows."""
+    """Yield names to look features up by, each with the property that it tests."""
     names = [each.name for each in features if each.name and each.name.isprintable()]
     named = [name for name in names if not name.isdigit()]
     if named:

@@ -46,7 +46,7 @@ _REDACTED = "Names, texts, ids and addresses are left out."
 
 
 class Verdict(StrEnum):
-    """The outcome of a check; what matters stands last, where the eye is at the end."""
+    """The outcome of a check, in printing order: people read the end first."""
 
     HOLDS = "holds"
     DIFFERS = "differs"
@@ -71,10 +71,10 @@ class Finding:
     """The finding, or the reason why it was not checked."""
 
     means: str = ""
-    """The consequence, and for which commands; empty where there is none."""
+    """The consequence, and for which commands; empty if there is none."""
 
     setting: str = ""
-    """A line for the table `[endpoints]` of the settings; empty where there is nothing to set."""
+    """A line for the table `[endpoints]` of the settings; empty if there is nothing to set."""
 
     quoted: str = ""
     """The service's own words. Never part of a document."""
@@ -87,7 +87,7 @@ class Finding:
     """The reason why nothing more is asked; empty where more is. Never part of a document."""
 
     def to_dict(self) -> dict[str, object]:
-        """Return it as JSON, without what is quoted."""
+        """Return it as JSON, without quoted texts."""
         return {
             "verdict": self.verdict.value,
             "subject": self.subject,
@@ -102,10 +102,10 @@ holds: partial[Finding] = partial(Finding, verdict=Verdict.HOLDS)
 """Make a finding that something is as it should be."""
 
 varies: partial[Finding] = partial(Finding, verdict=Verdict.DIFFERS)
-"""Make a finding that something is not as the contract says, and the commands do the same."""
+"""Create a finding of a difference from the contract without consequences."""
 
 differs: partial[Finding] = partial(Finding, verdict=Verdict.DIFFERS, has_consequences=True)
-"""Make a finding that something is not as the contract says, and a command does less."""
+"""Create a finding of a difference from the contract that limits a command."""
 
 unchecked: partial[Finding] = partial(Finding, verdict=Verdict.NOT_CHECKED)
 """Make a finding that something could not be checked, and why."""
@@ -132,9 +132,9 @@ def result(
     """Return the findings by groups, what to put into the settings, and what it comes to.
 
     Args:
-        findings: What was found.
+        findings: The findings to print.
         width: Cells that a line may take; None for one line for each finding.
-        only_differences: Whether to leave out what holds.
+        only_differences: True to leave out findings that agree with the contract.
     """
     lines: list[tuple[str, str]] = []
     for verdict, (title, style) in _TITLES.items():
@@ -154,7 +154,7 @@ def result(
 
 
 def _joined(findings: Sequence[Finding]) -> Iterator[Finding]:
-    """Put together what was not checked for the same reason."""
+    """Group checks that were skipped for the same reason."""
     by_reason: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
     for each in findings:
         by_reason[each.says, each.quoted].append(each)

@@ -113,7 +113,7 @@ _DISPATCHES = {
 _NOTHING = "no command works"
 _READ = "read all the same"
 _DECIDING = {"status", "featureStatus"}
-"""The members whose words decide what has become of something."""
+"""The members whose words decide the state of an operation or a feature."""
 
 _STATUSES = {
     "runs": ("list_runs.status", "get_run.status"),
@@ -231,7 +231,7 @@ def _elsewhere(route: str) -> str:
 
 
 def _found(exchange: Exchange) -> Iterator[Finding]:
-    """Go through the differences of a usable answer, those of one kind together."""
+    """Yield findings for the differences of a usable answer, grouped by kind."""
     name, status = exchange.operation.name, exchange.response.status
     if exchange.envelope:
         beside = ", ".join(sorted(map(shown_name, exchange.envelope)))
@@ -270,7 +270,7 @@ def _consequence(exchange: Exchange, kind: str, places: Sequence[str]) -> tuple[
 
 
 def about_pages(pages: Sequence[Exchange], rows: Listing[object]) -> Iterator[Finding]:
-    """Describe how a list is paged, by the exchanges that it took and what came of them."""
+    """Describe the paging of a list, by its exchanges and their results."""
     name = pages[0].operation.name
     first = plural(len(pages[0].value), "row")
     if rows.incomplete is not None:
@@ -287,7 +287,7 @@ def about_runs(
 
     Args:
         runs: The list without a limit.
-        limited: The list with the limit 1; None where it is refused.
+        limited: The list with the limit 1; None if it is refused.
         last: The answer to the latter.
     """
     name, ids = "list_runs", [run.run_id for run in runs]
@@ -339,7 +339,7 @@ def about_name(exchange: Exchange, what: str) -> Finding:
 
 
 def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterator[Finding]:
-    """Describe an operation that was seen to its end."""
+    """Describe an operation that was observed to its end."""
     phases = dict.fromkeys(each.value.phase.value for each in polls if each.error is None)
     last = polls[-1].words if polls else ()
     words = [word for place, words in last if place in _DECIDING for word in words]
@@ -382,4 +382,4 @@ def about_answers(exchanges: Sequence[Exchange]) -> Iterator[Finding]:
     if (error := next(limits, None)) is not None:
         when = "without" if error.retry_after is None else "with"
         says = f"requests that come too fast are refused by {error.status}, {when} Retry-After"
-        yield varies("rate", says, "all traffic pauses, and goes on")
+        yield varies("rate", says, "all traffic pauses, then resumes")

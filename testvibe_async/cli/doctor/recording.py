@@ -1,6 +1,6 @@
 """Recordings: what passed with synthetic values of the same shape, and what has changed since.
 
-It decides what of an exchange is kept: the contract's names and words, the status words of the
+Decides what of an exchange is kept: the contract's names and words, the status words of the
 service, counts, and the usual names of pages and errors. All else keeps its length, its classes of
 characters, the order of ids and the differences of times; the same value is always replaced by the
 same one, also in URLs. `check` looks for what was there before the file is written. `compared`
@@ -117,14 +117,14 @@ def record(tap: Tap) -> Recording:
     Raises:
         ConfigError: Something of what was there would remain.
     """
-    left = 0
+    found = 0
     for _ in range(ATTEMPTS):
         disguise = Disguise(tap)
         recording = disguise.recording()
-        left = check(recording, disguise)
-        if not left:
+        found = check(recording, disguise)
+        if not found:
             return recording
-    raise ConfigError(f"nothing is written: {left} of the original texts would remain in the file")
+    raise ConfigError(f"nothing is written: {found} of the original texts would remain in the file")
 
 
 def kept_words(recording: Recording) -> list[str]:
@@ -165,7 +165,7 @@ def check(recording: Recording, disguise: Disguise) -> int:
 
 @cache
 def _vocabulary() -> frozenset[str]:
-    """Return the names and words that may stay, in lower case: above all those of the contract."""
+    """Return the names and words that may stay, in lower case: mainly the contract's."""
     found = {*_USUAL, *_STATUS_MEMBERS, *_COUNTS, *_ENCODINGS}
     for each in operations().values():
         found.update(re.findall(r"[a-z]+", each.route))

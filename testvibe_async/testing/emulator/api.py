@@ -1,6 +1,6 @@
 """The two sites: that of the API, and that of artifacts, on an origin of its own.
 
-It decides the order of the checks: those of a middleware, the rate, the key, the route, those that
+Decides the order of the checks: those of a middleware, the rate, the key, the route, those that
 forbid more than the operations do, then those of the operation; and whether a link to an artifact
 is valid, and which bytes of the file are sent. That site accepts no API key: a client that sends
 one has leaked it. Neither touches a socket: see `origin`.
@@ -71,7 +71,7 @@ class Throttle:
     """A rate of requests, up to one second's worth of them at once, and at least one."""
 
     def __init__(self, rate: float | None, clock: EmulatorClock) -> None:
-        """Make it; a rate of None serves everything."""
+        """Create it; a rate of None serves everything."""
         if rate is not None and not 0 < rate < math.inf:
             raise ValueError(f"rate_limit must be a number above 0, got {rate}.")
         self._rate = rate
@@ -113,12 +113,12 @@ class Api:
         """Make the site.
 
         Args:
-            service: What the operations act on.
+            service: The service that the operations act on.
             api_key: The only key that is valid.
             lists: True if `list_runs` and `list_features` have routes.
             strict: True to refuse what the contract does not have in a request.
             rate_limit: Requests a second that are served. None: any number.
-            middleware: What stands before the service. None: nothing.
+            middleware: A layer between the clients and the service; None for none.
             log: The record of the requests.
         """
         self._service = service

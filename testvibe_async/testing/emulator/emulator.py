@@ -101,7 +101,7 @@ class Emulator:
                 answered with 429 and `Retry-After`. None: any number.
             dispatch_lag: Seconds after a dispatch for which the new run, or the status of the new
                 generation, is answered with 404.
-            middleware: What stands between the clients and the service. None: nothing.
+            middleware: A layer between the clients and the service; None for none.
 
         Raises:
             ValueError: The folder has no features, or the speed or the rate is not a number above
@@ -352,11 +352,11 @@ class Emulator:
         return _peak(self.generations.values())
 
     def finish_run(self, run_id: int, status: RunStatus = "passed") -> None:
-        """Finish a run now; a finished one stays as it is."""
+        """Finish a run now; no effect if it is finished."""
         self._service.finish_run(self.runs[run_id], status, self.now())
 
     def finish_generation(self, request_id: str, status: GenerationStatus = "generated") -> None:
-        """Finish a generation now; a finished one stays as it is."""
+        """Finish a generation now; no effect if it is finished."""
         self._service.finish_generation(self.generations[request_id], status, self.now())
 
     @property

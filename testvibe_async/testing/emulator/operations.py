@@ -31,7 +31,7 @@ __all__ = ["OPERATIONS", "TAKES", "Call", "Route", "find_route"]
 
 _PREFIX = ["", "api", "v1", "ops"]
 _DEFAULT_LIMIT = 50
-"""Most rows of a list of runs where the query has no `limit`."""
+"""Maximum rows of a list of runs if the query has no `limit`."""
 
 OPERATIONS: dict[str, Callable[[Call], Answer]] = {}
 """All operations, by the service's own names."""

@@ -58,7 +58,7 @@ class RecordedExchange:
     status: int
     headers: Mapping[str, str]
     skew: int | None
-    """Seconds by which the `Date` header was ahead; None where there was no such header."""
+    """Seconds by which the `Date` header was ahead; None if there was no such header."""
     answer: str
 
 
@@ -108,7 +108,7 @@ class Recording:
 
     @property
     def project_id(self) -> str:
-        """The id of the project that was read; empty where none was."""
+        """The id of the project that was read; empty if none was."""
         paths = (each.path.split("/") for each in self.exchanges)
         return next((unquote(path[2]) for path in paths if len(path) > 2), "")  # noqa: PLR2004
 
@@ -166,7 +166,7 @@ class Replay(Middleware):
         return self._written(self._exchanges[index], request)
 
     def _refused(self, request: RecordedRequest) -> Answer:
-        """Answer as the service did where it had no such thing, if that was recorded."""
+        """Answer as the service did for a missing resource, if that was recorded."""
         for each in self._exchanges:
             if (each.operation, each.status) == (request.operation, _NOT_FOUND):
                 return self._written(each, request)

@@ -1,7 +1,7 @@
 """The requests to an origin: the record of them, and the faults that some of them get.
 
-It decides whether requests are kept or only counted, and which faults apply to one. It never
-answers one, nor touches a socket: `origin` carries faults out.
+Decides whether requests are kept or only counted, and which faults apply to one. It never answers
+one, nor touches a socket: `origin` carries faults out.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class RequestLog:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """A failure of a request; make it with one of the class methods."""
+    """A failure of a request, created by one of the class methods."""
 
     kind: Literal["answer", "reset", "lost", "hang", "truncated", "garbage", "delay", "edit"]
     answer: Answer | None = None
@@ -197,7 +197,7 @@ F = TypeVar("F")
 
 @attrs.define(eq=False)
 class Rule(Generic[F]):
-    """The rule for one fault; `Emulator.fail` and `FaultProxy.fail` make it."""
+    """The rule for one fault; `Emulator.fail` and `FaultProxy.fail` create it."""
 
     fault: F
     matches: Callable[..., bool]

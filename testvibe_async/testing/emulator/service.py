@@ -1,7 +1,7 @@
 """The service's state, and the methods that change it.
 
-It decides which changes are allowed in which state, and refuses the others. It never reads requests
-or makes answers: see `operations`.
+Decides which changes are allowed in which state, and refuses the others. It never reads requests or
+makes answers: see `operations`.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Service:
     def finish_generation(
         self, generation: Generation, status: GenerationStatus, now: float
     ) -> None:
-        """Finish a generation now; a finished one stays as it is."""
+        """Finish a generation now; no effect if it is finished."""
         if now < generation.finished_at:
             generation.finish(status, now)
 
@@ -235,7 +235,7 @@ class Service:
         return run
 
     def finish_run(self, run: Run, status: RunStatus, now: float) -> None:
-        """Finish a run now; a finished one stays as it is."""
+        """Finish a run now; no effect if it is finished."""
         if now < run.finished_at:
             run.finish(status, now)
 
