@@ -135,7 +135,7 @@ async def test_items_that_share_a_generation_each_have_its_changes() -> None:
     """A feature that is named twice, on a service without lists, joins the one generation."""
     async with Emulator(lists=False) as emulator, client_of(emulator) as client:
         feature = emulator.add_feature("Twice", status="draft")
-        names = ["Twice", feature.id]
+        names: list[int | str] = ["Twice", feature.id]
         async with client.project().generate_features(names, on_conflict="attach") as batch:
             await asyncio.sleep(30)
             ends = [change async for _, change in batch.changes() if change.phase == "finished"]
