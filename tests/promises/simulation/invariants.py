@@ -109,8 +109,9 @@ def _what_was_accepted_is_not_resent(world: World) -> None:
     for caller in world.callers:
         for dispatching in caller.dispatchings:
             item = dispatching.result
-            earlier = item.earlier if isinstance(item, BatchItem) else ()
-            ended = {outcome.run_id for outcome in earlier}
+            # A failed attempt is followed by another, which may be refused and have no outcome.
+            attempts = item.attempts if isinstance(item, BatchItem) else ()
+            ended = {outcome.run_id for outcome in attempts if outcome.is_failure}
             if ended - set(world.ledger.made(dispatching.intent)):
                 continue  # A twin passed for it, and failed: see `_nobody_can_tell`.
             posts = world.ledger.of(dispatching.intent)
