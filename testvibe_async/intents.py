@@ -106,10 +106,6 @@ class Intent(Serializable):
         """Return the intent as one line of JSON, for `from_json`."""
         return json.dumps(self.to_dict())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the intent as a new plain dict: what `to_json` writes."""
-        return super().to_dict()
-
     def _members(self) -> dict[str, object]:
         return {"testvibe": "intent", "version": _VERSION, **super()._members()}
 

@@ -84,10 +84,6 @@ class Ref(Serializable, ABC):
         """Return the ref as one line of JSON, for `from_json`."""
         return json.dumps(self.to_dict())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the ref as a new plain dict: what `to_json` writes."""
-        return super().to_dict()
-
     def _members(self) -> dict[str, object]:
         return {"testvibe": self.kind, "version": _VERSION, **super()._members()}
 
