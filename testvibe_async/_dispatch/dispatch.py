@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from uuid import uuid4
@@ -19,6 +18,7 @@ from uuid import uuid4
 from attrs import define, evolve, field
 
 from testvibe_async._dispatch.finding import Finding, Progress
+from testvibe_async._http import Outlook
 from testvibe_async._util.waiting import is_cancelled
 from testvibe_async._wire import Endpoints
 from testvibe_async.errors import (
@@ -36,6 +36,7 @@ from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._dispatch.finding import Known
     from testvibe_async._wire import Request
@@ -324,8 +325,13 @@ class Dispatch(ABC, Generic[OperationT]):
         """The class of the operation's handle."""
 
     @abstractmethod
-    async def prepare(self) -> None:
-        """Read the data needed to recognize the operation if the answer is lost."""
+    async def prepare(self) -> VibeError | None:
+        """Read the data needed to recognize the operation if the answer is lost.
+
+        Returns:
+            The failure to read the data, if any: no reason not to dispatch, unless a batch has the
+            patience to wait for the end of an outage.
+        """
 
     @abstractmethod
     async def send(self) -> Ref:
@@ -356,7 +362,7 @@ class RunDispatch(Dispatch[RunOperation]):
         body = {"config": self.config, "siteUrl": self.site_url}
         return Endpoints.RUN_FEATURE.request(project=self.project, feature=self.feature, body=body)
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> VibeError | None:
         """Read the project's latest runs, if it is unknown which run is the latest."""
         loop, transport, run_ids = (
             asyncio.get_running_loop(),
@@ -370,17 +376,21 @@ class RunDispatch(Dispatch[RunOperation]):
             return run_ids.needs_list(self.project, now=now, has_clock=has_clock)
 
         if not is_needed():
-            return
+            return None
         async with run_ids.locks[self.project]:
             if not is_needed():  # Another dispatch has read it meanwhile.
-                return
+                return None
             request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
             request = evolve(request, timeout=LATEST_RUN_SECONDS)
             rows, now = None, loop.time()
-            # Without the list, a lost answer may stay unknown; that is no reason not to dispatch.
-            with suppress(TransportError, ResponseError):
+            try:
                 rows = await transport.call_page(request, retries=False)
+            except (TransportError, ResponseError) as error:
+                if transport.outlook_after(error, request) in {Outlook.AWAY, Outlook.BUSY}:
+                    run_ids.note_failure(self.project, now=loop.time())
+                    return error
             run_ids.note_list(self.project, rows, now=now)
+            return None
 
     def mark_dispatched(self, ref: Ref) -> None:
         """Note the run that the dispatch started: runs of later dispatches have higher ids."""
@@ -453,7 +463,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         """The `requestId` of the previous generation; None if it is unknown."""
         return self.before.request_id if self.before else None
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> VibeError | None:
         """Read the feature's latest generation.
 
         A feature that was never generated has a status too, without a `requestId`. The latest
@@ -464,13 +474,15 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         request = Endpoints.GET_GENERATION_STATUS.request(
             project=self.project, feature=self.feature
         )
+        latest, failure = Generation(), None
         try:
             latest = await self.parts.transport.call(evolve(request, is_uncached=True))
-        except (TransportError, ResponseError):
-            latest = Generation()
+        except (TransportError, ResponseError) as error:
+            failure = error
         is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
         self.before = None if is_unnamed or latest == Generation() else latest
         self.read_at = asyncio.get_running_loop().time()
+        return failure
 
     def _seen_before(self, now: float) -> dict[str, Any]:
         is_fresh = self.before is not None and now - self.read_at <= FRESH_SECONDS

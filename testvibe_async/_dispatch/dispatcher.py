@@ -161,7 +161,12 @@ class Dispatcher:
             if dispatch.patience is not None:
                 await self._hold.wait(dispatch)
                 dispatch.renew_patience()
-            await dispatch.prepare()
+            failure = await dispatch.prepare()
+            if dispatch.patience is not None and tries_left:
+                if failure is not None:
+                    self._hold.note_failure(failure)
+                if self._hold.is_on:
+                    continue
             try:
                 ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
                 break

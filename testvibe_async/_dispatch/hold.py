@@ -39,21 +39,23 @@ class Hold:
         """
         self._transport = transport
         self._max_outage = max_outage
-        self._is_away = False
+        self.is_on: bool = False
+        """True if dispatches wait, since the service may be away."""
         self._probing = asyncio.Lock()
         self._last_failure: TransportError | ResponseError | None = None
         self._failed_at = 0.0
         """The loop's clock when the last wait had lasted too long."""
 
     def note_failure(self, error: VibeError) -> bool:
-        """Note that a dispatch failed; return True if an outage explains it.
+        """Note that a dispatch or a read failed; return True if an outage explains it.
 
-        As long as the service has answered nothing, its address is most likely wrong.
+        As long as the service has answered nothing, a page means that its address is wrong.
         """
-        if isinstance(error, RecorderError) or not self._transport.answered:
+        if isinstance(error, RecorderError):
             return False
-        is_away = outlook_after(error, has_answered=True) is Outlook.AWAY
-        self._is_away = self._is_away or is_away
+        has_answered = bool(self._transport.answered)
+        is_away = outlook_after(error, has_answered=has_answered) is Outlook.AWAY
+        self.is_on = self.is_on or is_away
         return is_away
 
     async def outlast(self, intent: Intent) -> bool:
@@ -64,7 +66,7 @@ class Hold:
         """
         if not self._transport.answered:
             return False
-        self._is_away = True
+        self.is_on = True
         began = asyncio.get_running_loop().time()
         try:
             await self.wait(intent)
@@ -82,14 +84,14 @@ class Hold:
             NotSentError: The outage lasted too long.
             ClientClosedError: The client was closed.
         """
-        if not self._is_away:
+        if not self.is_on:
             return
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with self._probing:  # The result of one probe serves all that wait meanwhile.
-            if self._is_away and (self._last_failure is None or began >= self._failed_at):
+            if self.is_on and (self._last_failure is None or began >= self._failed_at):
                 self._last_failure = await self._probe(dispatch)
-                self._is_away, self._failed_at = self._last_failure is not None, loop.time()
+                self.is_on, self._failed_at = self._last_failure is not None, loop.time()
         if self._last_failure is not None:
             what = f"not sent: no answer for {self._max_outage:g} s ({self._last_failure.brief})"
             method, url = self._last_failure.method, self._last_failure.url

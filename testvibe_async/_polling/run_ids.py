@@ -24,6 +24,9 @@ __all__ = ["RunIds"]
 UNLISTED_AT_ONCE = 4
 """Number of recorded dispatches under way on a service without a list: a crash may lose each."""
 
+RETRY_SECONDS = 2.0
+"""Seconds after which a list is read again that could not be read for a passing reason."""
+
 FRESH_SECONDS = 10.0
 """Maximum age in seconds of the list that shows the latest run, if its rows have no times."""
 
@@ -43,6 +46,7 @@ class RunIds:
 
     def __init__(self) -> None:
         self._highest: dict[str, int] = {}
+        self._retry_at: dict[str, float] = {}
         self._listed: dict[str, _Listed | None] = {}
         """By project; None if there is no such list, or it does not show the latest run."""
         self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -66,6 +70,11 @@ class RunIds:
         self.note(project, max(ids, default=0))
         self._listed[project] = _Listed(now, all(row.created_at is not None for row in rows))
 
+    def note_failure(self, project: str, *, now: float) -> None:
+        """Note that the list could not be read for a passing reason, and shows nothing for now."""
+        self._listed.pop(project, None)
+        self._retry_at[project] = now + RETRY_SECONDS
+
     def needs_list(self, project: str, *, now: float, has_clock: bool) -> bool:
         """Return whether a list must be read to know the latest run before a dispatch.
 
@@ -76,7 +85,7 @@ class RunIds:
                 list is enough.
         """
         if project not in self._listed:
-            return True
+            return now >= self._retry_at.get(project, now)
         listed = self._listed[project]
         is_stale = listed is not None and now - listed.at > FRESH_SECONDS
         return listed is not None and is_stale and not (listed.is_dated and has_clock)

@@ -133,14 +133,39 @@ async def test_a_list_of_projects_that_is_never_served_is_no_outage(
     assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
 
 
-async def test_a_service_that_never_answered_is_asked_for_a_few_features() -> None:
-    """Most likely its address is wrong, and the others are not dispatched."""
-    async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
+@pytest.mark.parametrize(
+    "fault", [Fault.status(502), Fault.status(503), Fault.reset()], ids=["502", "503", "reset"]
+)
+async def test_an_outage_at_the_start_costs_no_feature(emulator: Emulator, fault: Fault) -> None:
+    """Nothing is sent before the service has answered a read."""
+    emulator.fail("*", fault, when=lambda _: now() < 20)
+    started: list[OutageStarted] = []
+    hooks = Hooks(on_outage_started=started.append)
+    async with client_of(emulator, hooks=hooks) as client:
+        items = await client.project().run_features(NAMES, max_in_flight=30)
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+    assert emulator.count("run_feature") == len(NAMES)
+    assert len(started) == 1
+
+
+async def test_a_lost_answer_after_an_outage_at_the_start_is_found(emulator: Emulator) -> None:
+    """The latest run is read once the service answers, so that a later one can be recognized."""
+    emulator.fail("*", Fault.status(502), when=lambda _: now() < 20)
+    emulator.fail("run_feature", Fault.lost(), times=5)
+    async with client_of(emulator) as client:
+        items = await client.project().run_features(NAMES, max_in_flight=30)
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+    assert set(runs_by_feature(emulator).values()) == {1}
+
+
+async def test_a_service_that_can_not_be_reached_ends_the_batch() -> None:
+    """After `max_outage` nothing more is tried."""
+    async with Client("http://127.0.0.1:1", api_key=KEY, project="p", max_outage=60) as client:
         batch = client.project().run_features(range(1, 500))
         await batch
     assert batch.summary.errors < 110
     assert batch.summary.skipped == 499 - batch.summary.errors
-    assert now() < 60
+    assert 60 <= now() < 150
 
 
 async def test_the_time_out_ends_the_wait_for_an_outage(emulator: Emulator) -> None:
