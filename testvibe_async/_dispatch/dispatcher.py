@@ -241,19 +241,28 @@ class Dispatcher:
             why = "the client was closed" if self._is_closing else "its task was cancelled"
             raise dispatch.unknown(f"{why} before it could be reconciled") from error
         if retry_unknown and not dispatch.is_withdrawn and not intent.is_accepted:
-            # However the second attempt fails, the first may have taken effect, and the error must
-            # say so.
-            try:
-                await self._transport.sleep(refused_seconds(lost) or 0.0)
-                return await self._send_or_find(dispatch, retry_unknown=False)
-            except DispatchUnknownError as error:
-                error.intent = intent.covering(cast("Intent", error.intent))
-                raise
-            except (Exception, asyncio.CancelledError) as error:
-                dispatch.intent = intent  # The second attempt had no effect, for certain.
-                what = f"the answer was lost: {lost.brief}; and the second try failed: {error!r}"
-                raise dispatch.unknown(what, finding) from error
+            return await self._send_again(dispatch, intent, lost, finding)
         raise dispatch.unknown(f"the answer was lost: {lost.brief}", finding) from lost
+
+    async def _send_again(
+        self, dispatch: Dispatch[Any], intent: Intent, lost: VibeError, finding: Finding
+    ) -> tuple[Ref, bool]:
+        """Send a dispatch once more, although the first attempt may have taken effect.
+
+        However the second attempt fails, the error covers the first one too.
+        """
+        try:
+            await self._transport.sleep(refused_seconds(lost) or 0.0)
+            return await self._send_or_find(dispatch, retry_unknown=False)
+        except DispatchUnknownError as error:
+            dispatch.intent = error.intent = intent.covering(cast("Intent", error.intent))
+            if error.reason == "absent":  # The operation of the second attempt, not of the first.
+                raise dispatch.unknown(error.what, finding) from lost
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            dispatch.intent = intent  # The second attempt had no effect, for certain.
+            what = f"the answer was lost: {lost.brief}; and the second try failed: {error!r}"
+            raise dispatch.unknown(what, finding) from error
 
     async def _find(self, dispatch: Dispatch[Any], intent: Intent) -> Finding:
         """Search for the operation of a lost answer; if patient, once the service is not away."""

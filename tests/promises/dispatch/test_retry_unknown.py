@@ -105,3 +105,17 @@ class TestRetryUnknown:
             await project.run_feature("Checkout", retry_unknown=True)
 
         assert emulator.count("run_feature") == 4
+
+
+async def test_two_lost_tries_are_judged_by_the_first(emulator: Emulator) -> None:
+    """That the second try shows nothing says nothing of the first, which may be one of two runs."""
+    emulator.fail("run_feature", Fault.lost(), times=2)
+    emulator.fail("run_feature", Fault.reset())
+    async with client_of(emulator) as client, client_of(emulator) as other:
+        results = await asyncio.gather(
+            client.project().run_feature("Checkout", retry_unknown=True),
+            other.project().run_feature("Checkout"),
+            return_exceptions=True,
+        )
+    assert [getattr(error, "reason", None) for error in results] == ["ambiguous", "ambiguous"]
+    assert len(getattr(results[0], "candidates", ())) == 2

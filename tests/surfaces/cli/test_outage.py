@@ -252,8 +252,8 @@ async def test_silent_outage_until_the_time_out(proxy: FaultProxy, call: Call) -
 
 async def test_silence_from_the_first_dispatch_on(emulator: Emulator, call: Call) -> None:
     """Before anything is in flight the hanging dispatch is told of, and no run is said to be."""
-    emulator.fail("list_runs", Fault.hang())
-    emulator.fail("run_feature", Fault.hang())
+    for operation in ("list_runs", "run_feature", "list_projects", "get_generation_status"):
+        emulator.fail(operation, Fault.hang())
     ended = await call("run", "Checkout", "--wait", "--timeout", "40")
     told = re.search(
         r"^ +([\d.]+) s  not reachable for \d+ s; trying again$", ended.output, re.MULTILINE
