@@ -168,7 +168,7 @@ async def named_operation(operation: Operation[Any], intent: Intent) -> Operatio
     try:
         await operation.poll()
     except ObservationError as error:
-        why = f"{operation.ref} could not be observed: {error}"
+        why = error.brief
     else:
         if operation.snapshot is not None and may_have_started(intent, operation.snapshot):
             return operation
