@@ -211,12 +211,7 @@ def _nobody_can_tell(world: World, process: Process, intent: Intent, ref: Ref) -
     is_recent = operation.created_at >= sent_at - slack
     assert is_recent, f"{intent} adopted {name}, which began long before it was sent"
     ours = set(world.ledger.made(intent)) - _told(process, intent)
-    lists = [
-        each
-        for each in _lists_before(world, process, intent, ref)
-        # The probe of an outage asks for one row, and reads none.
-        if not (each.is_cut and len(each.ids) == 1)
-    ]
+    lists = _lists_before(world, process, intent, ref)
     both = ours & {each_id for each in lists for each_id in each.ids}
     assert not both, f"{intent} adopted {name}, and a list showed its own {both} beside it"
 
