@@ -253,7 +253,7 @@ class Client(Gathering):
     @overload
     def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation: ...
     def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation:
-        """Return a handle on an operation, whoever dispatched it, and whenever.
+        """Return a handle on an operation, also of another process or an earlier day.
 
         Does no I/O, but needs a running event loop.
 

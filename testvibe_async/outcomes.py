@@ -245,7 +245,7 @@ class BatchSummary(Serializable):
     """Number of dispatched operations whose end was not observed."""
 
     unknown: int = 0
-    """Number of features of which it is unknown whether they were dispatched."""
+    """Number of features that may have been dispatched."""
 
     waiting: int = 0
     """Number of features that a running batch has still to dispatch."""

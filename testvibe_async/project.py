@@ -412,7 +412,7 @@ class Project:
         return await self._call(Endpoints.GET_RUN, run=run_id)
 
     async def wait_for_run(self, run_id: int, *, timeout: float | None = None) -> Run:
-        """Wait until a run has finished, whoever dispatched it.
+        """Wait until a run has finished, also a run that another client dispatched.
 
         Args:
             run_id: The service's `runId`.

@@ -256,7 +256,7 @@ class Workers(Generic[SnapshotT]):
             await self._carry(entry, operation)
 
     async def _recover(self, entry: Entry[SnapshotT]) -> tuple[str, Operation[SnapshotT] | None]:
-        """Return what became of an earlier dispatch in a word, and the operation in flight.
+        """Return the fate of an earlier dispatch in one word, and the operation in flight.
 
         Raises:
             VibeError: It is unknown.

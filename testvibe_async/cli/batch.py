@@ -232,7 +232,7 @@ async def decide(  # noqa: PLR0913 - each by name
     db: Database = None,
     common: Common = COMMON,
 ) -> None:
-    """Decide the fate of dispatches of which it is unknown whether they took effect.
+    """Decide unknown dispatches, which may or may not have taken effect.
 
     For example:
 
