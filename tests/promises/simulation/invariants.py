@@ -188,10 +188,14 @@ def _what_is_adopted_is_ours(world: World, process: Process) -> None:
 
 
 def _lists_before(world: World, process: Process, intent: Intent, ref: Ref) -> list[Listed]:
-    """Return the lists that a dispatch had read when it came to an operation."""
+    """Return the lists that a dispatch had searched when it came to an operation."""
     tasks = {post.task for post in world.ledger.of(intent)}
     at = process.told_at[ref]
-    return [each for each in world.ledger.lists if each.task in tasks and each.at <= at]
+    return [
+        each
+        for each in world.ledger.lists
+        if each.is_search and each.task in tasks and each.at <= at
+    ]
 
 
 def _nobody_can_tell(world: World, process: Process, intent: Intent, ref: Ref) -> None:
