@@ -368,7 +368,14 @@ def _error_is_right(world: World, watch: Watch, error: VibeError) -> None:
         assert _has_successor(world, _id(ref)), f"{ref}: {error}, and nothing did"
     else:
         assert type(error) is ObservationError, f"{ref}: a watch raised {error!r}"
-        assert watch.is_poll or elapsed >= MAX_OUTAGE, f"{ref}: given up too soon: {error}"
+        # Failures are counted for all waits of an operation together.
+        together = [each for caller in world.callers for each in caller.watches]
+        since = min(
+            each.began
+            for each in together
+            if each.operation.ref == ref and each.began <= watch.began <= each.ended
+        )
+        assert watch.is_poll or watch.ended - since >= MAX_OUTAGE, f"{ref}: given up too soon: {error}"
         world.seen["a failed poll" if watch.is_poll else "an outage beyond max_outage"] += 1
 
 
