@@ -375,7 +375,8 @@ def _error_is_right(world: World, watch: Watch, error: VibeError) -> None:
             for each in together
             if each.operation.ref == ref and each.began <= watch.began <= each.ended
         )
-        assert watch.is_poll or watch.ended - since >= MAX_OUTAGE, f"{ref}: given up too soon: {error}"
+        is_late = watch.ended - since >= MAX_OUTAGE
+        assert watch.is_poll or is_late, f"{ref}: given up too soon: {error}"
         world.seen["a failed poll" if watch.is_poll else "an outage beyond max_outage"] += 1
 
 
