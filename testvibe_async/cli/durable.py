@@ -167,7 +167,7 @@ async def follow(
         VibeError: This worker can do nothing for it any more.
     """
     found = await read_durable(batch, record)
-    watch.progress.follow(lambda: list(map(watch.quarantine.mark, found.items)))
+    watch.progress.follow(lambda: list(map(watch.quarantine.mark, found.items)), is_shared=True)
     watch.outputs.journal = None if record is None else found.path
     working = asyncio.create_task(batch.work(watch.client) if works else _settled(batch))
     following = asyncio.timeout(watch.limit.remaining)

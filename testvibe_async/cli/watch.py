@@ -280,10 +280,9 @@ class Watch:
             durable: The durable batch that was followed, as last read; None for a batch of this
                 command, or other operations.
         """
-        items: Sequence[Item] = self.progress.items
+        items = self.progress.items
         if durable is not None:
             known = result_of(durable, self._common)
-            items = known.items
             self._facts = {"facts": known.facts, "headline": known.headline}
         logs = await self.limit.last(_logs_of_failures(items, self.client), {})
         try:

@@ -171,7 +171,10 @@ async def test_a_database_that_is_away(call: Call, on: str, tmp_path: Path) -> N
     [
         (["run", "Checkout", "--on", "x.sqlite"], "add --name"),
         (["run", "Checkout", "--on", "mysql://x/y", "--name", "x"], "a SQLite file or in postgres"),
-        (["run", "Checkout", "--on", "x", "--name", "x", "--repeat", "3"], "--on takes no --repeat"),
+        (
+            ["run", "Checkout", "--on", "x", "--name", "x", "--repeat", "3"],
+            "--on takes no --repeat",
+        ),
         (["work", "nope"], "there is no batch named nope"),
         (["work", "nope", "--on", "x.sqlite"], "there is no batch 'nope'"),
         (["resume", "--on", "x.sqlite"], "--on needs the name"),
