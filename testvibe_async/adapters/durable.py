@@ -10,65 +10,32 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
-from attrs import frozen
 from sqlalchemy.exc import DBAPIError
 
 from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
 from testvibe_async._dispatch import JobSource
 from testvibe_async.adapters.database import Database
-from testvibe_async.adapters.entries import EntryStore
+from testvibe_async.adapters.entries import BatchStatus, EntryStore
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.errors import ConfigError, KindName, NotSentError
-from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.runner.batches import Worker
 from testvibe_async.runner.spec import GENERATIONS_IN_FLIGHT, RUNS_IN_FLIGHT, BatchSpec
 
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncGenerator, Sequence
-    from datetime import datetime
 
     from testvibe_async._dispatch import Features, GenerateConflict, Job, RunConflict
     from testvibe_async.client import Client
     from testvibe_async.errors import VibeError
     from testvibe_async.journal import Journal
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
 __all__ = ["BatchStatus", "DurableBatch", "Worker"]
 
 StoreT = TypeVar("StoreT", bound=EntryStore)
-
-
-@frozen(kw_only=True)
-class BatchStatus:
-    """The stored state of a durable batch, read without asking the service."""
-
-    items: Sequence[BatchItem[Any]]
-    """One for each feature and configuration, in the order planned."""
-
-    is_over: bool
-    """True if nothing is left to dispatch, to wait for or to reconcile, as for a `Journal`."""
-
-    is_settled: bool
-    """True if no worker has anything to do; the rest needs `resume` or `decide`."""
-
-    is_cancelled: bool
-    """True if nothing more is dispatched."""
-
-    created_at: datetime
-    """The time when the batch was stored."""
-
-    workers: Sequence[Worker]
-    """The workers of the batch that are alive, and those that ended with something in flight."""
-
-    plan: Plan
-    """The server, the project, the site and the options of the batch."""
-
-    @property
-    def summary(self) -> BatchSummary:
-        """Number of features with each verdict."""
-        return BatchSummary.of(self.items)
 
 
 class DurableBatch:
@@ -210,7 +177,7 @@ class DurableBatch:
                                 futile = item.error
                     finally:
                         store.is_leaving = True
-                status = await self._status(store)
+                status = await store.read()
         if futile is not None and not status.is_settled:
             raise futile
         return [*status.items]
@@ -222,24 +189,7 @@ class DurableBatch:
             ConfigError: There is no such batch.
         """
         async with self._opened(EntryStore) as store:
-            return await self._status(store)
-
-    async def _status(self, store: EntryStore) -> BatchStatus:
-        found = await store.read()
-        is_settled = not any(entry.is_carried for entry in found.entries)
-        is_any_left = any(
-            entry.is_left and not (found.is_cancelled and entry.state is EntryState.PLANNED)
-            for entry in found.entries
-        )
-        return BatchStatus(
-            items=[entry.item() for entry in found.entries],
-            is_over=is_settled and not is_any_left,
-            is_settled=is_settled,
-            is_cancelled=found.is_cancelled,
-            created_at=found.created_at,
-            workers=found.workers,
-            plan=store.plan,
-        )
+            return await store.read()
 
     async def cancel(self) -> None:
         """Have nothing more dispatched. What is in flight is waited for.

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 
 from testvibe_async._batch import Entry, EntryState, Plan, entry_document, read_entry
 from testvibe_async._util.group_commit import GroupCommit
@@ -21,6 +21,7 @@ from testvibe_async.adapters.database import BATCHES, ITEMS, UNAVAILABLE, VERSIO
 from testvibe_async.adapters.workers import workers_of
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
+from testvibe_async.outcomes import BatchItem, BatchSummary
 from testvibe_async.runner.batches import Worker
 
 if TYPE_CHECKING:
@@ -29,27 +30,53 @@ if TYPE_CHECKING:
     from testvibe_async._dispatch import Job
     from testvibe_async.adapters.database import Database
 
-__all__ = ["EntryStore", "Stored", "row_of"]
+__all__ = ["BatchStatus", "EntryStore", "row_of"]
 
 ASK_AGAIN_SECONDS = 0.5
 """The pause before a database is asked again that is away."""
 
 
 @frozen(kw_only=True)
-class Stored:
-    """A durable batch as it is stored at one moment."""
+class BatchStatus:
+    """The stored state of a durable batch, read without asking the service."""
 
-    entries: Sequence[Entry[Any]]
-    """All entries in the order planned; one is carried if a worker carries it, or is to."""
-
-    is_cancelled: bool
-    """True if nothing more is dispatched."""
+    plan: Plan
+    """The server, the project, the site and the options of the batch."""
 
     created_at: datetime
     """The time when the batch was stored."""
 
+    is_cancelled: bool
+    """True if nothing more is dispatched."""
+
     workers: Sequence[Worker]
-    """The workers of the batch that are alive, and the dead ones that still have something."""
+    """The workers of the batch that are alive, and those that ended with something in flight."""
+
+    entries: Sequence[Entry[Any]] = field(repr=False)
+    """The entries in the order planned, for use by the batch alone."""
+
+    @property
+    def items(self) -> list[BatchItem[Any]]:
+        """One for each feature and configuration, in the order planned."""
+        return [entry.item() for entry in self.entries]
+
+    @property
+    def is_settled(self) -> bool:
+        """True if no worker has anything to do; the rest needs `resume` or `decide`."""
+        return not any(entry.is_carried for entry in self.entries)
+
+    @property
+    def is_over(self) -> bool:
+        """True if nothing is left to dispatch, to wait for or to reconcile, as for a `Journal`."""
+        return self.is_settled and not any(
+            entry.is_left and not (self.is_cancelled and entry.state is EntryState.PLANNED)
+            for entry in self.entries
+        )
+
+    @property
+    def summary(self) -> BatchSummary:
+        """Number of features with each verdict."""
+        return BatchSummary.of(self.items)
 
 
 class EntryStore(GroupCommit[sa.Connection]):
@@ -156,11 +183,11 @@ class EntryStore(GroupCommit[sa.Connection]):
 
         return await self.write(work)
 
-    async def read(self) -> Stored:
+    async def read(self) -> BatchStatus:
         """Return the batch as it is stored now."""
         return await self.write(self._read)
 
-    def _read(self, connection: sa.Connection) -> Stored:
+    def _read(self, connection: sa.Connection) -> BatchStatus:
         mine = sa.select(BATCHES).where(BATCHES.c.id == self.batch)
         batch = connection.execute(mine).one()
         living = workers_of(connection, self._database, self.batch)
@@ -176,7 +203,8 @@ class EntryStore(GroupCommit[sa.Connection]):
                 in_flight[row.owner] += 1
         self._documents = {row.number: row.document for row in rows}
         names = [name for name in {**living, **in_flight} if living.get(name) or in_flight[name]]
-        return Stored(
+        return BatchStatus(
+            plan=self.plan,
             entries=entries,
             is_cancelled=bool(batch.is_cancelled),
             created_at=datetime.fromtimestamp(batch.created_at, UTC),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from testvibe_async import ConfigError
@@ -22,12 +21,9 @@ from testvibe_async.cli.batches import (
     read_durable,
     work_command,
 )
-from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import NO_FILES, Files
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.result import live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME
@@ -149,7 +145,7 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = COMMON) -> No
         raise ConfigError(f"{error}; {hint}") from error
     await found.cancel()
     result = result_of(await read_durable(found, record), common)
-    await conclude(result, Outputs(NO_FILES, common.output), common)
+    common.output.result(result.document, result.last_line)
 
 
 async def follow(
@@ -167,41 +163,34 @@ async def follow(
         VibeError: This worker can do nothing for it any more.
     """
     found = await read_durable(batch, record)
+
+    async def note_changes() -> None:
+        nonlocal found
+        line, noted = live_line(found), ""
+        while found.is_live:
+            if line != noted:
+                watch.connection.output.note(noted := line)
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                found = await read_durable(batch, record)
+                line = live_line(found)
+            except ConfigError as error:  # The batch goes on where the database is reached.
+                line = str(error)
+
     watch.progress.follow(lambda: list(map(watch.quarantine.mark, found.items)), is_shared=True)
     watch.outputs.journal = None if record is None else found.path
-    working = asyncio.create_task(batch.work(watch.client) if works else _settled(batch))
-    following = asyncio.timeout(watch.limit.remaining)
-    noted = ""
+    noting = asyncio.create_task(note_changes())
+    limit = asyncio.timeout(watch.limit.remaining)
     try:
-        async with following:
-            while not working.done():
-                if (line := live_line(found)) != noted:
-                    watch.connection.output.note(noted := line)
-                await asyncio.wait([working], timeout=FOLLOW_SECONDS)
-                with suppress(ConfigError):  # What reads it meanwhile outlasts that, and says so.
-                    found = await read_durable(batch, record)
-            await working
+        async with limit:
+            await (batch.work(watch.client) if works else noting)
+            found = await read_durable(batch, record)
     except TimeoutError:
-        if not following.expired():
+        if not limit.expired():
             raise
     finally:
-        working.cancel()
-        await asyncio.wait([working])
+        noting.cancel()
+        await asyncio.wait([noting])
     for item in found.items:
         watch.outputs.fetch(item, watch.client)
     return await watch.conclude(found)
-
-
-async def _settled(batch: DurableBatch) -> None:
-    """Wait until no worker has anything to do."""
-    problem: str | None = None
-    while True:
-        try:
-            if (await batch.status()).is_settled:
-                return
-            problem = None
-        except ConfigError as error:
-            if str(error) != problem:
-                warn(f"{error}; it is asked again")
-            problem = str(error)
-        await asyncio.sleep(FOLLOW_SECONDS)

@@ -161,24 +161,21 @@ async def _resume_durable(  # noqa: PLR0913 - each but one by name
 
 
 async def _list_unfinished(common: Common) -> None:
-    found = [
-        (each.record, each)
-        async for each in stored_batches().each(place_of(common))
-        if each.record is not None and not each.is_over
+    found = [each async for each in stored_batches().each(place_of(common)) if not each.is_over]
+    documents = [
+        {
+            "batch": each.number,
+            "name": each.record and each.record.name,
+            "createdUtc": each.created_at,
+            "counts": counts_of(each.items),
+            **live_facts(each),
+        }
+        for each in found
     ]
-    rows = [
-        (record.number, record.name, each.created_at, counts_of(each.items))
-        for record, each in found
-    ]
-    members = ("batch", "name", "createdUtc", "counts")
-    common.output.document(
-        [
-            dict(zip(members, row, strict=True)) | live_facts(each)
-            for row, (_, each) in zip(rows, found, strict=True)
-        ]
-    )
+    common.output.document(documents)
+    rows = [[*document.values()][:4] for document in documents]
     common.output.table(("Batch", "Name", "Began", "Items"), rows)
-    for _, each in found:
+    for each in found:
         if each.is_live:
             common.output.note(live_line(each))
 
