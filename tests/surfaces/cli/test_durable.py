@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +14,10 @@ from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.support.timing import STEADY
+from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.surfaces.cli.conftest import Call
 
 SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
@@ -26,6 +26,14 @@ SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
 @pytest.fixture(autouse=True)
 async def _virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     put_on_virtual_time(monkeypatch)
+
+
+def text_of(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def move(path: str, to: str) -> None:
+    Path(path).rename(to)
 
 
 @pytest.fixture
@@ -85,13 +93,28 @@ async def test_while_another_machine_works_on_it(call: Call, on: str) -> None:
 async def test_a_batch_that_is_followed(call: Call, on: str) -> None:
     """`run --wait` follows what the workers do, exits as they do, and ends at its time limit."""
     name = ("Checkout", "Returns", "--on", on, "--name", "nightly", "--wait")
-    alone = await call("run", *name, "--timeout", "10")
+    alone = await call("run", *name, "--timeout", "10", "--report", "early.md")
     assert alone.code == 4
     assert "No worker is running" in alone.errors
+    assert "2 of 2 waiting" in text_of("early.md")
     following = asyncio.create_task(call("run", *name))
     await asyncio.sleep(5)
     await call("work", "nightly")
     assert (await following).code == 1
+
+
+async def test_a_follower_outlasts_its_database(call: Call, on: str) -> None:
+    """It says that it can't read the batch, and follows it once it can."""
+    following = asyncio.create_task(
+        call("run", "Checkout", "--on", on, "--name", "nightly", "--wait")
+    )
+    await asyncio.sleep(5)
+    move(on, f"{on}.away")
+    await asyncio.sleep(10)
+    assert not following.done()
+    move(f"{on}.away", on)
+    await call("work", "nightly")
+    assert (await following).code == 0
 
 
 async def test_ctrl_c(call: Call, on: str, emulator: Emulator) -> None:
@@ -153,14 +176,27 @@ async def test_another_machine(
     assert (await call("resume", "nightly", "--on", on)).code == 0
 
 
-async def test_a_database_that_is_away(call: Call, on: str, tmp_path: Path) -> None:
-    """`history` leaves its batches out and says so; `report` of one of them fails."""
+async def test_a_database_that_is_away(
+    call: Call, on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked once: `history` leaves its batches out and says so; `report` of one fails."""
     await call("run", "Checkout", "--wait")
-    await call("run", "Checkout", "--on", on, "--name", "nightly")
+    for name in ("weekly", "nightly"):
+        await call("run", "Checkout", "--on", on, "--name", name)
     (tmp_path / "shared.sqlite").write_text("It is no database any more, and that for long.")
+    asked: list[str] = []
+    status = DurableBatch.status
+
+    async def counted(batch: DurableBatch) -> BatchStatus:
+        asked.append(batch.id)
+        return await status(batch)
+
+    monkeypatch.setattr(DurableBatch, "status", counted)
     history = await call("history", "--json")
     assert [each["batch"] for each in json.loads(history.output)["batches"]] == [1]
-    assert "Batch 2 (nightly) is left out: the database" in history.errors
+    assert "Batch 3 (nightly) is left out: the database" in history.errors
+    assert "Batch 2 (weekly) is left out: the database" in history.errors
+    assert asked == ["nightly"]
     for command in ("report", "resume"):
         assert "can't be used" in (await call(command)).errors
     assert (await call("discard", "2")).code == 0
