@@ -44,7 +44,8 @@ _COMMANDS = {
         "discard": "resume:discard",
         "history": "history:history flaky stats trends",
         "open": "runs:open_run show-report show-trace trace",
-        "batch": "batch:app",
+        "work": "durable:work serve worker",
+        "cancel": "durable:cancel",
     },
     "The project": {
         "features": "features:app",

@@ -15,6 +15,7 @@ from testvibe_async.cli import details
 from testvibe_async.cli.batches import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.common import COMMON, MORE, Common, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
+from testvibe_async.cli.durable import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
@@ -27,7 +28,7 @@ __all__ = ["app", "generate"]
 app: App = App(
     name="generation",
     help="See how a feature's latest generation goes, or cancel it.",
-    synonym=("abort", "cancel", "kill", "log", "logs", "status", "stop"),
+    synonym=("abort", "kill", "log", "logs", "status", "stop"),
 )
 
 
@@ -71,7 +72,9 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         common: The options of every command.
     """
     if not watch:
-        refuse_without("--watch", timeout=timeout, max_in_flight=max_in_flight)
+        refuse_without("--watch", timeout=timeout)
+    if not watch and journal.on is None:
+        refuse_without("--watch", max_in_flight=max_in_flight)
     journal.check()
     spec = BatchSpec(
         kind="generation",
@@ -97,8 +100,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             if on_conflict == "wait"
             else "",
         )
-        return await watched.dispatch(
-            work, consent=consent, journal=journal, dry_run=dry_run, waits=watch
+        return await dispatch(
+            watched, work, consent=consent, journal=journal, dry_run=dry_run, waits=watch
         )
     return ExitCode.INTERRUPTED
 

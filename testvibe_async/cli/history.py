@@ -20,7 +20,7 @@ from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.result import seconds_of
+from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 
@@ -106,6 +106,9 @@ async def history(
     rows = zip(map(_begin, batches), *(_cells(*column) for column in shown.items()), strict=True)
     output.table(("Batch", *shown), list(rows))
     output.details(lambda _: _sections(changed, flaky, len(batches)))
+    for each in batches:
+        if each.is_live:
+            output.note(live_line(each))
 
 
 async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Batch], set[str]]:
@@ -199,10 +202,11 @@ def _document(batch: Batch) -> dict[str, Any]:
     return {
         "batch": batch.number,
         "createdUtc": batch.created_at,
-        "journal": batch.path,
+        "journal": batch.path if batch.database is None else None,
         "server": batch.server,
         "project": batch.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
         **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},
+        **live_facts(batch),
     }

@@ -21,6 +21,7 @@ from testvibe_async.cli.batches import (
 )
 from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
+from testvibe_async.cli.durable import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import (
     NO_CONSENT,
@@ -121,11 +122,11 @@ async def run(  # noqa: PLR0913 - each an option of its own
             "--wait",
             files,
             timeout=timeout,
-            max_in_flight=max_in_flight,
-            attempts=attempts,
             stop_on_failure=stop_on_failure,
             max_failures=max_failures,
         )
+    if not wait and journal.on is None:
+        refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
@@ -163,7 +164,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             "Each generation costs credits."
         )
         first = "What has no tests is generated first: minutes each."
-        return await watch.dispatch(
+        return await dispatch(
+            watch,
             evolve(work, question=question, first=first if work.spec.may_generate else ""),
             consent=consent,
             journal=journal,

@@ -27,7 +27,7 @@ from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result
+from testvibe_async.cli.result import Result, result_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.batches import Place
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from testvibe_async.cli.batches import JournalOptions
     from testvibe_async.cli.options import Consent
     from testvibe_async.cli.words import Item
+    from testvibe_async.runner.batches import Batch
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
@@ -272,9 +273,17 @@ class Watch:
             self.outputs.fetch(item, self.client)
             after_each()
 
-    async def conclude(self) -> ExitCode:
-        """Write the reports, print the results of operations, and return the exit code."""
+    async def conclude(self, durable: Batch | None = None) -> ExitCode:
+        """Write the reports, print the results of operations, and return the exit code.
+
+        Args:
+            durable: The durable batch that was followed, as last read; None for a batch of this
+                command, or other operations.
+        """
         items = self.progress.items
+        if durable is not None:
+            known = result_of(durable, self._common)
+            self._facts = {"facts": known.facts, "headline": known.headline}
         logs = await self.limit.last(_logs_of_failures(items, self.client), {})
         try:
             return await conclude(

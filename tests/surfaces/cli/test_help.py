@@ -35,7 +35,7 @@ MAIN = {"run", "generate", "wait", "resume"}
 
 PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
 
-ELSEWHERE = {"batch", "emulator", "mcp", "login", "logout", "demo", "doctor"}
+ELSEWHERE = {"work", "cancel", "emulator", "mcp", "login", "logout", "demo", "doctor"}
 """Commands that go on until Ctrl-C, or read and write what these tests do not have."""
 
 
@@ -123,7 +123,7 @@ def prepare(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["cancel", "Checkout"], 'Did you mean "generation"?'),
+        (["cancel", "Checkout"], "testvibe-async generation cancel Checkout"),
         (["auth"], 'Did you mean "login"?'),
         (["config", "set", "server", "x"], 'Did you mean "settings"?'),
         (["logs"], '"runs" or "generation"?'),
