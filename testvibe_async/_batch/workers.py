@@ -23,7 +23,7 @@ from testvibe_async._batch.recovery import Gate, Recovery
 from testvibe_async._batch.store import EntryRecorder, SharedStore
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
-from testvibe_async._dispatch import knowing
+from testvibe_async._dispatch import TestsMadeError, knowing
 from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
@@ -300,6 +300,9 @@ class Workers(Generic[SnapshotT]):
                 operation = await self._dispatch(entry)
         except ClientClosedError:
             raise  # Concerns no single feature: the caller of the batch must know.
+        except TestsMadeError as made:
+            latest: Any = made.latest
+            entry.observe(latest, is_last=True)
         except VibeError as caught:
             if isinstance(caught, DispatchUnknownError) and self._can_recover(entry, caught):
                 entry.lose(caught)

@@ -107,6 +107,7 @@ async def start(  # noqa: PLR0913 - each an option of its own
             attempts=attempts,
             max_in_flight=max_in_flight,
             max_generations=consent.max_generations,
+            missing_only=all_,
         )
     output = common.output
     output.document({"batch": name, "isNew": is_new})

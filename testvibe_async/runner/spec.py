@@ -137,7 +137,7 @@ class BatchSpec:
             "journal": journal,
         }
         if self.kind == "generation":
-            return project.generate_features(features, **options)
+            return project.generate_features(features, missing_only=self.is_all, **options)
         return project.run_features(
             features, config=configs, attempts=self.attempts, repeat=self.repeat, **options
         )
