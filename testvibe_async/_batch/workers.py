@@ -117,6 +117,7 @@ class Workers(Generic[SnapshotT]):
         """Maximum number of runs of a feature in total."""
         self._dispatch_of = dispatch_of
         self._send = send
+        self._dispatcher = dispatcher
         self._kind: KindName = kind
         self._attach = attach
         self._poller = poller
@@ -379,6 +380,9 @@ class Workers(Generic[SnapshotT]):
             operation = self._attach(dispatch.ref)
         if operation is None and dispatch.is_written:
             raise dispatch.unknown("the batch ended before its answer came")
+        outage = self._dispatcher.outage if self._is_timed_out else None
+        if operation is None and dispatch.ref is None and outage is not None:
+            raise outage
         return operation
 
     def _note_started(self, entry: Entry[SnapshotT], ref: Ref) -> None:
