@@ -91,7 +91,7 @@ async def start(  # noqa: PLR0913 - each an option of its own
         spec = BatchSpec(
             kind=kind, features=features, is_all=all_, configs=config, on_conflict=on_conflict
         )
-        chosen = await select(project, spec)
+        chosen = await select(project, spec, all_word="--all")
         for note in chosen.notes:
             common.output.note(note)
         if spec.may_generate:
