@@ -22,6 +22,7 @@ from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.result import seconds_of
 from testvibe_async.cli.words import duration, plural
+from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 
 if TYPE_CHECKING:
@@ -123,9 +124,12 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
         # A feature may have run in few batches, so all are searched.
         batches = [each async for each in stored.with_all_reruns(place)][::-1]
         features = {name.casefold() for name in names}
-        for name in features:
-            if not any(trend.is_one_of({name}) for trend in trends_of(batches)):
-                raise ConfigError(f"{error}, and none has a feature {name!r}") from error
+        trends = trends_of(batches)
+        for name in names:
+            if not any(trend.is_one_of({name.casefold()}) for trend in trends):
+                known = [] if name.isdecimal() else [each.feature for each in trends]
+                why = similar_names(name, known) or error
+                raise ConfigError(f"no batch has a feature {name!r}: {why}") from error
         of_them = [
             batch
             for batch in batches

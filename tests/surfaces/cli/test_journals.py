@@ -362,7 +362,9 @@ async def test_history_of_flaky_and_fixed(emulator: Emulator, call: Call) -> Non
     assert [each["flakyRate"] for each in document["features"]] == [0.25]
     ended = await call("history", "Checkout", "Chekcout")
     assert ended.code == 2
-    assert "none has a feature 'chekcout'" in ended.errors
+    assert "no batch has a feature 'Chekcout': did you mean 'Checkout'?" in ended.errors
+    ended = await call("history", "99")
+    assert "no batch has a feature '99': there is no batch 99: the newest is " in ended.errors
 
 
 async def test_history_of_some_days(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
