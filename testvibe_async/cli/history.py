@@ -51,6 +51,8 @@ _COLUMNS = {
 
 _BARS = "▁▂▃▄▅▆▇█"
 
+_LEGEND = "The bars are durations in batches of the same selection, the last one on the right."
+
 
 async def history(
     *names: str,
@@ -61,6 +63,7 @@ async def history(
     """Show the last batches of a project's runs, what was flaky, and what changed with the last.
 
     Of a feature, show how often it passed and was flaky, since when it fails, and how long it took.
+    Bars are durations in batches of the same selection, the last one on the right.
 
     For example:
 
@@ -193,8 +196,12 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
     for title, those in sections.items():
         more = [f"  and {len(those) - SHOWN} more"] if len(those) > SHOWN else []
         lines += [Text(), Text(title, "bold"), *map(Text, [*those[:SHOWN], *more])]
-    if not changed:
+    if batches == 1:
+        lines += [Text(), Text("There is no other batch to compare it with.")]
+    elif not changed:
         lines += [Text(), Text("Nothing changed with the last batch.")]
+    elif any(each.seconds for each in changed):
+        lines += [Text(), Text(_LEGEND)]
     return Text("\n").join(lines)
 
 
