@@ -82,6 +82,7 @@ class DurableBatch:
         on_conflict: RunConflict | GenerateConflict = "raise",
         attempts: int = 1,
         max_generations: int | None = None,
+        missing_only: bool = False,
     ) -> bool:
         """Store the batch for workers to work on. The same one again does nothing.
 
@@ -98,6 +99,7 @@ class DurableBatch:
             attempts: As in `run_features`.
             max_generations: Maximum number of generations that all workers together may dispatch,
                 including those of missing tests, 0 or more; None for no limit. Each costs credits.
+            missing_only: As in `generate_features`.
 
         Returns:
             False if it was there already.
@@ -141,6 +143,7 @@ class DurableBatch:
             site_url=site_url,
             attempts=attempts,
             on_conflict=on_conflict,
+            missing_only=missing_only or features is None,
             options={"batch": spec.to_dict(), "max_generations": max_generations},
         )
         async with self._opened(EntryStore, is_planned=False) as store:

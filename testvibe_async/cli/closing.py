@@ -280,6 +280,8 @@ def say_unfinished(result: Result, common: Common) -> None:
     """
     items = result.unfinished
     if not items:
+        if result.is_left and result.resume and result.is_waited_for:
+            warn(f"Resume the batch, on this machine, with:\n  {result.resume}")
         return
     if not result.is_waited_for:
         if not common.output.is_json:

@@ -76,6 +76,7 @@ async def dispatch(  # noqa: PLR0913 - each by name
         attempts=spec.attempts,
         max_in_flight=spec.max_in_flight,
         max_generations=consent.max_generations,
+        missing_only=spec.is_all,
     )
     if not is_new and (await batch.status()).is_over:
         raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")

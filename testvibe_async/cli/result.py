@@ -116,6 +116,16 @@ class Result:
         return [item for item in self.items if item.is_unfinished]
 
     @property
+    def is_left(self) -> bool:
+        """True if features were not dispatched, and `resume` dispatches them."""
+        again = {ExitCode.IN_FLIGHT, ExitCode.UNREACHABLE}
+        return any(
+            item.latest_ref is None and not item.is_dropped and self._exit_code(item) in again
+            for item in self._deciding
+            if item.verdict is not Verdict.UNKNOWN
+        )
+
+    @property
     def failed_runs(self) -> list[int]:
         """The ids of the runs that failed."""
         failed = (item.outcome for item in self.items if item.verdict is Verdict.FAILED)
@@ -139,11 +149,15 @@ class Result:
         """The command's exit code."""
         if self.stopped_by is not None:
             return self.stopped_by
-        items = self.items if self.repeat == 1 else deciding(self.items)
-        codes = {self.before, *map(self._exit_code, items)}
+        codes = {self.before, *map(self._exit_code, self._deciding)}
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
         return worst_of(codes)
+
+    @property
+    def _deciding(self) -> Sequence[Item]:
+        """The items that decide the exit code."""
+        return self.items if self.repeat == 1 else deciding(self.items)
 
     def _exit_code(self, item: Item) -> ExitCode:
         """Return the exit code that an item calls for."""

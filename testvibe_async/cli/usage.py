@@ -61,7 +61,7 @@ _OPTIONS = {
         "-n --concurrency --jobs --numprocesses --parallel --test-threads --workers": (
             "--max-in-flight N"
         ),
-        "--collect-only --dry-run --list": "features list, which shows what --all runs",
+        "--collect-only --list": "features list, which shows what --all runs",
         "--continue --resume": f"{NAME} resume",
         "--base-url --url": "--site-url URL",
         "--api-key --key --token --with-token": f"{NAME} login, which asks for the key, or reads "

@@ -130,7 +130,12 @@ class Watch:
             "the lists of features and configurations"
             if spec.kind == "run"
             else "the list of features",
-            lambda: select(self.project, spec, max_outage=MAX_OUTAGE_SECONDS, checks_names=True),
+            lambda: select(
+                *(self.project, spec),
+                max_outage=MAX_OUTAGE_SECONDS,
+                checks_names=True,
+                all_word="--all",
+            ),
         )
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):

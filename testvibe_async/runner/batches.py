@@ -26,6 +26,7 @@ from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import build_stored, is_aware, read_stored
 from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
@@ -432,8 +433,11 @@ class Batches:
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
+            names = [each.name for each in records if each.name and place.has(each)]
             what = "" if word.isdecimal() else "named "
-            raise ConfigError(f"there is no batch {what}{word}{_known(records)}")
+            raise ConfigError(
+                f"there is no batch {what}{word}: {similar_names(word, names) or _known(records)}"
+            )
         return found[0]
 
     async def each(
@@ -713,8 +717,8 @@ def _is_running(error: ConfigError) -> bool:
 
 def _known(records: Sequence[BatchRecord]) -> str:
     if not records:
-        return ": there is none yet"
-    return f": the newest is batch {records[0].word}"
+        return "there is none yet"
+    return f"the newest is batch {records[0].word}"
 
 
 def _serialized(_instance: object, _field: object, value: Any) -> Any:  # noqa: ANN401 - JSON
