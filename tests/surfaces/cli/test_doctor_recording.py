@@ -137,12 +137,15 @@ async def test_half_a_character_is_recorded_as_it_was_written(
 async def test_what_is_rare_does_not_prevent_a_recording(
     call: Call, signed_in: Emulator, tmp_path: Path
 ) -> None:
-    """Lines of underscores, large counts, fractions and exponents are replaced, and can be read."""
+    """Lines of underscores, large counts, impossible days and exponents end no recording."""
     fractions = ",".join(f"{number}.25" for number in range(1000, 1100))
-    body = '{"items":[{"name":"_____","path":"x","n":123e400,"m":[%s]}],"total":1234567}'
+    body = (
+        '{"items":[{"name":"_____","path":"x","n":123e400,"m":[%s],"at":["2026-02-30T00:00:00",'
+        '"9999-12-31T23:59:59Z"]}],"total":1234567}'
+    )
     signed_in.fail("list_configs", Fault.body((body % fractions).encode()))
     answer = (await record(call, tmp_path / "r.json")).exchanges[-1].answer
-    assert len([*json.loads(answer)["items"][0].values()][-1]) == 100
+    assert len([*json.loads(answer)["items"][0].values()][-2]) == 100
     for original in ("123e400", "1234567", "1050.25"):
         assert original not in answer
 
