@@ -8,7 +8,7 @@ For other modules: the command. What is decided where:
   contract
 - `judging`: the table of checks, and what a difference means for the commands
 - `findings`: the result as values, as text, and as a document
-- `recording`: what passed, with synthetic values, and what differs from an earlier recording
+- `recording`: what passed, with synthetic values
 """
 
 from testvibe_async.cli.doctor.command import doctor

@@ -33,7 +33,6 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     report: Path | None = None,
     record: Path | None = None,
-    against: Path | None = None,
     common: Common = COMMON,
 ) -> ExitCode:
     """Check which parts of your service match the documentation, and the effects on commands.
@@ -63,18 +62,13 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
             holds no names, texts, ids or addresses.
         record: Write what passed to a file, with every value replaced by a synthetic one of the
             same shape, after a preview: the emulator can replay it, and it can be handed on.
-        against: Compare what passed with such a file of an earlier day: a difference means that the
-            service has changed.
         common: The options of every command.
     """
     # They bring the HTTP client, whose import takes long.
     from testvibe_async.cli.doctor import findings, recording  # noqa: PLC0415
 
-    earlier = None if against is None else recording.load(against)
     examination = await _examine(common, run=run, generate=generate, run_id=run_id, is_agreed=yes)
     found = examination.findings
-    if earlier is not None:
-        found += recording.compared(earlier, examination.tap)
     output, document = common.output, examination.document()
     output.document(document)
     name = f", project {examination.project_name}" if examination.project_name else ""

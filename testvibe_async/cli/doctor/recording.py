@@ -1,10 +1,9 @@
-"""Recordings: what passed with synthetic values of the same shape, and what has changed since.
+"""Recordings: what passed, with synthetic values of the same shape.
 
 Decides what of an exchange is kept: the contract's names and words, the status words of the
 service, counts, and the usual names of pages and errors. All else keeps its length, its classes of
 characters, the order of ids and the differences of times; the same value is always replaced by the
-same one, also in URLs. `leaks` looks for what was there before the file is written. `compared`
-needs no synthetic values: it compares names and types alone.
+same one, also in URLs. `leaks` looks for what was there before the file is written.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import re
 import secrets
 from functools import cache
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from attrs import evolve
@@ -26,20 +25,15 @@ from testvibe_async.cli.doctor.contract import (
     known_names,
     known_words,
     operations,
-    shown_place,
-    values_by_place,
 )
-from testvibe_async.cli.doctor.findings import differs, holds, unchecked
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from testvibe_async.cli.doctor.contract import Exchange, Place, Tap
-    from testvibe_async.cli.doctor.findings import Finding
+    from testvibe_async.cli.doctor.contract import Exchange, Tap
 
-__all__ = ["Disguise", "compared", "disguised", "load", "observed"]
+__all__ = ["disguised"]
 
 ATTEMPTS = 10
 """The number of times that other values are drawn, should one hold an original by accident."""
@@ -95,23 +89,6 @@ _USUAL = _listed("""
 """Names and words that many services have around rows, ids and errors, in headers and addresses."""
 
 
-def load(path: Path) -> Recording:
-    """Read a recording.
-
-    Raises:
-        ConfigError: It is none, or can't be read.
-    """
-    try:
-        return Recording.load(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no recording of doctor: {error}") from error
-
-
-def observed(tap: Tap) -> Recording:
-    """Return what passed, with the service's own values."""
-    return Recording(tuple(_observed(each, tap) for each in tap.exchanges))
-
-
 def _observed(exchange: Exchange, tap: Tap) -> RecordedExchange:
     request, response = exchange.request, exchange.response
     method, _, template = operations()[exchange.name]["route"].partition(" ")
@@ -137,7 +114,7 @@ def disguised(tap: Tap) -> tuple[Recording, list[str]]:
     Raises:
         ConfigError: Something of what was there would remain.
     """
-    real, leaked = observed(tap), 0
+    real, leaked = Recording(tuple(_observed(each, tap) for each in tap.exchanges)), 0
     for _ in range(ATTEMPTS):
         disguise = Disguise(real, tap)
         recording = disguise.recording()
@@ -192,69 +169,6 @@ def _vocabulary() -> frozenset[str]:
     names = {*_USUAL, *_COUNTS, *_STATUS_NAMES, *map(str.casefold, known_names()), *known_words()}
     routes = [each["route"].casefold() for each in operations().values()]
     return frozenset({*names, *re.findall(r"\w+", " ".join([*names, *routes]))})
-
-
-def compared(earlier: Recording, tap: Tap) -> Iterator[Finding]:
-    """Describe where what passed now differs from an earlier recording, operation by operation."""
-    before, now = _answers_in(earlier), _answers_in(observed(tap))
-    for name, answers in before.items():
-        if name not in now:
-            yield unchecked(name, "in the recording, and not tried now: see --run and --generate")
-        elif changes := list(_changes(answers, now[name])):
-            yield differs(name, "; ".join(changes), "the service has changed since the recording")
-        else:
-            yield holds(name, "as in the recording")
-
-
-Answers: TypeAlias = dict[int, list[object]]
-"""The answers to an operation by status, each with its headers as one value."""
-
-
-def _answers_in(recording: Recording) -> dict[str, Answers]:
-    found: dict[str, Answers] = {}
-    for each in recording.exchanges:
-        try:
-            document = json.loads(each.answer.removeprefix("\ufeff"))
-        except ValueError:
-            document = None
-        media_type = each.headers.get("Content-Type", "").partition(";")[0]
-        headers = [f"header {name}" for name in each.headers]
-        answer = {"answer": document} | dict.fromkeys([f"type {media_type}", *headers])
-        found.setdefault(each.operation, {}).setdefault(each.status, []).append(answer)
-    return found
-
-
-def _known_name(name: str) -> str:
-    is_ours = name.startswith(("type ", "header ", "answer"))
-    return name if is_ours or name.casefold() in _vocabulary() else "(another name)"
-
-
-def _changes(before: Answers, now: Answers) -> Iterator[str]:
-    """Describe what is new, gone or of another type. What data alone may cause is not named."""
-    yield from (f"new: status {status}" for status in sorted(now.keys() - before.keys()))
-    for status in sorted(now.keys() & before.keys()):
-        was = values_by_place(before[status], name_of=_known_name)
-        there = values_by_place(now[status], name_of=_known_name)
-        for place in sorted({*was, *there}):
-            shown, above = f"{status} {shown_place(place)}", place[:-1]
-            if place not in was:
-                # A declared member may depend on the state of the thing.
-                if place[-1] not in known_names() and _objects_in(was, above):
-                    yield f"new: {shown}"
-            elif place not in there:
-                if _objects_in(there, above) and 0 < _objects_in(was, above) <= len(was[place]):
-                    yield f"no longer there: {shown}"
-            elif (old := _types_in(was[place])) and _types_in(there[place]) - old:
-                yield f"{shown}: another type"
-
-
-def _objects_in(values: Mapping[Place, list[object]], place: Place) -> int:
-    return sum(isinstance(each, dict) for each in values.get(place, ()))
-
-
-def _types_in(values: Iterable[object]) -> set[type]:
-    """Return the types of values; null is any, and whether a number is whole depends on data."""
-    return {float if type(each) is int else type(each) for each in values if each is not None}
 
 
 def _unquoted(token: str) -> str:
