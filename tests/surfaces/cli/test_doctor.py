@@ -408,6 +408,15 @@ async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) 
     assert signed_in.count("run_feature") == 2
 
 
+async def test_a_run_may_start_meanwhile(call: Call, signed_in: Emulator) -> None:
+    """A run that another client dispatches between two lists is no difference."""
+    await call("run", "Checkout", "--wait")
+    signed_in.fail("list_runs", Fault.body(b"[]"), times=1)
+    ended = await call("doctor")
+    assert ended.code == 0
+    assert "All that was checked holds" in ended.output
+
+
 async def test_a_generation_needs_consent(
     call: Call, signed_in: Emulator, give: Give, monkeypatch: pytest.MonkeyPatch
 ) -> None:

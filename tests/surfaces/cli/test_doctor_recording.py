@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import pytest
@@ -112,6 +113,57 @@ async def test_what_is_rare_does_not_prevent_a_recording(
     assert len([*json.loads(answer)["items"][0].values()][-2]) == 100
     for original in ("123e400", "1234567", "1050.25"):
         assert original not in answer
+
+
+VALUES = [
+    *(
+        None,
+        True,
+        0,
+        -5,
+        2**70,
+        1.5,
+        "",
+        "x",
+        "12",
+        "\ud800",
+        "FAILED",
+        [],
+        {},
+        [[]],
+        {"": {}},
+        ["x"],
+    ),
+    *("2026-02-30T00:00:00Z", "/Date(99999999999999999)/", "http://[::1", "/a/b?c=%zz&d"),
+]
+"""Values that a member may have in place of its own."""
+
+
+def changed(rng: Random, value: Any) -> Any:
+    """Return a document in which members are renamed, left out or replaced."""
+    if rng.random() < 0.03:
+        return rng.choice(VALUES)
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value).items()
+        kept = [(name, changed(rng, each)) for name, each in members if rng.random() > 0.04]
+        return {
+            name if rng.random() > 0.04 else rng.choice(["", "ünï"]): each for name, each in kept
+        }
+    if isinstance(value, list):
+        return [changed(rng, each) for each in cast("list[Any]", value) if rng.random() > 0.05]
+    return value
+
+
+@pytest.mark.parametrize("seed", range(amount(100, few=5)))
+async def test_whatever_a_service_answers_is_judged_and_recorded(
+    seed: int, call: Call, signed_in: Emulator, tmp_path: Path
+) -> None:
+    """No document is a defect of the doctor, and each recording can be read."""
+    rng = Random(seed)  # noqa: S311 - no secret
+    signed_in.fail("*", Fault.edit(lambda document: changed(rng, document) or {}))
+    asked = ("--run", "Checkout", "--generate", "Returns", "--yes")
+    recording = await record(call, tmp_path / "r.json", *asked)
+    assert recording.exchanges
 
 
 async def test_a_name_that_no_path_can_hold_is_not_tried(call: Call, signed_in: Emulator) -> None:
