@@ -171,15 +171,13 @@ def values_by_place(
     return found
 
 
-def _differences(raw: Any, value: Any, place: Place = ()) -> Iterator[Difference]:  # noqa: ANN401 - JSON, and what was read
+def _differences(raw: object, value: Any, place: Place = ()) -> Iterator[Difference]:  # noqa: ANN401 - what was read
     """Compare a document with what the client reads in it."""
-    if isinstance(raw, dict) and has(type(value)):
+    whole, kind = raw, value.__class__
+    if isinstance(raw, dict) and has(kind):
         there = cast("dict[str, object]", raw)
-        known = {
-            wire_name(each.name): getattr(value, each.name)
-            for each in fields(type(value))
-            if each.name != EXTRA
-        }
+        names = [each.name for each in fields(kind) if each.name != EXTRA]
+        known = {wire_name(name): getattr(value, name) for name in names}
         for name, member in known.items():
             if name not in there and not member:
                 yield Difference("missing", (*place, name))
@@ -190,13 +188,11 @@ def _differences(raw: Any, value: Any, place: Place = ()) -> Iterator[Difference
                 yield Difference("unreadable", (*place, name), _form_of(member))
             else:
                 yield from _differences(member, known[name], (*place, name))
-    elif isinstance(raw, list) and isinstance(value, tuple):
-        for row, member in zip(
-            cast("list[object]", raw), cast("tuple[object, ...]", value), strict=True
-        ):
+    elif isinstance(raw, list) and kind is tuple:
+        for row, member in zip(cast("list[object]", raw), value, strict=True):
             yield from _differences(row, member, (*place, ROWS))
     elif raw is not None:
-        yield from _of_value(raw, value, place)
+        yield from _of_value(whole, value, place)
 
 
 def _of_value(raw: object, value: object, place: Place) -> Iterator[Difference]:
