@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from testvibe_async._wire import openapi_document
-from testvibe_async.cli.doctor.contract import operations, shown_place, values_by_place
+from testvibe_async.cli.doctor.contract import operations, shown_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,24 @@ def assumptions_of(name: str, documents: Iterable[object]) -> set[str]:
             found.add(f"{shown_place(place)} ({kinds})")
         texts = {value for value in values if isinstance(value, str)}
         found |= {f"{shown_place(place)} {word!r}" for word in texts & {*words["assumed"]}}
+    return found
+
+
+def values_by_place(values: Iterable[object]) -> Mapping[Place, list[Any]]:
+    """Return all values at all depths, by their places."""
+    found: defaultdict[Place, list[Any]] = defaultdict(list)
+
+    def visit(place: Place, value: object) -> None:
+        found[place].append(value)
+        if isinstance(value, dict):
+            for name, member in cast("dict[str, object]", value).items():
+                visit((*place, name), member)
+        elif isinstance(value, list):
+            for row in cast("list[object]", value):
+                visit((*place, "[]"), row)
+
+    for value in values:
+        visit((), value)
     return found
 
 

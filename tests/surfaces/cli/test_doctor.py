@@ -228,6 +228,14 @@ SCENES = {
     "a list of projects that is empty": Scene(
         "", (LAST, "the key does not see the one in force"), 1, {"list_projects": Fault.body(b"[]")}
     ),
+    "a mistyped name of a project": Scene(
+        "--project Acme",
+        (
+            "the key does not see the one in force; “there is no project 'Acme': did you mean",
+            "list_configs: there is no such project",
+        ),
+        code=1,
+    ),
     "a mistyped project": Scene(
         "--project 7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3b",
         ("list_configs: there is no such project",),
@@ -382,8 +390,11 @@ async def test_no_project_and_another_project(
     assert "no project to run a feature of: pass --project" in ended.errors
     ended = await call("doctor", "--project", "5e1f3c9a-2b1d-4c6f-9e8a-5d0b7c1f2e3a")
     assert ended.code == 1
-    assert "the key does not see the one in force; so commands that need it" in ended.output
+    assert "; so commands that need it are refused: testvibe-async use chooses" in ended.output
     assert signed_in.count("run_feature") == 0
+    ended = await call("doctor", "--project", "acme shop")
+    assert ended.code == 0
+    assert "project                the one in force is one of the key's" in ended.output
     # Where the key sees none at all, nothing more can be read.
     signed_in.fail("list_projects", Fault.body(b"[]"))
     before = signed_in.count()

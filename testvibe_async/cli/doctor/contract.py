@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import defaultdict
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -31,7 +30,7 @@ from testvibe_async._wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from testvibe_async import Client
     from testvibe_async._wire import Request, Response
@@ -47,7 +46,6 @@ __all__ = [
     "operations",
     "shown_name",
     "shown_place",
-    "values_by_place",
 ]
 
 Place: TypeAlias = tuple[str, ...]
@@ -146,51 +144,39 @@ def all_of(key: str, node: object) -> Iterator[Any]:
                 yield from all_of(key, inner)
 
 
-def values_by_place(
-    values: Iterable[object], *, name_of: Callable[[str], str] = str
-) -> Mapping[Place, list[Any]]:
-    """Return all values at all depths, by their places.
+def _differences(
+    raw: object,
+    value: Any,  # noqa: ANN401 - what was read
+    there: set[Place],
+    place: Place = (),
+) -> Iterator[Difference]:
+    """Compare a document with what the client reads in it.
 
     Args:
-        values: The values.
-        name_of: Returns the name of a member as used in places.
+        raw: The document.
+        value: What the client reads in it.
+        there: Receives the places of all members that the document has.
+        place: The place of the document.
     """
-    found: defaultdict[Place, list[Any]] = defaultdict(list)
-
-    def visit(place: Place, value: object) -> None:
-        found[place].append(value)
-        if isinstance(value, dict):
-            for name, member in cast("dict[str, object]", value).items():
-                visit((*place, name_of(name)), member)
-        elif isinstance(value, list):
-            for row in cast("list[object]", value):
-                visit((*place, ROWS), row)
-
-    for value in values:
-        visit((), value)
-    return found
-
-
-def _differences(raw: object, value: Any, place: Place = ()) -> Iterator[Difference]:  # noqa: ANN401 - what was read
-    """Compare a document with what the client reads in it."""
     whole, kind = raw, value.__class__
     if isinstance(raw, dict) and has(kind):
-        there = cast("dict[str, object]", raw)
+        members = cast("dict[str, object]", raw)
         names = [each.name for each in fields(kind) if each.name != EXTRA]
         known = {wire_name(name): getattr(value, name) for name in names}
+        there |= {(*place, name) for name in members}
         for name, member in known.items():
-            if name not in there and not member:
+            if name not in members and not member:
                 yield Difference("missing", (*place, name))
-        for name, member in there.items():
+        for name, member in members.items():
             if name not in known:
                 yield Difference("undeclared", (*place, shown_name(name)), _form_of(member))
             elif member is not None and name in value.extra:
                 yield Difference("unreadable", (*place, name), _form_of(member))
             else:
-                yield from _differences(member, known[name], (*place, name))
+                yield from _differences(member, known[name], there, (*place, name))
     elif isinstance(raw, list) and kind is tuple:
         for row, member in zip(cast("list[object]", raw), value, strict=True):
-            yield from _differences(row, member, (*place, ROWS))
+            yield from _differences(row, member, there, (*place, ROWS))
     elif raw is not None:
         yield from _of_value(whole, value, place)
 
@@ -279,10 +265,13 @@ class Exchange:
         values = list(self.value) if self.is_list else [self.value]
         if self.error is not None or len(values) != len(self.rows):
             return
-        seen = values_by_place(self.rows)
+        there: set[Place] = set()
         pairs = zip(self.rows, values, strict=True)
-        for each in sorted({each for pair in pairs for each in _differences(*pair)}):
-            if each.kind != "missing" or not (each.place in seen or self._may_lack(each.place[-1])):
+        found = {each for pair in pairs for each in _differences(*pair, there)}
+        for each in sorted(found):
+            if each.kind != "missing" or not (
+                each.place in there or self._may_lack(each.place[-1])
+            ):
                 yield each
 
     def _may_lack(self, name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import Factory, define
 
 from testvibe_async import (
+    ConfigError,
     ConflictError,
     DispatchUnknownError,
     NotFoundError,
@@ -30,6 +31,7 @@ from testvibe_async.cli.doctor.findings import conclusion, differs, holds, unche
 from testvibe_async.cli.doctor.judging import CHECKS
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import duration, plural, reason
+from testvibe_async.runner.names import chosen_project
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
@@ -219,26 +221,26 @@ class Examination:
         Raises:
             StopError: No project is known, or a route that is documented is not there in it.
         """
-        wanted = self.settings.project
-        found = next(
-            (each for each in projects or () if wanted in {None, each.id, each.name}), None
-        )
-        chosen = found.id if found is not None else wanted
-        if chosen is None:
-            raise StopError("no project is known")
-        project = self.client.project(chosen)
-        if found is not None:
-            self.project_name = found.name
+        wanted, found = self.settings.project, None
+        if wanted is not None and projects is not None:
+            try:
+                found = chosen_project(wanted, projects)
+            except ConfigError as error:
+                says = "the key does not see the one in force"
+                means = "commands that need it are refused: testvibe-async use chooses another"
+                self.findings.append(differs("project", says, means, quoted=reason(error)))
+            else:
+                self.findings.append(holds("project", "the one in force is one of the key's"))
+        elif wanted is None and projects:
+            found = projects[0]
             says = "none is in force, and the first one is read here"
-            self.findings.append(
-                varies("project", says, "testvibe-async use chooses one")
-                if wanted is None
-                else holds("project", "the one in force is one of the key's")
-            )
-        elif projects is not None:
-            says = "the key does not see the one in force"
-            means = "commands that need it are refused: testvibe-async use chooses another"
-            self.findings.append(differs("project", says, means))
+            self.findings.append(varies("project", says, "testvibe-async use chooses one"))
+        if found is not None:
+            self.project_name, wanted = found.name, found.id
+        if wanted is None:
+            raise StopError("no project is known")
+        project = self.client.project(wanted)
+        if found is None and projects is not None:
             # A 404 of the project would be taken for that of a missing route.
             _, exchanges = await self._ask("list_features", project.list_features())
             if exchanges and exchanges[-1].is_not_there:
