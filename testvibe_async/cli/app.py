@@ -38,7 +38,7 @@ _COMMANDS = {
         "runs": "runs:app",
         "generate": "generate:generate codegen create gen",
         "generation": "generate:app",
-        "wait": "resume:wait",
+        "wait": "resume:wait watch",
         "resume": "resume:resume continue restart",
         "report": "resume:report",
         "discard": "resume:discard",
