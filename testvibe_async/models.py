@@ -355,7 +355,7 @@ class Run(Serializable):
     def is_success(self) -> bool:
         """True if it passed, and the service reports neither that a test failed nor that none ran.
 
-        In a batch, a run without any results is an error.
+        In a batch, a run without any results fails.
         """
         return self.status is RunStatus.PASSED and not self.is_failure
 
