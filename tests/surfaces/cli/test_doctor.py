@@ -137,6 +137,10 @@ class Scene:
     """How often operations were asked for."""
 
 
+def without_names(rows: Any) -> Any:
+    return [{name: row[name] for name in row if name != "name"} for row in rows]
+
+
 LAST = "list_configs           as assumed, 3 rows"
 """The last check, where one failure does not end the others."""
 
@@ -227,6 +231,12 @@ SCENES = {
     ),
     "a list of projects that is empty": Scene(
         "", (LAST, "the key does not see the one in force"), 1, {"list_projects": Fault.body(b"[]")}
+    ),
+    "features without names": Scene(
+        "",
+        ("list_features          not there: name; so what needs it does not work", LAST),
+        code=1,
+        faults={"list_features": Fault.edit(without_names)},
     ),
     "a mistyped name of a project": Scene(
         "--project Acme",
