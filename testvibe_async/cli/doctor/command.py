@@ -73,9 +73,9 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     output.document(document)
     name = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{examination.settings.server}{escape(name)}\n")
-    output.details(
-        lambda width: findings.result(found, width=width, only_differences=output.is_quiet)
-    )
+    rows = findings.rows(found, only_differences=output.is_quiet)
+    output.table(("Verdict", "About", "Finding"), rows)
+    output.text(f"\n{findings.summary(found)}" if rows else findings.summary(found))
     if report is not None:
         findings.write(report, found, document)
         output.note(f"The report is in {report}.")
