@@ -142,10 +142,7 @@ def without_names(rows: Any) -> Any:
 LAST = "list_configs\tas assumed, 3 rows"
 """The last check, where one failure does not end the others."""
 
-UNSEEN = (
-    "run\tcan't be seen after ",
-    "a run can't be waited for; this one is still running at the service",
-)
+UNSEEN = ("run\tno result came; “not seen any more: ",)
 SCENES = {
     "no run": Scene(
         "",
@@ -158,12 +155,12 @@ SCENES = {
     ),
     "a feature that is not there": Scene(
         "--run Nosuch",
-        ("run_feature\t404: there is no such feature; “This project has no", LAST),
+        ("run_feature\tthere is no such feature; “This project has no", LAST),
         code=3,
         counts={"get_run": 1},
     ),
     "a feature that can't run": Scene(
-        "--run New", ("run_feature\t409: it can't start now; “", LAST), code=3
+        "--run New", ("run_feature\tit can't start now; “", LAST), code=3
     ),
     "a run that is not there": Scene(
         "--run-id 7",
@@ -191,7 +188,8 @@ SCENES = {
     ),
     "a run without an end": Scene(
         "--run Checkout",
-        ("run\tnot over after 10:00; it is still running",),
+        ("run\tno result came; “still running after 10 min 0 s of waiting”",),
+        code=4,
         options={"scenario": Scenario(outcomes={"Checkout": Outcome(run_duration=10_000)})},
     ),
     "a status that says nothing": Scene(
@@ -209,7 +207,7 @@ SCENES = {
     "several failures": Scene(
         "",
         (
-            "get_project\tno answer came; “",
+            "get_project\tno result came; “",
             "list_runs\tGET /projects/{project}/runs: 500 internal_error",
             "list_files\tGET /projects/{project}/files: 403 forbidden",
             LAST,
@@ -422,8 +420,9 @@ async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) 
     signed_in.fail("run_feature", Fault.status(503))
     ended = await call("doctor", "--run", "Checkout")
     assert ended.code == 5
-    assert "run_feature\tno answer to the dispatch" in ended.output
-    assert "so one may have begun: testvibe-async runs list shows it" in ended.output
+    assert (
+        "run_feature\tone may have begun: runs list and generation status show it" in ended.output
+    )
     assert signed_in.count("run_feature") == 2
 
 
@@ -515,8 +514,7 @@ async def test_ctrl_c_keeps_what_is_known(
     assert await task == 130
     output = capsys.readouterr().out
     assert "list_features\tas documented, in parts as assumed, 17 rows" in output
-    assert "run\tnot over after 7.0 s; it is still running" in output
-    assert "stopped by Ctrl-C" in output
+    assert "stopped by Ctrl-C; what was dispatched is still running" in output
     assert len(signed_in.active_runs()) == 1
 
 

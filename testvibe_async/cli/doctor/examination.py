@@ -21,7 +21,6 @@ from testvibe_async import (
     ResponseError,
     ServerError,
     VibeError,
-    WaitTimeoutError,
 )
 from testvibe_async._util import __version__
 from testvibe_async._wire import GENERATION, RUN, Kind
@@ -65,6 +64,14 @@ _UNKNOWN = {
     "feature": "no feature is known: --run FEATURE names one, and so does --run-id ID",
 }
 """Why the checks that read a thing can't be made."""
+
+
+_NOT_STARTED = {
+    ConflictError: "it can't start now",
+    NotFoundError: "there is no such feature",
+    DispatchUnknownError: "one may have begun: runs list and generation status show it",
+}
+"""Why nothing is watched after a dispatch that failed."""
 
 
 class StopError(Exception):
@@ -113,7 +120,7 @@ class Examination:
         except StopError as stop:
             why = str(stop)
         except asyncio.CancelledError:
-            why = "stopped by Ctrl-C"
+            why = "stopped by Ctrl-C; what was dispatched is still running"
             self.codes.add(ExitCode.INTERRUPTED)
         seen = {"list_projects", *(finding.subject for finding in self.findings)}
         self.findings += [
@@ -148,7 +155,7 @@ class Examination:
             self._note_failure(error)
         except VibeError as error:
             self.codes.add(exit_code_of(error))
-            self.findings.append(unchecked(name, "no answer came", quoted=reason(error)))
+            self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
             self._lost += 1
             if self._lost == MAX_LOST:
                 raise StopError("the service has stopped answering") from error
@@ -278,18 +285,10 @@ class Examination:
             operation = await call
         except VibeError as error:
             self.codes.add(exit_code_of(error))
-            quoted = reason(error)
-            if isinstance(error, ConflictError | NotFoundError):
-                is_conflict = isinstance(error, ConflictError)
-                why = "it can't start now" if is_conflict else "there is no such feature"
-                self.findings.append(unchecked(name, f"{error.status}: {why}", quoted=quoted))
-                return None
-            if isinstance(error, DispatchUnknownError):
-                command = "runs list" if kind is RUN else "generation status FEATURE"
-                means = f"one may have begun: testvibe-async {command} shows it"
-                says = "no answer to the dispatch"
-                self.findings.append(differs(name, says, means, quoted=quoted))
-                return None
+            for each, says in _NOT_STARTED.items():
+                if isinstance(error, each):
+                    self.findings.append(unchecked(name, says, quoted=reason(error)))
+                    return None
         if dispatched := self.tap.of(name):
             self.findings += judging.findings_of(dispatched[-1])
         elif operation is not None:
@@ -302,22 +301,11 @@ class Examination:
         if operation is None:
             return
         now = asyncio.get_running_loop().time
-        before, began, subject = len(self.tap.exchanges), now(), kind.name
-        quoted = f"{subject} {getattr(operation, 'run_id', None) or operation.request_id}"
-        try:
-            await operation.wait(timeout=LONGEST[kind])
-        except (WaitTimeoutError, asyncio.CancelledError) as error:
-            says = f"not over after {duration(now() - began)}; it is still running"
-            self.findings.append(unchecked(subject, says, quoted=quoted))
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        except VibeError as error:
-            self.codes.add(exit_code_of(error))
-            means = f"a {subject} can't be waited for; this one is still running at the service"
-            says = f"can't be seen after {duration(now() - began)}"
-            self.findings.append(differs(subject, says, means, quoted=reason(error)))
-        else:
-            polls = self.tap.of(kind.read_by.name, since=before)
+        began, subject = now(), kind.name
+        outcome, exchanges = await self._ask(subject, operation.wait(timeout=LONGEST[kind]))
+        if outcome is not None:
+            polls = [each for each in exchanges if each.name == kind.read_by.name]
+            quoted = f"{subject} {getattr(operation, 'run_id', None) or operation.request_id}"
             took = f"{plural(len(polls), 'poll')} in {duration(now() - began)}"
             self.findings += judging.about_watch(subject, polls, f"{quoted}, {took}")
 
