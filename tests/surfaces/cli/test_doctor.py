@@ -345,7 +345,7 @@ async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.Monke
     assert (ended.code, ended.errors) == (5, "")
     (told,) = lines_of(ended.output, "differs")
     assert told == (
-        "server\tcan't be reached; “the service was not reachable: "
+        "server\tcan't be reached, or does not answer by HTTP; “the service was not reachable: "
         "could not connect: Connection refused”; "
         "so no command works: check the address, the network and a proxy on the way"
     )
@@ -514,7 +514,7 @@ async def test_ctrl_c_keeps_what_is_known(
     assert await task == 130
     output = capsys.readouterr().out
     assert "list_features\tas documented, in parts as assumed, 17 rows" in output
-    assert "stopped by Ctrl-C; what was dispatched is still running" in output
+    assert "stopped by Ctrl-C, which stops nothing at the service" in output
     assert len(signed_in.active_runs()) == 1
 
 

@@ -120,7 +120,7 @@ class Examination:
         except StopError as stop:
             why = str(stop)
         except asyncio.CancelledError:
-            why = "stopped by Ctrl-C; what was dispatched is still running"
+            why = "stopped by Ctrl-C, which stops nothing at the service"
             self.codes.add(ExitCode.INTERRUPTED)
         seen = {"list_projects", *(finding.subject for finding in self.findings)}
         self.findings += [
@@ -152,7 +152,8 @@ class Examination:
         try:
             value = await call
         except ResponseError as error:
-            self._note_failure(error)
+            if isinstance(error, ServerError | RateLimitedError):
+                self.codes.add(ExitCode.UNREACHABLE)
         except VibeError as error:
             self.codes.add(exit_code_of(error))
             self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
@@ -162,10 +163,6 @@ class Examination:
             return None, []
         self._lost = 0
         return value, self.tap.exchanges[before:]
-
-    def _note_failure(self, error: VibeError | None) -> None:
-        if isinstance(error, ServerError | RateLimitedError):
-            self.codes.add(ExitCode.UNREACHABLE)
 
     async def _check(self, name: str, call: Awaitable[T]) -> T | None:
         """Ask, and describe how the answer holds against the contract."""
@@ -203,22 +200,17 @@ class Examination:
         Raises:
             StopError: It is not the service, it refuses the key, or there is no project.
         """
-        projects, error = None, None
-        try:
-            projects = await self.client.list_projects()
-        except VibeError as failure:
-            error = failure
-        exchanges = self.tap.exchanges
-        exchange = exchanges[-1 if error is not None else 0] if exchanges else None
-        obstacle = judging.about_obstacle(exchange, error)
-        if exchange is None or obstacle is not None:
-            assert error is not None
-            assert obstacle is not None
+        projects, exchanges = await self._ask("list_projects", self.client.list_projects())
+        obstacle = (
+            judging.about_obstacle(exchanges[-1])
+            if exchanges
+            else judging.about_silence(self.findings.pop())
+        )
+        if obstacle is not None:
             self.findings.append(obstacle)
-            self.codes.add(exit_code_of(error))
+            self.codes.update(exit_code_of(each.error) for each in exchanges[-1:] if each.error)
             raise StopError(f"the {obstacle.subject} has to be right first")
-        self.findings += judging.about_way(self.settings, exchange, is_accepted=error is None)
-        self._note_failure(error)
+        self.findings += judging.about_way(self.settings, exchanges[-1])
         self._judge(projects, exchanges)
         return await self._choose(projects)
 
