@@ -137,6 +137,9 @@ class Watch:
                 all_word="--all",
             ),
         )
+        if found.listing is not None:
+            for sentence in self.quarantine.unmatched(found.listing):
+                warn(sentence)
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
             completers.keep(self.project.id, **{kind: each for kind, each in names.items() if each})

@@ -53,11 +53,16 @@ class Selection:
     is_wider: bool = False
     """True if there may be more features than words: all, or several that match a glob."""
 
-    names: Sequence[str] = ()
-    """The names of all features of the project, if they were listed."""
+    listing: Listing[Feature] | None = None
+    """The features of the project, if they were listed."""
 
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the project's features, if they were listed."""
+        return [each.name for each in self.listing or ()]
 
     @property
     def jobs(self) -> list[BatchItem[Any]]:
@@ -194,7 +199,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
         notes=[*_said_left_out(left_out), *_said_twice(dict.fromkeys(twice))],
         left_out=left_out,
         is_wider=is_wider,
-        names=[each.name for each in listing],
+        listing=listing,
     )
 
 
