@@ -63,7 +63,8 @@ class JournalOptions:
     """The options for the journal of a batch."""
 
     name: str | None = None
-    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
+    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with
+    --journal: there the file is its name."""
 
     journal: Annotated[Path | None, MORE] = None
     """Keep the journal of the batch in this file, for 'resume FILE' after a crash; else it is in

@@ -347,7 +347,7 @@ def _say_stability(result: Result, output: Output) -> None:
         if each.quarantine and each.verdict is not Verdict.FAILED
     ]
     if lines:
-        output.say("\n".join(["\nIn quarantine:", *map(escape, lines)]))
+        output.say("\n".join(["\nIn quarantine:", *map(escape, dict.fromkeys(lines))]))
     if result.repeat > 1:
         lines = [f"{each.name}: {each}" for each in stability_of(result.items)]
         output.say("\n".join(["", *map(escape, lines)]))

@@ -20,7 +20,6 @@ from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
 from testvibe_async.cli.watch import Work, watching
-from testvibe_async.cli.words import plural
 from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["app", "generate"]
@@ -65,7 +64,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         site_url: The site to explore, in place of the project's own.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of generations in flight; 10 by default.
-        dry_run: Only show what would be dispatched.
+        dry_run: Only show what would be dispatched, refused and stopped at the limit; the exit code
+            is the one that the command would end with, as far as it is known.
         consent: The generations that are allowed. By default, --all and a glob that matches several
             features ask.
         journal: The journal.
@@ -90,10 +90,11 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         if found.features:
             for note in found.notes:
                 watched.connection.output.note(note)
-        question = f"Generate {plural(len(found.jobs), 'feature')}? Each costs credits."
+        question = "Generate {}? Each costs credits."
         work = Work(
             spec=spec,
             jobs=found.jobs,
+            has_tests=found.has_tests,
             why_nothing=" ".join(why if found.notes else ["Nothing to generate: all have tests."]),
             question=question if found.is_wider else None,
             first="What is generating is waited for first: minutes each."
