@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.models import DEFAULT_CONFIG, Run
+from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -104,7 +104,7 @@ def trends_of(batches: Sequence[Batch]) -> list[Trend]:
     for batch in batches:
         by_key: dict[Key, list[BatchItem[Any]]] = {}
         for item in batch.items:
-            by_key.setdefault(_key(item), []).append(item)
+            by_key.setdefault(item.key, []).append(item)
         for key, items in by_key.items():
             courses.setdefault(key, []).append((batch, items))
     for course in courses.values():
@@ -134,7 +134,7 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
     ]
     return Trend(
         feature=course[-1][1][0].feature_name,
-        config=_key(course[-1][1][0])[1],
+        config=course[-1][1][0].key[1],
         words=words,
         seconds=seconds,
         change=_change(words, seconds) if is_last else None,
@@ -148,13 +148,8 @@ def _observed_at(batch: Batch, items: Iterable[BatchItem[Any]]) -> datetime:
     return max((run.finished_at for run in runs if run.finished_at), default=batch.created_at)
 
 
-def _key(item: BatchItem[Any]) -> Key:
-    config = item.config or getattr(item.outcome, "config", None)
-    return item.feature_name.casefold(), None if config == DEFAULT_CONFIG else config
-
-
 def _selection(batch: Batch) -> Counter[Key]:
-    return Counter(map(_key, batch.items))
+    return Counter(item.key for item in batch.items)
 
 
 def _change(words: Sequence[str], seconds: Sequence[float]) -> str | None:
