@@ -167,7 +167,7 @@ async def follow(
 
     async def note_changes() -> None:
         nonlocal found
-        line, noted = live_line(found), ""
+        line, noted = "" if works else live_line(found), ""  # It is no worker yet.
         while found.is_live:
             if line != noted:
                 watch.connection.output.note(noted := line)

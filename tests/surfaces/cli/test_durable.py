@@ -58,6 +58,7 @@ async def test_from_its_dispatch_to_its_report(call: Call, on: str, emulator: Em
     worked = await call("work", "nightly", "--on", on, "--json")
     document = json.loads(worked.output)
     assert (worked.code, document["batch"], document["isOver"]) == (1, "1", True)
+    assert "No worker" not in worked.errors
     assert document["summary"] == json.loads((await call("report", "--json")).output)["summary"]
     over = await call("run", "Checkout", "Returns", "--on", on, "--name", "nightly", "--wait")
     assert over.code == 2
@@ -97,6 +98,7 @@ async def test_a_batch_that_is_followed(call: Call, on: str) -> None:
     assert alone.code == 4
     assert "No worker is running" in alone.errors
     assert "2 of 2 waiting" in text_of("early.md")
+    assert "interrupted" not in (await call("run", "Checkout", "--wait")).errors
     following = asyncio.create_task(call("run", *name))
     await asyncio.sleep(5)
     await call("work", "nightly")
