@@ -8,7 +8,7 @@ where two processes work on one feature.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from sqlalchemy.exc import DBAPIError
 
@@ -16,7 +16,7 @@ from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
 from testvibe_async._dispatch import JobSource
 from testvibe_async.adapters.database import Database
-from testvibe_async.adapters.entries import BatchStatus, EntryStore
+from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.errors import ConfigError, KindName, NotSentError
 from testvibe_async.runner.batches import Worker
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from testvibe_async.refs import Ref
 
 __all__ = ["BatchStatus", "DurableBatch", "Worker"]
-
-StoreT = TypeVar("StoreT", bound=EntryStore)
 
 
 class DurableBatch:
@@ -146,7 +144,7 @@ class DurableBatch:
             missing_only=missing_only or features is None,
             options={"batch": spec.to_dict(), "max_generations": max_generations},
         )
-        async with self._opened(EntryStore, is_planned=False) as store:
+        async with self._opened(is_planned=False) as store:
             return await store.submit(plan, jobs)
 
     async def work(self, client: Client) -> list[BatchItem[Any]]:
@@ -161,7 +159,7 @@ class DurableBatch:
             NotSentError: The service was away for longer than the client's `max_outage`.
         """
         futile: VibeError | None = None
-        async with self._opened(DurableStore) as store:
+        async with self._opened() as store:
             plan = store.plan
             if client.server != plan.server:
                 raise ConfigError(
@@ -191,7 +189,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._opened(EntryStore) as store:
+        async with self._opened() as store:
             return await store.read()
 
     async def cancel(self) -> None:
@@ -200,7 +198,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._opened(EntryStore) as store:
+        async with self._opened() as store:
             await store.set_cancelled(is_cancelled=True)
 
     async def resume(self) -> list[int | str]:
@@ -214,7 +212,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._opened(EntryStore) as store:
+        async with self._opened() as store:
             await store.set_cancelled(is_cancelled=False)
             entries = (await store.read()).entries
             found = [
@@ -235,22 +233,20 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch, or as `Journal.decide` raises.
         """
-        async with self._opened(EntryStore) as store:
+        async with self._opened() as store:
             entries = (await store.read()).entries
             found = decided(entries, decision, feature=feature, where=f"batch {self.id!r}")
             found = await store.reopen(found)
         return [entry.job.feature for entry in found]
 
     @asynccontextmanager
-    async def _opened(
-        self, kind: type[StoreT], *, is_planned: bool = True
-    ) -> AsyncGenerator[StoreT]:
-        """Open a store of the batch, and read its plan if it is planned.
+    async def _opened(self, *, is_planned: bool = True) -> AsyncGenerator[DurableStore]:
+        """Open the store of the batch, and read its plan if it is planned.
 
         Raises:
             ConfigError: There is no such batch, or the database can't be used.
         """
-        store = kind(self._database, self.id)
+        store = DurableStore(self._database, self.id)
         try:
             if is_planned:
                 await store.read_plan()
