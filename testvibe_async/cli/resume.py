@@ -28,12 +28,13 @@ from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.result import live_facts, live_line, result_of
 from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, clock_time
+from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.batches import spec_of
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from testvibe_async import Ref
     from testvibe_async._batch import Plan
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["discard", "report", "resume", "wait"]
-
-_QUESTION = "{} may dispatch up to {} generations, and each costs credits. Resume it?"
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -124,8 +123,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             spec = spec_of(journal.plan)
             are_dropped = decision not in {None, "resend"} and feature is None
             left = _may_generate(spec, journal.items, are_dropped=are_dropped)
-            what = f"Batch {batch} of {clock_time(journal.created_at)}"
-            await consent.allow(watch.generations, left, question=_QUESTION.format(what, left))
+            question = _question(f"Batch {batch}", journal.created_at, left)
+            await consent.allow(watch.generations, left, question=question)
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await journal.decide(decision, feature=feature)
             return await watch.perform(spec, journal.items, journal, is_resumed=True)
@@ -152,8 +151,8 @@ async def _resume_durable(  # noqa: PLR0913 - each but one by name
     ) as watch:
         are_dropped = decision not in {None, "resend"} and feature is None
         left = _may_generate(spec_of(found.plan), found.items, are_dropped=are_dropped)
-        what = f"Batch {batch.id} of {clock_time(found.created_at)}"
-        await consent.allow(watch.generations, left, question=_QUESTION.format(what, left))
+        question = _question(f"Batch {batch.id}", found.created_at, left)
+        await consent.allow(watch.generations, left, question=question)
         if decision is not None:
             await batch.decide(decision, feature=feature)
         await batch.resume()
@@ -219,6 +218,11 @@ def _may_generate(spec: BatchSpec, items: Sequence[Item], *, are_dropped: bool) 
         _may_be_dispatched(item) and not (are_dropped and item.verdict is Verdict.UNKNOWN)
         for item in items
     )
+
+
+def _question(label: str, created_at: datetime, left: int) -> str:
+    what = f"{label} of {clock_time(created_at)} may dispatch {plural(left, 'generation')}"
+    return f"{what}, and each costs credits. Resume it?"
 
 
 def _may_be_dispatched(item: Item) -> bool:

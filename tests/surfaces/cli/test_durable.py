@@ -154,13 +154,16 @@ async def test_decisions(call: Call, on: str, emulator: Emulator) -> None:
     assert emulator.count("run_feature") == 1
 
 
-async def test_generations_have_a_yes(call: Call, on: str) -> None:
-    """A batch that may generate is not stored unasked, as workers ask nobody."""
+async def test_generations_have_a_yes(call: Call, on: str, emulator: Emulator) -> None:
+    """A batch that may generate is not stored or resumed unasked, as workers ask nobody."""
     words = ("generate", "--all", "--on", on, "--name", "drafts")
     refused = await call(*words)
     assert (refused.code, refused.output) == (2, "")
     assert "--yes" in refused.errors
     assert (await call(*words, "--yes")).output == "Batch 1 (drafts) is stored.\n"
+    resumed = await call("resume", "1")
+    assert (resumed.code, emulator.count("generate_feature")) == (2, 0)
+    assert "may dispatch 1 generation, and each costs credits" in resumed.errors
     assert (await call("work", "1")).code == 0
 
 
