@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
-from testvibe_async.cli.contact import Notice, Outage, notice_sentence
+from testvibe_async.cli.contact import Outage
 from testvibe_async.cli.rows import STYLES, Row, count_words
 from testvibe_async.cli.words import duration
 
@@ -60,8 +60,8 @@ _FEW_ROWS = 3
 _BAR_CELLS = 40
 """The length of the longest bar."""
 
-Event: TypeAlias = Row | Notice
-"""An event to report: an operation that changed, or a notice about the service."""
+Event: TypeAlias = Row | Outage
+"""An event to report: an operation that changed, an outage, or its end."""
 
 
 @frozen(kw_only=True)
@@ -90,9 +90,9 @@ class Sight:
 
 
 def sight_of(progress: Progress) -> Sight:
-    """Return all operations as they are now."""
+    """Return all operations as of the last update."""
     return Sight(
-        rows=progress.rows(),
+        rows=progress.rows,
         started=progress.started,
         now=progress.clock(),
         outage=progress.contact.outage(progress.in_flight),
@@ -100,19 +100,22 @@ def sight_of(progress: Progress) -> Sight:
 
 
 @contextmanager
-def showing(progress: Progress, output: Output, *, has_events: bool = False) -> Generator[None]:
-    """Show a progress while this is open, in the form that suits the output.
+def showing(progress: Progress, output: Output) -> Generator[None]:
+    """Show a progress while this is open.
 
     Args:
         progress: The progress to show.
-        output: The output: a live table on a terminal, lines in a pipe, else nothing.
-        has_events: True if `--json` is a line for each change.
+        output: The output: a live table on a terminal, lines in a pipe, events with
+            `--json=lines`, else nothing.
     """
-    if output.is_json and has_events:
+    if output.has_lines:
         with _reporting(progress, lambda event: output.event(_event(event, progress))):
             yield
     elif output.is_json or output.is_quiet:
-        yield
+        try:
+            yield
+        finally:
+            progress.update()
     elif output.is_live:
         with _Live(progress, output.console) as live, _reporting(progress, live.report, live.draw):
             yield
@@ -133,23 +136,19 @@ def _reporting(
     An error of either, as where the reader has closed the pipe, ends the body of this and is raised
     here: in a hook of the client it would be logged and lost.
     """
-    loop, errors, looked_at = asyncio.get_running_loop(), list[Exception](), 0.0
+    loop, errors, updated_at = asyncio.get_running_loop(), list[Exception](), 0.0
     timer: asyncio.Handle
 
-    def report_changes() -> None:
-        nonlocal looked_at
-        looked_at = loop.time()
-        for row in progress.changes():
-            report(row)
-
     def frame() -> None:
-        nonlocal timer
+        nonlocal timer, updated_at
         timer = loop.call_later(FRAME_SECONDS, frame)
         try:
-            if progress.is_changed or loop.time() - looked_at >= LOOK_SECONDS:
-                report_changes()
-            for notice in progress.contact.notices(progress.in_flight):
-                report(notice)
+            if progress.is_changed or loop.time() - updated_at >= LOOK_SECONDS:
+                updated_at = loop.time()
+                for row in progress.update():
+                    report(row)
+            for outage in progress.contact.notices(progress.in_flight):
+                report(outage)
             draw()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
             timer.cancel()
@@ -162,9 +161,11 @@ def _reporting(
             yield
         if errors:
             raise errors[0]
-        report_changes()
+        for row in progress.update():
+            report(row)
     finally:
         timer.cancel()
+        progress.update()
 
 
 class _Live:
@@ -173,7 +174,7 @@ class _Live:
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress, self._console = progress, console
         self._size: tuple[int, int] = console.size
-        self._above: list[Event] = []
+        self._above: list[Text] = []
         self._reasons: set[str] = set()
         self._live = self._new_live()
 
@@ -187,15 +188,15 @@ class _Live:
     def report(self, event: Event) -> None:
         """Print above the table the events that it shows only briefly."""
         if isinstance(event, Row):
-            failures = sum(isinstance(each, Row) for each in self._above)
             is_repeated = event.item.error is not None and event.result in self._reasons
-            if not event.is_bad or is_repeated or failures >= FAILURES_ABOVE:
+            if not event.is_bad or is_repeated or len(self._above) >= FAILURES_ABOVE:
                 return
             self._reasons.add(event.result)
-        elif isinstance(event, Outage) and not event.is_over:
+        elif not event.is_over:
             return  # The table itself shows it.
-        self._above.append(event)
-        self._print_above(event)
+        text = line_of(event, sight_of(self._progress))
+        self._above.append(text)
+        self._print(text)
 
     def draw(self) -> None:
         """Draw the table; redraw all of it if the terminal changed its size.
@@ -209,14 +210,11 @@ class _Live:
             self._live = self._new_live()
             self._live.start()
             for each in self._above:
-                self._print_above(each)
+                self._print(each)
         self._live.refresh()
 
-    def _print_above(self, event: Event) -> None:
-        text = headline(event)
-        if isinstance(event, Row):
-            text.truncate(self._console.width, overflow="ellipsis")
-        self._console.print(text)
+    def _print(self, line: Text) -> None:
+        self._console.print(line, no_wrap=True, overflow="ellipsis")
 
     def _new_live(self) -> Live:
         return Live(
@@ -239,14 +237,8 @@ class _Lines:
     def report(self, event: Event) -> None:
         """Print a change; if there are many operations, only results."""
         sight = sight_of(self._progress)
-        if isinstance(event, Row):
-            if event.is_final or len(sight.rows) <= FEW:
-                self._console.print(row_line(event, sight), soft_wrap=True)
-        else:
-            style = "bold yellow" if isinstance(event, Outage) else "yellow"
-            self._console.print(
-                Text(f"{_time(sight)}  {notice_sentence(event)}", style), soft_wrap=True
-            )
+        if isinstance(event, Outage) or event.is_final or len(sight.rows) <= FEW:
+            self._console.print(line_of(event, sight), soft_wrap=True)
 
     def count(self) -> None:
         """Print the counts at intervals, if there are many operations."""
@@ -258,13 +250,15 @@ class _Lines:
                 self._console.print(f"{_time(sight)}  {sight.counts}", soft_wrap=True)
 
 
-def row_line(row: Row, sight: Sight) -> Text:
-    """Return one line with the state of a row."""
+def line_of(event: Event, sight: Sight) -> Text:
+    """Return an event as one line, with the time and the number of results."""
+    if isinstance(event, Outage):
+        return Text(f"{_time(sight)}  {event}", "bold yellow")
     total = str(len(sight.rows))
     return Text.assemble(
-        f"{_time(sight)}  {sight.over:>{len(total)}}/{total}  {row.operation:<10}  ",
-        (f"{row.word:<10}", _style(row)),
-        f"  {row.name}" + (f": {row.result}" if row.result else ""),
+        f"{_time(sight)}  {sight.over:>{len(total)}}/{total}  {event.operation:<10}  ",
+        (f"{event.word:<10}", _style(event)),
+        f"  {event.name}" + (f": {event.result}" if event.result else ""),
     )
 
 
@@ -283,36 +277,18 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
             "config": event.item.config,
             "phase": str(event.phase or Phase.QUEUED),
             "status": event.word,
-            "log": event.note or None,
             "ref": event.item.latest_ref,
             "outcome": event.snapshot if event.is_over else None,
             "error": event.item.error,
         }
-    if isinstance(event, Outage):
-        return {
-            "event": "reachable" if event.is_over else "unreachable",
-            **seconds,
-            "outageSeconds": round(event.seconds, 3),
-            "lastSeenUtc": event.seen_at,
-            "notSeen": 0 if event.is_over else event.unseen,
-            "message": str(event),
-        }
     return {
-        "event": "listSuspended",
+        "event": "reachable" if event.is_over else "unreachable",
         **seconds,
-        "list": event.operation,
-        "suspendedSeconds": round(event.seconds, 3),
-        "error": event.error,
-        "message": notice_sentence(event),
+        "outageSeconds": round(event.seconds, 3),
+        "lastSeenUtc": event.seen_at,
+        "notSeen": 0 if event.is_over else event.unseen,
+        "message": str(event),
     }
-
-
-def headline(event: Event) -> Text:
-    """Return a failure in one line, to be printed above the table."""
-    if not isinstance(event, Row):
-        return Text(notice_sentence(event), "yellow")
-    what = event.name if event.item.latest_ref is None else f"{event.name}, {event.operation}"
-    return Text.assemble((event.word, _style(event)), f"  {what}: {event.result}".rstrip(": "))
 
 
 def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:

@@ -81,7 +81,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         on_conflict=on_conflict,
         max_in_flight=max_in_flight,
     )
-    async with watching(common, timeout=timeout, has_events=common.json_lines) as watched:
+    async with watching(common, timeout=timeout) as watched:
         found = await watched.select(spec)
         why = ["Nothing to generate.", *found.notes]
         if found.features:

@@ -27,7 +27,7 @@ from testvibe_async import (
 from testvibe_async.cli.batches import resume_command, stored_batches
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.rows import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, duration, plural, unless_default
+from testvibe_async.cli.words import NAME, duration, plural
 from testvibe_async.runner.stability import deciding, stability_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ __all__ = [
     "check_command",
     "error_of",
     "is_of_generation",
-    "rerun_commands",
     "seconds_of",
     "wait_command",
 ]
@@ -121,6 +120,13 @@ class Result:
         """The command that resumes the batch; None without a journal."""
         journal = self.resumable or self.journal
         return None if journal is None else resume_command(journal, self.place)
+
+    @property
+    def rerun(self) -> str | None:
+        """The command that reruns the failures; None without a failed run or a journal."""
+        if self.batch is None or not self.failed_runs:
+            return None
+        return shlex.join([NAME, "run", "--failed", self.batch, "--wait", *self.place])
 
     @property
     def failures_that_stopped(self) -> int | None:
@@ -274,32 +280,6 @@ def is_of_generation(item: Item) -> bool:
     assert isinstance(error, DispatchUnknownError)
     kind = getattr(error.intent, "kind", None)  # An error that was stored has no URL.
     return kind == "generation" or error.url.endswith("/generate")
-
-
-def rerun_commands(
-    items: Sequence[Item], *, place: Sequence[str] = (), journal: Path | None = None
-) -> list[str]:
-    """Return the commands that rerun the failures.
-
-    With a journal there is one; without, one for each configuration.
-
-    Args:
-        items: The results.
-        place: The options that name the service and the project.
-        journal: The batch's journal; None without one.
-    """
-    by_config: dict[str | None, list[str]] = {}
-    for item in items:
-        if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run):
-            config = unless_default(item.config or item.outcome.config)
-            by_config.setdefault(config, []).append(_typed(item))
-    if journal is not None and by_config:
-        batch = stored_batches().word_for(journal)
-        return [shlex.join([NAME, "run", "--failed", batch, "--wait", *place])]
-    return [
-        shlex.join([NAME, "run", *names, "--wait", *(["-c", config] if config else []), *place])
-        for config, names in by_config.items()
-    ]
 
 
 def _typed(item: Item) -> str:

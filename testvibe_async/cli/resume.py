@@ -92,13 +92,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         decision = _decision(journal.plan, unknown) if unknown else None
         files = files.or_kept(journal.plan.options.get("files", {}))
         files.check()
-        async with watching(
-            common,
-            files=files,
-            timeout=timeout,
-            has_events=common.json_lines,
-            journal=journal.path,
-        ) as watch:
+        async with watching(common, files=files, timeout=timeout, journal=journal.path) as watch:
             spec = spec_of(journal)
             are_dropped = decision not in {None, "resend"} and feature is None
             await _allow(watch, journal, consent, spec, are_dropped=are_dropped)
@@ -281,9 +275,7 @@ async def wait(
     if refs or file is not None or not words:
         named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
 
-    async with watching(
-        common, files=files, timeout=timeout, has_events=common.json_lines
-    ) as watch:
+    async with watching(common, files=files, timeout=timeout) as watch:
         client = watch.client
         found = await watch.limit.ask(
             "what is in flight",
@@ -292,9 +284,10 @@ async def wait(
         all_named = {ref.key: ref for each in (named, *found) for ref in each}
         # One of another server is refused before any is waited for.
         awaited = [client.attach(ref).ref for ref in all_named.values()]
-        watch.progress.expect(client, [_item(ref) for ref in awaited], "operation")
-        completions = completions_of(client, awaited, timeout=watch.limit.remaining)
-        await watch.collect(aclosing(completions))
+        items = {ref.key: _item(ref) for ref in awaited}
+        watch.follow((), lambda: list(items.values()))
+        completions = completions_of(client, items, timeout=watch.limit.remaining)
+        await watch.collect(aclosing(completions), plural(len(items), "operation"))
         code = await watch.conclude()
         for record in await stored_batches().record(watch.progress.items):
             watch.connection.output.note(f"{record} has the results.")
@@ -303,26 +296,28 @@ async def wait(
 
 
 async def completions_of(
-    client: Client, refs: Sequence[Ref], *, timeout: float | None
+    client: Client, items: dict[tuple[object, ...], Item], *, timeout: float | None
 ) -> AsyncGenerator[Item]:
     """Yield operations' items as they complete; at the timeout, the items of all others.
 
     Args:
         client: A client of the operations' server.
-        refs: The operations.
+        items: An item for each operation, by the key of its ref; replaced when it is over.
         timeout: Seconds to wait; None for as long as it takes.
     """
-    by_key = {ref.key: ref for ref in refs}
+    refs = [item.ref for item in items.values() if item.ref is not None]
     finished = client.finished([client.attach(ref) for ref in refs], timeout=timeout)
     for _ in refs:
         try:
             operation = await anext(finished)
-            item = evolve(_item(operation.ref), outcome=operation.outcome)
+            key = operation.ref.key
+            items[key] = evolve(items[key], outcome=operation.outcome)
         except VibeError as error:
             if error.ref is None:
                 raise
-            item = evolve(_item(by_key[error.ref.key]), error=error)
-        yield item
+            key = error.ref.key
+            items[key] = evolve(items[key], error=error)
+        yield items[key]
 
 
 def _item(ref: Ref) -> Item:

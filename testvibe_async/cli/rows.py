@@ -93,11 +93,8 @@ class Row:
     status: str | None = None
     """The service's own word for that."""
 
-    note: str = ""
-    """The last line of its log; empty if none was read."""
-
     is_final: bool = False
-    """True if the command does nothing more for the row."""
+    """True if the command does nothing more for the item."""
 
     started: float = 0.0
     """When it was first observed with its operation."""
@@ -157,7 +154,7 @@ class Row:
         Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
         after an attempt that failed.
         """
-        if self.is_over or self.item.is_unseen or self._error is not None:
+        if self.is_over or self._is_abandoned or self.item.is_unseen:
             return word_of(self.item)
         if self.item.latest_ref is None:
             return "waiting"
@@ -168,18 +165,23 @@ class Row:
     @property
     def result(self) -> str:
         """The result in a few words; empty if nothing is known yet."""
-        attempt = f"attempt {len(self.item.earlier) + 1}" if self.item.earlier else ""
-        note = "" if self.is_over else escape(self.note)
-        known = self._error if self._error is not None else _result_of(self.snapshot)
-        return ", ".join(filter(None, (known, attempt, note)))
+        # Its import takes time, and a command that fails early does without.
+        from testvibe_async.reports import reason_of  # noqa: PLC0415
+
+        known, attempt = "", len(self.item.earlier) + 1
+        if self.is_over or self._is_abandoned:
+            error = self.item.error
+            known = escape(reason_of(self.item)) if error is None else reason(error)
+        elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
+            over = sum(section.conclusion is not None for section in sections)
+            known = f"{over} of {plural(len(sections), 'section')}"
+        return ", ".join(filter(None, (known, f"attempt {attempt}" if attempt > 1 else "")))
 
     @property
-    def _error(self) -> str | None:
-        """The reason why the row is no longer waited for; None if it ended, or is waited for."""
-        error = self.item.error
-        if not self.is_final or error is None or isinstance(error, WaitTimeoutError):
-            return None
-        return reason(error)
+    def _is_abandoned(self) -> bool:
+        """True if the operation is in flight, and an error ended the wait for it."""
+        is_late = self.item.error is None or isinstance(self.item.error, WaitTimeoutError)
+        return self.is_final and not is_late
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, of a run that is over by the service's clock."""
@@ -187,23 +189,3 @@ class Row:
         if isinstance(run, Run) and run.created_at and run.finished_at:
             return max((run.finished_at - run.created_at).total_seconds(), 0.0)
         return (now if self.ended is None else self.ended) - self.started
-
-
-def _result_of(snapshot: Run | Generation | None) -> str:
-    """Return how many tests passed, or how many sections are over, in a few words."""
-    match snapshot:
-        case Run(summary=summary) if summary is not None and snapshot.is_finished:
-            tests = plural(summary.total, "test")
-            skipped = sum(test.status == "skipped" for test in snapshot.tests)
-            if summary.failed:
-                return f"{summary.failed} of {tests} failed"
-            if summary.passed == summary.total:
-                return f"{tests} passed"
-            return f"{summary.passed} of {tests} passed" + (
-                f", {skipped} skipped" if skipped else ""
-            )
-        case Generation(sections=sections) if sections:
-            over = sum(section.conclusion is not None for section in sections)
-            return f"{over} of {plural(len(sections), 'section')}"
-        case _:
-            return ""

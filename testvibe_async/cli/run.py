@@ -52,11 +52,9 @@ async def run(  # noqa: PLR0913 - each an option of its own
     on_conflict: Annotated[Literal["raise", "generate"] | None, MORE] = None,
     timeout: Timeout = None,
     max_in_flight: Annotated[PositiveInt | None, MORE] = None,
-    stop_on_failure: Annotated[bool, MORE] = False,
     max_failures: Annotated[PositiveInt | None, MORE] = None,
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
-    stop_when_decided: Annotated[bool, MORE] = False,
     failed: bool = False,
     dry_run: Annotated[bool, MORE] = False,
     consent: Annotated[Consent, MORE] = NO_CONSENT,
@@ -94,7 +92,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
             --max-generations. Refused by default; with --failed, as its batch did.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of runs in flight; 100 by default.
-        stop_on_failure: Dispatch no more once one did not pass, as --max-failures 1.
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
         attempts: Maximum number of runs of a feature: one that failed runs again, and is flaky if a
             later run passed; 1 by default.
@@ -102,7 +99,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
             after the other, unless --max-in-flight is given. The exit code is 0 if all features are
             stable, and 1 if one is flaky or broken. A run that was refused or not observed does not
             count.
-        stop_when_decided: With --repeat, dispatch no more once each is flaky for certain.
         failed: Rerun the failures of a batch; also features that could not be started, on the same
             site. Name the batch by its number, its name or the file of its journal; by default it
             is the last batch of runs of this project. Its undecided items still affect the exit
@@ -113,8 +109,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         files: The files to write.
         common: The options of every command.
     """
-    if repeat is None:
-        refuse_without("--repeat", stop_when_decided=stop_when_decided)
     wait = wait or repeat is not None
     if not wait:
         refuse_without(
@@ -123,7 +117,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
             timeout=timeout,
             max_in_flight=max_in_flight,
             attempts=attempts,
-            stop_on_failure=stop_on_failure,
             max_failures=max_failures,
         )
     if failed and (len(features) > 1 or all_ or config):
@@ -132,8 +125,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
         )
     if on_conflict != "generate" and not failed:
         refuse_without("--on-conflict generate", consent)
-    if stop_on_failure and max_failures is not None:
-        raise ConfigError("--stop-on-failure is --max-failures 1: leave out one of the two")
     files.check()
     journal.check()
     spec = BatchSpec(
@@ -144,14 +135,11 @@ async def run(  # noqa: PLR0913 - each an option of its own
         site_url=site_url,
         on_conflict=on_conflict or "raise",
         max_in_flight=max_in_flight,
-        max_failures=1 if stop_on_failure else max_failures,
+        max_failures=max_failures,
         attempts=attempts or 1,
         repeat=repeat or 1,
-        stops_when_decided=stop_when_decided,
     )
-    async with watching(
-        common, files=files, timeout=timeout, has_events=common.json_lines
-    ) as watch:
+    async with watching(common, files=files, timeout=timeout) as watch:
         if failed:
             work = await _failed(watch, spec, features[0] if features else None)
             if on_conflict is not None:

@@ -34,14 +34,13 @@ from testvibe_async.runner.batches import Place
 from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
-from testvibe_async.runner.stability import stop_if_decided
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from testvibe_async import Client, GenerationLog, Journal, Project
+    from testvibe_async import Batch, Client, GenerationLog, Journal, Project
     from testvibe_async.cli.batches import JournalOptions
     from testvibe_async.cli.options import Consent
     from testvibe_async.cli.words import Item
@@ -86,14 +85,14 @@ class Watch:
     limit: TimeLimit
     """The time that the command may take."""
 
-    def __init__(self, common: Common, files: Files, stop: Stop, *, has_events: bool) -> None:
+    def __init__(self, common: Common, files: Files, stop: Stop, journal: Path | None) -> None:
         """Make it, before anything is known.
 
         Args:
             common: The options of the command.
             files: The files to write.
             stop: The signals and the limit that stop it.
-            has_events: True if `--json` is a line for each change; otherwise it is one document.
+            journal: The file of the batch's journal; None if there is none yet.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
@@ -104,9 +103,17 @@ class Watch:
         self.outputs: Outputs = Outputs(files, common.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
-        self._common, self._stop, self._has_events = common, stop, has_events
-        self._facts: dict[str, Any] = {}
-        """Fields of the result that are known before it."""
+        self._common, self._stop = common, stop
+        self._is_concluded = False
+        """True once the results are printed."""
+        self._result = Result(
+            items=(),
+            seconds=0.0,
+            place=common.place,
+            journal=journal,
+            fails_on_flaky=files.fail_on_flaky,
+        )
+        """The result, as far as it is known before the end."""
 
     @property
     def client(self) -> Client:
@@ -156,8 +163,8 @@ class Watch:
         """
         spec, jobs, output = work.spec, work.jobs, self.connection.output
         if not jobs:
-            result = self._result((), before=work.before)
-            say_nothing(work.why_nothing, result, self._common, has_events=self._has_events)
+            result = evolve(self._result, before=work.before)
+            say_nothing(work.why_nothing, result, self._common)
             return result.exit_code
         if dry_run:
             return self._say_plan(spec, jobs)
@@ -211,116 +218,117 @@ class Watch:
             waits: True to wait for the dispatched operations.
             is_resumed: True if the journal has the batch.
         """
-        self.outputs.journal = None if journal is None else journal.path
+        self._result = evolve(
+            self._result,
+            before=before,
+            journal=None if journal is None else journal.path,
+            max_failures=spec.max_failures,
+            repeat=spec.repeat,
+            is_waited_for=waits,
+        )
         expected = jobs if is_resumed else spec.repeated(jobs)
-        self.progress.expect(self.client, expected, spec.kind)
         batch = spec.start(
             self.project,
             None if is_resumed else jobs,
             timeout=self.limit.remaining,
             journal=journal,
         )
-        self.progress.follow(lambda: list(map(self.quarantine.mark, batch.items)))
-        self._facts = {"before": before, "max_failures": spec.max_failures, "repeat": spec.repeat}
+        self.follow(expected, lambda: batch.items)
         if waits:
-            await self.collect(batch, lambda: stop_if_decided(spec, batch))
+            await self.collect(batch, plural(len(expected), spec.kind))
             return await self.conclude()
         async with batch:
-            recording = asyncio.create_task(self._record(batch))
-            while not recording.done() and self.progress.has_waiting:  # noqa: ASYNC110 - a batch has no event for it
-                await asyncio.sleep(FRAME_SECONDS)
-            recording.cancel()
-            await asyncio.wait([recording])
-        result = self._result(self.progress.items, is_waited_for=False)
+            await self._dispatch_all(batch)
+        result = self._present()
         show(result, self._common)
-        self.progress.is_reported = True
+        self._is_concluded = True
         return result.exit_code
 
+    def follow(self, planned: Sequence[Item], read: Callable[[], Sequence[Item]]) -> None:
+        """Show the items of a batch from now on; see `Progress.follow`."""
+        mark = self.quarantine.mark
+        self.progress.follow(
+            self.client, planned, lambda: [mark(with_limit_named(item)) for item in read()]
+        )
+
+    async def _dispatch_all(self, batch: Batch[Any]) -> None:
+        """Wait until nothing of a batch is left to dispatch."""
+        recording = asyncio.create_task(self._record(batch))
+        while not recording.done() and self.progress.has_waiting:  # noqa: ASYNC110 - a batch has no event for it
+            await asyncio.sleep(FRAME_SECONDS)
+        recording.cancel()
+        await asyncio.wait([recording])
+        self.progress.update()
+
     async def collect(
-        self,
-        completions: AbstractAsyncContextManager[AsyncIterator[Item]],
-        after_each: Callable[[], object] = tuple,
+        self, completions: AbstractAsyncContextManager[AsyncIterator[Item]], title: str
     ) -> None:
         """Show operations until all are over.
 
         Args:
             completions: A batch, or another context whose iterator yields items as they complete.
-            after_each: Called after each item.
+            title: The number of operations in words, for the log of a CI system.
         """
         output = self.connection.output
-        with (
-            grouped(plural(len(self.progress.rows()), self.progress.noun), output),
-            showing(self.progress, output, has_events=self._has_events),
-        ):
-            async with self.progress.following_logs(), completions as completed:
+        with grouped(title, output), showing(self.progress, output):
+            async with completions as completed:
                 try:
-                    await self._record(completed, after_each)
+                    await self._record(completed)
                 except asyncio.CancelledError:
                     self.progress.contact.stop()
                     if self.progress.has_waiting and not _has_failed_to_show():
                         warn(STOPPING.format(signal=self._stop.name))
                     raise
-                finally:
-                    self.progress.rows()  # The last look, while the client is open.
 
-    async def _record(
-        self, completed: AsyncIterator[Item], after_each: Callable[[], object] = tuple
-    ) -> None:
-        async for each in completed:
-            item = self.quarantine.mark(with_limit_named(each))
-            self.progress.record(item)
+    async def _record(self, completed: AsyncIterator[Item]) -> None:
+        async for item in completed:
+            self.progress.end(item)
             self.outputs.fetch(item, self.client)
-            after_each()
 
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
-        items = self.progress.items
-        logs = await self.limit.last(_logs_of_failures(items, self.client), {})
+        result = self._present()
+        logs = await self.limit.last(_logs_of_failures(result.items, self.client), {})
         try:
             return await conclude(
-                self._result(items, logs=logs),
+                evolve(result, logs=logs),
                 self.outputs,
                 self._common,
                 progress=self.progress,
-                has_events=self._has_events,
                 timeout=self.limit.ending,
             )
         finally:
-            self.progress.is_reported = True
+            self._is_concluded = True
 
     def conclude_early(self, error: BaseException) -> None:
         """Write the reports and name the operations in flight if an error ends the command."""
         self.outputs.stop()
-        if self.progress.is_reported:
+        if self._is_concluded:
             return
+        result = self._present()
         cause = error if isinstance(error, VibeError) else None
-        is_stopped = isinstance(error, asyncio.CancelledError)
-        stopped_by = (self._stop.exit_code or ExitCode.INTERRUPTED) if is_stopped else None
-        result = self._result(self.progress.items, stopped_by=stopped_by)
         # Without an item the reports of an earlier job would stay, perhaps those of a success.
         known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
+        is_stopped = isinstance(error, asyncio.CancelledError)
+        if is_stopped:
+            code = self._stop.exit_code or ExitCode.INTERRUPTED
+            result = evolve(result, is_waited_for=True, stopped_by=code)
         with suppress(OSError):  # What is in flight has to be named in any case.
             self.outputs.write(known)
         if is_stopped:
-            show(result, self._common, has_events=self._has_events)
-        elif cause is not None:
+            show(result, self._common)
+        else:
+            say_unfinished(evolve(result, is_waited_for=True), self._common)
+        if cause is not None:
             self.outputs.annotate(known)
         if cause is not None or (is_stopped and result.items):
             self.outputs.note_paths()
         if is_stopped:
             self.outputs.note_artifacts()
-        else:
-            say_unfinished(result, self._common)
 
-    def _result(self, items: Sequence[Item], **facts: Any) -> Result:  # noqa: ANN401 - its own
-        return Result(
-            items=items,
-            seconds=self.progress.elapsed,
-            place=self._common.place,
-            fails_on_flaky=self.outputs.files.fail_on_flaky,
-            journal=self.outputs.journal,
-            **self._facts | facts,
-        )
+    def _present(self) -> Result:
+        """Return the result as of now."""
+        return evolve(self._result, items=self.progress.items, seconds=self.progress.elapsed)
 
 
 @asynccontextmanager
@@ -329,7 +337,6 @@ async def watching(
     *,
     files: Files = NO_FILES,
     timeout: float | None = None,
-    has_events: bool = False,
     journal: Path | None = None,
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
@@ -340,13 +347,11 @@ async def watching(
         common: The options of the command.
         files: The files to write.
         timeout: Seconds that the command may take; None for as long as it takes.
-        has_events: True if `--json` is a line for each change.
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
     with ExitStack() as around:
         around.enter_context(shown_elsewhere(common.verbose))
-        watch = Watch(common, files, around.enter_context(interruptible()), has_events=has_events)
-        watch.outputs.journal = journal
+        watch = Watch(common, files, around.enter_context(interruptible()), journal)
         try:
             server = require_settings(common).server
             assert server is not None

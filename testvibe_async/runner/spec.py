@@ -64,9 +64,6 @@ class BatchSpec:
     repeat: int = 1
     """Number of runs of each feature, independent of their results, to show its stability."""
 
-    stops_when_decided: bool = False
-    """True to dispatch nothing more once the verdict on each feature's stability stands."""
-
     @property
     def in_flight(self) -> int:
         """Number of operations in flight at once; of repeated runs one, to disturb no other."""

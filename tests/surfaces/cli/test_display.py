@@ -28,8 +28,7 @@ from testvibe_async.cli.display import (
     FAILURES_ABOVE,
     FRAME_SECONDS,
     Sight,
-    headline,
-    row_line,
+    line_of,
     showing,
     table_of,
 )
@@ -78,9 +77,10 @@ def never_sent(feature: str) -> Row:
     return evolve(made, item=evolve(made.item, ref=None))
 
 
-def ended(number: int = 214, *tests: CaseResult, at: float = 3.0, **numbers: Any) -> Row:
-    status = RunStatus.FAILED if numbers.get("failed") else RunStatus.PASSED
-    run = Run(number, status, summary=RunSummary(**numbers), tests=tests)
+def ended(number: int = 214, *, passed: int = 0, failed: int = 0, at: float = 3.0) -> Row:
+    words = ["passed"] * passed + ["failed"] * failed
+    tests = tuple(CaseResult(str(name), word) for name, word in enumerate(words))
+    run = Run(number, RunStatus.FAILED if failed else RunStatus.PASSED, tests=tests)
     made = row(number, ended=at, snapshot=run)
     return evolve(made, item=evolve(made.item, outcome=run))
 
@@ -119,8 +119,8 @@ def test_board_shows_each_operation_and_what_they_add_up_to() -> None:
         row(ref=GENERATION, feature="Checkout", status="generating"),
         row(214, started=1.0),
         row(215, status="running", config="Mobile"),
-        ended(216, total=4, passed=4),
-        ended(217, total=4, passed=3, failed=1),
+        ended(216, passed=4),
+        ended(217, passed=3, failed=1),
         never_sent("Returns"),
     ]
     assert drawn(rows, total=12) == [
@@ -169,11 +169,11 @@ def test_wide_board_has_more_of_a_reason() -> None:
 def test_low_board_shows_what_is_at_work_first() -> None:
     """Where lines are few, active rows precede queued ones, and those the latest completions."""
     rows = [
-        ended(1, total=1, passed=1, at=1.0),
-        ended(2, total=1, passed=1, at=2.0),
+        ended(1, passed=1, at=1.0),
+        ended(2, passed=1, at=2.0),
         row(3),
         row(4, status="running"),
-        ended(5, total=1, failed=1, at=0.5),
+        ended(5, failed=1, at=0.5),
     ]
     lines = drawn(rows, height=9)
     assert len(lines) == 7
@@ -202,12 +202,12 @@ def test_board_that_fits_is_whole() -> None:
 @pytest.mark.parametrize(("ended_rows", "filled"), [(0, 0), (1, 10), (2, 20), (4, 40)])
 def test_bar_fills_with_what_is_over(ended_rows: int, filled: int) -> None:
     """The bar is as full as operations are over, and red from the first failure on."""
-    rows = [ended(number, total=1, passed=1) for number in range(ended_rows)]
+    rows = [ended(number, passed=1) for number in range(ended_rows)]
     table = table_of(sight_of(rows, total=4), width=80)
     bar = shown(table, colours=True)[-2]
     green = re.search(r"\x1b\[32m(━+)", bar)
     assert len(green[1] if green else "") == filled
-    failed = table_of(sight_of([ended(9, total=1, failed=1)]), width=80)
+    failed = table_of(sight_of([ended(9, failed=1)]), width=80)
     assert "\x1b[1;31m━" in shown(failed, colours=True)[-2]
 
 
@@ -219,24 +219,12 @@ def test_unknown_status_is_shown_as_it_came() -> None:
     assert count_words(each.word for each in rows) == "1 queued, 1 exploded"
 
 
-def test_headline_says_what_went_wrong() -> None:
-    """A headline has the word first, then what it is of, and why."""
-    assert shown(headline(ended(total=2, failed=2))) == [
-        "failed  Feature 214, run 214: 2 of 2 tests failed"
-    ]
-    assert shown(headline(never_sent("Returns"))) == ["error  Returns: Not with this key."]
-    bare = Run(214, RunStatus.FAILED)
-    unknown = row(ended=1.0)
-    unknown = evolve(unknown, item=evolve(unknown.item, outcome=bare))
-    assert shown(headline(unknown)) == ["failed  Feature 214, run 214"]
-
-
 HOSTILE = "[red]x[/red] \x1b]0;owned\x07\x9b2J\r\nnext \u202eflip \ud800"
 
 
 def test_what_came_from_the_service_is_only_text() -> None:
     """Neither markup nor control characters in names, words and reasons take effect."""
-    run = Run(1, RunStatus.FAILED, summary=RunSummary(total=1, failed=1))
+    run = Run(1, RunStatus.FAILED)
     hostile = row(feature=HOSTILE, ended=1.0, snapshot=run)
     hostile = evolve(hostile, item=evolve(hostile.item, outcome=run))
     strange = row(feature="x", config=HOSTILE, status=HOSTILE)
@@ -244,8 +232,7 @@ def test_what_came_from_the_service_is_only_text() -> None:
     rows = [hostile, strange, wrong]
     renderables: list[RenderableType] = [
         table_of(sight_of(rows), width=400),
-        *(row_line(each, sight_of(rows)) for each in rows),
-        *(headline(each) for each in (hostile, wrong)),
+        *(line_of(each, sight_of(rows)) for each in rows),
     ]
     for renderable in renderables:
         text = "\n".join(shown(renderable, width=400))
@@ -255,7 +242,7 @@ def test_what_came_from_the_service_is_only_text() -> None:
 
 def test_colours_follow_the_status() -> None:
     """On a terminal with colours what failed is red, and what passed green."""
-    rows = [ended(1, total=1, passed=1), ended(2, total=1, failed=1)]
+    rows = [ended(1, passed=1), ended(2, failed=1)]
     text = "\n".join(shown(table_of(sight_of(rows), width=80), colours=True))
     assert "\x1b[32mpassed" in text
     assert "\x1b[1;31mfailed" in text
@@ -266,12 +253,6 @@ def test_colours_follow_the_status() -> None:
     [
         (None, ""),
         (Run(1, RunStatus.RUNNING, summary=RunSummary()), ""),
-        (Run(1, RunStatus.PASSED), ""),
-        (Run(1, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "1 test passed"),
-        (
-            Run(1, RunStatus.PASSED, summary=RunSummary(total=3, passed=2, other=1)),
-            "2 of 3 tests passed",
-        ),
         (Generation(), ""),
         (Generation(sections=(Section("a"),)), "0 of 1 section"),
         (
@@ -287,11 +268,11 @@ def test_result_says_what_is_known(snapshot: object, expected: str) -> None:
 
 def test_line_shows_all_of_one_change() -> None:
     """A line has the time, how many are over, the operation, its state, and the result."""
-    rows = [row(), ended(215, total=2, passed=1, failed=1)]
-    assert shown(row_line(rows[0], sight_of(rows, total=200))) == [
+    rows = [row(), ended(215, passed=1, failed=1)]
+    assert shown(line_of(rows[0], sight_of(rows, total=200))) == [
         "   2.5 s    1/200  run 214     queued      Feature 214"
     ]
-    assert shown(row_line(rows[1], sight_of(rows))) == [
+    assert shown(line_of(rows[1], sight_of(rows))) == [
         "   2.5 s  1/2  run 215     failed      Feature 215: 1 of 2 tests failed"
     ]
 
@@ -322,7 +303,7 @@ class Batch:
             for number in numbers or (214,)
         }
         self.progress = Progress()
-        self.progress.follow(lambda: list(self.items.values()))
+        self.progress.follow(None, (), lambda: list(self.items.values()))
         self.dispatch(*self.items)
 
     def dispatch(self, *numbers: int) -> None:
@@ -334,7 +315,8 @@ class Batch:
     def end(self, status: str, *numbers: int) -> None:
         for number in numbers or self.items:
             outcome = Run(number, RunStatus(status), 12, f"Feature {number}")
-            self.progress.record(evolve(self.items[number], outcome=outcome))
+            self.items[number] = evolve(self.items[number], outcome=outcome)
+            self.progress.end(self.items[number])
 
 
 async def test_table_is_drawn_anew_while_time_goes_by() -> None:
@@ -373,7 +355,7 @@ async def test_first_failures_are_printed_above_as_they_come() -> None:
     with showing(batch.progress, screen):
         batch.end("passed", 0)
         batch.end("failed", *range(1, 60))
-    lines = re.findall(r"m(\w+)\x1b\[0m  Feature \d+, run ", screen.written)
+    lines = re.findall(r"run \d+ +\x1b\[1;31m(\w+) *\x1b\[0m  Feature \d+: ", screen.written)
     assert lines == ["failed"] * FAILURES_ABOVE
 
 
@@ -386,8 +368,8 @@ async def test_resized_terminal_is_cleared_and_drawn_anew() -> None:
         screen.console.size = (60, 12)
         await asyncio.sleep(2 * FRAME_SECONDS)
     before, _, after = screen.written.partition("\x1b[2J\x1b[H")
-    assert "Feature 214, run 214" in before
-    assert "Feature 214, run 214" in after
+    assert "Feature 214: the service" in before
+    assert "Feature 214: the ser" in after
     assert "queued" in after
     widths = [len(re.sub(r"\x1b\[[\d;?]*\w", "", line)) for line in after.splitlines()]
     assert max(widths) <= 60
@@ -432,7 +414,7 @@ async def test_pipe_has_a_line_for_each_change_of_a_few() -> None:
     assert screen.written.splitlines() == [
         "   0.0 s  0/2  run 214     queued      Feature 214",
         "   0.0 s  0/2  run 215     queued      Feature 215",
-        "   1.0 s  1/2  run 214     passed      Feature 214",
+        "   1.0 s  1/2  run 214     passed      Feature 214: the service reports no tests",
     ]
 
 
@@ -467,7 +449,7 @@ async def test_attempt_that_failed_is_told_before_the_next() -> None:
         batch.end("passed", 214)
     assert [line[9:] for line in screen.written.splitlines()] == [
         " 0/1  run 214     queued      Feature 214",
-        " 0/1  run 214     failed      Feature 214",
+        " 0/1  run 214     failed      Feature 214: the service reports no tests",
         " 0/1  run 215     queued      Feature 214: attempt 2",
-        " 1/1  run 215     flaky       Feature 214: attempt 2",
+        " 1/1  run 215     flaky       Feature 214: the service reports no tests, attempt 2",
     ]

@@ -31,7 +31,7 @@ from testvibe_async import (
 from testvibe_async._wire import serialize
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.names import read_refs
-from testvibe_async.cli.result import Result, rerun_commands, wait_command
+from testvibe_async.cli.result import Result, wait_command
 
 if TYPE_CHECKING:
     from testvibe_async.cli.exits import ExitCode
@@ -233,17 +233,3 @@ def test_other_operations_are_named_by_their_refs() -> None:
     words = words_of(wait_command(refs, COMMON))
     assert read_refs(words[:2]) == refs
     assert words[2:] == ["--server", "http://s"]
-
-
-def test_commands_run_again_what_failed() -> None:
-    """What failed runs again with its configurations, quoted for a shell; nothing else does."""
-
-    def failed(feature: str, config: str | None = None) -> Item:
-        return item(feature, config=config, outcome=Run(1, RunStatus.FAILED, 12, feature, config))
-
-    items = [failed("a b"), failed("c", "Mobile"), failed("a b", "Mobile"), failed("d"), PASSED]
-    assert rerun_commands([*items, failed("7*")], place=("--server", "http://s")) == [
-        "testvibe-async run 'a b' d 12 --wait --server http://s",
-        "testvibe-async run c 'a b' --wait -c Mobile --server http://s",
-    ]
-    assert rerun_commands([PASSED, timed_out(), generated("failed")]) == []

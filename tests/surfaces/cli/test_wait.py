@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from testvibe_async import ConfigError, RunRef
+from testvibe_async import BatchItem, ConfigError, Generation, Run, RunRef
 from testvibe_async.cli.resume import completions_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -116,7 +116,7 @@ async def test_key_without_access(status: int, emulator: Emulator, call: Call) -
         emulator.fail(operation, Fault.status(status))
     ended = await call("wait", *refs)
     assert ended.code == 3
-    assert "2 errors: " in ended.output
+    assert "  The same error in 1 more:\n" in ended.output
     assert ended.output.endswith(": 2 in flight\n")
 
 
@@ -132,8 +132,9 @@ async def test_error_of_no_operation_ends_the_wait() -> None:
             yield
 
     ref = RunRef(server="http://s", project="p", run_id=1)
+    items = {ref.key: BatchItem[Run | Generation](feature=1, ref=ref)}
     with pytest.raises(ConfigError, match="broken"):
-        await anext(completions_of(cast("Client", Broken()), [ref], timeout=None))
+        await anext(completions_of(cast("Client", Broken()), items, timeout=None))
 
 
 async def test_operation_of_another_server(call: Call) -> None:
