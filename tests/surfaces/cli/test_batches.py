@@ -262,16 +262,12 @@ async def test_report_downloads_nothing(call: Call, tmp_path: Path) -> None:
     assert "--artifacts" in ended.errors
 
 
-async def test_report_annotates_beside_the_features(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a job of GitHub `report` shows failures, and beside the scenarios with --features-dir."""
+async def test_report_annotates(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a job of GitHub `report` shows failures too."""
     await call("run", "Returns", "--wait")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    (tmp_path / "returns.feature").write_text("Feature: Returns\n", encoding="utf-8")
-    ended = await call("report", "--features-dir", str(tmp_path))
-    assert "::error file=" in ended.output
-    assert "returns.feature" in ended.output
+    ended = await call("report")
+    assert "::error title=Returns%3A " in ended.output
 
 
 async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:

@@ -153,8 +153,7 @@ async def test_resume_on_another_machine_leaves_its_files_here(
     for folder in (first, second):
         folder.mkdir()
     monkeypatch.chdir(first)
-    (first / "features").mkdir()
-    left = ("--report", "out/a.md", "--artifacts", "failed", "--features-dir", "features")
+    left = ("--report", "out/a.md", "--artifacts", "failed")
     await interrupted(call, "run", "Returns", "--wait", *left, at=10)
     monkeypatch.chdir(second)
     first.rename(tmp_path / "gone")
