@@ -13,18 +13,17 @@ import platformdirs
 from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import ConfigError, RunRef
-from testvibe_async.cli.batches import stored_batches
+from testvibe_async import ConfigError
+from testvibe_async.cli.batches import decision_of, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files
 from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.result import Result, seconds_of
+from testvibe_async.cli.result import Result
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.batches import Place
 from testvibe_async.runner.generation_limit import GenerationLimit
-from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
 
@@ -155,21 +154,30 @@ async def work(
 
 @app.command
 async def status(
-    name: str, *, watch: bool = False, db: Database = None, common: Common = COMMON
+    name: str,
+    *,
+    watch: bool = False,
+    files: Files = NO_FILES,
+    db: Database = None,
+    common: Common = COMMON,
 ) -> ExitCode:
-    """Show how far a batch has come, without asking the service.
+    """Show how far a batch has come, and report on it, without asking the service.
 
     For example:
 
         testvibe-async batch status nightly --watch
+        testvibe-async batch status nightly --report junit.xml --report report.html
+
+    With --watch or --report the exit codes are those of run --wait.
 
     Args:
         name: The name of the batch.
-        watch: Show each change until the batch is over; the exit codes are then those of run
-            --wait.
+        watch: Show each change until the batch is over.
+        files: The files to write.
         db: Database of the batch, as with start.
         common: The options of every command.
     """
+    files.check(can_download=False)
     batch, output = _batch(name, db), common.output
     found = await batch.status()
     shown = ""
@@ -179,8 +187,8 @@ async def status(
             shown = line
         await asyncio.sleep(WATCH_SECONDS)
         found = await batch.status()
-    code = await _conclude(name, found, common, db=db)
-    return code if watch else ExitCode.PASSED
+    code = await _conclude(name, found, common, db=db, outputs=Outputs(files, output))
+    return code if watch or files != NO_FILES else ExitCode.PASSED
 
 
 @app.command
@@ -222,12 +230,9 @@ async def resume(name: str, *, db: Database = None, common: Common = COMMON) -> 
 
 
 @app.command
-async def decide(  # noqa: PLR0913 - each by name
+async def decide(
     name: str,
-    decision: Literal["resend", "drop", "adopt"],
-    run: PositiveInt | None = None,
-    /,
-    *,
+    *decision: str,
     feature: str | None = None,
     db: Database = None,
     common: Common = COMMON,
@@ -242,46 +247,15 @@ async def decide(  # noqa: PLR0913 - each by name
     Args:
         name: The name of the batch.
         decision: Resend, which may do the work twice, drop, or adopt and the id of the run.
-        run: The id of the run that it was.
         feature: The feature that the decision is for; all by default.
         db: Database of the batch, as with start.
         common: The options of every command.
     """
-    if (decision == "adopt") is (run is None):
-        raise ConfigError("adopt takes the id of a run, as in: adopt 214; the others take none")
     batch = _batch(name, db)
-    if decision != "adopt":
-        features = await batch.decide(decision, feature=feature)
-    else:
-        assert run is not None
-        plan = await batch.plan()
-        ref = RunRef(server=plan.server, project=plan.project, run_id=run)
-        features = await batch.decide(ref, feature=feature)
+    decided = decision_of(await batch.plan(), decision)
+    features = await batch.decide(decided, feature=feature)
     common.output.document({"batch": name, "features": features})
-    common.output.say(f"Decided for {plural(len(features), 'feature')}: {decision}.")
-
-
-@app.command
-async def report(
-    name: str, *, files: Files = NO_FILES, db: Database = None, common: Common = COMMON
-) -> ExitCode:
-    """Report on a batch, also while it runs, without asking the service.
-
-    For example:
-
-        testvibe-async batch report nightly --report junit.xml --report report.html
-
-    The exit codes are those of run --wait.
-
-    Args:
-        name: The name of the batch.
-        files: The files to write.
-        db: Database of the batch, as with start.
-        common: The options of every command.
-    """
-    files.check(can_download=False)
-    found = await _batch(name, db).status()
-    return await _conclude(name, found, common, db=db, outputs=Outputs(files, common.output))
+    common.output.say(f"Decided for {plural(len(features), 'feature')}: {' '.join(decision)}.")
 
 
 async def _keep(batch: DurableBatch, project_name: str | None, common: Common) -> None:
@@ -323,10 +297,9 @@ async def _conclude(
 ) -> ExitCode:
     """Write the reports, print how far a batch has come, and return the exit code."""
     outputs = outputs or Outputs(NO_FILES, common.output)
-    result = Result(
-        items=list(map(Quarantine.read().mark, found.items)),
-        seconds=seconds_of(found.items),
-        place=common.place,
+    result = Result.stored(
+        found.items,
+        common.place,
         fails_on_flaky=outputs.files.fail_on_flaky,
         facts={
             "batch": name,

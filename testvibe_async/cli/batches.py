@@ -16,7 +16,7 @@ import platformdirs
 from attrs import frozen
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError
+from testvibe_async import ConfigError, RunRef
 from testvibe_async._config import find_settings
 from testvibe_async.cli.common import MORE
 from testvibe_async.cli.output import warn
@@ -25,6 +25,7 @@ from testvibe_async.cli.words import NAME, clock_time, plural
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from testvibe_async._batch import Plan
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.output import Output
     from testvibe_async.journal import Journal
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_OPTIONS",
     "JournalOptions",
+    "decision_of",
     "folder",
     "kept",
     "opened",
@@ -208,6 +210,25 @@ async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerat
         if record is not None:
             output.say(f"{record}.")
         yield journal
+
+
+def decision_of(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
+    """Return the decision on unknown dispatches that words are.
+
+    Raises:
+        ConfigError: They are none.
+    """
+    match [word for each in words for word in each.split("=")]:
+        case ["resend"]:
+            return "resend"
+        case ["drop"]:
+            return "drop"
+        case ["adopt", number] if number.isdecimal() and plan.kind == "run":
+            return RunRef(server=plan.server, project=plan.project, run_id=int(number))
+        case _:
+            raise ConfigError(
+                "the decision is resend, drop, or adopt and the id of a run, as in: adopt 214"
+            )
 
 
 async def report_interrupted() -> None:

@@ -11,7 +11,7 @@ typed in, except the key.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import field, frozen
 
@@ -28,6 +28,7 @@ from testvibe_async.cli.batches import resume_command, stored_batches
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.rows import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, duration, plural
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.stability import deciding, stability_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,18 @@ class Result:
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
+
+    @classmethod
+    def stored(cls, items: Sequence[Item], place: Sequence[str], **facts: Any) -> Self:  # noqa: ANN401 - its own
+        """Return the result of a batch as it is stored, with the quarantine in force.
+
+        Args:
+            items: The items of the batch.
+            place: The options that name the service and the project.
+            facts: Other fields.
+        """
+        mark = Quarantine.read().mark
+        return cls(items=[*map(mark, items)], seconds=seconds_of(items), place=place, **facts)
 
     @property
     def batch(self) -> str | None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import BatchItem, ConfigError, RunRef, Verdict, VibeError
+from testvibe_async import BatchItem, ConfigError, Verdict, VibeError
 from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import opened, place_of, stored_batches
+from testvibe_async.cli.batches import decision_of, opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
@@ -24,18 +24,16 @@ from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Timeout
 from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.result import Result, seconds_of
+from testvibe_async.cli.result import Result
 from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.batches import spec_of
-from testvibe_async.runner.quarantine import Quarantine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from testvibe_async import Client, Journal, Ref
-    from testvibe_async._batch import Plan
     from testvibe_async.cli.watch import Watch
     from testvibe_async.cli.words import Item
     from testvibe_async.runner.spec import BatchSpec
@@ -89,7 +87,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     async with opened(batch, place_of(common), common.output) as journal:
         assert journal.plan is not None
         common = evolve(common, server=journal.plan.server, project=journal.plan.project)
-        decision = _decision(journal.plan, unknown) if unknown else None
+        decision = decision_of(journal.plan, unknown) if unknown else None
         files = files.or_kept(journal.plan.options.get("files", {}))
         files.check()
         async with watching(common, files=files, timeout=timeout, journal=journal.path) as watch:
@@ -171,25 +169,6 @@ def _may_be_dispatched(item: Item) -> bool:
     return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
 
 
-def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
-    """Return the decision on unknown dispatches that words are.
-
-    Raises:
-        ConfigError: They are none.
-    """
-    match [word for each in words for word in each.split("=")]:
-        case ["resend"]:
-            return "resend"
-        case ["drop"]:
-            return "drop"
-        case ["adopt", number] if number.isdecimal() and plan.kind == "run":
-            return RunRef(server=plan.server, project=plan.project, run_id=int(number))
-        case _:
-            raise ConfigError(
-                "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"
-            )
-
-
 async def report(
     batch: str | None = None, /, *, files: Files = NO_FILES, common: Common = COMMON
 ) -> ExitCode:
@@ -223,10 +202,9 @@ async def report(
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise
         raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
-    result = Result(
-        items=list(map(Quarantine.read().mark, found.items)),
-        seconds=seconds_of(found.items),
-        place=common.place,
+    result = Result.stored(
+        found.items,
+        common.place,
         journal=found.path,
         resumable=found.unfinished,
         max_failures=found.spec.max_failures,

@@ -92,7 +92,7 @@ def test_a_batch_from_start_to_report(
     (output, _), _ = batch("status", "nightly")
     assert output == "Batch nightly, running, 0 workers: 2 waiting\n"
     early = tmp_path / "early.md"
-    (output, errors), code = batch("report", "nightly", "--report", str(early))
+    (output, errors), code = batch("status", "nightly", "--report", str(early))
     assert code == 4, errors
     assert "2 of 2 waiting" in early.read_text(encoding="utf-8")
     report = tmp_path / "junit.xml"
@@ -102,7 +102,7 @@ def test_a_batch_from_start_to_report(
     assert output.endswith("Batch nightly, over, 0 workers: 1 succeeded, 1 failed\n")
     assert "<testsuite" in report.read_text(encoding="utf-8")
     page = tmp_path / "report.html"
-    (output, _), code = batch("report", "nightly", "--report", str(page), "--json")
+    (output, _), code = batch("status", "nightly", "--report", str(page), "--json")
     assert code == 1
     assert json.loads(output)["isOver"] is True
     assert page.exists()
@@ -120,7 +120,7 @@ def test_a_batch_from_start_to_report(
 
 
 def test_flaky_fails_where_it_is_to(batch: Command, testvibe_emulator: Emulator) -> None:
-    """`--fail-on-flaky` holds for `batch work` and `batch report`; without it flaky passed."""
+    """`--fail-on-flaky` holds for `batch work` and `batch status`; without it flaky passed."""
 
     def fail_first(run: dict[str, Any]) -> object:
         return run | ({"status": "failed"} if (run["runId"], run["status"]) == FIRST else {})
@@ -132,14 +132,14 @@ def test_flaky_fails_where_it_is_to(batch: Command, testvibe_emulator: Emulator)
     assert "1 flaky" in output
     assert code == 1, errors
     for options, expected in (((), 0), (("--fail-on-flaky",), 1)):
-        _, code = batch("report", "nightly", *options)
+        _, code = batch("status", "nightly", *options)
         assert code == expected
 
 
 def test_report_of_a_batch_downloads_nothing(batch: Command, tmp_path: Path) -> None:
-    """`batch report` asks no service, so it refuses `--artifacts`."""
+    """`batch status` asks no service, so it refuses `--artifacts`."""
     batch("start", "nightly", "Checkout")
-    (_, errors), code = batch("report", "nightly", "--artifacts", str(tmp_path / "failed"))
+    (_, errors), code = batch("status", "nightly", "--artifacts", str(tmp_path / "failed"))
     assert "--artifacts" in errors
     assert code == 2
 
@@ -158,7 +158,7 @@ def test_cancel_resume_and_decide(batch: Command, tmp_path: Path) -> None:
     assert "nothing is unknown in batch 'nightly'" in errors
     assert code == 2
     (_, errors), code = batch("decide", "nightly", "adopt", *db)
-    assert "adopt takes the id of a run" in errors
+    assert "adopt and the id of a run" in errors
     assert code == 2
 
 

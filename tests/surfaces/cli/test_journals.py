@@ -227,7 +227,7 @@ async def test_no_decision(words: list[str], call: Call) -> None:
     await interrupted(call, "run", "Wishlist", "--wait", at=5)
     ended = await call("resume", "--unknown", *words)
     assert ended.code == 2
-    assert "--unknown takes resend, drop, or adopt and the id of a run" in ended.errors
+    assert "the decision is resend, drop, or adopt and the id of a run" in ended.errors
     ended = await call("resume", "--feature", "Wishlist")
     assert "--feature means nothing without --unknown" in ended.errors
 
