@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_OPTIONS",
-    "JournalOptions",
+    "BatchOptions",
     "decision_of",
     "folder",
     "kept",
@@ -50,8 +50,11 @@ _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
 
 @Parameter(name="*")
 @frozen(kw_only=True)
-class JournalOptions:
-    """The options for the journal of a batch."""
+class BatchOptions:
+    """The options of a command for its batch."""
+
+    dry_run: Annotated[bool, MORE] = False
+    """Only show what would be dispatched."""
 
     name: str | None = None
     """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
@@ -80,7 +83,7 @@ class JournalOptions:
             raise ConfigError("--name is for batches in your state folder: leave out --journal")
 
 
-NO_OPTIONS = JournalOptions()
+NO_OPTIONS = BatchOptions()
 """The options if none was given."""
 
 
@@ -122,7 +125,7 @@ def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
 
 @asynccontextmanager
 async def kept(  # noqa: PLR0913 - each by name
-    options: JournalOptions,
+    options: BatchOptions,
     output: Output,
     kind: Literal["run", "generation"],
     place: Place,

@@ -255,10 +255,8 @@ async def wait(
 
     async with watching(common, files=files, timeout=timeout) as watch:
         client = watch.client
-        found = await watch.limit.ask(
-            "what is in flight",
-            lambda: asyncio.gather(*(operations_of(watch.connection, word) for word in words)),
-        )
+        async with watch.limit.waiting_for("what is in flight"):
+            found = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
         all_named = {ref.key: ref for each in (named, *found) for ref in each}
         # One of another server is refused before any is waited for.
         awaited = [client.attach(ref).ref for ref in all_named.values()]

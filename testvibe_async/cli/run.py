@@ -11,10 +11,10 @@ from attrs import evolve
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import BatchItem, ConfigError
+from testvibe_async import ConfigError
 from testvibe_async.cli.batches import (
     NO_OPTIONS,
-    JournalOptions,
+    BatchOptions,
     report_interrupted,
     resume_command,
     stored_batches,
@@ -32,13 +32,13 @@ from testvibe_async.cli.options import (
 )
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.result import Result
-from testvibe_async.cli.watch import Work, watching
+from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import clock_time, plural
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.cli.words import Item
+    from testvibe_async.runner.batches import Batch
 
 __all__ = ["run"]
 
@@ -56,9 +56,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     failed: bool = False,
-    dry_run: Annotated[bool, MORE] = False,
     consent: Annotated[Consent, MORE] = NO_CONSENT,
-    journal: JournalOptions = NO_OPTIONS,
+    options: BatchOptions = NO_OPTIONS,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -103,9 +102,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             site. Name the batch by its number, its name or the file of its journal; by default it
             is the last batch of runs of this project. Its undecided items still affect the exit
             code.
-        dry_run: Only show what would be dispatched.
         consent: The generations that --on-conflict generate may dispatch.
-        journal: The journal.
+        options: The batch.
         files: The files to write.
         common: The options of every command.
     """
@@ -126,7 +124,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     if on_conflict != "generate" and not failed:
         refuse_without("--on-conflict generate", consent)
     files.check()
-    journal.check()
+    options.check()
     spec = BatchSpec(
         kind="run",
         features=() if failed else features,
@@ -141,73 +139,47 @@ async def run(  # noqa: PLR0913 - each an option of its own
     )
     async with watching(common, files=files, timeout=timeout) as watch:
         if failed:
-            work = await _failed(watch, spec, features[0] if features else None)
-            if on_conflict is not None:
-                work = evolve(work, spec=evolve(work.spec, on_conflict=on_conflict))
+            await report_interrupted()
+            word = features[0] if features else None
+            batch = await stored_batches().to_rerun(word, watch.place)
+            spec = batch.rerun(spec, on_conflict=on_conflict)
+            jobs, parent, said = batch.failed_jobs, batch.number, _inherit(watch, batch)
+            if not jobs:
+                return watch.end_without_work(said)
         else:
-            work = await _chosen(watch, spec)
+            found = await watch.select(spec)
+            jobs, parent = found.jobs, None
+            for note in found.notes:
+                watch.connection.output.note(note)
+            if not jobs:
+                raise ConfigError("no feature has tests to run: generate some first")
         question = (
-            f"Generate first what has no tests, of {plural(len(work.jobs), 'feature')}? "
+            f"Generate first what has no tests, of {plural(len(jobs), 'feature')}? "
             "Each generation costs credits."
         )
-        first = "What has no tests is generated first: minutes each."
         return await watch.dispatch(
-            evolve(work, question=question, first=first if work.spec.may_generate else ""),
+            *(spec, jobs),
             consent=consent,
-            journal=journal,
-            dry_run=dry_run,
+            question=question,
+            options=options,
+            parent=parent,
             waits=wait,
         )
     return ExitCode.INTERRUPTED
 
 
-async def _chosen(watch: Watch, spec: BatchSpec) -> Work:
-    """Return the features that were typed, or all that have tests.
-
-    Raises:
-        ConfigError: There is no such feature or configuration, or nothing to run.
-    """
-    found = await watch.select(spec)
-    for note in found.notes:
-        watch.connection.output.note(note)
-    if not found.features:
-        raise ConfigError("no feature has tests to run: generate some first")
-    return Work(spec=spec, jobs=found.jobs)
-
-
-async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
-    """Return the features to rerun of a batch, and name the batch in a note.
-
-    Raises:
-        ConfigError: As `Batches.to_rerun` raises.
-    """
-    await report_interrupted()
-    batch = await stored_batches().to_rerun(word, watch.place)
-    jobs: list[Item] = [
-        BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
-        for item in batch.failed
-    ]
+def _inherit(watch: Watch, batch: Batch) -> str:
+    """Let what a batch left count for the exit code of its rerun; name both in a sentence."""
     unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
-    open_items = Result(items=batch.undecided, seconds=0, before=unread)
-    what = plural(len(jobs), "failure") if jobs else "nothing failed"
+    left = Result(items=batch.undecided, seconds=0, before=unread)
+    failed = plural(len(batch.failed), "failure") if batch.failed else "nothing failed"
     began = clock_time(batch.created_at)
-    said = f"{batch.label} of {began}: {what}, of {plural(len(batch.items), 'run')}."
-    if open_items.exit_code:
-        what = open_items.counts if open_items.items else "features that were not read"
-        go_on = f": resume it with {resume_command(batch.unfinished)}"
-        said = f"{said} It left {what}{'' if batch.is_over else go_on}"
-    if jobs:
-        warn(said) if open_items.exit_code else watch.connection.output.note(said)
-    # Tests that ran once need none to be generated.
-    may_lack_tests = any(not item.attempts for item in batch.failed)
-    return Work(
-        spec=evolve(
-            spec,
-            site_url=spec.site_url or batch.spec.site_url,
-            on_conflict=batch.spec.on_conflict if may_lack_tests else "raise",
-        ),
-        jobs=jobs,
-        why_nothing=said,
-        parent=batch.number,
-        before=open_items.exit_code,
-    )
+    said = f"{batch.label} of {began}: {failed}, of {plural(len(batch.items), 'run')}."
+    if left.exit_code:
+        what = left.counts if left.items else "features that were not read"
+        resume = f": resume it with {resume_command(batch.unfinished)}"
+        said = f"{said} It left {what}{'' if batch.is_over else resume}"
+    if batch.failed:
+        warn(said) if left.exit_code else watch.connection.output.note(said)
+    watch.result = evolve(watch.result, before=left.exit_code)
+    return said

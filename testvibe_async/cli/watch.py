@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from attrs import evolve, frozen
+from attrs import evolve
 
 from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completers
@@ -41,39 +41,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Batch, Client, GenerationLog, Journal, Project
-    from testvibe_async.cli.batches import JournalOptions
+    from testvibe_async.cli.batches import BatchOptions
     from testvibe_async.cli.options import Consent
     from testvibe_async.cli.words import Item
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Watch", "Work", "watching"]
+__all__ = ["Watch", "watching"]
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
-
-
-@frozen(kw_only=True)
-class Work:
-    """The features that a command dispatches."""
-
-    spec: BatchSpec
-    jobs: Sequence[Item]
-    """An item for each operation; none if there is nothing to do."""
-
-    why_nothing: str = ""
-    """The reason why there is nothing to do; empty if there is something."""
-
-    question: str | None = None
-    """The question asked before generations are dispatched; None if they were requested by name."""
-
-    first: str = ""
-    """A note on work that precedes the last dispatch, also without --wait; empty for none."""
-
-    parent: int | None = None
-    """The number of the batch whose failures run again."""
-
-    before: ExitCode = ExitCode.PASSED
-    """The exit code for the unfinished items of that batch."""
 
 
 class Watch:
@@ -106,7 +82,7 @@ class Watch:
         self._common, self._stop = common, stop
         self._is_concluded = False
         """True once the results are printed."""
-        self._result = Result(
+        self.result: Result = Result(
             items=(),
             seconds=0.0,
             place=common.place,
@@ -132,79 +108,82 @@ class Watch:
 
     async def select(self, spec: BatchSpec) -> Selection:
         """Return the features and configurations that are meant, and keep all names for Tab."""
-        found = await self.limit.ask(
-            "the lists of features and configurations"
-            if spec.kind == "run"
-            else "the list of features",
-            lambda: select(self.project, spec, max_outage=MAX_OUTAGE_SECONDS, checks_names=True),
-        )
+        async with self.limit.waiting_for("the list of features"):
+            found = await select(
+                self.project, spec, max_outage=MAX_OUTAGE_SECONDS, checks_names=True
+            )
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
             completers.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
         return found
 
-    async def dispatch(
+    def end_without_work(self, why: str) -> ExitCode:
+        """Print why there is nothing to do, and return the exit code."""
+        say_nothing(why, self.result, self._common)
+        return self.result.exit_code
+
+    async def dispatch(  # noqa: PLR0913 - each by name
         self,
-        work: Work,
+        spec: BatchSpec,
+        jobs: Sequence[Item],
         *,
         consent: Consent,
-        journal: JournalOptions,
-        dry_run: bool,
+        question: str | None,
+        options: BatchOptions,
+        parent: int | None = None,
         waits: bool,
     ) -> ExitCode:
         """Carry out a new batch, print the results, and return the exit code.
 
         Args:
-            work: The features to dispatch.
+            spec: The description of the batch.
+            jobs: An item for each operation.
             consent: The generations that are allowed.
-            journal: The file of the batch's journal.
-            dry_run: True to print only which features would be dispatched.
+            question: The question asked before generations are dispatched; None if they were
+                requested by name.
+            options: The options of the command for its batch.
+            parent: The number of the batch whose failures run again.
             waits: True to wait for the dispatched operations.
         """
-        spec, jobs, output = work.spec, work.jobs, self.connection.output
-        if not jobs:
-            result = evolve(self._result, before=work.before)
-            say_nothing(work.why_nothing, result, self._common)
-            return result.exit_code
-        if dry_run:
+        if options.dry_run:
             return self._say_plan(spec, jobs)
         if spec.may_generate:
-            await consent.allow(self.generations, len(jobs), question=work.question)
+            await consent.allow(self.generations, len(jobs), question=question)
+        output = self.connection.output
         if not waits:
             spec = evolve(spec, max_in_flight=len(jobs))
-            output.note(work.first) if work.first else None
+            if spec.waits_first:
+                output.note(f"{spec.waits_first} first: minutes each.")
         typed = {
             "batch": spec.to_dict(),
             "files": self.outputs.files.kept,
             "project": self.connection.project_name,
         }
-        kept_in = kept(
-            *(journal, output, spec.kind, self.place),
-            typed=typed,
-            parent=work.parent,
-            is_named=waits,
-        )
-        async with kept_in as opened:
-            return await self.perform(spec, jobs, opened, before=work.before, waits=waits)
+        async with kept(
+            *(options, output, spec.kind, self.place), typed=typed, parent=parent, is_named=waits
+        ) as journal:
+            return await self.perform(spec, jobs, journal, waits=waits)
 
     def _say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
         output = self.connection.output
-        output.document([{"feature": job.feature_name, "config": job.config} for job in jobs])
-        output.table(("Feature", "Config"), [(job.feature_name, job.config) for job in jobs])
+        output.rows(
+            [{"feature": job.feature_name, "config": job.config} for job in jobs],
+            ("Feature", "Config"),
+            lambda job: [*job.values()],
+        )
         costs = ", and each costs credits" if spec.kind == "generation" else ""
         if spec.kind == "run" and spec.may_generate:
             costs = f", after {plural(len(jobs), 'generation')} at most, which cost credits"
         output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
         return ExitCode.PASSED
 
-    async def perform(  # noqa: PLR0913 - each by name
+    async def perform(
         self,
         spec: BatchSpec,
         jobs: Sequence[Item],
         journal: Journal | None,
         *,
-        before: ExitCode = ExitCode.PASSED,
         waits: bool = True,
         is_resumed: bool = False,
     ) -> ExitCode:
@@ -214,13 +193,11 @@ class Watch:
             spec: The description of the batch.
             jobs: An item for each operation.
             journal: The file of the batch's journal; None for no journal.
-            before: The exit code for the unfinished items of an earlier batch.
             waits: True to wait for the dispatched operations.
             is_resumed: True if the journal has the batch.
         """
-        self._result = evolve(
-            self._result,
-            before=before,
+        self.result = evolve(
+            self.result,
             journal=None if journal is None else journal.path,
             max_failures=spec.max_failures,
             repeat=spec.repeat,
@@ -288,10 +265,13 @@ class Watch:
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
         result = self._present()
-        logs = await self.limit.last(_logs_of_failures(result.items, self.client), {})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.limit.ending):
+                logs = await _logs_of_failures(result.items, self.client)
+                result = evolve(result, logs=logs)
         try:
             return await conclude(
-                evolve(result, logs=logs),
+                result,
                 self.outputs,
                 self._common,
                 progress=self.progress,
@@ -328,7 +308,7 @@ class Watch:
 
     def _present(self) -> Result:
         """Return the result as of now."""
-        return evolve(self._result, items=self.progress.items, seconds=self.progress.elapsed)
+        return evolve(self.result, items=self.progress.items, seconds=self.progress.elapsed)
 
 
 @asynccontextmanager
@@ -358,17 +338,14 @@ async def watching(
             watch.limit = TimeLimit(timeout, server=server.value, note=common.output.note)
             watch.progress.contact.on_outage = watch.limit.note_outage
             async with AsyncExitStack() as stack:
-                watch.connection = await watch.limit.ask(
-                    "the list of projects",
-                    lambda: stack.enter_async_context(
-                        connected(
-                            common,
-                            max_outage=MAX_OUTAGE_SECONDS,
-                            hooks=watch.progress.hooks,
-                            recorder=watch.generations,
-                        )
-                    ),
+                opened = connected(
+                    common,
+                    max_outage=MAX_OUTAGE_SECONDS,
+                    hooks=watch.progress.hooks,
+                    recorder=watch.generations,
                 )
+                async with watch.limit.waiting_for("the list of projects"):
+                    watch.connection = await stack.enter_async_context(opened)
                 yield watch
         except BaseException as error:
             # The client is closed, so it has waited for dispatches under way.

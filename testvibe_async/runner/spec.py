@@ -74,6 +74,17 @@ class BatchSpec:
         """True if the batch may dispatch generations, which cost credits."""
         return self.kind == "generation" or self.on_conflict == "generate"
 
+    @property
+    def waits_first(self) -> str:
+        """Description of what may be waited for before a dispatch; empty if nothing is."""
+        match self.on_conflict:
+            case "generate":
+                return "What has no tests is generated"
+            case "wait":
+                return "What is generating is waited for"
+            case _:
+                return ""
+
     def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
         """Return an item for each run of these jobs."""
         numbers = range(1, self.repeat + 1)

@@ -189,7 +189,7 @@ async def test_all_where_all_have_tests(emulator: Emulator, call: Call) -> None:
     emulator.fail("list_features", Fault.edit(without_drafts))
     ended = await call("generate", "--all")
     assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing to generate: all have tests.\n"
+    assert ended.errors == "Nothing to generate. All have tests.\n"
 
 
 async def test_help_says_that_it_costs(call: Call) -> None:
@@ -304,7 +304,7 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
             await call("features", "delete", name, "--yes")
     ended = await call("generate", "--all", "--watch")
     assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing to generate: all have tests.\n"
+    assert ended.errors == "Nothing to generate. All have tests.\n"
     ended = await call("generate", "--all", "--json")
     assert json.loads(ended.output)["items"] == []
 
