@@ -16,25 +16,17 @@ from testvibe_async.runner.trends import trends_of
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def run_of(word: str, seconds: float, feature: str) -> Run:
-    return Run(
-        run_id=7,
-        feature_name=feature,
-        status=RunStatus(word),
-        started_at=BEGAN,
-        finished_at=BEGAN + timedelta(seconds=seconds),
-    )
+def run_of(word: str, feature: str) -> Run:
+    return Run(run_id=7, feature_name=feature, status=RunStatus(word))
 
 
-def item_of(word: str, seconds: float = 30, feature: str = "Checkout") -> BatchItem[Any]:
+def item_of(word: str, feature: str = "Checkout") -> BatchItem[Any]:
     if word == "error":
         return BatchItem(feature=feature, error=VibeError("away"))
     if word == "flaky":
-        earlier = (run_of("failed", seconds, feature),)
-        return BatchItem(
-            feature=feature, outcome=run_of("passed", seconds, feature), earlier=earlier
-        )
-    return BatchItem(feature=feature, outcome=run_of(word, seconds, feature))
+        earlier = (run_of("failed", feature),)
+        return BatchItem(feature=feature, outcome=run_of("passed", feature), earlier=earlier)
+    return BatchItem(feature=feature, outcome=run_of(word, feature))
 
 
 def batch_of(number: int, *items: BatchItem[Any]) -> Batch:
@@ -78,18 +70,6 @@ def test_course(
     assert (trend.rate("passed"), trend.rate("flaky")) == pytest.approx(rates)
     assert trend.change == change
     assert (trend.failing_since and trend.failing_since.number) == since
-
-
-def test_durations_of_one_selection() -> None:
-    """A feature by itself is not compared to the same one among others."""
-    other = item_of("passed", feature="Returns")
-    alone = [batch_of(n, item_of("passed", 10)) for n in range(1, 5)]
-    among = [batch_of(n, item_of("passed", 60), other) for n in range(5, 8)]
-    trend = trends_of([*alone, *among])[0]
-    assert (trend.change, trend.seconds) == (None, [60, 60, 60])
-    slower = [*alone, batch_of(5, item_of("passed", 40))]
-    assert trends_of(slower)[0].change == "slower"
-    assert trends_of([*slower, batch_of(6, other)])[0].change is None  # It did not run.
 
 
 def test_repeated_runs_are_one_result() -> None:
