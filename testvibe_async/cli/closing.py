@@ -27,8 +27,8 @@ from testvibe_async._util import escape
 from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
 from testvibe_async.cli.display import sight_of, table_of
 from testvibe_async.cli.output import warn
+from testvibe_async.cli.progress import word_of
 from testvibe_async.cli.result import check_command, error_of, is_of_generation, wait_command
-from testvibe_async.cli.rows import word_of
 from testvibe_async.cli.words import NAME, clock_time, item_name, reason
 from testvibe_async.runner.stability import stability_of
 

@@ -52,8 +52,8 @@ class Outage:
     unseen: int
     """Number of operations in flight, none of which can be observed."""
 
-    unseen_word: str
-    """`run`, or what else these are."""
+    noun: str
+    """The kind of these operations."""
 
     is_over: bool = False
     """True if the service answers again."""
@@ -63,7 +63,7 @@ class Outage:
         if self.is_over:
             return f"the service answers again, after {duration(self.seconds, short=True)}"
         since = f" since {clock_time(self.seen_at)}" if self.seen_at else ""
-        missed = f"; {plural(self.unseen, self.unseen_word)} not seen{since}" if self.unseen else ""
+        missed = f"; {plural(self.unseen, self.noun)} not seen{since}" if self.unseen else ""
         return f"{self.what}{missed}; trying again"
 
 
@@ -125,7 +125,7 @@ class Contact:
             seen_at=self._seen_at,
             what=what,
             unseen=len(in_flight),
-            unseen_word=kinds.pop() if len(kinds) == 1 else "operation",
+            noun=kinds.pop() if len(kinds) == 1 else "operation",
         )
 
     def _patience(self, kinds: Collection[str]) -> float:

@@ -17,6 +17,7 @@ import traceback
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from attrs import define
 from cyclopts import CycloptsError
@@ -24,6 +25,7 @@ from cyclopts import CycloptsError
 from testvibe_async import (
     ClientClosedError,
     ConfigError,
+    FeatureNotGeneratedError,
     IncompleteListError,
     MalformedResponseError,
     ObservationError,
@@ -34,6 +36,7 @@ from testvibe_async import (
     ResponseError,
     ServerError,
     TransportError,
+    UnauthorizedError,
     UndocumentedStatusError,
     VibeError,
     WaitTimeoutError,
@@ -41,7 +44,7 @@ from testvibe_async import (
 from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.usage import usage_sentence
-from testvibe_async.cli.words import NAME, error_sentence, event_sentence, reason
+from testvibe_async.cli.words import NAME, reason
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ __all__ = [
     "ENDING",
     "CommandResult",
     "ExitCode",
+    "error_sentence",
     "exit_code_of",
     "log_to_standard_error",
     "reporting",
@@ -132,6 +136,29 @@ _CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
 def exit_code_of(error: VibeError) -> ExitCode:
     """Return the exit code of a command that an error ended."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DEFECT)
+
+
+def error_sentence(error: VibeError) -> str:
+    """Return the error of a command, and the remedy.
+
+    It leaves out what only a programmer would look for: -vv shows that.
+    """
+    if isinstance(error, TransportError):
+        return f"{urlsplit(error.url).netloc}: {reason(error)}"
+    is_unreadable = isinstance(error, MalformedResponseError | IncompleteListError)
+    if is_unreadable or not isinstance(error, ResponseError):
+        return reason(error)
+    code = f"{error.status} {error.code}" if error.code else str(error.status)
+    return f"{error.message} ({code}){_advice(error)}"
+
+
+def _advice(error: ResponseError) -> str:
+    """Return the notes that the command added; else what errors of this kind call for."""
+    if notes := getattr(error, "__notes__", ()):
+        return f"; {'; '.join(notes)}"
+    if isinstance(error, UnauthorizedError):
+        return f"; {NAME} settings shows the key in force"
+    return "; generate it first" if isinstance(error, FeatureNotGeneratedError) else ""
 
 
 _PRECEDENCE = (
@@ -279,8 +306,13 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
+        # It brings asyncio, which commands without requests do without.
+        from testvibe_async.events import Paused  # noqa: PLC0415
+
         event = _event_of(record)
-        if self._is_plain and event is not None and (sentence := event_sentence(event)):
-            return f"{NAME}: {sentence}"
+        if self._is_plain and isinstance(event, Paused):
+            seconds = f"{event.seconds:.3g} s"
+            what = f"the service asks for a pause, so nothing is sent for {seconds}"
+            return f"{NAME}: {what}: {reason(event.error)}"
         text = super().format(record)
         return text.partition("\n")[0] if self._is_short else text

@@ -26,7 +26,7 @@ from testvibe_async import (
 )
 from testvibe_async.cli.batches import resume_command, stored_batches
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
-from testvibe_async.cli.rows import counts_of, verdict_of
+from testvibe_async.cli.progress import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, duration, plural
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.stability import deciding, stability_of
@@ -284,7 +284,7 @@ def check_command(item: Item, place: Sequence[str]) -> str:
         place: The options that name the service and the project.
     """
     shown = ["generation", "status"] if is_of_generation(item) else ["runs", "list", "--feature"]
-    return shlex.join([NAME, *shown, _typed(item), *place])
+    return shlex.join([NAME, *shown, str(item.feature), *place])
 
 
 def is_of_generation(item: Item) -> bool:
@@ -293,11 +293,3 @@ def is_of_generation(item: Item) -> bool:
     assert isinstance(error, DispatchUnknownError)
     kind = getattr(error.intent, "kind", None)  # An error that was stored has no URL.
     return kind == "generation" or error.url.endswith("/generate")
-
-
-def _typed(item: Item) -> str:
-    """Return the argument for a feature: its name if that is unique, else its id."""
-    feature_id = item.outcome.feature_id if item.outcome else None
-    name = item.feature_name
-    is_safe = name and not name.isdecimal() and not set(name) & set("*?[") and name.isprintable()
-    return name if is_safe or feature_id is None else str(feature_id)

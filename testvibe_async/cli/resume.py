@@ -24,8 +24,8 @@ from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Timeout
 from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import Result
-from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.batches import spec_of

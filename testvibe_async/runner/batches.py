@@ -190,6 +190,10 @@ class Batch:
         return [item for item in self.items if not _has_passed(item) and not _has_failed(item)]
 
 
+class BatchRunningError(ConfigError):
+    """Another process works on a batch."""
+
+
 class Batches:
     """The batches of a folder."""
 
@@ -293,7 +297,7 @@ class Batches:
             return await _read_journal(self.journal_of(record), record)
         except ConfigError as error:
             if is_in_use(error):
-                raise ConfigError(_running(record)) from error
+                raise BatchRunningError(_running(record)) from error
             raise
 
     async def meant(
@@ -411,10 +415,12 @@ class Batches:
                 continue
             place = Place(record.server, place.project or record.project)
             try:
-                batch = await _read_journal(self.journal_of(record), record)
-            except ConfigError as error:
-                if is_in_use(error) and not skips_running:
-                    raise ConfigError(_running(record)) from error
+                batch = await self.read(record)
+            except BatchRunningError:
+                if skips_running:
+                    continue
+                raise
+            except ConfigError:
                 continue
             yield batch
 
@@ -449,13 +455,11 @@ class Batches:
         for record in self.records():
             if record.ended_at is not None:
                 continue
-            try:
-                batch = await self.read(record)
-            except ConfigError as error:
-                cause = error.__cause__
-                if isinstance(cause, ConfigError) and is_in_use(cause):
+            with suppress(ConfigError):
+                try:
+                    batch = await self.read(record)
+                except BatchRunningError:
                     continue
-            else:
                 found += [] if batch.is_over else [(record, batch)]
             self.end(record, at=record.started_at)
         return found

@@ -33,8 +33,7 @@ from testvibe_async.cli.display import (
     table_of,
 )
 from testvibe_async.cli.output import Output
-from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.rows import Row, count_words
+from testvibe_async.cli.progress import Progress, Row, count_words
 from testvibe_async.events import Emitter, RequestFinished
 from testvibe_async.models import Section
 
