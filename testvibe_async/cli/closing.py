@@ -25,7 +25,7 @@ from testvibe_async import (
 )
 from testvibe_async._util import escape
 from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
-from testvibe_async.cli.display import sight_of, table_of
+from testvibe_async.cli.display import rows_table
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.progress import word_of
 from testvibe_async.cli.result import check_command, error_of, is_of_generation, wait_command
@@ -267,9 +267,9 @@ def _say_failures(result: Result, output: Output) -> bool:
 
 def _keep_table(progress: Progress, output: Output) -> None:
     """Print the final table if the terminal has enough lines for all of it."""
-    sight = evolve(sight_of(progress), outage=None)
-    if len(sight.rows) + LINES_BESIDE_TABLE <= output.console.height:
-        output.console.print(table_of(sight, width=output.console.width))
+    rows, console = progress.rows, output.console
+    if len(rows) + LINES_BESIDE_TABLE <= console.height:
+        console.print(rows_table(rows, now=progress.clock(), width=console.width))
 
 
 def _since(items: Sequence[Item]) -> str:

@@ -14,7 +14,6 @@ import anyio
 from attrs import frozen
 from rich.console import Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -31,16 +30,13 @@ if TYPE_CHECKING:
     from testvibe_async.cli.output import Output
     from testvibe_async.cli.progress import Progress
 
-__all__ = ["Sight", "showing", "sight_of", "table_of"]
+__all__ = ["Sight", "rows_table", "showing", "table_of"]
 
 FRAME_SECONDS = 0.125
 """Seconds between two frames of a table, and between two reports of events."""
 
 LOOK_SECONDS = 1.0
 """Seconds between two checks for changes that no event of the client announced."""
-
-FAILURES_ABOVE = 10
-"""Maximum number of failures printed above the table as they occur; the end lists all."""
 
 FEW = 20
 """Of so many operations a pipe gets a line for each change, of more one for each result."""
@@ -51,14 +47,11 @@ COUNTED_SECONDS = 30.0
 _WIDE = 72
 """A terminal of fewer cells has no column for the operation: names say more than ids."""
 
-_FIXED_LINES = 6
-"""Lines that are no rows: the heading, a gap, the bar, the counts, an outage, the cursor's."""
+_FIXED_LINES = 5
+"""Lines that are no rows: the heading, a gap, the counts, an outage, the cursor's."""
 
 _FEW_ROWS = 3
 """Minimum number of rows shown, however few lines the terminal has."""
-
-_BAR_CELLS = 40
-"""The length of the longest bar."""
 
 Event: TypeAlias = Row | Outage
 """An event to report: an operation that changed, an outage, or its end."""
@@ -117,7 +110,7 @@ def showing(progress: Progress, output: Output) -> Generator[None]:
         finally:
             progress.update()
     elif output.is_live:
-        with _Live(progress, output.console) as live, _reporting(progress, live.report, live.draw):
+        with _Table(progress, output.console) as table, _reporting(progress, draw=table.draw):
             yield
     else:
         lines = _Lines(progress, output.console)
@@ -128,7 +121,7 @@ def showing(progress: Progress, output: Output) -> Generator[None]:
 @contextmanager
 def _reporting(
     progress: Progress,
-    report: Callable[[Event], object],
+    report: Callable[[Event], object] = lambda _event: None,
     draw: Callable[[], object] = lambda: None,
 ) -> Generator[None]:
     """Report all events several times a second, and draw, for as long as this is open.
@@ -168,14 +161,12 @@ def _reporting(
         progress.update()
 
 
-class _Live:
-    """A table on a terminal, with failures above it; the table is removed at the end."""
+class _Table:
+    """A table on a terminal, which is removed at the end."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress, self._console = progress, console
         self._size: tuple[int, int] = console.size
-        self._above: list[Text] = []
-        self._reasons: set[str] = set()
         self._live = self._new_live()
 
     def __enter__(self) -> Self:
@@ -184,19 +175,6 @@ class _Live:
 
     def __exit__(self, *_exception: object) -> None:
         self._live.stop()
-
-    def report(self, event: Event) -> None:
-        """Print above the table the events that it shows only briefly."""
-        if isinstance(event, Row):
-            is_repeated = event.item.error is not None and event.result in self._reasons
-            if not event.is_bad or is_repeated or len(self._above) >= FAILURES_ABOVE:
-                return
-            self._reasons.add(event.result)
-        elif not event.is_over:
-            return  # The table itself shows it.
-        text = line_of(event, sight_of(self._progress))
-        self._above.append(text)
-        self._print(text)
 
     def draw(self) -> None:
         """Draw the table; redraw all of it if the terminal changed its size.
@@ -209,12 +187,7 @@ class _Live:
             self._console.clear()
             self._live = self._new_live()
             self._live.start()
-            for each in self._above:
-                self._print(each)
         self._live.refresh()
-
-    def _print(self, line: Text) -> None:
-        self._console.print(line, no_wrap=True, overflow="ellipsis")
 
     def _new_live(self) -> Live:
         return Live(
@@ -292,32 +265,36 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
 
 
 def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
-    """Return a table of the rows, and beneath it a bar and the counts.
+    """Return a table of the rows, with the number that is over and the counts beneath it.
 
     Args:
         sight: The rows and the time to show.
         width: Cells that a line may take.
         height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
-            those active, then those queued, then those that ended last. None for all.
+            the last failures in up to half of them, then those active, then those queued, then
+            those that ended last. None for all.
     """
     rows = shown = [row for row in sight.rows if row.is_shown]
     most = len(rows) if height is None else max(height - _FIXED_LINES, _FEW_ROWS)
     if len(rows) > most:
-        urgent = {id(row) for row in sorted(rows, key=_urgency)[: most - 1]}
+        ordered = sorted(rows, key=_urgency)
+        bad = [row for row in ordered if row.is_bad][: most // 2]
+        urgent = {id(row) for row in (bad + [row for row in ordered if row not in bad])[: most - 1]}
         shown = [row for row in rows if id(row) in urgent]
     hidden = [row for row in rows if row not in shown]
     more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
+    took = duration(sight.now - sight.started)
     return Group(
-        _rows(shown, now=sight.now, width=width),
+        rows_table(shown, now=sight.now, width=width),
         *([_one_line(more, "dim")] if hidden else []),
         *([Text(str(sight.outage), "bold yellow")] if sight.outage else []),
         Text(""),
-        _bar(sight, width),
-        _one_line(sight.counts, "bold"),
+        _one_line(f"{sight.over} of {len(sight.rows)} in {took}: {sight.counts}", "bold"),
     )
 
 
-def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
+def rows_table(rows: Sequence[Row], *, now: float, width: int) -> Table:
+    """Return a table of rows, a line for each."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     is_wide = width >= _WIDE
     table.add_column("Feature", ratio=2)
@@ -336,22 +313,6 @@ def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
             *([_one_line(row.result, "red" if row.is_bad else "")] if has_results else []),
         )
     return table
-
-
-def _bar(sight: Sight, width: int) -> Table:
-    """Return a progress bar, with the number that is left and the elapsed time beside it."""
-    style = "bold red" if any(row.is_bad for row in sight.rows) else "green"
-    bar = ProgressBar(
-        total=max(len(sight.rows), 1),
-        completed=sight.over,
-        width=min(_BAR_CELLS, width // 2),
-        complete_style=style,
-        finished_style=style,
-    )
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    left = f"{len(sight.rows) - sight.over} left"
-    grid.add_row(bar, _one_line(f"{left}, {duration(sight.now - sight.started)}", ""))
-    return grid
 
 
 def _urgency(row: Row) -> tuple[int, float]:

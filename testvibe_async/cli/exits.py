@@ -113,29 +113,21 @@ class ExitCode(IntEnum):
     """SIGTERM. Dispatched operations are still running at the service."""
 
 
-_CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
-    (ConfigError, ExitCode.USAGE),
-    (UndocumentedStatusError, ExitCode.UNREACHABLE),
-    (OutcomeError, ExitCode.FAILED),
-    (WaitTimeoutError, ExitCode.IN_FLIGHT),
-    (GenerationLimitError, ExitCode.IN_FLIGHT),
-    (ClientClosedError, ExitCode.IN_FLIGHT),
-    (RateLimitedError, ExitCode.UNREACHABLE),
-    (ServerError, ExitCode.UNREACHABLE),
-    (MalformedResponseError, ExitCode.UNREACHABLE),
-    (IncompleteListError, ExitCode.UNREACHABLE),
-    (ResponseError, ExitCode.REFUSED),
-    (OperationNotFoundError, ExitCode.REFUSED),
-    (OperationSupersededError, ExitCode.REFUSED),
-    (ObservationError, ExitCode.UNREACHABLE),
-    (TransportError, ExitCode.UNREACHABLE),
+_CODES: tuple[tuple[ExitCode, tuple[type[VibeError], ...]], ...] = (
+    (ExitCode.USAGE, (ConfigError,)),
+    (ExitCode.UNREACHABLE, (UndocumentedStatusError, RateLimitedError, ServerError)),
+    (ExitCode.UNREACHABLE, (MalformedResponseError, IncompleteListError)),
+    (ExitCode.FAILED, (OutcomeError,)),
+    (ExitCode.IN_FLIGHT, (WaitTimeoutError, GenerationLimitError, ClientClosedError)),
+    (ExitCode.REFUSED, (ResponseError, OperationNotFoundError, OperationSupersededError)),
+    (ExitCode.UNREACHABLE, (ObservationError, TransportError)),
 )
 """The first that matches decides, so a class stands before its base."""
 
 
 def exit_code_of(error: VibeError) -> ExitCode:
     """Return the exit code of a command that an error ended."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DEFECT)
+    return next((code for code, kinds in _CODES if isinstance(error, kinds)), ExitCode.DEFECT)
 
 
 def error_sentence(error: VibeError) -> str:

@@ -25,7 +25,6 @@ from testvibe_async import (
     RunSummary,
 )
 from testvibe_async.cli.display import (
-    FAILURES_ABOVE,
     FRAME_SECONDS,
     Sight,
     line_of,
@@ -131,8 +130,7 @@ def test_board_shows_each_operation_and_what_they_add_up_to() -> None:
         "Feature 217           run 217     failed        3.0 s  1 of 4 tests failed",
         "Returns               —           error         2.0 s  Not with this key.",
         "",
-        "━━━━━━━━━━╺━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  9 left, 2.5 s",
-        "1 passed, 1 failed, 1 error, 1 running, 1 generating, 1 queued, 6 waiting",
+        "3 of 12 in 2.5 s: 1 passed, 1 failed, 1 error, 1 running, 1 generating, 1 queue…",
     ]
 
 
@@ -140,8 +138,7 @@ def test_board_without_operations_is_a_heading() -> None:
     """Before anything was dispatched there is the heading, and what waits."""
     lines = drawn([], total=3)
     assert lines[:2] == ["Feature  Operation   Status      Elapsed", ""]
-    assert lines[2].endswith("  3 left, 2.5 s")
-    assert lines[3:] == ["3 waiting"]
+    assert lines[2:] == ["0 of 3 in 2.5 s: 3 waiting"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -153,7 +150,7 @@ def test_board_never_breaks_a_line(width: int) -> None:
         row(error=refused("It says a lot " * 20), ended=1.0),
     ]
     lines = drawn(rows, width=width)
-    assert len(lines) == 7
+    assert len(lines) == 6
     assert all(cell_len(line) <= width for line in lines)
     assert all("…" in line for line in lines[1:4])
 
@@ -166,7 +163,7 @@ def test_wide_board_has_more_of_a_reason() -> None:
 
 
 def test_low_board_shows_what_is_at_work_first() -> None:
-    """Where lines are few, active rows precede queued ones, and those the latest completions."""
+    """Where lines are few, a failure comes first, then what is active, and what is queued."""
     rows = [
         ended(1, passed=1, at=1.0),
         ended(2, passed=1, at=2.0),
@@ -176,9 +173,9 @@ def test_low_board_shows_what_is_at_work_first() -> None:
     ]
     lines = drawn(rows, height=9)
     assert len(lines) == 7
-    assert [line.split()[3] for line in lines[1:3]] == ["3", "4"]
-    assert lines[3:5] == ["… and 3 more: 2 passed, 1 failed", ""]
-    assert lines[6] == "2 passed, 1 failed, 1 running, 1 queued"
+    assert [line.split()[3] for line in lines[1:4]] == ["3", "4", "5"]
+    assert lines[4:6] == ["… and 2 more: 2 passed", ""]
+    assert lines[6] == "3 of 5 in 2.5 s: 2 passed, 1 failed, 1 running, 1 queued"
 
 
 def test_narrow_board_has_names_before_ids() -> None:
@@ -191,23 +188,11 @@ def test_narrow_board_has_names_before_ids() -> None:
 
 def test_board_that_fits_is_whole() -> None:
     """A board of few rows shows all of them."""
-    rows = [row(number) for number in range(18)]
+    rows = [row(number) for number in range(19)]
     assert len(drawn(rows, height=24)) == 22
     assert not any("more" in line for line in drawn(rows, height=24))
     assert len(drawn([*rows, row(19)], height=24)) == 22
-    assert len(drawn(rows, height=1)) == 7
-
-
-@pytest.mark.parametrize(("ended_rows", "filled"), [(0, 0), (1, 10), (2, 20), (4, 40)])
-def test_bar_fills_with_what_is_over(ended_rows: int, filled: int) -> None:
-    """The bar is as full as operations are over, and red from the first failure on."""
-    rows = [ended(number, passed=1) for number in range(ended_rows)]
-    table = table_of(sight_of(rows, total=4), width=80)
-    bar = shown(table, colours=True)[-2]
-    green = re.search(r"\x1b\[32m(━+)", bar)
-    assert len(green[1] if green else "") == filled
-    failed = table_of(sight_of([ended(9, failed=1)]), width=80)
-    assert "\x1b[1;31m━" in shown(failed, colours=True)[-2]
+    assert len(drawn(rows, height=1)) == 6
 
 
 def test_unknown_status_is_shown_as_it_came() -> None:
@@ -348,18 +333,8 @@ async def test_table_is_removed_after_an_error() -> None:
     assert "run 214" not in left
 
 
-async def test_first_failures_are_printed_above_as_they_come() -> None:
-    """A failure has its own line above the table, up to some; a success has none."""
-    batch, screen = Batch(*range(60)), Screen()
-    with showing(batch.progress, screen):
-        batch.end("passed", 0)
-        batch.end("failed", *range(1, 60))
-    lines = re.findall(r"run \d+ +\x1b\[1;31m(\w+) *\x1b\[0m  Feature \d+: ", screen.written)
-    assert lines == ["failed"] * FAILURES_ABOVE
-
-
 async def test_resized_terminal_is_cleared_and_drawn_anew() -> None:
-    """On a terminal of another size nothing of the old table is left, and no failure is lost."""
+    """On a terminal of another size nothing of the old table is left."""
     batch, screen = Batch(214, 215), Screen()
     with showing(batch.progress, screen):
         batch.end("failed", 214)
@@ -367,9 +342,7 @@ async def test_resized_terminal_is_cleared_and_drawn_anew() -> None:
         screen.console.size = (60, 12)
         await asyncio.sleep(2 * FRAME_SECONDS)
     before, _, after = screen.written.partition("\x1b[2J\x1b[H")
-    assert "Feature 214: the service" in before
-    assert "Feature 214: the ser" in after
-    assert "queued" in after
+    assert all("failed" in part and "queued" in part for part in (before, after))
     widths = [len(re.sub(r"\x1b\[[\d;?]*\w", "", line)) for line in after.splitlines()]
     assert max(widths) <= 60
 
