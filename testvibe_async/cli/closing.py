@@ -292,7 +292,7 @@ def _say_remarks(result: Result, output: Output) -> None:
     for title, lines in {"Flaky, passed after a failure": flaky, "In quarantine": excused}.items():
         if lines:
             output.say("\n".join([f"\n{title}:", *(f"  {escape(line)}" for line in lines)]))
-    if result.repeat > 1:
+    if result.spec.repeat > 1:
         lines = [f"{each.name}: {each}" for each in stability_of(result.items)]
         output.say("\n".join(["", *map(escape, lines)]))
 

@@ -246,7 +246,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
         return {
             "event": "change",
             **seconds,
-            "feature": event.feature,
+            "feature": event.item.feature_name,
             "config": event.item.config,
             "phase": str(event.phase or Phase.QUEUED),
             "status": event.word,

@@ -90,6 +90,8 @@ class Row:
     """One item, as last observed. Instants are seconds of the event loop's clock."""
 
     item: Item
+    """The item, with the names of its feature and configuration as last observed."""
+
     snapshot: Run | Generation | None = None
     """The last snapshot of its operation; None before the first poll."""
 
@@ -130,20 +132,9 @@ class Row:
         return self.item.latest_ref is not None and not is_seen
 
     @property
-    def feature(self) -> str:
-        """The feature's name: the service's own, once observed."""
-        return (self.snapshot and self.snapshot.feature_name) or self.item.feature_name
-
-    @property
-    def named_item(self) -> Item:
-        """The item, with the observed names of its feature and configuration."""
-        config = self.item.config or getattr(self.snapshot, "config", None)
-        return evolve(self.item, name=self.feature, config=config)
-
-    @property
     def name(self) -> str:
         """The feature, and the configuration if it is not the default one."""
-        return escape(item_name(self.named_item))
+        return escape(item_name(self.item))
 
     @property
     def operation(self) -> str:
@@ -271,7 +262,7 @@ class Progress:
         row = self._rows.get(_key(item))
         if item.outcome is not None or item.latest_ref is None or row is None:
             return item
-        item = evolve(row, item=item).named_item
+        item = evolve(item, name=row.item.name, config=row.item.config)
         is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
         if outage is None or item.is_unseen or not is_late:
             return item
@@ -336,9 +327,14 @@ class Progress:
         if item.outcome is None and ref is not None and self._client is not None:
             operation = self._client.attach(ref)
         is_same = before is not None and ref in {None, before.item.latest_ref}
+        snapshot = operation.snapshot if operation else item.outcome
         row = Row(
-            item=item,
-            snapshot=operation.snapshot if operation else item.outcome,
+            item=evolve(
+                item,
+                name=(snapshot and snapshot.feature_name) or item.name,
+                config=item.config or getattr(snapshot, "config", None),
+            ),
+            snapshot=snapshot,
             phase=operation.phase if operation else Phase.FINISHED if item.outcome else None,
             status=operation.status if operation else None,
             is_final=is_final,

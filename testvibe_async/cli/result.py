@@ -29,6 +29,7 @@ from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.progress import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, duration, plural
 from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ __all__ = [
     "seconds_of",
     "wait_command",
 ]
+
+
+NO_SPEC = BatchSpec(kind="run")
+"""The description of operations that no batch of ours dispatched."""
 
 
 @frozen(kw_only=True)
@@ -74,11 +79,8 @@ class Result:
     resumable: Path | None = None
     """The journal to resume, if it is another one: that of a rerun that is not over."""
 
-    max_failures: int | None = None
-    """Number of failures after which nothing more was dispatched; None for no limit."""
-
-    repeat: int = 1
-    """Number of runs planned for each feature, independent of their results."""
+    spec: BatchSpec = NO_SPEC
+    """The description of the batch; the defaults without one."""
 
     fails_on_flaky: bool = False
     """True if a flaky feature counts as failed for the exit code."""
@@ -145,7 +147,8 @@ class Result:
     def failures_that_stopped(self) -> int | None:
         """Number of failures that reached `max_failures`; None if they stopped nothing."""
         bad = self.summary.failed + self.summary.errors + self.summary.unknown
-        is_stopped = self.max_failures is not None and bad >= self.max_failures
+        most = self.spec.max_failures
+        is_stopped = most is not None and bad >= most
         return bad if is_stopped and self.summary.skipped else None
 
     @property
@@ -153,7 +156,7 @@ class Result:
         """The command's exit code."""
         if self.stopped_by is not None:
             return self.stopped_by
-        items = self.items if self.repeat == 1 else deciding(self.items)
+        items = self.items if self.spec.repeat == 1 else deciding(self.items)
         codes = {self.before, *map(self._exit_code, items)}
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
@@ -207,7 +210,7 @@ class Result:
             "batch": self.batch,
             **self.facts,
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
-            **({} if self.repeat == 1 else {"stability": stability_of(self.items)}),
+            **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
         }

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import BatchItem, ConfigError, Verdict, VibeError
-from testvibe_async._batch import is_refusal
+from testvibe_async import BatchItem, ConfigError, VibeError
 from testvibe_async.cli.batches import decision_of, opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
@@ -28,15 +27,13 @@ from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import Result
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
-from testvibe_async.runner.batches import spec_of
+from testvibe_async.runner.batches import count_left, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async import Client, Journal, Ref
-    from testvibe_async.cli.watch import Watch
+    from testvibe_async import Client, Ref
     from testvibe_async.cli.words import Item
-    from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["completions_of", "discard", "report", "resume", "wait"]
 
@@ -93,7 +90,12 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         async with watching(common, files=files, timeout=timeout, journal=journal.path) as watch:
             spec = spec_of(journal)
             are_dropped = decision not in {None, "resend"} and feature is None
-            await _allow(watch, journal, consent, spec, are_dropped=are_dropped)
+            left = count_left(journal, are_dropped=are_dropped) if spec.may_generate else 0
+            question = (
+                f"The batch may dispatch {plural(left, 'generation')}, and each costs credits. "
+                "Resume it?"
+            )
+            await consent.allow(watch.generations, left, question=question)
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await journal.decide(decision, feature=feature)
             return await watch.perform(spec, journal.items, journal, is_resumed=True)
@@ -130,43 +132,6 @@ async def discard(batch: str, /, *, common: Common = COMMON) -> None:
     stored.discard(record)
     common.output.document({"batch": record.number, "name": record.name})
     common.output.say(f"{record} is forgotten: {counts_of(found.items)}.")
-
-
-async def _allow(
-    watch: Watch, journal: Journal, consent: Consent, spec: BatchSpec, *, are_dropped: bool
-) -> None:
-    """Allow the generations that are left to dispatch, or ask first.
-
-    Args:
-        watch: Counts them.
-        journal: The batch.
-        consent: The generations that are allowed.
-        spec: The description of the batch.
-        are_dropped: True if no unknown dispatch is sent again.
-
-    Raises:
-        ConfigError: They are not allowed.
-    """
-    assert journal.created_at is not None
-    jobs = [
-        item
-        for item in journal.items
-        if spec.may_generate
-        and _may_be_dispatched(item)
-        and not (are_dropped and item.verdict is Verdict.UNKNOWN)
-    ]
-    batch, began = stored_batches().word_for(journal.path), clock_time(journal.created_at)
-    question = (
-        f"Batch {batch} of {began} may dispatch {plural(len(jobs), 'generation')}, and each costs "
-        "credits. Resume it?"
-    )
-    await consent.allow(watch.generations, len(jobs), question=question)
-
-
-def _may_be_dispatched(item: Item) -> bool:
-    """Return whether an item's operation was not dispatched, as far as its journal knows."""
-    is_started = item.latest_ref is not None or item.outcome is not None
-    return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
 
 
 async def report(
@@ -207,8 +172,7 @@ async def report(
         common.place,
         journal=found.path,
         resumable=found.unfinished,
-        max_failures=found.spec.max_failures,
-        repeat=found.spec.repeat,
+        spec=found.spec,
         fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
     )
     reruns = "".join(f", batch {number}" for number in found.reruns)

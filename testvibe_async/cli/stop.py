@@ -83,13 +83,7 @@ class Stop:
     @property
     def exit_code(self) -> ExitCode | None:
         """The exit code of a command that a signal stopped; None without a signal."""
-        match self.signal:
-            case None:
-                return None
-            case signal.SIGINT:
-                return ExitCode.INTERRUPTED
-            case number:
-                return ExitCode(128 + number)
+        return None if self.signal is None else ExitCode(128 + self.signal)
 
     def install(self) -> bool:
         """Handle signals from now on, and return whether the event loop can."""

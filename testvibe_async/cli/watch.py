@@ -199,8 +199,7 @@ class Watch:
         self.result = evolve(
             self.result,
             journal=None if journal is None else journal.path,
-            max_failures=spec.max_failures,
-            repeat=spec.repeat,
+            spec=spec,
             is_waited_for=waits,
         )
         expected = jobs if is_resumed else spec.repeated(jobs)

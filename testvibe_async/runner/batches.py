@@ -35,6 +35,7 @@ __all__ = [
     "BatchRecord",
     "Batches",
     "Place",
+    "count_left",
     "require_batch",
     "require_existing",
     "require_whole",
@@ -574,6 +575,18 @@ def spec_of(journal: Journal) -> BatchSpec:
     plan = journal.plan
     known = {name: getattr(plan, name) for name in ("kind", "site_url", "on_conflict", "attempts")}
     return BatchSpec.from_dict(plan.options.get("batch", {}) | known)
+
+
+def count_left(journal: Journal, *, are_dropped: bool) -> int:
+    """Return how many features of a batch may still be dispatched.
+
+    Args:
+        journal: The batch.
+        are_dropped: True if no unknown dispatch is sent again.
+    """
+    states = {EntryState.PLANNED} if are_dropped else {EntryState.PLANNED, EntryState.INTENDED}
+    left = (entry for entry in journal.entries if entry.state in states)
+    return sum(entry.generation is None and entry.named is None for entry in left)
 
 
 def require_existing(path: Path) -> None:

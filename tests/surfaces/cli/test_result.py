@@ -32,6 +32,7 @@ from testvibe_async._wire import serialize
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.names import read_refs
 from testvibe_async.cli.result import Result, wait_command
+from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from testvibe_async.cli.exits import ExitCode
@@ -72,6 +73,7 @@ def result(*items: Item, **values: Any) -> Result:
     return evolve(Result(items=items, seconds=95.0), **values)
 
 
+STOPS = BatchSpec(kind="run", max_failures=1)
 PASSED, FAILED = ran("passed"), ran("failed", CASE)
 
 
@@ -120,13 +122,16 @@ def test_exit_code_without_waiting(items: list[Item], code: ExitCode) -> None:
 
 def test_failures_that_stopped_the_rest_are_counted() -> None:
     """The result says that failures are why the rest was not started, where they are."""
-    assert result(FAILED, item(), max_failures=1).counts == (
+    assert result(FAILED, item(), spec=STOPS).counts == (
         "1 failed, 1 skipped; stopped after 1 failure"
     )
-    assert result(FAILED, item(), max_failures=1).document["stoppedAfterFailures"] == 1
-    for other in (result(FAILED, item()), result(FAILED, item(), max_failures=2)):
+    assert result(FAILED, item(), spec=STOPS).document["stoppedAfterFailures"] == 1
+    for other in (
+        result(FAILED, item()),
+        result(FAILED, item(), spec=evolve(STOPS, max_failures=2)),
+    ):
         assert "stopped" not in other.counts
-    assert "stopped" not in result(FAILED, PASSED, max_failures=1).counts
+    assert "stopped" not in result(FAILED, PASSED, spec=STOPS).counts
 
 
 def test_line_adds_it_all_up() -> None:
