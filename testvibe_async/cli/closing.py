@@ -28,8 +28,8 @@ from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
 from testvibe_async.cli.display import rows_table
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.progress import word_of
-from testvibe_async.cli.result import check_command, error_of, is_of_generation, wait_command
-from testvibe_async.cli.words import NAME, clock_time, item_name, reason
+from testvibe_async.cli.result import check_command, is_of_generation, wait_command
+from testvibe_async.cli.words import NAME, clock_time, is_lost, item_name, item_reason
 from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,12 @@ def failures_text(result: Result, *, width: int | None) -> Text:
         width: Cells that a line may take; None for lines as long as they are.
     """
     failed = [item for item in result.items if item.verdict is Verdict.FAILED]
-    errors = [item for item in result.items if item.verdict is Verdict.ERROR or _is_hidden(item)]
+    # An operation in flight may be one that the key may not see any more.
+    errors = [
+        item
+        for item in result.items
+        if item.verdict is Verdict.ERROR or (item.verdict is Verdict.IN_FLIGHT and is_lost(item))
+    ]
     unknown = [item for item in result.items if isinstance(item.error, DispatchUnknownError)]
     parts: list[Text | str] = [
         *_grouped((each for item in failed for each in _failures_of(item, result)), width),
@@ -105,13 +110,7 @@ def _failures_of(item: Item, result: Result) -> Iterator[tuple[str, str]]:
 
 def _reasons(items: Iterable[Item], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield the name of each item and the reason why it has no outcome."""
-    return ((item_name(item), f"{prefix}{reason(error_of(item))}") for item in items)
-
-
-def _is_hidden(item: Item) -> bool:
-    """Return whether an operation is in flight that the key may not see any more."""
-    is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
-    return item.verdict is Verdict.IN_FLIGHT and not is_late
+    return ((item_name(item), f"{prefix}{item_reason(item)}") for item in items)
 
 
 def _grouped(

@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from testvibe_async import Generation, Phase, Run, RunRef, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact
-from testvibe_async.cli.words import UNSEEN, counted, item_name, plural, reason
+from testvibe_async.cli.words import UNSEEN, counted, is_lost, item_name, item_reason, plural
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
@@ -162,13 +162,9 @@ class Row:
     @property
     def result(self) -> str:
         """The result in a few words; empty if nothing is known yet."""
-        # Its import takes time, and a command that fails early does without.
-        from testvibe_async.reports import reason_of  # noqa: PLC0415
-
         known, attempt = "", len(self.item.earlier) + 1
         if self.is_over or self._is_abandoned:
-            error = self.item.error
-            known = escape(reason_of(self.item)) if error is None else reason(error)
+            known = item_reason(self.item)
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
             over = sum(section.conclusion is not None for section in sections)
             known = f"{over} of {plural(len(sections), 'section')}"
@@ -177,8 +173,7 @@ class Row:
     @property
     def _is_abandoned(self) -> bool:
         """True if the operation is in flight, and an error ended the wait for it."""
-        is_late = self.item.error is None or isinstance(self.item.error, WaitTimeoutError)
-        return self.is_final and not is_late
+        return self.is_final and is_lost(self.item)
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, of a run that is over by the service's clock."""
@@ -263,8 +258,7 @@ class Progress:
         if item.outcome is not None or item.latest_ref is None or row is None:
             return item
         item = evolve(item, name=row.item.name, config=row.item.config)
-        is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
-        if outage is None or item.is_unseen or not is_late:
+        if outage is None or item.is_unseen or is_lost(item):
             return item
         error = WaitTimeoutError(
             ref=item.latest_ref,

@@ -20,7 +20,6 @@ from testvibe_async import (
     DispatchUnknownError,
     Run,
     RunRef,
-    UndocumentedStatusError,
     Verdict,
     WaitTimeoutError,
 )
@@ -36,14 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async import GenerationLog, Ref, VibeError
+    from testvibe_async import GenerationLog, Ref
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.words import Item
 
 __all__ = [
     "Result",
     "check_command",
-    "error_of",
     "is_of_generation",
     "seconds_of",
     "wait_command",
@@ -177,7 +175,8 @@ class Result:
                 return ExitCode.IN_FLIGHT if self.is_waited_for else ExitCode.PASSED
             case Verdict.IN_FLIGHT | Verdict.ERROR | Verdict.UNKNOWN:
                 # A revoked key is refused, though the operation is still running.
-                return exit_code_of(error_of(item))
+                # So is an outcome that can't be understood no failure.
+                return exit_code_of(item.error) if item.error else ExitCode.UNREACHABLE
 
     @property
     def counts(self) -> str:
@@ -248,17 +247,6 @@ def seconds_of(items: Sequence[Item]) -> float:
     begins = [at for run in runs if (at := getattr(run, "created_at", None))]
     ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
     return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
-
-
-def error_of(item: Item) -> VibeError:
-    """Return why an item has no result: its error, or an outcome that nobody can read."""
-    try:
-        if item.error is None and item.outcome is not None:
-            item.outcome.raise_for_status()
-    except UndocumentedStatusError as error:
-        return error
-    assert item.error is not None
-    return item.error
 
 
 def wait_command(refs: Sequence[Ref], common: Common) -> str:

@@ -329,7 +329,7 @@ async def watching(
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
     with ExitStack() as around:
-        around.enter_context(shown_elsewhere(common.verbose))
+        around.enter_context(shown_elsewhere())
         watch = Watch(common, files, around.enter_context(interruptible()), journal)
         try:
             server = require_settings(common).server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from testvibe_async import WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
@@ -19,7 +20,9 @@ __all__ = [
     "clock_time",
     "counted",
     "duration",
+    "is_lost",
     "item_name",
+    "item_reason",
     "plural",
     "reason",
     "unless_default",
@@ -78,3 +81,17 @@ def reason(error: VibeError | OSError) -> str:
     from testvibe_async.reports import why  # noqa: PLC0415
 
     return escape(why(error))
+
+
+def item_reason(item: Item) -> str:
+    """Return why an item has its verdict, in few words."""
+    if item.error is not None:
+        return reason(item.error)
+    from testvibe_async.reports import reason_of  # noqa: PLC0415 - see above
+
+    return escape(reason_of(item))
+
+
+def is_lost(item: Item) -> bool:
+    """Return whether an error other than the time-out ended the wait for an item."""
+    return item.error is not None and not isinstance(item.error, WaitTimeoutError)

@@ -96,7 +96,7 @@ def test_what_is_told_at_the_end_is_no_line_of_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Which warnings are told elsewhere is said where they are logged, not by a module's name."""
-    with shown_elsewhere(verbose=0):
+    with shown_elsewhere():
         for module in ("jobs", "dispatcher", "reconcile", "any"):
             logger.handle(
                 logger.makeRecord(
