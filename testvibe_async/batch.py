@@ -81,7 +81,8 @@ class Batch(Generic[SnapshotT_co]):
 
     At the time-out it yields an item for each remaining feature: with a `WaitTimeoutError` for an
     operation in flight, and without ref, outcome and error for a feature that was not dispatched.
-    Features not yet read from a generator have no item.
+    If its dispatch was waiting for the end of an outage, the error is a `NotSentError`. Features
+    not yet read from a generator have no item.
     """
 
     def __init__(self, workers: Workers[SnapshotT_co]) -> None:
@@ -98,6 +99,15 @@ class Batch(Generic[SnapshotT_co]):
     def close(self) -> None:
         """Abandon a batch that was not opened, without the warning; nothing is dispatched."""
         self._is_open = self._is_left = True
+
+    def mark_with(self, mark: Callable[[BatchItem[SnapshotT_co]], BatchItem[SnapshotT_co]]) -> None:
+        """Have each item that ends be marked, before it counts for `stop_on_failure`.
+
+        Args:
+            mark: Returns an item with another verdict, such as `Quarantine.mark`. Call this before
+                the batch is opened.
+        """
+        self._workers.mark = mark
 
     def stop(self) -> None:
         """Dispatch no more; the batch still waits for what is in flight."""

@@ -23,7 +23,7 @@ from testvibe_async._batch.recovery import Gate, Recovery
 from testvibe_async._batch.store import EntryRecorder, SharedStore
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
-from testvibe_async._dispatch import knowing
+from testvibe_async._dispatch import TestsMadeError, knowing
 from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
@@ -36,7 +36,6 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.models import Snapshot, Transition
-from testvibe_async.outcomes import BatchItem, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from testvibe_async.errors import KindName
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import Operation
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
 __all__ = ["Workers"]
@@ -115,8 +115,11 @@ class Workers(Generic[SnapshotT]):
         """
         self.attempts: int = attempts
         """Maximum number of runs of a feature in total."""
+        self.mark: Callable[[BatchItem[SnapshotT]], BatchItem[SnapshotT]] = lambda item: item
+        """Returns the item of an entry that has ended with the caller's verdict on it."""
         self._dispatch_of = dispatch_of
         self._send = send
+        self._dispatcher = dispatcher
         self._kind: KindName = kind
         self._attach = attach
         self._poller = poller
@@ -203,7 +206,7 @@ class Workers(Generic[SnapshotT]):
             self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()
         elif not entry.is_left:
-            self._complete_entry(entry, entry.end(entry.error))
+            self._complete_entry(entry, entry.error)
         elif entry.state is EntryState.PLANNED and not self._is_stopped:
             self._ready.append(entry)
         elif entry.state is EntryState.PLANNED:
@@ -300,6 +303,9 @@ class Workers(Generic[SnapshotT]):
                 operation = await self._dispatch(entry)
         except ClientClosedError:
             raise  # Concerns no single feature: the caller of the batch must know.
+        except TestsMadeError as made:
+            latest: Any = made.latest
+            entry.observe(latest, is_last=True)
         except VibeError as caught:
             if isinstance(caught, DispatchUnknownError) and self._can_recover(entry, caught):
                 entry.lose(caught)
@@ -376,6 +382,9 @@ class Workers(Generic[SnapshotT]):
             operation = self._attach(dispatch.ref)
         if operation is None and dispatch.is_written:
             raise dispatch.unknown("the batch ended before its answer came")
+        outage = self._dispatcher.outage if self._is_timed_out else None
+        if operation is None and dispatch.ref is None and outage is not None:
+            raise outage
         return operation
 
     def _note_started(self, entry: Entry[SnapshotT], ref: Ref) -> None:
@@ -418,13 +427,11 @@ class Workers(Generic[SnapshotT]):
 
     def _end(self, entry: Entry[SnapshotT], error: VibeError | None) -> None:
         """Note that the batch stops work on an entry, and stop the batch if it must."""
-        item = entry.end(error)
+        item = self._complete_entry(entry, error)
         self._save(entry)
-        self._complete_entry(entry, item)
         is_refused = is_key_refused(error)
         self._futile = self._futile + 1 if is_refused or is_not_sent(error) else 0
-        is_bad = is_refused or item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
-        self._failures += is_bad
+        self._failures += item.is_bad
         if error is not None and self._futile >= MAX_FUTILE:
             self.stop()
             if is_refused:
@@ -432,10 +439,14 @@ class Workers(Generic[SnapshotT]):
         elif 0 < self._stop_on_failure <= self._failures:
             self.stop()
 
-    def _complete_entry(self, entry: Entry[SnapshotT], item: BatchItem[SnapshotT]) -> None:
+    def _complete_entry(
+        self, entry: Entry[SnapshotT], error: VibeError | None
+    ) -> BatchItem[SnapshotT]:
+        item = entry.final = self.mark(entry.end(error))
         self._ended += 1
         self.completed.put((entry.index, item))
         self._finish_changes()
+        return item
 
     def stop(self) -> None:
         """Stop dispatching: withdraw unsent dispatches, and end entries without a worker."""

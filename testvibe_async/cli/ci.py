@@ -57,7 +57,7 @@ def grouped(title: str, output: Output) -> Generator[None]:
 
 
 def failure_commands(result: Result) -> list[str]:
-    """Return a command for each failure, which GitHub shows above the log of the job."""
+    """Return a command for each failure, which GitHub shows beside the job."""
     found = [each for item in result.items for each in _annotations_of(item)]
     more = len(found) - MOST_ANNOTATIONS
     if more > 0:
@@ -79,22 +79,19 @@ def _annotations_of(item: Item) -> Iterator[str]:
         for test in item.outcome.failures:
             yield _annotation("error", item, test.error or "no error given", test=test.name)
     elif item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen:
-        yield _annotation("error", item, item_reason(item), test=None)
+        yield _annotation("error", item, item_reason(item))
 
 
 def _annotation(
-    kind: Literal["error", "warning"], item: Item, message: str, *, test: str | None
+    kind: Literal["error", "warning"], item: Item, message: str, *, test: str | None = None
 ) -> str:
-    title = f"{item_name(item)}: {test}" if test else item_name(item)
+    title = escape(f"{item_name(item)}: {test}" if test else item_name(item))
+    title = _data(title).replace(":", "%3A").replace(",", "%2C")
     lines = [escape(line).rstrip() for line in message.splitlines()]
     text = "\n".join([line for line in lines if line][:MESSAGE_LINES])
-    return f"::{kind} title={_property(escape(title))}::{_data(text)}"
+    return f"::{kind} title={title}::{_data(text)}"
 
 
 def _data(text: str) -> str:
     """Return a text as the data of a command, in which nothing else is one."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

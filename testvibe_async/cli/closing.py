@@ -28,9 +28,10 @@ from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
 from testvibe_async.cli.display import rows_table
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.progress import word_of
-from testvibe_async.cli.result import check_command, is_of_generation, wait_command
+from testvibe_async.cli.result import check_command, is_of_generation
 from testvibe_async.cli.words import NAME, clock_time, is_lost, item_name, item_reason
 from testvibe_async.runner.stability import stability_of
+from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -233,6 +234,8 @@ def say_unfinished(result: Result, common: Common) -> None:
     """
     items = result.unfinished
     if not items:
+        if result.is_left and result.resume and result.is_waited_for:
+            warn(f"Resume the batch, on this machine, with:\n  {result.resume}")
         return
     if not result.is_waited_for:
         if not common.output.is_json:
@@ -308,7 +311,7 @@ def _say_next(result: Result, output: Output) -> None:
 def _how_to_wait(result: Result, common: Common) -> str:
     """Return the commands that wait: for the whole batch, or only for operations in flight."""
     refs = [item.latest_ref for item in result.unfinished if item.latest_ref]
-    command = wait_command(refs, common)
+    command = wait_command(refs, *(["--allow-http"] if common.allow_http else []))
     if result.resume is None:
         return f"Wait for {'it' if len(refs) == 1 else 'them'} with:\n  {command}"
     return (

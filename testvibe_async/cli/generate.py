@@ -15,6 +15,7 @@ from testvibe_async.cli import details
 from testvibe_async.cli.batches import NO_OPTIONS, BatchOptions
 from testvibe_async.cli.common import COMMON, MORE, Common, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
+from testvibe_async.cli.durable import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
@@ -27,7 +28,7 @@ __all__ = ["app", "generate"]
 app: App = App(
     name="generation",
     help="See how a feature's latest generation goes, or cancel it.",
-    synonym=("abort", "cancel", "kill", "log", "logs", "status", "stop"),
+    synonym=("abort", "kill", "log", "logs", "status", "stop"),
 )
 
 
@@ -69,7 +70,9 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         common: The options of every command.
     """
     if not watch:
-        refuse_without("--watch", timeout=timeout, max_in_flight=max_in_flight)
+        refuse_without("--watch", timeout=timeout)
+    if not watch and options.on is None:
+        refuse_without("--watch", max_in_flight=max_in_flight)
     options.check()
     spec = BatchSpec(
         kind="generation",
@@ -87,8 +90,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         for note in found.notes:
             watched.connection.output.note(note)
         question = f"Generate {plural(len(found.jobs), 'feature')}? Each costs credits."
-        return await watched.dispatch(
-            *(spec, found.jobs),
+        return await dispatch(
+            *(watched, spec, found.jobs),
             consent=consent,
             question=question if found.is_wider else None,
             options=options,

@@ -19,8 +19,9 @@ from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.result import seconds_of
+from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
+from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ async def history(
     columns = ("Batch", "Runs", "Passed", "Failed", "Flaky", "Other", "Took")
     output.table(columns, map(_row, batches, documents))
     output.details(lambda _: _sections(changed, flaky, len(batches)))
+    for each in batches:
+        if each.is_live:
+            output.note(live_line(each))
 
 
 async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Batch], set[str]]:
@@ -105,9 +109,12 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
         # A feature may have run in few batches, so all are searched.
         batches = [each async for each in stored.with_all_reruns(place)][::-1]
         features = {name.casefold() for name in names}
-        for name in features:
-            if not any(trend.is_one_of({name}) for trend in trends_of(batches)):
-                raise ConfigError(f"{error}, and none has a feature {name!r}") from error
+        trends = trends_of(batches)
+        for name in names:
+            if not any(trend.is_one_of({name.casefold()}) for trend in trends):
+                known = [] if name.isdecimal() else [each.feature for each in trends]
+                why = similar_names(name, known) or error
+                raise ConfigError(f"no batch has a feature {name!r}: {why}") from error
         of_them = [
             batch
             for batch in batches
@@ -153,7 +160,9 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
     for title, those in sections.items():
         more = [f"  and {len(those) - SHOWN} more"] if len(those) > SHOWN else []
         lines += [Text(), Text(title, "bold"), *map(Text, [*those[:SHOWN], *more])]
-    if not changed:
+    if batches == 1:
+        lines += [Text(), Text("There is no other batch to compare it with.")]
+    elif not changed:
         lines += [Text(), Text("Nothing changed with the last batch.")]
     return Text("\n").join(lines)
 
@@ -163,10 +172,11 @@ def _document(batch: Batch) -> dict[str, Any]:
     return {
         "batch": batch.number,
         "createdUtc": batch.created_at,
-        "journal": batch.path,
+        "journal": batch.path if batch.database is None else None,
         "server": batch.server,
         "project": batch.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
         **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},
+        **live_facts(batch),
     }

@@ -146,9 +146,8 @@ class Files:
                 "a report asks no service, so it takes no --artifacts: to download those of a "
                 f"run, {NAME} runs download ID DIR"
             )
-        if self.report:
-            for _, path in self.targets:
-                _require_writable(path)
+        for _, path in self.targets:
+            _require_writable(path)
 
 
 NO_FILES = Files()

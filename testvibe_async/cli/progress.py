@@ -199,6 +199,7 @@ class Progress:
         self._client: Client | None = None
         self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
+        self._is_shared = False
         self._final: set[Key] = set()
         """The items for which the batch does nothing more."""
         self._rows: dict[Key, Row] = {}
@@ -217,7 +218,12 @@ class Progress:
         return self.clock() - self.started
 
     def follow(
-        self, client: Client | None, planned: Sequence[Item], read: Callable[[], Sequence[Item]]
+        self,
+        client: Client | None,
+        planned: Sequence[Item],
+        read: Callable[[], Sequence[Item]],
+        *,
+        is_shared: bool = False,
     ) -> None:
         """Show the items of a batch from now on.
 
@@ -225,8 +231,11 @@ class Progress:
             client: Polls their operations.
             planned: An item for each operation, in the order in which they are read.
             read: Returns the present items; fewer while the batch starts.
+            is_shared: True if other processes carry them too: what waits is not skipped at the end
+                of this one.
         """
         self._client, self._planned, self._read = client, planned, read
+        self._is_shared = is_shared
         self.started = self.clock()  # The time of a question before is nobody's.
         self.update()
 
@@ -247,16 +256,19 @@ class Progress:
         An operation in flight is not reported as running while the service is silent.
         """
         outage = self.contact.outage(self.in_flight)
-        return [self._as_seen(evolve(item, is_waiting=False), outage) for item in self._known()]
+        known = self._known()
+        if not self._is_shared:
+            known = [evolve(item, is_waiting=False) for item in known]
+        return [self._as_seen(item, outage) for item in known]
 
     def _as_seen(self, item: Item, outage: Outage | None) -> Item:
         """Return an item by its name, and as unseen during an outage.
 
         A poll that hangs at the time-out has not failed, and nothing has been seen either.
         """
-        row = self._rows.get(_key(item))
-        if item.outcome is not None or item.latest_ref is None or row is None:
+        if item.outcome is not None or item.latest_ref is None:
             return item
+        row = self._rows.get(_key(item)) or self._row(item, None)
         item = evolve(item, name=row.item.name, config=row.item.config)
         if outage is None or item.is_unseen or is_lost(item):
             return item

@@ -11,7 +11,7 @@ typed in, except the key.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -19,12 +19,12 @@ from testvibe_async import (
     BatchSummary,
     DispatchUnknownError,
     Run,
-    RunRef,
     Verdict,
     WaitTimeoutError,
 )
-from testvibe_async.cli.batches import resume_command, stored_batches
+from testvibe_async.cli.batches import resume_command, stored_batches, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
+from testvibe_async.cli.options import NO_FILES
 from testvibe_async.cli.progress import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, duration, plural
 from testvibe_async.runner.quarantine import Quarantine
@@ -35,16 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async import GenerationLog, Ref
+    from testvibe_async import GenerationLog
     from testvibe_async.cli.common import Common
+    from testvibe_async.cli.options import Files
     from testvibe_async.cli.words import Item
+    from testvibe_async.runner.batches import Batch
 
 __all__ = [
     "Result",
     "check_command",
     "is_of_generation",
+    "live_facts",
+    "live_line",
+    "result_of",
     "seconds_of",
-    "wait_command",
 ]
 
 
@@ -95,18 +99,6 @@ class Result:
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
 
-    @classmethod
-    def stored(cls, items: Sequence[Item], place: Sequence[str], **facts: Any) -> Self:  # noqa: ANN401 - its own
-        """Return the result of a batch as it is stored, with the quarantine in force.
-
-        Args:
-            items: The items of the batch.
-            place: The options that name the service and the project.
-            facts: Other fields.
-        """
-        mark = Quarantine.read().mark
-        return cls(items=[*map(mark, items)], seconds=seconds_of(items), place=place, **facts)
-
     @property
     def batch(self) -> str | None:
         """The argument that names the batch in a command; None without a journal."""
@@ -121,6 +113,16 @@ class Result:
     def unfinished(self) -> list[Item]:
         """Items that a later command can wait for: still running, or with an unobserved outcome."""
         return [item for item in self.items if item.is_unfinished]
+
+    @property
+    def is_left(self) -> bool:
+        """True if features were not dispatched, and `resume` dispatches them."""
+        again = {ExitCode.IN_FLIGHT, ExitCode.UNREACHABLE}
+        return any(
+            item.latest_ref is None and not item.is_dropped and self._exit_code(item) in again
+            for item in self._deciding
+            if item.verdict is not Verdict.UNKNOWN
+        )
 
     @property
     def failed_runs(self) -> list[int]:
@@ -144,7 +146,7 @@ class Result:
     @property
     def failures_that_stopped(self) -> int | None:
         """Number of failures that reached `max_failures`; None if they stopped nothing."""
-        bad = self.summary.failed + self.summary.errors + self.summary.unknown
+        bad = sum(item.is_bad for item in self.items)
         most = self.spec.max_failures
         is_stopped = most is not None and bad >= most
         return bad if is_stopped and self.summary.skipped else None
@@ -154,11 +156,15 @@ class Result:
         """The command's exit code."""
         if self.stopped_by is not None:
             return self.stopped_by
-        items = self.items if self.spec.repeat == 1 else deciding(self.items)
-        codes = {self.before, *map(self._exit_code, items)}
+        codes = {self.before, *map(self._exit_code, self._deciding)}
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
         return worst_of(codes)
+
+    @property
+    def _deciding(self) -> Sequence[Item]:
+        """The items that decide the exit code."""
+        return self.items if self.spec.repeat == 1 else deciding(self.items)
 
     def _exit_code(self, item: Item) -> ExitCode:
         """Return the exit code that an item calls for."""
@@ -241,30 +247,46 @@ class Result:
         return document
 
 
+def result_of(batch: Batch, common: Common, files: Files = NO_FILES) -> Result:
+    """Return the result of a batch as it is stored, without asking the service."""
+    return Result(
+        items=list(map(Quarantine.read().mark, batch.items)),
+        seconds=seconds_of(batch.items),
+        place=common.place,
+        journal=batch.path,
+        resumable=batch.unfinished,
+        spec=batch.spec,
+        fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
+        facts=live_facts(batch),
+        headline=live_line(batch) if batch.is_live else None,
+    )
+
+
+def live_facts(batch: Batch) -> dict[str, Any]:
+    """Return the members of JSON documents that durable batches alone have."""
+    if batch.database is None:
+        return {}
+    return {"database": batch.database, "isOver": batch.is_over, "workers": [*batch.workers]}
+
+
+def live_line(batch: Batch) -> str:
+    """Return the state of a durable batch on which workers work: in a line, and one for each."""
+    lines = [f"{batch.label}: {counts_of(batch.items)}", *map(str, batch.workers)]
+    if not batch.has_worker and batch.record is not None:
+        record = batch.record
+        assert record.name is not None
+        assert record.database is not None
+        command = work_command(record.name, record.database)
+        lines.append(f"No worker is running: start one with {command}")
+    return "\n  ".join(lines)
+
+
 def seconds_of(items: Sequence[Item]) -> float:
     """Return for how long the runs of a batch took, from the first to the last, as far as known."""
     runs = [item.outcome for item in items if item.outcome is not None]
     begins = [at for run in runs if (at := getattr(run, "created_at", None))]
     ends = [at for run in runs if (at := getattr(run, "finished_at", None))]
     return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
-
-
-def wait_command(refs: Sequence[Ref], common: Common) -> str:
-    """Return the command that waits for operations.
-
-    Runs of one project are named by their ids, all else by their refs.
-
-    Args:
-        refs: The operations, at least one.
-        common: The options that the present command was called with.
-    """
-    runs = [str(ref.run_id) for ref in refs if isinstance(ref, RunRef)]
-    if len(runs) == len(refs) and len({(ref.server, ref.project) for ref in refs}) == 1:
-        words = [*runs, "--project", refs[0].project]
-    else:
-        words = [ref.to_json() for ref in refs]
-    secured = ["--allow-http"] if common.allow_http else []
-    return shlex.join([NAME, "wait", *words, "--server", refs[0].server, *secured])
 
 
 def check_command(item: Item, place: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from testvibe_async.cli.batches import (
 )
 from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
+from testvibe_async.cli.durable import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import (
     NO_CONSENT,
@@ -113,10 +114,10 @@ async def run(  # noqa: PLR0913 - each an option of its own
             "--wait",
             files,
             timeout=timeout,
-            max_in_flight=max_in_flight,
-            attempts=attempts,
             max_failures=max_failures,
         )
+    if not wait and options.on is None:
+        refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
@@ -157,8 +158,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             f"Generate first what has no tests, of {plural(len(jobs), 'feature')}? "
             "Each generation costs credits."
         )
-        return await watch.dispatch(
-            *(spec, jobs),
+        return await dispatch(
+            *(watch, spec, jobs),
             consent=consent,
             question=question,
             options=options,

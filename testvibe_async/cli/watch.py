@@ -27,23 +27,23 @@ from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result
+from testvibe_async.cli.result import Result, result_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.batches import Place
-from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
+from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from testvibe_async import Batch, Client, GenerationLog, Journal, Project
     from testvibe_async.cli.batches import BatchOptions
-    from testvibe_async.cli.options import Consent
     from testvibe_async.cli.words import Item
+    from testvibe_async.runner.batches import Batch as StoredBatch
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
@@ -110,7 +110,10 @@ class Watch:
         """Return the features and configurations that are meant, and keep all names for Tab."""
         async with self.limit.waiting_for("the list of features"):
             found = await select(
-                self.project, spec, max_outage=MAX_OUTAGE_SECONDS, checks_names=True
+                *(self.project, spec),
+                max_outage=MAX_OUTAGE_SECONDS,
+                checks_names=True,
+                all_word="--all",
             )
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
@@ -122,15 +125,13 @@ class Watch:
         say_nothing(why, self.result, self._common)
         return self.result.exit_code
 
-    async def dispatch(  # noqa: PLR0913 - each by name
+    async def dispatch(
         self,
         spec: BatchSpec,
         jobs: Sequence[Item],
         *,
-        consent: Consent,
-        question: str | None,
         options: BatchOptions,
-        parent: int | None = None,
+        parent: int | None,
         waits: bool,
     ) -> ExitCode:
         """Carry out a new batch, print the results, and return the exit code.
@@ -138,17 +139,10 @@ class Watch:
         Args:
             spec: The description of the batch.
             jobs: An item for each operation.
-            consent: The generations that are allowed.
-            question: The question asked before generations are dispatched; None if they were
-                requested by name.
             options: The options of the command for its batch.
             parent: The number of the batch whose failures run again.
             waits: True to wait for the dispatched operations.
         """
-        if options.dry_run:
-            return self._say_plan(spec, jobs)
-        if spec.may_generate:
-            await consent.allow(self.generations, len(jobs), question=question)
         output = self.connection.output
         if not waits:
             spec = evolve(spec, max_in_flight=len(jobs))
@@ -164,7 +158,7 @@ class Watch:
         ) as journal:
             return await self.perform(spec, jobs, journal, waits=waits)
 
-    def _say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
+    def say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
         output = self.connection.output
         output.rows(
@@ -208,8 +202,9 @@ class Watch:
             None if is_resumed else jobs,
             timeout=self.limit.remaining,
             journal=journal,
+            quarantine=self.quarantine,
         )
-        self.follow(expected, lambda: batch.items)
+        self.progress.follow(self.client, expected, lambda: batch.items)
         if waits:
             await self.collect(batch, plural(len(expected), spec.kind))
             return await self.conclude()
@@ -219,13 +214,6 @@ class Watch:
         show(result, self._common)
         self._is_concluded = True
         return result.exit_code
-
-    def follow(self, planned: Sequence[Item], read: Callable[[], Sequence[Item]]) -> None:
-        """Show the items of a batch from now on; see `Progress.follow`."""
-        mark = self.quarantine.mark
-        self.progress.follow(
-            self.client, planned, lambda: [mark(with_limit_named(item)) for item in read()]
-        )
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
         """Wait until nothing of a batch is left to dispatch."""
@@ -261,9 +249,17 @@ class Watch:
             self.progress.end(item)
             self.outputs.fetch(item, self.client)
 
-    async def conclude(self) -> ExitCode:
-        """Write the reports, print the results of operations, and return the exit code."""
+    async def conclude(self, durable: StoredBatch | None = None) -> ExitCode:
+        """Write the reports, print the results of operations, and return the exit code.
+
+        Args:
+            durable: The durable batch that was followed, as last read; None for a batch of this
+                command, or other operations.
+        """
         result = self._present()
+        if durable is not None:
+            stored = result_of(durable, self._common)
+            result = evolve(result, facts=stored.facts, headline=stored.headline)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limit.ending):
                 logs = await _logs_of_failures(result.items, self.client)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["Quarantine", "QuarantineEntry"]
+__all__ = ["NO_QUARANTINE", "Quarantine", "QuarantineEntry"]
 
 ItemT = TypeVar("ItemT", bound="BatchItem[Any]")
 
@@ -140,14 +140,13 @@ class Quarantine:
             return _effect(covering[0], Verdict.SUCCEEDED)
         is_whole = any(each.test is None for each in covering)
         excused = {each.test.casefold() for each in covering if each.test}
-        # A test with an error failed, also with a status that is not documented.
-        failed = {
-            test.name.casefold()
-            for test in run.tests
-            if test.status == "failed" or (test.error and test.status != "passed")
-        }
+        failed = {test.name.casefold() for test in run.failures}
         is_excused = is_whole or (failed and failed <= excused and _names_each_failure(run))
         return _effect(covering[0], Verdict.QUARANTINED) if is_excused else None
+
+
+NO_QUARANTINE = Quarantine()
+"""The quarantine that excuses nothing."""
 
 
 def _names_each_failure(run: Run) -> bool:

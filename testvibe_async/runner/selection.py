@@ -79,6 +79,7 @@ async def select(
     *,
     max_outage: float | None = None,
     checks_names: bool = False,
+    all_word: str = "all",
 ) -> Selection:
     """Return the features and configurations that a batch is about.
 
@@ -90,18 +91,21 @@ async def select(
             names.
         checks_names: True to request the feature of a single name as well. Otherwise the service
             refuses an unknown one when it is dispatched.
+        all_word: How the surface calls the choice of all features, for messages.
 
     Raises:
-        ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means
-            nothing.
+        ConfigError: Nothing is named, names as well as all, or a word or a configuration means
+            nothing; or the exclusions leave no feature.
         IncompleteListError: The list is needed, and not whole.
         ResponseError, TransportError: The list is needed, and can't be had.
     """
     wanted = [word for word in spec.features if not word.startswith("!")]
     if not spec.features and not spec.is_all:
-        raise ConfigError("which features? Give names, ids or globs such as 'Log*', or all")
+        raise ConfigError(f"which features? Give names, ids or globs such as 'Log*', or {all_word}")
     if spec.is_all and wanted:
-        raise ConfigError(f"all takes no names but exclusions: leave out all, or {wanted[0]!r}")
+        raise ConfigError(
+            f"{all_word} takes no names but exclusions: leave out {all_word}, or {wanted[0]!r}"
+        )
     needs_list = spec.is_all or any(map(_is_pattern, spec.features))
     selection = _as_typed(spec)
     is_doubtful = len(selection.features) > 1
@@ -110,20 +114,21 @@ async def select(
     if needs_list or is_doubtful:
         try:
             outlasted = max_outage if needs_list else None
-            selection = _chosen(spec, await project.list_features(max_outage=outlasted))
+            listing = await project.list_features(max_outage=outlasted)
+            selection = _chosen(spec, listing, all_word=all_word)
         except (ResponseError, TransportError):
             if needs_list:
                 raise
     if not spec.configs:
         return selection
     try:
-        listing = await project.list_configs()
+        configs = await project.list_configs()
     except (ResponseError, TransportError):  # A service without that list is no obstacle.
         return evolve(selection, configs=spec.configs)
     return evolve(
         selection,
-        configs=chosen_configs(spec.configs, listing),
-        config_names=[each.name for each in listing if each.name],
+        configs=chosen_configs(spec.configs, configs),
+        config_names=[each.name for each in configs if each.name],
     )
 
 
@@ -147,10 +152,15 @@ def _as_typed(spec: BatchSpec) -> Selection:
     )
 
 
-def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
-    """Return the meaning of words, by a list."""
+def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Selection:
+    """Return the meaning of words, by a list.
+
+    Raises:
+        ConfigError: A word means nothing, or the exclusions leave no feature.
+    """
     chosen: dict[int | str, str | Feature] = {}
-    excluded: set[int] = set()
+    excluding: list[str] = []
+    excluded: set[int | str] = set()
     left_out: list[Feature] = []
     twice: list[str] = []
     is_wider = spec.is_all
@@ -162,6 +172,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
         if not found and _is_pattern(word):
             found = _matched(word.removeprefix("!"), listing)
             if word.startswith("!"):
+                excluding.append(word)
                 excluded |= {each.id for each in found}
                 continue
             is_wider = is_wider or len(found) > 1
@@ -169,12 +180,14 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
                 left_out += [each for each in found if _lacks_tests(each)]
                 found = [each for each in found if not _lacks_tests(each)]
         elif not found:
-            _refuse_unlisted(word, listing)
+            _refuse_unlisted(word, listing, all_word=all_word)
             chosen[word.casefold()] = word
         twice += [each.name for each in found if each.id in chosen]
         chosen |= {each.id: each for each in found}
-    if excluded and not chosen and not spec.is_all:
-        raise ConfigError("exclusions alone choose nothing: give names too, or all")
+    if len(excluding) == len(spec.features) and not spec.is_all:
+        raise ConfigError(f"exclusions alone choose nothing: give names too, or {all_word}")
+    if chosen and chosen.keys() <= excluded:
+        raise ConfigError(f"the exclusions leave no feature: {', '.join(map(repr, excluding))}")
     left_out = [each for each in left_out if each.id not in chosen]
     return Selection(
         features=[each for key, each in chosen.items() if key not in excluded],
@@ -216,7 +229,7 @@ def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
     return found
 
 
-def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
+def _refuse_unlisted(word: str, listing: Listing[Feature], *, all_word: str) -> None:
     """Refuse a name that a whole list of names lacks.
 
     Raises:
@@ -225,6 +238,8 @@ def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
     names = [each.name for each in listing]
     if listing.is_complete and all(names):
         question = did_you_mean(word, names) or "the project has none"
+        if word.casefold() == "all":
+            question = f"to choose all features, give {all_word}"
         raise ConfigError(f"there is no feature {word!r}: {question}")
 
 

@@ -263,11 +263,10 @@ async def test_report_downloads_nothing(call: Call, tmp_path: Path) -> None:
 
 
 async def test_report_annotates(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a job of GitHub `report` shows failures too."""
+    """In a job of GitHub `report` shows failures."""
     await call("run", "Returns", "--wait")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    ended = await call("report")
-    assert "::error title=Returns%3A " in ended.output
+    assert "::error title=Returns" in (await call("report")).output
 
 
 async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 
 from testvibe_async import BatchItem, CaseResult, Generation, NotSentError, Run, RunStatus
 from testvibe_async.cli import ci
@@ -13,6 +13,8 @@ from testvibe_async.cli.result import Result
 from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.surfaces.cli.conftest import Call
 
 ERROR = "Error: 100%25%0AExpected: a, b"
@@ -40,17 +42,16 @@ def annotated(*items: BatchItem[Run | Generation]) -> list[str]:
 
 
 def test_each_failure_is_an_annotation() -> None:
-    """The name is the title, and the error stands on several lines."""
+    """The name of the feature and of the test is the title; the error has several lines."""
     test = CaseResult("Sends it back", "failed", error="Error: 100%\n\nExpected: a, b\n")
-    other = CaseResult("Unknown", "failed")
-    assert annotated(failed(test, other)) == [
+    assert annotated(failed(test, CaseResult("Unknown", "failed"))) == [
         f"::error title=Returns%3A Sends it back::{ERROR}",
         "::error title=Returns%3A Unknown::no error given",
     ]
 
 
 def test_what_could_not_run_is_annotated_too() -> None:
-    """A dispatch that failed has its reason, and no file where none is known."""
+    """A dispatch that failed has its reason."""
     error = NotSentError("refused", method="POST", url="http://s")
     item: BatchItem[Run | Generation] = BatchItem(feature="Login", error=error)
     assert annotated(item) == ["::error title=Login::the service was not reachable: refused"]
@@ -69,15 +70,14 @@ def test_nothing_from_a_test_is_a_command() -> None:
 
 
 def test_flaky_is_a_warning() -> None:
-    """What passed after a failure is told with the scenario that failed, and is no error."""
+    """What passed after a failure is told with the test that failed, and is no error."""
     test = CaseResult("Sends it back", "failed", error="Error")
     run = Run(214, RunStatus.FAILED, 12, "Returns", tests=(test,))
-    passed = Run(215, RunStatus.PASSED, 12, "Returns")
+    passed = evolve(run, run_id=215, status=RunStatus.PASSED, tests=(CaseResult("x", "passed"),))
     item: BatchItem[Run | Generation]
     item = BatchItem(feature="Returns", outcome=passed, earlier=(run,))
-    assert annotated(item) == [
-        "::warning title=Returns%3A Sends it back::flaky: it failed, and passed when it ran again"
-    ]
+    title, said = "Returns%3A Sends it back", "flaky: it failed, and passed when it ran again"
+    assert annotated(item) == [f"::warning title={title}::{said}"]
 
 
 def test_annotations_are_bounded() -> None:

@@ -298,7 +298,8 @@ class Batch:
 
     def end(self, status: str, *numbers: int) -> None:
         for number in numbers or self.items:
-            outcome = Run(number, RunStatus(status), 12, f"Feature {number}")
+            tests = (CaseResult("Pays", status),)
+            outcome = Run(number, RunStatus(status), 12, f"Feature {number}", tests=tests)
             self.items[number] = evolve(self.items[number], outcome=outcome)
             self.progress.end(self.items[number])
 
@@ -386,7 +387,7 @@ async def test_pipe_has_a_line_for_each_change_of_a_few() -> None:
     assert screen.written.splitlines() == [
         "   0.0 s  0/2  run 214     queued      Feature 214",
         "   0.0 s  0/2  run 215     queued      Feature 215",
-        "   1.0 s  1/2  run 214     passed      Feature 214: the service reports no tests",
+        "   1.0 s  1/2  run 214     passed      Feature 214: 1 test passed",
     ]
 
 
@@ -409,7 +410,7 @@ async def test_pipe_has_a_line_for_each_result_of_many() -> None:
 async def test_attempt_that_failed_is_told_before_the_next() -> None:
     """A feature that runs again has one row; each failed attempt is a line of its own."""
     batch, screen = Batch(), Screen(is_live=False)
-    failed = Run(214, RunStatus.FAILED, 12, "Feature 214")
+    failed = Run(214, RunStatus.FAILED, 12, "Feature 214", tests=(CaseResult("Pays", "failed"),))
     with showing(batch.progress, screen):
         await asyncio.sleep(1)
         batch.items[214] = evolve(batch.items[214], ref=None, earlier=(failed,))
@@ -421,7 +422,7 @@ async def test_attempt_that_failed_is_told_before_the_next() -> None:
         batch.end("passed", 214)
     assert [line[9:] for line in screen.written.splitlines()] == [
         " 0/1  run 214     queued      Feature 214",
-        " 0/1  run 214     failed      Feature 214: the service reports no tests",
+        " 0/1  run 214     failed      Feature 214: 1 of 1 test failed",
         " 0/1  run 215     queued      Feature 214: attempt 2",
-        " 1/1  run 215     flaky       Feature 214: the service reports no tests, attempt 2",
+        " 1/1  run 215     flaky       Feature 214: 1 test passed, attempt 2",
     ]

@@ -226,7 +226,7 @@ async def test_no_decision(words: list[str], call: Call) -> None:
     await interrupted(call, "run", "Wishlist", "--wait", at=5)
     ended = await call("resume", "--unknown", *words)
     assert ended.code == 2
-    assert "the decision is resend, drop, or adopt and the id of a run" in ended.errors
+    assert "--unknown takes resend, drop, or adopt and the id of a run" in ended.errors
     ended = await call("resume", "--feature", "Wishlist")
     assert "--feature means nothing without --unknown" in ended.errors
 
@@ -359,7 +359,9 @@ async def test_history_of_flaky_and_fixed(emulator: Emulator, call: Call) -> Non
     assert [each["flakyRate"] for each in document["features"]] == [0.25]
     ended = await call("history", "Checkout", "Chekcout")
     assert ended.code == 2
-    assert "none has a feature 'chekcout'" in ended.errors
+    assert "no batch has a feature 'Chekcout': did you mean 'Checkout'?" in ended.errors
+    ended = await call("history", "99")
+    assert "no batch has a feature '99': there is no batch 99: the newest is " in ended.errors
 
 
 async def test_history_of_some_days(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,8 +387,10 @@ async def test_history_without_batches(call: Call) -> None:
     ended = await call("history")
     assert (ended.code, ended.output) == (0, "")
     assert ended.errors.startswith("There is no journal of a batch of runs of project ")
-    for _ in range(2):
-        await call("run", "Checkout", "--wait", "--quiet")
+    await call("run", "Checkout", "--wait", "--quiet")
+    ended = await call("history")
+    assert ended.output.endswith("\nThere is no other batch to compare it with.\n")
+    await call("run", "Checkout", "--wait", "--quiet")
     assert "\nNothing changed with the last batch.\n" in (await call("history")).output
 
 

@@ -108,6 +108,18 @@ async def test_all_is_generated_below_a_ceiling(
         assert ended.output.endswith(": 2 generated, 3 stopped at the limit\n")
 
 
+async def test_all_that_was_left_and_generated_since_costs_nothing(
+    emulator: Emulator, call: Call
+) -> None:
+    """`resume` of `generate --all` asks the service which features still have no tests."""
+    await call("generate", "--all", "--watch", "--max-generations", "1")
+    await call("generate", *DRAFTS, "Checkout with gift card", "--watch", "--yes")
+    paid = len(emulator.generations)
+    ended = await call("resume", "1", "--max-generations", "9")
+    assert (ended.code, len(emulator.generations)) == (0, paid)
+    assert ended.output.endswith(": 5 generated\n")
+
+
 async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> None:
     """What the ceiling stopped is no error of the service, in JSON and in a later report."""
     ended = await call(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from testvibe_async import BatchItem, ConfigError, Generation, Run, RunRef
-from testvibe_async.cli.resume import completions_of
+from testvibe_async import ConfigError, RunRef
+from testvibe_async.runner.waits import completions_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -132,9 +132,8 @@ async def test_error_of_no_operation_ends_the_wait() -> None:
             yield
 
     ref = RunRef(server="http://s", project="p", run_id=1)
-    items = {ref.key: BatchItem[Run | Generation](feature=1, ref=ref)}
     with pytest.raises(ConfigError, match="broken"):
-        await anext(completions_of(cast("Client", Broken()), items, timeout=None))
+        await anext(completions_of(cast("Client", Broken()), [ref], timeout=None))
 
 
 async def test_operation_of_another_server(call: Call) -> None:
