@@ -7,13 +7,13 @@ batch resumes is decided in `testvibe_async.batch`.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, RunRef, Verdict
+from testvibe_async import ConfigError, Journal, RunRef, Verdict
 from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import On, durable_named, opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
@@ -37,12 +37,9 @@ if TYPE_CHECKING:
 
     from testvibe_async import Ref
     from testvibe_async._batch import Plan
-    from testvibe_async.adapters.durable import DurableBatch
+    from testvibe_async.adapters.durable import BatchStatus, DurableBatch
     from testvibe_async.cli.words import Item
-    from testvibe_async.runner.batches import BatchRecord
     from testvibe_async.runner.spec import BatchSpec
-
-_QUESTION = "{} may dispatch up to {} generations, and each costs credits. Resume it?"
 
 __all__ = ["discard", "report", "resume", "wait"]
 
@@ -97,59 +94,36 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         raise ConfigError("--on needs the name of a batch in that database")
     batch = batch or str((await stored.to_resume(place)).number)
     record = None if on is not None else stored.record_named(batch, place)
-    if on is not None or (record is not None and record.database is not None):
-        return await _resume_durable(
-            *await durable_named(batch, on, place, common.output),
-            unknown,
-            feature=feature,
-            timeout=timeout,
-            consent=consent,
-            files=files,
-            common=common,
-        )
-    async with opened(batch, place, common.output) as journal:
-        assert journal.plan is not None
-        assert journal.created_at is not None
-        common = evolve(common, server=journal.plan.server, project=journal.plan.project)
-        decision = _decision(journal.plan, unknown) if unknown else None
-        files = files.or_kept(journal.plan.options.get("files", {}))
+    async with AsyncExitStack() as stack:
+        source: DurableBatch | Journal
+        if on is not None or (record is not None and record.database is not None):
+            source, record = await durable_named(batch, on, place, common.output)
+            state: BatchStatus | Journal = await source.status()
+        else:
+            source = state = await stack.enter_async_context(opened(batch, place, common.output))
+        plan, began = state.plan, state.created_at
+        assert plan is not None
+        assert began is not None
+        common = evolve(common, server=plan.server, project=plan.project)
+        decision = _decision(plan, unknown) if unknown else None
+        files = files.or_kept(plan.options.get("files", {}))
         files.check()
-        async with watching(common, files=files, timeout=timeout, journal=journal.path) as watch:
-            spec = spec_of(journal.plan)
+        journal = source.path if isinstance(source, Journal) else None
+        async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
+            spec = spec_of(plan)
             are_dropped = decision not in {None, "resend"} and feature is None
-            left = _may_generate(spec, journal.items, are_dropped=are_dropped)
-            what = f"Batch {batch} of {clock_time(journal.created_at)}"
-            await consent.allow(watch.generations, left, question=_QUESTION.format(what, left))
+            left = _may_generate(spec, state.items, are_dropped=are_dropped)
+            question = (
+                f"Batch {batch} of {clock_time(began)} may dispatch up to {left} generations, and "
+                "each costs credits. Resume it?"
+            )
+            await consent.allow(watch.generations, left, question=question)
             if decision is not None:  # Nothing is decided where the rest is refused.
-                await journal.decide(decision, feature=feature)
-            return await watch.perform(spec, journal.items, journal, is_resumed=True)
-    return ExitCode.INTERRUPTED
-
-
-async def _resume_durable(  # noqa: PLR0913 - each but one by name
-    batch: DurableBatch,
-    record: BatchRecord | None,
-    unknown: Sequence[str],
-    *,
-    feature: str | None,
-    timeout: float | None,
-    consent: Consent,
-    files: Files,
-    common: Common,
-) -> ExitCode:
-    """Have the workers of a durable batch resume it, and be one of them."""
-    files.check()
-    found = await batch.status()
-    decision = _decision(found.plan, unknown) if unknown else None
-    async with watching(common, files=files, timeout=timeout) as watch:
-        are_dropped = decision not in {None, "resend"} and feature is None
-        left = _may_generate(spec_of(found.plan), found.items, are_dropped=are_dropped)
-        what = f"Batch {batch.id} of {clock_time(found.created_at)}"
-        await consent.allow(watch.generations, left, question=_QUESTION.format(what, left))
-        if decision is not None:
-            await batch.decide(decision, feature=feature)
-        await batch.resume()
-        return await follow(watch, batch, record, works=True)
+                await source.decide(decision, feature=feature)
+            if isinstance(source, Journal):
+                return await watch.perform(spec, source.items, source, is_resumed=True)
+            await source.resume()
+            return await follow(watch, source, record, works=True)
     return ExitCode.INTERRUPTED
 
 
