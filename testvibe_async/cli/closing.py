@@ -221,10 +221,11 @@ def show(result: Result, common: Common, *, progress: Progress | None = None) ->
     say_unfinished(result, common)
 
 
-def say_nothing(why: str, result: Result, common: Common) -> None:
-    """Print why there is nothing to do; with `--json`, an empty document."""
+def say_nothing(why: str, result: Result, common: Common) -> ExitCode:
+    """Print why there is nothing to do, with `--json` an empty document; return the exit code."""
     _say_document(result, common.output)
     warn(why) if result.exit_code else common.output.note(why)
+    return result.exit_code
 
 
 def say_unfinished(result: Result, common: Common) -> None:
@@ -252,9 +253,8 @@ def say_unfinished(result: Result, common: Common) -> None:
 
 def _say_dispatched(result: Result, output: Output) -> None:
     """Print which operations were dispatched, and on standard error which were not."""
-    dispatched = [item for item in result.items if item.latest_ref]
-    rows = [(item.feature_name, item.config, item.latest_ref) for item in dispatched]
-    if rows:
+    rows = [(each.feature_name, each.config, each.latest_ref) for each in result.items]
+    if rows := [row for row in rows if row[2] is not None]:
         output.table(("Feature", "Config", "Operation"), rows)
     if text := failures_text(result, width=None):
         warn(str(text))

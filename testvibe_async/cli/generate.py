@@ -13,6 +13,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annot
 
 from testvibe_async.cli import details
 from testvibe_async.cli.batches import NO_OPTIONS, BatchOptions
+from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import COMMON, MORE, Common, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.durable import dispatch
@@ -86,7 +87,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         found = await watched.select(spec)
         if not found.jobs:
             notes = found.notes or ["All have tests."]
-            return watched.end_without_work(" ".join(["Nothing to generate.", *notes]))
+            why = " ".join(["Nothing to generate.", *notes])
+            return say_nothing(why, watched.result, common)
         for note in found.notes:
             watched.connection.output.note(note)
         question = f"Generate {plural(len(found.jobs), 'feature')}? Each costs credits."

@@ -79,9 +79,10 @@ def counts_of(items: Iterable[Item]) -> str:
 
 def count_words(words: Iterable[str]) -> str:
     """Return how many there are of each word; unknown ones come last."""
-    numbers = sorted(Counter(words).items(), key=lambda each: -each[1])
     rank = {word: index for index, word in enumerate(STYLES)}
-    numbers.sort(key=lambda each: rank.get(each[0], len(rank)))
+    numbers = sorted(
+        Counter(words).items(), key=lambda each: (rank.get(each[0], len(rank)), -each[1])
+    )
     return ", ".join(counted(number, word) for word, number in numbers)
 
 

@@ -19,6 +19,7 @@ from testvibe_async.cli.batches import (
     resume_command,
     stored_batches,
 )
+from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
 from testvibe_async.cli.durable import dispatch
@@ -146,7 +147,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             spec = batch.rerun(spec, on_conflict=on_conflict)
             jobs, parent, said = batch.failed_jobs, batch.number, _inherit(watch, batch)
             if not jobs:
-                return watch.end_without_work(said)
+                return say_nothing(said, watch.result, common)
         else:
             found = await watch.select(spec)
             jobs, parent = found.jobs, None

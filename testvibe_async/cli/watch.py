@@ -19,7 +19,7 @@ from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completers
 from testvibe_async.cli.batches import kept
 from testvibe_async.cli.ci import grouped
-from testvibe_async.cli.closing import conclude, say_nothing, say_unfinished, show
+from testvibe_async.cli.closing import conclude, say_unfinished, show
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
@@ -119,11 +119,6 @@ class Watch:
         if any(names.values()):
             completers.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
         return found
-
-    def end_without_work(self, why: str) -> ExitCode:
-        """Print why there is nothing to do, and return the exit code."""
-        say_nothing(why, self.result, self._common)
-        return self.result.exit_code
 
     async def dispatch(
         self,
