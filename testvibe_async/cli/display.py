@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 import anyio
-from attrs import frozen
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from testvibe_async.cli.output import Output
     from testvibe_async.cli.progress import Progress
 
-__all__ = ["Sight", "rows_table", "showing", "table_of"]
+__all__ = ["rows_table", "showing", "table_of"]
 
 FRAME_SECONDS = 0.125
 """Seconds between two frames of a table, and between two reports of events."""
@@ -55,41 +54,6 @@ _FEW_ROWS = 3
 
 Event: TypeAlias = Row | Outage
 """An event to report: an operation that changed, an outage, or its end."""
-
-
-@frozen(kw_only=True)
-class Sight:
-    """All operations of a command at one moment."""
-
-    rows: Sequence[Row]
-    """One for each, also for those that wait to be dispatched."""
-
-    started: float = 0.0
-    """When the command began, by the clock of the rows."""
-
-    now: float
-    outage: Outage | None = None
-    """The current outage; None if the service answers."""
-
-    @property
-    def over(self) -> int:
-        """Number of rows with a result."""
-        return sum(row.is_over for row in self.rows)
-
-    @property
-    def counts(self) -> str:
-        """Number of rows with each word."""
-        return count_words(row.word for row in self.rows)
-
-
-def sight_of(progress: Progress) -> Sight:
-    """Return all operations as of the last update."""
-    return Sight(
-        rows=progress.rows,
-        started=progress.started,
-        now=progress.clock(),
-        outage=progress.contact.outage(progress.in_flight),
-    )
 
 
 @contextmanager
@@ -192,7 +156,7 @@ class _Table:
     def _new_live(self) -> Live:
         return Live(
             get_renderable=lambda: table_of(
-                sight_of(self._progress), width=self._size[0], height=self._size[1]
+                self._progress, width=self._size[0], height=self._size[1]
             ),
             console=self._console,
             auto_refresh=False,
@@ -209,34 +173,34 @@ class _Lines:
 
     def report(self, event: Event) -> None:
         """Print a change; if there are many operations, only results."""
-        sight = sight_of(self._progress)
-        if isinstance(event, Outage) or event.is_final or len(sight.rows) <= FEW:
-            self._console.print(line_of(event, sight), soft_wrap=True)
+        if isinstance(event, Outage) or event.is_final or len(self._progress.rows) <= FEW:
+            self._console.print(line_of(event, self._progress), soft_wrap=True)
 
     def count(self) -> None:
         """Print the counts at intervals, if there are many operations."""
         now = self._progress.clock()
         if now - self._counted_at >= COUNTED_SECONDS:
             self._counted_at = now
-            sight = sight_of(self._progress)
-            if len(sight.rows) > FEW:
-                self._console.print(f"{_time(sight)}  {sight.counts}", soft_wrap=True)
+            rows = self._progress.rows
+            if len(rows) > FEW:
+                line = f"{_time(self._progress)}  {count_words(row.word for row in rows)}"
+                self._console.print(line, soft_wrap=True)
 
 
-def line_of(event: Event, sight: Sight) -> Text:
+def line_of(event: Event, progress: Progress) -> Text:
     """Return an event as one line, with the time and the number of results."""
     if isinstance(event, Outage):
-        return Text(f"{_time(sight)}  {event}", "bold yellow")
-    total = str(len(sight.rows))
+        return Text(f"{_time(progress)}  {event}", "bold yellow")
+    total = str(len(progress.rows))
     return Text.assemble(
-        f"{_time(sight)}  {sight.over:>{len(total)}}/{total}  {event.operation:<10}  ",
+        f"{_time(progress)}  {progress.over:>{len(total)}}/{total}  {event.operation:<10}  ",
         (f"{event.word:<10}", _style(event)),
         f"  {event.name}" + (f": {event.result}" if event.result else ""),
     )
 
 
-def _time(sight: Sight) -> str:
-    return f"{sight.now - sight.started:6.1f} s"
+def _time(progress: Progress) -> str:
+    return f"{progress.elapsed:6.1f} s"
 
 
 def _event(event: Event, progress: Progress) -> dict[str, object]:
@@ -264,17 +228,17 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
     }
 
 
-def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
+def table_of(progress: Progress, *, width: int, height: int | None = None) -> Group:
     """Return a table of the rows, with the number that is over and the counts beneath it.
 
     Args:
-        sight: The rows and the time to show.
+        progress: The operations.
         width: Cells that a line may take.
         height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
             the last failures in up to half of them, then those active, then those queued, then
             those that ended last. None for all.
     """
-    rows = shown = [row for row in sight.rows if row.is_shown]
+    rows = shown = [row for row in progress.rows if row.is_shown]
     most = len(rows) if height is None else max(height - _FIXED_LINES, _FEW_ROWS)
     if len(rows) > most:
         ordered = sorted(rows, key=_urgency)
@@ -283,13 +247,14 @@ def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
         shown = [row for row in rows if id(row) in urgent]
     hidden = [row for row in rows if row not in shown]
     more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
-    took = duration(sight.now - sight.started)
+    counts = count_words(row.word for row in progress.rows)
+    sums = f"{progress.over} of {len(progress.rows)} in {duration(progress.elapsed)}: {counts}"
     return Group(
-        rows_table(shown, now=sight.now, width=width),
+        rows_table(shown, now=progress.clock(), width=width),
         *([_one_line(more, "dim")] if hidden else []),
-        *([Text(str(sight.outage), "bold yellow")] if sight.outage else []),
+        *([Text(str(progress.outage), "bold yellow")] if progress.outage else []),
         Text(""),
-        _one_line(f"{sight.over} of {len(sight.rows)} in {took}: {sight.counts}", "bold"),
+        _one_line(sums, "bold"),
     )
 
 

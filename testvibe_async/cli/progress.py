@@ -256,7 +256,7 @@ class Progress:
 
         An operation in flight is not reported as running while the service is silent.
         """
-        outage = self.contact.outage(self.in_flight)
+        outage = self.outage
         known = self._known()
         if not self._is_shared:
             known = [evolve(item, is_waiting=False) for item in known]
@@ -286,6 +286,16 @@ class Progress:
     def rows(self) -> list[Row]:
         """All rows as of the last update, in the order asked."""
         return list(self._rows.values())
+
+    @property
+    def over(self) -> int:
+        """Number of rows with a result."""
+        return sum(row.is_over for row in self._rows.values())
+
+    @property
+    def outage(self) -> Outage | None:
+        """The present outage; None if the service answers."""
+        return self.contact.outage(self.in_flight)
 
     @property
     def in_flight(self) -> list[Ref]:

@@ -24,9 +24,9 @@ from testvibe_async import (
     RunStatus,
     RunSummary,
 )
+from testvibe_async.cli.contact import Contact
 from testvibe_async.cli.display import (
     FRAME_SECONDS,
-    Sight,
     line_of,
     showing,
     table_of,
@@ -95,9 +95,14 @@ def refused(message: str = "Not with this key.") -> ForbiddenError:
     return ForbiddenError(message, status=403, method="POST", url="http://s/run")
 
 
-def sight_of(rows: Sequence[Row], *, total: int = 0) -> Sight:
-    waiting = [waits(number) for number in range(total - len(rows))]
-    return Sight(rows=[*rows, *waiting], now=2.5)
+class Shown(Progress):
+    """Rows at one moment, 2.5 s after the begin, without an event loop."""
+
+    def __init__(self, rows: Sequence[Row], *, total: int = 0) -> None:
+        waiting = [waits(number) for number in range(total - len(rows))]
+        self.clock, self.started = lambda: 2.5, 0.0
+        self.contact = Contact(self.clock)
+        self._rows = {(number, None, 1): row for number, row in enumerate([*rows, *waiting])}
 
 
 def waits(number: int) -> Row:
@@ -107,7 +112,7 @@ def waits(number: int) -> Row:
 def drawn(
     rows: Sequence[Row], *, total: int = 0, width: int = 80, height: int | None = None
 ) -> list[str]:
-    table = table_of(sight_of(rows, total=total), width=width, height=height)
+    table = table_of(Shown(rows, total=total), width=width, height=height)
     return shown(table, width=width)
 
 
@@ -215,8 +220,8 @@ def test_what_came_from_the_service_is_only_text() -> None:
     wrong = row(feature="x", error=refused(HOSTILE), ended=1.0)
     rows = [hostile, strange, wrong]
     renderables: list[RenderableType] = [
-        table_of(sight_of(rows), width=400),
-        *(line_of(each, sight_of(rows)) for each in rows),
+        table_of(Shown(rows), width=400),
+        *(line_of(each, Shown(rows)) for each in rows),
     ]
     for renderable in renderables:
         text = "\n".join(shown(renderable, width=400))
@@ -227,7 +232,7 @@ def test_what_came_from_the_service_is_only_text() -> None:
 def test_colours_follow_the_status() -> None:
     """On a terminal with colours what failed is red, and what passed green."""
     rows = [ended(1, passed=1), ended(2, failed=1)]
-    text = "\n".join(shown(table_of(sight_of(rows), width=80), colours=True))
+    text = "\n".join(shown(table_of(Shown(rows), width=80), colours=True))
     assert "\x1b[32mpassed" in text
     assert "\x1b[1;31mfailed" in text
 
@@ -253,10 +258,10 @@ def test_result_says_what_is_known(snapshot: object, expected: str) -> None:
 def test_line_shows_all_of_one_change() -> None:
     """A line has the time, how many are over, the operation, its state, and the result."""
     rows = [row(), ended(215, passed=1, failed=1)]
-    assert shown(line_of(rows[0], sight_of(rows, total=200))) == [
+    assert shown(line_of(rows[0], Shown(rows, total=200))) == [
         "   2.5 s    1/200  run 214     queued      Feature 214"
     ]
-    assert shown(line_of(rows[1], sight_of(rows))) == [
+    assert shown(line_of(rows[1], Shown(rows))) == [
         "   2.5 s  1/2  run 215     failed      Feature 215: 1 of 2 tests failed"
     ]
 
