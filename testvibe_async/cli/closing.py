@@ -216,7 +216,7 @@ def show(result: Result, common: Common, *, progress: Progress | None = None) ->
         has_failures = _say_failures(result, output)
         _say_remarks(result, output)
         _say_next(result, output)
-        is_first = result.headline is not None and not has_failures
+        is_first = result.stored is not None and result.stored.is_live and not has_failures
         output.say(result.last_line if is_first else f"\n{result.last_line}")
     say_unfinished(result, common)
 

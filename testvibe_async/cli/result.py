@@ -78,9 +78,6 @@ class Result:
     journal: Path | None = None
     """The batch's journal; None without one."""
 
-    resumable: Path | None = None
-    """The journal to resume, if it is another one: that of a rerun that is not over."""
-
     spec: BatchSpec = NO_SPEC
     """The description of the batch; the defaults without one."""
 
@@ -90,11 +87,8 @@ class Result:
     before: ExitCode = ExitCode.PASSED
     """The exit code that what an earlier batch left calls for."""
 
-    facts: Mapping[str, Any] = field(factory=dict[str, Any])
-    """More members of the JSON document, such as the state of a batch."""
-
-    headline: str | None = None
-    """The last line that is printed; None for the number of the batch and the counts."""
+    stored: Batch | None = None
+    """The batch as it was read; None for one of this command, or other operations."""
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
@@ -133,8 +127,10 @@ class Result:
     @property
     def resume(self) -> str | None:
         """The command that resumes the batch; None without a journal."""
-        journal = self.resumable or self.journal
-        return None if journal is None else resume_command(journal, self.place)
+        if self.journal is None:
+            return None
+        left = self.journal if self.stored is None else self.stored.unfinished
+        return resume_command(left, self.place)
 
     @property
     def rerun(self) -> str | None:
@@ -200,8 +196,8 @@ class Result:
     @property
     def last_line(self) -> str:
         """The same with the number of the batch, where it has one: `Batch 12: 20 in …`."""
-        if self.headline is not None:
-            return self.headline
+        if self.stored is not None and self.stored.is_live:
+            return live_line(self.stored)
         is_numbered = self.batch is not None and self.batch.isdecimal()
         return f"Batch {self.batch}: {self.line}" if is_numbered else self.line
 
@@ -213,7 +209,7 @@ class Result:
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
             "batch": self.batch,
-            **self.facts,
+            **({} if self.stored is None else live_facts(self.stored)),
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
             "summary": self._summary_document,
@@ -254,11 +250,9 @@ def result_of(batch: Batch, common: Common, files: Files = NO_FILES) -> Result:
         seconds=seconds_of(batch.items),
         place=common.place,
         journal=batch.path,
-        resumable=batch.unfinished,
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
-        facts=live_facts(batch),
-        headline=live_line(batch) if batch.is_live else None,
+        stored=batch,
     )
 
 

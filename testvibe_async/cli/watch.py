@@ -27,7 +27,7 @@ from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, result_of
+from testvibe_async.cli.result import Result
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
 from testvibe_async.cli.words import plural
 from testvibe_async.runner.batches import Place
@@ -251,10 +251,7 @@ class Watch:
             durable: The durable batch that was followed, as last read; None for a batch of this
                 command, or other operations.
         """
-        result = self._present()
-        if durable is not None:
-            stored = result_of(durable, self._common)
-            result = evolve(result, facts=stored.facts, headline=stored.headline)
+        result = evolve(self._present(), stored=durable)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limit.ending):
                 logs = await _logs_of_failures(result.items, self.client)
