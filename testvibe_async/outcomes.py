@@ -22,7 +22,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.refs import GenerationRef, Ref, RunRef  # noqa: TC001 - see get_type_hints
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
     """The operation failed, as its owner expects, so that the batch does not fail by it."""
 
     ERROR = "error"
-    """The operation could not be dispatched or observed, or its end says neither way."""
+    """The operation could not be dispatched or observed, or ended with an undocumented status."""
 
     IN_FLIGHT = "in flight"
     """The operation is still running at the service; the batch stopped waiting for it."""
@@ -182,6 +182,12 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         return name or self.name or str(self.feature)
 
     @property
+    def key(self) -> tuple[str, str | None]:
+        """The feature's folded name, and the configuration unless that is the default one."""
+        config = self.config or getattr(self.outcome, "config", None)
+        return self.feature_name.casefold(), None if config == DEFAULT_CONFIG else config
+
+    @property
     def verdict(self) -> Verdict:
         """The result, in one word."""
         if self.outcome is not None:
@@ -225,9 +231,10 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
 
 def _verdict_of(outcome: Run | Generation) -> Verdict:
-    """Return the verdict on a finished operation: a run without results shows nothing."""
-    if outcome.is_success and (not isinstance(outcome, Run) or outcome.has_results):
-        return Verdict.SUCCEEDED
+    """Return the verdict on a finished operation: a run without results is no success."""
+    if outcome.is_success:
+        is_hollow = isinstance(outcome, Run) and not outcome.has_results
+        return Verdict.FAILED if is_hollow else Verdict.SUCCEEDED
     return Verdict.FAILED if outcome.is_failure else Verdict.ERROR
 
 

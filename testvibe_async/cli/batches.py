@@ -63,10 +63,12 @@ class BatchOptions:
     """The options of a command for its batch."""
 
     dry_run: Annotated[bool, MORE] = False
-    """Only show what would be dispatched."""
+    """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
+    one that the command would end with, as far as it is known."""
 
     name: str | None = None
-    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
+    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with
+    --journal: there the file is its name."""
 
     journal: Annotated[Path | None, MORE] = None
     """Keep the journal of the batch in this file, for 'resume FILE' after a crash; else it is in

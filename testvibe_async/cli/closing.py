@@ -293,7 +293,9 @@ def _say_remarks(result: Result, output: Output) -> None:
             excused.append(f"{item_name(item)}: {item.quarantine}")
     for title, lines in {"Flaky, passed after a failure": flaky, "In quarantine": excused}.items():
         if lines:
-            output.say("\n".join([f"\n{title}:", *(f"  {escape(line)}" for line in lines)]))
+            output.say(
+                "\n".join([f"\n{title}:", *(f"  {escape(line)}" for line in dict.fromkeys(lines))])
+            )
     if result.spec.repeat > 1:
         lines = [f"{each.name}: {each}" for each in stability_of(result.items)]
         output.say("\n".join(["", *map(escape, lines)]))

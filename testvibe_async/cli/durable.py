@@ -28,10 +28,11 @@ from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.result import live_line, result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.words import NAME, plural
+from testvibe_async.runner.forecast import forecast
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from testvibe_async.adapters.durable import DurableBatch
     from testvibe_async.cli.batches import BatchOptions
@@ -52,6 +53,7 @@ async def dispatch(  # noqa: PLR0913 - each by name
     spec: BatchSpec,
     jobs: Sequence[Item],
     *,
+    has_tests: Mapping[int | str, bool],
     consent: Consent,
     question: str | None,
     options: BatchOptions,
@@ -60,15 +62,33 @@ async def dispatch(  # noqa: PLR0913 - each by name
 ) -> ExitCode:
     """Carry out a new batch, as `Watch.dispatch` does, or store it for the workers of a database.
 
+    Args:
+        watch: The command.
+        spec: The description of the batch.
+        jobs: An item for each operation.
+        has_tests: True or False for each feature of the jobs; missing if it is unknown.
+        consent: The generations that are allowed.
+        question: The question asked before generations are dispatched, with {} for the number of
+            features; None if they were requested by name.
+        options: The options of the command for its batch.
+        parent: The number of the batch whose failures run again.
+        waits: True to wait for the dispatched operations.
+
     Raises:
         ConfigError: A database does not take it.
     """
     if options.dry_run:
-        return watch.say_plan(spec, jobs)
+        most = consent.max_generations
+        return watch.say_plan(
+            spec,
+            forecast(spec, spec.repeated(jobs), has_tests=has_tests, max_generations=most),
+        )
     if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
         raise ConfigError("--on takes no --repeat and no --max-failures")
     if spec.may_generate:
-        await consent.allow(watch.generations, len(jobs), question=question)
+        number = len(forecast(spec, jobs, has_tests=has_tests).generated)
+        question = question and question.format(plural(number, "feature"))
+        await consent.allow(watch.generations, number, question=question)
     if options.on is None:
         return await watch.dispatch(spec, jobs, options=options, parent=parent, waits=waits)
     output, name = watch.connection.output, options.name

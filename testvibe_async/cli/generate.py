@@ -21,7 +21,6 @@ from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import plural
 from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["app", "generate"]
@@ -87,13 +86,13 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         found = await watched.select(spec)
         if not found.jobs:
             notes = found.notes or ["All have tests."]
-            why = " ".join(["Nothing to generate.", *notes])
-            return say_nothing(why, watched.result, common)
+            return say_nothing(" ".join(["Nothing to generate.", *notes]), watched.result, common)
         for note in found.notes:
             watched.connection.output.note(note)
-        question = f"Generate {plural(len(found.jobs), 'feature')}? Each costs credits."
+        question = "Generate {}? Each costs credits."
         return await dispatch(
             *(watched, spec, found.jobs),
+            has_tests=found.has_tests,
             consent=consent,
             question=question if found.is_wider else None,
             options=options,

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["discard", "report", "resume", "wait"]
 
+_QUESTION = "{} may dispatch up to {} generations, and each costs credits. Resume it?"
+
 
 async def resume(  # noqa: PLR0913 - each an option of its own
     batch: str | None = None,

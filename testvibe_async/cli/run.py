@@ -146,21 +146,20 @@ async def run(  # noqa: PLR0913 - each an option of its own
             batch = await stored_batches().to_rerun(word, watch.place)
             spec = batch.rerun(spec, on_conflict=on_conflict)
             jobs, parent, said = batch.failed_jobs, batch.number, _inherit(watch, batch)
+            has_tests = {item.feature: True for item in batch.failed if item.attempts}
             if not jobs:
                 return say_nothing(said, watch.result, common)
         else:
             found = await watch.select(spec)
-            jobs, parent = found.jobs, None
+            jobs, parent, has_tests = found.jobs, None, dict(found.has_tests)
             for note in found.notes:
                 watch.connection.output.note(note)
             if not jobs:
                 raise ConfigError("no feature has tests to run: generate some first")
-        question = (
-            f"Generate first what has no tests, of {plural(len(jobs), 'feature')}? "
-            "Each generation costs credits."
-        )
+        question = "Generate first the tests of {}? Each generation costs credits."
         return await dispatch(
             *(watch, spec, jobs),
+            has_tests=has_tests,
             consent=consent,
             question=question,
             options=options,

@@ -22,16 +22,16 @@ from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.closing import conclude, say_unfinished, show
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
-from testvibe_async.cli.exits import ExitCode, shown_elsewhere
+from testvibe_async.cli.exits import ExitCode, shown_elsewhere, worst_of
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
-from testvibe_async.cli.words import plural
+from testvibe_async.cli.words import item_name, plural
 from testvibe_async.runner.batches import Place
-from testvibe_async.runner.generation_limit import GenerationLimit
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from testvibe_async.cli.batches import BatchOptions
     from testvibe_async.cli.words import Item
     from testvibe_async.runner.batches import Batch as StoredBatch
+    from testvibe_async.runner.forecast import Forecast
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
@@ -115,9 +116,12 @@ class Watch:
                 checks_names=True,
                 all_word="--all",
             )
+        if found.listing is not None:
+            for sentence in self.quarantine.unmatched(found.listing):
+                warn(sentence)
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
-            completers.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
+            completers.keep(**{kind: each for kind, each in names.items() if each})
         return found
 
     async def dispatch(
@@ -153,9 +157,9 @@ class Watch:
         ) as journal:
             return await self.perform(spec, jobs, journal, waits=waits)
 
-    def say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
+    def say_plan(self, spec: BatchSpec, plan: Forecast) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
-        output = self.connection.output
+        output, jobs = self.connection.output, plan.dispatched
         output.rows(
             [{"feature": job.feature_name, "config": job.config} for job in jobs],
             ("Feature", "Config"),
@@ -163,9 +167,17 @@ class Watch:
         )
         costs = ", and each costs credits" if spec.kind == "generation" else ""
         if spec.kind == "run" and spec.may_generate:
-            costs = f", after {plural(len(jobs), 'generation')} at most, which cost credits"
+            number = plural(len(plan.generated), "generation")
+            costs = f", after {number} at most, which cost credits" if plan.generated else ""
         output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
-        return ExitCode.PASSED
+        ends = {
+            "refused, without tests": (plan.refused, ExitCode.REFUSED),
+            LIMITED: (plan.limited, ExitCode.IN_FLIGHT),
+        }
+        for word, (items, _) in ends.items():
+            if items:
+                output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
+        return worst_of(code for items, code in ends.values() if items)
 
     async def perform(
         self,

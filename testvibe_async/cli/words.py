@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from testvibe_async import WaitTimeoutError
+from testvibe_async import VibeError, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from testvibe_async import BatchItem, Generation, Run, VibeError
+    from testvibe_async import BatchItem, Generation, Run
 
 __all__ = [
     "NAME",
@@ -75,7 +75,7 @@ def item_name(item: Item) -> str:
 
 def reason(error: VibeError | OSError) -> str:
     """Return why something went wrong, in few words, without an address."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, VibeError):
         return escape(f"{error.filename or 'this machine'}: {error.strerror or error}")
     # Its import is needed only where something went wrong.
     from testvibe_async.reports import why  # noqa: PLC0415

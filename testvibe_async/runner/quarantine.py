@@ -16,11 +16,13 @@ from testvibe_async._config import read_repository_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Run
 from testvibe_async.outcomes import Quarantined, Verdict
+from testvibe_async.runner.names import similar_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from testvibe_async.models import Feature, Listing
     from testvibe_async.outcomes import BatchItem
 
 __all__ = ["NO_QUARANTINE", "Quarantine", "QuarantineEntry"]
@@ -107,6 +109,23 @@ class Quarantine:
         if file is None:
             return cls((), today)
         return cls([_entry(file.path, table, today) for table in file.quarantine], today)
+
+    def unmatched(self, features: Listing[Feature]) -> list[str]:
+        """Return a sentence for each entry whose feature a project does not have.
+
+        Args:
+            features: The project's features; a list without some rows or names shows nothing.
+        """
+        names = [each.name for each in features]
+        known = {name.casefold() for name in names} | {str(each.id) for each in features}
+        if not features.is_complete or not all(names):
+            return []
+        return [
+            f"The quarantine names {word!r}, and there is no such feature{like and f': {like}'}"
+            for word in dict.fromkeys(each.feature for each in self.entries if each.feature)
+            if word.casefold() not in known
+            for like in [similar_names(word, names)]
+        ]
 
     def mark(self, item: ItemT) -> ItemT:
         """Return an item with the effect that the quarantine has on it."""

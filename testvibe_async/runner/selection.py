@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
@@ -22,7 +22,7 @@ from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from testvibe_async.models import Listing
     from testvibe_async.project import Project
@@ -53,11 +53,19 @@ class Selection:
     is_wider: bool = False
     """True if there may be more features than words: all, or several that match a glob."""
 
-    names: Sequence[str] = ()
-    """The names of all features of the project, if they were listed."""
+    has_tests: Mapping[int | str, bool] = field(factory=dict["int | str", bool])
+    """True or False for each feature, as `jobs` names it; missing if it is unknown."""
+
+    listing: Listing[Feature] | None = None
+    """The features of the project, if they were listed."""
 
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the project's features, if they were listed."""
+        return [each.name for each in self.listing or ()]
 
     @property
     def jobs(self) -> list[BatchItem[Any]]:
@@ -110,7 +118,9 @@ async def select(
     selection = _as_typed(spec)
     is_doubtful = len(selection.features) > 1
     if checks_names and not needs_list and not is_doubtful:
-        is_doubtful = await _is_unknown(project, spec.features[0])
+        has_tests = await _read_one(project, spec.features[0])
+        is_doubtful = has_tests is None
+        selection = evolve(selection, has_tests=has_tests or {})
     if needs_list or is_doubtful:
         try:
             outlasted = max_outage if needs_list else None
@@ -132,15 +142,14 @@ async def select(
     )
 
 
-async def _is_unknown(project: Project, word: str) -> bool:
-    """Return True if the service reports that no feature has this name or id."""
+async def _read_one(project: Project, word: str) -> dict[int | str, bool] | None:
+    """Return whether a feature has tests, as far as it is known; None if there is no feature."""
     try:
-        await project.get_feature(word)
+        return _has_tests({word: await project.get_feature(word)})
     except NotFoundError:
-        return True
+        return None
     except (ResponseError, TransportError):
-        pass  # Its dispatch says more.
-    return False
+        return {}  # Its dispatch says more.
 
 
 def _as_typed(spec: BatchSpec) -> Selection:
@@ -194,7 +203,8 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
         notes=[*_said_left_out(left_out), *_said_twice(dict.fromkeys(twice))],
         left_out=left_out,
         is_wider=is_wider,
-        names=[each.name for each in listing],
+        has_tests=_has_tests({each.id: each for each in listing}),
+        listing=listing,
     )
 
 
@@ -250,6 +260,12 @@ def _why_left_out(feature: Feature) -> str | None:
     if feature.has_undocumented_status:
         return f"status {escape(str(feature.status))!r}, which is not documented"
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
+
+
+def _has_tests(features: Mapping[Any, Feature]) -> dict[int | str, bool]:
+    """Return which features certainly have tests, and which certainly have none."""
+    known = {word: each for word, each in features.items() if each.has_tests or _lacks_tests(each)}
+    return {word: each.has_tests for word, each in known.items()}
 
 
 def _lacks_tests(feature: Feature) -> bool:

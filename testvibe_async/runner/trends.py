@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.models import DEFAULT_CONFIG, Run
+from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -87,7 +87,7 @@ def trends_of(batches: Sequence[Batch]) -> list[Trend]:
     for batch in batches:
         by_key: dict[Key, list[BatchItem[Any]]] = {}
         for item in batch.items:
-            by_key.setdefault(_key(item), []).append(item)
+            by_key.setdefault(item.key, []).append(item)
         for key, items in by_key.items():
             courses.setdefault(key, []).append((batch, items))
     for course in courses.values():
@@ -112,7 +112,7 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
     last = course[-1][1][0]
     return Trend(
         feature=last.feature_name,
-        config=_key(last)[1],
+        config=last.key[1],
         words=words,
         change=_change(words) if is_last else None,
         failing_since=_failing_since([batch for batch, _ in course], words),
@@ -123,11 +123,6 @@ def _observed_at(batch: Batch, items: Iterable[BatchItem[Any]]) -> datetime:
     """Return when the last run of a feature in a batch ended; the begin of the batch if unknown."""
     runs = [run for item in items for run in item.attempts if isinstance(run, Run)]
     return max((run.finished_at for run in runs if run.finished_at), default=batch.created_at)
-
-
-def _key(item: BatchItem[Any]) -> Key:
-    config = item.config or getattr(item.outcome, "config", None)
-    return item.feature_name.casefold(), None if config == DEFAULT_CONFIG else config
 
 
 def _change(words: Sequence[str]) -> str | None:

@@ -440,6 +440,7 @@ async def test_dry_run_dispatches_nothing(emulator: Emulator, call: Call) -> Non
         "Checkout\tDefault\nCheckout\tMobile\nReturns\tDefault\nReturns\tMobile\n"
     )
     assert "4 runs would be dispatched" in ended.errors
+    assert "3 runs" in (await call("run", "Checkout", "--repeat", "3", "--dry-run")).errors
     ended = await call("generate", "--all", "--dry-run")
     assert "1 generation would be dispatched, and each costs credits" in ended.errors
     assert emulator.count("run_feature") == emulator.count("generate_feature") == 0

@@ -303,7 +303,7 @@ class Batch:
 
     def end(self, status: str, *numbers: int) -> None:
         for number in numbers or self.items:
-            tests = (CaseResult("Pays", status),)
+            tests = (CaseResult("Signs in", status),)
             outcome = Run(number, RunStatus(status), 12, f"Feature {number}", tests=tests)
             self.items[number] = evolve(self.items[number], outcome=outcome)
             self.progress.end(self.items[number])

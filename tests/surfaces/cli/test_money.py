@@ -134,6 +134,66 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
     assert not emulator.generations
 
 
+@pytest.mark.parametrize(
+    ("typed", "expected", "said"),
+    [
+        (
+            "run Draft~1",
+            (3, 0),
+            "0 runs would be dispatched.\n1 refused, without tests: Draft 1.\n",
+        ),
+        ("run Draft~1 Checkout", (3, 1), "1 refused, without tests: Draft 1.\n"),
+        (
+            "run Draft* Checkout --on-conflict generate",
+            (0, 5),
+            "after 4 generations at most, which",
+        ),
+        ("run Checkout --on-conflict generate", (0, 1), "1 run would be dispatched.\n"),
+        (
+            *("run Draft* Checkout --on-conflict generate --max-generations 3", (4, 4)),
+            "after 3 generations at most, which cost credits.\n1 stopped at the limit: Draft 3.\n",
+        ),
+        (
+            "generate Draft* --max-generations 1",
+            (4, 1),
+            "\n3 stopped at the limit: Draft 1, Draft 2",
+        ),
+        ("generate Draft*", (0, 4), "4 generations would be dispatched, and each costs credits.\n"),
+    ],
+)
+async def test_dry_run_is_what_would_happen(
+    typed: str, expected: tuple[int, int], said: str, emulator: Emulator, call: Call
+) -> None:
+    """Its exit code, its rows and its price are those of the command without it."""
+    words = [word.replace("~", " ") for word in typed.split()]
+    ended = await call(*words, "--dry-run")
+    assert (ended.code, len(ended.output.splitlines())) == expected
+    assert said in ended.errors
+    assert not emulator.runs
+    assert not emulator.generations
+    consent = [] if "generat" not in typed or "--max-generations" in typed else ["--yes"]
+    ended = await call(*words, *consent)
+    assert (ended.code, len(ended.output.splitlines())) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "question"),
+    [
+        ("run Draft* Checkout --on-conflict generate", "Generate first the tests of 4 features?"),
+        ("run Checkout Draft~1 --on-conflict generate", "Generate first the tests of 1 feature?"),
+        ("generate Draft*", "Generate 4 features?"),
+        ("run Checkout --on-conflict generate", ""),
+    ],
+)
+async def test_question_names_the_number_of_generations(
+    typed: str, question: str, call: Call
+) -> None:
+    """Features that have tests cost nothing, and where all have some, there is no question."""
+    ended = await call(*(word.replace("~", " ") for word in typed.split()))
+    assert question in ended.errors
+    assert ended.code == (2 if question else 0)
+
+
 @pytest.mark.parametrize(("answer", "paid"), [(b"y\n", 1), (b"n\n", 0), (b"\n", 0)])
 async def test_person_is_asked(
     answer: bytes, paid: int, emulator: Emulator, call: Call, give: Give
