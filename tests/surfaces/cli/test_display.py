@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from attrs import evolve
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from testvibe_async import Ref, VibeError
+    from testvibe_async import Client, Ref, VibeError
 
 GENERATION = GenerationRef(
     server="http://s", project="p", request_id="b23a0571-ef27-4fe7-bd70-a09093d44bf9", feature_id=15
@@ -410,6 +411,22 @@ async def test_pipe_has_a_line_for_each_result_of_many() -> None:
     counts = [line for line in lines if "/60" not in line]
     assert (len(lines) - len(counts), len(counts)) == (60, 2)
     assert re.fullmatch(r"  30\.\d s  \d+ passed, \d+ queued", counts[0])
+
+
+async def test_end_is_reported_with_its_item() -> None:
+    """What a poll saw to end is reported once the batch has its outcome, and not before."""
+    run = Run(214, RunStatus.PASSED, 12, "Checkout", tests=(CaseResult("Pays", "passed"),))
+    seen = SimpleNamespace(snapshot=None, phase=Phase.ACTIVE, status="running")
+    client = cast("Client", SimpleNamespace(attach=lambda _ref: seen))
+    ref = RunRef(server="http://s", project="p", run_id=214)
+    items = [BatchItem[Run | Generation](feature="Checkout", ref=ref)]
+    progress = Progress()
+    progress.follow(client, (), lambda: items)
+    seen.snapshot, seen.phase, seen.status = run, Phase.FINISHED, "passed"
+    assert progress.update() == []
+    items[0] = evolve(items[0], outcome=run)
+    progress.end(items[0])
+    assert [(row.word, row.result) for row in progress.update()] == [("passed", "1 test passed")]
 
 
 async def test_attempt_that_failed_is_told_before_the_next() -> None:

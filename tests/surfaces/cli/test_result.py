@@ -96,6 +96,7 @@ PASSED, FAILED = ran("passed"), ran("failed", CASE)
         ([item(error=VibeError("unheard of")), item(error=unsent())], 70),
         ([FAILED, item()], 4),
         ([PASSED, item()], 4),
+        ([item(ref=RUN, outcome=Run(1, "exploded")), FAILED], 5),
         ([item(is_waiting=True)], 4),
         ([FAILED, item(is_waiting=True)], 4),
     ],
