@@ -417,7 +417,11 @@ async def test_end_is_reported_with_its_item() -> None:
     """What a poll saw to end is reported once the batch has its outcome, and not before."""
     run = Run(214, RunStatus.PASSED, 12, "Checkout", tests=(CaseResult("Pays", "passed"),))
     seen = SimpleNamespace(snapshot=None, phase=Phase.ACTIVE, status="running")
-    client = cast("Client", SimpleNamespace(attach=lambda _ref: seen))
+
+    def attach(_ref: Ref) -> SimpleNamespace:
+        return seen
+
+    client = cast("Client", SimpleNamespace(attach=attach))
     ref = RunRef(server="http://s", project="p", run_id=214)
     items = [BatchItem[Run | Generation](feature="Checkout", ref=ref)]
     progress = Progress()
