@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NO_OPTIONS",
-    "JournalOptions",
+    "BatchOptions",
     "On",
     "durable_batch",
     "durable_named",
@@ -59,8 +59,12 @@ _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
 
 @Parameter(name="*")
 @frozen(kw_only=True)
-class JournalOptions:
-    """The options for the journal of a batch."""
+class BatchOptions:
+    """The options of a command for its batch."""
+
+    dry_run: Annotated[bool, MORE] = False
+    """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
+    one that the command would end with, as far as it is known."""
 
     name: str | None = None
     """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with
@@ -96,7 +100,7 @@ class JournalOptions:
             raise ConfigError("--name is for batches in your state folder: leave out --journal")
 
 
-NO_OPTIONS = JournalOptions()
+NO_OPTIONS = BatchOptions()
 """The options if none was given."""
 
 
@@ -238,7 +242,7 @@ def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
 
 @asynccontextmanager
 async def kept(  # noqa: PLR0913 - each by name
-    options: JournalOptions,
+    options: BatchOptions,
     output: Output,
     kind: Literal["run", "generation"],
     place: Place,

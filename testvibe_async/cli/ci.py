@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from testvibe_async import Run, Verdict
 from testvibe_async._util import escape
-from testvibe_async.cli.words import item_name, plural, reason
+from testvibe_async.cli.words import item_name, item_reason, plural
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -79,8 +79,7 @@ def _annotations_of(item: Item) -> Iterator[str]:
         for test in item.outcome.failures:
             yield _annotation("error", item, test.error or "no error given", test=test.name)
     elif item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen:
-        message = reason(item.error) if item.error else f"{item.outcome and item.outcome.status}"
-        yield _annotation("error", item, message)
+        yield _annotation("error", item, item_reason(item))
 
 
 def _annotation(

@@ -1,20 +1,19 @@
 """Reachability of the service: outages that a client announces, and silence before the first one.
 
 A request that hangs, or a first one that fails, is not yet an outage event, but is reported as
-well. This module decides when to report: an outage at its start, every half minute, and at its end;
-a list that the client does without, once. It prints nothing.
+well. This module decides when to report an outage: at its start, every half minute, and at its end.
+It prints nothing.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from testvibe_async import Hooks
-from testvibe_async.cli.words import clock_time, duration, plural, reason
-from testvibe_async.events import ListPollingSuspended
+from testvibe_async.cli.words import clock_time, duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from testvibe_async import Ref
     from testvibe_async.events import OutageStarted, Paused, RequestFinished
 
-__all__ = ["Contact", "Notice", "Outage", "notice_sentence"]
+__all__ = ["Contact", "Outage"]
 
 SILENCE_SECONDS = 6.0
 """Seconds without a good answer that are an outage: two intervals between the polls of a run."""
@@ -35,9 +34,6 @@ STOPPED_SECONDS = 5.0
 
 REPEATED_SECONDS = 30.0
 """Seconds after which a continuing outage is reported again, if nothing is redrawn."""
-
-_MEMBERS = {"list_runs": ("runs", "run"), "list_features": ("features", "generation")}
-"""Nouns for each list's rows, and for the operations polled one by one without the list."""
 
 
 @frozen(kw_only=True)
@@ -56,8 +52,8 @@ class Outage:
     unseen: int
     """Number of operations in flight, none of which can be observed."""
 
-    unseen_word: str
-    """`run`, or what else these are."""
+    noun: str
+    """The kind of these operations."""
 
     is_over: bool = False
     """True if the service answers again."""
@@ -67,22 +63,8 @@ class Outage:
         if self.is_over:
             return f"the service answers again, after {duration(self.seconds, short=True)}"
         since = f" since {clock_time(self.seen_at)}" if self.seen_at else ""
-        missed = f"; {plural(self.unseen, self.unseen_word)} not seen{since}" if self.unseen else ""
+        missed = f"; {plural(self.unseen, self.noun)} not seen{since}" if self.unseen else ""
         return f"{self.what}{missed}; trying again"
-
-
-Notice: TypeAlias = Outage | ListPollingSuspended
-"""A report about the service: an outage, its end, or a list that it lacks."""
-
-
-def notice_sentence(notice: Notice) -> str:
-    """Return a notice as a sentence."""
-    if isinstance(notice, Outage):
-        return str(notice)
-    listed, polled = _MEMBERS.get(notice.operation, (notice.operation, "operation"))
-    seconds = duration(notice.seconds, short=True)
-    why = reason(notice.error) if notice.error else "it was wrong, or cost more than it saved"
-    return f"no list of {listed} for {seconds}, so each {polled} is polled by itself: {why}"
 
 
 class Contact:
@@ -97,7 +79,7 @@ class Contact:
         self.on_outage: Callable[[OutageStarted], object] = lambda _event: None
         """Called with each outage that the client announces."""
         self._clock = clock
-        self._called = self._heard_at = self._answered_at = clock()
+        self._called = self._answered_at = clock()
         self._seen_at: datetime | None = None
         """When the last good answer came, by this machine's clock."""
         self._failure: str | None = None
@@ -106,9 +88,7 @@ class Contact:
         self._pause: Paused | None = None
         self._outage: Outage | None = None
         """The outage at the last call of `notices`."""
-        self._told_at = 0.0
-        self._lists: dict[str, ListPollingSuspended | None] = {}
-        """The lists that are suspended, by operation; None once reported."""
+        self._reported_at = 0.0
 
     @property
     def hooks(self) -> Hooks:
@@ -119,7 +99,6 @@ class Contact:
             on_outage_ended=lambda _: self._note_answer(),
             on_pause=lambda event: setattr(self, "_pause", event),
             on_resume=lambda _: setattr(self, "_pause", None),
-            on_list_polling_suspended=self._on_list_polling_suspended,
         )
 
     def stop(self) -> None:
@@ -137,7 +116,7 @@ class Contact:
         seconds = self._clock() - self._answered_at
         if self._pause is not None:
             what = f"the service asked for a pause of {duration(self._pause.seconds, short=True)}"
-        elif self._is_announced or self._is_silent(kinds):
+        elif self._is_announced or seconds > self._patience(kinds):
             what = f"{self._failure or 'not reachable'} for {duration(seconds, short=True)}"
         else:
             return None
@@ -146,37 +125,33 @@ class Contact:
             seen_at=self._seen_at,
             what=what,
             unseen=len(in_flight),
-            unseen_word=kinds.pop() if len(kinds) == 1 else "operation",
+            noun=kinds.pop() if len(kinds) == 1 else "operation",
         )
 
-    def _is_silent(self, kinds: Collection[str]) -> bool:
-        """Return whether an answer is overdue, given the kinds of operations in flight."""
-        if self._failure is None and not kinds:
-            return False  # Nothing is asked for.
-        is_slow = self._failure is None and "run" not in kinds
-        return self._clock() - self._heard_at > SILENCE_SECONDS * (_SLOWEST if is_slow else 1)
+    def _patience(self, kinds: Collection[str]) -> float:
+        """Return the seconds after which an answer is overdue, by the kinds in flight."""
+        if self._failure is not None or "run" in kinds:
+            return SILENCE_SECONDS
+        return SILENCE_SECONDS * _SLOWEST if kinds else float("inf")  # Nothing is asked for.
 
-    def notices(self, in_flight: Sequence[Ref]) -> Iterator[Notice]:
-        """Yield the notices that are due; call this at least once a second.
+    def notices(self, in_flight: Sequence[Ref]) -> Iterator[Outage]:
+        """Yield the reports that are due; call this at least once a second.
 
         Args:
             in_flight: The operations that are polled.
         """
         now = self._clock()
         if now - self._called > STOPPED_SECONDS:
-            self._heard_at = now  # The machine slept, or this process was stopped.
+            self._answered_at = now  # The machine slept, or this process was stopped.
         self._called = now
         before, self._outage = self._outage, self.outage(in_flight)
         if self._outage is None and before is not None:
             yield evolve(before, is_over=True)
         elif self._outage is not None and (
-            before is None or now - self._told_at >= REPEATED_SECONDS
+            before is None or now - self._reported_at >= REPEATED_SECONDS
         ):
-            self._told_at = now
+            self._reported_at = now
             yield self._outage
-        if self._failure is None and not self._is_announced:
-            yield from filter(None, self._lists.values())
-            self._lists = dict.fromkeys(self._lists)
 
     def _on_request(self, event: RequestFinished) -> None:
         if event.operation == "download_artifacts":  # From another host.
@@ -195,7 +170,7 @@ class Contact:
 
     def _note_answer(self) -> None:
         self._is_announced, self._failure = False, None
-        self._heard_at = self._answered_at = self._clock()
+        self._answered_at = self._clock()
         self._seen_at = datetime.now(UTC)
 
     def _on_outage_started(self, event: OutageStarted) -> None:
@@ -203,9 +178,4 @@ class Contact:
         if self._failure is None:  # It was taken for a good answer.
             status: int | None = getattr(event.error, "status", None)
             self._failure = f"the service answers with pages that are not its own ({status})"
-        # In an outage no list is worth a line of its own.
-        self._lists = {name: each for name, each in self._lists.items() if each is None}
         self.on_outage(event)
-
-    def _on_list_polling_suspended(self, event: ListPollingSuspended) -> None:
-        self._lists.setdefault(event.operation, event)

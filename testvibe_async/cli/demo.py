@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 
-from testvibe_async.cli.batches import JournalOptions
+from testvibe_async.cli.batches import BatchOptions
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.emulator import Speed, make_emulator
 from testvibe_async.cli.exits import ExitCode
@@ -19,7 +19,7 @@ from testvibe_async.testing import Scenario
 
 __all__ = ["demo"]
 
-_JOURNAL = JournalOptions(no_journal=True)
+_OPTIONS = BatchOptions(no_journal=True)
 """The service ends with the demo, so there would be nothing to resume."""
 
 
@@ -38,11 +38,11 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
         say = common.output.say
         say(f"An emulated TestVibe serves at {emulator.url}.\n\n$ testvibe-async generate --all -w")
         code = await generate(
-            all_=True, watch=True, consent=Consent(yes=True), journal=_JOURNAL, common=common
+            all_=True, watch=True, consent=Consent(yes=True), options=_OPTIONS, common=common
         )
         if code is ExitCode.PASSED:
             say("\n$ testvibe-async run --all --wait")
-            code = await run(all_=True, wait=True, journal=_JOURNAL, common=common)
+            code = await run(all_=True, wait=True, options=_OPTIONS, common=common)
     say("\nFailing tests are part of the show, and the service that they ran at has ended.")
     say("To try these commands on such a service: testvibe-async emulator")
     return ExitCode.PASSED if code is ExitCode.FAILED else code

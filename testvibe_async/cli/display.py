@@ -11,16 +11,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 import anyio
-from attrs import frozen
 from rich.console import Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
-from testvibe_async.cli.contact import Notice, Outage, notice_sentence
-from testvibe_async.cli.rows import STYLES, Row, count_words
+from testvibe_async.cli.contact import Outage
+from testvibe_async.cli.progress import STYLES, Row, count_words
 from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:
@@ -31,16 +29,13 @@ if TYPE_CHECKING:
     from testvibe_async.cli.output import Output
     from testvibe_async.cli.progress import Progress
 
-__all__ = ["Sight", "showing", "sight_of", "table_of"]
+__all__ = ["rows_table", "showing", "table_of"]
 
 FRAME_SECONDS = 0.125
 """Seconds between two frames of a table, and between two reports of events."""
 
 LOOK_SECONDS = 1.0
 """Seconds between two checks for changes that no event of the client announced."""
-
-FAILURES_ABOVE = 10
-"""Maximum number of failures printed above the table as they occur; the end lists all."""
 
 FEW = 20
 """Of so many operations a pipe gets a line for each change, of more one for each result."""
@@ -51,70 +46,35 @@ COUNTED_SECONDS = 30.0
 _WIDE = 72
 """A terminal of fewer cells has no column for the operation: names say more than ids."""
 
-_FIXED_LINES = 6
-"""Lines that are no rows: the heading, a gap, the bar, the counts, an outage, the cursor's."""
+_FIXED_LINES = 5
+"""Lines that are no rows: the heading, a gap, the counts, an outage, the cursor's."""
 
 _FEW_ROWS = 3
 """Minimum number of rows shown, however few lines the terminal has."""
 
-_BAR_CELLS = 40
-"""The length of the longest bar."""
-
-Event: TypeAlias = Row | Notice
-"""An event to report: an operation that changed, or a notice about the service."""
-
-
-@frozen(kw_only=True)
-class Sight:
-    """All operations of a command at one moment."""
-
-    rows: Sequence[Row]
-    """One for each, also for those that wait to be dispatched."""
-
-    started: float = 0.0
-    """When the command began, by the clock of the rows."""
-
-    now: float
-    outage: Outage | None = None
-    """The current outage; None if the service answers."""
-
-    @property
-    def over(self) -> int:
-        """Number of rows with a result."""
-        return sum(row.is_over for row in self.rows)
-
-    @property
-    def counts(self) -> str:
-        """Number of rows with each word."""
-        return count_words(row.word for row in self.rows)
-
-
-def sight_of(progress: Progress) -> Sight:
-    """Return all operations as they are now."""
-    return Sight(
-        rows=progress.rows(),
-        started=progress.started,
-        now=progress.clock(),
-        outage=progress.contact.outage(progress.in_flight),
-    )
+Event: TypeAlias = Row | Outage
+"""An event to report: an operation that changed, an outage, or its end."""
 
 
 @contextmanager
-def showing(progress: Progress, output: Output, *, has_events: bool = False) -> Generator[None]:
-    """Show a progress while this is open, in the form that suits the output.
+def showing(progress: Progress, output: Output) -> Generator[None]:
+    """Show a progress while this is open.
 
     Args:
         progress: The progress to show.
-        output: The output: a live table on a terminal, lines in a pipe, else nothing.
-        has_events: True if `--json` is a line for each change.
+        output: The output: a live table on a terminal, lines in a pipe, events with
+            `--json=lines`, else nothing.
     """
-    if output.is_json and has_events:
+    if output.has_lines:
         with _reporting(progress, lambda event: output.event(_event(event, progress))):
             yield
     elif output.is_json or output.is_quiet:
-        yield
+        try:
+            yield
+        finally:
+            progress.update()
     elif output.is_live:
-        with _Live(progress, output.console) as live, _reporting(progress, live.report, live.draw):
+        with _Table(progress, output.console) as table, _reporting(progress, draw=table.draw):
             yield
     else:
         lines = _Lines(progress, output.console)
@@ -125,7 +85,7 @@ def showing(progress: Progress, output: Output, *, has_events: bool = False) -> 
 @contextmanager
 def _reporting(
     progress: Progress,
-    report: Callable[[Event], object],
+    report: Callable[[Event], object] = lambda _event: None,
     draw: Callable[[], object] = lambda: None,
 ) -> Generator[None]:
     """Report all events several times a second, and draw, for as long as this is open.
@@ -133,23 +93,19 @@ def _reporting(
     An error of either, as where the reader has closed the pipe, ends the body of this and is raised
     here: in a hook of the client it would be logged and lost.
     """
-    loop, errors, looked_at = asyncio.get_running_loop(), list[Exception](), 0.0
+    loop, errors, updated_at = asyncio.get_running_loop(), list[Exception](), 0.0
     timer: asyncio.Handle
 
-    def report_changes() -> None:
-        nonlocal looked_at
-        looked_at = loop.time()
-        for row in progress.changes():
-            report(row)
-
     def frame() -> None:
-        nonlocal timer
+        nonlocal timer, updated_at
         timer = loop.call_later(FRAME_SECONDS, frame)
         try:
-            if progress.is_changed or loop.time() - looked_at >= LOOK_SECONDS:
-                report_changes()
-            for notice in progress.contact.notices(progress.in_flight):
-                report(notice)
+            if progress.is_changed or loop.time() - updated_at >= LOOK_SECONDS:
+                updated_at = loop.time()
+                for row in progress.update():
+                    report(row)
+            for outage in progress.contact.notices(progress.in_flight):
+                report(outage)
             draw()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is raised below
             timer.cancel()
@@ -162,19 +118,19 @@ def _reporting(
             yield
         if errors:
             raise errors[0]
-        report_changes()
+        for row in progress.update():
+            report(row)
     finally:
         timer.cancel()
+        progress.update()
 
 
-class _Live:
-    """A table on a terminal, with failures above it; the table is removed at the end."""
+class _Table:
+    """A table on a terminal, which is removed at the end."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress, self._console = progress, console
         self._size: tuple[int, int] = console.size
-        self._above: list[Event] = []
-        self._reasons: set[str] = set()
         self._live = self._new_live()
 
     def __enter__(self) -> Self:
@@ -183,19 +139,6 @@ class _Live:
 
     def __exit__(self, *_exception: object) -> None:
         self._live.stop()
-
-    def report(self, event: Event) -> None:
-        """Print above the table the events that it shows only briefly."""
-        if isinstance(event, Row):
-            failures = sum(isinstance(each, Row) for each in self._above)
-            is_repeated = event.item.error is not None and event.result in self._reasons
-            if not event.is_bad or is_repeated or failures >= FAILURES_ABOVE:
-                return
-            self._reasons.add(event.result)
-        elif isinstance(event, Outage) and not event.is_over:
-            return  # The table itself shows it.
-        self._above.append(event)
-        self._print_above(event)
 
     def draw(self) -> None:
         """Draw the table; redraw all of it if the terminal changed its size.
@@ -208,20 +151,12 @@ class _Live:
             self._console.clear()
             self._live = self._new_live()
             self._live.start()
-            for each in self._above:
-                self._print_above(each)
         self._live.refresh()
-
-    def _print_above(self, event: Event) -> None:
-        text = headline(event)
-        if isinstance(event, Row):
-            text.truncate(self._console.width, overflow="ellipsis")
-        self._console.print(text)
 
     def _new_live(self) -> Live:
         return Live(
             get_renderable=lambda: table_of(
-                sight_of(self._progress), width=self._size[0], height=self._size[1]
+                self._progress, width=self._size[0], height=self._size[1]
             ),
             console=self._console,
             auto_refresh=False,
@@ -238,38 +173,34 @@ class _Lines:
 
     def report(self, event: Event) -> None:
         """Print a change; if there are many operations, only results."""
-        sight = sight_of(self._progress)
-        if isinstance(event, Row):
-            if event.is_final or len(sight.rows) <= FEW:
-                self._console.print(row_line(event, sight), soft_wrap=True)
-        else:
-            style = "bold yellow" if isinstance(event, Outage) else "yellow"
-            self._console.print(
-                Text(f"{_time(sight)}  {notice_sentence(event)}", style), soft_wrap=True
-            )
+        if isinstance(event, Outage) or event.is_final or len(self._progress.rows) <= FEW:
+            self._console.print(line_of(event, self._progress), soft_wrap=True)
 
     def count(self) -> None:
         """Print the counts at intervals, if there are many operations."""
         now = self._progress.clock()
         if now - self._counted_at >= COUNTED_SECONDS:
             self._counted_at = now
-            sight = sight_of(self._progress)
-            if len(sight.rows) > FEW:
-                self._console.print(f"{_time(sight)}  {sight.counts}", soft_wrap=True)
+            rows = self._progress.rows
+            if len(rows) > FEW:
+                line = f"{_time(self._progress)}  {count_words(row.word for row in rows)}"
+                self._console.print(line, soft_wrap=True)
 
 
-def row_line(row: Row, sight: Sight) -> Text:
-    """Return one line with the state of a row."""
-    total = str(len(sight.rows))
+def line_of(event: Event, progress: Progress) -> Text:
+    """Return an event as one line, with the time and the number of results."""
+    if isinstance(event, Outage):
+        return Text(f"{_time(progress)}  {event}", "bold yellow")
+    total = str(len(progress.rows))
     return Text.assemble(
-        f"{_time(sight)}  {sight.over:>{len(total)}}/{total}  {row.operation:<10}  ",
-        (f"{row.word:<10}", _style(row)),
-        f"  {row.name}" + (f": {row.result}" if row.result else ""),
+        f"{_time(progress)}  {progress.over:>{len(total)}}/{total}  {event.operation:<10}  ",
+        (f"{event.word:<10}", _style(event)),
+        f"  {event.name}" + (f": {event.result}" if event.result else ""),
     )
 
 
-def _time(sight: Sight) -> str:
-    return f"{sight.now - sight.started:6.1f} s"
+def _time(progress: Progress) -> str:
+    return f"{progress.elapsed:6.1f} s"
 
 
 def _event(event: Event, progress: Progress) -> dict[str, object]:
@@ -279,69 +210,56 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
         return {
             "event": "change",
             **seconds,
-            "feature": event.feature,
+            "feature": event.item.feature_name,
             "config": event.item.config,
             "phase": str(event.phase or Phase.QUEUED),
             "status": event.word,
-            "log": event.note or None,
             "ref": event.item.latest_ref,
             "outcome": event.snapshot if event.is_over else None,
             "error": event.item.error,
         }
-    if isinstance(event, Outage):
-        return {
-            "event": "reachable" if event.is_over else "unreachable",
-            **seconds,
-            "outageSeconds": round(event.seconds, 3),
-            "lastSeenUtc": event.seen_at,
-            "notSeen": 0 if event.is_over else event.unseen,
-            "message": str(event),
-        }
     return {
-        "event": "listSuspended",
+        "event": "reachable" if event.is_over else "unreachable",
         **seconds,
-        "list": event.operation,
-        "suspendedSeconds": round(event.seconds, 3),
-        "error": event.error,
-        "message": notice_sentence(event),
+        "outageSeconds": round(event.seconds, 3),
+        "lastSeenUtc": event.seen_at,
+        "notSeen": 0 if event.is_over else event.unseen,
+        "message": str(event),
     }
 
 
-def headline(event: Event) -> Text:
-    """Return a failure in one line, to be printed above the table."""
-    if not isinstance(event, Row):
-        return Text(notice_sentence(event), "yellow")
-    what = event.name if event.item.latest_ref is None else f"{event.name}, {event.operation}"
-    return Text.assemble((event.word, _style(event)), f"  {what}: {event.result}".rstrip(": "))
-
-
-def table_of(sight: Sight, *, width: int, height: int | None = None) -> Group:
-    """Return a table of the rows, and beneath it a bar and the counts.
+def table_of(progress: Progress, *, width: int, height: int | None = None) -> Group:
+    """Return a table of the rows, with the number that is over and the counts beneath it.
 
     Args:
-        sight: The rows and the time to show.
+        progress: The operations.
         width: Cells that a line may take.
         height: Lines of the terminal. Where they are too few, the rows that matter most are shown:
-            those active, then those queued, then those that ended last. None for all.
+            the last failures in up to half of them, then those active, then those queued, then
+            those that ended last. None for all.
     """
-    rows = shown = [row for row in sight.rows if row.is_shown]
+    rows = shown = [row for row in progress.rows if row.is_shown]
     most = len(rows) if height is None else max(height - _FIXED_LINES, _FEW_ROWS)
     if len(rows) > most:
-        urgent = {id(row) for row in sorted(rows, key=_urgency)[: most - 1]}
+        ordered = sorted(rows, key=_urgency)
+        bad = [row for row in ordered if row.is_bad][: most // 2]
+        urgent = {id(row) for row in (bad + [row for row in ordered if row not in bad])[: most - 1]}
         shown = [row for row in rows if id(row) in urgent]
     hidden = [row for row in rows if row not in shown]
     more = f"… and {len(hidden)} more: {count_words(row.word for row in hidden)}"
+    counts = count_words(row.word for row in progress.rows)
+    sums = f"{progress.over} of {len(progress.rows)} in {duration(progress.elapsed)}: {counts}"
     return Group(
-        _rows(shown, now=sight.now, width=width),
+        rows_table(shown, now=progress.clock(), width=width),
         *([_one_line(more, "dim")] if hidden else []),
-        *([Text(str(sight.outage), "bold yellow")] if sight.outage else []),
+        *([Text(str(progress.outage), "bold yellow")] if progress.outage else []),
         Text(""),
-        _bar(sight, width),
-        _one_line(sight.counts, "bold"),
+        _one_line(sums, "bold"),
     )
 
 
-def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
+def rows_table(rows: Sequence[Row], *, now: float, width: int) -> Table:
+    """Return a table of rows, a line for each."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     is_wide = width >= _WIDE
     table.add_column("Feature", ratio=2)
@@ -360,22 +278,6 @@ def _rows(rows: Sequence[Row], *, now: float, width: int) -> Table:
             *([_one_line(row.result, "red" if row.is_bad else "")] if has_results else []),
         )
     return table
-
-
-def _bar(sight: Sight, width: int) -> Table:
-    """Return a progress bar, with the number that is left and the elapsed time beside it."""
-    style = "bold red" if any(row.is_bad for row in sight.rows) else "green"
-    bar = ProgressBar(
-        total=max(len(sight.rows), 1),
-        completed=sight.over,
-        width=min(_BAR_CELLS, width // 2),
-        complete_style=style,
-        finished_style=style,
-    )
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    left = f"{len(sight.rows) - sight.over} left"
-    grid.add_row(bar, _one_line(f"{left}, {duration(sight.now - sight.started)}", ""))
-    return grid
 
 
 def _urgency(row: Row) -> tuple[int, float]:

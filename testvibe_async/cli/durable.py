@@ -12,6 +12,8 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from testvibe_async import ConfigError
 from testvibe_async.cli.batches import (
     On,
@@ -26,14 +28,19 @@ from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.result import live_line, result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.words import NAME, plural
+from testvibe_async.runner.forecast import forecast
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from testvibe_async.adapters.durable import DurableBatch
-    from testvibe_async.cli.batches import JournalOptions
+    from testvibe_async.cli.batches import BatchOptions
     from testvibe_async.cli.options import Consent
-    from testvibe_async.cli.watch import Watch, Work
+    from testvibe_async.cli.watch import Watch
+    from testvibe_async.cli.words import Item
     from testvibe_async.runner.batches import BatchRecord
+    from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["cancel", "dispatch", "follow", "work"]
 
@@ -43,32 +50,53 @@ FOLLOW_SECONDS = 2.0
 
 async def dispatch(  # noqa: PLR0913 - each by name
     watch: Watch,
-    work: Work,
+    spec: BatchSpec,
+    jobs: Sequence[Item],
     *,
+    has_tests: Mapping[int | str, bool],
     consent: Consent,
-    journal: JournalOptions,
-    dry_run: bool,
+    question: str | None,
+    options: BatchOptions,
+    parent: int | None = None,
     waits: bool,
 ) -> ExitCode:
     """Carry out a new batch, as `Watch.dispatch` does, or store it for the workers of a database.
 
+    Args:
+        watch: The command.
+        spec: The description of the batch.
+        jobs: An item for each operation.
+        has_tests: True or False for each feature of the jobs; missing if it is unknown.
+        consent: The generations that are allowed.
+        question: The question asked before generations are dispatched, with {} for the number of
+            features; None if they were requested by name.
+        options: The options of the command for its batch.
+        parent: The number of the batch whose failures run again.
+        waits: True to wait for the dispatched operations.
+
     Raises:
         ConfigError: A database does not take it.
     """
-    if journal.on is None or dry_run or not work.jobs:
-        return await watch.dispatch(
-            work, consent=consent, journal=journal, dry_run=dry_run, waits=waits
+    if options.dry_run:
+        most = consent.max_generations
+        return watch.say_plan(
+            spec,
+            forecast(spec, spec.repeated(jobs), has_tests=has_tests, max_generations=most),
         )
-    spec, output, name = work.spec, watch.connection.output, journal.name
-    assert name is not None
-    if spec.repeat > 1 or spec.max_failures is not None:
-        raise ConfigError("--on takes no --repeat, --max-failures or --stop-on-failure")
+    if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
+        raise ConfigError("--on takes no --repeat and no --max-failures")
     if spec.may_generate:
-        await consent.allow(watch.generations, len(work.jobs), question=work.question)
-    batch = durable_batch(journal.on, name)
+        number = len(forecast(spec, jobs, has_tests=has_tests).generated)
+        question = question and question.format(plural(number, "feature"))
+        await consent.allow(watch.generations, number, question=question)
+    if options.on is None:
+        return await watch.dispatch(spec, jobs, options=options, parent=parent, waits=waits)
+    output, name = watch.connection.output, options.name
+    assert name is not None
+    batch = durable_batch(options.on, name)
     is_new = await batch.submit(
         watch.client,
-        work.jobs,
+        jobs,
         kind=spec.kind,
         project=watch.project.id,
         site_url=spec.site_url,
@@ -80,7 +108,7 @@ async def dispatch(  # noqa: PLR0913 - each by name
     )
     if not is_new and (await batch.status()).is_over:
         raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
-    batch, record = await durable_named(name, journal.on, watch.place, output, parent=work.parent)
+    batch, record = await durable_named(name, options.on, watch.place, output, parent=parent)
     if waits:
         return await follow(watch, batch, record, works=False)
     label = record or f"Batch {name}"
@@ -119,7 +147,7 @@ async def work(
     """
     files.check()
     found, record = await durable_named(batch, on, place_of(common), common.output)
-    async with watching(common, files=files, has_events=common.json_lines) as watch:
+    async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
         return await follow(watch, found, record, works=True)
     return ExitCode.INTERRUPTED
@@ -178,8 +206,9 @@ async def follow(
             except ConfigError as error:  # The batch goes on where the database is reached.
                 line = str(error)
 
-    watch.progress.follow(lambda: list(map(watch.quarantine.mark, found.items)), is_shared=True)
-    watch.outputs.journal = None if record is None else found.path
+    mark = watch.quarantine.mark
+    watch.progress.follow(watch.client, (), lambda: list(map(mark, found.items)), is_shared=True)
+    watch.result = evolve(watch.result, journal=None if record is None else found.path)
     noting = asyncio.create_task(note_changes())
     limit = asyncio.timeout(watch.limit.remaining)
     try:

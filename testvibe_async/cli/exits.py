@@ -17,6 +17,7 @@ import traceback
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from attrs import define
 from cyclopts import CycloptsError
@@ -24,6 +25,7 @@ from cyclopts import CycloptsError
 from testvibe_async import (
     ClientClosedError,
     ConfigError,
+    FeatureNotGeneratedError,
     IncompleteListError,
     MalformedResponseError,
     ObservationError,
@@ -34,6 +36,7 @@ from testvibe_async import (
     ResponseError,
     ServerError,
     TransportError,
+    UnauthorizedError,
     UndocumentedStatusError,
     VibeError,
     WaitTimeoutError,
@@ -41,7 +44,7 @@ from testvibe_async import (
 from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.usage import usage_sentence
-from testvibe_async.cli.words import NAME, error_sentence, event_sentence, reason
+from testvibe_async.cli.words import NAME, reason
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ __all__ = [
     "ENDING",
     "CommandResult",
     "ExitCode",
+    "error_sentence",
     "exit_code_of",
     "log_to_standard_error",
     "reporting",
@@ -109,29 +113,44 @@ class ExitCode(IntEnum):
     """SIGTERM. Dispatched operations are still running at the service."""
 
 
-_CODES: tuple[tuple[type[VibeError], ExitCode], ...] = (
-    (ConfigError, ExitCode.USAGE),
-    (UndocumentedStatusError, ExitCode.UNREACHABLE),
-    (OutcomeError, ExitCode.FAILED),
-    (WaitTimeoutError, ExitCode.IN_FLIGHT),
-    (GenerationLimitError, ExitCode.IN_FLIGHT),
-    (ClientClosedError, ExitCode.IN_FLIGHT),
-    (RateLimitedError, ExitCode.UNREACHABLE),
-    (ServerError, ExitCode.UNREACHABLE),
-    (MalformedResponseError, ExitCode.UNREACHABLE),
-    (IncompleteListError, ExitCode.UNREACHABLE),
-    (ResponseError, ExitCode.REFUSED),
-    (OperationNotFoundError, ExitCode.REFUSED),
-    (OperationSupersededError, ExitCode.REFUSED),
-    (ObservationError, ExitCode.UNREACHABLE),
-    (TransportError, ExitCode.UNREACHABLE),
+_CODES: tuple[tuple[ExitCode, tuple[type[VibeError], ...]], ...] = (
+    (ExitCode.USAGE, (ConfigError,)),
+    (ExitCode.UNREACHABLE, (UndocumentedStatusError, RateLimitedError, ServerError)),
+    (ExitCode.UNREACHABLE, (MalformedResponseError, IncompleteListError)),
+    (ExitCode.FAILED, (OutcomeError,)),
+    (ExitCode.IN_FLIGHT, (WaitTimeoutError, GenerationLimitError, ClientClosedError)),
+    (ExitCode.REFUSED, (ResponseError, OperationNotFoundError, OperationSupersededError)),
+    (ExitCode.UNREACHABLE, (ObservationError, TransportError)),
 )
 """The first that matches decides, so a class stands before its base."""
 
 
 def exit_code_of(error: VibeError) -> ExitCode:
     """Return the exit code of a command that an error ended."""
-    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DEFECT)
+    return next((code for code, kinds in _CODES if isinstance(error, kinds)), ExitCode.DEFECT)
+
+
+def error_sentence(error: VibeError) -> str:
+    """Return the error of a command, and the remedy.
+
+    It leaves out what only a programmer would look for: -vv shows that.
+    """
+    if isinstance(error, TransportError):
+        return f"{urlsplit(error.url).netloc}: {reason(error)}"
+    is_unreadable = isinstance(error, MalformedResponseError | IncompleteListError)
+    if is_unreadable or not isinstance(error, ResponseError):
+        return reason(error)
+    code = f"{error.status} {error.code}" if error.code else str(error.status)
+    return f"{error.message} ({code}){_advice(error)}"
+
+
+def _advice(error: ResponseError) -> str:
+    """Return the notes that the command added; else what errors of this kind call for."""
+    if notes := getattr(error, "__notes__", ()):
+        return f"; {'; '.join(notes)}"
+    if isinstance(error, UnauthorizedError):
+        return f"; {NAME} settings shows the key in force"
+    return "; generate it first" if isinstance(error, FeatureNotGeneratedError) else ""
 
 
 _PRECEDENCE = (
@@ -191,53 +210,66 @@ def reporting() -> Generator[CommandResult]:
         _report(f"an error that should not be: {type(error).__name__}: {error}{more}", result)
 
 
+class _Log(logging.Handler):
+    """Writes to the present standard error, which a live table replaces for a while."""
+
+    verbose = 0
+    """Number of times that -v was given."""
+
+    hides_reported = False
+    """True if the progress view and the end of a command report events, and much else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        line = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        event: Event | None = getattr(line, "event", None)
+        is_reported = event is not None or getattr(record, "testvibe_told", False)
+        if self.verbose or not (self.hides_reported and is_reported):
+            sys.stderr.write(_harmless(self._text(record, event)) + "\n")
+
+    def _text(self, record: logging.LogRecord, event: Event | None) -> str:
+        """Return a record as one line, and with -vv its traceback too."""
+        # It brings asyncio, which commands without requests do without.
+        from testvibe_async.events import Paused  # noqa: PLC0415
+
+        text = self.format(record)
+        if self.verbose > 1:
+            return text
+        if self.verbose:
+            return text.partition("\n")[0]
+        if isinstance(event, Paused):
+            seconds = f"{event.seconds:.3g} s"
+            what = f"the service asks for a pause, so nothing is sent for {seconds}"
+            return f"{NAME}: {what}: {reason(event.error)}"
+        return f"{NAME}: {record.getMessage()}".partition("\n")[0]
+
+
+_LOG = _Log()
+_LOG.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+
 def log_to_standard_error(verbose: int) -> None:
-    """Print log records, and replace the handler of an earlier command of this process.
+    """Print log records.
 
     Args:
         verbose: 0 for warnings alone, 1 for what a user may want to know, 2 for all, tracebacks
             too.
     """
-    handler = _LogHandler()
-    handler.setFormatter(_Formatter(verbose))
+    _LOG.verbose = verbose
     for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        for each in [each for each in logger.handlers if isinstance(each, _LogHandler)]:
-            logger.removeHandler(each)
-        logger.addHandler(handler)
+        logging.getLogger(name).addHandler(_LOG)  # That of an earlier command is the same.
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.getLogger(_LOGGERS[0]).setLevel(level)
 
 
 @contextmanager
-def shown_elsewhere(verbose: int) -> Generator[None]:
-    """Suppress warnings that the progress view and the end of a command report.
-
-    Args:
-        verbose: Number of times that -v was given; from 1 on the complete log is printed.
-    """
-    handlers = [
-        each for each in logging.getLogger(_LOGGERS[0]).handlers if isinstance(each, _LogHandler)
-    ]
-    if not verbose:
-        for each in handlers:
-            each.addFilter(_is_told_nowhere_else)
+def shown_elsewhere() -> Generator[None]:
+    """Suppress warnings that the progress view and the end of a command report, unless with -v."""
+    _LOG.hides_reported = True
     try:
         yield
     finally:
-        for each in handlers:
-            each.removeFilter(_is_told_nowhere_else)
-
-
-def _is_told_nowhere_else(record: logging.LogRecord) -> bool:
-    return _event_of(record) is None and not getattr(record, "testvibe_told", False)
-
-
-def _event_of(record: logging.LogRecord) -> Event | None:
-    """Return the event of a record; None if it is a plain message."""
-    arguments = record.args
-    line = arguments[0] if isinstance(arguments, tuple) and arguments else None
-    return getattr(line, "event", None)
+        _LOG.hides_reported = False
 
 
 def _report(sentence: str, result: CommandResult | None = None) -> None:
@@ -257,30 +289,3 @@ def _discard_standard_output() -> None:
 def _harmless(text: str) -> str:
     """Return a text without keys and control characters."""
     return masked(escape_lines(text))
-
-
-class _LogHandler(logging.Handler):
-    """Writes to the present standard error, which a live table replaces for a while."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
-        sys.stderr.write(_harmless(self.format(record)) + "\n")
-
-
-class _Formatter(logging.Formatter):
-    """Formats a record as one line, and with -vv its traceback too."""
-
-    def __init__(self, verbose: int) -> None:
-        super().__init__(
-            "%(asctime)s %(levelname)s %(message)s" if verbose else f"{NAME}: %(message)s"
-        )
-        self._is_plain = not verbose
-        self._is_short = verbose < 2  # noqa: PLR2004 - -vv
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format a record."""
-        event = _event_of(record)
-        if self._is_plain and event is not None and (sentence := event_sentence(event)):
-            return f"{NAME}: {sentence}"
-        text = super().format(record)
-        return text.partition("\n")[0] if self._is_short else text

@@ -12,14 +12,15 @@ from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async.cli import details
-from testvibe_async.cli.batches import NO_OPTIONS, JournalOptions
+from testvibe_async.cli.batches import NO_OPTIONS, BatchOptions
+from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import COMMON, MORE, Common, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.durable import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
-from testvibe_async.cli.watch import Work, watching
+from testvibe_async.cli.watch import watching
 from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["app", "generate"]
@@ -39,9 +40,8 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
     timeout: Timeout = None,
     max_in_flight: Annotated[PositiveInt | None, MORE] = None,
-    dry_run: Annotated[bool, MORE] = False,
     consent: Consent = NO_CONSENT,
-    journal: JournalOptions = NO_OPTIONS,
+    options: BatchOptions = NO_OPTIONS,
     common: Common = COMMON,
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
@@ -64,18 +64,16 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         site_url: The site to explore, in place of the project's own.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of generations in flight; 10 by default.
-        dry_run: Only show what would be dispatched, refused and stopped at the limit; the exit code
-            is the one that the command would end with, as far as it is known.
         consent: The generations that are allowed. By default, --all and a glob that matches several
             features ask.
-        journal: The journal.
+        options: The batch.
         common: The options of every command.
     """
     if not watch:
         refuse_without("--watch", timeout=timeout)
-    if not watch and journal.on is None:
+    if not watch and options.on is None:
         refuse_without("--watch", max_in_flight=max_in_flight)
-    journal.check()
+    options.check()
     spec = BatchSpec(
         kind="generation",
         features=features,
@@ -84,25 +82,21 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         on_conflict=on_conflict,
         max_in_flight=max_in_flight,
     )
-    async with watching(common, timeout=timeout, has_events=common.json_lines) as watched:
+    async with watching(common, timeout=timeout) as watched:
         found = await watched.select(spec)
-        why = ["Nothing to generate.", *found.notes]
-        if found.features:
-            for note in found.notes:
-                watched.connection.output.note(note)
+        if not found.jobs:
+            notes = found.notes or ["All have tests."]
+            return say_nothing(" ".join(["Nothing to generate.", *notes]), watched.result, common)
+        for note in found.notes:
+            watched.connection.output.note(note)
         question = "Generate {}? Each costs credits."
-        work = Work(
-            spec=spec,
-            jobs=found.jobs,
-            has_tests=found.has_tests,
-            why_nothing=" ".join(why if found.notes else ["Nothing to generate: all have tests."]),
-            question=question if found.is_wider else None,
-            first="What is generating is waited for first: minutes each."
-            if on_conflict == "wait"
-            else "",
-        )
         return await dispatch(
-            watched, work, consent=consent, journal=journal, dry_run=dry_run, waits=watch
+            *(watched, spec, found.jobs),
+            has_tests=found.has_tests,
+            consent=consent,
+            question=question if found.is_wider else None,
+            options=options,
+            waits=watch,
         )
     return ExitCode.INTERRUPTED
 

@@ -1,14 +1,13 @@
 """`testvibe-async history`: the last batches, the course of a feature, and what changed.
 
-It reads journals alone, and asks no service. What counts as flaky, slower and newly failing is
-decided in `testvibe_async.runner.trends`.
+It reads journals alone, and asks no service. What counts as flaky and as newly failing is decided
+in `testvibe_async.runner.trends`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from statistics import median
 from sys import maxsize
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,32 +25,18 @@ from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from testvibe_async.runner.batches import Batch, Place
     from testvibe_async.runner.trends import Trend
 
-__all__ = ["history", "sparkline"]
+__all__ = ["history"]
 
 USUAL_LIMIT = 10
 """Number of batches shown by default."""
 
 SHOWN = 20
 """Maximum number of features named for each change."""
-
-_COLUMNS = {
-    "Runs": "runs",
-    "Passed": "passed",
-    "Failed": "failed",
-    "Flaky": "flaky",
-    "Other": "other",
-    "Took": "seconds",
-}
-"""The columns of the table, and the members of a batch's document that they show."""
-
-_BARS = "▁▂▃▄▅▆▇█"
-
-_LEGEND = "The bars are durations in batches of the same selection, the last one on the right."
 
 
 async def history(
@@ -62,8 +47,7 @@ async def history(
 ) -> None:
     """Show the last batches of a project's runs, what was flaky, and what changed with the last.
 
-    Of a feature, show how often it passed and was flaky, since when it fails, and how long it took.
-    Bars are durations in batches of the same selection, the last one on the right.
+    Of a feature, show how often it passed and was flaky, and since when it fails.
 
     For example:
 
@@ -102,13 +86,8 @@ async def history(
         when = "" if days is None else f" of the last {plural(days, 'day')}"
         output.note(f"There is no journal of a batch of runs{when}{place} yet.")
         return
-    shown = {
-        column: [each[member] for each in documents]
-        for column, member in _COLUMNS.items()
-        if member != "other" or any(each["other"] for each in documents)
-    }
-    rows = zip(map(_begin, batches), *(_cells(*column) for column in shown.items()), strict=True)
-    output.table(("Batch", *shown), list(rows))
+    columns = ("Batch", "Runs", "Passed", "Failed", "Flaky", "Other", "Took")
+    output.table(columns, map(_row, batches, documents))
     output.details(lambda _: _sections(changed, flaky, len(batches)))
     for each in batches:
         if each.is_live:
@@ -151,10 +130,6 @@ def _course(trend: Trend) -> Text:
     lines = [f"of {_batches(trend.counted)}, passed in {passed}, flaky in {flaky}"]
     if since := trend.failing_since:
         lines.append(f"fails since {since.label} of {since.created_at.astimezone():%d %b %H:%M}")
-    if trend.seconds:
-        took = f"{duration(trend.seconds[-1])}, usually {duration(median(trend.seconds))}"
-        compared = f"in {_batches(len(trend.seconds))} of the same selection"
-        lines.append(f"took {took}, {compared}  {sparkline(trend.seconds)}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
 
 
@@ -162,25 +137,12 @@ def _batches(number: int) -> str:
     return "1 batch" if number == 1 else f"{number} batches"
 
 
-def sparkline(numbers: Sequence[float]) -> str:
-    """Return numbers as a line of bars, the least as the lowest."""
-    if not numbers:
-        return ""
-    low, span = min(numbers), max(numbers) - min(numbers)
-    if not span:
-        return _BARS[0 if not low else 3] * len(numbers)
-    return "".join(_BARS[round((number - low) / span * (len(_BARS) - 1))] for number in numbers)
-
-
-def _begin(batch: Batch) -> str:
-    """Return the number and the begin, so short that the table fits into fifty columns."""
-    return f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}"
-
-
-def _cells(column: str, numbers: Sequence[float]) -> list[str]:
-    if column != "Took":
-        return [str(number) for number in numbers]
-    return [duration(seconds) if seconds else "—" for seconds in numbers]
+def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
+    """Return the cells of a batch, so short that the table fits into fifty columns."""
+    begin = f"{batch.number or '—'}  {batch.created_at.astimezone():%d %b %H:%M}"
+    took = duration(counts["seconds"]) if counts["seconds"] else None
+    numbers = [counts[name] for name in ("runs", "passed", "failed", "flaky")]
+    return [begin, *numbers, counts["other"] or None, took]
 
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
@@ -192,9 +154,8 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
         line = f"  {escape(each.name)}  in {each.words.count('flaky')} of {each.counted}{failed}"
         sections.setdefault(f"Flaky in {where}:", []).append(line)
     for each in changed:
-        took = f"  {duration(each.seconds[-1])}" if each.seconds else ""
-        line = f"  {escape(each.name)}  {sparkline(each.seconds)}{took}"
-        sections.setdefault(f"{str(each.change).capitalize()}:", []).append(line)
+        title = f"{str(each.change).capitalize()}:"
+        sections.setdefault(title, []).append(f"  {escape(each.name)}")
     lines: list[Text] = []
     for title, those in sections.items():
         more = [f"  and {len(those) - SHOWN} more"] if len(those) > SHOWN else []
@@ -203,8 +164,6 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
         lines += [Text(), Text("There is no other batch to compare it with.")]
     elif not changed:
         lines += [Text(), Text("Nothing changed with the last batch.")]
-    elif any(each.seconds for each in changed):
-        lines += [Text(), Text(_LEGEND)]
     return Text("\n").join(lines)
 
 

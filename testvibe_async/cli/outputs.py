@@ -54,8 +54,6 @@ class Outputs:
         self._is_summarized = False
         self._unwritten: set[Path] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self.journal: Path | None = None
-        """The file of the batch's journal; None without one."""
         self.fetched: dict[int, list[Path]] = {}
         """The files of each run, by its id, as far as they are there."""
 

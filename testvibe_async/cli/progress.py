@@ -1,34 +1,187 @@
 """The progress of a command's operations: the items of its batch, each as last observed.
 
-Decides which rows changed since they were reported. Of an operation it stores only when it began
-and ended here. `display` decides when and how rows are shown.
+Decides the word for each, and which of them changed since they were reported. Of an operation it
+stores only when it began and ended here. `display` decides when and how rows are shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import evolve
+from attrs import evolve, frozen
 
-from testvibe_async import GenerationRef, Phase, Verdict, VibeError, WaitTimeoutError
+from testvibe_async import Generation, Phase, Run, RunRef, Verdict, WaitTimeoutError
+from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact
-from testvibe_async.cli.rows import Row
+from testvibe_async.cli.words import UNSEEN, counted, is_lost, item_name, item_reason, plural
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from testvibe_async import Client, Hooks, Operation, Ref
     from testvibe_async.cli.contact import Outage
     from testvibe_async.cli.words import Item
 
-__all__ = ["Progress"]
+__all__ = ["STYLES", "Progress", "Row", "count_words", "counts_of", "verdict_of", "word_of"]
 
-LOG_SECONDS = 6.0
-"""Seconds between two reads of a generation's log."""
+STYLES = {
+    "passed": "green",
+    "flaky": "yellow",
+    "generated": "green",
+    "failed": "bold red",
+    "quarantined": "yellow",
+    "cancelled": "yellow",
+    "error": "bold red",
+    "unknown": "bold magenta",
+    LIMITED: "yellow",
+    UNSEEN: "yellow",
+    "in flight": "",
+    "running": "cyan",
+    "generating": "cyan",
+    "queued": "dim",
+    "waiting": "dim",
+    "skipped": "",
+}
+"""The styles of the known words, in the order in which they are counted."""
+
+_BAD = {"failed", "error", "unknown", "cancelled"}
 
 Key: TypeAlias = "tuple[int | str, str | None, int]"
+
+_NOT_OVER = {Verdict.IN_FLIGHT, Verdict.WAITING, Verdict.SKIPPED}
+
+
+def verdict_of(item: Item) -> str:
+    """Return the verdict in a word; the command line has more of them than the library."""
+    if item.is_unseen:
+        return UNSEEN
+    if item.is_dropped:
+        return "dropped"
+    return LIMITED if isinstance(item.error, GenerationLimitError) else str(item.verdict)
+
+
+def word_of(item: Item) -> str:
+    """Return the service's own word for the result, else the verdict; `flaky` if it is flaky."""
+    if item.is_flaky:
+        return "flaky"
+    if item.quarantine is not None and item.verdict is not Verdict.SUCCEEDED:
+        return str(item.verdict)
+    return escape(item.outcome.status or "over") if item.outcome else verdict_of(item)
+
+
+def counts_of(items: Iterable[Item]) -> str:
+    """Return the numbers of items by result, such as `18 passed, 2 failed`."""
+    return count_words(map(word_of, items)) or "nothing to do"
+
+
+def count_words(words: Iterable[str]) -> str:
+    """Return how many there are of each word; unknown ones come last."""
+    rank = {word: index for index, word in enumerate(STYLES)}
+    numbers = sorted(
+        Counter(words).items(), key=lambda each: (rank.get(each[0], len(rank)), -each[1])
+    )
+    return ", ".join(counted(number, word) for word, number in numbers)
+
+
+@frozen(kw_only=True)
+class Row:
+    """One item, as last observed. Instants are seconds of the event loop's clock."""
+
+    item: Item
+    """The item, with the names of its feature and configuration as last observed."""
+
+    snapshot: Run | Generation | None = None
+    """The last snapshot of its operation; None before the first poll."""
+
+    phase: Phase | None = None
+    """The phase of the operation as last observed; None before the first poll."""
+
+    status: str | None = None
+    """The service's own word for that."""
+
+    is_final: bool = False
+    """True if the command does nothing more for the item."""
+
+    started: float = 0.0
+    """When it was first observed with its operation."""
+
+    ended: float | None = None
+    """When it was observed to be over, or abandoned; None before."""
+
+    @property
+    def is_over(self) -> bool:
+        """True if the outcome is known: the operation ended or was abandoned."""
+        return self.is_final and self.item.verdict not in _NOT_OVER
+
+    @property
+    def is_shown(self) -> bool:
+        """True if there is something to show: the operation was dispatched or abandoned."""
+        return self.item.latest_ref is not None or self.is_over
+
+    @property
+    def is_bad(self) -> bool:
+        """True if the operation is over and did not pass."""
+        return self.is_over and self.word in _BAD
+
+    @property
+    def is_polled(self) -> bool:
+        """True if the operation was dispatched, and not observed to end."""
+        is_seen = self.is_over or self.phase is Phase.FINISHED
+        return self.item.latest_ref is not None and not is_seen
+
+    @property
+    def name(self) -> str:
+        """The feature, and the configuration if it is not the default one."""
+        return escape(item_name(self.item))
+
+    @property
+    def operation(self) -> str:
+        """The operation: `run 214`, or `generation`, whose id is too long for a table."""
+        ref = self.item.latest_ref
+        if ref is None:
+            return "—"
+        return str(ref) if isinstance(ref, RunRef) else ref.kind
+
+    @property
+    def word(self) -> str:
+        """The state: `waiting`, `queued`, and from then on the service's own word, or one of ours.
+
+        Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
+        after an attempt that failed.
+        """
+        if self.is_over or self._is_abandoned or self.item.is_unseen:
+            return word_of(self.item)
+        if self.item.latest_ref is None:
+            return "waiting"
+        if self.status is None or self.phase is Phase.QUEUED:
+            return "queued"
+        return escape(self.status)
+
+    @property
+    def result(self) -> str:
+        """The result in a few words; empty if nothing is known yet."""
+        known, attempt = "", len(self.item.earlier) + 1
+        if self.is_over or self._is_abandoned:
+            known = item_reason(self.item)
+        elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
+            over = sum(section.conclusion is not None for section in sections)
+            known = f"{over} of {plural(len(sections), 'section')}"
+        return ", ".join(filter(None, (known, f"attempt {attempt}" if attempt > 1 else "")))
+
+    @property
+    def _is_abandoned(self) -> bool:
+        """True if the operation is in flight, and an error ended the wait for it."""
+        return self.is_final and is_lost(self.item)
+
+    def elapsed(self, now: float) -> float:
+        """Return the seconds since the dispatch, of a run that is over by the service's clock."""
+        run = self.item.outcome
+        if isinstance(run, Run) and run.created_at and run.finished_at:
+            return max((run.finished_at - run.created_at).total_seconds(), 0.0)
+        return (now if self.ended is None else self.ended) - self.started
 
 
 class Progress:
@@ -42,66 +195,60 @@ class Progress:
         """Reachability of the service."""
         self.started: float = self.clock()
         """When the command began to work on them."""
-        self.is_reported = False
-        """True once the command has printed its result."""
-        self.noun: str = "operation"
-        """The kind of operation, such as `run`."""
         self.is_changed: bool = False
-        """True if anything may have changed since the last call of `changes`."""
+        """True if anything may have changed since the last call of `update`."""
         self._client: Client | None = None
-        self._jobs: Sequence[Item] = ()
+        self._planned: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
         self._is_shared = False
-        self._final: dict[Key, Item] = {}
+        self._final: set[Key] = set()
+        """The items for which the batch does nothing more."""
         self._rows: dict[Key, Row] = {}
-        self._told: dict[Key, Row] = {}
-        self._notes: dict[object, str] = {}
 
     @property
     def hooks(self) -> Hooks:
         """The hooks to make the client with."""
         return evolve(self.contact.hooks, on_dispatched=self._note, on_transition=self._note)
 
+    def _note(self, _event: object) -> None:
+        self.is_changed = True
+
     @property
     def elapsed(self) -> float:
         """Seconds since the command began to work on its operations."""
         return self.clock() - self.started
 
-    def expect(self, client: Client, jobs: Sequence[Item], noun: str) -> None:
-        """Set what there will be.
+    def follow(
+        self,
+        client: Client | None,
+        planned: Sequence[Item],
+        read: Callable[[], Sequence[Item]],
+        *,
+        is_shared: bool = False,
+    ) -> None:
+        """Show the items of a batch from now on.
 
         Args:
-            client: Dispatches and polls it.
-            jobs: An item for each operation; one with a ref was dispatched before.
-            noun: The kind of the operations, such as `run`.
-        """
-        self._client, self._jobs, self.noun = client, jobs, noun
-        self.started = self.clock()  # The time of a question before is nobody's.
-        self._told = {_key(row.item): row for row in self.rows()}
-
-    def follow(self, read: Callable[[], Sequence[Item]], *, is_shared: bool = False) -> None:
-        """Read the items from a batch from now on.
-
-        Args:
-            read: Returns the items.
+            client: Polls their operations.
+            planned: An item for each operation, in the order in which they are read.
+            read: Returns the present items; fewer while the batch starts.
             is_shared: True if other processes carry them too: what waits is not skipped at the end
                 of this one.
         """
-        self._read, self._is_shared = read, is_shared
+        self._client, self._planned, self._read = client, planned, read
+        self._is_shared = is_shared
+        self.started = self.clock()  # The time of a question before is nobody's.
+        self.update()
 
-    def record(self, item: Item) -> None:
-        """Note the item of an operation for which the batch does nothing more."""
-        self._final[_key(item)] = item
-        self.is_changed = True
-
-    def _note(self, _event: object) -> None:
+    def end(self, item: Item) -> None:
+        """Note that the batch does nothing more for an item."""
+        self._final.add(_key(item))
         self.is_changed = True
 
     def _known(self) -> list[Item]:
         """Return all items as they are now; those that the batch has not read yet are last."""
         known = self._read()
-        items = (*known, *self._jobs[len(known) :])
-        return [self._final.get(_key(item), item) for item in items]
+        return [*known, *self._planned[len(known) :]]
 
     @property
     def items(self) -> list[Item]:
@@ -109,7 +256,7 @@ class Progress:
 
         An operation in flight is not reported as running while the service is silent.
         """
-        outage = self.contact.outage(self.in_flight)
+        outage = self.outage
         known = self._known()
         if not self._is_shared:
             known = [evolve(item, is_waiting=False) for item in known]
@@ -122,10 +269,9 @@ class Progress:
         """
         if item.outcome is not None or item.latest_ref is None:
             return item
-        row = self._rows.get(_key(item)) or Row(item=item, started=self.started)
-        item = evolve(row, item=item).named_item
-        is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
-        if outage is None or item.is_unseen or not is_late:
+        row = self._rows.get(_key(item)) or self._row(item, None)
+        item = evolve(item, name=row.item.name, config=row.item.config)
+        if outage is None or item.is_unseen or is_lost(item):
             return item
         error = WaitTimeoutError(
             ref=item.latest_ref,
@@ -136,33 +282,20 @@ class Progress:
         )
         return evolve(item, error=error)
 
+    @property
     def rows(self) -> list[Row]:
-        """Return all rows as they are now, in the order asked."""
-        for item in self._known():
-            before = self._rows.get(_key(item))
-            if before is None or not before.is_final:
-                self._rows[_key(item)] = self._row(item, before)
+        """All rows as of the last update, in the order asked."""
         return list(self._rows.values())
 
-    def _row(self, item: Item, before: Row | None) -> Row:
-        """Return the row of an item, given the row that it had before."""
-        now, ref, is_final = self.clock(), item.latest_ref, _key(item) in self._final
-        if not is_final and item.verdict is Verdict.UNKNOWN:
-            item = evolve(item, error=None)  # Its dispatch is under way, or being looked for.
-        operation: Operation[Any] | None = None
-        if item.outcome is None and ref is not None and self._client is not None:
-            operation = self._client.attach(ref)
-        is_same = before is not None and ref in {None, before.item.latest_ref}
-        row = Row(
-            item=item,
-            snapshot=operation.snapshot if operation else item.outcome,
-            phase=operation.phase if operation else _phase(item),
-            status=operation.status if operation else None,
-            note=self._notes.get(ref.key, "") if ref else "",
-            is_final=is_final,
-            started=before.started if before is not None and is_same else now,
-        )
-        return evolve(row, ended=now) if row.is_over else row
+    @property
+    def over(self) -> int:
+        """Number of rows with a result."""
+        return sum(row.is_over for row in self._rows.values())
+
+    @property
+    def outage(self) -> Outage | None:
+        """The present outage; None if the service answers."""
+        return self.contact.outage(self.in_flight)
 
     @property
     def in_flight(self) -> list[Ref]:
@@ -173,74 +306,62 @@ class Progress:
     @property
     def has_waiting(self) -> bool:
         """True if anything is still to be dispatched."""
-        return any(
-            not row.is_final and (row.item.latest_ref is None or self._is_step(row))
-            for row in self.rows()
-        )
+        return any(item.ref is None and _key(item) not in self._final for item in self._known())
 
-    def changes(self) -> Iterator[Row]:
-        """Yield the rows that changed since the last call, attempts that failed as their own."""
+    def update(self) -> list[Row]:
+        """Read all items, and return the rows to report: what changed since the last call."""
         self.is_changed = False
-        for row in self.rows():
-            before = self._told.get(_key(row.item))
-            if row.phase is Phase.FINISHED and not row.is_final and not self._is_step(row):
+        changed: list[Row] = []
+        for item in self._known():
+            before = self._rows.get(_key(item))
+            if before is not None and before.is_final:
+                continue
+            row = self._row(item, before)
+            is_ending = row.phase is Phase.FINISHED and not row.is_final
+            if before is not None and is_ending and item.generation_ref is None:
                 continue  # Its end is reported with its item, which follows at once.
-            if before and self._is_step(before) and row.item.latest_ref != before.item.latest_ref:
-                yield self._row(before.item, before)  # The run began at once after it.
-            self._told[_key(row.item)] = row
-            for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
-                yield _attempt(row, number, ref=before.item.latest_ref if before else None)
-            if row.is_shown and (before is None or _state(before) != _state(row)):
-                yield row
+            self._rows[_key(item)] = row
+            changed += self._changes(before, row)
+        return changed
 
-    def _is_step(self, row: Row) -> bool:
-        """Return whether a row shows the generation of a run's missing tests."""
-        return self.noun == "run" and isinstance(row.item.latest_ref, GenerationRef)
+    def _changes(self, before: Row | None, row: Row) -> Iterator[Row]:
+        """Yield what of an item is to be reported, attempts that failed as their own."""
+        ref = None if before is None else before.item.latest_ref
+        if before and before.item.generation_ref and row.item.latest_ref != ref:
+            yield self._row(before.item, before)  # The run began at once after its generation.
+        for number in range(len(before.item.earlier) if before else 0, len(row.item.earlier)):
+            yield _attempt(row, number, ref=ref)
+        state = row.item.latest_ref, row.word
+        if row.is_shown and (before is None or state != (ref, before.word)):
+            yield row
 
-    @asynccontextmanager
-    async def following_logs(self) -> AsyncGenerator[None]:
-        """Read the last lines of the logs of generations, for as long as this is open."""
-        task = asyncio.create_task(self._follow_logs())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _follow_logs(self) -> None:
-        while True:
-            await asyncio.sleep(LOG_SECONDS)
-            active = [row for row in self._rows.values() if row.phase is Phase.ACTIVE]
-            refs = [row.item.latest_ref for row in active if row.is_polled]
-            await asyncio.gather(
-                *(self._read_log(ref) for ref in refs if isinstance(ref, GenerationRef))
-            )
-
-    async def _read_log(self, ref: GenerationRef) -> None:
-        """Read the log of a generation; an unreadable one is ignored."""
-        assert self._client is not None
-        try:
-            log = await self._client.attach(ref).log()
-        except VibeError:
-            return
-        sections = [section for section in log.sections if section.log]
-        at_work = [section for section in sections if section.conclusion is None]
-        for section in (at_work or sections)[-1:]:
-            self._notes[ref.key] = section.log[-1]
-            self.is_changed = True
-
-
-def _phase(item: Item) -> Phase | None:
-    return None if item.outcome is None else Phase.FINISHED
+    def _row(self, item: Item, before: Row | None) -> Row:
+        """Return the row of an item, given the row that it had before."""
+        now, ref, is_final = self.clock(), item.latest_ref, _key(item) in self._final
+        if not is_final and item.verdict is Verdict.UNKNOWN:
+            item = evolve(item, error=None)  # Its dispatch is under way, or being looked for.
+        operation: Operation[Any] | None = None
+        if item.outcome is None and ref is not None and self._client is not None:
+            operation = self._client.attach(ref)
+        is_same = before is not None and ref in {None, before.item.latest_ref}
+        snapshot = operation.snapshot if operation else item.outcome
+        row = Row(
+            item=evolve(
+                item,
+                name=(snapshot and snapshot.feature_name) or item.name,
+                config=item.config or getattr(snapshot, "config", None),
+            ),
+            snapshot=snapshot,
+            phase=operation.phase if operation else Phase.FINISHED if item.outcome else None,
+            status=operation.status if operation else None,
+            is_final=is_final,
+            started=before.started if before is not None and is_same else now,
+        )
+        return evolve(row, ended=now) if row.is_over else row
 
 
 def _key(item: Item) -> Key:
     return item.feature, item.config, item.repetition
-
-
-def _state(row: Row) -> tuple[object, ...]:
-    """Return what of a row is worth telling."""
-    return row.item.latest_ref, row.word, row.note
 
 
 def _attempt(row: Row, number: int, *, ref: Ref | None) -> Row:

@@ -19,23 +19,23 @@ from testvibe_async import (
     BatchSummary,
     DispatchUnknownError,
     Run,
-    UndocumentedStatusError,
     Verdict,
     WaitTimeoutError,
 )
 from testvibe_async.cli.batches import resume_command, stored_batches, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import NO_FILES
-from testvibe_async.cli.rows import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, duration, plural, unless_default
+from testvibe_async.cli.progress import counts_of, verdict_of
+from testvibe_async.cli.words import NAME, duration, plural
 from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async import GenerationLog, VibeError
+    from testvibe_async import GenerationLog
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.words import Item
@@ -44,14 +44,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Result",
     "check_command",
-    "error_of",
     "is_of_generation",
     "live_facts",
     "live_line",
-    "rerun_commands",
     "result_of",
     "seconds_of",
 ]
+
+
+NO_SPEC = BatchSpec(kind="run")
+"""The description of operations that no batch of ours dispatched."""
 
 
 @frozen(kw_only=True)
@@ -76,14 +78,8 @@ class Result:
     journal: Path | None = None
     """The batch's journal; None without one."""
 
-    resumable: Path | None = None
-    """The journal to resume, if it is another one: that of a rerun that is not over."""
-
-    max_failures: int | None = None
-    """Number of failures after which nothing more was dispatched; None for no limit."""
-
-    repeat: int = 1
-    """Number of runs planned for each feature, independent of their results."""
+    spec: BatchSpec = NO_SPEC
+    """The description of the batch; the defaults without one."""
 
     fails_on_flaky: bool = False
     """True if a flaky feature counts as failed for the exit code."""
@@ -91,11 +87,8 @@ class Result:
     before: ExitCode = ExitCode.PASSED
     """The exit code that what an earlier batch left calls for."""
 
-    facts: Mapping[str, Any] = field(factory=dict[str, Any])
-    """More members of the JSON document, such as the state of a batch."""
-
-    headline: str | None = None
-    """The last line that is printed; None for the number of the batch and the counts."""
+    stored: Batch | None = None
+    """The batch as it was read; None for one of this command, or other operations."""
 
     logs: Mapping[str, GenerationLog] = field(factory=dict["str", "GenerationLog"])
     """The logs of generations that failed, by request id, where they could be read."""
@@ -134,14 +127,24 @@ class Result:
     @property
     def resume(self) -> str | None:
         """The command that resumes the batch; None without a journal."""
-        journal = self.resumable or self.journal
-        return None if journal is None else resume_command(journal, self.place)
+        if self.journal is None:
+            return None
+        left = self.journal if self.stored is None else self.stored.unfinished
+        return resume_command(left, self.place)
+
+    @property
+    def rerun(self) -> str | None:
+        """The command that reruns the failures; None without a failed run or a journal."""
+        if self.batch is None or not self.failed_runs:
+            return None
+        return shlex.join([NAME, "run", "--failed", self.batch, "--wait", *self.place])
 
     @property
     def failures_that_stopped(self) -> int | None:
         """Number of failures that reached `max_failures`; None if they stopped nothing."""
         bad = sum(item.is_bad for item in self.items)
-        is_stopped = self.max_failures is not None and bad >= self.max_failures
+        most = self.spec.max_failures
+        is_stopped = most is not None and bad >= most
         return bad if is_stopped and self.summary.skipped else None
 
     @property
@@ -157,7 +160,7 @@ class Result:
     @property
     def _deciding(self) -> Sequence[Item]:
         """The items that decide the exit code."""
-        return self.items if self.repeat == 1 else deciding(self.items)
+        return self.items if self.spec.repeat == 1 else deciding(self.items)
 
     def _exit_code(self, item: Item) -> ExitCode:
         """Return the exit code that an item calls for."""
@@ -174,7 +177,8 @@ class Result:
                 return ExitCode.IN_FLIGHT if self.is_waited_for else ExitCode.PASSED
             case Verdict.IN_FLIGHT | Verdict.ERROR | Verdict.UNKNOWN:
                 # A revoked key is refused, though the operation is still running.
-                return exit_code_of(error_of(item))
+                # So is an outcome that can't be understood no failure.
+                return exit_code_of(item.error) if item.error else ExitCode.UNREACHABLE
 
     @property
     def counts(self) -> str:
@@ -192,8 +196,8 @@ class Result:
     @property
     def last_line(self) -> str:
         """The same with the number of the batch, where it has one: `Batch 12: 20 in …`."""
-        if self.headline is not None:
-            return self.headline
+        if self.stored is not None and self.stored.is_live:
+            return live_line(self.stored)
         is_numbered = self.batch is not None and self.batch.isdecimal()
         return f"Batch {self.batch}: {self.line}" if is_numbered else self.line
 
@@ -205,9 +209,9 @@ class Result:
             "exitCode": int(self.exit_code),
             "seconds": round(self.seconds, 3),
             "batch": self.batch,
-            **self.facts,
+            **({} if self.stored is None else live_facts(self.stored)),
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
-            **({} if self.repeat == 1 else {"stability": stability_of(self.items)}),
+            **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
         }
@@ -246,12 +250,9 @@ def result_of(batch: Batch, common: Common, files: Files = NO_FILES) -> Result:
         seconds=seconds_of(batch.items),
         place=common.place,
         journal=batch.path,
-        resumable=batch.unfinished,
-        max_failures=batch.spec.max_failures,
-        repeat=batch.spec.repeat,
+        spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
-        facts=live_facts(batch),
-        headline=live_line(batch) if batch.is_live else None,
+        stored=batch,
     )
 
 
@@ -282,17 +283,6 @@ def seconds_of(items: Sequence[Item]) -> float:
     return (max(ends) - min(begins)).total_seconds() if begins and ends else 0.0
 
 
-def error_of(item: Item) -> VibeError:
-    """Return why an item has no result: its error, or an outcome that nobody can read."""
-    try:
-        if item.error is None and item.outcome is not None:
-            item.outcome.raise_for_status()
-    except UndocumentedStatusError as error:
-        return error
-    assert item.error is not None
-    return item.error
-
-
 def check_command(item: Item, place: Sequence[str]) -> str:
     """Return the command that shows whether an unknown dispatch took effect.
 
@@ -301,7 +291,7 @@ def check_command(item: Item, place: Sequence[str]) -> str:
         place: The options that name the service and the project.
     """
     shown = ["generation", "status"] if is_of_generation(item) else ["runs", "list", "--feature"]
-    return shlex.join([NAME, *shown, _typed(item), *place])
+    return shlex.join([NAME, *shown, str(item.feature), *place])
 
 
 def is_of_generation(item: Item) -> bool:
@@ -310,37 +300,3 @@ def is_of_generation(item: Item) -> bool:
     assert isinstance(error, DispatchUnknownError)
     kind = getattr(error.intent, "kind", None)  # An error that was stored has no URL.
     return kind == "generation" or error.url.endswith("/generate")
-
-
-def rerun_commands(
-    items: Sequence[Item], *, place: Sequence[str] = (), journal: Path | None = None
-) -> list[str]:
-    """Return the commands that rerun the failures.
-
-    With a journal there is one; without, one for each configuration.
-
-    Args:
-        items: The results.
-        place: The options that name the service and the project.
-        journal: The batch's journal; None without one.
-    """
-    by_config: dict[str | None, list[str]] = {}
-    for item in items:
-        if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run):
-            config = unless_default(item.config or item.outcome.config)
-            by_config.setdefault(config, []).append(_typed(item))
-    if journal is not None and by_config:
-        batch = stored_batches().word_for(journal)
-        return [shlex.join([NAME, "run", "--failed", batch, "--wait", *place])]
-    return [
-        shlex.join([NAME, "run", *names, "--wait", *(["-c", config] if config else []), *place])
-        for config, names in by_config.items()
-    ]
-
-
-def _typed(item: Item) -> str:
-    """Return the argument for a feature: its name if that is unique, else its id."""
-    feature_id = item.outcome.feature_id if item.outcome else None
-    name = item.feature_name
-    is_safe = name and not name.isdecimal() and not set(name) & set("*?[") and name.isprintable()
-    return name if is_safe or feature_id is None else str(feature_id)

@@ -7,13 +7,13 @@ batch resumes is decided in `testvibe_async.batch`.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, RunRef, Verdict
+from testvibe_async import ConfigError, Journal, RunRef, Verdict
 from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import On, durable_named, opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
@@ -25,22 +25,20 @@ from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Timeout
 from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import live_facts, live_line, result_of
-from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.batches import spec_of
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import AsyncGenerator, Sequence
 
     from testvibe_async import Ref
     from testvibe_async._batch import Plan
-    from testvibe_async.adapters.durable import DurableBatch
+    from testvibe_async.adapters.durable import BatchStatus, DurableBatch
     from testvibe_async.cli.words import Item
-    from testvibe_async.runner.batches import BatchRecord
     from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["discard", "report", "resume", "wait"]
@@ -96,67 +94,36 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         raise ConfigError("--on needs the name of a batch in that database")
     batch = batch or str((await stored.to_resume(place)).number)
     record = None if on is not None else stored.record_named(batch, place)
-    if on is not None or (record is not None and record.database is not None):
-        return await _resume_durable(
-            *await durable_named(batch, on, place, common.output),
-            unknown,
-            feature=feature,
-            timeout=timeout,
-            consent=consent,
-            files=files,
-            common=common,
-        )
-    async with opened(batch, place, common.output) as journal:
-        assert journal.plan is not None
-        assert journal.created_at is not None
-        common = evolve(common, server=journal.plan.server, project=journal.plan.project)
-        decision = _decision(journal.plan, unknown) if unknown else None
-        files = files.or_kept(journal.plan.options.get("files", {}))
+    async with AsyncExitStack() as stack:
+        source: DurableBatch | Journal
+        if on is not None or (record is not None and record.database is not None):
+            source, record = await durable_named(batch, on, place, common.output)
+            state: BatchStatus | Journal = await source.status()
+        else:
+            source = state = await stack.enter_async_context(opened(batch, place, common.output))
+        plan, began = state.plan, state.created_at
+        assert plan is not None
+        assert began is not None
+        common = evolve(common, server=plan.server, project=plan.project)
+        decision = _decision(plan, unknown) if unknown else None
+        files = files.or_kept(plan.options.get("files", {}))
         files.check()
-        async with watching(
-            common,
-            files=files,
-            timeout=timeout,
-            has_events=common.json_lines,
-            journal=journal.path,
-        ) as watch:
-            spec = spec_of(journal.plan)
+        journal = source.path if isinstance(source, Journal) else None
+        async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
+            spec = spec_of(plan)
             are_dropped = decision not in {None, "resend"} and feature is None
-            left = _may_generate(spec, journal.items, are_dropped=are_dropped)
-            question = _question(f"Batch {batch}", journal.created_at, left)
+            left = _may_generate(spec, state.items, are_dropped=are_dropped)
+            question = (
+                f"Batch {batch} of {clock_time(began)} may dispatch "
+                f"{plural(left, 'generation')}, and each costs credits. Resume it?"
+            )
             await consent.allow(watch.generations, left, question=question)
             if decision is not None:  # Nothing is decided where the rest is refused.
-                await journal.decide(decision, feature=feature)
-            return await watch.perform(spec, journal.items, journal, is_resumed=True)
-    return ExitCode.INTERRUPTED
-
-
-async def _resume_durable(  # noqa: PLR0913 - each but one by name
-    batch: DurableBatch,
-    record: BatchRecord | None,
-    unknown: Sequence[str],
-    *,
-    feature: str | None,
-    timeout: float | None,
-    consent: Consent,
-    files: Files,
-    common: Common,
-) -> ExitCode:
-    """Have the workers of a durable batch resume it, and be one of them."""
-    files.check()
-    found = await batch.status()
-    decision = _decision(found.plan, unknown) if unknown else None
-    async with watching(
-        common, files=files, timeout=timeout, has_events=common.json_lines
-    ) as watch:
-        are_dropped = decision not in {None, "resend"} and feature is None
-        left = _may_generate(spec_of(found.plan), found.items, are_dropped=are_dropped)
-        question = _question(f"Batch {batch.id}", found.created_at, left)
-        await consent.allow(watch.generations, left, question=question)
-        if decision is not None:
-            await batch.decide(decision, feature=feature)
-        await batch.resume()
-        return await follow(watch, batch, record, works=True)
+                await source.decide(decision, feature=feature)
+            if isinstance(source, Journal):
+                return await watch.perform(spec, source.items, source, is_resumed=True)
+            await source.resume()
+            return await follow(watch, source, record, works=True)
     return ExitCode.INTERRUPTED
 
 
@@ -218,11 +185,6 @@ def _may_generate(spec: BatchSpec, items: Sequence[Item], *, are_dropped: bool) 
         _may_be_dispatched(item) and not (are_dropped and item.verdict is Verdict.UNKNOWN)
         for item in items
     )
-
-
-def _question(label: str, created_at: datetime, left: int) -> str:
-    what = f"{label} of {clock_time(created_at)} may dispatch {plural(left, 'generation')}"
-    return f"{what}, and each costs credits. Resume it?"
 
 
 def _may_be_dispatched(item: Item) -> bool:
@@ -336,20 +298,24 @@ async def wait(
     if refs or file is not None or not words:
         named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
 
-    async with watching(
-        common, files=files, timeout=timeout, has_events=common.json_lines
-    ) as watch:
+    async with watching(common, files=files, timeout=timeout) as watch:
         client = watch.client
-        found = await watch.limit.ask(
-            "what is in flight",
-            lambda: asyncio.gather(*(operations_of(watch.connection, word) for word in words)),
-        )
+        async with watch.limit.waiting_for("what is in flight"):
+            found = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
         all_named = {ref.key: ref for each in (named, *found) for ref in each}
         # One of another server is refused before any is waited for.
         awaited = [client.attach(ref).ref for ref in all_named.values()]
-        watch.progress.expect(client, [item_of(client.attach(ref)) for ref in awaited], "operation")
-        completions = completions_of(client, awaited, timeout=watch.limit.remaining)
-        await watch.collect(aclosing(completions))
+        items = {ref.key: item_of(client.attach(ref)) for ref in awaited}
+        mark = watch.quarantine.mark
+
+        async def completions() -> AsyncGenerator[Item]:
+            async for item in completions_of(client, awaited, timeout=watch.limit.remaining):
+                assert item.ref is not None
+                items[item.ref.key] = mark(item)
+                yield item
+
+        watch.progress.follow(client, (), lambda: list(items.values()))
+        await watch.collect(aclosing(completions()), plural(len(items), "operation"))
         code = await watch.conclude()
         for record in await stored_batches().record(watch.progress.items):
             watch.connection.output.note(f"{record} has the results.")

@@ -11,14 +11,15 @@ from attrs import evolve
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import BatchItem, ConfigError
+from testvibe_async import ConfigError
 from testvibe_async.cli.batches import (
     NO_OPTIONS,
-    JournalOptions,
+    BatchOptions,
     report_interrupted,
     resume_command,
     stored_batches,
 )
+from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
 from testvibe_async.cli.durable import dispatch
@@ -33,13 +34,13 @@ from testvibe_async.cli.options import (
 )
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.result import Result
-from testvibe_async.cli.watch import Work, watching
+from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import clock_time, plural
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.cli.words import Item
+    from testvibe_async.runner.batches import Batch
 
 __all__ = ["run"]
 
@@ -53,15 +54,12 @@ async def run(  # noqa: PLR0913 - each an option of its own
     on_conflict: Annotated[Literal["raise", "generate"] | None, MORE] = None,
     timeout: Timeout = None,
     max_in_flight: Annotated[PositiveInt | None, MORE] = None,
-    stop_on_failure: Annotated[bool, MORE] = False,
     max_failures: Annotated[PositiveInt | None, MORE] = None,
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
-    stop_when_decided: Annotated[bool, MORE] = False,
     failed: bool = False,
-    dry_run: Annotated[bool, MORE] = False,
     consent: Annotated[Consent, MORE] = NO_CONSENT,
-    journal: JournalOptions = NO_OPTIONS,
+    options: BatchOptions = NO_OPTIONS,
     files: Files = NO_FILES,
     common: Common = COMMON,
 ) -> ExitCode:
@@ -95,7 +93,6 @@ async def run(  # noqa: PLR0913 - each an option of its own
             --max-generations. Refused by default; with --failed, as its batch did.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of runs in flight; 100 by default.
-        stop_on_failure: Dispatch no more once one did not pass, as --max-failures 1.
         max_failures: Dispatch no more once so many did not pass; the rest is for 'resume'.
         attempts: Maximum number of runs of a feature: one that failed runs again, and is flaky if a
             later run passed; 1 by default.
@@ -103,30 +100,24 @@ async def run(  # noqa: PLR0913 - each an option of its own
             after the other, unless --max-in-flight is given. The exit code is 0 if all features are
             stable, and 1 if one is flaky or broken. A run that was refused or not observed does not
             count.
-        stop_when_decided: With --repeat, dispatch no more once each is flaky for certain.
         failed: Rerun the failures of a batch; also features that could not be started, on the same
             site. Name the batch by its number, its name or the file of its journal; by default it
             is the last batch of runs of this project. Its undecided items still affect the exit
             code.
-        dry_run: Only show what would be dispatched, refused and stopped at the limit; the exit code
-            is the one that the command would end with, as far as it is known.
         consent: The generations that --on-conflict generate may dispatch.
-        journal: The journal.
+        options: The batch.
         files: The files to write.
         common: The options of every command.
     """
-    if repeat is None:
-        refuse_without("--repeat", stop_when_decided=stop_when_decided)
     wait = wait or repeat is not None
     if not wait:
         refuse_without(
             "--wait",
             files,
             timeout=timeout,
-            stop_on_failure=stop_on_failure,
             max_failures=max_failures,
         )
-    if not wait and journal.on is None:
+    if not wait and options.on is None:
         refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
@@ -134,10 +125,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
         )
     if on_conflict != "generate" and not failed:
         refuse_without("--on-conflict generate", consent)
-    if stop_on_failure and max_failures is not None:
-        raise ConfigError("--stop-on-failure is --max-failures 1: leave out one of the two")
     files.check()
-    journal.check()
+    options.check()
     spec = BatchSpec(
         kind="run",
         features=() if failed else features,
@@ -146,81 +135,52 @@ async def run(  # noqa: PLR0913 - each an option of its own
         site_url=site_url,
         on_conflict=on_conflict or "raise",
         max_in_flight=max_in_flight,
-        max_failures=1 if stop_on_failure else max_failures,
+        max_failures=max_failures,
         attempts=attempts or 1,
         repeat=repeat or 1,
-        stops_when_decided=stop_when_decided,
     )
-    async with watching(
-        common, files=files, timeout=timeout, has_events=common.json_lines
-    ) as watch:
+    async with watching(common, files=files, timeout=timeout) as watch:
         if failed:
-            work = await _failed(watch, spec, features[0] if features else None)
-            if on_conflict is not None:
-                work = evolve(work, spec=evolve(work.spec, on_conflict=on_conflict))
+            await report_interrupted()
+            word = features[0] if features else None
+            batch = await stored_batches().to_rerun(word, watch.place)
+            spec = batch.rerun(spec, on_conflict=on_conflict)
+            jobs, parent, said = batch.failed_jobs, batch.number, _inherit(watch, batch)
+            has_tests = {item.feature: True for item in batch.failed if item.attempts}
+            if not jobs:
+                return say_nothing(said, watch.result, common)
         else:
-            work = await _chosen(watch, spec)
+            found = await watch.select(spec)
+            jobs, parent, has_tests = found.jobs, None, dict(found.has_tests)
+            for note in found.notes:
+                watch.connection.output.note(note)
+            if not jobs:
+                raise ConfigError("no feature has tests to run: generate some first")
         question = "Generate first the tests of {}? Each generation costs credits."
-        first = "What has no tests is generated first: minutes each."
         return await dispatch(
-            watch,
-            evolve(work, question=question, first=first if work.spec.may_generate else ""),
+            *(watch, spec, jobs),
+            has_tests=has_tests,
             consent=consent,
-            journal=journal,
-            dry_run=dry_run,
+            question=question,
+            options=options,
+            parent=parent,
             waits=wait,
         )
     return ExitCode.INTERRUPTED
 
 
-async def _chosen(watch: Watch, spec: BatchSpec) -> Work:
-    """Return the features that were typed, or all that have tests.
-
-    Raises:
-        ConfigError: There is no such feature or configuration, or nothing to run.
-    """
-    found = await watch.select(spec)
-    for note in found.notes:
-        watch.connection.output.note(note)
-    if not found.features:
-        raise ConfigError("no feature has tests to run: generate some first")
-    return Work(spec=spec, jobs=found.jobs, has_tests=found.has_tests)
-
-
-async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
-    """Return the features to rerun of a batch, and name the batch in a note.
-
-    Raises:
-        ConfigError: As `Batches.to_rerun` raises.
-    """
-    await report_interrupted()
-    batch = await stored_batches().to_rerun(word, watch.place)
-    jobs: list[Item] = [
-        BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
-        for item in batch.failed
-    ]
+def _inherit(watch: Watch, batch: Batch) -> str:
+    """Let what a batch left count for the exit code of its rerun; name both in a sentence."""
     unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
-    open_items = Result(items=batch.undecided, seconds=0, before=unread)
-    what = plural(len(jobs), "failure") if jobs else "nothing failed"
+    left = Result(items=batch.undecided, seconds=0, before=unread)
+    failed = plural(len(batch.failed), "failure") if batch.failed else "nothing failed"
     began = clock_time(batch.created_at)
-    said = f"{batch.label} of {began}: {what}, of {plural(len(batch.items), 'run')}."
-    if open_items.exit_code:
-        what = open_items.counts if open_items.items else "features that were not read"
-        go_on = f": resume it with {resume_command(batch.unfinished)}"
-        said = f"{said} It left {what}{'' if batch.is_over else go_on}"
-    if jobs:
-        warn(said) if open_items.exit_code else watch.connection.output.note(said)
-    # Tests that ran once need none to be generated.
-    may_lack_tests = any(not item.attempts for item in batch.failed)
-    return Work(
-        spec=evolve(
-            spec,
-            site_url=spec.site_url or batch.spec.site_url,
-            on_conflict=batch.spec.on_conflict if may_lack_tests else "raise",
-        ),
-        jobs=jobs,
-        has_tests={item.feature: True for item in batch.failed if item.attempts},
-        why_nothing=said,
-        parent=batch.number,
-        before=open_items.exit_code,
-    )
+    said = f"{batch.label} of {began}: {failed}, of {plural(len(batch.items), 'run')}."
+    if left.exit_code:
+        what = left.counts if left.items else "features that were not read"
+        resume = f": resume it with {resume_command(batch.unfinished)}"
+        said = f"{said} It left {what}{'' if batch.is_over else resume}"
+    if batch.failed:
+        warn(said) if left.exit_code else watch.connection.output.note(said)
+    watch.result = evolve(watch.result, before=left.exit_code)
+    return said

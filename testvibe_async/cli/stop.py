@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from testvibe_async import OutcomeUnknownError
@@ -19,7 +19,7 @@ from testvibe_async.cli.exits import ENDING, ExitCode
 from testvibe_async.cli.words import duration, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from testvibe_async import VibeError
     from testvibe_async.events import OutageStarted
@@ -34,8 +34,6 @@ MAX_OUTAGE_SECONDS = 300.0
 
 ENDING_SECONDS = 10.0
 """Maximum seconds for the last reads, if there is a limit."""
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -85,13 +83,7 @@ class Stop:
     @property
     def exit_code(self) -> ExitCode | None:
         """The exit code of a command that a signal stopped; None without a signal."""
-        match self.signal:
-            case None:
-                return None
-            case signal.SIGINT:
-                return ExitCode.INTERRUPTED
-            case number:
-                return ExitCode(128 + number)
+        return None if self.signal is None else ExitCode(128 + self.signal)
 
     def install(self) -> bool:
         """Handle signals from now on, and return whether the event loop can."""
@@ -148,15 +140,15 @@ class TimeLimit:
         """Maximum seconds for the last reads; None for no limit."""
         return None if self._seconds is None else ENDING_SECONDS
 
-    async def ask(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Send a request to the service, and stop waiting when no time remains.
+    @asynccontextmanager
+    async def waiting_for(self, what: str) -> AsyncGenerator[None]:
+        """Bound a step by the time that remains, and report it if no answer comes.
 
         Args:
-            what: Description of the request.
-            work: Sends the request.
+            what: Description of what the step requests from the service.
 
         Raises:
-            VibeError: The service refused, or no answer came in time.
+            OutcomeUnknownError: No answer came in time.
         """
         loop = asyncio.get_running_loop()
         began, host = loop.time(), urlsplit(self._server).netloc
@@ -166,7 +158,7 @@ class TimeLimit:
         self._asked, self._outage = what, None
         try:
             async with asyncio.timeout(self._remaining):
-                return await work()
+                yield
         except TimeoutError as error:
             assert self._seconds is not None
             what = f"{what} did not come within {duration(self._seconds)}"
@@ -184,11 +176,3 @@ class TimeLimit:
         self._outage = event.error
         if self._asked is not None:
             self._note(f"Still waiting for {self._asked}: {reason(event.error)}; trying again.")
-
-    async def last(self, work: Awaitable[T], default: T) -> T:
-        """Return what the last read yields; the default if it takes too long."""
-        try:
-            async with asyncio.timeout(self.ending):
-                return await work
-        except TimeoutError:
-            return default

@@ -35,7 +35,7 @@ _OPTIONS = {
         ),
         "--junit --junitxml --junit-xml --reporter --output -o --xml": "--report junit.xml",
         "--html": "--report report.html",
-        "-x --bail --exitfirst --fail-fast --max-failures --maxfail": "--stop-on-failure",
+        "-x --bail --exitfirst --fail-fast --maxfail --stop-on-failure": "--max-failures N",
         "--max-retries --reruns --retries --retry": "--attempts N, which counts the first one too",
         "-n --concurrency --jobs --numprocesses --parallel --test-threads --workers": (
             "--max-in-flight N"

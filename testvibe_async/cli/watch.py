@@ -13,13 +13,13 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completers
 from testvibe_async.cli.batches import kept
 from testvibe_async.cli.ci import grouped
-from testvibe_async.cli.closing import conclude, say_nothing, say_unfinished, show
+from testvibe_async.cli.closing import conclude, say_unfinished, show
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere, worst_of
@@ -27,61 +27,30 @@ from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, result_of
+from testvibe_async.cli.result import Result
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
 from testvibe_async.cli.words import item_name, plural
 from testvibe_async.runner.batches import Place
-from testvibe_async.runner.forecast import forecast
-from testvibe_async.runner.generation_limit import LIMITED, GenerationLimit, with_limit_named
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
-from testvibe_async.runner.stability import stop_if_decided
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from testvibe_async import Client, GenerationLog, Journal, Project
-    from testvibe_async.cli.batches import JournalOptions
-    from testvibe_async.cli.options import Consent
+    from testvibe_async import Batch, Client, GenerationLog, Journal, Project
+    from testvibe_async.cli.batches import BatchOptions
     from testvibe_async.cli.words import Item
-    from testvibe_async.runner.batches import Batch
+    from testvibe_async.runner.batches import Batch as StoredBatch
     from testvibe_async.runner.forecast import Forecast
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Watch", "Work", "watching"]
+__all__ = ["Watch", "watching"]
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
-
-
-@frozen(kw_only=True)
-class Work:
-    """The features that a command dispatches."""
-
-    spec: BatchSpec
-    jobs: Sequence[Item]
-    """An item for each operation; none if there is nothing to do."""
-
-    has_tests: Mapping[int | str, bool] = field(factory=dict["int | str", bool])
-    """True or False for each feature of the jobs; missing if it is unknown."""
-
-    why_nothing: str = ""
-    """The reason why there is nothing to do; empty if there is something."""
-
-    question: str | None = None
-    """The question asked before generations are dispatched, with {} for the number of features;
-    None if they were requested by name."""
-
-    first: str = ""
-    """A note on work that precedes the last dispatch, also without --wait; empty for none."""
-
-    parent: int | None = None
-    """The number of the batch whose failures run again."""
-
-    before: ExitCode = ExitCode.PASSED
-    """The exit code for the unfinished items of that batch."""
 
 
 class Watch:
@@ -93,14 +62,14 @@ class Watch:
     limit: TimeLimit
     """The time that the command may take."""
 
-    def __init__(self, common: Common, files: Files, stop: Stop, *, has_events: bool) -> None:
+    def __init__(self, common: Common, files: Files, stop: Stop, journal: Path | None) -> None:
         """Make it, before anything is known.
 
         Args:
             common: The options of the command.
             files: The files to write.
             stop: The signals and the limit that stop it.
-            has_events: True if `--json` is a line for each change; otherwise it is one document.
+            journal: The file of the batch's journal; None if there is none yet.
 
         Raises:
             ConfigError: An entry of the quarantine is invalid.
@@ -111,9 +80,17 @@ class Watch:
         self.outputs: Outputs = Outputs(files, common.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
-        self._common, self._stop, self._has_events = common, stop, has_events
-        self._facts: dict[str, Any] = {}
-        """Fields of the result that are known before it."""
+        self._common, self._stop = common, stop
+        self._is_concluded = False
+        """True once the results are printed."""
+        self.result: Result = Result(
+            items=(),
+            seconds=0.0,
+            place=common.place,
+            journal=journal,
+            fails_on_flaky=files.fail_on_flaky,
+        )
+        """The result, as far as it is known before the end."""
 
     @property
     def client(self) -> Client:
@@ -132,17 +109,13 @@ class Watch:
 
     async def select(self, spec: BatchSpec) -> Selection:
         """Return the features and configurations that are meant, and keep all names for Tab."""
-        found = await self.limit.ask(
-            "the lists of features and configurations"
-            if spec.kind == "run"
-            else "the list of features",
-            lambda: select(
+        async with self.limit.waiting_for("the list of features"):
+            found = await select(
                 *(self.project, spec),
                 max_outage=MAX_OUTAGE_SECONDS,
                 checks_names=True,
                 all_word="--all",
-            ),
-        )
+            )
         if found.listing is not None:
             for sentence in self.quarantine.unmatched(found.listing):
                 warn(sentence)
@@ -153,60 +126,45 @@ class Watch:
 
     async def dispatch(
         self,
-        work: Work,
+        spec: BatchSpec,
+        jobs: Sequence[Item],
         *,
-        consent: Consent,
-        journal: JournalOptions,
-        dry_run: bool,
+        options: BatchOptions,
+        parent: int | None,
         waits: bool,
     ) -> ExitCode:
         """Carry out a new batch, print the results, and return the exit code.
 
         Args:
-            work: The features to dispatch.
-            consent: The generations that are allowed.
-            journal: The file of the batch's journal.
-            dry_run: True to print only which features would be dispatched.
+            spec: The description of the batch.
+            jobs: An item for each operation.
+            options: The options of the command for its batch.
+            parent: The number of the batch whose failures run again.
             waits: True to wait for the dispatched operations.
         """
-        spec, jobs, output = work.spec, work.jobs, self.connection.output
-        if not jobs:
-            result = self._result((), before=work.before)
-            say_nothing(work.why_nothing, result, self._common, has_events=self._has_events)
-            return result.exit_code
-        if dry_run:
-            plan = forecast(
-                *(spec, spec.repeated(jobs)),
-                has_tests=work.has_tests,
-                max_generations=consent.max_generations,
-            )
-            return self._say_plan(spec, plan)
-        if spec.may_generate:
-            number = len(forecast(spec, jobs, has_tests=work.has_tests).generated)
-            question = work.question and work.question.format(plural(number, "feature"))
-            await consent.allow(self.generations, number, question=question)
+        output = self.connection.output
         if not waits:
             spec = evolve(spec, max_in_flight=len(jobs))
-            output.note(work.first) if work.first else None
+            if spec.waits_first:
+                output.note(f"{spec.waits_first} first: minutes each.")
         typed = {
             "batch": spec.to_dict(),
             "files": self.outputs.files.kept,
             "project": self.connection.project_name,
         }
-        kept_in = kept(
-            *(journal, output, spec.kind, self.place),
-            typed=typed,
-            parent=work.parent,
-            is_named=waits,
-        )
-        async with kept_in as opened:
-            return await self.perform(spec, jobs, opened, before=work.before, waits=waits)
+        async with kept(
+            *(options, output, spec.kind, self.place), typed=typed, parent=parent, is_named=waits
+        ) as journal:
+            return await self.perform(spec, jobs, journal, waits=waits)
 
-    def _say_plan(self, spec: BatchSpec, plan: Forecast) -> ExitCode:
+    def say_plan(self, spec: BatchSpec, plan: Forecast) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
         output, jobs = self.connection.output, plan.dispatched
-        output.document([{"feature": job.feature_name, "config": job.config} for job in jobs])
-        output.table(("Feature", "Config"), [(job.feature_name, job.config) for job in jobs])
+        output.rows(
+            [{"feature": job.feature_name, "config": job.config} for job in jobs],
+            ("Feature", "Config"),
+            lambda job: [*job.values()],
+        )
         costs = ", and each costs credits" if spec.kind == "generation" else ""
         if spec.kind == "run" and spec.may_generate:
             number = plural(len(plan.generated), "generation")
@@ -221,13 +179,12 @@ class Watch:
                 output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
         return worst_of(code for items, code in ends.values() if items)
 
-    async def perform(  # noqa: PLR0913 - each by name
+    async def perform(
         self,
         spec: BatchSpec,
         jobs: Sequence[Item],
         journal: Journal | None,
         *,
-        before: ExitCode = ExitCode.PASSED,
         waits: bool = True,
         is_resumed: bool = False,
     ) -> ExitCode:
@@ -237,13 +194,16 @@ class Watch:
             spec: The description of the batch.
             jobs: An item for each operation.
             journal: The file of the batch's journal; None for no journal.
-            before: The exit code for the unfinished items of an earlier batch.
             waits: True to wait for the dispatched operations.
             is_resumed: True if the journal has the batch.
         """
-        self.outputs.journal = None if journal is None else journal.path
+        self.result = evolve(
+            self.result,
+            journal=None if journal is None else journal.path,
+            spec=spec,
+            is_waited_for=waits,
+        )
         expected = jobs if is_resumed else spec.repeated(jobs)
-        self.progress.expect(self.client, expected, spec.kind)
         batch = spec.start(
             self.project,
             None if is_resumed else jobs,
@@ -251,115 +211,103 @@ class Watch:
             journal=journal,
             quarantine=self.quarantine,
         )
-        self.progress.follow(lambda: batch.items)
-        self._facts = {"before": before, "max_failures": spec.max_failures, "repeat": spec.repeat}
+        self.progress.follow(self.client, expected, lambda: batch.items)
         if waits:
-            await self.collect(batch, lambda: stop_if_decided(spec, batch))
+            await self.collect(batch, plural(len(expected), spec.kind))
             return await self.conclude()
         async with batch:
-            recording = asyncio.create_task(self._record(batch))
-            while not recording.done() and self.progress.has_waiting:  # noqa: ASYNC110 - a batch has no event for it
-                await asyncio.sleep(FRAME_SECONDS)
-            recording.cancel()
-            await asyncio.wait([recording])
-        result = self._result(self.progress.items, is_waited_for=False)
+            await self._dispatch_all(batch)
+        result = self._present()
         show(result, self._common)
-        self.progress.is_reported = True
+        self._is_concluded = True
         return result.exit_code
 
+    async def _dispatch_all(self, batch: Batch[Any]) -> None:
+        """Wait until nothing of a batch is left to dispatch."""
+        recording = asyncio.create_task(self._record(batch))
+        while not recording.done() and self.progress.has_waiting:  # noqa: ASYNC110 - a batch has no event for it
+            await asyncio.sleep(FRAME_SECONDS)
+        recording.cancel()
+        await asyncio.wait([recording])
+        self.progress.update()
+
     async def collect(
-        self,
-        completions: AbstractAsyncContextManager[AsyncIterator[Item]],
-        after_each: Callable[[], object] = tuple,
+        self, completions: AbstractAsyncContextManager[AsyncIterator[Item]], title: str
     ) -> None:
         """Show operations until all are over.
 
         Args:
             completions: A batch, or another context whose iterator yields items as they complete.
-            after_each: Called after each item.
+            title: The number of operations in words, for the log of a CI system.
         """
         output = self.connection.output
-        with (
-            grouped(plural(len(self.progress.rows()), self.progress.noun), output),
-            showing(self.progress, output, has_events=self._has_events),
-        ):
-            async with self.progress.following_logs(), completions as completed:
+        with grouped(title, output), showing(self.progress, output):
+            async with completions as completed:
                 try:
-                    await self._record(completed, after_each)
+                    await self._record(completed)
                 except asyncio.CancelledError:
                     self.progress.contact.stop()
                     if self.progress.has_waiting and not _has_failed_to_show():
                         warn(STOPPING.format(signal=self._stop.name))
                     raise
-                finally:
-                    self.progress.rows()  # The last look, while the client is open.
 
-    async def _record(
-        self, completed: AsyncIterator[Item], after_each: Callable[[], object] = tuple
-    ) -> None:
-        async for each in completed:
-            item = self.quarantine.mark(with_limit_named(each))
-            self.progress.record(item)
+    async def _record(self, completed: AsyncIterator[Item]) -> None:
+        async for item in completed:
+            self.progress.end(item)
             self.outputs.fetch(item, self.client)
-            after_each()
 
-    async def conclude(self, durable: Batch | None = None) -> ExitCode:
+    async def conclude(self, durable: StoredBatch | None = None) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code.
 
         Args:
             durable: The durable batch that was followed, as last read; None for a batch of this
                 command, or other operations.
         """
-        items = self.progress.items
-        if durable is not None:
-            known = result_of(durable, self._common)
-            self._facts = {"facts": known.facts, "headline": known.headline}
-        logs = await self.limit.last(_logs_of_failures(items, self.client), {})
+        result = evolve(self._present(), stored=durable)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.limit.ending):
+                logs = await _logs_of_failures(result.items, self.client)
+                result = evolve(result, logs=logs)
         try:
             return await conclude(
-                self._result(items, logs=logs),
+                result,
                 self.outputs,
                 self._common,
                 progress=self.progress,
-                has_events=self._has_events,
                 timeout=self.limit.ending,
             )
         finally:
-            self.progress.is_reported = True
+            self._is_concluded = True
 
     def conclude_early(self, error: BaseException) -> None:
         """Write the reports and name the operations in flight if an error ends the command."""
         self.outputs.stop()
-        if self.progress.is_reported:
+        if self._is_concluded:
             return
+        result = self._present()
         cause = error if isinstance(error, VibeError) else None
-        is_stopped = isinstance(error, asyncio.CancelledError)
-        stopped_by = (self._stop.exit_code or ExitCode.INTERRUPTED) if is_stopped else None
-        result = self._result(self.progress.items, stopped_by=stopped_by)
         # Without an item the reports of an earlier job would stay, perhaps those of a success.
         known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
+        is_stopped = isinstance(error, asyncio.CancelledError)
+        if is_stopped:
+            code = self._stop.exit_code or ExitCode.INTERRUPTED
+            result = evolve(result, is_waited_for=True, stopped_by=code)
         with suppress(OSError):  # What is in flight has to be named in any case.
             self.outputs.write(known)
         if is_stopped:
-            show(result, self._common, has_events=self._has_events)
-        elif cause is not None:
+            show(result, self._common)
+        else:
+            say_unfinished(evolve(result, is_waited_for=True), self._common)
+        if cause is not None:
             self.outputs.annotate(known)
         if cause is not None or (is_stopped and result.items):
             self.outputs.note_paths()
         if is_stopped:
             self.outputs.note_artifacts()
-        else:
-            say_unfinished(result, self._common)
 
-    def _result(self, items: Sequence[Item], **facts: Any) -> Result:  # noqa: ANN401 - its own
-        return Result(
-            items=items,
-            seconds=self.progress.elapsed,
-            place=self._common.place,
-            fails_on_flaky=self.outputs.files.fail_on_flaky,
-            journal=self.outputs.journal,
-            **self._facts | facts,
-        )
+    def _present(self) -> Result:
+        """Return the result as of now."""
+        return evolve(self.result, items=self.progress.items, seconds=self.progress.elapsed)
 
 
 @asynccontextmanager
@@ -368,7 +316,6 @@ async def watching(
     *,
     files: Files = NO_FILES,
     timeout: float | None = None,
-    has_events: bool = False,
     journal: Path | None = None,
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
@@ -379,30 +326,25 @@ async def watching(
         common: The options of the command.
         files: The files to write.
         timeout: Seconds that the command may take; None for as long as it takes.
-        has_events: True if `--json` is a line for each change.
         journal: The file of the batch that is resumed; None for none, or a new one.
     """
     with ExitStack() as around:
-        around.enter_context(shown_elsewhere(common.verbose))
-        watch = Watch(common, files, around.enter_context(interruptible()), has_events=has_events)
-        watch.outputs.journal = journal
+        around.enter_context(shown_elsewhere())
+        watch = Watch(common, files, around.enter_context(interruptible()), journal)
         try:
             server = require_settings(common).server
             assert server is not None
             watch.limit = TimeLimit(timeout, server=server.value, note=common.output.note)
             watch.progress.contact.on_outage = watch.limit.note_outage
             async with AsyncExitStack() as stack:
-                watch.connection = await watch.limit.ask(
-                    "the list of projects",
-                    lambda: stack.enter_async_context(
-                        connected(
-                            common,
-                            max_outage=MAX_OUTAGE_SECONDS,
-                            hooks=watch.progress.hooks,
-                            recorder=watch.generations,
-                        )
-                    ),
+                opened = connected(
+                    common,
+                    max_outage=MAX_OUTAGE_SECONDS,
+                    hooks=watch.progress.hooks,
+                    recorder=watch.generations,
                 )
+                async with watch.limit.waiting_for("the list of projects"):
+                    watch.connection = await stack.enter_async_context(opened)
                 yield watch
         except BaseException as error:
             # The client is closed, so it has waited for dispatches under way.

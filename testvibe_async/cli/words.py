@@ -1,25 +1,10 @@
-"""The words of the command line: one sentence for an error, readable numbers and times.
-
-It decides nothing else; `usage` has the sentences for a wrong call. An error's sentence says what
-was wrong and what would be right, and leaves out what only a programmer would look for: -vv shows
-that.
-"""
+"""The words of the command line: readable numbers and times, names, and the reason of an error."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlsplit
 
-from testvibe_async import (
-    FeatureNotGeneratedError,
-    IncompleteListError,
-    MalformedResponseError,
-    NotSentError,
-    ResponseError,
-    TransportError,
-    UnauthorizedError,
-    VibeError,
-)
+from testvibe_async import VibeError, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
@@ -27,7 +12,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from testvibe_async import BatchItem, Generation, Run
-    from testvibe_async.events import Event
 
 __all__ = [
     "NAME",
@@ -36,9 +20,9 @@ __all__ = [
     "clock_time",
     "counted",
     "duration",
-    "error_sentence",
-    "event_sentence",
+    "is_lost",
     "item_name",
+    "item_reason",
     "plural",
     "reason",
     "unless_default",
@@ -99,48 +83,15 @@ def reason(error: VibeError | OSError) -> str:
     return escape(why(error))
 
 
-def error_sentence(error: VibeError) -> str:
-    """Return the error of a command, and the remedy."""
-    if isinstance(error, IncompleteListError):
-        return error.message
-    if isinstance(error, TransportError):
-        return _unreachable(error)
-    if isinstance(error, MalformedResponseError) or not isinstance(error, ResponseError):
-        return reason(error)
-    code = f"{error.status} {error.code}" if error.code else str(error.status)
-    return f"{error.message} ({code}){_advice(error)}"
+def item_reason(item: Item) -> str:
+    """Return why an item has its verdict, in few words."""
+    if item.error is not None:
+        return reason(item.error)
+    from testvibe_async.reports import reason_of  # noqa: PLC0415 - see above
+
+    return escape(reason_of(item))
 
 
-def _unreachable(error: TransportError) -> str:
-    host = urlsplit(error.url).netloc
-    if isinstance(error, NotSentError):
-        return f"{host} is not reachable: {error.what}"
-    return f"{host} gave no whole answer: {error.what}"
-
-
-def event_sentence(event: Event) -> str | None:
-    """Return what a user needs to know of an event that is logged; None if the log's line is it.
-
-    Args:
-        event: The event, whose own line has the names of classes and fields.
-    """
-    # It brings asyncio, which commands without requests do without.
-    from testvibe_async.events import Paused  # noqa: PLC0415
-
-    if isinstance(event, Paused):
-        seconds = f"{event.seconds:.3g} s"
-        return f"the service asks for a pause, so nothing is sent for {seconds}: " + reason(
-            event.error
-        )
-    return None
-
-
-def _advice(error: ResponseError) -> str:
-    """Return the notes that the command added; else what errors of this kind call for."""
-    if notes := getattr(error, "__notes__", ()):
-        return f"; {'; '.join(notes)}"
-    if isinstance(error, UnauthorizedError):
-        return "; testvibe-async settings shows the key in force"
-    if isinstance(error, FeatureNotGeneratedError):
-        return "; generate it first"
-    return ""
+def is_lost(item: Item) -> bool:
+    """Return whether an error other than the time-out ended the wait for an item."""
+    return item.error is not None and not isinstance(item.error, WaitTimeoutError)

@@ -25,7 +25,7 @@ from testvibe_async.reports.files import (
 from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
-from testvibe_async.reports.reasons import CaseStatus, why
+from testvibe_async.reports.reasons import CaseStatus, reason_of, why
 from testvibe_async.reports.report import URGENCY, ReportOptions
 from testvibe_async.reports.text import counted, essence, one_line, tail
 
@@ -40,6 +40,7 @@ __all__ = [
     "counted",
     "essence",
     "one_line",
+    "reason_of",
     "report_target",
     "tail",
     "to_ctrf",

@@ -55,7 +55,7 @@ def status_of(test: CaseResult) -> CaseStatus:
     return CaseStatus(test.status) if test.status in known else CaseStatus.OTHER
 
 
-def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> str:  # noqa: PLR0911 - a case for each verdict
+def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None = None) -> str:  # noqa: PLR0911 - a case for each verdict
     """Return why an item has its verdict, or how many tests passed.
 
     Args:

@@ -22,7 +22,7 @@ from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.journal import Journal, files_of, is_in_use
-from testvibe_async.outcomes import Verdict
+from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import build_stored, is_aware, read_stored
 from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.names import similar_names
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from testvibe_async._batch import Plan
     from testvibe_async.models import Generation, Run
-    from testvibe_async.outcomes import BatchItem
 
 __all__ = [
     "Batch",
@@ -211,6 +210,32 @@ class Batch:
     def failed(self) -> list[BatchItem[Run | Generation]]:
         """Its items that failed, or could not be started."""
         return [item for item in self.items if _has_failed(item)]
+
+    @property
+    def failed_jobs(self) -> list[BatchItem[Any]]:
+        """An item without ref and outcome for each of those."""
+        return [
+            BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
+            for item in self.failed
+        ]
+
+    def rerun(
+        self, spec: BatchSpec, *, on_conflict: Literal["raise", "generate"] | None
+    ) -> BatchSpec:
+        """Return the spec of a rerun of the failures, on the same site.
+
+        Args:
+            spec: The spec that was asked for.
+            on_conflict: The treatment of conflicts that was asked for; None for that of this batch,
+                which concerns features without a run: the others have tests.
+        """
+        may_lack_tests = any(not item.attempts for item in self.failed)
+        same = self.spec.on_conflict if may_lack_tests else "raise"
+        return evolve(
+            spec,
+            site_url=spec.site_url or self.spec.site_url,
+            on_conflict=on_conflict or same,
+        )
 
     @property
     def undecided(self) -> list[BatchItem[Run | Generation]]:

@@ -68,9 +68,6 @@ class BatchSpec:
     repeat: int = 1
     """Number of runs of each feature, independent of their results, to show its stability."""
 
-    stops_when_decided: bool = False
-    """True to dispatch nothing more once the verdict on each feature's stability stands."""
-
     @property
     def in_flight(self) -> int:
         """Number of operations in flight at once; of repeated runs one, to disturb no other."""
@@ -80,6 +77,17 @@ class BatchSpec:
     def may_generate(self) -> bool:
         """True if the batch may dispatch generations, which cost credits."""
         return self.kind == "generation" or self.on_conflict == "generate"
+
+    @property
+    def waits_first(self) -> str:
+        """Description of what may be waited for before a dispatch; empty if nothing is."""
+        match self.on_conflict:
+            case "generate":
+                return "What has no tests is generated"
+            case "wait":
+                return "What is generating is waited for"
+            case _:
+                return ""
 
     def repeated(self, jobs: Sequence[BatchItem[Any]]) -> list[BatchItem[Any]]:
         """Return an item for each run of these jobs."""

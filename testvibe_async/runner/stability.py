@@ -18,11 +18,9 @@ from testvibe_async.outcomes import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from testvibe_async.batch import Batch
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Stability", "Steadiness", "deciding", "stability_of", "stop_if_decided"]
+__all__ = ["Stability", "Steadiness", "deciding", "stability_of"]
 
 Z = 1.96
 """The quantile of the normal distribution for a confidence of 95 %."""
@@ -144,12 +142,6 @@ def stability_of(items: Iterable[BatchItem[Any]]) -> list[Stability]:
         items: The items of a batch. All attempts of an item count.
     """
     return [_stability(group) for group in _groups(items)]
-
-
-def stop_if_decided(spec: BatchSpec, batch: Batch[Any]) -> None:
-    """Stop a batch whose verdicts stand, if it was asked to."""
-    if spec.stops_when_decided and all(each.is_decided for each in stability_of(batch.items)):
-        batch.stop()
 
 
 def deciding(items: Iterable[BatchItem[Any]]) -> list[BatchItem[Any]]:

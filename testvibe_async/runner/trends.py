@@ -1,15 +1,11 @@
 """The course of each feature over the batches of a folder, and what changed with the last one.
 
-Decides what counts as flaky, newly failing and slower. Results are in the order in which they were
-observed: a batch that was resumed has some from before its interruption. Durations are compared
-between batches of the same selection alone: one feature among sixty waits longer than one by
-itself. Pure; it reads no journal.
+Decides what counts as flaky and as newly failing. Results are in the order in which they were
+observed: a batch that was resumed has some from before its interruption. Pure; it reads no journal.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from statistics import fmean, median
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import frozen
@@ -29,16 +25,7 @@ __all__ = ["Trend", "trends_of", "word_of"]
 Key: TypeAlias = tuple[str, str | None]
 """A feature's folded name, and its configuration if it is not the default one."""
 
-SLOWER = 1.5
-"""The duration that counts as slower, in times of the usual one."""
-
-SLOWER_SECONDS = 5.0
-"""The least difference to the usual duration, in seconds."""
-
-USUAL = 3
-"""Number of earlier batches that form the baseline."""
-
-CHANGES = ("newly failing", "flaky now", "slower", "passes again")
+CHANGES = ("newly failing", "flaky now", "passes again")
 """The changes that the last batch may bring, the worst first."""
 
 
@@ -52,9 +39,6 @@ class Trend(Serializable):
 
     words: Sequence[str]
     """Its result in each batch, the oldest first: `passed`, `flaky`, `failed` or `other`."""
-
-    seconds: Sequence[float]
-    """The duration of its runs in the batches of the same selection as its last one."""
 
     change: str | None
     """The change with the last batch, one of `CHANGES`; None for none."""
@@ -88,7 +72,6 @@ class Trend(Serializable):
             **{word: self.words.count(word) for word in ("passed", "flaky", "failed")},
             "passRate": round(self.rate("passed"), 3),
             "flakyRate": round(self.rate("flaky"), 3),
-            "seconds": list(self.seconds),
             "what": self.change,
             "failingSince": since and {"batch": since.number, "createdUtc": since.created_at},
         }
@@ -125,19 +108,13 @@ def word_of(items: Iterable[BatchItem[Any]]) -> str:
 
 
 def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: bool) -> Trend:
-    last = course[-1][0]
     words = [word_of(items) for _, items in course]
-    seconds = [
-        took
-        for batch, items in course
-        if _selection(batch) == _selection(last) and (took := _seconds(items)) is not None
-    ]
+    last = course[-1][1][0]
     return Trend(
-        feature=course[-1][1][0].feature_name,
-        config=course[-1][1][0].key[1],
+        feature=last.feature_name,
+        config=last.key[1],
         words=words,
-        seconds=seconds,
-        change=_change(words, seconds) if is_last else None,
+        change=_change(words) if is_last else None,
         failing_since=_failing_since([batch for batch, _ in course], words),
     )
 
@@ -148,11 +125,7 @@ def _observed_at(batch: Batch, items: Iterable[BatchItem[Any]]) -> datetime:
     return max((run.finished_at for run in runs if run.finished_at), default=batch.created_at)
 
 
-def _selection(batch: Batch) -> Counter[Key]:
-    return Counter(item.key for item in batch.items)
-
-
-def _change(words: Sequence[str], seconds: Sequence[float]) -> str | None:
+def _change(words: Sequence[str]) -> str | None:
     known = [word for word in words[:-1] if word != "other"]
     if not known:
         return None
@@ -161,26 +134,7 @@ def _change(words: Sequence[str], seconds: Sequence[float]) -> str | None:
         return "newly failing"
     if now == "flaky" and before != "flaky":
         return "flaky now"
-    if now == "passed" and before == "failed":
-        return "passes again"
-    return "slower" if now == "passed" and _is_slower(seconds) else None
-
-
-def _is_slower(seconds: Sequence[float]) -> bool:
-    *before, last = seconds or [0.0]
-    if len(before) < USUAL:
-        return False
-    usual = median(before)
-    return last > usual * SLOWER and last - usual > SLOWER_SECONDS
-
-
-def _seconds(items: Iterable[BatchItem[Any]]) -> float | None:
-    took = [
-        max((run.finished_at - run.started_at).total_seconds(), 0.0)
-        for item in items
-        if isinstance(run := item.outcome, Run) and run.started_at and run.finished_at
-    ]
-    return fmean(took) if took else None
+    return "passes again" if now == "passed" and before == "failed" else None
 
 
 def _failing_since(batches: Sequence[Batch], words: Sequence[str]) -> Batch | None:

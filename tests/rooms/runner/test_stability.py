@@ -13,7 +13,6 @@ from testvibe_async.runner.stability import (
     Steadiness,
     deciding,
     stability_of,
-    stop_if_decided,
 )
 from testvibe_async.testing import Fault, Scenario
 
@@ -33,10 +32,7 @@ SCENARIO = Scenario(seed=36, failing_runs=0.3)
 async def repeated(
     project: Project, spec: BatchSpec = REPEATED, journal: Journal | None = None
 ) -> list[BatchItem[Run]]:
-    async with spec.start(project, ["Checkout"], timeout=None, journal=journal) as batch:
-        async for _ in batch:
-            stop_if_decided(spec, batch)
-    return batch.items
+    return await spec.start(project, ["Checkout"], timeout=None, journal=journal)
 
 
 async def test_flaky_by_seed(emulator: Emulator, project: Project) -> None:
@@ -66,20 +62,11 @@ async def test_refused_key_and_outage_do_not_count(emulator: Emulator, project: 
     ]
 
 
-async def test_stops_once_decided(emulator: Emulator, project: Project) -> None:
-    """After a pass and a failure nothing can make it stable or broken."""
-    spec = BatchSpec(kind="run", repeat=10, stops_when_decided=True)
-    (found,) = stability_of(await repeated(project, spec))
-    assert found.verdict is Steadiness.FLAKY
-    assert found.counted == len(emulator.runs) < 10
-    assert (found.not_run, found.not_counted) == (10 - found.counted, 0)
-
-
 async def test_resumed(emulator: Emulator, project: Project, tmp_path: Path) -> None:
     """A journal keeps each run, so that a batch that was stopped runs only the rest."""
     path = tmp_path / "repeated.journal"
     async with Journal(path) as journal:
-        spec = BatchSpec(kind="run", repeat=10, stops_when_decided=True)
+        spec = BatchSpec(kind="run", repeat=10, max_failures=1)
         before = stability_of(await repeated(project, spec, journal))[0]
     async with Journal(path) as journal:
         (found,) = stability_of(await repeated(project, REPEATED, journal))

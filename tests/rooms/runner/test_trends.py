@@ -17,25 +17,17 @@ from testvibe_async.runner.trends import trends_of
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def run_of(word: str, seconds: float, feature: str) -> Run:
-    return Run(
-        run_id=7,
-        feature_name=feature,
-        status=RunStatus(word),
-        started_at=BEGAN,
-        finished_at=BEGAN + timedelta(seconds=seconds),
-    )
+def run_of(word: str, feature: str) -> Run:
+    return Run(run_id=7, feature_name=feature, status=RunStatus(word), finished_at=BEGAN)
 
 
-def item_of(word: str, seconds: float = 30, feature: str = "Checkout") -> BatchItem[Any]:
+def item_of(word: str, feature: str = "Checkout") -> BatchItem[Any]:
     if word == "error":
         return BatchItem(feature=feature, error=VibeError("away"))
     if word == "flaky":
-        earlier = (run_of("failed", seconds, feature),)
-        return BatchItem(
-            feature=feature, outcome=run_of("passed", seconds, feature), earlier=earlier
-        )
-    return BatchItem(feature=feature, outcome=run_of(word, seconds, feature))
+        earlier = (run_of("failed", feature),)
+        return BatchItem(feature=feature, outcome=run_of("passed", feature), earlier=earlier)
+    return BatchItem(feature=feature, outcome=run_of(word, feature))
 
 
 def batch_of(number: int, *items: BatchItem[Any]) -> Batch:
@@ -43,11 +35,7 @@ def batch_of(number: int, *items: BatchItem[Any]) -> Batch:
     items = tuple(
         evolve(
             item,
-            outcome=evolve(
-                item.outcome,
-                started_at=item.outcome.started_at + days,
-                finished_at=item.outcome.finished_at + days,
-            ),
+            outcome=evolve(item.outcome, finished_at=item.outcome.finished_at + days),
         )
         if item.outcome
         else item
@@ -107,18 +95,6 @@ def test_what_was_observed_before_an_interruption_is_older() -> None:
     assert (checkout.change, checkout.failing_since) == (None, None)
     assert returns.change == "newly failing"
     assert returns.failing_since is resumed
-
-
-def test_durations_of_one_selection() -> None:
-    """A feature by itself is not compared to the same one among others."""
-    other = item_of("passed", feature="Returns")
-    alone = [batch_of(n, item_of("passed", 10)) for n in range(1, 5)]
-    among = [batch_of(n, item_of("passed", 60), other) for n in range(5, 8)]
-    trend = trends_of([*alone, *among])[0]
-    assert (trend.change, trend.seconds) == (None, [60, 60, 60])
-    slower = [*alone, batch_of(5, item_of("passed", 40))]
-    assert trends_of(slower)[0].change == "slower"
-    assert trends_of([*slower, batch_of(6, other)])[0].change is None  # It did not run.
 
 
 def test_repeated_runs_are_one_result() -> None:

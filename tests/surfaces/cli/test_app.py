@@ -66,7 +66,8 @@ def test_failure_on_the_way_exits_with_5(
 
     monkeypatch.setattr(demo, "generate", generate)
     assert code_of("demo") == 5
-    assert capsys.readouterr().err == "testvibe-async: s is not reachable: refused\\x1b[2J\n"
+    sentence = "s: the service was not reachable: refused\\x1b[2J"
+    assert capsys.readouterr().err == f"testvibe-async: {sentence}\n"
 
 
 def raise_from_demo(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -54,7 +54,7 @@ def test_what_could_not_run_is_annotated_too() -> None:
     error = NotSentError("refused", method="POST", url="http://s")
     item: BatchItem[Run | Generation] = BatchItem(feature="Login", error=error)
     assert annotated(item) == ["::error title=Login::the service was not reachable: refused"]
-    assert annotated(failed()) == ["::error title=Returns::failed"]
+    assert annotated(failed()) == ["::error title=Returns::the service reports no tests"]
     assert annotated(BatchItem(feature="Login")) == []
 
 

@@ -122,14 +122,16 @@ def test_unknown_names_the_commands_that_show_it() -> None:
     items = [item("a b", error=lost("a b")), item("c", error=lost("c", "generate"))]
     text = str(failures_text(result(*items, place=("--server", "http://s")), width=None))
     assert text.splitlines() == [
-        "a b, c",
-        "  unknown: it may have started: the answer to its dispatch was lost",
+        "a b",
+        "    unknown: it may have started: the answer to its dispatch was lost",
+        "  The same error in 1 more:",
+        "    c",
         "Before you start it again, see whether it did with:",
         "  testvibe-async runs list --feature 'a b' --server http://s",
         "  testvibe-async generation status c --server http://s",
     ]
-    many = result(*(item(str(number), error=lost(str(number))) for number in range(7)))
-    assert str(failures_text(many, width=None)).endswith("--feature 4\n  and 2 more")
+    many = result(*(item(str(number), error=lost(str(number))) for number in range(12)))
+    assert str(failures_text(many, width=None)).endswith("--feature 9\n  and 2 more")
 
 
 def test_each_unknown_has_its_own_reason() -> None:
@@ -140,7 +142,7 @@ def test_each_unknown_has_its_own_reason() -> None:
     ]
     lines = str(failures_text(result(*items), width=None)).splitlines()
     assert (lines[0], lines[2]) == ("a", "b")
-    assert lines[1].startswith("  unknown: ")
+    assert lines[1].startswith("    unknown: ")
     assert lines[1].endswith("; it may be run 1")
     assert lines[3].endswith("; it may be run 2")
     assert lines[4].startswith("Before you start it again")
@@ -148,7 +150,7 @@ def test_each_unknown_has_its_own_reason() -> None:
 
 def test_story_has_failed_tests_then_errors() -> None:
     """Failed tests come run by run, then each reason once with its features."""
-    some = [item(f"Feature {number}", error=unsent()) for number in range(7)]
+    some = [item(f"Feature {number}", error=unsent()) for number in range(13)]
     text = str(
         failures_text(result(*some, PASSED, ran("failed", CASE, config="Mobile")), width=None)
     )
@@ -156,8 +158,11 @@ def test_story_has_failed_tests_then_errors() -> None:
         "Checkout [Mobile], run 214: Pays",
         "    Error: no button",
         "",
-        "7 errors: the service was not reachable: refused",
-        "  Feature 0, Feature 1, Feature 2, Feature 3, Feature 4 and 2 more",
+        "Feature 0",
+        "    the service was not reachable: refused",
+        "  The same error in 12 more:",
+        *(f"    Feature {number}" for number in range(1, 11)),
+        "  and 2 more",
     ]
 
 
@@ -172,7 +177,7 @@ def test_configuration_is_named_where_it_is_not_the_usual() -> None:
             text = str(failures_text(result(item(ref=RUN, outcome=run, config=asked)), width=None))
             assert text.startswith(f"{name}, run 214: ")
         text = str(failures_text(result(item(error=refused(), config=config)), width=None))
-        assert text.endswith(f"\n  {name}")
+        assert text.startswith(f"{name}\n")
 
 
 def test_story_without_trouble_is_empty() -> None:
@@ -200,11 +205,11 @@ def test_failed_generation_shows_the_end_of_its_log() -> None:
     shown = failures_text(result(generated("failed"), logs={"r": log}), width=None)
     assert str(shown).splitlines() == [
         "Checkout, generation: failed",
-        "Pays: failure",
-        "    No button",
-        "    2",
-        "    3",
-        "    4",
+        "    Pays: failure",
+        "        No button",
+        "        2",
+        "        3",
+        "        4",
     ]
     assert (
         str(failures_text(result(generated("failed")), width=None))

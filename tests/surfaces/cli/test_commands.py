@@ -225,7 +225,9 @@ def test_a_service_that_is_not_there(monkeypatch: pytest.MonkeyPatch, run: Run) 
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     ended = run("projects")
     assert (ended.code, ended.output) == (5, "")
-    assert ended.errors.startswith(f"testvibe-async: 127.0.0.1:{port} is not reachable: could n")
+    assert ended.errors.startswith(
+        f"testvibe-async: 127.0.0.1:{port}: the service was not reachable: could n"
+    )
     assert ended.errors.count("\n") == 1
 
 

@@ -13,13 +13,11 @@ from testvibe_async import (
     ResponseError,
     RunRef,
     ServerError,
-    VibeError,
 )
 from testvibe_async.cli import contact as contacts
-from testvibe_async.cli.contact import REPEATED_SECONDS, Contact, notice_sentence
+from testvibe_async.cli.contact import REPEATED_SECONDS, Contact
 from testvibe_async.events import (
     Emitter,
-    ListPollingSuspended,
     OutageEnded,
     OutageStarted,
     Paused,
@@ -64,7 +62,7 @@ class Known:
 
     def told(self, now: float) -> list[str]:
         self.now = now
-        return [notice_sentence(each) for each in self.contact.notices([REF])]
+        return [str(each) for each in self.contact.notices([REF])]
 
 
 def in_flight(runs: int, generations: int) -> list[Ref]:
@@ -190,46 +188,3 @@ def test_pause_of_this_process_is_no_silence() -> None:
     assert known.told(500) == []
     assert known.told(505) == []
     assert len(known.told(507)) == 1
-
-
-@pytest.mark.parametrize(
-    ("error", "operation", "sentence"),
-    [
-        (
-            GONE,
-            "list_runs",
-            "no list of runs for 10:00, so each run is polled by itself: none here",
-        ),
-        (
-            None,
-            "list_features",
-            (
-                "no list of features for 10:00, so each generation is polled by itself: it was "
-                "wrong, or cost more than it saved"
-            ),
-        ),
-    ],
-)
-def test_suspended_list_is_told_once(
-    error: VibeError | None, operation: str, sentence: str
-) -> None:
-    """The sentence says what is done instead, and why; suspended again, it is no news."""
-    known = Known((10, 200))
-    known.answer(10, None)
-    known.emit(ListPollingSuspended(operation, "p", seconds=600, error=error), 10)
-    assert known.told(10) == []
-    known.answer(11, 200)
-    assert known.told(11) == [sentence]
-    known.emit(ListPollingSuspended(operation, "p", seconds=600, error=error), 12)
-    known.answer(13, 200)
-    assert known.told(13) == []
-
-
-def test_list_that_fails_with_all_else_is_an_outages() -> None:
-    """Where the client announces an outage next, the list is no line of its own."""
-    known = Known((10, 200))
-    known.emit(ListPollingSuspended("list_runs", "p", seconds=30, error=DOWN), 10)
-    known.emit(OutageStarted("http://s", DOWN), 12)
-    known.emit(OutageEnded("http://s", 9.0), 22)
-    known.answer(23, 200)
-    assert not any("list of runs" in each for each in known.told(23))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from attrs import evolve
@@ -24,18 +25,15 @@ from testvibe_async import (
     RunStatus,
     RunSummary,
 )
+from testvibe_async.cli.contact import Contact
 from testvibe_async.cli.display import (
-    FAILURES_ABOVE,
     FRAME_SECONDS,
-    Sight,
-    headline,
-    row_line,
+    line_of,
     showing,
     table_of,
 )
 from testvibe_async.cli.output import Output
-from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.rows import Row, count_words
+from testvibe_async.cli.progress import Progress, Row, count_words
 from testvibe_async.events import Emitter, RequestFinished
 from testvibe_async.models import Section
 
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from testvibe_async import Ref, VibeError
+    from testvibe_async import Client, Ref, VibeError
 
 GENERATION = GenerationRef(
     server="http://s", project="p", request_id="b23a0571-ef27-4fe7-bd70-a09093d44bf9", feature_id=15
@@ -78,9 +76,10 @@ def never_sent(feature: str) -> Row:
     return evolve(made, item=evolve(made.item, ref=None))
 
 
-def ended(number: int = 214, *tests: CaseResult, at: float = 3.0, **numbers: Any) -> Row:
-    status = RunStatus.FAILED if numbers.get("failed") else RunStatus.PASSED
-    run = Run(number, status, summary=RunSummary(**numbers), tests=tests)
+def ended(number: int = 214, *, passed: int = 0, failed: int = 0, at: float = 3.0) -> Row:
+    words = ["passed"] * passed + ["failed"] * failed
+    tests = tuple(CaseResult(str(name), word) for name, word in enumerate(words))
+    run = Run(number, RunStatus.FAILED if failed else RunStatus.PASSED, tests=tests)
     made = row(number, ended=at, snapshot=run)
     return evolve(made, item=evolve(made.item, outcome=run))
 
@@ -97,9 +96,14 @@ def refused(message: str = "Not with this key.") -> ForbiddenError:
     return ForbiddenError(message, status=403, method="POST", url="http://s/run")
 
 
-def sight_of(rows: Sequence[Row], *, total: int = 0) -> Sight:
-    waiting = [waits(number) for number in range(total - len(rows))]
-    return Sight(rows=[*rows, *waiting], now=2.5)
+class Shown(Progress):
+    """Rows at one moment, 2.5 s after the begin, without an event loop."""
+
+    def __init__(self, rows: Sequence[Row], *, total: int = 0) -> None:
+        waiting = [waits(number) for number in range(total - len(rows))]
+        self.clock, self.started = lambda: 2.5, 0.0
+        self.contact = Contact(self.clock)
+        self._rows = {(number, None, 1): row for number, row in enumerate([*rows, *waiting])}
 
 
 def waits(number: int) -> Row:
@@ -109,7 +113,7 @@ def waits(number: int) -> Row:
 def drawn(
     rows: Sequence[Row], *, total: int = 0, width: int = 80, height: int | None = None
 ) -> list[str]:
-    table = table_of(sight_of(rows, total=total), width=width, height=height)
+    table = table_of(Shown(rows, total=total), width=width, height=height)
     return shown(table, width=width)
 
 
@@ -119,8 +123,8 @@ def test_board_shows_each_operation_and_what_they_add_up_to() -> None:
         row(ref=GENERATION, feature="Checkout", status="generating"),
         row(214, started=1.0),
         row(215, status="running", config="Mobile"),
-        ended(216, total=4, passed=4),
-        ended(217, total=4, passed=3, failed=1),
+        ended(216, passed=4),
+        ended(217, passed=3, failed=1),
         never_sent("Returns"),
     ]
     assert drawn(rows, total=12) == [
@@ -132,8 +136,7 @@ def test_board_shows_each_operation_and_what_they_add_up_to() -> None:
         "Feature 217           run 217     failed        3.0 s  1 of 4 tests failed",
         "Returns               —           error         2.0 s  Not with this key.",
         "",
-        "━━━━━━━━━━╺━━━━━━━━━━━━━━━━━━━━━━━━━━━━━  9 left, 2.5 s",
-        "1 passed, 1 failed, 1 error, 1 running, 1 generating, 1 queued, 6 waiting",
+        "3 of 12 in 2.5 s: 1 passed, 1 failed, 1 error, 1 running, 1 generating, 1 queue…",
     ]
 
 
@@ -141,8 +144,7 @@ def test_board_without_operations_is_a_heading() -> None:
     """Before anything was dispatched there is the heading, and what waits."""
     lines = drawn([], total=3)
     assert lines[:2] == ["Feature  Operation   Status      Elapsed", ""]
-    assert lines[2].endswith("  3 left, 2.5 s")
-    assert lines[3:] == ["3 waiting"]
+    assert lines[2:] == ["0 of 3 in 2.5 s: 3 waiting"]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -154,7 +156,7 @@ def test_board_never_breaks_a_line(width: int) -> None:
         row(error=refused("It says a lot " * 20), ended=1.0),
     ]
     lines = drawn(rows, width=width)
-    assert len(lines) == 7
+    assert len(lines) == 6
     assert all(cell_len(line) <= width for line in lines)
     assert all("…" in line for line in lines[1:4])
 
@@ -167,19 +169,19 @@ def test_wide_board_has_more_of_a_reason() -> None:
 
 
 def test_low_board_shows_what_is_at_work_first() -> None:
-    """Where lines are few, active rows precede queued ones, and those the latest completions."""
+    """Where lines are few, a failure comes first, then what is active, and what is queued."""
     rows = [
-        ended(1, total=1, passed=1, at=1.0),
-        ended(2, total=1, passed=1, at=2.0),
+        ended(1, passed=1, at=1.0),
+        ended(2, passed=1, at=2.0),
         row(3),
         row(4, status="running"),
-        ended(5, total=1, failed=1, at=0.5),
+        ended(5, failed=1, at=0.5),
     ]
     lines = drawn(rows, height=9)
     assert len(lines) == 7
-    assert [line.split()[3] for line in lines[1:3]] == ["3", "4"]
-    assert lines[3:5] == ["… and 3 more: 2 passed, 1 failed", ""]
-    assert lines[6] == "2 passed, 1 failed, 1 running, 1 queued"
+    assert [line.split()[3] for line in lines[1:4]] == ["3", "4", "5"]
+    assert lines[4:6] == ["… and 2 more: 2 passed", ""]
+    assert lines[6] == "3 of 5 in 2.5 s: 2 passed, 1 failed, 1 running, 1 queued"
 
 
 def test_narrow_board_has_names_before_ids() -> None:
@@ -192,23 +194,11 @@ def test_narrow_board_has_names_before_ids() -> None:
 
 def test_board_that_fits_is_whole() -> None:
     """A board of few rows shows all of them."""
-    rows = [row(number) for number in range(18)]
+    rows = [row(number) for number in range(19)]
     assert len(drawn(rows, height=24)) == 22
     assert not any("more" in line for line in drawn(rows, height=24))
     assert len(drawn([*rows, row(19)], height=24)) == 22
-    assert len(drawn(rows, height=1)) == 7
-
-
-@pytest.mark.parametrize(("ended_rows", "filled"), [(0, 0), (1, 10), (2, 20), (4, 40)])
-def test_bar_fills_with_what_is_over(ended_rows: int, filled: int) -> None:
-    """The bar is as full as operations are over, and red from the first failure on."""
-    rows = [ended(number, total=1, passed=1) for number in range(ended_rows)]
-    table = table_of(sight_of(rows, total=4), width=80)
-    bar = shown(table, colours=True)[-2]
-    green = re.search(r"\x1b\[32m(━+)", bar)
-    assert len(green[1] if green else "") == filled
-    failed = table_of(sight_of([ended(9, total=1, failed=1)]), width=80)
-    assert "\x1b[1;31m━" in shown(failed, colours=True)[-2]
+    assert len(drawn(rows, height=1)) == 6
 
 
 def test_unknown_status_is_shown_as_it_came() -> None:
@@ -219,33 +209,20 @@ def test_unknown_status_is_shown_as_it_came() -> None:
     assert count_words(each.word for each in rows) == "1 queued, 1 exploded"
 
 
-def test_headline_says_what_went_wrong() -> None:
-    """A headline has the word first, then what it is of, and why."""
-    assert shown(headline(ended(total=2, failed=2))) == [
-        "failed  Feature 214, run 214: 2 of 2 tests failed"
-    ]
-    assert shown(headline(never_sent("Returns"))) == ["error  Returns: Not with this key."]
-    bare = Run(214, RunStatus.FAILED)
-    unknown = row(ended=1.0)
-    unknown = evolve(unknown, item=evolve(unknown.item, outcome=bare))
-    assert shown(headline(unknown)) == ["failed  Feature 214, run 214"]
-
-
 HOSTILE = "[red]x[/red] \x1b]0;owned\x07\x9b2J\r\nnext \u202eflip \ud800"
 
 
 def test_what_came_from_the_service_is_only_text() -> None:
     """Neither markup nor control characters in names, words and reasons take effect."""
-    run = Run(1, RunStatus.FAILED, summary=RunSummary(total=1, failed=1))
+    run = Run(1, RunStatus.FAILED)
     hostile = row(feature=HOSTILE, ended=1.0, snapshot=run)
     hostile = evolve(hostile, item=evolve(hostile.item, outcome=run))
     strange = row(feature="x", config=HOSTILE, status=HOSTILE)
     wrong = row(feature="x", error=refused(HOSTILE), ended=1.0)
     rows = [hostile, strange, wrong]
     renderables: list[RenderableType] = [
-        table_of(sight_of(rows), width=400),
-        *(row_line(each, sight_of(rows)) for each in rows),
-        *(headline(each) for each in (hostile, wrong)),
+        table_of(Shown(rows), width=400),
+        *(line_of(each, Shown(rows)) for each in rows),
     ]
     for renderable in renderables:
         text = "\n".join(shown(renderable, width=400))
@@ -255,8 +232,8 @@ def test_what_came_from_the_service_is_only_text() -> None:
 
 def test_colours_follow_the_status() -> None:
     """On a terminal with colours what failed is red, and what passed green."""
-    rows = [ended(1, total=1, passed=1), ended(2, total=1, failed=1)]
-    text = "\n".join(shown(table_of(sight_of(rows), width=80), colours=True))
+    rows = [ended(1, passed=1), ended(2, failed=1)]
+    text = "\n".join(shown(table_of(Shown(rows), width=80), colours=True))
     assert "\x1b[32mpassed" in text
     assert "\x1b[1;31mfailed" in text
 
@@ -266,12 +243,6 @@ def test_colours_follow_the_status() -> None:
     [
         (None, ""),
         (Run(1, RunStatus.RUNNING, summary=RunSummary()), ""),
-        (Run(1, RunStatus.PASSED), ""),
-        (Run(1, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "1 test passed"),
-        (
-            Run(1, RunStatus.PASSED, summary=RunSummary(total=3, passed=2, other=1)),
-            "2 of 3 tests passed",
-        ),
         (Generation(), ""),
         (Generation(sections=(Section("a"),)), "0 of 1 section"),
         (
@@ -287,11 +258,11 @@ def test_result_says_what_is_known(snapshot: object, expected: str) -> None:
 
 def test_line_shows_all_of_one_change() -> None:
     """A line has the time, how many are over, the operation, its state, and the result."""
-    rows = [row(), ended(215, total=2, passed=1, failed=1)]
-    assert shown(row_line(rows[0], sight_of(rows, total=200))) == [
+    rows = [row(), ended(215, passed=1, failed=1)]
+    assert shown(line_of(rows[0], Shown(rows, total=200))) == [
         "   2.5 s    1/200  run 214     queued      Feature 214"
     ]
-    assert shown(row_line(rows[1], sight_of(rows))) == [
+    assert shown(line_of(rows[1], Shown(rows))) == [
         "   2.5 s  1/2  run 215     failed      Feature 215: 1 of 2 tests failed"
     ]
 
@@ -322,7 +293,7 @@ class Batch:
             for number in numbers or (214,)
         }
         self.progress = Progress()
-        self.progress.follow(lambda: list(self.items.values()))
+        self.progress.follow(None, (), lambda: list(self.items.values()))
         self.dispatch(*self.items)
 
     def dispatch(self, *numbers: int) -> None:
@@ -335,7 +306,8 @@ class Batch:
         for number in numbers or self.items:
             tests = (CaseResult("Signs in", status),)
             outcome = Run(number, RunStatus(status), 12, f"Feature {number}", tests=tests)
-            self.progress.record(evolve(self.items[number], outcome=outcome))
+            self.items[number] = evolve(self.items[number], outcome=outcome)
+            self.progress.end(self.items[number])
 
 
 async def test_table_is_drawn_anew_while_time_goes_by() -> None:
@@ -368,18 +340,8 @@ async def test_table_is_removed_after_an_error() -> None:
     assert "run 214" not in left
 
 
-async def test_first_failures_are_printed_above_as_they_come() -> None:
-    """A failure has its own line above the table, up to some; a success has none."""
-    batch, screen = Batch(*range(60)), Screen()
-    with showing(batch.progress, screen):
-        batch.end("passed", 0)
-        batch.end("failed", *range(1, 60))
-    lines = re.findall(r"m(\w+)\x1b\[0m  Feature \d+, run ", screen.written)
-    assert lines == ["failed"] * FAILURES_ABOVE
-
-
 async def test_resized_terminal_is_cleared_and_drawn_anew() -> None:
-    """On a terminal of another size nothing of the old table is left, and no failure is lost."""
+    """On a terminal of another size nothing of the old table is left."""
     batch, screen = Batch(214, 215), Screen()
     with showing(batch.progress, screen):
         batch.end("failed", 214)
@@ -387,9 +349,7 @@ async def test_resized_terminal_is_cleared_and_drawn_anew() -> None:
         screen.console.size = (60, 12)
         await asyncio.sleep(2 * FRAME_SECONDS)
     before, _, after = screen.written.partition("\x1b[2J\x1b[H")
-    assert "Feature 214, run 214" in before
-    assert "Feature 214, run 214" in after
-    assert "queued" in after
+    assert all("failed" in part and "queued" in part for part in (before, after))
     widths = [len(re.sub(r"\x1b\[[\d;?]*\w", "", line)) for line in after.splitlines()]
     assert max(widths) <= 60
 
@@ -433,7 +393,7 @@ async def test_pipe_has_a_line_for_each_change_of_a_few() -> None:
     assert screen.written.splitlines() == [
         "   0.0 s  0/2  run 214     queued      Feature 214",
         "   0.0 s  0/2  run 215     queued      Feature 215",
-        "   1.0 s  1/2  run 214     passed      Feature 214",
+        "   1.0 s  1/2  run 214     passed      Feature 214: 1 test passed",
     ]
 
 
@@ -453,10 +413,30 @@ async def test_pipe_has_a_line_for_each_result_of_many() -> None:
     assert re.fullmatch(r"  30\.\d s  \d+ passed, \d+ queued", counts[0])
 
 
+async def test_end_is_reported_with_its_item() -> None:
+    """What a poll saw to end is reported once the batch has its outcome, and not before."""
+    run = Run(214, RunStatus.PASSED, 12, "Checkout", tests=(CaseResult("Pays", "passed"),))
+    seen = SimpleNamespace(snapshot=None, phase=Phase.ACTIVE, status="running")
+
+    def attach(_ref: Ref) -> SimpleNamespace:
+        return seen
+
+    client = cast("Client", SimpleNamespace(attach=attach))
+    ref = RunRef(server="http://s", project="p", run_id=214)
+    items = [BatchItem[Run | Generation](feature="Checkout", ref=ref)]
+    progress = Progress()
+    progress.follow(client, (), lambda: items)
+    seen.snapshot, seen.phase, seen.status = run, Phase.FINISHED, "passed"
+    assert progress.update() == []
+    items[0] = evolve(items[0], outcome=run)
+    progress.end(items[0])
+    assert [(row.word, row.result) for row in progress.update()] == [("passed", "1 test passed")]
+
+
 async def test_attempt_that_failed_is_told_before_the_next() -> None:
     """A feature that runs again has one row; each failed attempt is a line of its own."""
     batch, screen = Batch(), Screen(is_live=False)
-    failed = Run(214, RunStatus.FAILED, 12, "Feature 214")
+    failed = Run(214, RunStatus.FAILED, 12, "Feature 214", tests=(CaseResult("Pays", "failed"),))
     with showing(batch.progress, screen):
         await asyncio.sleep(1)
         batch.items[214] = evolve(batch.items[214], ref=None, earlier=(failed,))
@@ -468,7 +448,7 @@ async def test_attempt_that_failed_is_told_before_the_next() -> None:
         batch.end("passed", 214)
     assert [line[9:] for line in screen.written.splitlines()] == [
         " 0/1  run 214     queued      Feature 214",
-        " 0/1  run 214     failed      Feature 214",
+        " 0/1  run 214     failed      Feature 214: 1 of 1 test failed",
         " 0/1  run 215     queued      Feature 214: attempt 2",
-        " 1/1  run 215     flaky       Feature 214: attempt 2",
+        " 1/1  run 215     flaky       Feature 214: 1 test passed, attempt 2",
     ]

@@ -41,7 +41,7 @@ from testvibe_async.cli.exits import (
     log_to_standard_error,
     shown_elsewhere,
 )
-from testvibe_async.events import logger, told_logger
+from testvibe_async.events import Emitter, Hooks, Paused, logger, told_logger
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -96,7 +96,7 @@ def test_what_is_told_at_the_end_is_no_line_of_the_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Which warnings are told elsewhere is said where they are logged, not by a module's name."""
-    with shown_elsewhere(verbose=0):
+    with shown_elsewhere():
         for module in ("jobs", "dispatcher", "reconcile", "any"):
             logger.handle(
                 logger.makeRecord(
@@ -110,6 +110,15 @@ def test_what_is_told_at_the_end_is_no_line_of_the_log(
         "testvibe-async: after the end",
         "",
     ]
+
+
+@pytest.mark.usefixtures("_logging")
+def test_pause_that_is_logged_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pause says for how long, with the reason in short."""
+    Emitter(Hooks()).emit(Paused(2.5, RateLimitedError("Too many.", status=429, **ANSWER)))
+    assert capsys.readouterr().err == (
+        "testvibe-async: the service asks for a pause, so nothing is sent for 2.5 s: Too many.\n"
+    )
 
 
 @pytest.fixture

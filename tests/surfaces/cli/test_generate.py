@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import signal
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -89,7 +88,6 @@ async def test_watch_as_json_is_one_object_a_line(call: Call) -> None:
     *changes, end = [json.loads(line) for line in ended.output.splitlines()]
     words = [change["status"] for change in changes]
     assert list(dict.fromkeys(words)) == ["queued", "generating", "failed"]
-    assert (changes[0]["log"], bool(changes[-2]["log"])) == (None, True)
     assert {change["event"] for change in changes} == {"change"}
     assert changes[0]["ref"]["testvibe"] == "generation"
     assert [change["status"] for change in changes if change["outcome"]] == ["failed"]
@@ -191,7 +189,7 @@ async def test_all_where_all_have_tests(emulator: Emulator, call: Call) -> None:
     emulator.fail("list_features", Fault.edit(without_drafts))
     ended = await call("generate", "--all")
     assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing to generate: all have tests.\n"
+    assert ended.errors == "Nothing to generate. All have tests.\n"
 
 
 async def test_help_says_that_it_costs(call: Call) -> None:
@@ -299,23 +297,6 @@ async def test_answer_decides(
     assert len(emulator.generations) == number
 
 
-async def test_last_line_of_the_log_is_shown(emulator: Emulator, call: Call) -> None:
-    """While it is watched, a generation shows what its log says last, each line once."""
-    ended = await call("generate", GIFT_CARD, "--watch")
-    assert emulator.count("get_generation_log") > 2
-    lines = [line for line in ended.output.splitlines() if " generating " in line]
-    assert any("Exploring" in line for line in lines)
-    shown = [line.partition("generation  ")[2] for line in lines]
-    assert all(one != next_ for one, next_ in pairwise(shown))
-
-
-async def test_log_that_can_not_be_read_is_not_missed(emulator: Emulator, call: Call) -> None:
-    """A log that can't be read takes nothing away from the watch."""
-    emulator.fail("get_generation_log", Fault.status(404))
-    ended = await call("generate", GIFT_CARD, "--watch")
-    assert (ended.code, ended.errors) == (0, "")
-
-
 async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None:
     """Where all features have tests there is one line, and with --json an empty document."""
     for name, feature in emulator.features.items():
@@ -323,7 +304,7 @@ async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None
             await call("features", "delete", name, "--yes")
     ended = await call("generate", "--all", "--watch")
     assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing to generate: all have tests.\n"
+    assert ended.errors == "Nothing to generate. All have tests.\n"
     ended = await call("generate", "--all", "--json")
     assert json.loads(ended.output)["items"] == []
 

@@ -136,7 +136,7 @@ def prepare(emulator: Emulator) -> None:
         (["run", "-k", "Log"], "Did you mean a name or a glob without an option: run 'Log*'?"),
         (["run", "--lf"], "Did you mean --failed?"),
         (["run", "x", "--junitxml=out.xml"], "Did you mean --report junit.xml?"),
-        (["run", "x", "--maxfail", "1"], "Did you mean --stop-on-failure?"),
+        (["run", "x", "--maxfail", "1"], "Did you mean --max-failures N?"),
         (["run", "x", "--reruns", "2"], "Did you mean --attempts N, which counts the first one"),
         (["run", "x", "--zzz"], "--zzz; see testvibe-async run --help"),
         (["run", "--waite", "x"], "Did you mean --wait?"),

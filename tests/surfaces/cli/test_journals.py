@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from types import SimpleNamespace
@@ -323,8 +322,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     assert [row.split("\t")[1:5] for row in rows] == [["3", "3", "0", "0"]] * 4 + [
         ["3", "2", "1", "0"]
     ]
-    assert re.search(r"Newly failing:\n  Checkout  [▁-█]{5}  ", ended.output)
-    assert "\nThe bars are durations " in ended.output
+    assert "\nNewly failing:\n  Checkout\n" in ended.output
     document = json.loads((await call("history", "--json", "--limit", "2")).output)
     assert len(document["batches"]) == 2
     assert document["changes"][0]["what"] == "newly failing"
@@ -345,8 +343,8 @@ async def test_history_of_flaky_and_fixed(emulator: Emulator, call: Call) -> Non
     loop.call_later(5, fail, "Checkout")
     await call("run", "Checkout", "Newsletter", "--wait", "--attempts", "2")
     ended = await call("history")
-    assert "Flaky now:\n  Checkout  " in ended.output
-    assert "Passes again:\n  Newsletter  " in ended.output
+    assert "Flaky now:\n  Checkout\n" in ended.output
+    assert "Passes again:\n  Newsletter\n" in ended.output
     assert "\n\nFlaky in these 3 batches:\n  Checkout  in 1 of 3\n" in ended.output
     await call("run", "Checkout", "--wait")
     document = json.loads((await call("history", "--json")).output)
@@ -357,7 +355,6 @@ async def test_history_of_flaky_and_fixed(emulator: Emulator, call: Call) -> Non
     )
     ended = await call("history", "newsletter")
     assert "Newsletter\n  of 3 batches, passed in 2 (67%), flaky in 0 (0%)\n" in ended.output
-    assert "in 3 batches of the same selection" in ended.output
     document = json.loads((await call("history", "Checkout", "--json")).output)
     assert [each["flakyRate"] for each in document["features"]] == [0.25]
     ended = await call("history", "Checkout", "Chekcout")
@@ -395,15 +392,6 @@ async def test_history_without_batches(call: Call) -> None:
     assert ended.output.endswith("\nThere is no other batch to compare it with.\n")
     await call("run", "Checkout", "--wait", "--quiet")
     assert "\nNothing changed with the last batch.\n" in (await call("history")).output
-
-
-@pytest.mark.parametrize(
-    ("numbers", "bars"),
-    [([], ""), ([0, 0], "▁▁"), ([3, 3], "▄▄"), ([0, 1, 2], "▁▅█"), ([5, 1], "█▁")],
-)
-def test_sparkline(numbers: list[float], bars: str) -> None:
-    """The least is the lowest bar, the greatest the highest."""
-    assert history.sparkline(numbers) == bars
 
 
 async def test_journals_are_not_kept_for_ever(

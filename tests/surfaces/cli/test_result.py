@@ -30,7 +30,8 @@ from testvibe_async import (
 )
 from testvibe_async._wire import serialize
 from testvibe_async.cli.names import read_refs
-from testvibe_async.cli.result import Result, rerun_commands
+from testvibe_async.cli.result import Result
+from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def result(*items: Item, **values: Any) -> Result:
     return evolve(Result(items=items, seconds=95.0), **values)
 
 
+STOPS = BatchSpec(kind="run", max_failures=1)
 PASSED, FAILED = ran("passed"), ran("failed", CASE)
 
 
@@ -94,6 +96,7 @@ PASSED, FAILED = ran("passed"), ran("failed", CASE)
         ([item(error=VibeError("unheard of")), item(error=unsent())], 70),
         ([FAILED, item()], 4),
         ([PASSED, item()], 4),
+        ([item(ref=RUN, outcome=Run(1, "exploded")), FAILED], 5),
         ([item(is_waiting=True)], 4),
         ([FAILED, item(is_waiting=True)], 4),
     ],
@@ -121,13 +124,16 @@ def test_exit_code_without_waiting(items: list[Item], code: ExitCode) -> None:
 
 def test_failures_that_stopped_the_rest_are_counted() -> None:
     """The result says that failures are why the rest was not started, where they are."""
-    assert result(FAILED, item(), max_failures=1).counts == (
+    assert result(FAILED, item(), spec=STOPS).counts == (
         "1 failed, 1 skipped; stopped after 1 failure"
     )
-    assert result(FAILED, item(), max_failures=1).document["stoppedAfterFailures"] == 1
-    for other in (result(FAILED, item()), result(FAILED, item(), max_failures=2)):
+    assert result(FAILED, item(), spec=STOPS).document["stoppedAfterFailures"] == 1
+    for other in (
+        result(FAILED, item()),
+        result(FAILED, item(), spec=evolve(STOPS, max_failures=2)),
+    ):
         assert "stopped" not in other.counts
-    assert "stopped" not in result(FAILED, PASSED, max_failures=1).counts
+    assert "stopped" not in result(FAILED, PASSED, spec=STOPS).counts
 
 
 def test_line_adds_it_all_up() -> None:
@@ -234,17 +240,3 @@ def test_other_operations_are_named_by_their_refs() -> None:
     words = words_of(wait_command(refs))
     assert read_refs(words[:2]) == refs
     assert words[2:] == ["--server", "http://s"]
-
-
-def test_commands_run_again_what_failed() -> None:
-    """What failed runs again with its configurations, quoted for a shell; nothing else does."""
-
-    def failed(feature: str, config: str | None = None) -> Item:
-        return item(feature, config=config, outcome=Run(1, RunStatus.FAILED, 12, feature, config))
-
-    items = [failed("a b"), failed("c", "Mobile"), failed("a b", "Mobile"), failed("d"), PASSED]
-    assert rerun_commands([*items, failed("7*")], place=("--server", "http://s")) == [
-        "testvibe-async run 'a b' d 12 --wait --server http://s",
-        "testvibe-async run c 'a b' --wait -c Mobile --server http://s",
-    ]
-    assert rerun_commands([PASSED, timed_out(), generated("failed")]) == []

@@ -116,7 +116,7 @@ async def test_key_without_access(status: int, emulator: Emulator, call: Call) -
         emulator.fail(operation, Fault.status(status))
     ended = await call("wait", *refs)
     assert ended.code == 3
-    assert "2 errors: " in ended.output
+    assert "  The same error in 1 more:\n" in ended.output
     assert ended.output.endswith(": 2 in flight\n")
 
 

@@ -14,14 +14,12 @@ from testvibe_async import (
     IncompleteListError,
     MalformedResponseError,
     NotSentError,
-    RateLimitedError,
     ServerError,
     UnauthorizedError,
     VibeError,
 )
 from testvibe_async.cli import words
-from testvibe_async.cli.words import error_sentence, event_sentence
-from testvibe_async.events import Paused
+from testvibe_async.cli.exits import error_sentence
 
 
 def test_numbers_agree_with_their_nouns() -> None:
@@ -74,7 +72,7 @@ WHERE: dict[str, Any] = {"method": "GET", "url": "https://h.example/x"}
     ("error", "sentence"),
     [
         (ConfigError("as it is"), "as it is"),
-        (NotSentError("refused", **WHERE), "h.example is not reachable: refused"),
+        (NotSentError("refused", **WHERE), "h.example: the service was not reachable: refused"),
         (ServerError("Oops.", status=502, **WHERE), "Oops. (502)"),
         (
             UnauthorizedError("No key.", status=401, code="unauthorized", **WHERE),
@@ -98,15 +96,6 @@ WHERE: dict[str, Any] = {"method": "GET", "url": "https://h.example/x"}
 def test_a_refusal_is_in_the_services_words(error: VibeError, sentence: str) -> None:
     """A refusal is the service's message with code and advice; other errors are unchanged."""
     assert error_sentence(error) == sentence
-
-
-def test_a_logged_event_is_a_sentence() -> None:
-    """A pause says for how long, with the reason in short."""
-    busy = RateLimitedError("Too many.", status=429, **WHERE)
-    pause = Paused(2.5, busy)
-    assert event_sentence(pause) == (
-        "the service asks for a pause, so nothing is sent for 2.5 s: Too many."
-    )
 
 
 def test_a_lost_dispatch_says_how_it_was_lost() -> None:

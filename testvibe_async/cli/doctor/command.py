@@ -120,7 +120,7 @@ async def _examine(
         max_connections=1,
         max_outage=30.0,
     )
-    with shown_elsewhere(verbose=common.verbose):
+    with shown_elsewhere():
         async with client:
             examination = Examination(client, settings, run, generate, run_id)
             await examination.perform()
