@@ -54,8 +54,6 @@ _FORMS = {
 }
 """Syntax of some options' values, as a pattern and as a description for people."""
 
-_DISPATCHES = frozenset({"run_feature", "generate_feature"})
-
 
 async def emulator(  # noqa: PLR0913 - each an option of its own
     *,
@@ -63,13 +61,11 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     features: Path | None = None,
     speed: Speed = 1.0,
     seed: int = 0,
-    no_lists: bool = False,
     credits: NonNegativeInt | None = None,  # noqa: A002 - the service's own word
     strict: bool = False,
     fault: tuple[str, ...] = (),
     outage: tuple[str, ...] = (),
     limit: str | None = None,
-    lose_answers: NonNegativeInt = 0,
     replay: Path | None = None,
 ) -> None:
     """Serve an emulated TestVibe on this machine until Ctrl-C.
@@ -90,24 +86,20 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         speed: Factor by which it is faster than the real service. The times in its answers are
             those of the real service: at 4, what a report calls a minute takes 15 s.
         seed: Seed of the random durations and test results.
-        no_lists: Have no routes that list runs and features; a client must do without, too.
         credits: Maximum number of generations that may be dispatched; unlimited by default.
         strict: Refuse fields and query parameters that are not documented.
         fault: A failure, as OPERATION:WHAT or OPERATION:WHAT*TIMES; repeat it for several. The
             operation is the service's name for it, or * for all; WHAT is an HTTP status, or reset,
-            lost, hang, truncated or garbage.
+            lost (it takes effect, and the connection is reset), hang, truncated or garbage.
         outage: An outage, such as 20s@60s: 503 for 20 s, from 60 s after the start on, in seconds
             of the emulated service; repeat it for several.
         limit: The rate of requests that are served, such as 100/s; one more is answered with 429.
-        lose_answers: Number of dispatches that take effect without an answer: the connection is
-            reset.
         replay: A recording to serve instead, as doctor --record writes it.
     """
     recording = {} if replay is None else _recorded(replay)
     service = make_emulator(
         features=features,
         scenario=Scenario(seed=seed),
-        lists=not no_lists,
         credits=credits,
         speed=speed,
         port=port,
@@ -119,13 +111,6 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
         _add_fault(service, text)
     for text in outage:
         _add_outage(service, text)
-    if lose_answers:
-        service.fail(
-            "*",
-            Fault.lost(),
-            when=lambda request: request.operation in _DISPATCHES,
-            times=lose_answers,
-        )
     try:
         await service.start()
     except OSError as error:

@@ -46,7 +46,7 @@ SENTENCES = {
         1,
     ),
     "other-end-words-alone": (
-        "which is not documented, and nothing says that it is over”; so a",
+        "which is not documented, and nothing says that it is over”",
         5,
     ),
     "ids-as-text": ("runId: written as digits in a string; read all the same", 0),

@@ -10,7 +10,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.conftest import client_of
 from tests.support.amounts import amount
+from tests.support.dialects import DIALECTS
 from tests.support.recordings import FOLDER, RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.cli.conftest import use
 from testvibe_async.testing import (
@@ -86,6 +88,23 @@ async def test_a_recording_is_shown_before_it_is_written(
     assert "exchanges of 11 operations; two of the answers:" in ended.errors
     assert f"Write this to {path}?" in ended.errors
     assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["paged-by-link", "paged-by-next-link"])
+async def test_pages_of_a_recording_are_replayed(
+    name: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address of the next page leads to the service that replays it."""
+    async with Emulator(middleware=DIALECTS[name]) as emulator:
+        use(emulator, monkeypatch)
+        recording = await record(call, tmp_path / "r.json")
+    assert emulator.url not in (tmp_path / "r.json").read_text("utf-8")
+    async with (
+        Emulator(middleware=Replay(recording), **recording.options) as emulator,
+        client_of(emulator) as client,
+    ):
+        features = await client.project().list_features()
+    assert (len(features), features.is_complete) == (17, True)
 
 
 async def test_half_a_character_is_recorded_as_it_was_written(

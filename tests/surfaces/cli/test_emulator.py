@@ -80,7 +80,7 @@ async def test_folder_without_features_is_refused(tmp_path: Path) -> None:
 
 
 async def test_options_reach_the_emulator(serve: Serve, tmp_path: Path) -> None:
-    """Features, lists and credits are those of the options."""
+    """Features and credits are those of the options, and a list can be taken away."""
     (tmp_path / "own.feature").write_text("Feature: Own\n  Scenario: One\n    Given one\n")
 
     async def use_it(client: Client) -> None:
@@ -91,7 +91,7 @@ async def test_options_reach_the_emulator(serve: Serve, tmp_path: Path) -> None:
         with pytest.raises(ForbiddenError):
             await client.project().generate_feature("Own")
 
-    await serve(use_it, features=tmp_path, no_lists=True, credits=0)
+    await serve(use_it, features=tmp_path, fault=("list_features:404",), credits=0)
 
 
 @pytest.mark.parametrize(("seed", "speed"), [(0, 1.0), (0, 50.0), (1, 1.0)])
@@ -131,7 +131,7 @@ async def test_a_recording_is_replayed(serve: Serve) -> None:
 
 
 async def test_faults_reach_the_emulator(serve: Serve) -> None:
-    """Each fault, outage, limit and lost answer is met by the requests that it is for."""
+    """Each fault, outage and limit is met by the requests that it is for."""
     seen: list[tuple[str, int | None]] = []
 
     async def use_it(client: Client) -> None:
@@ -154,10 +154,9 @@ async def test_faults_reach_the_emulator(serve: Serve) -> None:
 
     await serve(
         use_it,
-        fault=("list_configs:418", "list_files:garbage*1"),
+        fault=("run_feature:lost*1", "list_configs:418", "list_files:garbage*1"),
         outage=("20s@60s",),
         limit="50/s",
-        lose_answers=1,
     )
     assert ("run_feature", None) in seen
     assert [status for name, status in seen if name == "list_configs"] == [418]

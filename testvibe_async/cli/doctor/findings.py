@@ -1,4 +1,4 @@
-"""Findings: one sentence each, with the consequence for our commands, as rows and as JSON. Pure.
+"""Findings: one sentence each, with the consequence for our commands, as rows and as JSON.
 
 A finding's sentences are made of our own words, of declarations and of forms. What the service or
 the user called something is in `quoted` alone, which only a terminal shows: so a document holds no

@@ -215,7 +215,10 @@ class Disguise:
             path=self._url(each.path),
             query={self._name(name): self._value(text, name) for name, text in each.query.items()},
             body=None if each.body is None else self._body(each.body),
-            headers={name: self._header(text) for name, text in each.headers.items()},
+            headers={
+                name: self.text(text) if name == "ETag" else self._header(text)
+                for name, text in each.headers.items()
+            },
             answer=self._body(each.answer),
         )
 
