@@ -321,6 +321,13 @@ async def test_no_line_of_the_log_commands_a_ci_system(
     assert not [line for line in lines if obeyed(line)]
 
 
+def test_an_event_commands_no_ci_system(caplog: pytest.LogCaptureFixture) -> None:
+    """The line of an event is harmless, whatever its texts are."""
+    Emitter(Hooks()).emit(DispatchUnknown(ERROR, "run", project="p", feature=WICKED, config=WICKED))
+    assert "# #vso[" in caplog.text
+    assert not obeyed(caplog.records[0].getMessage())
+
+
 def test_the_page_lists_each_event_with_its_level_and_fields() -> None:
     """The table of the page on logs is what is logged."""
     page = Path(events_module.__file__).parent / "_telemetry" / "README.md"
