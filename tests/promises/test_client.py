@@ -343,7 +343,7 @@ NUMBERS = (0, -1, float("nan"), float("inf"), "3")
         ("max_connections", (0, -1, 1.5, True, "8"), "a whole number"),
         ("rate_limit", (*NUMBERS, True), "a number of requests a second"),
         ("retry", (3,), "a RetryPolicy, not 3"),
-        ("hooks", ({},), "a Hooks, not {}"),
+        ("hooks", (7,), "a Hooks, not 7"),
         ("poll_plan", (3,), "a function, not 3"),
         ("session", (1,), "an aiohttp.ClientSession, not 1"),
     ],
