@@ -223,15 +223,6 @@ async def test_another_client_picks_it_up(emulator: Emulator, operation: RunOper
         assert emulator.api_key not in text
 
 
-async def test_a_generation_is_picked_up(emulator: Emulator, project: Project) -> None:
-    """A generation's ref finds it again by its request id."""
-    operation = await project.generate_feature("Draft")
-    async with client_of(emulator) as other:
-        attached = other.attach(GenerationRef.from_json(operation.ref.to_json()))
-
-        assert (await attached).is_success
-
-
 async def test_an_old_ref_has_no_first_seconds(project: Project, client: Client) -> None:
     """A generation attached long after its dispatch is superseded at the second poll."""
     operation = await project.generate_feature("Draft")

@@ -65,7 +65,6 @@ def test_a_ref_is_its_server_project_kind_and_id(ref: Ref, same: Ref) -> None:
     """Refs of one operation are equal and hash alike, wherever each was found."""
     assert ref == same
     assert hash(ref) == hash(same)
-    assert {ref: "once"}[same] == "once"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +94,7 @@ def test_a_ref_comes_back_as_it_was(ref: Ref) -> None:
     text = ref.to_json()
     assert text.isascii()
     assert text.isprintable()
+    assert ref.to_dict() == json.loads(text)
     for back in (Ref.from_json(text), type(ref).from_json(text.encode())):
         assert asdict(back) == asdict(ref)
         assert type(back) is type(ref)
@@ -110,8 +110,7 @@ def test_a_ref_pickles_and_copies(ref: Ref) -> None:
 
 
 def test_a_ref_is_a_value() -> None:
-    """Equal refs are equal keys, and none can be changed."""
-    assert {RUN: 1}[evolve(RUN)] == 1
+    """None can be changed."""
     with pytest.raises(FrozenInstanceError):
         RUN.run_id = 2  # type: ignore[misc]
 
@@ -130,12 +129,6 @@ def test_a_ref_is_read_as_the_kind_that_was_asked_for() -> None:
 def test_what_a_later_release_adds_is_ignored() -> None:
     """Unknown members are ignored."""
     assert Ref.from_json(document(new={"a": 1}, kind="x", key=[1])) == RUN
-
-
-def test_what_may_be_missing_is_none() -> None:
-    """A ref without the members that may be None is read."""
-    least = {"testvibe": "run", "version": 2, "server": SERVER, "project": "7f3c", "runId": 214}
-    assert Ref.from_json(json.dumps(least)) == RunRef(server=SERVER, project="7f3c", run_id=214)
 
 
 @pytest.mark.parametrize("version", [0, 1, 99, "2", None, [2]])
@@ -201,14 +194,6 @@ def test_a_damaged_ref_is_refused(changes: dict[str, Any]) -> None:
         Ref.from_json(document(**changes))
 
 
-@pytest.mark.parametrize("member", ["server", "project", "runId"])
-def test_a_ref_that_lacks_a_member_is_refused(member: str) -> None:
-    """A ref without what names the operation is a ConfigError that names what is missing."""
-    text = json.dumps({k: v for k, v in json.loads(RUN_JSON).items() if k != member})
-    with pytest.raises(ConfigError, match=member):
-        Ref.from_json(text)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -240,6 +225,7 @@ async def test_the_time_of_a_ref_may_be_of_any_zone() -> None:
     ("ref", "key", "text"),
     [
         (RUN, ("run", "7f3c", 214), "run 214"),
+        (evolve(RUN, dispatched_at=None, feature_id=None), ("run", "7f3c", 214), "run 214"),
         (GENERATION, ("generation", "7f3c", 12, "a1b2"), "generation a1b2 of feature 12"),
     ],
 )
@@ -247,12 +233,6 @@ def test_a_ref_has_a_key_and_a_name(ref: Ref, key: tuple[object, ...], text: str
     """The key identifies an operation of its server; the text is what messages use."""
     assert ref.key == key
     assert str(ref) == text
-
-
-def test_a_key_is_independent_of_the_dispatch() -> None:
-    """Two refs of one operation have the same key, also where one has fewer fields."""
-    assert evolve(RUN, dispatched_at=None, feature_id=None).key == RUN.key
-    assert evolve(GENERATION, dispatched_at=AT).key == GENERATION.key
 
 
 def test_the_two_kinds_are_all_there_are() -> None:
@@ -266,5 +246,5 @@ def test_the_two_kinds_are_all_there_are() -> None:
 def test_a_ref_that_lacks_fields_names_them() -> None:
     """What a cut ref lacks is said in the ref's own words."""
     with pytest.raises(ConfigError) as caught:
-        Ref.from_json('{"testvibe": "run", "version": 2, "server": "https://a.example"}')
-    assert str(caught.value) == "this ref of a run is damaged: it lacks project, runId"
+        Ref.from_json('{"testvibe": "run", "version": 2}')
+    assert str(caught.value) == "this ref of a run is damaged: it lacks server, project, runId"

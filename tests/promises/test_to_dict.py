@@ -33,7 +33,6 @@ from testvibe_async import (
     Phase,
     ProjectFile,
     ProjectInfo,
-    Ref,
     ResponseError,
     Run,
     RunFailedError,
@@ -170,15 +169,6 @@ def test_a_downloads_progress_has_its_sizes() -> None:
         artifact=TRACE, path=Path("out", "a.zip"), done_bytes=3, total_bytes=7
     )
     assert progress.to_dict() == document | {"total": 7}
-
-
-@pytest.mark.parametrize("ref", REFS)
-def test_a_refs_dict_is_what_to_json_writes(ref: Ref) -> None:
-    """A ref has one form, as a dict and as text; `from_json` reads either."""
-    assert ref.to_dict() == json.loads(ref.to_json())
-    same = Ref.from_json(json.dumps(ref.to_dict()))
-    assert same == ref
-    assert same.dispatched_at == ref.dispatched_at
 
 
 def test_an_item_has_what_is_known_of_it() -> None:

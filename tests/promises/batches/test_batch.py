@@ -75,15 +75,6 @@ async def test_all_that_are_generated(emulator: Emulator, project: Project) -> N
     assert {item.feature for item in items} == expected
 
 
-async def test_features_by_value(project: Project) -> None:
-    """A `Feature` that was listed can be handed in as it is."""
-    features = [row for row in await project.list_features() if row.status == "generated"][:3]
-
-    items = await project.run_features(features)
-
-    assert [item.feature for item in items] == [row.id for row in features]
-
-
 async def test_no_features(emulator: Emulator, project: Project) -> None:
     """A batch without features ends at once."""
     assert await project.run_features([]) == []

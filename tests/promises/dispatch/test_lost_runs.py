@@ -55,19 +55,6 @@ class TestLostRuns:
         )
         assert emulator.count("run_feature") == 1
 
-    async def test_two_new_runs_are_ambiguous(self, emulator: Emulator, project: Project) -> None:
-        """Where another caller ran the feature too, neither run is adopted."""
-        emulator.fail("run_feature", Fault.lost(), times=2)
-        async with client_of(emulator) as rival:
-            results = await asyncio.gather(
-                project.run_feature("Checkout"),
-                rival.project().run_feature("Checkout"),
-                return_exceptions=True,
-            )
-
-        assert [type(result) for result in results] == [DispatchUnknownError] * 2
-        assert emulator.count("run_feature") == 2
-
     async def test_other_runs_are_not_adopted(self, emulator: Emulator, project: Project) -> None:
         """A run that is known, older, or of another feature or configuration is not adopted."""
         await project.run_feature("Checkout")

@@ -36,6 +36,7 @@ async def test_ambiguous(emulator: Emulator, project: Project) -> None:
         )
     assert first.reason == error.reason == "ambiguous"
     assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
+    assert emulator.count("run_feature") == 2
     assert all(f"run {number}" in str(error) for number in emulator.runs)
 
 

@@ -1,7 +1,6 @@
 """Recorders: what they are told, when, and what happens if they fail."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -269,15 +268,6 @@ async def test_many_at_once_wait_for_one_commit(emulator: Emulator) -> None:
             await asyncio.gather(*(project.run_feature("Checkout") for _ in range(32)))
             seconds[is_recorded] = now() - began
     assert seconds[True] - seconds[False] == pytest.approx(0.5, abs=0.01)
-
-
-@pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
-async def test_without_a_recorder_nothing_changes(emulator: Emulator, dispatched: str) -> None:
-    """A client without one dispatches as one with."""
-    async with client_of(emulator) as client:
-        dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
-        await dispatch("Draft" if dispatched == "generate_feature" else "Checkout")
-    assert emulator.count(dispatched) == 1
 
 
 async def test_what_a_cancelled_caller_cuts_off_is_noted_all_the_same(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from testvibe_async import (
     ProjectInfo,
     RunStatus,
 )
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator
 
 
 async def test_list_projects_gives_the_workspaces_projects(
@@ -346,20 +346,6 @@ async def test_assumed_lists_may_be_missing() -> None:
             await project.list_runs()
         operation = await project.run_feature(GENERATED)
         assert (await operation).run_id == operation.run_id
-
-
-async def test_a_project_is_named_by_its_repr(emulator: Emulator, project: Project) -> None:
-    """The repr of a project is its id, and holds no key."""
-    assert repr(project) == f"<Project {emulator.project_id}>"
-
-
-async def test_wire_times_become_aware_instants(emulator: Emulator, project: Project) -> None:
-    """A time on the wire is the instant that it says, in UTC."""
-    emulator.fail(
-        "get_feature", Fault.edit(lambda doc: doc | {"updatedUtc": "2026-06-10T14:32:07Z"})
-    )
-    feature = await project.get_feature(GENERATED)
-    assert feature.updated_at == datetime(2026, 6, 10, 14, 32, 7, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("config", [3, ["Mobile"]])

@@ -70,7 +70,7 @@ async def test_a_generation_that_failed_is_not_paid_for_again(
     assert isinstance(item.error, FeatureNotGeneratedError)
 
 
-@pytest.mark.parametrize("allowed", [0, 1, 2, None])
+@pytest.mark.parametrize("allowed", [0, 1, None])
 @pytest.mark.parametrize("kind", ["run", "generation"])
 async def test_no_more_than_are_allowed(
     nightly: Nightly, emulator: Emulator, kind: str, allowed: int | None

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
+from tests.support.batches import MIXED
 from testvibe_async import BatchItem, Hooks, Project, Run
 from testvibe_async.testing import Emulator
+
+SCENARIO = MIXED
 
 
 async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

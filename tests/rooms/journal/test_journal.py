@@ -10,8 +10,8 @@ from unittest.mock import patch
 import pytest
 
 from tests.conftest import client_of
+from tests.promises.journal import test_journal
 from tests.promises.journal.conftest import verdicts
-from tests.promises.journal.test_journal import FEATURES
 from testvibe_async import (
     Client,
     ClientClosedError,
@@ -22,6 +22,8 @@ from testvibe_async import (
     RecorderError,
 )
 from testvibe_async.testing import Emulator, Fault
+
+FEATURES, SCENARIO = test_journal.FEATURES, test_journal.SCENARIO
 
 
 async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
