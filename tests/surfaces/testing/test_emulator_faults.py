@@ -15,6 +15,8 @@ from testvibe_async import RetryPolicy, ServerError
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from testvibe_async.testing import Emulator
 
     from .conftest import Caller
@@ -148,23 +150,32 @@ async def test_an_edit_changes_the_document_of_a_success(call: Caller) -> None:
     assert (await call("GET", "/runs/1")).error == (404, "not_found")
 
 
-async def test_an_edit_that_returns_none_is_refused(
-    call: Caller, caplog: pytest.LogCaptureFixture
+def _misspelt(_: object) -> bool:
+    raise AttributeError("no attribute 'featrue'")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "error"),
+    [
+        (lambda e: e.fail("get_project", Fault.edit(dict.clear)), "get_project returned None"),
+        (lambda e: e.fail("get_project", Fault.edit(_misspelt)), "no attribute 'featrue'"),
+        (lambda e: e.fail("*", Fault.reset(), when=_misspelt), "no attribute 'featrue'"),
+    ],
+    ids=["edit without a result", "edit", "when"],
+)
+async def test_an_error_of_a_function_is_named(
+    call: Caller, caplog: pytest.LogCaptureFixture, mistake: Callable[[Emulator], Any], error: str
 ) -> None:
-    """A function that returns None is a mistake: the answer and the log say so in a sentence."""
-    mistake = call.emulator.fail("get_project", Fault.edit(lambda document: document.clear()))
-    call.emulator.fail("get_project", Fault.edit(lambda _: {"hidden": "mistake"}))
+    """The answer to the request has the error of the test's own function, the log its traceback."""
+    rule = mistake(call.emulator)
     reply = await call("GET", "")
-    sentence = (
-        "The function of Fault.edit for get_project returned None:"
-        " let it return the document to send."
-    )
+
     assert reply.error == (500, "internal_error")
-    assert reply.document["message"] == sentence
-    assert [record.getMessage() for record in caplog.records] == [sentence]
+    assert error in reply.document["message"]
+    assert [record.exc_info is not None for record in caplog.records] == [True]
     assert call.emulator.requests[-1].status == 500
-    mistake.remove()
-    assert (await call.get("")) == {"hidden": "mistake"}
+    rule.remove()
+    assert (await call("GET", "")).status == 200
 
 
 @pytest.mark.parametrize("document", [{}, [], False, 0, ""])
