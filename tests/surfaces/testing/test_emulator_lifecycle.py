@@ -190,9 +190,35 @@ async def test_requests_are_counted(call: Caller) -> None:
     assert count("get_project") == 0
     assert count("get_run", run_id=second) == 2
     assert count("*", run_id=second) == 3
-    assert count("run_feature", feature="Wishlist") == 1
+    assert count("run_feature", feature="wishlist") == 1
     assert count(feature="Wishlist", when=lambda request: request.method == "GET") == 3
     assert count(when=lambda request: request.status == 202) == 2
+
+
+@pytest.mark.parametrize(
+    "misspelt",
+    [
+        lambda emulator: emulator.count("run_features"),
+        lambda emulator: emulator.count("run_feature", feature="Chekout"),
+        lambda emulator: emulator.count("get_run", run_id=1),
+        lambda emulator: emulator.fail("run_featur", Fault.reset()),
+        lambda emulator: emulator.fail("run_feature", Fault.reset(), times=0),
+        lambda emulator: emulator.fail("run_feature", Fault.reset(), skip=-1),
+    ],
+    ids=["count", "feature", "run", "fail", "times", "skip"],
+)
+async def test_a_request_that_can_not_come_is_refused(
+    emulator: Emulator, misspelt: Callable[[Emulator], object]
+) -> None:
+    """A count that could only be 0, and a rule that could never apply, are errors at once."""
+    with pytest.raises(ValueError, match=r"No (operation|feature|run)|must be"):
+        misspelt(emulator)
+
+
+async def test_a_feature_that_was_deleted_is_counted(call: Caller) -> None:
+    """Requests about a feature are still counted after its end."""
+    assert (await call("DELETE", "/features/Checkout")).status == 200
+    assert call.emulator.count("delete_feature", feature="Checkout") == 1
 
 
 async def test_requests_may_be_counted_only(emulate: Callable[..., Awaitable[Caller]]) -> None:

@@ -123,10 +123,10 @@ class Emulator:
         )
         self._path_prefix = "" if middleware is None else middleware.path_prefix
         self._faults = FaultRules()
-        self._log, artifact_log = RequestLog(keep=record), RequestLog(keep=record)
+        self._log, self._artifact_log = RequestLog(keep=record), RequestLog(keep=record)
         self.requests: list[RecordedRequest] = self._log.requests
         """All requests to the API, in the order of arrival."""
-        self.artifact_requests: list[RecordedRequest] = artifact_log.requests
+        self.artifact_requests: list[RecordedRequest] = self._artifact_log.requests
         """All requests to the second origin, in the order of arrival."""
         self.runs: Mapping[int, Run] = self._service.runs
         """All runs, by id, in the order of their dispatch."""
@@ -144,7 +144,7 @@ class Emulator:
             ),
             self._faults,
         )
-        self._artifacts = Origin(ArtifactSite(self._service, log=artifact_log), self._faults)
+        self._artifacts = Origin(ArtifactSite(self._service, log=self._artifact_log), self._faults)
         self._service.add_project(*_SHOP, project_id=project_id)
         for entry in _entries(features, with_shop=shop):
             self.add_feature(**attrs.asdict(entry))
@@ -209,27 +209,41 @@ class Emulator:
         feature: str | None = None,
         when: Callable[[RecordedRequest], bool] | None = None,
     ) -> int:
-        """Count the requests to the API.
+        """Count requests.
 
         Args:
-            operation: The service's name of an operation; `"*"` for all requests.
+            operation: As for `fail`.
             run_id: Only those about this run. None: all.
-            feature: Only those about the feature of this name. None: all.
+            feature: Only those about the feature of this name, in any case. None: all.
             when: Only those for which it returns True. None: all.
 
         Raises:
-            ValueError: There is a condition, but the emulator keeps no requests.
+            ValueError: The operation, run or feature does not exist; or there is a condition, but
+                the emulator keeps no requests.
         """
+        _require_operation(operation)
+        log = self._artifact_log if operation == DOWNLOAD else self._log
         if run_id is None and feature is None:
-            return self._log.count(operation, when)
-        return self._log.count(
+            return log.count(operation, when)
+        if run_id is not None and run_id not in self.runs:
+            raise ValueError(f"No run has the id {run_id}.")
+        name = feature and feature.casefold()
+        if name is not None and name not in self._names():
+            raise ValueError(f"No feature is named {feature!r}.")
+        return log.count(
             operation,
             lambda request: (
                 run_id in {None, request.run_id}
-                and feature in {None, request.feature}
+                and name in {None, (request.feature or "").casefold()}
                 and (when is None or when(request))
             ),
         )
+
+    def _names(self) -> set[str]:
+        """Return the names that features have, or had at a request."""
+        projects = self._service.projects.values()
+        now = (each.name for project in projects for each in project.features.values())
+        return {name.casefold() for name in (*now, *(each.feature or "" for each in self.requests))}
 
     def fail(
         self,
@@ -255,10 +269,9 @@ class Emulator:
             The rule, which counts its `hits` and can be removed.
 
         Raises:
-            ValueError: The operation does not exist.
+            ValueError: The operation does not exist, or a number is out of range.
         """
-        if operation not in {*OPERATIONS, "*", DOWNLOAD}:
-            raise ValueError(f"No operation is named {operation!r}.")
+        _require_operation(operation)
 
         def matches(request: RecordedRequest) -> bool:
             is_any = operation == "*" and request.operation != DOWNLOAD
@@ -362,6 +375,11 @@ class Emulator:
     @property
     def _project(self) -> Project:
         return self._service.projects[self.project_id.casefold()]
+
+
+def _require_operation(name: str) -> None:
+    if name not in {*OPERATIONS, "*", DOWNLOAD}:
+        raise ValueError(f"No operation is named {name!r}.")
 
 
 def _entries(features: Path | str | None, *, with_shop: bool) -> tuple[Entry, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import attrs
+from attrs.validators import ge, optional
 
 from .answers import JSON_TYPE, Answer, error_document, json_body
 
@@ -197,9 +198,9 @@ class Rule(Generic[F]):
     fault: F
     matches: Callable[..., bool]
     """Takes what comes, such as a request; returns True if the rule is for that."""
-    times: int | None
+    times: int | None = attrs.field(validator=optional(ge(1)))
     """The number of matches that get the fault; None for all."""
-    skip: int
+    skip: int = attrs.field(validator=ge(0))
     """The number of matches that pass before."""
     hits: int = 0
     """The number of matches that got the fault."""
