@@ -8,6 +8,7 @@ never decides what the service answers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +17,7 @@ import attrs
 
 from .api import Api, ArtifactSite, Middleware
 from .artifacts import Links
-from .gherkin import NEVER_GENERATED, Entry, read_folder, read_shop
+from .gherkin import NEVER_GENERATED, Entry, cases_of, read_folder, read_shop
 from .operations import OPERATIONS
 from .origin import Origin
 from .requests import DOWNLOAD, Fault, FaultRules, RecordedRequest, RequestLog, Rule
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .project import Feature, Project
 
 __all__ = ["Emulator"]
+
+_logger = logging.getLogger(__name__)
 
 _API_KEY = "tvb_" + "EmulatorOnly" + "0" * 31
 _PROJECT_ID = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
@@ -104,8 +107,8 @@ class Emulator:
             middleware: A layer between the clients and the service; None for none.
 
         Raises:
-            ValueError: The folder has no features, or the speed or the rate is not a number above
-                0.
+            ValueError: The folder has no features, the speed or the rate is not a number above 0,
+                or the scenario lets a test fail that does not exist.
         """
         self.api_key = api_key
         self.project_id = project_id
@@ -170,6 +173,8 @@ class Emulator:
 
     async def aclose(self) -> None:
         """Drop all connections and stop listening; may be called twice. The records stay."""
+        if unused := sorted(self._service.scenario.outcomes.keys() - self._names()):
+            _logger.warning("no feature had the name of these outcomes: %s", unused)
         try:
             await self._api.aclose()
         finally:
@@ -316,15 +321,19 @@ class Emulator:
             project: Its project. None: the one at the start.
 
         Raises:
-            ValueError: The name is taken.
+            ValueError: The name is taken, or the scenario lets a test fail that the text lacks.
         """
         project = project or self._project
         if project.named(name) is not None:
             raise ValueError(f"The project already has a feature named {name!r}.")
+        text = (
+            gherkin or f"Feature: {name}\n\n  Scenario: {name} works\n    Given the site is open\n"
+        )
+        self._service.scenario.require_tests(name, (each.title for each in cases_of(text, name)))
         feature = self._service.add_feature(
             project,
             name,
-            gherkin or f"Feature: {name}\n\n  Scenario: {name} works\n    Given the site is open\n",
+            text,
             status=NEVER_GENERATED if status == "generating" else status,
             kind=kind,
             rationale=rationale,
