@@ -125,7 +125,8 @@ class FeatureSession:
             request = self._request_of(item)
             if request is None:
                 raise NoRun("testvibe_run needs @pytest.mark.testvibe('a feature')", pytrace=False)
-            return self.suite.result(request, item.nodeid).run
+            item.stash[_RUN] = self.suite.result(request, item.nodeid).run
+            return item.stash[_RUN]
         except (VibeError, pytest.UsageError) as error:
             raise NoRun(describe_error(error), pytrace=False) from None
 
@@ -338,6 +339,7 @@ class FeatureSession:
 
 
 _KEY = pytest.StashKey[FeatureSession]()
+_RUN = pytest.StashKey["Run"]()
 
 
 @contextmanager
@@ -391,10 +393,12 @@ def _time_limit(item: pytest.Item) -> float | None:
 
 
 def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Return True if `xfail` may expect an exception: of a feature, a run that failed."""
+    """Return True if `xfail` may expect an exception: no run was cancelled, or is missing."""
     if isinstance(item, FeatureItem):
         return isinstance(found.value, RunFailed | pytest.xfail.Exception)
-    return not isinstance(found.value, NoRun)
+    run = item.stash.get(_RUN, None)
+    is_decided = run is None or run.is_success or run.is_failure
+    return is_decided and not isinstance(found.value, NoRun)
 
 
 def _is_feature(item: pytest.Item) -> bool:

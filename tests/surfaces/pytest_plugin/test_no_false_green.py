@@ -18,6 +18,15 @@ pytest_plugins = ["pytester"]
 
 PLAIN = "def test_plain(): pass"
 
+EXPECTED = """
+import pytest
+
+@pytest.mark.xfail(reason="known")
+@pytest.mark.testvibe("Returns")
+def test_returns(testvibe_run):
+    assert testvibe_run.is_success
+"""
+
 XFAIL = "[pytest]\ntestvibe_xfail = *: the bank is closed"
 
 
@@ -188,9 +197,10 @@ class TestExpectedFailures:
 
         service.fail("get_run", Fault.edit(cancel))
         inner.pytester.makeini(XFAIL)
+        inner.pytester.makepyfile(EXPECTED)
         result = inner.features("--testvibe-select=Returns")
 
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.assert_outcomes(failed=3)
         result.stdout.fnmatch_lines(["FAILED testvibe::Returns - run * cancelled: *"])
 
     def test_a_mark_of_a_hook_is_the_same(self, inner: Inner, service: Emulator) -> None:
@@ -230,16 +240,7 @@ class TestExpectedFailures:
     def test_a_test_that_gets_no_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
         """The fixture's error is no failure that a test's own `xfail` expects."""
         service.fail("run_feature", Fault.status(403))
-        inner.pytester.makepyfile(
-            """
-            import pytest
-
-            @pytest.mark.xfail(reason="known")
-            @pytest.mark.testvibe("Returns")
-            def test_returns(testvibe_run):
-                assert testvibe_run.is_success
-            """
-        )
+        inner.pytester.makepyfile(EXPECTED)
         result = inner("--testvibe-poll-interval=0.02")
 
         result.assert_outcomes(errors=1)
