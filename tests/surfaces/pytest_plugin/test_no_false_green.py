@@ -259,10 +259,11 @@ class TestPassedWithoutTests:
         counts = {"total": len(tests or ()), "passed": 0, "failed": 0, "other": len(tests or ())}
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": tests, "summary": counts}))
         inner.pytester.makeini(XFAIL)
-        result = inner.features("--testvibe-select=Login")
+        result = inner.features("--testvibe-select=Login", "--junitxml=report.xml")
 
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["FAILED testvibe::Login - run * passed* no test*"])
+        assert 'name="testvibe_run" value="214"' in (inner.pytester.path / "report.xml").read_text()
 
     def test_a_count_of_tests_is_enough(self, inner: Inner, service: Emulator) -> None:
         """A service that only counts the tests that passed executed some."""
