@@ -268,7 +268,7 @@ def test_a_name_with_brackets_is_the_same_everywhere(
     result.stdout.fnmatch_lines([f"{node_id} FAILED *", f"FAILED {node_id} - *"])
     again.stdout.fnmatch_lines([f"{node_id} PASSED *"])
     report = (inner.pytester.path / "report.xml").read_text()
-    assert f'name="{shown.split("::")[-1]}"' in report
+    assert f'name="{shown.rsplit("::", maxsplit=1)[-1]}"' in report
 
 
 RERUN = """
