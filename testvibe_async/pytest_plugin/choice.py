@@ -91,8 +91,8 @@ def choose(
     if missing := [node_id for node_id in node_ids if node_id.casefold() not in folded]:
         meant = did_you_mean(missing[0], by_id)
         raise pytest.Collector.CollectError(
-            f"no feature is {missing[0]!r}{meant and f': {meant}'}; "
-            "pytest --testvibe --collect-only -q lists them"
+            f"no feature is {missing[0]!r}{meant and f': {meant}'}; pytest --testvibe "
+            "--collect-only -q lists them, with [NAME] if there is --testvibe-config NAME"
         )
     return [folded[node_id.casefold()] for node_id in dict.fromkeys(node_ids)] or choices
 
