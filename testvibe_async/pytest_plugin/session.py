@@ -134,11 +134,13 @@ class FeatureSession:
         """Return the run that an item asks for; None if it asks for none.
 
         Raises:
-            pytest.UsageError: The marker has wrong arguments.
+            pytest.UsageError: The marker has wrong arguments, or there are several.
         """
         if isinstance(item, FeatureItem):
             return item.run_request
         mark = item.get_closest_marker("testvibe")
+        if sum(own.name == "testvibe" for own in item.own_markers) > 1:
+            raise pytest.UsageError("@pytest.mark.testvibe(…) twice: a test has one run")
         site = {"site_url": self._options.site_url}
         try:
             return mark and marked_request(*mark.args, **{**site, **mark.kwargs})
