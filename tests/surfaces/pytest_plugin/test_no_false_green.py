@@ -53,9 +53,22 @@ def test_a_selection_asks_for_features(inner: Inner, service: Emulator) -> None:
     quick = "--testvibe-poll-interval=0.02"
     selected = inner("--testvibe-select=Returns", quick)
     undone = inner("--testvibe-select=Returns", "--no-testvibe", quick)
+    configured = inner("--testvibe-config=Mobile", quick)
 
     selected.assert_outcomes(failed=2, passed=1)
     undone.assert_outcomes(passed=1)
+    configured.assert_outcomes(failed=2, passed=3)
+    assert len(service.runs) == 1 + 3
+
+
+def test_an_option_without_effect_is_named(inner: Inner, service: Emulator) -> None:
+    """Options of runs are in vain if no test has one, and the session says so."""
+    inner.pytester.makepyfile(PLAIN)
+    said = "testvibe: no feature is run, so --testvibe-attempts has no effect: *"
+    inner("--testvibe-attempts=3").stdout.fnmatch_lines([said])
+    inner("--testvibe-attempts=3", "--no-testvibe").stdout.no_fnmatch_line("*no effect*")
+    inner.marked('"Login"')
+    inner("--testvibe-attempts=3").stdout.no_fnmatch_line("*no effect*")
     assert len(service.runs) == 1
 
 
