@@ -11,7 +11,7 @@ import math
 import time
 from email.utils import formatdate
 from random import Random
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
 from attrs.validators import ge, in_, lt, optional
@@ -36,7 +36,8 @@ GenerationStatus = Literal["generated", "failed", "cancelled"]
 
 is_run_status = in_(get_args(RunStatus))
 is_generation_status = in_(get_args(GenerationStatus))
-_duration = optional([ge(0), lt(math.inf)])
+_seconds: list[Callable[[Any, Any, Any], Any]] = [ge(0), lt(math.inf)]
+_duration = optional(_seconds)
 
 
 class EmulatorClock:
