@@ -77,7 +77,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     names = given_options(config)
     if not names or config.pluginmanager.has_plugin("testvibe-session"):
         return None
-    return f"testvibe: no feature is run, so {', '.join(names)} has no effect: add --testvibe"
+    return f"testvibe: without --testvibe there is no effect of {', '.join(names)}"
 
 
 @pytest.hookimpl(optionalhook=True)

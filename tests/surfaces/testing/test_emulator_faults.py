@@ -150,24 +150,32 @@ async def test_an_edit_changes_the_document_of_a_success(call: Caller) -> None:
     assert (await call("GET", "/runs/1")).error == (404, "not_found")
 
 
-def _misspelt(_: object) -> bool:
+def misspelt(_: object) -> bool:
     raise AttributeError("no attribute 'featrue'")
 
 
+def emptied(document: dict[str, Any]) -> None:
+    document.clear()
+
+
 @pytest.mark.parametrize(
-    ("mistake", "error"),
+    ("fault", "when", "error"),
     [
-        (lambda e: e.fail("get_project", Fault.edit(dict.clear)), "get_project returned None"),
-        (lambda e: e.fail("get_project", Fault.edit(_misspelt)), "no attribute 'featrue'"),
-        (lambda e: e.fail("*", Fault.reset(), when=_misspelt), "no attribute 'featrue'"),
+        (Fault.edit(emptied), None, "get_project returned None"),
+        (Fault.edit(misspelt), None, "no attribute 'featrue'"),
+        (Fault.reset(), misspelt, "no attribute 'featrue'"),
     ],
     ids=["edit without a result", "edit", "when"],
 )
 async def test_an_error_of_a_function_is_named(
-    call: Caller, caplog: pytest.LogCaptureFixture, mistake: Callable[[Emulator], Any], error: str
+    call: Caller,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault,
+    when: Callable[[object], bool] | None,
+    error: str,
 ) -> None:
     """The answer to the request has the error of the test's own function, the log its traceback."""
-    rule = mistake(call.emulator)
+    rule = call.emulator.fail("get_project", fault, when=when)
     reply = await call("GET", "")
 
     assert reply.error == (500, "internal_error")

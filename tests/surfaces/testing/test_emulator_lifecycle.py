@@ -196,23 +196,31 @@ async def test_requests_are_counted(call: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    "misspelt",
+    ("operation", "options"),
     [
-        lambda emulator: emulator.count("run_features"),
-        lambda emulator: emulator.count("run_feature", feature="Chekout"),
-        lambda emulator: emulator.count("get_run", run_id=1),
-        lambda emulator: emulator.fail("run_featur", Fault.reset()),
-        lambda emulator: emulator.fail("run_feature", Fault.reset(), times=0),
-        lambda emulator: emulator.fail("run_feature", Fault.reset(), skip=-1),
+        ("run_features", {}),
+        ("run_feature", {"feature": "Chekout"}),
+        ("get_run", {"run_id": 1}),
     ],
-    ids=["count", "feature", "run", "fail", "times", "skip"],
 )
-async def test_a_request_that_can_not_come_is_refused(
-    emulator: Emulator, misspelt: Callable[[Emulator], object]
+async def test_a_count_that_could_only_be_zero_is_refused(
+    emulator: Emulator, operation: str, options: dict[str, Any]
 ) -> None:
-    """A count that could only be 0, and a rule that could never apply, are errors at once."""
-    with pytest.raises(ValueError, match=r"No (operation|feature|run)|must be"):
-        misspelt(emulator)
+    """A misspelt operation or feature, or an unknown run, is an error at once."""
+    with pytest.raises(ValueError, match=r"No (operation|feature|run)"):
+        emulator.count(operation, **options)
+
+
+@pytest.mark.parametrize(
+    ("operation", "options"),
+    [("run_featur", {}), ("run_feature", {"times": 0}), ("run_feature", {"skip": -1})],
+)
+async def test_a_fault_that_could_never_apply_is_refused(
+    emulator: Emulator, operation: str, options: dict[str, Any]
+) -> None:
+    """A misspelt operation, and a number out of range, is an error at once."""
+    with pytest.raises(ValueError, match=r"No operation|must be"):
+        emulator.fail(operation, Fault.reset(), **options)
 
 
 async def test_a_feature_that_was_deleted_is_counted(call: Caller) -> None:
