@@ -1,4 +1,4 @@
-"""Every exception that this package raises.
+"""The exceptions that this package raises; `testvibe_async` exports all of them.
 
     VibeError                           .ref: the operation concerned, if any
     ├─ ConfigError                      a wrong argument, setting, file or call; a call that

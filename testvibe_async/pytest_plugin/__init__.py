@@ -21,6 +21,7 @@ from testvibe_async.pytest_plugin.options import (
     MARKER,
     WORKER_OUTPUT,
     add_options,
+    given_options,
     is_enabled,
     take_node_ids,
 )
@@ -61,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
         _feature_session(config).enable_collection(node_ids)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Let the runs be dispatched that tests ask for, by the fixture, the marker, or both."""
     if any(
@@ -68,6 +70,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         for item in session.items
     ):
         _feature_session(session.config)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    """Name the options that have no effect, because no test has a run."""
+    names = given_options(config)
+    if not names or config.pluginmanager.has_plugin("testvibe-session"):
+        return None
+    return f"testvibe: without --testvibe there is no effect of {', '.join(names)}"
 
 
 @pytest.hookimpl(optionalhook=True)

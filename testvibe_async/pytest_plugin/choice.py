@@ -46,8 +46,13 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """The name of its item, on one line that is safe to print."""
-        return one_line(str(self.request))
+        """The name of its item, on one line that is safe to print.
+
+        pytest takes what follows the first bracket for parameters, and adds a bracket at the end if
+        there is none.
+        """
+        name = one_line(str(self.request))
+        return name if name.endswith("]") else name.replace("[", "(").replace("]", ")")
 
 
 def choose(
@@ -86,8 +91,8 @@ def choose(
     if missing := [node_id for node_id in node_ids if node_id.casefold() not in folded]:
         meant = did_you_mean(missing[0], by_id)
         raise pytest.Collector.CollectError(
-            f"no feature is {missing[0]!r}{meant and f': {meant}'}; "
-            "pytest --testvibe --collect-only -q lists them"
+            f"no feature is {missing[0]!r}{meant and f': {meant}'}; pytest --testvibe "
+            "--collect-only -q lists them, with [NAME] if there is --testvibe-config NAME"
         )
     return [folded[node_id.casefold()] for node_id in dict.fromkeys(node_ids)] or choices
 
@@ -125,10 +130,11 @@ def _is_ambiguous(name: str) -> bool:
     """Return True if a name alone may not lead to its feature.
 
     The service reads one of digits as an id, a server before it may read a slash as one of the
-    path, and the runner some characters as a pattern. In a node id U+FFFD and an ellipsis stand for
-    other characters, and brackets may hold a configuration that no option names.
+    path, and the runner some characters as a pattern. In a node id U+FFFD, an ellipsis and
+    parentheses stand for other characters, parentheses may hold an id, and brackets a configuration
+    that no option names.
     """
-    return name.isdecimal() or any(mark in name for mark in "/\ufffd…*?[!")
+    return name.isdecimal() or any(mark in name for mark in "/\ufffd…(*?[!")
 
 
 def reason_for(rules: Mapping[str, str], *names: str) -> str | None:

@@ -24,6 +24,7 @@ __all__ = [
     "WORKER_OUTPUT",
     "Options",
     "add_options",
+    "given_options",
     "is_enabled",
     "option_value",
     "read_options",
@@ -109,7 +110,15 @@ def is_enabled(config: pytest.Config) -> bool:
     """Return True if features are to be collected, as where the command line selects some."""
     if (asked := config.getoption("testvibe", None)) is not None:
         return bool(asked)
-    return bool(config.getini("testvibe") or config.getoption("testvibe_select", None))
+    selects = (config.getoption(f"testvibe_{name}", None) for name in ("select", "config"))
+    return bool(config.getini("testvibe")) or any(selects)
+
+
+def given_options(config: pytest.Config) -> list[str]:
+    """Return the options that the command line has, if it does not have `--no-testvibe`."""
+    names = (f"testvibe_{each.name}" for each in fields(Options))
+    given = [_spelled(name) for name in names if config.getoption(name, None) is not None]
+    return [] if config.getoption("testvibe", None) is False else given
 
 
 def option_value(config: pytest.Config, name: str) -> Any:  # noqa: ANN401 - each has its own type

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from testvibe_async import BatchItem, ResponseError, Run, TransportError, Verdict, VibeError
+from testvibe_async import (
+    BatchItem,
+    ResponseError,
+    Run,
+    TransportError,
+    Verdict,
+    VibeError,
+    errors,
+)
 from testvibe_async._util import clean
 from testvibe_async.reports import Entry, one_line, tail, why
 
@@ -104,15 +112,35 @@ def _headline(entry: Entry) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Describe why there is no outcome: the error, the request, and its causes."""
-    lines = [str(error)]
-    if isinstance(error, VibeError):
-        lines = [f"{error.ref}: {why(error)}" if error.ref else why(error)]
+    """Describe why there is no outcome: the error, the next step, the request, and its causes."""
+    lines = ["; ".join(filter(None, [_text(error), _next_step(error)]))]
+    if isinstance(error, VibeError) and error.ref:
+        lines[0] = f"{error.ref}: {lines[0]}"
     if isinstance(error, ResponseError | TransportError):
         status = f"{error.status} " if isinstance(error, ResponseError) else ""
         lines.append(f"{status}on {error.method} {error.url}")
     cause = error.__cause__
     while cause is not None:
-        lines.append(f"because: {cause}")
+        text = cause.what if isinstance(cause, TransportError) else _text(cause)
+        if not any(text in line for line in lines):
+            lines.append(f"because: {text}")
         cause = cause.__cause__
     return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))
+
+
+def _text(error: BaseException) -> str:
+    text = why(error) if isinstance(error, VibeError) else str(error)
+    return text.rstrip(".") or type(error).__name__
+
+
+def _next_step(error: BaseException) -> str:
+    """Return what a person does about an error, if that is more than to try again."""
+    match error:
+        case errors.FeatureNotGeneratedError(__cause__=None):
+            return "--testvibe-generate generates its tests, which costs minutes and credits"
+        case errors.UnauthorizedError():
+            return f"{error.fact}: {error.advice}"
+        case errors.DispatchUnknownError():
+            return error.advice
+        case _:
+            return ""

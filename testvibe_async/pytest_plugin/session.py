@@ -125,7 +125,8 @@ class FeatureSession:
             request = self._request_of(item)
             if request is None:
                 raise NoRun("testvibe_run needs @pytest.mark.testvibe('a feature')", pytrace=False)
-            return self.suite.result(request, item.nodeid).run
+            item.stash[_RUN] = self.suite.result(request, item.nodeid).run
+            return item.stash[_RUN]
         except (VibeError, pytest.UsageError) as error:
             raise NoRun(describe_error(error), pytrace=False) from None
 
@@ -133,11 +134,13 @@ class FeatureSession:
         """Return the run that an item asks for; None if it asks for none.
 
         Raises:
-            pytest.UsageError: The marker has wrong arguments.
+            pytest.UsageError: The marker has wrong arguments, or there are several.
         """
         if isinstance(item, FeatureItem):
             return item.run_request
         mark = item.get_closest_marker("testvibe")
+        if sum(own.name == "testvibe" for own in item.own_markers) > 1:
+            raise pytest.UsageError("@pytest.mark.testvibe(…) twice: a test has one run")
         site = {"site_url": self._options.site_url}
         try:
             return mark and marked_request(*mark.args, **{**site, **mark.kwargs})
@@ -338,6 +341,7 @@ class FeatureSession:
 
 
 _KEY = pytest.StashKey[FeatureSession]()
+_RUN = pytest.StashKey["Run"]()
 
 
 @contextmanager
@@ -391,10 +395,12 @@ def _time_limit(item: pytest.Item) -> float | None:
 
 
 def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) -> bool:
-    """Return True if `xfail` may expect an exception: of a feature, a run that failed."""
+    """Return True if `xfail` may expect an exception: no run was cancelled, or is missing."""
     if isinstance(item, FeatureItem):
         return isinstance(found.value, RunFailed | pytest.xfail.Exception)
-    return not isinstance(found.value, NoRun)
+    run = item.stash.get(_RUN, None)
+    is_decided = run is None or run.is_success or run.is_failure
+    return is_decided and not isinstance(found.value, NoRun)
 
 
 def _is_feature(item: pytest.Item) -> bool:

@@ -27,9 +27,9 @@ from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.refs import RunRef
-from testvibe_async.runner.names import choose_project
+from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.selection import select
+from testvibe_async.runner.selection import listed_configs, select
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import completions_of
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import Project, Ref, Run
     from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
+    from testvibe_async.models import Config, Listing
     from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.runner.selection import Selection
 
@@ -87,10 +88,17 @@ class Suite:
             tell: Called with outages of the service and their ends, in the client's thread.
 
         Raises:
-            ConfigError: Settings or the quarantine are wrong, or the directory of journals can't be
-                made.
+            ConfigError: Settings, the site or the quarantine are wrong, or the directory of
+                journals can't be made.
         """
         self._options = options
+        self._spec = BatchSpec(
+            kind="run",
+            configs=options.config,
+            site_url=options.site_url,
+            on_conflict="generate" if options.generate else "raise",
+            attempts=options.attempts,
+        )
         self._quarantine = Quarantine.read()
         self._client = Client(
             project=options.project,
@@ -114,6 +122,9 @@ class Suite:
         self._naming = anyio.Lock()
         self._ids: dict[str, str] = {}
         """The ids of projects, by name."""
+
+        self._configs: dict[str, Listing[Config]] = {}
+        """The configurations of projects, by id."""
 
         self._results: dict[RunRequest, Future[Result]] = {}
         self._asked: set[str] = set()
@@ -145,8 +156,7 @@ class Suite:
 
         What can't be run is among them: its test says why. Raises as `runner.selection.select`.
         """
-        configs = self._options.config
-        spec = BatchSpec(kind="run", features=words, configs=configs, on_conflict="generate")
+        spec = evolve(self._spec, features=words, on_conflict="generate")
         return self._thread().call(self._selected, spec)
 
     async def _selected(self, spec: BatchSpec) -> Selection:
@@ -254,14 +264,10 @@ class Suite:
             place = (self._client.server, project.id, *astuple(evolve(request, project=None)))
             digest = sha256(json.dumps(place).encode()).hexdigest()
             self._journals[request] = options.journal / f"{digest[:32]}.sqlite"
-        spec = BatchSpec(
-            kind="run",
-            site_url=request.site_url,
-            on_conflict="generate" if options.generate else "raise",
-            attempts=options.attempts,
-        )
+        spec = evolve(self._spec, site_url=request.site_url)
         feature = request.feature if request.feature_id is None else request.feature_id
-        jobs = [BatchItem["Run"](feature=feature, config=request.config)]
+        config = request.config and await self._listed(request.config, project)
+        jobs = [BatchItem["Run"](feature=feature, config=config)]
         async with open_journal(self._journals.get(request), timeout=options.timeout) as journal:
             (item,) = await spec.start(
                 project,
@@ -293,8 +299,20 @@ class Suite:
                 self._ids[wanted] = await self._in_time("projects", found)
         return self._client.project(self._ids[wanted])
 
+    async def _listed(self, config: str, project: Project) -> str:
+        """Return a configuration as the service spells it.
+
+        Raises:
+            ConfigError: The project has none of that name.
+        """
+        async with self._naming:
+            if project.id not in self._configs:
+                found = listed_configs(project)
+                self._configs[project.id] = await self._in_time("configurations", found)
+        return chosen_configs([config], self._configs[project.id])[0]
+
     async def _in_time(self, what: str, listing: Awaitable[T]) -> T:
-        """Return the listed features, within the time that a feature is waited for."""
+        """Return a list, within the time that a feature is waited for."""
         try:
             with anyio.fail_after(self._options.timeout):
                 return await listing

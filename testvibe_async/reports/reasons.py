@@ -124,7 +124,8 @@ def _lost(error: errors.DispatchUnknownError) -> str:
     cause = error.__cause__
     if not isinstance(cause, VibeError):
         return ""
-    return f": {cause.what if isinstance(cause, errors.TransportError) else why(cause)}"
+    text = cause.what if isinstance(cause, errors.TransportError) else why(cause)
+    return f": {text.rstrip('.')}"
 
 
 def _looked(error: errors.DispatchUnknownError) -> str:

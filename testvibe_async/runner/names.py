@@ -48,7 +48,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     distinct = [escape(name) for name in {name.casefold(): name for name in names}.values()]
     more = len(distinct) - SHOWN_NAMES
     some = ", ".join(distinct[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
-    return f"there are {some}" if some else ""
+    return f"there {'is' if len(distinct) == 1 else 'are'} {some}" if some else ""
 
 
 def similar_names(word: str, names: Iterable[str]) -> str:

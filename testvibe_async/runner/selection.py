@@ -17,18 +17,18 @@ from attrs import evolve, field, frozen
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
-from testvibe_async.models import Feature
+from testvibe_async.models import Feature, Listing
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from testvibe_async.models import Listing
+    from testvibe_async.models import Config
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Selection", "select"]
+__all__ = ["Selection", "listed_configs", "select"]
 
 SHOWN_NAMES = 3
 """Maximum number of names given as examples."""
@@ -131,15 +131,20 @@ async def select(
                 raise
     if not spec.configs:
         return selection
-    try:
-        configs = await project.list_configs()
-    except (ResponseError, TransportError):  # A service without that list is no obstacle.
-        return evolve(selection, configs=spec.configs)
+    configs = await listed_configs(project)
     return evolve(
         selection,
         configs=chosen_configs(spec.configs, configs),
         config_names=[each.name for each in configs if each.name],
     )
+
+
+async def listed_configs(project: Project) -> Listing[Config]:
+    """Return the configurations of a project; none if the service has no such list."""
+    try:
+        return await project.list_configs()
+    except (ResponseError, TransportError):  # It is no obstacle.
+        return Listing()
 
 
 async def _read_one(project: Project, word: str) -> dict[int | str, bool] | None:

@@ -6,10 +6,12 @@ Decides the defaults, and which call of the SDK performs a batch. It selects no 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from attrs import asdict, evolve, fields_dict, frozen
+from attrs import asdict, evolve, field, fields_dict, frozen
 
+from testvibe_async.errors import ConfigError
 from testvibe_async.runner.generation_limit import with_limit_named
 from testvibe_async.runner.quarantine import NO_QUARANTINE
 
@@ -36,9 +38,18 @@ IN_FLIGHT = {"run": RUNS_IN_FLIGHT, "generation": GENERATIONS_IN_FLIGHT}
 """Both, by the kind of operation."""
 
 
+def _require_site(_spec: object, _field: object, url: str | None) -> None:
+    if url is not None and not re.match(r"https?://[^\s/]+(/\S*)?$", url):
+        raise ConfigError(f"the site must be a URL such as https://shop.example, not {url!r}")
+
+
 @frozen(kw_only=True)
 class BatchSpec:
-    """The description of a batch."""
+    """The description of a batch.
+
+    Raises:
+        ConfigError: The site is no URL.
+    """
 
     kind: Literal["run", "generation"]
     features: Sequence[str] = ()
@@ -50,7 +61,7 @@ class BatchSpec:
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""
 
-    site_url: str | None = None
+    site_url: str | None = field(default=None, validator=_require_site)
     """The site to test or to explore; None for the project's own."""
 
     on_conflict: Literal["raise", "generate", "attach", "wait"] = "raise"

@@ -321,7 +321,8 @@ class FaultProxy:
             The rule, which counts its `hits` and can be removed.
 
         Raises:
-            ValueError: `when` is given for connections, which have no request yet.
+            ValueError: `when` is given for connections, which have no request yet; or a number is
+                out of range.
         """
         if when is not None and fault.kind == "reset_on_accept":
             raise ValueError("reset_on_accept applies before there is a request: leave out when.")

@@ -94,8 +94,11 @@ def _session(thing: Any, loop: _Loop) -> str | None:  # noqa: ANN401 - likewise
 
 
 def _client(thing: Any, loop: _Loop) -> str | None:  # noqa: ANN401 - likewise
-    transport = thing._transport  # noqa: SLF001 - of this package
-    return repr(thing) if transport.is_open and transport._loop is loop else None  # noqa: SLF001
+    # A client whose arguments were refused has none; the refusal's traceback may keep it.
+    transport = getattr(thing, "_transport", None)
+    if transport is None or not transport.is_open or transport._loop is not loop:  # noqa: SLF001 - of this package
+        return None
+    return repr(thing)
 
 
 _CLOSABLE: tuple[tuple[str, str, _Name], ...] = (

@@ -19,12 +19,10 @@ RECIPES = dict(
     )
 )
 
-VIRTUAL_TIME = """
-from testvibe_async.testing import VirtualTimeLoop
-
-def pytest_asyncio_loop_factories():
-    return {"virtual": VirtualTimeLoop}
-"""
+PAGE = PAGES["testvibe_async/testing/README.md"]
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+(VIRTUAL_TIME,) = [block for block in BLOCKS if "def pytest_asyncio_loop_factories" in block]
+(FIXTURES,) = [block for block in BLOCKS if "def test_my_service" in block]
 
 AUTO = (
     *("-p", "asyncio", "-o", "asyncio_mode=auto"),
@@ -45,6 +43,19 @@ def test_each_recipe_is_known() -> None:
     assert RECIPES.keys() == PLUGINS.keys()
     assert SECTION is not None
     assert SECTION[1] in LIBRARY
+
+
+def test_fixtures_work_beside_virtual_time(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's example of fixtures passes with the page's `conftest.py`."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeconftest(VIRTUAL_TIME)
+    pytester.makepyfile(FIXTURES)
+    result = pytester.runpytest_subprocess(
+        *AUTO, "-p", "testvibe_async.pytest_plugin", "-W", "error"
+    )
+    result.assert_outcomes(passed=2)
 
 
 @pytest.mark.parametrize("name", PLUGINS)

@@ -89,6 +89,27 @@ def test_tests_that_ask_for_runs(inner: Inner, service: Emulator, dist: str) -> 
     assert service.count("run_feature") == 2
 
 
+def test_tests_of_one_file_share_a_run(inner: Inner, service: Emulator) -> None:
+    """With `loadfile` they are in one worker, which dispatches the run once."""
+    inner.pytester.makepyfile(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.testvibe("Login")
+
+        def test_passed(testvibe_run):
+            assert testvibe_run.is_success
+
+        def test_fast(testvibe_run):
+            assert testvibe_run.tests
+        """
+    )
+    result = inner.workers("--dist=loadfile")
+
+    result.assert_outcomes(passed=2)
+    assert service.count("run_feature") == 1
+
+
 class TestStopping:
     """A session that ends before all runs are finished."""
 

@@ -120,7 +120,7 @@ async def test_configurations_as_the_service_spells_them(
     with pytest.raises(ConfigError, match="there is no configuration 'Mobil': did you mean"):
         await selected(project, "Returns", configs=("Mobil",))
     emulator.fail("list_configs", Fault.status(404))
-    assert (await selected(project, "Returns", configs=("mobil",))).configs == ("mobil",)
+    assert (await selected(project, "Returns", configs=("mobil",))).configs == ["mobil"]
 
 
 @pytest.mark.parametrize(("words", "is_wider"), [("Log*", False), ("W* R*", False), ("*", True)])

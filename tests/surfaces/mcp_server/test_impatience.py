@@ -151,7 +151,8 @@ async def runs(folder: Path, seed: int, wire: Wire) -> Counter[str]:
         chance = clients[0].random
         for name in FEATURES:
             emulator.features[name].status = "generated"
-        emulator.fail("run_feature", Fault.delay(7), times=chance.randint(0, 5))
+        if late := chance.randint(0, 5):
+            emulator.fail("run_feature", Fault.delay(7), times=late)
         tool = chance.choice(["run_feature", "run_features"])
         call = {"feature": "Returns"} if tool == "run_feature" else {"features": list(FEATURES)}
         size = len(call.get("features", [0]))

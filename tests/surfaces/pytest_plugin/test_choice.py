@@ -101,7 +101,7 @@ def test_a_configuration_that_no_option_names(inner: Inner, service: Emulator) -
     result = inner("testvibe::Checkout[Moblie]")
 
     result.stdout.fnmatch_lines(
-        ["no feature is 'testvibe::Checkout[[]Moblie[]]': did you mean 'testvibe::Checkout'?; *"]
+        ["no feature is 'testvibe::Checkout[[]Moblie[]]': did you mean * --testvibe-config NAME"]
     )
     assert not service.runs
 

@@ -280,7 +280,29 @@ class TestUnobserved:
         result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.3")
 
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["it may have started: the answer to its dispatch was lost"])
+        result.stdout.fnmatch_lines(["it may have started: the answer to its dispatch was lost; *"])
+
+    @pytest.mark.parametrize(
+        ("operation", "fault", "said"),
+        [
+            ("run_feature", Fault.status(409), "*; --testvibe-generate generates its tests*"),
+            ("run_feature", Fault.status(401), "*; * the API key: it came from TESTVIBE_API_KEY*"),
+            ("run_feature", Fault.status(503), "it may have started: *503; *look at the feature*"),
+            ("*", Fault.reset(), "the service was not reachable: *connection was lost*"),
+        ],
+        ids=["no tests", "key", "unknown", "down"],
+    )
+    def test_it_is_said_once_what_to_do(
+        self, inner: Inner, service: Emulator, operation: str, fault: Fault, said: str
+    ) -> None:
+        """The first line has the reason and the next step, and no cause repeats the reason."""
+        service.fail(operation, fault)
+        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=1")
+
+        result.stdout.fnmatch_lines([said])
+        text = "\n".join(result.outlines).partition("= short test summary")[0]
+        assert text.count("told to answer") <= 1
+        assert "because: \n" not in text
 
     @pytest.mark.parametrize("project", [None, "Acme Shop"])
     def test_a_list_that_hangs_is_given_up(
@@ -298,6 +320,7 @@ class TestUnobserved:
 
         assert result.ret != pytest.ExitCode.OK
         said = "\n".join([*result.outlines, *result.errlines])
+        assert "because: \n" not in said
         assert re.search("the list of [a-z]+ did not come within 0.3 s", said)
 
     def test_what_does_not_exist_fails(self, inner: Inner, service: Emulator) -> None:
@@ -319,7 +342,7 @@ class TestUnobserved:
 
         result = inner.features("--testvibe-select=Login")
 
-        result.stdout.fnmatch_lines(["*Login*", "because: *connection was lost*"])
+        result.stdout.fnmatch_lines(["*connection was lost*", "because: *reset by peer*"])
 
 
 def test_a_terminal_obeys_nothing_from_the_service(inner: Inner, service: Emulator) -> None:

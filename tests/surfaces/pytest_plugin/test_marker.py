@@ -166,6 +166,10 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
         ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'"),
         ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 1 *"),
         ("@pytest.mark.testvibe('a', config=['b'])", "@*(*) takes a text as config, not [[]'b'[]]"),
+        (
+            "@pytest.mark.testvibe('a')\n        @pytest.mark.testvibe('b')",
+            "@pytest.mark.testvibe(*) twice: a test has one run",
+        ),
         ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
     ],
 )

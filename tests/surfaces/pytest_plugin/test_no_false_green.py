@@ -18,6 +18,15 @@ pytest_plugins = ["pytester"]
 
 PLAIN = "def test_plain(): pass"
 
+EXPECTED = """
+import pytest
+
+@pytest.mark.xfail(reason="known")
+@pytest.mark.testvibe("Returns")
+def test_returns(testvibe_run):
+    assert testvibe_run.is_success
+"""
+
 XFAIL = "[pytest]\ntestvibe_xfail = *: the bank is closed"
 
 
@@ -44,9 +53,22 @@ def test_a_selection_asks_for_features(inner: Inner, service: Emulator) -> None:
     quick = "--testvibe-poll-interval=0.02"
     selected = inner("--testvibe-select=Returns", quick)
     undone = inner("--testvibe-select=Returns", "--no-testvibe", quick)
+    configured = inner("--testvibe-config=Mobile", quick)
 
     selected.assert_outcomes(failed=2, passed=1)
     undone.assert_outcomes(passed=1)
+    configured.assert_outcomes(failed=2, passed=3)
+    assert len(service.runs) == 1 + 3
+
+
+def test_an_option_without_effect_is_named(inner: Inner, service: Emulator) -> None:
+    """Options of runs are in vain if no test has one, and the session says so."""
+    inner.pytester.makepyfile(PLAIN)
+    said = "testvibe: without --testvibe there is no effect of --testvibe-attempts"
+    inner("--testvibe-attempts=3").stdout.fnmatch_lines([said])
+    inner("--testvibe-attempts=3", "--no-testvibe").stdout.no_fnmatch_line("*no effect of*")
+    inner.marked('"Login"')
+    inner("--testvibe-attempts=3").stdout.no_fnmatch_line("*no effect of*")
     assert len(service.runs) == 1
 
 
@@ -188,9 +210,10 @@ class TestExpectedFailures:
 
         service.fail("get_run", Fault.edit(cancel))
         inner.pytester.makeini(XFAIL)
+        inner.pytester.makepyfile(EXPECTED)
         result = inner.features("--testvibe-select=Returns")
 
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.assert_outcomes(failed=3)
         result.stdout.fnmatch_lines(["FAILED testvibe::Returns - run * cancelled: *"])
 
     def test_a_mark_of_a_hook_is_the_same(self, inner: Inner, service: Emulator) -> None:
@@ -230,16 +253,7 @@ class TestExpectedFailures:
     def test_a_test_that_gets_no_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
         """The fixture's error is no failure that a test's own `xfail` expects."""
         service.fail("run_feature", Fault.status(403))
-        inner.pytester.makepyfile(
-            """
-            import pytest
-
-            @pytest.mark.xfail(reason="known")
-            @pytest.mark.testvibe("Returns")
-            def test_returns(testvibe_run):
-                assert testvibe_run.is_success
-            """
-        )
+        inner.pytester.makepyfile(EXPECTED)
         result = inner("--testvibe-poll-interval=0.02")
 
         result.assert_outcomes(errors=1)
@@ -258,10 +272,11 @@ class TestPassedWithoutTests:
         counts = {"total": len(tests or ()), "passed": 0, "failed": 0, "other": len(tests or ())}
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": tests, "summary": counts}))
         inner.pytester.makeini(XFAIL)
-        result = inner.features("--testvibe-select=Login")
+        result = inner.features("--testvibe-select=Login", "--junitxml=report.xml")
 
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["FAILED testvibe::Login - run * passed* no test*"])
+        assert 'name="testvibe_run" value="214"' in (inner.pytester.path / "report.xml").read_text()
 
     def test_a_count_of_tests_is_enough(self, inner: Inner, service: Emulator) -> None:
         """A service that only counts the tests that passed executed some."""

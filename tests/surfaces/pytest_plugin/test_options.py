@@ -149,10 +149,30 @@ def test_a_configuration_is_one_that_is_listed(inner: Inner, service: Emulator) 
     wrong = inner.features("--testvibe-config=Moblie")
     right = inner.features("-v", "--testvibe-config=mobile", "--testvibe-select=Login")
 
+    said = "there is no configuration 'Moblie': did you mean 'Mobile'?"
     wrong.assert_outcomes(errors=1)
-    wrong.stdout.fnmatch_lines(["there is no configuration 'Moblie': did you mean 'Mobile'?"])
+    wrong.stdout.fnmatch_lines([said])
     right.stdout.fnmatch_lines(["testvibe::Login[[]Mobile[]] PASSED *"])
     assert [run.config for run in service.runs.values()] == ["Mobile"]
+
+    inner.marked('"Login", config="Moblie"')
+    marked = inner("--testvibe-poll-interval=0.02")
+    marked.assert_outcomes(errors=1)
+    marked.stdout.fnmatch_lines([f"*{said}"])
+
+
+@pytest.mark.parametrize("url", ["not a url", "shop.example", "ftp://shop.example", "https://"])
+def test_a_site_is_a_url(inner: Inner, service: Emulator, url: str) -> None:
+    """Option and marker refuse what is no URL, before they dispatch anything."""
+    result = inner("--testvibe", "--testvibe-site-url", url)
+    inner.marked(f'"Login", site_url={url!r}')
+    marked = inner()
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *the site must be a URL *"])
+    marked.assert_outcomes(errors=1)
+    marked.stdout.fnmatch_lines(["*the site must be a URL *"])
+    assert not service.runs
 
 
 def test_a_service_without_configurations_takes_any(inner: Inner, service: Emulator) -> None:

@@ -251,6 +251,26 @@ def test_junit_has_the_features(inner: Inner, service: Emulator) -> None:
     assert {p.value for each in properties for p in each} == {str(run) for run in service.runs}
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("Weird [x] :: y", "Weird (x) :: y"), ("New [beta]", "New [beta]")]
+)
+def test_a_name_with_brackets_is_the_same_everywhere(
+    inner: Inner, service: Emulator, name: str, shown: str
+) -> None:
+    """pytest adds a bracket to a name with brackets that does not end in one: it gets others."""
+    service.add_feature(name)
+    service.fail("list_features", Fault.edit(lambda rows: rows[-1:]))
+    service.fail("run_feature", Fault.status(404), times=1)
+    result = inner.features("-v", "--junitxml=report.xml")
+    again = inner("-v", "--testvibe-poll-interval=0.02", f"testvibe::{shown}")
+
+    node_id = f"testvibe::{shown}".replace("[", "[[]")
+    result.stdout.fnmatch_lines([f"{node_id} FAILED *", f"FAILED {node_id} - *"])
+    again.stdout.fnmatch_lines([f"{node_id} PASSED *"])
+    report = (inner.pytester.path / "report.xml").read_text()
+    assert f'name="{shown.rsplit("::", maxsplit=1)[-1]}"' in report
+
+
 RERUN = """
     import pytest
     from _pytest.runner import runtestprotocol

@@ -190,9 +190,43 @@ async def test_requests_are_counted(call: Caller) -> None:
     assert count("get_project") == 0
     assert count("get_run", run_id=second) == 2
     assert count("*", run_id=second) == 3
-    assert count("run_feature", feature="Wishlist") == 1
+    assert count("run_feature", feature="wishlist") == 1
     assert count(feature="Wishlist", when=lambda request: request.method == "GET") == 3
     assert count(when=lambda request: request.status == 202) == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "options"),
+    [
+        ("run_features", {}),
+        ("run_feature", {"feature": "Chekout"}),
+        ("get_run", {"run_id": 1}),
+    ],
+)
+async def test_a_count_that_could_only_be_zero_is_refused(
+    emulator: Emulator, operation: str, options: dict[str, Any]
+) -> None:
+    """A misspelt operation or feature, or an unknown run, is an error at once."""
+    with pytest.raises(ValueError, match=r"No (operation|feature|run)"):
+        emulator.count(operation, **options)
+
+
+@pytest.mark.parametrize(
+    ("operation", "options"),
+    [("run_featur", {}), ("run_feature", {"times": 0}), ("run_feature", {"skip": -1})],
+)
+async def test_a_fault_that_could_never_apply_is_refused(
+    emulator: Emulator, operation: str, options: dict[str, Any]
+) -> None:
+    """A misspelt operation, and a number out of range, is an error at once."""
+    with pytest.raises(ValueError, match=r"No operation|must be"):
+        emulator.fail(operation, Fault.reset(), **options)
+
+
+async def test_a_feature_that_was_deleted_is_counted(call: Caller) -> None:
+    """Requests about a feature are still counted after its end."""
+    assert (await call("DELETE", "/features/Checkout")).status == 200
+    assert call.emulator.count("delete_feature", feature="Checkout") == 1
 
 
 async def test_requests_may_be_counted_only(emulate: Callable[..., Awaitable[Caller]]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async.testing import Outcome, Scenario
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -108,14 +108,68 @@ async def test_a_feature_can_have_a_fixed_outcome(
 async def test_a_fixed_verdict_wins_over_the_share(
     emulate: Callable[..., Awaitable[Caller]],
 ) -> None:
-    """A feature with a fixed verdict passes among failing ones, also with failing tests named."""
-    outcomes = {"Wishlist": Outcome(run_status="passed", failing=("Product is remembered",))}
+    """A feature with a fixed verdict passes among failing ones."""
+    outcomes = {"Wishlist": Outcome(run_status="passed")}
     call = await emulate(scenario={"failing_runs": 1, "outcomes": outcomes})
     await call.run("Wishlist")
     await call.run("Checkout")
     await asyncio.sleep(60)
     assert (await call.get("/runs/214"))["summary"]["failed"] == 0
     assert (await call.get("/runs/215"))["summary"]["failed"] > 0
+
+
+async def test_an_error_alone_fails_the_run(emulate: Callable[..., Awaitable[Caller]]) -> None:
+    """The tests that fail are drawn."""
+    call = await emulate(scenario={"outcomes": {"Checkout": Outcome(error="Error: no button")}})
+    run_id = await call.run("Checkout")
+    await asyncio.sleep(60)
+    assert "Error: no button" in [
+        test["error"] for test in (await call.get(f"/runs/{run_id}"))["tests"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"run_status": "fialed"},
+        {"generation_status": "passed"},
+        {"run_status": "passed", "failing": ("Wishlist works",)},
+        {"run_status": "passed", "error": "Error: no button"},
+        {"run_duration": -1},
+    ],
+)
+def test_an_impossible_outcome_is_refused(options: dict[str, Any]) -> None:
+    """Undocumented statuses, contradictions and negative durations are refused."""
+    with pytest.raises(ValueError, match=r"must be|needs"):
+        Outcome(**options)
+
+
+async def test_a_run_ends_with_a_documented_status(call: Caller) -> None:
+    """A misspelt status of a run or a generation that a test finishes is refused."""
+    status: Any = "fialed"
+    with pytest.raises(ValueError, match="fialed"):
+        call.emulator.finish_run(await call.run("Checkout"), status)
+    with pytest.raises(ValueError, match="fialed"):
+        call.emulator.finish_generation(await call.generate("Wishlist"), status)
+
+
+async def test_a_failing_test_is_one_of_the_feature() -> None:
+    """A misspelt name in `failing` is refused with the names that there are."""
+    outcomes = {"Checkout": Outcome(failing=("No such scenario",)), "New": Outcome(failing=("x",))}
+    with pytest.raises(ValueError, match="'Checkout' has no scenario 'No such scenario'"):
+        Emulator(scenario=Scenario(outcomes=outcomes))
+    emulator = Emulator(shop=False, scenario=Scenario(outcomes=outcomes))
+    with pytest.raises(ValueError, match="New works"):
+        emulator.add_feature("New")
+
+
+async def test_a_misspelt_outcome_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An outcome for a feature that never was has no effect: the log of a failed test names it."""
+    outcomes = {name: Outcome(run_status="passed") for name in ("Chekout", "Wishlist", "New")}
+    async with Emulator(scenario=Scenario(outcomes=outcomes)) as emulator:
+        emulator.add_feature("New")
+    (record,) = caplog.records
+    assert record.getMessage().endswith("['chekout']")
 
 
 def test_a_generation_can_be_stretched() -> None:

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
+from testvibe_async import Client, ConfigError
 from testvibe_async.testing import Emulator, assert_no_leaks
 
 if TYPE_CHECKING:
@@ -95,6 +96,15 @@ async def test_a_client_without_connections_is_named(emulator: Emulator) -> None
 
     assert left == f"<Client of {emulator.url}>"
     await client.aclose()
+
+
+async def test_a_client_that_was_refused_is_not_open() -> None:
+    """A client whose arguments are wrong, kept by the traceback of its error, is no leak."""
+    with pytest.raises(ConfigError) as refused:
+        Client("foo", api_key="x")
+
+    async with assert_no_leaks():
+        assert refused.traceback
 
 
 async def test_a_server_is_named() -> None:

@@ -8,6 +8,7 @@ never decides what the service answers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +17,7 @@ import attrs
 
 from .api import Api, ArtifactSite, Middleware
 from .artifacts import Links
-from .gherkin import NEVER_GENERATED, Entry, read_folder, read_shop
+from .gherkin import NEVER_GENERATED, Entry, cases_of, read_folder, read_shop
 from .operations import OPERATIONS
 from .origin import Origin
 from .requests import DOWNLOAD, Fault, FaultRules, RecordedRequest, RequestLog, Rule
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .project import Feature, Project
 
 __all__ = ["Emulator"]
+
+_logger = logging.getLogger(__name__)
 
 _API_KEY = "tvb_" + "EmulatorOnly" + "0" * 31
 _PROJECT_ID = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
@@ -104,8 +107,8 @@ class Emulator:
             middleware: A layer between the clients and the service; None for none.
 
         Raises:
-            ValueError: The folder has no features, or the speed or the rate is not a number above
-                0.
+            ValueError: The folder has no features, the speed or the rate is not a number above 0,
+                or the scenario lets a test fail that does not exist.
         """
         self.api_key = api_key
         self.project_id = project_id
@@ -123,10 +126,10 @@ class Emulator:
         )
         self._path_prefix = "" if middleware is None else middleware.path_prefix
         self._faults = FaultRules()
-        self._log, artifact_log = RequestLog(keep=record), RequestLog(keep=record)
+        self._log, self._artifact_log = RequestLog(keep=record), RequestLog(keep=record)
         self.requests: list[RecordedRequest] = self._log.requests
         """All requests to the API, in the order of arrival."""
-        self.artifact_requests: list[RecordedRequest] = artifact_log.requests
+        self.artifact_requests: list[RecordedRequest] = self._artifact_log.requests
         """All requests to the second origin, in the order of arrival."""
         self.runs: Mapping[int, Run] = self._service.runs
         """All runs, by id, in the order of their dispatch."""
@@ -144,7 +147,7 @@ class Emulator:
             ),
             self._faults,
         )
-        self._artifacts = Origin(ArtifactSite(self._service, log=artifact_log), self._faults)
+        self._artifacts = Origin(ArtifactSite(self._service, log=self._artifact_log), self._faults)
         self._service.add_project(*_SHOP, project_id=project_id)
         for entry in _entries(features, with_shop=shop):
             self.add_feature(**attrs.asdict(entry))
@@ -170,6 +173,8 @@ class Emulator:
 
     async def aclose(self) -> None:
         """Drop all connections and stop listening; may be called twice. The records stay."""
+        if unused := sorted(self._service.scenario.outcomes.keys() - self._names()):
+            _logger.warning("no feature had the name of these outcomes: %s", unused)
         try:
             await self._api.aclose()
         finally:
@@ -209,27 +214,41 @@ class Emulator:
         feature: str | None = None,
         when: Callable[[RecordedRequest], bool] | None = None,
     ) -> int:
-        """Count the requests to the API.
+        """Count requests.
 
         Args:
-            operation: The service's name of an operation; `"*"` for all requests.
+            operation: As for `fail`.
             run_id: Only those about this run. None: all.
-            feature: Only those about the feature of this name. None: all.
+            feature: Only those about the feature of this name, in any case. None: all.
             when: Only those for which it returns True. None: all.
 
         Raises:
-            ValueError: There is a condition, but the emulator keeps no requests.
+            ValueError: The operation, run or feature does not exist; or there is a condition, but
+                the emulator keeps no requests.
         """
+        _require_operation(operation)
+        log = self._artifact_log if operation == DOWNLOAD else self._log
         if run_id is None and feature is None:
-            return self._log.count(operation, when)
-        return self._log.count(
+            return log.count(operation, when)
+        if run_id is not None and run_id not in self.runs:
+            raise ValueError(f"No run has the id {run_id}.")
+        name = feature and feature.casefold()
+        if name is not None and name not in self._names():
+            raise ValueError(f"No feature is named {feature!r}.")
+        return log.count(
             operation,
             lambda request: (
                 run_id in {None, request.run_id}
-                and feature in {None, request.feature}
+                and name in {None, (request.feature or "").casefold()}
                 and (when is None or when(request))
             ),
         )
+
+    def _names(self) -> set[str]:
+        """Return the names that features have, or had at a request."""
+        projects = self._service.projects.values()
+        now = (each.name for project in projects for each in project.features.values())
+        return {name.casefold() for name in (*now, *(each.feature or "" for each in self.requests))}
 
     def fail(
         self,
@@ -255,10 +274,9 @@ class Emulator:
             The rule, which counts its `hits` and can be removed.
 
         Raises:
-            ValueError: The operation does not exist.
+            ValueError: The operation does not exist, or a number is out of range.
         """
-        if operation not in {*OPERATIONS, "*", DOWNLOAD}:
-            raise ValueError(f"No operation is named {operation!r}.")
+        _require_operation(operation)
 
         def matches(request: RecordedRequest) -> bool:
             is_any = operation == "*" and request.operation != DOWNLOAD
@@ -303,15 +321,19 @@ class Emulator:
             project: Its project. None: the one at the start.
 
         Raises:
-            ValueError: The name is taken.
+            ValueError: The name is taken, or the scenario lets a test fail that the text lacks.
         """
         project = project or self._project
         if project.named(name) is not None:
             raise ValueError(f"The project already has a feature named {name!r}.")
+        text = (
+            gherkin or f"Feature: {name}\n\n  Scenario: {name} works\n    Given the site is open\n"
+        )
+        self._service.scenario.require_tests(name, (each.title for each in cases_of(text, name)))
         feature = self._service.add_feature(
             project,
             name,
-            gherkin or f"Feature: {name}\n\n  Scenario: {name} works\n    Given the site is open\n",
+            text,
             status=NEVER_GENERATED if status == "generating" else status,
             kind=kind,
             rationale=rationale,
@@ -362,6 +384,11 @@ class Emulator:
     @property
     def _project(self) -> Project:
         return self._service.projects[self.project_id.casefold()]
+
+
+def _require_operation(name: str) -> None:
+    if name not in {*OPERATIONS, "*", DOWNLOAD}:
+        raise ValueError(f"No operation is named {name!r}.")
 
 
 def _entries(features: Path | str | None, *, with_shop: bool) -> tuple[Entry, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .gherkin import scenarios_of, slug
+from .scenario import is_generation_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,7 +117,7 @@ class Generation:
     sections: tuple[Section, ...]
     failing_section: int | None
     """The index of the section that fails; None if none does."""
-    outcome: GenerationStatus
+    outcome: GenerationStatus = attrs.field(validator=is_generation_status)
     """The status at its end."""
     clock: EmulatorClock
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import struct
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 from aiohttp import web
 
-from .answers import JSON_TYPE, Answer, json_body
+from .answers import JSON_TYPE, Answer, error_document, json_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .requests import Fault, FaultRules, RecordedRequest
 
 __all__ = ["Exchange", "Origin", "Site"]
+
+_logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 _GARBAGE = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
@@ -108,6 +111,16 @@ class Origin:
         except (ConnectionError, web.RequestPayloadError):
             return _reset(request)
         exchange = self._site.receive(request.method, request.raw_path, request.headers, body)
+        try:
+            return await self._answer(request, exchange)
+        except Exception as error:
+            # Most likely a function of the test, whose author reads the client's error first.
+            message = f"The emulator failed: {error!r}. Its log has the traceback."
+            _logger.exception("%s %s failed in the emulator", request.method, request.raw_path)
+            document = error_document(500, message)
+            return self._respond(exchange.record, Answer(500, json_body(document)))
+
+    async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
         faults = self._faults.apply_to(exchange.record)
         if faults.delay and await self._closes_within(faults.delay):
             return _reset(request)

@@ -6,14 +6,13 @@ one, nor touches a socket: `origin` carries faults out.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl
 
 import attrs
-from aiohttp import web
+from attrs.validators import ge, optional
 
 from .answers import JSON_TYPE, Answer, error_document, json_body
 
@@ -29,8 +28,6 @@ __all__ = [
     "RequestLog",
     "Rule",
 ]
-
-_logger = logging.getLogger(__name__)
 
 DOWNLOAD = "download"
 """The operation of requests to the second origin; the service has none of that name."""
@@ -185,9 +182,8 @@ class Fault:
 
         Args:
             change: Takes the decoded document, or the bytes of a download, and returns the document
-                or the raw bytes to send in its place. Where it returns None, as `dict.update` does,
-                the request is answered with 500, and the mistake is logged. To send `null`, use
-                `Fault.body(b"null")`.
+                or the raw bytes to send in its place. To return None, as `dict.update` does, is an
+                error; for `null`, use `Fault.body(b"null")`.
         """
         return cls(kind="edit", change=change)
 
@@ -202,9 +198,9 @@ class Rule(Generic[F]):
     fault: F
     matches: Callable[..., bool]
     """Takes what comes, such as a request; returns True if the rule is for that."""
-    times: int | None
+    times: int | None = attrs.field(validator=optional(ge(1)))
     """The number of matches that get the fault; None for all."""
-    skip: int
+    skip: int = attrs.field(validator=ge(0))
     """The number of matches that pass before."""
     hits: int = 0
     """The number of matches that got the fault."""
@@ -265,28 +261,21 @@ class FaultRules:
             if fault.kind == "delay":
                 applied.delay += fault.seconds if rule.applies_to(request) else 0.0
             elif fault.change is not None:
-                edit = partial(_edit, fault.change, request)
+                edit = partial(_edit, fault.change, request.operation)
                 applied.changes += [edit] if rule.applies_to(request) else []
             elif applied.fault is None and rule.applies_to(request):
                 applied.fault = fault
         return applied
 
 
-def _edit(change: Callable[[Any], object], request: RecordedRequest, document: object) -> object:
+def _edit(change: Callable[[Any], object], operation: str | None, document: object) -> object:
     """Return the changed document.
 
     Raises:
-        web.HTTPInternalServerError: The function returned None; aiohttp sends it as the answer.
+        TypeError: The function returned None. A `null` would look like a fault of the service, far
+            from the mistake.
     """
     changed = change(document)
-    if changed is not None:
-        return changed
-    # A `null` would look like a fault of the service, far from the mistake.
-    message = (
-        f"The function of Fault.edit for {request.operation} returned None:"
-        " let it return the document to send."
-    )
-    _logger.error(message)
-    request.status = 500
-    text = json_body(error_document(request.status, message)).decode()
-    raise web.HTTPInternalServerError(text=text, content_type="application/json")
+    if changed is None:
+        raise TypeError(f"Fault.edit for {operation} returned None: let it return the document")
+    return changed

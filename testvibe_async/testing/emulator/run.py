@@ -15,6 +15,7 @@ from .answers import json_body
 from .artifacts import Artifact, collect
 from .gherkin import cases_of
 from .results import Case, execute, runner_log, spec, summary
+from .scenario import is_run_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ class Run:
     created_at: float
     started_at: float
     finished_at: float
-    verdict: RunStatus
+    verdict: RunStatus = attrs.field(validator=is_run_status)
     """The status at its end."""
     generated_from: str
     """The text from which its tests were generated."""

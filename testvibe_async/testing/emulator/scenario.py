@@ -11,12 +11,13 @@ import math
 import time
 from email.utils import formatdate
 from random import Random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import attrs
+from attrs.validators import ge, in_, lt, optional
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "EmulatorClock",
@@ -26,10 +27,17 @@ __all__ = [
     "RunPlan",
     "RunStatus",
     "Scenario",
+    "is_generation_status",
+    "is_run_status",
 ]
 
 RunStatus = Literal["passed", "failed"]
 GenerationStatus = Literal["generated", "failed", "cancelled"]
+
+is_run_status = in_(get_args(RunStatus))
+is_generation_status = in_(get_args(GenerationStatus))
+_seconds: list[Callable[[Any, Any, Any], Any]] = [ge(0), lt(math.inf)]
+_duration = optional(_seconds)
 
 
 class EmulatorClock:
@@ -103,27 +111,42 @@ def _by_folded_name(outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
 
 @attrs.frozen(kw_only=True)
 class Outcome:
-    """The fixed behaviour of one feature; None leaves it to the draw."""
+    """The fixed behaviour of one feature; None leaves it to the draw.
 
-    run_queue: float | None = None
+    The statuses are those of the service's documentation. To send any other word, edit the answer:
+    `emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "archived"}))`.
+    """
+
+    run_queue: float | None = attrs.field(default=None, validator=_duration)
     """Seconds from a run's dispatch to its start."""
-    run_duration: float | None = None
+    run_duration: float | None = attrs.field(default=None, validator=_duration)
     """Seconds from a run's start to its end."""
-    run_status: RunStatus | None = None
-    """The status of finished runs; `failed` if only `failing` is given."""
+    run_status: RunStatus | None = attrs.field(default=None, validator=optional(is_run_status))
+    """`passed` or `failed`, at the end of runs. None: `failed` if `failing` or `error` is given."""
     failing: tuple[str, ...] = ()
-    """The names of the tests that fail in a failed run; if none of them exists, they are drawn."""
+    """The names of the scenarios whose tests fail, in any case; empty if they are drawn."""
     error: str | None = None
     """The error of the failing tests."""
-    generation_duration: float | None = None
+    generation_duration: float | None = attrs.field(default=None, validator=_duration)
     """Seconds from a generation's dispatch to its end; the stages keep their proportions."""
-    generation_status: Literal["generated", "failed"] | None = None
-    """The status of finished generations."""
+    generation_status: Literal["generated", "failed"] | None = attrs.field(
+        default=None, validator=optional(in_(("generated", "failed")))
+    )
+    """`generated` or `failed`, at the end of generations."""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a contradiction.
+
+        Raises:
+            ValueError: Runs pass, with failing tests or an error.
+        """
+        if self.run_status == "passed" and (self.failing or self.error):
+            raise ValueError("A run that passed needs an Outcome without failing and error.")
 
     @property
     def fixed_run_status(self) -> RunStatus | None:
         """The status of finished runs; None if it is not fixed."""
-        return self.run_status or ("failed" if self.failing else None)
+        return self.run_status or ("failed" if self.failing or self.error else None)
 
 
 @attrs.frozen
@@ -185,7 +208,27 @@ class Scenario:
     outcomes: Mapping[str, Outcome] = attrs.field(
         factory=dict[str, Outcome], converter=_by_folded_name
     )
-    """The fixed behaviour of features, by name in any case."""
+    """The fixed behaviour of features, by name in any case.
+
+    Tests with other features may share a scenario, so a name that no feature has is no error; the
+    emulator logs a warning when it closes.
+    """
+
+    def require_tests(self, feature: str, names: Iterable[str]) -> None:
+        """Refuse an outcome of a feature whose `failing` names a test that does not exist.
+
+        Args:
+            feature: The feature's name.
+            names: The names of its tests.
+
+        Raises:
+            ValueError: There is no such test.
+        """
+        known = list(names)
+        folded = {name.casefold() for name in known}
+        for name in self.outcome(feature).failing:
+            if name.casefold() not in folded:
+                raise ValueError(f"{feature!r} has no scenario {name!r}, but {known}.")
 
     def outcome(self, feature: str) -> Outcome:
         """Return the fixed behaviour of a feature."""
