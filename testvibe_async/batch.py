@@ -99,6 +99,15 @@ class Batch(Generic[SnapshotT_co]):
         """Abandon a batch that was not opened, without the warning; nothing is dispatched."""
         self._is_open = self._is_left = True
 
+    def mark_with(self, mark: Callable[[BatchItem[SnapshotT_co]], BatchItem[SnapshotT_co]]) -> None:
+        """Have each item that ends be marked, before it counts for `stop_on_failure`.
+
+        Args:
+            mark: Returns an item with another verdict, such as `Quarantine.mark`. Call this before
+                the batch is opened.
+        """
+        self._workers.mark = mark
+
     def stop(self) -> None:
         """Dispatch no more; the batch still waits for what is in flight."""
         self._workers.stop()

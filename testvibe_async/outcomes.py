@@ -159,6 +159,12 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         return self.outcome is None and isinstance(error, WaitTimeoutError) and error.failures > 0
 
     @property
+    def is_bad(self) -> bool:
+        """True if it counts as a failure for `stop_on_failure`."""
+        is_refused = isinstance(self.error, UnauthorizedError | ForbiddenError)
+        return is_refused or self.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
+
+    @property
     def is_unfinished(self) -> bool:
         """True if another wait for `latest_ref` may bring its outcome."""
         is_known = isinstance(self.error, OperationNotFoundError | OperationSupersededError)

@@ -36,7 +36,6 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.models import Snapshot, Transition
-from testvibe_async.outcomes import BatchItem, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from testvibe_async.errors import KindName
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import Operation
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
 __all__ = ["Workers"]
@@ -115,6 +115,8 @@ class Workers(Generic[SnapshotT]):
         """
         self.attempts: int = attempts
         """Maximum number of runs of a feature in total."""
+        self.mark: Callable[[BatchItem[SnapshotT]], BatchItem[SnapshotT]] = lambda item: item
+        """Returns the item of an entry that has ended with the caller's verdict on it."""
         self._dispatch_of = dispatch_of
         self._send = send
         self._kind: KindName = kind
@@ -203,7 +205,7 @@ class Workers(Generic[SnapshotT]):
             self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()
         elif not entry.is_left:
-            self._complete_entry(entry, entry.end(entry.error))
+            self._complete_entry(entry, entry.error)
         elif entry.state is EntryState.PLANNED and not self._is_stopped:
             self._ready.append(entry)
         elif entry.state is EntryState.PLANNED:
@@ -418,13 +420,11 @@ class Workers(Generic[SnapshotT]):
 
     def _end(self, entry: Entry[SnapshotT], error: VibeError | None) -> None:
         """Note that the batch stops work on an entry, and stop the batch if it must."""
-        item = entry.end(error)
+        item = self._complete_entry(entry, error)
         self._save(entry)
-        self._complete_entry(entry, item)
         is_refused = is_key_refused(error)
         self._futile = self._futile + 1 if is_refused or is_not_sent(error) else 0
-        is_bad = is_refused or item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN}
-        self._failures += is_bad
+        self._failures += item.is_bad
         if error is not None and self._futile >= MAX_FUTILE:
             self.stop()
             if is_refused:
@@ -432,10 +432,14 @@ class Workers(Generic[SnapshotT]):
         elif 0 < self._stop_on_failure <= self._failures:
             self.stop()
 
-    def _complete_entry(self, entry: Entry[SnapshotT], item: BatchItem[SnapshotT]) -> None:
+    def _complete_entry(
+        self, entry: Entry[SnapshotT], error: VibeError | None
+    ) -> BatchItem[SnapshotT]:
+        item = entry.final = self.mark(entry.end(error))
         self._ended += 1
         self.completed.put((entry.index, item))
         self._finish_changes()
+        return item
 
     def stop(self) -> None:
         """Stop dispatching: withdraw unsent dispatches, and end entries without a worker."""

@@ -125,7 +125,7 @@ class Result:
     @property
     def failures_that_stopped(self) -> int | None:
         """Number of failures that reached `max_failures`; None if they stopped nothing."""
-        bad = self.summary.failed + self.summary.errors + self.summary.unknown
+        bad = sum(item.is_bad for item in self.items)
         is_stopped = self.max_failures is not None and bad >= self.max_failures
         return bad if is_stopped and self.summary.skipped else None
 

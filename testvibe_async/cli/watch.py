@@ -219,8 +219,9 @@ class Watch:
             None if is_resumed else jobs,
             timeout=self.limit.remaining,
             journal=journal,
+            quarantine=self.quarantine,
         )
-        self.progress.follow(lambda: list(map(self.quarantine.mark, batch.items)))
+        self.progress.follow(lambda: batch.items)
         self._facts = {"before": before, "max_failures": spec.max_failures, "repeat": spec.repeat}
         if waits:
             await self.collect(batch, lambda: stop_if_decided(spec, batch))

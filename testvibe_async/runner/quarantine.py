@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["Quarantine", "QuarantineEntry"]
+__all__ = ["NO_QUARANTINE", "Quarantine", "QuarantineEntry"]
 
 ItemT = TypeVar("ItemT", bound="BatchItem[Any]")
 
@@ -148,6 +148,10 @@ class Quarantine:
         }
         is_excused = is_whole or (failed and failed <= excused and _names_each_failure(run))
         return _effect(covering[0], Verdict.QUARANTINED) if is_excused else None
+
+
+NO_QUARANTINE = Quarantine()
+"""The quarantine that excuses nothing."""
 
 
 def _names_each_failure(run: Run) -> bool:

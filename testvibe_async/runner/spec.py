@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from attrs import asdict, evolve, fields_dict, frozen
 
+from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.quarantine import NO_QUARANTINE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
+    from testvibe_async.runner.quarantine import Quarantine
 
 __all__ = ["BatchSpec"]
 
@@ -108,7 +112,7 @@ class BatchSpec:
             on_conflict=self.on_conflict,  # type: ignore[arg-type]  # likewise
         )
 
-    def start(
+    def start(  # noqa: PLR0913 - each by name
         self,
         project: Project,
         features: Features | None,
@@ -116,6 +120,7 @@ class BatchSpec:
         *,
         timeout: float | None = None,
         journal: Journal | None = None,
+        quarantine: Quarantine = NO_QUARANTINE,
     ) -> Batch[Any]:
         """Return the batch, not opened yet.
 
@@ -127,6 +132,7 @@ class BatchSpec:
                 item has its own.
             timeout: Seconds that it may take; None for as long as it takes.
             journal: The file of the batch's journal; None for no journal.
+            quarantine: The failures that are excused.
         """
         options: dict[str, Any] = {
             "site_url": self.site_url,
@@ -136,8 +142,12 @@ class BatchSpec:
             "stop_on_failure": self.max_failures or False,
             "journal": journal,
         }
+        batch: Batch[Any]
         if self.kind == "generation":
-            return project.generate_features(features, **options)
-        return project.run_features(
-            features, config=configs, attempts=self.attempts, repeat=self.repeat, **options
-        )
+            batch = project.generate_features(features, **options)
+        else:
+            batch = project.run_features(
+                features, config=configs, attempts=self.attempts, repeat=self.repeat, **options
+            )
+        batch.mark_with(lambda item: quarantine.mark(with_limit_named(item)))
+        return batch

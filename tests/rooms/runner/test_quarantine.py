@@ -119,6 +119,15 @@ async def test_batch(emulator: Emulator, project: Project) -> None:
     assert quarantine.mark(refused).verdict is Verdict.ERROR
 
 
+@pytest.mark.usefixtures("whole_in_quarantine")
+async def test_excused_failure_stops_nothing(project: Project) -> None:
+    """A batch that is marked with the quarantine counts the failures that are left."""
+    batch = project.run_features(["Checkout", "Returns"], max_in_flight=1, stop_on_failure=True)
+    batch.mark_with(Quarantine.read(today=TODAY).mark)
+    assert [item.verdict for item in await batch] == [Verdict.QUARANTINED, Verdict.SUCCEEDED]
+    assert str(batch.summary) == "1 succeeded, 1 quarantined"
+
+
 def test_flaky_pass_is_not_unexpected(repository: Path) -> None:
     """What passed after a failure is still what the quarantine is about."""
     repository.write_text(WHOLE + STRICT)

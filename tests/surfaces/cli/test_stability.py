@@ -112,6 +112,17 @@ async def test_quarantined(call: Call) -> None:
     assert document["items"][0]["quarantine"]["owner"] == "Ann"
 
 
+@pytest.mark.parametrize(("days", "code", "started"), [(3, 0, 3), (-1, 4, 1)])
+async def test_excused_failures_stop_no_batch(
+    emulator: Emulator, call: Call, days: int, code: int, started: int
+) -> None:
+    """A failure in quarantine does not count for `--max-failures`, unless its entry has expired."""
+    write_quarantine(days=days)
+    words = ("Returns", "Newsletter", "Checkout", "--wait", "--max-in-flight", "1")
+    ended = await call("run", *words, "--max-failures", "1")
+    assert (ended.code, len(emulator.runs)) == (code, started)
+
+
 @pytest.mark.parametrize(
     ("feature", "days", "sentence"),
     [
