@@ -1,35 +1,19 @@
 """Texts for runs and generations: in a line, and in a digest of many.
 
-Decides how operations and batches are worded and summarized. The content of a wait reports in
-`inFlight` that the operation is still running, and in `note` the next step. Pure; it never calls
-the service.
+Decides how operations and batches are summarized; the reason for a result is worded as in reports.
+The content of a wait reports in `inFlight` that the operation is still running, and in `note` the
+next step. Pure; it never calls the service.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async import (
-    BatchItem,
-    BatchSummary,
-    Generation,
-    GenerationRef,
-    Run,
-    RunRef,
-    Verdict,
-)
+from testvibe_async import BatchItem, BatchSummary, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.answers import (
-    ROOM,
-    Document,
-    answer,
-    fitted,
-    page,
-    quoted,
-    text_of,
-)
-from testvibe_async.reports import counted
+from testvibe_async.mcp_server.answers import ROOM, Document, answer, fitted, page, quoted, text_of
+from testvibe_async.reports import URGENCY, Entry, counted, one_line
 from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
@@ -38,7 +22,11 @@ if TYPE_CHECKING:
 
     from mcp.types import CallToolResult
 
-    from testvibe_async import Operation, Ref
+    from testvibe_async import Generation, Operation, Ref
+    from testvibe_async.reports import Case
+
+MAX_NAME_CHARACTERS = 200
+"""Length of a test's name in a digest of many runs; `get_run` returns all of it."""
 
 MAX_ERROR_CHARACTERS = 300
 """Length of a test's error in a digest of many runs; `get_run` returns all of it."""
@@ -79,10 +67,9 @@ def document_of(operation: Operation[Any]) -> Document:
 
 def ids_of(ref: Ref) -> Document:
     """Return the ids of an operation, as the service names them."""
-    if isinstance(ref, RunRef):
-        return {"runId": ref.run_id, "featureId": ref.feature_id}
-    assert isinstance(ref, GenerationRef)
-    return {"requestId": ref.request_id, "featureId": ref.feature_id}
+    name = "runId" if isinstance(ref, RunRef) else "requestId"
+    document = ref.to_dict()
+    return {name: document[name], "featureId": document.get("featureId")}
 
 
 def document_of_run(run: Run, max_output: int) -> Document:
@@ -91,61 +78,45 @@ def document_of_run(run: Run, max_output: int) -> Document:
     return fitted(serialize(run), max_output - ROOM, rest=rest)
 
 
-def say(seen: Run | Generation) -> str:
-    """Say in a line how a run or a generation stands."""
-    what = seen.feature_name or (f"feature {seen.feature_id}" if seen.feature_id else "a feature")
-    if isinstance(seen, Run):
-        return _say_run(seen, f"Run {seen.run_id} of {what}")
-    return _say_generation(seen, f"The generation of {what}")
-
-
 def say_of(operation: Operation[Any], feature: str) -> str:
     """Describe the status of a feature's operation in a line, also if it was not observed."""
     if operation.snapshot is None:
-        return f"{operation.ref} of {feature} was started, and not seen yet."
+        return f"{operation.ref} of {quoted(feature)} was started, and not seen yet."
     return say(operation.snapshot)
 
 
-def _say_run(run: Run, name: str) -> str:
-    if not run.is_finished:
-        return f"{name} is {run.status} ({run.phase})."
-    total = counted(run.summary.total if run.summary else len(run.tests), "test")
-    if run.is_success:
-        return f"{name} {run.status} ({total})."
-    if not run.is_failure:
-        return f"{name} is over. {_undocumented(run)}"
-    if not run.failures:
-        return f"{name} {run.status} ({total}; diagnose_run says more)."
-    first = run.failures[0]
-    error = quoted(_first_line(first.error)) if first.error else "no error given"
-    return (
-        f"{name} {run.status}: {len(run.failures)} of {total} failed, first {first.name!r}: "
-        f"{error} (diagnose_run says more)."
-    )
+def say(seen: Run | Generation) -> str:
+    """Say in a line how a run or a generation stands."""
+    number = f"feature {seen.feature_id}" if seen.feature_id else "a feature"
+    what = quoted(seen.feature_name) if seen.feature_name else number
+    if isinstance(seen, Run):
+        name, tool = f"Run {seen.run_id} of {what}", "diagnose_run"
+        state = f"{seen.status} ({seen.phase})"
+    else:
+        name, tool = f"The generation of {what}", "get_generation_log"
+        concluded = sum(section.conclusion is not None for section in seen.sections)
+        done = f"{concluded} of {counted(len(seen.sections), 'section')} done"
+        state = f"{seen.status} ({seen.phase}, {done})"
+        if seen.request_id is None and not seen.is_finished:
+            return f"{name} was never started (its status is {seen.status or 'unknown'})."
+    if not seen.is_finished:
+        return f"{name} is {state}."
+    entry = Entry(item=BatchItem(feature="", outcome=seen))
+    if entry.verdict is Verdict.ERROR:
+        return f"{name} is {entry.reason}."
+    if seen.is_success:
+        return f"{name} is over: {entry.reason}."
+    said = [str(seen.status), entry.reason] if isinstance(seen, Run) else [str(seen.status)]
+    if tests := _tests_of(entry):
+        first = tests[0]
+        error = quoted(first.message) if first.message else "no error given"
+        said.append(f"first {quoted(first.name)}: {error}")
+    return f"{name} is over: {', '.join(said)} ({tool} says why)."
 
 
-def _say_generation(generation: Generation, name: str) -> str:
-    if generation.is_success:
-        return f"{name} is over: tests were generated."
-    if generation.is_failure:
-        return f"{name} is over: {generation.status} (get_generation_log says why)."
-    if generation.is_finished:
-        return f"{name} is over. {_undocumented(generation)}"
-    if generation.request_id is None:
-        return f"{name} was never started (its status is {generation.status or 'unknown'})."
-    concluded = sum(section.conclusion is not None for section in generation.sections)
-    done = f"{concluded} of {counted(len(generation.sections), 'section')} done"
-    return f"{name} is {generation.status} ({generation.phase}, {done})."
-
-
-def _undocumented(outcome: Run | Generation) -> str:
-    return (
-        f"Its status {str(outcome.status)!r} is not documented: it is neither success nor failure."
-    )
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().partition("\n")[0][:MAX_ERROR_CHARACTERS]
+def _tests_of(entry: Entry) -> list[Case]:
+    """Return the failed tests of a run."""
+    return [case for case in entry.failures if not case.is_operation]
 
 
 def digest(  # noqa: PLR0913 - each by name
@@ -157,7 +128,6 @@ def digest(  # noqa: PLR0913 - each by name
     remark: str | None = None,
     started_at: str | None = None,
     is_over: bool = True,
-    attempts: int = 1,
     repeat: int = 1,
 ) -> CallToolResult:
     """Return the result that summarizes many runs: lists failures, counts the rest.
@@ -170,30 +140,21 @@ def digest(  # noqa: PLR0913 - each by name
         remark: Text to append to the note.
         started_at: The time of their start; None if another tool started them.
         is_over: True if nothing more is dispatched; before, a dispatch is without an answer yet.
-        attempts: Maximum number of attempts for each feature; only with several can a run be flaky.
         repeat: Number of runs of each feature; with several, the digest reports its stability.
     """
     summary = BatchSummary.of(items)
-    counts = {
-        "total": summary.total,
-        "succeeded": summary.succeeded,
-        **({"flaky": summary.flaky} if attempts > 1 else {}),
-        "failed": summary.failed,
-        **({"quarantined": summary.quarantined} if summary.quarantined else {}),
-        "errors": summary.errors,
-        "unknown": summary.unknown,
-        "inFlight": summary.in_flight,
-        "notDispatched": summary.skipped + summary.waiting,
-    }
-    in_flight = not is_over or summary.in_flight + summary.skipped + summary.waiting > 0
-    verdict = str(Verdict.IN_FLIGHT) if in_flight else _verdict_of(items)
+    left = summary.in_flight + summary.skipped + summary.waiting
+    in_flight = not is_over or left > 0
     steps = [*_steps_of(items, again, is_over=is_over), *([remark] if remark else [])]
     note = " ".join(steps) or None
-    listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
-    content: Document = {"verdict": verdict, "summary": counts}
+    content: Document = {
+        "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
+        "summary": {"total": summary.total, **serialize(summary)},
+    }
     stability = stability_of(items) if repeat > 1 else []
     if stability:
         content["stability"] = serialize(stability)
+    listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
     content |= _pages(
         max_output - len(note or ""),
         runs=[_row(item) for item in sorted(listed, key=_urgency)],
@@ -203,11 +164,11 @@ def digest(  # noqa: PLR0913 - each by name
     if started_at is not None:
         content["startedAt"] = started_at
     line = f"{summary}." if summary.total else "Nothing was run."
-    if stability and not in_flight:
-        line = ". ".join(f"{each.name}: {each}" for each in stability) + "."
     if in_flight:
-        over = summary.total - summary.in_flight - summary.skipped - summary.waiting
-        line = f"In flight: {over} of {counted(summary.total, 'run')} are over ({summary})."
+        over = f"{summary.total - left} of {counted(summary.total, 'run')}"
+        line = f"In flight: {over} are over ({summary})."
+    elif stability:
+        line = ". ".join(f"{quoted(each.name)}: {each}" for each in stability) + "."
     if not_run:
         line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
     result = answer(f"{line} {note or ''}".rstrip(), content)
@@ -241,55 +202,48 @@ def _pages(room: int, **lists: list[Document]) -> Document:
     return content
 
 
-_ORDER = (
-    Verdict.FAILED,
-    Verdict.ERROR,
-    Verdict.UNKNOWN,
-    Verdict.SUCCEEDED,
-    Verdict.QUARANTINED,
-)
-"""The final verdicts, the most urgent first."""
-
-
 def _urgency(item: BatchItem[Run]) -> int:
-    return _ORDER.index(item.verdict) if item.verdict in _ORDER else len(_ORDER)
+    return URGENCY.index(item.verdict)
 
 
 def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
-    """Return the one verdict of runs that are over: the worst."""
-    return str(min(items, key=_urgency).verdict) if items else "not run"
+    """Return the one verdict of runs that are over: the worst, without excused failures."""
+    found = {item.verdict for item in items} - {Verdict.QUARANTINED}
+    excused = Verdict.QUARANTINED if items else "not run"
+    return min(found, key=URGENCY.index, default=excused)
 
 
 def _row(item: BatchItem[Run]) -> Document:
-    row: Document = {"feature": item.feature_name, "verdict": item.verdict.value}
+    entry, ref = Entry(item=item), item.latest_ref
+    row: Document = {"feature": item.feature_name, "verdict": item.verdict}
     if item.quarantine is not None:
         row["quarantine"] = str(item.quarantine)
-    if isinstance(item.latest_ref, RunRef):
-        row["runId"] = item.latest_ref.run_id
+    if isinstance(ref, RunRef):
+        row["runId"] = ref.run_id
     if item.outcome is not None:
-        run = serialize(item.outcome)
-        row |= {"status": run["status"], "summary": run["summary"], **_failures_of(item.outcome)}
-    elif item.error is not None and (
-        item.verdict in {Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen
-    ):
+        row |= _result_of(item.outcome, entry)
+    elif item.error is not None and (item.is_bad or item.is_unseen):
         row["error"] = explain(item.error, "run_features")
     if item.earlier:
         row["flaky"] = item.is_flaky
-        row["earlier"] = [
-            {"runId": run.run_id, "status": str(run.status), **_failures_of(run)}
-            for run in item.earlier
-        ]
+        pairs = zip(item.earlier, entry.earlier, strict=True)
+        row["earlier"] = [_result_of(run, attempt) for run, attempt in pairs]
     return row
 
 
-def _failures_of(run: Run) -> Document:
-    first = run.failures[:MAX_FAILURES]
-    listed = [
-        {"name": test.name[:200], "error": _first_line(test.error) or "no error given"}
-        for test in first
+def _result_of(run: Run, entry: Entry) -> Document:
+    """Return the result of a run, with its first failures."""
+    tests = _tests_of(entry)
+    failures = [
+        {
+            "name": one_line(test.name, MAX_NAME_CHARACTERS),
+            "error": one_line(test.message, MAX_ERROR_CHARACTERS) or "no error given",
+        }
+        for test in tests[:MAX_FAILURES]
     ]
-    more = len(run.failures) - len(first)
-    return {"failures": listed, "moreFailures": more} if more else {"failures": listed}
+    more = {"moreFailures": len(tests) - MAX_FAILURES} if len(tests) > MAX_FAILURES else {}
+    result = {"runId": run.run_id, "status": run.status, "summary": serialize(run.summary)}
+    return {**result, "failures": failures, **more}
 
 
 def _steps_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> list[str]:

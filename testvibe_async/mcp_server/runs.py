@@ -52,7 +52,7 @@ from testvibe_async.mcp_server.toolkit import (
     tool,
 )
 from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
-from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
 
@@ -74,19 +74,23 @@ def run_spec(features: Sequence[str], config: str | None, site_url: str | None) 
     return BatchSpec(kind="run", features=features, configs=configs, site_url=site_url)
 
 
-def run_start(call: Call, word: str, spec: BatchSpec) -> Start:
+def run_start(
+    call: Call, word: str, spec: BatchSpec, quarantine: Quarantine = NO_QUARANTINE
+) -> Start:
     """Return the start of runs: the same for the same features, in any order and case.
 
     Args:
         call: The call.
         word: The kind of the start: `runs` for many, any other word for one.
         spec: The description of the batch.
+        quarantine: The failures that are excused.
     """
     home, is_one = call.home, word != "runs"
     features = sorted({each.casefold() for each in spec.features})
     more = (features, spec.configs, spec.site_url, spec.attempts, spec.repeat)
     place = call.session.starts.place(word, call.session.client.server, home.id, *more)
-    return Start(place, home, spec, partial(_chosen, home, spec, is_one=is_one), is_one)
+    choose = partial(_chosen, home, spec, is_one=is_one)
+    return Start(place, home, spec, choose, is_one, quarantine)
 
 
 async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
@@ -167,7 +171,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     spec = evolve(
         run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts, repeat=repeat
     )
-    work = await Wait(call, timeoutSeconds).work_on(run_start(call, "runs", spec))
+    work = await Wait(call, timeoutSeconds).work_on(run_start(call, "runs", spec, quarantine))
     batch, note = work.batch, None
     if batch is not None and batch.in_flight and not work.task.done():
         note = (await unseen_of(call.session.client.attach(batch.in_flight[0]))).strip()
@@ -181,14 +185,13 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             "delivered; this call started nothing. The next one starts new runs."
         )
     return digest(
-        list(map(quarantine.mark, batch.items)) if batch else [],
+        batch.items if batch else [],
         call.room,
         not_run=work.not_run,
         again="run_features",
         remark=note,
         started_at=serialize(work.started_at),
         is_over=is_over,
-        attempts=attempts,
         repeat=repeat,
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
 
@@ -28,6 +29,8 @@ from testvibe_async.reports import counted
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
+
+    from anyio import AsyncFile
 
     from testvibe_async.mcp_server.toolkit import MakeClient
 
@@ -66,7 +69,7 @@ def make_server(  # noqa: PLR0913 - independent options
     max_generations: int | None = None,
     max_output: int = MAX_OUTPUT,
     state_folder: Path | None = None,
-) -> MCPServer[Session]:
+) -> Server:
     """Return the MCP server. It does no I/O before it is served.
 
     Args:
@@ -98,17 +101,18 @@ def make_server(  # noqa: PLR0913 - independent options
         state_folder=state_folder,
     )
     offered = _offered(read_only=read_only, tools=tools, exclude_tools=exclude_tools)
-    server = _Server(
+    server = Server(
         "testvibe",
         title="TestVibe",
         instructions=_instructions(offered, max_generations),
         version=__version__,
         tools=offered,
-        middleware=[Deliveries()],
+        middleware=[deliveries := Deliveries()],
         lifespan=lambda _server: make_session().opened(),
         subscriptions=False,
         log_level="WARNING",
     )
+    server.deliveries = deliveries
     if read_only or tools is not None or exclude_tools:
         chosen = "only reads (--read-only)" if read_only else "offers some tools only"
         server.missing = f" This server {chosen}: tell the user if you need another."
@@ -159,11 +163,24 @@ def _offered(
     return offered
 
 
-class _Server(MCPServer[Session]):
+class Server(MCPServer[Session]):
     """A server that explains unknown tools, and names the arguments that a prompt lacks."""
+
+    deliveries: Deliveries
+    """The results that were delivered."""
 
     missing: str = ""
     """The reason why an existing tool may not be offered; empty if it always is."""
+
+    async def serve(self, output: AsyncFile[str]) -> None:
+        """Serve one client on standard input and a file, until the input ends."""
+        self.deliveries.unsent = {}
+        try:
+            async with stdio_server(stdout=output) as (received, sent):
+                lowlevel = self._lowlevel_server
+                await lowlevel.run(received, sent, lowlevel.create_initialization_options())
+        finally:
+            self.deliveries.close()
 
     async def call_tool(
         self,

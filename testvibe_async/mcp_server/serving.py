@@ -1,11 +1,11 @@
 """Transport of the server, its own streams or HTTP on this machine, and its shutdown.
 
-Only the protocol appears on standard output: the SDK points it at standard error while it serves,
-and flushes there what was printed meanwhile. Over HTTP each request needs the token as a bearer;
-then the SDK checks Host and Origin, against web pages that reach this machine under another name
-(DNS rebinding). No session is kept, so a client may continue after a restart. The end of the input,
-or a signal, stops the server in order, which closes the client. It never serves an address other
-than 127.0.0.1.
+Only the protocol appears on standard output; what else is printed goes to standard error. Each wire
+reports which answers it has written. Over HTTP each request needs the token as a bearer; then the
+SDK checks Host and Origin, against web pages that reach this machine under another name (DNS
+rebinding). No session is kept, so a client may continue after a restart. The end of the input, or a
+signal, stops the server in order, which closes the client. It never serves an address other than
+127.0.0.1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import anyio
 import h11
@@ -29,14 +29,15 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from testvibe_async import ConfigError
+from testvibe_async.mcp_server.starts import HOLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from mcp.server.mcpserver import MCPServer
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from testvibe_async.mcp_server.toolkit import Session
+    from testvibe_async.mcp_server.server import Server
+    from testvibe_async.mcp_server.starts import End
 
 HOST = "127.0.0.1"
 REQUEST_SECONDS = 10
@@ -50,9 +51,7 @@ _CHUNK_BYTES = 65_536
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-async def serve_stdio(
-    server: MCPServer[Session], *, announce: Callable[[], object] | None = None
-) -> None:
+async def serve_stdio(server: Server, *, announce: Callable[[], object] | None = None) -> None:
     """Serve one client until standard input ends, or a SIGTERM or SIGINT comes.
 
     Args:
@@ -61,25 +60,44 @@ async def serve_stdio(
             output.
     """
     try:
-        with _flushed_to_stderr(), _interruptible_input() as stop, signals_to_stop(stop):
+        with _private_output() as file, _interruptible_input() as stop, signals_to_stop(stop):
             if announce is not None:
                 announce()
-            await server.run_stdio_async()
+            await server.serve(_Output(file, server.deliveries.note_written))
     except* BrokenPipeError:
         pass  # The client closed our output: an ordinary end, like the end of input.
 
 
 @contextmanager
-def _flushed_to_stderr() -> Generator[None]:
-    """Flush what is left in the buffer of `sys.stdout` to standard error."""
+def _private_output() -> Generator[TextIO]:
+    """Yield standard output for the protocol; all else that is printed goes to standard error."""
     real = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
     try:
-        yield
+        # The descriptor stays open, because a thread may still block on it.
+        yield open(real, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     finally:
-        os.dup2(_STDERR, _STDOUT)
         sys.stdout.flush()
         os.dup2(real, _STDOUT)
-        os.close(real)
+
+
+class _Output(anyio.AsyncFile[str]):
+    """A file that reports each line once it was written."""
+
+    def __init__(self, file: TextIO, note: Callable[[str], None]) -> None:
+        super().__init__(file)
+        self._note = note
+        self._line = ""
+
+    async def write(self, line: str) -> int:
+        """Write a line; it is reported by `flush`."""
+        self._line = line
+        return await super().write(line)
+
+    async def flush(self) -> None:
+        """Write what is in the buffer, and report the line."""
+        await super().flush()
+        self._note(self._line)
 
 
 @contextmanager
@@ -139,7 +157,7 @@ def signals_to_stop(stop: Callable[[], object]) -> Generator[None]:
 
 
 async def serve_http(
-    server: MCPServer[Session], *, port: int, token: str, announce: Callable[[str], object]
+    server: Server, *, port: int, token: str, announce: Callable[[str], object]
 ) -> None:
     """Serve any number of clients until a SIGTERM or SIGINT comes.
 
@@ -225,7 +243,7 @@ class _PunctualProtocol(H11Protocol):
             self._deadline = None
 
 
-def _make_app(server: MCPServer[Session], *, port: int, token: str) -> BearerTokenMiddleware:
+def _make_app(server: Server, *, port: int, token: str) -> BearerTokenMiddleware:
     if not token:
         raise ConfigError("the token is empty: anybody on this machine could use the API key")
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
@@ -257,7 +275,8 @@ class BearerTokenMiddleware:
             await _UNAUTHORIZED(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_started = False
+        has_started = is_sent = False
+        ends: list[End] = []
 
         async def send_on(message: Message) -> None:
             nonlocal has_started
@@ -267,9 +286,12 @@ class BearerTokenMiddleware:
         with anyio.CancelScope() as request:
             self._requests.add(request)
             try:
-                await self._app(scope, receive, send_on)
+                await self._app({**scope, HOLD: ends.append}, receive, send_on)
+                is_sent = True
             finally:
                 self._requests.discard(request)
+                for end in ends:
+                    end(is_sent=is_sent)
         if request.cancelled_caught and has_started:
             await send({"type": "http.response.body"})
         elif request.cancelled_caught:

@@ -2,25 +2,28 @@
 
 Decides what a call does with what an earlier one of the same meaning dispatched, also where that
 one's answer was lost. The work is done in a task of its own, so a client that gives up loses the
-answer, and not the operation. A result counts as delivered once its call was answered, and not
-cancelled: then its journal is renamed. What the features of a batch are, and how it is dispatched,
-is decided in the runner.
+answer, and not the operation. A result counts as delivered once the answer to its call was written,
+and the call was not cancelled: then its journal is renamed. The runner decides what the features of
+a batch are, and how it is dispatched.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import OrderedDict
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import define, evolve, field, frozen
 
 from testvibe_async import DispatchUnknownError, Journal
+from testvibe_async.mcp_server.answers import quoted
 from testvibe_async.mcp_server.journals import Place, pause
-from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
     import sqlite3
@@ -57,31 +60,26 @@ class Start:
     is_one: bool
     """True for a single operation, whose work is done once it is dispatched."""
 
+    quarantine: Quarantine = NO_QUARANTINE
+    """The failures that are excused."""
+
     def batch(self, journal: Journal, selection: Selection | None) -> Batch[Any]:
         """Return the batch of a journal: a new one of these features, or the one that it has."""
-        spec, kept = self.spec, _kept(selection)
-        features: Any = selection and selection.features
-        if journal.plan is not None:
-            spec, kept = evolve(spec, site_url=journal.plan.site_url), journal.plan.options
-            features = None if journal.is_complete else kept["features"]
-        return spec.start(self.home, features, kept["configs"], timeout=None, journal=journal)
+        site_url = self.spec.site_url if journal.plan is None else journal.plan.site_url
+        jobs = None if selection is None else selection.jobs
+        spec = evolve(self.spec, site_url=site_url)
+        return spec.start(self.home, jobs, journal=journal, quarantine=self.quarantine)
 
 
-def _kept(selection: Selection | None) -> Document:
-    """Return what a new journal keeps of a selection."""
-    if selection is None:
-        return {}
-    return {
-        "features": [each if isinstance(each, str) else each.id for each in selection.features],
-        "configs": list(selection.configs),
-        "notRun": [
-            {
-                "feature": each.name or str(each.id),
-                "status": "suggestion" if each.is_suggestion else str(each.status or "draft"),
-            }
-            for each in selection.left_out
-        ],
-    }
+def _not_run(selection: Selection | None) -> list[Document]:
+    """Return the features that a selection leaves out, with their statuses."""
+    return [
+        {
+            "feature": each.name or str(each.id),
+            "status": "suggestion" if each.is_suggestion else str(each.status or "draft"),
+        }
+        for each in (selection.left_out if selection else ())
+    ]
 
 
 class Work:
@@ -166,7 +164,7 @@ class Work:
         if (path := await place.undelivered()) is None:
             selection, path = await self.start.choose(), place.new()
         self.path, self.is_new = path, selection is not None
-        async with Journal(path, options=_kept(selection)) as journal:
+        async with Journal(path, options={"notRun": _not_run(selection)}) as journal:
             if not self.start.is_one:
                 await self._finish(journal, self.start.batch(journal, selection))
                 return
@@ -184,7 +182,7 @@ class Work:
         async with batch:
             async for item in batch:
                 word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
-                self.line = f"{batch.summary}; {item.feature_name}: {word}"
+                self.line = f"{batch.summary}; {quoted(item.feature_name)}: {word}"
                 changed, self.changed = self.changed, asyncio.Event()
                 changed.set()
 
@@ -200,7 +198,7 @@ async def _dispatch(batch: Batch[Any]) -> bool:
             return operation.adopted
         if not batch.refs:
             await anext(batch)  # It raises what else went wrong.
-    error = with_limit_named(batch.items[0]).error
+    error = batch.items[0].error
     if error is not None and not batch.refs:
         raise error
     return False
@@ -253,11 +251,20 @@ class Starts:
             await asyncio.wait(tasks)
 
 
+End: TypeAlias = "Callable[..., None]"
+"""Ends a request; `is_sent` says whether its answer was written."""
+
+HOLD = "testvibe_async.hold"
+"""The key in an ASGI scope of the function that takes the `End` of the request."""
+
+
 @define(eq=False)
 class _Request:
     """A request in flight."""
 
     number: str
+    is_unique: bool
+    """True if no other client has a request of this number."""
     held: dict[Work, bool] = field(factory=dict["Work", bool])
     """The work that it holds, and whether its answer delivers the result."""
 
@@ -268,14 +275,21 @@ _current: ContextVar[_Request] = ContextVar("request")
 
 
 class Deliveries:
-    """A middleware that notes which results were delivered: at the end of each call, not before.
+    """A middleware that notes which results were delivered: once the answer was written.
 
-    A client that stopped waiting sends `notifications/cancelled`, which may cross the answer. Over
-    HTTP other clients have the same numbers, so there a call in flight alone counts as cancelled;
-    most such clients close their request instead, which ends the call.
+    So a server that is killed before loses no result. A client that stopped waiting sends
+    `notifications/cancelled`, which may cross the answer. Over HTTP other clients have the same
+    numbers, so there a call in flight alone counts as cancelled; most such clients close their
+    request instead, which ends the call.
     """
 
     def __init__(self) -> None:
+        self.unsent: dict[str, End] | None = None
+        """The answers that are not written yet, by the number of the call.
+
+        None if the wire does not report what it has written; then a result counts as delivered as
+        soon as there is an answer.
+        """
         self._in_flight: set[_Request] = set()
         self._delivered: OrderedDict[str, list[Path]] = OrderedDict()
         """The journals by the number of the call that delivered their results, the last ones."""
@@ -286,35 +300,59 @@ class Deliveries:
         """Handle a message."""
         if ctx.method == "notifications/cancelled":
             self._cancel(str((ctx.params or {}).get("requestId")))
-        request = _Request(str(ctx.request_id))
+        request = _Request(str(ctx.request_id), is_unique=ctx.request is None)
         self._in_flight.add(request)
-        token = _current.set(request)
+        token, end = _current.set(request), partial(self._end, request)
         try:
             result = await call_next(ctx)
-            self._note(request, is_unique=ctx.request is None)
+        except BaseException:
+            end(is_sent=False)
+            raise
         finally:
             _current.reset(token)
-            self._in_flight.discard(request)
-            for work in request.held:
-                work.leave()
+        if ctx.request is not None and HOLD in ctx.request.scope:
+            ctx.request.scope[HOLD](end)
+        elif ctx.request is None and self.unsent is not None:
+            self.unsent[request.number] = end
+        else:
+            end(is_sent=True)
         return result
+
+    def note_written(self, line: str) -> None:
+        """Note a message that was written: the results of an answer are delivered now."""
+        message = json.loads(line)
+        if "method" not in message:
+            self._end_unsent(str(message.get("id")), is_sent=True)
+
+    def close(self) -> None:
+        """End the requests whose answers were not written."""
+        for number in [*(self.unsent or ())]:
+            self._end_unsent(number, is_sent=False)
+        self.unsent = None
+
+    def _end_unsent(self, number: str, *, is_sent: bool) -> None:
+        if self.unsent and (end := self.unsent.pop(number, None)):
+            end(is_sent=is_sent)
 
     def _cancel(self, number: str) -> None:
         for path in self._delivered.pop(number, []):
             _rename(path.with_suffix(".delivered"), path)
         for request in self._in_flight:
             request.is_cancelled |= request.number == number
+        self._end_unsent(number, is_sent=False)  # The SDK may write nothing now.
 
-    def _note(self, request: _Request, *, is_unique: bool) -> None:
+    def _end(self, request: _Request, *, is_sent: bool) -> None:
+        self._in_flight.discard(request)
         paths = [work.path for work, is_result in request.held.items() if is_result]
-        if request.is_cancelled:
-            return
-        for path in paths:
-            _rename(path, path.with_suffix(".delivered"))
-        if is_unique and paths:
-            self._delivered[request.number] = paths
-            if len(self._delivered) > MAX_DELIVERIES:
-                self._delivered.popitem(last=False)
+        if is_sent and not request.is_cancelled:
+            for path in paths:
+                _rename(path, path.with_suffix(".delivered"))
+            if request.is_unique and paths:
+                self._delivered[request.number] = paths
+                if len(self._delivered) > MAX_DELIVERIES:
+                    self._delivered.popitem(last=False)
+        for work in request.held:
+            work.leave()
 
 
 def _rename(path: Path, to: Path) -> None:

@@ -26,11 +26,12 @@ from testvibe_async.reports.junit import to_junit
 from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 from testvibe_async.reports.reasons import CaseStatus, why
-from testvibe_async.reports.report import ReportOptions
+from testvibe_async.reports.report import URGENCY, ReportOptions
 from testvibe_async.reports.text import counted, cut, essence, one_line, tail
 
 __all__ = [
     "FORMATS",
+    "URGENCY",
     "Case",
     "CaseStatus",
     "Entry",

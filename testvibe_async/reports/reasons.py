@@ -162,6 +162,9 @@ def _not_seen(error: WaitTimeoutError) -> str:
 
 def _run_reason(run: Run) -> str:
     count = Counter(status_of(test) for test in run.tests)
+    if not count and run.summary is not None:
+        count[CaseStatus.PASSED], count[CaseStatus.FAILED] = run.summary.passed, run.summary.failed
+        count[CaseStatus.OTHER] = run.summary.other
     total, failed, passed = count.total(), count[CaseStatus.FAILED], count[CaseStatus.PASSED]
     tests = counted(total, "test")
     if run.executed_nothing:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from testvibe_async.reports.entries import Case
 
-__all__ = ["Report", "ReportOptions"]
+__all__ = ["URGENCY", "Report", "ReportOptions"]
 
-_URGENCY = (
+URGENCY = (
     Verdict.FAILED,
     Verdict.ERROR,
     Verdict.UNKNOWN,
@@ -38,6 +38,7 @@ _URGENCY = (
     Verdict.QUARANTINED,
     Verdict.SUCCEEDED,
 )
+"""The verdicts, those that need attention first."""
 
 
 class ReportOptions(TypedDict, total=False):
@@ -137,7 +138,7 @@ class Report:
     def by_urgency(self) -> list[Entry]:
         """The entries, failures first and flaky ones next, else in the order of the batch."""
         return sorted(
-            self.entries, key=lambda entry: (_URGENCY.index(entry.verdict), not entry.is_flaky)
+            self.entries, key=lambda entry: (URGENCY.index(entry.verdict), not entry.is_flaky)
         )
 
     @property
@@ -155,7 +156,7 @@ class Report:
     def verdicts(self) -> dict[Verdict, int]:
         """The number of entries of each verdict that occurs, failures first."""
         found = Counter(entry.verdict for entry in self.entries)
-        return {verdict: found[verdict] for verdict in _URGENCY if found[verdict]}
+        return {verdict: found[verdict] for verdict in URGENCY if found[verdict]}
 
     @property
     def configs(self) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import sys
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +22,7 @@ from testvibe_async.testing import Emulator, Outcome, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
+    from pathlib import Path
 
 COMMAND = ("-m", "testvibe_async.cli", "mcp")
 
@@ -92,11 +95,11 @@ async def test_the_official_client_is_served() -> None:
 
 @contextmanager
 def raw(
-    emulator: Emulator, *options: str, python: tuple[str, ...] | None = None
+    emulator: Emulator, *options: str, python: tuple[str, ...] | None = None, **variables: str
 ) -> Generator[Started]:
     """Start the server with pipes as its streams, and kill it at the end of the context."""
     arguments = options if python else ("mcp", *options)
-    with started(*arguments, python=python, **service(emulator)) as process:
+    with started(*arguments, python=python, **service(emulator), **variables) as process:
         yield process
 
 
@@ -164,6 +167,28 @@ def test_it_stops_when_its_output_is_closed(emulator_of_long_runs: Emulator) -> 
         assert process.wait(timeout=SOON_SECONDS) == 0
         assert process.stderr is not None
         assert "testvibe-async:" not in process.stderr.read()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a pipe is set as on Linux")
+def test_a_result_that_was_not_written_is_not_delivered(tmp_path: Path) -> None:
+    """A server that is killed while it writes an answer leaves the result to the next call."""
+    failing = Emulator(speed=1e3, scenario=Scenario(failing_runs=1.0))
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(failing) as emulator:
+        for is_first in (True, False):
+            with raw(emulator, XDG_STATE_HOME=str(tmp_path)) as process:
+                begin(process)
+                assert process.stdout is not None
+                if is_first:
+                    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4_096)
+                parameters = {"name": "run_features", "arguments": {"all": True}}
+                send(process, "tools/call", id=1, params=parameters)
+                if is_first:
+                    assert os.read(process.stdout.fileno(), 1)
+                    process.kill()
+                else:
+                    note = receive(process)["result"]["structuredContent"]["note"]
+        assert "This is the result of your call at" in note
+        assert len(emulator.runs) == emulator.count("run_feature")
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

@@ -25,14 +25,18 @@ FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
 
 LINES: list[tuple[Run | Generation, str]] = [
     (Run(7, RunStatus.RUNNING, 12), "Run 7 of feature 12 is running (queued)."),
-    (Run(7, "running", feature_name="Login", started_at=AT), "Run 7 of Login is running (active)."),
-    (Run(7, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "passed (1 test)."),
-    (Run(7, RunStatus.FAILED), "failed (0 tests; diagnose_run says more)."),
+    (
+        Run(7, "running", feature_name="Login", started_at=AT),
+        'Run 7 of "Login" is running (active).',
+    ),
+    (Run(7, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "is over: 1 test passed."),
+    (Run(7, RunStatus.FAILED), "failed, the service reports no tests (diagnose_run says why)."),
     (Run(7, RunStatus.FAILED, tests=(FAILED, CaseResult("In"))), '"TimeoutError: 30 s"'),
     (Run(7, RunStatus.FAILED, tests=(CaseResult("Out", "failed"),)), "no error given"),
-    (Run(7, "aborted", finished_at=AT), "Its status 'aborted' is not documented"),
+    (Run(7, "aborted", finished_at=AT), "is over with an undocumented status, 'aborted'."),
     (Generation(), "The generation of a feature was never started (its status is unknown)."),
     (Generation(feature_name="Login", feature_status="draft"), "(its status is draft)."),
+    (Generation(feature_name='A" is over: "B'), "The generation of \"A' is over: 'B\" was never"),
     (
         Generation(
             feature_status=FeatureStatus.GENERATING,
@@ -42,7 +46,7 @@ LINES: list[tuple[Run | Generation, str]] = [
         ),
         "is generating (active, 1 of 2 sections done).",
     ),
-    (Generation(feature_status=FeatureStatus.GENERATED), "is over: tests were generated."),
+    (Generation(feature_status=FeatureStatus.GENERATED), "is over: tests generated."),
     (Generation(feature_status=FeatureStatus.FAILED), "failed (get_generation_log says why)."),
 ]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import aiohttp
 import pytest
+from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 from tests.conftest import client_of
 from tests.support.mcp_connection import (
@@ -22,7 +23,7 @@ from tests.support.mcp_connection import (
     result_of,
 )
 from testvibe_async import ConfigError
-from testvibe_async.mcp_server import make_server, serve_http
+from testvibe_async.mcp_server import make_server, serve_http, starts
 from testvibe_async.mcp_server.serving import BearerTokenMiddleware
 from testvibe_async.testing import Fault
 
@@ -196,6 +197,25 @@ async def test_a_request_without_a_response_yet_gets_status_503() -> None:
     start, body = await cancelled(has_started=False)
     assert start["status"] == 503
     assert body["body"] == b"This server is ending."
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+async def test_a_result_is_delivered_once_its_response_was_sent(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    """A server that is killed before the last byte of an answer leaves its result to others."""
+    order: list[str] = []
+    send = RequestResponseCycle.send
+
+    async def noted(cycle: RequestResponseCycle, message: Any) -> None:
+        await send(cycle, message)
+        order.append(message["type"])
+
+    monkeypatch.setattr(RequestResponseCycle, "send", noted)
+    monkeypatch.setattr(starts, "_rename", lambda *_: order.append("delivered"))
+    async with served(emulator) as url, connected_by_http(url, TOKEN, mode) as mcp:
+        await mcp.call_tool("run_feature", {"feature": "Checkout"})
+    assert order[order.index("delivered") - 1] == "http.response.body"
 
 
 async def test_a_port_in_use_is_named(emulator: Emulator) -> None:

@@ -72,7 +72,7 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
         assert content_of(first)["inFlight"] is True
         note = "Still in flight, nothing was cancelled: call wait_for_run again with runId 214."
         assert content_of(first)["note"] == note
-        assert text_of(first) == f"Run 214 of Checkout is running (active). {note}"
+        assert text_of(first) == f'Run 214 of "Checkout" is running (active). {note}'
         assert len(emulator.active_runs()) == 1
 
         second = await result_of(mcp, "wait_for_run", runId=run["runId"])
@@ -275,14 +275,17 @@ async def test_many_features_run_at_once(emulator: Emulator) -> None:
         "total": 4,
         "succeeded": 3,
         "failed": 0,
+        "quarantined": 0,
         "errors": 1,
-        "unknown": 0,
         "inFlight": 0,
-        "notDispatched": 0,
+        "unknown": 0,
+        "waiting": 0,
+        "flaky": 0,
+        "skipped": 0,
     }
     assert digest["inFlight"] is False
     assert text_of(result) == "3 succeeded, 1 error."
-    assert [one for one in listener.messages if one.endswith("Gift cards: error")]
+    assert [one for one in listener.messages if one.endswith('"Gift cards": error')]
 
 
 async def test_what_failed_runs_again_and_is_flaky(emulator: Emulator) -> None:
@@ -339,9 +342,9 @@ async def test_failures_are_shortened() -> None:
         (row,) = (await result_of(mcp, "run_features", features=["Checkout"]))["runs"]
         assert (row["verdict"], row["status"]) == ("failed", "failed")
         assert row["summary"]["failed"] == len(row["failures"]) >= 1
-        assert {failure["error"] for failure in row["failures"]} == {"x" * 300}
+        assert {failure["error"] for failure in row["failures"]} == {"x" * 299 + "…"}
         run = await mcp.call_tool("get_run", {"runId": row["runId"]})
-        assert "diagnose_run says more" in text_of(run)
+        assert "diagnose_run says why" in text_of(run)
 
 
 async def test_all_generated_features_run_where_none_are_named(emulator: Emulator) -> None:
@@ -368,7 +371,7 @@ async def test_a_batch_that_times_out_goes_on(emulator: Emulator) -> None:
         digest = await result_of(mcp, "run_features", **arguments, timeoutSeconds=8)
         assert digest["inFlight"] is True
         assert digest["summary"]["inFlight"] == 100
-        assert digest["summary"]["notDispatched"] == 2
+        assert digest["summary"]["waiting"] == 2
         assert "call run_features again with the same arguments" in digest["note"]
         again = await result_of(mcp, "run_features", **arguments, timeoutSeconds=170)
         assert again["summary"]["succeeded"] == 102

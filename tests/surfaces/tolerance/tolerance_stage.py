@@ -336,7 +336,8 @@ SUMMARY = {
     "errors": "error",
     "unknown": "unknown",
     "inFlight": "in flight",
-    "notDispatched": "skipped",
+    "waiting": "skipped",
+    "skipped": "skipped",
 }
 """What a tool's summary calls the verdicts."""
 
