@@ -249,7 +249,8 @@ class StoredIntent(Protocol):
 class DispatchUnknownError(OutcomeUnknownError):
     """The answer to a dispatch was lost, and reconciling did not find its operation.
 
-    It was not sent again, since a second operation might start, and a generation costs credits.
+    It was not sent again, since a second operation might start, and a generation costs credits. In
+    a batch with a journal, `journal.decide` stores whether to dispatch it again.
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each thing that is known

@@ -387,7 +387,7 @@ async def test_a_service_that_only_redirects_ends_a_wait() -> None:
 
 async def test_what_a_terminal_would_obey_is_not_in_a_message() -> None:
     """The error of a failed run is fit for a terminal, whatever its tests and feature say."""
-    nasty = "\x1b[2J\x1b]0;title\x07\u202e\ud800\r\n"
+    nasty = "\x1b[2J\x1b]0;title\x07\u202e\r\n"
     failed = {"name": nasty, "status": "failed", "error": nasty + "x" * MEBIBYTE}
     digest = run(1, status="failed", featureName=nasty, tests=[failed])
     async with service(document(digest), "/runs/1$") as (_, client):

@@ -39,6 +39,11 @@ def hides_checkout(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["featureName"] != "Checkout"]
 
 
+def hides_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out when runs were created."""
+    return [row | {"createdUtc": None} for row in rows]
+
+
 UNREADABLE = {
     "no JSON": Fault.edit(lambda _: b"started"),
     "no id": Fault.edit(lambda _: {"status": "accepted"}),
@@ -92,6 +97,31 @@ async def test_a_queued_stranger_is_not_adopted(emulator: Emulator, client: Clie
 
     with pytest.raises(DispatchUnknownError):
         await client.project().generate_feature("Draft")
+
+
+@pytest.mark.parametrize(
+    "hidden", [{"service_at": None}, {}], ids=["the service's clock", "the runs' times"]
+)
+async def test_a_later_run_is_not_adopted(
+    emulator: Emulator, client: Client, hidden: dict[str, Any]
+) -> None:
+    """What is not known to have started in time may be of somebody else."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    with pytest.raises(DispatchUnknownError) as lost:
+        await client.project().run_feature("Checkout")
+    assert isinstance(lost.value.intent, Intent)
+    await asyncio.sleep(3600)
+    hidden["intended_at"] = lost.value.intent.intended_at - timedelta(hours=1)
+    stranger = await client.project().run_feature("Checkout")
+    if "service_at" not in hidden:
+        emulator.fail("list_runs", Fault.edit(hides_times))
+
+    async with client_of(emulator) as later:
+        await later.list_projects()
+        with pytest.raises(DispatchUnknownError) as unknown:
+            await later.reconcile(evolve(lost.value.intent, **hidden))
+
+    assert unknown.value.candidates == (stranger.ref,)
 
 
 async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: Client) -> None:

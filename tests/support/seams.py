@@ -26,8 +26,8 @@ def assert_released(client: Client, connections: int) -> None:
     assert not ours, f"tasks go on: {ours}"
 
 
-def watch_answers(client: Client, note: Callable[[str, int, bytes], None]) -> None:
-    """Call `note` with the operation, the status and the body of each answer, as it is read.
+def watch_answers(client: Client, note: Callable[[Any, int, bytes], None]) -> None:
+    """Call `note` with the request, the status and the body of each answer, as it is read.
 
     Not with those that a cache has kept: where that matters the client refuses them.
     """
@@ -37,7 +37,7 @@ def watch_answers(client: Client, note: Callable[[str, int, bytes], None]) -> No
     async def send_and_note(request: Any, **options: Any) -> Any:
         response = await send(request, **options)
         if "Age" not in response.headers:
-            note(request.endpoint.name, response.status, response.body)
+            note(request, response.status, response.body)
         return response
 
     http.send = send_and_note  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -68,7 +68,7 @@ class Search:
     """The operations that the dispatch may have started."""
 
     is_certain: bool = True
-    """True if, as far as ids tell, none of them can have existed before the dispatch."""
+    """True if all of them certainly are of the time in which the dispatch may have taken effect."""
 
     is_proof: bool = False
     """True if having no candidate proves that nothing started, once the dispatch has expired."""
@@ -207,10 +207,7 @@ async def _search_run(
 async def _search_list(
     intent: Intent, transport: Transport, *, shared: ProjectRuns | None, for_proof: bool
 ) -> Search:
-    first = last = None
-    if intent.service_at is not None:
-        first = intent.service_at - CLOCK_SLACK
-        last = intent.service_at + intent.expires_after + CLOCK_SLACK
+    first = None if intent.service_at is None else intent.service_at - CLOCK_SLACK
 
     def is_enough(rows: Listing[Run], limit: int) -> bool:
         return _has_all_since(rows, limit, since=first, floor=intent.highest_run_id)
@@ -227,19 +224,22 @@ async def _search_list(
         is_whole = is_enough(rows, FEATURE_ROWS)
     if not is_whole:
         raise SearchError("the list of its runs is cut, or does not say when each was created")
-    started = [
-        row
-        for row in rows
-        if may_have_started(intent, row)
-        and (row.created_at is None or last is None or row.created_at <= last)
-    ]
-    is_certain = intent.highest_run_id is not None or not any(
-        _is_close(row, intent) for row in started
-    )
+    started = [row for row in rows if may_have_started(intent, row)]
+    now = transport.clock.at(asyncio.get_running_loop().time()) or datetime.now(UTC)
+    intended_at = intent.service_at or now - (datetime.now(UTC) - intent.intended_at)
+    last = intended_at + intent.expires_after + CLOCK_SLACK
+
+    def is_late(row: Run) -> bool:
+        return (row.created_at or now) > last
+
+    if intent.service_at is not None:
+        started = [row for row in started if row.created_at is None or not is_late(row)]
+    is_new = intent.highest_run_id is not None or not any(_is_close(row, intent) for row in started)
     return Search(
         [(row, _run_ref(intent, row)) for row in started],
-        is_certain=is_certain,
-        is_proof=last is not None and any(row.created_at and row.created_at > last for row in rows),
+        is_certain=is_new and not any(map(is_late, started)),
+        is_proof=intent.service_at is not None
+        and any(row.created_at and is_late(row) for row in rows),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from testvibe_async._http.retry import (
@@ -51,31 +52,26 @@ class OutageNotice:
         """
         self._server = server
         self._hooks = hooks
-        self._observers: set[object] = set()
         self._since = 0.0
+        self._ended_at = -inf
+        self.is_on: bool = False
+        """True from the announcement of an outage until the next good answer."""
 
-    def begin(self, observer: object, error: VibeError, *, since: float) -> None:
-        """Announce an outage, unless another observer has.
+    def begin(self, error: VibeError, *, since: float) -> None:
+        """Announce an outage, unless one was announced since the first failure.
 
         Args:
-            observer: The call or poller that observes it, which calls `end` or `drop`.
             error: The last failure.
             since: The loop's clock at the first failure.
         """
-        if not self._observers:
-            self._since = since
+        if not self.is_on and since >= self._ended_at:
+            self.is_on, self._since = True, since
             self._hooks.emit(OutageStarted(self._server, error))
-        self._observers.add(observer)
 
-    def end(self, observer: object, now: float) -> None:
-        """Announce the end, at an observer's answer, unless another observer has."""
-        if observer in self._observers:
-            self._observers.clear()
-            self._hooks.emit(OutageEnded(self._server, now - self._since))
-
-    def drop(self, observer: object) -> None:
-        """Note that an observer has stopped calling without an answer."""
-        self._observers.discard(observer)
+    def end(self) -> None:
+        """Announce the end of the outage that was announced."""
+        self.is_on, self._ended_at = False, asyncio.get_running_loop().time()
+        self._hooks.emit(OutageEnded(self._server, self._ended_at - self._since))
 
 
 async def outlast(  # noqa: PLR0913 - each by name
@@ -105,32 +101,26 @@ async def outlast(  # noqa: PLR0913 - each by name
     """
     loop = asyncio.get_running_loop()
     failures = equal_failures = 0
-    since, last, observer = loop.time(), None, object()
-    try:
-        while True:
-            try:
-                answer = await call()
-            except (TransportError, ResponseError) as error:
-                equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
-                failures, last = failures + 1, error
-                outlook = outlook_after(error)
-                if not is_tolerated(
-                    outlook,
-                    equal_failures=equal_failures,
-                    seconds=loop.time() - since,
-                    max_outage=max_outage,
-                ):
-                    raise
-                # An answer that is not the service's most likely shows that the address is wrong.
-                if failures >= ANNOUNCED_FAILURES and outlook in PASSING:
-                    notice.begin(observer, error, since=since)
-                jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
-                delay = jitter * outage_interval(INTERVAL, failures)
-                delay = max(delay, refused_seconds(error) or 0.0)
-                hooks.emit(RetryScheduled(name, error, failures, delay))
-            else:
-                notice.end(observer, loop.time())
-                return answer
-            await sleep(delay)
-    finally:
-        notice.drop(observer)
+    since, last = loop.time(), None
+    while True:
+        try:
+            return await call()
+        except (TransportError, ResponseError) as error:
+            equal_failures = equal_failures + 1 if is_same_failure(error, last) else 1
+            failures, last = failures + 1, error
+            outlook = outlook_after(error)
+            if not is_tolerated(
+                outlook,
+                equal_failures=equal_failures,
+                seconds=loop.time() - since,
+                max_outage=max_outage,
+            ):
+                raise
+            # An answer that is not the service's most likely shows that the address is wrong.
+            if failures >= ANNOUNCED_FAILURES and outlook in PASSING:
+                notice.begin(error, since=since)
+            jitter = (1 + random.random()) / 2  # noqa: S311 - spreads load, guards nothing
+            delay = jitter * outage_interval(INTERVAL, failures)
+            delay = max(delay, refused_seconds(error) or 0.0)
+            hooks.emit(RetryScheduled(name, error, failures, delay))
+        await sleep(delay)

@@ -121,7 +121,7 @@ class Transport:
         """True if calls are refused."""
         self._telemetry = telemetry()
         self.answered: set[str] = set()
-        """The names of calls with a good answer; added by the code that decodes the answer."""
+        """The names of calls with a good answer; see `note_answer`."""
         self._warned: set[str] = set()
         """The warnings about answers that were logged, and are not repeated."""
 
@@ -263,10 +263,16 @@ class Transport:
                 value = await offload(decode, request, response, unreadable=unreadable)
         finally:
             self.let_go()
-        self.answered.add(request.endpoint.name)
+        self.note_answer(request)
         if unreadable:
             self.warn_of(unreadable)
         return response, value
+
+    def note_answer(self, request: Request[Any]) -> None:
+        """Note a good answer: the route exists, and the service is not away."""
+        self.answered.add(request.endpoint.name)
+        if self.outage_notice.is_on:
+            self.outage_notice.end()
 
     def outlook_after(self, error: Exception, request: Request[Any]) -> Outlook:
         """Return the result that another attempt of a read may bring, after a failed one."""

@@ -219,7 +219,7 @@ class ListPolling:
             # Each read by id reports the error to the operation's own waits.
             return None
         telemetry().poll("list", "answered")
-        self._transport.answered.add(request.endpoint.name)
+        self._transport.note_answer(request)
         self._refusals = 0
         rows.missing.extend(wanted.values())
         if self._kind is RUN and rows.highest >= 0:

@@ -72,14 +72,15 @@ class Outage:
         self.last_failure, self.last_outlook = error, outlook
         self.since = now if self.since is None else self.since
 
-    def note_answer(self, now: float) -> list[PolledOperation[Any]] | None:
+    def note_answer(self) -> list[PolledOperation[Any]] | None:
         """Note that the service answers; return what waited, None if there was no outage."""
         if self.since is None:
             return None
         waiting = self.waiting if self.is_on else None
         self.waiting, self._failures = [], 0
         self.last_failure = self.since = None
-        self._notice.end(self, now)
+        if self._notice.is_on:  # An answer that is an error is one, too.
+            self._notice.end()
         return waiting
 
     def announce(self, state: OperationState[Any], error: VibeError) -> None:
@@ -87,7 +88,7 @@ class Outage:
         if self.since is None or self.last_outlook is not Outlook.AWAY:
             return
         if state.failures > 1 and self.has_lasted_since(state.failing_since):
-            self._notice.begin(self, error, since=self.since)
+            self._notice.begin(error, since=self.since)
 
     def has_lasted_since(self, instant: float | None) -> bool:
         """Return whether no poll was answered since an instant; None means never."""

@@ -418,8 +418,7 @@ class Poller:
 
     def _note_answer(self) -> None:
         """Note that the service answers, and poll all operations that waited for an answer."""
-        now = asyncio.get_running_loop().time()
-        waiting = self._outage.note_answer(now)
+        waiting = self._outage.note_answer()
         if waiting is None:
             return
         for list_polling in self._lists.values():
@@ -427,7 +426,7 @@ class Poller:
         groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
         for each in waiting:
             groups.setdefault(self._list_of(each), []).append(each)
-        tick = self._schedule.tick_of(now)
+        tick = self._schedule.tick_of(asyncio.get_running_loop().time())
         for list_polling, operations in groups.items():
             self._assign(list_polling, operations, tick)
         self._queue.start()

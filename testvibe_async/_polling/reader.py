@@ -100,7 +100,7 @@ class Reader:
                 self._telemetry.poll("id", outcome)
             # Set after a failure too: the interval counts from the end of the last attempt.
             polled.polled_at = polled.read_at = loop.time()
-        self._transport.answered.add(request.endpoint.name)
+        self._transport.note_answer(request)
         if polled.state.is_assumed:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
         if polled.state.kind is RUN:

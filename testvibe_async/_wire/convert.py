@@ -37,6 +37,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire.json import (
+    AT_ONCE,
     Rows,
     UnreadableError,
     array,
@@ -69,7 +70,6 @@ from testvibe_async._wire.scalars import (
     read_word,
     shared,
 )
-from testvibe_async._wire.text import AT_ONCE
 from testvibe_async.models import (
     Diagnosis,
     DispatchedGeneration,

@@ -1,22 +1,28 @@
 """Parsing of JSON: a document at once, or the rows of a long list one after the other.
 
-It is as strict as JSON, and explains why a text does not parse. It never knows what a value means.
+It is as strict as JSON, and explains why a text does not parse. `json` holds the interpreter's lock
+from a document's first character to its last, so that a large one is parsed by `ijson`, piece by
+piece. It never knows what a value means.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from codecs import BOM_UTF8
-from contextlib import suppress
+from io import BytesIO
+from itertools import islice
+from math import isinf
 from reprlib import Repr
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from testvibe_async._wire.text import AT_ONCE, PIECE_BYTES, Text, UnreadableError, decoder
+from ijson import JSONError, basic_parse  # pyright: ignore[reportMissingTypeStubs]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
+    "AT_ONCE",
     "Rows",
     "UnreadableError",
     "array",
@@ -28,14 +34,56 @@ __all__ = [
     "rows_of",
 ]
 
+AT_ONCE = 2**18
+"""Maximum number of bytes parsed at once: in the worst case 10 ms, and as many MiB."""
+
+PIECE_BYTES = 2**16
+"""Number of bytes that are parsed at once of a larger document."""
+
+MAX_EVENTS = 1_000_000
+"""Maximum number of names, values and ends in one row of a list, or in another large document.
+
+60 MiB of empty objects would take 1.5 GiB.
+"""
+
+MAX_EVENTS_A_TURN = 20_000
+"""The same for a row that is read on the event loop: about 5 ms."""
+
+MAX_DEPTH = 500
+"""Maximum nesting of a large document; a small one is limited by the interpreter."""
+
 MAX_ROWS = 250_000
 """Maximum number of rows in one answer: 64 MiB of rows of 270 bytes, the size of a run's row.
 
 The interpreter's garbage collector stops all threads for 0.2 µs for each.
 """
 
+_TOO_DEEP = "the JSON is nested too deep"
+
 PAGE_BYTES = 4096
 """Number of bytes of a web page that are searched for its title."""
+
+
+class UnreadableError(Exception):
+    """A document does not have the expected form."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise ValueError(f"{text} is beyond what a number can hold")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def parse(body: bytes) -> object:
@@ -47,31 +95,88 @@ def parse(body: bytes) -> object:
     try:
         if len(body) <= AT_ONCE:
             # Equal to decoding `utf-8-sig`, and faster.
-            return decoder.decode(body.removeprefix(BOM_UTF8).decode())
-        text = Text(body)
-        document = text.value()
-        text.require_end()
-    except (ValueError, RecursionError) as error:
+            return _decoder.decode(body.removeprefix(BOM_UTF8).decode())
+        values = _Values(body, most=MAX_EVENTS)
+        document = values.build(*next(values.events))
+        next(values.events, None)  # Raises an error if anything follows.
+    except (ValueError, RecursionError, JSONError) as error:
         raise UnreadableError(_why_not_json(body, error)) from error
     return document
 
 
-class Rows:
-    """The rows of a list answer, each parsed when it is reached, and the members around them."""
+_Container: TypeAlias = dict[Any, Any] | list[Any]
 
-    def __init__(self, body: bytes, *, are_short: bool = False) -> None:
-        """Start at the beginning.
+_BEGIN: dict[str, Callable[[], _Container]] = {
+    "start_map": dict,
+    "start_array": list,
+}
+"""The events that begin a value with members, and what holds them."""
+
+_END = {"end_map", "end_array"}
+
+
+class _Values:
+    """The values of a large document, built from the events of a streaming parser.
+
+    `ijson` could build them, but bounds neither their number nor their depth.
+    """
+
+    def __init__(self, body: bytes, *, most: int) -> None:
+        """Start at the beginning; `most` is the maximum number of events within a value."""
+        text = BytesIO(body.removeprefix(BOM_UTF8))
+        self.events: Iterator[tuple[str, object]] = basic_parse(
+            text, buf_size=PIECE_BYTES, use_float=True
+        )
+        """The parser's events that were not consumed yet."""
+        self._most = most
+
+    def build(self, first: str, scalar: object) -> object:
+        """Return the value that begins with an event.
 
         Args:
-            body: The answer.
-            are_short: True to refuse a row of more than 256 KiB, which takes long to parse. A
-                document that is not a list is then an `UnreadableError`.
+            first: The event.
+            scalar: The value of the event, if it has no members.
+
+        Raises:
+            JSONError: The document is not JSON.
+            UnreadableError: The value holds too many values, or is nested too deeply.
         """
+        if first not in _BEGIN:
+            return scalar
+        whole: _Container = _BEGIN[first]()
+        inner, outer = whole, list[_Container]()
+        name: Any = ""
+        for event, value in islice(self.events, self._most):
+            if event == "map_key":
+                name = value
+            elif event in _END:
+                if not outer:
+                    return whole
+                inner = outer.pop()
+            else:
+                container = _BEGIN[event]() if event in _BEGIN else None
+                member = value if container is None else container
+                if isinstance(inner, dict):
+                    inner[name] = member
+                else:
+                    inner.append(member)
+                if container is not None:
+                    if len(outer) == MAX_DEPTH:
+                        raise UnreadableError(_TOO_DEEP)
+                    outer.append(inner)
+                    inner = container
+        raise UnreadableError("it holds more values than are read at once")
+
+
+class Rows:
+    """The rows of a large list answer, built one by one, and the members around them."""
+
+    def __init__(self, body: bytes, *, in_turns: bool = False) -> None:
+        """Start at the beginning; rows that are read `in_turns` may have fewer values."""
         self.envelope: dict[str, object] = {}
         """The members around the rows; complete after the last row."""
         self._body = body
-        self._text = Text(body, are_short=are_short)
-        self._faults = (ValueError, RecursionError, *((TypeError,) if are_short else ()))
+        self._values = _Values(body, most=MAX_EVENTS_A_TURN if in_turns else MAX_EVENTS)
 
     def __iter__(self) -> Iterator[object]:
         """Iterate over the rows, once.
@@ -87,26 +192,38 @@ class Rows:
                         f"it has more than {MAX_ROWS:,} rows, and not so many are read"
                     )
                 yield row
-            self._text.require_end()
-        except self._faults as error:
+        except JSONError as error:
             raise UnreadableError(_why_not_json(self._body, error)) from error
 
     def _rows(self) -> Iterator[object]:
-        if self._text.skip("["):
-            return self._text.elements()
-        if self._text.skip("{"):
-            return self._rows_inside()
-        raise expected("a list", self._text.value())
+        event, value = next(self._values.events)
+        if event == "start_array":
+            yield from self._elements()
+        elif event == "start_map":
+            yield from self._rows_inside()
+        else:
+            raise expected("a list", value)
+        next(self._values.events, None)  # Raises an error if anything follows.
+
+    def _elements(self) -> Iterator[object]:
+        """Iterate over the elements of a list that has begun."""
+        for event, value in self._values.events:
+            if event == "end_array":
+                return
+            yield self._values.build(event, value)
 
     def _rows_inside(self) -> Iterator[object]:
-        """Iterate over the one list of an object."""
+        """Iterate over the one list of an object that has begun."""
         found: str | None = None
-        for name in self._text.names(1):
-            if not self._text.skip("["):
-                self.envelope[name] = self._text.value(1)
+        for event, key in self._values.events:
+            if event == "end_map":
+                break
+            name, (first, scalar) = cast("str", key), next(self._values.events)
+            if first != "start_array":
+                self.envelope[name] = self._values.build(first, scalar)
             elif found is None:
                 found = name
-                yield from self._text.elements()
+                yield from self._elements()
             else:
                 raise TypeError(f"expected a list, got an object with two: {found!r}, {name!r}")
         if found is None:
@@ -114,18 +231,21 @@ class Rows:
 
 
 def read_rows(body: bytes) -> Iterator[object]:
-    """Iterate over the rows of a list answer, decoding each only when it is reached.
+    """Iterate over the rows of a list answer; of a long one, each is built only when it is reached.
 
-    A long list takes long to decode; a caller that yields in between does not block the event loop.
+    A long list takes long to parse; a caller that yields in between does not block the event loop.
 
     Raises:
-        UnreadableError: The answer is not a list, is truncated, or has a row of more than 256 KiB;
-            earlier rows were yielded.
+        UnreadableError: The answer is not a list, is truncated, or has a row of very many values;
+            earlier rows may have been yielded.
     """
-    if len(body) <= PIECE_BYTES:  # it is decoded at once in any case
-        with suppress(UnreadableError, TypeError):  # rows before a fault come first
-            return iter(rows_of(parse(body)))
-    return iter(Rows(body, are_short=True))
+    try:
+        if len(body) <= PIECE_BYTES:
+            yield from rows_of(parse(body))
+        else:
+            yield from Rows(body, in_turns=True)
+    except TypeError as error:
+        raise UnreadableError(str(error)) from error
 
 
 _shown = Repr()
@@ -149,9 +269,16 @@ def _why_not_json(body: bytes, error: Exception) -> str:
     if page := web_page(body):
         return f"expected JSON, got {page}: the server's address may not be the service's"
     if isinstance(error, RecursionError):
-        return "the JSON is nested too deep"
+        return _TOO_DEEP
     start = body[:60].decode(errors="replace")
-    return f"expected JSON, got {start!r} ({error})"
+    return f"expected JSON, got {start!r} ({_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says; `ijson` adds lines with the text around."""
+    said: object = error.args[0] if error.args else ""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(error)
+    return text.partition("\n")[0]
 
 
 def rows_of(document: object) -> list[object]:
@@ -177,8 +304,8 @@ def envelope_of(document: object) -> dict[str, object]:
 
 def envelope_in(body: bytes) -> dict[str, object]:
     """Return the members around the rows of a list answer that `read_rows` could read."""
-    if body[:PAGE_BYTES].lstrip().startswith(b"["):
-        return {}
+    if len(body) <= AT_ONCE:
+        return envelope_of(parse(body))
     rows = Rows(body)
     for _ in rows:
         pass

@@ -159,13 +159,18 @@ async def test_a_lost_answer_after_an_outage_at_the_start_is_found(emulator: Emu
 
 
 async def test_a_service_that_can_not_be_reached_ends_the_batch() -> None:
-    """After `max_outage` nothing more is tried."""
-    async with Client("http://127.0.0.1:1", api_key=KEY, project="p", max_outage=60) as client:
+    """After `max_outage` nothing more is tried; the outage is announced once."""
+    started: list[OutageStarted] = []
+    hooks = Hooks(on_outage_started=started.append)
+    async with Client(
+        "http://127.0.0.1:1", api_key=KEY, project="p", max_outage=60, hooks=hooks
+    ) as client:
         batch = client.project().run_features(range(1, 500))
         await batch
     assert batch.summary.errors < 110
     assert batch.summary.skipped == 499 - batch.summary.errors
     assert 60 <= now() < 150
+    assert len(started) == 1
 
 
 async def test_the_time_out_ends_the_wait_for_an_outage(emulator: Emulator) -> None:

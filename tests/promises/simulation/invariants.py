@@ -188,10 +188,14 @@ def _what_is_adopted_is_ours(world: World, process: Process) -> None:
 
 
 def _lists_before(world: World, process: Process, intent: Intent, ref: Ref) -> list[Listed]:
-    """Return the lists that a dispatch had read when it came to an operation."""
+    """Return the lists that a dispatch had searched when it came to an operation."""
     tasks = {post.task for post in world.ledger.of(intent)}
     at = process.told_at[ref]
-    return [each for each in world.ledger.lists if each.task in tasks and each.at <= at]
+    return [
+        each
+        for each in world.ledger.lists
+        if each.is_search and each.task in tasks and each.at <= at
+    ]
 
 
 def _nobody_can_tell(world: World, process: Process, intent: Intent, ref: Ref) -> None:
@@ -364,7 +368,15 @@ def _error_is_right(world: World, watch: Watch, error: VibeError) -> None:
         assert _has_successor(world, _id(ref)), f"{ref}: {error}, and nothing did"
     else:
         assert type(error) is ObservationError, f"{ref}: a watch raised {error!r}"
-        assert watch.is_poll or elapsed >= MAX_OUTAGE, f"{ref}: given up too soon: {error}"
+        # Failures are counted for all waits of an operation together.
+        together = [each for caller in world.callers for each in caller.watches]
+        since = min(
+            each.began
+            for each in together
+            if each.operation.ref == ref and each.began <= watch.began <= each.ended
+        )
+        is_late = watch.ended - since >= MAX_OUTAGE
+        assert watch.is_poll or is_late, f"{ref}: given up too soon: {error}"
         world.seen["a failed poll" if watch.is_poll else "an outage beyond max_outage"] += 1
 
 

@@ -64,6 +64,8 @@ class Listed:
     ids: frozenset[Id]
     is_cut: bool
     """Whether it says that there are more, and not how to get them."""
+    is_search: bool
+    """Whether it is of one feature; the others were not read to find an operation."""
 
 
 @define(eq=False)
@@ -123,13 +125,13 @@ class Ledger:
             for row in document:
                 self.served[row["runId"]].append(row)
 
-    def note_list(self, document: Any, *, task: str, at: float) -> None:
+    def note_list(self, document: Any, *, task: str, at: float, is_search: bool) -> None:
         """Note a list of runs that has arrived."""
         envelope: dict[str, Any] = {"items": document} if isinstance(document, list) else document
         rows: list[dict[str, Any]] = envelope["items"]
         is_cut = bool(envelope.get("hasMore")) or envelope.get("total", 0) > len(rows)
         ids = frozenset(row["runId"] for row in rows)
-        self.lists.append(Listed(task, at, ids, is_cut))
+        self.lists.append(Listed(task, at, ids, is_cut, is_search))
 
     def of(self, intent: Intent) -> list[Post]:
         return [post for post in self.posts if post.intent == intent]

@@ -145,11 +145,11 @@ class Process:
         assert task is not None
         return str(self._tasks.setdefault(task, len(self._tasks)))
 
-    def _note_list(self, operation: str, status: int, body: bytes) -> None:
+    def _note_list(self, request: Any, status: int, body: bytes) -> None:
         """Note a list of runs as the client reads it."""
-        if operation == "list_runs" and status == 200:
-            now = asyncio.get_running_loop().time()
-            self.ledger.note_list(json.loads(body), task=self._task(), at=now)
+        if request.endpoint.name == "list_runs" and status == 200:
+            now, is_search = asyncio.get_running_loop().time(), "feature" in request.query
+            self.ledger.note_list(json.loads(body), task=self._task(), at=now, is_search=is_search)
 
     def closing_was_seen(self) -> None:
         """Note that a caller was refused because the client is closed, or closing."""

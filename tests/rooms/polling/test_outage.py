@@ -232,7 +232,7 @@ def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer(outage: Outage
     states: list[bool] = []
     for number in range(21):
         if number in {9, 20}:
-            outage.note_answer(float(number))
+            outage.note_answer()
         else:
             fail(outage, float(number))
         states.append(outage.is_on)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.rooms.wire.documents import DIGEST, encode, json_values, left_out, problems
 from testvibe_async import CaseResult, Listing, Run, RunStatus
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import Rows, UnreadableError, read_rows
+from testvibe_async._wire.json import UnreadableError, read_rows
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,6 @@ def test_rows_one_by_one_are_the_rows_of_the_whole(
 def test_rows_in_an_envelope_are_rows() -> None:
     """The one list of an object is taken for the answer here too."""
     assert list(read_rows(b'{"total": 2, "runs": [{"runId": 1}, null]}')) == [{"runId": 1}, None]
-
-
-def test_rows_before_a_break_are_given() -> None:
-    """The complete rows of a list that breaks off come before the fault."""
-    rows = read_rows(b'[{"runId": 1}, 7, {"runId')
-    assert [next(rows), next(rows)] == [{"runId": 1}, 7]
-    with pytest.raises(UnreadableError):
-        next(rows)
 
 
 @pytest.mark.parametrize(
@@ -161,42 +153,6 @@ def test_a_large_integer_is_kept_exactly() -> None:
 def test_nesting_without_end_is_named_so() -> None:
     """JSON that is nested too deep to be read has its own message."""
     assert problems(b"[" * 1_000_000, Run) == ("the JSON is nested too deep",)
-
-
-@given(
-    rows=st.lists(json_values, max_size=8),
-    indent=st.sampled_from([None, 1]),
-    piece=st.integers(1, 7),
-    mark=st.sampled_from([b"", b"\xef\xbb\xbf"]),
-)
-def test_a_list_is_the_same_in_whatever_pieces_it_is_decoded(
-    rows: list[Any], indent: int | None, piece: int, mark: bytes
-) -> None:
-    """Rows, letters and the mark at the start may be cut anywhere."""
-    text = json.dumps(rows, indent=indent, ensure_ascii=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
-        assert list(Rows(mark + text.encode())) == rows
-
-
-@pytest.mark.parametrize("piece", range(1, 12))
-def test_a_number_may_be_cut_anywhere(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exponent belongs to its number, though what is before it is a number as well."""
-    monkeypatch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
-    assert list(Rows(b"[1e+5,2E-3,-1.5e+7]")) == [1e5, 2e-3, -1.5e7]
-
-
-@given(cut=st.integers(1, 60), piece=st.integers(1, 7))
-def test_a_list_that_breaks_off_gives_the_rows_before(cut: int, piece: int) -> None:
-    """The complete rows are given in whatever pieces they are decoded, and then the fault."""
-    text = json.dumps([{"runId": number, "name": "Login"} for number in range(4)])
-    found: list[Any] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("testvibe_async._wire.text.PIECE_BYTES", piece)
-        with pytest.raises(UnreadableError, match="JSON"):
-            found.extend(Rows(text.encode()[:-cut]))
-    assert found == json.loads(text)[: len(found)]
-    assert len(found) == text.encode()[:-cut].count(b"}")
 
 
 @pytest.mark.parametrize("depth", [100, 400, 900, 950, 975, 979, 980, 985, 990, 999, 5000, 9998])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import socket
 from pathlib import Path
@@ -40,6 +41,20 @@ async def test_a_port_can_be_chosen() -> None:
         with pytest.raises(OSError, match="in use"):
             await other.start()
         await other.aclose()
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_connection_that_is_accepted_at_the_close_is_dropped(steps: int) -> None:
+    """It is dropped in each of the steps that the loop takes to accept it."""
+    emulator = Emulator()
+    await emulator.start()
+    address = ("127.0.0.1", int(emulator.url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=1) as client:
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await emulator.aclose()
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 async def test_an_address_of_version_6_is_written_in_brackets() -> None:

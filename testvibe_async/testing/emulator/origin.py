@@ -11,6 +11,7 @@ import asyncio
 import json
 import socket
 import struct
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,8 +90,9 @@ class Origin:
         if self._server is None or self._listener is None:
             return
         server, self._server = self._server, None
-        self._listener.close()
         self._closing.set()
+        await _stop_accepting(self._listener)
+        self._listener.close()
         transports = [connection.transport for connection in server.connections]
         server.pre_shutdown()
         await server.shutdown(_SHUTDOWN_TIMEOUT)
@@ -149,6 +151,19 @@ class Origin:
         if answer.content_type:
             headers["Content-Type"] = answer.content_type
         return web.Response(status=answer.status, body=answer.body or None, headers=headers)
+
+
+async def _stop_accepting(listener: asyncio.Server) -> None:
+    """Accept nothing more, and let the server make known what it has accepted.
+
+    asyncio leaves a connection open that it accepts in the three steps before its server closes.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in listener.sockets:
+        with suppress(NotImplementedError):  # a loop that is no selector loop
+            loop.remove_reader(listening.fileno())
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _edited(answer: Answer, changes: list[Callable[[object], object]]) -> Answer:
