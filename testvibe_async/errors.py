@@ -336,6 +336,7 @@ class ResponseError(VibeError):
         if self.is_quoted:  # In quotes that it can't close.
             who = "the service says" if is_from_service else "the answer is"
             said = '{} "{}"'.format(who, said.replace('"', "'"))
+        self._said = said if self.is_quoted else message
         answer = " ".join(str(each) for each in (status, code) if each is not None)
         where = ", ".join(filter(None, (answer, f"{method} {url}")))
         super().__init__(f"{self.fact}: {self.advice}; {said} ({where})")
@@ -362,9 +363,9 @@ class ResponseError(VibeError):
 
     @property
     def brief(self) -> str:
-        """The failure, without advice and URL, for a text of your own."""
+        """The failure, without advice and URL, for a text of your own; foreign text is quoted."""
         answer = " ".join(str(each) for each in (self.status, self.code) if each is not None)
-        return f"{self.message} ({answer})" if answer else self.message
+        return f"{self._said} ({answer})" if answer else self._said
 
     def _members(self) -> dict[str, object]:
         known = {"status": self.status, "error": self.code, "said": self.message}

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from testvibe_async import errors
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
-from testvibe_async.mcp_server.answers import quoted
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
@@ -93,25 +92,22 @@ def explain(error: VibeError, tool: str) -> str:
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    text = _without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(". ")
-    return f"{_ended(text)} {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
+    text = _without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(".: ")
+    step = advice if isinstance(advice, str) else advice(error, tool)
+    return f"{capitalized(text)}. {step}".rstrip()
 
 
 def _what(error: VibeError) -> str:
     """Return what happened, without the request that it happened to."""
-    is_malformed = isinstance(error, errors.MalformedResponseError)
-    if isinstance(error, errors.ResponseError) and not is_malformed:
-        code = f" {error.code}" if error.code else ""
-        return f"The service says {quoted(error.message)} ({error.status}{code})"
     sqlite = getattr(error.__cause__, "sqlite_errorname", "")
     if isinstance(error, errors.ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCK")):
-        return "Another program has the journal of this call open, so call again later"
+        return "another program has the journal of this call open, so call again later"
     return error.brief
 
 
 def reason_of(error: VibeError) -> str:
     """Return an error in a few words, for a sentence of ours."""
-    return _without_addresses(clean(error.brief))[:MAX_REASON].rstrip(". ")
+    return _without_addresses(clean(error.brief))[:MAX_REASON].rstrip(".: ")
 
 
 def _without_addresses(text: str) -> str:
@@ -122,13 +118,18 @@ def _without_addresses(text: str) -> str:
 def suggestion(name: str, names: Iterable[str]) -> str:
     """Return `did_you_mean` as a sentence to add to others."""
     text = did_you_mean(name, [each[:NAME_CHARACTERS] for each in names])
-    return f" {text[0].upper()}{_ended(text[1:])}" if text else ""
+    return f" {_ended(capitalized(text))}" if text else ""
 
 
 def tool_instead_of(name: str, names: Sequence[str]) -> str:
     """Return a sentence on the existing tool that an unknown tool's name means."""
     is_rerun = re.search("re_?run|retry|run_again|run_failed", name.casefold())
     return RERUN if is_rerun and "run_features" in names else suggestion(name, names)
+
+
+def capitalized(text: str) -> str:
+    """Return a text as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
 
 
 def _ended(text: str) -> str:

@@ -103,7 +103,8 @@ def test_each_error_says_what_happened_and_what_to_do(
     """The error's own words come first, then the next step."""
     text = explain(error, tool)
     what = getattr(error, "what", None) or getattr(error, "message", None) or error.brief
-    assert what.rstrip(".") in text.partition(advice)[0]
+    assert what.rstrip(".")[1:] in text.partition(advice)[0]
+    assert text[0].isupper()
     assert advice in text
     assert "://" not in text
 
@@ -112,14 +113,14 @@ def test_an_error_holds_no_address_and_no_guid() -> None:
     """What a model can do nothing with is left out of what happened."""
     guid = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
     error = ConfigError(f"GET https://h.example/api/{guid}: 500: no {guid}; see http://x/y, too")
-    assert explain(error, "get_run") == "the service: 500: no …; see the service, too."
+    assert explain(error, "get_run") == "The service: 500: no …; see the service, too."
     assert len(explain(ConfigError("x" * 5_000), "get_run")) < 1_100
 
 
 def test_a_wrong_argument_needs_no_advice() -> None:
     """An argument that the client refuses is explained by the error's message alone."""
     assert explain(ConfigError("a name or a gherkin is needed"), "update_feature") == (
-        "a name or a gherkin is needed."
+        "A name or a gherkin is needed."
     )
 
 
