@@ -32,6 +32,11 @@ NO_PROJECT = (
     "restart it."
 )
 
+WRONG_SETTING = (
+    " Pass one as `project`, or correct TESTVIBE_PROJECT in the `env` of this server's "
+    "configuration (or its option --project), and restart it."
+)
+
 MAX_CHARACTERS = 1_000
 """Length of what happened, in an error."""
 

@@ -92,7 +92,7 @@ async def target_of(
         ToolError: It may not, or it could not be read in time.
         VibeError: There is no such feature, or it could not be read.
     """
-    call = Call(ctx, project)
+    call = await Call.of(ctx, project)
     home, server = call.home, call.session.client.server
     try:
         async with asyncio.timeout(READ_SECONDS):

@@ -41,6 +41,7 @@ from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server.advice import (
     DIGITS,
     NO_PROJECT,
+    WRONG_SETTING,
     explain,
     explain_arguments,
     not_configured,
@@ -209,6 +210,26 @@ class Call:
     project: str | None = None
     """The id of the project that it names; None for the one that is set."""
 
+    @classmethod
+    async def of(cls, ctx: Ctx, project: str | None = None) -> "Call":
+        """Return a call about a project, by its id or name; None for the one that is set.
+
+        Raises:
+            ToolError: There is no such project, or there are several of that name.
+            VibeError: The projects could not be listed.
+        """
+        call = cls(ctx, project)
+        wanted = call.home.id
+        if is_project_id(wanted):
+            return call
+        try:
+            found = await choose_project(call.session.client, wanted, max_outage=MAX_OUTAGE)
+        except ConfigError as error:
+            source = WRONG_SETTING if project is None else ""
+            step = f"list_projects shows the names and ids.{source}"
+            raise ToolError(f"{nothing_done(error)} {step}") from None
+        return cls(ctx, found)
+
     @property
     def session(self) -> Session:
         """The session that it belongs to."""
@@ -267,7 +288,8 @@ def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
     """Return a tool's function as the SDK calls it: with a context, and with a project."""
 
     async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> CallToolResult:  # noqa: ANN401 - any tool's
-        return await function(Call(ctx, project), **arguments)
+        one = await Call.of(ctx, project) if has_project else Call(ctx)
+        return await function(one, **arguments)
 
     context, shared = list(inspect.signature(call).parameters.values())[:2]
     _, *own = inspect.signature(function, eval_str=True).parameters.values()
@@ -307,8 +329,6 @@ class _Tool(Tool):
         try:
             self.fn_metadata.validate_arguments(arguments)
             arguments = json.loads(restored(json.dumps(arguments, ensure_ascii=False)))
-            if isinstance(project := arguments.get("project"), str):
-                arguments["project"] = await _project_id(Call(context), project)
             result = await super().run(arguments, context, convert_result)
         except ValidationError as error:
             faults, names = error.errors(include_url=False), list(self.parameters["properties"])
@@ -334,23 +354,8 @@ class _Tool(Tool):
             return text
         if str(feature).isdecimal():
             return text + DIGITS
-        with suppress(VibeError):
-            features = await Call(call.ctx, arguments.get("project")).home.list_features()
+        with suppress(VibeError, ToolError):
+            call = await Call.of(call.ctx, arguments.get("project"))
+            features = await call.home.list_features()
             return text + suggestion(feature, [each.name or "" for each in features])
         return text
-
-
-async def _project_id(call: Call, project: str) -> str:
-    """Return the id of a named project, if the service lists its projects.
-
-    Raises:
-        ToolError: The list has no such project, or several of that name.
-    """
-    if is_project_id(project):
-        return project
-    try:
-        return await choose_project(call.session.client, project, max_outage=MAX_OUTAGE)
-    except ConfigError as error:
-        raise ToolError(f"{nothing_done(error)} list_projects shows the names and ids.") from None
-    except VibeError:
-        return project  # The tool's own call says what is wrong.

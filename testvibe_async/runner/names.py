@@ -49,9 +49,10 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     similar = similar or get_close_matches(word, by_word, n=1)
     if similar:
         return f"did you mean {' or '.join(repr(escape(by_word[name])) for name in similar)}?"
-    some = [escape(name) for name in by_word.values()][:SHOWN_NAMES]
+    some = [repr(escape(name)) for name in by_word.values()][:SHOWN_NAMES]
     more = f" and {len(by_word) - len(some)} more" if len(by_word) > len(some) else ""
-    return f"there are {', '.join(some)}{more}" if some else ""
+    verb = "is only" if len(by_word) == 1 else "are"
+    return f"there {verb} {', '.join(some)}{more}" if some else ""
 
 
 def is_project_id(text: str) -> bool:

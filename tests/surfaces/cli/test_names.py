@@ -22,11 +22,11 @@ def test_the_most_similar_name_is_asked_for() -> None:
     assert did_you_mean("check", ["Checkout", "a check", "Sth"]) == (
         "did you mean 'Checkout' or 'a check'?"
     )
-    assert did_you_mean("", ["A"]) == "there are A"
+    assert did_you_mean("", ["A"]) == "there is only 'A'"
     assert did_you_mean("chekout", ["Returns", "Checkout"]) == "did you mean 'Checkout'?"
-    assert did_you_mean("x", ["A", "B"]) == "there are A, B"
-    assert did_you_mean("x", "ABCDEFG") == "there are A, B, C, D, E and 2 more"
-    assert did_you_mean("x", ["\x1b[2J"]) == "there are \\x1b[2J"
+    assert did_you_mean("x", ["A", "B"]) == "there are 'A', 'B'"
+    assert did_you_mean("x", "ABCDEFG") == "there are 'A', 'B', 'C', 'D', 'E' and 2 more"
+    assert did_you_mean("x", ["\x1b[2J"]) == r"there is only '\\x1b[2J'"
     assert did_you_mean("x", []) == ""
 
 

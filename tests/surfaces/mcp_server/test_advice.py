@@ -154,7 +154,7 @@ async def test_a_feature_of_a_similar_name_is_proposed(emulator: Emulator) -> No
             assert text.endswith("Did you mean 'Login Functionality' or 'Login with SSO'?")
         assert "Did you mean 'Checkout'?" in await refused(mcp, "get_feature", feature="Chekout")
         text = await refused(mcp, "get_feature", feature="Nothing like it")
-        assert "There are Abandoned cart reminder, " in text
+        assert "There are 'Abandoned cart reminder', " in text
         assert text.endswith(" more.")
         asked = emulator.count("list_features")
         await refused(mcp, "get_feature", feature="9999")
@@ -193,6 +193,26 @@ async def test_a_project_is_named_too(emulator: Emulator) -> None:
         emulator.fail("list_projects", Fault.status(404))
         assert "404" in await refused(mcp, "list_features", project="Other Shop")
     assert emulator.count("generate_feature") == 0
+
+
+async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None:
+    """Tools, resources and prompts find it in any case; a wrong one names the setting."""
+    uri = "testvibe://features/Checkout/gherkin"
+    async with connected(emulator, project="Nope") as mcp:
+        text = await refused(mcp, "run_features", all=True)
+        assert text.startswith(
+            "Nothing was done: there is no project 'Nope': there is only 'Acme Shop'."
+        )
+        assert "TESTVIBE_PROJECT" in text
+        assert (await result_of(mcp, "list_features", project="Acme Shop"))["total"]
+    async with connected(emulator, project="acme shop") as mcp:
+        assert (await result_of(mcp, "list_features"))["total"]
+        assert (await result_of(mcp, "get_project"))["name"] == "Acme Shop"
+        await result_of(mcp, "run_feature", feature="Checkout")
+        assert await mcp.read_resource(uri)
+        emulator.fail("list_projects", Fault.status(503))
+        assert "try again later" in await refused(mcp, "list_features")
+    assert emulator.count("run_feature") == 1
 
 
 async def test_of_two_projects_of_a_name_none_is_chosen(emulator: Emulator) -> None:
