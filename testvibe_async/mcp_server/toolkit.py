@@ -53,7 +53,7 @@ from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
 from testvibe_async.runner.generation_limit import GenerationLimit
-from testvibe_async.runner.names import choose_project, is_project_id
+from testvibe_async.runner.names import choose_project
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -346,8 +346,6 @@ async def _project_id(call: Call, project: str) -> str:
     Raises:
         ToolError: The list has no such project, or several of that name.
     """
-    if is_project_id(project):
-        return project
     try:
         return await choose_project(call.session.client, project, max_outage=MAX_OUTAGE)
     except ConfigError as error:
