@@ -32,11 +32,11 @@ from testvibe_async.cli.result import (
     error_of,
     is_of_generation,
     rerun_commands,
-    wait_command,
 )
 from testvibe_async.cli.rows import word_of
 from testvibe_async.cli.words import NAME, clock_time, item_name, plural, reason
 from testvibe_async.runner.stability import stability_of
+from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -363,7 +363,7 @@ def _say_rerun(result: Result, output: Output) -> None:
 def _how_to_wait(result: Result, common: Common) -> str:
     """Return the commands that wait: for the whole batch, or only for operations in flight."""
     refs = [item.latest_ref for item in result.unfinished if item.latest_ref]
-    command = wait_command(refs, common)
+    command = wait_command(refs, *(["--allow-http"] if common.allow_http else []))
     if result.resume is None:
         return f"Wait for {'it' if len(refs) == 1 else 'them'} with:\n  {command}"
     return (

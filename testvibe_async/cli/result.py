@@ -19,7 +19,6 @@ from testvibe_async import (
     BatchSummary,
     DispatchUnknownError,
     Run,
-    RunRef,
     UndocumentedStatusError,
     Verdict,
     WaitTimeoutError,
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async import GenerationLog, Ref, VibeError
-    from testvibe_async.cli.common import Common
+    from testvibe_async import GenerationLog, VibeError
     from testvibe_async.cli.words import Item
 
 __all__ = [
@@ -45,7 +43,6 @@ __all__ = [
     "is_of_generation",
     "rerun_commands",
     "seconds_of",
-    "wait_command",
 ]
 
 
@@ -237,24 +234,6 @@ def error_of(item: Item) -> VibeError:
         return error
     assert item.error is not None
     return item.error
-
-
-def wait_command(refs: Sequence[Ref], common: Common) -> str:
-    """Return the command that waits for operations.
-
-    Runs of one project are named by their ids, all else by their refs.
-
-    Args:
-        refs: The operations, at least one.
-        common: The options that the present command was called with.
-    """
-    runs = [str(ref.run_id) for ref in refs if isinstance(ref, RunRef)]
-    if len(runs) == len(refs) and len({(ref.server, ref.project) for ref in refs}) == 1:
-        words = [*runs, "--project", refs[0].project]
-    else:
-        words = [ref.to_json() for ref in refs]
-    secured = ["--allow-http"] if common.allow_http else []
-    return shlex.join([NAME, "wait", *words, "--server", refs[0].server, *secured])
 
 
 def check_command(item: Item, place: Sequence[str]) -> str:

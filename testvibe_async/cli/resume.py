@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import BatchItem, ConfigError, RunRef, Verdict, VibeError
+from testvibe_async import ConfigError, RunRef, Verdict
 from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
@@ -30,17 +30,18 @@ from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.batches import spec_of
 from testvibe_async.runner.quarantine import Quarantine
+from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
 
-    from testvibe_async import Client, Journal, Ref
+    from testvibe_async import Journal, Ref
     from testvibe_async._batch import Plan
     from testvibe_async.cli.watch import Watch
     from testvibe_async.cli.words import Item
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["completions_of", "discard", "report", "resume", "wait"]
+__all__ = ["discard", "report", "resume", "wait"]
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -292,7 +293,7 @@ async def wait(
         all_named = {ref.key: ref for each in (named, *found) for ref in each}
         # One of another server is refused before any is waited for.
         awaited = [client.attach(ref).ref for ref in all_named.values()]
-        watch.progress.expect(client, [_item(ref) for ref in awaited], "operation")
+        watch.progress.expect(client, [item_of(client.attach(ref)) for ref in awaited], "operation")
         completions = completions_of(client, awaited, timeout=watch.limit.remaining)
         await watch.collect(aclosing(completions))
         code = await watch.conclude()
@@ -300,33 +301,3 @@ async def wait(
             watch.connection.output.note(f"{record} has the results.")
         return code
     return ExitCode.INTERRUPTED
-
-
-async def completions_of(
-    client: Client, refs: Sequence[Ref], *, timeout: float | None
-) -> AsyncGenerator[Item]:
-    """Yield operations' items as they complete; at the timeout, the items of all others.
-
-    Args:
-        client: A client of the operations' server.
-        refs: The operations.
-        timeout: Seconds to wait; None for as long as it takes.
-    """
-    by_key = {ref.key: ref for ref in refs}
-    finished = client.finished([client.attach(ref) for ref in refs], timeout=timeout)
-    for _ in refs:
-        try:
-            operation = await anext(finished)
-            item = evolve(_item(operation.ref), outcome=operation.outcome)
-        except VibeError as error:
-            if error.ref is None:
-                raise
-            item = evolve(_item(by_key[error.ref.key]), error=error)
-        yield item
-
-
-def _item(ref: Ref) -> Item:
-    """Return the item of an operation that was dispatched before."""
-    feature = getattr(ref, "feature_id", None)
-    name = str(ref) if feature is None else f"feature {feature}"
-    return BatchItem(feature=ref.to_json(), name=name, ref=ref)

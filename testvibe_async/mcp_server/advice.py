@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from testvibe_async import errors
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
+from testvibe_async.journal import is_in_use
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
@@ -104,8 +105,7 @@ def explain(error: VibeError, tool: str) -> str:
 
 def _what(error: VibeError) -> str:
     """Return what happened, without the request that it happened to."""
-    sqlite = getattr(error.__cause__, "sqlite_errorname", "")
-    if isinstance(error, errors.ConfigError) and sqlite.startswith(("SQLITE_BUSY", "SQLITE_LOCK")):
+    if isinstance(error, errors.ConfigError) and is_in_use(error):
         return "another program has the journal of this call open, so call again later"
     return error.brief
 

@@ -125,7 +125,7 @@ def digest(  # noqa: PLR0913 - each by name
     *,
     not_run: Sequence[Document] = (),
     again: str = "wait_for_runs",
-    remark: str | None = None,
+    remark: str = "",
     started_at: str | None = None,
     is_over: bool = True,
     repeat: int = 1,
@@ -145,8 +145,8 @@ def digest(  # noqa: PLR0913 - each by name
     summary = BatchSummary.of(items)
     left = summary.in_flight + summary.skipped + summary.waiting
     in_flight = not is_over or left > 0
-    steps = [*_steps_of(items, again, is_over=is_over), *([remark] if remark else [])]
-    note = " ".join(steps) or None
+    steps = [*_steps_of(items, again, is_over=is_over), remark]
+    note = " ".join(filter(None, steps)) or None
     content: Document = {
         "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
         "summary": {"total": summary.total, **serialize(summary)},

@@ -30,7 +30,7 @@ from testvibe_async import (
     VibeError,
 )
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import Document, answer, visible
+from testvibe_async.mcp_server.answers import Document, answer, quoted, visible
 from testvibe_async.mcp_server.digests import (
     STILL_IN_FLIGHT,
     answer_of_wait,
@@ -229,7 +229,7 @@ async def generate_feature(
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     if work.is_new:
         name = target.feature.name or feature
-        line = f"The generation of {name} was started. wait_for_generation waits for it."
+        line = f"The generation of {quoted(name)} was started. wait_for_generation waits for it."
         return answer(line, ids)
     try:
         seen = await call.session.client.attach(work.ref).poll()
@@ -280,7 +280,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     try:
         work = await wait.work_on(start)
     except NotStartedError as error:
-        line = f"The tests of {name} were generated, and are not run yet: {error}."
+        line = f"The tests of {quoted(name)} were generated, and are not run yet: {error}."
         return answer_of_wait(line, content, note=f"{STILL_IN_FLIGHT} {AGAIN}")
     assert work.ref is not None
     operation = attach(work.ref)

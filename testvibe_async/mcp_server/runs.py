@@ -19,25 +19,17 @@ from pydantic import Field
 
 from testvibe_async import (
     BatchItem,
-    ClientClosedError,
     ConfigError,
-    ObservationError,
+    ForbiddenError,
     Project,
     Run,
-    RunOperation,
-    VibeError,
+    UnauthorizedError,
     WaitTimeoutError,
 )
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import nothing_done
-from testvibe_async.mcp_server.answers import answer
-from testvibe_async.mcp_server.digests import (
-    answer_of_wait,
-    digest,
-    ids_of,
-    say,
-    time_of,
-)
+from testvibe_async.mcp_server.answers import answer, quoted
+from testvibe_async.mcp_server.digests import answer_of_wait, digest, ids_of, say, time_of
 from testvibe_async.mcp_server.starts import Start
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -55,6 +47,7 @@ from testvibe_async.mcp_server.waits import PATIENCE, Wait, unseen_of
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.selection import Selection, select
 from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.waits import completions_of
 
 MAX_RUNS = 1_000
 """Maximum number of runs that one call may wait for."""
@@ -128,7 +121,7 @@ async def run_feature(
     work.deliver()
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     if work.is_new:
-        line = f"Run {ids['runId']} of {feature} was started. wait_for_run waits for it."
+        line = f"Run {ids['runId']} of {quoted(feature)} was started. wait_for_run waits for it."
         return answer(line, ids)
     seen = await call.session.client.attach(work.ref).poll()
     note = (
@@ -172,9 +165,9 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts, repeat=repeat
     )
     work = await Wait(call, timeoutSeconds).work_on(run_start(call, "runs", spec, quarantine))
-    batch, note = work.batch, None
+    batch, note = work.batch, ""
     if batch is not None and batch.in_flight and not work.task.done():
-        note = (await unseen_of(call.session.client.attach(batch.in_flight[0]))).strip()
+        note = await unseen_of(call.session.client.attach(batch.in_flight[0]))
         if not batch.in_flight:  # They have ended in a pause of this process, beyond the wait.
             await asyncio.wait({work.task}, timeout=1)
     if is_over := work.has_ended():
@@ -189,7 +182,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         call.room,
         not_run=work.not_run,
         again="run_features",
-        remark=note,
+        remark=note.strip(),
         started_at=serialize(work.started_at),
         is_over=is_over,
         repeat=repeat,
@@ -220,35 +213,18 @@ async def wait_for_runs(
 ) -> CallToolResult:
     """Wait until many runs are over. Lists what did not succeed. If `inFlight`, call this again."""
     wait, client = Wait(call, timeoutSeconds), call.session.client
-    operations = [call.session.run(call.home, run_id) for run_id in dict.fromkeys(runIds)]
-    errors: dict[object, VibeError] = {}
-    ends = client.finished(operations, timeout=timeoutSeconds)
+    refs = [call.session.run(call.home, run_id).ref for run_id in dict.fromkeys(runIds)]
+    items: list[BatchItem[Run]] = []
+    ends = completions_of(client, refs, timeout=timeoutSeconds)
     async with wait.repeated(), aclosing(ends):
-        while True:
-            try:
-                run = (await anext(ends)).outcome
-                line = say(run) if run else ""
-            except StopAsyncIteration:
-                break
-            except WaitTimeoutError as error:
-                errors[error.ref] = error  # The item says that it is in flight.
-                continue
-            except (ObservationError, ClientClosedError) as error:
-                errors[error.ref], line = error, error.brief
-            await wait.report(line, total=len(operations))
+        async for item in ends:
+            if isinstance(item.error, UnauthorizedError | ForbiddenError):
+                raise item.error
+            items.append(item)
+            if not isinstance(item.error, WaitTimeoutError):
+                line = say(item.outcome) if item.outcome else f"{item.ref}: {item.verdict}"
+                await wait.report(line, total=len(refs))
+    late = [item.ref for item in items if isinstance(item.error, WaitTimeoutError) and item.ref]
+    remark = await unseen_of(client.attach(late[0])) if late else ""
     quarantine = Quarantine.read()
-    items = [quarantine.mark(_item(each, errors.get(each.ref))) for each in operations]
-    in_flight = [each for each in operations if isinstance(errors.get(each.ref), WaitTimeoutError)]
-    remark = (await unseen_of(in_flight[0])).strip() if in_flight else None
-    return digest(items, call.room, remark=remark)
-
-
-def _item(operation: RunOperation, error: VibeError | None) -> BatchItem[Run]:
-    snapshot = operation.snapshot
-    feature = (snapshot.feature_name or snapshot.feature_id) if snapshot else None
-    return BatchItem(
-        feature=feature or f"unknown (run {operation.run_id})",
-        ref=operation.ref,
-        outcome=operation.outcome,
-        error=error,
-    )
+    return digest(list(map(quarantine.mark, items)), call.room, remark=remark.strip())

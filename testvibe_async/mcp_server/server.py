@@ -201,19 +201,12 @@ class Server(MCPServer[Session]):
         arguments: dict[str, Any] | None = None,
         context: Context[Session, Any] | None = None,
     ) -> GetPromptResult | InputRequiredResult:
-        """Check the prompt's name and its arguments, and get it.
+        """Get a prompt.
 
         Raises:
             MCPError: The parameters are invalid (-32602); it says which.
         """
-        prompts = {prompt.name: prompt for prompt in await self.list_prompts()}
-        if name not in prompts:
-            raise MCPError(
-                INVALID_PARAMS, f"There is no prompt {name!r}; there are {', '.join(prompts)}."
-            )
-        needed = [each.name for each in prompts[name].arguments or () if each.required]
-        if missing := [each for each in needed if each not in (arguments or {})]:
-            raise MCPError(
-                INVALID_PARAMS, f"The prompt {name} needs the argument {' and '.join(missing)}."
-            )
-        return await super().get_prompt(name, arguments, context)
+        try:
+            return await super().get_prompt(name, arguments, context)
+        except ValueError as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from error

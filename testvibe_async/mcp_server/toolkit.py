@@ -54,7 +54,7 @@ from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
 from testvibe_async.runner.generation_limit import GenerationLimit
-from testvibe_async.runner.names import choose_project, is_project_id
+from testvibe_async.runner.names import choose_project
 
 MAX_OUTPUT = 20_000
 """Length of an answer in characters, by default."""
@@ -219,11 +219,8 @@ class Call:
             VibeError: The projects could not be listed.
         """
         call = cls(ctx, project)
-        wanted = call.home.id
-        if is_project_id(wanted):
-            return call
         try:
-            found = await choose_project(call.session.client, wanted, max_outage=MAX_OUTAGE)
+            found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
         except ConfigError as error:
             source = WRONG_SETTING if project is None else ""
             step = f"list_projects shows the names and ids.{source}"

@@ -19,6 +19,7 @@ from testvibe_async.mcp_server.answers import (
     fitting,
     lines_of,
     page,
+    quoted,
     rows,
     start_of,
 )
@@ -67,7 +68,7 @@ async def list_projects(
 async def get_project(call: Call) -> CallToolResult:
     """Read one project: its name, and the address of the site under test."""
     found = await call.session.client.get_project(call.home.id)
-    return answer(f"Project {found.name or found.id}.", serialize(found))
+    return answer(f"Project {quoted(found.name or found.id)}.", serialize(found))
 
 
 @tool(READS)
@@ -93,7 +94,7 @@ async def get_feature(
     part = lines_of(found.gherkin or "", call.room, offset=offset, lines=lines)
     is_whole = part["content"] == (found.gherkin or "")
     shown = {} if is_whole else {"gherkin": part.pop("content"), **part}
-    line = f"Feature {found.id}, {found.name}: {found.status}."
+    line = f"Feature {found.id}, {quoted(found.name)}: {found.status}."
     return answer(line, serialize(found) | shown)
 
 
@@ -106,7 +107,7 @@ async def create_feature(
 ) -> CallToolResult:
     """Add a feature, without tests: generate_feature makes them."""
     made = await call.home.create_feature(name, gherkin)
-    return answer(f"Feature {made.id}, {made.name}, was created.", serialize(made))
+    return answer(f"Feature {made.id}, {quoted(made.name)}, was created.", serialize(made))
 
 
 @tool(REPLACES)
@@ -122,14 +123,14 @@ async def update_feature(
     Refused while it is generating.
     """
     await call.home.update_feature(feature, name=name, gherkin=gherkin)
-    return answer(f"Feature {feature} was updated.", {"ok": True})
+    return answer(f"Feature {quoted(feature)} was updated.", {"ok": True})
 
 
 @tool(REPLACES)
 async def delete_feature(call: Call, *, feature: FeatureName) -> CallToolResult:
     """Delete a feature for good. Refused while it is generating."""
     await call.home.delete_feature(feature)
-    return answer(f"Feature {feature} was deleted.", {"ok": True})
+    return answer(f"Feature {quoted(feature)} was deleted.", {"ok": True})
 
 
 @tool(READS)
@@ -170,7 +171,7 @@ def _log_of(log: list[str], room: int, *, offset: int, lines: int | None) -> Doc
 async def cancel_generation(call: Call, *, feature: FeatureName) -> CallToolResult:
     """Cancel a feature's generation in flight, of anyone. Runs can't be cancelled."""
     await call.home.cancel_generation(feature)
-    return answer(f"The generation of {feature} was cancelled.", {"ok": True})
+    return answer(f"The generation of {quoted(feature)} was cancelled.", {"ok": True})
 
 
 @tool(READS)
@@ -246,7 +247,7 @@ async def read_file(
     """Read a file, or a template in its place. If long, go on at `nextOffset`."""
     found = await call.home.read_file(path)
     part = lines_of(found.content or "", call.room, offset=offset, lines=lines)
-    line = f"{found.path}, {counted(len(found.content or ''), 'character')}."
+    line = f"{quoted(found.path)}, {counted(len(found.content or ''), 'character')}."
     return answer(line, serialize(found) | part)
 
 
@@ -262,7 +263,7 @@ async def write_file(
     A configuration is `Configurations/NAME.config.js`: read `Default` before you write another.
     """
     await call.home.write_file(path, content)
-    return answer(f"{path} was written.", {"ok": True})
+    return answer(f"{quoted(path)} was written.", {"ok": True})
 
 
 @tool(READS)

@@ -6,13 +6,13 @@ refs over as JSON. It never waits for an operation, and cancels none.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from testvibe_async import Ref, RunRef
+from testvibe_async import Ref
 from testvibe_async.pytest_plugin.options import LEFTOVERS, WORKER_OUTPUT, option_value
+from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,20 +53,8 @@ def advice(config: pytest.Config) -> list[str]:
     what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
     lines = [
         f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
-        f"  {shlex.join(['testvibe-async', 'wait', *_words(refs)])}",
+        f"  {wait_command(refs)}",
     ]
     if option_value(config, "testvibe_journal"):
         lines.append(f"pytest resumes {them} if it is run again with the same journal.")
     return lines
-
-
-def _words(refs: list[Ref]) -> list[str]:
-    """Return the ids of runs, and the options that name their project.
-
-    Generations, and what is of several projects, are named by their refs.
-    """
-    runs = [ref for ref in refs if isinstance(ref, RunRef)]
-    (server, project), *others = {(ref.server, ref.project) for ref in refs}
-    if others or len(runs) < len(refs):
-        return [ref.to_json() for ref in refs]
-    return [*(str(ref.run_id) for ref in runs), "--project", project, "--server", server]

@@ -12,17 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from testvibe_async import (
-    BatchItem,
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    ResponseError,
-    Run,
-    TransportError,
-    Verdict,
-    VibeError,
-    WaitTimeoutError,
-)
+from testvibe_async import BatchItem, ResponseError, Run, TransportError, Verdict, VibeError
 from testvibe_async._util import clean
 from testvibe_async.reports import Entry, one_line, tail, why
 
@@ -118,22 +108,13 @@ def _headline(entry: Entry) -> str:
 
 def describe_error(error: BaseException) -> str:
     """Describe why there is no outcome: the error, the request, and its causes."""
+    lines = [str(error)]
+    if isinstance(error, VibeError):
+        lines = [f"{error.ref}: {why(error)}" if error.ref else why(error)]
+    if isinstance(error, ResponseError | TransportError):
+        status = f"{error.status} " if isinstance(error, ResponseError) else ""
+        lines.append(f"{status}on {error.method} {error.url}")
     cause = error.__cause__
-    match error:
-        case FeatureNotGeneratedError():
-            first = f"it can't run: {cause or f'{error.status} {error.message}'}"
-            cause = cause and cause.__cause__
-        case ResponseError():
-            first = f"{error.status} {error.message}\nto {error.method} {error.url}"
-        case DispatchUnknownError():
-            first = f"{why(error)}\n{error.what}, on {error.method} {error.url}"
-        case TransportError():
-            first = f"{error.what}\non {error.method} {error.url}"
-        case WaitTimeoutError(failures=failures) if failures:
-            first = f"{error.ref}: {why(error)}; it may still be running, and nothing was cancelled"
-        case _:
-            first = error.brief if isinstance(error, VibeError) else str(error)
-    lines = [first]
     while cause is not None:
         lines.append(f"because: {cause}")
         cause = cause.__cause__

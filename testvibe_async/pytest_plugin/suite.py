@@ -34,15 +34,15 @@ from testvibe_async import (
     RunRef,
     TransportError,
     Verdict,
-    VibeError,
 )
 from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.pytest_plugin.results import Result
-from testvibe_async.runner.names import choose_project, is_project_id
+from testvibe_async.runner.names import choose_project
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.waits import completions_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
@@ -156,15 +156,13 @@ class Suite:
 
         What can't be run is among them: its test says why. Raises as `runner.selection.select`.
         """
-
-        async def selection() -> Selection:
-            project = await self._found(None)
-            found = select(project, spec, max_outage=MAX_OUTAGE)
-            return await self._in_time("features", found)
-
         configs = self._options.config
         spec = BatchSpec(kind="run", features=words, configs=configs, on_conflict="generate")
-        return self._thread().call(selection)
+        return self._thread().call(self._selected, spec)
+
+    async def _selected(self, spec: BatchSpec) -> Selection:
+        found = select(await self._found(None), spec, max_outage=MAX_OUTAGE)
+        return await self._in_time("features", found)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
         """Dispatch runs, except those that already were, and return at once.
@@ -255,18 +253,11 @@ class Suite:
         async with self._slots:
             project = await self._found(request.project)
             if isinstance(ref, RunRef):
-                item = await self._attached(request, ref)
+                ends = completions_of(self._client, [ref], timeout=self._options.timeout)
+                item = self._quarantine.mark(await anext(ends))
             else:
                 item = await self._dispatched(request, project)
-        return await self._download(Result(self._quarantine.mark(item)), request, project)
-
-    async def _attached(self, request: RunRequest, ref: RunRef) -> BatchItem[Run]:
-        item = BatchItem["Run"](feature=request.feature, config=request.config, ref=ref)
-        try:
-            run = await self._client.attach(ref).wait(timeout=self._options.timeout)
-        except VibeError as error:
-            return evolve(item, error=error)
-        return evolve(item, outcome=run)
+        return await self._download(Result(item), request, project)
 
     async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:
         options = self._options
@@ -274,15 +265,21 @@ class Suite:
             place = (self._client.server, project.id, *astuple(evolve(request, project=None)))
             digest = sha256(json.dumps(place).encode()).hexdigest()
             self._journals[request] = options.journal / f"{digest[:32]}.sqlite"
+        spec = BatchSpec(
+            kind="run",
+            site_url=request.site_url,
+            on_conflict="generate" if options.generate else "raise",
+            attempts=options.attempts,
+        )
+        feature = request.feature if request.feature_id is None else request.feature_id
+        jobs = [BatchItem["Run"](feature=feature, config=request.config)]
         async with open_journal(self._journals.get(request), timeout=options.timeout) as journal:
-            (item,) = await project.run_features(
-                [request.feature if request.feature_id is None else request.feature_id],
-                config=request.config,
-                site_url=request.site_url,
-                on_conflict="generate" if options.generate else "raise",
+            (item,) = await spec.start(
+                project,
+                jobs,
                 timeout=options.timeout,
-                attempts=options.attempts,
                 journal=journal,
+                quarantine=self._quarantine,
             )
         return item
 
@@ -302,10 +299,10 @@ class Suite:
         """Return a project with its id. A name is looked up, once."""
         wanted = self.project(name).id
         async with self._naming:
-            if wanted not in self._ids and not is_project_id(wanted):
+            if wanted not in self._ids:
                 found = choose_project(self._client, wanted, max_outage=MAX_OUTAGE)
                 self._ids[wanted] = await self._in_time("projects", found)
-        return self._client.project(self._ids.get(wanted, wanted))
+        return self._client.project(self._ids[wanted])
 
     async def _in_time(self, what: str, listing: Awaitable[T]) -> T:
         """Return the listed features, within the time that a feature is waited for."""

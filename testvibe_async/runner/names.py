@@ -61,7 +61,7 @@ def is_project_id(text: str) -> bool:
 
 
 async def choose_project(client: Client, wanted: str, *, max_outage: float | None = None) -> str:
-    """Return the id of the project that a text names; the text itself without a list.
+    """Return the id of the project that a text names; the text itself if it is one, or unlisted.
 
     Args:
         client: Lists the projects.
@@ -71,6 +71,8 @@ async def choose_project(client: Client, wanted: str, *, max_outage: float | Non
     Raises:
         ConfigError: There is none of that name, or there are several.
     """
+    if is_project_id(wanted):
+        return wanted
     try:
         projects = await client.list_projects(max_outage=max_outage)
     except (EndpointNotFoundError, ForbiddenError):  # There is no list, or none for this key.

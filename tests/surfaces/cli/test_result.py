@@ -29,9 +29,9 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async._wire import serialize
-from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.names import read_refs
-from testvibe_async.cli.result import Result, rerun_commands, wait_command
+from testvibe_async.cli.result import Result, rerun_commands
+from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from testvibe_async.cli.exits import ExitCode
@@ -221,16 +221,16 @@ def words_of(command: str) -> list[str]:
 
 def test_runs_are_named_by_their_ids() -> None:
     """The command has the ids of all, and the place, so that it works anywhere."""
-    words = words_of(wait_command(RUNS, COMMON))
+    words = words_of(wait_command(RUNS))
     assert words[:200] == [str(number) for number in range(200)]
     assert words[200:] == ["--project", "p", "--server", "http://s"]
-    assert words_of(wait_command(RUNS[:1], Common(allow_http=True)))[-1] == "--allow-http"
+    assert words_of(wait_command(RUNS[:1], "--allow-http"))[-1] == "--allow-http"
 
 
 def test_other_operations_are_named_by_their_refs() -> None:
     """Generations, and what is of several projects, are quoted for the shell and read back."""
     refs = [RUNS[0], OTHER]
-    words = words_of(wait_command(refs, COMMON))
+    words = words_of(wait_command(refs))
     assert read_refs(words[:2]) == refs
     assert words[2:] == ["--server", "http://s"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from testvibe_async import ConfigError, RunRef
-from testvibe_async.cli.resume import completions_of
+from testvibe_async.runner.waits import completions_of
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:

@@ -110,9 +110,9 @@ async def test_a_prompt_s_missing_argument_is_named(emulator: Emulator, mode: Mo
     """A prompt without an argument that it needs is refused as invalid parameters."""
     async with connected(emulator, mode) as mcp:
         for name, said in {
-            "diagnose_failed_run": "needs the argument runId",
-            "diagnose_failed_generation": "needs the argument feature",
-            "diagnose": "There is no prompt 'diagnose'; there are diagnose_failed_run",
+            "diagnose_failed_run": "Missing required arguments: {'runId'}",
+            "diagnose_failed_generation": "Missing required arguments: {'feature'}",
+            "diagnose": "Unknown prompt: diagnose",
         }.items():
             with pytest.raises(MCPError, match=said) as caught:
                 await mcp.get_prompt(name)

@@ -225,7 +225,7 @@ async def test_results_hold_a_line_and_the_document(emulator: Emulator) -> None:
     async with connected(emulator) as mcp:
         result = await mcp.call_tool("get_feature", {"feature": "Checkout"})
     line, document = texts_of(result)
-    assert line == "Feature 14, Checkout: generated."
+    assert line == 'Feature 14, "Checkout": generated.'
     assert json.loads(document) == content_of(result)
     audiences = [block.annotations and block.annotations.audience for block in result.content]
     assert audiences == [["user"], ["assistant"]]

@@ -241,7 +241,7 @@ def test_a_service_that_refuses_fails_the_collection(inner: Inner, service: Emul
     result = inner.features()
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["401 *", "to GET http://*"])
+    result.stdout.fnmatch_lines(["401 on GET http://*"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 

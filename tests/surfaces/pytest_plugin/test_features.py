@@ -166,7 +166,7 @@ class TestWithoutTests:
         result = inner.features("--testvibe-select=Gift cards")
 
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Gift cards - it can't run: 409 *"])
+        result.stdout.fnmatch_lines(["FAILED testvibe::Gift cards - Only generated features can run*"])
 
     def test_it_is_generated_on_demand(self, inner: Inner, service: Emulator) -> None:
         """With --testvibe-generate it is generated, then run."""
@@ -244,7 +244,7 @@ class TestUnobserved:
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(
             [
-                f"run {run_id} is still * after * s of waiting; nothing was cancelled*",
+                f"run {run_id}: still * after * s of waiting",
                 "=* TestVibe operations that may still be running =*",
                 "Nothing was cancelled: this may still be running. To wait for it:",
                 f"  testvibe-async wait {run_id} --project {service.project_id} --server *",
@@ -265,7 +265,7 @@ class TestUnobserved:
         result = inner.features("--testvibe-select=Login", "--testvibe-timeout=1")
 
         (run_id,) = service.runs
-        result.stdout.fnmatch_lines([f"run {run_id}: not seen since * UTC*, and nothing was *"])
+        result.stdout.fnmatch_lines([f"run {run_id}: not seen since * UTC*"])
         result.stdout.no_fnmatch_line("*is still*")
 
     def test_a_dispatch_that_hangs_is_given_up(
@@ -279,7 +279,7 @@ class TestUnobserved:
 
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(
-            ["it may have started*", "the batch ended before its answer came*"]
+            ["it may have started: the answer to its dispatch was lost"]
         )
 
     @pytest.mark.parametrize("project", [None, "Acme Shop"])
@@ -305,7 +305,7 @@ class TestUnobserved:
         result = inner.features("--testvibe-select=Chekout")
 
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Chekout - 404 *"])
+        result.stdout.fnmatch_lines(["FAILED testvibe::Chekout - This project has no feature *Chekout*"])
         assert not service.runs
 
     def test_a_cause_is_reported(self, inner: Inner, service: Emulator) -> None:

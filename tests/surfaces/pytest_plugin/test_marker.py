@@ -198,7 +198,7 @@ def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator)
     result = inner(FAST)
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["it can't run: 409 *"])
+    result.stdout.fnmatch_lines(["409 on POST *"])
     result.stdout.no_fnmatch_line("*suite.py*")
 
 

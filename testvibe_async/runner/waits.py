@@ -1,0 +1,84 @@
+"""Operations that were dispatched before, as items, and the command that waits for them.
+
+Decides what an operation is called of which nothing was observed. It dispatches nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from testvibe_async.errors import VibeError
+from testvibe_async.outcomes import BatchItem
+from testvibe_async.refs import RunRef
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Sequence
+
+    from testvibe_async.client import Client
+    from testvibe_async.operations import Operation
+    from testvibe_async.refs import Ref
+
+__all__ = ["completions_of", "item_of", "wait_command"]
+
+
+async def completions_of(
+    client: Client, refs: Iterable[Ref], *, timeout: float | None
+) -> AsyncGenerator[BatchItem[Any]]:
+    """Yield operations' items as they complete; at the timeout, the items of all others.
+
+    Args:
+        client: A client of the operations' server.
+        refs: The operations.
+        timeout: Seconds to wait; None for as long as it takes.
+
+    Raises:
+        VibeError: The error concerns no single operation.
+    """
+    operations = {ref.key: client.attach(ref) for ref in refs}
+    finished = client.finished(operations.values(), timeout=timeout)
+    for _ in operations:
+        error = None
+        try:
+            operation: Operation[Any] = await anext(finished)
+        except VibeError as caught:
+            if caught.ref is None:
+                raise
+            operation, error = operations[caught.ref.key], caught
+        yield item_of(operation, error)
+
+
+def item_of(operation: Operation[Any], error: VibeError | None = None) -> BatchItem[Any]:
+    """Return the item of an operation, as last observed.
+
+    Args:
+        operation: The operation.
+        error: The error with which the wait for it ended; None if it is over, or waited for.
+    """
+    ref, snapshot = operation.ref, operation.snapshot
+    name = snapshot.feature_name if snapshot else None
+    feature = snapshot.feature_id if snapshot else getattr(ref, "feature_id", None)
+    return BatchItem(
+        feature=ref.to_json(),
+        name=name or (str(ref) if feature is None else f"feature {feature}"),
+        ref=ref,
+        outcome=None if error else operation.outcome,
+        error=error,
+    )
+
+
+def wait_command(refs: Sequence[Ref], *options: str) -> str:
+    """Return the command that waits for operations.
+
+    Runs of one project are named by their ids, all else by their refs.
+
+    Args:
+        refs: The operations, at least one.
+        options: Further options of the command.
+    """
+    runs = [str(ref.run_id) for ref in refs if isinstance(ref, RunRef)]
+    if len(runs) == len(refs) and len({(ref.server, ref.project) for ref in refs}) == 1:
+        words = [*runs, "--project", refs[0].project]
+    else:
+        words = [ref.to_json() for ref in refs]
+    return shlex.join(["testvibe-async", "wait", *words, "--server", refs[0].server, *options])
