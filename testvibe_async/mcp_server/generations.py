@@ -41,7 +41,7 @@ from testvibe_async.mcp_server.digests import (
     time_of,
 )
 from testvibe_async.mcp_server.runs import run_spec, run_start
-from testvibe_async.mcp_server.starts import NotStartedError, Start
+from testvibe_async.mcp_server.starts import NotStartedError, Start, Work
 from testvibe_async.mcp_server.toolkit import (
     READS,
     REGENERATES,
@@ -66,7 +66,7 @@ Replace = Annotated[
     str | None,
     Field(
         description="The `requestId` (or `updatedUtc`) of the latest generation, from "
-        "get_generation_status, to replace its tests; left out where there are none."
+        "get_generation_status, to replace it, also if it failed; left out for a first one."
     ),
 ]
 
@@ -170,6 +170,16 @@ def _names_of(latest: Generation, feature: Feature | None) -> list[str]:
     return [name for name in names if name]
 
 
+def _not_again(work: Work) -> str:
+    return f"Nothing was started: your call at {time_of(work.started_at)} did."
+
+
+def _how_to_repeat(work: Work) -> str:
+    """Say that an earlier call started the generation, and how to have another one."""
+    assert work.ref is not None
+    return f"{_not_again(work)} {_how_to_replace(ids_of(work.ref)['requestId'])}"
+
+
 def _how_to_replace(name: str) -> str:
     """Say how to have a generation replaced, such as after `update_feature`."""
     return (
@@ -221,8 +231,9 @@ async def generate_feature(
 ) -> CallToolResult:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
-    Then call wait_for_generation. Where there are tests already, `replace` names what is replaced,
-    such as after update_feature; never because a wait timed out. Refused while it is generating.
+    Then call wait_for_generation. After an earlier generation, also one that failed, `replace`
+    names it, such as after update_feature; never because a wait timed out. Refused while it is
+    generating.
     """
     work = await Wait(call, PATIENCE).work_on(target.start)
     assert work.ref is not None
@@ -236,11 +247,10 @@ async def generate_feature(
     except VibeError:  # If another took its place, this says which.
         await _require_latest(target.start.home, target.feature, replace)
         raise
-    note = f"Nothing was started: your call at {time_of(work.started_at)} did. "
     if seen.is_finished:
-        note += _how_to_replace(ids["requestId"])
+        note = _how_to_repeat(work)
     else:
-        note += "It is in flight: wait_for_generation waits for it."
+        note = f"{_not_again(work)} It is in flight: wait_for_generation waits for it."
     return answer(f"{note} {say(seen)}", {**ids, "status": seen.status, "note": note})
 
 
@@ -258,7 +268,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
     If `inFlight`, call this again with the same arguments: it continues, also what
-    generate_feature started. Where there are tests already, `replace` names what is replaced.
+    generate_feature started. After an earlier generation, also one that failed, `replace` names it.
     """
     wait, attach = Wait(call, timeoutSeconds), call.session.client.attach
     name = target.feature.name or feature
@@ -274,8 +284,12 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         "generation": document_of(operation),
         "run": None,
     }
-    if note is not None or operation.outcome is None or not operation.outcome.is_success:
+    if note is not None or operation.outcome is None:
         return answer_of_wait(say_of(operation, name), content, note=note)
+    if not operation.outcome.is_success:
+        note = None if made.is_new else _how_to_repeat(made)
+        content |= {"inFlight": False, "note": note}
+        return answer(f"{say_of(operation, name)} {note or ''}".rstrip(), content)
     start = run_start(call, f"run of {content['generation']['requestId']}", spec)
     try:
         work = await wait.work_on(start)

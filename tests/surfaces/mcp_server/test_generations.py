@@ -122,19 +122,20 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
         assert requests(emulator) == 1
 
 
-async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator) -> None:
+@both_tools
+async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator, tool: str) -> None:
     """The same call returns the failure, and says what to pass for another generation."""
     async with connected(emulator) as mcp:
-        first = await result_of(mcp, "generate_feature", feature="Returns")
-        emulator.finish_generation(first["requestId"], "failed")
-        told = await result_of(mcp, "generate_feature", feature="Returns")
-        assert told["requestId"] == first["requestId"]
-        assert f'`replace: "{first["requestId"]}"`' in told["note"]
+        first = (await result_of(mcp, "generate_feature", feature="Returns"))["requestId"]
+        emulator.finish_generation(first, "failed")
+        await result_of(mcp, "update_feature", feature="Returns", gherkin="Feature: Returns")
+        told = await result_of(mcp, tool, feature="Returns")
+        assert told.get("generation", told)["requestId"] == first
+        assert told["note"].startswith("Nothing was started: ")
+        assert f'`replace: "{first}"`' in told["note"]
         assert requests(emulator) == 1
-        second = await result_of(
-            mcp, "generate_feature", feature="Returns", replace=first["requestId"]
-        )
-        assert "note" not in second
+        second = await result_of(mcp, tool, feature="Returns", replace=first)
+        assert second.get("generation", second)["requestId"] != first
     assert requests(emulator) == 2
 
 
