@@ -166,7 +166,9 @@ class TestWithoutTests:
         result = inner.features("--testvibe-select=Gift cards")
 
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Gift cards - Only generated features can run*"])
+        result.stdout.fnmatch_lines(
+            ["FAILED testvibe::Gift cards - Only generated features can run*"]
+        )
 
     def test_it_is_generated_on_demand(self, inner: Inner, service: Emulator) -> None:
         """With --testvibe-generate it is generated, then run."""
@@ -278,9 +280,7 @@ class TestUnobserved:
         result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.3")
 
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(
-            ["it may have started: the answer to its dispatch was lost"]
-        )
+        result.stdout.fnmatch_lines(["it may have started: the answer to its dispatch was lost"])
 
     @pytest.mark.parametrize("project", [None, "Acme Shop"])
     def test_a_list_that_hangs_is_given_up(
@@ -305,7 +305,9 @@ class TestUnobserved:
         result = inner.features("--testvibe-select=Chekout")
 
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Chekout - This project has no feature *Chekout*"])
+        result.stdout.fnmatch_lines(
+            ["FAILED testvibe::Chekout - This project has no feature *Chekout*"]
+        )
         assert not service.runs
 
     def test_a_cause_is_reported(self, inner: Inner, service: Emulator) -> None:

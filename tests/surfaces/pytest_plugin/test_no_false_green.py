@@ -72,7 +72,9 @@ class TestUnableToRun:
 
         result.assert_outcomes(failed=1, passed=len(select) - 1)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
-        result.stdout.fnmatch_lines(["FAILED testvibe::Gift cards - *Only generated features can run*"])
+        result.stdout.fnmatch_lines(
+            ["FAILED testvibe::Gift cards - *Only generated features can run*"]
+        )
 
     def test_drafts_are_skipped_beside_others(self, inner: Inner, service: Emulator) -> None:
         """A draft is skipped without a dispatch where other features run."""
