@@ -173,6 +173,10 @@ class ConfigError(VibeError, ValueError):
     a journal that can't be written raise it.
     """
 
+    def __init__(self, what: str, *, advice: str = "") -> None:
+        super().__init__(f"{what}: {advice}" if advice else what)
+        self.advice = advice
+
 
 class TransportError(VibeError):
     """No complete answer came from the service."""

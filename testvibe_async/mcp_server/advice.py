@@ -33,6 +33,11 @@ NO_PROJECT = (
     "restart it."
 )
 
+NOT_AGREED = (
+    "Nothing was started: the client's answer to the question about credits was no answer to it. "
+    "Call again to ask once more."
+)
+
 WRONG_SETTING = (
     " Pass one as `project`, or correct TESTVIBE_PROJECT in the `env` of this server's "
     "configuration (or its option --project), and restart it."
@@ -59,6 +64,9 @@ _LISTS = {
 }
 """By tool, the list to look a wrong name up in; `list_features` for all other tools."""
 
+_READS_BACK = {"write_file": "read_file", "cancel_generation": "get_generation_status"}
+"""By tool, the one that shows what it changed; `get_feature` for all other tools."""
+
 _SHOWN_BY = {
     "feature": " list_features shows their names and ids.",
     "path": " list_files shows the paths.",
@@ -78,7 +86,7 @@ RERUN = (
 def not_configured(error: ConfigError) -> str:
     """Return the settings that a server without a client lacks."""
     return (
-        f"This server is not configured: {error}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY in the "
+        f"This server is not configured: {error.brief}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY in the "
         "`env` of its configuration (never in `args`), or run `testvibe-async login`, and restart "
         "it."
     )
@@ -170,18 +178,17 @@ def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
 
 def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
     assert isinstance(error, errors.DispatchUnknownError)
-    feature = f"feature {str(error.feature)!r}"
     kind = error.intent.kind if isinstance(error.intent, Intent) else None
     if kind == "generation" or error.url.endswith("/generate"):
         return (
             "It may have started, and was not sent again, for that could cost the credits twice. "
-            f"Check get_generation_status of {feature}: if a new generation is there, wait for "
+            "Check get_generation_status of the feature: if a new generation is there, wait for "
             "that one with wait_for_generation. The same call looks for it again, and starts "
             "another only once it is proved that none began."
         )
     return (
         "It may have started, and was not sent again. Before you try again, check list_runs of "
-        f"{feature}, or in TestVibe itself where that list is missing: if a new run is there, "
+        "the feature, or in TestVibe itself where that list is missing: if a new run is there, "
         "wait for that one with wait_for_run."
     )
 
@@ -214,10 +221,11 @@ def _if_rate_limited(error: VibeError, _tool: str) -> str:
     return f"Try again in {seconds or 60:g} s."
 
 
-def _if_outcome_unknown(error: VibeError, _tool: str) -> str:
+def _if_outcome_unknown(error: VibeError, tool: str) -> str:
     if isinstance(error, errors.OutcomeUnknownError) and error.method == "GET":
         return "Nothing was changed: try again."
-    return "The service may have done it: read it back before you try again."
+    shown_by = _READS_BACK.get(tool, "get_feature")
+    return f"The service may have done it: check with {shown_by} before you try again."
 
 
 _ADVICE: dict[type[VibeError], Advice] = {

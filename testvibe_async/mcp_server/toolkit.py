@@ -41,6 +41,7 @@ from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server.advice import (
     DIGITS,
     NO_PROJECT,
+    NOT_AGREED,
     WRONG_SETTING,
     explain,
     explain_arguments,
@@ -336,6 +337,8 @@ class _Tool(Tool):
                 return not_started(self.name, str(cause))
             if isinstance(cause, VibeError):
                 return failure(await self._explained(Call(context), cause, arguments))
+            if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.
+                return failure(NOT_AGREED)
             if isinstance(cause, ToolError):
                 return failure(str(cause))
             raise

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from testvibe_async.errors import (
+    ConfigError,
     DispatchUnknownError,
     MalformedResponseError,
     NotSentError,
@@ -105,6 +106,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
     match error:
         case None:
             return "it is still running"
+        case ConfigError():
+            return str(error)
         case WaitTimeoutError(failures=0):
             return f"still {error.status or 'in flight'} after {duration(error.elapsed)} of waiting"
         case WaitTimeoutError():

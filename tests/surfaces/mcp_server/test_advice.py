@@ -57,10 +57,11 @@ def paid() -> VibeError:
 
 
 CASES: list[tuple[VibeError, str, str]] = [
-    (lost("run"), "run_feature", "check list_runs of feature 'Login'"),
-    (lost("generate"), "generate_feature", "Check get_generation_status of feature 'Login'"),
+    (lost("run"), "run_feature", "check list_runs of the feature"),
+    (lost("generate"), "generate_feature", "Check get_generation_status of the feature"),
     (OutcomeUnknownError("reset", method="GET", url=URL), "get_run", "Nothing was changed"),
-    (OutcomeUnknownError("reset", method="PUT", url=URL), "write_file", "read it back"),
+    (OutcomeUnknownError("reset", method="PUT", url=URL), "write_file", "check with read_file"),
+    (OutcomeUnknownError("reset", method="POST", url=URL), "create_feature", "with get_feature"),
     (NotSentError("refused", method="GET", url=URL), "get_run", "TESTVIBE_SERVER"),
     (answered(GenerationInProgressError), "generate_feature", "wait_for_generation"),
     (answered(FeatureNotGeneratedError), "run_feature", "Call generate_feature first"),

@@ -106,6 +106,43 @@ async def test_the_user_is_asked_before_credits_are_spent(
 
 
 @both_modes
+@pytest.mark.parametrize("content", [{"other": 1}, {"generate": "perhaps"}, None], ids=str)
+async def test_an_answer_to_another_question_starts_nothing(
+    emulator: Emulator, mode: Mode, content: Any
+) -> None:
+    """A client that accepts with other content than was asked for is told so in a sentence."""
+    without_tests(emulator)
+
+    async def answer(_context: Any, _params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content=content)
+
+    server = make_server(partial(client_of, emulator))
+    async with McpClient(server, mode=mode, elicitation_callback=answer) as mcp:
+        text = await refused(mcp, "generate_feature", feature="Checkout")
+    assert text.startswith("Nothing was started: ")
+    assert "Resolver" not in text
+    assert emulator.count("generate_feature") == 0
+
+
+@pytest.mark.parametrize(
+    ("server", "fact"),
+    [("", "no server. Set"), ("http://h.example", "to h.example in the clear. Set")],
+)
+async def test_a_missing_setting_is_named_in_the_words_of_a_server(
+    monkeypatch: pytest.MonkeyPatch, server: str, fact: str
+) -> None:
+    """Neither arguments of the library nor options of the command are named."""
+    monkeypatch.setenv("TESTVIBE_SERVER", server)
+    monkeypatch.setenv("TESTVIBE_API_KEY", "tvb_0123456789abcdef0123456789abcdef")
+    async with McpClient(make_server()) as mcp:
+        text = await refused(mcp, "list_projects")
+    assert fact in text
+    assert "in code" not in text
+    assert "allow" not in text
+    assert text.count("testvibe-async login") == 1
+
+
+@both_modes
 async def test_a_prompt_s_missing_argument_is_named(emulator: Emulator, mode: Mode) -> None:
     """A prompt without an argument that it needs is refused as invalid parameters."""
     async with connected(emulator, mode) as mcp:
