@@ -22,7 +22,7 @@ from testvibe_async.errors import (
     VibeError,
     WaitTimeoutError,
 )
-from testvibe_async.models import Generation, Run
+from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.refs import GenerationRef, Ref, RunRef  # noqa: TC001 - see get_type_hints
 
 if TYPE_CHECKING:
@@ -180,6 +180,12 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
         """The feature's name at the service, if known; otherwise as requested."""
         name = self.outcome.feature_name if self.outcome else None
         return name or self.name or str(self.feature)
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """The feature's folded name, and the configuration unless that is the default one."""
+        config = self.config or getattr(self.outcome, "config", None)
+        return self.feature_name.casefold(), None if config == DEFAULT_CONFIG else config
 
     @property
     def verdict(self) -> Verdict:

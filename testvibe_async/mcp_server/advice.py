@@ -86,9 +86,9 @@ RERUN = (
 def not_configured(error: ConfigError) -> str:
     """Return the settings that a server without a client lacks."""
     return (
-        f"This server is not configured: {error.brief}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY in the "
-        "`env` of its configuration (never in `args`), or run `testvibe-async login`, and restart "
-        "it."
+        f"This server is not configured: {error.brief}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY "
+        "in the `env` of its configuration (never in `args`), or run `testvibe-async login`, and "
+        "restart it."
     )
 
 

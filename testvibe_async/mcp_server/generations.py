@@ -18,17 +18,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
-from testvibe_async import (
-    Feature,
-    FeatureStatus,
-    Generation,
-    GenerationOperation,
-    GenerationRef,
-    NotFoundError,
-    OperationSupersededError,
-    Project,
-    VibeError,
-)
+from testvibe_async import Project, errors
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import Document, answer, quoted, visible
 from testvibe_async.mcp_server.digests import (
@@ -54,6 +44,9 @@ from testvibe_async.mcp_server.toolkit import (
     tool,
 )
 from testvibe_async.mcp_server.waits import PATIENCE, Wait
+from testvibe_async.models import Feature, FeatureStatus, Generation
+from testvibe_async.operations import GenerationOperation
+from testvibe_async.refs import GenerationRef
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
 
@@ -137,7 +130,7 @@ async def _require_latest(home: Project, feature: Feature, replace: str | None) 
     """
     try:
         latest = await home.get_generation_status(feature.id)
-    except NotFoundError:
+    except errors.NotFoundError:
         latest = Generation(feature.id)
     name = repr(feature.name or str(feature.id))
     if latest.feature_status == FeatureStatus.GENERATING:
@@ -244,7 +237,7 @@ async def generate_feature(
         return answer(line, ids)
     try:
         seen = await call.session.client.attach(work.ref).poll()
-    except VibeError:  # If another took its place, this says which.
+    except errors.VibeError:  # If another took its place, this says which.
         await _require_latest(target.start.home, target.feature, replace)
         raise
     if seen.is_finished:
@@ -319,7 +312,7 @@ async def wait_for_generation(
         if operation is not None:
             try:
                 note = await wait.follow(operation, step)
-            except OperationSupersededError:  # A newer one took its place: wait for that.
+            except errors.OperationSupersededError:  # A newer one took its place: wait for that.
                 continue
             latest = operation.snapshot or latest
         return answer_of_wait(say(latest), serialize(latest), note=note)
@@ -331,7 +324,7 @@ async def _latest_generation(
     """Return a feature's latest generation, and its operation if it may be in flight."""
     try:
         latest = await call.home.get_generation_status(feature)
-    except NotFoundError:
+    except errors.NotFoundError:
         # For some seconds the service may not know what it has just dispatched.
         found = await call.home.get_feature(feature)
         operation = call.session.last_generation(call.home, found.id)

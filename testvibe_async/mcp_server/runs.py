@@ -17,15 +17,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult
 from pydantic import Field
 
-from testvibe_async import (
-    BatchItem,
-    ConfigError,
-    ForbiddenError,
-    Project,
-    Run,
-    UnauthorizedError,
-    WaitTimeoutError,
-)
+from testvibe_async import BatchItem, Project, Run, errors
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import nothing_done
 from testvibe_async.mcp_server.answers import answer, quoted
@@ -100,7 +92,7 @@ async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
     """
     try:
         selection = await select(home, spec, max_outage=MAX_OUTAGE)
-    except ConfigError as error:
+    except errors.ConfigError as error:
         raise ToolError(nothing_done(error, started=True)) from error
     if is_one and len(selection.features) != 1:
         raise ToolError("Nothing was started: these are several features, for run_features.")
@@ -159,7 +151,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         )
     try:
         quarantine = Quarantine.read()
-    except ConfigError as error:
+    except errors.ConfigError as error:
         raise ToolError(nothing_done(error, started=True)) from error
     spec = evolve(
         run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts, repeat=repeat
@@ -218,13 +210,14 @@ async def wait_for_runs(
     ends = completions_of(client, refs, timeout=timeoutSeconds)
     async with wait.repeated(), aclosing(ends):
         async for item in ends:
-            if isinstance(item.error, UnauthorizedError | ForbiddenError):
+            if isinstance(item.error, errors.UnauthorizedError | errors.ForbiddenError):
                 raise item.error
             items.append(item)
-            if not isinstance(item.error, WaitTimeoutError):
+            if not isinstance(item.error, errors.WaitTimeoutError):
                 line = say(item.outcome) if item.outcome else f"{item.ref}: {item.verdict}"
                 await wait.report(line, total=len(refs))
-    late = [item.ref for item in items if isinstance(item.error, WaitTimeoutError) and item.ref]
-    remark = await unseen_of(client.attach(late[0])) if late else ""
+    late = [item for item in items if isinstance(item.error, errors.WaitTimeoutError)]
+    ref = late[0].ref if late else None
+    remark = "" if ref is None else await unseen_of(client.attach(ref))
     quarantine = Quarantine.read()
     return digest(list(map(quarantine.mark, items)), call.room, remark=remark.strip())

@@ -22,21 +22,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import Field, ValidationError
 
-from testvibe_async import (
-    Client,
-    ConfigError,
-    Generation,
-    GenerationOperation,
-    GenerationRef,
-    Hooks,
-    InvalidRequestError,
-    NotFoundError,
-    Project,
-    Run,
-    RunOperation,
-    RunRef,
-    VibeError,
-)
+from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server.advice import (
     DIGITS,
@@ -54,6 +40,9 @@ from testvibe_async.mcp_server.answers import bounded, failure, restored
 from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
+from testvibe_async.models import Generation, Run
+from testvibe_async.operations import GenerationOperation, RunOperation
+from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.names import choose_project
 
@@ -139,10 +128,10 @@ class Session:
             on_outage_started=self._note_outage,
             on_outage_ended=self._note_outage,
         )
-        self._client: Client | ConfigError
+        self._client: Client | errors.ConfigError
         try:
             self._client = make_client(poll_plan=every_three_seconds, hooks=hooks, recorder=limit)
-        except ConfigError as error:
+        except errors.ConfigError as error:
             self._client = error
 
     starts: Starts
@@ -151,7 +140,7 @@ class Session:
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator["Session"]:
         """Open the client while the server runs. Closing it cancels nothing at the service."""
-        if isinstance(self._client, ConfigError):
+        if isinstance(self._client, errors.ConfigError):
             yield self
             return
         with TemporaryDirectory(prefix="testvibe-async-mcp-") as temporary:
@@ -178,7 +167,7 @@ class Session:
         Raises:
             ToolError: The server is not configured.
         """
-        if isinstance(self._client, ConfigError):
+        if isinstance(self._client, errors.ConfigError):
             raise ToolError(not_configured(self._client))
         return self._client
 
@@ -222,7 +211,7 @@ class Call:
         call = cls(ctx, project)
         try:
             found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
-        except ConfigError as error:
+        except errors.ConfigError as error:
             source = WRONG_SETTING if project is None else ""
             step = f"list_projects shows the names and ids.{source}"
             raise ToolError(f"{nothing_done(error)} {step}") from None
@@ -243,7 +232,7 @@ class Call:
         client = self.session.client
         try:
             return client.project(self.project)
-        except ConfigError as error:
+        except errors.ConfigError as error:
             raise ToolError(NO_PROJECT) from error
 
     @property
@@ -335,7 +324,7 @@ class _Tool(Tool):
             cause = error.__cause__ or error
             if isinstance(cause, NotStartedError):
                 return not_started(self.name, str(cause))
-            if isinstance(cause, VibeError):
+            if isinstance(cause, errors.VibeError):
                 return failure(await self._explained(Call(context), cause, arguments))
             if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.
                 return failure(NOT_AGREED)
@@ -345,16 +334,18 @@ class _Tool(Tool):
         is_answer = isinstance(result, CallToolResult)
         return bounded(result, Call(context).room) if is_answer else result
 
-    async def _explained(self, call: Call, error: VibeError, arguments: dict[str, Any]) -> str:
+    async def _explained(
+        self, call: Call, error: errors.VibeError, arguments: dict[str, Any]
+    ) -> str:
         """Say what happened, what to do next, and which feature was perhaps meant."""
         text, feature = explain(error, self.name), arguments.get("feature")
-        if isinstance(error, InvalidRequestError) and arguments.get("config"):
+        if isinstance(error, errors.InvalidRequestError) and arguments.get("config"):
             return f"{text} list_configs shows the configurations."
-        if not isinstance(error, NotFoundError) or feature is None:
+        if not isinstance(error, errors.NotFoundError) or feature is None:
             return text
         if str(feature).isdecimal():
             return text + DIGITS
-        with suppress(VibeError, ToolError):
+        with suppress(errors.VibeError, ToolError):
             call = await Call.of(call.ctx, arguments.get("project"))
             features = await call.home.list_features()
             return text + suggestion(feature, [each.name or "" for each in features])

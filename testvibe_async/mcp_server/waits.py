@@ -13,18 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from testvibe_async import (
-    Generation,
-    ObservationError,
-    OperationNotFoundError,
-    OperationSupersededError,
-    VibeError,
-)
+from testvibe_async import errors
 from testvibe_async._util import clean
 from testvibe_async.mcp_server.advice import reason_of
 from testvibe_async.mcp_server.answers import sentence
 from testvibe_async.mcp_server.digests import STILL_IN_FLIGHT
 from testvibe_async.mcp_server.starts import NotStartedError
+from testvibe_async.models import Generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -139,7 +134,7 @@ class Wait:
         with self._limited():
             async with self.repeated(), aclosing(operation.updates()) as transitions:
                 if operation.snapshot is None:  # Its first poll may be seconds away.
-                    with suppress(ObservationError):
+                    with suppress(errors.ObservationError):
                         await operation.poll()
                 async for transition in transitions:
                     await self.report(_message_of(operation, transition))
@@ -166,11 +161,11 @@ async def unseen_of(operation: Operation[Any]) -> str:
     try:
         async with asyncio.timeout(LAST_SECONDS):
             await operation.poll(max_age=SEEN_SECONDS)
-    except (OperationNotFoundError, OperationSupersededError):
+    except (errors.OperationNotFoundError, errors.OperationSupersededError):
         return ""  # The next call says so.
     except TimeoutError:
         why = "no answer"
-    except VibeError as error:
+    except errors.VibeError as error:
         why = reason_of(error)
     else:
         return ""

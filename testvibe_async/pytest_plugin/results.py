@@ -83,7 +83,8 @@ class Result:
         entry = self.entry
         error = self.item.error
         parts = [describe_error(error) if error else _headline(entry)]
-        parts += [f"{case.name}\n  {case.message or 'no error given'}" for case in self._failures]
+        failures = (case for case in self.cases if case.is_failed)
+        parts += [f"{case.name}\n  {case.message or 'no error given'}" for case in failures]
         if entry.earlier:
             parts.append(
                 "Its runs before:\n" + indent("\n".join(map(_headline, entry.earlier)), "  ")
@@ -95,10 +96,6 @@ class Result:
         if self.artifacts_error:
             parts.append(f"Its artifacts could not be downloaded: {self.artifacts_error}")
         return "\n\n".join(parts)
-
-    @property
-    def _failures(self) -> list[Case]:
-        return [case for case in self.cases if case.is_failed]
 
 
 def _headline(entry: Entry) -> str:

@@ -35,6 +35,7 @@ from testvibe_async.pytest_plugin.leftovers import is_worker, leave
 from testvibe_async.pytest_plugin.options import ROOT, read_options
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest, Suite
+from testvibe_async.reports import why
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
@@ -114,7 +115,7 @@ class FeatureSession:
         if isinstance(event, OutageEnded):
             line = f"the service answers again, after {event.seconds:.0f} s"
         else:
-            line = f"the service does not answer, trying again: {describe_error(event.error)}"
+            line = f"the service does not answer, trying again: {why(event.error)}"
         reporter.ensure_newline()
         reporter.write_line(f"testvibe: {line}")
 

@@ -21,23 +21,12 @@ import anyio
 from anyio.from_thread import start_blocking_portal
 from attrs import astuple, evolve, frozen
 
-from testvibe_async import (
-    BatchItem,
-    Client,
-    ConfigError,
-    FeatureNotGeneratedError,
-    Hooks,
-    Journal,
-    OutcomeUnknownError,
-    Phase,
-    ResponseError,
-    RunRef,
-    TransportError,
-    Verdict,
-)
+from testvibe_async import BatchItem, Client, Hooks, Journal, Verdict, errors
 from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
+from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
+from testvibe_async.refs import RunRef
 from testvibe_async.runner.names import choose_project
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
@@ -118,7 +107,7 @@ class Suite:
                 options.journal.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             what = f"--testvibe-journal {options.journal} can't be made: {error.strerror}"
-            raise ConfigError(what) from error
+            raise errors.ConfigError(what) from error
         self._stack = ExitStack()
         self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
@@ -146,8 +135,8 @@ class Suite:
         """
         try:
             return self._client.project(name)
-        except ConfigError:
-            raise ConfigError(
+        except errors.ConfigError:
+            raise errors.ConfigError(
                 "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
             ) from None
 
@@ -205,7 +194,7 @@ class Suite:
     def _is_final(self, item: BatchItem[Run]) -> bool:
         if item.outcome is not None:
             return self._options.attempts > 1
-        if isinstance(item.error, FeatureNotGeneratedError):
+        if isinstance(item.error, errors.FeatureNotGeneratedError):
             return self._options.generate
         return item.verdict is Verdict.UNKNOWN
 
@@ -291,7 +280,7 @@ class Suite:
                     own = self._options.artifacts / _directory(request, run)
                     found = await project.download_artifacts(run.run_id, own)
                     result.artifacts[run.run_id] = found
-        except (ConfigError, TransportError, ResponseError, OSError) as error:
+        except (errors.ConfigError, errors.TransportError, errors.ResponseError, OSError) as error:
             return evolve(result, artifacts_error=str(error))
         return result
 
@@ -311,7 +300,7 @@ class Suite:
                 return await listing
         except TimeoutError as error:
             what = f"the list of {what} did not come within {self._options.timeout:g} s"
-            raise OutcomeUnknownError(what, method="GET", url=self._client.server) from error
+            raise errors.OutcomeUnknownError(what, method="GET", url=self._client.server) from error
 
     def _discard(self, request: RunRequest) -> None:
         """Remove a run's journal, so that the run is dispatched again."""
@@ -346,7 +335,7 @@ async def open_journal(path: Path | None, *, timeout: float) -> AsyncGenerator[J
         while path is not None and journal is None:
             try:
                 journal = await stack.enter_async_context(Journal(path))
-            except ConfigError as error:
+            except errors.ConfigError as error:
                 if not is_in_use(error) or anyio.current_time() > deadline:
                     raise
                 await anyio.sleep(RETRY_SECONDS)

@@ -27,7 +27,7 @@ from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import URGENCY, ReportOptions
-from testvibe_async.reports.text import counted, cut, essence, one_line, tail
+from testvibe_async.reports.text import counted, essence, one_line, tail
 
 __all__ = [
     "FORMATS",
@@ -38,7 +38,6 @@ __all__ = [
     "Format",
     "ReportOptions",
     "counted",
-    "cut",
     "essence",
     "one_line",
     "report_target",

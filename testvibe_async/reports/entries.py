@@ -226,11 +226,6 @@ class Entry:
         return reason_of(self.item, self._generation_log) + which
 
     @property
-    def error_type(self) -> str:
-        """The class of the item's error; empty if there is none."""
-        return type(self.item.error).__name__ if self.item.error else ""
-
-    @property
     def log(self) -> str:
         """The end of the log; empty if there is none."""
         outcome, log = self.item.outcome, self._generation_log

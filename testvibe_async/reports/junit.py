@@ -150,8 +150,9 @@ def _message(case: Case) -> str:
 def _type(entry: Entry, case: Case) -> str:
     """Return the error's class, with which Playwright's errors begin."""
     if case.is_operation:
-        word = entry.error_type or case.raw_status
-        return f"{case.name} {case.raw_status}" if case.is_failed else word
+        if case.is_failed:
+            return f"{case.name} {case.raw_status}"
+        return type(entry.item.error).__name__ if entry.item.error else case.raw_status
     found = re.match(r"\w{1,80}Error\b|Error\b", case.error)
     return found[0] if found else "failure"
 

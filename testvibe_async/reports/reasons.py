@@ -10,20 +10,8 @@ from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from testvibe_async.errors import (
-    ConfigError,
-    DispatchUnknownError,
-    MalformedResponseError,
-    NotSentError,
-    ObservationError,
-    OperationNotFoundError,
-    OperationSupersededError,
-    ResponseError,
-    ServerError,
-    TransportError,
-    VibeError,
-    WaitTimeoutError,
-)
+from testvibe_async import errors
+from testvibe_async.errors import VibeError
 from testvibe_async.models import FeatureStatus, Generation, Run
 from testvibe_async.outcomes import Verdict
 from testvibe_async.reports.text import counted, duration, one_line
@@ -106,30 +94,30 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
     match error:
         case None:
             return "it is still running"
-        case ConfigError():
+        case errors.ConfigError():
             return str(error)
-        case WaitTimeoutError(failures=0):
+        case errors.WaitTimeoutError(failures=0):
             return f"still {error.status or 'in flight'} after {duration(error.elapsed)} of waiting"
-        case WaitTimeoutError():
+        case errors.WaitTimeoutError():
             return _not_seen(error)
-        case DispatchUnknownError():
+        case errors.DispatchUnknownError():
             lost = f"the answer to its dispatch was lost{_lost(error)}"
             return f"it may have started: {lost}{_looked(error)}"
-        case NotSentError():
+        case errors.NotSentError():
             return f"the service was not reachable: {error.what}"
-        case TransportError():
+        case errors.TransportError():
             return f"no whole answer came: {error.what}"
-        case MalformedResponseError():
+        case errors.MalformedResponseError():
             return f"the answer could not be read: {'; '.join(error.problems[:1])}"
-        case ServerError():
+        case errors.ServerError():
             return f"the service failed ({error.status}): {error.message}"
-        case ResponseError():
+        case errors.ResponseError():
             return error.message
-        case OperationNotFoundError():
+        case errors.OperationNotFoundError():
             return "the service knows it no more"
-        case OperationSupersededError():
+        case errors.OperationSupersededError():
             return "a later generation of the feature took its place"
-        case ObservationError():
+        case errors.ObservationError():
             cause = error.__cause__
             return (
                 f"not seen any more: {why(cause)}" if isinstance(cause, VibeError) else error.brief
@@ -138,15 +126,15 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return error.brief
 
 
-def _lost(error: DispatchUnknownError) -> str:
+def _lost(error: errors.DispatchUnknownError) -> str:
     """Describe how the answer was lost, if an error reports it."""
     cause = error.__cause__
     if not isinstance(cause, VibeError):
         return ""
-    return f": {cause.what if isinstance(cause, TransportError) else why(cause)}"
+    return f": {cause.what if isinstance(cause, errors.TransportError) else why(cause)}"
 
 
-def _looked(error: DispatchUnknownError) -> str:
+def _looked(error: errors.DispatchUnknownError) -> str:
     """Describe what a later search found, if there was one."""
     if error.reason == "absent":
         return "; most likely it did not, for nothing of it was found"
@@ -155,7 +143,7 @@ def _looked(error: DispatchUnknownError) -> str:
     return ""
 
 
-def _not_seen(error: WaitTimeoutError) -> str:
+def _not_seen(error: errors.WaitTimeoutError) -> str:
     """Describe since when an operation was not observed, and its last state."""
     if error.last_seen_at is None:
         return "never seen"

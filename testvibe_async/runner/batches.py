@@ -19,7 +19,6 @@ from attrs import asdict, evolve, field, frozen
 from testvibe_async._batch import EntryState
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal, files_of, is_in_use
-from testvibe_async.models import DEFAULT_CONFIG
 from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import build_stored, is_aware, read_stored
 from testvibe_async.runner.generation_limit import with_limit_named
@@ -336,13 +335,13 @@ class Batches:
         if word is None and batch.is_over and not batch.failed:
             passed: set[tuple[str, str | None]] = set()
             async for earlier in self.each(place, kind="run"):
-                if any(_named(item) not in passed for item in earlier.failed):
+                if any(item.key not in passed for item in earlier.failed):
                     raise ConfigError(
                         f"nothing failed in the last batch, {batch.label}, but something that has "
                         f"not passed since failed in {earlier.label}: name the one that you mean, "
                         f"as in run --failed {earlier.number} --wait"
                     )
-                passed |= {_named(item) for item in earlier.items if _has_passed(item)}
+                passed |= {item.key for item in earlier.items if _has_passed(item)}
         return batch
 
     def record_named(self, word: str, place: Place) -> BatchRecord | None:
@@ -608,12 +607,6 @@ def _has_failed(item: BatchItem[Run | Generation]) -> bool:
 
 def _has_passed(item: BatchItem[Run | Generation]) -> bool:
     return item.verdict is Verdict.SUCCEEDED
-
-
-def _named(item: BatchItem[Run | Generation]) -> tuple[str, str | None]:
-    """Return the feature and the configuration of an item, as the service calls them."""
-    config = item.config or getattr(item.outcome, "config", None)
-    return item.feature_name, None if config == DEFAULT_CONFIG else config
 
 
 def _again(

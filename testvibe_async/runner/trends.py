@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from attrs import frozen
 
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.models import DEFAULT_CONFIG, Run
+from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -102,7 +102,7 @@ def trends_of(batches: Sequence[Batch]) -> list[Trend]:
     for batch in batches:
         by_key: dict[Key, list[BatchItem[Any]]] = {}
         for item in batch.items:
-            by_key.setdefault(_key(item), []).append(item)
+            by_key.setdefault(item.key, []).append(item)
         for key, items in by_key.items():
             courses.setdefault(key, []).append((batch, items))
     return [_trend(course, is_last=course[-1][0] is batches[-1]) for course in courses.values()]
@@ -130,7 +130,7 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
     ]
     return Trend(
         feature=course[-1][1][0].feature_name,
-        config=_key(course[-1][1][0])[1],
+        config=course[-1][1][0].key[1],
         words=words,
         seconds=seconds,
         change=_change(words, seconds) if is_last else None,
@@ -138,13 +138,8 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
     )
 
 
-def _key(item: BatchItem[Any]) -> Key:
-    config = item.config or getattr(item.outcome, "config", None)
-    return item.feature_name.casefold(), None if config == DEFAULT_CONFIG else config
-
-
 def _selection(batch: Batch) -> Counter[Key]:
-    return Counter(map(_key, batch.items))
+    return Counter(item.key for item in batch.items)
 
 
 def _change(words: Sequence[str], seconds: Sequence[float]) -> str | None:
