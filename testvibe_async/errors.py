@@ -529,7 +529,8 @@ class WaitTimeoutError(VibeError, TimeoutError):
         last_seen_at: datetime | None = None,
         failures: int = 0,
     ) -> None:
-        what = what or f"{ref} is still {plain(status or 'in flight')}"
+        state = f"is still {plain(status)}" if status else "was not seen to end"
+        what = what or f"{ref} {state}"
         seen = _last_seen(last_seen_at, failures)
         super().__init__(
             f"{what} after {elapsed:.3g} s of waiting; nothing was cancelled: {self.advice}{seen}"

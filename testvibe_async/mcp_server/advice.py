@@ -106,9 +106,14 @@ def explain(error: VibeError, tool: str) -> str:
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    text = _without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(".: ")
     step = advice if isinstance(advice, str) else advice(error, tool)
-    return f"{capitalized(text)}. {step}".rstrip()
+    return f"{described(error)} {step}".rstrip()
+
+
+def described(error: VibeError) -> str:
+    """Say what happened, in a sentence."""
+    text = _without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(".: ")
+    return f"{capitalized(text)}."
 
 
 def _what(error: VibeError) -> str:

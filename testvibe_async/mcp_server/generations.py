@@ -22,7 +22,7 @@ from testvibe_async import Project, errors
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import Document, answer, quoted, visible
 from testvibe_async.mcp_server.digests import (
-    STILL_IN_FLIGHT,
+    UNCANCELLED,
     answer_of_wait,
     document_of,
     ids_of,
@@ -288,7 +288,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         work = await wait.work_on(start)
     except NotStartedError as error:
         line = f"The tests of {quoted(name)} were generated, and are not run yet: {error}."
-        return answer_of_wait(line, content, note=f"{STILL_IN_FLIGHT} {AGAIN}")
+        return answer_of_wait(line, content, note=f"{UNCANCELLED} {AGAIN}")
     assert work.ref is not None
     operation = attach(work.ref)
     note = await wait.follow(operation, AGAIN)

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from testvibe_async import BatchItem, Project, Run, errors
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import nothing_done
+from testvibe_async.mcp_server.advice import capitalized, nothing_done
 from testvibe_async.mcp_server.answers import answer, quoted
 from testvibe_async.mcp_server.digests import answer_of_wait, digest, ids_of, say, time_of
 from testvibe_async.mcp_server.starts import Start
@@ -164,6 +164,8 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             await asyncio.wait({work.task}, timeout=1)
     if is_over := work.has_ended():
         work.deliver()
+    elif not note and call.session.outage:
+        note = f"{capitalized(call.session.outage)}."
     if is_over and not work.is_new:
         note = (
             f"This is the result of your call at {time_of(work.started_at)}, which was not "
@@ -190,7 +192,7 @@ async def wait_for_run(
     step = f"call wait_for_run again with runId {runId}."
     note = await Wait(call, timeoutSeconds).follow(operation, step)
     if operation.snapshot is None:
-        return answer_of_wait(f"{operation.ref}: not seen yet.", {"runId": runId}, note=note)
+        return answer_of_wait(f"Run {runId}: not observed yet.", {"runId": runId}, note=note)
     return answer_of_wait(say(operation.snapshot), serialize(operation.snapshot), note=note)
 
 

@@ -118,8 +118,8 @@ class Session:
         limit = GenerationLimit()
         limit.allowed = sys.maxsize if max_generations is None else max_generations
         self._state_folder = state_folder
-        self.outage: str | None = None
-        """Description of the failure during an outage; None otherwise."""
+        self.outage: str = ""
+        """Description of the outage; empty while the service answers."""
         self.outage_changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an outage starts or ends."""
         self._dispatched: dict[tuple[object, ...], Any] = {}
@@ -156,7 +156,8 @@ class Session:
             del self._dispatched[next(iter(self._dispatched))]
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
-        self.outage = reason_of(event.error) if isinstance(event, OutageStarted) else None
+        is_away = isinstance(event, OutageStarted)
+        self.outage = f"the service does not answer ({reason_of(event.error)})" if is_away else ""
         changed, self.outage_changed = self.outage_changed, asyncio.Event()
         changed.set()
 
