@@ -53,6 +53,11 @@ from testvibe_async.runner.spec import BatchSpec
 READ_SECONDS = 10.0
 """Maximum seconds for reading a feature."""
 
+SENT_AGAIN = (
+    "It took a second request: the answer to the first one was lost, and it is proved that nothing "
+    "had started."
+)
+
 AGAIN = "call generate_and_run again with the same arguments."
 
 Replace = Annotated[
@@ -231,10 +236,11 @@ async def generate_feature(
     work = await Wait(call, PATIENCE).work_on(target.start)
     assert work.ref is not None
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
+    again = SENT_AGAIN if work.ref.key in call.session.sent_again else ""
     if work.is_new:
         name = target.feature.name or feature
         line = f"The generation of {quoted(name)} was started. wait_for_generation waits for it."
-        return answer(line, ids)
+        return answer(f"{line} {again}".rstrip(), {**ids, "note": again or None})
     try:
         seen = await call.session.client.attach(work.ref).poll()
     except errors.VibeError:  # If another took its place, this says which.
@@ -244,6 +250,7 @@ async def generate_feature(
         note = _how_to_repeat(work)
     else:
         note = f"{_not_again(work)} It is in flight: wait_for_generation waits for it."
+    note = f"{note} {again}".rstrip()
     return answer(f"{note} {say(seen)}", {**ids, "status": seen.status, "note": note})
 
 

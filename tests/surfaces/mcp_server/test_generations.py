@@ -122,6 +122,17 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
         assert requests(emulator) == 1
 
 
+async def test_a_dispatch_that_was_sent_again_is_reported(emulator: Emulator) -> None:
+    """If a first request is proved to have started nothing, the same call sends a second one."""
+    emulator.fail("generate_feature", Fault.status(503), times=1)
+    async with connected(emulator) as mcp:
+        for feature in ("Returns", "Wishlist"):
+            started = await finished(mcp, "generate_feature", feature=feature)
+            assert ("second request" in (started["note"] or "")) is (feature == "Returns")
+    assert requests(emulator) == 3
+    assert len(emulator.active_generations()) == 2
+
+
 @both_tools
 async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator, tool: str) -> None:
     """The same call returns the failure, and says what to pass for another generation."""
