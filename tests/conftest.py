@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ KEY = "tvb_" + "k" * 43
 MACHINE = (
     *("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT", "TESTVIBE_MCP_TOKEN"),
     *("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"),
-    *("NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS"),
+    *("NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS", "PYTHONDONTWRITEBYTECODE"),
 )
 
 # The same examples in each session, however slow the machine is; other ones are found by
@@ -54,6 +55,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     for name in MACHINE:
         os.environ.pop(name, None)
+    # Else each worker and each session would rewrite the assertions of all modules anew.
+    sys.dont_write_bytecode = False
     for each in (signal.SIGINT, *([signal.SIGQUIT] if os.name == "posix" else [])):
         if signal.getsignal(each) is signal.SIG_IGN:
             default = signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL

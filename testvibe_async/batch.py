@@ -81,7 +81,8 @@ class Batch(Generic[SnapshotT_co]):
 
     At the time-out it yields an item for each remaining feature: with a `WaitTimeoutError` for an
     operation in flight, and without ref, outcome and error for a feature that was not dispatched.
-    Features not yet read from a generator have no item.
+    If its dispatch was waiting for the end of an outage, the error is a `NotSentError`. Features
+    not yet read from a generator have no item.
     """
 
     def __init__(self, workers: Workers[SnapshotT_co]) -> None:

@@ -266,6 +266,11 @@ class CaseResult(Serializable):
 
     extra: Mapping[str, Any] = _extra()
 
+    @property
+    def is_failure(self) -> bool:
+        """True if it failed. With an undocumented status, a test that has an error failed."""
+        return self.status == "failed" or bool(self.error and self.status != "passed")
+
 
 @frozen
 class Artifact(Serializable):
@@ -333,33 +338,42 @@ class Run(Serializable):
         return self.finished_at is not None or bool(self.extra and self.extra.get("finishedUtc"))
 
     @property
+    def has_results(self) -> bool:
+        """True if the service reports tests, or their number."""
+        return self.summary is not None or bool(self.tests)
+
+    @property
     def executed_nothing(self) -> bool:
         """True if it passed, and the service reports that no test was executed."""
-        if self.status is not RunStatus.PASSED:
+        if self.status is not RunStatus.PASSED or not self.has_results:
             return False
         if self.summary is not None and (self.summary.passed or self.summary.failed):
             return False
-        if self.tests:
-            return all((test.status or "").casefold() in _NOT_EXECUTED for test in self.tests)
-        return self.summary is not None
+        return all((test.status or "").casefold() in _NOT_EXECUTED for test in self.tests)
 
     @property
     def is_success(self) -> bool:
-        """True if it finished and all tests passed. A run without executed tests is no success."""
-        return self.status is RunStatus.PASSED and not self.executed_nothing
+        """True if it passed, and the service reports neither that a test failed nor that none ran.
+
+        In a batch, a run without any results is an error.
+        """
+        return self.status is RunStatus.PASSED and not self.is_failure
 
     @property
     def is_failure(self) -> bool:
-        """True if it failed, or passed without executing a test.
+        """True if it failed, or passed although no test was executed or one failed.
 
         An undocumented status is neither success nor failure.
         """
-        return self.status is RunStatus.FAILED or self.executed_nothing
+        if self.status is not RunStatus.PASSED:
+            return self.status is RunStatus.FAILED
+        has_failed = bool(self.failures or (self.summary and self.summary.failed))
+        return has_failed or self.executed_nothing
 
     @property
     def failures(self) -> tuple[CaseResult, ...]:
         """The failed tests."""
-        return tuple(test for test in self.tests if test.status == "failed")
+        return tuple(test for test in self.tests if test.is_failure)
 
     def raise_for_status(self) -> Self:
         """Return the run, if it passed or is still in flight.
@@ -378,7 +392,8 @@ class Run(Serializable):
             what = f"{what}, but executed no test"
         if failures := self.failures:
             error = (failures[0].error or "no error given").strip().partition("\n")[0]
-            what = f"{what}, {len(failures)} of {len(self.tests)} tests failed"
+            but = "but " if self.status is RunStatus.PASSED else ""
+            what = f"{what}, {but}{len(failures)} of {len(self.tests)} tests failed"
             first = f"; first {plain(failures[0].name)!r}: {plain(error)}"
         raise RunFailedError(f"{what}: {RunFailedError.advice}{first}", outcome=self)
 

@@ -347,6 +347,7 @@ class Project:
         on_conflict: GenerateConflict | None = None,
         timeout: float | None = None,
         stop_on_failure: bool | int = False,
+        missing_only: bool = False,
         journal: Journal | None = None,
     ) -> Batch[Generation]:
         """Generate the tests of many features at once. Each costs credits.
@@ -360,6 +361,9 @@ class Project:
                 journal's policy, or else `raise`.
             timeout: See `run_features`.
             stop_on_failure: See `run_features`.
+            missing_only: True to generate nothing of a feature that has tests by the time of its
+                dispatch: its latest generation is the outcome. It is stored in the journal, and
+                always true if no features are named.
             journal: See `run_features`.
 
         Returns:
@@ -381,6 +385,7 @@ class Project:
             max_in_flight=max_in_flight,
             timeout=timeout,
             stop_on_failure=stop_on_failure,
+            missing_only=missing_only or features is None,
         )
 
     async def list_runs(
@@ -545,6 +550,7 @@ class Project:
         timeout: float | None,
         stop_on_failure: bool | int,
         attempts: int | None = None,
+        missing_only: bool = False,
     ) -> Batch[Any]:
         """Create a batch, and begin its journal once all arguments are checked.
 
@@ -559,6 +565,7 @@ class Project:
             timeout: Seconds after which nothing more is dispatched or waited for.
             stop_on_failure: True to stop dispatching once a feature did not succeed.
             attempts: Maximum number of runs of a feature; None for the journal's, or else 1.
+            missing_only: True to generate nothing of a feature that has tests by then.
         """
         require_count("max_in_flight", max_in_flight)
         timeout = require_timeout(timeout)
@@ -569,6 +576,7 @@ class Project:
             site_url=site_url,
             attempts=1 if attempts is None else require_count("attempts", attempts),
             on_conflict=on_conflict or "raise",
+            missing_only=missing_only,
         )
         if isinstance(journal, str | os.PathLike):
             raise ConfigError(
@@ -577,7 +585,11 @@ class Project:
         stored = plan if journal is None else journal.begin(plan)
 
         def dispatch_of(job: Job, recorder: Recorder | None) -> Dispatch[Any]:
-            return self._dispatch(kind, job.feature, recorder, site_url=site_url, config=job.config)
+            dispatch = self._dispatch(
+                kind, job.feature, recorder, site_url=site_url, config=job.config
+            )
+            dispatch.missing_only = stored.missing_only
+            return dispatch
 
         workers: Workers[Any] = Workers(
             EntrySource(source, journal, kind=kind.kind),

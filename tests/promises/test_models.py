@@ -135,11 +135,13 @@ def test_a_run_that_did_not_fail_is_returned(run: Run) -> None:
         Run(1, RunStatus.FAILED),
         Run(1, RunStatus.PASSED, summary=RunSummary(total=0)),
         Run(1, RunStatus.PASSED, tests=(CaseResult("signs in", "skipped"),)),
+        Run(1, RunStatus.PASSED, tests=(CaseResult("in", "passed"), CaseResult("out", "failed"))),
+        Run(1, RunStatus.PASSED, summary=RunSummary(total=3, passed=2, failed=1)),
     ],
     ids=str,
 )
 def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
-    """raise_for_status raises RunFailedError with the run; one that executed no test failed."""
+    """raise_for_status raises RunFailedError, also if no test ran or one failed."""
     with pytest.raises(RunFailedError) as caught:
         run.raise_for_status()
     assert caught.value.outcome is run

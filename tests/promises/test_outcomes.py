@@ -5,6 +5,7 @@ import pytest
 from testvibe_async import (
     BatchItem,
     BatchSummary,
+    CaseResult,
     FeatureStatus,
     Generation,
     NotSentError,
@@ -20,11 +21,12 @@ from testvibe_async import (
 
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
 UNSENT = NotSentError("could not connect", method="POST", url="https://testvibe.example")
+PASSED = Run(214, RunStatus.PASSED, tests=(CaseResult("signs in", "passed"),))
 TIME_OUT = WaitTimeoutError(ref=REF, status="running", elapsed=5)
 
 ITEMS: dict[Verdict, list[BatchItem[Run | Generation]]] = {
     Verdict.SUCCEEDED: [
-        BatchItem(feature="A", ref=REF, outcome=Run(214, RunStatus.PASSED)),
+        BatchItem(feature="A", ref=REF, outcome=PASSED),
         BatchItem(feature="A", outcome=Generation(feature_status=FeatureStatus.GENERATED)),
     ],
     Verdict.FAILED: [
@@ -34,6 +36,7 @@ ITEMS: dict[Verdict, list[BatchItem[Run | Generation]]] = {
     Verdict.ERROR: [
         BatchItem(feature="A", error=UNSENT),
         BatchItem(feature="A", ref=REF, outcome=Run(214, "exploded")),
+        BatchItem(feature="A", ref=REF, outcome=Run(214, RunStatus.PASSED)),
     ],
     Verdict.IN_FLIGHT: [
         BatchItem(feature="A", ref=REF),
@@ -66,9 +69,9 @@ def test_the_summary_counts_each_once() -> None:
     """The summary of items has each of them under its verdict."""
     items = [item for group in ITEMS.values() for item in group]
     summary = BatchSummary.of(items)
-    assert summary == BatchSummary(succeeded=2, failed=2, errors=2, in_flight=3, skipped=1)
-    assert summary.total == len(items) == 10
-    assert str(summary) == "2 succeeded, 2 failed, 2 errors, 3 in flight, 1 skipped"
+    assert summary == BatchSummary(succeeded=2, failed=2, errors=3, in_flight=3, skipped=1)
+    assert summary.total == len(items) == 11
+    assert str(summary) == "2 succeeded, 2 failed, 3 errors, 3 in flight, 1 skipped"
     assert not summary.is_success
 
 

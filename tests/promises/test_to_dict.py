@@ -81,7 +81,7 @@ REFS = (
     GenerationRef(server=SERVER, project="p", request_id="a1b2", feature_id=12),
 )
 FAILED = Run(213, RunStatus.FAILED)
-PASSED = Run(214, RunStatus.PASSED)
+PASSED = Run(214, RunStatus.PASSED, tests=(CaseResult("signs in", "passed"),))
 NOT_FOUND = NotFoundError("no run", status=404, code="not_found", method="GET", url=SERVER)
 TIME_OUT = WaitTimeoutError(ref=REF, status="running", elapsed=5.0)
 TRACE = Artifact("trace", "a.zip", size_bytes=7)
@@ -148,7 +148,7 @@ def test_a_transition_is_named_as_the_service_would() -> None:
         "phase": "active",
         "status": "running",
         "observedUtc": "2026-06-10T14:32:07Z",
-        "snapshot": {"runId": 214, "status": "passed"},
+        "snapshot": PASSED.to_dict(),
     }
     dispatched: Transition[Run] = Transition(Phase.QUEUED, None, AT)
     assert dispatched.to_dict() == {"phase": "queued", "observedUtc": "2026-06-10T14:32:07Z"}
@@ -191,7 +191,7 @@ def test_an_item_has_what_is_known_of_it() -> None:
         "verdict": "succeeded",
         "isFlaky": False,
         "ref": REF.to_dict(),
-        "outcome": {"runId": 214, "status": "passed"},
+        "outcome": PASSED.to_dict(),
     }
     skipped: BatchItem[Run] = BatchItem(feature="Login")
     assert skipped.to_dict() == {"feature": "Login", "verdict": "skipped", "isFlaky": False}

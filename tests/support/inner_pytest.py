@@ -4,11 +4,13 @@ import shlex
 from collections.abc import Generator, Iterable
 from typing import Any
 
+import anyio.pytest_plugin
 import attrs
 import pytest
+import pytest_asyncio.plugin
 from anyio.from_thread import start_blocking_portal
 
-from testvibe_async import Ref, RunRef
+from testvibe_async import Ref, RunRef, pytest_plugin
 from testvibe_async.cli.names import read_refs
 from testvibe_async.pytest_plugin import clients, session
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -18,13 +20,14 @@ LOADED = (clients, session)
 
 SPEED = 500.0
 
-UNRELATED = [
+ARGUMENTS = [
     *("-W", "error", "-o", "asyncio_default_fixture_loop_scope=function"),
-    *("-p", "no:xdist", "-p", "no:benchmark", "-p", "no:hypothesispytest"),
-    *("-p", "no:randomly", "-p", "no:schemathesis"),
     # It collects garbage five times at the end of each session. The outer one raises as much.
     *("-p", "no:unraisableexception"),
 ]
+
+PLUGINS = (pytest_plugin, anyio.pytest_plugin, pytest_asyncio.plugin)
+"""Loaded without a search of all packages, which would take half of the time of each session."""
 
 SHOP = Scenario(
     run_queue=(5, 5),
@@ -112,9 +115,11 @@ class Inner:
 
     def __call__(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
         """Run it in this process, without unrelated plugins."""
-        return self.pytester.runpytest_inprocess(
-            *UNRELATED, *arguments, plugins=plugins, no_reraise_ctrlc=True
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            return self.pytester.runpytest_inprocess(
+                *ARGUMENTS, *arguments, plugins=(*PLUGINS, *plugins), no_reraise_ctrlc=True
+            )
 
     def marked(self, *markers: str, body: str = "...") -> None:
         """Write a test for each marker, which is given by its arguments."""

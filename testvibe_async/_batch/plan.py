@@ -24,6 +24,8 @@ class Plan:
     """Maximum number of runs of a feature in total."""
     on_conflict: str = field(default="raise", eq=False)
     """The reaction to a feature whose state does not allow the dispatch."""
+    missing_only: bool = field(default=False, eq=False)
+    """True to generate nothing of a feature that has tests by then."""
     options: dict[str, Any] = field(factory=dict[str, Any], eq=False)
     """Further values that the caller wants back after a crash; any JSON."""
 

@@ -23,7 +23,7 @@ from testvibe_async._batch.recovery import Gate, Recovery
 from testvibe_async._batch.store import EntryRecorder, SharedStore
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
-from testvibe_async._dispatch import knowing
+from testvibe_async._dispatch import TestsMadeError, knowing
 from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
@@ -119,6 +119,7 @@ class Workers(Generic[SnapshotT]):
         """Returns the item of an entry that has ended with the caller's verdict on it."""
         self._dispatch_of = dispatch_of
         self._send = send
+        self._dispatcher = dispatcher
         self._kind: KindName = kind
         self._attach = attach
         self._poller = poller
@@ -302,6 +303,9 @@ class Workers(Generic[SnapshotT]):
                 operation = await self._dispatch(entry)
         except ClientClosedError:
             raise  # Concerns no single feature: the caller of the batch must know.
+        except TestsMadeError as made:
+            latest: Any = made.latest
+            entry.observe(latest, is_last=True)
         except VibeError as caught:
             if isinstance(caught, DispatchUnknownError) and self._can_recover(entry, caught):
                 entry.lose(caught)
@@ -378,6 +382,9 @@ class Workers(Generic[SnapshotT]):
             operation = self._attach(dispatch.ref)
         if operation is None and dispatch.is_written:
             raise dispatch.unknown("the batch ended before its answer came")
+        outage = self._dispatcher.outage if self._is_timed_out else None
+        if operation is None and dispatch.ref is None and outage is not None:
+            raise outage
         return operation
 
     def _note_started(self, entry: Entry[SnapshotT], ref: Ref) -> None:

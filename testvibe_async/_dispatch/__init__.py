@@ -5,7 +5,12 @@ Exported for other packages: `Starter` starts operations, described by `RunDispa
 selects the features of a whole project. The `Dispatcher` is closed with the client.
 """
 
-from testvibe_async._dispatch.dispatch import Dispatch, GenerationDispatch, RunDispatch
+from testvibe_async._dispatch.dispatch import (
+    Dispatch,
+    GenerationDispatch,
+    RunDispatch,
+    TestsMadeError,
+)
 from testvibe_async._dispatch.dispatcher import Dispatcher
 from testvibe_async._dispatch.finding import Known, knowing
 from testvibe_async._dispatch.jobs import Features, Job, JobSource, select_features
@@ -24,6 +29,7 @@ __all__ = [
     "RunConflict",
     "RunDispatch",
     "Starter",
+    "TestsMadeError",
     "knowing",
     "may_have_started",
     "select_features",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
     from testvibe_async.refs import Ref
 
-__all__ = ["Dispatch", "GenerationDispatch", "RunDispatch"]
+__all__ = ["Dispatch", "GenerationDispatch", "RunDispatch", "TestsMadeError"]
 
 LATEST_RUN_SECONDS = 2.0
 """Maximum seconds to wait for the project's latest run before the first dispatch."""
@@ -94,6 +94,9 @@ class Dispatch(ABC, Generic[OperationT]):
 
     on_accepted: Callable[[Intent], object] | None = None
     """Called with its intent once it is known to have been accepted, by an unreadable answer."""
+
+    missing_only: bool = False
+    """True to generate nothing if the feature has tests by then."""
 
     gate: AbstractAsyncContextManager[None] | None = None
     """Held while it is under way; None for no limit."""
@@ -432,6 +435,15 @@ class RunDispatch(Dispatch[RunOperation]):
         )
 
 
+class TestsMadeError(VibeError):
+    """Nothing was sent: the feature has tests, and only missing ones were to be generated."""
+
+    def __init__(self, latest: Generation) -> None:
+        super().__init__("the feature has tests by now")
+        self.latest = latest
+        """The generation that made them."""
+
+
 @define(eq=False, kw_only=True)
 class GenerationDispatch(Dispatch[GenerationOperation]):
     """The dispatch of a generation. The service shows only the feature's latest generation.
@@ -470,6 +482,9 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         generation is unknown after a failure, a 404, or an answer without any field of a status. It
         is also unknown if an unnamed generation is in flight. If the dispatch is then delayed for
         more than 10 s, such as by a pause, the answer counts as unknown too.
+
+        Raises:
+            TestsMadeError: The feature has tests, and only missing ones are to be generated.
         """
         request = Endpoints.GET_GENERATION_STATUS.request(
             project=self.project, feature=self.feature
@@ -479,6 +494,8 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             latest = await self.parts.transport.call(evolve(request, is_uncached=True))
         except (TransportError, ResponseError) as error:
             failure = error
+        if self.missing_only and latest.is_success:
+            raise TestsMadeError(latest)
         is_unnamed = latest.status == FeatureStatus.GENERATING and not latest.request_id
         self.before = None if is_unnamed or latest == Generation() else latest
         self.read_at = asyncio.get_running_loop().time()

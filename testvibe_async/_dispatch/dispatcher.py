@@ -71,6 +71,11 @@ class Dispatcher:
         self._is_closing = False
         self._close_deadline = 0.0
 
+    @property
+    def outage(self) -> NotSentError | None:
+        """The error of a dispatch that stops waiting for the service; None if it answers."""
+        return self._hold.outage
+
     def recorders_with(self, recorder: Recorder | None) -> tuple[Recorder, ...]:
         """Return the client's recorder and the recorder of one dispatch, where they exist."""
         return tuple(each for each in (self._recorder, recorder) if each is not None)

@@ -27,6 +27,9 @@ OUTAGE_SECONDS = 0.25
 """Seconds that a probe takes at least if it had to be repeated."""
 
 
+_OF_REQUESTS = (TransportError, ResponseError)
+
+
 class Hold:
     """Holds dispatches back until the service answers, for one client."""
 
@@ -41,6 +44,8 @@ class Hold:
         self._max_outage = max_outage
         self.is_on: bool = False
         """True if dispatches wait, since the service may be away."""
+        self._cause: TransportError | ResponseError | None = None
+        """The last failure that showed that the service is away."""
         self._probing = asyncio.Lock()
         self._last_failure: TransportError | ResponseError | None = None
         self._failed_at = 0.0
@@ -51,12 +56,20 @@ class Hold:
 
         As long as the service has answered nothing, a page means that its address is wrong.
         """
-        if isinstance(error, RecorderError):
+        if isinstance(error, RecorderError) or not isinstance(error, _OF_REQUESTS):
             return False
         has_answered = bool(self._transport.answered)
         is_away = outlook_after(error, has_answered=has_answered) is Outlook.AWAY
-        self.is_on = self.is_on or is_away
+        if is_away:
+            self.is_on, self._cause = True, error
         return is_away
+
+    @property
+    def outage(self) -> NotSentError | None:
+        """The error of a dispatch that stops waiting for the service; None if it answers."""
+        if not self.is_on or self._cause is None:
+            return None
+        return _not_sent("before the time-out", self._cause)
 
     async def outlast(self, intent: Intent) -> bool:
         """Wait for the end of an outage after failed reads; return False if there was none.
@@ -93,9 +106,7 @@ class Hold:
                 self._last_failure = await self._probe(dispatch)
                 self.is_on, self._failed_at = self._last_failure is not None, loop.time()
         if self._last_failure is not None:
-            what = f"not sent: no answer for {self._max_outage:g} s ({self._last_failure.brief})"
-            method, url = self._last_failure.method, self._last_failure.url
-            raise NotSentError(what, method=method, url=url) from self._last_failure
+            raise _not_sent(f"for {self._max_outage:g} s", self._last_failure)
 
     async def _probe(
         self, dispatch: Dispatch[Any] | Intent
@@ -119,3 +130,11 @@ class Hold:
         except (TransportError, ResponseError) as error:
             return error if outlook_after(error, has_answered=True) is Outlook.AWAY else None
         return None
+
+
+def _not_sent(how_long: str, cause: TransportError | ResponseError) -> NotSentError:
+    """Return the error of a dispatch that waited for the service in vain."""
+    what = f"not sent: no answer {how_long} ({cause.brief})"
+    error = NotSentError(what, method=cause.method, url=cause.url)
+    error.__cause__ = cause
+    return error

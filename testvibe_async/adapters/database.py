@@ -29,7 +29,7 @@ __all__ = [
 UNAVAILABLE = (exc.OperationalError, exc.InternalError, exc.InterfaceError)
 """The errors of a database after which the same may be asked again."""
 
-VERSION = 4
+VERSION = 5
 """The version of the tables."""
 
 IDLE_SECONDS = 5
@@ -46,6 +46,7 @@ BATCHES = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("is_cancelled", sa.Integer, nullable=False, default=0),
 )
 
@@ -83,6 +84,7 @@ WORKERS = sa.Table(
     "testvibe_workers",
     TABLES,
     sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("batch", sa.Text, nullable=False),
     sa.Column("machine", sa.Text, nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("beat_at", sa.Float, nullable=False),
@@ -104,8 +106,12 @@ class Database:
         self._url = _parse(os.fspath(url))
 
     def __str__(self) -> str:
-        """Return its name in messages, without a password."""
-        return str(self._url.database) if self._is_file else self._url.render_as_string()
+        """Return its file, or its URL without a password."""
+        if self._is_file:
+            return str(self._url.database)
+        shown = self._url._replace(drivername="postgresql", password=None)
+        shown = shown.difference_update_query(["password", "sslpassword"])
+        return shown.render_as_string(hide_password=False)
 
     @property
     def _is_file(self) -> bool:

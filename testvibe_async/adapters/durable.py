@@ -8,17 +8,18 @@ where two processes work on one feature.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
-from attrs import evolve, frozen
+from sqlalchemy.exc import DBAPIError
 
 from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
 from testvibe_async._dispatch import JobSource
-from testvibe_async.adapters.database import UNAVAILABLE, Database
+from testvibe_async.adapters.database import Database
+from testvibe_async.adapters.entries import BatchStatus, EntryStore
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.errors import ConfigError, KindName, NotSentError
-from testvibe_async.outcomes import BatchItem, BatchSummary
+from testvibe_async.runner.batches import Worker
 from testvibe_async.runner.spec import GENERATIONS_IN_FLIGHT, RUNS_IN_FLIGHT, BatchSpec
 
 if TYPE_CHECKING:
@@ -29,34 +30,12 @@ if TYPE_CHECKING:
     from testvibe_async.client import Client
     from testvibe_async.errors import VibeError
     from testvibe_async.journal import Journal
+    from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
-__all__ = ["BatchStatus", "DurableBatch"]
+__all__ = ["BatchStatus", "DurableBatch", "Worker"]
 
-
-@frozen(kw_only=True)
-class BatchStatus:
-    """The stored state of a durable batch, read without asking the service."""
-
-    items: Sequence[BatchItem[Any]]
-    """One for each feature and configuration, in the order planned."""
-
-    is_over: bool
-    """True if nothing is left to dispatch, to wait for or to reconcile, as for a `Journal`."""
-
-    is_settled: bool
-    """True if no worker has anything to do; the rest needs `resume` or `decide`."""
-
-    is_cancelled: bool
-    """True if nothing more is dispatched."""
-
-    workers: Sequence[str]
-    """The workers of the database that are alive."""
-
-    @property
-    def summary(self) -> BatchSummary:
-        """Number of features with each verdict."""
-        return BatchSummary.of(self.items)
+StoreT = TypeVar("StoreT", bound=EntryStore)
 
 
 class DurableBatch:
@@ -81,6 +60,11 @@ class DurableBatch:
             raise ConfigError("the id of a batch must not be empty")
         self._database = Database(url)
 
+    @property
+    def database(self) -> str:
+        """The file of its database, or the URL without a password."""
+        return str(self._database)
+
     def __repr__(self) -> str:
         """Return the batch and its database, without a password."""
         return f"<DurableBatch {self.id!r} in {self._database}>"
@@ -98,6 +82,7 @@ class DurableBatch:
         on_conflict: RunConflict | GenerateConflict = "raise",
         attempts: int = 1,
         max_generations: int | None = None,
+        missing_only: bool = False,
     ) -> bool:
         """Store the batch for workers to work on. The same one again does nothing.
 
@@ -114,6 +99,7 @@ class DurableBatch:
             attempts: As in `run_features`.
             max_generations: Maximum number of generations that all workers together may dispatch,
                 including those of missing tests, 0 or more; None for no limit. Each costs credits.
+            missing_only: As in `generate_features`.
 
         Returns:
             False if it was there already.
@@ -157,9 +143,10 @@ class DurableBatch:
             site_url=site_url,
             attempts=attempts,
             on_conflict=on_conflict,
-            options=spec.to_dict() | {"max_generations": max_generations},
+            missing_only=missing_only or features is None,
+            options={"batch": spec.to_dict(), "max_generations": max_generations},
         )
-        async with self._opened(is_planned=False) as store:
+        async with self._opened(EntryStore, is_planned=False) as store:
             return await store.submit(plan, jobs)
 
     async def work(self, client: Client) -> list[BatchItem[Any]]:
@@ -174,14 +161,14 @@ class DurableBatch:
             NotSentError: The service was away for longer than the client's `max_outage`.
         """
         futile: VibeError | None = None
-        async with self._opened() as store:
+        async with self._opened(DurableStore) as store:
             plan = store.plan
             if client.server != plan.server:
                 raise ConfigError(
                     f"batch {self.id!r} is for {plan.server}, and this client's server is "
                     f"{client.server}"
                 )
-            spec = BatchSpec.from_dict(plan.options)
+            spec = BatchSpec.from_dict(plan.options["batch"])
             project = client.project(plan.project)
             # The store claims entries one by one where a journal has them all.
             journal = cast("Journal", store)
@@ -193,19 +180,10 @@ class DurableBatch:
                                 futile = item.error
                     finally:
                         store.is_leaving = True
-                status = await self._status(store)
+                status = await store.read()
         if futile is not None and not status.is_settled:
             raise futile
         return [*status.items]
-
-    async def plan(self) -> Plan:
-        """Return what the batch is to do: its server, its project, its site and its options.
-
-        Raises:
-            ConfigError: There is no such batch.
-        """
-        async with self._opened() as store:
-            return store.plan
 
     async def status(self) -> BatchStatus:
         """Return what is known of the batch. Asks the database alone.
@@ -213,23 +191,8 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._opened() as store:
-            return await self._status(store)
-
-    async def _status(self, store: DurableStore) -> BatchStatus:
-        entries, is_cancelled, workers = await store.read()
-        is_settled = not any(entry.is_carried for entry in entries)
-        is_any_left = any(
-            entry.is_left and not (is_cancelled and entry.state is EntryState.PLANNED)
-            for entry in entries
-        )
-        return BatchStatus(
-            items=[entry.item() for entry in entries],
-            is_over=is_settled and not is_any_left,
-            is_settled=is_settled,
-            is_cancelled=is_cancelled,
-            workers=workers,
-        )
+        async with self._opened(EntryStore) as store:
+            return await store.read()
 
     async def cancel(self) -> None:
         """Have nothing more dispatched. What is in flight is waited for.
@@ -237,7 +200,7 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._opened() as store:
+        async with self._opened(EntryStore) as store:
             await store.set_cancelled(is_cancelled=True)
 
     async def resume(self) -> list[int | str]:
@@ -251,9 +214,9 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch.
         """
-        async with self._opened() as store:
+        async with self._opened(EntryStore) as store:
             await store.set_cancelled(is_cancelled=False)
-            entries, *_ = await store.read()
+            entries = (await store.read()).entries
             found = [
                 entry
                 for entry in entries
@@ -272,41 +235,27 @@ class DurableBatch:
         Raises:
             ConfigError: There is no such batch, or as `Journal.decide` raises.
         """
-        async with self._opened() as store:
-            entries, *_ = await store.read()
+        async with self._opened(EntryStore) as store:
+            entries = (await store.read()).entries
             found = decided(entries, decision, feature=feature, where=f"batch {self.id!r}")
             found = await store.reopen(found)
         return [entry.job.feature for entry in found]
 
-    async def copy_to(self, journal: Journal) -> None:
-        """Copy the batch into an open, new journal, once nothing is left to do.
-
-        Raises:
-            ConfigError: There is no such batch, something is left, or the journal has a batch.
-        """
-        async with self._opened() as store:
-            entries, *_ = await store.read()
-        if any(entry.is_left for entry in entries):
-            raise ConfigError(f"batch {self.id!r} is not over: a copy would be resumed beside it")
-        journal.begin(evolve(store.plan, options={"batch": store.plan.options}))
-        for entry in entries:
-            journal.entries.append(entry)
-            journal.save(entry)
-        journal.complete()
-
     @asynccontextmanager
-    async def _opened(self, *, is_planned: bool = True) -> AsyncGenerator[DurableStore]:
-        """Open the store of the batch, and read its plan if it is planned.
+    async def _opened(
+        self, kind: type[StoreT], *, is_planned: bool = True
+    ) -> AsyncGenerator[StoreT]:
+        """Open a store of the batch, and read its plan if it is planned.
 
         Raises:
             ConfigError: There is no such batch, or the database can't be used.
         """
-        store = DurableStore(self._database, self.id)
+        store = kind(self._database, self.id)
         try:
             if is_planned:
                 await store.read_plan()
             yield store
-        except UNAVAILABLE as error:
+        except DBAPIError as error:
             raise ConfigError(
                 f"the database {self._database} can't be used: {error.orig}"
             ) from error

@@ -10,43 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
-import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from attrs import asdict, define
+from attrs import define
 
-from testvibe_async._batch import Entry, EntryState, Plan, entry_document, read_entry
-from testvibe_async._util.group_commit import GroupCommit
+from testvibe_async._batch import Entry, EntryState
 from testvibe_async.adapters.database import (
     BATCHES,
     ITEMS,
     NEW_OPERATION,
     OPERATIONS,
     UNAVAILABLE,
-    VERSION,
-    WORKERS,
 )
-from testvibe_async.errors import (
-    ConfigError,
-    DispatchUnknownError,
-    RecorderError,
-)
+from testvibe_async.adapters.entries import EntryStore, row_of
+from testvibe_async.adapters.workers import Heartbeat, has_no_owner
+from testvibe_async.errors import DispatchUnknownError, RecorderError
 from testvibe_async.events import logger
 from testvibe_async.intents import Intent
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async._dispatch import Job
+    from testvibe_async._batch import Plan
     from testvibe_async.adapters.database import Database
     from testvibe_async.errors import VibeError
     from testvibe_async.refs import Ref
@@ -56,17 +47,11 @@ __all__ = ["ClaimLostError", "DurableStore"]
 BEAT_SECONDS = 1.0
 """The time between two heartbeats of a worker."""
 
-DEAD_SECONDS = 5.0
-"""After how long without a heartbeat a worker is dead."""
-
 CLAIM_SECONDS = 0.5
 """Seconds after which an idle worker asks for more entries."""
 
 CLAIMED_AT_ONCE = 32
 """Maximum number of entries claimed at once, since another worker may be idle."""
-
-ASK_AGAIN_SECONDS = 0.5
-"""The pause before a database is asked again that is away."""
 
 
 class ClaimLostError(Exception):
@@ -90,175 +75,26 @@ class _Claim:
     """The intent that has no known result yet."""
 
 
-class DurableStore(GroupCommit[sa.Connection]):
-    """One batch in a database. Many processes may have it open."""
+class DurableStore(EntryStore):
+    """One batch in a database, for one of its workers."""
 
     def __init__(self, database: Database, batch: str) -> None:
         """Make it; it connects with the first call."""
-        super().__init__()
-        self.batch = batch
-        self.plan: Plan
-        """The plan of the batch; see `read_plan`."""
+        super().__init__(database, batch)
         self.entries: list[Entry[Any]] = []
         """No entries: a worker claims them one by one."""
         self.is_complete: bool = True
         """All entries of the batch are planned."""
-        self.worker: str = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
-        """The name of this process as a worker."""
-        self._database = database
-        self._engine = database.engine()
-        self._now = database.now
-        self._mine = ITEMS.c.batch == batch
-        self._is_patient = False
-        """True if the database is asked until it answers."""
         self.is_leaving: bool = False
         """True if the worker ends, and leaves what has no end yet to others."""
+        self._heartbeat = Heartbeat(database, batch)
+        self.worker: str = self._heartbeat.worker
+        """The name of this process as a worker."""
         self._max_in_flight = 1
         self._claiming = asyncio.Lock()
         self._claimed: deque[Entry[Any]] = deque()
         self._carried: dict[int, Entry[Any]] = {}
         self._claims: dict[Entry[Any], _Claim] = {}
-        self._documents: dict[int, str] = {}
-        """The documents of all entries, as they were read last."""
-
-    def __str__(self) -> str:
-        """Return the batch and its database, for messages."""
-        return f"batch {self.batch!r} in {self._database}"
-
-    def _commit(self, works: list[Callable[[sa.Connection], Any]]) -> list[Any]:
-        away_since: float | None = None
-        while True:
-            try:
-                with self._engine.begin() as connection:
-                    results = [work(connection) for work in works]
-            except UNAVAILABLE as error:
-                if not self._is_patient or self._is_closed:
-                    raise
-                if away_since is None:
-                    away_since = time.monotonic()
-                    text = "%s can't be used, and is asked again until it answers: %s"
-                    logger.warning(text, self, error.orig)
-                time.sleep(ASK_AGAIN_SECONDS)
-                continue
-            if away_since is not None:
-                away = time.monotonic() - away_since
-                logger.warning("%s answers again, after %.1f s", self, away)
-            return results
-
-    def _disconnect(self) -> None:
-        self._engine.dispose()
-
-    # The batch.
-
-    async def read_plan(self) -> None:
-        """Read what the batch is to do.
-
-        Raises:
-            ConfigError: There is no such batch, or the tables are of another version.
-        """
-        if self._database.is_missing or await self.write(self._read_plan) is None:
-            raise ConfigError(f"there is no {self}: submit it first")
-
-    def _read_plan(self, connection: sa.Connection) -> Plan | None:
-        if not sa.inspect(connection).has_table(BATCHES.name):
-            return None
-        for version in connection.execute(sa.select(BATCHES.c.version).distinct()).scalars():
-            if version != VERSION:
-                raise ConfigError(
-                    f"{self._database} has batches of version {version}, and this release reads "
-                    f"version {VERSION}: resume them with the release that wrote them"
-                )
-        query = sa.select(BATCHES.c.plan).where(BATCHES.c.id == self.batch)
-        text = connection.execute(query).scalar_one_or_none()
-        if text is None:
-            return None
-        self.plan = Plan(**json.loads(text))
-        return self.plan
-
-    async def submit(self, plan: Plan, jobs: Sequence[Job]) -> bool:
-        """Store a new batch, all or nothing.
-
-        Returns:
-            False if it is there already; nothing was changed.
-
-        Raises:
-            ConfigError: There is another one of that id.
-        """
-        entries = [Entry[Any](index=i, job=job, kind=plan.kind) for i, job in enumerate(jobs)]
-
-        def work(connection: sa.Connection) -> bool:
-            self._database.create_tables(connection)
-            planned = self._read_plan(connection)
-            if planned is None:
-                values = {"id": self.batch, "version": VERSION, "plan": _document_of(plan)}
-                connection.execute(BATCHES.insert().values(values))
-                rows = [{"batch": self.batch, "number": e.index, **_row_of(e)} for e in entries]
-                connection.execute(ITEMS.insert(), rows)
-                return True
-            there = [entry.job for entry in self._read(connection)[0]]
-            if (_document_of(planned), there) != (_document_of(plan), [*jobs]):
-                raise ConfigError(
-                    f"there is a batch {self.batch!r} of other features or options: take another id"
-                )
-            return False
-
-        return await self.write(work)
-
-    async def read(self) -> tuple[list[Entry[Any]], bool, list[str]]:
-        """Return all entries in the order planned, whether they are cancelled, and the workers.
-
-        An entry is carried if a worker carries it, or is to; a worker is named if it is alive.
-        """
-        return await self.write(self._read)
-
-    def _read(self, connection: sa.Connection) -> tuple[list[Entry[Any]], bool, list[str]]:
-        is_cancelled = bool(connection.execute(sa.select(self._is_cancelled())).scalar_one())
-        workers = [worker for worker, is_dead in self._read_workers(connection) if not is_dead]
-        query = sa.select(ITEMS).where(self._mine).order_by(ITEMS.c.number)
-        rows = connection.execute(query).all()
-        entries = [self._read_entry(row) for row in rows]
-        for entry, row in zip(entries, rows, strict=True):
-            if is_cancelled and entry.state is EntryState.PLANNED and row.owner not in workers:
-                entry.end(entry.error)
-        self._documents = {row.number: row.document for row in rows}
-        return entries, is_cancelled, workers
-
-    def _read_entry(self, row: Any) -> Entry[Any]:  # noqa: ANN401 - a row of the items
-        entry = read_entry(row.number, json.loads(row.document), kind=self.plan.kind)
-        if row.is_left:
-            entry.resume()
-        elif entry.state is EntryState.PLANNED:
-            entry.end(entry.error)
-        return entry
-
-    async def set_cancelled(self, *, is_cancelled: bool) -> None:
-        """Have nothing more dispatched, or continue."""
-        statement = BATCHES.update().where(BATCHES.c.id == self.batch)
-        values = statement.values(is_cancelled=int(is_cancelled))
-        await self.write(lambda connection: connection.execute(values))
-
-    async def reopen(self, entries: Iterable[Entry[Any]]) -> list[Entry[Any]]:
-        """Have entries carried again, as they are now; return those.
-
-        What has changed since they were read is left: a worker carries it, or somebody else has
-        decided it.
-        """
-        entries = [*entries]
-        changes = [
-            ITEMS.update()
-            .where(self._at(entry.index), ITEMS.c.is_left == 0)
-            .where(ITEMS.c.document == self._documents[entry.index])
-            .values(**_row_of(entry))
-            for entry in entries
-        ]
-
-        def work(connection: sa.Connection) -> list[bool]:
-            return [connection.execute(change).rowcount > 0 for change in changes]
-
-        are_changed = await self.write(work)
-        return [entry for entry, is_changed in zip(entries, are_changed, strict=True) if is_changed]
-
-    # What a worker carries, and what it may write.
 
     @asynccontextmanager
     async def working(self, *, max_in_flight: int) -> AsyncGenerator[None]:
@@ -274,8 +110,7 @@ class DurableStore(GroupCommit[sa.Connection]):
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
             with suppress(*UNAVAILABLE):
-                forgotten = WORKERS.delete().where(WORKERS.c.id == self.worker)
-                await self.write(lambda connection: connection.execute(forgotten))
+                await self.write(self._heartbeat.end)
 
     def begin(self, plan: Plan) -> Plan:  # noqa: ARG002 - that of the journal's protocol
         """Return the stored plan, for `run_features`."""
@@ -334,7 +169,7 @@ class DurableStore(GroupCommit[sa.Connection]):
         is_due = sa.or_(ITEMS.c.state != EntryState.PLANNED, is_to_dispatch)
         # A claim may have been committed although the database went away before it said so.
         is_lost = sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.number.not_in([*self._carried]))
-        is_anothers = sa.and_(ITEMS.c.owner != self.worker, _has_no_owner())
+        is_anothers = sa.and_(ITEMS.c.owner != self.worker, has_no_owner())
         query = sa.select(ITEMS).where(
             self._mine,
             sa.or_(ITEMS.c.owner.is_(None), is_lost, is_anothers),
@@ -348,7 +183,7 @@ class DurableStore(GroupCommit[sa.Connection]):
 
     def _is_any_left(self, connection: sa.Connection) -> bool:
         is_planned = ITEMS.c.state == EntryState.PLANNED
-        is_skipped = sa.and_(is_planned, self._is_cancelled(), _has_no_owner())
+        is_skipped = sa.and_(is_planned, self._is_cancelled(), has_no_owner())
         left = sa.select(ITEMS.c.number).where(self._mine, ITEMS.c.is_left == 1)
         found = sa.select(left.where(sa.not_(is_skipped)).exists())
         return bool(connection.execute(found).scalar_one())
@@ -459,7 +294,7 @@ class DurableStore(GroupCommit[sa.Connection]):
 
     def _values(self, entry: Entry[Any]) -> dict[str, Any]:
         """Return the columns of an entry of this worker."""
-        values, error, claim = _row_of(entry), entry.error, self._claims[entry]
+        values, error, claim = row_of(entry), entry.error, self._claims[entry]
         values["paid"] = claim.paid + _is_of_generation(entry.intent)
         if entry.is_carried:
             values |= {"owner": self.worker, "claim": claim.token}
@@ -476,14 +311,9 @@ class DurableStore(GroupCommit[sa.Connection]):
         """Return the condition that this worker owns an entry, by the claim that took it."""
         return sa.and_(ITEMS.c.owner == self.worker, ITEMS.c.claim == self._claims[entry].token)
 
-    def _at(self, number: int) -> sa.ColumnElement[bool]:
-        return sa.and_(self._mine, ITEMS.c.number == number)
-
     def _is_cancelled(self) -> sa.Exists:
         query = sa.select(BATCHES.c.id).where(BATCHES.c.id == self.batch)
         return query.where(BATCHES.c.is_cancelled == 1).exists()
-
-    # Heartbeats.
 
     async def _beat_on(self) -> None:
         while True:
@@ -491,40 +321,8 @@ class DurableStore(GroupCommit[sa.Connection]):
             await self.write(self._beat)
 
     def _beat(self, connection: sa.Connection) -> None:
-        """Note that this worker is alive, and forget those that are dead: others own their work."""
-        values = {"machine": _machine(), "pid": os.getpid(), "beat_at": self._now}
-        here = WORKERS.update().where(WORKERS.c.id == self.worker)
-        if connection.execute(here.values(**values)).rowcount == 0:
-            connection.execute(WORKERS.insert().values(id=self.worker, **values))
-        dead = [worker for worker, is_dead in self._read_workers(connection) if is_dead]
-        if dead:
+        if dead := self._heartbeat.beat(connection):
             logger.warning("%s: taking over from %s", self, ", ".join(dead))
-            connection.execute(WORKERS.delete().where(WORKERS.c.id.in_(dead)))
-
-    def _read_workers(self, connection: sa.Connection) -> list[tuple[str, bool]]:
-        """Return the workers of the database, and whether each is dead."""
-        age = (self._now - WORKERS.c.beat_at).label("age")
-        query = sa.select(WORKERS.c.id, WORKERS.c.machine, WORKERS.c.pid, age)
-        return [
-            (row.id, row.age > DEAD_SECONDS or _has_ended(row.machine, row.pid))
-            for row in connection.execute(query)
-        ]
-
-
-def _document_of(plan: Plan) -> str:
-    return json.dumps(asdict(plan))
-
-
-def _row_of(entry: Entry[Any]) -> dict[str, Any]:
-    """Return the columns of an entry that nobody carries, and that is to be carried."""
-    return {
-        "document": json.dumps(entry_document(entry)),
-        "state": entry.state,
-        "is_left": int(entry.is_left),
-        "owner": None,
-        "intent": None if entry.intent is None else entry.intent.id,
-        "absent_at": None,
-    }
 
 
 def _key_of(ref: Ref) -> str:
@@ -543,37 +341,5 @@ def _is_lost(error: VibeError) -> bool:
     return isinstance(error, DispatchUnknownError) and error.reason in {"absent", "unseen"}
 
 
-def _has_no_owner() -> sa.ColumnElement[bool]:
-    """Return the condition of an entry that no living worker owns."""
-    owner = ITEMS.c.owner
-    return sa.or_(owner.is_(None), owner.not_in(sa.select(WORKERS.c.id)))
-
-
 def _is_of_generation(intent: Intent | None) -> bool:
     return intent is not None and intent.kind == "generation"
-
-
-@cache
-def _machine() -> str:
-    """Return what names the processes among which a pid is one; empty if that is unknown.
-
-    Machines and containers may share a host name, and containers may share a machine.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        return boot.strip() + str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def _has_ended(machine: str, pid: int) -> bool:
-    """Return whether a process of this machine has ended."""
-    if not machine or machine != _machine():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False

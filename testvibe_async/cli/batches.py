@@ -1,5 +1,7 @@
 """The batches of this user: their folder, the one that is meant, and the options of a journal.
 
+A durable batch is one of them once a command of this machine was about it.
+
 Which batch a word means is decided in `testvibe_async.runner`, and what a journal holds in
 `testvibe_async.journal`.
 """
@@ -25,22 +27,31 @@ from testvibe_async.cli.words import NAME, clock_time, plural
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from testvibe_async.adapters.durable import DurableBatch
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.output import Output
     from testvibe_async.journal import Journal
-    from testvibe_async.runner.batches import Batches, Place
+    from testvibe_async.runner.batches import Batch, Batches, BatchRecord, Place
 
 __all__ = [
     "NO_OPTIONS",
     "JournalOptions",
+    "On",
+    "durable_batch",
+    "durable_named",
     "folder",
     "kept",
     "opened",
     "place_of",
+    "read_durable",
     "report_interrupted",
     "resume_command",
     "stored_batches",
+    "work_command",
 ]
+
+On = Annotated[str | None, Parameter(metavar="DATABASE"), MORE]
+"""The type of the option that names the database of durable batches."""
 
 _BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
 """A name that is neither a number nor looks like a file."""
@@ -52,7 +63,8 @@ class JournalOptions:
     """The options for the journal of a batch."""
 
     name: str | None = None
-    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'."""
+    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with
+    --journal: there the file is its name."""
 
     journal: Annotated[Path | None, MORE] = None
     """Keep the journal of the batch in this file, for 'resume FILE' after a crash; else it is in
@@ -61,6 +73,10 @@ class JournalOptions:
     no_journal: Annotated[bool, MORE] = False
     """Keep none."""
 
+    on: On = None
+    """Store the batch in this database, under its --name, for 'work' on any machine to carry: a
+    SQLite file for the workers of one machine, or postgresql://…."""
+
     def check(self) -> None:
         """Refuse a name that is none, or that nothing would have.
 
@@ -68,6 +84,8 @@ class JournalOptions:
             ConfigError: It is a number or has other characters than names have, or no numbered
                 journal is kept.
         """
+        if self.on is not None and self.name is None:
+            raise ConfigError("--on is for a batch with a name of its own: add --name")
         if self.name is None:
             return
         if not _BATCH_NAME.fullmatch(self.name):
@@ -92,7 +110,102 @@ def stored_batches() -> Batches:
     # It brings the event loop, which `settings`, that names the folder, does without.
     from testvibe_async.runner.batches import Batches  # noqa: PLC0415
 
-    return Batches(folder())
+    failed: dict[str, ConfigError] = {}
+
+    async def read(record: BatchRecord) -> Batch:
+        database, name = record.database, record.name
+        assert database is not None
+        assert name is not None
+        if database in failed:  # It would have each of its batches waited for.
+            raise failed[database]
+        try:
+            return await read_durable(durable_batch(database, name), record)
+        except ConfigError as error:
+            if error.__cause__ is not None:
+                failed[database] = error
+            raise
+
+    return Batches(folder(), read_durable=read)
+
+
+def durable_batch(database: str, name: str) -> DurableBatch:
+    """Return a durable batch; nothing is read yet.
+
+    Raises:
+        ConfigError: The database is none.
+    """
+    from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
+
+    return DurableBatch(database, id=name)
+
+
+async def read_durable(batch: DurableBatch, record: BatchRecord | None) -> Batch:
+    """Return the state of a durable batch, without asking the service.
+
+    Args:
+        batch: The batch.
+        record: Its record here; None if it has none.
+
+    Raises:
+        ConfigError: There is no such batch, or its database can't be read.
+    """
+    from testvibe_async.runner.batches import Batch, spec_of  # noqa: PLC0415 - see `stored_batches`
+    from testvibe_async.runner.generation_limit import with_limit_named  # noqa: PLC0415
+
+    found = await batch.status()
+    path = Path(batch.id) if record is None else stored_batches().journal_of(record)
+    return Batch(
+        path=path,
+        unfinished=path,
+        record=record,
+        kind=found.plan.kind,
+        server=found.plan.server,
+        project=found.plan.project,
+        project_name=None if record is None else record.project_name,
+        spec=spec_of(found.plan),
+        fails_on_flaky=False,
+        created_at=found.created_at,
+        items=[with_limit_named(item) for item in found.items],
+        is_over=found.is_over,
+        is_complete=True,
+        is_live=not found.is_settled,
+        workers=found.workers,
+    )
+
+
+async def durable_named(
+    word: str, database: str | None, place: Place, output: Output, *, parent: int | None = None
+) -> tuple[DurableBatch, BatchRecord | None]:
+    """Return the durable batch that a word means, and its record among the batches of this machine.
+
+    With its database named, it gets a number here if it has none.
+
+    Args:
+        word: Its name; without a database also its number.
+        database: Its database; None for that of its record.
+        place: The service and the project in force.
+        output: The output for notes.
+        parent: The number of the batch whose failures it runs again.
+
+    Raises:
+        ConfigError: There is no such batch, or its database can't be read.
+    """
+    from testvibe_async.runner.batches import Place  # noqa: PLC0415 - see `stored_batches`
+
+    stored, record = stored_batches(), None
+    if database is None:
+        record = stored.record_named(word, place)
+        if record is None or record.database is None or record.name is None:
+            raise ConfigError(f"batch {word} is in no database: name one with --on")
+        return durable_batch(record.database, record.name), record
+    batch = durable_batch(database, word)
+    plan = (await batch.status()).plan
+    there = Place(plan.server, plan.project)
+    try:
+        record = stored.create(plan.kind, there, name=word, parent=parent, database=batch.database)
+    except OSError as error:
+        output.note(f"Batch {word} gets no number here: {error}")
+    return batch, record
 
 
 def place_of(common: Common) -> Place:
@@ -106,6 +219,11 @@ def place_of(common: Common) -> Place:
     found = find_settings(common.server, project=common.project)
     server, project = found.server, found.project
     return Place(server.value if server else None, project.value if project else None)
+
+
+def work_command(name: str, database: str) -> str:
+    """Return the command that works on a durable batch, on any machine."""
+    return shlex.join([NAME, "work", name, "--on", database])
 
 
 def resume_command(journal: Path, place: Sequence[str] = ()) -> str:
@@ -181,11 +299,11 @@ async def kept(  # noqa: PLR0913 - each by name
 
 
 @asynccontextmanager
-async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerator[Journal]:
+async def opened(word: str, place: Place, output: Output) -> AsyncGenerator[Journal]:
     """Open the journal of a batch to resume it, name it, and record the process that runs it.
 
     Args:
-        word: Its number, its name or its file; None for the last of a place that is not over.
+        word: Its number, its name or its file.
         place: The service and the project in force.
         output: The output for notes.
 
@@ -196,8 +314,6 @@ async def opened(word: str | None, place: Place, output: Output) -> AsyncGenerat
     from testvibe_async.runner.batches import require_batch, require_existing  # noqa: PLC0415
 
     stored = stored_batches()
-    if word is None:
-        word = str((await stored.to_resume(place)).number)
     record = stored.record_named(word, place)
     path = Path(word) if record is None else stored.journal_of(record)
     require_existing(path)

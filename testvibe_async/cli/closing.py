@@ -280,6 +280,8 @@ def say_unfinished(result: Result, common: Common) -> None:
     """
     items = result.unfinished
     if not items:
+        if result.is_left and result.resume and result.is_waited_for:
+            warn(f"Resume the batch, on this machine, with:\n  {result.resume}")
         return
     if not result.is_waited_for:
         if not common.output.is_json:
@@ -345,7 +347,7 @@ def _say_stability(result: Result, output: Output) -> None:
         if each.quarantine and each.verdict is not Verdict.FAILED
     ]
     if lines:
-        output.say("\n".join(["\nIn quarantine:", *map(escape, lines)]))
+        output.say("\n".join(["\nIn quarantine:", *map(escape, dict.fromkeys(lines))]))
     if result.repeat > 1:
         lines = [f"{each.name}: {each}" for each in stability_of(result.items)]
         output.say("\n".join(["", *map(escape, lines)]))

@@ -87,7 +87,8 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
     Args:
         port: The port on 127.0.0.1; 0 for any that is free.
         features: A folder of .feature files to serve, instead of a small shop's.
-        speed: Factor by which it is faster than the real service.
+        speed: Factor by which it is faster than the real service. The times in its answers are
+            those of the real service: at 4, what a report calls a minute takes 15 s.
         seed: Seed of the random durations and test results.
         no_lists: Have no routes that list runs and features; a client must do without, too.
         credits: Maximum number of generations that may be dispatched; unlimited by default.

@@ -79,7 +79,7 @@ class ExitCode(IntEnum):
     """A run or a generation that the command waited for is over and did not pass."""
 
     USAGE = 2
-    """The call, a setting, or a file on this machine is wrong."""
+    """The call, a setting, or a file on this machine is wrong; or a question was answered by no."""
 
     REFUSED = 3
     """The service refused: 400, 401, 403, 404, 409. It would refuse the same call again."""

@@ -32,7 +32,7 @@ app: App = App(
 files: App = App(name="files", help="List, read and write the project's files.")
 
 
-@app.command(name="list")
+@app.command(name="list", synonym="ls")
 async def list_(*, common: Common = COMMON) -> None:
     """List the project's features.
 
@@ -153,7 +153,7 @@ async def delete(
     connection.output.result({"ok": True}, f"{feature} is deleted.")
 
 
-@files.command(name="list")
+@files.command(name="list", synonym="ls")
 async def list_files(*, common: Common = COMMON) -> None:
     """List the project's files.
 

@@ -15,11 +15,11 @@ from testvibe_async.cli import details
 from testvibe_async.cli.batches import NO_OPTIONS, JournalOptions
 from testvibe_async.cli.common import COMMON, MORE, Common, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
+from testvibe_async.cli.durable import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
 from testvibe_async.cli.watch import Work, watching
-from testvibe_async.cli.words import plural
 from testvibe_async.runner.spec import BatchSpec
 
 __all__ = ["app", "generate"]
@@ -27,7 +27,7 @@ __all__ = ["app", "generate"]
 app: App = App(
     name="generation",
     help="See how a feature's latest generation goes, or cancel it.",
-    synonym=("abort", "cancel", "kill", "log", "logs", "status", "stop"),
+    synonym=("abort", "kill", "log", "logs", "status", "stop"),
 )
 
 
@@ -64,14 +64,17 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         site_url: The site to explore, in place of the project's own.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of generations in flight; 10 by default.
-        dry_run: Only show what would be dispatched.
+        dry_run: Only show what would be dispatched, refused and stopped at the limit; the exit code
+            is the one that the command would end with, as far as it is known.
         consent: The generations that are allowed. By default, --all and a glob that matches several
             features ask.
         journal: The journal.
         common: The options of every command.
     """
     if not watch:
-        refuse_without("--watch", timeout=timeout, max_in_flight=max_in_flight)
+        refuse_without("--watch", timeout=timeout)
+    if not watch and journal.on is None:
+        refuse_without("--watch", max_in_flight=max_in_flight)
     journal.check()
     spec = BatchSpec(
         kind="generation",
@@ -87,18 +90,19 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         if found.features:
             for note in found.notes:
                 watched.connection.output.note(note)
-        question = f"Generate {plural(len(found.jobs), 'feature')}? Each costs credits."
+        question = "Generate {}? Each costs credits."
         work = Work(
             spec=spec,
             jobs=found.jobs,
+            has_tests=found.has_tests,
             why_nothing=" ".join(why if found.notes else ["Nothing to generate: all have tests."]),
             question=question if found.is_wider else None,
             first="What is generating is waited for first: minutes each."
             if on_conflict == "wait"
             else "",
         )
-        return await watched.dispatch(
-            work, consent=consent, journal=journal, dry_run=dry_run, waits=watch
+        return await dispatch(
+            watched, work, consent=consent, journal=journal, dry_run=dry_run, waits=watch
         )
     return ExitCode.INTERRUPTED
 

@@ -20,8 +20,9 @@ from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.result import seconds_of
+from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
+from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ _COLUMNS = {
 
 _BARS = "▁▂▃▄▅▆▇█"
 
+_LEGEND = "The bars are durations in batches of the same selection, the last one on the right."
+
 
 async def history(
     *names: str,
@@ -60,6 +63,7 @@ async def history(
     """Show the last batches of a project's runs, what was flaky, and what changed with the last.
 
     Of a feature, show how often it passed and was flaky, since when it fails, and how long it took.
+    Bars are durations in batches of the same selection, the last one on the right.
 
     For example:
 
@@ -106,6 +110,9 @@ async def history(
     rows = zip(map(_begin, batches), *(_cells(*column) for column in shown.items()), strict=True)
     output.table(("Batch", *shown), list(rows))
     output.details(lambda _: _sections(changed, flaky, len(batches)))
+    for each in batches:
+        if each.is_live:
+            output.note(live_line(each))
 
 
 async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Batch], set[str]]:
@@ -123,9 +130,12 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
         # A feature may have run in few batches, so all are searched.
         batches = [each async for each in stored.with_all_reruns(place)][::-1]
         features = {name.casefold() for name in names}
-        for name in features:
-            if not any(trend.is_one_of({name}) for trend in trends_of(batches)):
-                raise ConfigError(f"{error}, and none has a feature {name!r}") from error
+        trends = trends_of(batches)
+        for name in names:
+            if not any(trend.is_one_of({name.casefold()}) for trend in trends):
+                known = [] if name.isdecimal() else [each.feature for each in trends]
+                why = similar_names(name, known) or error
+                raise ConfigError(f"no batch has a feature {name!r}: {why}") from error
         of_them = [
             batch
             for batch in batches
@@ -189,8 +199,12 @@ def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) ->
     for title, those in sections.items():
         more = [f"  and {len(those) - SHOWN} more"] if len(those) > SHOWN else []
         lines += [Text(), Text(title, "bold"), *map(Text, [*those[:SHOWN], *more])]
-    if not changed:
+    if batches == 1:
+        lines += [Text(), Text("There is no other batch to compare it with.")]
+    elif not changed:
         lines += [Text(), Text("Nothing changed with the last batch.")]
+    elif any(each.seconds for each in changed):
+        lines += [Text(), Text(_LEGEND)]
     return Text("\n").join(lines)
 
 
@@ -199,10 +213,11 @@ def _document(batch: Batch) -> dict[str, Any]:
     return {
         "batch": batch.number,
         "createdUtc": batch.created_at,
-        "journal": batch.path,
+        "journal": batch.path if batch.database is None else None,
         "server": batch.server,
         "project": batch.project,
         "seconds": seconds_of(batch.items),
         "runs": len(batch.items),
         **{word: counts[word] for word in ("passed", "failed", "flaky", "other")},
+        **live_facts(batch),
     }

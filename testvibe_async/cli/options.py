@@ -94,9 +94,6 @@ class Files:
     fail_on_flaky: Annotated[bool, MORE] = False
     """Exit with 1 where something was flaky, too."""
 
-    features_dir: Annotated[Path | None, MORE] = None
-    """Folder of the .feature files, so that GitHub shows failures beside them."""
-
     @property
     def targets(self) -> list[tuple[str, Path]]:
         """The format and the path of each report."""
@@ -114,7 +111,6 @@ class Files:
             "title": self.title,
             "fail_on_flaky": self.fail_on_flaky,
             "artifacts": None if self.artifacts is None else str(self.artifacts),
-            "features_dir": None if self.features_dir is None else str(self.features_dir),
         }
 
     def or_kept(self, kept: Mapping[str, Any]) -> Files:
@@ -127,14 +123,12 @@ class Files:
         base = typed_in if typed_in.is_dir() else Path()
         # Without its prefix, which is the format, and which is there in any case.
         reports = (each.partition(":") for each in kept.get("report", ()))
-        artifacts, features = kept.get("artifacts"), kept.get("features_dir")
+        artifacts = kept.get("artifacts")
         return Files(
             report=self.report or tuple(f"{form}:{base / path}" for form, _, path in reports),
             artifacts=self.artifacts or (base / artifacts if artifacts else None),
             title=self.title or kept.get("title"),
             fail_on_flaky=self.fail_on_flaky or bool(kept.get("fail_on_flaky")),
-            features_dir=self.features_dir
-            or (base / features if features and (base / features).is_dir() else None),
         )
 
     def check(self, *, can_download: bool = True) -> None:
@@ -145,18 +139,15 @@ class Files:
 
         Raises:
             ConfigError: There is one of no known format, or in a folder that can't be written to,
-                or the features' files are nowhere, or artifacts can't be downloaded.
+                or artifacts can't be downloaded.
         """
         if self.artifacts is not None and not can_download:
             raise ConfigError(
                 "a report asks no service, so it takes no --artifacts: to download those of a "
                 f"run, {NAME} runs download ID DIR"
             )
-        if self.features_dir is not None and not self.features_dir.is_dir():
-            raise ConfigError(f"--features-dir {self.features_dir} is no folder")
-        if self.report:
-            for _, path in self.targets:
-                _require_writable(path)
+        for _, path in self.targets:
+            _require_writable(path)
 
 
 NO_FILES = Files()

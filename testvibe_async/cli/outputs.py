@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from testvibe_async import Run, VibeError
-from testvibe_async.cli.ci import FeatureFiles, failure_commands, is_github, summary_path
+from testvibe_async.cli.ci import failure_commands, is_github, summary_path
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, plural, reason
@@ -94,7 +94,7 @@ class Outputs:
     def annotate(self, result: Result) -> None:
         """Tell GitHub of each failure, in one of its jobs."""
         if is_github() and not self._output.is_json:
-            for line in failure_commands(result, FeatureFiles(self.files.features_dir)):
+            for line in failure_commands(result):
                 self._output.command(line)
 
     def _write_summary(self, result: Result) -> None:

@@ -51,6 +51,7 @@ class Progress:
         self._client: Client | None = None
         self._jobs: Sequence[Item] = ()
         self._read: Callable[[], Sequence[Item]] = tuple
+        self._is_shared = False
         self._final: dict[Key, Item] = {}
         self._rows: dict[Key, Row] = {}
         self._told: dict[Key, Row] = {}
@@ -78,9 +79,15 @@ class Progress:
         self.started = self.clock()  # The time of a question before is nobody's.
         self._told = {_key(row.item): row for row in self.rows()}
 
-    def follow(self, read: Callable[[], Sequence[Item]]) -> None:
-        """Read the items from a batch from now on."""
-        self._read = read
+    def follow(self, read: Callable[[], Sequence[Item]], *, is_shared: bool = False) -> None:
+        """Read the items from a batch from now on.
+
+        Args:
+            read: Returns the items.
+            is_shared: True if other processes carry them too: what waits is not skipped at the end
+                of this one.
+        """
+        self._read, self._is_shared = read, is_shared
 
     def record(self, item: Item) -> None:
         """Note the item of an operation for which the batch does nothing more."""
@@ -103,16 +110,19 @@ class Progress:
         An operation in flight is not reported as running while the service is silent.
         """
         outage = self.contact.outage(self.in_flight)
-        return [self._as_seen(evolve(item, is_waiting=False), outage) for item in self._known()]
+        known = self._known()
+        if not self._is_shared:
+            known = [evolve(item, is_waiting=False) for item in known]
+        return [self._as_seen(item, outage) for item in known]
 
     def _as_seen(self, item: Item, outage: Outage | None) -> Item:
         """Return an item by its name, and as unseen during an outage.
 
         A poll that hangs at the time-out has not failed, and nothing has been seen either.
         """
-        row = self._rows.get(_key(item))
-        if item.outcome is not None or item.latest_ref is None or row is None:
+        if item.outcome is not None or item.latest_ref is None:
             return item
+        row = self._rows.get(_key(item)) or Row(item=item, started=self.started)
         item = evolve(row, item=item).named_item
         is_late = item.error is None or isinstance(item.error, WaitTimeoutError)
         if outage is None or item.is_unseen or not is_late:

@@ -23,10 +23,12 @@ from testvibe_async import (
     Verdict,
     WaitTimeoutError,
 )
-from testvibe_async.cli.batches import resume_command, stored_batches
+from testvibe_async.cli.batches import resume_command, stored_batches, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
+from testvibe_async.cli.options import NO_FILES
 from testvibe_async.cli.rows import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, duration, plural, unless_default
+from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.stability import deciding, stability_of
 
 if TYPE_CHECKING:
@@ -34,14 +36,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import GenerationLog, VibeError
+    from testvibe_async.cli.common import Common
+    from testvibe_async.cli.options import Files
     from testvibe_async.cli.words import Item
+    from testvibe_async.runner.batches import Batch
 
 __all__ = [
     "Result",
     "check_command",
     "error_of",
     "is_of_generation",
+    "live_facts",
+    "live_line",
     "rerun_commands",
+    "result_of",
     "seconds_of",
 ]
 
@@ -108,6 +116,16 @@ class Result:
         return [item for item in self.items if item.is_unfinished]
 
     @property
+    def is_left(self) -> bool:
+        """True if features were not dispatched, and `resume` dispatches them."""
+        again = {ExitCode.IN_FLIGHT, ExitCode.UNREACHABLE}
+        return any(
+            item.latest_ref is None and not item.is_dropped and self._exit_code(item) in again
+            for item in self._deciding
+            if item.verdict is not Verdict.UNKNOWN
+        )
+
+    @property
     def failed_runs(self) -> list[int]:
         """The ids of the runs that failed."""
         failed = (item.outcome for item in self.items if item.verdict is Verdict.FAILED)
@@ -131,11 +149,15 @@ class Result:
         """The command's exit code."""
         if self.stopped_by is not None:
             return self.stopped_by
-        items = self.items if self.repeat == 1 else deciding(self.items)
-        codes = {self.before, *map(self._exit_code, items)}
+        codes = {self.before, *map(self._exit_code, self._deciding)}
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
         return worst_of(codes)
+
+    @property
+    def _deciding(self) -> Sequence[Item]:
+        """The items that decide the exit code."""
+        return self.items if self.repeat == 1 else deciding(self.items)
 
     def _exit_code(self, item: Item) -> ExitCode:
         """Return the exit code that an item calls for."""
@@ -215,6 +237,41 @@ class Result:
         if isinstance(item.error, DispatchUnknownError):
             document["check"] = check_command(item, self.place)
         return document
+
+
+def result_of(batch: Batch, common: Common, files: Files = NO_FILES) -> Result:
+    """Return the result of a batch as it is stored, without asking the service."""
+    return Result(
+        items=list(map(Quarantine.read().mark, batch.items)),
+        seconds=seconds_of(batch.items),
+        place=common.place,
+        journal=batch.path,
+        resumable=batch.unfinished,
+        max_failures=batch.spec.max_failures,
+        repeat=batch.spec.repeat,
+        fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
+        facts=live_facts(batch),
+        headline=live_line(batch) if batch.is_live else None,
+    )
+
+
+def live_facts(batch: Batch) -> dict[str, Any]:
+    """Return the members of JSON documents that durable batches alone have."""
+    if batch.database is None:
+        return {}
+    return {"database": batch.database, "isOver": batch.is_over, "workers": [*batch.workers]}
+
+
+def live_line(batch: Batch) -> str:
+    """Return the state of a durable batch on which workers work: in a line, and one for each."""
+    lines = [f"{batch.label}: {counts_of(batch.items)}", *map(str, batch.workers)]
+    if not batch.has_worker and batch.record is not None:
+        record = batch.record
+        assert record.name is not None
+        assert record.database is not None
+        command = work_command(record.name, record.database)
+        lines.append(f"No worker is running: start one with {command}")
+    return "\n  ".join(lines)
 
 
 def seconds_of(items: Sequence[Item]) -> float:

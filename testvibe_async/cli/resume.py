@@ -15,31 +15,34 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError, RunRef, Verdict
 from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import opened, place_of, stored_batches
+from testvibe_async.cli.batches import On, durable_named, opened, place_of, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
+from testvibe_async.cli.durable import follow
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Timeout
 from testvibe_async.cli.outputs import Outputs
-from testvibe_async.cli.result import Result, seconds_of
+from testvibe_async.cli.result import live_facts, live_line, result_of
 from testvibe_async.cli.rows import counts_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, clock_time, plural
+from testvibe_async.cli.words import NAME, clock_time
 from testvibe_async.runner.batches import spec_of
-from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from testvibe_async import Journal, Ref
+    from testvibe_async import Ref
     from testvibe_async._batch import Plan
-    from testvibe_async.cli.watch import Watch
+    from testvibe_async.adapters.durable import DurableBatch
     from testvibe_async.cli.words import Item
+    from testvibe_async.runner.batches import BatchRecord
     from testvibe_async.runner.spec import BatchSpec
+
+_QUESTION = "{} may dispatch up to {} generations, and each costs credits. Resume it?"
 
 __all__ = ["discard", "report", "resume", "wait"]
 
@@ -50,6 +53,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     *,
     unknown: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     feature: str | None = None,
+    on: On = None,
     list_: Annotated[bool, Parameter(name="--list")] = False,
     timeout: Timeout = None,
     consent: Consent = NO_CONSENT,
@@ -76,6 +80,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         unknown: The fate of dispatches of which it is unknown whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all by default.
+        on: The database of a durable batch that has no number on this machine yet.
         list_: Only list the batches that are not over, of this project.
         timeout: Maximum duration of the batch.
         consent: The generations that may be dispatched, if any are left. By default it asks.
@@ -87,8 +92,24 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         return ExitCode.PASSED
     if feature is not None and not unknown:
         raise ConfigError("--feature means nothing without --unknown: add --unknown")
-    async with opened(batch, place_of(common), common.output) as journal:
+    stored, place = stored_batches(), place_of(common)
+    if batch is None and on is not None:
+        raise ConfigError("--on needs the name of a batch in that database")
+    batch = batch or str((await stored.to_resume(place)).number)
+    record = None if on is not None else stored.record_named(batch, place)
+    if on is not None or (record is not None and record.database is not None):
+        return await _resume_durable(
+            *await durable_named(batch, on, place, common.output),
+            unknown,
+            feature=feature,
+            timeout=timeout,
+            consent=consent,
+            files=files,
+            common=common,
+        )
+    async with opened(batch, place, common.output) as journal:
         assert journal.plan is not None
+        assert journal.created_at is not None
         common = evolve(common, server=journal.plan.server, project=journal.plan.project)
         decision = _decision(journal.plan, unknown) if unknown else None
         files = files.or_kept(journal.plan.options.get("files", {}))
@@ -100,28 +121,70 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             has_events=common.json_lines,
             journal=journal.path,
         ) as watch:
-            spec = spec_of(journal)
+            spec = spec_of(journal.plan)
             are_dropped = decision not in {None, "resend"} and feature is None
-            await _allow(watch, journal, consent, spec, are_dropped=are_dropped)
+            left = _may_generate(spec, journal.items, are_dropped=are_dropped)
+            what = f"Batch {batch} of {clock_time(journal.created_at)}"
+            await consent.allow(watch.generations, left, question=_QUESTION.format(what, left))
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await journal.decide(decision, feature=feature)
             return await watch.perform(spec, journal.items, journal, is_resumed=True)
     return ExitCode.INTERRUPTED
 
 
+async def _resume_durable(  # noqa: PLR0913 - each but one by name
+    batch: DurableBatch,
+    record: BatchRecord | None,
+    unknown: Sequence[str],
+    *,
+    feature: str | None,
+    timeout: float | None,
+    consent: Consent,
+    files: Files,
+    common: Common,
+) -> ExitCode:
+    """Have the workers of a durable batch resume it, and be one of them."""
+    files.check()
+    found = await batch.status()
+    decision = _decision(found.plan, unknown) if unknown else None
+    async with watching(
+        common, files=files, timeout=timeout, has_events=common.json_lines
+    ) as watch:
+        are_dropped = decision not in {None, "resend"} and feature is None
+        left = _may_generate(spec_of(found.plan), found.items, are_dropped=are_dropped)
+        what = f"Batch {batch.id} of {clock_time(found.created_at)}"
+        await consent.allow(watch.generations, left, question=_QUESTION.format(what, left))
+        if decision is not None:
+            await batch.decide(decision, feature=feature)
+        await batch.resume()
+        return await follow(watch, batch, record, works=True)
+    return ExitCode.INTERRUPTED
+
+
 async def _list_unfinished(common: Common) -> None:
-    rows = [
-        (each.record.number, each.record.name, each.created_at, counts_of(each.items))
-        async for each in stored_batches().each(place_of(common))
-        if each.record is not None and not each.is_over
+    found = [each async for each in stored_batches().each(place_of(common)) if not each.is_over]
+    documents = [
+        {
+            "batch": each.number,
+            "name": each.record and each.record.name,
+            "createdUtc": each.created_at,
+            "counts": counts_of(each.items),
+            **live_facts(each),
+        }
+        for each in found
     ]
-    members = ("batch", "name", "createdUtc", "counts")
-    common.output.document([dict(zip(members, row, strict=True)) for row in rows])
+    common.output.document(documents)
+    rows = [[*document.values()][:4] for document in documents]
     common.output.table(("Batch", "Name", "Began", "Items"), rows)
+    for each in found:
+        if each.is_live:
+            common.output.note(live_line(each))
 
 
 async def discard(batch: str, /, *, common: Common = COMMON) -> None:
     """Forget a batch of your state folder. What is in flight continues at the service.
+
+    A durable batch stays in its database: see 'cancel'.
 
     For example:
 
@@ -135,41 +198,27 @@ async def discard(batch: str, /, *, common: Common = COMMON) -> None:
     record = stored.record_named(batch, place)
     if record is None:
         raise ConfigError(f"{batch} is a file of your own: remove it")
-    found = await stored.read(record)
+    if record.database is None:
+        what = counts_of((await stored.read(record)).items)
+    else:
+        what = f"it stays in {record.database}"
     stored.discard(record)
     common.output.document({"batch": record.number, "name": record.name})
-    common.output.say(f"{record} is forgotten: {counts_of(found.items)}.")
+    common.output.say(f"{record} is forgotten: {what}.")
 
 
-async def _allow(
-    watch: Watch, journal: Journal, consent: Consent, spec: BatchSpec, *, are_dropped: bool
-) -> None:
-    """Allow the generations that are left to dispatch, or ask first.
+def _may_generate(spec: BatchSpec, items: Sequence[Item], *, are_dropped: bool) -> int:
+    """Return how many generations are left to dispatch at most.
 
     Args:
-        watch: Counts them.
-        journal: The batch.
-        consent: The generations that are allowed.
         spec: The description of the batch.
+        items: Its items.
         are_dropped: True if no unknown dispatch is sent again.
-
-    Raises:
-        ConfigError: They are not allowed.
     """
-    assert journal.created_at is not None
-    jobs = [
-        item
-        for item in journal.items
-        if spec.may_generate
-        and _may_be_dispatched(item)
-        and not (are_dropped and item.verdict is Verdict.UNKNOWN)
-    ]
-    batch, began = stored_batches().word_for(journal.path), clock_time(journal.created_at)
-    question = (
-        f"Batch {batch} of {began} may dispatch {plural(len(jobs), 'generation')}, and each costs "
-        "credits. Resume it?"
+    return spec.may_generate * sum(
+        _may_be_dispatched(item) and not (are_dropped and item.verdict is Verdict.UNKNOWN)
+        for item in items
     )
-    await consent.allow(watch.generations, len(jobs), question=question)
 
 
 def _may_be_dispatched(item: Item) -> bool:
@@ -198,11 +247,17 @@ def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | R
 
 
 async def report(
-    batch: str | None = None, /, *, files: Files = NO_FILES, common: Common = COMMON
+    batch: str | None = None,
+    /,
+    *,
+    on: On = None,
+    files: Files = NO_FILES,
+    common: Common = COMMON,
 ) -> ExitCode:
     """Report on a batch by its journal, without asking the service.
 
-    What 'run --failed' ran again of it since is part of it: each as a further attempt.
+    What 'run --failed' ran again of it since is part of it: each as a further attempt. Of a durable
+    batch that is not over, it names the workers, and what each has in flight.
 
     For example:
 
@@ -214,6 +269,7 @@ async def report(
     Args:
         batch: Its number, its name, or the file of its journal; by default the last batch of this
             project, with the batch that it reran.
+        on: The database of a durable batch that has no number on this machine yet.
         files: The files to write.
         common: The options of every command.
     """
@@ -222,24 +278,18 @@ async def report(
     files.check(can_download=False)
     if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):
         raise ConfigError(f"{batch} is no journal: to write it, {NAME} report --report {batch}")
+    stored, place = stored_batches(), place_of(common)
     try:
-        stored = stored_batches()
-        found = await stored.meant(batch, place_of(common))
+        if batch is not None and on is not None:
+            _, record = await durable_named(batch, on, place, common.output)
+            batch = batch if record is None else str(record.number)
+        found = await stored.meant(batch, place)
         found = await stored.with_reruns(found if batch else await stored.first_of(found))
     except ConfigError as error:
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise
         raise ConfigError(f"{error}; for a run of that id, {NAME} open {batch}") from None
-    result = Result(
-        items=list(map(Quarantine.read().mark, found.items)),
-        seconds=seconds_of(found.items),
-        place=common.place,
-        journal=found.path,
-        resumable=found.unfinished,
-        max_failures=found.spec.max_failures,
-        repeat=found.spec.repeat,
-        fails_on_flaky=files.fail_on_flaky or found.fails_on_flaky,
-    )
+    result = result_of(found, common, files)
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
     common.output.say(f"{found.label} of {clock_time(found.created_at)}{again}.")

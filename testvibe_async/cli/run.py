@@ -21,6 +21,7 @@ from testvibe_async.cli.batches import (
 )
 from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
+from testvibe_async.cli.durable import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import (
     NO_CONSENT,
@@ -107,7 +108,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             site. Name the batch by its number, its name or the file of its journal; by default it
             is the last batch of runs of this project. Its undecided items still affect the exit
             code.
-        dry_run: Only show what would be dispatched.
+        dry_run: Only show what would be dispatched, refused and stopped at the limit; the exit code
+            is the one that the command would end with, as far as it is known.
         consent: The generations that --on-conflict generate may dispatch.
         journal: The journal.
         files: The files to write.
@@ -121,11 +123,11 @@ async def run(  # noqa: PLR0913 - each an option of its own
             "--wait",
             files,
             timeout=timeout,
-            max_in_flight=max_in_flight,
-            attempts=attempts,
             stop_on_failure=stop_on_failure,
             max_failures=max_failures,
         )
+    if not wait and journal.on is None:
+        refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
     if failed and (len(features) > 1 or all_ or config):
         raise ConfigError(
             "--failed takes the batch, and no names, no --all and no --config: they are in it"
@@ -158,12 +160,10 @@ async def run(  # noqa: PLR0913 - each an option of its own
                 work = evolve(work, spec=evolve(work.spec, on_conflict=on_conflict))
         else:
             work = await _chosen(watch, spec)
-        question = (
-            f"Generate first what has no tests, of {plural(len(work.jobs), 'feature')}? "
-            "Each generation costs credits."
-        )
+        question = "Generate first the tests of {}? Each generation costs credits."
         first = "What has no tests is generated first: minutes each."
-        return await watch.dispatch(
+        return await dispatch(
+            watch,
             evolve(work, question=question, first=first if work.spec.may_generate else ""),
             consent=consent,
             journal=journal,
@@ -184,7 +184,7 @@ async def _chosen(watch: Watch, spec: BatchSpec) -> Work:
         watch.connection.output.note(note)
     if not found.features:
         raise ConfigError("no feature has tests to run: generate some first")
-    return Work(spec=spec, jobs=found.jobs)
+    return Work(spec=spec, jobs=found.jobs, has_tests=found.has_tests)
 
 
 async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
@@ -219,6 +219,7 @@ async def _failed(watch: Watch, spec: BatchSpec, word: str | None) -> Work:
             on_conflict=batch.spec.on_conflict if may_lack_tests else "raise",
         ),
         jobs=jobs,
+        has_tests={item.feature: True for item in batch.failed if item.attempts},
         why_nothing=said,
         parent=batch.number,
         before=open_items.exit_code,

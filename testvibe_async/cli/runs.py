@@ -54,7 +54,7 @@ app: App = App(
 )
 
 
-@app.command(name="list")
+@app.command(name="list", synonym="ls")
 async def list_(
     *, feature: FeatureName | None = None, limit: PositiveInt | None = None, common: Common = COMMON
 ) -> None:

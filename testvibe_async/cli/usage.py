@@ -1,8 +1,7 @@
 """Errors in the use of a command, and the corrections that they suggest.
 
 This module interprets options that people know from other tools: gh, pytest, Playwright, nextest.
-Words for commands are handled as synonyms; those that are plainly another name are accepted for the
-command.
+Words for commands are the synonyms of the commands.
 """
 
 from __future__ import annotations
@@ -20,26 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["as_meant", "usage_sentence"]
 
-
-_SAME = {
-    "version": "--version",
-    "watch": "wait",
-    "runs watch": "wait",
-    "run watch N": "wait N",
-    "run view N": "runs show N",
-    "run show N": "runs show N",
-    "runs N": "runs show N",
-    "auth login": "login",
-    "auth logout": "logout",
-    "configs list": "configs",
-    "configs ls": "configs",
-    "projects list": "projects",
-    "projects ls": "projects",
-    "features ls": "features list",
-    "files ls": "files list",
-    "runs ls": "runs list",
-}
-"""The beginnings of calls that are another name; N is a number."""
 
 _LISTED = {"features", "files", "runs"}
 """Groups that run their list command if a call names none of their commands."""
@@ -61,7 +40,7 @@ _OPTIONS = {
         "-n --concurrency --jobs --numprocesses --parallel --test-threads --workers": (
             "--max-in-flight N"
         ),
-        "--collect-only --dry-run --list": "features list, which shows what --all runs",
+        "--collect-only --list": "features list, which shows what --all runs",
         "--continue --resume": f"{NAME} resume",
         "--base-url --url": "--site-url URL",
         "--api-key --key --token --with-token": f"{NAME} login, which asks for the key, or reads "
@@ -75,20 +54,14 @@ _OPTIONS = {
 
 
 def as_meant(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments, with a synonym of a command replaced by its name."""
+    """Return the arguments, with `help` as an option, and `list` for a group without a command."""
     match arguments:
         case ["help", *rest]:
             return [*rest, "--help"]
         case [group, *rest] if group in _LISTED and not _has_command(rest):
             return [group, "list", *rest]
         case _:
-            pass
-    for guess, meant in _SAME.items():
-        length = len(guess.split())
-        numbers = [each for each in arguments[1:length] if each.isdecimal()]
-        if " ".join("N" if each in numbers else each for each in arguments[:length]) == guess:
-            return [*" ".join([meant.removesuffix(" N"), *numbers]).split(), *arguments[length:]]
-    return list(arguments)
+            return list(arguments)
 
 
 def _has_command(words: Sequence[str]) -> bool:

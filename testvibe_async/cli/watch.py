@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
 from testvibe_async.cli import completers
@@ -22,22 +22,23 @@ from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.closing import conclude, say_nothing, say_unfinished, show
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
-from testvibe_async.cli.exits import ExitCode, shown_elsewhere
+from testvibe_async.cli.exits import ExitCode, shown_elsewhere, worst_of
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result
+from testvibe_async.cli.result import Result, result_of
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
-from testvibe_async.cli.words import plural
+from testvibe_async.cli.words import item_name, plural
 from testvibe_async.runner.batches import Place
-from testvibe_async.runner.generation_limit import GenerationLimit, with_limit_named
+from testvibe_async.runner.forecast import forecast
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimit, with_limit_named
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import select
 from testvibe_async.runner.stability import stop_if_decided
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from testvibe_async.cli.batches import JournalOptions
     from testvibe_async.cli.options import Consent
     from testvibe_async.cli.words import Item
+    from testvibe_async.runner.batches import Batch
+    from testvibe_async.runner.forecast import Forecast
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
@@ -61,11 +64,15 @@ class Work:
     jobs: Sequence[Item]
     """An item for each operation; none if there is nothing to do."""
 
+    has_tests: Mapping[int | str, bool] = field(factory=dict["int | str", bool])
+    """True or False for each feature of the jobs; missing if it is unknown."""
+
     why_nothing: str = ""
     """The reason why there is nothing to do; empty if there is something."""
 
     question: str | None = None
-    """The question asked before generations are dispatched; None if they were requested by name."""
+    """The question asked before generations are dispatched, with {} for the number of features;
+    None if they were requested by name."""
 
     first: str = ""
     """A note on work that precedes the last dispatch, also without --wait; empty for none."""
@@ -129,8 +136,16 @@ class Watch:
             "the lists of features and configurations"
             if spec.kind == "run"
             else "the list of features",
-            lambda: select(self.project, spec, max_outage=MAX_OUTAGE_SECONDS, checks_names=True),
+            lambda: select(
+                *(self.project, spec),
+                max_outage=MAX_OUTAGE_SECONDS,
+                checks_names=True,
+                all_word="--all",
+            ),
         )
+        if found.listing is not None:
+            for sentence in self.quarantine.unmatched(found.listing):
+                warn(sentence)
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
             completers.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
@@ -160,9 +175,16 @@ class Watch:
             say_nothing(work.why_nothing, result, self._common, has_events=self._has_events)
             return result.exit_code
         if dry_run:
-            return self._say_plan(spec, jobs)
+            plan = forecast(
+                *(spec, spec.repeated(jobs)),
+                has_tests=work.has_tests,
+                max_generations=consent.max_generations,
+            )
+            return self._say_plan(spec, plan)
         if spec.may_generate:
-            await consent.allow(self.generations, len(jobs), question=work.question)
+            number = len(forecast(spec, jobs, has_tests=work.has_tests).generated)
+            question = work.question and work.question.format(plural(number, "feature"))
+            await consent.allow(self.generations, number, question=question)
         if not waits:
             spec = evolve(spec, max_in_flight=len(jobs))
             output.note(work.first) if work.first else None
@@ -180,16 +202,24 @@ class Watch:
         async with kept_in as opened:
             return await self.perform(spec, jobs, opened, before=work.before, waits=waits)
 
-    def _say_plan(self, spec: BatchSpec, jobs: Sequence[Item]) -> ExitCode:
+    def _say_plan(self, spec: BatchSpec, plan: Forecast) -> ExitCode:
         """Print the dispatches that would be made, and their possible cost."""
-        output = self.connection.output
+        output, jobs = self.connection.output, plan.dispatched
         output.document([{"feature": job.feature_name, "config": job.config} for job in jobs])
         output.table(("Feature", "Config"), [(job.feature_name, job.config) for job in jobs])
         costs = ", and each costs credits" if spec.kind == "generation" else ""
         if spec.kind == "run" and spec.may_generate:
-            costs = f", after {plural(len(jobs), 'generation')} at most, which cost credits"
+            number = plural(len(plan.generated), "generation")
+            costs = f", after {number} at most, which cost credits" if plan.generated else ""
         output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
-        return ExitCode.PASSED
+        ends = {
+            "refused, without tests": (plan.refused, ExitCode.REFUSED),
+            LIMITED: (plan.limited, ExitCode.IN_FLIGHT),
+        }
+        for word, (items, _) in ends.items():
+            if items:
+                output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
+        return worst_of(code for items, code in ends.values() if items)
 
     async def perform(  # noqa: PLR0913 - each by name
         self,
@@ -273,9 +303,17 @@ class Watch:
             self.outputs.fetch(item, self.client)
             after_each()
 
-    async def conclude(self) -> ExitCode:
-        """Write the reports, print the results of operations, and return the exit code."""
+    async def conclude(self, durable: Batch | None = None) -> ExitCode:
+        """Write the reports, print the results of operations, and return the exit code.
+
+        Args:
+            durable: The durable batch that was followed, as last read; None for a batch of this
+                command, or other operations.
+        """
         items = self.progress.items
+        if durable is not None:
+            known = result_of(durable, self._common)
+            self._facts = {"facts": known.facts, "headline": known.headline}
         logs = await self.limit.last(_logs_of_failures(items, self.client), {})
         try:
             return await conclude(

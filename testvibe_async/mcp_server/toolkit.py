@@ -126,7 +126,7 @@ class Session:
         self._lost: set[tuple[str, str, str]] = set()
         """Dispatches whose effect is unknown: the kind, the project and the feature of each."""
         self.sent_again: set[tuple[object, ...]] = set()
-        """Keys of operations that a second request started, as the first one proved without effect."""
+        """Keys of operations that a second request started: the first one had no effect."""
         hooks = Hooks(
             on_dispatched=self._remember,
             on_dispatch_unknown=lambda event: self._lost.add(

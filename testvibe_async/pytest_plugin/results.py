@@ -74,7 +74,7 @@ class Result:
         run = self.item.outcome
         if run is None:
             raise self.item.error or VibeError(self.entry.reason)
-        if run.executed_nothing or (run.is_success and run.summary is None and not run.tests):
+        if run.executed_nothing or (run.is_success and not run.has_results):
             raise VibeError(_headline(self.entry))
         return run
 

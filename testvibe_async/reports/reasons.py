@@ -48,16 +48,11 @@ class CaseStatus(StrEnum):
 
 
 def status_of(test: CaseResult) -> CaseStatus:
-    """Return how a test ended.
-
-    Only `passed` and `failed` are documented: with any other status, `skipped` too, a test with an
-    error failed, so that no gate lets it pass.
-    """
-    if test.status in {CaseStatus.PASSED, CaseStatus.FAILED}:
-        return CaseStatus(test.status)
-    if test.error:
+    """Return how a test ended."""
+    if test.is_failure:
         return CaseStatus.FAILED
-    return CaseStatus.SKIPPED if test.status == CaseStatus.SKIPPED else CaseStatus.OTHER
+    known = {CaseStatus.PASSED, CaseStatus.SKIPPED}
+    return CaseStatus(test.status) if test.status in known else CaseStatus.OTHER
 
 
 def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> str:  # noqa: PLR0911 - a case for each verdict
@@ -77,6 +72,8 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
             return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:
             return "it may have been dispatched: check at the service before you dispatch it again"
+        case Verdict.ERROR, Run(is_success=True):
+            return "the service reports no tests"
         case Verdict.ERROR, Run() | Generation() as outcome:
             return f"over with an undocumented status, {one_line(str(outcome.status), 24)!r}"
         case _, Run() as run if item.quarantine:

@@ -2,7 +2,8 @@
 
 Decides which batch a command means, and which are running, interrupted or over. A journal can be
 read by one process at a time, so the record beside it says what others need to know of a batch that
-runs elsewhere. What a batch did is in its journal alone.
+runs elsewhere. What a batch did is in its journal alone. A durable batch has its journal in a
+database, which any number of processes read.
 """
 
 from __future__ import annotations
@@ -17,16 +18,27 @@ from typing import TYPE_CHECKING, Any, Literal
 from attrs import asdict, evolve, field, frozen
 
 from testvibe_async._batch import EntryState
+from testvibe_async._util.serialization import Serializable
 from testvibe_async.errors import ConfigError
+from testvibe_async.events import logger
 from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.outcomes import Verdict
 from testvibe_async.refs import build_stored, is_aware, read_stored
 from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+    from collections.abc import (
+        AsyncGenerator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
+    from testvibe_async._batch import Plan
     from testvibe_async.models import Generation, Run
     from testvibe_async.outcomes import BatchItem
 
@@ -35,6 +47,7 @@ __all__ = [
     "BatchRecord",
     "Batches",
     "Place",
+    "Worker",
     "require_batch",
     "require_existing",
     "require_whole",
@@ -76,6 +89,9 @@ class BatchRecord:
     ended_at: datetime | None = field(default=None, validator=is_aware)
     """When that process ended the batch; None while it runs, or if it was interrupted."""
 
+    database: str | None = None
+    """The database of a durable batch, without a password; None if its journal is a file."""
+
     def __str__(self) -> str:
         """Return its name in a sentence: `Batch 12 (nightly)`."""
         return f"Batch {self.word}"
@@ -112,10 +128,32 @@ class Place:
 
 
 @frozen(kw_only=True)
+class Worker(Serializable):
+    """A process that works on a durable batch, or did."""
+
+    name: str
+    """Its host, its process id and a random word."""
+
+    is_alive: bool
+    """True if it works; what a dead one had in flight, another takes over."""
+
+    in_flight: int = 0
+    """Number of its operations in flight, with those whose dispatch is under way."""
+
+    def __str__(self) -> str:
+        """Return its state as a line."""
+        if self.is_alive:
+            return f"{self.name} has {self.in_flight} in flight"
+        return f"{self.name} has ended, with {self.in_flight} in flight for another to take over"
+
+
+@frozen(kw_only=True)
 class Batch:
     """The state of one batch according to its journal, without asking the service."""
 
     path: Path
+    """The file of its journal; of a durable batch there is none."""
+
     record: BatchRecord | None
     """Its record; None if its journal is a file of the caller's own."""
 
@@ -143,6 +181,22 @@ class Batch:
     reruns: Sequence[int] = ()
     """The batches that reran its failures, if they are part of its items."""
 
+    is_live: bool = False
+    """True if it is durable, and a worker has something to do for it."""
+
+    workers: Sequence[Worker] = ()
+    """The workers of a durable batch that are alive, or ended with something in flight."""
+
+    @property
+    def has_worker(self) -> bool:
+        """True if a worker of a durable batch is alive."""
+        return any(worker.is_alive for worker in self.workers)
+
+    @property
+    def database(self) -> str | None:
+        """The database of a durable batch; None if its journal is a file."""
+        return None if self.record is None else self.record.database
+
     @property
     def label(self) -> str:
         """The batch's name in a sentence: `Batch 12 (nightly)`, or `The batch in FILE`."""
@@ -167,13 +221,21 @@ class Batch:
 class Batches:
     """The batches of a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        read_durable: Callable[[BatchRecord], Awaitable[Batch]] | None = None,
+    ) -> None:
         """Create it, without I/O.
 
         Args:
             folder: Folder of the batches; `create` makes it.
+            read_durable: Reads the batch of a record that has a database, or raises a
+                `ConfigError`; None if there is none.
         """
         self.folder: Path = folder
+        self._read_durable = read_durable
 
     def records(self) -> list[BatchRecord]:
         """Return the records of all batches, the one that was worked on last first."""
@@ -190,7 +252,7 @@ class Batches:
         """Return the argument for the batch of a journal: its number, or the file."""
         return journal.stem if journal.parent == self.folder else str(journal)
 
-    def create(
+    def create(  # noqa: PLR0913 - each by name but two
         self,
         kind: Literal["run", "generation"],
         place: Place,
@@ -198,8 +260,11 @@ class Batches:
         name: str | None = None,
         project_name: str | None = None,
         parent: int | None = None,
+        database: str | None = None,
     ) -> BatchRecord:
         """Add a batch that this process works on, and remove those that are too many or too old.
+
+        A durable batch has no such process; if it is here already, its record is returned.
 
         Raises:
             OSError: The folder can't be written to.
@@ -209,6 +274,10 @@ class Batches:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         records = self.records()
         self._remove_old(records)
+        now = datetime.now(UTC)
+        for each in records:
+            if database is not None and (each.database, each.name) == (database, name):
+                return each
         record = BatchRecord(
             number=max((each.number for each in records), default=0) + 1,
             name=name,
@@ -218,7 +287,9 @@ class Batches:
             project_name=project_name,
             parent=parent,
             process=os.getpid(),
-            started_at=datetime.now(UTC),
+            started_at=now,
+            ended_at=None if database is None else now,
+            database=database,
         )
         while True:
             try:
@@ -263,6 +334,9 @@ class Batches:
         Raises:
             ConfigError: Another process works on it, or its journal can't be read.
         """
+        if record.database is not None:
+            assert self._read_durable is not None
+            return await self._read_durable(record)
         try:
             return await _read_journal(self.journal_of(record), record)
         except ConfigError as error:
@@ -358,8 +432,11 @@ class Batches:
         else:
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
+            names = [each.name for each in records if each.name and place.has(each)]
             what = "" if word.isdecimal() else "named "
-            raise ConfigError(f"there is no batch {what}{word}{_known(records)}")
+            raise ConfigError(
+                f"there is no batch {what}{word}: {similar_names(word, names) or _known(records)}"
+            )
         return found[0]
 
     async def each(
@@ -371,6 +448,8 @@ class Batches:
     ) -> AsyncGenerator[Batch]:
         """Yield the batches of a place whose journals can be read, the newest first.
 
+        A durable batch whose database can't be read is named in a warning.
+
         Args:
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
@@ -378,18 +457,21 @@ class Batches:
             skips_running: True to leave out batches that another process is working on.
 
         Raises:
-            ConfigError: Another process works on one, and those are not left out.
+            ConfigError: Another process works on one, or its database can't be read, and those are
+                not left out.
         """
         for record in self.records():
             if kind not in {None, record.kind} or not place.has(record):
                 continue
             place = Place(record.server, place.project or record.project)
             try:
-                batch = await _read_journal(self.journal_of(record), record)
+                batch = await self.read(record)
             except ConfigError as error:
-                if is_in_use(error) and not skips_running:
-                    raise ConfigError(_running(record)) from error
-                continue
+                if record.database is not None and skips_running:
+                    logger.warning("%s is left out: %s", record, error)
+                if skips_running or not (record.database or _is_running(error)):
+                    continue
+                raise
             yield batch
 
     async def first_of(self, batch: Batch) -> Batch:
@@ -426,8 +508,7 @@ class Batches:
             try:
                 batch = await self.read(record)
             except ConfigError as error:
-                cause = error.__cause__
-                if isinstance(cause, ConfigError) and is_in_use(cause):
+                if _is_running(error):
                     continue
             else:
                 found += [] if batch.is_over else [(record, batch)]
@@ -529,7 +610,7 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
             server=journal.plan.server,
             project=journal.plan.project,
             project_name=journal.plan.options.get("project"),
-            spec=spec_of(journal),
+            spec=spec_of(journal.plan),
             fails_on_flaky=bool(journal.plan.options.get("files", {}).get("fail_on_flaky")),
             created_at=journal.created_at,
             items=items,
@@ -538,10 +619,8 @@ async def _read_journal(path: Path, record: BatchRecord | None) -> Batch:
         )
 
 
-def spec_of(journal: Journal) -> BatchSpec:
-    """Return the spec of a journal's batch, also of one that the library started."""
-    assert journal.plan is not None
-    plan = journal.plan
+def spec_of(plan: Plan) -> BatchSpec:
+    """Return the spec of a batch by its plan, also of one that the library started."""
     known = {name: getattr(plan, name) for name in ("kind", "site_url", "on_conflict", "attempts")}
     return BatchSpec.from_dict(plan.options.get("batch", {}) | known)
 
@@ -624,10 +703,15 @@ def _running(record: BatchRecord) -> str:
     return f"{record} is running since {since} in process {record.process}"
 
 
+def _is_running(error: ConfigError) -> bool:
+    """Return whether a batch could not be read because another process works on it."""
+    return isinstance(error.__cause__, ConfigError) and is_in_use(error.__cause__)
+
+
 def _known(records: Sequence[BatchRecord]) -> str:
     if not records:
-        return ": there is none yet"
-    return f": the newest is batch {records[0].word}"
+        return "there is none yet"
+    return f"the newest is batch {records[0].word}"
 
 
 def _serialized(_instance: object, _field: object, value: Any) -> Any:  # noqa: ANN401 - JSON

@@ -27,6 +27,7 @@ __all__ = [
     "chosen_project",
     "did_you_mean",
     "is_project_id",
+    "similar_names",
 ]
 
 GUID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)
@@ -40,19 +41,28 @@ SHOWN_NAMES = 5
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return a question with similar names; without one, the first names, or nothing."""
+    names = [name for name in names if name]
+    if question := similar_names(word, names):
+        return question
+    distinct = [repr(escape(name)) for name in {name.casefold(): name for name in names}.values()]
+    more = len(distinct) - SHOWN_NAMES
+    some = ", ".join(distinct[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+    verb = "is only" if len(distinct) == 1 else "are"
+    return f"there {verb} {some}" if some else ""
+
+
+def similar_names(word: str, names: Iterable[str]) -> str:
     """Return a question with the names that have a word in them, or with the most similar one.
 
-    Without such a name return the first ones; nothing if there are none.
+    Names that begin with it come first, then those with a word that begins with it.
     """
     word, by_word = word.casefold(), {name.casefold(): name for name in names if name}
-    similar = [name for name in by_word if word and word in name][:MAX_NAMES]
-    similar = similar or get_close_matches(word, by_word, n=1)
-    if similar:
-        return f"did you mean {' or '.join(repr(escape(by_word[name])) for name in similar)}?"
-    some = [repr(escape(name)) for name in by_word.values()][:SHOWN_NAMES]
-    more = f" and {len(by_word) - len(some)} more" if len(by_word) > len(some) else ""
-    verb = "is only" if len(by_word) == 1 else "are"
-    return f"there {verb} {', '.join(some)}{more}" if some else ""
+    similar = [name for name in by_word if word and word in name]
+    similar.sort(key=lambda name: (not name.startswith(word), f" {word}" not in name))
+    similar = similar[:MAX_NAMES] or get_close_matches(word, by_word, n=1)
+    quoted = " or ".join(repr(escape(by_word[name])) for name in similar)
+    return f"did you mean {quoted}?" if similar else ""
 
 
 def is_project_id(text: str) -> bool:

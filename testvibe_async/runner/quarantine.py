@@ -16,11 +16,13 @@ from testvibe_async._config import read_repository_file
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import Run
 from testvibe_async.outcomes import Quarantined, Verdict
+from testvibe_async.runner.names import similar_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from testvibe_async.models import Feature, Listing
     from testvibe_async.outcomes import BatchItem
 
 __all__ = ["NO_QUARANTINE", "Quarantine", "QuarantineEntry"]
@@ -108,6 +110,23 @@ class Quarantine:
             return cls((), today)
         return cls([_entry(file.path, table, today) for table in file.quarantine], today)
 
+    def unmatched(self, features: Listing[Feature]) -> list[str]:
+        """Return a sentence for each entry whose feature a project does not have.
+
+        Args:
+            features: The project's features; a list without some rows or names shows nothing.
+        """
+        names = [each.name for each in features]
+        known = {name.casefold() for name in names} | {str(each.id) for each in features}
+        if not features.is_complete or not all(names):
+            return []
+        return [
+            f"The quarantine names {word!r}, and there is no such feature{like and f': {like}'}"
+            for word in dict.fromkeys(each.feature for each in self.entries if each.feature)
+            if word.casefold() not in known
+            for like in [similar_names(word, names)]
+        ]
+
     def mark(self, item: ItemT) -> ItemT:
         """Return an item with the effect that the quarantine has on it."""
         if not self.entries or not isinstance(item.outcome, Run):
@@ -140,12 +159,7 @@ class Quarantine:
             return _effect(covering[0], Verdict.SUCCEEDED)
         is_whole = any(each.test is None for each in covering)
         excused = {each.test.casefold() for each in covering if each.test}
-        # A test with an error failed, also with a status that is not documented.
-        failed = {
-            test.name.casefold()
-            for test in run.tests
-            if test.status == "failed" or (test.error and test.status != "passed")
-        }
+        failed = {test.name.casefold() for test in run.failures}
         is_excused = is_whole or (failed and failed <= excused and _names_each_failure(run))
         return _effect(covering[0], Verdict.QUARANTINED) if is_excused else None
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
@@ -22,7 +22,7 @@ from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from testvibe_async.models import Listing
     from testvibe_async.project import Project
@@ -53,11 +53,19 @@ class Selection:
     is_wider: bool = False
     """True if there may be more features than words: all, or several that match a glob."""
 
-    names: Sequence[str] = ()
-    """The names of all features of the project, if they were listed."""
+    has_tests: Mapping[int | str, bool] = field(factory=dict["int | str", bool])
+    """True or False for each feature, as `jobs` names it; missing if it is unknown."""
+
+    listing: Listing[Feature] | None = None
+    """The features of the project, if they were listed."""
 
     config_names: Sequence[str] = ()
     """The names of all its configurations, likewise."""
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the project's features, if they were listed."""
+        return [each.name for each in self.listing or ()]
 
     @property
     def jobs(self) -> list[BatchItem[Any]]:
@@ -79,6 +87,7 @@ async def select(
     *,
     max_outage: float | None = None,
     checks_names: bool = False,
+    all_word: str = "all",
 ) -> Selection:
     """Return the features and configurations that a batch is about.
 
@@ -90,52 +99,57 @@ async def select(
             names.
         checks_names: True to request the feature of a single name as well. Otherwise the service
             refuses an unknown one when it is dispatched.
+        all_word: How the surface calls the choice of all features, for messages.
 
     Raises:
-        ConfigError: Nothing is chosen, names as well as all, or a word or a configuration means
-            nothing.
+        ConfigError: Nothing is named, names as well as all, or a word or a configuration means
+            nothing; or the exclusions leave no feature.
         IncompleteListError: The list is needed, and not whole.
         ResponseError, TransportError: The list is needed, and can't be had.
     """
     wanted = [word for word in spec.features if not word.startswith("!")]
     if not spec.features and not spec.is_all:
-        raise ConfigError("which features? Give names, ids or globs such as 'Log*', or all")
+        raise ConfigError(f"which features? Give names, ids or globs such as 'Log*', or {all_word}")
     if spec.is_all and wanted:
-        raise ConfigError(f"all takes no names but exclusions: leave out all, or {wanted[0]!r}")
+        raise ConfigError(
+            f"{all_word} takes no names but exclusions: leave out {all_word}, or {wanted[0]!r}"
+        )
     needs_list = spec.is_all or any(map(_is_pattern, spec.features))
     selection = _as_typed(spec)
     is_doubtful = len(selection.features) > 1
     if checks_names and not needs_list and not is_doubtful:
-        is_doubtful = await _is_unknown(project, spec.features[0])
+        has_tests = await _read_one(project, spec.features[0])
+        is_doubtful = has_tests is None
+        selection = evolve(selection, has_tests=has_tests or {})
     if needs_list or is_doubtful:
         try:
             outlasted = max_outage if needs_list else None
-            selection = _chosen(spec, await project.list_features(max_outage=outlasted))
+            listing = await project.list_features(max_outage=outlasted)
+            selection = _chosen(spec, listing, all_word=all_word)
         except (ResponseError, TransportError):
             if needs_list:
                 raise
     if not spec.configs:
         return selection
     try:
-        listing = await project.list_configs()
+        configs = await project.list_configs()
     except (ResponseError, TransportError):  # A service without that list is no obstacle.
         return evolve(selection, configs=spec.configs)
     return evolve(
         selection,
-        configs=chosen_configs(spec.configs, listing),
-        config_names=[each.name for each in listing if each.name],
+        configs=chosen_configs(spec.configs, configs),
+        config_names=[each.name for each in configs if each.name],
     )
 
 
-async def _is_unknown(project: Project, word: str) -> bool:
-    """Return True if the service reports that no feature has this name or id."""
+async def _read_one(project: Project, word: str) -> dict[int | str, bool] | None:
+    """Return whether a feature has tests, as far as it is known; None if there is no feature."""
     try:
-        await project.get_feature(word)
+        return _has_tests({word: await project.get_feature(word)})
     except NotFoundError:
-        return True
+        return None
     except (ResponseError, TransportError):
-        pass  # Its dispatch says more.
-    return False
+        return {}  # Its dispatch says more.
 
 
 def _as_typed(spec: BatchSpec) -> Selection:
@@ -147,10 +161,15 @@ def _as_typed(spec: BatchSpec) -> Selection:
     )
 
 
-def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
-    """Return the meaning of words, by a list."""
+def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Selection:
+    """Return the meaning of words, by a list.
+
+    Raises:
+        ConfigError: A word means nothing, or the exclusions leave no feature.
+    """
     chosen: dict[int | str, str | Feature] = {}
-    excluded: set[int] = set()
+    excluding: list[str] = []
+    excluded: set[int | str] = set()
     left_out: list[Feature] = []
     twice: list[str] = []
     is_wider = spec.is_all
@@ -162,6 +181,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
         if not found and _is_pattern(word):
             found = _matched(word.removeprefix("!"), listing)
             if word.startswith("!"):
+                excluding.append(word)
                 excluded |= {each.id for each in found}
                 continue
             is_wider = is_wider or len(found) > 1
@@ -169,19 +189,22 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature]) -> Selection:
                 left_out += [each for each in found if _lacks_tests(each)]
                 found = [each for each in found if not _lacks_tests(each)]
         elif not found:
-            _refuse_unlisted(word, listing)
+            _refuse_unlisted(word, listing, all_word=all_word)
             chosen[word.casefold()] = word
         twice += [each.name for each in found if each.id in chosen]
         chosen |= {each.id: each for each in found}
-    if excluded and not chosen and not spec.is_all:
-        raise ConfigError("exclusions alone choose nothing: give names too, or all")
+    if len(excluding) == len(spec.features) and not spec.is_all:
+        raise ConfigError(f"exclusions alone choose nothing: give names too, or {all_word}")
+    if chosen and chosen.keys() <= excluded:
+        raise ConfigError(f"the exclusions leave no feature: {', '.join(map(repr, excluding))}")
     left_out = [each for each in left_out if each.id not in chosen]
     return Selection(
         features=[each for key, each in chosen.items() if key not in excluded],
         notes=[*_said_left_out(left_out), *_said_twice(dict.fromkeys(twice))],
         left_out=left_out,
         is_wider=is_wider,
-        names=[each.name for each in listing],
+        has_tests=_has_tests({each.id: each for each in listing}),
+        listing=listing,
     )
 
 
@@ -216,7 +239,7 @@ def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
     return found
 
 
-def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
+def _refuse_unlisted(word: str, listing: Listing[Feature], *, all_word: str) -> None:
     """Refuse a name that a whole list of names lacks.
 
     Raises:
@@ -225,6 +248,8 @@ def _refuse_unlisted(word: str, listing: Listing[Feature]) -> None:
     names = [each.name for each in listing]
     if listing.is_complete and all(names):
         question = did_you_mean(word, names) or "the project has none"
+        if word.casefold() == "all":
+            question = f"to choose all features, give {all_word}"
         raise ConfigError(f"there is no feature {word!r}: {question}")
 
 
@@ -235,6 +260,12 @@ def _why_left_out(feature: Feature) -> str | None:
     if feature.has_undocumented_status:
         return f"status {escape(str(feature.status))!r}, which is not documented"
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
+
+
+def _has_tests(features: Mapping[Any, Feature]) -> dict[int | str, bool]:
+    """Return which features certainly have tests, and which certainly have none."""
+    known = {word: each for word, each in features.items() if each.has_tests or _lacks_tests(each)}
+    return {word: each.has_tests for word, each in known.items()}
 
 
 def _lacks_tests(feature: Feature) -> bool:

@@ -144,7 +144,7 @@ class BatchSpec:
         }
         batch: Batch[Any]
         if self.kind == "generation":
-            batch = project.generate_features(features, **options)
+            batch = project.generate_features(features, missing_only=self.is_all, **options)
         else:
             batch = project.run_features(
                 features, config=configs, attempts=self.attempts, repeat=self.repeat, **options

@@ -1,8 +1,9 @@
 """The course of each feature over the batches of a folder, and what changed with the last one.
 
-Decides what counts as flaky, newly failing and slower. Durations are compared between batches of
-the same selection alone: one feature among sixty waits longer than one by itself. Pure; it reads no
-journal.
+Decides what counts as flaky, newly failing and slower. Results are in the order in which they were
+observed: a batch that was resumed has some from before its interruption. Durations are compared
+between batches of the same selection alone: one feature among sixty waits longer than one by
+itself. Pure; it reads no journal.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from testvibe_async.models import Run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
 
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.runner.batches import Batch
@@ -96,7 +98,7 @@ def trends_of(batches: Sequence[Batch]) -> list[Trend]:
     """Return the course of each feature, in the order of its first run.
 
     Args:
-        batches: The batches, the oldest first.
+        batches: The batches, the one that ended last as the last one.
     """
     courses: dict[Key, list[tuple[Batch, list[BatchItem[Any]]]]] = {}
     for batch in batches:
@@ -105,6 +107,8 @@ def trends_of(batches: Sequence[Batch]) -> list[Trend]:
             by_key.setdefault(item.key, []).append(item)
         for key, items in by_key.items():
             courses.setdefault(key, []).append((batch, items))
+    for course in courses.values():
+        course.sort(key=lambda each: _observed_at(*each))
     return [_trend(course, is_last=course[-1][0] is batches[-1]) for course in courses.values()]
 
 
@@ -136,6 +140,12 @@ def _trend(course: Sequence[tuple[Batch, list[BatchItem[Any]]]], *, is_last: boo
         change=_change(words, seconds) if is_last else None,
         failing_since=_failing_since([batch for batch, _ in course], words),
     )
+
+
+def _observed_at(batch: Batch, items: Iterable[BatchItem[Any]]) -> datetime:
+    """Return when the last run of a feature in a batch ended; the begin of the batch if unknown."""
+    runs = [run for item in items for run in item.attempts if isinstance(run, Run)]
+    return max((run.finished_at for run in runs if run.finished_at), default=batch.created_at)
 
 
 def _selection(batch: Batch) -> Counter[Key]:

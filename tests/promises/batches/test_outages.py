@@ -174,14 +174,26 @@ async def test_a_service_that_can_not_be_reached_ends_the_batch() -> None:
 
 
 async def test_the_time_out_ends_the_wait_for_an_outage(emulator: Emulator) -> None:
-    """What was not dispatched by then is skipped."""
+    """A dispatch that waited for its end has it as its error; what did not start is skipped."""
     emulator.fail("*", Fault.status(404, body=PAGE), skip=20)
     async with client_of(emulator) as client:
-        batch = client.project().run_features(NAMES, max_in_flight=60, timeout=40)
+        batch = client.project().run_features(NAMES, max_in_flight=40, timeout=40)
         await batch
     assert 40 <= now() < 52
-    assert batch.summary.errors == 0
-    assert batch.summary.skipped > 20
+    assert batch.summary.skipped == 20
+    unsent = [item for item in batch.items if item.verdict is Verdict.ERROR]
+    assert {type(item.error) for item in unsent} == {NotSentError}
+    assert all("no answer before the time-out" in str(item.error) for item in unsent)
+    assert 0 < len(unsent) <= 40
+
+
+async def test_the_time_out_after_an_outage_is_none_of_it(emulator: Emulator) -> None:
+    """What the time-out withdrew is skipped, though the service was away before."""
+    emulator.fail("*", Fault.status(502), when=lambda _: now() < 20)
+    emulator.fail("run_feature", Fault.status(429), when=lambda _: now() >= 20)
+    async with client_of(emulator) as client:
+        (item,) = await client.project().run_features(NAMES[:1], timeout=60)
+    assert item.verdict is Verdict.SKIPPED
 
 
 class TestLostAnswers:

@@ -198,6 +198,28 @@ async def _cut_off(path: Path, emulator: Emulator, **options: Any) -> None:
     rule.remove()
 
 
+@pytest.mark.parametrize("request_id", ["as it is", None])
+async def test_missing_tests_that_were_generated_meanwhile(
+    path: Path, client: Client, emulator: Emulator, request_id: str | None
+) -> None:
+    """A batch of all features without tests pays for none that has tests by then, also resumed."""
+    emulator.add_feature("Draft", status="draft")
+    if request_id is None:  # Some services show none.
+        without = Fault.edit(lambda body: {**body, "requestId": None})
+        emulator.fail("get_generation_status", without)
+    async with Journal(path) as journal:
+        batch = client.project().generate_features(max_in_flight=1, journal=journal)
+        async with batch:
+            await asyncio.sleep(5)  # The first is in flight.
+    assert len(emulator.generations) == 1
+    await client.project().generate_feature("Draft").wait()
+    async with Journal(path) as journal:
+        items = await client.project().generate_features(journal=journal)
+        assert journal.is_over
+    assert verdicts(items) == ["succeeded", "succeeded"]
+    assert len(emulator.generations) == 2
+
+
 async def test_what_began_is_adopted(path: Path, emulator: Emulator, client: Client) -> None:
     """What a lost dispatch started is found by the next batch, and waited for."""
     emulator.fail("run_feature", Fault.lost(), times=3)

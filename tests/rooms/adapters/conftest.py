@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from attrs import evolve, frozen
 
 from tests.conftest import client_of
+from tests.support.durable import put_on_virtual_time
 from tests.support.timing import STEADY
 from testvibe_async import BatchItem
 from testvibe_async._batch import Entry
-from testvibe_async.adapters import store
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.durable import DurableBatch
 from testvibe_async.adapters.store import DurableStore
@@ -23,11 +23,7 @@ from testvibe_async.testing import Emulator, Outcome, Scenario
 @pytest.fixture(autouse=True)
 async def _database_on_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the database the clock of the event loop, and have it asked less often."""
-    monkeypatch.setattr(store, "CLAIM_SECONDS", 2.0)
-    monkeypatch.setattr(store, "BEAT_SECONDS", 2.0)
-    time = asyncio.get_running_loop().time
-    now = sa.bindparam("now_", callable_=time, type_=sa.Float)
-    monkeypatch.setattr(Database, "now", now)
+    put_on_virtual_time(monkeypatch)
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from tests.rooms.adapters.test_money import paid
 from tests.rooms.adapters.test_store import worker
 from testvibe_async import RecorderError
 from testvibe_async._batch import Entry, EntryState
-from testvibe_async.adapters import store as store_module
+from testvibe_async.adapters import entries
 from testvibe_async.adapters.database import WORKERS
+from testvibe_async.adapters.entries import EntryStore
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.testing import Emulator, Fault
 
@@ -32,7 +33,7 @@ def drafts(emulator: Emulator) -> tuple[str, ...]:
 @pytest.fixture
 def lose_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return what has the answer to the next commit lost, once it was committed."""
-    monkeypatch.setattr(store_module, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(entries, "ASK_AGAIN_SECONDS", 0.0)
     begin, lost = Engine.begin, list[bool]()
 
     @contextmanager
@@ -165,14 +166,14 @@ async def test_a_decision_on_what_has_changed_since_is_none(
     assert await nightly.work() == ["unknown"]
     for rule in rules:
         rule.remove()
-    reopen = DurableStore.reopen
+    reopen = EntryStore.reopen
 
-    async def slow(store: DurableStore, entries: Iterable[Entry[Any]]) -> list[Entry[Any]]:
-        monkeypatch.setattr(DurableStore, "reopen", reopen)
+    async def slow(store: EntryStore, entries: Iterable[Entry[Any]]) -> list[Entry[Any]]:
+        monkeypatch.setattr(EntryStore, "reopen", reopen)
         await asyncio.sleep(60)
         return await reopen(store, entries)
 
-    monkeypatch.setattr(DurableStore, "reopen", slow)
+    monkeypatch.setattr(EntryStore, "reopen", slow)
     deciding = asyncio.create_task(nightly.batch.decide(late))
     await asyncio.sleep(1)
     await nightly.batch.decide("resend")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from attrs import evolve
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
@@ -16,9 +17,10 @@ from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
 from testvibe_async import ConfigError
 from testvibe_async._batch import Entry, EntryState
-from testvibe_async.adapters import store as store_module
+from testvibe_async.adapters import entries, workers
 from testvibe_async.adapters.database import BATCHES, ITEMS, WORKERS
 from testvibe_async.adapters.store import ClaimLostError, DurableStore
+from testvibe_async.runner.batches import Worker
 from testvibe_async.testing import Emulator, Fault
 
 TAKEN = ITEMS.update().values(owner="another")
@@ -54,7 +56,13 @@ async def test_a_worker_that_was_taken_over_from_sends_nothing(
     save_intent, refused = DurableStore.save_intent, list[ClaimLostError]()
 
     async def late(store: DurableStore, entry: Entry[Any]) -> None:
-        values = {"id": "another", "machine": "elsewhere", "pid": 1, "beat_at": 1e9}
+        values = {
+            "id": "another",
+            "batch": "nightly",
+            "machine": "elsewhere",
+            "pid": 1,
+            "beat_at": 1e9,
+        }
         await nightly.change(WORKERS.insert().values(**values))
         await nightly.change(TAKEN)
         monkeypatch.setattr(DurableStore, "save_intent", save_intent)
@@ -134,7 +142,7 @@ async def test_a_claim_is_one_workers(nightly: Nightly) -> None:
     [
         ("elsewhere", 2**22 + 1, 4.0, False),
         ("elsewhere", 1, 6.0, True),
-        ("here", 2**22 + 1, 0.1, bool(store_module._machine())),
+        ("here", 2**22 + 1, 0.1, bool(workers._machine())),
         ("here", 0, 0.1, False),
     ],
 )
@@ -148,15 +156,35 @@ async def test_a_worker_is_dead(
     await nightly.submit("Checkout")
     values = {
         "id": "other",
-        "machine": store_module._machine() if machine == "here" else machine,
+        "batch": "nightly",
+        "machine": workers._machine() if machine == "here" else machine,
         "pid": pid or os.getpid(),
         "beat_at": asyncio.get_running_loop().time() - age,
     }
     await nightly.change(WORKERS.insert().values(**values))
-    assert ("other" in (await nightly.batch.status()).workers) is not is_dead
+    await nightly.change(WORKERS.insert().values(**(values | {"id": "third", "batch": "weekly"})))
+    others = (await nightly.batch.status()).workers
+    assert others == ([] if is_dead else [Worker(name="other", is_alive=True)])
     async with worker(nightly) as store:
-        *_, workers = await store.read()
-        assert (workers == [store.worker]) is is_dead
+        names = [each.name for each in (await store.read()).workers]
+        assert (names == [store.worker]) is is_dead
+
+
+async def test_what_a_worker_has_in_flight(nightly: Nightly) -> None:
+    """A status names the worker of what is in flight, also one that has ended since."""
+    await nightly.submit("Checkout", "Wishlist", max_in_flight=1)
+    working = asyncio.create_task(nightly.work())
+    await asyncio.sleep(10)
+    (alive,) = (await nightly.batch.status()).workers
+    assert (alive.is_alive, alive.in_flight) == (True, 1)
+    assert str(alive) == f"{alive.name} has 1 in flight"
+    working.cancel()
+    await asyncio.wait([working])
+    (ended,) = (await nightly.batch.status()).workers
+    assert ended == evolve(alive, is_alive=False)
+    assert str(ended) == f"{alive.name} has ended, with 1 in flight for another to take over"
+    await nightly.work()
+    assert (await nightly.batch.status()).workers == []
 
 
 async def test_tables_of_another_version(nightly: Nightly) -> None:
@@ -177,7 +205,7 @@ async def test_a_database_that_fails_for_a_while(
     is_committed: bool,
 ) -> None:
     """It is asked again until it answers, with one line at each end of the outage."""
-    monkeypatch.setattr(store_module, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(entries, "ASK_AGAIN_SECONDS", 0.0)
     await nightly.submit("Checkout", "Wishlist")
     begin, claim, calls = Engine.begin, DurableStore.claim, 0
 

@@ -72,6 +72,8 @@ async def test_which_is_named(batches: Batches, tmp_path: Path) -> None:
     for word in ("9", "weekly"):
         with pytest.raises(ConfigError, match=f"there is no batch (named )?{word}"):
             batches.record_named(word, HERE)
+    with pytest.raises(ConfigError, match="named nihgtly: did you mean 'nightly'"):
+        batches.record_named("nihgtly", HERE)
 
 
 async def test_cut_off_is_told_once(batches: Batches) -> None:

@@ -97,8 +97,16 @@ async def test_exclusions(emulator: Emulator, project: Project) -> None:
     assert await chosen(project, "!Important") == ["!Important"]
     with pytest.raises(ConfigError, match=r"no feature matches 'x\*'"):
         await chosen(project, "Returns", "!x*")
-    with pytest.raises(ConfigError, match="exclusions alone choose nothing"):
-        await chosen(project, "!Log*")
+    for words, said in {
+        ("!Log*",): "exclusions alone choose nothing",
+        ("!Returns", "Returns"): "the exclusions leave no feature: '!Returns'",
+        ("Returns", "!Ret*", "!Log*"): "the exclusions leave no feature: '!Ret\\*', '!Log\\*'",
+    }.items():
+        with pytest.raises(ConfigError, match=said):
+            await chosen(project, *words)
+    with pytest.raises(ConfigError, match="the exclusions leave no feature"):
+        await chosen(project, "!*", is_all=True)
+    assert await chosen(project, "!Log*", "*gift*") == []  # It is left out, with a note.
 
 
 async def test_configurations_as_the_service_spells_them(

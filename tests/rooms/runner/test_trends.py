@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from testvibe_async import BatchItem, Run, RunStatus, VibeError
 from testvibe_async.runner.batches import Batch, BatchRecord
@@ -38,6 +39,20 @@ def item_of(word: str, seconds: float = 30, feature: str = "Checkout") -> BatchI
 
 
 def batch_of(number: int, *items: BatchItem[Any]) -> Batch:
+    days = timedelta(days=number)
+    items = tuple(
+        evolve(
+            item,
+            outcome=evolve(
+                item.outcome,
+                started_at=item.outcome.started_at + days,
+                finished_at=item.outcome.finished_at + days,
+            ),
+        )
+        if item.outcome
+        else item
+        for item in items
+    )
     where: dict[str, Any] = {"server": "https://testvibe.example", "project": "p"}
     where |= {"kind": "run", "project_name": None}
     record = BatchRecord(
@@ -78,6 +93,20 @@ def test_course(
     assert (trend.rate("passed"), trend.rate("flaky")) == pytest.approx(rates)
     assert trend.change == change
     assert (trend.failing_since and trend.failing_since.number) == since
+
+
+def test_what_was_observed_before_an_interruption_is_older() -> None:
+    """A batch that is resumed after another one does not make its first results the last ones."""
+    passed, failed = item_of("passed"), item_of("failed")
+    resumed = batch_of(2, failed)
+    late = batch_of(4, item_of("failed", feature="Returns")).items
+    resumed = evolve(resumed, items=[*resumed.items, *late])
+    earlier = batch_of(1, passed, item_of("passed", feature="Returns"))
+    checkout, returns = trends_of([earlier, batch_of(3, passed), resumed])
+    assert checkout.words == ["passed", "failed", "passed"]
+    assert (checkout.change, checkout.failing_since) == (None, None)
+    assert returns.change == "newly failing"
+    assert returns.failing_since is resumed
 
 
 def test_durations_of_one_selection() -> None:

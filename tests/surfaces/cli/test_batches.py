@@ -262,16 +262,11 @@ async def test_report_downloads_nothing(call: Call, tmp_path: Path) -> None:
     assert "--artifacts" in ended.errors
 
 
-async def test_report_annotates_beside_the_features(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a job of GitHub `report` shows failures, and beside the scenarios with --features-dir."""
+async def test_report_annotates(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a job of GitHub `report` shows failures."""
     await call("run", "Returns", "--wait")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    (tmp_path / "returns.feature").write_text("Feature: Returns\n", encoding="utf-8")
-    ended = await call("report", "--features-dir", str(tmp_path))
-    assert "::error file=" in ended.output
-    assert "returns.feature" in ended.output
+    assert "::error title=Returns" in (await call("report")).output
 
 
 async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:
@@ -445,6 +440,7 @@ async def test_dry_run_dispatches_nothing(emulator: Emulator, call: Call) -> Non
         "Checkout\tDefault\nCheckout\tMobile\nReturns\tDefault\nReturns\tMobile\n"
     )
     assert "4 runs would be dispatched" in ended.errors
+    assert "3 runs" in (await call("run", "Checkout", "--repeat", "3", "--dry-run")).errors
     ended = await call("generate", "--all", "--dry-run")
     assert "1 generation would be dispatched, and each costs credits" in ended.errors
     assert emulator.count("run_feature") == emulator.count("generate_feature") == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.durable import put_on_virtual_time
 from tests.surfaces.cli import test_journals
 from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.testing import Emulator, Fault
@@ -32,17 +33,25 @@ def later(seconds: float, work: Callable[..., object], *arguments: object) -> No
     asyncio.get_running_loop().call_later(seconds, work, *arguments)
 
 
-async def end(how: str, call: Call, emulator: Emulator, batches: Path) -> int:
+FEATURES = {"passed": ["Checkout"], "failed": ["Checkout", "Returns"]}
+
+
+async def end(
+    how: str, call: Call, emulator: Emulator, batches: Path, database: Path | None = None
+) -> int:
     """Run a batch to an end, and return the exit code.
 
-    "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 400 s.
+    "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 400 s. A durable batch is
+    stored first, and one worker ends so.
     """
-    command, disk = ["run", "Returns", "Wishlist", "--wait"], pytest.MonkeyPatch()
+    features, disk = FEATURES.get(how, ["Returns", "Wishlist"]), pytest.MonkeyPatch()
+    command = ["run", *features, "--wait"]
+    if database is not None:
+        await call("run", *features, "--on", str(database), "--name", "nightly")
+        command = ["resume", "1"]
     match how:
-        case "passed":
-            command = ["run", "Checkout", "--wait"]
-        case "failed":
-            command = ["run", "Checkout", "Returns", "--wait"]
+        case "passed" | "failed":
+            pass
         case "time-out":
             command += ["--timeout", "30"]
         case "Ctrl-C" | "SIGTERM":
@@ -126,23 +135,55 @@ STORY: dict[str, dict[str, Facts]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("how", "command"), [(how, command) for how, row in STORY.items() for command in row]
-)
+DURABLE = STORY | {"service away": LEFT}
+"""The same of a durable batch: another worker may see what the one that ended does not."""
+
+del DURABLE["full disk"]  # A worker waits until its database takes records again.
+
+
+@pytest.fixture
+def database(batches: Path) -> Path:
+    """A database beside the journals, so that a copy of their folder has it."""
+    batches.mkdir(parents=True)
+    return batches / "shared.sqlite"
+
+
+def ends_of(story: dict[str, dict[str, Facts]]) -> list[tuple[str, str]]:
+    return [(how, command) for how, row in story.items() for command in row]
+
+
+@pytest.mark.parametrize(("how", "command"), ends_of(STORY))
 async def test_story(
+    *, how: str, command: str, call: Call, emulator: Emulator, batches: Path
+) -> None:
+    """Each command speaks of the same batch, and nothing runs twice but what failed."""
+    assert await end(how, call, emulator, batches) == CODES[how]
+    await _check(how, command, call, emulator, STORY)
+
+
+@pytest.mark.parametrize(("how", "command"), ends_of(DURABLE))
+async def test_story_of_a_worker(  # noqa: PLR0913 - fixtures
     *,
     how: str,
     command: str,
     call: Call,
     emulator: Emulator,
-    batches: Path,
+    database: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each command speaks of the same batch, and nothing runs twice but what failed."""
-    assert await end(how, call, emulator, batches) == CODES[how]
+    """The end of a worker of a durable batch is as that of a command with a journal."""
+    put_on_virtual_time(monkeypatch)
+    assert await end(how, call, emulator, database.parent, database) == CODES[how]
+    await _check(how, command, call, emulator, DURABLE)
+
+
+async def _check(
+    how: str, command: str, call: Call, emulator: Emulator, story: dict[str, dict[str, Facts]]
+) -> None:
     before = len(emulator.runs)
     document = json.loads((await call("history", "--json")).output)
     assert [each["batch"] for each in document["batches"]] == [1]
-    assert facts(await call(*command.split(), "--json")) == STORY[how][command]
+    assert facts(await call(*command.split(), "--json")) == story[how][command]
     is_rerun = command.startswith("run") and how not in {"passed", "full disk"}
     assert len(emulator.runs) == before + is_rerun
     names = [run.feature_name for run in emulator.runs.values()]

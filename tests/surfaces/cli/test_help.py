@@ -35,7 +35,7 @@ MAIN = {"run", "generate", "wait", "resume"}
 
 PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
 
-ELSEWHERE = {"batch", "emulator", "mcp", "login", "logout", "demo", "doctor"}
+ELSEWHERE = {"work", "cancel", "emulator", "mcp", "login", "logout", "demo", "doctor"}
 """Commands that go on until Ctrl-C, or read and write what these tests do not have."""
 
 
@@ -123,8 +123,11 @@ def prepare(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["cancel", "Checkout"], 'Did you mean "generation"?'),
+        (["cancel", "Checkout"], "testvibe-async generation cancel Checkout"),
         (["auth"], 'Did you mean "login"?'),
+        (["watch", "214"], 'Did you mean "wait"?'),
+        (["features", "ls"], 'Did you mean "list"?'),
+        (["configs", "ls"], "'ls' is more than testvibe-async configs takes"),
         (["config", "set", "server", "x"], 'Did you mean "settings"?'),
         (["logs"], '"runs" or "generation"?'),
         (["test", "Checkout"], 'Did you mean "run"?'),
@@ -163,15 +166,6 @@ async def test_first_guess_that_is_wrong_is_answered(
         (["features"], ["features", "list"]),
         (["runs"], ["runs", "list"]),
         (["files"], ["files", "list"]),
-        (["features", "ls"], ["features", "list"]),
-        (["runs", "214"], ["runs", "show", "214"]),
-        (["run", "view", "214"], ["runs", "show", "214"]),
-        (["run", "watch", "214", "--quiet"], ["wait", "214", "--quiet"]),
-        (["watch", "214", "--quiet"], ["wait", "214", "--quiet"]),
-        (["auth", "login", "--help"], ["login", "--help"]),
-        (["version"], ["--version"]),
-        (["configs", "list"], ["configs"]),
-        (["projects", "list"], ["projects"]),
         (["help", "run"], ["run", "--help"]),
         (["features", "--quiet"], ["features", "list", "--quiet"]),
         (["help", "features", "show"], ["features", "show", "--help"]),
@@ -187,5 +181,4 @@ async def test_first_guess_that_is_right(
     first, second = await call(*guessed), await call(*meant)
     assert first.code == second.code
     assert "unknown" not in first.errors
-    if "run" not in guessed[:1]:
-        assert first.output == second.output
+    assert guessed[0] == "run" or first.output == second.output

@@ -153,8 +153,7 @@ async def test_resume_on_another_machine_leaves_its_files_here(
     for folder in (first, second):
         folder.mkdir()
     monkeypatch.chdir(first)
-    (first / "features").mkdir()
-    left = ("--report", "out/a.md", "--artifacts", "failed", "--features-dir", "features")
+    left = ("--report", "out/a.md", "--artifacts", "failed")
     await interrupted(call, "run", "Returns", "--wait", *left, at=10)
     monkeypatch.chdir(second)
     first.rename(tmp_path / "gone")
@@ -325,6 +324,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
         ["3", "2", "1", "0"]
     ]
     assert re.search(r"Newly failing:\n  Checkout  [▁-█]{5}  ", ended.output)
+    assert "\nThe bars are durations " in ended.output
     document = json.loads((await call("history", "--json", "--limit", "2")).output)
     assert len(document["batches"]) == 2
     assert document["changes"][0]["what"] == "newly failing"
@@ -362,7 +362,9 @@ async def test_history_of_flaky_and_fixed(emulator: Emulator, call: Call) -> Non
     assert [each["flakyRate"] for each in document["features"]] == [0.25]
     ended = await call("history", "Checkout", "Chekcout")
     assert ended.code == 2
-    assert "none has a feature 'chekcout'" in ended.errors
+    assert "no batch has a feature 'Chekcout': did you mean 'Checkout'?" in ended.errors
+    ended = await call("history", "99")
+    assert "no batch has a feature '99': there is no batch 99: the newest is " in ended.errors
 
 
 async def test_history_of_some_days(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,8 +390,10 @@ async def test_history_without_batches(call: Call) -> None:
     ended = await call("history")
     assert (ended.code, ended.output) == (0, "")
     assert ended.errors.startswith("There is no journal of a batch of runs of project ")
-    for _ in range(2):
-        await call("run", "Checkout", "--wait", "--quiet")
+    await call("run", "Checkout", "--wait", "--quiet")
+    ended = await call("history")
+    assert ended.output.endswith("\nThere is no other batch to compare it with.\n")
+    await call("run", "Checkout", "--wait", "--quiet")
     assert "\nNothing changed with the last batch.\n" in (await call("history")).output
 
 

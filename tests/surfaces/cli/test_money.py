@@ -108,6 +108,18 @@ async def test_all_is_generated_below_a_ceiling(
         assert ended.output.endswith(": 2 generated, 3 stopped at the limit\n")
 
 
+async def test_all_that_was_left_and_generated_since_costs_nothing(
+    emulator: Emulator, call: Call
+) -> None:
+    """`resume` of `generate --all` asks the service which features still have no tests."""
+    await call("generate", "--all", "--watch", "--max-generations", "1")
+    await call("generate", *DRAFTS, "Checkout with gift card", "--watch", "--yes")
+    paid = len(emulator.generations)
+    ended = await call("resume", "1", "--max-generations", "9")
+    assert (ended.code, len(emulator.generations)) == (0, paid)
+    assert ended.output.endswith(": 5 generated\n")
+
+
 async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> None:
     """What the ceiling stopped is no error of the service, in JSON and in a later report."""
     ended = await call(
@@ -120,6 +132,66 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
     assert ended.code == 4
     assert ended.output.endswith("1: 1 stopped at the limit\n")
     assert not emulator.generations
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected", "said"),
+    [
+        (
+            "run Draft~1",
+            (3, 0),
+            "0 runs would be dispatched.\n1 refused, without tests: Draft 1.\n",
+        ),
+        ("run Draft~1 Checkout", (3, 1), "1 refused, without tests: Draft 1.\n"),
+        (
+            "run Draft* Checkout --on-conflict generate",
+            (0, 5),
+            "after 4 generations at most, which",
+        ),
+        ("run Checkout --on-conflict generate", (0, 1), "1 run would be dispatched.\n"),
+        (
+            *("run Draft* Checkout --on-conflict generate --max-generations 3", (4, 4)),
+            "after 3 generations at most, which cost credits.\n1 stopped at the limit: Draft 3.\n",
+        ),
+        (
+            "generate Draft* --max-generations 1",
+            (4, 1),
+            "\n3 stopped at the limit: Draft 1, Draft 2",
+        ),
+        ("generate Draft*", (0, 4), "4 generations would be dispatched, and each costs credits.\n"),
+    ],
+)
+async def test_dry_run_is_what_would_happen(
+    typed: str, expected: tuple[int, int], said: str, emulator: Emulator, call: Call
+) -> None:
+    """Its exit code, its rows and its price are those of the command without it."""
+    words = [word.replace("~", " ") for word in typed.split()]
+    ended = await call(*words, "--dry-run")
+    assert (ended.code, len(ended.output.splitlines())) == expected
+    assert said in ended.errors
+    assert not emulator.runs
+    assert not emulator.generations
+    consent = [] if "generat" not in typed or "--max-generations" in typed else ["--yes"]
+    ended = await call(*words, *consent)
+    assert (ended.code, len(ended.output.splitlines())) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "question"),
+    [
+        ("run Draft* Checkout --on-conflict generate", "Generate first the tests of 4 features?"),
+        ("run Checkout Draft~1 --on-conflict generate", "Generate first the tests of 1 feature?"),
+        ("generate Draft*", "Generate 4 features?"),
+        ("run Checkout --on-conflict generate", ""),
+    ],
+)
+async def test_question_names_the_number_of_generations(
+    typed: str, question: str, call: Call
+) -> None:
+    """Features that have tests cost nothing, and where all have some, there is no question."""
+    ended = await call(*(word.replace("~", " ") for word in typed.split()))
+    assert question in ended.errors
+    assert ended.code == (2 if question else 0)
 
 
 @pytest.mark.parametrize(("answer", "paid"), [(b"y\n", 1), (b"n\n", 0), (b"\n", 0)])

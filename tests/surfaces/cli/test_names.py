@@ -22,6 +22,10 @@ def test_the_most_similar_name_is_asked_for() -> None:
     assert did_you_mean("check", ["Checkout", "a check", "Sth"]) == (
         "did you mean 'Checkout' or 'a check'?"
     )
+    flows = ["Cart flow 1", "Cart flow 2", "Cart flow 3", "Bad login", "Login flow 1"]
+    assert did_you_mean("lo", flows) == (
+        "did you mean 'Login flow 1' or 'Bad login' or 'Cart flow 1'?"
+    )
     assert did_you_mean("", ["A"]) == "there is only 'A'"
     assert did_you_mean("chekout", ["Returns", "Checkout"]) == "did you mean 'Checkout'?"
     assert did_you_mean("x", ["A", "B"]) == "there are 'A', 'B'"

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +55,21 @@ async def test_outage_and_its_end_in_a_pipe(emulator: Emulator, call: Call) -> N
     assert re.search(r" s  the service answers again, after \d\d s\n", ended.output)
     assert ended.output.endswith(": 2 passed\n")
     assert (ended.code, ended.errors) == (0, "")
+
+
+@pytest.mark.parametrize("typed", ["Checkout", "--all"])
+async def test_service_that_is_never_reached(
+    call: Call, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the time-out the cause is the same, whether or not a list was needed first."""
+    monkeypatch.setenv("TESTVIBE_SERVER", "http://127.0.0.1:1")
+    ended = await call("run", typed, "--wait", "--timeout", "12", "-r", "junit.xml")
+    report = Path("junit.xml").read_text(encoding="utf-8")  # noqa: ASYNC240 - it is small
+    assert ended.code == 5
+    assert "onnect" in ended.output + ended.errors
+    assert "<error" in report
+    assert "onnect" in report
+    assert ("testvibe-async resume 1" in ended.errors) is (typed != "--all")
 
 
 async def test_outage_as_events(emulator: Emulator, call: Call) -> None:

@@ -335,8 +335,12 @@ async def test_report_that_can_not_be_written_is_an_error(call: Call, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "which features? Give names, ids or globs such as 'Log*', or all"),
-        (["--all", "Login"], "all takes no names but exclusions: leave out all, or 'Login'"),
+        ([], "which features? Give names, ids or globs such as 'Log*', or --all"),
+        (["--all", "Login"], "--all takes no names but exclusions: leave out --all, or 'Login'"),
+        (["!Log*"], "exclusions alone choose nothing: give names too, or --all"),
+        (["all", "!Log*"], "there is no feature 'all': to choose all features, give --all"),
+        (["all"], "there is no feature 'all': to choose all features, give --all"),
+        (["!Login*", "Login*"], "the exclusions leave no feature: '!Login*'"),
         (["x*"], "no feature matches 'x*': the project has 16, such as"),
         (["Login", "--timeout", "5"], "--timeout means nothing without --wait: add --wait"),
         (["Login", "--max-in-flight", "5"], "--max-in-flight means nothing without --wait"),

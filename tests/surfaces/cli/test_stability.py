@@ -123,6 +123,24 @@ async def test_excused_failures_stop_no_batch(
     assert (ended.code, len(emulator.runs)) == (code, started)
 
 
+async def test_quarantine_of_no_feature(call: Call) -> None:
+    """A mistyped entry is named as soon as the features are listed, and changes nothing."""
+    write_quarantine("Retruns")
+    ended = await call("run", "Newsletter", "Returns", "--wait")
+    assert ended.code == 1
+    said = "The quarantine names 'Retruns', and there is no such feature: did you mean 'Returns'?"
+    assert ended.errors.count(said) == 1
+    write_quarantine("returns")
+    assert (await call("run", "--all", "--wait")).errors.count("The quarantine") == 0
+
+
+async def test_quarantine_of_repeated_runs(call: Call) -> None:
+    """It is named once for a feature, not for each run."""
+    write_quarantine()
+    ended = await call("run", "Returns", "--repeat", "3")
+    assert ended.output.count("Returns: quarantined until") == 1
+
+
 @pytest.mark.parametrize(
     ("feature", "days", "sentence"),
     [

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 ARTIFACTS = "--testvibe-artifacts=found"
+ALLURE = ("-p", "allure_pytest", "--alluredir=allure")
+HTML = ("-p", "pytest_metadata.plugin", "-p", "pytest_html.plugin", "-p", "pytest_html.fixtures")
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ class TestAllure:
 
     def test_each_test_of_a_run_is_a_step(self, cart: Inner) -> None:
         """A step has the name, the status and the error of a test."""
-        cart.features("--alluredir=allure", "--testvibe-select=Returns")
+        cart.features(*ALLURE, "--testvibe-select=Returns")
 
         steps = self.results(cart)["Returns"]["steps"]
         assert {step["name"]: step["status"] for step in steps} == {
@@ -61,14 +63,14 @@ class TestAllure:
     def test_a_failed_feature_failed(self, inner: Inner, service: Emulator) -> None:
         """A run that failed is a failed test; a run without an outcome is a broken one."""
         service.fail("run_feature", Fault.status(403), when=lambda r: "Login" in str(r.feature))
-        inner.features("--alluredir=allure")
+        inner.features(*ALLURE)
 
         status = {name: result["status"] for name, result in self.results(inner).items()}
         assert status == {"Returns": "failed", "Checkout": "passed", "Login": "broken"}
 
     def test_artifacts_are_attached(self, inner: Inner, service: Emulator) -> None:
         """Artifacts are copied with their types."""
-        inner.features("--alluredir=allure", ARTIFACTS, "--testvibe-select=Returns")
+        inner.features(*ALLURE, ARTIFACTS, "--testvibe-select=Returns")
 
         attachments = self.results(inner)["Returns"]["attachments"]
         assert {each["name"]: each["type"] for each in attachments} == {
@@ -94,7 +96,9 @@ class TestHtml:
         self, inner: Inner, service: Emulator, arguments: list[str]
     ) -> None:
         """The page shows images, and has links to the other artifacts."""
-        inner.features("--html=out/page.html", *arguments, ARTIFACTS, "--testvibe-select=Returns")
+        inner.features(
+            *HTML, "--html=out/page.html", *arguments, ARTIFACTS, "--testvibe-select=Returns"
+        )
 
         folder = inner.pytester.path / "out"
         (test,) = self.rows(folder / "page.html")["testvibe::Returns"]
@@ -107,14 +111,14 @@ class TestHtml:
 
     def test_a_feature_is_shown_once(self, cart: Inner) -> None:
         """The page has one row for a feature, also if only some of its tests passed."""
-        cart.features("--html=page.html", "--testvibe-select=Returns")
+        cart.features(*HTML, "--html=page.html", "--testvibe-select=Returns")
 
         (test,) = self.rows(cart.pytester.path / "page.html")["testvibe::Returns"]
         assert test["result"] == "Failed"
 
     def test_a_feature_that_passed_has_none(self, inner: Inner, service: Emulator) -> None:
         """Artifacts are those of failures."""
-        inner.features("--html=page.html", ARTIFACTS, "--testvibe-select=Login")
+        inner.features(*HTML, "--html=page.html", ARTIFACTS, "--testvibe-select=Login")
 
         (test,) = self.rows(inner.pytester.path / "page.html")["testvibe::Login"]
         assert test["result"] == "Passed"

@@ -16,11 +16,11 @@ import pytest
 
 from tests.conftest import client_of
 from tests.contract import __main__ as contract
+from tests.support.assumptions import assumptions_of, is_list, status_of
 from tests.support.checker import API, Checker, closed
 from tests.support.recordings import RECORDINGS, dispatch_in, recording_of
 from testvibe_async import DispatchUnknownError, Journal, NotFoundError, Verdict
 from testvibe_async._wire import openapi_document, read, read_rows
-from testvibe_async.cli.doctor.contract import operation, shown_place, values_by_place
 from testvibe_async.testing import Emulator, Fault, Recording, Replay
 
 if TYPE_CHECKING:
@@ -134,20 +134,10 @@ def assumptions_in(recording: Recording) -> dict[str, set[str]]:
     """Return the assumed routes, members and words that a recording shows, per operation."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     for each in recording.exchanges:
-        known = operation(each.operation)
-        if each.status != known.status:
-            continue
-        body = each.answer.encode()
-        seen = values_by_place(read_rows(body) if known.is_list else [read(body, object)])
-        found[known.name] |= {known.route} if known.basis == "assumed" else set()
-        for place, declared in known.places.items():
-            values = [value for value in seen.get(place, ()) if value is not None]
-            if place and values and declared.basis == "assumed":
-                kinds = " or ".join(sorted({type(value).__name__ for value in values}))
-                found[known.name].add(f"{shown_place(place)} ({kinds})")
-            words = {value for value in values if isinstance(value, str)} & declared.words.keys()
-            assumed = sorted(word for word in words if declared.words[word] == "assumed")
-            found[known.name] |= {f"{shown_place(place)} {word!r}" for word in assumed}
+        if each.status == status_of(each.operation):
+            body = each.answer.encode()
+            rows = read_rows(body) if is_list(each.operation) else [read(body, object)]
+            found[each.operation] |= assumptions_of(each.operation, rows)
     return {name: seen for name, seen in found.items() if seen}
 
 

@@ -4,11 +4,11 @@ For other modules: the command. What is decided where:
 
 - `command`: the options, what is printed, and the exit code
 - `examination`: which calls of the client are made, in which order
-- `contract`: what passed between the client and the service, and where it differs from
-  `openapi.json`
+- `contract`: what passed between the client and the service, and where it differs from the
+  contract
 - `judging`: the table of checks, and what a difference means for the commands
 - `findings`: the result as values, as text, and as a document
-- `recording`: what passed, with synthetic values, and what differs from an earlier recording
+- `recording`: what passed, with synthetic values
 """
 
 from testvibe_async.cli.doctor.command import doctor

@@ -33,7 +33,6 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     report: Path | None = None,
     record: Path | None = None,
-    against: Path | None = None,
     common: Common = COMMON,
 ) -> ExitCode:
     """Check which parts of your service match the documentation, and the effects on commands.
@@ -46,7 +45,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
 
         testvibe-async doctor
         testvibe-async doctor --run "Login Functionality"
-        testvibe-async doctor --report doctor.md
+        testvibe-async doctor --report doctor.txt
         testvibe-async doctor --run "Login Functionality" --record service.json
 
     The exit code is 0 if no difference has consequences, 1 if one has, 3 if the key or the
@@ -59,38 +58,30 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         generate: Also generate this feature's tests, once, and watch that to its end. It costs
             credits, and replaces the tests that there are.
         yes: Generate without a question.
-        report: Write all that was found to a file, .json or .md. It holds no names, texts, ids or
-            addresses.
+        report: Write all that was found to a file: JSON if its name ends in .json, else text. It
+            holds no names, texts, ids or addresses.
         record: Write what passed to a file, with every value replaced by a synthetic one of the
             same shape, after a preview: the emulator can replay it, and it can be handed on.
-        against: Compare what passed with such a file of an earlier day: a difference means that the
-            service has changed.
         common: The options of every command.
     """
     # They bring the HTTP client, whose import takes long.
     from testvibe_async.cli.doctor import findings, recording  # noqa: PLC0415
 
-    if report is not None:
-        findings.require_format(report)
-    earlier = None if against is None else recording.load(against)
     examination = await _examine(common, run=run, generate=generate, run_id=run_id, is_agreed=yes)
-    if earlier is not None:
-        examination.findings += recording.compared(earlier, examination.tap)
+    found = examination.findings
     output, document = common.output, examination.document()
     output.document(document)
     name = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{examination.settings.server}{escape(name)}\n")
     output.details(
-        lambda width: findings.result(
-            examination.findings, width=width, only_differences=output.is_quiet
-        )
+        lambda width: findings.result(found, width=width, only_differences=output.is_quiet)
     )
     if report is not None:
-        findings.write(report, document)
+        findings.write(report, found, document)
         output.note(f"The report is in {report}.")
     if record is not None:
-        recorded = recording.record(examination.tap)
-        for line in recording.preview(recorded):
+        recorded, preview = recording.disguised(examination.tap)
+        for line in preview:
             output.note(escape(line))
         if not sys.stdin.isatty() or await confirm(f"Write this to {record}?"):
             recorded.save(record)

@@ -1,60 +1,65 @@
-"""Exchanges between a client and the service, and their differences from `openapi.json`.
+"""Exchanges between a client and the service, and where they differ from the contract.
 
-A validator of JSON schemas reports an answer as wrong at its first member, and ignores undeclared
-members. Here declared members and observed values become tables by location, so that all values at
-one location are compared at once. A difference quotes only two kinds of words of an answer: the
-service's status words, and names that look like identifiers. `Tap` listens at the client's session;
-it sends and changes nothing.
+The client's own reading is the measure: a document is compared, member by member, with what the
+client reads in it. A difference quotes only two kinds of words of an answer: the service's status
+words, and names that look like identifiers. `Tap` listens at the client's session; it sends and
+changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections import defaultdict
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from attrs import field, frozen
+from attrs import field, fields, frozen, has
 
-from testvibe_async import MalformedResponseError, NotFoundError, ResponseError
+from testvibe_async import Listing, MalformedResponseError, NotFoundError, ResponseError
+from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire import (
+    EXTRA,
     UnreadableError,
-    UnreadableField,
     decode,
-    envelope_in,
     openapi_document,
     raise_for_status,
     read,
     read_rows,
+    serialize,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from testvibe_async import Client
     from testvibe_async._wire import Request, Response
 
 __all__ = [
+    "STATUS_MEMBERS",
+    "Difference",
     "Exchange",
-    "Operation",
     "Tap",
-    "differences",
-    "error_places",
-    "objects_at",
-    "operation",
+    "all_of",
+    "known_names",
+    "known_words",
     "operations",
     "shown_name",
     "shown_place",
-    "values_by_place",
 ]
 
 Place: TypeAlias = tuple[str, ...]
 """The names that lead to a value, with `[]` for the rows of an array."""
 
 ROWS = "[]"
-_SUCCESSES = ("200", "201", "202")
+STATUS_MEMBERS = frozenset(
+    {
+        *("status", "state", "featureStatus", "overallStatus", "overallConclusion"),
+        *("conclusion", "verdict", "kind", "source"),
+    }
+)
+"""The members that hold a word of the service."""
+
 _TYPES: Mapping[type, str] = {
     type(None): "null",
     bool: "bool",
@@ -63,243 +68,137 @@ _TYPES: Mapping[type, str] = {
     dict: "object",
     list: "array",
 }
-_OF_SCHEMAS = {"integer": "int", "boolean": "bool"}
 _IDENTIFIER = re.compile(r"(@odata\.)?[A-Za-z_$][A-Za-z_]*[0-9]{0,2}", re.ASCII)
 _NAME_CHARACTERS = 32
 _WORD = re.compile(r"[A-Za-z][A-Za-z_ ]{0,23}", re.ASCII)
-_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.(?P<digits>\d+))?(?P<zone>Z|[+-]\d\d:?\d\d)?", re.ASCII
-)
-_ZONES = {None: "no zone", "Z": "Z"}
-_FORMS = {
-    "time(/Date/)": re.compile(r"/Date\(-?\d+([+-]\d{4})?\)/"),
-    "digits": re.compile(r"-?[0-9]+"),
-    "empty": re.compile(""),
+_IN_NO_LIST = {"gherkin", "rationale", "content", "tests", "artifacts", "log"}
+"""Members that the rows of a list need not have."""
+
+_MAY_LACK = {
+    *(("get_run", "log"), ("get_run", "url"), ("list_runs", "summary")),
+    *(("diagnose_run", "other"), ("diagnose_run", "kind"), ("diagnose_run", "source")),
 }
-_STRING = {"string"}
-_KINDS_OF = {"int": {"int", "number"}, "digits": _STRING, "empty": _STRING, "time": _STRING}
-"""The declared types that a form agrees with, where it is not the type of its name."""
-
-_SEEN = {"digits": "digits in a string", "empty": "an empty string"}
-"""Names of forms in a sentence, where their own name does not say the type."""
-
-
-@frozen
-class Declared:
-    """The contract's declaration for one location."""
-
-    kinds: frozenset[str]
-    """The types, such as `int`, `null` and `time`; empty for any."""
-
-    basis: str
-    """`documented` or `assumed`."""
-
-    is_required: bool
-    words: Mapping[str, str]
-    """The words that are known, each with its basis; empty for any text."""
-
-    @property
-    def types(self) -> str:
-        """The types in a sentence, such as `int or null`."""
-        names = sorted(self.kinds, key=lambda kind: (kind == "null", kind))
-        return " or ".join(names).replace("time", "time(Z)")
-
-    def has(self, form: str) -> bool:
-        """Return whether a form is one of a declared type."""
-        kind = form.partition("(")[0]
-        if kind == "time" and "time" in self.kinds:
-            return form == "time(Z)"
-        return not self.kinds or bool(self.kinds & _KINDS_OF.get(kind, {kind}))
-
-
-@frozen(kw_only=True)
-class Operation:
-    """One operation of the contract."""
-
-    name: str
-    route: str
-    basis: str
-    """`documented` or `assumed`: whether its route can be read in the documentation."""
-
-    status: int
-    """The status of a success."""
-
-    is_list: bool
-    places: Mapping[Place, Declared]
-    """The answer, or each row of a list."""
-
-    @property
-    def bases(self) -> set[str]:
-        """The bases of the route and the members: documented, assumed, or both."""
-        members = (each.basis for place, each in self.places.items() if len(place) == 1)
-        return {self.basis, *members}
+"""Further members that an answer need not have, besides those of a thing that has not ended."""
 
 
 @frozen(order=True)
 class Difference:
     """One difference at one place. It holds no value of an answer, except words and names."""
 
-    kind: Literal["needed", "missing", "undeclared", "form", "word", "spelling"]
+    kind: Literal["undeclared", "missing", "unreadable", "form", "word", "spelling"]
     """The kind of difference.
 
-    - `needed`: a member without which an answer says little is not there, or not in all rows;
-    - `missing`: another declared member is not there;
     - `undeclared`: a member that is there is not declared;
-    - `form`: it has another type, or is a time that is written in another form;
+    - `missing`: a declared member is not there;
+    - `unreadable`: the client can't read it, and leaves it out;
+    - `form`: it is written in another form than the documented one;
     - `word`: it holds a word that is not known;
     - `spelling`: it holds a known word in another case.
     """
 
-    says: str
-    """A sentence with `{places}` for the members that differ in the same way."""
-
-    place: str
-    """The member, such as `summary.total` or `tests[].durationMs`."""
+    place: Place
+    detail: str = ""
+    """The form, or the word."""
 
 
 @cache
-def operations() -> Mapping[str, Operation]:
+def operations() -> Mapping[str, Any]:
     """Return the operations of the contract, by the service's names."""
-    return {each.name: each for each in _operations()}
-
-
-def operation(name: str) -> Operation:
-    """Return an operation by the service's name."""
-    return operations()[name]
+    return {
+        definition["operationId"]: {"route": f"{method.upper()} {path}", **definition}
+        for path, methods in openapi_document()["paths"].items()
+        for method, definition in methods.items()
+        if method != "parameters"
+    }
 
 
 @cache
-def error_places() -> Mapping[Place, Declared]:
-    """Return the declarations for every error."""
-    return dict(_declared({"$ref": "#/components/schemas/Error"}))
+def known_names() -> frozenset[str]:
+    """Return the names of all members of the contract."""
+    found = all_of("properties", openapi_document())
+    return frozenset(name for properties in found for name in properties)
 
 
-def _operations() -> Iterator[Operation]:
-    for path, methods in openapi_document()["paths"].items():
-        for method, definition in methods.items():
-            if method == "parameters":
-                continue
-            status = next(each for each in _SUCCESSES if each in definition["responses"])
-            answer = definition["responses"][status]
-            schema = _resolved(answer["content"]["application/json"]["schema"])
-            yield Operation(
-                name=definition["operationId"],
-                route=f"{method.upper()} {path}",
-                basis=definition["x-basis"],
-                status=int(status),
-                is_list="items" in schema,
-                places=dict(_declared(schema.get("items", schema), basis=answer["x-basis"])),
-            )
+@cache
+def known_words() -> Mapping[str, str]:
+    """Return the words that a status may be, each `documented` or `assumed`."""
+    found = list(all_of("x-words", openapi_document()))
+    return {
+        word: basis
+        for basis in ("assumed", "documented")
+        for words in found
+        for word in words[basis]
+    }
 
 
-def _declared(
-    schema: Mapping[str, Any], place: Place = (), *, basis: str = "assumed", required: bool = False
-) -> Iterator[tuple[Place, Declared]]:
-    """Go through a schema and all below it."""
-    basis = schema.get("x-basis", basis)
-    options = [_resolved(each) for each in schema.get("anyOf", [schema])]
-    kinds = frozenset(kind for option in options for kind in _kinds(option))
-    words = {word: of for of, listed in schema.get("x-words", {}).items() for word in listed}
-    yield place, Declared(kinds, basis, required, words)
-    for option in options:
-        for name, member in option.get("properties", {}).items():
-            is_required = name in option.get("required", ())
-            yield from _declared(member, (*place, name), basis=basis, required=is_required)
-        if "items" in option:
-            yield from _declared(option["items"], (*place, ROWS), basis=basis)
+def all_of(key: str, node: object) -> Iterator[Any]:
+    """Yield each value of a key in a part of the contract, at any depth."""
+    if isinstance(node, dict):
+        for name, inner in cast("dict[str, Any]", node).items():
+            if name == key:
+                yield inner
+            elif name == "$ref":
+                *_, group, schema = inner.split("/")
+                yield from all_of(key, openapi_document()["components"][group][schema])
+            else:
+                yield from all_of(key, inner)
 
 
-def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "$ref" not in schema:
-        return schema
-    found = openapi_document()
-    for part in schema["$ref"].split("/")[1:]:
-        found = found[part]
-    return {**found, **{name: value for name, value in schema.items() if name != "$ref"}}
-
-
-def _kinds(schema: Mapping[str, Any]) -> list[str]:
-    if schema.get("format") == "date-time":
-        return ["time"]
-    kinds: str | list[str] = schema.get("type", [])
-    return [_OF_SCHEMAS.get(kind, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)]
-
-
-def values_by_place(
-    values: Iterable[object], *, name_of: Callable[[str], str] = str
-) -> Mapping[Place, list[Any]]:
-    """Return all values at all depths, by their places.
+def _differences(
+    raw: object,
+    value: Any,  # noqa: ANN401 - what was read
+    there: set[Place],
+    place: Place = (),
+) -> Iterator[Difference]:
+    """Compare a document with what the client reads in it.
 
     Args:
-        values: The values.
-        name_of: Returns the name of a member as used in places.
+        raw: The document.
+        value: What the client reads in it.
+        there: Receives the places of all members that the document has.
+        place: The place of the document.
     """
-    found: defaultdict[Place, list[Any]] = defaultdict(list)
-
-    def visit(place: Place, value: object) -> None:
-        found[place].append(value)
-        if isinstance(value, dict):
-            for name, member in cast("dict[str, object]", value).items():
-                visit((*place, name_of(name)), member)
-        elif isinstance(value, list):
-            for row in cast("list[object]", value):
-                visit((*place, ROWS), row)
-
-    for value in values:
-        visit((), value)
-    return found
-
-
-def differences(places: Mapping[Place, Declared], values: Iterable[object]) -> Iterator[Difference]:
-    """Yield the differences of all observed values.
-
-    Args:
-        places: The contract's declaration for each value.
-        values: The values, such as the rows of a list.
-    """
-    seen = values_by_place(values)
-    for place, declared in places.items():
-        there, shown = seen.get(place, []), shown_place(place)
-        if place and place[-1] != ROWS and len(there) < (of := objects_at(seen, place[:-1])):
-            often = f" (in {len(there)} of {of})" if there else ""
-            says = f"{declared.basis} and not there: {{places}}{often}"
-            if declared.is_required:
-                yield Difference("needed", says, shown)
-            elif not there:
-                yield Difference("missing", says, shown)
-        for form in sorted({_form_of(value, declared.kinds) for value in there}):
-            if not declared.has(form):
-                seen_as = _SEEN.get(form, form)
-                yield Difference("form", f"{{places}}: {seen_as}, not {declared.types}", shown)
-        yield from _other_words(declared, there, shown)
-    for place in sorted(seen.keys() - places.keys()):
-        parent = places.get(place[:-1])
-        if parent is not None and "object" in parent.kinds and place[-1] != ROWS:
-            forms = " or ".join(sorted({_form_of(value, frozenset()) for value in seen[place]}))
-            shown = shown_place((*place[:-1], shown_name(place[-1])))
-            says = "there and nowhere documented: {places}"
-            yield Difference("undeclared", says, f"{shown} ({forms})")
+    whole, kind = raw, value.__class__
+    if isinstance(raw, dict) and has(kind):
+        members = cast("dict[str, object]", raw)
+        names = [each.name for each in fields(kind) if each.name != EXTRA]
+        known = {wire_name(name): getattr(value, name) for name in names}
+        there |= {(*place, name) for name in members}
+        for name, member in known.items():
+            if name not in members and not member:
+                yield Difference("missing", (*place, name))
+        for name, member in members.items():
+            if name not in known:
+                yield Difference("undeclared", (*place, shown_name(name)), _form_of(member))
+            elif member is not None and name in value.extra:
+                yield Difference("unreadable", (*place, name), _form_of(member))
+            else:
+                yield from _differences(member, known[name], there, (*place, name))
+    elif isinstance(raw, list) and kind is tuple:
+        for row, member in zip(cast("list[object]", raw), value, strict=True):
+            yield from _differences(row, member, there, (*place, ROWS))
+    elif raw is not None:
+        yield from _of_value(whole, value, place)
 
 
-def _other_words(declared: Declared, values: Iterable[object], shown: str) -> Iterator[Difference]:
-    words = _words_of(declared, values)
-    if unknown := [_shown_word(word) for word, basis in words.items() if not basis]:
-        says = f"{{places}} has words that are not documented: {', '.join(unknown)}"
-        yield Difference("word", says, shown)
-    if other := [word for word, basis in words.items() if basis and word not in declared.words]:
-        says = f"{{places}}: the known words in another case: {', '.join(other)}"
-        yield Difference("spelling", says, shown)
+def _of_value(raw: object, value: object, place: Place) -> Iterator[Difference]:
+    written = serialize(value)
+    is_word = isinstance(raw, str) and place[-1] in STATUS_MEMBERS
+    if is_word and cast("str", raw).casefold() not in known_words():
+        yield Difference("word", place, _shown_word(cast("str", raw)))
+    elif is_word and raw != written:
+        yield Difference("spelling", place, cast("str", raw))
+    elif raw != written:
+        yield Difference("form", place, _form_of(raw, is_time=isinstance(value, datetime)))
 
 
-def objects_at(values: Mapping[Place, list[Any]], place: Place) -> int:
-    """Return the number of objects at a place."""
-    return sum(isinstance(each, dict) for each in values.get(place, ()))
-
-
-def _words_of(declared: Declared, values: Iterable[object]) -> dict[str, str]:
-    """Return the words at a place, each with its basis; that of an unknown one is empty."""
-    texts = sorted({value for value in values if declared.words and isinstance(value, str)})
-    return {word: declared.words.get(word.casefold(), "") for word in texts}
+def _form_of(value: object, *, is_time: bool = False) -> str:
+    """Name the type of a value; show the form of a time with 9 for each digit."""
+    if is_time:
+        return re.sub(r"\d", "9", str(value))
+    if isinstance(value, str) and not value.strip("0123456789"):
+        return "digits in a string" if value else "an empty string"
+    return _TYPES.get(type(value), "number")
 
 
 def _shown_word(word: str) -> str:
@@ -319,19 +218,6 @@ def shown_name(name: str) -> str:
     return name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
 
 
-def _form_of(value: object, kinds: frozenset[str]) -> str:
-    """Name the type of a value, and its form where another one than a text's is declared."""
-    kind = _TYPES.get(type(value), "number")
-    if kind == "int" and "time" in kinds:
-        return f"int({len(str(value).lstrip('-'))} digits)"
-    if not isinstance(value, str) or (kinds and not kinds & {"time", "int"}):
-        return kind
-    if found := _TIME.fullmatch(value):
-        zone, digits = _ZONES.get(found["zone"], "offset"), len(found["digits"] or "")
-        return f"time({digits} digits, {zone})" if digits else f"time({zone})"
-    return next((form for form, pattern in _FORMS.items() if pattern.fullmatch(value)), kind)
-
-
 @frozen(kw_only=True, slots=False, eq=False)
 class Exchange:
     """A request, its answer, and the findings in it."""
@@ -347,13 +233,10 @@ class Exchange:
     value: Any = None
     """The value that our commands use."""
 
-    unreadable: frozenset[str] = frozenset()
-    """The names of the members that our reader left out."""
-
     @property
-    def operation(self) -> Operation:
-        """The operation, as the contract has it."""
-        return operation(self.request.endpoint.name)
+    def name(self) -> str:
+        """The operation, by the service's name."""
+        return self.request.endpoint.name
 
     @property
     def is_not_there(self) -> bool:
@@ -361,10 +244,9 @@ class Exchange:
         return isinstance(self.error, NotFoundError) and self.error.code is not None
 
     @property
-    def envelope(self) -> Sequence[str]:
-        """The names of what stands around the rows of a list."""
-        is_list = self.operation.is_list and self.error is None
-        return sorted(envelope_in(self.response.body)) if is_list else []
+    def is_list(self) -> bool:
+        """True if the answer is a list that can be used."""
+        return isinstance(self.value, Listing)
 
     @cached_property
     def rows(self) -> Sequence[object]:
@@ -373,44 +255,33 @@ class Exchange:
             return []
         try:
             body = self.response.body
-            return list(read_rows(body)) if self.operation.is_list else [read(body, object)]
+            return list(read_rows(body)) if self.is_list else [read(body, object)]
         except UnreadableError:
             return []
 
-    @cached_property
-    def differences(self) -> Sequence[Difference]:
-        """Differences between the answer and the contract; empty for an error."""
-        found = differences(self.operation.places, self.rows) if self.rows else ()
-        return sorted(
-            each for each in found if each.kind != "missing" or not self._may_lack(each.place)
-        )
-
     @property
-    def words(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """The service's words by member, each with its basis, empty for an unknown one."""
-        seen = values_by_place(self.rows)
-        for place, declared in self.operation.places.items():
-            if words := _words_of(declared, seen.get(place, ())):
-                yield shown_place(place), {_shown_word(word): of for word, of in words.items()}
+    def differences(self) -> Iterator[Difference]:
+        """Differences between the answer and the contract, in order; none for an error."""
+        values = list(self.value) if self.is_list else [self.value]
+        if self.error is not None or len(values) != len(self.rows):
+            return
+        there: set[Place] = set()
+        pairs = zip(self.rows, values, strict=True)
+        found = {each for pair in pairs for each in _differences(*pair, there)}
+        for each in sorted(found):
+            if each.kind != "missing" or not (
+                each.place in there or self._may_lack(each.place[-1])
+            ):
+                yield each
 
-    def _may_lack(self, place: str) -> bool:
+    def _may_lack(self, name: str) -> bool:
         """Return whether an answer need not have a member, as things stand."""
-        value = self.value
-        match self.operation.name:
-            case "get_generation_status" | "get_generation_log":
-                # It is not documented which of them there are before the first generation.
-                return value is None or not value.request_id
-            case "diagnose_run":
-                return place == "summary.other"
-            case "list_runs":
-                return place == "summary"
-            case "get_run" if value is not None and not value.is_failure:
-                is_over = value.is_finished
-                return place == "log" or (
-                    not is_over and place in {"summary", "tests", "artifacts"}
-                )
-            case _:
-                return False
+        # It is not documented which members there are before an end, or a first generation.
+        is_whole = getattr(self.value, "request_id", True) and getattr(
+            self.value, "is_finished", True
+        )
+        is_optional = (self.name, name) in _MAY_LACK or (self.is_list and name in _IN_NO_LIST)
+        return is_optional or not is_whole
 
 
 @frozen(eq=False)
@@ -418,9 +289,6 @@ class Tap:
     """Listens to a client, from now on."""
 
     exchanges: list[Exchange] = field(factory=list[Exchange])
-    dispatches: list[str] = field(factory=list[str])
-    """The names of the operations that were dispatched, or may have been."""
-
     started_at: datetime = field(factory=lambda: datetime.now(UTC))
     _now: Callable[[], float] = field(factory=lambda: asyncio.get_running_loop().time)
     _start: float = field(factory=lambda: asyncio.get_running_loop().time())
@@ -432,37 +300,20 @@ class Tap:
 
         async def sent(request: Request[Any], **options: object) -> Response:
             at = self._now() - self._start
-            if request.method != "GET":
-                self.dispatches.append(request.endpoint.name)
             response: Response = await send(request, **options)
-            self.exchanges.append(_read(at, request, response))
+            error, value = None, None
+            try:
+                raise_for_status(request, response)
+                value = decode(request, response)
+            except ResponseError as refusal:
+                error = refusal
+            self.exchanges.append(
+                Exchange(at=at, request=request, response=response, error=error, value=value)
+            )
             return response
 
         http.send = sent
 
-    @property
-    def reads(self) -> int:
-        """The number of answers to requests that only read."""
-        return sum(each.request.method == "GET" for each in self.exchanges)
-
     def of(self, name: str, *, since: int = 0) -> list[Exchange]:
         """Return the exchanges of one operation, from the one of an index on."""
-        return [each for each in self.exchanges[since:] if each.request.endpoint.name == name]
-
-
-def _read(at: float, request: Request[Any], response: Response) -> Exchange:
-    left_out: list[UnreadableField] = []
-    error, value = None, None
-    try:
-        raise_for_status(request, response)
-        value = decode(request, response, unreadable=left_out)
-    except ResponseError as refusal:
-        error = refusal
-    return Exchange(
-        at=at,
-        request=request,
-        response=response,
-        error=error,
-        value=value,
-        unreadable=frozenset(each.name for each in left_out),
-    )
+        return [each for each in self.exchanges[since:] if each.name == name]

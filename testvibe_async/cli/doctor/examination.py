@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import Factory, define
 
 from testvibe_async import (
+    ConfigError,
     ConflictError,
     DispatchUnknownError,
     NotFoundError,
@@ -30,6 +31,7 @@ from testvibe_async.cli.doctor.findings import conclusion, differs, holds, unche
 from testvibe_async.cli.doctor.judging import CHECKS
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import duration, plural, reason
+from testvibe_async.runner.names import chosen_project
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
@@ -43,7 +45,7 @@ __all__ = ["Examination"]
 
 T = TypeVar("T")
 
-VERSION = 2
+VERSION = 3
 """The version of the document's form."""
 
 DEFAULT_FILE = "Configurations/Default.config.js"
@@ -57,6 +59,12 @@ MAX_LOST = 2
 
 LONGEST = {RUN: 600.0, GENERATION: 3600.0}
 """Seconds for which an operation is watched: a run takes about 30."""
+
+_UNKNOWN = {
+    "run": "no run is known: --run FEATURE makes one, --run-id ID names one",
+    "feature": "no feature is known: --run FEATURE names one, and so does --run-id ID",
+}
+"""Why the checks that read a thing can't be made."""
 
 
 class StopError(Exception):
@@ -87,6 +95,9 @@ class Examination:
     _lost: int = 0
     """The number of calls in a row that got no answer."""
 
+    _skipped: dict[str, str] = Factory(dict[str, str])
+    """Why the checks that read a thing were not made, by `Check.of`."""
+
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the command."""
@@ -96,20 +107,21 @@ class Examination:
     async def perform(self) -> None:
         """Perform all possible checks; the first Ctrl-C ends them, and the findings remain."""
         self.tap.listen_to(self.client)
+        why = ""
         try:
-            project = await self._contact()
-            await self._check("get_project", self.client.get_project(project.id))
-            features = await self._check("list_features", project.list_features()) or ()
-            run_id = await self._dispatch_all(project)
-            feature = await self._read_runs(project, run_id)
-            await self._read_feature(project, features, feature)
-            await self._read_files(project)
+            await self._read_all(await self._contact())
         except StopError as stop:
-            self._skip_rest(str(stop))
+            why = str(stop)
         except asyncio.CancelledError:
-            self._skip_rest("stopped by Ctrl-C")
+            why = "stopped by Ctrl-C"
             self.codes.add(ExitCode.INTERRUPTED)
-        self.findings += judging.about_answers(self.tap.exchanges)
+        seen = {"list_projects", *(finding.subject for finding in self.findings)}
+        self.findings += [
+            unchecked(name, self._skipped.get(check.of, why))
+            for name, check in CHECKS.items()
+            if name not in seen
+        ]
+        self.findings += judging.about_limits(self.tap.exchanges)
 
     def document(self) -> dict[str, Any]:
         """Return the result as JSON."""
@@ -118,10 +130,7 @@ class Examination:
             "package": __version__,
             "exitCode": int(self.exit_code),
             "conclusion": conclusion(self.findings),
-            "reads": self.tap.reads,
-            "dispatches": self.tap.dispatches,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "words": judging.words_seen(self.tap.exchanges),
+            "findings": [each.without_quotation.to_dict() for each in self.findings],
         }
 
     # How anything is asked.
@@ -132,12 +141,11 @@ class Examination:
         Raises:
             StopError: It got no answer, and neither did the one before.
         """
-        before = len(self.tap.exchanges)
+        before, value = len(self.tap.exchanges), None
         try:
             value = await call
         except ResponseError as error:
             self._note_failure(error)
-            value = None
         except VibeError as error:
             self.codes.add(exit_code_of(error))
             self.findings.append(unchecked(name, "no answer came", quoted=reason(error)))
@@ -158,27 +166,27 @@ class Examination:
         self._judge(value, exchanges)
         return value
 
-    async def _check_all(self, project: Project, of: str, thing: object) -> None:
+    async def _check_all(
+        self, of: str, thing: object, project: Project, *, is_listed: bool
+    ) -> None:
         """Make each check that reads one thing, by the client's method of its name."""
-        for name, check in CHECKS.items():
-            if check.of == of:
-                await self._check(name, getattr(project, name)(thing))
+        if thing is None:
+            self._skipped[of] = _UNKNOWN[of]
+            return
+        for name in [name for name, check in CHECKS.items() if check.of == of]:
+            value, exchanges = await self._ask(name, getattr(project, name)(thing))
+            if exchanges and exchanges[-1].is_not_there and not is_listed:
+                self._skipped[of] = f"there is no such {of}"
+                return
+            self._judge(value, exchanges)
 
-    def _judge(self, value: Any, exchanges: Sequence[Exchange]) -> None:  # noqa: ANN401 - likewise
+    def _judge(self, value: Any, exchanges: Sequence[Exchange]) -> None:  # noqa: ANN401 - of any call
         # What was refused for its rate, or failed, was asked again.
         pages = [each for each in exchanges if each.error is None] or exchanges[-1:]
         if pages:
             self.findings += judging.findings_of(pages[0])
-        if value is not None and pages[0].operation.is_list:
+        if value is not None and pages[0].is_list:
             self.findings += judging.about_pages(pages, value)
-
-    def _skip(self, of: str, why: str) -> None:
-        """Note of each check that reads one thing why it was not made."""
-        self.findings += [unchecked(name, why) for name in CHECKS if CHECKS[name].of == of]
-
-    def _skip_rest(self, why: str) -> None:
-        seen = {"list_projects", *(finding.subject for finding in self.findings)}
-        self.findings += [unchecked(name, why) for name in CHECKS if name not in seen]
 
     # What is asked.
 
@@ -195,11 +203,14 @@ class Examination:
             error = failure
         exchanges = self.tap.exchanges
         exchange = exchanges[-1 if error is not None else 0] if exchanges else None
-        self.findings += judging.about_server(self.settings, exchange, error)
-        if stops := self.findings[-1].stops:
+        obstacle = judging.about_obstacle(exchange, error)
+        if exchange is None or obstacle is not None:
             assert error is not None
+            assert obstacle is not None
+            self.findings.append(obstacle)
             self.codes.add(exit_code_of(error))
-            raise StopError(stops)
+            raise StopError(f"the {obstacle.subject} has to be right first")
+        self.findings += judging.about_way(self.settings, exchange, is_accepted=error is None)
         self._note_failure(error)
         self._judge(projects, exchanges)
         return await self._choose(projects)
@@ -210,49 +221,55 @@ class Examination:
         Raises:
             StopError: No project is known, or a route that is documented is not there in it.
         """
-        wanted = self.settings.project
-        found = next(
-            (each for each in projects or () if wanted in {None, each.id, each.name}), None
-        )
-        if found is not None:
-            self.project_name = found.name
-        chosen = found.id if found is not None else wanted
-        if chosen is None:
-            raise StopError("no project is known")
-        project = self.client.project(chosen)
-        if found is not None and wanted is not None:
-            self.findings.append(holds("project", "the one in force is one of the key's"))
-        elif found is not None:
+        wanted, found = self.settings.project, None
+        if wanted is not None and projects is not None:
+            try:
+                found = chosen_project(wanted, projects)
+            except ConfigError as error:
+                says = "the key does not see the one in force"
+                means = "commands that need it are refused: testvibe-async use chooses another"
+                self.findings.append(differs("project", says, means, quoted=reason(error)))
+            else:
+                self.findings.append(holds("project", "the one in force is one of the key's"))
+        elif wanted is None and projects:
+            found = projects[0]
             says = "none is in force, and the first one is read here"
-            means = "testvibe-async use chooses one"
-            self.findings.append(varies("project", says, means))
-        elif projects is not None:
-            says = "the key does not see the one in force"
-            means = "commands that need it are refused: testvibe-async use chooses another"
-            self.findings.append(differs("project", says, means))
+            self.findings.append(varies("project", says, "testvibe-async use chooses one"))
+        if found is not None:
+            self.project_name, wanted = found.name, found.id
+        if wanted is None:
+            raise StopError("no project is known")
+        project = self.client.project(wanted)
+        if found is None and projects is not None:
             # A 404 of the project would be taken for that of a missing route.
             _, exchanges = await self._ask("list_features", project.list_features())
             if exchanges and exchanges[-1].is_not_there:
                 raise StopError("there is no such project")
         return project
 
-    async def _dispatch_all(self, project: Project) -> int | None:
-        """Run and generate the requested features; return the id of the run, None for no run."""
-        run_id = None
+    async def _read_all(self, project: Project) -> None:
+        """Read all that the project has, and run or generate a feature if asked to."""
+        await self._check("get_project", self.client.get_project(project.id))
+        features = await self._check("list_features", project.list_features()) or ()
+        run = None
         if (feature := self.to_run) is not None:
             # What a lost dispatch is looked for in: the list right before, and right after.
             await self._ask("list_runs", project.list_runs(feature=feature))
             run = await self._dispatch(RUN, project.run_feature(feature))
-            if run is not None:
-                await self._ask("list_runs", project.list_runs(feature=feature))
-                run_id = run.run_id
-                await self._watch(RUN, run, f"run {run_id}")
+            await self._ask("list_runs", project.list_runs(feature=feature))
+            await self._watch(RUN, run)
         if (feature := self.to_generate) is not None:
             await self._ask("get_generation_status", project.get_generation_status(feature))
-            generation = await self._dispatch(GENERATION, project.generate_feature(feature))
-            if generation is not None:
-                await self._watch(GENERATION, generation, f"generation {generation.request_id}")
-        return run_id
+            await self._watch(
+                GENERATION, await self._dispatch(GENERATION, project.generate_feature(feature))
+            )
+        of_run = await self._read_runs(project, None if run is None else run.run_id)
+        await self._read_feature(project, features, of_run)
+        files = await self._check("list_files", project.list_files())
+        paths = [row.path for row in files or ()]
+        path = DEFAULT_FILE if DEFAULT_FILE in paths or not paths else paths[0]
+        await self._check_all("file", path, project, is_listed=path in paths)
+        await self._check("list_configs", project.list_configs())
 
     async def _dispatch(self, kind: Kind, call: Awaitable[T]) -> T | None:
         """Dispatch an operation, once, and describe the answer; None if none started."""
@@ -280,10 +297,13 @@ class Examination:
             self.findings.append(unchecked(name, says))
         return operation
 
-    async def _watch(self, kind: Kind, operation: Any, quoted: str) -> None:  # noqa: ANN401 - either handle
-        """Poll an operation to its end, and describe the observations."""
+    async def _watch(self, kind: Kind, operation: Any) -> None:  # noqa: ANN401 - either handle
+        """Poll an operation to its end, if it started, and describe the observations."""
+        if operation is None:
+            return
         now = asyncio.get_running_loop().time
         before, began, subject = len(self.tap.exchanges), now(), kind.name
+        quoted = f"{subject} {getattr(operation, 'run_id', None) or operation.request_id}"
         try:
             await operation.wait(timeout=LONGEST[kind])
         except (WaitTimeoutError, asyncio.CancelledError) as error:
@@ -301,64 +321,35 @@ class Examination:
             took = f"{plural(len(polls), 'poll')} in {duration(now() - began)}"
             self.findings += judging.about_watch(subject, polls, f"{quoted}, {took}")
 
-    async def _read_runs(self, project: Project, run_id: int | None) -> int | None:
+    async def _read_runs(self, project: Project, dispatched: int | None) -> int | None:
         """Read all about runs, and one of them; return the feature that it is of."""
         runs = await self._check("list_runs", project.list_runs())
         if runs is not None:
             limited, exchanges = await self._ask("list_runs", project.list_runs(limit=1))
             if exchanges:
                 self.findings += judging.about_runs(runs, limited, exchanges[-1])
-        run_id = run_id or self.run_id or _sample_run(runs or ())
-        feature = await self._read_run(project, run_id)
+        run_id = dispatched or self.run_id or _sample_run(runs or ())
+        await self._check_all("run", run_id, project, is_listed=run_id != self.run_id)
+        if "run" in self._skipped and run_id is not None:
+            self.codes.add(ExitCode.REFUSED)
+        seen = [each.value for each in self.tap.of("get_run") if each.error is None]
         _, exchanges = await self._ask("get_run", project.get_run(NO_RUN))
         if exchanges:
             self.findings.append(judging.about_errors(exchanges[-1]))
-        return feature
-
-    async def _read_run(self, project: Project, run_id: int | None) -> int | None:
-        """Read a run; return the feature that it is of."""
-        if run_id is None:
-            self._skip("run", "no run is known: --run FEATURE makes one, --run-id ID names one")
-            return None
-        if run_id == self.run_id:
-            _, exchanges = await self._ask("get_run", project.get_run(run_id))
-            if exchanges and exchanges[-1].is_not_there:
-                self._skip("run", "there is no such run")
-                self.codes.add(ExitCode.REFUSED)
-                return None
-        await self._check_all(project, "run", run_id)
-        runs = [each.value for each in self.tap.of("get_run") if each.error is None]
-        return runs[-1].feature_id if runs else None
+        return seen[-1].feature_id if seen else None
 
     async def _read_feature(
-        self, project: Project, features: Sequence[Feature], feature: int | str | None
+        self, project: Project, features: Sequence[Feature], of_run: int | None
     ) -> None:
         """Read a feature: one of the list, or one that is known otherwise."""
-        feature = self.to_run or self.to_generate or feature
+        feature: int | str | None = self.to_run or self.to_generate or of_run
         if features and self.to_generate is None:
             feature = next((each for each in features if each.has_tests), features[0]).id
-        if feature is not None:
-            await self._check_all(project, "feature", feature)
-        elif any(not each.error for each in self.tap.of("list_features")):
-            self._skip("feature", "the project has no features")
-        else:
-            why = "no feature is known: --run FEATURE names one, and so does --run-id ID"
-            self._skip("feature", why)
+        await self._check_all("feature", feature, project, is_listed=bool(features))
         for name, what in _names_to_try(features):
             _, exchanges = await self._ask("get_feature", project.get_feature(name))
             if exchanges:
                 self.findings.append(judging.about_name(exchanges[-1], what))
-
-    async def _read_files(self, project: Project) -> None:
-        files = await self._check("list_files", project.list_files())
-        paths = [row.path for row in files or ()]
-        path = paths[0] if paths and DEFAULT_FILE not in paths else DEFAULT_FILE
-        file, exchanges = await self._ask("read_file", project.read_file(path))
-        if exchanges and exchanges[-1].is_not_there:
-            self._skip("path", "no file is known that the project has")
-        else:
-            self._judge(file, exchanges)
-        await self._check("list_configs", project.list_configs())
 
 
 def _sample_run(runs: Sequence[Run]) -> int | None:
@@ -369,9 +360,8 @@ def _sample_run(runs: Sequence[Run]) -> int | None:
 
 def _names_to_try(features: Sequence[Feature]) -> Iterator[tuple[str, str]]:
     """Yield names to look features up by, each with the property that it tests."""
-    names = [each.name for each in features if each.name and each.name.isprintable()]
-    named = [name for name in names if not name.isdigit()]
-    if named:
+    named = [name for each in features if (name := each.name).isprintable() and not name.isdigit()]
+    if named := list(filter(None, named)):
         other = named[0].swapcase()
         is_same = other.casefold() == named[0].casefold()
         yield (other, "in any case") if is_same else (named[0], "as it is")

@@ -8,23 +8,26 @@ value of an answer, no address, no key and no id.
 from __future__ import annotations
 
 import textwrap
-from collections import defaultdict
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
-from rich.text import Text
 
-from testvibe_async import ConfigError
 from testvibe_async._config import REPOSITORY_FILE
 from testvibe_async._util import escape
+from testvibe_async._util.serialization import Serializable
+from testvibe_async.cli.details import text_of
 from testvibe_async.cli.output import json_of
 from testvibe_async.cli.words import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from rich.text import Text
+
+    from testvibe_async.cli.details import Line
 
 __all__ = [
     "Finding",
@@ -32,17 +35,14 @@ __all__ = [
     "conclusion",
     "differs",
     "holds",
-    "require_format",
     "result",
     "unchecked",
     "varies",
     "write",
 ]
 
-_SUBJECT_CELLS = 23
+_SUBJECT_CELLS = 22
 """Cells of the column with the subjects; the longest is `get_generation_status`."""
-
-_REDACTED = "Names, texts, ids and addresses are left out."
 
 
 class Verdict(StrEnum):
@@ -61,7 +61,7 @@ _TITLES = {
 
 
 @frozen
-class Finding:
+class Finding(Serializable):
     """One line of the result."""
 
     subject: str
@@ -76,26 +76,17 @@ class Finding:
     setting: str = ""
     """A line for the table `[endpoints]` of the settings; empty if there is nothing to set."""
 
-    quoted: str = ""
+    quoted: str | None = None
     """The service's own words. Never part of a document."""
 
     verdict: Verdict = field(kw_only=True)
     has_consequences: bool = False
     """True if a command does less than it should."""
 
-    stops: str = ""
-    """The reason why nothing more is asked; empty where more is. Never part of a document."""
-
-    def to_dict(self) -> dict[str, object]:
-        """Return it as JSON, without quoted texts."""
-        return {
-            "verdict": self.verdict.value,
-            "subject": self.subject,
-            "says": self.says,
-            "means": self.means,
-            "setting": self.setting,
-            "hasConsequences": self.has_consequences,
-        }
+    @property
+    def without_quotation(self) -> Finding:
+        """The same without the service's own words."""
+        return evolve(self, quoted=None)
 
 
 holds: partial[Finding] = partial(Finding, verdict=Verdict.HOLDS)
@@ -136,99 +127,66 @@ def result(
         width: Cells that a line may take; None for one line for each finding.
         only_differences: True to leave out findings that agree with the contract.
     """
-    lines: list[tuple[str, str]] = []
-    for verdict, (title, style) in _TITLES.items():
+    lines: list[Line] = []
+    for verdict, heading in _TITLES.items():
         group = [each for each in findings if each.verdict is verdict]
         if not group or (only_differences and verdict is Verdict.HOLDS):
             continue
-        if verdict is Verdict.NOT_CHECKED:
-            group = list(_joined(group))
-        lines.append((title, style))
-        for each in sorted(group, key=lambda each: not each.has_consequences):
-            of_line = "yellow" if each.has_consequences else ""
-            lines += [(text, of_line) for text in _lines(each, width)]
+        lines.append(heading)
+        lines += [
+            (_line(each, width), "yellow" if each.has_consequences else "")
+            for each in sorted(_joined(group), key=lambda each: not each.has_consequences)
+        ]
         lines.append(("", ""))
-    lines += [(text, "") for text in _settings(findings, width)]
-    lines += [(text, "bold") for text in _filled(conclusion(findings), width)]
-    return Text("\n").join(Text(line, style) for line, style in lines)
+    if settings := [f"  {each.setting}\n" for each in findings if each.setting]:
+        said = f"If the service has these elsewhere, put their routes into {REPOSITORY_FILE}:"
+        lines.append((f"{_filled(said, width)}\n  [endpoints]\n{''.join(settings)}", ""))
+    lines.append((_filled(conclusion(findings), width), "bold"))
+    return text_of(lines)
 
 
-def _joined(findings: Sequence[Finding]) -> Iterator[Finding]:
+def write(path: Path, findings: Sequence[Finding], document: Mapping[str, Any]) -> None:
+    """Write a report: the document if the file's name ends in .json, else text.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    is_json = path.suffix.lower() == ".json"
+    bare = [each.without_quotation for each in findings]
+    text = json_of(document, indent=2) if is_json else result(bare, width=None).plain
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\n", encoding="utf-8")
+
+
+def _joined(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Group checks that were skipped for the same reason."""
-    by_reason: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
+    skipped: dict[Finding, list[str]] = {}
     for each in findings:
-        by_reason[each.says, each.quoted].append(each)
-    for alike in by_reason.values():
-        yield evolve(alike[0], subject=", ".join(each.subject for each in alike))
+        if each.verdict is Verdict.NOT_CHECKED:
+            skipped.setdefault(evolve(each, subject=""), []).append(each.subject)
+        else:
+            yield each
+    for each, subjects in skipped.items():
+        more = ":" if len(subjects) > 1 else ""
+        yield evolve(each, subject=", ".join(subjects) + more)
 
 
-def _lines(finding: Finding, width: int | None) -> list[str]:
+def _line(finding: Finding, width: int | None) -> str:
     parts = [finding.says]
     parts += [f"“{escape(finding.quoted)}”"] if finding.quoted else []
     if finding.means:
         parts += [f"so {finding.means}" if finding.has_consequences else finding.means]
-    text, subject = "; ".join(parts), finding.subject
-    if len(subject) >= _SUBJECT_CELLS:
-        return _filled(f"{subject}: {text}", width, first="  ", indent=4)
-    first = f"  {subject:<{_SUBJECT_CELLS}}"
-    return _filled(text, width, first=first, indent=len(first))
+    first = f"  {finding.subject:<{_SUBJECT_CELLS}} "
+    return _filled("; ".join(parts), width, first=first, indent=_SUBJECT_CELLS + 3)
 
 
-def _settings(findings: Sequence[Finding], width: int | None) -> Iterator[str]:
-    settings = [each.setting for each in findings if each.setting]
-    if not settings:
-        return
-    said = f"If the service has these elsewhere, put their routes into {REPOSITORY_FILE}:"
-    yield from _filled(said, width)
-    yield "  [endpoints]"
-    yield from (f"  {setting}" for setting in settings)
-    yield ""
-
-
-def _filled(text: str, width: int | None, *, first: str = "", indent: int = 0) -> list[str]:
+def _filled(text: str, width: int | None, *, first: str = "", indent: int = 0) -> str:
     if width is None:
-        return [first + text]
-    return textwrap.wrap(
+        return first + text
+    return textwrap.fill(
         text,
         max(width, indent + 20),
         initial_indent=first,
         subsequent_indent=" " * indent,
         break_on_hyphens=False,
     )
-
-
-def require_format(path: Path) -> None:
-    """Refuse a report whose ending names no format.
-
-    Raises:
-        ConfigError: It is neither `.json` nor `.md`.
-    """
-    if path.suffix.lower() not in {".json", ".md"}:
-        raise ConfigError(f"{path.name!r} names no format: let it end in .json or .md (Markdown)")
-
-
-def write(path: Path, document: Mapping[str, Any]) -> None:
-    """Write the document in the format that the file's ending names.
-
-    Raises:
-        OSError: It can't be written.
-    """
-    is_json = path.suffix.lower() == ".json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json_of(document, indent=2) + "\n" if is_json else _markdown(document)
-    path.write_text(text, encoding="utf-8")
-
-
-def _markdown(document: Mapping[str, Any]) -> str:
-    made = f"By testvibe-async {document['package']}, with {plural(document['reads'], 'read')}."
-    lines = ["# What the service answers", "", f"{document['conclusion']} {made} {_REDACTED}"]
-    for verdict, (title, _) in _TITLES.items():
-        found = [each for each in document["findings"] if each["verdict"] == verdict]
-        if found:
-            lines += ["", f"## {title}", "", *map(_item, found)]
-    return "\n".join([*lines, ""])
-
-
-def _item(finding: Mapping[str, Any]) -> str:
-    means = f" **{finding['means']}**" if finding["hasConsequences"] else ""
-    return f"- `{finding['subject']}`: {finding['says']}.{means}".replace("..", ".")

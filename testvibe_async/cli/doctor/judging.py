@@ -23,7 +23,13 @@ from testvibe_async import (
 )
 from testvibe_async._config import is_documented_key, is_loopback
 from testvibe_async._wire import UnreadableError, read
-from testvibe_async.cli.doctor.contract import differences, error_places, shown_name
+from testvibe_async.cli.doctor.contract import (
+    all_of,
+    known_words,
+    operations,
+    shown_name,
+    shown_place,
+)
 from testvibe_async.cli.doctor.findings import Finding, differs, holds, varies
 from testvibe_async.cli.words import plural, reason
 
@@ -37,15 +43,15 @@ if TYPE_CHECKING:
 __all__ = [
     "CHECKS",
     "Check",
-    "about_answers",
     "about_errors",
+    "about_limits",
     "about_name",
+    "about_obstacle",
     "about_pages",
     "about_runs",
-    "about_server",
     "about_watch",
+    "about_way",
     "findings_of",
-    "words_seen",
 ]
 
 MAX_SKEW = 5.0
@@ -57,7 +63,7 @@ class Check:
     """One operation that reads; the client's method of that name calls it."""
 
     of: str = "project"
-    """The thing that it is called with: `project` for none but that, `run`, `feature` or `path`."""
+    """The thing that it is called with: `project` for none but that, `run`, `feature` or `file`."""
 
     commands: str = ""
     """The commands that need it; empty for none."""
@@ -101,60 +107,55 @@ CHECKS: dict[str, Check] = {
     ),
     "get_generation_log": Check(of="feature", commands="generation log"),
     "list_files": Check(commands="files list"),
-    "read_file": Check(of="path", commands="files get"),
+    "read_file": Check(of="file", commands="files get"),
     "list_configs": Check(commands="configs"),
 }
 """The operations that read, in the order in which they are checked."""
 
-_DISPATCHES = {
-    "run_feature": Check(of="feature", commands="run"),
-    "generate_feature": Check(of="feature", commands="generate"),
-}
 _NOTHING = "no command works"
 _READ = "read all the same"
+_DIFFERENCES = {
+    "undeclared": ("there and nowhere documented: {places} ({details})", "shown by --json alone"),
+    "missing": ("not there: {places}", "shown empty"),
+    "unreadable": ("{places}: {details}", "they can't be read, and are shown empty"),
+    "form": ("{places}: written as {details}", _READ),
+    "word": ("{places} has words that are not documented: {details}", _READ),
+    "spelling": ("{places}: the known words in another case: {details}", _READ),
+}
+"""What is said of each kind of difference, and what follows."""
+
+_NEEDED = {"name", "url"}
+"""The members without which a command can't do its work."""
+
 _DECIDING = {"status", "featureStatus"}
 """The members whose words decide the state of an operation or a feature."""
 
-_STATUSES = {
-    "runs": ("list_runs.status", "get_run.status"),
-    "features": ("list_features.status", "get_feature.status"),
-    "generations": ("get_generation_status.featureStatus",),
-}
 
-
-def about_server(
-    settings: Settings, exchange: Exchange | None, error: VibeError | None
-) -> Iterator[Finding]:
-    """Describe the way to the service, by its first answer; one that `stops` ends the rest."""
+def about_obstacle(exchange: Exchange | None, error: VibeError | None) -> Finding | None:
+    """Describe why the first answer makes further ones pointless; None if it does not."""
+    if error is None:
+        return None
+    quoted = reason(error)
     if exchange is None:
-        assert error is not None
-        says = (
-            "can't be reached" if isinstance(error, TransportError) else "does not answer by HTTP"
-        )
+        is_away = isinstance(error, TransportError)
+        says = "can't be reached" if is_away else "does not answer by HTTP"
         means = f"{_NOTHING}: check the address, the network and a proxy on the way"
-        yield differs(
-            "server", says, means, quoted=reason(error), stops="the service can't be reached"
-        )
-    elif isinstance(exchange.error, UnauthorizedError | ForbiddenError):
-        says, quoted = f"refused: {exchange.response.status}", reason(exchange.error)
+        return differs("server", says, means, quoted=quoted)
+    if isinstance(exchange.error, UnauthorizedError | ForbiddenError):
         means = f"{_NOTHING}: testvibe-async login stores another one"
-        yield differs("key", says, means, quoted=quoted, stops="that waits for the key to be right")
-    elif exchange.error is not None and not exchange.error.is_from_service:
+        return differs("key", f"refused: {exchange.response.status}", means, quoted=quoted)
+    if exchange.error is not None and not exchange.error.is_from_service:
         says = f"answers {exchange.response.status}, and not as the service does"
         means = (
             f"{_NOTHING}: the address is not the service's, or something stands before it; if the "
             "service is below a path, the address ends with that"
         )
-        stops = "that waits for the server to be right"
-        yield differs("server", says, means, quoted=reason(exchange.error), stops=stops)
-    else:
-        yield from _about_address(settings)
-        if error is None:
-            yield _about_key(settings)
-        yield _about_clock(exchange)
+        return differs("server", says, means, quoted=quoted)
+    return None
 
 
-def _about_address(settings: Settings) -> Iterator[Finding]:
+def about_way(settings: Settings, exchange: Exchange, *, is_accepted: bool) -> Iterator[Finding]:
+    """Describe the address, the key and the clock, by the first answer of the service."""
     parts = urlsplit(settings.server)
     if parts.scheme == "https":
         yield holds("server", "answers by HTTPS, with a certificate that is valid")
@@ -165,13 +166,12 @@ def _about_address(settings: Settings) -> Iterator[Finding]:
         yield differs("server", says, "everybody on the way can read the key: use https://")
     if parts.path:
         yield holds("server", "is below a path, as the settings say", quoted=parts.path)
-
-
-def _about_key(settings: Settings) -> Finding:
-    if is_documented_key(settings.api_key):
-        return holds("key", "accepted, and of the documented form")
-    says = "accepted, and not of the documented form (tvb_ and 43 letters or digits)"
-    return varies("key", says, "used as it is")
+    if is_accepted and is_documented_key(settings.api_key):
+        yield holds("key", "accepted, and of the documented form")
+    elif is_accepted:
+        says = "accepted, and not of the documented form (tvb_ and 43 letters or digits)"
+        yield varies("key", says, "used as it is")
+    yield _about_clock(exchange)
 
 
 def _about_clock(exchange: Exchange) -> Finding:
@@ -190,29 +190,30 @@ def findings_of(exchange: Exchange) -> list[Finding]:
     """Describe one answer, one line for each way in which it differs."""
     if exchange.error is not None:
         return [_unusable(exchange)]
-    return list(_found(exchange)) or [holds(exchange.operation.name, _agreement(exchange))]
+    return list(_found(exchange)) or [holds(exchange.name, _agreement(exchange))]
 
 
 def _agreement(exchange: Exchange) -> str:
     """Name what an answer agrees with: what is documented, or what is only assumed."""
-    known = exchange.operation
-    says = f"as {known.basis}" if len(known.bases) == 1 else "as documented, in parts as assumed"
-    if known.is_list:
-        rows = len(exchange.value)
-        says += f", {plural(rows, 'row')}" if rows else "; no rows, so that none was seen"
-    elif known.name.startswith("get_generation") and not exchange.value.request_id:
-        says += ", of a feature that was never generated"
-    return says
+    known = operations()[exchange.name]
+    answer = known["responses"][min(known["responses"])]["content"]
+    bases = {known["x-basis"], *all_of("x-basis", answer)}
+    says = f"as {bases.pop()}" if len(bases) == 1 else "as documented, in parts as assumed"
+    if not exchange.is_list:
+        return says
+    rows = len(exchange.value)
+    return f"{says}, {plural(rows, 'row')}" if rows else f"{says}; no rows, so that none was seen"
 
 
 def _unusable(exchange: Exchange) -> Finding:
     """Describe an answer that is no success, or none that can be used."""
-    error, name, route = exchange.error, exchange.operation.name, exchange.request.endpoint.route
+    error, name, route = exchange.error, exchange.name, exchange.request.endpoint.route
     assert error is not None
-    check, setting, quoted = (CHECKS | _DISPATCHES)[name], "", reason(error)
+    # A dispatch is needed by the command of its name, `run` or `generate`.
+    check = CHECKS.get(name) or Check(commands=name.partition("_")[0])
+    setting, quoted = "", reason(error)
     needed = f"these do not work here: {check.commands}{check.instead}"
-    means = needed if check.commands else "no command needs it"
-    is_route = exchange.operation.basis == "assumed" and error.code is None
+    is_route = operations()[name]["x-basis"] == "assumed" and error.code is None
     if is_route and exchange.response.status in {404, 405}:
         says = f"{route}: {exchange.response.status}; this route is assumed, and not there"
         setting, quoted = f'{name} = "{_elsewhere(route)}"', ""
@@ -220,7 +221,7 @@ def _unusable(exchange: Exchange) -> Finding:
         says = f"{route}: the answer can't be read"
     else:
         says = f"{route}: {error.status} {shown_name(error.code or '')}".rstrip()
-    make = differs if check.commands else varies
+    make, means = (differs, needed) if check.commands else (varies, "no command needs it")
     return make(name, says, means, setting=setting, quoted=quoted)
 
 
@@ -232,46 +233,36 @@ def _elsewhere(route: str) -> str:
 
 def _found(exchange: Exchange) -> Iterator[Finding]:
     """Yield findings for the differences of a usable answer, grouped by kind."""
-    name, status = exchange.operation.name, exchange.response.status
-    if exchange.envelope:
-        beside = ", ".join(sorted(map(shown_name, exchange.envelope)))
+    name, status = exchange.name, exchange.response.status
+    if exchange.is_list and exchange.value.extra:
+        beside = ", ".join(sorted(map(shown_name, exchange.value.extra)))
         yield varies(name, f"its rows are in an object, beside {beside}", _READ)
-    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    details: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for each in exchange.differences:
-        groups[each.kind, each.says].append(each.place)
-    for (kind, template), places in groups.items():
-        says = template.format(places=", ".join(each or "the answer" for each in places))
-        means, is_serious = _consequence(exchange, kind, places)
-        yield (differs if is_serious else varies)(name, says, means)
+        details[each.kind, shown_place(each.place)].append(each.detail)
+    places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for (kind, place), found in details.items():
+        places[kind, ", ".join(found)].append(place)
+    for (kind, detail), found in places.items():
+        says, means = _DIFFERENCES[kind]
+        is_serious = kind == "unreadable"
+        if kind == "word" and name in CHECKS and _DECIDING.intersection(found):
+            means, is_serious = CHECKS[name].word, True
+        elif kind == "missing" and _NEEDED.intersection(found):
+            means, is_serious = "what needs it does not work", True
+        text = says.format(places=", ".join(found), details=detail)
+        yield (differs if is_serious else varies)(name, text, means)
     if faults := len(getattr(exchange.value, "unreadable", ())):
         means = "those rows are left out, and the list is incomplete"
         yield differs(name, f"{plural(faults, 'row')} can't be read", means)
-    if status != exchange.operation.status:
-        says = f"answers {status}, not {exchange.operation.status}"
-        yield varies(name, says, "taken for the same")
-
-
-def _consequence(exchange: Exchange, kind: str, places: Sequence[str]) -> tuple[str, bool]:
-    """Return what follows from differences of one kind, and whether a command does less."""
-    name = exchange.operation.name
-    # Where our reader can't read a member it leaves out the whole.
-    names = {part for each in places for part in each.replace("[]", "").split(".")}
-    if kind == "undeclared":
-        return "shown by --json alone", False
-    if kind == "word" and name in CHECKS and places[0] in _DECIDING:
-        return CHECKS[name].word, True
-    if kind == "form" and exchange.unreadable & names:
-        return "they can't be read, and are shown empty", True
-    if exchange.request.method != "GET":  # its id was found elsewhere, or it is an error
-        return _READ, False
-    if kind == "needed":
-        return "that is shown empty, and what needs it does not work", True
-    return "shown empty" if kind == "missing" else _READ, False
+    usual = int(min(operations()[name]["responses"]))
+    if status != usual:
+        yield varies(name, f"answers {status}, not {usual}", "taken for the same")
 
 
 def about_pages(pages: Sequence[Exchange], rows: Listing[object]) -> Iterator[Finding]:
     """Describe the paging of a list, by its exchanges and their results."""
-    name = pages[0].operation.name
+    name = pages[0].name
     first = plural(len(pages[0].value), "row")
     if rows.incomplete is not None:
         says = f"cut after {first}, and the rest can't be asked for"
@@ -292,9 +283,9 @@ def about_runs(
     """
     name, ids = "list_runs", [run.run_id for run in runs]
     newest_first = ids == sorted(ids, reverse=True)
-    if last.error is not None or limited is None:
+    if limited is None:
         means = "runs list --limit does not work; runs are polled by their ids"
-        quoted = "" if last.error is None else reason(last.error)
+        quoted = reason(last.error) if last.error is not None else ""
         yield differs(name, f"a limit is refused: {last.response.status}", means, quoted=quoted)
         return
     if not newest_first:
@@ -302,7 +293,7 @@ def about_runs(
         yield differs(name, "not the newest first", f"{means} be found")
     if len(limited) > 1:
         yield differs(name, "a limit is not kept", "more rows are read than needed")
-    elif newest_first and limited and limited[0].run_id != ids[0]:
+    elif newest_first and ids and limited and limited[0].run_id < ids[0]:
         says = "a limit does not leave the newest"
         yield differs(name, says, "runs list --limit shows old runs")
 
@@ -318,13 +309,13 @@ def about_errors(exchange: Exchange) -> Finding:
     except UnreadableError:
         says = f"{'a web page' if body.lstrip().startswith(b'<') else 'no JSON'}, not as JSON"
     else:
-        if not list(differences(error_places(), [document])):
-            return holds("errors", "404 comes with the documented code and message")
-        seen = "a string" if isinstance(document, str) else f"a {type(document).__name__}"
+        says = "a string, not with error and message"
         if isinstance(document, dict):
-            names = map(shown_name, cast("dict[str, object]", document))
-            seen = f"an object of {', '.join(sorted(names))}"
-        says = f"{seen}, not with error and message"
+            members = cast("dict[str, object]", document)
+            if isinstance(members.get("error"), str) and isinstance(members.get("message"), str):
+                return holds("errors", "404 comes with the documented code and message")
+            names = ", ".join(sorted(map(shown_name, members)))
+            says = f"an object of {names}, not with error and message"
     means = "the status decides, and what can be read of the reason is shown"
     return varies("errors", f"404 comes as {says}", means)
 
@@ -341,8 +332,8 @@ def about_name(exchange: Exchange, what: str) -> Finding:
 def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterator[Finding]:
     """Describe an operation that was observed to its end."""
     phases = dict.fromkeys(each.value.phase.value for each in polls if each.error is None)
-    last = polls[-1].words if polls else ()
-    words = [word for place, words in last if place in _DECIDING for word in words]
+    ended = [each.value.status for each in polls[-1:] if each.error is None]
+    words = [word for word in ended if word in known_words()]
     seen = ", ".join([*(phase for phase in phases if phase != "finished"), *words])
     yield holds(subject, f"seen to its end: {seen}", quoted=quoted)
     absent = [each for each in polls if isinstance(each.error, NotFoundError)]
@@ -352,32 +343,8 @@ def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterato
         yield varies(subject, says, means)
 
 
-def words_seen(exchanges: Sequence[Exchange]) -> dict[str, dict[str, str]]:
-    """Return the service's words by operation and member, each `documented`, `assumed` or not."""
-    seen: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for exchange in exchanges:
-        for place, words in exchange.words:
-            bases = {word: basis or "undeclared" for word, basis in words.items()}
-            seen[f"{exchange.operation.name}.{place}"] |= bases
-    return dict(sorted(seen.items()))
-
-
-def about_answers(exchanges: Sequence[Exchange]) -> Iterator[Finding]:
-    """Describe what all answers have in common: statuses, encoding, limits."""
-    seen = words_seen(exchanges)
-    marks = {"assumed": " (assumed)", "undeclared": " (not documented)"}
-    for what, places in _STATUSES.items():
-        words = {word: basis for place in places for word, basis in seen.get(place, {}).items()}
-        if words:
-            shown = ", ".join(word + marks.get(basis, "") for word, basis in sorted(words.items()))
-            yield holds("words", f"statuses of {what} seen: {shown}")
-    usable = [each.response for each in exchanges if each.error is None]
-    types = {each.headers.get("Content-Type", "").partition(";")[0].strip() for each in usable}
-    if types - {"application/json"}:
-        says = "JSON is sent as text/plain" if "text/plain" in types else "JSON is not sent as such"
-        yield varies("encoding", says, _READ)
-    if any(each.body.startswith(b"\xef\xbb\xbf") for each in usable):
-        yield varies("encoding", "JSON begins with a byte order mark", _READ)
+def about_limits(exchanges: Sequence[Exchange]) -> Iterator[Finding]:
+    """Describe how requests that come too fast are refused, if one was."""
     limits = (each.error for each in exchanges if isinstance(each.error, RateLimitedError))
     if (error := next(limits, None)) is not None:
         when = "without" if error.retry_after is None else "with"

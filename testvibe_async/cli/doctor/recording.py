@@ -1,10 +1,9 @@
-"""Recordings: what passed with synthetic values of the same shape, and what has changed since.
+"""Recordings: what passed, with synthetic values of the same shape.
 
 Decides what of an exchange is kept: the contract's names and words, the status words of the
 service, counts, and the usual names of pages and errors. All else keeps its length, its classes of
 characters, the order of ids and the differences of times; the same value is always replaced by the
-same one, also in URLs. `check` looks for what was there before the file is written. `compared`
-needs no synthetic values: it compares names and types alone.
+same one, also in URLs. `leaks` looks for what was there before the file is written.
 """
 
 from __future__ import annotations
@@ -15,31 +14,26 @@ import re
 import secrets
 from functools import cache
 from random import Random
-from types import NoneType
-from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+from attrs import evolve
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.doctor.contract import (
-    error_places,
-    objects_at,
-    operation,
+    STATUS_MEMBERS,
+    known_names,
+    known_words,
     operations,
-    shown_place,
-    values_by_place,
 )
-from testvibe_async.cli.doctor.findings import differs, holds, unchecked
 from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from testvibe_async._wire import Response
-    from testvibe_async.cli.doctor.contract import Exchange, Operation, Tap
-    from testvibe_async.cli.doctor.findings import Finding
+    from testvibe_async.cli.doctor.contract import Exchange, Tap
 
-__all__ = ["compared", "load", "preview", "record"]
+__all__ = ["disguised"]
 
 ATTEMPTS = 10
 """The number of times that other values are drawn, should one hold an original by accident."""
@@ -52,7 +46,7 @@ _SHORT = 4
 """Originals of fewer characters are not looked for: any text may hold them."""
 
 _LONG_NUMBER, _LONGEST_NUMBER = 6, 18
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
+_TOKEN = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?P<colon>\s*:)?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?|/Date\(-?\d+([+-]\d{4})?\)/"
 )
@@ -60,8 +54,9 @@ _ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}")
 _FRACTION = re.compile(r"(?<=:\d\d\.)\d{4,}")
 _EPOCH = re.compile(r"1[6-9]\d{8}(\d{3})?")
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_RANGE = re.compile(r"[a-z]{1,5} (\d+-\d+|\*)/(\d+|\*)")
-_DIGITS, _HEXADECIMAL = "0123456789", "0123456789abcdef"
+_DIGITS, _HEXADECIMAL = "123456789", "0123456789abcdef"
+"""Without 0, so that what is drawn is a number in JSON."""
+
 _LETTERS = "bcdfghjklmnpqrstvwxz"
 """Without vowels, so that no word comes about by accident."""
 
@@ -72,9 +67,7 @@ def _listed(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_STATUS_MEMBERS = _listed(
-    "status state featurestatus overallstatus overallconclusion conclusion verdict kind source"
-)
+_STATUS_NAMES = frozenset(map(str.casefold, STATUS_MEMBERS))
 _STATUS_WORDS = _listed("""
     aborted active archived blocked broken building canceled cancelled complete completed created
     done draft ended error errored errors executing expired fail failed failure fine finished flaky
@@ -90,159 +83,92 @@ _USUAL = _listed("""
     items value values data results rows records nextcursor nextlink nextpage next hasmore hasnext
     pages pagetoken continuationtoken cursor links href error message code title detail type
     instance errors traceid generation @odata.nextlink @odata.count odata prev first last bytes
-    default true false null about:blank utf-8 html doctype testvibe example api v1 ops https http
-    charset date
+    default true false null about:blank about blank utf-8 html doctype testvibe.example api v1 ops
+    https http charset date rel gzip deflate br identity application json problem text plain
 """)
-"""Names and words that many services have around rows, ids and errors, and in addresses."""
-
-_TYPES = _listed("application/json application/problem+json text/html text/plain text/json")
-_ENCODINGS = _listed("gzip deflate br identity")
+"""Names and words that many services have around rows, ids and errors, in headers and addresses."""
 
 
-def load(path: Path) -> Recording:
-    """Read a recording.
+def _observed(exchange: Exchange, tap: Tap) -> RecordedExchange:
+    request, response = exchange.request, exchange.response
+    method, _, template = operations()[exchange.name]["route"].partition(" ")
+    date = response.date
+    skew = None if date is None else (date - tap.started_at).total_seconds() - exchange.at
+    return RecordedExchange(
+        at=round(exchange.at, 2),
+        operation=exchange.name,
+        method=method,
+        path=template.format_map(request.parameters),
+        query=request.query,
+        body=None if request.body is None else json.dumps(request.body),
+        status=response.status,
+        headers={name: response.headers[name] for name in _HEADERS if name in response.headers},
+        skew=None if skew is None else round(skew),
+        answer=response.body.decode(errors="replace"),
+    )
 
-    Raises:
-        ConfigError: It is none, or can't be read.
-    """
-    try:
-        return Recording.load(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no recording of doctor: {error}") from error
 
-
-def record(tap: Tap) -> Recording:
-    """Return what passed, with synthetic values.
+def disguised(tap: Tap) -> tuple[Recording, list[str]]:
+    """Return what passed with synthetic values, and a few lines that describe it.
 
     Raises:
         ConfigError: Something of what was there would remain.
     """
-    found = 0
+    real, leaked = Recording(tuple(_observed(each, tap) for each in tap.exchanges)), 0
     for _ in range(ATTEMPTS):
-        disguise = Disguise(tap)
+        disguise = Disguise(real, tap)
         recording = disguise.recording()
-        found = check(recording, disguise)
-        if not found:
-            return recording
-    raise ConfigError(f"nothing is written: {found} of the original texts would remain in the file")
+        leaked = leaks(real, recording, kept=disguise.kept)
+        if not leaked:
+            return recording, [*_preview(recording, disguise.kept)]
+    raise ConfigError(
+        f"nothing is written: {leaked} of the original texts would remain in the file"
+    )
 
 
-def kept_words(recording: Recording) -> list[str]:
-    """Return the service's own words that a recording holds, and the contract does not."""
-    words = {
-        word
-        for exchange in recording.exchanges
-        for key, word in _strings(exchange.answer)
-        if key.casefold() in _STATUS_MEMBERS and _is_status(word)
-    }
-    return sorted(word for word in words if word.casefold() not in _vocabulary())
-
-
-def preview(recording: Recording) -> Iterator[str]:
-    """Describe a recording in a few lines, before it is written."""
-    names = dict.fromkeys(each.operation for each in recording.exchanges)
+def _preview(recording: Recording, kept: set[str]) -> Iterator[str]:
+    names = {each.operation for each in recording.exchanges}
     yield f"{len(recording.exchanges)} exchanges of {len(names)} operations; two of the answers:"
     for each in recording.exchanges[:1] + recording.exchanges[-1:]:
         yield f"  {each.method} {each.path}: {each.status} {each.answer[:300]}"
-    if words := kept_words(recording):
-        yield f"These words of the service are in it as they are: {', '.join(words)}"
+    if kept:
+        yield f"These words of the service are in it as they are: {', '.join(sorted(kept))}"
 
 
-def check(recording: Recording, disguise: Disguise) -> int:
+def leaks(real: Recording, recording: Recording, *, kept: set[str]) -> int:
     """Return how many originals of four or more characters a recording holds."""
+    known = _vocabulary() | {word.casefold() for word in kept}
+    words = _words_in(recording) - known
+    searched = " ".join(words)
+    return sum(
+        original in (words if original.isdigit() else searched)
+        for original in _words_in(real) - known
+    )
+
+
+def _words_in(recording: Recording) -> set[str]:
+    """Return the words and long numbers of a recording, in lower case, without times."""
     texts: list[str] = []
     for each in recording.exchanges:
-        texts += [unquote(each.path), each.body or "", each.answer]
-        texts += [*each.query, *each.query.values(), *each.headers.values()]
-    kept = _vocabulary() | {word.casefold() for word in kept_words(recording)}
-    words = [word for word in re.findall(r"\w+", " ".join(texts).casefold()) if word not in kept]
-    searched, numbers = " ".join(words), {word for word in words if word.isdigit()}
-    return sum(
-        original in numbers if original.isdigit() else original in searched
-        for original in disguise.originals - kept
-    )
+        texts += [unquote(each.path), each.body or "", each.answer, *each.headers.values()]
+        texts += [*each.query, *each.query.values()]
+        texts += [_unquoted(found["text"]) for found in _TOKEN.finditer(each.answer) if found[1]]
+    cleared = _ESCAPE.sub(" ", _TIME.sub(" ", "\n".join(texts)))
+    return {
+        word
+        for word in re.findall(rf"\w{{{_SHORT},}}", cleared.casefold())
+        if word.strip("_")
+        and not _EPOCH.fullmatch(word)
+        and not (word.isdigit() and len(word) < _LONG_NUMBER)
+    }
 
 
 @cache
 def _vocabulary() -> frozenset[str]:
     """Return the names and words that may stay, in lower case: mainly the contract's."""
-    found = {*_USUAL, *_STATUS_MEMBERS, *_COUNTS, *_ENCODINGS}
-    for each in operations().values():
-        found.update(re.findall(r"[a-z]+", each.route))
-        for place, declared in [*each.places.items(), *error_places().items()]:
-            found.update([*(name.casefold() for name in place), *declared.words])
-    return frozenset({*found, *re.findall(r"\w+", " ".join([*found, *_TYPES]))})
-
-
-def compared(earlier: Recording, tap: Tap) -> Iterator[Finding]:
-    """Describe where what passed now differs from an earlier recording, operation by operation."""
-    before, now = _answers_in(earlier), _answers_in(Disguise(tap).recording())
-    for name, answers in before.items():
-        if name not in now:
-            yield unchecked(name, "in the recording, and not tried now: see --run and --generate")
-        elif changes := list(_changes(operation(name), answers, now[name])):
-            yield differs(name, "; ".join(changes), "the service has changed since the recording")
-        else:
-            yield holds(name, "as in the recording")
-
-
-Answers: TypeAlias = dict[int, list[object]]
-"""The answers to an operation by status, each with its headers as one value."""
-
-
-def _answers_in(recording: Recording) -> dict[str, Answers]:
-    found: dict[str, Answers] = {}
-    for each in recording.exchanges:
-        try:
-            document = json.loads(each.answer.removeprefix("\ufeff"))
-        except ValueError:
-            document = None
-        media_type = each.headers.get("Content-Type", "").partition(";")[0]
-        headers = [f"header {name}" for name in each.headers]
-        answer = {"answer": document} | dict.fromkeys([f"type {media_type}", *headers])
-        found.setdefault(each.operation, {}).setdefault(each.status, []).append(answer)
-    return found
-
-
-def _known_name(name: str) -> str:
-    is_ours = name.startswith(("type ", "header ", "answer"))
-    return name if is_ours or name.casefold() in _vocabulary() else "(another name)"
-
-
-def _changes(known: Operation, before: Answers, now: Answers) -> Iterator[str]:
-    """Describe what is new, gone or of another type. What data alone may cause is not named."""
-    yield from (f"new: status {status}" for status in sorted(now.keys() - before.keys()))
-    for status in sorted(now.keys() & before.keys()):
-        was = values_by_place(before[status], name_of=_known_name)
-        there = values_by_place(now[status], name_of=_known_name)
-        for place in sorted({*was, *there}):
-            shown, above = f"{status} {shown_place(place)}", place[:-1]
-            # A declared member may depend on the state of the thing.
-            is_declared = any(place[start:] in known.places for start in range(1, len(place)))
-            if place not in was:
-                if objects_at(was, above) and not is_declared:
-                    yield f"new: {shown}"
-            elif place not in there:
-                if objects_at(there, above) and 0 < objects_at(was, above) <= len(was[place]):
-                    yield f"no longer there: {shown}"
-            elif (old := _types(was[place])) and _types(there[place]) - old:
-                yield f"{shown}: another type"
-
-
-def _types(values: Iterable[object]) -> set[type]:
-    """Return the types of values; null is any, and whether a number is whole depends on data."""
-    return {float if type(each) is int else type(each) for each in values} - {NoneType}
-
-
-def _strings(text: str) -> Iterator[tuple[str, str]]:
-    """Go through the names and strings of a JSON text, each with the name before it."""
-    key = ""
-    for found in _TOKEN.finditer(text):
-        if found[0].startswith('"'):
-            value = _unquoted(found[0])
-            if text[found.end() :].lstrip().startswith(":"):
-                key = value
-            yield key, value
+    names = {*_USUAL, *_COUNTS, *_STATUS_NAMES, *map(str.casefold, known_names()), *known_words()}
+    routes = [each["route"].casefold() for each in operations().values()]
+    return frozenset({*names, *re.findall(r"\w+", " ".join([*names, *routes]))})
 
 
 def _unquoted(token: str) -> str:
@@ -252,119 +178,88 @@ def _unquoted(token: str) -> str:
         return token
 
 
-def _is_status(text: str) -> bool:
-    """Return whether a text is made of words that a status may have."""
-    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
-    is_word = "".join(parts) == re.sub(r"[ _-]", "", text)
-    return is_word and all(part.casefold() in _STATUS_WORDS for part in parts)
-
-
 class Disguise:
     """Replaces values by synthetic ones; the same always by the same."""
 
-    def __init__(self, tap: Tap) -> None:
+    def __init__(self, real: Recording, tap: Tap) -> None:
         """Look through all that passed, so that numbers can keep their order."""
-        self._tap = tap
+        self._real = real
         self._key = secrets.token_bytes(32)
         self._shift = Recording.START - int(tap.started_at.timestamp())
-        self._host = urlsplit(tap.exchanges[0].response.url).netloc if tap.exchanges else ""
-        self.originals: set[str] = set()
-        """The words that must not remain, in lower case."""
+        parts = urlsplit(tap.exchanges[0].response.url if tap.exchanges else "")
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self.kept: set[str] = set()
+        """The service's own words that stay, and that the contract does not have."""
 
+        texts = [text for each in real.exchanges for text in (each.path, each.body, each.answer)]
+        texts += [text for each in real.exchanges for text in each.query.values()]
+        texts += [text for each in real.exchanges for text in each.headers.values()]
+        digits = set(re.findall(r"\d+", unquote("\n".join(filter(None, texts)))))
         self._numbers: dict[str, str] = {}
-        self._note_all(tap.exchanges)
-
-    # What is there.
-
-    def _note_all(self, exchanges: Sequence[Exchange]) -> None:
-        digits: set[str] = set()
-        for each in exchanges:
-            texts = [each.response.body.decode(errors="replace"), json.dumps(each.request.body)]
-            texts += [*each.response.headers.values(), unquote(each.request.path), self._host]
-            texts += [*each.request.query.values(), *map(unquote, each.request.parameters.values())]
-            texts += [value for _, value in _strings(texts[0])]
-            for text in texts:
-                digits.update(re.findall(r"\d+", text))
-                self._note(_ESCAPE.sub(" ", _TIME.sub(" ", text)))
         for length in range(2, _LONGEST_NUMBER):
             alike = sorted(each for each in digits if len(each) == length and each[0] != "0")
             every = range(10 ** (length - 1), 10**length)
             drawn = sorted(self._rng(f"numbers of {length}").sample(every, len(alike)))
             self._numbers |= dict(zip(alike, map(str, drawn), strict=True))
 
-    def _note(self, text: str) -> None:
-        for word in re.findall(r"\w{4,}", text.casefold()):
-            is_short = word.isdigit() and len(word) < _LONG_NUMBER
-            if word.strip("_") and not is_short and not _EPOCH.fullmatch(word):
-                self.originals.add(word)
-
     def _rng(self, purpose: str) -> Random:
         return Random(hmac.digest(self._key, purpose.encode("utf-8", "replace"), "sha256"))  # noqa: S311
 
-    # What is written.
-
     def recording(self) -> Recording:
         """Return all that passed, with synthetic values."""
-        return Recording(tuple(map(self._exchange, self._tap.exchanges)))
+        return Recording(tuple(map(self._exchange, self._real.exchanges)))
 
-    def _exchange(self, exchange: Exchange) -> RecordedExchange:
-        """Return an exchange with synthetic values."""
-        request, response = exchange.request, exchange.response
-        method, _, template = operation(request.endpoint.name).route.partition(" ")
-        names = {name: self._segment(value) for name, value in request.parameters.items()}
-        date = response.date
-        skew = None
-        if date is not None:
-            skew = round((date - self._tap.started_at).total_seconds() - exchange.at)
-        return RecordedExchange(
-            at=round(exchange.at, 2),
-            operation=request.endpoint.name,
-            method=method,
-            path=template.format_map(names),
-            query=self._query(request.query),
-            body=None if request.body is None else self.body(json.dumps(request.body)),
-            status=response.status,
-            headers=self._headers(response),
-            skew=skew,
-            answer=self.body(response.body.decode(errors="replace")),
+    def _exchange(self, each: RecordedExchange) -> RecordedExchange:
+        return evolve(
+            each,
+            path=self._url(each.path),
+            query={self._name(name): self._value(text, name) for name, text in each.query.items()},
+            body=None if each.body is None else self._body(each.body),
+            headers={name: self._header(text) for name, text in each.headers.items()},
+            answer=self._body(each.answer),
         )
 
-    def body(self, text: str) -> str:
+    def _body(self, text: str) -> str:
         """Return a body: JSON, or any other text."""
-        bare = text.removeprefix("\ufeff")
         try:
-            json.loads(bare)
+            json.loads(text.removeprefix("\ufeff"))
         except (ValueError, RecursionError):
             return self.text(text)
-        moved = Recording.shift_times(bare, self._shift)
-        moved = _FRACTION.sub(lambda found: _digits(found[0], self._rng(found[0])), moved)
         key = ""
 
         def replaced(found: re.Match[str]) -> str:
             nonlocal key
-            token = found[0]
-            if not token.startswith('"'):
-                return self._number(token, key)
-            value = _unquoted(token)
-            if moved[found.end() :].lstrip().startswith(":"):
-                key = value
-                other = value if value.casefold() in _vocabulary() else self.text(value)
-            else:
-                other = self.value(value, key)
-            return token if other == value else json.dumps(other, ensure_ascii="\\u" in token)
+            written = found["text"]
+            if written is None:
+                return self._number(found[0], key)
+            value, colon = _unquoted(written), found["colon"] or ""
+            key = value if colon else key
+            other = self._name(value) if colon else self._value(value, key)
+            if other != value:
+                written = json.dumps(other, ensure_ascii="\\u" in written)
+            return written + colon
 
-        return text[: len(text) - len(bare)] + _TOKEN.sub(replaced, moved)
+        moved = Recording.shift_times(text, self._shift)
+        return _TOKEN.sub(replaced, _FRACTION.sub(lambda found: self.text(found[0]), moved))
 
-    def value(self, text: str, key: str = "") -> str:
-        """Return a string of an answer."""
-        is_status = key.casefold() in _STATUS_MEMBERS and _is_status(text)
-        if is_status or text.casefold() in _vocabulary() or _TIME.fullmatch(text):
+    def _name(self, text: str) -> str:
+        """Return a name of a member or a parameter, or a part of an address or a header."""
+        return text if text.casefold() in _vocabulary() else self.text(text)
+
+    def _value(self, text: str, key: str = "id") -> str:
+        """Return the value of a member or a parameter, or a part of a path."""
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", text)
+        is_status = "".join(words) == re.sub(r"[ _-]", "", text) and all(
+            word.casefold() in _STATUS_WORDS for word in words
+        )
+        if text.casefold() in _vocabulary() or _TIME.fullmatch(text):
+            return text
+        if key.casefold() in _STATUS_NAMES and is_status:
+            self.kept.add(text)
             return text
         if text.isdecimal():
-            return text if len(text) == 1 else self._numbers.get(text) or self.text(text)
-        if re.match(r"https?://|/", text):
-            return self._url(text)
-        return self.text(text)
+            return self._number(text, key)
+        return self._url(text) if re.match(r"https?://|/", text) else self.text(text)
 
     def text(self, text: str) -> str:
         """Return a text of the same length, with the same classes of characters."""
@@ -376,57 +271,38 @@ class Disguise:
         name = key.casefold()
         if (name in _COUNTS and len(token) < _LONG_NUMBER) or _EPOCH.fullmatch(token):
             return token
-        if not token.isdigit():
-            rng = self._rng(token)
-            digits = r"\d+" if "e" in token.casefold() else r"\d{4,}"
-            return re.sub(digits, lambda found: _digits(found[0], rng), token)
-        if len(token) < _SHORT and not name.endswith("id"):
+        if not token.isdecimal():
+            return re.sub(r"\d+", lambda found: self.text(found[0]), token)
+        if len(token) == 1 or (len(token) < _SHORT and not name.endswith("id")):
             return token
-        return self._numbers.get(token) or (token if len(token) == 1 else self.text(token))
-
-    def _segment(self, segment: str) -> str:
-        return quote(self.value(unquote(segment)), safe="")
-
-    def _query(self, query: Mapping[str, str]) -> dict[str, str]:
-        return {
-            name if name.casefold() in _vocabulary() else self.text(name): (
-                self._number(value, name) if value.isdecimal() else self.value(value)
-            )
-            for name, value in query.items()
-        }
+        return self._numbers.get(token) or self.text(token)
 
     def _url(self, text: str) -> str:
-        try:
-            parts = urlsplit(text)
-        except ValueError:
-            return self.text(text)
-        path = "/".join(
-            part if part.casefold() in _vocabulary() else self._segment(part)
-            for part in parts.path.split("/")
-        )
-        query = urlencode(self._query(dict(parse_qsl(parts.query, keep_blank_values=True))))
-        origin = f"{parts.scheme}://{self.text(parts.netloc)}" if parts.scheme else ""
-        if parts.netloc == self._host:
-            origin = Recording.ORIGIN
-        return f"{origin}{path}?{query}" if query else f"{origin}{path}"
+        """Return a URL or a path, part by part."""
+        key = "id"
 
-    def _headers(self, response: Response) -> dict[str, str]:
-        found = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-        return {name: self._header(name, value) for name, value in found.items()}
+        def replaced(found: re.Match[str]) -> str:
+            nonlocal key
+            part, equals = unquote(found[1]), found[2]
+            other = self._name(part) if equals else self._value(part, key)
+            key = part if equals else "id"
+            return quote(other, safe="", errors="replace") + equals
 
-    def _header(self, name: str, value: str) -> str:
-        media_type = value.partition(";")[0].strip().casefold()
-        if name == "Content-Type" and media_type in _TYPES:
-            return f"{media_type}; charset=utf-8" if "utf-8" in value.casefold() else media_type
-        if name == "Link":
-            links = re.findall(r'<([^<>]*)>[^,<]*rel="?(next|prev|first|last)', value)
-            return ", ".join(f'<{self._url(url)}>; rel="{rel}"' for url, rel in links)
-        if name == "Location":
-            return self._url(value)
-        is_number = value.isdecimal() and len(value) < _LONG_NUMBER
-        if is_number or _RANGE.fullmatch(value) or value.casefold() in _ENCODINGS:
-            return value
-        return self.text(value)
+        moved = text.replace(self._origin, Recording.ORIGIN)
+        return re.sub(r"([^/?&=:#]+)(=?)", replaced, moved)
+
+    def _header(self, text: str) -> str:
+        """Return a header: its addresses, short numbers and usual words stay readable."""
+        if re.match(r"https?://|/", text):
+            return self._url(text)
+
+        def replaced(found: re.Match[str]) -> str:
+            part = found[0]
+            if part.startswith("<"):
+                return f"<{self._url(part[1:-1])}>"
+            return self._number(part, "count") if part.isdecimal() else self._name(part)
+
+        return re.sub(r'<[^<>]*>|[^\s;,="/+-]+', replaced, text)
 
 
 def _character(character: str, rng: Random, *, is_hexadecimal: bool) -> str:
@@ -439,8 +315,3 @@ def _character(character: str, rng: Random, *, is_hexadecimal: bool) -> str:
         alphabet = _OTHER_LETTERS
     drawn = rng.choice(alphabet or character)
     return drawn.upper() if character.isupper() else drawn
-
-
-def _digits(text: str, rng: Random) -> str:
-    # JSON has no number of several digits that begins with 0.
-    return rng.choice(_DIGITS[1:]) + "".join(rng.choice(_DIGITS) for _ in text[1:])

@@ -217,7 +217,10 @@ def _moved(found: re.Match[str], seconds: int) -> str:
     if found["iso"] is not None:
         if found["iso"].startswith(_YEAR_OF_NOTHING):
             return found[0]
-        moved = datetime.fromisoformat(found["iso"]) + timedelta(seconds=seconds)
+        try:
+            moved = datetime.fromisoformat(found["iso"]) + timedelta(seconds=seconds)
+        except (ValueError, OverflowError):  # No such day, or no day can be that late.
+            return found[0]
         return moved.isoformat()
     if found["call"] is not None:
         return f"/Date({int(found['call']) + 1000 * seconds}"

@@ -1,0 +1,104 @@
+"""The workers of durable batches: which are alive, by heartbeats on the database's clock.
+
+Decides when a worker is dead, so that others may take over what it carries. What they take over is
+decided in `store`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from testvibe_async.adapters.database import ITEMS, WORKERS
+
+if TYPE_CHECKING:
+    from testvibe_async.adapters.database import Database
+
+__all__ = ["Heartbeat", "has_no_owner", "workers_of"]
+
+DEAD_SECONDS = 5.0
+"""After how long without a heartbeat a worker is dead."""
+
+
+class Heartbeat:
+    """The heartbeat of this process as a worker of one batch."""
+
+    def __init__(self, database: Database, batch: str) -> None:
+        """Make it, before the first beat."""
+        self.worker: str = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        """The name of this process as a worker."""
+        self._database = database
+        self._batch = batch
+
+    def beat(self, connection: sa.Connection) -> list[str]:
+        """Note that this worker is alive, and forget those that are dead; return their names."""
+        values = {
+            "batch": self._batch,
+            "machine": _machine(),
+            "pid": os.getpid(),
+            "beat_at": self._database.now,
+        }
+        here = WORKERS.update().where(WORKERS.c.id == self.worker)
+        if connection.execute(here.values(**values)).rowcount == 0:
+            connection.execute(WORKERS.insert().values(id=self.worker, **values))
+        living = workers_of(connection, self._database)
+        dead = [worker for worker, is_alive in living.items() if not is_alive]
+        if dead:
+            connection.execute(WORKERS.delete().where(WORKERS.c.id.in_(dead)))
+        return dead
+
+    def end(self, connection: sa.Connection) -> None:
+        """Note that this worker has ended."""
+        connection.execute(WORKERS.delete().where(WORKERS.c.id == self.worker))
+
+
+def workers_of(
+    connection: sa.Connection, database: Database, batch: str | None = None
+) -> dict[str, bool]:
+    """Return the noted workers of a batch, or of all, and whether each is alive."""
+    age = (database.now - WORKERS.c.beat_at).label("age")
+    query = sa.select(WORKERS.c.id, WORKERS.c.machine, WORKERS.c.pid, age)
+    if batch is not None:
+        query = query.where(WORKERS.c.batch == batch)
+    return {
+        row.id: row.age <= DEAD_SECONDS and not _has_ended(row.machine, row.pid)
+        for row in connection.execute(query)
+    }
+
+
+def has_no_owner() -> sa.ColumnElement[bool]:
+    """Return the condition of an entry that no living worker owns."""
+    owner = ITEMS.c.owner
+    return sa.or_(owner.is_(None), owner.not_in(sa.select(WORKERS.c.id)))
+
+
+@cache
+def _machine() -> str:
+    """Return what names the processes among which a pid is one; empty if that is unknown.
+
+    Machines and containers may share a host name, and containers may share a machine.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        return boot.strip() + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _has_ended(machine: str, pid: int) -> bool:
+    """Return whether a process of this machine has ended."""
+    if not machine or machine != _machine():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

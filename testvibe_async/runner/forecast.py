@@ -1,0 +1,65 @@
+"""The dispatches of a batch, told in advance from what the list of features shows.
+
+Decides how many generations a batch may dispatch, and what the service will refuse for certain. It
+is pure, and dispatches nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from testvibe_async.outcomes import BatchItem
+    from testvibe_async.runner.spec import BatchSpec
+
+__all__ = ["Forecast", "forecast"]
+
+
+@frozen
+class Forecast:
+    """What a batch will do with its jobs, as far as that is known."""
+
+    dispatched: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
+    refused: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
+    """Runs that will be refused, since their feature has no tests."""
+
+    limited: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
+    """Jobs that need one more generation than are allowed."""
+
+    generated: set[int | str] = field(factory=set["int | str"])
+    """The features that may be generated."""
+
+
+def forecast(
+    spec: BatchSpec,
+    jobs: Iterable[BatchItem[Any]],
+    *,
+    has_tests: Mapping[int | str, bool],
+    max_generations: int | None = None,
+) -> Forecast:
+    """Return what a batch will do with its jobs.
+
+    Args:
+        spec: The description of the batch.
+        jobs: An item for each operation.
+        has_tests: True or False for each feature, as the jobs name it; unknown ones are missing.
+        max_generations: Maximum number of generations; None for no limit.
+    """
+    found = Forecast()
+    for job in jobs:
+        is_generated = spec.kind == "generation" or not has_tests.get(job.feature, False)
+        if not spec.may_generate:
+            is_refused = not has_tests.get(job.feature, True)
+            (found.refused if is_refused else found.dispatched).append(job)
+        elif not is_generated or job.feature in found.generated:
+            found.dispatched.append(job)
+        elif max_generations is not None and len(found.generated) >= max_generations:
+            found.limited.append(job)
+        else:
+            found.generated.add(job.feature)
+            found.dispatched.append(job)
+    return found
