@@ -556,8 +556,49 @@ async def test_features_are_chosen_as_on_the_command_line(emulator: Emulator) ->
         digest = await result_of(mcp, "run_features", **call)
         assert digest["notRun"] == [{"feature": "Sign up", "status": "draft"}]
         assert [run.feature_name for run in emulator.runs.values()] == ["Sign out"]
-        text = await refused(mcp, "run_feature", feature="Sign *")
-    assert text == "Nothing was started: these are several features, for run_features."
+
+
+async def test_exclusions_go_with_all(emulator: Emulator) -> None:
+    """All features but some run, and the advice on exclusions alone is what works."""
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "run_features", features=["!Log*"])
+        assert "or `all: true`" in text
+        assert "or `all: true`" in await refused(mcp, "run_features")
+        text = await refused(mcp, "run_features", features=["Checkout"], all=True)
+        assert "leave out `all: true`, or 'Checkout'" in text
+        assert not emulator.runs
+        await result_of(mcp, "run_features", features=["!Log*"], all=True, timeoutSeconds=170)
+    ran = {run.feature_name for run in emulator.runs.values()}
+    assert "Checkout" in ran
+    assert "Login Functionality" not in ran
+
+
+@pytest.mark.parametrize("name", ["Sign *", "!Sign in", "S?gn in"])
+async def test_one_feature_is_no_glob(emulator: Emulator, name: str) -> None:
+    """run_feature takes a name as it is, and answers with the name of an id."""
+    emulator.add_feature("Sign in")
+    async with connected(emulator) as mcp:
+        assert "has no feature" in await refused(mcp, "run_feature", feature=name)
+        feature = emulator.add_feature(name)
+        for word in (name, feature.id):
+            answer = await mcp.call_tool("run_feature", {"feature": word})
+            assert f'of "{name}" was started' in text_of(answer)
+    assert {run.feature_name for run in emulator.runs.values()} == {name}
+
+
+async def test_suggestions_have_one_status(emulator: Emulator) -> None:
+    """They are left out by a glob as by all, and the list is filtered by the same word."""
+    emulator.add_feature("Proposed", kind="suggestion", status="draft")
+    call: dict[str, Any] = {"timeoutSeconds": 170}
+    row = {"feature": "Proposed", "status": "suggestion"}
+    async with connected(emulator) as mcp:
+        for chosen in ({"all": True}, {"features": ["*"]}, {"features": ["Prop*"]}):
+            assert row in (await result_of(mcp, "run_features", **call, **chosen))["notRun"]
+        for status, is_there in (("suggestion", True), ("draft", False)):
+            found = await result_of(mcp, "list_features", status=status, name="proposed")
+            assert bool(found["total"]) is is_there
+        answer = await mcp.call_tool("list_features", {"name": "proposed"})
+    assert text_of(answer).startswith("1 matching feature of ")
 
 
 async def test_what_was_refused_is_tried_again_by_the_next_call(emulator: Emulator) -> None:
