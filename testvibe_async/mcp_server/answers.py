@@ -46,11 +46,11 @@ LENGTHS = (6_000, 3_000, 1_500, 800, 400, 200, 100, 60, 30)
 """Maximum characters of a text at each attempt to fit an answer; a list has a 30th as many rows."""
 
 _INVISIBLE = re.compile(
-    "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Formats, fillers, selectors and tags; not U+FE0F, which follows many a picture in plain sight.
+"""Controls, formats, fillers, selectors and tags; not tabs, line ends, nor U+FE0F after a picture.
 
 See "Default_Ignorable_Code_Point" in https://www.unicode.org/Public/UCD/latest/ucd/.
 """
@@ -85,7 +85,20 @@ def quoted(text: str) -> str:
 
 def text_of(value: object) -> str:
     """Return a document, or a part of one, as JSON that hides nothing, and that MCP can send."""
-    return visible(json.dumps(value, ensure_ascii=False))
+    return json.dumps(_shown(value), ensure_ascii=False)
+
+
+def _shown(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    match value:
+        case str():
+            return visible(value)
+        case list():
+            return [_shown(each) for each in cast("list[object]", value)]
+        case dict():
+            members = cast("dict[str, object]", value)
+            return {visible(name): _shown(each) for name, each in members.items()}
+        case _:
+            return value
 
 
 def sentence(text: str) -> str:

@@ -327,7 +327,8 @@ class _Tool(Tool):
         """Check the arguments in sentences of ours, and call the tool."""
         try:
             self.fn_metadata.validate_arguments(arguments)
-            arguments = json.loads(restored(json.dumps(arguments, ensure_ascii=False)))
+            shown = json.dumps(arguments, ensure_ascii=False)
+            arguments = json.loads(restored(shown), strict=False)  # It may have control characters.
             result = await super().run(arguments, context, convert_result)
         except ValidationError as error:
             faults, names = error.errors(include_url=False), list(self.parameters["properties"])

@@ -20,7 +20,7 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
-HIDDEN = "\u200b\u200c\u200d\u200e\u200f\u061c\u202a\u202e\u2066\u2069\u2060\ufeff\xad\U000e0041"
+HIDDEN = "\x00\x07\x1b\u200b\u200c\u200d\u200e\u200f\u061c\u202a\u202e\u2066\u2069\u2060\ufeff\xad\U000e0041"
 
 HOSTILE = f"Check{HIDDEN}out"
 
