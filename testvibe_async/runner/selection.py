@@ -81,7 +81,7 @@ class Selection:
         ]
 
 
-async def select(
+async def select(  # noqa: PLR0913 - each by name
     project: Project,
     spec: BatchSpec,
     *,

@@ -20,7 +20,7 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
 
-HIDDEN = "\x00\x07\x1b\u200b\u200c\u200d\u200e\u200f\u061c\u202a\u202e\u2066\u2069\u2060\ufeff\xad\U000e0041"
+HIDDEN = "\u200b\u200c\u200d\u200e\u200f\u061c\u202a\u202e\u2066\u2069\u2060\ufeff\xad\U000e0041"
 
 HOSTILE = f"Check{HIDDEN}out"
 
@@ -93,6 +93,15 @@ async def test_what_was_shown_is_written_as_it_was(emulator: Emulator) -> None:
         await result_of(mcp, "update_feature", feature=shown, gherkin=gherkin)
     assert "\U0001f469\u200d\U0001f680" in feature.gherkin
     assert HOSTILE in feature.gherkin
+
+
+async def test_a_control_character_is_shown_in_the_document_too(emulator: Emulator) -> None:
+    """An escape sequence in a name is text there as well, and the name finds its feature."""
+    feature = emulator.add_feature("Re\x1b[31md\x00")
+    async with connected(emulator) as mcp:
+        shown = (await result_of(mcp, "get_feature", feature=str(feature.id)))["name"]
+        assert shown == "Re<U+001B>[31md<U+0000>"
+        assert (await result_of(mcp, "get_feature", feature=shown))["id"] == feature.id
 
 
 @given(st.text())
