@@ -24,16 +24,7 @@ from pydantic import Field, ValidationError
 
 from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
-from testvibe_async.mcp_server.advice import (
-    DIGITS,
-    NO_PROJECT,
-    explain,
-    explain_arguments,
-    not_configured,
-    nothing_done,
-    reason_of,
-    suggestion,
-)
+from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import bounded, failure, restored
 from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
@@ -154,7 +145,7 @@ class Session:
             del self._dispatched[next(iter(self._dispatched))]
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
-        self.outage = reason_of(event.error) if isinstance(event, OutageStarted) else None
+        self.outage = advice.reason_of(event.error) if isinstance(event, OutageStarted) else None
         changed, self.outage_changed = self.outage_changed, asyncio.Event()
         changed.set()
 
@@ -166,7 +157,7 @@ class Session:
             ToolError: The server is not configured.
         """
         if isinstance(self._client, errors.ConfigError):
-            raise ToolError(not_configured(self._client))
+            raise ToolError(advice.not_configured(self._client))
         return self._client
 
     def run(self, project: Project, run_id: int) -> RunOperation:
@@ -214,7 +205,7 @@ class Call:
         try:
             return client.project(self.project)
         except errors.ConfigError as error:
-            raise ToolError(NO_PROJECT) from error
+            raise ToolError(advice.NO_PROJECT) from error
 
     @property
     def room(self) -> int:
@@ -301,7 +292,7 @@ class _Tool(Tool):
             result = await super().run(arguments, context, convert_result)
         except ValidationError as error:
             faults, names = error.errors(include_url=False), list(self.parameters["properties"])
-            return failure(explain_arguments(faults, self.name, names))
+            return failure(advice.explain_arguments(faults, self.name, names))
         except ToolError as error:  # The SDK puts words before what a tool has raised.
             cause = error.__cause__ or error
             if isinstance(cause, NotStartedError):
@@ -318,16 +309,16 @@ class _Tool(Tool):
         self, call: Call, error: errors.VibeError, arguments: dict[str, Any]
     ) -> str:
         """Say what happened, what to do next, and which feature was perhaps meant."""
-        text, feature = explain(error, self.name), arguments.get("feature")
+        text, feature = advice.explain(error, self.name), arguments.get("feature")
         if isinstance(error, errors.InvalidRequestError) and arguments.get("config"):
             return f"{text} list_configs shows the configurations."
         if not isinstance(error, errors.NotFoundError) or feature is None:
             return text
         if str(feature).isdecimal():
-            return text + DIGITS
+            return text + advice.DIGITS
         with suppress(errors.VibeError):
             features = await Call(call.ctx, arguments.get("project")).home.list_features()
-            return text + suggestion(feature, [each.name or "" for each in features])
+            return text + advice.suggestion(feature, [each.name or "" for each in features])
         return text
 
 
@@ -340,6 +331,8 @@ async def _project_id(call: Call, project: str) -> str:
     try:
         return await choose_project(call.session.client, project, max_outage=MAX_OUTAGE)
     except errors.ConfigError as error:
-        raise ToolError(f"{nothing_done(error)} list_projects shows the names and ids.") from None
+        raise ToolError(
+            f"{advice.nothing_done(error)} list_projects shows the names and ids."
+        ) from None
     except errors.VibeError:
         return project  # The tool's own call says what is wrong.
