@@ -39,9 +39,6 @@ MAX_SENTENCE = 2_000
 MAX_QUOTED = 500
 """Maximum characters of the service's text in a sentence of ours."""
 
-MAX_MEMBERS, MAX_MEMBER = 20, 50
-"""Maximum number of members, and their maximum length, of a document that can't be made to fit."""
-
 LENGTHS = (6_000, 3_000, 1_500, 800, 400, 200, 100, 60, 30)
 """Maximum characters of a text at each attempt to fit an answer; a list has a 30th as many rows."""
 
@@ -241,12 +238,7 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
         ).rstrip()
         if len(text_of(cut)) <= max_output:
             return cut
-    short = {
-        name: value
-        for name, value in list(document.items())[:MAX_MEMBERS]
-        if not isinstance(value, dict | list) and len(text_of({name: value})) <= MAX_MEMBER
-    }
-    return {**short, "leftOut": f"The answer does not fit into {max_output:,} characters. {rest}"}
+    return {"leftOut": f"The answer does not fit into {max_output:,} characters. {rest}"}
 
 
 def _cut(value: object, length: int, left_out: list[str], name: str) -> object:

@@ -222,7 +222,7 @@ async def wait_for_runs(
             items.append(item)
             if not isinstance(item.error, errors.WaitTimeoutError):
                 line = say(item.outcome) if item.outcome else f"{item.ref}: {item.verdict}"
-                await wait.report(line, total=len(refs))
+                await wait.report(line)
     late = [item for item in items if isinstance(item.error, errors.WaitTimeoutError)]
     ref = late[0].ref if late else None
     remark = "" if ref is None else await unseen_of(client.attach(ref))

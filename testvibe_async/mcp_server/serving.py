@@ -89,10 +89,10 @@ class _Output(anyio.AsyncFile[str]):
         self._note = note
         self._line = ""
 
-    async def write(self, line: str) -> int:
-        """Write a line; it is reported by `flush`."""
-        self._line = line
-        return await super().write(line)
+    async def write(self, b: str) -> int:
+        """Write a line; `flush` reports it."""
+        self._line = b
+        return await super().write(b)
 
     async def flush(self) -> None:
         """Write what is in the buffer, and report the line."""

@@ -199,12 +199,10 @@ async def _dispatch(batch: Batch[Any]) -> bool:
     async with batch, aclosing(batch.changes()) as changes:
         async for operation, _ in changes:
             return operation.adopted
-        if not batch.refs:
-            await anext(batch)  # It raises what else went wrong.
+        await anext(batch)  # It raises what else went wrong.
     error = batch.items[0].error
-    if error is not None and not batch.refs:
-        raise error
-    return False
+    assert error is not None
+    raise error
 
 
 class Starts:

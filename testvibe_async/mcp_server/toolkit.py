@@ -24,18 +24,7 @@ from pydantic import Field, ValidationError
 
 from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
-from testvibe_async.mcp_server.advice import (
-    DIGITS,
-    NO_PROJECT,
-    NOT_AGREED,
-    WRONG_SETTING,
-    explain,
-    explain_arguments,
-    not_configured,
-    nothing_done,
-    reason_of,
-    suggestion,
-)
+from testvibe_async.mcp_server import advice
 from testvibe_async.mcp_server.answers import bounded, failure, restored
 from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
@@ -167,8 +156,9 @@ class Session:
             del self._dispatched[next(iter(self._dispatched))]
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
-        is_away = isinstance(event, OutageStarted)
-        self.outage = f"the service does not answer ({reason_of(event.error)})" if is_away else ""
+        self.outage = ""
+        if isinstance(event, OutageStarted):
+            self.outage = f"the service does not answer ({advice.reason_of(event.error)})"
         changed, self.outage_changed = self.outage_changed, asyncio.Event()
         changed.set()
 
@@ -180,7 +170,7 @@ class Session:
             ToolError: The server is not configured.
         """
         if isinstance(self._client, errors.ConfigError):
-            raise ToolError(not_configured(self._client))
+            raise ToolError(advice.not_configured(self._client))
         return self._client
 
     def run(self, project: Project, run_id: int) -> RunOperation:
@@ -224,9 +214,9 @@ class Call:
         try:
             found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
         except errors.ConfigError as error:
-            source = WRONG_SETTING if project is None else ""
+            source = advice.WRONG_SETTING if project is None else ""
             step = f"list_projects shows the names and ids.{source}"
-            raise ToolError(f"{nothing_done(error)} {step}") from None
+            raise ToolError(f"{advice.nothing_done(error)} {step}") from None
         return cls(ctx, found)
 
     @property
@@ -245,7 +235,7 @@ class Call:
         try:
             return client.project(self.project)
         except errors.ConfigError as error:
-            raise ToolError(NO_PROJECT) from error
+            raise ToolError(advice.NO_PROJECT) from error
 
     @property
     def room(self) -> int:
@@ -332,7 +322,7 @@ class _Tool(Tool):
             result = await super().run(arguments, context, convert_result)
         except ValidationError as error:
             faults, names = error.errors(include_url=False), list(self.parameters["properties"])
-            return failure(explain_arguments(faults, self.name, names))
+            return failure(advice.explain_arguments(faults, self.name, names))
         except ToolError as error:  # The SDK puts words before what a tool has raised.
             cause = error.__cause__ or error
             if isinstance(cause, NotStartedError):
@@ -340,7 +330,7 @@ class _Tool(Tool):
             if isinstance(cause, errors.VibeError):
                 return failure(await self._explained(Call(context), cause, arguments))
             if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.
-                return failure(NOT_AGREED)
+                return failure(advice.NOT_AGREED)
             if isinstance(cause, ToolError):
                 return failure(str(cause))
             raise
@@ -351,15 +341,15 @@ class _Tool(Tool):
         self, call: Call, error: errors.VibeError, arguments: dict[str, Any]
     ) -> str:
         """Say what happened, what to do next, and which feature was perhaps meant."""
-        text, feature = explain(error, self.name), arguments.get("feature")
+        text, feature = advice.explain(error, self.name), arguments.get("feature")
         if isinstance(error, errors.InvalidRequestError) and arguments.get("config"):
             return f"{text} list_configs shows the configurations."
         if not isinstance(error, errors.NotFoundError) or feature is None:
             return text
         if str(feature).isdecimal():
-            return text + DIGITS
+            return text + advice.DIGITS
         with suppress(errors.VibeError, ToolError):
             call = await Call.of(call.ctx, arguments.get("project"))
             features = await call.home.list_features()
-            return text + suggestion(feature, [each.name or "" for each in features])
+            return text + advice.suggestion(feature, [each.name or "" for each in features])
         return text

@@ -54,22 +54,16 @@ class Wait:
         self._deadline = anyio.current_time() + seconds
         self._count = 0
         self._message = "waiting"
-        self._total: int | None = None
 
-    async def report(self, message: str, *, total: int | None = None) -> None:
-        """Report how an operation stands, if the caller asked for progress.
-
-        Args:
-            message: The progress, in a line.
-            total: Total number of reports; None if unknown.
-        """
-        self._message, self._total = message, total
+    async def report(self, message: str) -> None:
+        """Report how an operation stands, in a line, if the caller asked for progress."""
+        self._message = message
         await self._send()
 
     async def _send(self) -> None:
         self._count += 1
         message = "; ".join(filter(None, [self._message, self._session.outage]))
-        await self._ctx.report_progress(self._count, self._total, clean(sentence(message)))
+        await self._ctx.report_progress(self._count, message=clean(sentence(message)))
 
     @asynccontextmanager
     async def repeated(self) -> AsyncGenerator[None]:

@@ -174,6 +174,7 @@ def test_a_result_that_was_not_written_is_not_delivered(tmp_path: Path) -> None:
     """A server that is killed while it writes an answer leaves the result to the next call."""
     failing = Emulator(speed=1e3, scenario=Scenario(failing_runs=1.0))
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(failing) as emulator:
+        note = ""
         for is_first in (True, False):
             with raw(emulator, XDG_STATE_HOME=str(tmp_path)) as process:
                 begin(process)

@@ -221,7 +221,11 @@ async def test_a_result_is_delivered_once_its_response_was_sent(
         order.append(message["type"])
 
     monkeypatch.setattr(RequestResponseCycle, "send", noted)
-    monkeypatch.setattr(starts, "_rename", lambda *_: order.append("delivered"))
+
+    def rename(*_: object) -> None:
+        order.append("delivered")
+
+    monkeypatch.setattr(starts, "_rename", rename)
     async with served(emulator) as url, connected_by_http(url, TOKEN, mode) as mcp:
         await mcp.call_tool("run_feature", {"feature": "Checkout"})
     assert order[order.index("delivered") - 1] == "http.response.body"
