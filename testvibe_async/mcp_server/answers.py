@@ -121,8 +121,30 @@ def failure(text: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=sentence(text))], is_error=True)
 
 
+def without_tools(result: CallToolResult, not_offered: Iterable[str]) -> CallToolResult:
+    """Return a result that says which of the tools that it names are not offered."""
+    line = cast("list[TextContent]", result.content)[0].text
+    if not (sentence := on_missing_tools(line, not_offered)):
+        return result
+    if result.structured_content is None:
+        return failure(f"{line[: MAX_SENTENCE - len(sentence)]}{sentence}")
+    document = cast("Document", result.structured_content)
+    note = f"{document.get('note') or ''}{sentence}".strip()
+    noted = answer(f"{line}{sentence}", {**document, "note": note})
+    noted.is_error = result.is_error
+    return noted
+
+
+def on_missing_tools(text: str, not_offered: Iterable[str]) -> str:
+    """Return a sentence on the tools that a text names and a server does not offer."""
+    named = ", ".join(name for name in not_offered if re.search(rf"\b{name}\b", text))
+    return f" This server does not offer {named}: tell the user if you need it." if named else ""
+
+
 def bounded(result: CallToolResult, max_output: int) -> CallToolResult:
-    """Return an `answer` that is no longer than it may be; see `fitted`."""
+    """Return a result that is no longer than it may be; see `fitted`."""
+    if result.structured_content is None:
+        return result
     line, text = cast("list[TextContent]", result.content)
     room = max_output - len(line.text[:ROOM])
     if len(text.text) <= room and len(line.text) <= ROOM:

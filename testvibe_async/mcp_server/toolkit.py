@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import json
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
-from testvibe_async.mcp_server.answers import bounded, failure, restored
+from testvibe_async.mcp_server.answers import bounded, failure, restored, without_tools
 from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
@@ -100,10 +100,13 @@ class Session:
         max_output: int,
         max_generations: int | None,
         state_folder: Path | None,
+        not_offered: Collection[str],
     ) -> None:
         """Make the client; see `make_server` for the arguments."""
         self.max_output: int = max_output
         """Maximum characters of an answer."""
+        self.not_offered: Collection[str] = not_offered
+        """Names of the tools that the server does not offer."""
         limit = GenerationLimit()
         limit.allowed = sys.maxsize if max_generations is None else max_generations
         self._state_folder = state_folder
@@ -314,12 +317,24 @@ class _Tool(Tool):
         context: Context[Any, Any],
         convert_result: bool = False,  # noqa: FBT001, FBT002 - the SDK's signature
     ) -> Any:  # noqa: ANN401 - likewise
+        """Call the tool, and bound its answer, which says which tools that it names are missing."""
+        result, call = await self._result(arguments, context, convert_result), Call(context)
+        if not isinstance(result, CallToolResult):
+            return result
+        return bounded(without_tools(result, call.session.not_offered), call.room)
+
+    async def _result(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool,  # noqa: FBT001 - as of `run`
+    ) -> Any:  # noqa: ANN401 - likewise
         """Check the arguments in sentences of ours, and call the tool."""
         try:
             self.fn_metadata.validate_arguments(arguments)
             shown = json.dumps(arguments, ensure_ascii=False)
             arguments = json.loads(restored(shown), strict=False)  # It may have control characters.
-            result = await super().run(arguments, context, convert_result)
+            return await super().run(arguments, context, convert_result)
         except ValidationError as error:
             faults, names = error.errors(include_url=False), list(self.parameters["properties"])
             return failure(advice.explain_arguments(faults, self.name, names))
@@ -334,8 +349,6 @@ class _Tool(Tool):
             if isinstance(cause, ToolError):
                 return failure(str(cause))
             raise
-        is_answer = isinstance(result, CallToolResult)
-        return bounded(result, Call(context).room) if is_answer else result
 
     async def _explained(
         self, call: Call, error: errors.VibeError, arguments: dict[str, Any]

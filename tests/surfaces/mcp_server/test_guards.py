@@ -191,6 +191,26 @@ async def test_the_instructions_say_what_there_is() -> None:
     assert "start 3 generations at most" in await instructions(max_generations=3)
 
 
+async def test_advice_says_which_tools_are_not_offered(emulator: Emulator) -> None:
+    """Errors, notes and instructions that name a tool that is not there say so."""
+    excluded = ("list_features", "generate_feature", "wait_for_run")
+    assert "does not offer generate_feature, wait_for_run:" in await instructions(
+        exclude_tools=excluded
+    )
+    assert "does not offer" not in await instructions()
+    emulator.features["Returns"].status = "draft"
+    server = make_server(partial(client_of, emulator), exclude_tools=excluded)
+    async with McpClient(server) as mcp:
+        text = await refused(mcp, "run_feature", feature="Chekout")
+        assert text.endswith(
+            "This server does not offer list_features: tell the user if you need it."
+        )
+        text = await refused(mcp, "run_feature", feature="Returns")
+        assert "does not offer generate_feature:" in text
+        started = await result_of(mcp, "run_feature", feature="Checkout")
+        assert "does not offer wait_for_run:" in started["note"]
+
+
 async def test_a_tool_that_is_not_offered_is_explained(emulator: Emulator) -> None:
     """An unknown tool says which was perhaps meant, and why others are not there."""
     async with connected(emulator) as mcp:
