@@ -134,19 +134,19 @@ async def test_a_message_in_another_sentence_is_in_quotes(emulator: Emulator, to
     """So is the service's text in the reason why an answer was lost, or a run not observed."""
     async with connected(emulator) as mcp:
         run_id = (await result_of(mcp, "run_feature", feature="Returns"))["runId"]
-        arguments: dict[str, Any] = {
+        calls: dict[str, dict[str, Any]] = {
             "run_feature": {"feature": "Checkout"},
             "run_features": {"features": ["Checkout"]},
             "wait_for_run": {"runId": run_id},
             "wait_for_runs": {"runIds": [run_id]},
-        }[tool]
+        }
         fault = Fault.status(503, body=json.dumps({"error": "x", "message": LURE}).encode())
         emulator.fail("run_feature", fault)
         if tool.startswith("wait"):
             fault = Fault.status(400, body=json.dumps({"error": "x", "message": LURE}).encode())
             emulator.fail("get_run", fault, times=None)
             emulator.fail("list_runs", fault, times=None)
-        answer = whole(await mcp.call_tool(tool, arguments))
+        answer = whole(await mcp.call_tool(tool, calls[tool]))
     assert LURE in answer
     assert LURE not in answer.replace(f'"{LURE}"', "").replace(f'\\"{LURE}\\"', "")
 

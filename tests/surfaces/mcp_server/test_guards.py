@@ -117,7 +117,8 @@ async def test_an_answer_to_another_question_starts_nothing(
         return ElicitResult(action="accept", content=content)
 
     server = make_server(partial(client_of, emulator))
-    async with McpClient(server, mode=mode, elicitation_callback=answer) as mcp:
+    callback: Any = answer
+    async with McpClient(server, mode=mode, elicitation_callback=callback) as mcp:
         text = await refused(mcp, "generate_feature", feature="Checkout")
     assert text.startswith("Nothing was started: ")
     assert "Resolver" not in text
