@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import aiohttp
 import pytest
@@ -126,9 +126,10 @@ def _loggers_as_they_were() -> Generator[None]:
 
 
 @pytest.fixture
-def scenario() -> Scenario:
-    """How long operations take and how they end; a module or a folder may override it."""
-    return Scenario()
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    """How long operations take and how they end: a module says so as SCENARIO, a folder here."""
+    module = cast("object", request.module)  # pyright: ignore[reportUnknownMemberType]
+    return getattr(module, "SCENARIO", Scenario())
 
 
 @pytest.fixture

@@ -355,7 +355,7 @@ class Run(Serializable):
     def is_success(self) -> bool:
         """True if it passed, and the service reports neither that a test failed nor that none ran.
 
-        In a batch, a run without any results is an error.
+        In a batch, a run without any results fails.
         """
         return self.status is RunStatus.PASSED and not self.is_failure
 
@@ -367,13 +367,13 @@ class Run(Serializable):
         """
         if self.status is not RunStatus.PASSED:
             return self.status is RunStatus.FAILED
-        has_failed = bool(self.failures or (self.summary and self.summary.failed))
-        return has_failed or self.executed_nothing
+        has_failed = self.summary is not None and self.summary.failed > 0
+        return has_failed or self.executed_nothing or bool(self.failures)
 
     @property
     def failures(self) -> tuple[CaseResult, ...]:
         """The failed tests."""
-        return tuple(test for test in self.tests if test.is_failure)
+        return tuple([test for test in self.tests if test.status != "passed" and test.is_failure])
 
     def raise_for_status(self) -> Self:
         """Return the run, if it passed or is still in flight.

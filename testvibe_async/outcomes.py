@@ -46,7 +46,7 @@ class Verdict(StrEnum):
     """The operation failed, as its owner expects, so that the batch does not fail by it."""
 
     ERROR = "error"
-    """The operation could not be dispatched or observed, or its end says neither way."""
+    """The operation could not be dispatched or observed, or ended with an undocumented status."""
 
     IN_FLIGHT = "in flight"
     """The operation is still running at the service; the batch stopped waiting for it."""
@@ -231,9 +231,10 @@ class BatchItem(Serializable, Generic[SnapshotT_co]):
 
 
 def _verdict_of(outcome: Run | Generation) -> Verdict:
-    """Return the verdict on a finished operation: a run without results shows nothing."""
-    if outcome.is_success and (not isinstance(outcome, Run) or outcome.has_results):
-        return Verdict.SUCCEEDED
+    """Return the verdict on a finished operation: a run without results is no success."""
+    if outcome.is_success:
+        is_hollow = isinstance(outcome, Run) and not outcome.has_results
+        return Verdict.FAILED if is_hollow else Verdict.SUCCEEDED
     return Verdict.FAILED if outcome.is_failure else Verdict.ERROR
 
 

@@ -12,12 +12,9 @@ from tests.conftest import client_of
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, DispatchUnknownError, Journal, Project, Verdict
 from testvibe_async.intents import Intent
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    return STEADY
+SCENARIO = STEADY
 
 
 @pytest.fixture

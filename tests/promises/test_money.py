@@ -20,7 +20,7 @@ from tests.support.amounts import amount
 from tests.support.timing import STEADY
 from testvibe_async import Client, Journal, Project, Ref, Verdict, VibeError
 from testvibe_async.intents import Intent
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
 ANSWER_SECONDS = 2.0
 """How long an answer to a dispatch is on its way."""
@@ -285,10 +285,7 @@ CELLS = [
 ]
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every generation takes minutes and succeeds, and every run passes."""
-    return STEADY
+SCENARIO = STEADY
 
 
 @pytest.fixture

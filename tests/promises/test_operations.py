@@ -22,13 +22,9 @@ from testvibe_async import (
     RunRef,
     WaitTimeoutError,
 )
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every run takes 30 s and passes; every generation succeeds."""
-    return STEADY
+SCENARIO = STEADY
 
 
 @pytest.fixture

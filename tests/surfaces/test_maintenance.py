@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.support.inner_pytest import Inner
     from tests.surfaces.cli.conftest import Call
-    from testvibe_async.testing import Emulator, RecordedRequest, Scenario
+    from testvibe_async.testing import Emulator, RecordedRequest
 
 __all__ = ["call", "inner", "machine", "service"]
 
@@ -58,10 +58,7 @@ def _table() -> Generator[None]:
         yield
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every run takes 30 s and passes."""
-    return STEADY
+SCENARIO = STEADY
 
 
 def away(emulator: Emulator, page: str, seconds: float) -> None:

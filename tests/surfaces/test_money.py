@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from tests.support.inner_pytest import Inner
     from tests.surfaces.cli.conftest import Call
-    from testvibe_async.testing import Scenario
 
 __all__ = ["call", "inner", "machine", "service", "service_options"]
 
@@ -232,10 +231,7 @@ MISHAPS: dict[str, Mishap] = {
 }
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every generation takes minutes and succeeds, and every run passes."""
-    return STEADY
+SCENARIO = STEADY
 
 
 @pytest.fixture

@@ -182,8 +182,8 @@ class Rows:
         """Iterate over the rows, once.
 
         Raises:
-            UnreadableError: The answer is not JSON, or is truncated; earlier rows were yielded.
-            TypeError: The answer is not a list, nor an object around one.
+            UnreadableError: The answer is not JSON, is truncated, or is neither a list nor an
+                object around one; earlier rows were yielded.
         """
         try:
             for number, row in enumerate(self._rows(), start=1):
@@ -194,6 +194,8 @@ class Rows:
                 yield row
         except JSONError as error:
             raise UnreadableError(_why_not_json(self._body, error)) from error
+        except TypeError as error:
+            raise UnreadableError(f"{error} at $") from error
 
     def _rows(self) -> Iterator[object]:
         event, value = next(self._values.events)
@@ -239,13 +241,12 @@ def read_rows(body: bytes) -> Iterator[object]:
         UnreadableError: The answer is not a list, is truncated, or has a row of very many values;
             earlier rows may have been yielded.
     """
+    if len(body) > PIECE_BYTES:
+        return iter(Rows(body, in_turns=True))
     try:
-        if len(body) <= PIECE_BYTES:
-            yield from rows_of(parse(body))
-        else:
-            yield from Rows(body, in_turns=True)
+        return iter(rows_of(parse(body)))
     except TypeError as error:
-        raise UnreadableError(str(error)) from error
+        raise UnreadableError(f"{error} at $") from error
 
 
 _shown = Repr()

@@ -152,19 +152,25 @@ class DurableStore(EntryStore):
         """Return the query of the entries that nobody carries and that may be carried now.
 
         That nothing started is proved by a later dispatch alone. So the last planned entry is held
-        back while intents are open, and what was found absent is carried again after a later one.
+        back until each other one is dispatched, and what was found absent is carried again after a
+        later one.
         """
         others = ITEMS.alias()
         mine = others.c.batch == self.batch
         left = sa.and_(mine, others.c.is_left == 1)
-        last = sa.select(sa.func.max(others.c.number)).where(
+        planned = sa.select(sa.func.max(others.c.number)).where(
             left, others.c.state == EntryState.PLANNED
         )
-        is_open = sa.select(others.c.number).where(left, others.c.state == EntryState.INTENDED)
+        last = planned.scalar_subquery()
+        undispatched = sa.select(others.c.number).where(
+            left,
+            others.c.state.in_([EntryState.PLANNED, EntryState.INTENDED]),
+            others.c.number != last,
+        )
         dispatched = sa.select(sa.func.max(others.c.dispatched_at)).where(mine)
         is_to_dispatch = sa.and_(
             sa.not_(self._is_cancelled()),
-            sa.or_(ITEMS.c.number < last.scalar_subquery(), sa.not_(is_open.exists())),
+            sa.or_(ITEMS.c.number < last, sa.not_(undispatched.exists())),
         )
         is_due = sa.or_(ITEMS.c.state != EntryState.PLANNED, is_to_dispatch)
         # A claim may have been committed although the database went away before it said so.

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, TypeAlias
-from urllib.parse import quote
 
 import platformdirs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from testvibe_async import ConfigError
-from testvibe_async._config import find_settings
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
@@ -37,15 +34,8 @@ MOST_NAMES = 2000
 
 
 def _completer(*kinds: str) -> Callable[[object], list[str]]:
-    """Return what offers the names of some kinds in the project in force; of all without one."""
-
-    def offer(_context: object) -> list[str]:
-        project = None
-        with suppress(ConfigError):
-            project = find_settings().project
-        return [name for kind in kinds for name in names(project.value if project else None, kind)]
-
-    return offer
+    """Return what offers the names of some kinds."""
+    return lambda _context: [name for kind in kinds for name in names(kind)]
 
 
 FeatureName: TypeAlias = Annotated[str, Parameter(completer=_completer("features"))]
@@ -63,24 +53,21 @@ OperationName: TypeAlias = Annotated[str, Parameter(completer=_completer("featur
 """The argument of `wait`."""
 
 
-def keep(project: str, **kinds: Iterable[object]) -> None:
-    """Keep the names of each kind for a project."""
+def keep(**kinds: Iterable[object]) -> None:
+    """Keep the names of each kind, in place of those that were listed before."""
     with suppress(OSError, ValueError):
         for kind, found in kinds.items():
-            path = _path(project, kind)
+            path = _path(kind)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join([*map(str, found)][:MOST_NAMES]), encoding="utf-8")
 
 
-def names(project: str | None, kind: str) -> list[str]:
-    """Return the known names of a kind for a project; None for all projects."""
-    paths = _path("x", kind).parent.glob("*") if project is None else [_path(project, kind)]
-    found: dict[str, None] = {}
-    for path in paths:
-        with suppress(OSError, ValueError):
-            found |= dict.fromkeys(filter(None, path.read_text(encoding="utf-8").split("\n")))
-    return list(found)
+def names(kind: str) -> list[str]:
+    """Return the names of a kind that were listed last."""
+    with suppress(OSError, ValueError):
+        return list(filter(None, _path(kind).read_text(encoding="utf-8").split("\n")))
+    return []
 
 
-def _path(project: str, kind: str) -> Path:
-    return platformdirs.user_cache_path(NAME) / kind / f"{quote(project, safe='')}.txt"
+def _path(kind: str) -> Path:
+    return platformdirs.user_cache_path(NAME) / f"{kind}.txt"

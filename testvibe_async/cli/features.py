@@ -43,7 +43,7 @@ async def list_(*, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.list_features()
-    completers.keep(connection.project.id, features=[each.name for each in found])
+    completers.keep(features=[each.name for each in found])
     connection.output.rows(
         found,
         ("Id", "Name", "Status", "Kind", "Updated"),

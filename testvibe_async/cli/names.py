@@ -50,7 +50,7 @@ async def _names_of(project: Project) -> list[str]:
     except (ResponseError, TransportError):
         return []
     names = [each.name for each in listed]
-    completers.keep(project.id, features=names)
+    completers.keep(features=names)
     return names
 
 

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from testvibe_async.runner.batches import BatchRecord
     from testvibe_async.runner.spec import BatchSpec
 
-_QUESTION = "{} may dispatch up to {} generations, and each costs credits. Resume it?"
-
 __all__ = ["discard", "report", "resume", "wait"]
+
+_QUESTION = "{} may dispatch up to {} generations, and each costs credits. Resume it?"
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own

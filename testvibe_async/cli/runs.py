@@ -72,7 +72,7 @@ async def list_(
     """
     async with connected(common) as connection:
         found = await connection.project.list_runs(feature=feature, limit=limit)
-    completers.keep(connection.project.id, runs=[run.run_id for run in found])
+    completers.keep(runs=[run.run_id for run in found])
     connection.output.rows(
         found,
         ("Run", "Feature", "Config", "Status", "Passed", "Created"),

@@ -148,7 +148,7 @@ class Watch:
                 warn(sentence)
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
-            completers.keep(self.project.id, **{kind: each for kind, each in names.items() if each})
+            completers.keep(**{kind: each for kind, each in names.items() if each})
         return found
 
     async def dispatch(

@@ -91,7 +91,7 @@ def item_name(item: Item) -> str:
 
 def reason(error: VibeError | OSError) -> str:
     """Return why something went wrong, in few words, without an address."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, VibeError):
         return escape(f"{error.filename or 'this machine'}: {error.strerror or error}")
     # Its import is needed only where something went wrong.
     from testvibe_async.reports import why  # noqa: PLC0415

@@ -72,8 +72,6 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None) -> s
             return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:
             return "it may have been dispatched: check at the service before you dispatch it again"
-        case Verdict.ERROR, Run(is_success=True):
-            return "the service reports no tests"
         case Verdict.ERROR, Run() | Generation() as outcome:
             return f"over with an undocumented status, {one_line(str(outcome.status), 24)!r}"
         case _, Run() as run if item.quarantine:

@@ -1,8 +1,10 @@
 """Workers of durable batches that are killed, or stopped and continued: for tests, as a command.
 
-    python -m tests.processes.adapters.kills sqlite [--features 500] [--kills 5] [--no-lists]
-    python -m tests.processes.adapters.kills postgresql [--features 2000] [--kills 3]
+    python -m tests.processes.adapters.kills sqlite [--workers 3] [--kills 5] [--no-lists]
+    python -m tests.processes.adapters.kills postgresql [--workers 3] [--features 500]
+    python -m tests.processes.adapters.kills stopped [--features 2000] [--kills 3]
     python -m tests.processes.adapters.kills zombie [--seeds 40]
+    python -m tests.processes.adapters.kills take-over
 
 Each prints how often the service began each feature, and what the batch says.
 """
@@ -110,19 +112,38 @@ def found(emulator: Emulator, verdicts: dict[str, int], began: float) -> dict[st
     }
 
 
-async def one_machine(
-    seed: int, *, features: int, kills: int, folder: Path, lists: bool = True
+async def one_machine(  # noqa: PLR0913 - each by name
+    seed: int, url: str, *, features: int, kills: int, workers: int = 1, lists: bool = True
 ) -> dict[str, Any]:
-    """Kill one worker after the other at open intents, then let one end."""
+    """Kill one worker after the other at open intents, beside others that stay; let one end."""
     choose = random.Random(seed)  # noqa: S311 - spreads kills, guards nothing
-    url = str(folder / f"{seed}.sqlite")
-    async with batch_of(features, url, lists=lists) as (emulator, workers):
+    async with batch_of(features, url, lists=lists) as (emulator, batch):
         began = time.monotonic()
+        others = [batch.start() for _ in range(workers - 1)]
         for number in range(kills):
             step = ("after the intent", "after the answer")[number % 2]
-            at = choose.randrange(1, max(2, features // (kills + 1)))
-            await workers.ended(workers.start(step=step, at=at, how="SIGKILL"))
-        return found(emulator, await workers.ended(workers.start()), began)
+            at = choose.randrange(1, max(2, features // (workers * (kills + 1))))
+            await batch.ended(batch.start(step=step, at=at, how="SIGKILL"))
+        verdicts = await batch.ended(batch.start())
+        for other in others:
+            assert await batch.ended(other) == verdicts
+        return found(emulator, verdicts, began) | {"seed": seed}
+
+
+async def take_over(url: str, step: str) -> float:
+    """Return the seconds from the kill of a worker until its feature is dispatched, for certain.
+
+    The time-out of its requests is 2 s.
+    """
+    async with batch_of(2, url, max_in_flight=1) as (emulator, workers):
+        await workers.ended(workers.start(step=step, at=1, how="SIGKILL"))
+        began, last = time.monotonic(), workers.start()
+        while len(emulator.runs) < 2:  # noqa: ASYNC110 - other processes make them
+            await asyncio.sleep(0.02)
+        seconds = time.monotonic() - began
+        assert await workers.ended(last) == {"succeeded": 2}
+        assert {*dispatches(emulator, "run").values()} == {1}
+        return round(seconds, 1)
 
 
 async def many_machines(url: str, *, features: int, kills: int = 1) -> dict[str, Any]:
@@ -226,36 +247,43 @@ def _start(server: PostgresServer) -> None:
 def main() -> None:
     """Play what was asked for."""
     parser = ArgumentParser()
-    parser.add_argument("what", choices=["sqlite", "postgresql", "zombie"])
-    parser.add_argument("--features", type=int)
-    parser.add_argument("--kills", type=int)
+    parser.add_argument("what", choices=["sqlite", "postgresql", "stopped", "zombie", "take-over"])
+    parser.add_argument("--features", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--no-lists", action="store_true")
     asked = parser.parse_args()
 
-    async def play(folder: Path) -> None:
-        if asked.what == "sqlite":
-            for seed in range(asked.seeds):
-                result = await one_machine(
-                    seed,
-                    features=asked.features or 500,
-                    kills=asked.kills or 5,
-                    folder=folder,
+    async def play_in(url: str, *, number: int) -> object:
+        match asked.what:
+            case "stopped":
+                return await many_machines(url, features=asked.features, kills=asked.kills)
+            case "take-over":
+                steps = ("after the intent", "after the answer")
+                return {step: await take_over(url, step) for step in steps}
+            case _:
+                return await one_machine(
+                    number,
+                    url,
+                    features=asked.features,
+                    kills=asked.kills,
+                    workers=asked.workers,
                     lists=not asked.no_lists,
                 )
-                print(result, flush=True)
+
+    async def play(folder: Path) -> None:
+        if asked.what == "sqlite":
+            for number in range(asked.seeds):
+                print(await play_in(str(folder / f"{number}.sqlite"), number=number), flush=True)
             return
         server = postgresql(folder)
         try:
-            url = server.get_uri()
             if asked.what == "zombie":
-                await _zombies(url, asked.seeds)
+                await _zombies(server.get_uri(), asked.seeds)
                 return
-            for _ in range(asked.seeds):
-                result = await many_machines(
-                    url, features=asked.features or 2000, kills=asked.kills or 3
-                )
-                print(result, flush=True)
+            for number in range(asked.seeds):
+                print(await play_in(server.get_uri(), number=number), flush=True)
         finally:
             server.cleanup()
 

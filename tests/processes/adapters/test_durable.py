@@ -13,6 +13,7 @@ from tests.processes.adapters.kills import (
     one_machine,
     outage,
     postgresql,
+    take_over,
     zombie,
 )
 from testvibe_async.adapters.durable import DurableBatch
@@ -45,18 +46,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[PostgresServer
 
 def test_killed_workers_on_one_machine(tmp_path: Path) -> None:
     """Workers are killed at open intents one after the other, and each feature runs once."""
-    found = run(one_machine(3, features=40, kills=2, folder=tmp_path))
+    found = run(one_machine(3, str(tmp_path / "3.sqlite"), features=40, kills=2))
     assert found["runs a feature"] == {1: 40}, found
     assert found["verdicts"] == {"succeeded": 40}, found
 
 
 def test_without_lists_nothing_runs_twice(tmp_path: Path) -> None:
     """Where the service shows no runs, what a kill left open is unknown, and never doubled."""
-    found = run(one_machine(1, features=40, kills=1, folder=tmp_path, lists=False))
+    url = str(tmp_path / "1.sqlite")
+    found = run(one_machine(1, url, features=40, kills=1, lists=False))
     begun, verdicts = found["runs a feature"], found["verdicts"]
     assert set(begun) <= {0, 1}, found
     assert begun.get(0, 0) <= verdicts["unknown"], found
     assert verdicts["succeeded"] + verdicts["unknown"] == 40, found
+
+
+def test_when_a_worker_has_taken_over(tmp_path: Path) -> None:
+    """The fate of an open intent is known 9 s after its time-out: of 2 s, for these workers.
+
+    A run that began is adopted at once.
+    """
+    assert run(take_over(str(tmp_path / "a.sqlite"), "after the answer")) < 6
+    assert run(take_over(str(tmp_path / "b.sqlite"), "after the intent")) < 2 + 9 + 5
 
 
 def test_many_machines(server: PostgresServer) -> None:

@@ -65,14 +65,19 @@ def test_a_command_loads_its_own_module_alone() -> None:
     assert not {name for name in loaded if name.startswith("testvibe_async.testing")}
 
 
-def test_missing_extra_in_another_process() -> None:
+@pytest.mark.parametrize(
+    ("package", "extra", "words"),
+    [("cyclopts", "cli", ()), ("sqlalchemy", "durable", ("work", "nightly", "--on", "x.sqlite"))],
+)
+def test_missing_extra_in_another_process(package: str, extra: str, words: tuple[str, ...]) -> None:
     """The same holds for a process in which it is not installed."""
     script = (
-        "import sys; sys.modules['cyclopts'] = None; from testvibe_async.cli import main; main()"
+        f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {words!r}; "
+        "from testvibe_async.cli import main; main()"
     )
     (output, errors), code = finished(python=("-c", script))
-    assert (code, output) == (2, "")
-    assert errors.endswith("pip install 'testvibe-async[cli]'\n")
+    assert (output, code) == ("", 2)
+    assert errors.endswith(f"pip install 'testvibe-async[{extra}]'\n")
     assert errors.count("\n") == 1
 
 

@@ -28,6 +28,6 @@ def test_on_a_terminal(service: Service) -> None:
     """On a terminal no line is longer than it is wide."""
     with closing(Terminal("doctor", **environment_of(service))) as terminal:
         assert terminal.read_to_end() == 0
-    assert "Holds" in terminal.output
+    assert "holds" in terminal.output
     lines = COLOURS.sub("", terminal.output).replace("\r", "").split("\n")
     assert max(map(len, lines)) <= 80

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -49,3 +50,16 @@ def test_it_can_be_switched_off(inner: Inner) -> None:
 
     result.stdout.fnmatch_lines(["*--collect-only*"])
     result.stdout.no_fnmatch_line("*testvibe*")
+
+
+def test_nothing_warns(inner: Inner) -> None:
+    """The plugin causes no warning, with all strictness on."""
+    inner.pytester.makepyprojecttoml('[tool.pytest]\nstrict = true\nfilterwarnings = ["error"]')
+    inner.pytester.makepyfile("def test_plain(): pass")
+    arguments = ("-m", "pytest", "-p", "no:asyncio")
+
+    result = inner.pytester.run(sys.executable, "-W", "error", *arguments)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*warning*")
+    result.stdout.no_fnmatch_line("testvibe*")

@@ -26,11 +26,7 @@ from testvibe_async import (
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """Runs of many lengths."""
-    return MIXED
+SCENARIO = MIXED
 
 
 async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project) -> None:

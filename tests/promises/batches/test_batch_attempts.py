@@ -21,16 +21,13 @@ from testvibe_async import (
 )
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """One feature fails whenever it runs; the others pass."""
-    return Scenario(
-        run_queue=0,
-        run_duration=5,
-        failing_runs=0.0,
-        outcomes={"Returns": Outcome(run_status="failed")},
-    )
+SCENARIO = Scenario(
+    run_queue=0,
+    run_duration=5,
+    failing_runs=0.0,
+    outcomes={"Returns": Outcome(run_status="failed")},
+)
+"""One feature fails whenever it runs; the others pass."""
 
 
 async def test_what_failed_runs_again_until_the_attempts_are_used_up(

@@ -29,11 +29,7 @@ from testvibe_async import (
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """Runs of many lengths."""
-    return MIXED
+SCENARIO = MIXED
 
 
 async def test_leaving_early_dispatches_no_more(emulator: Emulator, project: Project) -> None:

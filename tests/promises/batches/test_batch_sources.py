@@ -16,10 +16,7 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every run takes 30 s."""
-    return STEADY
+SCENARIO = STEADY
 
 
 async def _one_by_one(names: list[str], *, seconds: float = 0.0) -> AsyncGenerator[str]:

@@ -21,10 +21,8 @@ from testvibe_async.testing import Emulator, Fault, Scenario
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    """Runs of half a minute."""
-    return Scenario(run_queue=0, run_duration=30, failing_runs=0)
+SCENARIO = Scenario(run_queue=0, run_duration=30, failing_runs=0)
+"""Runs of half a minute."""
 
 
 def verdicts(batch: Batch[Run]) -> list[Verdict]:

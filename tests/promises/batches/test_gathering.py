@@ -19,11 +19,8 @@ from testvibe_async import (
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """Runs that start after 2 s and take 10 s to 60 s."""
-    return Scenario(run_queue=2, run_duration=(10, 60))
+SCENARIO = Scenario(run_queue=2, run_duration=(10, 60))
+"""Runs that start after 2 s and take 10 s to 60 s."""
 
 
 async def dispatch(project: Project, count: int) -> list[RunOperation]:

@@ -13,7 +13,7 @@ from tests.conftest import KEY, client_of
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, NotSentError, Verdict
 from testvibe_async.events import Hooks, OutageEnded, OutageStarted
-from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
+from testvibe_async.testing import Emulator, Fault, RecordedRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,9 +24,7 @@ NAMES = [f"Feature {number}" for number in range(60)]
 PAGE = b"<html>We are back soon</html>"
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    return STEADY
+SCENARIO = STEADY
 
 
 @pytest.fixture(autouse=True)

@@ -15,12 +15,9 @@ from testvibe_async import (
     UnauthorizedError,
     Verdict,
 )
-from testvibe_async.testing import Emulator, Fault, Scenario, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    return STEADY
+SCENARIO = STEADY
 
 
 class TestRates:

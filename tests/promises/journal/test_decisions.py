@@ -25,16 +25,14 @@ from testvibe_async import (
     Verdict,
     VibeError,
 )
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome
 
 FEATURES = ["Checkout", "Returns"]
 
 OUTCOMES = {"Broken": Outcome(generation_status="failed"), "Draft": Outcome(run_status="failed")}
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    return evolve(STEADY, outcomes=OUTCOMES)
+SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 
 
 async def leave_unknown(path: Path, emulator: Emulator, *, lists_read: int = 0) -> None:
@@ -48,38 +46,23 @@ async def leave_unknown(path: Path, emulator: Emulator, *, lists_read: int = 0) 
     hidden.remove()
 
 
-@pytest.mark.parametrize(
-    ("changes", "what"),
-    [({"server": "https://other.example"}, "server"), ({"project": "other"}, "project")],
-)
-async def test_one_of_another_place_is_refused(
-    path: Path, emulator: Emulator, changes: dict[str, Any], what: str
+async def test_one_of_another_place_kind_or_entry_is_refused(
+    path: Path, emulator: Emulator
 ) -> None:
-    """A ref of another server or project can't be what this dispatch started."""
+    """What this dispatch started is of its server, project and kind, and of no other feature."""
     await leave_unknown(path, emulator)
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=max(emulator.runs))
+    place: Any = {"server": emulator.url, "project": emulator.project_id}
+    ref = RunRef(**place, run_id=max(emulator.runs))
+    others = {
+        "server": evolve(ref, server="https://other.example"),
+        "project": evolve(ref, project="other"),
+        "kind": GenerationRef(**place, request_id="g", feature_id=1),
+    }
     async with Journal(path) as journal:
-        with pytest.raises(ConfigError, match=f"same {what}"):
-            await journal.decide(evolve(ref, **changes), feature="Checkout")
+        for what, other in others.items():
+            with pytest.raises(ConfigError, match=f"same {what}"):
+                await journal.decide(other, feature="Checkout")
         assert len(journal.open_intents) == 2
-
-
-async def test_one_of_another_kind_is_refused(path: Path, emulator: Emulator) -> None:
-    """A generation is not what the dispatch of a run started."""
-    await leave_unknown(path, emulator)
-    ref = GenerationRef(
-        server=emulator.url, project=emulator.project_id, request_id="g", feature_id=1
-    )
-    async with Journal(path) as journal:
-        with pytest.raises(ConfigError, match="same kind"):
-            await journal.decide(ref, feature="Checkout")
-
-
-async def test_one_of_another_entry_is_refused(path: Path, emulator: Emulator) -> None:
-    """One run is not that of two features."""
-    await leave_unknown(path, emulator)
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=max(emulator.runs))
-    async with Journal(path) as journal:
         await journal.decide(ref, feature="Returns")
         with pytest.raises(ConfigError, match="that of 'Returns'"):
             await journal.decide(ref, feature="Checkout")

@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC240 - the files are small
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -31,16 +30,14 @@ from testvibe_async import (
     Verdict,
     WaitTimeoutError,
 )
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome
 
 OUTCOMES = {"Returns": Outcome(run_status="failed"), "Doomed": Outcome(generation_status="failed")}
 
 FEATURES = ["Checkout", "Returns", "Wishlist"]
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    return evolve(STEADY, outcomes=OUTCOMES)
+SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 
 
 async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -> None:
@@ -102,20 +99,10 @@ async def test_what_was_not_dispatched_is_dispatched(
         await asyncio.sleep(1)
     async with Journal(path) as journal:
         assert verdicts(journal.items) == ["in flight", "waiting", "waiting"]
+        assert repr(journal) == f"<Journal {path}>"
         items = await project.run_features(FEATURES, journal=journal)
     assert [item.is_waiting for item in items] == [False] * 3
     assert emulator.count("run_feature") == 3
-
-
-async def test_a_time_out_is_gone_on_with(path: Path, project: Project) -> None:
-    """What goes on at the time-out is waited for by the next batch."""
-    async with Journal(path) as journal:
-        items = await project.run_features(FEATURES, journal=journal, timeout=10)
-        assert verdicts(items) == ["in flight"] * 3
-    async with Journal(path) as journal:
-        assert verdicts(journal.items) == ["in flight"] * 3
-        items = await project.run_features(journal=journal)
-    assert verdicts(items) == ["succeeded", "failed", "succeeded"]
 
 
 async def test_what_could_not_be_seen_is_gone_on_with(
@@ -633,20 +620,6 @@ async def test_many_records_are_one_commit(path: Path, client: Client) -> None:
             names, config=[None, *map(str, range(20))], journal=journal, timeout=5
         )
         assert journal.commits < 63  # as many were dispatched, each with two records or more
-
-
-async def test_verdicts_of_a_journal_alone(path: Path, project: Project) -> None:
-    """What is planned and was never sent is waiting."""
-    async with Journal(path) as journal:
-        await project.run_features(FEATURES, journal=journal, timeout=1, max_in_flight=1)
-    async with Journal(path) as journal:
-        assert [item.verdict for item in journal.items] == [
-            Verdict.IN_FLIGHT,
-            Verdict.WAITING,
-            Verdict.WAITING,
-        ]
-        assert json.loads(json.dumps([item.to_dict() for item in journal.items]))
-        assert repr(journal) == f"<Journal {path}>"
 
 
 async def test_a_generation_that_failed_is_not_paid_for_again(

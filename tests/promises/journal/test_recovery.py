@@ -13,13 +13,11 @@ from tests.conftest import client_of
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, ClientClosedError, DispatchUnknownError, Journal, RunRef, Verdict
 from testvibe_async.intents import Intent
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome
 
+OUTCOMES = {"Broken": Outcome(run_status="failed"), "Draft": Outcome(generation_duration=400)}
 
-@pytest.fixture
-def scenario() -> Scenario:
-    outcomes = {"Broken": Outcome(run_status="failed"), "Draft": Outcome(generation_duration=400)}
-    return evolve(STEADY, outcomes=outcomes)
+SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
 
 
 async def leave_unknown(

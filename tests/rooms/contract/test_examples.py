@@ -159,16 +159,14 @@ MIDST = 30.0
 """Seconds after which a generation is at work, and not over."""
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    """Runs fail, generations too; a generation is at work after 20 s."""
-    return Scenario(
-        generation_warm_up=20,
-        outcomes={
-            LOGIN: Outcome(failing=(FAILING,), run_queue=5, run_duration=20),
-            "Returns": Outcome(generation_status="failed"),
-        },
-    )
+SCENARIO = Scenario(
+    generation_warm_up=20,
+    outcomes={
+        LOGIN: Outcome(failing=(FAILING,), run_queue=5, run_duration=20),
+        "Returns": Outcome(generation_status="failed"),
+    },
+)
+"""Runs fail, generations too; a generation is at work after 20 s."""
 
 
 async def send(client: Client, words: str, body: Any) -> Any:

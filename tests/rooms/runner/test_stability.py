@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 REPEATED = BatchSpec(kind="run", repeat=10)
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    """By this seed, 3 of the first 10 runs of Checkout fail: the 3rd, the 5th and the 10th."""
-    return Scenario(seed=36, failing_runs=0.3)
+SCENARIO = Scenario(seed=36, failing_runs=0.3)
+"""By this seed, 3 of the first 10 runs of Checkout fail: the 3rd, the 5th and the 10th."""
 
 
 async def repeated(

@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from attrs import evolve
 
 from tests.conftest import client_of
 from tests.rooms.telemetry.conftest import Sdk
@@ -14,13 +13,10 @@ from tests.support.shop import DRAFT
 from tests.support.timing import STEADY
 from testvibe_async import Client, DispatchUnknownError, FeatureNotGeneratedError, Journal, Project
 from testvibe_async._telemetry import Telemetry, telemetry
-from testvibe_async.testing import Emulator, Fault, Scenario
+from testvibe_async.testing import Emulator, Fault
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every run takes 30 s."""
-    return evolve(STEADY)
+SCENARIO = STEADY
+"""Every run takes 30 s."""
 
 
 async def test_requests_by_operation_and_status(

@@ -26,13 +26,10 @@ from testvibe_async import (
     WaitTimeoutError,
 )
 from testvibe_async.batch import _result_of
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Outcome
 
-
-@pytest.fixture
-def scenario() -> Scenario:
-    """Every run takes 30 s, and those of one feature fail."""
-    return evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
+SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
+"""Every run takes 30 s, and those of one feature fail."""
 
 
 def _events(span: ReadableSpan) -> list[str]:

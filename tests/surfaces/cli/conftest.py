@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from testvibe_async.testing import Emulator, Scenario
+    from testvibe_async.testing import Emulator
 
 
 @frozen
@@ -79,16 +79,11 @@ def batches(machine: Path) -> Path:
     return machine / "state" / "testvibe-async" / "batches"
 
 
-@pytest.fixture
-def scenario(request: pytest.FixtureRequest, scenario: Scenario) -> Scenario:
-    """The behaviour of the emulator: the module's own, if it has one."""
-    return _own_scenario(request) or scenario
-
-
 @pytest.fixture(autouse=True)
 def _signed_in(request: pytest.FixtureRequest) -> None:
     """Name the emulator in the environment, in a module that says how it behaves."""
-    if _own_scenario(request) and {"call", "emulator"} & {*request.fixturenames}:
+    module = cast("object", request.module)  # pyright: ignore[reportUnknownMemberType]
+    if hasattr(module, "SCENARIO") and {"call", "emulator"} & {*request.fixturenames}:
         request.getfixturevalue("signed_in")
 
 
@@ -174,12 +169,6 @@ def use(service: Service | Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTVIBE_SERVER", service.url)
     monkeypatch.setenv("TESTVIBE_API_KEY", service.api_key)
     monkeypatch.setenv("TESTVIBE_PROJECT", service.project_id)
-
-
-def _own_scenario(request: pytest.FixtureRequest) -> Scenario | None:
-    """Return how a test's module has the emulator behave."""
-    module = cast("object", request.module)  # pyright: ignore[reportUnknownMemberType]
-    return getattr(module, "SCENARIO", None)
 
 
 async def interrupted(call: Call, *arguments: str, at: float) -> Ended:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import signal
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -192,6 +194,9 @@ def test_signal_decides_the_exit_code(
 
     monkeypatch.setattr(demo, "generate", generate)
     assert code_of("demo") == code
+    with warnings.catch_warnings():  # The signal ends the loop before sockets are closed.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_flaky_is_a_warning() -> None:
     """What passed after a failure is told with the test that failed, and is no error."""
     test = CaseResult("Sends it back", "failed", error="Error")
     run = Run(214, RunStatus.FAILED, 12, "Returns", tests=(test,))
-    passed = Run(215, RunStatus.PASSED, 12, "Returns")
+    passed = Run(215, RunStatus.PASSED, 12, "Returns", tests=(CaseResult("Pays", "passed"),))
     item: BatchItem[Run | Generation]
     item = BatchItem(feature="Returns", outcome=passed, earlier=(run,))
     title, said = "Returns%3A Sends it back", "flaky: it failed, and passed when it ran again"

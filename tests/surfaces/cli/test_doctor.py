@@ -35,28 +35,27 @@ COLOURS = re.compile("\x1b\\[[0-9;]*m")
 HOLDS = """\
 {url}, project Acme Shop
 
-Holds
-  server                 answers by HTTP, on this machine
-  key                    accepted, and of the documented form
-  clock                  the service's and ours agree
-  list_projects          as documented, in parts as assumed, 1 row
-  project                the one in force is one of the key's
-  get_project            as documented, in parts as assumed
-  list_features          as documented, in parts as assumed, 17 rows
-  run_feature            as documented
-  run                    seen to its end: queued, active, passed; “run 214, 10 polls in 30.1 s”
-  list_runs              as assumed, 1 row
-  get_run                as documented, in parts as assumed
-  diagnose_run           as documented, in parts as assumed
-  get_run_artifacts      as documented, 1 row
-  errors                 404 comes with the documented code and message
-  get_feature            as documented
-  get_generation_status  as documented
-  get_generation_log     as documented
-  names                  a feature is found by its name in any case
-  list_files             as assumed, 37 rows
-  read_file              as documented
-  list_configs           as assumed, 3 rows
+holds\tserver\tanswers by HTTP, on this machine
+holds\tkey\taccepted, and of the documented form
+holds\tclock\tthe service's and ours agree
+holds\tlist_projects\tas documented, in parts as assumed, 1 row
+holds\tproject\tthe one in force is one of the key's
+holds\tget_project\tas documented, in parts as assumed
+holds\tlist_features\tas documented, in parts as assumed, 17 rows
+holds\trun_feature\tas documented
+holds\trun\tseen to its end: queued, active, passed; “run 214, 10 polls in 30.1 s”
+holds\tlist_runs\tas assumed, 1 row
+holds\tget_run\tas documented, in parts as assumed
+holds\tdiagnose_run\tas documented, in parts as assumed
+holds\tget_run_artifacts\tas documented, 1 row
+holds\terrors\t404 comes with the documented code and message
+holds\tget_feature\tas documented
+holds\tget_generation_status\tas documented
+holds\tget_generation_log\tas documented
+holds\tnames\ta feature is found by its name in any case
+holds\tlist_files\tas assumed, 37 rows
+holds\tread_file\tas documented
+holds\tlist_configs\tas assumed, 3 rows
 
 All that was checked holds.
 """
@@ -73,15 +72,14 @@ def _patient_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "MAX_SKEW", 600.0)
 
 
-def lines_of(output: str, title: str) -> list[str]:
-    """Return the lines of one group of what is printed in a pipe."""
-    _, _, rest = output.partition(f"\n{title}\n")
-    return rest.partition("\n\n")[0].splitlines()
+def lines_of(output: str, verdict: str) -> list[str]:
+    """Return the subjects and sentences of one verdict, as they are printed in a pipe."""
+    return re.findall(rf"^{verdict}\t(.*)$", output, re.MULTILINE)
 
 
 def subjects_of(lines: list[str]) -> set[str]:
-    """Return what the lines of a group are about."""
-    return {word for line in lines for word in line[2:25].replace(":", " ").split()}
+    """Return what the lines of a verdict are about."""
+    return {line.partition("\t")[0] for line in lines}
 
 
 async def test_all_holds(call: Call, signed_in: Emulator) -> None:
@@ -137,58 +135,61 @@ class Scene:
     """How often operations were asked for."""
 
 
-LAST = "list_configs           as assumed, 3 rows"
+def without_names(rows: Any) -> Any:
+    return [{name: row[name] for name in row if name != "name"} for row in rows]
+
+
+LAST = "list_configs\tas assumed, 3 rows"
 """The last check, where one failure does not end the others."""
 
-UNSEEN = (
-    "run                    can't be seen after ",
-    "a run can't be waited for; this one is still running at the service",
-)
+UNSEEN = ("run\tno result came; “not seen any more: ",)
 SCENES = {
     "no run": Scene(
         "",
         (
-            "get_run, diagnose_run, get_run_artifacts: no run is known: --run FEATURE makes one,",
+            "get_run\tno run is known: --run FEATURE makes one,",
+            "get_run_artifacts\tno run is known: ",
             "\nAll that was checked holds; 3 not checked.\n",
         ),
         counts={"run_feature": 0},
     ),
     "a feature that is not there": Scene(
         "--run Nosuch",
-        ("run_feature            404: there is no such feature; “This project has no", LAST),
+        ("run_feature\tthere is no such feature; “This project has no", LAST),
         code=3,
         counts={"get_run": 1},
     ),
     "a feature that can't run": Scene(
-        "--run New", ("run_feature            409: it can't start now; “", LAST), code=3
+        "--run New", ("run_feature\tit can't start now; “", LAST), code=3
     ),
     "a run that is not there": Scene(
         "--run-id 7",
-        ("get_run, diagnose_run, get_run_artifacts: there is no such run",),
+        ("get_run\tthere is no such run", "diagnose_run\tthere is no such run"),
         code=3,
         counts={"diagnose_run": 0},
     ),
     "a key of another form": Scene(
         "",
-        ("key                    accepted, and not of the documented form",),
+        ("key\taccepted, and not of the documented form",),
         options={"api_key": "another-form-of-key"},
     ),
     "no features": Scene(
         "",
         (
-            "list_features          as documented, in parts as assumed; no rows, so",
-            "get_generation_log: no feature is known: --run FEATURE names one",
+            "list_features\tas documented, in parts as assumed; no rows, so",
+            "get_generation_log\tno feature is known: --run FEATURE names one",
         ),
         options={"shop": False},
     ),
     "another clock": Scene(
         "",
-        ("clock                  the service's is ", "times that are shown are the service's"),
+        ("clock\tthe service's is ", "times that are shown are the service's"),
         options={"epoch": 1_781_102_531},
     ),
     "a run without an end": Scene(
         "--run Checkout",
-        ("run                    not over after 10:00; it is still running",),
+        ("run\tno result came; “still running after 10 min 0 s of waiting”",),
+        code=4,
         options={"scenario": Scenario(outcomes={"Checkout": Outcome(run_duration=10_000)})},
     ),
     "a status that says nothing": Scene(
@@ -206,9 +207,9 @@ SCENES = {
     "several failures": Scene(
         "",
         (
-            "get_project            no answer came; “",
-            "list_runs              GET /projects/{project}/runs: 500 internal_error",
-            "list_files             GET /projects/{project}/files: 403 forbidden",
+            "get_project\tno result came; “",
+            "list_runs\tGET /projects/{project}/runs: 500 internal_error",
+            "list_files\tGET /projects/{project}/files: 403 forbidden",
             LAST,
         ),
         code=5,
@@ -220,7 +221,7 @@ SCENES = {
     ),
     "a limit": Scene(
         "",
-        ("rate                   requests that come too fast are refused by 429, with",),
+        ("rate\trequests that come too fast are refused by 429, with",),
         code=5,
         faults={"list_files": Fault.status(429, retry_after=7)},
         counts={"list_files": 3},
@@ -228,17 +229,23 @@ SCENES = {
     "a list of projects that is empty": Scene(
         "", (LAST, "the key does not see the one in force"), 1, {"list_projects": Fault.body(b"[]")}
     ),
+    "features without names": Scene(
+        "",
+        ("list_features\tnot there: name; so what needs it does not work", LAST),
+        code=1,
+        faults={"list_features": Fault.edit(without_names)},
+    ),
     "a mistyped name of a project": Scene(
         "--project Acme",
         (
             "the key does not see the one in force; “there is no project 'Acme': did you mean",
-            "list_configs: there is no such project",
+            "list_configs\tthere is no such project",
         ),
         code=1,
     ),
     "a mistyped project": Scene(
         "--project 7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3b",
-        ("list_configs: there is no such project",),
+        ("list_configs\tthere is no such project",),
         code=1,
     ),
 }
@@ -281,11 +288,11 @@ async def test_a_service_with_the_documented_routes_alone(
         "runs list; run --wait polls each run by itself, and can't find a run whose dispatch got "
         "no answer"
     )
-    assert lines_of(ended.output, "Differs") == [
-        f"  list_runs              GET /projects/{{project}}/runs: {here}{alone}",
-        f"  list_files             GET /projects/{{project}}/files: {here}files list",
-        f"  list_configs           GET /projects/{{project}}/configs: {here}configs",
-        f"  get_project            GET /projects/{{project}}: {absent}no command needs it",
+    assert lines_of(ended.output, "differs") == [
+        f"list_runs\tGET /projects/{{project}}/runs: {here}{alone}",
+        f"list_files\tGET /projects/{{project}}/files: {here}files list",
+        f"list_configs\tGET /projects/{{project}}/configs: {here}configs",
+        f"get_project\tGET /projects/{{project}}: {absent}no command needs it",
     ]
     assert ended.output.endswith(
         "If the service has these elsewhere, put their routes into .testvibe-async.toml:\n"
@@ -310,9 +317,9 @@ async def test_a_service_without_lists(call: Call, monkeypatch: pytest.MonkeyPat
         await call("run", "Checkout", "--wait")
         ended = await call("doctor", "--run-id", "214")
         assert ended.code == 1
-        assert lines_of(ended.output, "Not checked") == []
+        assert lines_of(ended.output, "unchecked") == []
         assert CHECKS.keys() - {"list_features", "list_runs"} <= subjects_of(
-            lines_of(ended.output, "Holds")
+            lines_of(ended.output, "holds")
         )
 
 
@@ -324,7 +331,7 @@ async def test_another_route_is_taken_from_the_settings(
     file.write_text('[endpoints]\nlist_runs = "GET /projects/{project}/history"\n')
     ended = await call("doctor")
     assert ended.code == 1
-    assert "list_runs              GET /projects/{project}/history: 404" in ended.output
+    assert "list_runs\tGET /projects/{project}/history: 404" in ended.output
     assert signed_in.count("list_runs") == 0
 
 
@@ -336,16 +343,15 @@ async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.Monke
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     ended = await call("doctor")
     assert (ended.code, ended.errors) == (5, "")
-    (told,) = lines_of(ended.output, "Differs")
+    (told,) = lines_of(ended.output, "differs")
     assert told == (
-        "  server                 can't be reached; “the service was not reachable: "
+        "server\tcan't be reached, or does not answer by HTTP; “the service was not reachable: "
         "could not connect: Connection refused”; "
         "so no command works: check the address, the network and a proxy on the way"
     )
-    (skipped,) = lines_of(ended.output, "Not checked")
-    names, _, why = skipped.strip().partition(": ")
-    assert set(names.split(", ")) == CHECKS.keys() - {"list_projects"}
-    assert why == "the server has to be right first"
+    skipped = lines_of(ended.output, "unchecked")
+    assert subjects_of(skipped) == CHECKS.keys() - {"list_projects"}
+    assert {line.partition("\t")[2] for line in skipped} == {"the server has to be right first"}
 
 
 async def test_a_key_that_the_service_does_not_know(
@@ -355,9 +361,9 @@ async def test_a_key_that_the_service_does_not_know(
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     ended = await call("doctor")
     assert ended.code == 3
-    assert lines_of(ended.output, "Differs") == [
+    assert lines_of(ended.output, "differs") == [
         (
-            "  key                    refused: 401; “A valid API key is required (Authorization: "
+            "key\trefused: 401; “A valid API key is required (Authorization: "
             "Bearer tvb_…).”; so no command works: testvibe-async login stores another one"
         )
     ]
@@ -394,13 +400,13 @@ async def test_no_project_and_another_project(
     assert signed_in.count("run_feature") == 0
     ended = await call("doctor", "--project", "acme shop")
     assert ended.code == 0
-    assert "project                the one in force is one of the key's" in ended.output
+    assert "project\tthe one in force is one of the key's" in ended.output
     # Where the key sees none at all, nothing more can be read.
     signed_in.fail("list_projects", Fault.body(b"[]"))
     before = signed_in.count()
     ended = await call("doctor")
     assert ended.code == 0
-    assert ", list_configs: no project is known" in ended.output
+    assert "list_configs\tno project is known" in ended.output
     assert signed_in.count() == before + 1
 
 
@@ -409,13 +415,14 @@ async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) 
     signed_in.fail("run_feature", Fault.lost(), times=1)
     ended = await call("doctor", "--run", "Checkout")
     assert ended.code == 0
-    assert "run_feature            its answer was lost, and what it started was" in ended.output
+    assert "run_feature\tits answer was lost, and what it started was" in ended.output
     assert signed_in.count("run_feature") == 1
     signed_in.fail("run_feature", Fault.status(503))
     ended = await call("doctor", "--run", "Checkout")
     assert ended.code == 5
-    assert "run_feature            no answer to the dispatch" in ended.output
-    assert "so one may have begun: testvibe-async runs list shows it" in ended.output
+    assert (
+        "run_feature\tone may have begun: runs list and generation status show it" in ended.output
+    )
     assert signed_in.count("run_feature") == 2
 
 
@@ -441,8 +448,8 @@ async def test_a_generation_needs_consent(
     assert (ended.code, signed_in.count()) == (2, 0)
     ended = await call("doctor", "--generate", "Checkout", "--yes")
     assert ended.code == 0
-    assert "  generate_feature       as documented" in ended.output
-    assert "  generation             seen to its end: queued, active, generated; " in ended.output
+    assert "generate_feature\tas documented" in ended.output
+    assert "generation\tseen to its end: queued, active, generated; " in ended.output
     posts = [request.operation for request in signed_in.requests if request.method != "GET"]
     assert posts == ["generate_feature"]
 
@@ -506,9 +513,8 @@ async def test_ctrl_c_keeps_what_is_known(
     task.cancel()
     assert await task == 130
     output = capsys.readouterr().out
-    assert "list_features          as documented, in parts as assumed, 17 rows" in output
-    assert "run                    not over after 7.0 s; it is still running" in output
-    assert "stopped by Ctrl-C" in output
+    assert "list_features\tas documented, in parts as assumed, 17 rows" in output
+    assert "stopped by Ctrl-C, which stops nothing at the service" in output
     assert len(signed_in.active_runs()) == 1
 
 
@@ -523,5 +529,6 @@ async def test_the_page_shows_what_is_printed(call: Call, monkeypatch: pytest.Mo
     assert ended.code == 1
     printed = COLOURS.sub("", ended.output).replace(emulator.url, "https://testvibe.example")
     printed = printed.replace("HTTP, on this machine", "HTTPS, with a certificate that is valid")
+    printed = re.sub(r" +$", "", printed, flags=re.MULTILINE)
     shown = PAGE.read_text(encoding="utf-8").partition("$ testvibe-async doctor\n")[2]
     assert printed == shown.partition("```")[0]

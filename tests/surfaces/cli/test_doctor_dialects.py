@@ -26,7 +26,7 @@ TIME = "createdUtc, finishedUtc, startedUtc: written as {seen}; read all the sam
 ERROR = "404 comes as {seen}, not with error and message; the status decides"
 
 SENTENCES = {
-    "paged-by-link": ("list_features          in pages of 5 rows; put together", 0),
+    "paged-by-link": ("list_features\tin pages of 5 rows; put together", 0),
     "paged-by-cursor": ("its rows are in an object, beside nextCursor; read all the same", 0),
     "paged-by-next-link": ("its rows are in an object, beside nextLink; read all the same", 0),
     "cut-with-has-more": (
@@ -34,8 +34,8 @@ SENTENCES = {
         1,
     ),
     "cut-with-total": (f"; name the features, and it is not needed”; so {CUT}", 1),
-    "oldest-first": ("list_runs              not the newest first; so runs list --limit shows", 1),
-    "limit-refused": ("list_runs              a limit is refused: 400; “The query parameter", 1),
+    "oldest-first": ("list_runs\tnot the newest first; so runs list --limit shows", 1),
+    "limit-refused": ("list_runs\ta limit is refused: 400; “The query parameter", 1),
     "title-case": ("status: the known words in another case: Failed, Passed; read all", 0),
     "upper-case": ("status: the known words in another case: FAILED, PASSED; read all", 0),
     "other-end-words": (
@@ -54,11 +54,11 @@ SENTENCES = {
     "dispatch-in-data": ("there and nowhere documented: data (object); shown by --json", 0),
     "dispatch-by-kind": ("there and nowhere documented: run (object); shown by --json", 0),
     "dispatch-without-feature-id": (
-        "run_feature            not there: featureId; shown empty",
+        "run_feature\tnot there: featureId; shown empty",
         0,
     ),
-    "dispatch-200": ("run_feature            answers 200, not 202; taken for the same", 0),
-    "dispatch-lag": ("run                    not there for 1 poll after its dispatch; waited", 0),
+    "dispatch-200": ("run_feature\tanswers 200, not 202; taken for the same", 0),
+    "dispatch-lag": ("run\tnot there for 1 poll after its dispatch; waited", 0),
     "mutation-204": HOLDS,
     "times-with-seven-digits": (TIME.format(seen="9999-99-99T99:99:99.9999999Z"), 0),
     "times-with-offset": (TIME.format(seen="9999-99-99T99:99:99+99:99"), 0),
@@ -80,7 +80,7 @@ SENTENCES = {
     "path-prefix": HOLDS,
     "slashes-decoded": ("a feature is not found by its name with a slash in it: 404; “", 1),
     "slash-added": ("answers 308, and not as the service does; “redirects to /api/v1/ops/pr", 3),
-    "login-page": ("server                 answers 200, and not as the service does; “", 5),
+    "login-page": ("server\tanswers 200, and not as the service does; “", 5),
     "login-redirect": ("answers 302, and not as the service does; “redirects to /account/login", 3),
     "documented-routes-404": (ABSENT.replace("{status}", "404"), 1),
     "documented-routes-404-page": (ABSENT.replace("{status}", "404"), 1),

@@ -171,7 +171,7 @@ async def test_a_name_that_no_path_can_hold_is_not_tried(call: Call, signed_in: 
     signed_in.fail("list_features", Fault.body(b'[{"id":12,"name":"a\\u0000b\\ud800"}]'))
     ended = await call("doctor")
     assert ended.code == 0
-    assert "no answer came" not in ended.output
+    assert "no result came" not in ended.output
 
 
 async def test_what_would_remain_is_not_written(

@@ -58,13 +58,12 @@ def test_help_fits_on_one_screen(
     lines = [line for line in ended.output.splitlines() if not line.startswith("  testvibe")]
     assert max(map(len, lines)) <= width
     assert width < 80 or words[0] not in MAIN or ended.output.count("\n") <= 24
-    assert run(*words, "-h").output == ended.output
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_whole_help_has_all_options(words: tuple[str, ...], run: Run) -> None:
     """It names each option of the short one, and those of every command that has a service."""
-    short, whole = run(*words, "--help").output, run(*words, "--help-all").output
+    short, whole = run(*words, "-h").output, run(*words, "--help-all").output
     assert whole.startswith(f"Usage: testvibe-async {' '.join(words)}")
     named = re.findall(r"^  (?:-\w, )?(--[\w-]+)", short, re.MULTILINE)
     assert all(f" {option}" in whole for option in named)

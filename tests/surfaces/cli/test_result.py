@@ -56,6 +56,7 @@ def item(feature: str = "Checkout", **values: Any) -> Item:
 
 
 def ran(status: str, *tests: CaseResult, **values: Any) -> Item:
+    tests = tests or (CaseResult("Signs in", status),)
     run = Run(214, RunStatus(status), 12, "Checkout", tests=tests)
     return item(ref=RUN, outcome=run, **values)
 

@@ -29,11 +29,10 @@ def write_quarantine(feature: str, *, days: int = 3) -> None:
     Path(".testvibe-async.toml").write_text(ENTRY.format(feature, until), encoding="utf-8")
 
 
-@pytest.fixture
-def scenario() -> Scenario:
-    """By this seed 3 of the first 10 runs of Checkout fail."""
-    outcomes = {"Returns": Outcome(run_status="failed"), "Newsletter": Outcome(run_status="passed")}
-    return Scenario(seed=36, failing_runs=0.3, outcomes=outcomes)
+OUTCOMES = {"Returns": Outcome(run_status="failed"), "Newsletter": Outcome(run_status="passed")}
+
+SCENARIO = Scenario(seed=36, failing_runs=0.3, outcomes=OUTCOMES)
+"""By this seed 3 of the first 10 runs of Checkout fail."""
 
 
 async def test_how_flaky(emulator: Emulator) -> None:

@@ -77,7 +77,7 @@ DROPPED = BatchItem[Any](feature="Refund", is_dropped=True)
             "run, succeeded, passed: 1 of 2 tests passed, 1 skipped",
         ),
         (run_item(PASSED, FAILED), "run, failed, failed: 1 of 2 tests failed"),
-        (run_item(), "run, error, passed: the service reports no tests"),
+        (run_item(), "run, failed, passed: the service reports no tests"),
         (
             run_item(PASSED, status="aborted"),
             "run, error, aborted: over with an undocumented status, 'aborted'",
@@ -198,7 +198,7 @@ def test_what_is_no_duration(duration_ms: float | None) -> None:
 @pytest.mark.parametrize(
     ("item", "name", "status"),
     [
-        (run_item(), "run", CaseStatus.ERROR),
+        (run_item(), "run", CaseStatus.FAILED),
         (generation_item(), "generation", CaseStatus.FAILED),
         (refused_item(), "dispatch", CaseStatus.ERROR),
         (in_flight_item(), "run", CaseStatus.PENDING),

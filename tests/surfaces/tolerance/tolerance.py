@@ -160,7 +160,7 @@ TABLE: Mapping[str, row] = {
         generate=fails(_UNKNOWN_END, 5),
         pytest=fails(r"ready: over with an undocumented status", 1),
         tools_all=fails(_UNKNOWN_STATUS),
-        tools_one=fails(r"Its status 'ready' is not documented: it is neither success nor failure"),
+        tools_one=fails(r"is over with an undocumented status, 'ready'"),
     ),
     # Ids, and the answer to a dispatch.
     "ids-as-text": row(),

@@ -49,7 +49,8 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
         testvibe-async doctor --run "Login Functionality" --record service.json
 
     The exit code is 0 if no difference has consequences, 1 if one has, 3 if the key or the
-    address is refused, and 5 if the service could not be reached, failed, or is not TestVibe.
+    address is refused, 4 if a dispatched operation does not end in time, and 5 if the service
+    could not be reached, failed, or is not TestVibe.
 
     Args:
         run: Also run this feature, once, and watch the run to its end: its id, or its name. A run
@@ -73,9 +74,9 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     output.document(document)
     name = f", project {examination.project_name}" if examination.project_name else ""
     output.say(f"{examination.settings.server}{escape(name)}\n")
-    output.details(
-        lambda width: findings.result(found, width=width, only_differences=output.is_quiet)
-    )
+    rows = findings.rows(found, only_differences=output.is_quiet)
+    output.table(("Verdict", "About", "Finding"), rows)
+    output.text(f"\n{findings.summary(found)}" if rows else findings.summary(found))
     if report is not None:
         findings.write(report, found, document)
         output.note(f"The report is in {report}.")

@@ -11,16 +11,15 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from attrs import field, fields, frozen, has
 
-from testvibe_async import Listing, MalformedResponseError, NotFoundError, ResponseError
+from testvibe_async import Listing, NotFoundError, ResponseError
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire import (
     EXTRA,
-    UnreadableError,
     decode,
     openapi_document,
     raise_for_status,
@@ -30,7 +29,7 @@ from testvibe_async._wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from testvibe_async import Client
     from testvibe_async._wire import Request, Response
@@ -120,19 +119,14 @@ def known_names() -> frozenset[str]:
 
 
 @cache
-def known_words() -> Mapping[str, str]:
-    """Return the words that a status may be, each `documented` or `assumed`."""
-    found = list(all_of("x-words", openapi_document()))
-    return {
-        word: basis
-        for basis in ("assumed", "documented")
-        for words in found
-        for word in words[basis]
-    }
+def known_words() -> frozenset[str]:
+    """Return the words of the contract that a status may be."""
+    found = all_of("x-words", openapi_document())
+    return frozenset(word for words in found for listed in words.values() for word in listed)
 
 
 def all_of(key: str, node: object) -> Iterator[Any]:
-    """Yield each value of a key in a part of the contract, at any depth."""
+    """Yield each value of a key in a part of the contract; alternatives do not count."""
     if isinstance(node, dict):
         for name, inner in cast("dict[str, Any]", node).items():
             if name == key:
@@ -163,7 +157,7 @@ def _differences(
         members = cast("dict[str, object]", raw)
         names = [each.name for each in fields(kind) if each.name != EXTRA]
         known = {wire_name(name): getattr(value, name) for name in names}
-        there |= {(*place, name) for name in members}
+        there.update((*place, name) for name in members)
         for name, member in known.items():
             if name not in members and not member:
                 yield Difference("missing", (*place, name))
@@ -182,13 +176,12 @@ def _differences(
 
 
 def _of_value(raw: object, value: object, place: Place) -> Iterator[Difference]:
-    written = serialize(value)
-    is_word = isinstance(raw, str) and place[-1] in STATUS_MEMBERS
-    if is_word and cast("str", raw).casefold() not in known_words():
-        yield Difference("word", place, _shown_word(cast("str", raw)))
-    elif is_word and raw != written:
-        yield Difference("spelling", place, cast("str", raw))
-    elif raw != written:
+    word = raw if isinstance(raw, str) and place[-1] in STATUS_MEMBERS else None
+    if word is not None and word.casefold() not in known_words():
+        yield Difference("word", place, _shown_word(word))
+    elif word is not None and raw != serialize(value):
+        yield Difference("spelling", place, word)
+    elif raw != serialize(value):
         yield Difference("form", place, _form_of(raw, is_time=isinstance(value, datetime)))
 
 
@@ -218,7 +211,7 @@ def shown_name(name: str) -> str:
     return name if len(name) <= _NAME_CHARACTERS else f"{name[:_NAME_CHARACTERS]}…"
 
 
-@frozen(kw_only=True, slots=False, eq=False)
+@frozen(kw_only=True, eq=False)
 class Exchange:
     """A request, its answer, and the findings in it."""
 
@@ -248,25 +241,18 @@ class Exchange:
         """True if the answer is a list that can be used."""
         return isinstance(self.value, Listing)
 
-    @cached_property
-    def rows(self) -> Sequence[object]:
-        """The rows of a list, or the document alone; empty for an error, and without JSON."""
-        if self.error is not None and not isinstance(self.error, MalformedResponseError):
-            return []
-        try:
-            body = self.response.body
-            return list(read_rows(body)) if self.is_list else [read(body, object)]
-        except UnreadableError:
-            return []
-
     @property
     def differences(self) -> Iterator[Difference]:
         """Differences between the answer and the contract, in order; none for an error."""
+        if self.error is not None:
+            return
+        body = self.response.body
+        rows = list(read_rows(body)) if self.is_list else [read(body, object)]
         values = list(self.value) if self.is_list else [self.value]
-        if self.error is not None or len(values) != len(self.rows):
+        if len(rows) != len(values):  # It is not known which ones can't be read.
             return
         there: set[Place] = set()
-        pairs = zip(self.rows, values, strict=True)
+        pairs = zip(rows, values, strict=True)
         found = {each for pair in pairs for each in _differences(*pair, there)}
         for each in sorted(found):
             if each.kind != "missing" or not (

@@ -21,7 +21,6 @@ from testvibe_async import (
     ResponseError,
     ServerError,
     VibeError,
-    WaitTimeoutError,
 )
 from testvibe_async._util import __version__
 from testvibe_async._wire import GENERATION, RUN, Kind
@@ -65,6 +64,14 @@ _UNKNOWN = {
     "feature": "no feature is known: --run FEATURE names one, and so does --run-id ID",
 }
 """Why the checks that read a thing can't be made."""
+
+
+_NOT_STARTED = {
+    ConflictError: "it can't start now",
+    NotFoundError: "there is no such feature",
+    DispatchUnknownError: "one may have begun: runs list and generation status show it",
+}
+"""Why nothing is watched after a dispatch that failed."""
 
 
 class StopError(Exception):
@@ -113,7 +120,7 @@ class Examination:
         except StopError as stop:
             why = str(stop)
         except asyncio.CancelledError:
-            why = "stopped by Ctrl-C"
+            why = "stopped by Ctrl-C, which stops nothing at the service"
             self.codes.add(ExitCode.INTERRUPTED)
         seen = {"list_projects", *(finding.subject for finding in self.findings)}
         self.findings += [
@@ -145,20 +152,17 @@ class Examination:
         try:
             value = await call
         except ResponseError as error:
-            self._note_failure(error)
+            if isinstance(error, ServerError | RateLimitedError):
+                self.codes.add(ExitCode.UNREACHABLE)
         except VibeError as error:
             self.codes.add(exit_code_of(error))
-            self.findings.append(unchecked(name, "no answer came", quoted=reason(error)))
+            self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
             self._lost += 1
             if self._lost == MAX_LOST:
                 raise StopError("the service has stopped answering") from error
             return None, []
         self._lost = 0
         return value, self.tap.exchanges[before:]
-
-    def _note_failure(self, error: VibeError | None) -> None:
-        if isinstance(error, ServerError | RateLimitedError):
-            self.codes.add(ExitCode.UNREACHABLE)
 
     async def _check(self, name: str, call: Awaitable[T]) -> T | None:
         """Ask, and describe how the answer holds against the contract."""
@@ -196,22 +200,17 @@ class Examination:
         Raises:
             StopError: It is not the service, it refuses the key, or there is no project.
         """
-        projects, error = None, None
-        try:
-            projects = await self.client.list_projects()
-        except VibeError as failure:
-            error = failure
-        exchanges = self.tap.exchanges
-        exchange = exchanges[-1 if error is not None else 0] if exchanges else None
-        obstacle = judging.about_obstacle(exchange, error)
-        if exchange is None or obstacle is not None:
-            assert error is not None
-            assert obstacle is not None
+        projects, exchanges = await self._ask("list_projects", self.client.list_projects())
+        obstacle = (
+            judging.about_obstacle(exchanges[-1])
+            if exchanges
+            else judging.about_silence(self.findings.pop())
+        )
+        if obstacle is not None:
             self.findings.append(obstacle)
-            self.codes.add(exit_code_of(error))
+            self.codes.update(exit_code_of(each.error) for each in exchanges[-1:] if each.error)
             raise StopError(f"the {obstacle.subject} has to be right first")
-        self.findings += judging.about_way(self.settings, exchange, is_accepted=error is None)
-        self._note_failure(error)
+        self.findings += judging.about_way(self.settings, exchanges[-1])
         self._judge(projects, exchanges)
         return await self._choose(projects)
 
@@ -278,18 +277,10 @@ class Examination:
             operation = await call
         except VibeError as error:
             self.codes.add(exit_code_of(error))
-            quoted = reason(error)
-            if isinstance(error, ConflictError | NotFoundError):
-                is_conflict = isinstance(error, ConflictError)
-                why = "it can't start now" if is_conflict else "there is no such feature"
-                self.findings.append(unchecked(name, f"{error.status}: {why}", quoted=quoted))
-                return None
-            if isinstance(error, DispatchUnknownError):
-                command = "runs list" if kind is RUN else "generation status FEATURE"
-                means = f"one may have begun: testvibe-async {command} shows it"
-                says = "no answer to the dispatch"
-                self.findings.append(differs(name, says, means, quoted=quoted))
-                return None
+            for each, says in _NOT_STARTED.items():
+                if isinstance(error, each):
+                    self.findings.append(unchecked(name, says, quoted=reason(error)))
+                    return None
         if dispatched := self.tap.of(name):
             self.findings += judging.findings_of(dispatched[-1])
         elif operation is not None:
@@ -302,22 +293,11 @@ class Examination:
         if operation is None:
             return
         now = asyncio.get_running_loop().time
-        before, began, subject = len(self.tap.exchanges), now(), kind.name
-        quoted = f"{subject} {getattr(operation, 'run_id', None) or operation.request_id}"
-        try:
-            await operation.wait(timeout=LONGEST[kind])
-        except (WaitTimeoutError, asyncio.CancelledError) as error:
-            says = f"not over after {duration(now() - began)}; it is still running"
-            self.findings.append(unchecked(subject, says, quoted=quoted))
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        except VibeError as error:
-            self.codes.add(exit_code_of(error))
-            means = f"a {subject} can't be waited for; this one is still running at the service"
-            says = f"can't be seen after {duration(now() - began)}"
-            self.findings.append(differs(subject, says, means, quoted=reason(error)))
-        else:
-            polls = self.tap.of(kind.read_by.name, since=before)
+        began, subject = now(), kind.name
+        outcome, exchanges = await self._ask(subject, operation.wait(timeout=LONGEST[kind]))
+        if outcome is not None:
+            polls = [each for each in exchanges if each.name == kind.read_by.name]
+            quoted = f"{subject} {getattr(operation, 'run_id', None) or operation.request_id}"
             took = f"{plural(len(polls), 'poll')} in {duration(now() - began)}"
             self.findings += judging.about_watch(subject, polls, f"{quoted}, {took}")
 

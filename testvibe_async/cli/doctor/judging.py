@@ -18,7 +18,6 @@ from testvibe_async import (
     MalformedResponseError,
     NotFoundError,
     RateLimitedError,
-    TransportError,
     UnauthorizedError,
 )
 from testvibe_async._config import is_documented_key, is_loopback
@@ -36,7 +35,7 @@ from testvibe_async.cli.words import plural, reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from testvibe_async import Listing, Run, VibeError
+    from testvibe_async import Listing, Run
     from testvibe_async._config import Settings
     from testvibe_async.cli.doctor.contract import Exchange
 
@@ -49,6 +48,7 @@ __all__ = [
     "about_obstacle",
     "about_pages",
     "about_runs",
+    "about_silence",
     "about_watch",
     "about_way",
     "findings_of",
@@ -131,30 +131,30 @@ _DECIDING = {"status", "featureStatus"}
 """The members whose words decide the state of an operation or a feature."""
 
 
-def about_obstacle(exchange: Exchange | None, error: VibeError | None) -> Finding | None:
+def about_silence(unchecked: Finding) -> Finding:
+    """Describe a server from which no answer came, as an unmade check quotes."""
+    means = f"{_NOTHING}: check the address, the network and a proxy on the way"
+    says = "can't be reached, or does not answer by HTTP"
+    return differs("server", says, means, quoted=unchecked.quoted)
+
+
+def about_obstacle(exchange: Exchange) -> Finding | None:
     """Describe why the first answer makes further ones pointless; None if it does not."""
-    if error is None:
-        return None
-    quoted = reason(error)
-    if exchange is None:
-        is_away = isinstance(error, TransportError)
-        says = "can't be reached" if is_away else "does not answer by HTTP"
-        means = f"{_NOTHING}: check the address, the network and a proxy on the way"
-        return differs("server", says, means, quoted=quoted)
-    if isinstance(exchange.error, UnauthorizedError | ForbiddenError):
+    error = exchange.error
+    if isinstance(error, UnauthorizedError | ForbiddenError):
         means = f"{_NOTHING}: testvibe-async login stores another one"
-        return differs("key", f"refused: {exchange.response.status}", means, quoted=quoted)
-    if exchange.error is not None and not exchange.error.is_from_service:
+        return differs("key", f"refused: {error.status}", means, quoted=reason(error))
+    if error is not None and not error.is_from_service:
         says = f"answers {exchange.response.status}, and not as the service does"
         means = (
             f"{_NOTHING}: the address is not the service's, or something stands before it; if the "
             "service is below a path, the address ends with that"
         )
-        return differs("server", says, means, quoted=quoted)
+        return differs("server", says, means, quoted=reason(error))
     return None
 
 
-def about_way(settings: Settings, exchange: Exchange, *, is_accepted: bool) -> Iterator[Finding]:
+def about_way(settings: Settings, exchange: Exchange) -> Iterator[Finding]:
     """Describe the address, the key and the clock, by the first answer of the service."""
     parts = urlsplit(settings.server)
     if parts.scheme == "https":
@@ -166,9 +166,9 @@ def about_way(settings: Settings, exchange: Exchange, *, is_accepted: bool) -> I
         yield differs("server", says, "everybody on the way can read the key: use https://")
     if parts.path:
         yield holds("server", "is below a path, as the settings say", quoted=parts.path)
-    if is_accepted and is_documented_key(settings.api_key):
+    if exchange.error is None and is_documented_key(settings.api_key):
         yield holds("key", "accepted, and of the documented form")
-    elif is_accepted:
+    elif exchange.error is None:
         says = "accepted, and not of the documented form (tvb_ and 43 letters or digits)"
         yield varies("key", says, "used as it is")
     yield _about_clock(exchange)
