@@ -158,7 +158,7 @@ async def unseen_of(operation: Operation[Any]) -> str:
     except TimeoutError:
         why = "no answer"
     except errors.VibeError as error:
-        why = reason_of(error)
+        why = reason_of(error).removeprefix(f"{operation.ref} could not be observed: ")
     else:
         return ""
     since = "yet" if operation.snapshot is None else f"for {SEEN_SECONDS:g} s"
