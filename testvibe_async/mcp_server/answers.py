@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import Annotations, CallToolResult, TextContent
 
-from testvibe_async._util import clean
+from testvibe_async._util import clean, id_in
 from testvibe_async._wire import serialize
 
 if TYPE_CHECKING:
@@ -190,11 +190,11 @@ def start_of(cursor: str | None) -> int:
     Raises:
         ToolError: It is no cursor of ours.
     """
-    if cursor is None:
-        return 0
-    if not (cursor.isascii() and cursor.isdecimal()):
-        raise ToolError(f"{cursor[:40]!r} is no cursor: pass the nextCursor of an earlier answer.")
-    return int(cursor)
+    start = id_in(cursor or "0")
+    if start is None:
+        shown = repr(str(cursor)[:40])
+        raise ToolError(f"{shown} is no cursor: pass the nextCursor of an earlier answer.")
+    return start
 
 
 def page(

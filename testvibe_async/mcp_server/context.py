@@ -16,6 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 
 from testvibe_async import GenerationLog, NotFoundError, VibeError
+from testvibe_async._util import id_in
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
 from testvibe_async.mcp_server.answers import ROOM, fitted, lines_of, sentence, text_of, visible
@@ -70,11 +71,11 @@ async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
 
 
 def _run_id(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()):
+    if (run_id := id_in(text)) is None:
         raise ToolError(
             f"A run's id is a number, not {text!r}. list_runs shows which runs there are."
         )
-    return int(text)
+    return run_id
 
 
 @_explaining("get_feature")

@@ -17,6 +17,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INVALID_PARAMS, CallToolResult, GetPromptResult, InputRequiredResult
 
 from testvibe_async import Client, ConfigError, __version__
+from testvibe_async._util import id_in
 from testvibe_async.mcp_server import generations, runs
 from testvibe_async.mcp_server import tools as plain_tools
 from testvibe_async.mcp_server.advice import tool_instead_of
@@ -126,10 +127,10 @@ def make_server(  # noqa: PLR0913 - independent options
 
 def _bounded(max_output: int, environment: Mapping[str, str]) -> int:
     """Return how long an answer may be for a client that has a limit of its own."""
-    tokens = environment.get("MAX_MCP_OUTPUT_TOKENS", "").strip()
-    if not (tokens.isascii() and tokens.isdecimal()):
+    tokens = id_in(environment.get("MAX_MCP_OUTPUT_TOKENS", "").strip())
+    if tokens is None:
         return max_output
-    return max(MIN_OUTPUT, min(max_output, TOKEN_CHARACTERS * int(tokens)))
+    return max(MIN_OUTPUT, min(max_output, TOKEN_CHARACTERS * tokens))
 
 
 def _instructions(
