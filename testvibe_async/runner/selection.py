@@ -228,17 +228,17 @@ def _named(word: str, listing: Iterable[Feature]) -> list[Feature]:
 
 
 def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
-    """Return the features of a glob, a name or an id.
+    """Return the features of a glob, a name or an id, and the suggestions that it matches too.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are no features.
         IncompleteListError: There may be more.
     """
     whole = listing.require_complete()
     found = _named(pattern, whole) or [
         each for each in whole if fnmatchcase(each.name.casefold(), pattern.casefold())
     ]
-    if not found:
+    if all(each.is_suggestion for each in found):
         features = [each for each in whole if not each.is_suggestion]
         raise ConfigError(f"no feature matches {pattern!r}: {_examples(features)}")
     return found

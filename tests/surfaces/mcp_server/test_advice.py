@@ -115,6 +115,7 @@ def test_an_error_holds_no_address_and_no_guid() -> None:
     guid = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
     error = ConfigError(f"GET https://h.example/api/{guid}: 500: no {guid}; see http://x/y, too")
     assert explain(error, "get_run") == "The service: 500: no …; see the service, too."
+    assert explain(ConfigError("not HTTP: Bad status line:"), "get_run").endswith(" line.")
     assert len(explain(ConfigError("x" * 5_000), "get_run")) < 1_100
 
 
