@@ -104,7 +104,7 @@ def say(seen: Run | Generation) -> str:
     entry = Entry(item=BatchItem(feature="", outcome=seen))
     if entry.verdict is Verdict.ERROR:
         return f"{name} is {entry.reason}."
-    if seen.is_success:
+    if entry.verdict is Verdict.SUCCEEDED:
         return f"{name} is over: {entry.reason}."
     said = [str(seen.status), entry.reason] if isinstance(seen, Run) else [str(seen.status)]
     if tests := _tests_of(entry):

@@ -30,6 +30,7 @@ LINES: list[tuple[Run | Generation, str]] = [
         'Run 7 of "Login" is running (active).',
     ),
     (Run(7, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "is over: 1 test passed."),
+    (Run(7, RunStatus.PASSED), "passed, the service reports no tests (diagnose_run says why)."),
     (Run(7, RunStatus.FAILED), "failed, the service reports no tests (diagnose_run says why)."),
     (Run(7, RunStatus.FAILED, tests=(FAILED, CaseResult("In"))), '"TimeoutError: 30 s"'),
     (Run(7, RunStatus.FAILED, tests=(CaseResult("Out", "failed"),)), "no error given"),
