@@ -34,8 +34,8 @@ NO_PROJECT = (
 )
 
 NOT_AGREED = (
-    "Nothing was started: the client's answer to the question about credits was no answer to it. "
-    "Call again to ask once more."
+    "Nothing was started: the client answered the question about credits in another form than was "
+    "asked for. Call again to ask once more."
 )
 
 WRONG_SETTING = (

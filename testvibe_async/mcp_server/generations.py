@@ -91,6 +91,7 @@ async def target_of(
             place = call.session.starts.place(*key)
             is_known = await place.is_known()
             if not is_known:
+                call.session.lost.discard(("generation", home.id, str(found.id)))
                 await _require_latest(home, found, replace)
     except TimeoutError as error:
         raise ToolError(

@@ -115,13 +115,13 @@ class Session:
         self.outage_changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an outage starts or ends."""
         self._dispatched: dict[tuple[object, ...], Any] = {}
-        self._lost: set[tuple[str, str, str]] = set()
+        self.lost: set[tuple[str, str, str]] = set()
         """Dispatches whose effect is unknown: the kind, the project and the feature of each."""
         self.sent_again: set[tuple[object, ...]] = set()
         """Keys of operations that a second request started: the first one had no effect."""
         hooks = Hooks(
             on_dispatched=self._remember,
-            on_dispatch_unknown=lambda event: self._lost.add(
+            on_dispatch_unknown=lambda event: self.lost.add(
                 (event.kind, event.project, str(event.feature))
             ),
             on_outage_started=self._note_outage,
@@ -152,9 +152,9 @@ class Session:
         """Remember what was dispatched here: the service may not know it for some seconds."""
         self._dispatched[event.ref.key[:3]] = event.ref  # Of a generation, that of its feature.
         what = (event.ref.kind, event.ref.project, str(event.feature))
-        if what in self._lost and not event.adopted:
+        if what in self.lost and not event.adopted:
             self.sent_again.add(event.ref.key)
-        self._lost.discard(what)
+        self.lost.discard(what)
         if len(self._dispatched) > REMEMBERED:
             del self._dispatched[next(iter(self._dispatched))]
 
