@@ -173,6 +173,10 @@ class ConfigError(VibeError, ValueError):
     a journal that can't be written raise it.
     """
 
+    def __init__(self, what: str, *, advice: str = "") -> None:
+        super().__init__(f"{what}: {advice}" if advice else what)
+        self.advice = advice
+
 
 class TransportError(VibeError):
     """No complete answer came from the service."""
@@ -336,6 +340,7 @@ class ResponseError(VibeError):
         if self.is_quoted:  # In quotes that it can't close.
             who = "the service says" if is_from_service else "the answer is"
             said = '{} "{}"'.format(who, said.replace('"', "'"))
+        self._said = said if self.is_quoted else message
         answer = " ".join(str(each) for each in (status, code) if each is not None)
         where = ", ".join(filter(None, (answer, f"{method} {url}")))
         super().__init__(f"{self.fact}: {self.advice}; {said} ({where})")
@@ -362,9 +367,9 @@ class ResponseError(VibeError):
 
     @property
     def brief(self) -> str:
-        """The failure, without advice and URL, for a text of your own."""
+        """The failure, without advice and URL, for a text of your own; foreign text is quoted."""
         answer = " ".join(str(each) for each in (self.status, self.code) if each is not None)
-        return f"{self.message} ({answer})" if answer else self.message
+        return f"{self._said} ({answer})" if answer else self._said
 
     def _members(self) -> dict[str, object]:
         known = {"status": self.status, "error": self.code, "said": self.message}
@@ -524,7 +529,8 @@ class WaitTimeoutError(VibeError, TimeoutError):
         last_seen_at: datetime | None = None,
         failures: int = 0,
     ) -> None:
-        what = what or f"{ref} is still {plain(status or 'in flight')}"
+        state = f"is still {plain(status)}" if status else "was not seen to end"
+        what = what or f"{ref} {state}"
         seen = _last_seen(last_seen_at, failures)
         super().__init__(
             f"{what} after {elapsed:.3g} s of waiting; nothing was cancelled: {self.advice}{seen}"

@@ -380,7 +380,7 @@ async def test_a_service_that_only_redirects_ends_a_wait() -> None:
     answer = FLOODS["a redirect to itself"][0]
     async with service(answer, "/runs/1$", times=None) as (hostile, client):
         operation = await client.project().run_feature("Checkout")
-        with pytest.raises(ObservationError, match=r"the same answer 3 times: redirects to"):
+        with pytest.raises(ObservationError, match=r"the same answer 3 times: .*redirects to"):
             await operation
         assert hostile.received == 3
 

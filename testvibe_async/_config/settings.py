@@ -43,6 +43,8 @@ __all__ = ["FoundSettings", "Setting", "Settings", "find_settings", "load_settin
 ARGUMENT = "argument"
 """The source of a value that was passed."""
 
+_HOW_TO_SET = "set {}, log in with testvibe-async login, or give it in code"
+
 
 @frozen(kw_only=True)
 class Settings:
@@ -120,14 +122,10 @@ def load_settings(  # noqa: PLR0913 - each by name
         server, api_key=api_key, project=project, endpoints=endpoints, environment=environment
     )
     if found.server is None:
-        raise ConfigError(
-            "no server: set TESTVIBE_SERVER, log in with testvibe-async login, or give it in code"
-        )
+        raise ConfigError("no server", advice=_HOW_TO_SET.format("TESTVIBE_SERVER"))
     if found.api_key is None:
-        raise ConfigError(
-            f"no API key for {found.server.value}: set TESTVIBE_API_KEY, log in with "
-            "testvibe-async login, or give it in code"
-        )
+        what = f"no API key for {found.server.value}"
+        raise ConfigError(what, advice=_HOW_TO_SET.format("TESTVIBE_API_KEY"))
     api_key = require_api_key(found.api_key.value, found.api_key.prefix)
     require_encrypted(found.server.value, allow_http=allow_http)
     return Settings(

@@ -100,8 +100,8 @@ def require_encrypted(server: str, *, allow_http: bool) -> None:
     parts = urlsplit(server)
     if parts.scheme == "http" and not allow_http and not is_loopback(parts.hostname or ""):
         raise ConfigError(
-            f"http:// would send the API key to {parts.hostname} in the clear: "
-            "use https://, or pass allow_http=True (--allow-http)"
+            f"http:// would send the API key to {parts.hostname} in the clear",
+            advice="use https://, or pass allow_http=True (--allow-http)",
         )
 
 

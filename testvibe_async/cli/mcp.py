@@ -56,7 +56,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         serve_stdio,
     )
 
-    _log_warnings(common)
+    _log_warnings()
     server = make_server(
         partial(Client, common.server, project=common.project, allow_http=common.allow_http),
         read_only=read_only,
@@ -83,7 +83,8 @@ def _say_how_to_start() -> None:
     sys.stderr.write("Serving MCP until Ctrl-C. An MCP client should start this command.\n")
 
 
-def _log_warnings(common: Common) -> None:
-    """Log each warning in a line; else the SDK of MCP would draw boxes around it."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    logging.getLogger("testvibe_async").propagate = common.verbose == 0  # else it is logged twice
+def _log_warnings() -> None:
+    """Log each warning of the SDK of MCP in a line; else it would draw boxes around them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: record.name.partition(".")[0] != "testvibe_async")
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -15,7 +15,6 @@ from testvibe_async import errors
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
 from testvibe_async.journal import is_in_use
-from testvibe_async.mcp_server.answers import quoted
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
@@ -32,6 +31,16 @@ NO_PROJECT = (
     "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
     "in the `env` of this server's configuration, or choose one with `testvibe-async use`, and "
     "restart it."
+)
+
+NOT_AGREED = (
+    "Nothing was started: the client answered the question about credits in another form than was "
+    "asked for. Call again to ask once more."
+)
+
+WRONG_SETTING = (
+    " Pass one as `project`, or correct TESTVIBE_PROJECT in the `env` of this server's "
+    "configuration (or its option --project), and restart it."
 )
 
 MAX_CHARACTERS = 1_000
@@ -55,6 +64,9 @@ _LISTS = {
 }
 """By tool, the list to look a wrong name up in; `list_features` for all other tools."""
 
+_READS_BACK = {"write_file": "read_file", "cancel_generation": "get_generation_status"}
+"""By tool, the one that shows what it changed; `get_feature` for all other tools."""
+
 _SHOWN_BY = {
     "feature": " list_features shows their names and ids.",
     "path": " list_files shows the paths.",
@@ -74,9 +86,9 @@ RERUN = (
 def not_configured(error: ConfigError) -> str:
     """Return the settings that a server without a client lacks."""
     return (
-        f"This server is not configured: {error}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY in the "
-        "`env` of its configuration (never in `args`), or run `testvibe-async login`, and restart "
-        "it."
+        f"This server is not configured: {error.brief}. Set TESTVIBE_SERVER and TESTVIBE_API_KEY "
+        "in the `env` of its configuration (never in `args`), or run `testvibe-async login`, and "
+        "restart it."
     )
 
 
@@ -94,24 +106,26 @@ def explain(error: VibeError, tool: str) -> str:
         tool: The tool's name.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    text = _without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(". ")
-    return f"{_ended(text)} {advice if isinstance(advice, str) else advice(error, tool)}".rstrip()
+    step = advice if isinstance(advice, str) else advice(error, tool)
+    return f"{described(error)} {step}".rstrip()
+
+
+def described(error: VibeError) -> str:
+    """Say what happened, in a sentence."""
+    text = _without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(".: ")
+    return f"{capitalized(text)}."
 
 
 def _what(error: VibeError) -> str:
     """Return what happened, without the request that it happened to."""
-    is_malformed = isinstance(error, errors.MalformedResponseError)
-    if isinstance(error, errors.ResponseError) and not is_malformed:
-        code = f" {error.code}" if error.code else ""
-        return f"The service says {quoted(error.message)} ({error.status}{code})"
     if isinstance(error, errors.ConfigError) and is_in_use(error):
-        return "Another program has the journal of this call open, so call again later"
+        return "another program has the journal of this call open, so call again later"
     return error.brief
 
 
 def reason_of(error: VibeError) -> str:
     """Return an error in a few words, for a sentence of ours."""
-    return _without_addresses(clean(error.brief))[:MAX_REASON].rstrip(". ")
+    return _without_addresses(clean(error.brief))[:MAX_REASON].rstrip(".: ")
 
 
 def _without_addresses(text: str) -> str:
@@ -122,13 +136,18 @@ def _without_addresses(text: str) -> str:
 def suggestion(name: str, names: Iterable[str]) -> str:
     """Return `did_you_mean` as a sentence to add to others."""
     text = did_you_mean(name, [each[:NAME_CHARACTERS] for each in names])
-    return f" {text[0].upper()}{_ended(text[1:])}" if text else ""
+    return f" {_ended(capitalized(text))}" if text else ""
 
 
 def tool_instead_of(name: str, names: Sequence[str]) -> str:
     """Return a sentence on the existing tool that an unknown tool's name means."""
     is_rerun = re.search("re_?run|retry|run_again|run_failed", name.casefold())
     return RERUN if is_rerun and "run_features" in names else suggestion(name, names)
+
+
+def capitalized(text: str) -> str:
+    """Return a text as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
 
 
 def _ended(text: str) -> str:
@@ -164,18 +183,17 @@ def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
 
 def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
     assert isinstance(error, errors.DispatchUnknownError)
-    feature = f"feature {str(error.feature)!r}"
     kind = error.intent.kind if isinstance(error.intent, Intent) else None
     if kind == "generation" or error.url.endswith("/generate"):
         return (
             "It may have started, and was not sent again, for that could cost the credits twice. "
-            f"Check get_generation_status of {feature}: if a new generation is there, wait for "
+            "Check get_generation_status of the feature: if a new generation is there, wait for "
             "that one with wait_for_generation. The same call looks for it again, and starts "
             "another only once it is proved that none began."
         )
     return (
         "It may have started, and was not sent again. Before you try again, check list_runs of "
-        f"{feature}, or in TestVibe itself where that list is missing: if a new run is there, "
+        "the feature, or in TestVibe itself where that list is missing: if a new run is there, "
         "wait for that one with wait_for_run."
     )
 
@@ -208,10 +226,11 @@ def _if_rate_limited(error: VibeError, _tool: str) -> str:
     return f"Try again in {seconds or 60:g} s."
 
 
-def _if_outcome_unknown(error: VibeError, _tool: str) -> str:
+def _if_outcome_unknown(error: VibeError, tool: str) -> str:
     if isinstance(error, errors.OutcomeUnknownError) and error.method == "GET":
         return "Nothing was changed: try again."
-    return "The service may have done it: read it back before you try again."
+    shown_by = _READS_BACK.get(tool, "get_feature")
+    return f"The service may have done it: check with {shown_by} before you try again."
 
 
 _ADVICE: dict[type[VibeError], Advice] = {

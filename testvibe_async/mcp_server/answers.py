@@ -43,11 +43,11 @@ LENGTHS = (6_000, 3_000, 1_500, 800, 400, 200, 100, 60, 30)
 """Maximum characters of a text at each attempt to fit an answer; a list has a 30th as many rows."""
 
 _INVISIBLE = re.compile(
-    "[\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\uffff"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Formats, fillers, selectors and tags; not U+FE0F, which follows many a picture in plain sight.
+"""Controls, formats, fillers, selectors and tags; not tabs, line ends, nor U+FE0F after a picture.
 
 See "Default_Ignorable_Code_Point" in https://www.unicode.org/Public/UCD/latest/ucd/.
 """
@@ -82,7 +82,20 @@ def quoted(text: str) -> str:
 
 def text_of(value: object) -> str:
     """Return a document, or a part of one, as JSON that hides nothing, and that MCP can send."""
-    return visible(json.dumps(value, ensure_ascii=False))
+    return json.dumps(_shown(value), ensure_ascii=False)
+
+
+def _shown(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    match value:
+        case str():
+            return visible(value)
+        case list():
+            return [_shown(each) for each in cast("list[object]", value)]
+        case dict():
+            members = cast("dict[str, object]", value)
+            return {visible(name): _shown(each) for name, each in members.items()}
+        case _:
+            return value
 
 
 def sentence(text: str) -> str:
@@ -108,8 +121,30 @@ def failure(text: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=sentence(text))], is_error=True)
 
 
+def without_tools(result: CallToolResult, not_offered: Iterable[str]) -> CallToolResult:
+    """Return a result that says which of the tools that it names are not offered."""
+    line = cast("list[TextContent]", result.content)[0].text
+    if not (sentence := on_missing_tools(line, not_offered)):
+        return result
+    if result.structured_content is None:
+        return failure(f"{line[: MAX_SENTENCE - len(sentence)]}{sentence}")
+    document = cast("Document", result.structured_content)
+    note = f"{document.get('note') or ''}{sentence}".strip()
+    noted = answer(f"{line}{sentence}", {**document, "note": note})
+    noted.is_error = result.is_error
+    return noted
+
+
+def on_missing_tools(text: str, not_offered: Iterable[str]) -> str:
+    """Return a sentence on the tools that a text names and a server does not offer."""
+    named = ", ".join(name for name in not_offered if re.search(rf"\b{name}\b", text))
+    return f" This server does not offer {named}: tell the user if you need it." if named else ""
+
+
 def bounded(result: CallToolResult, max_output: int) -> CallToolResult:
-    """Return an `answer` that is no longer than it may be; see `fitted`."""
+    """Return a result that is no longer than it may be; see `fitted`."""
+    if result.structured_content is None:
+        return result
     line, text = cast("list[TextContent]", result.content)
     room = max_output - len(line.text[:ROOM])
     if len(text.text) <= room and len(line.text) <= ROOM:

@@ -65,7 +65,7 @@ def _explaining(tool: str) -> Callable[[Reader], Reader]:
 @_explaining("get_run")
 async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Read a run's digest, as JSON."""
-    call = Call(ctx, project)
+    call = await Call.of(ctx, project)
     run = await call.home.get_run(_run_id(runId))
     return text_of(document_of_run(run, call.room))
 
@@ -81,7 +81,7 @@ def _run_id(text: str) -> int:
 @_explaining("get_feature")
 async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read a feature's Gherkin."""
-    call = Call(ctx, project)
+    call = await Call.of(ctx, project)
     gherkin = (await call.home.get_feature(feature)).gherkin or ""
     part = lines_of(gherkin, call.room)
     text = visible(part["content"])[: call.room - ROOM]
@@ -94,7 +94,7 @@ async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) ->
 @_explaining("get_generation_log")
 async def generation_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read the log of a feature's latest generation, section by section."""
-    call = Call(ctx, project)
+    call = await Call.of(ctx, project)
     text, room = _lines_of(await call.home.get_generation_log(feature)), call.room - ROOM
     if len(text) <= room:
         return text
@@ -120,7 +120,7 @@ def add_prompts(server: MCPServer[Session]) -> None:
 @_explaining("diagnose_run")
 async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Find out why a run failed, and whether the site, the feature or the test is to blame."""
-    call = Call(ctx, project)
+    call = await Call.of(ctx, project)
     document = fitted(serialize(await call.home.diagnose_run(_run_id(runId))), call.room)
     return (
         f"Find out why run {runId} failed. For each failing test say whether the site is broken, "
@@ -136,7 +136,7 @@ async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) 
 @_explaining("get_generation_log")
 async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
-    call = Call(ctx, project)
+    call = await Call.of(ctx, project)
     log = _lines_of(await call.home.get_generation_log(feature))
     gherkin = visible((await call.home.get_feature(feature)).gherkin or "")
     room = (call.room - ROOM) // 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async import BatchItem, BatchSummary, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import explain
+from testvibe_async.mcp_server.advice import described, explain
 from testvibe_async.mcp_server.answers import ROOM, Document, answer, fitted, page, quoted, text_of
 from testvibe_async.reports import URGENCY, Entry, counted, one_line
 from testvibe_async.runner.stability import stability_of
@@ -34,7 +34,7 @@ MAX_ERROR_CHARACTERS = 300
 MAX_FAILURES = 5
 """Maximum number of failed tests listed for a run in a digest of many."""
 
-STILL_IN_FLIGHT = "Still in flight, nothing was cancelled:"
+UNCANCELLED = "Nothing was cancelled:"
 
 
 def answer_of_wait(line: str, content: Document, *, note: str | None) -> CallToolResult:
@@ -51,7 +51,7 @@ def answer_of_wait(line: str, content: Document, *, note: str | None) -> CallToo
 
 def not_started(tool: str, why: str) -> CallToolResult:
     """Say that a call has started nothing yet, and why."""
-    note = f"{STILL_IN_FLIGHT} call {tool} again with the same arguments."
+    note = f"{UNCANCELLED} call {tool} again with the same arguments."
     return answer_of_wait(f"Nothing is started by this call yet: {why}.", {}, note=note)
 
 
@@ -81,7 +81,7 @@ def document_of_run(run: Run, max_output: int) -> Document:
 def say_of(operation: Operation[Any], feature: str) -> str:
     """Describe the status of a feature's operation in a line, also if it was not observed."""
     if operation.snapshot is None:
-        return f"{operation.ref} of {quoted(feature)} was started, and not seen yet."
+        return f"{operation.ref} of {quoted(feature)} was started, and was not observed yet."
     return say(operation.snapshot)
 
 
@@ -144,6 +144,7 @@ def digest(  # noqa: PLR0913 - each by name
     """
     summary = BatchSummary.of(items)
     left = summary.in_flight + summary.skipped + summary.waiting
+    left += 0 if is_over else summary.unknown  # Their dispatch is being reconciled.
     in_flight = not is_over or left > 0
     steps = [*_steps_of(items, again, is_over=is_over), remark]
     note = " ".join(filter(None, steps)) or None
@@ -157,7 +158,7 @@ def digest(  # noqa: PLR0913 - each by name
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
     content |= _pages(
         max_output - len(note or ""),
-        runs=[_row(item) for item in sorted(listed, key=_urgency)],
+        runs=[_row(item, is_over=is_over) for item in sorted(listed, key=_urgency)],
         notRun=list(not_run),
     )
     content |= {"inFlight": in_flight, "note": note}
@@ -166,7 +167,7 @@ def digest(  # noqa: PLR0913 - each by name
     line = f"{summary}." if summary.total else "Nothing was run."
     if in_flight:
         over = f"{summary.total - left} of {counted(summary.total, 'run')}"
-        line = f"In flight: {over} are over ({summary})."
+        line = f"In flight: {over} {'is' if summary.total == 1 else 'are'} over ({summary})."
     elif stability:
         line = ". ".join(f"{quoted(each.name)}: {each}" for each in stability) + "."
     if not_run:
@@ -213,7 +214,7 @@ def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
     return min(found, key=URGENCY.index, default=excused)
 
 
-def _row(item: BatchItem[Run]) -> Document:
+def _row(item: BatchItem[Run], *, is_over: bool) -> Document:
     entry, ref = Entry(item=item), item.latest_ref
     row: Document = {"feature": item.feature_name, "verdict": item.verdict}
     if item.quarantine is not None:
@@ -223,7 +224,7 @@ def _row(item: BatchItem[Run]) -> Document:
     if item.outcome is not None:
         row |= _result_of(item.outcome, entry)
     elif item.error is not None and (item.is_bad or item.is_unseen):
-        row["error"] = explain(item.error, "run_features")
+        row["error"] = explain(item.error, "run_features") if is_over else described(item.error)
     if item.earlier:
         row["flaky"] = item.is_flaky
         pairs = zip(item.earlier, entry.earlier, strict=True)
@@ -251,7 +252,7 @@ def _steps_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> 
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
     if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:
-        steps.append(f"{STILL_IN_FLIGHT} call {again} again with the same arguments.")
+        steps.append(f"{UNCANCELLED} call {again} again with the same arguments.")
     if Verdict.SKIPPED in verdicts:
         steps.append("Call run_features again with those whose verdict is 'skipped'.")
     if is_over and Verdict.UNKNOWN in verdicts:

@@ -23,7 +23,7 @@ from testvibe_async._wire import serialize
 from testvibe_async.mcp_server import digests
 from testvibe_async.mcp_server.answers import Document, answer, quoted, visible
 from testvibe_async.mcp_server.runs import run_spec, run_start
-from testvibe_async.mcp_server.starts import NotStartedError, Start
+from testvibe_async.mcp_server.starts import NotStartedError, Start, Work
 from testvibe_async.mcp_server.toolkit import (
     READS,
     REGENERATES,
@@ -45,13 +45,18 @@ from testvibe_async.runner.spec import BatchSpec
 READ_SECONDS = 10.0
 """Maximum seconds for reading a feature."""
 
+SENT_AGAIN = (
+    "It took a second request: the answer to the first one was lost, and it is proved that nothing "
+    "had started."
+)
+
 AGAIN = "call generate_and_run again with the same arguments."
 
 Replace = Annotated[
     str | None,
     Field(
         description="The `requestId` (or `updatedUtc`) of the latest generation, from "
-        "get_generation_status, to replace its tests; left out where there are none."
+        "get_generation_status, to replace it, also if it failed; left out for a first one."
     ),
 ]
 
@@ -77,7 +82,7 @@ async def target_of(
         ToolError: It may not, or it could not be read in time.
         VibeError: There is no such feature, or it could not be read.
     """
-    call = Call(ctx, project)
+    call = await Call.of(ctx, project)
     home, server = call.home, call.session.client.server
     try:
         async with asyncio.timeout(READ_SECONDS):
@@ -86,6 +91,7 @@ async def target_of(
             place = call.session.starts.place(*key)
             is_known = await place.is_known()
             if not is_known:
+                call.session.lost.discard(("generation", home.id, str(found.id)))
                 await _require_latest(home, found, replace)
     except TimeoutError as error:
         raise ToolError(
@@ -155,6 +161,16 @@ def _names_of(latest: Generation, feature: Feature | None) -> list[str]:
     return [name for name in names if name]
 
 
+def _not_again(work: Work) -> str:
+    return f"Nothing was started: your call at {digests.time_of(work.started_at)} did."
+
+
+def _how_to_repeat(work: Work) -> str:
+    """Say that an earlier call started the generation, and how to have another one."""
+    assert work.ref is not None
+    return f"{_not_again(work)} {_how_to_replace(digests.ids_of(work.ref)['requestId'])}"
+
+
 def _how_to_replace(name: str) -> str:
     """Say how to have a generation replaced, such as after `update_feature`."""
     return (
@@ -206,26 +222,28 @@ async def generate_feature(
 ) -> CallToolResult:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
-    Then call wait_for_generation. Where there are tests already, `replace` names what is replaced,
-    such as after update_feature; never because a wait timed out. Refused while it is generating.
+    Then call wait_for_generation. After an earlier generation, also one that failed, `replace`
+    names it, such as after update_feature; never because a wait timed out. Refused while it is
+    generating.
     """
     work = await Wait(call, PATIENCE).work_on(target.start)
     assert work.ref is not None
     ids = {**digests.ids_of(work.ref), "startedAt": serialize(work.started_at)}
+    again = SENT_AGAIN if work.ref.key in call.session.sent_again else ""
     if work.is_new:
         name = target.feature.name or feature
         line = f"The generation of {quoted(name)} was started. wait_for_generation waits for it."
-        return answer(line, ids)
+        return answer(f"{line} {again}".rstrip(), {**ids, "note": again or None})
     try:
         seen = await call.session.client.attach(work.ref).poll()
     except errors.VibeError:  # If another took its place, this says which.
         await _require_latest(target.start.home, target.feature, replace)
         raise
-    note = f"Nothing was started: your call at {digests.time_of(work.started_at)} did. "
     if seen.is_finished:
-        note += _how_to_replace(ids["requestId"])
+        note = _how_to_repeat(work)
     else:
-        note += "It is in flight: wait_for_generation waits for it."
+        note = f"{_not_again(work)} It is in flight: wait_for_generation waits for it."
+    note = f"{note} {again}".rstrip()
     return answer(f"{note} {digests.say(seen)}", {**ids, "status": seen.status, "note": note})
 
 
@@ -243,7 +261,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
     If `inFlight`, call this again with the same arguments: it continues, also what
-    generate_feature started. Where there are tests already, `replace` names what is replaced.
+    generate_feature started. After an earlier generation, also one that failed, `replace` names it.
     """
     wait, attach = Wait(call, timeoutSeconds), call.session.client.attach
     name = target.feature.name or feature
@@ -259,14 +277,18 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         "generation": digests.document_of(operation),
         "run": None,
     }
-    if note is not None or operation.outcome is None or not operation.outcome.is_success:
+    if note is not None or operation.outcome is None:
         return digests.answer_of_wait(digests.say_of(operation, name), content, note=note)
+    if not operation.outcome.is_success:
+        note = None if made.is_new else _how_to_repeat(made)
+        content |= {"inFlight": False, "note": note}
+        return answer(f"{digests.say_of(operation, name)} {note or ''}".rstrip(), content)
     start = run_start(call, f"run of {content['generation']['requestId']}", spec)
     try:
         work = await wait.work_on(start)
     except NotStartedError as error:
         line = f"The tests of {quoted(name)} were generated, and are not run yet: {error}."
-        return digests.answer_of_wait(line, content, note=f"{digests.STILL_IN_FLIGHT} {AGAIN}")
+        return digests.answer_of_wait(line, content, note=f"{digests.UNCANCELLED} {AGAIN}")
     assert work.ref is not None
     operation = attach(work.ref)
     note = await wait.follow(operation, AGAIN)

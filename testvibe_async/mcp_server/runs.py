@@ -19,7 +19,7 @@ from pydantic import Field
 
 from testvibe_async import BatchItem, Project, Run, errors
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import nothing_done
+from testvibe_async.mcp_server.advice import capitalized, nothing_done
 from testvibe_async.mcp_server.answers import answer, quoted
 from testvibe_async.mcp_server.digests import answer_of_wait, digest, ids_of, say, time_of
 from testvibe_async.mcp_server.starts import Start
@@ -72,7 +72,7 @@ def run_start(
     """
     home, is_one = call.home, word != "runs"
     features = sorted({each.casefold() for each in spec.features})
-    more = (features, spec.configs, spec.site_url, spec.attempts, spec.repeat)
+    more = (features, spec.is_all, spec.configs, spec.site_url, spec.attempts, spec.repeat)
     place = call.session.starts.place(word, call.session.client.server, home.id, *more)
     choose = partial(_chosen, home, spec, is_one=is_one)
     return Start(place, home, spec, choose, is_one, quarantine)
@@ -87,16 +87,24 @@ async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
         is_one: True if it must be one feature.
 
     Raises:
-        ToolError: There is no such feature, or no such configuration.
+        ToolError: A word means nothing, or there is no such configuration.
+        NotFoundError: There is no such feature.
         IncompleteListError: Features are missing.
     """
     try:
-        selection = await select(home, spec, max_outage=MAX_OUTAGE)
+        selection = await select(
+            home, spec, max_outage=MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
+        )
     except errors.ConfigError as error:
         raise ToolError(nothing_done(error, started=True)) from error
-    if is_one and len(selection.features) != 1:
-        raise ToolError("Nothing was started: these are several features, for run_features.")
-    return selection
+    if not is_one:
+        return selection
+    try:
+        return evolve(selection, features=[await home.get_feature(spec.features[0])])
+    except errors.NotFoundError:
+        raise
+    except (errors.ResponseError, errors.TransportError):
+        return selection  # Its dispatch outlasts an outage, or says more.
 
 
 @tool(ADDS)
@@ -113,7 +121,9 @@ async def run_feature(
     work.deliver()
     ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     if work.is_new:
-        line = f"Run {ids['runId']} of {quoted(feature)} was started. wait_for_run waits for it."
+        line = (
+            f"Run {ids['runId']} of {quoted(work.feature)} was started. wait_for_run waits for it."
+        )
         return answer(line, ids)
     seen = await call.session.client.attach(work.ref).poll()
     note = (
@@ -131,7 +141,7 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         list[FeatureName] | None, Field(min_length=1, description="Names, ids, globs, !exclusions.")
     ] = None,
     all: Annotated[  # noqa: A002 - the argument's name
-        bool, Field(description="Run every generated feature of the project.")
+        bool, Field(description="Run every generated feature; `features` may exclude some.")
     ] = False,
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
@@ -144,11 +154,6 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     If `inFlight`, call this again with the same arguments: it continues. After that, a call starts
     new runs. Of `all`, features that are not `generated` are in `notRun`.
     """
-    if (features is None) is not all:
-        raise ToolError(
-            "Nothing was started: name the `features` (list_features shows them), or pass "
-            "`all: true` for every generated feature of the project, not both."
-        )
     try:
         quarantine = Quarantine.read()
     except errors.ConfigError as error:
@@ -164,6 +169,8 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             await asyncio.wait({work.task}, timeout=1)
     if is_over := work.has_ended():
         work.deliver()
+    elif not note and call.session.outage:
+        note = f"{capitalized(call.session.outage)}."
     if is_over and not work.is_new:
         note = (
             f"This is the result of your call at {time_of(work.started_at)}, which was not "
@@ -190,7 +197,7 @@ async def wait_for_run(
     step = f"call wait_for_run again with runId {runId}."
     note = await Wait(call, timeoutSeconds).follow(operation, step)
     if operation.snapshot is None:
-        return answer_of_wait(f"{operation.ref}: not seen yet.", {"runId": runId}, note=note)
+        return answer_of_wait(f"Run {runId}: not observed yet.", {"runId": runId}, note=note)
     return answer_of_wait(say(operation.snapshot), serialize(operation.snapshot), note=note)
 
 

@@ -21,14 +21,14 @@ from testvibe_async._util import id_in
 from testvibe_async.mcp_server import generations, runs
 from testvibe_async.mcp_server import tools as plain_tools
 from testvibe_async.mcp_server.advice import tool_instead_of
-from testvibe_async.mcp_server.answers import failure
+from testvibe_async.mcp_server.answers import failure, on_missing_tools
 from testvibe_async.mcp_server.context import add_prompts, add_resources
 from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, Session
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from anyio import AsyncFile
@@ -94,18 +94,21 @@ def make_server(  # noqa: PLR0913 - independent options
         raise ConfigError(f"max_output must be at least {MIN_OUTPUT:,} characters")
     if max_generations is not None and max_generations < 0:
         raise ConfigError("max_generations must be at least 0")
+    every = _tools()
+    offered = _offered(every, read_only=read_only, tools=tools, exclude_tools=exclude_tools)
+    not_offered = [name for name in every if every[name] not in offered]
     make_session = partial(
         Session,
         make_client,
         max_output=_bounded(max_output, os.environ),
         max_generations=max_generations,
         state_folder=state_folder,
+        not_offered=not_offered,
     )
-    offered = _offered(read_only=read_only, tools=tools, exclude_tools=exclude_tools)
     server = Server(
         "testvibe",
         title="TestVibe",
-        instructions=_instructions(offered, max_generations),
+        instructions=_instructions(offered, not_offered, max_generations),
         version=__version__,
         tools=offered,
         middleware=[deliveries := Deliveries()],
@@ -130,7 +133,9 @@ def _bounded(max_output: int, environment: Mapping[str, str]) -> int:
     return max(MIN_OUTPUT, min(max_output, TOKEN_CHARACTERS * tokens))
 
 
-def _instructions(offered: list[Tool], max_generations: int | None) -> str:
+def _instructions(
+    offered: list[Tool], not_offered: Iterable[str], max_generations: int | None
+) -> str:
     """Return what a model reads first, of what there is."""
     names = {tool.name for tool in offered}
     generating = names & {"generate_feature", "generate_and_run"}
@@ -141,15 +146,23 @@ def _instructions(offered: list[Tool], max_generations: int | None) -> str:
     if max_generations is not None and generating:
         most = counted(max_generations, "generation")
         parts.append(f"It may start {most} at most while it runs (--max-generations).\n")
-    return "".join(parts).strip()
+    text = "".join(parts).strip()
+    return text + on_missing_tools(text, not_offered)
+
+
+def _tools() -> dict[str, Tool]:
+    modules = (plain_tools, generations, runs)
+    found = [each for module in modules for each in vars(module).values()]
+    return {each.name: each for each in found if isinstance(each, Tool)}
 
 
 def _offered(
-    *, read_only: bool, tools: Collection[str] | None, exclude_tools: Collection[str]
+    every: Mapping[str, Tool],
+    *,
+    read_only: bool,
+    tools: Collection[str] | None,
+    exclude_tools: Collection[str],
 ) -> list[Tool]:
-    modules = (plain_tools, generations, runs)
-    found = [each for module in modules for each in vars(module).values()]
-    every = {each.name: each for each in found if isinstance(each, Tool)}
     for name in (*(tools or ()), *exclude_tools):
         if name not in every:
             raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")

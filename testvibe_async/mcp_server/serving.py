@@ -275,12 +275,13 @@ class BearerTokenMiddleware:
             await _UNAUTHORIZED(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_started = is_sent = False
+        has_started = is_complete = is_sent = False
         ends: list[End] = []
 
         async def send_on(message: Message) -> None:
-            nonlocal has_started
+            nonlocal has_started, is_complete
             has_started = True
+            is_complete = message["type"] == _BODY and not message.get("more_body", False)
             await send(message)
 
         with anyio.CancelScope() as request:
@@ -292,9 +293,11 @@ class BearerTokenMiddleware:
                 self._requests.discard(request)
                 for end in ends:
                     end(is_sent=is_sent)
-        if request.cancelled_caught and has_started:
-            await send({"type": "http.response.body"})
-        elif request.cancelled_caught:
+        if not request.cancelled_caught or is_complete:
+            return
+        if has_started:
+            await send({"type": _BODY})
+        else:
             await _STOPPING(scope, receive, send)
 
     def cancel_requests(self) -> None:
@@ -305,6 +308,9 @@ class BearerTokenMiddleware:
         for request in self._requests:
             request.cancel()
 
+
+_BODY = "http.response.body"
+"""The type of an ASGI message with a part of a response."""
 
 _UNAUTHORIZED = PlainTextResponse(
     "This server needs its token: Authorization: Bearer …",

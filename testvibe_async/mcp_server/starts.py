@@ -95,6 +95,8 @@ class Work:
         """The batch of many operations, once it has started."""
         self.ref: Ref | None = None
         """The dispatched operation, if the start is for a single one."""
+        self.feature: str = ""
+        """The name of a single operation's feature, once it is dispatched."""
         self.not_run: list[Document] = []
         """The features that are left out."""
         self.started_at: datetime | None = None
@@ -172,6 +174,7 @@ class Work:
                 is_found = await _dispatch(self.start.batch(journal, selection))
                 self.is_new = self.is_new or not is_found
             (self.ref,) = journal.refs
+            self.feature = journal.items[0].feature_name
             self.started_at = self.ref.dispatched_at or journal.created_at
 
     async def _finish(self, journal: Journal, batch: Batch[Any]) -> None:

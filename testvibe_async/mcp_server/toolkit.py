@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import json
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
-from testvibe_async.mcp_server.answers import bounded, failure, restored
+from testvibe_async.mcp_server.answers import bounded, failure, restored, without_tools
 from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
@@ -100,20 +100,30 @@ class Session:
         max_output: int,
         max_generations: int | None,
         state_folder: Path | None,
+        not_offered: Collection[str],
     ) -> None:
         """Make the client; see `make_server` for the arguments."""
         self.max_output: int = max_output
         """Maximum characters of an answer."""
+        self.not_offered: Collection[str] = not_offered
+        """Names of the tools that the server does not offer."""
         limit = GenerationLimit()
         limit.allowed = sys.maxsize if max_generations is None else max_generations
         self._state_folder = state_folder
-        self.outage: str | None = None
-        """Description of the failure during an outage; None otherwise."""
+        self.outage: str = ""
+        """Description of the outage; empty while the service answers."""
         self.outage_changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when an outage starts or ends."""
         self._dispatched: dict[tuple[object, ...], Any] = {}
+        self.lost: set[tuple[str, str, str]] = set()
+        """Dispatches whose effect is unknown: the kind, the project and the feature of each."""
+        self.sent_again: set[tuple[object, ...]] = set()
+        """Keys of operations that a second request started: the first one had no effect."""
         hooks = Hooks(
             on_dispatched=self._remember,
+            on_dispatch_unknown=lambda event: self.lost.add(
+                (event.kind, event.project, str(event.feature))
+            ),
             on_outage_started=self._note_outage,
             on_outage_ended=self._note_outage,
         )
@@ -141,11 +151,17 @@ class Session:
     def _remember(self, event: Dispatched) -> None:
         """Remember what was dispatched here: the service may not know it for some seconds."""
         self._dispatched[event.ref.key[:3]] = event.ref  # Of a generation, that of its feature.
+        what = (event.ref.kind, event.ref.project, str(event.feature))
+        if what in self.lost and not event.adopted:
+            self.sent_again.add(event.ref.key)
+        self.lost.discard(what)
         if len(self._dispatched) > REMEMBERED:
             del self._dispatched[next(iter(self._dispatched))]
 
     def _note_outage(self, event: OutageStarted | OutageEnded) -> None:
-        self.outage = advice.reason_of(event.error) if isinstance(event, OutageStarted) else None
+        self.outage = ""
+        if isinstance(event, OutageStarted):
+            self.outage = f"the service does not answer ({advice.reason_of(event.error)})"
         changed, self.outage_changed = self.outage_changed, asyncio.Event()
         changed.set()
 
@@ -188,6 +204,23 @@ class Call:
     ctx: Ctx
     project: str | None = None
     """The id of the project that it names; None for the one that is set."""
+
+    @classmethod
+    async def of(cls, ctx: Ctx, project: str | None = None) -> "Call":
+        """Return a call about a project, by its id or name; None for the one that is set.
+
+        Raises:
+            ToolError: There is no such project, or there are several of that name.
+            VibeError: The projects could not be listed.
+        """
+        call = cls(ctx, project)
+        try:
+            found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
+        except errors.ConfigError as error:
+            source = advice.WRONG_SETTING if project is None else ""
+            step = f"list_projects shows the names and ids.{source}"
+            raise ToolError(f"{advice.nothing_done(error)} {step}") from None
+        return cls(ctx, found)
 
     @property
     def session(self) -> Session:
@@ -247,7 +280,8 @@ def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
     """Return a tool's function as the SDK calls it: with a context, and with a project."""
 
     async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> CallToolResult:  # noqa: ANN401 - any tool's
-        return await function(Call(ctx, project), **arguments)
+        one = await Call.of(ctx, project) if has_project else Call(ctx)
+        return await function(one, **arguments)
 
     context, shared = list(inspect.signature(call).parameters.values())[:2]
     _, *own = inspect.signature(function, eval_str=True).parameters.values()
@@ -283,13 +317,24 @@ class _Tool(Tool):
         context: Context[Any, Any],
         convert_result: bool = False,  # noqa: FBT001, FBT002 - the SDK's signature
     ) -> Any:  # noqa: ANN401 - likewise
+        """Call the tool, and bound its answer, which says which tools that it names are missing."""
+        result, call = await self._result(arguments, context, convert_result), Call(context)
+        if not isinstance(result, CallToolResult):
+            return result
+        return bounded(without_tools(result, call.session.not_offered), call.room)
+
+    async def _result(
+        self,
+        arguments: dict[str, Any],
+        context: Context[Any, Any],
+        convert_result: bool,  # noqa: FBT001 - as of `run`
+    ) -> Any:  # noqa: ANN401 - likewise
         """Check the arguments in sentences of ours, and call the tool."""
         try:
             self.fn_metadata.validate_arguments(arguments)
-            arguments = json.loads(restored(json.dumps(arguments, ensure_ascii=False)))
-            if isinstance(project := arguments.get("project"), str):
-                arguments["project"] = await _project_id(Call(context), project)
-            result = await super().run(arguments, context, convert_result)
+            shown = json.dumps(arguments, ensure_ascii=False)
+            arguments = json.loads(restored(shown), strict=False)  # It may have control characters.
+            return await super().run(arguments, context, convert_result)
         except ValidationError as error:
             faults, names = error.errors(include_url=False), list(self.parameters["properties"])
             return failure(advice.explain_arguments(faults, self.name, names))
@@ -299,11 +344,11 @@ class _Tool(Tool):
                 return not_started(self.name, str(cause))
             if isinstance(cause, errors.VibeError):
                 return failure(await self._explained(Call(context), cause, arguments))
+            if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.
+                return failure(advice.NOT_AGREED)
             if isinstance(cause, ToolError):
                 return failure(str(cause))
             raise
-        is_answer = isinstance(result, CallToolResult)
-        return bounded(result, Call(context).room) if is_answer else result
 
     async def _explained(
         self, call: Call, error: errors.VibeError, arguments: dict[str, Any]
@@ -316,23 +361,8 @@ class _Tool(Tool):
             return text
         if str(feature).isdecimal():
             return text + advice.DIGITS
-        with suppress(errors.VibeError):
-            features = await Call(call.ctx, arguments.get("project")).home.list_features()
+        with suppress(errors.VibeError, ToolError):
+            call = await Call.of(call.ctx, arguments.get("project"))
+            features = await call.home.list_features()
             return text + advice.suggestion(feature, [each.name or "" for each in features])
         return text
-
-
-async def _project_id(call: Call, project: str) -> str:
-    """Return the id of a named project, if the service lists its projects.
-
-    Raises:
-        ToolError: The list has no such project, or several of that name.
-    """
-    try:
-        return await choose_project(call.session.client, project, max_outage=MAX_OUTAGE)
-    except errors.ConfigError as error:
-        raise ToolError(
-            f"{advice.nothing_done(error)} list_projects shows the names and ids."
-        ) from None
-    except errors.VibeError:
-        return project  # The tool's own call says what is wrong.

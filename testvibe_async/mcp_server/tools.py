@@ -47,7 +47,7 @@ NamePart: TypeAlias = Annotated[
     str | None, Field(description="Only where the name has this in it, in any case.")
 ]
 StatusName: TypeAlias = Annotated[
-    str | None, Field(description="Only with this status, such as generated, draft, failed.")
+    str | None, Field(description="Only with this status, such as generated, draft, suggestion.")
 ]
 Offset: TypeAlias = Annotated[int, Field(ge=0, description="Lines to skip.")]
 Lines: TypeAlias = Annotated[int | None, Field(ge=1, description="Lines at most.")]
@@ -305,20 +305,26 @@ def _listed(  # noqa: PLR0913 - each by name
         row
         for row in rows(listing)
         if part in str(row.get(member, "")).casefold()
-        if wanted in {"", str(row.get("status", "")).casefold()}
+        if wanted in {"", _status_of(row).casefold()}
     ]
     if status and not found:
-        known = sorted({str(row.status) for row in listing})
+        known = sorted(set(map(_status_of, rows(listing))))
         line = f"None of {counted(len(listing), noun)} is {status!r}."
         return answer(line, {nouns: [], "total": 0, "statuses": known})
     content = page(nouns, found, call.room, cursor=cursor, limit=limit)
-    every = counted(len(found), noun) if is_total else f"the newest {nouns}"
-    if is_total and len(found) < len(listing):
-        every += f" that match, of {len(listing):,}"
+    every = counted(len(found), noun)
     if not is_total:
+        every = f"the newest {nouns}"
         del content["total"]
+    elif len(found) < len(listing):
+        every = f"{counted(len(found), f'matching {noun}')} of {len(listing):,}"
     shown = len(content[nouns])
     line = every if shown == len(found) and is_total else f"{shown:,} of {every}"
     more = "; more: nextCursor" if "nextCursor" in content else ""
     missing = f" {listing.incomplete.message}." if listing.incomplete else ""
     return answer(f"{line}{more}.{missing}", content)
+
+
+def _status_of(row: Document) -> str:
+    """Return a row's status, by which it is filtered; a suggestion is no feature yet."""
+    return "suggestion" if row.get("kind") == "suggestion" else str(row.get("status"))

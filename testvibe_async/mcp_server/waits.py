@@ -15,9 +15,9 @@ import anyio
 
 from testvibe_async import errors
 from testvibe_async._util import clean
-from testvibe_async.mcp_server.advice import reason_of
+from testvibe_async.mcp_server.advice import capitalized, reason_of
 from testvibe_async.mcp_server.answers import sentence
-from testvibe_async.mcp_server.digests import STILL_IN_FLIGHT
+from testvibe_async.mcp_server.digests import UNCANCELLED
 from testvibe_async.mcp_server.starts import NotStartedError
 from testvibe_async.models import Generation
 
@@ -62,9 +62,7 @@ class Wait:
 
     async def _send(self) -> None:
         self._count += 1
-        message, outage = self._message, self._session.outage
-        if outage is not None:
-            message = f"{message}; the service does not answer ({outage})"
+        message = "; ".join(filter(None, [self._message, self._session.outage]))
         await self._ctx.report_progress(self._count, message=clean(sentence(message)))
 
     @asynccontextmanager
@@ -109,7 +107,7 @@ class Wait:
                 "an earlier call of the same, here or to another server of this user, is not done"
             )
         if not work.has_ended() and start.is_one:
-            raise NotStartedError("the service has not answered")
+            raise NotStartedError(self._session.outage or "the service has not answered")
         return work
 
     async def follow(self, operation: Operation[Any], step: str) -> str | None:
@@ -133,7 +131,7 @@ class Wait:
                 async for transition in transitions:
                     await self.report(_message_of(operation, transition))
         unseen = "" if operation.done else await unseen_of(operation)
-        return None if operation.done else f"{STILL_IN_FLIGHT} {step}{unseen}"
+        return None if operation.done else f"{UNCANCELLED} {step}{unseen}"
 
 
 def _message_of(operation: Operation[Any], transition: Transition[Any]) -> str:
@@ -160,7 +158,8 @@ async def unseen_of(operation: Operation[Any]) -> str:
     except TimeoutError:
         why = "no answer"
     except errors.VibeError as error:
-        why = reason_of(error)
+        why = reason_of(error).removeprefix(f"{operation.ref} could not be observed: ")
     else:
         return ""
-    return f" But it was not observed for {SEEN_SECONDS:g} s, so it may have ended ({why})."
+    since = "yet" if operation.snapshot is None else f"for {SEEN_SECONDS:g} s"
+    return f" {capitalized(str(operation.ref))} was not observed {since}, and may be over ({why})."

@@ -89,6 +89,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
     match error:
         case None:
             return "it is still running"
+        case errors.ConfigError():
+            return str(error)
         case errors.WaitTimeoutError(failures=0):
             return f"still {error.status or 'in flight'} after {duration(error.elapsed)} of waiting"
         case errors.WaitTimeoutError():

@@ -45,10 +45,11 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     names = [name for name in names if name]
     if question := similar_names(word, names):
         return question
-    distinct = [escape(name) for name in {name.casefold(): name for name in names}.values()]
+    distinct = [repr(escape(name)) for name in {name.casefold(): name for name in names}.values()]
     more = len(distinct) - SHOWN_NAMES
     some = ", ".join(distinct[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
-    return f"there {'is' if len(distinct) == 1 else 'are'} {some}" if some else ""
+    verb = "is only" if len(distinct) == 1 else "are"
+    return f"there {verb} {some}" if some else ""
 
 
 def similar_names(word: str, names: Iterable[str]) -> str:

@@ -81,12 +81,13 @@ class Selection:
         ]
 
 
-async def select(
+async def select(  # noqa: PLR0913 - each by name
     project: Project,
     spec: BatchSpec,
     *,
     max_outage: float | None = None,
     checks_names: bool = False,
+    is_one: bool = False,
     all_word: str = "all",
 ) -> Selection:
     """Return the features and configurations that a batch is about.
@@ -99,6 +100,7 @@ async def select(
             names.
         checks_names: True to request the feature of a single name as well. Otherwise the service
             refuses an unknown one when it is dispatched.
+        is_one: True if the only word is the name or the id of one feature, and no glob.
         all_word: How the surface calls the choice of all features, for messages.
 
     Raises:
@@ -114,7 +116,7 @@ async def select(
         raise ConfigError(
             f"{all_word} takes no names but exclusions: leave out {all_word}, or {wanted[0]!r}"
         )
-    needs_list = spec.is_all or any(map(_is_pattern, spec.features))
+    needs_list = not is_one and (spec.is_all or any(map(_is_pattern, spec.features)))
     selection = _as_typed(spec)
     is_doubtful = len(selection.features) > 1
     if checks_names and not needs_list and not is_doubtful:
@@ -189,6 +191,8 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
                 excluding.append(word)
                 excluded |= {each.id for each in found}
                 continue
+            left_out += [each for each in found if each.is_suggestion]
+            found = [each for each in found if not each.is_suggestion]
             is_wider = is_wider or len(found) > 1
             if spec.kind == "run" and not spec.may_generate:
                 left_out += [each for each in found if _lacks_tests(each)]
@@ -229,18 +233,19 @@ def _named(word: str, listing: Iterable[Feature]) -> list[Feature]:
 
 
 def _matched(pattern: str, listing: Listing[Feature]) -> list[Feature]:
-    """Return the features of a glob, a name or an id, suggestions excluded.
+    """Return the features of a glob, a name or an id, and the suggestions that it matches too.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: There are no features.
         IncompleteListError: There may be more.
     """
-    whole = [each for each in listing.require_complete() if not each.is_suggestion]
+    whole = listing.require_complete()
     found = _named(pattern, whole) or [
         each for each in whole if fnmatchcase(each.name.casefold(), pattern.casefold())
     ]
-    if not found:
-        raise ConfigError(f"no feature matches {pattern!r}: {_examples(whole)}")
+    if all(each.is_suggestion for each in found):
+        features = [each for each in whole if not each.is_suggestion]
+        raise ConfigError(f"no feature matches {pattern!r}: {_examples(features)}")
     return found
 
 

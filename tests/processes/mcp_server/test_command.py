@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.processes.mcp_server.test_stdio import LONG, service
+from tests.processes.mcp_server.test_stdio import LONG, begin, raw, receive, send, service
 from tests.support.commands import Terminal, environment, finished, started
 from tests.support.mcp_connection import connected_by_http, on_real_time, result_of
 from testvibe_async.cli.mcp import mcp as command
-from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,6 +173,21 @@ def test_its_help_names_its_variables() -> None:
     assert (code, errors) == (0, "")
     for word in ("--http", "--token", "TESTVIBE_MCP_TOKEN"):
         assert word in output
+
+
+@pytest.mark.parametrize("options", [(), ("-v",)], ids=["", "-v"])
+@on_real_time
+async def test_a_warning_is_logged_once(options: tuple[str, ...]) -> None:
+    """An outage is one line on standard error, with and without -v."""
+    async with Emulator() as emulator:
+        emulator.fail("list_features", Fault.status(503), times=4)
+        with raw(emulator, *options) as process:
+            await asyncio.to_thread(begin, process)
+            call = {"name": "run_features", "arguments": {"all": True, "timeoutSeconds": 5}}
+            send(process, "tools/call", id=1, params=call)
+            await asyncio.to_thread(receive, process)
+            _, errors = await asyncio.to_thread(lambda: process.communicate())  # noqa: PLW0108 - of two types
+    assert errors.count("OutageStarted") == 1
 
 
 def test_a_port_out_of_range_is_refused() -> None:

@@ -127,7 +127,7 @@ def test_a_file_is_put_and_got(run: Run, tmp_path: Path) -> None:
         (("features", "show", "1", "--jsno"), 2, "--jsno. Did you mean --json?"),
         (("projects", "--server", "nonsense"), 2, "the server must be such as https://"),
         (("projects", "--server", "http://h.example"), 2, "in the clear: use https://, or pass"),
-        (("use", "Nope"), 2, "there is no project 'Nope': there is Acme Shop"),
+        (("use", "Nope"), 2, "there is no project 'Nope': there is only 'Acme Shop'"),
         (("features", "update", "1"), 2, "nothing to change: pass --file, --name or both"),
         (("features", "create", "X", "--file", "/no/such"), 2, "/no/such can't be read: No such"),
         (("features", "delete", "1"), 2, "standard input is no terminal: pass --yes"),

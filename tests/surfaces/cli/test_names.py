@@ -26,11 +26,11 @@ def test_the_most_similar_name_is_asked_for() -> None:
     assert did_you_mean("lo", flows) == (
         "did you mean 'Login flow 1' or 'Bad login' or 'Cart flow 1'?"
     )
-    assert did_you_mean("", ["A"]) == "there is A"
+    assert did_you_mean("", ["A"]) == "there is only 'A'"
     assert did_you_mean("chekout", ["Returns", "Checkout"]) == "did you mean 'Checkout'?"
-    assert did_you_mean("x", ["A", "B"]) == "there are A, B"
-    assert did_you_mean("x", "ABCDEFG") == "there are A, B, C, D, E and 2 more"
-    assert did_you_mean("x", ["\x1b[2J"]) == "there is \\x1b[2J"
+    assert did_you_mean("x", ["A", "B"]) == "there are 'A', 'B'"
+    assert did_you_mean("x", "ABCDEFG") == "there are 'A', 'B', 'C', 'D', 'E' and 2 more"
+    assert did_you_mean("x", ["\x1b[2J"]) == r"there is only '\\x1b[2J'"
     assert did_you_mean("x", []) == ""
 
 

@@ -57,10 +57,11 @@ def paid() -> VibeError:
 
 
 CASES: list[tuple[VibeError, str, str]] = [
-    (lost("run"), "run_feature", "check list_runs of feature 'Login'"),
-    (lost("generate"), "generate_feature", "Check get_generation_status of feature 'Login'"),
+    (lost("run"), "run_feature", "check list_runs of the feature"),
+    (lost("generate"), "generate_feature", "Check get_generation_status of the feature"),
     (OutcomeUnknownError("reset", method="GET", url=URL), "get_run", "Nothing was changed"),
-    (OutcomeUnknownError("reset", method="PUT", url=URL), "write_file", "read it back"),
+    (OutcomeUnknownError("reset", method="PUT", url=URL), "write_file", "check with read_file"),
+    (OutcomeUnknownError("reset", method="POST", url=URL), "create_feature", "with get_feature"),
     (NotSentError("refused", method="GET", url=URL), "get_run", "TESTVIBE_SERVER"),
     (answered(GenerationInProgressError), "generate_feature", "wait_for_generation"),
     (answered(FeatureNotGeneratedError), "run_feature", "Call generate_feature first"),
@@ -103,7 +104,8 @@ def test_each_error_says_what_happened_and_what_to_do(
     """The error's own words come first, then the next step."""
     text = explain(error, tool)
     what = getattr(error, "what", None) or getattr(error, "message", None) or error.brief
-    assert what.rstrip(".") in text.partition(advice)[0]
+    assert what.rstrip(".")[1:] in text.partition(advice)[0]
+    assert text[0].isupper()
     assert advice in text
     assert "://" not in text
 
@@ -112,14 +114,15 @@ def test_an_error_holds_no_address_and_no_guid() -> None:
     """What a model can do nothing with is left out of what happened."""
     guid = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
     error = ConfigError(f"GET https://h.example/api/{guid}: 500: no {guid}; see http://x/y, too")
-    assert explain(error, "get_run") == "the service: 500: no …; see the service, too."
+    assert explain(error, "get_run") == "The service: 500: no …; see the service, too."
+    assert explain(ConfigError("not HTTP: Bad status line:"), "get_run").endswith(" line.")
     assert len(explain(ConfigError("x" * 5_000), "get_run")) < 1_100
 
 
 def test_a_wrong_argument_needs_no_advice() -> None:
     """An argument that the client refuses is explained by the error's message alone."""
     assert explain(ConfigError("a name or a gherkin is needed"), "update_feature") == (
-        "a name or a gherkin is needed."
+        "A name or a gherkin is needed."
     )
 
 
@@ -153,7 +156,7 @@ async def test_a_feature_of_a_similar_name_is_proposed(emulator: Emulator) -> No
             assert text.endswith("Did you mean 'Login Functionality' or 'Login with SSO'?")
         assert "Did you mean 'Checkout'?" in await refused(mcp, "get_feature", feature="Chekout")
         text = await refused(mcp, "get_feature", feature="Nothing like it")
-        assert "There are Abandoned cart reminder, " in text
+        assert "There are 'Abandoned cart reminder', " in text
         assert text.endswith(" more.")
         asked = emulator.count("list_features")
         await refused(mcp, "get_feature", feature="9999")
@@ -192,6 +195,26 @@ async def test_a_project_is_named_too(emulator: Emulator) -> None:
         emulator.fail("list_projects", Fault.status(404))
         assert "404" in await refused(mcp, "list_features", project="Other Shop")
     assert emulator.count("generate_feature") == 0
+
+
+async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None:
+    """Tools, resources and prompts find it in any case; a wrong one names the setting."""
+    uri = "testvibe://features/Checkout/gherkin"
+    async with connected(emulator, project="Nope") as mcp:
+        text = await refused(mcp, "run_features", all=True)
+        assert text.startswith(
+            "Nothing was done: there is no project 'Nope': there is only 'Acme Shop'."
+        )
+        assert "TESTVIBE_PROJECT" in text
+        assert (await result_of(mcp, "list_features", project="Acme Shop"))["total"]
+    async with connected(emulator, project="acme shop") as mcp:
+        assert (await result_of(mcp, "list_features"))["total"]
+        assert (await result_of(mcp, "get_project"))["name"] == "Acme Shop"
+        await result_of(mcp, "run_feature", feature="Checkout")
+        assert await mcp.read_resource(uri)
+        emulator.fail("list_projects", Fault.status(503))
+        assert "try again later" in await refused(mcp, "list_features")
+    assert emulator.count("run_feature") == 1
 
 
 async def test_of_two_projects_of_a_name_none_is_chosen(emulator: Emulator) -> None:

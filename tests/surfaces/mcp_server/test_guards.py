@@ -106,6 +106,44 @@ async def test_the_user_is_asked_before_credits_are_spent(
 
 
 @both_modes
+@pytest.mark.parametrize("content", [{"other": 1}, {"generate": "perhaps"}, None], ids=str)
+async def test_an_answer_to_another_question_starts_nothing(
+    emulator: Emulator, mode: Mode, content: Any
+) -> None:
+    """A client that accepts with other content than was asked for is told so in a sentence."""
+    without_tests(emulator)
+
+    async def answer(_context: Any, _params: Any) -> ElicitResult:
+        return ElicitResult(action="accept", content=content)
+
+    server = make_server(partial(client_of, emulator))
+    callback: Any = answer
+    async with McpClient(server, mode=mode, elicitation_callback=callback) as mcp:
+        text = await refused(mcp, "generate_feature", feature="Checkout")
+    assert text.startswith("Nothing was started: ")
+    assert "Resolver" not in text
+    assert emulator.count("generate_feature") == 0
+
+
+@pytest.mark.parametrize(
+    ("server", "fact"),
+    [("", "no server. Set"), ("http://h.example", "to h.example in the clear. Set")],
+)
+async def test_a_missing_setting_is_named_in_the_words_of_a_server(
+    monkeypatch: pytest.MonkeyPatch, server: str, fact: str
+) -> None:
+    """Neither arguments of the library nor options of the command are named."""
+    monkeypatch.setenv("TESTVIBE_SERVER", server)
+    monkeypatch.setenv("TESTVIBE_API_KEY", "tvb_0123456789abcdef0123456789abcdef")
+    async with McpClient(make_server()) as mcp:
+        text = await refused(mcp, "list_projects")
+    assert fact in text
+    assert "in code" not in text
+    assert "allow" not in text
+    assert text.count("testvibe-async login") == 1
+
+
+@both_modes
 async def test_a_prompt_s_missing_argument_is_named(emulator: Emulator, mode: Mode) -> None:
     """A prompt without an argument that it needs is refused as invalid parameters."""
     async with connected(emulator, mode) as mcp:
@@ -152,6 +190,26 @@ async def test_the_instructions_say_what_there_is() -> None:
     assert "starts neither runs nor generations" in reading
     assert "--max-generations" not in reading
     assert "start 3 generations at most" in await instructions(max_generations=3)
+
+
+async def test_advice_says_which_tools_are_not_offered(emulator: Emulator) -> None:
+    """Errors, notes and instructions that name a tool that is not there say so."""
+    excluded = ("list_features", "generate_feature", "wait_for_run")
+    assert "does not offer generate_feature, wait_for_run:" in await instructions(
+        exclude_tools=excluded
+    )
+    assert "does not offer" not in await instructions()
+    emulator.features["Returns"].status = "draft"
+    server = make_server(partial(client_of, emulator), exclude_tools=excluded)
+    async with McpClient(server) as mcp:
+        text = await refused(mcp, "run_feature", feature="Chekout")
+        assert text.endswith(
+            "This server does not offer list_features: tell the user if you need it."
+        )
+        text = await refused(mcp, "run_feature", feature="Returns")
+        assert "does not offer generate_feature:" in text
+        started = await result_of(mcp, "run_feature", feature="Checkout")
+        assert "does not offer wait_for_run:" in started["note"]
 
 
 async def test_a_tool_that_is_not_offered_is_explained(emulator: Emulator) -> None:

@@ -163,13 +163,17 @@ async def test_other_hosts_and_origins_are_refused(
         assert await posted(url, **{**RIGHT, **headers}) == status
 
 
-async def cancelled(*, has_started: bool) -> list[Any]:
-    """Cancel a request in progress, and return the messages of its response."""
+START: Message = {"type": "http.response.start", "status": 200}
+END: Message = {"type": "http.response.body"}
+
+
+async def cancelled(*messages: Message) -> list[Any]:
+    """Cancel a request that has sent these messages, and return all of its response."""
     sent: list[Any] = []
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        if has_started:
-            await send({"type": "http.response.start", "status": 200})
+        for message in messages:
+            await send(message)
         middleware.cancel_requests()
         await asyncio.Event().wait()
 
@@ -187,14 +191,19 @@ async def cancelled(*, has_started: bool) -> list[Any]:
 
 async def test_a_response_that_has_started_is_completed() -> None:
     """A stream that is cancelled when the server stops gets its last message."""
-    start, body = await cancelled(has_started=True)
-    assert start == {"type": "http.response.start", "status": 200}
-    assert body == {"type": "http.response.body"}
+    part: Message = {**END, "body": b"data", "more_body": True}
+    for messages in ([START], [START, part]):
+        assert await cancelled(*messages) == [*messages, END]
+
+
+async def test_a_response_that_is_complete_gets_nothing_more() -> None:
+    """A request whose response was sent as the server stops, or whose client left, just ends."""
+    assert await cancelled(START, END) == [START, END]
 
 
 async def test_a_request_without_a_response_yet_gets_status_503() -> None:
     """A request that is not answered when the server stops gets a response that says so."""
-    start, body = await cancelled(has_started=False)
+    start, body = await cancelled()
     assert start["status"] == 503
     assert body["body"] == b"This server is ending."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack, nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
@@ -70,7 +71,7 @@ async def test_a_wait_that_times_out_is_an_answer_and_can_be_called_again(
         assert now() - began == pytest.approx(30)
         assert content_of(first)["status"] == "running"
         assert content_of(first)["inFlight"] is True
-        note = "Still in flight, nothing was cancelled: call wait_for_run again with runId 214."
+        note = "Nothing was cancelled: call wait_for_run again with runId 214."
         assert content_of(first)["note"] == note
         assert text_of(first) == f'Run 214 of "Checkout" is running (active). {note}'
         assert len(emulator.active_runs()) == 1
@@ -203,7 +204,7 @@ async def test_a_run_that_could_not_be_seen_in_time_is_no_error(emulator: Emulat
         answer = await mcp.call_tool("wait_for_run", {"runId": run["runId"], "timeoutSeconds": 9})
     assert content_of(answer)["runId"] == run["runId"]
     assert content_of(answer)["inFlight"] is True
-    assert text_of(answer).startswith("run 214: not seen yet. Still in flight")
+    assert text_of(answer).startswith("Run 214: not observed yet. Nothing was cancelled")
 
 
 async def test_a_run_that_does_not_exist_is_an_error(emulator: Emulator) -> None:
@@ -328,7 +329,7 @@ async def test_what_nobody_knows_says_what_to_check(emulator: Emulator) -> None:
         digest = await result_of(mcp, "run_features", features=["Checkout"])
     (row,) = digest["runs"]
     assert row["verdict"] == "unknown"
-    assert "Before you try again, check list_runs of feature 'Checkout'" in row["error"]
+    assert "Before you try again, check list_runs of the feature" in row["error"]
     assert (digest["summary"]["unknown"], digest["summary"]["errors"]) == (1, 0)
     assert digest["inFlight"] is False
     assert "'unknown' may have been dispatched: before you run them again" in digest["note"]
@@ -397,7 +398,7 @@ async def test_many_waits_end_in_one_digest(emulator: Emulator) -> None:
     ]
     assert digest["runs"][1]["feature"] == "Checkout"
     assert "list_runs shows" in digest["runs"][0]["error"]
-    assert digest["note"].startswith("Still in flight")
+    assert digest["note"].startswith("Nothing was cancelled")
     assert len(set(listener.messages)) == 2
 
 
@@ -442,7 +443,7 @@ async def test_a_generation_not_seen_yet_has_its_ids(emulator: Emulator) -> None
             "generate_and_run", {"feature": "Checkout", "timeoutSeconds": 5}
         )
     assert set(content_of(result)["generation"]) == {"requestId", "featureId"}
-    assert "not seen yet" in text_of(result)
+    assert "not observed yet" in text_of(result)
 
 
 async def test_a_failed_generation_is_not_run(emulator: Emulator) -> None:
@@ -485,6 +486,40 @@ async def test_what_can_t_be_seen_is_said_to_be_so(
             rule.remove()
 
 
+@pytest.mark.parametrize("tool", ["wait_for_run", "wait_for_runs"])
+async def test_nothing_is_said_of_a_run_that_was_never_seen(emulator: Emulator, tool: str) -> None:
+    """A wait of a second that observed nothing does not say how long that was, or more."""
+    for operation in ("get_run", "list_runs"):
+        emulator.fail(operation, Fault.delay(60))
+    call: dict[str, Any] = {"runId": 214} if tool == "wait_for_run" else {"runIds": [214]}
+    async with connected(emulator) as mcp:
+        answer = await mcp.call_tool(tool, {**call, "timeoutSeconds": 1})
+    assert "not observed yet" in (content_of(answer)["note"] or "")
+    for claim in ("till in flight", "10 s"):
+        assert claim not in " ".join(texts_of(answer))
+
+
+@pytest.mark.parametrize("reason", ["Connection refused", "503"])
+async def test_runs_that_an_outage_holds_up_are_not_over(reason: str) -> None:
+    """The answer says why nothing has started, and advises one thing."""
+    async with AsyncExitStack() as stack:
+        emulator = Emulator()
+        async with emulator if reason.startswith("C") else nullcontext():
+            pass
+        if reason == "503":
+            await stack.enter_async_context(emulator)
+            for operation in ("run_feature", "list_runs", "get_run"):
+                emulator.fail(operation, Fault.status(503))
+        mcp = await stack.enter_async_context(connected(emulator))
+        call = {"features": ["Checkout", "Returns"], "timeoutSeconds": 15}
+        answer = await mcp.call_tool("run_features", call)
+        one = await mcp.call_tool("run_feature", {"feature": "Checkout"})
+    assert text_of(answer).startswith("In flight: 0 of 2 runs are over")
+    assert reason in texts_of(answer)[1]
+    assert reason in text_of(one)
+    assert "check list_runs" not in " ".join(texts_of(answer))
+
+
 async def test_a_thousand_runs_that_can_t_be_seen(emulator: Emulator) -> None:
     """Each says that it was not seen, however many they are; one more is refused."""
     for operation in ("get_run", "list_runs"):
@@ -521,8 +556,50 @@ async def test_features_are_chosen_as_on_the_command_line(emulator: Emulator) ->
         digest = await result_of(mcp, "run_features", **call)
         assert digest["notRun"] == [{"feature": "Sign up", "status": "draft"}]
         assert [run.feature_name for run in emulator.runs.values()] == ["Sign out"]
-        text = await refused(mcp, "run_feature", feature="Sign *")
-    assert text == "Nothing was started: these are several features, for run_features."
+
+
+async def test_exclusions_go_with_all(emulator: Emulator) -> None:
+    """All features but some run, and the advice on exclusions alone is what works."""
+    async with connected(emulator) as mcp:
+        text = await refused(mcp, "run_features", features=["!Log*"])
+        assert "or `all: true`" in text
+        assert "or `all: true`" in await refused(mcp, "run_features")
+        text = await refused(mcp, "run_features", features=["Checkout"], all=True)
+        assert "leave out `all: true`, or 'Checkout'" in text
+        assert not emulator.runs
+        await result_of(mcp, "run_features", features=["!Log*"], all=True, timeoutSeconds=170)
+    ran = {run.feature_name for run in emulator.runs.values()}
+    assert "Checkout" in ran
+    assert "Login Functionality" not in ran
+
+
+@pytest.mark.parametrize("name", ["Sign *", "!Sign in", "S?gn in"])
+async def test_one_feature_is_no_glob(emulator: Emulator, name: str) -> None:
+    """run_feature takes a name as it is, and answers with the name of an id."""
+    emulator.add_feature("Sign in")
+    async with connected(emulator) as mcp:
+        assert "has no feature" in await refused(mcp, "run_feature", feature=name)
+        feature = emulator.add_feature(name)
+        for word in (name, feature.id):
+            answer = await mcp.call_tool("run_feature", {"feature": word})
+            assert f'of "{name}" was started' in text_of(answer)
+    assert {run.feature_name for run in emulator.runs.values()} == {name}
+
+
+async def test_suggestions_have_one_status(emulator: Emulator) -> None:
+    """They are left out by a glob as by all, and the list is filtered by the same word."""
+    emulator.add_feature("Proposed", kind="suggestion", status="draft")
+    call: dict[str, Any] = {"timeoutSeconds": 170}
+    row = {"feature": "Proposed", "status": "suggestion"}
+    async with connected(emulator) as mcp:
+        for chosen in ({"all": True}, {"features": ["*"]}):
+            assert row in (await result_of(mcp, "run_features", **call, **chosen))["notRun"]
+        assert "no feature matches" in await refused(mcp, "run_features", features=["Prop*"])
+        for status, is_there in (("suggestion", True), ("draft", False)):
+            found = await result_of(mcp, "list_features", status=status, name="proposed")
+            assert bool(found["total"]) is is_there
+        answer = await mcp.call_tool("list_features", {"name": "proposed"})
+    assert text_of(answer).startswith("1 matching feature of ")
 
 
 async def test_what_was_refused_is_tried_again_by_the_next_call(emulator: Emulator) -> None:
@@ -599,7 +676,7 @@ async def test_an_answer_has_one_verdict(emulator: Emulator, tool: str) -> None:
     words = " ".join(texts_of(answer))
     is_over = any(word in words for word in ("passed", "is over"))
     assert is_over is not content_of(answer)["inFlight"]
-    assert is_over is not ("Still in flight" in words)
+    assert is_over is not ("Nothing was cancelled" in words)
 
 
 async def test_a_batch_in_flight_claims_no_verdict(emulator: Emulator) -> None:
