@@ -25,7 +25,7 @@ from testvibe_async._dispatch.search import (
     may_have_started,
     search_for,
 )
-from testvibe_async._wire import KINDS, is_from_cache
+from testvibe_async._wire import is_from_cache
 from testvibe_async.errors import (
     ClientClosedError,
     RateLimitedError,
@@ -109,8 +109,6 @@ class Reconciler:
                 found first. It may then be proved that nothing started.
         """
         finding = Finding()
-        # A run's own date proves that an intent had expired, even if this machine's clock is wrong.
-        is_dated = until_expired and KINDS[intent.kind].ids_grow
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
@@ -118,25 +116,20 @@ class Reconciler:
                     finding, is_last = await self._find_once(
                         intent, finding, known, is_of_before=until_expired
                     )
-                    if is_dated and not is_last and not _seconds_left(intent):
-                        finding = await self._find_proof(intent, finding, known)
-                    if is_last or finding.ref is not None or finding.is_nothing:
+                    if is_last or finding.ref is not None:
                         return finding
         except TimeoutError:
             return evolve(finding, why=finding.why or f"no answer within {RECONCILE_SECONDS:g} s")
-        if not until_expired or finding.reason != "absent":
-            return finding
-        await self._transport.sleep(_seconds_left(intent))
-        return await self._find_proof(intent, finding, known)
-
-    async def _find_proof(self, intent: Intent, before: Finding, known: Known | None) -> Finding:
-        """Poll for the proof that a dispatch which has expired started nothing, if none was seen.
-
-        The longer list that this takes may be unreadable where a shorter one is not.
-        """
-        if before.reason != "absent":
-            return before
-        finding, _ = await self._find_once(intent, before, known, is_of_before=True, for_proof=True)
+        if until_expired and finding.reason == "absent":
+            # Any later dispatch certainly has a later time after this wait, by whatever clock. The
+            # clock that set the intent's time may have been ahead: no dispatch needs longer than
+            # this.
+            longest = intent.expires_after + 2 * CLOCK_SLACK
+            left = min(longest, intent.intended_at + longest - datetime.now(UTC))
+            await self._transport.sleep(max(0.0, left.total_seconds()))
+            finding, _ = await self._find_once(
+                intent, finding, known, is_of_before=True, for_proof=True
+            )
         return finding
 
     async def _find_once(
@@ -226,17 +219,6 @@ class Reconciler:
             if (other.kind, other.project) == (intent.kind, intent.project)
             and other.id != intent.id
         )
-
-
-def _seconds_left(intent: Intent) -> float:
-    """Return for how long to wait until each later operation has a later date than an intent's.
-
-    An intent expires by the service's clock, whose dates are in whole seconds. The clock that set
-    the intent's time may have been ahead: no dispatch needs longer than this.
-    """
-    longest = intent.expires_after + 2 * CLOCK_SLACK
-    left = min(longest, intent.intended_at + longest - datetime.now(UTC))
-    return max(0.0, left.total_seconds())
 
 
 def _unseen(before: Finding, why: str) -> Finding:
