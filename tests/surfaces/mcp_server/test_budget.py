@@ -13,6 +13,7 @@ from mcp import Client as McpClient
 from mcp.types import TextResourceContents
 
 from tests.conftest import client_of
+from tests.support.amounts import amount
 from tests.support.mcp_connection import (
     Listener,
     connected,
@@ -294,17 +295,20 @@ def test_a_row_that_is_too_long_alone_is_a_page() -> None:
     assert (len(part["content"]), part["nextOffset"]) == (len(LONG) + 1, 1)
 
 
+MANY = amount(5_000, few=60)
+
+
 @pytest.mark.parametrize("most", [20_000, 2_000])
 def test_a_digest_of_many_runs_fits(most: int) -> None:
     """Of many runs those that failed come first, as many as fit, and the rest is counted."""
     tests = tuple(CaseResult(LONG[:900], "failed", error=LONG) for _ in range(9))
     outcome = Run(1, RunStatus.FAILED, tests=tests)
-    items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(5_000)]
-    items += [BatchItem[Run](feature=f"G {n}", ref=REF, outcome=outcome) for n in range(5_000)]
+    items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(MANY)]
+    items += [BatchItem[Run](feature=f"G {n}", ref=REF, outcome=outcome) for n in range(MANY)]
     answer = bounded(digest(items, max_output=most), most)
     document = content_of(answer)
     assert length(answer) <= most
-    assert document["summary"]["failed"] == document["summary"]["inFlight"] == 5_000
+    assert document["summary"]["failed"] == document["summary"]["inFlight"] == MANY
     assert {row["verdict"] for row in document["runs"]} == {"failed"}
     assert "more rows of runs: list_runs shows" in document["leftOut"]
     assert document["inFlight"] is True
