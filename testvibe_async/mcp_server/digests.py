@@ -17,7 +17,7 @@ from testvibe_async.reports import URGENCY, Entry, counted, one_line
 from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from mcp.types import CallToolResult
@@ -156,10 +156,11 @@ def digest(  # noqa: PLR0913 - each by name
     if stability:
         content["stability"] = serialize(stability)
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
+    rows = (_row(item, is_over=is_over) for item in sorted(listed, key=_urgency))
     content |= _pages(
         max_output - len(note or ""),
-        runs=[_row(item, is_over=is_over) for item in sorted(listed, key=_urgency)],
-        notRun=list(not_run),
+        runs=(rows, len(listed)),
+        notRun=(iter(not_run), len(not_run)),
     )
     content |= {"inFlight": in_flight, "note": note}
     if started_at is not None:
@@ -186,19 +187,26 @@ _ELSEWHERE = {
 """By list of a digest, the call that reads the omitted rest."""
 
 
-def _pages(room: int, **lists: list[Document]) -> Document:
-    """Return as much of a digest's lists as fits, and a note on the omitted rest."""
+def _pages(room: int, **lists: tuple[Iterator[Document], int]) -> Document:
+    """Return as much of a digest's lists as fits, and a note on the omitted rest.
+
+    Each list comes with the number of its rows; those that do not fit are not made.
+    """
     content: Document = {}
     left_out: list[str] = []
-    for name, rows_ in lists.items():
-        listed = page(name, rows_, room)
+    for name, (rows, count) in lists.items():
+        some, size = list[Document](), 0
+        while size <= room and (row := next(rows, None)) is not None:
+            some.append(row)
+            size += len(text_of(row))
+        listed = page(name, some, room)
         content[name] = listed[name]
         room -= len(text_of(listed))
-        if missing := len(rows_) - len(listed[name]):
+        if missing := count - len(listed[name]):
             left_out.append(f"{counted(missing, 'more row')} of {name}: {_ELSEWHERE[name]}.")
     if left_out:
         content["leftOut"] = " ".join(left_out)
-    if not lists["notRun"]:
+    if not lists["notRun"][1]:
         del content["notRun"]
     return content
 

@@ -109,7 +109,7 @@ _NOT_ALL = (
     r"the list of features is incomplete: the service says that there are .*name the features"
 )
 _PYTEST_NAMES = r"To name features: --testvibe-select NAME"
-_UNKNOWN_END = r"undocumented status 'ready'"
+_UNKNOWN_END = r"undocumented status,? 'ready'"
 _UNKNOWN_STATUS = r"an undocumented status \('ready'\), and none .* is meant: name the features"
 _TIME = r"Utc can't be read and is left out: expected a time such as"
 _DURATION = r"Test\.durationMs can't be read and is left out: expected a number"
@@ -156,7 +156,7 @@ TABLE: Mapping[str, row] = {
         batch=fails(_UNKNOWN_STATUS),
         named=fails(_UNKNOWN_END),
         run_all=fails(_UNKNOWN_STATUS, 2),
-        run=fails(r"undocumented status 'timed_out'", 5),
+        run=fails(r"undocumented status,? 'timed_out'", 5),
         generate=fails(_UNKNOWN_END, 5),
         pytest=fails(r"ready: over with an undocumented status", 1),
         tools_all=fails(_UNKNOWN_STATUS),
