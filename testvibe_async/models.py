@@ -82,7 +82,7 @@ class FeatureStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class _NoExtra(Mapping[str, Any]):
+class _NoExtra(NotSent, Mapping[str, Any]):
     """The mapping without unknown fields; shared, since a dict takes an eighth of a run's size."""
 
     __slots__ = ()

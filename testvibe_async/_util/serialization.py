@@ -9,9 +9,10 @@ nulls included. This module never reads a document, and does no I/O.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache
+from operator import attrgetter
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,13 +57,15 @@ class Serializable:
                     document[name] = member
             elif nulls or not (member == () or isinstance(member, NotSent)):
                 document[name] = serialize(member, nulls=nulls)
-        if extra := getattr(self, "extra", None):
+        extra = getattr(self, "extra", None)
+        if extra is not None and not isinstance(extra, NotSent):
             document |= serialize(extra)
         return document
 
     def _members(self) -> dict[str, object]:
         """Return the known members of the document, by their names in it."""
-        return {wire: getattr(self, name) for wire, name in _names_of(cast("Hashable", type(self)))}
+        names, values_of = _fields_of(cast("Hashable", type(self)))
+        return dict(zip(names, values_of(self), strict=True))
 
 
 def serialize(value: object, *, nulls: bool = True) -> Any:  # noqa: ANN401 - JSON
@@ -108,7 +111,10 @@ def wire_name(name: str) -> str:
 
 
 @cache
-def _names_of(kind: Hashable) -> tuple[tuple[str, str], ...]:
-    """Return the names of a class's fields on the wire and in Python."""
+def _fields_of(kind: Hashable) -> tuple[tuple[str, ...], Callable[[object], Iterable[object]]]:
+    """Return the names of a class's fields on the wire, and a function that reads them."""
     known = fields(cast("type[AttrsInstance]", kind))
-    return tuple((wire_name(each.name), each.name) for each in known if each.name != "extra")
+    names = [each.name for each in known if each.name != "extra"]
+    if len(names) == 1:
+        return (wire_name(names[0]),), lambda value: (getattr(value, names[0]),)
+    return tuple(map(wire_name, names)), attrgetter(*names)

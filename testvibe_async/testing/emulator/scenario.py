@@ -18,6 +18,9 @@ from attrs.validators import ge, in_, lt, optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeAlias
+
+    Validator: TypeAlias = Callable[[Any, Any, Any], Any]
 
 __all__ = [
     "EmulatorClock",
@@ -34,9 +37,9 @@ __all__ = [
 RunStatus = Literal["passed", "failed"]
 GenerationStatus = Literal["generated", "failed", "cancelled"]
 
-is_run_status = in_(get_args(RunStatus))
-is_generation_status = in_(get_args(GenerationStatus))
-_seconds: list[Callable[[Any, Any, Any], Any]] = [ge(0), lt(math.inf)]
+is_run_status: Validator = in_(get_args(RunStatus))
+is_generation_status: Validator = in_(get_args(GenerationStatus))
+_seconds: list[Validator] = [ge(0), lt(math.inf)]
 _duration = optional(_seconds)
 
 
