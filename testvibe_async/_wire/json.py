@@ -37,6 +37,12 @@ __all__ = [
 AT_ONCE = 2**18
 """Maximum number of bytes parsed at once: in the worst case 10 ms, and as many MiB."""
 
+ROWS_AT_ONCE = 2**21
+"""Maximum number of bytes of a list of rows that is parsed at once: 20 ms, in the worst case 35 ms.
+
+Row by row, such a list takes three times as long.
+"""
+
 PIECE_BYTES = 2**16
 """Number of bytes that are parsed at once of a larger document."""
 
@@ -92,16 +98,23 @@ def parse(body: bytes) -> object:
     Raises:
         UnreadableError: The document is not JSON, is nested too deeply, or holds too many values.
     """
+    if len(body) <= AT_ONCE:
+        return _parse_at_once(body)
     try:
-        if len(body) <= AT_ONCE:
-            # Equal to decoding `utf-8-sig`, and faster.
-            return _decoder.decode(body.removeprefix(BOM_UTF8).decode())
         values = _Values(body, most=MAX_EVENTS)
         document = values.build(*next(values.events))
         next(values.events, None)  # Raises an error if anything follows.
-    except (ValueError, RecursionError, JSONError) as error:
+    except JSONError as error:
         raise UnreadableError(_why_not_json(body, error)) from error
     return document
+
+
+def _parse_at_once(body: bytes) -> object:
+    try:
+        # Equal to decoding `utf-8-sig`, and faster.
+        return _decoder.decode(body.removeprefix(BOM_UTF8).decode())
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(_why_not_json(body, error)) from error
 
 
 _Container: TypeAlias = dict[Any, Any] | list[Any]
@@ -241,10 +254,10 @@ def read_rows(body: bytes) -> Iterator[object]:
         UnreadableError: The answer is not a list, is truncated, or has a row of very many values;
             earlier rows may have been yielded.
     """
-    if len(body) > PIECE_BYTES:
+    if len(body) > ROWS_AT_ONCE:
         return iter(Rows(body, in_turns=True))
     try:
-        return iter(rows_of(parse(body)))
+        return iter(rows_of(_parse_at_once(body)))
     except TypeError as error:
         raise UnreadableError(f"{error} at $") from error
 
