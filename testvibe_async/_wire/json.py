@@ -137,7 +137,7 @@ class _Values:
     def __init__(self, body: bytes, *, most: int) -> None:
         """Start at the beginning; `most` is the maximum number of events within a value."""
         text = BytesIO(body.removeprefix(BOM_UTF8))
-        # It refuses integers beyond 64 bits. Without `use_float`, a very long one crashes ijson 3.6.
+        # It refuses integers beyond 64 bits. Without `use_float`, long ones crash ijson 3.6.
         self.events: Iterator[tuple[str, object]] = basic_parse(
             text, buf_size=PIECE_BYTES, use_float=True
         )
