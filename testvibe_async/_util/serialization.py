@@ -65,7 +65,7 @@ class Serializable:
     def _members(self) -> dict[str, object]:
         """Return the known members of the document, by their names in it."""
         names, values_of = _fields_of(cast("Hashable", type(self)))
-        return dict(zip(names, values_of(self), strict=True))
+        return dict(zip(names, values_of(self), strict=False))
 
 
 def serialize(value: object, *, nulls: bool = True) -> Any:  # noqa: ANN401 - JSON
@@ -115,6 +115,5 @@ def _fields_of(kind: Hashable) -> tuple[tuple[str, ...], Callable[[object], Iter
     """Return the names of a class's fields on the wire, and a function that reads them."""
     known = fields(cast("type[AttrsInstance]", kind))
     names = [each.name for each in known if each.name != "extra"]
-    if len(names) == 1:
-        return (wire_name(names[0]),), lambda value: (getattr(value, names[0]),)
-    return tuple(map(wire_name, names)), attrgetter(*names)
+    # `attrgetter` returns a tuple only for two names or more.
+    return tuple(map(wire_name, names)), attrgetter(*names, *names[:1])

@@ -231,10 +231,8 @@ class Rows:
     def _rows_inside(self) -> Iterator[object]:
         """Iterate over the one list of an object that has begun."""
         found: str | None = None
-        for event, key in self._values.events:
-            if event == "end_map":
-                break
-            name, (first, scalar) = cast("str", key), next(self._values.events)
+        while (key := next(self._values.events))[0] != "end_map":
+            name, (first, scalar) = cast("str", key[1]), next(self._values.events)
             if first != "start_array":
                 self.envelope[name] = self._values.build(first, scalar)
             elif found is None:

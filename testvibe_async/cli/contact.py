@@ -50,7 +50,7 @@ class Outage:
     """Short description of the failure."""
 
     unseen: int
-    """Number of operations in flight, none of which can be observed."""
+    """Number of operations in flight that can't be observed."""
 
     noun: str
     """The kind of these operations."""

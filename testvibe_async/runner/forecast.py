@@ -21,7 +21,7 @@ __all__ = ["Forecast", "forecast"]
 
 @frozen
 class Forecast:
-    """What a batch will do with its jobs, as far as that is known."""
+    """The dispatches that a batch will make, as far as they are known."""
 
     dispatched: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
     refused: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])

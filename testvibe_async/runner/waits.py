@@ -1,6 +1,6 @@
 """Operations that were dispatched before, as items, and the command that waits for them.
 
-Decides what an operation is called of which nothing was observed. It dispatches nothing.
+Decides how to name an operation that was never observed. It dispatches nothing.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ _DIFFERENCES = {
     "word": ("{places} has words that are not documented: {details}", _READ),
     "spelling": ("{places}: the known words in another case: {details}", _READ),
 }
-"""What is said of each kind of difference, and what follows."""
+"""The sentence for each kind of difference, and its consequence."""
 
 _NEEDED = {"name", "url"}
 """The members without which a command can't do its work."""
