@@ -110,27 +110,29 @@ def _resumptions(sdk: Sdk) -> dict[str, int]:
     return {key[1]: point.value for key, point in sdk.metric("testvibe.resumptions").items()}
 
 
-async def test_how_late_an_end_is_seen(sdk: Sdk, project: Project) -> None:
-    """From the service's `finishedUtc`, by its own clock, to the poll that showed it."""
-    await (await project.run_feature("Checkout"))
+async def test_how_late_an_end_is_seen(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """From `finishedUtc`, by the service's clock, to the poll that showed it; if it was in time."""
+    operation = await project.run_feature("Checkout")
+    await operation
+    await asyncio.sleep(86_400)
+    async with client_of(emulator) as other:
+        await other.attach(operation.ref)  # What was over a day before is not late.
     point = sdk.metric("testvibe.end.delay")["run",]
     assert point.count == 1
     assert 0 <= point.sum <= 5
 
 
-async def test_refusals_and_pauses(sdk: Sdk, emulator: Emulator, project: Project) -> None:
-    """Each 429 is a refusal; the pause that many of them bring is measured."""
+async def test_refusals_pauses_and_commits(
+    sdk: Sdk, emulator: Emulator, project: Project, tmp_path: Path
+) -> None:
+    """Each 429, the pause that many of them bring, and each transaction of a journal."""
     emulator.fail("*", Fault.status(429, retry_after=2), times=5)
-    await project.run_features(["Checkout", "Returns", "Wishlist", "Gift card"])
+    names = ["Checkout", "Returns", "Wishlist", "Gift card"]
+    async with Journal(tmp_path / "journal") as journal:
+        await project.run_features(names, journal=journal)
+        await asyncio.sleep(1)
     assert sdk.metric("testvibe.refusals")[()].value == 5
     assert sdk.metric("testvibe.pause.duration")[()].count >= 1
-
-
-async def test_commits_of_a_journal(sdk: Sdk, tmp_path: Path, project: Project) -> None:
-    """Each transaction is measured."""
-    async with Journal(tmp_path / "journal") as journal:
-        await project.run_features(["Checkout"], journal=journal)
-        await asyncio.sleep(1)
     assert sdk.metric("testvibe.journal.commit.duration")[()].count == journal.commits
 
 
@@ -152,16 +154,6 @@ async def test_what_is_in_flight(sdk: Sdk, emulator: Emulator, client: Client) -
     await generation
     points = sdk.metric("testvibe.operations.in_flight")
     assert {key: point.value for key, point in points.items()} == {("run",): 0, ("generation",): 0}
-
-
-async def test_an_old_end_is_not_late(sdk: Sdk, emulator: Emulator, project: Project) -> None:
-    """Attaching to what was over a day before has not seen its end late."""
-    operation = await project.run_feature("Checkout")
-    await operation
-    await asyncio.sleep(86_400)
-    async with client_of(emulator) as other:
-        await other.attach(operation.ref)
-    assert sdk.metric("testvibe.end.delay")["run",].count == 1
 
 
 class _Counting(Telemetry):
