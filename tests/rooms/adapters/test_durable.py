@@ -252,6 +252,7 @@ class TestUnknown:
         assert len(emulator.runs) == 1
         assert await nightly.work() + await weekly.work() == ["unknown"] * 2
 
+
 class TestRefusals:
     @pytest.mark.parametrize(
         "url", ["mysql://x/y", "sqlite:///relative.db", "postgres//", "postgresql+psycopg://h/p"]

@@ -238,5 +238,3 @@ async def test_what_is_not_told_to_a_worker_is_given_back(nightly: Nightly) -> N
     async with worker(nightly) as store:
         await nightly.change(ITEMS.update().values(owner=store.worker))
         assert await store.claim() is not None
-
-

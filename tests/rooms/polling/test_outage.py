@@ -22,10 +22,8 @@ from testvibe_async import (
     RunRef,
 )
 from testvibe_async._http import OutageNotice, Outlook
-from testvibe_async._polling import PolledOperation
 from testvibe_async._polling import poller as poller_module
 from testvibe_async._polling.outage import Outage, fails_all
-from testvibe_async._polling.states import new_state
 from testvibe_async._wire import Request, Response
 from testvibe_async.errors import (
     ForbiddenError,
@@ -189,31 +187,6 @@ def test_it_lasts_since_its_first_failure(outage: Outage) -> None:
     fail(outage, 5.0)
     fail(outage, 6.0)
     assert [outage.has_lasted_since(at) for at in (5.0, 4.9, None)] == [True, False, False]
-
-
-def test_a_probe_that_hangs_is_followed_by_another(outage: Outage) -> None:
-    """One probe at a time, but no longer than an interval."""
-    assert outage.wait((), 10.0)
-    for _ in range(10):
-        fail(outage, 9.0)
-    state = new_state(RunRef(server="s", project="p", run_id=1), began=0.0, answered_at=None)
-    outage.wait([PolledOperation(state)], 10.0)
-    assert outage.begin_probe(10.0)
-    assert not outage.wait((), 12.9)
-    assert outage.wait((), 13.0)
-    outage.end_probe()
-    assert outage.wait((), 10.0)
-
-
-async def test_a_refused_list_shows_nothing() -> None:
-    """What a refused list call was asked about does not count as seen."""
-    network = Network(30)
-    network.refuses = lambda request: (
-        429 if request.endpoint.name == "list_runs" and now() > 30 else None
-    )
-    async with network.watched() as watched:
-        await asyncio.sleep(30 + INTERVAL + 0.4)
-        assert max(watched.seen_at()) <= 30.1
 
 
 async def test_waits_that_end_during_an_outage_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
