@@ -317,7 +317,7 @@ def test_any_text_is_a_server_or_is_refused(text: str) -> None:
     assert not {"", ".", ".."} & set(server.split("/")[3:])
 
 
-NO_SECONDS = [0, -1, -0.0, math.nan, math.inf, -math.inf, True, None, "5", []]
+NO_SECONDS: list[Any] = [0, -1, -0.0, math.nan, math.inf, -math.inf, True, None, "5", []]
 
 
 @pytest.mark.parametrize("value", [*NO_SECONDS, pytest.param(10**400, id="huge")])
