@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
 
 from tests.conftest import client_of
 from tests.rooms.telemetry.conftest import Sdk
@@ -46,27 +46,6 @@ class _Sampler(Sampler):
 
     def get_description(self) -> str:
         return "fails"
-
-
-class _ByName(Sampler):
-    """Drops the spans of a name."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def should_sample(
-        self,
-        parent_context: Any,  # noqa: ARG002 - what the SDK passes
-        trace_id: int,  # noqa: ARG002 - the same
-        name: str,
-        *_: Any,
-        **__: Any,
-    ) -> SamplingResult:
-        dropped = name == self._name
-        return SamplingResult(Decision.DROP if dropped else Decision.RECORD_AND_SAMPLE)
-
-    def get_description(self) -> str:
-        return "by name"
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, provider: TracerProvider) -> None:
@@ -116,19 +95,6 @@ async def test_what_is_not_sampled_has_nothing_below(
     assert int(operation.ref.traceparent[-2:], 16) & 1 == 0  # not sampled
     await operation
     assert not sdk.spans("POST")
-
-
-async def test_a_link_is_to_the_dispatch_also_where_it_is_dropped(
-    sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The ref never names the span of the caller in place of its own."""
-    sdk.tracer_provider.sampler = _ByName("testvibe run")
-    tracer = sdk.tracer_provider.get_tracer("by name")
-    monkeypatch.setattr(telemetry(), "_tracer", tracer)
-    with tracer.start_as_current_span("caller") as caller:
-        operation = await project.run_feature("Checkout")
-    assert operation.ref.traceparent is not None
-    assert format(caller.get_span_context().span_id, "016x") not in operation.ref.traceparent
 
 
 @pytest.mark.parametrize(
