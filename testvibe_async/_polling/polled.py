@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from weakref import finalize
     from weakref import ref as weak_ref
 
+    from testvibe_async._polling.list_polling import ListPolling
     from testvibe_async._polling.state import OperationState
     from testvibe_async._telemetry import Trace
     from testvibe_async._wire import Request, Response, UnreadableField
@@ -70,6 +71,7 @@ class PolledOperation(Generic[SnapshotT]):
         "_request",
         "is_in_progress",
         "is_traced",
+        "list_polling",
         "listeners",
         "polled_at",
         "read_at",
@@ -79,9 +81,12 @@ class PolledOperation(Generic[SnapshotT]):
         "trace",
     )
 
-    def __init__(self, state: OperationState[SnapshotT]) -> None:
+    def __init__(self, state: OperationState[SnapshotT], list_polling: ListPolling) -> None:
         self.state: OperationState[SnapshotT] = state
         """The observed state."""
+
+        self.list_polling: ListPolling = list_polling
+        """The list that may show the operation."""
 
         self.ref: Ref = state.ref
         """The operation's ref."""

@@ -64,12 +64,11 @@ class Schedule:
         """Return the tick that contains an instant of the loop's clock."""
         return floor((instant - self._offset) / self.tick_seconds + ROUNDING)
 
-    def add(self, polled: PolledOperation[Any], list_polling: ListPolling, due: float) -> bool:
+    def add(self, polled: PolledOperation[Any], due: float) -> bool:
         """Plan a poll; return whether it is the first one in its tick.
 
         Args:
             polled: The operation; it has no poll planned.
-            list_polling: The list that may show the operation.
             due: The due time, by the loop's clock.
         """
         tick = polled.tick = self.tick_of(due)
@@ -78,11 +77,14 @@ class Schedule:
         if bucket is None:
             bucket = self._buckets[tick] = {}
             heapq.heappush(self._ticks, tick)
-        bucket.setdefault(list_polling, []).append(polled)
+        bucket.setdefault(polled.list_polling, []).append(polled)
         return is_first
 
-    def take_due(self, tick: int) -> dict[ListPolling, list[PolledOperation[Any]]]:
-        """Remove and return, by list, the operations due by a tick that still have listeners."""
+    def take_due(self, tick: float) -> dict[ListPolling, list[PolledOperation[Any]]]:
+        """Remove and return, by list, the operations due by a tick that still have listeners.
+
+        With an infinite tick, all operations are due.
+        """
         due: dict[ListPolling, list[PolledOperation[Any]]] = {}
         while self._ticks and self._ticks[0] <= tick:
             earliest = heapq.heappop(self._ticks)
