@@ -15,9 +15,6 @@ from testvibe_async._polling.polled import PolledOperation
 from testvibe_async._polling.states import new_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async._polling.list_polling import ListPolling
     from testvibe_async._polling.state import OperationState
     from testvibe_async.refs import Ref
 
@@ -36,13 +33,7 @@ MAX_BYTES = 16 * 2**20
 class KnownOperations:
     """A client's record of each operation, by the operation's key."""
 
-    def __init__(self, list_of: Callable[[Ref], ListPolling]) -> None:
-        """Start without operations.
-
-        Args:
-            list_of: Returns the list that may show an operation.
-        """
-        self._list_of = list_of
+    def __init__(self) -> None:
         # Handles hold their operation, so it lives as long as any handle on it does.
         self._operations: WeakValueDictionary[tuple[object, ...], PolledOperation[Any]] = (
             WeakValueDictionary()
@@ -68,7 +59,7 @@ class KnownOperations:
             began = asyncio.get_running_loop().time() - _age(ref)
             answered_at = datetime.now(UTC) if is_dispatched else None
             state = new_state(ref, began=began, answered_at=answered_at, previous_id=previous_id)
-            polled = self._operations[key] = PolledOperation(state, self._list_of(ref))
+            polled = self._operations[key] = PolledOperation(state)
         return polled
 
     def __contains__(self, ref: Ref) -> bool:

@@ -9,6 +9,7 @@ same bytes.
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from weakref import finalize
     from weakref import ref as weak_ref
 
-    from testvibe_async._polling.list_polling import ListPolling
     from testvibe_async._polling.state import OperationState
     from testvibe_async._telemetry import Trace
     from testvibe_async._wire import Request, Response, UnreadableField
@@ -71,7 +71,7 @@ class PolledOperation(Generic[SnapshotT]):
         "_request",
         "is_in_progress",
         "is_traced",
-        "list_polling",
+        "list_key",
         "listeners",
         "polled_at",
         "read_at",
@@ -81,12 +81,12 @@ class PolledOperation(Generic[SnapshotT]):
         "trace",
     )
 
-    def __init__(self, state: OperationState[SnapshotT], list_polling: ListPolling) -> None:
+    def __init__(self, state: OperationState[SnapshotT]) -> None:
         self.state: OperationState[SnapshotT] = state
         """The observed state."""
 
-        self.list_polling: ListPolling = list_polling
-        """The list that may show the operation."""
+        self.list_key: tuple[str, str] = _list_key(state.ref.project, state.ref.kind)
+        """The project and the kind, which name the list that may show the operation."""
 
         self.ref: Ref = state.ref
         """The operation's ref."""
@@ -171,6 +171,12 @@ class PolledOperation(Generic[SnapshotT]):
     def forget_answer(self) -> None:
         """Free the cached request and answer when no read by id is expected soon."""
         self._request = self._answer = None
+
+
+@lru_cache(maxsize=256)
+def _list_key(project: str, kind: str) -> tuple[str, str]:
+    """Return one object for equal keys, which thousands of operations share."""
+    return project, kind
 
 
 def own_copy(error: VibeError) -> VibeError:

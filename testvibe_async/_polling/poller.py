@@ -20,7 +20,7 @@ from attrs import frozen
 
 from testvibe_async._polling import traces
 from testvibe_async._polling.known import KnownOperations
-from testvibe_async._polling.list_polling import ListPolling
+from testvibe_async._polling.list_polling import ListPolling, Lists
 from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
 from testvibe_async._polling.queue import PollQueue
@@ -98,17 +98,15 @@ class Poller:
         self._plan = plan
         self.max_outage: float = max_outage
         """Seconds of uninterrupted failures after which a wait ends with an error."""
-        self._hooks = hooks
-        self._run_ids = run_ids
         self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=run_ids)
         # Clients that start together must not keep polling together.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
-        self.known: KnownOperations = KnownOperations(self._list_of)
+        self.known: KnownOperations = KnownOperations()
         """The operations on which handles exist."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
-        self._lists: dict[tuple[str, str], ListPolling] = {}
+        self._lists = Lists(transport, interval=interval, hooks=hooks, run_ids=run_ids)
         self._queue: PollQueue[PolledOperation[Any] | _ListCall] = PollQueue(
             self._serve,
             self._abandon,
@@ -121,9 +119,12 @@ class Poller:
         # A poll serves all its waits: it must not run in the context of the first one.
         self._context = copy_context()
         telemetry().without_span(self._context)
-        self._shared_polls = SharedPolls(self._reader, self._context)
+        self._shared_polls = SharedPolls(self._reader, self._lists, context=self._context)
         self._last_poll = LastPoll(
-            self._reader, max_concurrent=max_concurrent_polls, context=self._context
+            self._reader,
+            self._lists,
+            max_concurrent=max_concurrent_polls,
+            context=self._context,
         )
         telemetry().watch_in_flight(self.known.in_flight)
 
@@ -214,20 +215,6 @@ class Poller:
         if self._schedule.add(polled, due):
             self._set_timer()
 
-    def _list_of(self, ref: Ref) -> ListPolling:
-        """Return the list that may show an operation: one for each project and kind."""
-        key = (ref.project, ref.kind)
-        found = self._lists.get(key)
-        if found is None:
-            found = self._lists[key] = ListPolling(
-                self._transport,
-                ref,
-                interval=self._interval,
-                hooks=self._hooks,
-                run_ids=self._run_ids,
-            )
-        return found
-
     def _set_timer(self) -> None:
         """Schedule `_tick` for the earliest tick in which an operation is due."""
         first = self._schedule.first_tick
@@ -251,16 +238,14 @@ class Poller:
             return
         self._timer = None
         tick = self._timer_tick
-        for list_polling, operations in self._schedule.take_due(tick).items():
-            self._assign(list_polling, operations, tick)
+        for key, operations in self._schedule.take_due(tick).items():
+            self._assign(key, operations, tick)
         self._set_timer()
         self._queue.start()
 
-    def _assign(
-        self, list_polling: ListPolling, due: list[PolledOperation[Any]], tick: int
-    ) -> None:
+    def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
         """Queue the due operations of one list."""
-        now = asyncio.get_running_loop().time()
+        list_polling, now = self._lists[key], asyncio.get_running_loop().time()
         if self._outage.is_on or not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
             return
@@ -271,7 +256,7 @@ class Poller:
         # Operations that no list can show go first: the list call may turn out to be of no use.
         self._queue.put(unlisted)
         if list_polling.is_worth_it(len(listed), now):
-            early = self._schedule.take_early(list_polling, tick)
+            early = self._schedule.take_early(key, tick, may_show=list_polling.may_show)
             self._queue.put([_ListCall(list_polling, listed, early)])
         else:
             self._queue.put(listed)
@@ -337,7 +322,7 @@ class Poller:
                     self._note_answer()
         finally:
             polled.is_in_progress = False
-        polled.list_polling.note_read(polled)
+        self._lists[polled.list_key].note_read(polled)
         if error is not None:
             self._note_failure(polled, error)
         if polled.state.undocumented or polled.state.is_assumed:
@@ -362,8 +347,8 @@ class Poller:
         for list_polling in self._lists.values():
             list_polling.end_trouble()
         tick = self._schedule.tick_of(asyncio.get_running_loop().time())
-        for list_polling, operations in self._schedule.take_due(inf).items():
-            self._assign(list_polling, operations, tick)
+        for key, operations in self._schedule.take_due(inf).items():
+            self._assign(key, operations, tick)
         self._queue.start()
 
     def _reschedule(self, polled: PolledOperation[Any]) -> None:
