@@ -96,7 +96,7 @@ class Reader:
         self._transport.note_answer(request)
         if polled.state.is_assumed:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
-        if polled.state.kind is RUN:
+        if not was_known and polled.state.kind is RUN:  # Otherwise its id is known, too.
             self._run_ids.note(polled.ref.project, polled.state.list_id)
         if change is Change.END:
             self._finished.keep(polled, len(response.body))
