@@ -10,18 +10,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.observing import statuses
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    ConflictError,
-    GenerationRef,
-    ObservationError,
-    OperationSupersededError,
-    Phase,
-    Project,
-    RunOperation,
-    RunRef,
-    WaitTimeoutError,
-)
+from testvibe_async import Client, GenerationRef, Phase, Project, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault
 
 SCENARIO = STEADY
@@ -67,7 +56,7 @@ async def test_a_generation_is_awaited(emulator: Emulator, project: Project) -> 
 async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) -> None:
     """A generation is polled every 3 s at first, and never less than every 10 s."""
     operation = await project.generate_feature("Draft")
-    with pytest.raises(WaitTimeoutError):
+    with pytest.raises(errors.WaitTimeoutError):
         await operation.wait(timeout=55)
     at = [r.at for r in emulator.requests if r.operation == "get_generation_status"][1:]
     gaps = [later - earlier for earlier, later in pairwise(at)]
@@ -103,7 +92,7 @@ async def test_a_poll_of_the_previous_one_says_so(emulator: Emulator, project: P
         "get_generation_status", Fault.edit(lambda status: status | {"requestId": "previous"})
     )
 
-    with pytest.raises(ObservationError, match="still shows the one before"):
+    with pytest.raises(errors.ObservationError, match="still shows the one before"):
         await operation.poll()
 
 
@@ -114,7 +103,7 @@ async def test_superseded_before_it_was_seen(emulator: Emulator, project: Projec
         "get_generation_status", Fault.edit(lambda status: status | {"requestId": "newer"})
     )
 
-    with pytest.raises(OperationSupersededError) as caught:
+    with pytest.raises(errors.OperationSupersededError) as caught:
         await operation
 
     assert 10 <= now() <= 16
@@ -129,7 +118,7 @@ async def test_superseded_after_it_was_seen(emulator: Emulator, project: Project
     emulator.finish_generation(operation.request_id)
     await project.generate_feature("Draft")
 
-    with pytest.raises(OperationSupersededError):
+    with pytest.raises(errors.OperationSupersededError):
         await operation
 
     assert emulator.count("get_generation_status") == 2 + 1 + 2
@@ -175,7 +164,7 @@ async def test_cancelling_never_hits_another(emulator: Emulator, project: Projec
     emulator.finish_generation(operation.request_id)
     newer = await project.generate_feature("Draft")
 
-    with pytest.raises(OperationSupersededError):
+    with pytest.raises(errors.OperationSupersededError):
         await operation.cancel()
 
     assert emulator.count("cancel_generation") == 0
@@ -187,7 +176,7 @@ async def test_cancelling_what_ends_meanwhile(emulator: Emulator, project: Proje
     operation = await project.generate_feature("Draft")
     emulator.fail("cancel_generation", Fault.status(409))
 
-    with pytest.raises(ConflictError):
+    with pytest.raises(errors.ConflictError):
         await operation.cancel()
 
 
@@ -208,7 +197,7 @@ async def test_the_log_of_another_is_refused(project: Project) -> None:
     await operation
     await project.generate_feature("Draft")
 
-    with pytest.raises(OperationSupersededError):
+    with pytest.raises(errors.OperationSupersededError):
         await operation.log()
 
 
@@ -231,7 +220,7 @@ async def test_an_old_ref_has_no_first_seconds(project: Project, client: Client)
         "dispatchedUtc": "2026-01-01T00:00:00+00:00",
     }
 
-    with pytest.raises(OperationSupersededError):
+    with pytest.raises(errors.OperationSupersededError):
         await client.attach(GenerationRef.from_json(json.dumps(document)))
 
     assert now() < 4
@@ -272,7 +261,7 @@ async def test_a_newer_generation_supersedes_at_once(emulator: Emulator, project
         lambda status: status | {"requestId": "newer", "updatedUtc": "2099-01-01T00:00:00Z"}
     )
     emulator.fail("get_generation_status", newer)
-    with pytest.raises(OperationSupersededError) as caught:
+    with pytest.raises(errors.OperationSupersededError) as caught:
         await operation.poll()
     assert caught.value.newer_request_id == "newer"
 
@@ -285,7 +274,7 @@ async def test_cancelling_leaves_another_generation_alone(
     await operation.poll()
     other = Fault.edit(lambda status: status | {"requestId": "other", "updatedUtc": None})
     emulator.fail("get_generation_status", other)
-    with pytest.raises(OperationSupersededError):
+    with pytest.raises(errors.OperationSupersededError):
         await operation.cancel()
     assert emulator.count("cancel_generation") == 0
 

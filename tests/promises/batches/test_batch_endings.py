@@ -14,8 +14,6 @@ from testvibe_async import (
     Batch,
     BatchItem,
     BatchSummary,
-    ConfigError,
-    GenerationInProgressError,
     GenerationRef,
     Journal,
     Project,
@@ -23,8 +21,7 @@ from testvibe_async import (
     Run,
     RunRef,
     Verdict,
-    VibeError,
-    WaitTimeoutError,
+    errors,
 )
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -89,7 +86,7 @@ async def test_at_the_timeout_all_remaining_items_come_at_once(
     assert skipped
     assert len(going_on) == 5
     for item in going_on:
-        assert isinstance(item.error, WaitTimeoutError)
+        assert isinstance(item.error, errors.WaitTimeoutError)
         assert item.error.ref == item.ref
         assert 0 < item.error.elapsed <= 25.1
     assert batch.in_flight == [item.ref for item in going_on]
@@ -112,7 +109,7 @@ async def test_the_time_ends_waits_for_a_generation(
 
     assert now() - began == pytest.approx(5, abs=0.1)
     assert item.verdict is Verdict.IN_FLIGHT
-    assert isinstance(item.error, WaitTimeoutError)
+    assert isinstance(item.error, errors.WaitTimeoutError)
     assert isinstance(item.error.ref, GenerationRef)
     assert emulator.runs == {}
     (later,) = await project.generate_features([feature], on_conflict="wait", timeout=5)
@@ -207,7 +204,7 @@ async def test_the_time_bounds_the_list_of_features_too(
     """A batch whose features can't be listed in time says so, in time."""
     emulator.fail("list_features", Fault.hang())
 
-    with pytest.raises(WaitTimeoutError, match="features were not listed after 3 s"):
+    with pytest.raises(errors.WaitTimeoutError, match="features were not listed after 3 s"):
         await project.run_features(timeout=3)
     assert now() == pytest.approx(3, abs=0.1)
 
@@ -305,7 +302,7 @@ async def test_a_conflict_before_the_timeout_is_raised_as_one(
 
     (item,) = await project.generate_features(["Checkout"], timeout=5)
 
-    assert isinstance(item.error, GenerationInProgressError)
+    assert isinstance(item.error, errors.GenerationInProgressError)
     assert now() == pytest.approx(5, abs=0.1)
 
 
@@ -348,7 +345,7 @@ class SlowRecorder:
     async def dispatched(self, intent: Intent, ref: Ref) -> None:  # noqa: ARG002
         await asyncio.sleep(3)
 
-    async def not_dispatched(self, intent: Intent, error: VibeError) -> None: ...
+    async def not_dispatched(self, intent: Intent, error: errors.VibeError) -> None: ...
 
 
 async def test_a_run_whose_ref_is_being_recorded_is_waited_for(emulator: Emulator) -> None:
@@ -387,7 +384,7 @@ async def test_an_operation_that_can_not_be_polled_is_one_item(
         await client.project().run_features(["Checkout"], journal=journal, timeout=1)
     async with client_of(emulator, poll_plan=fails) as client, Journal(tmp_path / "a") as journal:
         (item,) = await client.project().run_features(journal=journal)
-    assert isinstance(item.error, ConfigError)
+    assert isinstance(item.error, errors.ConfigError)
     assert item.ref is not None
 
 

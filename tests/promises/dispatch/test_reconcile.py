@@ -11,14 +11,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    ConfigError,
-    DispatchUnknownError,
-    RunOperation,
-    RunRef,
-)
+from testvibe_async import Client, RunOperation, RunRef, errors
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
@@ -109,7 +102,7 @@ async def test_a_run_that_did_not_begin_and_no_later_one(
     await client.project().run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
-    with pytest.raises(DispatchUnknownError) as caught:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
         await client.reconcile(intent)
     assert caught.value.reason == "absent"
     assert caught.value.intent == intent
@@ -133,7 +126,7 @@ async def test_known_operations_are_not_it(emulator: Emulator, client: Client) -
         emulator.fail("run_feature", Fault.reset(), times=1)
         intent = await intend(emulator)
         theirs = await other.project().run_feature("Checkout")
-    with pytest.raises(DispatchUnknownError) as caught:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
         await client.reconcile(intent, known=[theirs.ref])
     assert caught.value.reason == "absent"
     adopted = await client.reconcile(intent)
@@ -146,7 +139,7 @@ async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client)
     intent = await intend(emulator)
     emulator.fail("list_runs", Fault.status(404))
     began = now()
-    with pytest.raises(DispatchUnknownError, match="404") as caught:
+    with pytest.raises(errors.DispatchUnknownError, match="404") as caught:
         await client.reconcile(intent)
     assert caught.value.reason == "unseen"
     assert now() - began < 1
@@ -163,7 +156,7 @@ async def test_without_a_list_the_next_ids_show_it() -> None:
         before = await dead.project().run_feature("Returns")
         emulator.fail("run_feature", Fault.lost(), times=1)
         page = emulator.fail("get_run", Fault.status(404, body=b"<html>"))
-        with pytest.raises(DispatchUnknownError):
+        with pytest.raises(errors.DispatchUnknownError):
             await dead.project().run_feature("Checkout")
         page.remove()
         await asyncio.sleep(3600)
@@ -208,12 +201,12 @@ async def test_a_day_later(emulator: Emulator, client: Client) -> None:
 async def test_what_is_no_intent_of_this_server(emulator: Emulator, client: Client) -> None:
     """Another server's intent is refused, and what is none."""
     intent = await intend(emulator)
-    with pytest.raises(ConfigError, match=r"was for https://other\.example"):
+    with pytest.raises(errors.ConfigError, match=r"was for https://other\.example"):
         await client.reconcile(evolve(intent, server="https://other.example"))
-    with pytest.raises(ConfigError, match="intent"):
+    with pytest.raises(errors.ConfigError, match="intent"):
         await client.reconcile("intent")  # type: ignore[arg-type]
     await client.aclose()
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(errors.ClientClosedError):
         await client.reconcile(intent)
 
 
@@ -240,7 +233,7 @@ async def test_an_intent_that_is_open_elsewhere_may_be_of_it(
     first = await intend(emulator)
     second = await intend(emulator)
     assert len(emulator.runs) == 1
-    with pytest.raises(DispatchUnknownError) as caught:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
         await client.reconcile(first, known=[second])
     assert caught.value.reason == "ambiguous"
     adopted = await client.reconcile(second)
@@ -258,7 +251,7 @@ async def test_pages_prove_nothing() -> None:
         await asyncio.sleep(40)
         for _ in range(3):
             await client.project().run_feature("Returns")
-        with pytest.raises(DispatchUnknownError):
+        with pytest.raises(errors.DispatchUnknownError):
             await client.reconcile(intent)
 
 
@@ -270,7 +263,7 @@ async def test_rows_that_cannot_be_read_prove_nothing(emulator: Emulator, client
     await asyncio.sleep(40)
     await client.project().run_feature("Returns")
     emulator.fail("list_runs", Fault.edit(lambda rows: [{"runId": "x"}, *rows]))
-    with pytest.raises(DispatchUnknownError):
+    with pytest.raises(errors.DispatchUnknownError):
         await client.reconcile(intent)
 
 
@@ -278,7 +271,7 @@ async def test_a_status_that_names_no_generation(emulator: Emulator, client: Cli
     """A status without a `requestId` shows nothing of the dispatch."""
     intent = evolve(await intend(emulator, "generation"), previous_id="r1")
     emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"requestId": None}))
-    with pytest.raises(DispatchUnknownError, match="which generation it is of") as caught:
+    with pytest.raises(errors.DispatchUnknownError, match="which generation it is of") as caught:
         await client.reconcile(intent)
     assert caught.value.reason == "unseen"
 
@@ -321,7 +314,7 @@ async def test_a_client_that_closes_ends_it(emulator: Emulator) -> None:
         reconciling = asyncio.ensure_future(client.reconcile(intent))
         await asyncio.sleep(10)
         closed_at = now()
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(errors.ClientClosedError):
         await reconciling
     assert now() - closed_at < 1
 
@@ -350,5 +343,5 @@ async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) ->
     async with client_of(emulator) as client:
         reconciling = asyncio.ensure_future(client.reconcile(intent))
         await asyncio.sleep(1)
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(errors.ClientClosedError):
         await reconciling

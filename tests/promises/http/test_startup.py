@@ -7,18 +7,7 @@ import pytest
 
 from tests.conftest import KEY, client_of
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ConfigError,
-    EndpointNotFoundError,
-    Hooks,
-    MalformedResponseError,
-    NotFoundError,
-    NotSentError,
-    Project,
-    ServerError,
-    UnauthorizedError,
-)
+from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.testing import Emulator, Fault
 
@@ -72,7 +61,7 @@ async def test_before_any_good_answer_the_third_page_ends_it(
 ) -> None:
     """Most likely the address is not the service's."""
     emulator.fail("list_features", Fault.body(PAGE, content_type="text/html"))
-    with pytest.raises(MalformedResponseError):
+    with pytest.raises(errors.MalformedResponseError):
         await project.list_features(max_outage=100)
     assert emulator.count("list_features") == 3
     assert now() < 10
@@ -81,7 +70,7 @@ async def test_before_any_good_answer_the_third_page_ends_it(
 async def test_an_outage_that_lasts_is_raised(emulator: Emulator, project: Project) -> None:
     """The last failure is raised, as it is."""
     emulator.fail("list_features", Fault.status(503))
-    with pytest.raises(ServerError):
+    with pytest.raises(errors.ServerError):
         await project.list_features(max_outage=100)
     assert 100 <= now() < 140
 
@@ -89,7 +78,7 @@ async def test_an_outage_that_lasts_is_raised(emulator: Emulator, project: Proje
 async def test_a_service_that_can_not_be_reached_is_an_outage() -> None:
     """Nothing listens, for as long as it may last."""
     async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
-        with pytest.raises(NotSentError):
+        with pytest.raises(errors.NotSentError):
             await client.project().list_features(max_outage=60)
     assert 60 <= now() < 100
 
@@ -101,7 +90,7 @@ async def test_a_refused_key_is_confirmed(emulator: Emulator, project: Project, 
     if times == 1:
         assert await project.list_features(max_outage=100)
     else:
-        with pytest.raises(UnauthorizedError):
+        with pytest.raises(errors.UnauthorizedError):
             await project.list_features(max_outage=100)
     assert rule.hits == times
 
@@ -110,11 +99,11 @@ async def test_what_the_service_itself_refuses_is_raised_at_once(
     emulator: Emulator, client: Client
 ) -> None:
     """There is no such project, or no such call: another try would not change it."""
-    with pytest.raises(NotFoundError):
+    with pytest.raises(errors.NotFoundError):
         await client.project("other").list_features(max_outage=100)
     assert emulator.count("list_features") == 1
     emulator.fail("list_configs", Fault.status(404, body=b""))
-    with pytest.raises(EndpointNotFoundError):
+    with pytest.raises(errors.EndpointNotFoundError):
         await client.project().list_configs(max_outage=100)
     assert emulator.count("list_configs") == 1
 
@@ -138,7 +127,7 @@ async def test_it_is_announced(emulator: Emulator) -> None:
 async def test_without_it_the_retry_policy_decides(emulator: Emulator, project: Project) -> None:
     """Four tries within seconds, as for every read."""
     emulator.fail("list_features", Fault.status(503))
-    with pytest.raises(ServerError):
+    with pytest.raises(errors.ServerError):
         await project.list_features()
     assert emulator.count("list_features") == 4
     assert now() < 5
@@ -147,5 +136,5 @@ async def test_without_it_the_retry_policy_decides(emulator: Emulator, project: 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), "10"])
 async def test_what_is_no_duration_is_refused(project: Project, seconds: Any) -> None:
     """Nothing is sent then."""
-    with pytest.raises(ConfigError):
+    with pytest.raises(errors.ConfigError):
         await project.list_features(max_outage=seconds)

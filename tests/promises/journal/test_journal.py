@@ -1,7 +1,6 @@
 """Journals: what a batch leaves in one, and how the next one goes on with it."""
 
 # ruff: noqa: ASYNC240 - the files are small
-
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
@@ -16,23 +15,18 @@ from tests.promises.journal.conftest import opened, resumed, verdicts
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
-    ConfigError,
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    ForbiddenError,
     Generation,
     GenerationRef,
     Journal,
-    NotFoundError,
-    ObservationError,
     Project,
     RunRef,
     Verdict,
-    WaitTimeoutError,
+    errors,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 OUTCOMES = {"Returns": Outcome(run_status="failed"), "Doomed": Outcome(generation_status="failed")}
+
 
 FEATURES = ["Checkout", "Returns", "Wishlist"]
 
@@ -51,7 +45,7 @@ async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -
         assert [item.to_dict() for item in journal.items] == [item.to_dict() for item in items]
         again = await project.run_features(journal=journal)
     assert [item.to_dict() for item in again] == [item.to_dict() for item in items]
-    assert isinstance(again[3].error, NotFoundError)
+    assert isinstance(again[3].error, errors.NotFoundError)
     assert again[3].error.status == 404
     assert len(emulator.requests) == requests
     assert not path.with_name(path.name + "-wal").exists()
@@ -115,11 +109,11 @@ async def test_what_could_not_be_seen_is_gone_on_with(
         assert verdicts(items) == ["in flight"] * 3
     async with Journal(path) as journal:
         (error, *_) = [item.error for item in journal.items]
-        assert isinstance(error, WaitTimeoutError)
+        assert isinstance(error, errors.WaitTimeoutError)
         assert error.failures > 0
         assert error.last_seen_at is not None
         items = await project.run_features(journal=journal)
-        assert all(isinstance(item.error, ObservationError) for item in items)
+        assert all(isinstance(item.error, errors.ObservationError) for item in items)
     outage.remove()
     items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
@@ -134,7 +128,7 @@ async def test_a_run_whose_polls_are_refused_is_gone_on_with(
     async with Journal(path) as journal:
         items = await project.run_features(FEATURES, journal=journal)
         assert verdicts(items) == ["in flight"] * 3
-        assert all(isinstance(item.error, ForbiddenError) for item in items)
+        assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
     refused.remove()
     items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
@@ -300,7 +294,7 @@ async def test_what_nobody_can_say_stays_unknown(
     async with Journal(path) as journal:
         assert not journal.is_over
         (error, *_) = [item.error for item in journal.items]
-        assert isinstance(error, DispatchUnknownError)
+        assert isinstance(error, errors.DispatchUnknownError)
         assert error.intent is not None
     assert emulator.count("run_feature") == 3
 
@@ -359,7 +353,7 @@ async def test_another_plan_leaves_nothing_behind(
     await _cut_off(path, emulator)
     tasks = asyncio.all_tasks()
     async with Journal(path) as journal:
-        with pytest.raises(ConfigError, match="other features"):
+        with pytest.raises(errors.ConfigError, match="other features"):
             await client.project().run_features([*FEATURES[:2], "Else"], journal=journal)
         assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
 
@@ -369,10 +363,10 @@ async def test_no_decision(path: Path, emulator: Emulator) -> None:
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
     journal = Journal(path)
-    with pytest.raises(ConfigError, match="open the journal"):
+    with pytest.raises(errors.ConfigError, match="open the journal"):
         await journal.decide("drop")
     async with journal:
-        with pytest.raises(ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
+        with pytest.raises(errors.ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
             await journal.decide("retry")  # type: ignore[arg-type]
         assert len(journal.open_intents) == 3
 
@@ -410,12 +404,12 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
     async with Journal(path) as journal:
-        with pytest.raises(ConfigError, match="3 are unknown"):
+        with pytest.raises(errors.ConfigError, match="3 are unknown"):
             await journal.decide(ref)
         await journal.decide(ref, feature="Checkout")
-        with pytest.raises(ConfigError, match="2 are unknown"):
+        with pytest.raises(errors.ConfigError, match="2 are unknown"):
             await journal.decide(ref)
-        with pytest.raises(ConfigError, match="nothing of feature 'Gift card' is unknown"):
+        with pytest.raises(errors.ConfigError, match="nothing of feature 'Gift card' is unknown"):
             await journal.decide("drop", feature="Gift card")
     async with Journal(path) as journal:
         assert journal.items[0].ref == ref
@@ -455,7 +449,7 @@ class TestOtherPlans:
     ) -> None:
         """Other features are refused in one sentence, and nothing is dispatched."""
         async with Journal(planned) as journal:
-            with pytest.raises(ConfigError, match="features"):
+            with pytest.raises(errors.ConfigError, match="features"):
                 await project.run_features(features, journal=journal)
         assert emulator.count("run_feature") == 3
 
@@ -465,21 +459,21 @@ class TestOtherPlans:
         """Each is refused in one sentence that names both."""
         project = client.project()
         async with Journal(planned) as journal:
-            with pytest.raises(ConfigError, match="for the site None, not https://x"):
+            with pytest.raises(errors.ConfigError, match="for the site None, not https://x"):
                 project.run_features(journal=journal, site_url="https://x")
-            with pytest.raises(ConfigError, match="another kind: run, not generation"):
+            with pytest.raises(errors.ConfigError, match="another kind: run, not generation"):
                 project.generate_features(journal=journal)
-            with pytest.raises(ConfigError, match="another project"):
+            with pytest.raises(errors.ConfigError, match="another project"):
                 client.project("other").run_features(journal=journal)
             async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
-                with pytest.raises(ConfigError, match="another server"):
+                with pytest.raises(errors.ConfigError, match="another server"):
                     other.project(emulator.project_id).run_features(journal=journal)
 
     async def test_one_batch_at_a_time(self, planned: Path, project: Project) -> None:
         """A journal has one batch each time it is opened."""
         async with Journal(planned) as journal:
             await project.run_features(journal=journal, timeout=1)
-            with pytest.raises(ConfigError, match="open it again"):
+            with pytest.raises(errors.ConfigError, match="open it again"):
                 project.run_features(journal=journal)
 
     async def test_one_that_is_opened_anew(self, planned: Path, project: Project) -> None:
@@ -492,10 +486,10 @@ class TestOtherPlans:
     async def test_one_that_is_not_open(self, path: Path, project: Project) -> None:
         """It must be open, and is opened once."""
         journal = Journal(path)
-        with pytest.raises(ConfigError, match="async with"):
+        with pytest.raises(errors.ConfigError, match="async with"):
             project.run_features(journal=journal)
         async with journal:
-            with pytest.raises(ConfigError, match="open already"):
+            with pytest.raises(errors.ConfigError, match="open already"):
                 async with journal:
                     pass
         await journal.aclose()
@@ -508,7 +502,7 @@ class TestOtherPlans:
 async def test_what_is_no_journal(path: Path, content: bytes, problem: str) -> None:
     """Another file, and a damaged one, are refused and left as they are."""
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=f"{path}.*{problem}"):
+    with pytest.raises(errors.ConfigError, match=f"{path}.*{problem}"):
         await opened(path)
     assert path.read_bytes() == content
 
@@ -518,7 +512,7 @@ async def test_another_programs_database(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE songs (title TEXT)")
     connection.close()
-    with pytest.raises(ConfigError, match="is another program's database"):
+    with pytest.raises(errors.ConfigError, match="is another program's database"):
         await opened(path)
 
 
@@ -528,21 +522,21 @@ async def test_another_version(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(ConfigError, match="is of version 9"):
+    with pytest.raises(errors.ConfigError, match="is of version 9"):
         await opened(path)
 
 
 async def test_two_at_once(path: Path) -> None:
     """One process at a time has it, and it is free once that closes it."""
     async with Journal(path):
-        with pytest.raises(ConfigError, match="in use, here or by another process"):
+        with pytest.raises(errors.ConfigError, match="in use, here or by another process"):
             await opened(path)
     await opened(path)
 
 
 async def test_no_folder(tmp_path: Path) -> None:
     """A file that can't be made is refused."""
-    with pytest.raises(ConfigError, match="can't be opened"):
+    with pytest.raises(errors.ConfigError, match="can't be opened"):
         await opened(tmp_path / "no" / "journal")
 
 
@@ -558,7 +552,7 @@ async def test_a_read_only_file(
         return connect(f"file:{name}?mode=ro", uri=True, **options)
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
-    with pytest.raises(ConfigError, match=r"(can't|could not) be written"):
+    with pytest.raises(errors.ConfigError, match=r"(can't|could not) be written"):
         await opened(path)
     assert emulator.count("run_feature") == 3
 
@@ -566,7 +560,7 @@ async def test_a_read_only_file(
 @pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])
 async def test_options_that_are_no_json_object(path: Path, options: Any) -> None:
     """They are refused before there is a file."""
-    with pytest.raises(ConfigError, match="options of a journal must be a JSON object"):
+    with pytest.raises(errors.ConfigError, match="options of a journal must be a JSON object"):
         Journal(path, options=options)
     assert not path.exists()
 
@@ -597,7 +591,7 @@ async def test_what_waits_for_room_at_the_time_out(
     async with Journal(path) as journal, client_of(emulator) as other:
         items = await other.project().run_features(journal=journal, max_in_flight=1, timeout=5)
     assert [item.verdict for item in items] == [Verdict.IN_FLIGHT] * 3
-    errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
+    errors = [item.error for item in items if isinstance(item.error, errors.WaitTimeoutError)]
     assert [error.status for error in errors].count(None) == 2
     assert emulator.count("get_run") - before <= 4
 
@@ -635,7 +629,7 @@ async def test_a_generation_that_failed_is_not_paid_for_again(
             (item,) = await batch
             await asyncio.sleep(1000)
             assert isinstance(journal.items[0].generation_ref, GenerationRef)
-    assert isinstance(item.error, FeatureNotGeneratedError)
+    assert isinstance(item.error, errors.FeatureNotGeneratedError)
     assert len(emulator.generations) == 1
 
 
@@ -650,7 +644,7 @@ async def test_nothing_that_is_being_sent_is_decided(
     ):
         await asyncio.sleep(1)
         assert verdicts(batch.items) == ["unknown"]
-        with pytest.raises(ConfigError, match="nothing is unknown"):
+        with pytest.raises(errors.ConfigError, match="nothing is unknown"):
             await journal.decide("resend")
 
 
@@ -672,7 +666,7 @@ async def test_what_was_refused_for_a_while_is_dispatched_later(
 async def test_a_wrong_argument_leaves_a_journal_unused(path: Path, project: Project) -> None:
     """What refuses the call has written no plan."""
     async with Journal(path) as journal:
-        with pytest.raises(ConfigError):
+        with pytest.raises(errors.ConfigError):
             project.run_features(["Checkout"], journal=journal, attempts=0)
         assert journal.plan is None
         assert verdicts(await project.run_features(["Checkout"], journal=journal)) == ["succeeded"]
@@ -695,11 +689,11 @@ async def test_why_a_dispatch_is_unknown_is_kept(
             items = await batch
         (intent,) = journal.open_intents
     error = items[0].error
-    assert isinstance(error, DispatchUnknownError)
+    assert isinstance(error, errors.DispatchUnknownError)
     assert error.reason == reason
     async with Journal(path) as journal:
         kept = journal.items[0].error
-        assert isinstance(kept, DispatchUnknownError)
+        assert isinstance(kept, errors.DispatchUnknownError)
         assert (kept.reason, kept.candidates) == (error.reason, error.candidates)
         assert kept.polled_at == error.polled_at
         assert kept.intent == intent

@@ -1,27 +1,26 @@
-"""Polling an operation once, and answers that arrive out of order."""
+"""Polling an operation once, answers out of order, and ids that come again."""
 
 import asyncio
 import gc
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import start_wait
-from tests.support.timing import now
+from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
-    ConfigError,
     Hooks,
     ObservationError,
-    OperationNotFoundError,
     Phase,
     Project,
     RetryPolicy,
+    Run,
     RunOperation,
-    RunRef,
-    ServerError,
-    UnauthorizedError,
+    RunStatus,
+    errors,
 )
 from testvibe_async.events import PollFailed
 from testvibe_async.testing import Emulator, Fault
@@ -42,11 +41,11 @@ async def test_a_poll_that_fails_says_why(emulator: Emulator, operation: RunOper
     """A poll that fails raises an ObservationError with the ref and the cause."""
     emulator.fail("get_run", Fault.status(500))
 
-    with pytest.raises(ObservationError) as caught:
+    with pytest.raises(errors.ObservationError) as caught:
         await operation.poll()
 
     assert caught.value.ref == operation.ref
-    assert isinstance(caught.value.__cause__, ServerError)
+    assert isinstance(caught.value.__cause__, errors.ServerError)
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
@@ -56,7 +55,7 @@ async def test_an_error_of_a_poll_is_not_its_own_cause(
     """The chain of causes of an error of poll() has no cycle."""
     emulator.fail("get_run", Fault.status(status))
 
-    with pytest.raises((ObservationError, UnauthorizedError)) as caught:
+    with pytest.raises((errors.ObservationError, errors.UnauthorizedError)) as caught:
         await operation.poll()
 
     causes: list[BaseException] = [caught.value]
@@ -92,14 +91,6 @@ async def test_a_poll_that_shows_nothing_new_is_an_observation(operation: RunOpe
     assert seen_at is not None
     assert operation.observed_at is not None
     assert operation.observed_at > seen_at
-
-
-async def test_a_poll_of_what_is_unknown(client: Client, emulator: Emulator) -> None:
-    """Polling a run that the service does not know raises OperationNotFoundError."""
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
-
-    with pytest.raises(OperationNotFoundError):
-        await client.attach(ref).poll()
 
 
 async def test_an_older_answer_never_overwrites_a_newer_one(
@@ -267,7 +258,7 @@ async def test_failures_of_poll_do_not_slow_a_wait(emulator: Emulator) -> None:
         outage = emulator.fail("get_run", Fault.status(500))
         for _ in range(7):
             await asyncio.sleep(0.5)
-            with pytest.raises(ObservationError):
+            with pytest.raises(errors.ObservationError):
                 await operation.poll()
         outage.remove()
         await wait
@@ -324,7 +315,7 @@ async def test_each_caller_has_an_error_of_its_own(
     emulator.fail("get_run", Fault.status(404))
     results = await asyncio.gather(*(operation.poll() for _ in range(3)), return_exceptions=True)
 
-    errors = [error for error in results if isinstance(error, ObservationError)]
+    errors = [error for error in results if isinstance(error, errors.ObservationError)]
     assert len({id(error) for error in errors}) == 3
     assert len({str(error) for error in errors}) == 1
     assert emulator.count("get_run") == 1
@@ -354,7 +345,7 @@ async def test_what_a_wait_saw_counts(emulator: Emulator, operation: RunOperatio
 @pytest.mark.parametrize("max_age", [-1, float("inf"), float("nan"), "1", True, None])
 async def test_an_age_is_a_number_of_seconds(operation: RunOperation, max_age: Any) -> None:
     """Anything except a finite number from 0 is refused."""
-    with pytest.raises(ConfigError, match="max_age must be 0, or a number of seconds"):
+    with pytest.raises(errors.ConfigError, match="max_age must be 0, or a number of seconds"):
         await operation.poll(max_age=max_age)
 
 
@@ -374,3 +365,76 @@ async def test_attaching_to_a_finished_run_again_costs_no_request(
         assert attached.done
         assert (await attached) == outcome == await attached.poll()
     assert len(emulator.requests) == before
+
+
+FAILING = evolve(STEADY, failing_runs=1)
+
+
+async def run_before_a_reset(client: Client, emulator: Emulator) -> Run:
+    """Run a feature, which passes, and stop the service."""
+    run = await (await client.project().run_feature("Checkout"))
+    assert run.is_success
+    await emulator.aclose()
+    return run
+
+
+def port_of(emulator: Emulator) -> int:
+    """Return the port that a service listens on."""
+    return int(emulator.url.rpartition(":")[2])
+
+
+async def test_an_id_that_is_used_again_has_its_own_outcome() -> None:
+    """The verdict of the operation that had the id before is never the new one's."""
+    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
+        earlier = await run_before_a_reset(client, first)
+        async with Emulator(scenario=FAILING, port=port_of(first)) as second:
+            operation = await client.project().run_feature("Checkout")
+            assert operation.run_id == earlier.run_id
+            assert not operation.done
+            assert (await operation).status == RunStatus.FAILED
+            assert second.count("get_run") >= 1
+
+
+async def test_a_batch_that_gets_old_ids_polls_them() -> None:
+    """None of its items has an outcome from before it was dispatched."""
+    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
+        await run_before_a_reset(client, first)
+        async with Emulator(scenario=FAILING, port=port_of(first)):
+            items = await client.project().run_features(["Checkout", "Returns"])
+    assert [item.outcome and item.outcome.status for item in items] == [RunStatus.FAILED] * 2
+
+
+async def test_a_ref_of_the_later_operation_attaches_to_it() -> None:
+    """A ref that was dispatched after an outcome was seen is not of that outcome."""
+    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
+        await run_before_a_reset(client, first)
+        async with Emulator(scenario=FAILING, port=port_of(first)) as second:
+            async with client_of(second) as other:
+                ref = (await other.project().run_feature("Checkout")).ref
+            assert (await client.attach(ref)).status == RunStatus.FAILED
+
+
+async def test_the_run_of_another_feature_is_no_outcome() -> None:
+    """Where the service was reset between two processes, an id may be that of another feature."""
+    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
+        ref = (await client.project().run_feature("Checkout")).ref
+        await first.aclose()
+        async with Emulator(scenario=STEADY, port=port_of(first)) as second:
+            async with client_of(second) as other:
+                theirs = await other.project().run_feature("Wishlist")
+                assert (await theirs).run_id == ref.run_id
+            async with client_of(second) as resumed:
+                with pytest.raises(ObservationError, match=r"of feature \d+, not \d+"):
+                    await resumed.attach(ref)
+
+
+async def test_handles_on_one_operation_share_what_is_known(emulator: Emulator) -> None:
+    """A ref that was stored and read again names the same operation, and costs no request."""
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        await operation
+        polls = emulator.count("get_run")
+        again = client.attach(type(operation.ref).from_json(operation.ref.to_json()))
+        assert again == operation
+        assert (await again) == operation.outcome
+        assert emulator.count("get_run") == polls

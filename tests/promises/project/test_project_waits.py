@@ -8,14 +8,7 @@ import pytest
 from tests.conftest import client_of
 from tests.support.shop import DRAFT, GENERATED
 from tests.support.timing import now
-from testvibe_async import (
-    ConfigError,
-    NotFoundError,
-    OperationNotFoundError,
-    Project,
-    ServerError,
-    WaitTimeoutError,
-)
+from testvibe_async import Project, errors
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -72,7 +65,7 @@ async def test_wait_for_generation_has_one_deadline_for_all_that_it_follows(
     emulator.finish_generation(first.request_id)
     async with client_of(emulator) as rival:
         second = await rival.project().generate_feature(DRAFT)
-    with pytest.raises(WaitTimeoutError) as caught:
+    with pytest.raises(errors.WaitTimeoutError) as caught:
         await wait
     assert caught.value.ref is not None
     assert caught.value.ref.key[-1] == second.request_id
@@ -88,7 +81,7 @@ async def test_wait_for_generation_never_returns_one_in_flight(
     emulator.fail("get_generation_status", Fault.status(500), times=times)
     try:
         outcome = await project.wait_for_generation(DRAFT)
-    except ServerError:
+    except errors.ServerError:
         return
     assert outcome.is_finished
 
@@ -98,7 +91,7 @@ async def test_wait_for_generation_stops_waiting_and_nothing_else(
 ) -> None:
     """wait_for_generation raises WaitTimeoutError with the ref, and the generation goes on."""
     operation = await project.generate_feature(DRAFT)
-    with pytest.raises(WaitTimeoutError) as caught:
+    with pytest.raises(errors.WaitTimeoutError) as caught:
         await project.wait_for_generation(DRAFT, timeout=10)
     assert caught.value.ref is not None
     assert caught.value.ref.key == operation.ref.key
@@ -109,7 +102,7 @@ async def test_wait_for_generation_stops_waiting_and_nothing_else(
 
 async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: Project) -> None:
     """wait_for_generation raises NotFoundError where there is no such feature."""
-    with pytest.raises(NotFoundError):
+    with pytest.raises(errors.NotFoundError):
         await project.wait_for_generation("none")
 
 
@@ -128,7 +121,7 @@ async def test_wait_for_run_stops_waiting_and_nothing_else(
 ) -> None:
     """wait_for_run raises WaitTimeoutError with the ref, and the run goes on."""
     operation = await project.run_feature(GENERATED)
-    with pytest.raises(WaitTimeoutError) as caught:
+    with pytest.raises(errors.WaitTimeoutError) as caught:
         await project.wait_for_run(operation.run_id, timeout=5)
     assert caught.value.ref is not None
     assert caught.value.ref.key == operation.ref.key
@@ -139,7 +132,7 @@ async def test_wait_for_run_stops_waiting_and_nothing_else(
 
 async def test_wait_for_run_of_an_unknown_run_is_not_found(project: Project) -> None:
     """wait_for_run raises OperationNotFoundError where the service knows no such run."""
-    with pytest.raises(OperationNotFoundError):
+    with pytest.raises(errors.OperationNotFoundError):
         await project.wait_for_run(999)
 
 
@@ -150,9 +143,9 @@ async def test_a_wait_takes_seconds_alone(
     """Both waits refuse a time-out that is no number of seconds, whatever they wait for."""
     operation = await project.run_feature(GENERATED)
     emulator.finish_run(operation.run_id)
-    with pytest.raises(ConfigError):
+    with pytest.raises(errors.ConfigError):
         await project.wait_for_run(operation.run_id, timeout=timeout)
-    with pytest.raises(ConfigError):
+    with pytest.raises(errors.ConfigError):
         await project.wait_for_generation(GENERATED, timeout=timeout)
 
 
@@ -162,7 +155,7 @@ async def test_wait_for_generation_keeps_its_time(
 ) -> None:
     """A service that can't be seen takes no more time than the wait has."""
     emulator.fail("get_generation_status", fault)
-    with pytest.raises(WaitTimeoutError, match="was not seen after 2 s") as caught:
+    with pytest.raises(errors.WaitTimeoutError, match="was not seen after 2 s") as caught:
         await project.wait_for_generation(DRAFT, timeout=2)
     assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
     assert caught.value.ref is None
@@ -182,5 +175,5 @@ async def test_a_run_has_a_handle_by_its_bare_id(emulator: Emulator, project: Pr
 @pytest.mark.parametrize("run_id", [0, -1, "214", 1.5, True])
 async def test_a_run_id_is_a_whole_number(project: Project, run_id: Any) -> None:
     """What can't be a run's id is refused before anything is asked."""
-    with pytest.raises(ConfigError, match="run_id must be a whole number"):
+    with pytest.raises(errors.ConfigError, match="run_id must be a whole number"):
         project.run_operation(run_id)

@@ -4,7 +4,7 @@ from typing import Any
 
 from attrs import evolve
 
-from tests.promises.dispatch.test_reasons import _unknown
+from tests.promises.dispatch.test_lost_runs import _unknown
 from testvibe_async import Client
 from testvibe_async.testing import Emulator, Fault
 
