@@ -33,19 +33,6 @@ async def test_an_error_takes_the_place_of_an_outcome(
     assert [run.run_id for run in runs if isinstance(run, Run)] == [op.run_id for op in good]
 
 
-async def test_without_it_the_first_error_is_raised(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
-    """The first that can't be observed ends the call; the others go on at the service."""
-    bad, good = await dispatch(project, 2)
-    emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-
-    with pytest.raises(errors.ForbiddenError):
-        await client.gather(bad, good)
-    assert not good.done
-    assert (await good).is_finished
-
-
 async def test_what_is_left_at_the_timeout_comes_last_as_errors(
     client: Client, project: Project
 ) -> None:
@@ -177,20 +164,3 @@ async def test_one_that_is_passed_twice_comes_twice(client: Client, project: Pro
     assert words[::2] == words[1::2]
     assert len(words) == 2 * len(set(words))
     assert words[0] == "queued running"
-
-
-async def test_an_answer_that_is_no_transition_is_not_passed_on(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
-    """An answer that differs in another field alone is for `updates`."""
-    (operation,) = await dispatch(project, 1)
-    await operation.poll()
-    emulator.fail("get_run", Fault.edit(lambda run: run | {"config": "Other"}), times=1)
-    changes = client.changes([operation])
-    await anext(changes)
-    following = asyncio.ensure_future(anext(changes))
-    seen = await operation.poll()
-    await asyncio.sleep(0.1)
-    assert seen.config == "Other"
-    assert not following.done()
-    following.cancel()

@@ -591,8 +591,8 @@ async def test_what_waits_for_room_at_the_time_out(
     async with Journal(path) as journal, client_of(emulator) as other:
         items = await other.project().run_features(journal=journal, max_in_flight=1, timeout=5)
     assert [item.verdict for item in items] == [Verdict.IN_FLIGHT] * 3
-    errors = [item.error for item in items if isinstance(item.error, errors.WaitTimeoutError)]
-    assert [error.status for error in errors].count(None) == 2
+    late = [item.error for item in items if isinstance(item.error, errors.WaitTimeoutError)]
+    assert [error.status for error in late].count(None) == 2
     assert emulator.count("get_run") - before <= 4
 
 

@@ -315,9 +315,9 @@ async def test_each_caller_has_an_error_of_its_own(
     emulator.fail("get_run", Fault.status(404))
     results = await asyncio.gather(*(operation.poll() for _ in range(3)), return_exceptions=True)
 
-    errors = [error for error in results if isinstance(error, errors.ObservationError)]
-    assert len({id(error) for error in errors}) == 3
-    assert len({str(error) for error in errors}) == 1
+    raised = [error for error in results if isinstance(error, errors.ObservationError)]
+    assert len({id(error) for error in raised}) == 3
+    assert len({str(error) for error in raised}) == 1
     assert emulator.count("get_run") == 1
 
 
