@@ -25,6 +25,7 @@ from testvibe_async.testing import Emulator, Fault
 ANSWER_SECONDS = 2.0
 """How long an answer to a dispatch is on its way."""
 
+
 HOUR = 3_600.0
 
 
@@ -251,6 +252,7 @@ async def called_again_after_a_restart(program: Program) -> None:
 
 AT_ONCE = "called twice at once"
 
+
 MISHAPS: dict[str, Mishap] = {
     "answer lost": faulty(Fault.lost()),
     "answer cut": faulty(Fault.truncated()),
@@ -264,6 +266,7 @@ MISHAPS: dict[str, Mishap] = {
     "called again in flight": called_again_after_a_restart,
 }
 
+
 WORLDS = [
     World("Draft", has_ids=False, is_quick=True),
     World("Checkout", pause=HOUR),
@@ -273,6 +276,7 @@ WORLDS = [
     World("Draft", has_ids=False, pause=HOUR),
 ]
 """`Draft` has no tests; those of `Checkout` are replaced."""
+
 
 CELLS = [
     (way, mishap, world)
@@ -397,14 +401,6 @@ async def test_what_was_superseded_before_a_restart_is_not_generated_again(
     async with client_of(emulator) as client, Journal(path) as journal:
         (item,) = await client.project().run_features(journal=journal)
     assert item.verdict is Verdict.ERROR
-    assert paid(emulator) == 2
-
-
-async def test_waiting_for_another_generation_is_a_second_one(emulator: Emulator) -> None:
-    """`wait` dispatches after the end of what is in flight, as its page says."""
-    async with client_of(emulator) as client:
-        await client.project().generate_feature("Draft")
-        await client.project().generate_feature("Draft", on_conflict="wait")
     assert paid(emulator) == 2
 
 

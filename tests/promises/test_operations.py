@@ -40,19 +40,6 @@ async def test_other_handles_differ(
         assert other.attach(operation.ref) != operation
 
 
-async def test_a_generation_is_awaited(emulator: Emulator, project: Project) -> None:
-    """Awaiting a generation returns its last status."""
-    operation = await project.generate_feature("Draft")
-
-    generation = await operation
-
-    assert generation.is_success
-    assert generation.request_id == operation.request_id
-    assert operation.feature_id == generation.feature_id
-    assert not operation.adopted
-    assert emulator.features["Draft"].status == "generated"
-
-
 async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) -> None:
     """A generation is polled every 3 s at first, and never less than every 10 s."""
     operation = await project.generate_feature("Draft")
@@ -180,17 +167,6 @@ async def test_cancelling_what_ends_meanwhile(emulator: Emulator, project: Proje
         await operation.cancel()
 
 
-async def test_the_log_is_its_own(project: Project) -> None:
-    """log() reads the log of this generation."""
-    operation = await project.generate_feature("Draft")
-    await operation
-
-    log = await operation.log()
-
-    assert log.request_id == operation.request_id
-    assert log.sections[0].log
-
-
 async def test_the_log_of_another_is_refused(project: Project) -> None:
     """log() never returns the log of a newer generation."""
     operation = await project.generate_feature("Draft")
@@ -199,17 +175,6 @@ async def test_the_log_of_another_is_refused(project: Project) -> None:
 
     with pytest.raises(errors.OperationSupersededError):
         await operation.log()
-
-
-async def test_another_client_picks_it_up(emulator: Emulator, operation: RunOperation) -> None:
-    """A ref that went through JSON is a handle in another client."""
-    text = operation.ref.to_json()
-    async with client_of(emulator) as other:
-        attached = other.attach(RunRef.from_json(text))
-
-        assert (await attached).run_id == operation.run_id
-        assert attached.project == operation.project
-        assert emulator.api_key not in text
 
 
 async def test_an_old_ref_has_no_first_seconds(project: Project, client: Client) -> None:
@@ -313,17 +278,3 @@ async def test_a_handle_names_itself(operation: RunOperation, client: Client) ->
     assert repr(operation) == f"<RunOperation run {operation.run_id}: running>"
     ref = GenerationRef(server=client.server, project="p", request_id="r", feature_id=1)
     assert repr(client.attach(ref)).endswith("generation r of feature 1: not seen yet>")
-
-
-async def test_diagnosis_and_artifacts(emulator: Emulator, project: Project) -> None:
-    """A run's handle leads to its diagnosis and its artifacts."""
-    operation = await project.run_feature("Checkout")
-    emulator.finish_run(operation.run_id, "failed")
-    await operation
-
-    diagnosis, artifacts = await operation.diagnose(), await operation.artifacts()
-
-    assert diagnosis.run_id == operation.run_id
-    assert diagnosis.failures
-    assert {artifact.kind for artifact in artifacts} >= {"trace", "screenshot"}
-    assert all(artifact.url for artifact in artifacts)

@@ -1,7 +1,6 @@
 """Downloads that fail on the way, are cut off, cancelled or closed, and several at once."""
 
 import asyncio
-import traceback
 import zipfile
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -15,60 +14,41 @@ from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run,
 from testvibe_async import DownloadProgress, Hooks, RetryPolicy, errors
 from testvibe_async.testing import Fault
 
+FAULTS: dict[str, tuple[Fault, type[errors.VibeError], int]] = {
+    "reset": (Fault.reset(), errors.OutcomeUnknownError, 2),
+    "truncated": (Fault.truncated(), errors.OutcomeUnknownError, 2),
+    "hang": (Fault.hang(), errors.OutcomeUnknownError, 2),
+    "garbage": (Fault.garbage(), errors.MalformedResponseError, 1),
+    "500": (Fault.status(500), errors.ServerError, 2),
+    "503": (Fault.status(503, retry_after=0), errors.ServerError, 2),
+    "429": (Fault.status(429), errors.RateLimitedError, 2),
+    "400": (Fault.status(400), errors.ResponseError, 1),
+    "204": (Fault.body(b"", status=204), errors.ResponseError, 1),
+    "206": (Fault.body(b"x", status=206), errors.ResponseError, 1),
+    "416": (Fault.body(b"x", status=416), errors.ResponseError, 1),
+}
+"""What a download meets, what is raised of it, and how often it is sent."""
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.reset(),
-        Fault.truncated(),
-        Fault.hang(),
-        Fault.status(500),
-        Fault.status(503, retry_after=0),
-        Fault.status(429),
-    ],
-    ids=["reset", "truncated", "hang", "500", "503", "429"],
-)
+
+@pytest.mark.parametrize("name", FAULTS)
 @on_real_time
-async def test_a_failure_that_passes_is_retried(tmp_path: Path, fault: Fault) -> None:
-    """A download that fails on the way is repeated, as reads are."""
-    async with finished_run(tmp_path, timeout=0.3) as case:
-        case.emulator.fail("download", fault, times=3)
-        paths = await case.download(kinds={"trace"})
-        assert zipfile.is_zipfile(paths[0])
-        assert case.emulator.count("get_run_artifacts") == 1
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind", "sent"),
-    [
-        (Fault.reset(), errors.OutcomeUnknownError, 4),
-        (Fault.truncated(), errors.OutcomeUnknownError, 4),
-        (Fault.hang(), errors.OutcomeUnknownError, 4),
-        (Fault.garbage(), errors.MalformedResponseError, 1),
-        (Fault.status(500), errors.ServerError, 4),
-        (Fault.status(503, retry_after=0), errors.ServerError, 4),
-        (Fault.status(429), errors.RateLimitedError, 4),
-        (Fault.status(400), errors.ResponseError, 1),
-        (Fault.body(b"", status=204), errors.ResponseError, 1),
-        (Fault.body(b"x", status=206), errors.ResponseError, 1),
-        (Fault.body(b"x", status=416), errors.ResponseError, 1),
-    ],
-    ids=["reset", "truncated", "hang", "garbage", "500", "503", "429", "400", "204", "206", "416"],
-)
-@on_real_time
-async def test_a_failure_that_stays_is_raised(
-    tmp_path: Path, fault: Fault, kind: type[errors.VibeError], sent: int
-) -> None:
-    """Each fault raises its own error after the attempts of the policy, and leaves no file."""
-    async with finished_run(tmp_path, timeout=0.3) as case:
-        case.emulator.fail("download", fault)
+async def test_a_download_meets_a_fault(tmp_path: Path, name: str) -> None:
+    """Each raises its own error after the attempts of the policy, and one that passes nothing."""
+    fault, kind, sent = FAULTS[name]
+    twice = RetryPolicy(attempts=2, base_delay=0)
+    async with finished_run(tmp_path, timeout=0.3, retry=twice) as case:
+        rule = case.emulator.fail("download", fault)
         with pytest.raises(errors.VibeError) as caught:
             await case.download(kinds={"trace"})
         assert type(caught.value) is kind
         assert downloads(case) in ({sent, 2 * sent} if fault.kind == "reset" else {sent})
         if isinstance(caught.value, errors.TransportError):
-            assert caught.value.attempts == 4
+            assert caught.value.attempts == sent
         assert case.files() == {}
+        rule.remove()
+        if sent > 1 and name != "hang":
+            case.emulator.fail("download", fault, times=1)
+            assert zipfile.is_zipfile((await case.download(kinds={"trace"}))[0])
 
 
 @on_real_time
@@ -99,43 +79,6 @@ async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
         with pytest.raises(errors.NotSentError, match="could not connect") as caught:
             await case.download()
         assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
-
-
-@on_real_time
-async def test_a_host_that_does_not_take_the_connection(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A connection that is not made in time raises NotSentError, without the link."""
-    async with finished_run(tmp_path, timeout=0.2) as case:
-        case.list_as({"path": "a", "url": f"http://127.0.0.1:9/x?{SECRET}"})
-
-        async def sock_connect(*_: object) -> None:
-            await asyncio.sleep(60)
-
-        await case.client.list_projects()
-        monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", sock_connect)
-        with pytest.raises(errors.NotSentError, match="could not connect") as caught:
-            await case.download()
-        assert SECRET not in "".join(traceback.format_exception(caught.value))
-
-
-@on_real_time
-async def test_a_chunk_that_can_not_be_read_is_a_connection_lost(tmp_path: Path) -> None:
-    """A malformed chunk, which aiohttp does not report, ends the download after its timeout."""
-
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
-        await writer.drain()
-        await asyncio.sleep(0.05)
-        writer.write(b"zz\r\n")
-
-    once = RetryPolicy(attempts=1)
-    async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
-        case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
-        with pytest.raises(errors.VibeError) as caught:
-            await case.download()
-        assert case.files() == {}
-    assert SECRET not in str(caught.value)
 
 
 @on_real_time
@@ -180,36 +123,25 @@ async def test_a_host_that_gives_a_byte_at_a_time_is_given_up(
         assert case.files() == {}
 
 
-@pytest.mark.parametrize("size", [len(CONTENT), None])
+@pytest.mark.parametrize(
+    ("size", "content"), [(len(CONTENT), CONTENT), (None, CONTENT), (None, CONTENT[:20])]
+)
 @on_real_time
-async def test_a_download_that_is_cut_off_starts_over(tmp_path: Path, size: int | None) -> None:
+async def test_a_download_that_is_cut_off_starts_over(
+    tmp_path: Path, size: int | None, content: bytes
+) -> None:
     """The whole file is requested again, and nothing of the first part is left in it."""
 
     def answer(_: Request) -> bytes:
         if len(origin.requests) == 1:
             return http(200, b"?" * 900_000, 'ETag: "one"', length=len(CONTENT))
-        return http(200, CONTENT)
+        return http(200, content)
 
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, size)
         await case.download()
-        assert case.files() == {"a.zip": CONTENT}
+        assert case.files() == {"a.zip": content}
         assert ["range" in request.headers for request in origin.requests] == [False, False]
-
-
-@on_real_time
-async def test_a_shorter_file_keeps_nothing_of_a_longer_one(tmp_path: Path) -> None:
-    """A file that is shorter the second time has its second size."""
-
-    def answer(_: Request) -> bytes:
-        if len(origin.requests) == 1:
-            return http(200, b"?" * 900_000, length=1_000_000)
-        return http(200, CONTENT[:20])
-
-    async with finished_run(tmp_path) as case, host(answer) as origin:
-        case.serve(origin, None)
-        await case.download()
-        assert case.files() == {"a.zip": CONTENT[:20]}
 
 
 @on_real_time

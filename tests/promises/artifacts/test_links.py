@@ -9,13 +9,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import client_of
 from tests.support.artifact_host import host, http
 from tests.support.dialects import Dialect
 from tests.support.finished_run import PATHS, SECRET, downloads, finished_run, on_real_time
-from testvibe_async import DownloadProgress, Hooks, errors
+from testvibe_async import Hooks, errors
 from testvibe_async.events import RequestFinished, RetryScheduled
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Fault
 
 
 @pytest.mark.parametrize(
@@ -81,39 +80,7 @@ async def test_a_link_that_has_expired_is_fetched_anew(tmp_path: Path, status: i
         assert downloads(case) == 3 + is_old.hits
 
 
-@on_real_time
-async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
-    """Links that expire during a download are renewed."""
-    clock = [0.0]
-    async with Emulator(shop=False, clock=lambda: clock[0], link_lifetime=60) as emulator:
-        emulator.add_feature("F", "Feature: F\n  Scenario: Locked out\n")
-        async with client_of(emulator) as client:
-            run = await client.project().run_feature("F")
-            emulator.finish_run(run.run_id, "failed")
-
-            def wait_an_hour(progress: DownloadProgress) -> None:
-                clock[0] += 3600 if progress.is_finished else 0
-
-            paths = await run.download_artifacts(tmp_path, max_at_once=1, on_progress=wait_an_hour)
-        assert len(paths) == 3
-        assert [request.status for request in emulator.artifact_requests] == [
-            200,
-            403,
-            200,
-            403,
-            200,
-        ]
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (401, errors.ResponseError),
-        (403, errors.ResponseError),
-        (404, errors.NotFoundError),
-        (410, errors.ResponseError),
-    ],
-)
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
 @on_real_time
 async def test_a_link_that_is_always_refused_is_an_error(
     tmp_path: Path, status: int, kind: type[errors.ResponseError]

@@ -24,7 +24,7 @@ from testvibe_async import (
     Verdict,
     errors,
 )
-from testvibe_async.testing import Emulator, Fault, Scenario, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 SCENARIO = MIXED
 
@@ -109,28 +109,6 @@ async def test_several_configurations(emulator: Emulator, project: Project) -> N
     ]
     assert [item.outcome.config for item in items if item.outcome] == ["Mobile", "Default"] * 2
     assert len(emulator.runs) == 4
-
-
-async def test_the_summary_adds_up_at_any_moment(project: Project) -> None:
-    """The numbers of `summary` add up to all features, before, during and after the batch."""
-    batch = project.run_features(max_in_flight=4)
-    assert batch.summary == BatchSummary()
-    seen: list[str] = []
-    async with batch:
-        assert batch.summary == BatchSummary(waiting=15)
-        async for _ in batch:
-            assert batch.summary.total == 15
-            assert batch.summary.in_flight <= 4
-            seen.append(str(batch.summary))
-            assert repr(batch) == f"<Batch: {batch.summary}>"
-            if len(seen) == 6:
-                break
-    after = batch.summary
-    assert (after.total, after.waiting) == (15, 0)
-    assert after.in_flight == len(batch.in_flight)
-    assert after.skipped == 15 - len(batch.refs)
-    assert not after.is_success
-    assert seen[0] in {"1 succeeded, 3 in flight, 11 waiting", "1 failed, 3 in flight, 11 waiting"}
 
 
 async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
@@ -423,30 +401,6 @@ async def test_a_closed_client_is_raised(emulator: Emulator) -> None:
         await project.run_features(["Checkout"])
 
 
-def test_another_event_loop_is_raised() -> None:
-    """A batch in another event loop than its client's raises."""
-    client = Client("http://127.0.0.1:1", api_key="tvb_" + "k" * 43, project="p")
-    loop, other = VirtualTimeLoop(), VirtualTimeLoop()
-
-    async def first() -> None:
-        await client.__aenter__()
-
-    async def second() -> None:
-        await client.project().run_features(["Checkout"])
-
-    async def close() -> None:
-        await client.aclose()
-
-    try:
-        loop.run_until_complete(first())
-        with pytest.raises(errors.ConfigError, match="another event loop"):
-            other.run_until_complete(second())
-        loop.run_until_complete(close())
-    finally:
-        loop.close()
-        other.close()
-
-
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 
 
@@ -459,7 +413,7 @@ def verdicts(batch: Batch[Run]) -> list[Verdict]:
 async def test_the_items_are_there_at_any_moment(emulator: Emulator, project: Project) -> None:
     """Before, while and after it runs a batch says of each feature what is known, in order."""
     batch = project.run_features(NAMES, max_in_flight=2)
-    assert batch.items == []
+    assert (batch.items, batch.summary) == ([], BatchSummary())
     async with batch:
         assert verdicts(batch) == [Verdict.WAITING] * 4
         await asyncio.sleep(1)
@@ -467,7 +421,8 @@ async def test_the_items_are_there_at_any_moment(emulator: Emulator, project: Pr
         assert [item.ref for item in batch.items if item.ref] == batch.refs
         await asyncio.sleep(36)
         assert verdicts(batch) == [Verdict.SUCCEEDED] * 2 + [Verdict.IN_FLIGHT] * 2
-        assert str(BatchSummary.of(batch.items)) == str(batch.summary)
+        assert batch.summary == BatchSummary.of(batch.items)
+        assert repr(batch) == f"<Batch: {batch.summary}>" == "<Batch: 2 succeeded, 2 in flight>"
         items = [item async for item in batch]
     assert {item.feature for item in items} == {item.feature for item in batch.items}
     assert verdicts(batch) == [Verdict.SUCCEEDED] * 4

@@ -129,21 +129,6 @@ async def test_every_transition_comes_with_its_operation(client: Client, project
         assert words[-1] in {"finished passed", "finished failed"}
 
 
-async def test_many_are_polled_by_list(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
-    """Following many runs costs far less than a request for each at each poll."""
-    operations = await dispatch(project, 50)
-    ends = [
-        operation
-        async for operation, transition in client.changes(operations)
-        if transition.phase is Phase.FINISHED
-    ]
-    assert set(ends) == set(operations)
-    assert len(ends) == 50
-    assert emulator.count("get_run") < 50 * 4
-
-
 async def test_what_was_never_seen_has_its_first_poll_first(
     emulator: Emulator, project: Project
 ) -> None:

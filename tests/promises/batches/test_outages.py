@@ -197,16 +197,6 @@ async def test_the_time_out_after_an_outage_is_none_of_it(emulator: Emulator) ->
     assert item.verdict is Verdict.SKIPPED
 
 
-async def test_a_run_that_provably_did_not_start_is_sent_again(
-    emulator: Emulator, project: Project
-) -> None:
-    """The last feature is held back, and proves it."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    items = await project.run_features(NAMES[:3], max_in_flight=2)
-    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
-    assert set(runs_by_feature(emulator).values()) == {1}
-
-
 async def test_a_generation_that_provably_did_not_start_is_sent_again(
     emulator: Emulator, project: Project
 ) -> None:

@@ -77,26 +77,6 @@ async def test_two_that_wait_for_one_are_both_dispatched(emulator: Emulator) -> 
         assert {operation.adopted for operation in operations} == {False}
 
 
-async def test_waiting_for_one_that_another_took_the_place_of(
-    emulator: Emulator, project: Project
-) -> None:
-    """on_conflict="wait" waits for a third generation that replaced the one in flight."""
-    running = await project.generate_feature("Draft")
-    own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
-    await asyncio.sleep(10)
-    emulator.finish_generation(running.request_id)
-    async with client_of(emulator) as rival:
-        third = await rival.project().generate_feature("Draft")
-
-    operation = await own
-
-    assert list(emulator.generations) == [
-        running.request_id,
-        third.request_id,
-        operation.request_id,
-    ]
-
-
 async def test_as_many_are_waited_for_as_come_before(emulator: Emulator, project: Project) -> None:
     """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
     async with client_of(emulator) as rival:

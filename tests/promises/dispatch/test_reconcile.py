@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -208,21 +208,6 @@ async def test_what_is_no_intent_of_this_server(emulator: Emulator, client: Clie
     await client.aclose()
     with pytest.raises(errors.ClientClosedError):
         await client.reconcile(intent)
-
-
-def test_the_time_is_of_the_wall(emulator: Emulator) -> None:
-    """An intent has the local time of its making, in UTC."""
-    assert emulator.url
-    intent = Intent(
-        id="1",
-        kind="run",
-        server="https://s",
-        project="p",
-        feature=7,
-        intended_at=datetime.now(UTC),
-        timeout=30.0,
-    )
-    assert intent.expires_after == timedelta(seconds=35)
 
 
 async def test_an_intent_that_is_open_elsewhere_may_be_of_it(

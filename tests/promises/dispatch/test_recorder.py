@@ -91,13 +91,6 @@ async def test_each_attempt_has_an_intent(client: Client, notes: Notes, emulator
     assert isinstance(notes.told[1][2], errors.RateLimitedError)
 
 
-async def test_a_refusal(client: Client, notes: Notes) -> None:
-    """What the service refuses is told as not dispatched."""
-    with pytest.raises(errors.FeatureNotGeneratedError):
-        await client.project().run_feature("Draft")
-    assert notes.steps == ["intended", "not_dispatched"]
-
-
 async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     """Without a connection nothing is intended."""
     await emulator.aclose()
@@ -235,21 +228,6 @@ async def test_a_recorder_that_swallows_its_cancellation_sends_nothing(emulator:
         await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
     assert notes.steps == ["intended", "not_dispatched"]
-
-
-async def test_many_at_once_wait_for_one_commit(emulator: Emulator) -> None:
-    """32 recorded dispatches take no longer than one of them: each waits for its own alone."""
-    seconds: dict[bool, float] = {}
-    for is_recorded in (False, True):
-        notes = Notes(emulator)
-        notes.seconds = {"intended": 0.5}
-        recorder = notes if is_recorded else None
-        async with client_of(emulator, recorder=recorder) as client:
-            began = now()
-            project = client.project()
-            await asyncio.gather(*(project.run_feature("Checkout") for _ in range(32)))
-            seconds[is_recorded] = now() - began
-    assert seconds[True] - seconds[False] == pytest.approx(0.5, abs=0.01)
 
 
 async def test_what_a_cancelled_caller_cuts_off_is_noted_all_the_same(

@@ -12,6 +12,8 @@ from testvibe_async.events import OutageEnded, OutageStarted
 from testvibe_async.testing import Emulator, Fault
 
 PAGE = b"<!doctype html><title>We are back soon</title>"
+
+
 CALLS: dict[str, Callable[[Client, float], Awaitable[Any]]] = {
     "list_features": lambda client, seconds: client.project().list_features(max_outage=seconds),
     "list_projects": lambda client, seconds: client.list_projects(max_outage=seconds),
@@ -122,15 +124,6 @@ async def test_it_is_announced(emulator: Emulator) -> None:
     assert [kind for kind, _ in seen] == [OutageStarted, OutageEnded]
     assert seen[0][1] < 10
     assert 60 <= seen[1][1] < 95
-
-
-async def test_without_it_the_retry_policy_decides(emulator: Emulator, project: Project) -> None:
-    """Four tries within seconds, as for every read."""
-    emulator.fail("list_features", Fault.status(503))
-    with pytest.raises(errors.ServerError):
-        await project.list_features()
-    assert emulator.count("list_features") == 4
-    assert now() < 5
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), "10"])

@@ -49,6 +49,7 @@ async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -
     assert again[3].error.status == 404
     assert len(emulator.requests) == requests
     assert not path.with_name(path.name + "-wal").exists()
+    assert emulator.api_key.encode() not in path.read_bytes()
 
 
 async def test_options_of_its_caller(path: Path, project: Project) -> None:
@@ -60,13 +61,6 @@ async def test_options_of_its_caller(path: Path, project: Project) -> None:
         assert journal.plan.options == {"attempts": 2}
         await project.run_features(journal=journal)
         assert journal.plan.options == {"attempts": 2}
-
-
-async def test_the_key_is_not_in_it(path: Path, project: Project, emulator: Emulator) -> None:
-    """No byte of the file is of the key."""
-    async with Journal(path) as journal:
-        await project.run_features(FEATURES, journal=journal)
-    assert emulator.api_key.encode() not in path.read_bytes()
 
 
 async def test_what_was_dispatched_is_attached_to(
@@ -333,18 +327,6 @@ async def test_a_time_out_while_what_was_found_waits_for_room(
     assert emulator.count("run_feature") == 3
 
 
-async def test_leaving_at_once_leaves_them_unknown(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """A batch that is left before its tasks begin has an item for each all the same."""
-    emulator.fail("run_feature", Fault.lost(), times=3)
-    await _cut_off(path, emulator)
-    async with Journal(path) as journal:
-        async with client.project().run_features(journal=journal) as batch:
-            pass
-        assert verdicts(batch.items) == ["unknown"] * 3
-
-
 async def test_another_plan_leaves_nothing_behind(
     path: Path, emulator: Emulator, client: Client
 ) -> None:
@@ -475,13 +457,6 @@ class TestOtherPlans:
             await project.run_features(journal=journal, timeout=1)
             with pytest.raises(errors.ConfigError, match="open it again"):
                 project.run_features(journal=journal)
-
-    async def test_one_that_is_opened_anew(self, planned: Path, project: Project) -> None:
-        """The same journal, closed and opened anew, goes on with its batch."""
-        journal = Journal(planned)
-        for _ in range(2):
-            async with journal:
-                await project.run_features(journal=journal, timeout=1)
 
     async def test_one_that_is_not_open(self, path: Path, project: Project) -> None:
         """It must be open, and is opened once."""

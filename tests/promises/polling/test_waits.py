@@ -49,15 +49,6 @@ async def test_awaiting_again_costs_nothing(emulator: Emulator, operation: RunOp
     assert (len(emulator.requests), now()) == (asked, at)
 
 
-async def test_a_terminal_state_outlives_the_client(emulator: Emulator) -> None:
-    """What is known to be over can be read after the client is closed."""
-    async with client_of(emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-        run = await operation
-
-    assert await operation is run
-
-
 async def test_ten_waiters_and_three_iterators_cost_one_stream_of_polls(
     emulator: Emulator, operation: RunOperation, client: Client
 ) -> None:
@@ -216,42 +207,6 @@ async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
         left = [task for task in asyncio.all_tasks() if "LastPoll" in repr(task)]
         assert left == []
         await asyncio.wait(waits)
-
-
-async def test_a_last_poll_that_is_cancelled_ends_no_later_one(
-    emulator: Emulator, operation: RunOperation
-) -> None:
-    """All other tasks are cancelled as a wait times out; the next wait has its last poll."""
-
-    async def cancel_last_poll() -> None:
-        while True:
-            for task in asyncio.all_tasks():
-                if task.get_name() == "testvibe_async last poll":
-                    task.cancel()
-                    return
-            await asyncio.sleep(0)
-
-    first = asyncio.ensure_future(operation.wait(timeout=0))
-    await cancel_last_poll()
-    with pytest.raises(errors.WaitTimeoutError):
-        await first
-    before = emulator.count("get_run")
-    with pytest.raises(errors.WaitTimeoutError):
-        await operation.wait(timeout=0)
-    assert emulator.count("get_run") == before + 1
-
-
-async def test_no_waits_mean_no_polls(emulator: Emulator, operation: RunOperation) -> None:
-    """Polling ends with the last wait, and begins again with the next."""
-    wait = start_wait(operation)
-    await asyncio.sleep(4)
-    wait.cancel()
-    await asyncio.sleep(0)
-    asked = emulator.count("get_run")
-    await asyncio.sleep(20)
-
-    assert emulator.count("get_run") == asked
-    assert (await operation).is_success
 
 
 async def test_a_dispatch_alone_costs_no_polls(emulator: Emulator, operation: RunOperation) -> None:

@@ -116,20 +116,6 @@ async def test_wait_for_run_waits_for_the_end(emulator: Emulator, project: Proje
     assert now() >= emulator.runs[operation.run_id].finished_at
 
 
-async def test_wait_for_run_stops_waiting_and_nothing_else(
-    emulator: Emulator, project: Project
-) -> None:
-    """wait_for_run raises WaitTimeoutError with the ref, and the run goes on."""
-    operation = await project.run_feature(GENERATED)
-    with pytest.raises(errors.WaitTimeoutError) as caught:
-        await project.wait_for_run(operation.run_id, timeout=5)
-    assert caught.value.ref is not None
-    assert caught.value.ref.key == operation.ref.key
-    assert caught.value.elapsed == pytest.approx(5)
-    assert (await project.wait_for_run(operation.run_id)).is_finished
-    assert list(emulator.runs) == [operation.run_id]
-
-
 async def test_wait_for_run_of_an_unknown_run_is_not_found(project: Project) -> None:
     """wait_for_run raises OperationNotFoundError where the service knows no such run."""
     with pytest.raises(errors.OperationNotFoundError):
