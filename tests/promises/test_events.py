@@ -12,6 +12,7 @@ from attrs import fields, fields_dict
 
 from tests.conftest import client_of
 from tests.support.ci_systems import WICKED, obeyed, wicked
+from tests.support.peer import hooks_into
 from testvibe_async import (
     ConfigError,
     Feature,
@@ -94,9 +95,12 @@ def test_every_event_has_its_own_hook() -> None:
     assert sorted(kind.hook for kind in kinds) == sorted(hook.name for hook in fields(Hooks))
 
 
-@pytest.mark.parametrize(("event", "hook", "_level"), EVENTS, ids=IDS)
-def test_an_event_goes_to_its_hook_alone(event: Event, hook: str, _level: int) -> None:
-    """The hook of an event is called once, with the event, and no other hook is."""
+@pytest.mark.parametrize(("event", "hook", "level"), EVENTS, ids=IDS)
+def test_an_event_goes_to_its_hook_and_to_the_log(
+    event: Event, hook: str, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its hook alone is called, once; one line of its level has all that it holds, as fields."""
+    caplog.set_level(logging.DEBUG)
     calls: list[tuple[str, object]] = []
 
     def hook_named(name: str) -> Callable[[object], None]:
@@ -105,15 +109,6 @@ def test_an_event_goes_to_its_hook_alone(event: Event, hook: str, _level: int) -
     hooks: dict[str, Any] = {name.name: hook_named(name.name) for name in fields(Hooks)}
     Emitter(Hooks(**hooks)).emit(event)
     assert calls == [(hook, event)]
-
-
-@pytest.mark.parametrize(("event", "_hook", "level"), EVENTS, ids=IDS)
-def test_an_event_is_one_line_of_the_log(
-    event: Event, _hook: str, level: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Each event is logged once, at its level, with all that it holds: as text, and as fields."""
-    caplog.set_level(logging.DEBUG)
-    Emitter(Hooks()).emit(event)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("testvibe_async", level)
     assert record.getMessage().startswith(LINES.get(type(event), type(event).__name__))
@@ -218,7 +213,7 @@ async def test_hooks_that_raise_do_not_break_a_client(
 async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
     """From the dispatch to the end, every event comes to its hook, in order."""
     seen: list[Event] = []
-    hooks = Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), seen.append))
+    hooks = hooks_into(seen)
     emulator.fail("get_run", Fault.status(503, retry_after=1), times=1)
     async with client_of(emulator, hooks=hooks) as client:
         operation = await client.project().run_feature("Checkout")

@@ -145,21 +145,11 @@ def test_another_version_is_refused(version: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "x",
-        "{",
-        "null",
-        "214",
-        "[]",
-        "{}",
-        '"run"',
-        b"\xff\xfe\xfd",
-        "[" * 100_000,
-        '{"testvibe": "batch", "version": 2}',
-        '{"testvibe": null, "version": 2}',
-        '{"testvibe": 1, "version": 2}',
-        '{"testvibe": ["run"], "version": 2}',
-        '{"testvibe": {"run": 1}, "version": 2}',
+        *("", "x", "{", "null", "214", "[]", "{}", '"run"', b"\xff\xfe\xfd", "[" * 100_000),
+        *(
+            f'{{"testvibe": {kind}, "version": 2}}'
+            for kind in ('"batch"', "null", "1", '["run"]', '{"run": 1}')
+        ),
         '{"version": 2, "server": "s", "project": "p", "runId": 1}',
     ],
     ids=lambda text: repr(text[:30]),
@@ -170,27 +160,17 @@ def test_what_is_no_ref_is_refused(text: str | bytes) -> None:
         Ref.from_json(text)
 
 
+DAMAGES: dict[str, list[Any]] = {
+    "server": ["", None, 1],
+    "project": ["", ["7f3c"]],
+    "runId": ["214", None, True, 2.0],
+    "featureId": ["12", False],
+    "dispatchedUtc": ["yesterday", 1_780_000_000, "", {"$date": 1}, "2026-06-10T14:32:07"],
+}
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"server": ""},
-        {"server": None},
-        {"server": 1},
-        {"project": ""},
-        {"project": ["7f3c"]},
-        {"runId": "214"},
-        {"runId": None},
-        {"runId": True},
-        {"runId": 2.0},
-        {"featureId": "12"},
-        {"featureId": False},
-        {"dispatchedUtc": "yesterday"},
-        {"dispatchedUtc": 1_780_000_000},
-        {"dispatchedUtc": ""},
-        {"dispatchedUtc": {"$date": 1}},
-        {"dispatchedUtc": "2026-06-10T14:32:07"},
-    ],
-    ids=str,
+    "changes", [{name: value} for name, values in DAMAGES.items() for value in values], ids=str
 )
 def test_a_damaged_ref_is_refused(changes: dict[str, Any]) -> None:
     """A ref whose members are of another kind is a ConfigError, and no handle is made of it."""

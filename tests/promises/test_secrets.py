@@ -19,12 +19,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from attrs import fields
 
 import testvibe_async
 from tests.conftest import client_of
 from tests.promises import test_errors
-from testvibe_async import Client, ConfigError, Hooks, Ref, ResponseError, VibeError
+from tests.support.peer import hooks_into
+from testvibe_async import Client, ConfigError, Ref, ResponseError, VibeError
 from testvibe_async.reports import FORMATS
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -45,11 +45,6 @@ async def emulator() -> AsyncGenerator[Emulator]:
     """The service, with a key whose parts occur in no other text."""
     async with Emulator(api_key=KEY, scenario=Scenario(failing_runs=1)) as emulator:
         yield emulator
-
-
-def hooks_into(events: list[object]) -> Hooks:
-    """Return hooks that keep every event."""
-    return Hooks(**dict.fromkeys((hook.name for hook in fields(Hooks)), events.append))
 
 
 def shows(text: str) -> bool:

@@ -469,42 +469,45 @@ async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator) -> None:
     assert len(emulator.runs) == 1
 
 
-@pytest.fixture
-async def emulator() -> AsyncGenerator[Emulator]:
-    """A service that shows the two latest runs, and says that there are more."""
-    dialect = Dialect(paging="has_more", page_size=2)
-    async with Emulator(scenario=STEADY, middleware=dialect) as emulator:
-        yield emulator
+class TestCutLists:
+    """A list that may lack a candidate is no reason to adopt the one that it shows."""
 
+    @pytest.fixture
+    async def emulator(self) -> AsyncGenerator[Emulator]:
+        """A service that shows the two latest runs, and says that there are more."""
+        dialect = Dialect(paging="has_more", page_size=2)
+        async with Emulator(scenario=STEADY, middleware=dialect) as emulator:
+            yield emulator
 
-async def test_anothers_run_is_not_adopted(emulator: Emulator, project: Project) -> None:
-    """Where the list is cut above our run, the others that it shows are left alone."""
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    emulator.fail("list_runs", Fault.status(503), times=1)
+    async def test_anothers_run_is_not_adopted(self, emulator: Emulator, project: Project) -> None:
+        """Where the list is cut above our run, the others that it shows are left alone."""
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("list_runs", Fault.status(503), times=1)
 
-    async def rival() -> None:
-        async with client_of(emulator) as other:
-            await other.project().run_feature("Checkout", config="Mobile")
-            await other.project().run_feature("Checkout")
+        async def rival() -> None:
+            async with client_of(emulator) as other:
+                await other.project().run_feature("Checkout", config="Mobile")
+                await other.project().run_feature("Checkout")
 
-    result, _ = await asyncio.gather(
-        project.run_feature("Checkout"), rival(), return_exceptions=True
-    )
+        result, _ = await asyncio.gather(
+            project.run_feature("Checkout"), rival(), return_exceptions=True
+        )
 
-    assert len(emulator.runs) == 3
-    assert isinstance(result, errors.DispatchUnknownError)
+        assert len(emulator.runs) == 3
+        assert isinstance(result, errors.DispatchUnknownError)
 
+    async def test_our_run_is_adopted_above_an_older_one(
+        self, emulator: Emulator, project: Project
+    ) -> None:
+        """Where the list is the newest first, and reaches back far enough, it is as good as all."""
+        for _ in range(3):
+            await project.run_feature("Checkout")
+        await asyncio.sleep(10)
+        emulator.fail("run_feature", Fault.lost(), times=1)
 
-async def test_our_run_is_adopted_above_an_older_one(emulator: Emulator, project: Project) -> None:
-    """Where the list is the newest first, and reaches back far enough, it is as good as all."""
-    for _ in range(3):
-        await project.run_feature("Checkout")
-    await asyncio.sleep(10)
-    emulator.fail("run_feature", Fault.lost(), times=1)
+        operation = await project.run_feature("Checkout")
 
-    operation = await project.run_feature("Checkout")
-
-    assert (operation.adopted, operation.run_id) == (True, max(emulator.runs))
+        assert (operation.adopted, operation.run_id) == (True, max(emulator.runs))
 
 
 async def test_nothing_is_adopted_from_an_odd_order() -> None:

@@ -92,31 +92,24 @@ async def test_an_echo_that_is_cut_off_is_not_shown(
     assert len(str(caught.value)) < 500
 
 
-async def test_an_echo_of_the_key_is_masked() -> None:
-    """An error shows a placeholder where the key was."""
-    body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
-    async with peer(http(401, body)) as service, service.client() as client:
-        with pytest.raises(UnauthorizedError) as caught:
-            await client.list_projects()
-    assert caught.value.message == "No such key: tvb_..."
-
-
 ODD_KEY = "a/b+c=d\"e\\f&g<h>'i`j"
 
 
 @pytest.mark.parametrize(
     "spelling",
     [
+        KEY,
         json.dumps(ODD_KEY)[1:-1],
         json.dumps(ODD_KEY)[1:-1].replace("/", r"\/"),
         r"a/b\u002Bc=d\u0022e\u005Cf\u0026g\u003Ch\u003E\u0027i\u0060j",
     ],
-    ids=["JSON", "PHP", ".NET"],
+    ids=["plain", "JSON", "PHP", ".NET"],
 )
 async def test_an_echo_of_a_key_of_another_form_is_masked(spelling: str) -> None:
     """A key is masked in the spelling of each JSON writer, which escapes other characters."""
     body = f'{{"error": "x", "message": "No such key: {spelling}"}}'.encode()
-    async with peer(http(401, body)) as service, service.client(api_key=ODD_KEY) as client:
+    key = KEY if spelling == KEY else ODD_KEY
+    async with peer(http(401, body)) as service, service.client(api_key=key) as client:
         with pytest.raises(UnauthorizedError) as caught:
             await client.list_projects()
     assert caught.value.message == "No such key: tvb_..."

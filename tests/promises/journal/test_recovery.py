@@ -157,35 +157,22 @@ async def _run(client: Client, journal: Journal, **options: Any) -> list[Any]:
     return [*await client.project().run_features(journal=journal, **options)]
 
 
+@pytest.mark.parametrize("feature", ["Checkout", "New"])
 async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
-    path: Path, emulator: Emulator, client: Client
+    path: Path, emulator: Emulator, client: Client, feature: str
 ) -> None:
-    """That its answer can't be read is stored at once: nothing sends it again."""
-    emulator.fail("run_feature", Fault.edit(lambda _: {"unexpected": True}))
-    emulator.fail("list_runs", Fault.status(503), skip=1)
-    killed = path.with_name("killed")
-    async with Journal(path) as journal:
-        batch = asyncio.ensure_future(_run(client, journal, features=["Checkout"]))
-        await asyncio.sleep(3)
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
-        await batch
-    async with Journal(killed) as journal:
-        assert [intent.is_accepted for intent in journal.open_intents] == [True]
-
-
-async def test_an_accepted_generation_of_missing_tests_is_known_after_a_kill(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """It costs credits: nothing sends it again either."""
+    """That its answer can't be read is stored at once: nothing sends it again, or pays again."""
     emulator.add_feature("New", status="draft")
-    emulator.fail("generate_feature", Fault.edit(lambda _: {"unexpected": True}))
+    dispatch = "run_feature" if feature == "Checkout" else "generate_feature"
+    emulator.fail(dispatch, Fault.edit(lambda _: {"unexpected": True}))
+    emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("get_generation_status", Fault.status(503), when=lambda _: now() > 0.5)
     emulator.fail("generate_feature", Fault.delay(1))
     killed = path.with_name("killed")
     async with Journal(path) as journal:
-        options = {"features": ["New"], "on_conflict": "generate"}
-        batch = asyncio.ensure_future(_run(client, journal, **options))
+        batch = asyncio.ensure_future(
+            _run(client, journal, features=[feature], on_conflict="generate")
+        )
         await asyncio.sleep(5)
         for suffix in ("", "-wal"):
             shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
@@ -296,7 +283,7 @@ async def test_a_wrong_one_is_found_out_and_can_be_corrected(
         assert items[0].verdict is Verdict.UNKNOWN
         assert isinstance(items[0].error, errors.DispatchUnknownError)
         assert not journal.is_over
-        assert len(journal.open_intents) == 1
+        assert len(journal.open_intents) == 2
     async with Journal(path) as journal:
         await journal.decide(evolve(ref, run_id=runs["Checkout"]), feature="Checkout")
         items = await client.project().run_features(journal=journal)
