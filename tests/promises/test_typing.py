@@ -94,14 +94,14 @@ async def test_many_of_one_kind_have_outcomes_of_that_kind(
     async for run in client.finished(runs):
         assert run in assert_type([run], list[RunOperation])
     generation = await project.generate_feature(DRAFT)
-    generations = assert_type(await client.gather(generation), tuple[Generation])
+    generations = assert_type(await client.gather(generation), list[Generation])
     assert [one.is_finished for one in generations] == [True]
     first, second = runs
     pair = await client.gather(first, generation)
-    assert_type(pair, tuple[Run, Generation])
+    assert_type(pair, list[Run | Generation])
     assert len(pair) == 2
     both = await client.gather(first, generation, return_exceptions=True)
-    assert_type(both, tuple[Run | VibeError, Generation | VibeError])
+    assert_type(both, list[Run | Generation | VibeError])
     assert len(both) == 2
     many = await client.gather(*runs, return_exceptions=True)
     assert_type(many, list[Run | VibeError])

@@ -149,11 +149,8 @@ class Dispatcher:
             try:
                 return await self._start(dispatch, trace, retry_unknown=retry_unknown)
             except BaseException as error:
-                if dispatch.progress is not Progress.DISPATCHED:
-                    name = type(error).__name__
-                    telemetry().dispatch(dispatch.kind, name)
-                    if trace is not None:
-                        trace.end(failure=f"not dispatched: {name}")
+                if trace is not None and dispatch.progress is not Progress.DISPATCHED:
+                    trace.end(failure=f"not dispatched: {type(error).__name__}")
                 raise
 
     async def _start(
@@ -191,7 +188,6 @@ class Dispatcher:
             is_dispatched=True,
             previous_id=dispatch.previous_id,
         )
-        telemetry().dispatch(dispatch.kind, "adopted" if adopted else "dispatched")
         self._parts.poller.follow(ref, trace)
         # The hook comes before anything else can fail: its purpose is to store the ref.
         if self._hooks.is_enabled(Dispatched):
@@ -205,7 +201,6 @@ class Dispatcher:
     def _report_unknown(
         self, dispatch: Dispatch[Any], trace: Trace | None, error: DispatchUnknownError
     ) -> None:
-        telemetry().dispatch(dispatch.kind, "unknown")
         if trace is not None:
             trace.add({"testvibe.reason": error.reason})
             trace.end(failure="unknown whether it was dispatched")

@@ -59,7 +59,7 @@ async def test_a_list_is_given_2_ms_for_each_of_many(
     operations = [client.attach(ref) for ref in refs]
     polling = ListPolling(
         client._transport,
-        refs[0],
+        (emulator.project_id, "run"),
         interval=1.0,
         hooks=Emitter(Hooks()),
         run_ids=client._parts.run_ids,
