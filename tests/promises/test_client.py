@@ -253,9 +253,7 @@ NUMBERS = (0, -1, float("nan"), float("inf"), "3")
         ("session", (1,), "an aiohttp.ClientSession, not 1"),
     ],
 )
-def test_an_option_of_another_kind_is_refused(
-    option: str, values: tuple[object, ...], what: str
-) -> None:
+def test_wrong_options_are_refused(option: str, values: tuple[object, ...], what: str) -> None:
     """What an option must be is said when the client is made."""
     for value in values:
         wrong: dict[str, Any] = {option: value}

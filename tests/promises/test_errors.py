@@ -321,9 +321,7 @@ def check_copies(error: Any, kind: type[errors.VibeError]) -> None:
         assert vars(other) is not vars(error)
 
 
-async def test_a_refused_key_says_where_it_came_from(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_key_has_a_source(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error of a key that a variable holds names the variable."""
     monkeypatch.setenv("TESTVIBE_API_KEY", "tvb_" + "w" * 43)
     async with Client(emulator.url) as client:

@@ -122,9 +122,7 @@ def test_an_event_goes_to_its_hook_and_to_the_log(
         assert Ref.from_json(found["testvibe_ref"]) == REF
 
 
-async def test_failed_requests_log_no_traceback(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_traceback(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """Pauses, retries and failed polls of a client are logged without a traceback."""
     caplog.set_level(logging.DEBUG, logger="testvibe_async")
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=3)
@@ -165,9 +163,7 @@ def test_an_async_hook_is_refused(hook: str) -> None:
 
 
 @pytest.mark.parametrize("error", [OSError("full"), asyncio.CancelledError()])
-def test_several_functions_are_each_called(
-    error: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_function_is_called(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     """Each is called, also after one that failed, whose error is logged and goes no further."""
     first: list[Dispatched] = []
     second: list[Dispatched] = []
@@ -195,9 +191,7 @@ def test_a_hook_may_stop_the_program() -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError])
-async def test_hooks_that_raise_do_not_break_a_client(
-    emulator: Emulator, error: type[BaseException]
-) -> None:
+async def test_hooks_may_raise(emulator: Emulator, error: type[BaseException]) -> None:
     """With every hook failing, a run is dispatched, retried and awaited as without any."""
 
     def fail(_: object) -> None:
@@ -243,9 +237,7 @@ async def test_hooks_receive_the_events_of_a_run(emulator: Emulator) -> None:
     assert requests[0].url == f"{emulator.url}{emulator.requests[1].path}"
 
 
-async def test_no_line_of_the_log_commands_a_ci_system(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_ci_commands(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing that a service sends, readable or not, is a command in a line of the log."""
     caplog.set_level(logging.DEBUG)
 

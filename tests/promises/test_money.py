@@ -333,9 +333,7 @@ def ended(emulator: Emulator, answer: Any) -> Any:
 
 @pytest.mark.parametrize("way", [name for name, way in WAYS.items() if way.has_journal])
 @pytest.mark.parametrize("mishap", [each for each in MISHAPS if each != AT_ONCE])
-async def test_a_journal_ends_with_what_was_paid(
-    emulator: Emulator, tmp_path: Path, way: str, mishap: str
-) -> None:
+async def test_the_item_is_paid(emulator: Emulator, tmp_path: Path, way: str, mishap: str) -> None:
     """The generation that was paid is the item's, and nothing is left to do."""
     program = Program(emulator, WAYS[way], World("Draft"), tmp_path)
     await MISHAPS[mishap](program)
@@ -350,9 +348,7 @@ async def test_a_journal_ends_with_what_was_paid(
     ("way", "expected"),
     [(name, 1 if way.has_journal or not way.replaces else 2) for name, way in WAYS.items()],
 )
-async def test_a_second_request_after_the_end_is_a_second_generation(
-    emulator: Emulator, tmp_path: Path, way: str, expected: int
-) -> None:
+async def test_asking_again(emulator: Emulator, tmp_path: Path, way: str, expected: int) -> None:
     """Who names the feature again has it generated again; a journal and a run want it just once."""
     program = Program(emulator, WAYS[way], World("Draft"), tmp_path)
     for _ in range(2):
@@ -384,9 +380,7 @@ async def test_what_ends_before_it_is_joined_is_not_generated_again(emulator: Em
     assert paid(emulator) == 1
 
 
-async def test_what_was_superseded_before_a_restart_is_not_generated_again(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_a_superseded_one_is_not_repeated(emulator: Emulator, tmp_path: Path) -> None:
     """A resumed run whose generation another one followed ends as that did, if it failed too."""
     path = tmp_path / "batch.journal"
     async with client_of(emulator) as client, Journal(path) as journal:

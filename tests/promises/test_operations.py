@@ -52,9 +52,7 @@ async def test_polls_slow_down_with_age(emulator: Emulator, project: Project) ->
     assert max(gaps) < 4
 
 
-async def test_a_status_of_the_previous_generation_is_ignored(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_the_previous_status_is_ignored(emulator: Emulator, project: Project) -> None:
     """While a generation is new, a status of the one before it is tolerated."""
     previous = {"requestId": "previous", "featureStatus": "generated"}
     emulator.fail(
@@ -112,9 +110,7 @@ async def test_superseded_after_it_was_seen(emulator: Emulator, project: Project
     assert now() < 7
 
 
-async def test_a_status_without_a_request_id_is_ignored(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_status_without_id_is_ignored(emulator: Emulator, project: Project) -> None:
     """A status without a request id is never taken for this generation."""
     emulator.fail(
         "get_generation_status",
@@ -191,9 +187,7 @@ async def test_an_old_ref_has_no_first_seconds(project: Project, client: Client)
     assert now() < 4
 
 
-async def test_the_generation_before_it_never_supersedes(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_the_one_before_supersedes_none(emulator: Emulator, project: Project) -> None:
     """A copy of the service that is behind for long shows what was known before: a failure."""
     first = await project.generate_feature("Draft")
     emulator.finish_generation(first.request_id)
@@ -206,9 +200,7 @@ async def test_the_generation_before_it_never_supersedes(
     assert (await operation).request_id == operation.request_id
 
 
-async def test_another_generation_seen_once_does_not_supersede(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_another_seen_once_changes_nothing(emulator: Emulator, project: Project) -> None:
     """One answer of another generation, between two of this one, changes nothing."""
     operation = await project.generate_feature("Draft")
     await operation.poll()
@@ -231,9 +223,7 @@ async def test_a_newer_generation_supersedes_at_once(emulator: Emulator, project
     assert caught.value.newer_request_id == "newer"
 
 
-async def test_cancelling_leaves_another_generation_alone(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_cancelling_leaves_others_alone(emulator: Emulator, project: Project) -> None:
     """A cancellation polls until it is sure which generation the service would cancel."""
     operation = await project.generate_feature("Draft")
     await operation.poll()
@@ -245,9 +235,7 @@ async def test_cancelling_leaves_another_generation_alone(
 
 
 @pytest.mark.parametrize("seconds", [-3600, -60, 0, 55])
-async def test_a_clock_that_differs_a_little_takes_no_first_seconds(
-    emulator: Emulator, project: Project, seconds: float
-) -> None:
+async def test_a_clock_may_differ(emulator: Emulator, project: Project, seconds: float) -> None:
     """A ref that seems up to a minute old may be new: the one before it is waited out."""
     operation = await project.generate_feature("Draft")
     dispatched_at = datetime.now(UTC) - timedelta(seconds=seconds)

@@ -148,9 +148,7 @@ async def test_the_key_goes_to_the_service_alone(emulator: Emulator, tmp_path: P
         assert not shows(f"{dict(request.headers)} {request.path} {request.query}")
 
 
-async def test_a_link_to_the_service_itself_brings_no_key(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_a_link_to_the_service_has_no_key(emulator: Emulator, tmp_path: Path) -> None:
     """An artifact's link that leads to the API is fetched without the key, and so is refused."""
 
     def misled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -186,9 +184,7 @@ async def test_a_redirect_leaves_the_key_where_it_is(emulator: Emulator) -> None
         assert elsewhere.requests == []
 
 
-async def test_a_client_that_is_left_open_shows_no_key(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_open_client(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """Neither our warning nor those of aiohttp and asyncio show it."""
     reported: list[str] = []
     loop = asyncio.get_running_loop()

@@ -81,7 +81,7 @@ async def test_kinds_choose_what_is_downloaded(tmp_path: Path) -> None:
     ],
 )
 @on_real_time
-async def test_arguments_are_checked_before_anything_is_sent(
+async def test_wrong_arguments_send_nothing(
     tmp_path: Path, options: dict[str, Any], named: str
 ) -> None:
     """A single kind, no downloads at once or an async hook is a ConfigError that says which."""
@@ -184,9 +184,7 @@ async def test_every_path_stays_inside_the_directory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["outside", "missing", "inside/../../outside", "inside"])
 @on_real_time
-async def test_a_directory_that_is_a_symbolic_link_is_not_followed(
-    tmp_path: Path, target: str
-) -> None:
+async def test_a_directory_that_is_a_link_is_not_followed(tmp_path: Path, target: str) -> None:
     """A link in the place of a directory is an error, wherever it leads, and nothing is written."""
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -248,7 +246,7 @@ async def test_a_directory_in_a_files_place_is_an_error(tmp_path: Path) -> None:
 
 
 @on_real_time
-async def test_an_error_in_removing_a_file_hides_no_other(
+async def test_a_failed_removal_hides_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first error is raised, not that of the removal."""

@@ -105,9 +105,7 @@ async def test_endless_interim_answers_time_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("refusals", [False, True])
 @on_real_time
-async def test_a_host_that_gives_a_byte_at_a_time_is_given_up(
-    tmp_path: Path, *, refusals: bool
-) -> None:
+async def test_a_host_that_gives_a_byte_is_given_up(tmp_path: Path, *, refusals: bool) -> None:
     """Connections that bring a byte each end a download, with new links in between too."""
 
     def answer(_: Request) -> bytes:
@@ -127,9 +125,7 @@ async def test_a_host_that_gives_a_byte_at_a_time_is_given_up(
     ("size", "content"), [(len(CONTENT), CONTENT), (None, CONTENT), (None, CONTENT[:20])]
 )
 @on_real_time
-async def test_a_download_that_is_cut_off_starts_over(
-    tmp_path: Path, size: int | None, content: bytes
-) -> None:
+async def test_a_cut_starts_over(tmp_path: Path, size: int | None, content: bytes) -> None:
     """The whole file is requested again, and nothing of the first part is left in it."""
 
     def answer(_: Request) -> bytes:

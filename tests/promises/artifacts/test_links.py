@@ -198,7 +198,7 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
     ],
 )
 @on_real_time
-async def test_a_signature_is_never_shown(
+async def test_no_signature(
     tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A link's query is in no message, traceback, event or log, even where the host repeats it."""

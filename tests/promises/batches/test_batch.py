@@ -121,9 +121,7 @@ async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
 
 
 @pytest.mark.parametrize("end", ["left", "time", "failure"])
-async def test_a_generation_that_a_run_waited_for_is_named(
-    emulator: Emulator, project: Project, end: str
-) -> None:
+async def test_a_runs_generation_is_named(emulator: Emulator, project: Project, end: str) -> None:
     """A generation that a batch dispatched is in the item and the refs, however that ends."""
     emulator.add_feature("Draft", status="draft")
     emulator.fail("run_feature", Fault.delay(10), when=lambda request: "Wish" in request.path)
@@ -150,9 +148,7 @@ async def test_a_generation_that_a_run_waited_for_is_named(
         assert item.verdict == "in flight"
 
 
-async def test_without_a_list_names_and_ids_are_taken_as_they_are(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_without_a_list_all_names_are_run(emulator: Emulator, project: Project) -> None:
     """A service without the list of features stops no batch."""
     feature = await project.get_feature("Checkout")
     emulator.fail("list_features", Fault.status(404))
@@ -187,9 +183,7 @@ async def test_several_tasks_share_the_items_of_a_batch(project: Project) -> Non
     assert sorted(name for own in taken for name in own) == sorted(names)
 
 
-async def test_a_batch_without_time_dispatches_nothing(
-    project: Project, emulator: Emulator
-) -> None:
+async def test_without_time_nothing_is_sent(project: Project, emulator: Emulator) -> None:
     """A time-out of 0 leaves an item for each feature, and sends nothing."""
     items = await project.run_features(["Checkout", "Returns"], timeout=0)
     assert [item.verdict for item in items] == ["skipped", "skipped"]
@@ -431,9 +425,7 @@ async def test_the_items_are_there_at_any_moment(emulator: Emulator, project: Pr
 
 
 @steady
-async def test_each_transition_comes_with_its_operation(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_each_change_has_its_operation(emulator: Emulator, project: Project) -> None:
     """The transitions of all operations come in one task, also of those dispatched later."""
     seen: dict[Operation[Run], list[Phase]] = {}
     async with project.run_features(NAMES, max_in_flight=2) as batch:
@@ -469,9 +461,7 @@ async def test_one_that_is_closed_is_followed_no_more(project: Project) -> None:
         await anext(changes)
 
 
-async def test_it_ends_where_nothing_can_be_dispatched(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_changes_end_where_all_is_refused(emulator: Emulator, project: Project) -> None:
     """A batch whose features are all refused has no transitions, and ends."""
     emulator.fail("run_feature", Fault.status(409))
     async with project.run_features(NAMES) as batch:
@@ -503,9 +493,7 @@ async def test_items_that_share_a_generation_each_have_its_changes() -> None:
 
 
 @steady
-async def test_a_dispatch_without_an_answer_is_unknown(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_what_has_no_answer_is_unknown(emulator: Emulator, project: Project) -> None:
     """What was sent and not answered may go on; its item says why that is not known."""
     emulator.fail("run_feature", Fault.delay(20), times=2)
     async with project.run_features(NAMES[:3], max_in_flight=2) as batch:

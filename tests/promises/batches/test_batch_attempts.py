@@ -29,9 +29,7 @@ SCENARIO = Scenario(
 """One feature fails whenever it runs; the others pass."""
 
 
-async def test_what_failed_runs_again_until_the_attempts_are_used_up(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_all_attempts_are_used(emulator: Emulator, project: Project) -> None:
     """A feature that always fails has all its runs, oldest first, and is a failure."""
     item, other = await project.run_features(["Returns", "Checkout"], attempts=3)
 
@@ -58,9 +56,7 @@ async def test_further_attempts_run_in_the_context_of_the_batch(emulator: Emulat
     assert seen == ["acme"] * 3
 
 
-async def test_a_stop_after_a_failure_comes_after_its_last_attempt(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_stop_follows_the_last_attempt(emulator: Emulator, project: Project) -> None:
     """With `stop_on_failure` a feature that failed in all its attempts stops the batch."""
     names = ["Returns", "Checkout", "Wishlist"]
     items = await project.run_features(names, attempts=2, stop_on_failure=True, max_in_flight=1)
@@ -69,9 +65,7 @@ async def test_a_stop_after_a_failure_comes_after_its_last_attempt(
     assert len(emulator.runs) == 2
 
 
-async def test_a_batch_that_is_over_its_time_attempts_no_more(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_the_time_out_ends_the_attempts(emulator: Emulator, project: Project) -> None:
     """At the time-out the attempt in flight goes on, and the item keeps those that failed."""
     (item,) = await project.run_features(["Returns"], attempts=100, timeout=16)
 
@@ -80,9 +74,7 @@ async def test_a_batch_that_is_over_its_time_attempts_no_more(
 
 
 @pytest.mark.parametrize("tries", [1, 4])
-async def test_what_failed_before_its_next_attempt_was_withdrawn_is_a_failure(
-    emulator: Emulator, tmp_path: Path, tries: int
-) -> None:
+async def test_a_withdrawn_attempt_fails(emulator: Emulator, tmp_path: Path, tries: int) -> None:
     """Also where that attempt was about to be sent, or refused, when the time was up."""
     rule = emulator.fail("run_feature", Fault.status(429, retry_after=7), skip=1)
     async with client_of(emulator, retry=RetryPolicy(attempts=tries)) as client:
@@ -138,9 +130,7 @@ async def test_only_a_failure_is_tried_again(
 
 
 @pytest.mark.parametrize("end", ["left", "refused"])
-async def test_what_failed_and_did_not_run_again_is_a_failure(
-    emulator: Emulator, project: Project, end: str
-) -> None:
+async def test_no_attempt_left_is_a_fail(emulator: Emulator, project: Project, end: str) -> None:
     """A feature whose next attempt was never dispatched has failed, and was not skipped."""
     emulator.fail("run_feature", Fault.status(429, retry_after=60), skip=1)
     async with project.run_features(["Returns", "Checkout"], attempts=2, max_in_flight=1) as batch:

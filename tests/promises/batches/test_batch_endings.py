@@ -69,9 +69,7 @@ async def test_a_batch_that_was_left_leaves_no_timer(project: Project) -> None:
     assert left() is None
 
 
-async def test_at_the_timeout_all_remaining_items_come_at_once(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Project) -> None:
     """At the timeout, what is in flight has its ref and an error, and what waits is skipped."""
     began = now()
     batch = project.run_features(max_in_flight=5, timeout=25)
@@ -100,7 +98,7 @@ async def test_at_the_timeout_all_remaining_items_come_at_once(
     assert client_tasks() == []
 
 
-async def test_the_time_ends_waits_for_a_generation(emulator: Emulator, project: Project) -> None:
+async def test_the_time_ends_a_generation_too(emulator: Emulator, project: Project) -> None:
     """A run whose tests are still being generated then comes with the generation's ref."""
     began, feature = now(), "Checkout with gift card"
     (item,) = await project.run_features([feature], on_conflict="generate", timeout=5)
@@ -116,9 +114,7 @@ async def test_the_time_ends_waits_for_a_generation(emulator: Emulator, project:
 
 
 @pytest.mark.parametrize("trouble", ["rate", "rest"])
-async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
-    emulator: Emulator, trouble: str
-) -> None:
+async def test_the_time_out_withdraws_what_waits(emulator: Emulator, trouble: str) -> None:
     """A dispatch that is queued, or waits after a 429, is not sent after the timeout."""
     if trouble == "rest":
         emulator.fail("run_feature", Fault.status(429, retry_after=50))
@@ -133,9 +129,7 @@ async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
         assert emulator.count("run_feature") == asked
 
 
-async def test_what_waits_for_another_generation_is_not_dispatched_once_the_batch_is_left(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_leaving_ends_the_wait_for_another(emulator: Emulator, project: Project) -> None:
     """Leaving a batch starts, and pays for, no generation that only waited for another one."""
     await project.generate_feature("Checkout with gift card")
 
@@ -167,9 +161,7 @@ async def test_what_waits_for_another_generation_is_not_dispatched_after_a_failu
     assert len(emulator.generations) == 2
 
 
-async def test_the_time_bounds_the_list_of_features_too(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_the_time_bounds_the_list_too(emulator: Emulator, project: Project) -> None:
     """A batch whose features can't be listed in time says so, in time."""
     emulator.fail("list_features", Fault.hang())
 
@@ -178,9 +170,7 @@ async def test_the_time_bounds_the_list_of_features_too(
     assert now() == pytest.approx(3, abs=0.1)
 
 
-async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_cancelling_twice_keeps_the_refs(emulator: Emulator, project: Project) -> None:
     """A second cancellation does not cut short the wait for dispatches under way."""
     emulator.fail("run_feature", Fault.delay(2.2))
     batch = project.run_features(["Checkout"])
@@ -199,9 +189,7 @@ async def await_batch(batch: Batch[Run]) -> list[BatchItem[Run]]:
     return await batch
 
 
-async def test_a_conflict_before_the_timeout_is_raised_as_one(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_conflict_in_time_is_the_error(emulator: Emulator, project: Project) -> None:
     """A 409 before the timeout is the item's error, though the poll for its ref takes longer."""
     async with client_of(emulator) as other:
         await other.project().generate_feature("Checkout")
@@ -264,9 +252,7 @@ async def test_a_run_whose_ref_is_being_recorded_is_waited_for(emulator: Emulato
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.ERROR]
 
 
-async def test_an_operation_that_can_not_be_polled_is_one_item(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_a_poll_plan_that_fails_is_an_item(emulator: Emulator, tmp_path: Path) -> None:
     """Where a poll plan fails, in a batch that goes on with a journal too."""
 
     def fails(*_: object) -> float:
@@ -293,9 +279,7 @@ async def test_answers_that_do_not_come_are_waited_for_some_seconds_only() -> No
 
 
 @pytest.mark.parametrize("features", [None, ["Checkout", "Returns"]])
-async def test_a_batch_that_is_stopped_before_it_is_awaited_has_no_success(
-    emulator: Emulator, project: Project, features: list[str] | None
-) -> None:
+async def test_stopped(emulator: Emulator, project: Project, features: list[str] | None) -> None:
     """Each feature is an item that was skipped."""
     batch = project.run_features(features)
     batch.stop()
@@ -314,9 +298,7 @@ WAITING: dict[str, tuple[str, Fault, int]] = {
 
 
 @pytest.mark.parametrize("why", WAITING)
-async def test_nothing_is_sent_after_the_time_out(
-    emulator: Emulator, project: Project, why: str
-) -> None:
+async def test_nothing_follows_a_time_out(emulator: Emulator, project: Project, why: str) -> None:
     """A generation that waited to be sent, alone or for a run, is skipped."""
     emulator.add_feature("Draft", status="draft")
     operation, fault, sent = WAITING[why]
@@ -351,9 +333,7 @@ async def test_stop_on_failure(most: int, failed: int) -> None:
     assert batch.summary.skipped == len(items) - failed
 
 
-async def test_what_is_in_flight_at_a_failure_is_waited_for(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_failure_ends_no_other(emulator: Emulator, project: Project) -> None:
     """After the first that failed nothing more is dispatched."""
     names = ["Checkout", "No such", "Returns", "Wishlist"]
     items = await project.run_features(names, max_in_flight=2, stop_on_failure=True)

@@ -38,9 +38,7 @@ async def test_a_generator_is_read_only_as_there_is_room(project: Project) -> No
         assert taken == [item.feature for item in batch.items] == features[:6]
 
 
-async def test_a_feature_is_dispatched_as_soon_as_it_comes(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_each_goes_as_soon_as_it_comes(emulator: Emulator, project: Project) -> None:
     """A source that is slow holds nothing back."""
     began = now()
     async with project.run_features(one_by_one(NAMES, seconds=10)) as batch:
@@ -68,9 +66,7 @@ async def test_its_error_ends_the_batch(emulator: Emulator, project: Project) ->
 
 
 @pytest.mark.parametrize("end", ["time", "failure", "left", "cancelled"])
-async def test_one_that_gives_nothing_more_holds_up_no_end(
-    emulator: Emulator, project: Project, end: str
-) -> None:
+async def test_a_stuck_source_ends_too(emulator: Emulator, project: Project, end: str) -> None:
     """A source that waits for ever is left alone when the batch ends, however it ends."""
     waits = asyncio.Event()
 
@@ -159,7 +155,7 @@ async def test_features_of_an_undocumented_status_are_left_out_and_named(
 
 
 @pytest.mark.parametrize("word", ["ready", None])
-async def test_no_credits_are_spent_for_a_misreading(
+async def test_misreadings_cost_none(
     emulator: Emulator, project: Project, word: str | None
 ) -> None:
     """Where no status says which features have tests, a batch without names is refused."""
@@ -177,9 +173,7 @@ async def test_what_is_no_feature_is_an_item_with_its_error(project: Project) ->
     assert [item.verdict for item in items] == [Verdict.ERROR, Verdict.SUCCEEDED, Verdict.ERROR]
 
 
-async def test_names_that_are_known_from_rows_need_no_list(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_rows_tell_names_without_a_list(emulator: Emulator, project: Project) -> None:
     """A feature as it was listed says which id its name has; the list is read once at most."""
     rows = {row.name: row for row in await project.list_features()}
     checkout, wishlist = rows["Checkout"], rows["Wishlist"]

@@ -19,9 +19,7 @@ async def dispatch(project: Project, count: int) -> list[RunOperation]:
     return [await project.run_feature("Checkout") for _ in range(count)]
 
 
-async def test_an_error_takes_the_place_of_an_outcome(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_errors_among_outcomes(emulator: Emulator, client: Client, project: Project) -> None:
     """With `return_exceptions` each place holds the outcome or the error of its operation."""
     bad, *good = await dispatch(project, 3)
     emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
@@ -33,9 +31,7 @@ async def test_an_error_takes_the_place_of_an_outcome(
     assert [run.run_id for run in runs if isinstance(run, Run)] == [op.run_id for op in good]
 
 
-async def test_what_is_left_at_the_timeout_comes_last_as_errors(
-    client: Client, project: Project
-) -> None:
+async def test_what_is_left_comes_last_as_errors(client: Client, project: Project) -> None:
     """First all that ended in time, then a WaitTimeoutError for each of the others."""
     operations = await dispatch(project, 6)
     ended: list[RunOperation] = []
@@ -69,9 +65,7 @@ async def test_the_time_counts_from_the_first_step(client: Client, project: Proj
     assert now() - began == pytest.approx(5)
 
 
-async def test_what_ended_since_its_last_poll_has_ended_in_time(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_the_last_poll_counts(emulator: Emulator, client: Client, project: Project) -> None:
     """At the time-out what is left is polled once more: what has ended is no error."""
     ended, late = await dispatch(project, 2)
     finished = client.finished([ended, late], timeout=5)
@@ -129,9 +123,7 @@ async def test_every_transition_comes_with_its_operation(client: Client, project
         assert words[-1] in {"finished passed", "finished failed"}
 
 
-async def test_what_was_never_seen_has_its_first_poll_first(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_attached_one_is_polled_first(emulator: Emulator, project: Project) -> None:
     """An attached operation has no state before the first answer; then it has each."""
     (operation,) = await dispatch(project, 1)
     async with client_of(emulator) as client:

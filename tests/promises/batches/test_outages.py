@@ -53,9 +53,7 @@ def runs_by_feature(emulator: Emulator) -> Counter[str]:
     ],
     ids=["502", "404 page", "redirect", "reset", "answers lost"],
 )
-async def test_an_outage_while_it_dispatches_costs_no_feature(
-    emulator: Emulator, fault: Fault, max_in_flight: int
-) -> None:
+async def test_an_outage_midway(emulator: Emulator, fault: Fault, max_in_flight: int) -> None:
     """Dispatches wait for its end. What was sent into it is found, or proved and sent again."""
     skip = 5 if max_in_flight == 10 else 25
     emulator.fail("*", fault, skip=skip, when=lambda _: now() < 20)
@@ -100,9 +98,7 @@ async def test_an_outage_without_end_ends_the_batch(emulator: Emulator) -> None:
     assert {type(item.error) for item in unsent} == {NotSentError}
 
 
-async def test_a_feature_that_a_proxy_refuses_delays_no_other(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_refusing_proxy_delays_no_other(emulator: Emulator, project: Project) -> None:
     """Its dispatch is tried three times, while reads show that the service answers."""
     page = Fault.status(404, body=PAGE)
     refused = emulator.fail("*", page, when=lambda sent: "/Feature 20/" in unquote(sent.path))
@@ -123,9 +119,7 @@ async def test_a_long_outage_leaves_patience_for_a_rate_limit(emulator: Emulator
 
 @pytest.mark.parametrize("kind", ["run", "generate"])
 @pytest.mark.parametrize("fault", [Fault.status(404, body=PAGE), Fault.status(500)])
-async def test_a_list_of_projects_that_is_never_served_is_no_outage(
-    emulator: Emulator, project: Project, fault: Fault, kind: str
-) -> None:
+async def test_no_projects(emulator: Emulator, project: Project, fault: Fault, kind: str) -> None:
     """A gateway may serve the paths of one project alone."""
     emulator.fail("list_projects", fault)
     emulator.fail(f"{kind}_feature", Fault.reset(), skip=1, times=1)
@@ -197,9 +191,7 @@ async def test_the_time_out_after_an_outage_is_none_of_it(emulator: Emulator) ->
     assert item.verdict is Verdict.SKIPPED
 
 
-async def test_a_generation_that_provably_did_not_start_is_sent_again(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_proved_absence_is_sent_again(emulator: Emulator, project: Project) -> None:
     """The feature's status proves it, without another dispatch."""
     emulator.fail("generate_feature", Fault.reset(), times=1)
     (item,) = await project.generate_features(["Checkout"])
@@ -207,9 +199,7 @@ async def test_a_generation_that_provably_did_not_start_is_sent_again(
     assert len(emulator.generations) == 1
 
 
-async def test_what_nothing_can_prove_is_unknown_at_once(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_what_nothing_proves_is_unknown(emulator: Emulator, project: Project) -> None:
     """No run follows, so that waiting would gain nothing."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     (item,) = await project.run_features(NAMES[:1])
@@ -217,9 +207,7 @@ async def test_what_nothing_can_prove_is_unknown_at_once(
     assert now() < 15
 
 
-async def test_the_answer_to_what_is_sent_again_may_be_lost_too(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_second_answer_may_be_lost(emulator: Emulator, project: Project) -> None:
     """The run that it started is not taken for that of the first, which started nothing."""
 
     def is_meant(sent: RecordedRequest) -> bool:
@@ -234,9 +222,7 @@ async def test_the_answer_to_what_is_sent_again_may_be_lost_too(
     assert set(runs_by_feature(emulator).values()) == {1}
 
 
-async def test_an_outage_that_begins_meanwhile_delays_it(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_outage_meanwhile_delays_it(emulator: Emulator, project: Project) -> None:
     """The service is read again after it."""
     emulator.fail("run_feature", Fault.reset(), skip=1, times=1)
     page = Fault.status(404, body=PAGE)
@@ -257,7 +243,7 @@ async def test_it_is_sent_again_once(emulator: Emulator, project: Project) -> No
     assert lost.hits == 2
 
 
-async def test_a_batch_that_stops_on_failure_stops(emulator: Emulator, project: Project) -> None:
+async def test_an_unknown_one_stops_the_batch(emulator: Emulator, project: Project) -> None:
     """It is unknown whether the feature failed."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     items = await project.run_features(NAMES[:3], max_in_flight=1, stop_on_failure=True)
@@ -269,9 +255,7 @@ async def test_a_batch_that_stops_on_failure_stops(emulator: Emulator, project: 
 
 
 @pytest.mark.parametrize("seconds", [20, 45])
-async def test_a_batch_that_ends_meanwhile_leaves_it_unknown(
-    emulator: Emulator, project: Project, seconds: float
-) -> None:
+async def test_an_end_meanwhile(emulator: Emulator, project: Project, seconds: float) -> None:
     """Its items and the summary agree."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     batch = project.run_features(NAMES[:20], max_in_flight=2, timeout=seconds)
@@ -281,9 +265,7 @@ async def test_a_batch_that_ends_meanwhile_leaves_it_unknown(
     assert batch.items == items
 
 
-async def test_features_that_end_without_another_prove_nothing(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_ended_source_proves_nothing(emulator: Emulator, project: Project) -> None:
     """The batch ends once it is known that no feature follows."""
     emulator.fail("run_feature", Fault.reset(), times=1)
 
@@ -296,9 +278,7 @@ async def test_features_that_end_without_another_prove_nothing(
     assert item.verdict is Verdict.UNKNOWN
 
 
-async def test_an_operation_that_was_found_is_in_flight(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_what_was_found_is_in_flight(emulator: Emulator, project: Project) -> None:
     """Its feature is no longer unknown, from then on."""
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("list_runs", Fault.status(500), skip=1, when=lambda _: now() < 14)

@@ -47,9 +47,7 @@ async def test_attaching_returns_the_one_in_flight(emulator: Emulator, project: 
     assert len(emulator.generations) == 1
 
 
-async def test_waiting_dispatches_after_the_one_in_flight(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project) -> None:
     """on_conflict="wait" waits for the one in flight and then starts its own."""
     running = await project.generate_feature("Draft")
 
@@ -91,9 +89,7 @@ async def test_as_many_are_waited_for_as_come_before(emulator: Emulator, project
     assert len(emulator.generations) == 6
 
 
-async def test_one_that_ended_meanwhile_is_no_conflict(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_ended_one_is_no_conflict(emulator: Emulator, project: Project) -> None:
     """A conflict whose generation has finished by the time of the poll is dispatched again."""
     emulator.fail("generate_feature", Fault.status(409), times=2)
 
@@ -102,9 +98,7 @@ async def test_one_that_ended_meanwhile_is_no_conflict(
     assert list(emulator.generations) == [operation.request_id]
 
 
-async def test_a_conflict_without_a_generation_is_raised(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_bare_conflict_is_raised(emulator: Emulator, project: Project) -> None:
     """A 409 that repeats with nothing in flight is raised after three dispatches."""
     emulator.fail("generate_feature", Fault.status(409))
 
@@ -114,9 +108,7 @@ async def test_a_conflict_without_a_generation_is_raised(
     assert emulator.count("generate_feature") == 3
 
 
-async def test_a_finished_generation_is_not_waited_for(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_ended_one_is_not_waited_for(emulator: Emulator, project: Project) -> None:
     """A finished generation that is shown as in flight costs one dispatch a second."""
     over = await project.generate_feature("Draft")
     await over
@@ -148,9 +140,7 @@ async def test_an_attached_generation_is_known(emulator: Emulator, client: Clien
     assert (await joined).is_success
 
 
-async def test_generating_first_attaches_to_one_in_flight(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_generating_first_attaches(emulator: Emulator, project: Project) -> None:
     """on_conflict="generate" does not pay twice where a generation is in flight."""
     await project.generate_feature("Draft")
 

@@ -48,7 +48,7 @@ async def test_every_dispatch_is_reported(emulator: Emulator) -> None:
     ]
 
 
-async def test_a_hook_that_turns_out_async_is_logged(
+async def test_an_async_hook_is_logged(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A hook that returns an awaitable is logged as failed, with the ref."""
@@ -138,9 +138,7 @@ async def test_another_feature_than_asked_for_is_said(
 DRAFT = "Checkout with gift card"
 
 
-async def test_one_await_dispatches_and_another_word_waits(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_await_dispatches_and_wait_waits(emulator: Emulator, project: Project) -> None:
     """Awaiting it gives the operation once it is dispatched, its wait() the outcome."""
     operation = await project.run_feature("Checkout")
     assert operation.status == "running"
@@ -152,9 +150,7 @@ async def test_one_await_dispatches_and_another_word_waits(
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), True, "x"])
-async def test_a_wrong_time_out_dispatches_nothing(
-    emulator: Emulator, project: Project, timeout: Any
-) -> None:
+async def test_a_wrong_time_out(emulator: Emulator, project: Project, timeout: Any) -> None:
     """It is refused by the call, and there is nothing to await."""
     with pytest.raises(errors.ConfigError):
         await project.run_feature("Checkout").wait(timeout=timeout)
@@ -237,9 +233,7 @@ async def test_a_cancelled_task_dispatches_nothing(emulator: Emulator, project: 
 
 
 @pytest.mark.parametrize("call", ["run_feature", "generate_feature"])
-async def test_what_is_never_awaited_warns_with_a_hint(
-    emulator: Emulator, project: Project, call: str
-) -> None:
+async def test_a_forgotten_await_warns(emulator: Emulator, project: Project, call: str) -> None:
     """A forgotten await warns as a coroutine does, and says what to do."""
     with pytest.warns(RuntimeWarning, match=rf"{call}\('Draft'\) was never awaited.*wait\(\)"):
         getattr(project, call)("Draft")
@@ -256,9 +250,7 @@ async def test_what_can_not_be_dispatched_is_refused_at_once(project: Project) -
         await project.generate_feature(DRAFT, recorder=wrong)
 
 
-async def test_a_cancelled_dispatch_task_is_reported_as_unknown(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_a_cancelled_task_is_unknown(emulator: Emulator, client: Client) -> None:
     """Cancelling the task of a POST raises DispatchUnknownError for its caller."""
     emulator.fail("run_feature", Fault.delay(5))
     caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
@@ -395,9 +387,7 @@ async def test_a_refused_second_try_stays_unknown(emulator: Emulator, second: Fa
     assert emulator.count("run_feature") == 2
 
 
-async def test_the_second_try_waits_as_long_as_the_service_asks(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_the_second_try_waits_as_asked(emulator: Emulator, project: Project) -> None:
     """After a 503 with Retry-After the second POST is sent no sooner than that."""
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.status(503, retry_after=20), times=1)
@@ -462,7 +452,7 @@ async def test_an_interrupted_second_try_stays_unknown(
     assert len(emulator.runs) == 1
 
 
-async def test_an_unknown_run_is_sent_once_more(emulator: Emulator, project: Project) -> None:
+async def test_an_unknown_run_is_sent_twice(emulator: Emulator, project: Project) -> None:
     """retry_unknown=True sends a run that could not be reconciled once more, and only once."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     operation = await project.run_feature("Checkout", retry_unknown=True)

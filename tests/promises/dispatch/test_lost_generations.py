@@ -51,9 +51,7 @@ async def test_the_poll_before_is_retried(emulator: Emulator, project: Project) 
 
 
 @pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b'{"hello": 1}')])
-async def test_a_poll_before_that_is_unreadable_proves_nothing(
-    emulator: Emulator, project: Project, fault: Fault
-) -> None:
+async def test_odd_polls_prove_nothing(emulator: Emulator, project: Project, fault: Fault) -> None:
     """An older generation that the poll before should have shown is never adopted."""
     async with client_of(emulator) as other:
         await (await other.project().generate_feature("Draft"))
@@ -84,9 +82,7 @@ async def test_a_known_generation_is_not_adopted(emulator: Emulator) -> None:
         assert not known[0].done
 
 
-async def test_a_generation_that_began_during_a_pause_is_not_adopted(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_one_of_a_pause_is_not_adopted(emulator: Emulator, client: Client) -> None:
     """A poll long before the POST does not prove what was there before it."""
     emulator.fail("generate_feature", Fault.status(429, retry_after=100), times=1)
     dispatch = asyncio.ensure_future(client.project().generate_feature("Draft"))
@@ -117,9 +113,7 @@ async def test_a_dropped_handle_is_still_known(emulator: Emulator) -> None:
     assert [event.adopted for event in events] == [False]
 
 
-async def test_an_answer_with_an_empty_id_is_reconciled(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_empty_id_is_reconciled(emulator: Emulator, project: Project) -> None:
     """An answer that names no generation counts as a lost one."""
     emulator.fail(
         "generate_feature", Fault.edit(lambda answer: {**answer, "requestId": ""}), times=1
@@ -128,9 +122,7 @@ async def test_an_answer_with_an_empty_id_is_reconciled(
     assert operation.adopted
 
 
-async def test_a_status_with_an_empty_id_is_not_adopted(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) -> None:
     """A status that names no generation is not adopted."""
     emulator.fail("generate_feature", Fault.lost())
     emulator.fail(
@@ -148,9 +140,7 @@ async def lose(project: Project) -> errors.DispatchUnknownError:
 
 
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(503, retry_after=1)])
-async def test_no_new_generation_is_unknown(
-    emulator: Emulator, project: Project, fault: Fault
-) -> None:
+async def test_nothing_new_is_unknown(emulator: Emulator, project: Project, fault: Fault) -> None:
     """A dispatch without an answer raises DispatchUnknownError and is never sent again."""
     await (await project.generate_feature("Draft"))
     emulator.fail("generate_feature", fault)
@@ -169,9 +159,7 @@ async def test_a_draft_without_news_is_absent(emulator: Emulator, project: Proje
     assert emulator.generations == {}
 
 
-async def test_a_status_that_was_not_seen_proves_nothing(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_unseen_status_proves_nothing(emulator: Emulator, project: Project) -> None:
     """Without the status from before the dispatch nothing can be told, and nothing is asked."""
     emulator.fail("get_generation_status", Fault.status(404))
     emulator.fail("generate_feature", Fault.reset())
@@ -181,9 +169,7 @@ async def test_a_status_that_was_not_seen_proves_nothing(
     assert now() < 1
 
 
-async def test_a_generation_from_before_the_dispatch_is_not_adopted(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Project) -> None:
     """A copy that is behind shows an earlier generation than the last one known: not ours."""
     status = "get_generation_status"
     await (await project.generate_feature("Draft"))

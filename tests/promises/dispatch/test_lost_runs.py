@@ -31,9 +31,7 @@ NOTHING_DONE = [
 
 
 @pytest.mark.parametrize("fault", ANSWER_LOST)
-async def test_the_one_new_run_is_adopted(
-    emulator: Emulator, project: Project, fault: Fault
-) -> None:
+async def test_a_new_run_is_adopted(emulator: Emulator, project: Project, fault: Fault) -> None:
     """A lost answer is reconciled with the list: the one new run of the feature is adopted."""
     await project.run_feature("Checkout")
     await asyncio.sleep(10)
@@ -78,9 +76,7 @@ async def test_other_runs_are_not_adopted(emulator: Emulator, project: Project) 
     assert operation.run_id == max(emulator.runs)
 
 
-async def test_a_list_without_filter_or_times_is_not_trusted(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_odd_rows_are_no_proof(emulator: Emulator, client: Client, project: Project) -> None:
     """Rows of other features and rows without a time are not adopted."""
     async with client_of(emulator) as rival:
         await rival.project().run_feature("Checkout")
@@ -127,9 +123,7 @@ async def test_without_lists_it_is_unknown_at_once() -> None:
         (Fault.reset(), 0, False),
     ],
 )
-async def test_without_lists_the_next_ids_are_read(
-    fault: Fault, strangers: int, *, is_found: bool
-) -> None:
+async def test_the_next_ids_are_read(fault: Fault, strangers: int, *, is_found: bool) -> None:
     """A run with one of the next 64 is adopted; that there is none proves nothing."""
     async with (
         Emulator(lists=False, scenario=STEADY) as emulator,
@@ -187,9 +181,7 @@ async def test_a_list_that_fails_is_retried(emulator: Emulator, project: Project
 
 
 @pytest.mark.parametrize("held_up", ["rest", "queue"])
-async def test_a_run_that_began_before_the_post_is_not_adopted(
-    emulator: Emulator, held_up: str
-) -> None:
+async def test_an_earlier_run_is_not_adopted(emulator: Emulator, held_up: str) -> None:
     """A run that another caller dispatched while this dispatch was delayed is never adopted."""
     async with client_of(emulator, max_connections=1) as client, client_of(emulator) as other:
         waits: list[asyncio.Future[Any]] = []
@@ -339,9 +331,7 @@ async def test_the_error_has_its_intent(emulator: Emulator, client: Client) -> N
 
 
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
-async def test_a_dispatch_under_way_keeps_its_run_from_another(
-    emulator: Emulator, dispatched: str
-) -> None:
+async def test_a_run_under_way_is_kept(emulator: Emulator, dispatched: str) -> None:
     """While one dispatch waits for its answer, another of the feature does not adopt its run."""
     refs: list[Ref] = []
     hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
@@ -371,9 +361,7 @@ async def test_a_dispatch_under_way_keeps_its_run_from_another(
     assert refs == [first.ref]
 
 
-async def test_a_dispatch_to_another_project_does_not_block_adoption(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_another_project_blocks_nothing(emulator: Emulator, client: Client) -> None:
     """A dispatch that waits for its answer in one project claims no run of another project."""
     other = emulator.add_project("Other")
     emulator.add_feature("Checkout", project=other)
@@ -390,7 +378,7 @@ async def test_a_dispatch_to_another_project_does_not_block_adoption(
 
 
 @pytest.mark.parametrize("site", ["https://b.example", None])
-async def test_a_run_of_another_site_is_not_adopted(
+async def test_another_site_is_not_ours(
     emulator: Emulator, project: Project, site: str | None
 ) -> None:
     """A run belongs to the dispatch that named its site, not to one of another or of none."""
@@ -421,9 +409,7 @@ async def test_an_attached_run_is_not_adopted(emulator: Emulator) -> None:
         assert not theirs.done
 
 
-async def test_a_feature_named_like_the_id_of_another(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_name_like_an_id(emulator: Emulator, client: Client, project: Project) -> None:
     """A number names a feature by its id alone, as it does at the service."""
     feature_id = emulator.features["Checkout"].id
     namesake = emulator.add_feature(str(feature_id))
@@ -437,9 +423,7 @@ async def test_a_feature_named_like_the_id_of_another(
         await project.run_feature(feature_id)
 
 
-async def test_one_of_many_runs_of_a_feature_is_found(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_one_of_many_is_found(emulator: Emulator, client: Client, project: Project) -> None:
     """A run whose answer was lost is found among all that were dispatched with it."""
     emulator.fail("run_feature", Fault.lost(), times=1)
 
@@ -496,9 +480,7 @@ class TestCutLists:
         assert len(emulator.runs) == 3
         assert isinstance(result, errors.DispatchUnknownError)
 
-    async def test_our_run_is_adopted_above_an_older_one(
-        self, emulator: Emulator, project: Project
-    ) -> None:
+    async def test_ours_above_an_older_one(self, emulator: Emulator, project: Project) -> None:
         """Where the list is the newest first, and reaches back far enough, it is as good as all."""
         for _ in range(3):
             await project.run_feature("Checkout")
@@ -548,7 +530,7 @@ def _with_a_twin(rows: list[Document]) -> list[Document]:
 
 
 @pytest.mark.parametrize("later", [lambda rows: rows, lambda _: []], ids=["one", "none"])
-async def test_a_run_that_one_list_misses_is_still_a_candidate(
+async def test_once_shown_counts(
     emulator: Emulator, project: Project, later: Callable[[Any], Any]
 ) -> None:
     """Where a list showed two runs that may be ours, later ones that show fewer decide nothing."""
@@ -565,9 +547,7 @@ async def test_a_run_that_one_list_misses_is_still_a_candidate(
     assert {ref.key[-1] for ref in caught.value.candidates} == {ours, ours + 1}
 
 
-async def test_the_run_of_a_dispatch_that_stays_unknown_is_not_adopted_by_another(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Project) -> None:
     """What appears after one dispatch was given up may be its run: another one leaves it alone."""
     await project.run_feature("Returns")
     emulator.fail("run_feature", Fault.delay(38), times=1)  # given up after 30 s and 7 s

@@ -95,9 +95,7 @@ async def test_a_run_that_did_not_begin_and_a_later_one(emulator: Emulator, clie
     assert await client.reconcile(intent) is None
 
 
-async def test_a_run_that_did_not_begin_and_no_later_one(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_no_later_run_is_no_proof(emulator: Emulator, client: Client) -> None:
     """Without a later run the list may be an old one, so nobody can say."""
     await client.project().run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
@@ -108,9 +106,7 @@ async def test_a_run_that_did_not_begin_and_no_later_one(
     assert caught.value.intent == intent
 
 
-async def test_a_later_run_of_the_same_feature_is_not_it(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_a_later_run_is_not_it(emulator: Emulator, client: Client) -> None:
     """What was created after all of the dispatch had ended is somebody else's."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
@@ -210,9 +206,7 @@ async def test_what_is_no_intent_of_this_server(emulator: Emulator, client: Clie
         await client.reconcile(intent)
 
 
-async def test_an_intent_that_is_open_elsewhere_may_be_of_it(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_an_open_intent_may_own_it(emulator: Emulator, client: Client) -> None:
     """Of two open dispatches of one feature neither adopts the only run: it may be the other's."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     first = await intend(emulator)
@@ -261,9 +255,7 @@ async def test_a_status_that_names_no_generation(emulator: Emulator, client: Cli
     assert caught.value.reason == "unseen"
 
 
-async def test_a_status_without_a_time_is_taken_as_it_is(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_a_status_needs_no_time(emulator: Emulator, client: Client) -> None:
     """Where the service does not say when it changed, the new `requestId` decides."""
     intent = await intend(emulator, "generation")
     emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"updatedUtc": None}))
@@ -273,9 +265,7 @@ async def test_a_status_without_a_time_is_taken_as_it_is(
 
 
 @pytest.mark.parametrize("member", ["server", "project"])
-async def test_the_same_id_elsewhere_is_another_operation(
-    emulator: Emulator, client: Client, member: str
-) -> None:
+async def test_the_same_id_elsewhere(emulator: Emulator, client: Client, member: str) -> None:
     """A known run of another project or server with the same id is no reason to pass ours over."""
     intent = await intend(emulator)
     (run_id,) = emulator.runs

@@ -100,9 +100,7 @@ async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     assert notes.steps == []
 
 
-async def test_a_lost_answer_that_is_reconciled(
-    client: Client, notes: Notes, emulator: Emulator
-) -> None:
+async def test_what_was_found_is_told(client: Client, notes: Notes, emulator: Emulator) -> None:
     """An operation that was found is told as dispatched."""
     emulator.fail("run_feature", Fault.lost())
     operation = await client.project().run_feature("Checkout")
@@ -110,9 +108,7 @@ async def test_a_lost_answer_that_is_reconciled(
     assert notes.told[1][2] == operation.ref
 
 
-async def test_an_unknown_dispatch_leaves_its_intent_open(
-    client: Client, notes: Notes, emulator: Emulator
-) -> None:
+async def test_an_unknown_one_stays_open(client: Client, notes: Notes, emulator: Emulator) -> None:
     """Where nobody knows, neither is told, and the error has the intent."""
     emulator.fail("run_feature", Fault.reset())
     with pytest.raises(errors.DispatchUnknownError) as caught:
@@ -121,9 +117,7 @@ async def test_an_unknown_dispatch_leaves_its_intent_open(
     assert caught.value.intent is notes.told[0][1]
 
 
-async def test_a_recorder_that_fails_before(
-    client: Client, notes: Notes, emulator: Emulator
-) -> None:
+async def test_a_failure_before_it(client: Client, notes: Notes, emulator: Emulator) -> None:
     """What it raises stops the dispatch: nothing is sent, and nothing is tried again."""
     notes.failing = {"intended"}
     with pytest.raises(errors.RecorderError, match="no space left on device") as caught:
@@ -134,9 +128,7 @@ async def test_a_recorder_that_fails_before(
     assert now() < 1
 
 
-async def test_a_recorder_that_takes_too_long(
-    client: Client, notes: Notes, emulator: Emulator
-) -> None:
+async def test_a_slow_recorder(client: Client, notes: Notes, emulator: Emulator) -> None:
     """What is recorded after more than 5 s is not sent: another may have taken it over."""
     notes.seconds = {"intended": 5.1}
     with pytest.raises(errors.RecorderError, match="within 5 s"):
@@ -172,9 +164,7 @@ async def test_a_recorder_that_fails_at_a_refusal(
 
 
 @pytest.mark.parametrize("end", ["cancelled", "closed"])
-async def test_an_early_end_while_the_intent_is_recorded(
-    client: Client, notes: Notes, emulator: Emulator, end: str
-) -> None:
+async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
     """What is given up before it is written is not sent, and told as not dispatched."""
     notes.seconds = {"intended": 3}
     caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
@@ -216,7 +206,7 @@ class Stubborn(Notes):
         self.told.append(("intended", intent, None))
 
 
-async def test_a_recorder_that_swallows_its_cancellation_sends_nothing(emulator: Emulator) -> None:
+async def test_a_stubborn_recorder_sends_nothing(emulator: Emulator) -> None:
     """A request that was given up is not written, whatever the recorder does."""
     notes = Stubborn(emulator)
     async with client_of(emulator, recorder=notes) as client:
@@ -230,9 +220,7 @@ async def test_a_recorder_that_swallows_its_cancellation_sends_nothing(emulator:
     assert notes.steps == ["intended", "not_dispatched"]
 
 
-async def test_what_a_cancelled_caller_cuts_off_is_noted_all_the_same(
-    emulator: Emulator, notes: Notes
-) -> None:
+async def test_a_cancelled_callers_refusal_is_noted(emulator: Emulator, notes: Notes) -> None:
     """A recorder that is slow to note a refusal is told of it, however its caller ends."""
     notes.seconds["not_dispatched"] = 3.0
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)

@@ -209,9 +209,7 @@ async def test_unanswered_requests_are_reported(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_single_refusal_delays_its_own_request_alone(
-    emulator: Emulator, status: int
-) -> None:
+async def test_a_refusal_delays_its_own_request(emulator: Emulator, status: int) -> None:
     """After a Retry-After that request is sent again, and others are not held up."""
     emulator.fail("list_projects", Fault.status(status, retry_after=20), times=1)
     seen: list[Event] = []
@@ -254,9 +252,7 @@ async def test_other_errors_pause_nothing(emulator: Emulator, fault: Fault) -> N
 
 
 @pytest.mark.parametrize(("method", "sent"), [("GET", 4), ("POST", 1), ("PUT", 1), ("DELETE", 1)])
-async def test_only_a_get_of_custom_requests_is_repeated(
-    emulator: Emulator, method: str, sent: int
-) -> None:
+async def test_only_a_custom_get_is_repeated(emulator: Emulator, method: str, sent: int) -> None:
     """`request` repeats a GET after a 5xx and a lost connection, and no other method."""
     for fault in (Fault.status(500), Fault.lost()):
         rule = emulator.fail("*", fault)

@@ -74,9 +74,7 @@ CUT_ECHOES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("answer", CUT_ECHOES)
-async def test_an_echo_that_is_cut_off_is_not_shown(
-    answer: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_echo_that_is_cut_off(answer: str, caplog: pytest.LogCaptureFixture) -> None:
     """An echo before a lost connection is in no error or cause, whole or in part."""
     caplog.set_level(logging.DEBUG)
 
@@ -131,9 +129,7 @@ ESCAPED = {
 
 
 @pytest.mark.parametrize("spelling", ESCAPED.values(), ids=ESCAPED)
-async def test_a_key_in_escapes_is_in_no_value(
-    spelling: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_key_in_escapes(spelling: str, caplog: pytest.LogCaptureFixture) -> None:
     """A key as links and pages spell it is in no field, no unknown one, no error and no log."""
     caplog.set_level(logging.DEBUG)
     said = f'"name": "{spelling}", "x": ["{spelling}"], "kind": {{"{spelling}": 1}}'.encode()

@@ -35,9 +35,7 @@ async def test_pages_are_put_together(paging: str) -> None:
 
 
 @pytest.mark.parametrize("paging", ["has_more", "total"])
-async def test_what_can_not_be_followed_is_incomplete(
-    paging: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_pages_without_links_are_cut(paging: str, caplog: pytest.LogCaptureFixture) -> None:
     """The first page says so, once in the log, and whatever needs all of it raises."""
     async with paged(paging) as emulator, client_of(emulator) as client:
         project = client.project()
@@ -220,9 +218,7 @@ def _spoil(count: int) -> Fault:
     return Fault.edit(change)
 
 
-async def test_many_rows_that_cannot_be_read_are_an_error(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_many_unreadable_rows_raise(emulator: Emulator, project: Project) -> None:
     """With ten rows that can't be read the list raises, though others could be."""
     for number in range(TOO_MANY):
         emulator.add_feature(f"Another {number}")

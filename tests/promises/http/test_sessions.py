@@ -46,9 +46,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
     return made
 
 
-async def test_an_own_session_is_closed(
-    emulator: Emulator, made: list[aiohttp.ClientSession]
-) -> None:
+async def test_an_own_one_is_closed(emulator: Emulator, made: list[aiohttp.ClientSession]) -> None:
     """The one session that the client makes, at the first call, is closed with it."""
     async with client_of(emulator) as client:
         assert made == []
@@ -57,9 +55,7 @@ async def test_an_own_session_is_closed(
     assert [session.closed for session in made] == [True]
 
 
-async def test_an_own_session_keeps_no_cookies(
-    emulator: Emulator, made: list[aiohttp.ClientSession]
-) -> None:
+async def test_it_keeps_no_cookies(emulator: Emulator, made: list[aiohttp.ClientSession]) -> None:
     """A cookie of the service is not sent back."""
     async with client_of(emulator) as client:
         await client.list_projects()
@@ -316,9 +312,7 @@ async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
         ),
     ],
 )
-async def test_a_mock_in_place_of_the_session_proves_nothing(
-    error: Exception, kind: type[errors.VibeError]
-) -> None:
+async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeError]) -> None:
     """Where a mock never takes the body, an error of a connection leaves it unknown."""
     where = f"{SERVER}/api/v1/ops/projects/p/features/Checkout/run"
     with aioresponses() as forged:
@@ -333,9 +327,7 @@ async def _call(operation: str, project: Project) -> Any:
 
 
 @pytest.mark.parametrize("status", [303, 408])
-async def test_a_status_that_says_nothing_leaves_a_dispatch_unknown(
-    emulator: Emulator, status: int
-) -> None:
+async def test_a_status_that_proves_nothing(emulator: Emulator, status: int) -> None:
     """303 and 408 do not prove that nothing began: the run is looked for, and found."""
 
     emulator.fail("run_feature", Fault.status(status))

@@ -49,18 +49,14 @@ async def test_a_call_outlasts_an_outage(
     ],
     ids=["page", "empty", "redirect", "403 page", "404 page"],
 )
-async def test_a_page_is_an_outage_once_the_call_was_answered(
-    emulator: Emulator, project: Project, fault: Fault
-) -> None:
+async def test_a_page_is_an_outage(emulator: Emulator, project: Project, fault: Fault) -> None:
     """As for a wait."""
     await project.list_features()
     emulator.fail("*", fault, when=lambda _: now() < 60)
     assert await project.list_features(max_outage=100)
 
 
-async def test_before_any_good_answer_the_third_page_ends_it(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_the_third_page_ends_it(emulator: Emulator, project: Project) -> None:
     """Most likely the address is not the service's."""
     emulator.fail("list_features", Fault.body(PAGE, content_type="text/html"))
     with pytest.raises(errors.MalformedResponseError):
@@ -97,9 +93,7 @@ async def test_a_refused_key_is_confirmed(emulator: Emulator, project: Project, 
     assert rule.hits == times
 
 
-async def test_what_the_service_itself_refuses_is_raised_at_once(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_a_services_refusal_is_raised(emulator: Emulator, client: Client) -> None:
     """There is no such project, or no such call: another try would not change it."""
     with pytest.raises(errors.NotFoundError):
         await client.project("other").list_features(max_outage=100)

@@ -63,9 +63,7 @@ async def test_options_of_its_caller(path: Path, project: Project) -> None:
         assert journal.plan.options == {"attempts": 2}
 
 
-async def test_what_was_dispatched_is_attached_to(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_what_goes_on_is_attached_to(path: Path, emulator: Emulator, client: Client) -> None:
     """A batch that was left is gone on with by another client, and nothing runs twice."""
     async with Journal(path) as journal, client_of(emulator) as first:
         async with first.project().run_features(FEATURES, journal=journal):
@@ -76,9 +74,7 @@ async def test_what_was_dispatched_is_attached_to(
     assert emulator.count("run_feature") == 3
 
 
-async def test_what_was_not_dispatched_is_dispatched(
-    path: Path, emulator: Emulator, project: Project
-) -> None:
+async def test_what_waited_is_dispatched(path: Path, emulator: Emulator, project: Project) -> None:
     """What waited when the batch ended is dispatched by the next."""
     async with (
         Journal(path) as journal,
@@ -93,9 +89,7 @@ async def test_what_was_not_dispatched_is_dispatched(
     assert emulator.count("run_feature") == 3
 
 
-async def test_what_could_not_be_seen_is_gone_on_with(
-    path: Path, emulator: Emulator, project: Project
-) -> None:
+async def test_after_an_outage_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
     """After an outage that ends the batch, or its time, the runs are attached to again."""
     outage = emulator.fail("get_run", Fault.status(500))
     async with Journal(path) as journal:
@@ -114,9 +108,7 @@ async def test_what_could_not_be_seen_is_gone_on_with(
     assert emulator.count("run_feature") == 3
 
 
-async def test_a_run_whose_polls_are_refused_is_gone_on_with(
-    path: Path, emulator: Emulator, project: Project
-) -> None:
+async def test_after_refusals_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
     """A key that may not see a run does not undo that it was dispatched."""
     refused = emulator.fail("get_run", Fault.status(403))
     async with Journal(path) as journal:
@@ -204,9 +196,7 @@ async def test_what_began_is_adopted(path: Path, emulator: Emulator, client: Cli
     assert emulator.count("run_feature") == 3
 
 
-async def test_what_did_not_begin_is_dispatched(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_what_was_lost_is_dispatched(path: Path, emulator: Emulator, client: Client) -> None:
     """Where a later run shows that nothing began, it is dispatched."""
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
@@ -217,9 +207,7 @@ async def test_what_did_not_begin_is_dispatched(
     assert emulator.count("run_feature") == 3 + 1 + 3
 
 
-async def test_the_last_one_is_held_back_to_show_the_time(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_the_last_one_is_held_back(path: Path, emulator: Emulator, client: Client) -> None:
     """One that is still to be dispatched proves that those before it did not begin."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("list_runs", Fault.status(404), times=2)
@@ -237,9 +225,7 @@ async def test_the_last_one_is_held_back_to_show_the_time(
     assert now() - began > 35
 
 
-async def test_the_last_one_is_held_back_also_among_many(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_also_among_many(path: Path, emulator: Emulator, client: Client) -> None:
     """Tasks that wait for room do not take the one that is to show the time."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     gone = emulator.fail("list_runs", Fault.status(404), skip=1)
@@ -254,9 +240,7 @@ async def test_the_last_one_is_held_back_also_among_many(
     assert len(emulator.runs) == 12
 
 
-async def test_one_that_comes_late_shows_the_time_too(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_a_late_one_shows_the_time(path: Path, emulator: Emulator, client: Client) -> None:
     """What was not seen to begin is asked for again once the next one was dispatched."""
 
     async def late() -> AsyncGenerator[str]:
@@ -275,9 +259,7 @@ async def test_one_that_comes_late_shows_the_time_too(
     assert len(emulator.runs) == 2
 
 
-async def test_what_nobody_can_say_stays_unknown(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator, client: Client) -> None:
     """Without a later run it is unknown again, and can be gone on with later."""
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
@@ -305,9 +287,7 @@ async def test_a_time_out_ends_it(path: Path, emulator: Emulator, client: Client
         assert len(journal.open_intents) == 3
 
 
-async def test_one_that_stays_unknown_stops_the_others(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_an_unknown_one_stops_all(path: Path, emulator: Emulator, client: Client) -> None:
     """With `stop_on_failure` the first one ends the batch, and cancels nobody who awaits it."""
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
@@ -316,9 +296,7 @@ async def test_one_that_stays_unknown_stops_the_others(
     assert verdicts(items) == ["unknown"] * 3
 
 
-async def test_a_time_out_while_what_was_found_waits_for_room(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_a_time_out_before_a_slot(path: Path, emulator: Emulator, client: Client) -> None:
     """What is found, and is one too many in flight, has its ref at the time-out."""
     emulator.fail("run_feature", Fault.lost(), times=3)
     await _cut_off(path, emulator)
@@ -327,9 +305,7 @@ async def test_a_time_out_while_what_was_found_waits_for_room(
     assert emulator.count("run_feature") == 3
 
 
-async def test_another_plan_leaves_nothing_behind(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_a_wrong_plan_leaves_none(path: Path, emulator: Emulator, client: Client) -> None:
     """Where a later feature is another one, what was gone on with before it is let go."""
     emulator.fail("run_feature", Fault.lost(), times=3)
     await _cut_off(path, emulator)
@@ -399,9 +375,7 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
 
 
-async def test_a_generation_of_missing_tests(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_a_runs_lost_generation(path: Path, emulator: Emulator, client: Client) -> None:
     """A run whose tests were being generated goes on with that generation."""
     emulator.add_feature("Draft", status="draft")
     emulator.fail("generate_feature", Fault.lost(), times=1)
@@ -435,9 +409,7 @@ class TestOtherPlans:
                 await project.run_features(features, journal=journal)
         assert emulator.count("run_feature") == 3
 
-    async def test_another_site_kind_project_or_server(
-        self, planned: Path, client: Client, emulator: Emulator
-    ) -> None:
+    async def test_another_place(self, planned: Path, client: Client, emulator: Emulator) -> None:
         """Each is refused in one sentence that names both."""
         project = client.project()
         async with Journal(planned) as journal:
@@ -556,9 +528,7 @@ async def test_a_lazy_source(path: Path, project: Project, emulator: Emulator) -
     assert emulator.count("run_feature") == 3
 
 
-async def test_what_waits_for_room_at_the_time_out(
-    path: Path, client: Client, emulator: Emulator
-) -> None:
+async def test_what_waits_for_a_slot(path: Path, client: Client, emulator: Emulator) -> None:
     """What is in flight beyond the limit is not looked at then, but said to be in flight."""
     async with Journal(path) as journal:
         await client.project().run_features(FEATURES, journal=journal, timeout=1)
@@ -591,9 +561,7 @@ async def test_many_records_are_one_commit(path: Path, client: Client) -> None:
         assert journal.commits < 63  # as many were dispatched, each with two records or more
 
 
-async def test_a_generation_that_failed_is_not_paid_for_again(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_a_failure_is_paid_once(path: Path, emulator: Emulator, client: Client) -> None:
     """The generation of a run's missing tests is the feature's own, however often it goes on."""
     emulator.add_feature("Doomed", status="draft")
     for timeout in (30, 100, 100):
@@ -608,9 +576,7 @@ async def test_a_generation_that_failed_is_not_paid_for_again(
     assert len(emulator.generations) == 1
 
 
-async def test_nothing_that_is_being_sent_is_decided(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_nothing_sent_is_decided(path: Path, emulator: Emulator, client: Client) -> None:
     """A decision is for what is unknown: the answer of a dispatch under way may still come."""
     emulator.fail("run_feature", Fault.delay(5), times=1)
     async with (
@@ -624,9 +590,7 @@ async def test_nothing_that_is_being_sent_is_decided(
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
-async def test_what_was_refused_for_a_while_is_dispatched_later(
-    path: Path, emulator: Emulator, client: Client, status: int
-) -> None:
+async def test_a_pause_is_over(path: Path, emulator: Emulator, client: Client, status: int) -> None:
     """A key that is refused, or a request too many, says nothing of the feature."""
     rule = emulator.fail("run_feature", Fault.status(status))
     async with Journal(path) as journal:
@@ -648,9 +612,7 @@ async def test_a_wrong_argument_leaves_a_journal_unused(path: Path, project: Pro
 
 
 @pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
-async def test_why_a_dispatch_is_unknown_is_kept(
-    path: Path, emulator: Emulator, client: Client, reason: str
-) -> None:
+async def test_why_is_kept(path: Path, emulator: Emulator, client: Client, reason: str) -> None:
     """The reason, the candidates, the intent and the time of the last poll are read back."""
     emulator.fail("run_feature", Fault.lost() if reason == "ambiguous" else Fault.reset())
     if reason == "unseen":

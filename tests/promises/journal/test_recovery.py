@@ -68,9 +68,7 @@ async def test_one_that_raises_leaves_the_plan_open(path: Path, emulator: Emulat
         assert [item.feature for item in await batch] == ["Checkout", "Returns"]
 
 
-async def test_one_is_read_while_a_lost_answer_is_looked_for(
-    path: Path, emulator: Emulator
-) -> None:
+async def test_the_next_is_read_meanwhile(path: Path, emulator: Emulator) -> None:
     """The feature that is held back as a proof is the last one, and not the first."""
 
     async def features(count: int) -> AsyncIterator[str]:
@@ -126,9 +124,7 @@ async def test_generations_are_not_held_back(path: Path, emulator: Emulator) -> 
         await when(lambda: emulator.count("generate_feature", feature="Two") > 0, within=3)
 
 
-async def test_a_lost_answer_is_decided_while_the_journal_is_open(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_it_is_decided_while_open(path: Path, emulator: Emulator, client: Client) -> None:
     """Once the batch has ended nobody waits for it any more."""
     emulator.fail("run_feature", Fault.lost())
     emulator.fail("list_runs", Fault.status(404))
@@ -195,9 +191,7 @@ async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulat
 
 
 @pytest.mark.parametrize("second", [Fault.status(401), Fault.status(500), Fault.lost()])
-async def test_a_second_try_hides_no_first_one(
-    emulator: Emulator, client: Client, second: Fault
-) -> None:
+async def test_a_second_try_hides_none(emulator: Emulator, client: Client, second: Fault) -> None:
     """The intent in the error is of both, so that reconciling it finds what began."""
     hidden = emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
@@ -244,9 +238,7 @@ async def leave_unknown(path: Path, emulator: Emulator, *, lists_read: int = 0) 
     hidden.remove()
 
 
-async def test_one_of_another_place_kind_or_entry_is_refused(
-    path: Path, emulator: Emulator
-) -> None:
+async def test_one_of_another_place_is_refused(path: Path, emulator: Emulator) -> None:
     """What this dispatch started is of its server, project and kind, and of no other feature."""
     await leave_unknown(path, emulator)
     place: Any = {"server": emulator.url, "project": emulator.project_id}
@@ -267,7 +259,7 @@ async def test_one_of_another_place_kind_or_entry_is_refused(
 
 
 @pytest.mark.parametrize("run_id", ["another feature's", "missing"])
-async def test_a_wrong_one_is_found_out_and_can_be_corrected(
+async def test_a_wrong_one_is_seen(
     path: Path, emulator: Emulator, client: Client, run_id: str
 ) -> None:
     """A run of another feature, or none, leaves it unknown; the right one is taken."""
@@ -356,9 +348,7 @@ async def test_a_resume_without_them_uses_them(path: Path, emulator: Emulator) -
         Fault.status(403, body=b"<html>blocked</html>"),
     ],
 )
-async def test_what_is_not_the_services_own_is_not_final(
-    path: Path, emulator: Emulator, fault: Fault
-) -> None:
+async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault: Fault) -> None:
     """A feature that a proxy refused is dispatched by the next batch."""
     rule = emulator.fail("run_feature", fault)
     async with Journal(path) as journal, client_of(emulator) as client:
@@ -424,7 +414,7 @@ async def test_any_damage_is_an_error_of_this_package(path: Path, emulator: Emul
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-async def test_a_file_that_goes_while_in_use_is_noticed(
+async def test_a_file_that_is_gone(
     path: Path, emulator: Emulator, client: Client, how: str
 ) -> None:
     """Nothing more is dispatched once the file is not the one that was opened."""
@@ -444,9 +434,7 @@ async def test_a_file_that_goes_while_in_use_is_noticed(
         await journal.aclose()
 
 
-async def test_many_open_dispatches_are_looked_for_together(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_many_are_sought_together(path: Path, emulator: Emulator, client: Client) -> None:
     """What a crash left open of a project is searched for in one list, not one for each feature."""
     names = [f"Feature {number}" for number in range(30)]
     for name in names:

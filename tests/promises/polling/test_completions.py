@@ -31,7 +31,7 @@ async def test_they_come_as_they_finish(emulator: Emulator, client: Client) -> N
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_closing_before_the_wait_for_many_has_begun(
+async def test_closing_early(
     emulator: Emulator, client: Client, method: Callable[..., Any]
 ) -> None:
     """Closing finished() or changes() before it listens to all leaves no listener."""
@@ -111,9 +111,7 @@ async def test_leaving_early_ends_the_polling_of_many(emulator: Emulator, client
     assert emulator.count("get_run") == asked <= len(operations)
 
 
-async def test_a_closed_iteration_of_many_raises_nothing(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_a_closed_one_raises_nothing(emulator: Emulator, client: Client) -> None:
     """After aclose() an error that was to come last does not come."""
     bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
     emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)

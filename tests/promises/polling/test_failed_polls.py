@@ -29,9 +29,7 @@ from testvibe_async.events import OutageEnded, OutageStarted, PollFailed, Status
 from testvibe_async.testing import Emulator, Fault
 
 
-async def test_failures_before_a_pause_do_not_count(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_pause_forgets_failures(emulator: Emulator, operation: RunOperation) -> None:
     """A new wait, long after one that saw only failures, gets its full max_outage."""
     outage = emulator.fail("get_run", Fault.status(500))
     with pytest.raises(errors.WaitTimeoutError):
@@ -62,9 +60,7 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
     assert gaps == pytest.approx([3, 12, 24, *[30] * (len(gaps) - 3)], abs=0.5)
 
 
-async def test_every_waiter_gets_an_error_of_its_own(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_each_waiter_has_its_error(emulator: Emulator, operation: RunOperation) -> None:
     """No two waits share an exception or its traceback."""
     emulator.fail("get_run", Fault.status(403))
 
@@ -98,9 +94,7 @@ async def test_a_closed_session_is_raised_at_once(emulator: Emulator) -> None:
         *(Fault.garbage(), Fault.truncated(), Fault.reset(), Fault.status(429), Fault.status(418)),
     ],
 )
-async def test_a_poll_that_shows_nothing_is_tolerated(
-    emulator: Emulator, operation: RunOperation, fault: Fault
-) -> None:
+async def test_useless_polls(emulator: Emulator, operation: RunOperation, fault: Fault) -> None:
     """A wait goes on after two polls without a usable answer."""
     rule = emulator.fail("get_run", fault, times=2)
 
@@ -108,9 +102,7 @@ async def test_a_poll_that_shows_nothing_is_tolerated(
     assert rule.hits == 2
 
 
-async def test_an_unreadable_answer_affects_one_operation(
-    emulator: Emulator, operation: RunOperation, client: Client
-) -> None:
+async def test_one_unreadable(emulator: Emulator, operation: RunOperation, client: Client) -> None:
     """An answer that can't be decoded ends the wait for its own operation alone."""
     neighbour = await client.project().run_feature("Returns")
     bad = operation.run_id
@@ -124,9 +116,7 @@ async def test_an_unreadable_answer_affects_one_operation(
     assert emulator.count("get_run", run_id=neighbour.run_id) in {10, 11}
 
 
-async def test_an_unknown_status_is_not_the_end(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_odd_status_is_no_end(emulator: Emulator, operation: RunOperation) -> None:
     """An undocumented status is kept as it came, and the polling goes on."""
     emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "paused"}), times=1)
 
@@ -138,9 +128,7 @@ async def test_an_unknown_status_is_not_the_end(
     ]
 
 
-async def test_an_unknown_status_with_an_end_is_the_end(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_odd_status_may_end_it(emulator: Emulator, operation: RunOperation) -> None:
     """A status that is not documented is terminal once `finishedUtc` is set."""
     over = {"status": "expired", "finishedUtc": "2026-06-10T16:02:54Z"}
     emulator.fail("get_run", Fault.edit(lambda run: run | over))
@@ -150,9 +138,7 @@ async def test_an_unknown_status_with_an_end_is_the_end(
     assert (run.status, run.phase) == ("expired", "finished")
 
 
-async def test_a_404_that_stays_is_raised_after_the_grace(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_404_that_stays_is_raised(emulator: Emulator, operation: RunOperation) -> None:
     """A minute after the dispatch a 404 is raised; a later wait polls again."""
     rule = emulator.fail("get_run", Fault.status(404))
 
@@ -165,18 +151,14 @@ async def test_a_404_that_stays_is_raised_after_the_grace(
     assert (await operation).is_success
 
 
-async def test_what_was_dispatched_just_now_elsewhere_has_the_grace(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_new_ref_has_the_grace(emulator: Emulator, operation: RunOperation) -> None:
     """A 404 is tolerated for a ref that was dispatched just now by another client."""
     emulator.fail("get_run", Fault.status(404), times=2)
     async with client_of(emulator) as other:
         assert (await other.attach(operation.ref)).is_success
 
 
-async def test_what_was_attached_and_seen_has_the_grace(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_what_was_seen_has_the_grace(emulator: Emulator, operation: RunOperation) -> None:
     """A 404 is tolerated for an attached run that was observed before."""
     async with client_of(emulator) as other:
         attached = other.attach(operation.ref)
@@ -288,9 +270,7 @@ WAYS: dict[str, tuple[Callable[[Client], Awaitable[list[Run]]], int]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("seconds", [10, 60] if FULL else [60])
 @pytest.mark.parametrize("answer", ANSWERS)
-async def test_what_stands_in_for_the_service_for_a_while_ends_no_wait(
-    emulator: Emulator, answer: str, seconds: int, way: str
-) -> None:
+async def test_a_stand_in(emulator: Emulator, answer: str, seconds: int, way: str) -> None:
     """The outage is announced within two polls, and so is its end; every outcome is seen."""
     failed: list[PollFailed] = []
     announced: list[tuple[float, OutageStarted]] = []
@@ -333,9 +313,7 @@ async def test_an_outage_ends_the_wait_after_max_outage(emulator: Emulator, answ
 @pytest.mark.parametrize(
     "answer", [name for name in ANSWERS if "404" not in name and "503" not in name]
 )
-async def test_before_any_good_answer_the_third_equal_one_ends_the_wait(
-    emulator: Emulator, answer: str
-) -> None:
+async def test_the_third_equal_answer_ends_the_wait(emulator: Emulator, answer: str) -> None:
     """Most likely the address is not the service's, and that must be said soon."""
     emulator.fail("get_run", ANSWERS[answer])
     async with client_of(emulator) as client:
@@ -358,9 +336,7 @@ async def test_the_good_answer_may_be_of_another_operation(emulator: Emulator) -
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_one_refused_poll_among_good_ones_ends_no_wait(
-    emulator: Emulator, status: int
-) -> None:
+async def test_one_refused_poll_ends_no_wait(emulator: Emulator, status: int) -> None:
     """The service's own 401 or 403 is confirmed by one more poll."""
     emulator.fail("get_run", Fault.status(status), skip=1, times=1)
     async with client_of(emulator) as client:
@@ -462,9 +438,7 @@ async def test_different_answers_are_an_outage(emulator: Emulator, project: Proj
     assert emulator.count("get_run") >= 10
 
 
-async def test_an_undocumented_status_is_seen_and_ends_the_wait_at_the_third_poll(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_odd_status_ends_the_wait_soon(emulator: Emulator, project: Project) -> None:
     """Nobody can say whether it is an end: the error names the word, and poll() shows it."""
     operation = await project.run_feature("Checkout")
     emulator.fail("get_run", Fault.edit(lambda run: {"runId": run["runId"], "status": "Timed_Out"}))
@@ -480,9 +454,7 @@ async def test_an_undocumented_status_is_seen_and_ends_the_wait_at_the_third_pol
     assert emulator.count("get_run") == 3 + 3  # the poll by hand is the first of these
 
 
-async def test_a_status_in_capitals_is_the_documented_one(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_capitals_are_the_same_status(emulator: Emulator, project: Project) -> None:
     """Also where it says that the run goes on."""
     operation = await project.run_feature("Checkout")
     emulator.fail("*", Fault.edit(lambda run: {**run, "status": run["status"].upper()}))
@@ -539,9 +511,7 @@ async def test_fields_without_end_are_not_logged_without_end(
     assert len(caplog.records) == 100
 
 
-async def test_ids_as_digits_are_found_in_lists(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_ids_may_be_digits(emulator: Emulator, client: Client, project: Project) -> None:
     """A list whose ids are texts, and whose statuses are capitals, serves as any other."""
 
     def odd(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

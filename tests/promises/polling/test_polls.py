@@ -49,9 +49,7 @@ async def test_a_poll_that_fails_says_why(emulator: Emulator, operation: RunOper
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
-async def test_an_error_of_a_poll_is_not_its_own_cause(
-    emulator: Emulator, operation: RunOperation, status: int
-) -> None:
+async def test_causes_end(emulator: Emulator, operation: RunOperation, status: int) -> None:
     """The chain of causes of an error of poll() has no cycle."""
     emulator.fail("get_run", Fault.status(status))
 
@@ -64,9 +62,7 @@ async def test_an_error_of_a_poll_is_not_its_own_cause(
         causes.append(cause)
 
 
-async def test_unknown_fields_are_kept_up_to_date(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_unknown_fields_are_updated(emulator: Emulator, operation: RunOperation) -> None:
     """A poll that differs in an unknown field alone is kept, and is no update."""
     await operation.poll()
     emulator.fail("get_run", Fault.edit(lambda run: run | {"load": 0.5}), times=1)
@@ -93,9 +89,7 @@ async def test_a_poll_that_shows_nothing_new_is_an_observation(operation: RunOpe
     assert operation.observed_at > seen_at
 
 
-async def test_an_older_answer_never_overwrites_a_newer_one(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_late_answer_changes_nothing(emulator: Emulator, operation: RunOperation) -> None:
     """An answer that arrives after that of a later poll changes nothing."""
     await asyncio.sleep(1)
     emulator.fail("get_run", Fault.delay(20), times=1)
@@ -115,9 +109,7 @@ async def test_an_older_answer_never_overwrites_a_newer_one(
     assert operation.status == "running"
 
 
-async def test_an_end_that_comes_late_is_the_end(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_late_end_is_the_end(emulator: Emulator, operation: RunOperation) -> None:
     """An answer that arrives late still counts where it shows the end."""
     end = {"status": "passed", "finishedUtc": "2026-06-10T14:32:07Z"}
     emulator.fail("get_run", Fault.delay(10), times=1)
@@ -134,9 +126,7 @@ async def test_an_end_that_comes_late_is_the_end(
     assert operation.done
 
 
-async def test_nothing_overwrites_a_terminal_state(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_nothing_follows_the_end(emulator: Emulator, operation: RunOperation) -> None:
     """A poll that began later changes nothing once the end was observed."""
     emulator.finish_run(operation.run_id)
     emulator.fail("get_run", Fault.delay(1), times=1)
@@ -266,9 +256,7 @@ async def test_failures_of_poll_do_not_slow_a_wait(emulator: Emulator) -> None:
     assert now() < 34
 
 
-async def test_concurrent_polls_share_one_request(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_polls_share_one_request(emulator: Emulator, operation: RunOperation) -> None:
     """Twenty polls at once cost one request, and all return its snapshot."""
     runs = await asyncio.gather(*(operation.poll() for _ in range(20)))
 
@@ -276,7 +264,7 @@ async def test_concurrent_polls_share_one_request(
     assert {id(run) for run in runs} == {id(operation.snapshot)}
 
 
-async def test_handles_share_polls_too(
+async def test_handles_share_it(
     emulator: Emulator, client: Client, operation: RunOperation
 ) -> None:
     """It is the operation that is polled, whichever handle is asked."""
@@ -285,9 +273,7 @@ async def test_handles_share_polls_too(
     assert emulator.count("get_run") == 1
 
 
-async def test_a_cancelled_caller_takes_the_answer_from_nobody(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_cancelled_caller_ends_no_poll(emulator: Emulator, operation: RunOperation) -> None:
     """The poll goes on for the others when the caller that started it is cancelled."""
     emulator.fail("get_run", Fault.delay(2), times=1)
     first = asyncio.ensure_future(operation.poll())
@@ -300,9 +286,7 @@ async def test_a_cancelled_caller_takes_the_answer_from_nobody(
     assert emulator.count("get_run") == 1
 
 
-async def test_each_caller_has_an_error_of_its_own(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_each_caller_has_its_error(emulator: Emulator, operation: RunOperation) -> None:
     """A shared failure is raised to each caller as its own object, with the same cause."""
     emulator.fail("get_run", Fault.status(404))
     results = await asyncio.gather(*(operation.poll() for _ in range(3)), return_exceptions=True)
@@ -341,9 +325,7 @@ async def test_an_age_is_a_number_of_seconds(operation: RunOperation, max_age: A
         await operation.poll(max_age=max_age)
 
 
-async def test_attaching_to_a_finished_run_again_costs_no_request(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_what_is_over_is_free(emulator: Emulator, client: Client, project: Project) -> None:
     """Ten attaches to a run that ended cost no request more, though no handle was kept."""
     operation = await project.run_feature("Checkout")
     ref = operation.ref

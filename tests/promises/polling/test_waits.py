@@ -49,7 +49,7 @@ async def test_awaiting_again_costs_nothing(emulator: Emulator, operation: RunOp
     assert (len(emulator.requests), now()) == (asked, at)
 
 
-async def test_ten_waiters_and_three_iterators_cost_one_stream_of_polls(
+async def test_polls_are_shared(
     emulator: Emulator, operation: RunOperation, client: Client
 ) -> None:
     """Any number of waits on one operation cost as many polls as a single wait."""
@@ -104,9 +104,7 @@ async def test_no_time_is_one_poll(
     assert emulator.count("get_run") == 2
 
 
-async def test_the_last_poll_takes_a_second_at_most(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperation) -> None:
     """A service that does not answer delays the error by a second."""
     await asyncio.sleep(1)
     emulator.fail("get_run", Fault.hang())
@@ -116,9 +114,7 @@ async def test_the_last_poll_takes_a_second_at_most(
     assert isinstance(caught.value.__cause__, errors.OutcomeUnknownError)
 
 
-async def test_the_error_says_how_old_the_news_is(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_the_error_says_how_old_it_is(emulator: Emulator, operation: RunOperation) -> None:
     """After failed polls the error says when it was last seen, how many failed, and why."""
     await operation.poll()
     seen_at = operation.observed_at
@@ -132,9 +128,7 @@ async def test_the_error_says_how_old_the_news_is(
     assert isinstance(caught.value.__cause__, errors.ServerError)
 
 
-async def test_waits_that_end_together_share_a_last_list(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_shared_last_list(emulator: Emulator, client: Client, project: Project) -> None:
     """Fifty waits with one deadline cost one list call, and reads of what it leaves open."""
     operations = [await project.run_feature("Checkout") for _ in range(50)]
     for operation in operations:
@@ -148,9 +142,7 @@ async def test_waits_that_end_together_share_a_last_list(
     assert client.server
 
 
-async def test_a_last_list_that_fails_leaves_reads_by_id(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_without_the_last_list_all_are_read(emulator: Emulator, project: Project) -> None:
     """Where the last list call fails, each of them is read by id instead."""
     operations = [await project.run_feature("Checkout") for _ in range(20)]
     for operation in operations:
@@ -166,9 +158,7 @@ async def test_a_last_list_that_fails_leaves_reads_by_id(
 
 
 @pytest.mark.parametrize("is_closed_first", [True, False])
-async def test_a_deadline_at_the_moment_of_the_close(
-    emulator: Emulator, *, is_closed_first: bool
-) -> None:
+async def test_a_deadline_at_the_close(emulator: Emulator, *, is_closed_first: bool) -> None:
     """A wait whose time is over just as the client closes says so, and sends no last poll."""
     client = client_of(emulator)
     operation = await client.project().run_feature("Checkout")
@@ -246,9 +236,7 @@ async def test_a_kept_cancelled_task_does_not_keep_polling(
     assert emulator.count("get_run") == asked
 
 
-async def test_an_unused_iteration_leaves_nothing(
-    emulator: Emulator, client: Client, operation: RunOperation
-) -> None:
+async def test_unused_ones(emulator: Emulator, client: Client, operation: RunOperation) -> None:
     """Iterations that were never stepped leave no listener behind."""
     unasked = client.finished([operation]), aiter(operation)
     del unasked
@@ -277,9 +265,7 @@ async def test_the_dispatch_itself_has_no_snapshot(operation: RunOperation) -> N
     assert transitions[0].observed_at <= transitions[-1].observed_at
 
 
-async def test_what_is_over_gives_its_last_transition_alone(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_what_is_over_gives_its_end(emulator: Emulator, operation: RunOperation) -> None:
     """Iterating over a finished operation yields the end without a request."""
     await operation
     asked = len(emulator.requests)
@@ -288,9 +274,7 @@ async def test_what_is_over_gives_its_last_transition_alone(
     assert len(emulator.requests) == asked
 
 
-async def test_an_attached_operation_is_seen_first(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_attached_one_is_seen_first(emulator: Emulator, operation: RunOperation) -> None:
     """The first transition of an attached operation comes from the first poll."""
     async with client_of(emulator) as other:
         attached = other.attach(operation.ref)
@@ -313,9 +297,7 @@ async def test_leaving_early_ends_the_polling(emulator: Emulator, operation: Run
     assert emulator.count("get_run") == asked
 
 
-async def test_the_last_of_several_ends_the_polling(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_the_last_wait_ends_the_polls(emulator: Emulator, operation: RunOperation) -> None:
     """Of three waits that are cancelled one by one, the last ends the polling."""
     waits = [asyncio.ensure_future(operation.wait()) for _ in range(3)]
     asked: list[int] = []
@@ -428,9 +410,7 @@ async def test_an_iteration_of_a_closed_client(emulator: Emulator) -> None:
         await anext(transitions)
 
 
-async def test_an_iteration_raises_what_a_wait_raises(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_iteration_raises_too(emulator: Emulator, operation: RunOperation) -> None:
     """An iteration ends with the error where the operation can't be observed."""
     transitions = aiter(operation)
     await anext(transitions)

@@ -177,9 +177,7 @@ async def test_an_older_end_is_not_taken_for_its_own(emulator: Emulator, project
         await operation
 
 
-async def test_an_unknown_word_is_not_waited_for_without_end(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_unknown_word_ends_in_an_error(emulator: Emulator, project: Project) -> None:
     """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
     emulator.fail(
         "get_run", Fault.edit(lambda run: {**run, "status": "ready", "finishedUtc": None})

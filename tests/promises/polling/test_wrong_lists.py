@@ -70,9 +70,7 @@ async def test_a_list_delays_no_run_and_costs_as_much_as_it_serves(
     assert emulator.count("get_run") <= reads
 
 
-async def test_a_list_that_always_says_running_is_caught(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_list_that_lies(emulator: Emulator, client: Client, project: Project) -> None:
     """A list that hides completions is caught by the read that checks it, and suspended."""
     emulator.fail(
         "list_runs", Fault.edit(lambda rows: [row | {"status": "running"} for row in rows])
@@ -110,9 +108,7 @@ async def test_a_wrong_list_is_caught_by_any_read() -> None:
     assert suspended_at[0] <= 63  # the first time that all are read by id, and not the second
 
 
-async def test_a_row_that_falls_back_to_running_changes_nothing(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_row_that_falls_back(emulator: Emulator, client: Client, project: Project) -> None:
     """A terminal state that was read stays, whatever the list says later."""
     operations = await dispatch_runs(project, COUNT)
     first = operations[0]
@@ -129,9 +125,7 @@ async def test_a_row_that_falls_back_to_running_changes_nothing(
     await wait
 
 
-async def test_thousands_of_other_runs_in_front(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_thousands_in_front(emulator: Emulator, client: Client, project: Project) -> None:
     """Three runs below 5,000 of others are read by id, after a few calls that did not reach."""
     operations = await dispatch_runs(project, 3)
     others = [{"runId": -number, "status": "running"} for number in range(5000)]
@@ -151,9 +145,7 @@ async def test_thousands_of_other_runs_in_front(
     assert emulator.count("get_run") <= 3 * ROUNDS
 
 
-async def test_a_busy_project_is_read_as_deep_as_it_takes(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_busy_project(emulator: Emulator, client: Client, project: Project) -> None:
     """For many runs the list is read past the runs of other callers in front of them."""
     operations = await dispatch_runs(project, 100)
     async with client_of(emulator, max_connections=50) as other:
@@ -217,9 +209,7 @@ async def test_a_list_that_was_off_is_tried_again(emulator: Emulator, client: Cl
     assert emulator.count("list_runs") > before
 
 
-async def test_a_list_that_hangs_delays_no_run(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_list_that_hangs(emulator: Emulator, client: Client, project: Project) -> None:
     """A list without an answer within an interval is suspended, and the runs are read by id."""
     emulator.fail("list_runs", Fault.hang())
     operations = await dispatch_runs(project, 5)
@@ -232,9 +222,7 @@ async def test_a_list_that_hangs_delays_no_run(
     assert emulator.count("list_runs") == 1
 
 
-async def test_a_list_that_fails_hastens_no_read(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_a_failure_is_no_hurry(emulator: Emulator, client: Client, project: Project) -> None:
     """After a list that failed, operations that were not due yet are read at their own time."""
     emulator.fail("list_runs", Fault.status(404))
     operations: list[Operation[Run]] = []

@@ -161,18 +161,14 @@ def test_every_operation_of_the_contract_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize(("name", "segment"), NAMES.items(), ids=NAMES.values())
-async def test_a_name_of_any_kind_is_one_path_segment(
-    emulator: Emulator, project: Project, name: str, segment: str
-) -> None:
+async def test_any_name(emulator: Emulator, project: Project, name: str, segment: str) -> None:
     """A feature's name arrives as it is, percent-encoded once, in one segment of the path."""
     emulator.add_feature(name)
     assert (await project.get_feature(name)).name == name
     assert last(emulator, "get_feature").path == f"{P}/features/{segment}"
 
 
-async def test_an_id_and_a_name_of_digits_travel_alike(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_ids_and_digits_travel_alike(emulator: Emulator, project: Project) -> None:
     """An id is sent as its digits, and a name of digits, which the service takes for one, too."""
     feature = emulator.features[GENERATED]
     assert (await project.get_feature(feature.id)).name == GENERATED
@@ -187,9 +183,7 @@ async def test_a_name_is_found_in_any_case(project: Project) -> None:
 
 
 @pytest.mark.parametrize("feature", ["", True, False, None, 1.5, b"Checkout", "a\ud800b"])
-async def test_what_can_not_name_a_feature_is_refused(
-    emulator: Emulator, project: Project, feature: Any
-) -> None:
+async def test_no_feature_has_it(emulator: Emulator, project: Project, feature: Any) -> None:
     """A feature that is neither an id nor a name is a ConfigError, and nothing is sent."""
     with pytest.raises(errors.ConfigError):
         await project.get_feature(feature)
@@ -214,18 +208,14 @@ async def test_read_file_never_asks_for_another_path(emulator: Emulator, project
     assert emulator.count() == before
 
 
-async def test_list_runs_never_asks_for_another_feature(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_list_runs_asks_for_no_other(emulator: Emulator, project: Project) -> None:
     """A feature's name that UTF-8 can't carry is refused, also where it goes into the query."""
     with pytest.raises(errors.ConfigError):
         await project.list_runs(feature="Check\ud800out")
     assert emulator.count() == 0
 
 
-async def test_list_projects_gives_the_workspaces_projects(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_list_projects_gives_them(emulator: Emulator, client: Client) -> None:
     """list_projects returns one ProjectInfo for each project."""
     other = emulator.add_project("Other", "https://other.example")
     assert await client.list_projects() == [
@@ -242,9 +232,7 @@ async def test_get_project_gives_one(emulator: Emulator, client: Client) -> None
         await client.get_project("none")
 
 
-async def test_list_features_gives_rows_without_gherkin(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_list_features_gives_rows(emulator: Emulator, project: Project) -> None:
     """list_features returns every feature with id, name, kind, status and time, and no Gherkin."""
     rows = await project.list_features()
     wanted = [(f.id, f.name, f.kind, f.status) for f in emulator.features.values()]
@@ -280,9 +268,7 @@ async def test_create_feature_adds_one(emulator: Emulator, project: Project) -> 
     assert emulator.features["Wish list"].gherkin == "Feature: Wish list\n" == feature.gherkin
 
 
-async def test_update_feature_changes_what_is_given_alone(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_update_feature_changes_one(emulator: Emulator, project: Project) -> None:
     """update_feature with a name keeps the text, and with a text keeps the name."""
     text = emulator.features[GENERATED].gherkin
     await project.update_feature(GENERATED, name="Pay")
@@ -302,9 +288,7 @@ async def test_delete_feature_removes_it(emulator: Emulator, project: Project) -
 
 
 @pytest.mark.parametrize("change", ["update", "delete"])
-async def test_a_feature_that_is_generating_can_not_be_changed(
-    emulator: Emulator, project: Project, change: str
-) -> None:
+async def test_a_busy_feature_stays(emulator: Emulator, project: Project, change: str) -> None:
     """update_feature and delete_feature of a feature that is generating raise FeatureBusyError."""
     emulator.add_feature("Busy", status="generating")
     calls: dict[str, Callable[[], Awaitable[None]]] = {
@@ -359,9 +343,7 @@ async def test_get_generation_status_of_a_feature_never_generated_is_read(projec
     assert not generation.is_success
 
 
-async def test_get_generation_log_gives_the_sections_lines(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_get_generation_log_gives_lines(emulator: Emulator, project: Project) -> None:
     """get_generation_log returns each section with its reason and its lines."""
     operation = await project.generate_feature(DRAFT)
     emulator.finish_generation(operation.request_id, "failed")
@@ -373,9 +355,7 @@ async def test_get_generation_log_gives_the_sections_lines(
     assert any(section.title for section in log.sections)
 
 
-async def test_cancel_generation_ends_the_one_in_flight(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_cancel_generation_ends_it(emulator: Emulator, project: Project) -> None:
     """cancel_generation sends one POST and the generation is cancelled; a second is a conflict."""
     operation = await project.generate_feature(DRAFT)
     await project.cancel_generation(DRAFT)
@@ -490,9 +470,7 @@ async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: st
     assert (file.path, file.content, file.source) == (path, content, "stored")
 
 
-async def test_write_file_outside_the_allowlist_is_refused_by_the_service(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_write_file_leaves_paths_alone(emulator: Emulator, project: Project) -> None:
     """write_file leaves the allowlist to the service, whose 400 is an InvalidRequestError."""
     with pytest.raises(errors.InvalidRequestError) as caught:
         await project.write_file("tests/x.spec.ts", "")
