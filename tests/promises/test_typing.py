@@ -85,9 +85,7 @@ async def test_an_iteration_yields_transitions_of_its_kind(project: Project) -> 
     assert updates[-1].phase is Phase.FINISHED
 
 
-async def test_many_of_one_kind_have_outcomes_of_that_kind(
-    client: Client, project: Project
-) -> None:
+async def test_many_of_one_kind_keep_their_kind(client: Client, project: Project) -> None:
     """gather() and finished() keep the type of what they were given."""
     runs = [await project.run_feature("Checkout") for _ in range(2)]
     assert len(assert_type(await client.gather(*runs), list[Run])) == 2
