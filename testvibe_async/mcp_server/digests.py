@@ -12,17 +12,24 @@ from typing import TYPE_CHECKING, Any
 from testvibe_async import BatchItem, BatchSummary, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import described, explain
-from testvibe_async.mcp_server.answers import ROOM, Document, answer, fitted, page, quoted, text_of
+from testvibe_async.mcp_server.answers import (
+    ROOM,
+    Answer,
+    Document,
+    fitted,
+    fitting,
+    quoted,
+    text_of,
+)
 from testvibe_async.reports import URGENCY, Entry, counted, one_line
 from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from mcp.types import CallToolResult
-
     from testvibe_async import Generation, Operation, Ref
+    from testvibe_async.mcp_server.starts import Work
     from testvibe_async.reports import Case
 
 MAX_NAME_CHARACTERS = 200
@@ -37,7 +44,7 @@ MAX_FAILURES = 5
 UNCANCELLED = "Nothing was cancelled:"
 
 
-def answer_of_wait(line: str, content: Document, *, note: str | None) -> CallToolResult:
+def answer_of_wait(line: str, content: Document, *, note: str | None) -> Answer:
     """Return the result of a wait.
 
     Args:
@@ -46,13 +53,44 @@ def answer_of_wait(line: str, content: Document, *, note: str | None) -> CallToo
         note: The next step while it is in flight; None if it is over.
     """
     content = {**content, "inFlight": note is not None, "note": note}
-    return answer(f"{line} {note or ''}".rstrip(), content)
+    return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
-def not_started(tool: str, why: str) -> CallToolResult:
+def not_started(tool: str, why: str) -> Answer:
     """Say that a call has started nothing yet, and why."""
     note = f"{UNCANCELLED} call {tool} again with the same arguments."
     return answer_of_wait(f"Nothing is started by this call yet: {why}.", {}, note=note)
+
+
+def answer_of_start(
+    work: Work, wait: str, seen: Run | Generation | None = None, note: str = ""
+) -> Answer:
+    """Return the result of a call that starts one operation.
+
+    Args:
+        work: The work on it.
+        wait: The tool that waits for it.
+        seen: Its status if an earlier call started it.
+        note: The reason why this call started nothing.
+    """
+    assert work.item.ref is not None
+    content = {**ids_of(work.item.ref), "startedAt": serialize(work.started_at)}
+    next_step = f"{wait} waits for it."
+    if seen is None:
+        is_run = isinstance(work.item.ref, RunRef)
+        what = f"Run {content['runId']}" if is_run else "The generation"
+        return Answer(
+            f"{what} of {quoted(work.item.feature_name)} was started. {next_step}", content
+        )
+    note = f"{not_again(work)} {note}".rstrip()
+    if not seen.is_finished:
+        note = f"{note} {next_step}"
+    return Answer(f"{note} {say(seen)}", {**content, "status": seen.status, "note": note})
+
+
+def not_again(work: Work) -> str:
+    """Say that an earlier call started what this one asked for."""
+    return f"Nothing was started: your call at {time_of(work.started_at)} did."
 
 
 def time_of(started_at: datetime | None) -> str:
@@ -129,7 +167,7 @@ def digest(  # noqa: PLR0913 - each by name
     started_at: str | None = None,
     is_over: bool = True,
     repeat: int = 1,
-) -> CallToolResult:
+) -> Answer:
     """Return the result that summarizes many runs: lists failures, counts the rest.
 
     Args:
@@ -156,12 +194,20 @@ def digest(  # noqa: PLR0913 - each by name
     if stability:
         content["stability"] = serialize(stability)
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
-    rows = (_row(item, is_over=is_over) for item in sorted(listed, key=_urgency))
-    content |= _pages(
-        max_output - len(note or ""),
-        runs=(rows, len(listed)),
-        notRun=(iter(not_run), len(not_run)),
+    rows = (
+        _row(item, is_over=is_over)
+        for item in sorted(listed, key=lambda item: URGENCY.index(item.verdict))
     )
+    room, left_out = max_output - ROOM - len(note or ""), list[str]()
+    for name, found, count in (("runs", rows, len(listed)), ("notRun", not_run, len(not_run))):
+        if name == "runs" or count:
+            content[name] = fitting(found, room)
+            room -= len(text_of(content[name]))
+            if missing := count - len(content[name]):
+                more = f"{counted(missing, 'more row')} of {name}"
+                left_out.append(f"{more}: {_ELSEWHERE[name]}.")
+    if left_out:
+        content["leftOut"] = " ".join(left_out)
     content |= {"inFlight": in_flight, "note": note}
     if started_at is not None:
         content["startedAt"] = started_at
@@ -173,11 +219,10 @@ def digest(  # noqa: PLR0913 - each by name
         line = ". ".join(f"{quoted(each.name)}: {each}" for each in stability) + "."
     if not_run:
         line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
-    result = answer(f"{line} {note or ''}".rstrip(), content)
-    result.is_error = bool(items) and all(
+    has_failed = bool(items) and all(
         item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
     )
-    return result
+    return Answer(f"{line} {note or ''}".rstrip(), content, is_error=has_failed)
 
 
 _ELSEWHERE = {
@@ -185,34 +230,6 @@ _ELSEWHERE = {
     "notRun": "list_features shows them",
 }
 """By list of a digest, the call that reads the omitted rest."""
-
-
-def _pages(room: int, **lists: tuple[Iterator[Document], int]) -> Document:
-    """Return as much of a digest's lists as fits, and a note on the omitted rest.
-
-    Each list comes with the number of its rows; those that do not fit are not made.
-    """
-    content: Document = {}
-    left_out: list[str] = []
-    for name, (rows, count) in lists.items():
-        some, size = list[Document](), 0
-        while size <= room and (row := next(rows, None)) is not None:
-            some.append(row)
-            size += len(text_of(row))
-        listed = page(name, some, room)
-        content[name] = listed[name]
-        room -= len(text_of(listed))
-        if missing := count - len(listed[name]):
-            left_out.append(f"{counted(missing, 'more row')} of {name}: {_ELSEWHERE[name]}.")
-    if left_out:
-        content["leftOut"] = " ".join(left_out)
-    if not lists["notRun"][1]:
-        del content["notRun"]
-    return content
-
-
-def _urgency(item: BatchItem[Run]) -> int:
-    return URGENCY.index(item.verdict)
 
 
 def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
@@ -232,7 +249,7 @@ def _row(item: BatchItem[Run], *, is_over: bool) -> Document:
     if item.outcome is not None:
         row |= _result_of(item.outcome, entry)
     elif item.error is not None and (item.is_bad or item.is_unseen):
-        row["error"] = explain(item.error, "run_features") if is_over else described(item.error)
+        row["error"] = explain(item.error, ["feature"]) if is_over else described(item.error)
     if item.earlier:
         row["flaky"] = item.is_flaky
         pairs = zip(item.earlier, entry.earlier, strict=True)

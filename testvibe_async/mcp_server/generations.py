@@ -15,13 +15,12 @@ from attrs import frozen
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
 from testvibe_async import Project, errors
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server import digests
-from testvibe_async.mcp_server.answers import Document, answer, quoted, visible
+from testvibe_async.mcp_server.answers import Answer, Document, quoted, visible
 from testvibe_async.mcp_server.runs import run_spec, run_start
 from testvibe_async.mcp_server.starts import NotStartedError, Start, Work
 from testvibe_async.mcp_server.toolkit import (
@@ -44,11 +43,6 @@ from testvibe_async.runner.spec import BatchSpec
 
 READ_SECONDS = 10.0
 """Maximum seconds for reading a feature."""
-
-SENT_AGAIN = (
-    "It took a second request: the answer to the first one was lost, and it is proved that nothing "
-    "had started."
-)
 
 AGAIN = "call generate_and_run again with the same arguments."
 
@@ -91,7 +85,6 @@ async def target_of(
             place = call.session.starts.place(*key)
             is_known = await place.is_known()
             if not is_known:
-                call.session.lost.discard(("generation", home.id, str(found.id)))
                 await _require_latest(home, found, replace)
     except TimeoutError as error:
         raise ToolError(
@@ -161,16 +154,6 @@ def _names_of(latest: Generation, feature: Feature | None) -> list[str]:
     return [name for name in names if name]
 
 
-def _not_again(work: Work) -> str:
-    return f"Nothing was started: your call at {digests.time_of(work.started_at)} did."
-
-
-def _how_to_repeat(work: Work) -> str:
-    """Say that an earlier call started the generation, and how to have another one."""
-    assert work.ref is not None
-    return f"{_not_again(work)} {_how_to_replace(digests.ids_of(work.ref)['requestId'])}"
-
-
 def _how_to_replace(name: str) -> str:
     """Say how to have a generation replaced, such as after `update_feature`."""
     return (
@@ -215,11 +198,11 @@ async def agreed_target(
 async def generate_feature(
     call: Call,
     *,
-    feature: FeatureName,
-    siteUrl: SiteUrl = None,  # noqa: ARG001 - `target` has it
+    feature: FeatureName,  # noqa: ARG001 - `target` has it
+    siteUrl: SiteUrl = None,  # noqa: ARG001 - likewise
     replace: Replace = None,
     target: Annotated[Target, Resolve(agreed_target)],
-) -> CallToolResult:
+) -> Answer:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
     Then call wait_for_generation. After an earlier generation, also one that failed, `replace`
@@ -227,24 +210,21 @@ async def generate_feature(
     generating.
     """
     work = await Wait(call, PATIENCE).work_on(target.start)
-    assert work.ref is not None
-    ids = {**digests.ids_of(work.ref), "startedAt": serialize(work.started_at)}
-    again = SENT_AGAIN if work.ref.key in call.session.sent_again else ""
     if work.is_new:
-        name = target.feature.name or feature
-        line = f"The generation of {quoted(name)} was started. wait_for_generation waits for it."
-        return answer(f"{line} {again}".rstrip(), {**ids, "note": again or None})
+        return digests.answer_of_start(work, "wait_for_generation")
+    operation = _operation_of(call, work)
     try:
-        seen = await call.session.client.attach(work.ref).poll()
+        seen = await operation.poll()
     except errors.VibeError:  # If another took its place, this says which.
         await _require_latest(target.start.home, target.feature, replace)
         raise
-    if seen.is_finished:
-        note = _how_to_repeat(work)
-    else:
-        note = f"{_not_again(work)} It is in flight: wait_for_generation waits for it."
-    note = f"{note} {again}".rstrip()
-    return answer(f"{note} {digests.say(seen)}", {**ids, "status": seen.status, "note": note})
+    note = _how_to_replace(operation.request_id) if seen.is_finished else ""
+    return digests.answer_of_start(work, "wait_for_generation", seen, note)
+
+
+def _operation_of(call: Call, work: Work) -> GenerationOperation:
+    assert isinstance(work.item.ref, GenerationRef)
+    return call.session.client.attach(work.item.ref)
 
 
 @tool(REGENERATES)
@@ -257,42 +237,42 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     replace: Replace = None,  # noqa: ARG001 - `target` has it
     timeoutSeconds: TimeoutSeconds = PATIENCE,
     target: Annotated[Target, Resolve(agreed_target)],
-) -> CallToolResult:
+) -> Answer:
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
     If `inFlight`, call this again with the same arguments: it continues, also what
     generate_feature started. After an earlier generation, also one that failed, `replace` names it.
     """
-    wait, attach = Wait(call, timeoutSeconds), call.session.client.attach
-    name = target.feature.name or feature
+    wait, name = Wait(call, timeoutSeconds), target.feature.name or feature
     spec = run_spec([str(target.feature.id)], config, siteUrl)
     if config is not None:  # What can't be run need not be paid for.
         await run_start(call, "run of", spec).choose()
     made = await wait.work_on(target.start)
-    assert made.ref is not None
-    operation = attach(made.ref)
-    note = await wait.follow(operation, AGAIN)
+    generation = _operation_of(call, made)
+    note = await wait.follow(generation, AGAIN)
     content: Document = {
         "startedAt": serialize(made.started_at),
-        "generation": digests.document_of(operation),
+        "generation": digests.document_of(generation),
         "run": None,
     }
-    if note is not None or operation.outcome is None:
-        return digests.answer_of_wait(digests.say_of(operation, name), content, note=note)
-    if not operation.outcome.is_success:
-        note = None if made.is_new else _how_to_repeat(made)
+    line = digests.say_of(generation, name)
+    if note is not None or generation.outcome is None:
+        return digests.answer_of_wait(line, content, note=note)
+    if not generation.outcome.is_success:
+        if not made.is_new:
+            note = f"{digests.not_again(made)} {_how_to_replace(generation.request_id)}"
         content |= {"inFlight": False, "note": note}
-        return answer(f"{digests.say_of(operation, name)} {note or ''}".rstrip(), content)
-    start = run_start(call, f"run of {content['generation']['requestId']}", spec)
+        return Answer(f"{line} {note or ''}".rstrip(), content)
+    start = run_start(call, f"run of {generation.request_id}", spec)
     try:
         work = await wait.work_on(start)
     except NotStartedError as error:
         line = f"The tests of {quoted(name)} were generated, and are not run yet: {error}."
         return digests.answer_of_wait(line, content, note=f"{digests.UNCANCELLED} {AGAIN}")
-    assert work.ref is not None
-    operation = attach(work.ref)
-    note = await wait.follow(operation, AGAIN)
-    content["run"], line = digests.document_of(operation), digests.say_of(operation, name)
+    assert work.item.ref is not None
+    run = call.session.client.attach(work.item.ref)
+    note = await wait.follow(run, AGAIN)
+    content["run"], line = digests.document_of(run), digests.say_of(run, name)
     if note is None:
         work.deliver()
     if not made.is_new:
@@ -303,7 +283,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
 @tool(READS)
 async def wait_for_generation(
     call: Call, *, feature: FeatureName, timeoutSeconds: TimeoutSeconds = 120
-) -> CallToolResult:
+) -> Answer:
     """Wait until a feature's latest generation is over. If `inFlight`, call this again."""
     wait, note = Wait(call, timeoutSeconds), None
     step = f"call wait_for_generation again with feature {feature!r}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.tools import Tool
@@ -20,15 +20,15 @@ from testvibe_async import Client, ConfigError, __version__
 from testvibe_async._util import id_in
 from testvibe_async.mcp_server import generations, runs
 from testvibe_async.mcp_server import tools as plain_tools
-from testvibe_async.mcp_server.advice import tool_instead_of
-from testvibe_async.mcp_server.answers import failure, on_missing_tools
+from testvibe_async.mcp_server.advice import suggestion
+from testvibe_async.mcp_server.answers import Answer, on_missing_tools
 from testvibe_async.mcp_server.context import add_prompts, add_resources
 from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, Session
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
     from pathlib import Path
 
     from anyio import AsyncFile
@@ -99,7 +99,7 @@ def make_server(  # noqa: PLR0913 - independent options
     not_offered = [name for name in every if every[name] not in offered]
     make_session = partial(
         Session,
-        make_client,
+        make_client=make_client,
         max_output=_bounded(max_output, os.environ),
         max_generations=max_generations,
         state_folder=state_folder,
@@ -186,11 +186,12 @@ class Server(MCPServer[Session]):
     missing: str = ""
     """The reason why an existing tool may not be offered; empty if it always is."""
 
-    async def serve(self, output: AsyncFile[str]) -> None:
-        """Serve one client on standard input and a file, until the input ends."""
+    async def serve(self, lines: AsyncIterator[str], output: AsyncFile[str]) -> None:
+        """Serve one client on lines of input and a file, until the input ends."""
         self.deliveries.unsent = {}
+        stdin = cast("AsyncFile[str]", lines)  # The SDK only iterates over it.
         try:
-            async with stdio_server(stdout=output) as (received, sent):
+            async with stdio_server(stdin, output) as (received, sent):
                 lowlevel = self._lowlevel_server
                 await lowlevel.run(received, sent, lowlevel.create_initialization_options())
         finally:
@@ -206,8 +207,8 @@ class Server(MCPServer[Session]):
         names = [tool.name for tool in await self.list_tools()]
         if name in names:
             return await super().call_tool(name, arguments, context)
-        instead = tool_instead_of(name, names)
-        return failure(f"There is no tool {name[:100]!r}.{instead}{self.missing}")
+        instead = suggestion(name, names)
+        return Answer(f"There is no tool {name[:100]!r}.{instead}{self.missing}").result(MAX_OUTPUT)
 
     async def get_prompt(
         self,

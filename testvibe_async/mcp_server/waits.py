@@ -55,12 +55,12 @@ class Wait:
         self._count = 0
         self._message = "waiting"
 
-    async def report(self, message: str) -> None:
-        """Report how an operation stands, in a line, if the caller asked for progress."""
-        self._message = message
-        await self._send()
+    async def report(self, message: str = "") -> None:
+        """Report how an operation stands, in a line, if the caller asked for progress.
 
-    async def _send(self) -> None:
+        Without a message the last one is repeated.
+        """
+        self._message = message or self._message
         self._count += 1
         message = "; ".join(filter(None, [self._message, self._session.outage]))
         await self._ctx.report_progress(self._count, message=clean(sentence(message)))
@@ -82,7 +82,7 @@ class Wait:
         while True:
             with anyio.move_on_after(PROGRESS_SECONDS):
                 await self._session.outage_changed.wait()
-            await self._send()
+            await self.report()
 
     def _limited(self) -> anyio.CancelScope:
         return anyio.move_on_after(self._deadline - anyio.current_time())

@@ -275,7 +275,7 @@ async def test_a_misspelt_argument_is_refused(emulator: Emulator) -> None:
         text = await refused(
             mcp, "generate_feature", feature="Checkout", siteurl="https://a.example"
         )
-    assert text == "generate_feature has no argument 'siteurl': did you mean siteUrl?"
+    assert text == "generate_feature has no argument 'siteurl'. Did you mean 'siteUrl'?"
     assert emulator.count() == 0
 
 
@@ -293,7 +293,7 @@ async def test_a_misspelt_argument_is_refused(emulator: Emulator) -> None:
         ("get_feature", {"feature": ""}, "feature is wrong"),
         ("get_feature", {}, "get_feature needs the argument feature."),
         ("get_run", {}, "get_run needs the argument runId. list_runs shows the ids."),
-        ("run_feature", {"feature": "A", "url": "x"}, "no argument 'url': did you mean siteUrl?"),
+        ("run_feature", {"feature": "A", "url": "x"}, "no argument 'url'. Did you mean 'siteUrl'?"),
     ],
 )
 async def test_arguments_that_are_wrong_are_refused(
