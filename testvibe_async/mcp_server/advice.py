@@ -24,20 +24,19 @@ if TYPE_CHECKING:
 
     Advice: TypeAlias = str | Callable[[VibeError, Collection[str]], str]
 
-NO_PROJECT = (
-    "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
-    "in the `env` of this server's configuration, or choose one with `testvibe-async use`, and "
-    "restart it."
+NAME_PROJECT = (
+    "Pass `project` (list_projects shows the names and ids), or set TESTVIBE_PROJECT in the `env` "
+    "of this server's configuration, or choose one with `testvibe-async use`, and restart it."
+)
+
+IN_PROGRESS = (
+    "Wait for it with wait_for_generation, then run_feature runs its tests; or stop it with "
+    "cancel_generation."
 )
 
 NOT_AGREED = (
     "Nothing was started: the client answered the question about credits in another form than was "
     "asked for. Call again to ask once more."
-)
-
-WRONG_SETTING = (
-    " Pass one as `project`, or correct TESTVIBE_PROJECT in the `env` of this server's "
-    "configuration (or its option --project), and restart it."
 )
 
 MAX_CHARACTERS = 1_000
@@ -184,10 +183,7 @@ _ADVICE: dict[type[VibeError], Advice] = {
     errors.NotSentError: (
         "Nothing was sent. Check TESTVIBE_SERVER and the network, then try again."
     ),
-    errors.GenerationInProgressError: (
-        "Nothing was started. Wait for the one in flight with wait_for_generation, then "
-        "run_feature runs its tests; or stop it with cancel_generation."
-    ),
+    errors.GenerationInProgressError: f"Nothing was started. {IN_PROGRESS}",
     errors.FeatureNotGeneratedError: (
         "Nothing was started. Call generate_feature first (it costs credits), and "
         "wait_for_generation until it is over; get_feature shows the feature's status."

@@ -15,10 +15,9 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from attrs import frozen
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import Annotations, CallToolResult, TextContent
 
-from testvibe_async._util import clean, id_in
+from testvibe_async._util import clean
 from testvibe_async._wire import serialize
 
 if TYPE_CHECKING:
@@ -176,19 +175,6 @@ def _part(
     return taken, following if following < len(pieces) else None
 
 
-def start_of(cursor: str | None) -> int:
-    """Return the start of a page.
-
-    Raises:
-        ToolError: It is no cursor of ours.
-    """
-    start = id_in(cursor or "0")
-    if start is None:
-        shown = repr(str(cursor)[:40])
-        raise ToolError(f"{shown} is no cursor: pass the nextCursor of an earlier answer.")
-    return start
-
-
 def page(
     name: str,
     rows: Sequence[Document],
@@ -206,7 +192,7 @@ def page(
         cursor: Start of the page; None for the first.
         limit: Maximum number of rows; None for all that fit.
     """
-    taken, following = _part(rows, max_output, start_of(cursor), limit)
+    taken, following = _part(rows, max_output, int(cursor or 0), limit)
     more = {} if following is None else {"nextCursor": str(following)}
     return {name: taken, "total": len(rows), **more}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async import BatchItem, BatchSummary, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import described, explain
+from testvibe_async.mcp_server.advice import capitalized, described, explain
 from testvibe_async.mcp_server.answers import (
     ROOM,
     Answer,
@@ -41,25 +41,32 @@ MAX_ERROR_CHARACTERS = 300
 MAX_FAILURES = 5
 """Maximum number of failed tests listed for a run in a digest of many."""
 
-UNCANCELLED = "Nothing was cancelled:"
+
+def again(tool: str) -> str:
+    """Say how to continue a wait."""
+    return f"Nothing was cancelled: call {tool} again with the same arguments."
 
 
-def answer_of_wait(line: str, content: Document, *, note: str | None) -> Answer:
+def answer_of_wait(
+    line: str, content: Document, *, note: str | None, in_flight: bool | None = None
+) -> Answer:
     """Return the result of a wait.
 
     Args:
         line: The operation's status, for a human.
         content: The document as last observed.
-        note: The next step while it is in flight; None if it is over.
+        note: The next step; None if there is none.
+        in_flight: True while it is in flight; None if a note says so.
     """
-    content = {**content, "inFlight": note is not None, "note": note}
+    in_flight = note is not None if in_flight is None else in_flight
+    content = {**content, "inFlight": in_flight, "note": note}
     return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
 def not_started(tool: str, why: str) -> Answer:
-    """Say that a call has started nothing yet, and why."""
-    note = f"{UNCANCELLED} call {tool} again with the same arguments."
-    return answer_of_wait(f"Nothing is started by this call yet: {why}.", {}, note=note)
+    """Say that a call has not started an operation yet, and why."""
+    line = f"The next operation of this call is not started yet: {why}."
+    return answer_of_wait(line, {}, note=again(tool))
 
 
 def answer_of_start(
@@ -116,10 +123,10 @@ def document_of_run(run: Run, max_output: int) -> Document:
     return fitted(serialize(run), max_output - ROOM, rest=rest)
 
 
-def say_of(operation: Operation[Any], feature: str) -> str:
-    """Describe the status of a feature's operation in a line, also if it was not observed."""
+def say_of(operation: Operation[Any]) -> str:
+    """Describe the status of an operation in a line, also if it was not observed."""
     if operation.snapshot is None:
-        return f"{operation.ref} of {quoted(feature)} was started, and was not observed yet."
+        return f"{capitalized(str(operation.ref))}: not observed yet."
     return say(operation.snapshot)
 
 
@@ -157,40 +164,35 @@ def _tests_of(entry: Entry) -> list[Case]:
     return [case for case in entry.failures if not case.is_operation]
 
 
-def digest(  # noqa: PLR0913 - each by name
+def digest(
     items: Sequence[BatchItem[Run]],
     max_output: int,
     *,
-    not_run: Sequence[Document] = (),
-    again: str = "wait_for_runs",
+    work: Work | None = None,
     remark: str = "",
-    started_at: str | None = None,
-    is_over: bool = True,
-    repeat: int = 1,
 ) -> Answer:
     """Return the result that summarizes many runs: lists failures, counts the rest.
 
     Args:
         items: The runs.
         max_output: Maximum characters of the answer.
-        not_run: The features that were left out.
-        again: The tool that continues with them.
+        work: The work on them; None if other calls started them.
         remark: Text to append to the note.
-        started_at: The time of their start; None if another tool started them.
-        is_over: True if nothing more is dispatched; before, a dispatch is without an answer yet.
-        repeat: Number of runs of each feature; with several, the digest reports its stability.
     """
+    # Before the work is done, a dispatch is without an answer yet.
+    is_over = work is None or work.task.done()
+    not_run = [] if work is None else work.not_run
     summary = BatchSummary.of(items)
     left = summary.in_flight + summary.skipped + summary.waiting
     left += 0 if is_over else summary.unknown  # Their dispatch is being reconciled.
     in_flight = not is_over or left > 0
-    steps = [*_steps_of(items, again, is_over=is_over), remark]
-    note = " ".join(filter(None, steps)) or None
+    tool = "wait_for_runs" if work is None else "run_features"
+    note = " ".join(filter(None, [*_steps_of(items, tool, is_over=is_over), remark])) or None
     content: Document = {
         "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
         "summary": {"total": summary.total, **serialize(summary)},
     }
-    stability = stability_of(items) if repeat > 1 else []
+    stability = stability_of(items) if work and work.start.spec.repeat > 1 else []
     if stability:
         content["stability"] = serialize(stability)
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
@@ -209,8 +211,8 @@ def digest(  # noqa: PLR0913 - each by name
     if left_out:
         content["leftOut"] = " ".join(left_out)
     content |= {"inFlight": in_flight, "note": note}
-    if started_at is not None:
-        content["startedAt"] = started_at
+    if work is not None:
+        content["startedAt"] = serialize(work.started_at)
     line = f"{summary}." if summary.total else "Nothing was run."
     if in_flight:
         over = f"{summary.total - left} of {counted(summary.total, 'run')}"
@@ -272,12 +274,12 @@ def _result_of(run: Run, entry: Entry) -> Document:
     return {**result, "failures": failures, **more}
 
 
-def _steps_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> list[str]:
+def _steps_of(items: Sequence[BatchItem[Run]], tool: str, *, is_over: bool) -> list[str]:
     """Say how to continue; nothing if every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
     if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:
-        steps.append(f"{UNCANCELLED} call {again} again with the same arguments.")
+        steps.append(again(tool))
     if Verdict.SKIPPED in verdicts:
         steps.append("Call run_features again with those whose verdict is 'skipped'.")
     if is_over and Verdict.UNKNOWN in verdicts:

@@ -6,7 +6,6 @@ not delivered. A time-out is an ordinary answer, and cancels nothing. The docstr
 model reads.
 """
 
-import asyncio
 from collections.abc import Generator, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Annotated
@@ -16,14 +15,15 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from testvibe_async import BatchItem, Run, errors
-from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import capitalized, nothing_done
 from testvibe_async.mcp_server.answers import Answer
 from testvibe_async.mcp_server.digests import (
     answer_of_start,
     answer_of_wait,
     digest,
+    document_of,
     say,
+    say_of,
     time_of,
 )
 from testvibe_async.mcp_server.starts import Start
@@ -147,8 +147,6 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     batch, note = work.batch, ""
     if batch is not None and batch.in_flight and not work.task.done():
         note = await unseen_of(call.session.client.attach(batch.in_flight[0]))
-        if not batch.in_flight:  # They have ended in a pause of this process, beyond the wait.
-            await asyncio.wait({work.task}, timeout=1)
     if is_over := work.has_ended():
         work.deliver()
     elif not note and call.session.outage:
@@ -158,27 +156,15 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             f"This is the result of your call at {time_of(work.started_at)}, which was not "
             "delivered; this call started nothing. The next one starts new runs."
         )
-    return digest(
-        batch.items if batch else [],
-        call.room,
-        not_run=work.not_run,
-        again="run_features",
-        remark=note.strip(),
-        started_at=serialize(work.started_at),
-        is_over=is_over,
-        repeat=repeat,
-    )
+    return digest(batch.items if batch else [], call.room, work=work, remark=note.strip())
 
 
 @tool(READS)
 async def wait_for_run(call: Call, *, runId: RunId, timeoutSeconds: TimeoutSeconds = 120) -> Answer:
     """Wait until a run is over and return its tests. If `inFlight`, call this again."""
     operation = call.session.run(call.home, runId)
-    step = f"call wait_for_run again with runId {runId}."
-    note = await Wait(call, timeoutSeconds).follow(operation, step)
-    if operation.snapshot is None:
-        return answer_of_wait(f"Run {runId}: not observed yet.", {"runId": runId}, note=note)
-    return answer_of_wait(say(operation.snapshot), serialize(operation.snapshot), note=note)
+    note = await Wait(call, timeoutSeconds).follow(operation, "wait_for_run")
+    return answer_of_wait(say_of(operation), document_of(operation), note=note)
 
 
 @tool(READS)

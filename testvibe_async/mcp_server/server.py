@@ -95,7 +95,15 @@ def make_server(  # noqa: PLR0913 - independent options
     if max_generations is not None and max_generations < 0:
         raise ConfigError("max_generations must be at least 0")
     every = _tools()
-    offered = _offered(every, read_only=read_only, tools=tools, exclude_tools=exclude_tools)
+    for name in (*(tools or ()), *exclude_tools):
+        if name not in every:
+            raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
+    chosen = every.keys() if tools is None else set(tools)
+    if read_only:
+        chosen = {name for name in chosen if _is_read_only(every[name])}
+    offered = [every[name] for name in every if name in chosen and name not in exclude_tools]
+    if not offered:
+        raise ConfigError("no tool is left: offer others, or exclude fewer")
     not_offered = [name for name in every if every[name] not in offered]
     make_session = partial(
         Session,
@@ -105,21 +113,19 @@ def make_server(  # noqa: PLR0913 - independent options
         state_folder=state_folder,
         not_offered=not_offered,
     )
+    deliveries = Deliveries()
     server = Server(
         "testvibe",
         title="TestVibe",
         instructions=_instructions(offered, not_offered, max_generations),
         version=__version__,
         tools=offered,
-        middleware=[deliveries := Deliveries()],
+        middleware=[deliveries],
         lifespan=lambda _server: make_session().opened(),
         subscriptions=False,
         log_level="WARNING",
     )
-    server.deliveries = deliveries
-    if read_only or tools is not None or exclude_tools:
-        chosen = "only reads (--read-only)" if read_only else "offers some tools only"
-        server.missing = f" This server {chosen}: tell the user if you need another."
+    server.deliveries, server.not_offered = deliveries, not_offered
     add_resources(server)
     add_prompts(server)
     return server
@@ -139,14 +145,13 @@ def _instructions(
     """Return what a model reads first, of what there is."""
     names = {tool.name for tool in offered}
     generating = names & {"generate_feature", "generate_and_run"}
+    text = READING
     if generating or names & {"run_feature", "run_features"}:
-        parts = [READING, DISPATCHING]
-    else:
-        parts = [READING, "This server starts neither runs nor generations.\n"]
+        text += DISPATCHING
     if max_generations is not None and generating:
         most = counted(max_generations, "generation")
-        parts.append(f"It may start {most} at most while it runs (--max-generations).\n")
-    text = "".join(parts).strip()
+        text += f"It may start {most} at most while it runs (--max-generations).\n"
+    text = text.strip()
     return text + on_missing_tools(text, not_offered)
 
 
@@ -156,25 +161,8 @@ def _tools() -> dict[str, Tool]:
     return {each.name: each for each in found if isinstance(each, Tool)}
 
 
-def _offered(
-    every: Mapping[str, Tool],
-    *,
-    read_only: bool,
-    tools: Collection[str] | None,
-    exclude_tools: Collection[str],
-) -> list[Tool]:
-    for name in (*(tools or ()), *exclude_tools):
-        if name not in every:
-            raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
-    offered = [
-        tool
-        for name, tool in every.items()
-        if (tools is None or name in tools) and name not in exclude_tools
-        if not read_only or (tool.annotations and tool.annotations.read_only_hint)
-    ]
-    if not offered:
-        raise ConfigError("no tool is left: offer others, or exclude fewer")
-    return offered
+def _is_read_only(tool: Tool) -> bool:
+    return bool(tool.annotations and tool.annotations.read_only_hint)
 
 
 class Server(MCPServer[Session]):
@@ -183,8 +171,8 @@ class Server(MCPServer[Session]):
     deliveries: Deliveries
     """The results that were delivered."""
 
-    missing: str = ""
-    """The reason why an existing tool may not be offered; empty if it always is."""
+    not_offered: Collection[str] = ()
+    """Names of the tools that it does not offer."""
 
     async def serve(self, lines: AsyncIterator[str], output: AsyncFile[str]) -> None:
         """Serve one client on lines of input and a file, until the input ends."""
@@ -207,8 +195,8 @@ class Server(MCPServer[Session]):
         names = [tool.name for tool in await self.list_tools()]
         if name in names:
             return await super().call_tool(name, arguments, context)
-        instead = suggestion(name, names)
-        return Answer(f"There is no tool {name[:100]!r}.{instead}{self.missing}").result(MAX_OUTPUT)
+        unknown = f"There is no tool {name[:100]!r}.{suggestion(name, names)}"
+        return Answer(unknown).result(MAX_OUTPUT, self.not_offered)
 
     async def get_prompt(
         self,

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 import anyio
@@ -48,7 +48,6 @@ GRACE_SECONDS = 1
 """Time that connections have to close once the server stops."""
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def serve_stdio(server: Server, *, announce: Callable[[], object] | None = None) -> None:
@@ -133,19 +132,14 @@ async def _input(lines: asyncio.Queue[str]) -> AsyncGenerator[str]:
 @contextmanager
 def signals_to_stop(stop: Callable[[], object]) -> Generator[None]:
     """Have SIGTERM and SIGINT call a function in the event loop, in place of their handlers."""
-    if sys.platform == "win32":  # pragma: no cover - asyncio takes no signals there
-        yield
-        return
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stop)
-    try:
+    with ExitStack() as stack:
+        with suppress(NotImplementedError):  # Windows.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                stack.callback(signal.signal, number, signal.getsignal(number))
+                loop.add_signal_handler(number, stop)
+                stack.callback(loop.remove_signal_handler, number)
         yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
 
 
 async def serve_http(

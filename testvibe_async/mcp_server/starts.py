@@ -98,9 +98,10 @@ class Work:
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when the line changes and at the end."""
         self._lock = lock
-        self._calls = 0
         self.task: asyncio.Task[None] = asyncio.create_task(self._run())
         self.task.add_done_callback(self._end)
+        self._holders: set[object] = {self.task}
+        """The task while it runs, and the calls that are not answered."""
 
     def join(self) -> None:
         """Keep other calls of the same meaning out until the present one is answered.
@@ -108,7 +109,7 @@ class Work:
         One that repeats a generation need not wait: there is no other result to deliver.
         """
         if self.start.spec.kind == "run":
-            self._calls += 1
+            self._holders.add(_current.get())
             _current.get().held[self] = False
 
     def has_ended(self) -> bool:
@@ -132,20 +133,17 @@ class Work:
         if self.start.spec.kind == "run":
             _current.get().held[self] = True
 
-    def leave(self) -> None:
+    def release(self, holder: object) -> None:
         """Let another call in, once the work is done and no other one has its result."""
-        self._calls -= 1
-        self._release()
+        self._holders.discard(holder)
+        if not self._holders:
+            self._lock.close()
 
     def _end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             task.exception()  # A call raises it, not asyncio.
         self.changed.set()
-        self._release()
-
-    def _release(self) -> None:
-        if self.task.done() and self._calls == 0:
-            self._lock.close()
+        self.release(task)
 
     async def _run(self) -> None:
         """Start the batch, or resume it.
@@ -343,7 +341,7 @@ class Deliveries:
                 if len(self._delivered) > MAX_DELIVERIES:
                     del self._delivered[next(iter(self._delivered))]
         for work in request.held:
-            work.leave()
+            work.release(request)
 
 
 def _rename(path: Path, to: Path) -> None:

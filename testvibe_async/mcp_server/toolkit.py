@@ -29,7 +29,6 @@ from testvibe_async.mcp_server.answers import Answer, restored
 from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
-from testvibe_async.models import Generation, Run
 from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.runner.generation_limit import GenerationLimit
@@ -40,6 +39,9 @@ MAX_OUTPUT = 20_000
 
 REMEMBERED = 1_000
 """Maximum number of dispatched operations that are remembered."""
+
+POLL_SECONDS = 3.0
+"""Seconds between two polls, as of the service's own waiting tools."""
 
 MAX_OUTAGE = 30.0
 """Seconds for which a call asks for a list that it needs while the service is away."""
@@ -63,24 +65,13 @@ TimeoutSeconds: TypeAlias = Annotated[
     int, Field(ge=1, le=170, description="A timeout cancels nothing: call again.")
 ]
 
-READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=True)
-ADDS = ToolAnnotations(
-    read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
-)
+READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True)
+ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 """Adds something, such as a run; a second call adds another, or is refused."""
-REPLACES = ToolAnnotations(
-    read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True
-)
+REPLACES = ToolAnnotations(destructive_hint=True, idempotent_hint=True)
 """Overwrites or deletes something; a second call changes nothing more."""
-REGENERATES = ToolAnnotations(
-    read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
-)
+REGENERATES = ToolAnnotations(destructive_hint=True)
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
-
-
-def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /) -> float:  # noqa: ARG001
-    """Return 3 s: the poll plan of the service's own waiting tools, for runs and generations."""
-    return 3.0
 
 
 MakeClient: TypeAlias = Callable[..., Client]
@@ -126,7 +117,7 @@ class Session:
         )
         try:
             self._client = self.make_client(
-                poll_plan=every_three_seconds, hooks=hooks, recorder=limit
+                poll_plan=lambda *_: POLL_SECONDS, hooks=hooks, recorder=limit
             )
         except errors.ConfigError as error:
             self._client = error
@@ -208,9 +199,7 @@ class Call:
         try:
             found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
         except errors.ConfigError as error:
-            source = advice.WRONG_SETTING if project is None else ""
-            step = f"list_projects shows the names and ids.{source}"
-            raise ToolError(f"{advice.nothing_done(error)} {step}") from None
+            raise ToolError(f"{advice.nothing_done(error)} {advice.NAME_PROJECT}") from None
         return cls(ctx, found)
 
     @property
@@ -229,7 +218,7 @@ class Call:
         try:
             return client.project(self.project)
         except errors.ConfigError as error:
-            raise ToolError(advice.NO_PROJECT) from error
+            raise ToolError(f"No project was named. {advice.NAME_PROJECT}") from error
 
     @property
     def room(self) -> int:

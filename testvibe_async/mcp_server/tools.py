@@ -20,7 +20,6 @@ from testvibe_async.mcp_server.answers import (
     page,
     quoted,
     rows,
-    start_of,
 )
 from testvibe_async.mcp_server.digests import document_of_run, say
 from testvibe_async.mcp_server.toolkit import (
@@ -39,7 +38,8 @@ SEARCHED_RUNS = 1_000
 """Maximum number of runs that are searched."""
 
 Cursor: TypeAlias = Annotated[
-    str | None, Field(description="`nextCursor` of the answer before, for the next page.")
+    str | None,
+    Field(pattern=r"^\d{1,9}$", description="`nextCursor` of the answer before."),
 ]
 PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Rows at most.")]
 NamePart: TypeAlias = Annotated[
@@ -91,10 +91,8 @@ async def get_feature(
     """Read one feature: its Gherkin and its status. If long, go on at `nextOffset`."""
     found = await call.home.get_feature(feature)
     part = lines_of(found.gherkin or "", call.room, offset=offset, lines=lines)
-    is_whole = part["content"] == (found.gherkin or "")
-    shown = {} if is_whole else {"gherkin": part.pop("content"), **part}
     line = f"Feature {found.id}, {quoted(found.name)}: {found.status}."
-    return Answer(line, serialize(found) | shown)
+    return Answer(line, serialize(found) | {"gherkin": part.pop("content"), **part})
 
 
 @tool(ADDS)
@@ -186,7 +184,7 @@ async def list_runs(
 ) -> Answer:
     """List runs, the newest first, without their tests. With `status`, of the newest 1,000."""
     # One more than asked for shows that there is a next page.
-    number = SEARCHED_RUNS if status else start_of(cursor) + (limit or SEARCHED_RUNS) + 1
+    number = SEARCHED_RUNS if status else int(cursor or 0) + (limit or SEARCHED_RUNS) + 1
     runs = await call.home.list_runs(feature=feature, limit=number)
     is_total = len(runs) < number
     return _listed(call, runs, "run", status=status, is_total=is_total, limit=limit, cursor=cursor)
@@ -198,7 +196,7 @@ async def get_run(
     *,
     runId: RunId,
     cursor: Annotated[
-        str | None, Field(description="Only tests: `0`, then the `nextCursor` of each page.")
+        Cursor, Field(description="Only tests: `0`, then the `nextCursor` of each page.")
     ] = None,
 ) -> Answer:
     """Read a run: its status, and once it is over the result of each test."""

@@ -211,7 +211,7 @@ async def test_lists_are_filtered(large: Emulator) -> None:
         assert files["total"] == 1
         none = await result_of(mcp, "list_features", status="no tests")
         assert none == {"features": [], "total": 0, "statuses": ["failed", "generated"]}
-        assert "is no cursor" in await refused(mcp, "list_features", cursor="next")
+        assert "cursor is wrong" in await refused(mcp, "list_features", cursor="next")
 
 
 async def test_a_file_is_read_in_parts(large: Emulator) -> None:
