@@ -13,16 +13,15 @@ pytest-xdist is optional, and imported where it schedules tests.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
-from functools import partial
+import sys
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async import VibeError
+from testvibe_async import Ref, VibeError
 from testvibe_async.events import OutageEnded
-from testvibe_async.pytest_plugin.choice import choose, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
@@ -30,12 +29,19 @@ from testvibe_async.pytest_plugin.features import (
     FeatureCollector,
     FeatureItem,
     RunFailed,
+    reason_for,
 )
-from testvibe_async.pytest_plugin.leftovers import is_worker, leave
-from testvibe_async.pytest_plugin.options import ROOT, read_options
+from testvibe_async.pytest_plugin.options import (
+    LEFTOVERS,
+    ROOT,
+    WORKER_OUTPUT,
+    option_value,
+    read_options,
+)
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest, Suite
 from testvibe_async.reports import why
+from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
@@ -43,7 +49,7 @@ if TYPE_CHECKING:
     from testvibe_async import Run
     from testvibe_async.events import OutageStarted
 
-__all__ = ["FeatureSession"]
+__all__ = ["FeatureSession", "advice"]
 
 
 class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]
@@ -143,10 +149,10 @@ class FeatureSession:
             raise pytest.UsageError("@pytest.mark.testvibe(…) twice: a test has one run")
         site = {"site_url": self._options.site_url}
         try:
-            return mark and marked_request(*mark.args, **{**site, **mark.kwargs})
+            return mark and RunRequest(*mark.args, **{**site, **mark.kwargs})
         except TypeError as error:
-            reason = str(error).removeprefix("marked_request()")
-            raise pytest.UsageError(f"@pytest.mark.testvibe(…){reason}") from None
+            reason = str(error.args[0]).removeprefix("RunRequest.__init__()")
+            raise pytest.UsageError(f"@pytest.mark.testvibe(…) {reason.strip()}") from None
 
     def pytest_report_header(self) -> str:
         """Name the project whose features are run."""
@@ -155,7 +161,7 @@ class FeatureSession:
     def pytest_sessionstart(self) -> None:
         """Report missing settings now, before tests are collected."""
         with _told_as_usage():
-            self.suite.project()
+            str(self.suite)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:  # noqa: ANN401 - xdist is optional
@@ -186,7 +192,7 @@ class FeatureSession:
                 nodeid=ROOT,
                 path=collector.path,
                 suite=self.suite,
-                choose=partial(choose, self._options, self._node_ids, self.suite.select),
+                choice=(self._options, self._node_ids),
             )
             report.result.append(features)
         return report
@@ -337,7 +343,33 @@ class FeatureSession:
             is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
             is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR
             self._suite.close(is_whole=is_whole)
-            leave(self._config, self._suite.in_flight.values(), is_interrupted=is_interrupted)
+            refs = [ref.to_json() for ref in self._suite.in_flight.values()]
+            self._config.stash.setdefault(LEFTOVERS, []).extend(refs)
+            if is_worker(self._config):
+                self._config.workeroutput[WORKER_OUTPUT] = refs  # type: ignore[attr-defined]
+            if is_worker(self._config) and is_interrupted and refs:
+                # After Ctrl-C the controller reads no more from its workers.
+                capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+                with capture.global_and_fixture_disabled() if capture else nullcontext():
+                    sys.stderr.write("\n".join(["", *advice(self._config), ""]))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Return True if this process is a worker of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def advice(config: pytest.Config) -> list[str]:
+    """Return lines that count operations that may still be running, and how to wait for them."""
+    refs = [Ref.from_json(text) for text in config.stash[LEFTOVERS]]
+    what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
+    lines = [
+        f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
+        f"  {wait_command(refs)}",
+    ]
+    if option_value(config, "testvibe_journal"):
+        lines.append(f"pytest resumes {them} if it is run again with the same journal.")
+    return lines
 
 
 _KEY = pytest.StashKey[FeatureSession]()
@@ -349,26 +381,12 @@ def _told_as_usage() -> Generator[None]:
     """Report wrong settings as pytest reports wrong options."""
     try:
         yield
-    except VibeError as error:
+    except (VibeError, OSError) as error:
         raise pytest.UsageError(f"testvibe: {error}") from error
 
 
 def _requests_run(item: pytest.Item) -> bool:
     return "testvibe_run" in getattr(item, "fixturenames", ())
-
-
-def marked_request(
-    feature: str,
-    *,
-    config: str | None = None,
-    site_url: str | None = None,
-    project: str | None = None,
-) -> RunRequest:
-    """Return the run that a marker of these arguments asks for."""
-    for name, value in {"config": config, "site_url": site_url, "project": project}.items():
-        if not isinstance(value, str | None):
-            raise TypeError(f" takes a text as {name}, not {value!r}")
-    return RunRequest(feature, config=config, site_url=site_url, project=project)
 
 
 def _will_run(item: pytest.Item) -> bool:

@@ -83,7 +83,7 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None = Non
             return _run_reason(run) + excuse
 
 
-def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911 - a case for each error
+def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a case for each error
     """Return why there is no outcome, in few words: no address, and nothing for programmers.
 
     The service's own text is in quotes.
@@ -113,6 +113,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911 - a case for eac
             return f"not seen any more: {why(cause)}"
         case errors.ResponseError(is_quoted=False):
             return error.message
+        case errors.ResponseError(advice=hint) if error.message.endswith(f"; {hint}"):
+            return f"{error.brief}; {hint}"
         case _:
             return error.brief
 
