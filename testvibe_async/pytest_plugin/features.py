@@ -4,7 +4,7 @@ Decides what is specific to pytest about a selection (node ids, drafts, and the 
 configuration file that skip features or expect them to fail), and how pytest, Allure and
 pytest-html report a finished run: each test in it is a subtest, and the item passes if the run did.
 What a word means is decided by the runner, for every surface alike. `session` decides when a run is
-dispatched, and which item is next.
+dispatched.
 
 A `SubtestReport` is pytest's own, and pytest alone counts it. It is logged with the report of its
 feature, not before: of a feature that another plugin runs again, only the last run counts.

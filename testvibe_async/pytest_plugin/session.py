@@ -1,9 +1,7 @@
 """The plugin object of a pytest session that runs features.
 
-Decides what is collected and skipped, when runs are dispatched, and which item is next: all runs
-are dispatched when pytest begins to run tests, and then the feature whose run finished first is
-moved forward among those that are left. It never reads results (`features`), nor waits in an event
-loop (`suite`).
+Decides what is collected and skipped, and when runs are dispatched: all of them when pytest begins
+to run tests. It never reads results (`features`), nor waits in an event loop (`suite`).
 
 With pytest-xdist all features go to one worker, whose one client dispatches and polls them all, so
 that `--testvibe-max-in-flight` holds for the session; the other workers have the other tests.
@@ -12,10 +10,8 @@ pytest-xdist is optional, and imported where it schedules tests.
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager, nullcontext, suppress
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -226,9 +222,9 @@ class FeatureSession:
                 pytrace=False,
             )
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Dispatch all runs together before the first test."""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Dispatch all runs together before the first test, except in a worker of pytest-xdist."""
         for item in session.items:
             if (isinstance(item, FeatureItem) or _requests_run(item)) and _will_run(item):
                 with suppress(pytest.UsageError):  # the item's own setup reports it
@@ -236,28 +232,16 @@ class FeatureSession:
                         self._requests[item] = request
         option = self._config.option
         is_collected = not session.testsfailed or option.continue_on_collection_errors
-        if is_collected and _runs_tests(session):
+        is_plan = option.collectonly or option.setupplan
+        if is_collected and not is_plan and not is_worker(self._config):
             self._start(session.items)
-            self._bring_forward(session, 0)
-        return (yield)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(
-        self, item: pytest.Item, nextitem: pytest.Item | None
-    ) -> Generator[None, object, object]:
-        """After an item, move forward the feature whose run finished first.
-
-        pytest's loop reads `session.items` as it goes. It has torn down for `nextitem`, which any
-        other feature can replace, because all features have the same parents.
-        """
-        session = item.session
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Dispatch, in a worker of pytest-xdist, the runs of the items that it is to run next."""
         if is_worker(self._config):
             with suppress(pytest.UsageError):  # the test's own setup reports it
-                self._start([item, *([nextitem] if nextitem else []), *self._queued(session)])
-        result = yield
-        if isinstance(nextitem, FeatureItem) and _runs_tests(session):
-            self._bring_forward(session, session.items.index(nextitem))
-        return result
+                self._start([item, *([nextitem] if nextitem else []), *self._queued(item.session)])
 
     def _queued(self, session: pytest.Session) -> list[pytest.Item]:
         """Return the items after the next one that this worker of pytest-xdist is sure to run."""
@@ -276,23 +260,6 @@ class FeatureSession:
         if requests:
             with _told_as_usage():
                 self.suite.start(requests)
-
-    def _bring_forward(self, session: pytest.Session, place: int) -> None:
-        """Move the first feature that need not wait to a place among the items.
-
-        Features from that place up to the next other test are candidates. A wait here is no part of
-        any test, so pytest-timeout would not end it: after as long as it gives to one test, the
-        feature at the place waits for its run itself.
-        """
-        features = list(takewhile(_is_feature, session.items[place:]))
-        if not features or self._config.getoption("stepwise", None):
-            return
-        offsets = {self._requests.get(item): offset for offset, item in enumerate(features)}
-        first = None
-        if None not in offsets:
-            requests = [request for request in offsets if request is not None]
-            first = self.suite.next_finished(requests, timeout=_time_limit(features[0]))
-        session.items.insert(place, session.items.pop(place + offsets.get(first, 0)))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -402,16 +369,6 @@ def _will_run(item: pytest.Item) -> bool:
     return bool(item.config.getoption("runxfail")) or not never_run
 
 
-def _time_limit(item: pytest.Item) -> float | None:
-    """Return the seconds that pytest-timeout gives to a test; None if there is no limit."""
-    seconds: Any = item.config.getoption("timeout", None) or os.environ.get("PYTEST_TIMEOUT")
-    with suppress(ValueError):  # without pytest-timeout
-        seconds = seconds or item.config.getini("timeout")
-    if (mark := item.get_closest_marker("timeout")) is not None:
-        seconds = mark.kwargs.get("timeout", *mark.args[:1])
-    return float(seconds or 0) or None
-
-
 def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) -> bool:
     """Return True if `xfail` may expect an exception: no run was cancelled, or is missing."""
     if isinstance(item, FeatureItem):
@@ -419,15 +376,3 @@ def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) 
     run = item.stash.get(_RUN, None)
     is_decided = run is None or run.is_success or run.is_failure
     return is_decided and not isinstance(found.value, NoRun)
-
-
-def _is_feature(item: pytest.Item) -> bool:
-    return isinstance(item, FeatureItem)
-
-
-def _runs_tests(session: pytest.Session) -> bool:
-    """Return True if pytest runs all remaining items in this process."""
-    option = session.config.option
-    if option.collectonly or option.setupplan or is_worker(session.config):
-        return False
-    return not (session.shouldfail or session.shouldstop)

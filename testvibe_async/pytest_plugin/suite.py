@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import AsyncExitStack, ExitStack
 from functools import cached_property, partial
 from hashlib import sha256
@@ -36,7 +35,7 @@ from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.waits import completions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -199,21 +198,6 @@ class Suite:
         if isinstance(item.error, errors.FeatureNotGeneratedError):
             return self._options.generate
         return item.verdict is Verdict.UNKNOWN
-
-    def next_finished(
-        self, candidates: Collection[RunRequest], *, timeout: float | None
-    ) -> RunRequest | None:
-        """Wait for the first of some runs that finishes, or fails to be dispatched or polled.
-
-        Args:
-            candidates: The runs.
-            timeout: Seconds to wait; None for as long as it takes.
-        """
-        self.start(candidates)
-        results = {request: self._results[request] for request in candidates}
-        if not any(result.done() for result in results.values()):
-            wait(results.values(), timeout, return_when=FIRST_COMPLETED)
-        return next((request for request, result in results.items() if result.done()), None)
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
