@@ -1,8 +1,8 @@
 """Features as pytest's nodes: one collector, and one item for each feature and configuration.
 
-Decides what is specific to pytest about a selection (node ids, drafts, and the lines of the
-configuration file that skip features or expect them to fail), and how pytest, Allure and
-pytest-html report a finished run: each test in it is a subtest, and the item passes if the run did.
+Decides what is specific to pytest about a selection (node ids and drafts), and how pytest, Allure
+and pytest-html report a finished run: each test in it is a subtest, and the item passes if the run
+did.
 What a word means is decided by the runner, for every surface alike. `session` decides when a run is
 dispatched.
 
@@ -16,7 +16,6 @@ import base64
 import os
 from collections import Counter
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from html import escape
 from importlib import import_module
 from mimetypes import guess_type
@@ -36,7 +35,7 @@ from testvibe_async.reports import CaseStatus, one_line
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Literal
 
     from testvibe_async import Feature
@@ -45,15 +44,7 @@ if TYPE_CHECKING:
     from testvibe_async.pytest_plugin.suite import Suite
     from testvibe_async.reports import Case
 
-__all__ = [
-    "EARLIER_RUNS",
-    "FLAKY",
-    "RUN",
-    "FeatureCollector",
-    "FeatureItem",
-    "RunFailed",
-    "reason_for",
-]
+__all__ = ["EARLIER_RUNS", "FLAKY", "RUN", "FeatureCollector", "FeatureItem", "RunFailed"]
 
 RUN = "testvibe_run"
 EARLIER_RUNS = "testvibe_earlier_runs"
@@ -274,19 +265,6 @@ def _is_ambiguous(name: str) -> bool:
     that no option names.
     """
     return name.isdecimal() or any(mark in name for mark in "/\ufffd…(*?[!")
-
-
-def reason_for(rules: Mapping[str, str], *names: str) -> str | None:
-    """Return the reason of the first pattern that matches one of the names; None if none does.
-
-    A star is any text, a question mark any character, and all else is itself in any case: brackets
-    too, so that `Login*[Mobile]` means a configuration.
-    """
-    for pattern, reason in rules.items():
-        glob = pattern.casefold().replace("[", "[[]")
-        if any(fnmatchcase(name.casefold(), glob) for name in names):
-            return reason
-    return None
 
 
 def outcome_of(case: Case) -> tuple[Literal["passed", "failed", "skipped"], str]:

@@ -25,7 +25,6 @@ from testvibe_async.pytest_plugin.features import (
     FeatureCollector,
     FeatureItem,
     RunFailed,
-    reason_for,
 )
 from testvibe_async.pytest_plugin.options import (
     LEFTOVERS,
@@ -197,15 +196,9 @@ class FeatureSession:
     def pytest_collection_modifyitems(
         self, items: list[pytest.Item]
     ) -> Generator[None, object, object]:
-        """Mark what rules skip or expect to fail, and skip drafts if other features run."""
+        """Skip drafts if other features run."""
         result = yield
         features = [item for item in items if isinstance(item, FeatureItem)]
-        for item in features:
-            names = (item.run_request.feature, str(item.run_request))
-            if (reason := reason_for(self._options.skip, *names)) is not None:
-                item.add_marker(pytest.mark.skip(reason=reason))
-            if (reason := reason_for(self._options.xfail, *names)) is not None:
-                item.add_marker(pytest.mark.xfail(reason=reason))
         if any(_will_run(item) and not item.is_draft for item in features):
             for item in features:
                 if item.is_draft and not self._options.generate:
