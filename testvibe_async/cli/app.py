@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.exits import CommandResult
 
-__all__ = ["app", "perform", "run"]
 
 _COMMANDS = {
     "Runs and generations": {

@@ -33,22 +33,6 @@ if TYPE_CHECKING:
     from testvibe_async.journal import Journal
     from testvibe_async.runner.batches import Batch, Batches, BatchRecord, Place
 
-__all__ = [
-    "NO_OPTIONS",
-    "BatchOptions",
-    "On",
-    "durable_batch",
-    "durable_named",
-    "folder",
-    "kept",
-    "opened",
-    "place_of",
-    "read_durable",
-    "report_interrupted",
-    "resume_command",
-    "stored_batches",
-    "work_command",
-]
 
 On = Annotated[str | None, Parameter(metavar="DATABASE"), MORE]
 """The type of the option that names the database of durable batches."""

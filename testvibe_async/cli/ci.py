@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.result import Result
     from testvibe_async.cli.words import Item
 
-__all__ = ["failure_commands", "grouped", "is_github", "summary_path"]
 
 MOST_ANNOTATIONS = 10
 """Maximum number of annotated failures; GitHub shows no more for a step."""

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.result import Result
     from testvibe_async.cli.words import Item
 
-__all__ = ["conclude", "failures_text", "named", "say_nothing", "say_unfinished", "show"]
 
 NAMED = 10
 """Maximum number of features or operations named in a list; a command to wait has all."""

@@ -23,15 +23,6 @@ if TYPE_CHECKING:
     from testvibe_async import Client, Project
     from testvibe_async._config import FoundSettings
 
-__all__ = [
-    "COMMON",
-    "MORE",
-    "MORE_OPTIONS",
-    "Common",
-    "Connection",
-    "connected",
-    "require_settings",
-]
 
 MORE_OPTIONS = "More options"
 """The title of the options that only `--help-all` shows."""

@@ -20,14 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = [
-    "ConfigName",
-    "FeatureName",
-    "OperationName",
-    "RunId",
-    "keep",
-    "names",
-]
 
 MOST_NAMES = 2000
 """Maximum number of names kept of a kind."""

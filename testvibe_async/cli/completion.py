@@ -15,8 +15,6 @@ from cyclopts.completion.detect import ShellDetectionError, detect_shell
 from testvibe_async import ConfigError
 from testvibe_async.cli.app import app
 
-__all__ = ["install_completion"]
-
 Shell: TypeAlias = Literal["bash", "zsh", "fish", "powershell"]
 
 

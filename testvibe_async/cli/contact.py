@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async import Ref
     from testvibe_async.events import OutageStarted, Paused, RequestFinished
 
-__all__ = ["Contact", "Outage"]
 
 SILENCE_SECONDS = 6.0
 """Seconds without a good answer that are an outage: two intervals between the polls of a run."""

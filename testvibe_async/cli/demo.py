@@ -17,8 +17,6 @@ from testvibe_async.cli.options import Consent
 from testvibe_async.cli.run import run
 from testvibe_async.testing import Scenario
 
-__all__ = ["demo"]
-
 _OPTIONS = BatchOptions(no_journal=True)
 """The service ends with the demo, so there would be nothing to resume."""
 

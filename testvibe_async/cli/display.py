@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.output import Output
     from testvibe_async.cli.progress import Progress
 
-__all__ = ["rows_table", "showing", "table_of"]
 
 FRAME_SECONDS = 0.125
 """Seconds between two frames of a table, and between two reports of events."""

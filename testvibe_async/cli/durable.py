@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from testvibe_async.runner.batches import BatchRecord
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["cancel", "dispatch", "follow", "work"]
 
 FOLLOW_SECONDS = 2.0
 """Seconds between two reads of a batch that is followed."""

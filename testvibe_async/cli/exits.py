@@ -52,17 +52,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.events import Event
 
-__all__ = [
-    "ENDING",
-    "CommandResult",
-    "ExitCode",
-    "error_sentence",
-    "exit_code_of",
-    "log_to_standard_error",
-    "reporting",
-    "shown_elsewhere",
-    "worst_of",
-]
 
 _LOGGERS = ("testvibe_async", "asyncio")
 """The loggers that are printed: the SDK's, and the event loop's with its unhandled errors."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async import Feature
     from testvibe_async.cli.output import Output
 
-__all__ = ["app", "configs", "files"]
 
 app: App = App(
     name="features",

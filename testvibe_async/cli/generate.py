@@ -23,8 +23,6 @@ from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_with
 from testvibe_async.cli.watch import watching
 from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["app", "generate"]
-
 app: App = App(
     name="generation",
     help="See how a feature's latest generation goes, or cancel it.",

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
-__all__ = ["CompactHelp"]
 
 EXAMPLES = 3
 """Maximum number of examples in a short help."""

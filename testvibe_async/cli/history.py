@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from testvibe_async.runner.batches import Batch, Place
     from testvibe_async.runner.trends import Trend
 
-__all__ = ["history"]
 
 USUAL_LIMIT = 10
 """Number of batches shown by default."""

@@ -16,8 +16,6 @@ from cyclopts import Parameter
 
 from testvibe_async import ConfigError
 
-__all__ = ["TextFile", "ask", "confirm", "name_of", "read_text"]
-
 TextFile: TypeAlias = Annotated[Path, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)]
 """The type of an option that names a file with a text; `-` for standard input.
 

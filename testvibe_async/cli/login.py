@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from testvibe_async import ProjectInfo
     from testvibe_async.cli.output import Output
 
-__all__ = ["login", "logout", "set_key"]
-
 
 def login(*, stdin: bool = False, common: Common = COMMON) -> None:
     """Store an API key on this machine, for one server.

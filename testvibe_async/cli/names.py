@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from testvibe_async import Project
     from testvibe_async.cli.common import Connection
 
-__all__ = ["operations_of", "read_refs", "suggesting"]
-
 
 @asynccontextmanager
 async def suggesting(connection: Connection, feature: str) -> AsyncGenerator[None]:

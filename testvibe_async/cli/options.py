@@ -35,17 +35,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.output import Output
     from testvibe_async.runner.generation_limit import GenerationLimit
 
-__all__ = [
-    "NO_CONSENT",
-    "NO_FILES",
-    "Consent",
-    "Files",
-    "Seconds",
-    "Timeout",
-    "download_artifacts",
-    "refuse_without",
-]
-
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:
     """Return a time in seconds: `90`, `90s`, `5m` or `1h30m`.

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Output", "escape_lines", "json_of", "warn", "wrapped"]
-
 
 ValueT = TypeVar("ValueT")
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.words import Item
     from testvibe_async.reports import ReportOptions
 
-__all__ = ["Outputs"]
 
 SUMMARY_BYTES = 1_000_000
 """Maximum bytes of a summary; GitHub refuses one from 1 MiB on."""

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.contact import Outage
     from testvibe_async.cli.words import Item
 
-__all__ = ["STYLES", "Progress", "Row", "count_words", "counts_of", "verdict_of", "word_of"]
 
 STYLES = {
     "passed": "green",

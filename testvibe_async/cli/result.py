@@ -41,16 +41,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.words import Item
     from testvibe_async.runner.batches import Batch
 
-__all__ = [
-    "Result",
-    "check_command",
-    "is_of_generation",
-    "live_facts",
-    "live_line",
-    "result_of",
-    "seconds_of",
-]
-
 
 NO_SPEC = BatchSpec(kind="run")
 """The description of operations that no batch of ours dispatched."""

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.words import Item
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["discard", "report", "resume", "wait"]
-
 
 async def resume(  # noqa: PLR0913 - each an option of its own
     batch: str | None = None,

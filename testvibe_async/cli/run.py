@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.watch import Watch
     from testvibe_async.runner.batches import Batch
 
-__all__ = ["run"]
-
 
 async def run(  # noqa: PLR0913 - each an option of its own
     *features: FeatureName,

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from testvibe_async import Artifact, Run
     from testvibe_async.cli.output import Output
 
-__all__ = ["app", "open_run"]
 
 _ORDER = ("report", "trace", "video", "screenshot")
 """The kinds of files, the most informative first."""

@@ -24,8 +24,6 @@ from testvibe_async.cli.batches import folder
 from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.runner.names import chosen_project
 
-__all__ = ["projects", "settings", "store_project", "use"]
-
 
 def settings(*, common: Common = COMMON) -> None:
     """Show which server, API key, project and routes are in force, and where each comes from.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from cyclopts import CycloptsError
 
-__all__ = ["as_meant", "usage_sentence"]
-
 
 _LISTED = {"features", "files", "runs"}
 """Groups that run their list command if a call names none of their commands."""

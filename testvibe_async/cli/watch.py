@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Watch", "watching"]
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
 

@@ -41,17 +41,6 @@ if TYPE_CHECKING:
     from testvibe_async._batch import Plan
     from testvibe_async.models import Generation, Run
 
-__all__ = [
-    "Batch",
-    "BatchRecord",
-    "Batches",
-    "Place",
-    "Worker",
-    "require_batch",
-    "require_existing",
-    "require_whole",
-    "spec_of",
-]
 
 _VERSION = 1
 

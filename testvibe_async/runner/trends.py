@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.runner.batches import Batch
 
-__all__ = ["Trend", "trends_of", "word_of"]
 
 Key: TypeAlias = tuple[str, str | None]
 """A feature's folded name, and its configuration if it is not the default one."""

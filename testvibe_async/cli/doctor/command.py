@@ -22,8 +22,6 @@ from testvibe_async.cli.input import confirm
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
 
-__all__ = ["doctor"]
-
 
 async def doctor(  # noqa: PLR0913 - each an option of its own
     *,
