@@ -43,8 +43,8 @@ _COMMANDS = {
         "discard": "resume:discard",
         "history": "history:history flaky stats trends",
         "open": "runs:open_run show-report show-trace trace",
-        "work": "durable:work serve worker",
-        "cancel": "durable:cancel",
+        "work": "resume:work serve worker",
+        "cancel": "resume:cancel",
     },
     "The project": {
         "features": "features:app",

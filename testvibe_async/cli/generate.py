@@ -12,14 +12,20 @@ from cyclopts import App, Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async.cli import details
-from testvibe_async.cli.batches import NO_OPTIONS, BatchOptions
 from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import COMMON, MORE, Common, connected
 from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
-from testvibe_async.cli.durable import dispatch
+from testvibe_async.cli.dispatch import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.options import NO_CONSENT, Consent, Timeout, refuse_without
+from testvibe_async.cli.options import (
+    NO_CONSENT,
+    NO_OPTIONS,
+    BatchOptions,
+    Consent,
+    Timeout,
+    refuse_without,
+)
 from testvibe_async.cli.watch import watching
 from testvibe_async.runner.spec import BatchSpec
 

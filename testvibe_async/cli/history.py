@@ -27,7 +27,7 @@ from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.batches import Batch, Place
+    from testvibe_async.runner.stored import Batch, Place
     from testvibe_async.runner.trends import Trend
 
 

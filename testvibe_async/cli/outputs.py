@@ -12,16 +12,22 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
 from testvibe_async import Run, VibeError
+from testvibe_async._util import escape
 from testvibe_async.cli.ci import failure_commands, is_github, summary_path
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.words import NAME, plural, reason
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
-    from testvibe_async import Client
+    from rich.progress import TaskID
+
+    from testvibe_async import Client, DownloadProgress, Project
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.output import Output
     from testvibe_async.cli.result import Result
@@ -48,7 +54,8 @@ class Outputs:
         """
         self.files: Files = files
         """The files that were requested."""
-        self._output = output
+        self.output: Output = output
+        """The output for notes."""
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False
         self._unwritten: set[Path] = set()
@@ -90,9 +97,9 @@ class Outputs:
 
     def annotate(self, result: Result) -> None:
         """Tell GitHub of each failure, in one of its jobs."""
-        if is_github() and not self._output.is_json:
+        if is_github() and not self.output.is_json:
             for line in failure_commands(result):
-                self._output.command(line)
+                self.output.command(line)
 
     def _write_summary(self, result: Result) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
@@ -113,14 +120,14 @@ class Outputs:
         """Print the paths of the files."""
         for _, path in self.files.targets:
             if path not in self._unwritten:
-                self._output.note(f"Report: {path}")
+                self.output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
         """Print the folder of the artifacts, if there are any, and the number still missing."""
         if number := sum(map(len, self.fetched.values())):
-            self._output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
+            self.output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
         if more := sum(not task.done() or task.cancelled() for task in self._tasks):
-            self._output.note(
+            self.output.note(
                 f"Artifacts of {plural(more, 'run')} are not there yet: {NAME} runs download ID DIR"
             )
 
@@ -159,7 +166,7 @@ class Outputs:
             try:
                 found = await client.project(project).download_artifacts(run_id, folder)
             except (VibeError, OSError) as error:
-                self._output.note(f"artifacts of run {run_id}: {reason(error)}")
+                self.output.note(f"artifacts of run {run_id}: {reason(error)}")
             else:
                 self.fetched[run_id] = found
 
@@ -187,3 +194,45 @@ def _times(result: Result) -> tuple[datetime | None, datetime | None]:
         item.outcome or (item.latest_ref and item.latest_ref.dispatched_at) for item in result.items
     )
     return None if is_dated else now - timedelta(seconds=result.seconds), now
+
+
+async def download_artifacts(
+    project: Project,
+    run_id: int,
+    directory: Path,
+    *,
+    output: Output,
+    kinds: Collection[str] | None = None,
+) -> list[Path]:
+    """Download the artifacts of a run, and return their paths.
+
+    Args:
+        project: The run's project.
+        run_id: The run.
+        directory: Folder for the files.
+        output: The output that shows the progress, if it is a terminal.
+        kinds: Such as `{"trace"}`; None for all.
+    """
+    if not output.is_live:
+        return await project.download_artifacts(run_id, directory, kinds=kinds)
+    tasks: dict[Path, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=output.console,
+        transient=True,
+    ) as progress:
+
+        def show(file: DownloadProgress) -> None:
+            if file.path not in tasks:
+                tasks[file.path] = progress.add_task(escape(file.artifact.path), total=None)
+            progress.update(
+                tasks[file.path],
+                completed=file.done_bytes,
+                total=file.done_bytes if file.is_finished else file.total_bytes,
+                visible=not file.is_finished,
+            )
+
+        return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)

@@ -12,21 +12,17 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import ConfigError
-from testvibe_async.cli.batches import (
-    NO_OPTIONS,
-    BatchOptions,
-    report_interrupted,
-    resume_command,
-    stored_batches,
-)
+from testvibe_async.cli.batches import report_interrupted, resume_command, stored_batches
 from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import COMMON, MORE, Common
 from testvibe_async.cli.completers import ConfigName, FeatureName
-from testvibe_async.cli.durable import dispatch
+from testvibe_async.cli.dispatch import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import (
     NO_CONSENT,
     NO_FILES,
+    NO_OPTIONS,
+    BatchOptions,
     Consent,
     Files,
     Timeout,
@@ -40,7 +36,7 @@ from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.runner.batches import Batch
+    from testvibe_async.runner.stored import Batch
 
 
 async def run(  # noqa: PLR0913 - each an option of its own

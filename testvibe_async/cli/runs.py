@@ -21,7 +21,7 @@ from testvibe_async import ConfigError
 from testvibe_async.cli import completers, details
 from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.cli.completers import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
-from testvibe_async.cli.options import download_artifacts
+from testvibe_async.cli.outputs import download_artifacts
 from testvibe_async.cli.words import NAME, plural
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from testvibe_async._config import (
     user_file_path,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.batches import folder
-from testvibe_async.cli.common import COMMON, Common, connected
+from testvibe_async.cli.common import COMMON, Common, batches_folder, connected
 from testvibe_async.runner.names import chosen_project
 
 
@@ -46,7 +45,7 @@ def settings(*, common: Common = COMMON) -> None:
     }
     routes = {name: _shown(route) for name, route in found.endpoints.items()}
     output = common.output
-    output.document({**shown, "endpoints": routes, "journals": folder()})
+    output.document({**shown, "endpoints": routes, "journals": batches_folder()})
     names = ("server", "API key", "project", *(f"route of {name}" for name in routes))
     output.table(
         ("Setting", "Value", "From"),
@@ -57,7 +56,7 @@ def settings(*, common: Common = COMMON) -> None:
     )
     if path := user_file_path():
         output.note(f"Your own configuration file is {path}.")
-    output.note(f"The journals of your batches are in {folder()}.")
+    output.note(f"The journals of your batches are in {batches_folder()}.")
 
 
 async def projects(*, common: Common = COMMON) -> None:

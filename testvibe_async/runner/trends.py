@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.runner.batches import Batch
+    from testvibe_async.runner.stored import Batch
 
 
 Key: TypeAlias = tuple[str, str | None]
