@@ -11,9 +11,8 @@ from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run 
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.emulator import Speed, make_emulator
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.generate import generate
 from testvibe_async.cli.options import BatchOptions, Consent
-from testvibe_async.cli.run import run
+from testvibe_async.cli.start import generate, run
 from testvibe_async.testing import Scenario
 
 _OPTIONS = BatchOptions(no_journal=True)

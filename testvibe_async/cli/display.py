@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
-from testvibe_async.cli.contact import Outage
-from testvibe_async.cli.progress import STYLES, Row, count_words
+from testvibe_async.cli.progress import STYLES, Outage, Row, count_words
 from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:

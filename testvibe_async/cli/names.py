@@ -19,7 +19,7 @@ from testvibe_async import (
     RunRef,
     TransportError,
 )
-from testvibe_async.cli import completers
+from testvibe_async.cli import completion
 from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import did_you_mean
 
@@ -48,7 +48,7 @@ async def _names_of(project: Project) -> list[str]:
     except (ResponseError, TransportError):
         return []
     names = [each.name for each in listed]
-    completers.keep(features=names)
+    completion.keep(features=names)
     return names
 
 

@@ -21,7 +21,7 @@ from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
 from testvibe_async.cli.common import MORE
-from testvibe_async.cli.input import confirm
+from testvibe_async.cli.output import confirm
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import durable_named, place_of, read_durable, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
+from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, On, Timeout
+from testvibe_async.cli.output import TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import live_facts, live_line, result_of

@@ -15,16 +15,15 @@ import anyio
 from attrs import evolve
 
 from testvibe_async import ConfigError, GenerationRef, Verdict, VibeError
-from testvibe_async.cli import completers
+from testvibe_async.cli import completion
 from testvibe_async.cli.batches import read_durable
-from testvibe_async.cli.ci import grouped
 from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result, live_line
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
@@ -121,7 +120,7 @@ class Watch:
                 warn(sentence)
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
-            completers.keep(**{kind: each for kind, each in names.items() if each})
+            completion.keep(**{kind: each for kind, each in names.items() if each})
         return found
 
     async def perform(

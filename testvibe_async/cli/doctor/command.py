@@ -17,7 +17,7 @@ from testvibe_async._config import load_settings
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, require_settings
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
-from testvibe_async.cli.input import confirm
+from testvibe_async.cli.output import confirm
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
