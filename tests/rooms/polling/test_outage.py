@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from testvibe_async import (
     RunRef,
 )
 from testvibe_async._http import OutageNotice, Outlook
-from testvibe_async._polling import poller as poller_module
+from testvibe_async._polling import queue as queue_module
 from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._wire import Request, Response
 from testvibe_async.errors import (
@@ -139,6 +140,22 @@ async def test_an_outage_costs_no_more_than_normal(*, hangs: bool) -> None:
     assert sum(not event.is_shared for event in failed) < len(failed) / 2
 
 
+@pytest.mark.parametrize("offset", [0.5, 0.95])
+async def test_one_probe_an_interval_however_long_they_hang(
+    offset: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the poller's ticks fall, hanging probes do not become more and more."""
+    monkeypatch.setattr(random, "random", lambda: offset)
+    network = Network(200, hangs=True)
+    async with network.watched():
+        await asyncio.sleep(60)
+        network.is_out = True
+        await asyncio.sleep(120)
+        settled = now()
+        await asyncio.sleep(90)
+        assert 90 / INTERVAL - 1 <= network.count_since(settled) <= 90 / INTERVAL + 1
+
+
 @pytest.mark.parametrize(
     ("error", "outlook", "expected"),
     [
@@ -189,9 +206,16 @@ def test_it_lasts_since_its_first_failure(outage: Outage) -> None:
     assert [outage.has_lasted_since(at) for at in (5.0, 4.9, None)] == [True, False, False]
 
 
+def test_one_poll_an_interval_is_a_probe(outage: Outage) -> None:
+    """A probe may be early by the slack, and the next one counts from when it was due."""
+    outage = Outage(3.0, OutageNotice("https://testvibe.example", Emitter(Hooks())), slack=0.3)
+    probed = [at / 10 for at in range(100, 200) if outage.begin_probe(at / 10)]
+    assert probed == [10.0, 12.4, 15.4, 18.4]
+
+
 async def test_waits_that_end_during_an_outage_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure is shared in turns, and not with those that nobody waits for any more."""
-    monkeypatch.setattr(poller_module, "OPERATIONS_A_TURN", 5)
+    monkeypatch.setattr(queue_module, "JOBS_A_TURN", 5)
     failed: list[PollFailed] = []
     network = Network(40)
     async with network.watched(on_poll_failed=failed.append) as watched:
@@ -227,39 +251,33 @@ async def test_a_probe_that_is_cancelled_ends_its_waits() -> None:
 
 
 async def test_whatever_poll_is_answered_ends_an_outage_for_all() -> None:
-    """What waits for a probe that hangs is polled as soon as another poll is answered."""
+    """While a probe hangs, an answer to any other poll has all operations polled at once."""
     network = Network(50, hangs=True)
     async with network.watched() as watched:
-        poller = watched.client._poller
         await asyncio.sleep(60)
         network.is_out = True
         await asyncio.sleep(100)
-        assert poller._outage.waiting
         network.is_out, back = False, now()
-        poller._note_answer()
+        await watched.operations[0].poll()
+        watched.client._poller._note_answer()
         await asyncio.sleep(1)
-        assert not poller._outage.waiting
         assert sum(at >= back for at in watched.seen_at()) > 35  # the others' polls hang
 
 
-async def test_a_probe_that_nobody_waits_for_fails_nobody() -> None:
-    """Where its operation was let go before it was sent, another one is sent for the others."""
+async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
+    """Where its wait ended before it was served, another operation's poll is the probe."""
     failed: list[PollFailed] = []
-    network = Network(20, hangs=True)
+    network = Network(20)
     async with network.watched(on_poll_failed=failed.append) as watched:
         await asyncio.sleep(20)
         network.is_out = True
+        await asyncio.sleep(20)
         poller = watched.client._poller
-        while not (poller._outage.is_on and poller._outage.waiting):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-        while poller._outage.is_probed:  # Those under way end, without an answer.
-            poller._outage.end_probe()
-        probed = poller._outage.begin_probe(now())
-        assert probed is not None
-        probed.listeners = ()
+        polled = watched.operations[0]._polled
+        polled.listeners = ()
         failed.clear()
         asked = len(network.requests)
-        await poller._probe(probed)
-        assert not failed
-        await asyncio.sleep(0.1)
+        await poller._serve(polled)
+        assert (failed, len(network.requests)) == ([], asked)
+        await asyncio.sleep(INTERVAL + 0.4)
         assert len(network.requests) == asked + 1
