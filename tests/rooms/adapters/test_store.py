@@ -349,9 +349,7 @@ async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
     assert paid(emulator) == 1
 
 
-async def test_a_late_save_is_of_the_claim_that_it_was_made_with(
-    nightly: Nightly, emulator: Emulator
-) -> None:
+async def test_a_late_save_is_of_its_own_claim(nightly: Nightly, emulator: Emulator) -> None:
     """A worker that has claimed an entry again writes nothing that it knew of it before."""
     await nightly.submit("Checkout")
     async with worker(nightly) as late:

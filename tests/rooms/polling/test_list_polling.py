@@ -31,9 +31,7 @@ async def test_each_project_has_its_own_list(emulator: Emulator, client: Client)
     assert emulator.count("list_runs") == 0
 
 
-async def test_the_outcome_is_never_a_row(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_no_outcome_is_a_row(emulator: Emulator, client: Client, project: Project) -> None:
     """A run that the list shows as finished is read by id; the row is never the outcome."""
     emulator.fail(
         "list_runs",
@@ -68,7 +66,7 @@ async def test_overdue_reads_are_spread_over_a_minute(monkeypatch: pytest.Monkey
         assert 5 <= max(rounds) <= 6
 
 
-async def test_a_followed_generation_keeps_its_own_pace(
+async def test_followed_generations_keep_pace(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
     """A followed generation stays out of the list polling of others that are only awaited."""
@@ -94,7 +92,7 @@ async def test_a_followed_generation_keeps_its_own_pace(
     assert first <= 1 + 3.3
 
 
-async def test_many_are_rescheduled_in_portions(
+async def test_portions_of_schedules(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rescheduling many operations after a list yields to other tasks in between."""
@@ -118,7 +116,7 @@ async def test_many_are_rescheduled_in_portions(
     assert busy[0] == COUNT - 3
 
 
-async def test_many_starts_are_published_in_portions(
+async def test_portions_of_starts(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Publishing what a list shows as started yields to other tasks in between."""
@@ -141,7 +139,7 @@ async def test_many_starts_are_published_in_portions(
     assert all(operation.outcome for operation in operations)
 
 
-async def test_a_row_of_a_feature_is_its_latest_generation(
+async def test_a_row_is_its_latest_generation(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
     """Of two generations of one feature, the row counts for the later one; the other is read."""

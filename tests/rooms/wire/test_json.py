@@ -45,7 +45,7 @@ def test_what_holds_no_one_list_is_a_fault(document: object) -> None:
     indent=st.sampled_from([None, 0, 2, "\t"]),
     around=st.sampled_from([b"", b" \r\n\t"]),
 )
-def test_rows_one_by_one_are_the_rows_of_the_whole(
+def test_rows_are_those_of_the_whole(
     rows: list[object], indent: int | str | None, around: bytes
 ) -> None:
     """However a list is spaced out, its rows are the same read one by one as all at once."""
@@ -188,9 +188,7 @@ BROKEN += [b"[1] x", b"[1] [2]", b"tru", b"[NaN]", b"[01]", b"[1e999]", b"[1e999
     "body", [*BROKEN, b"[9223372036854775808]", pytest.param(b"[" + b"9" * 5000 + b"]", id="long")]
 )
 @pytest.mark.parametrize("reader", READERS)
-def test_a_large_document_that_is_no_json_is_a_fault(
-    body: bytes, reader: Callable[[bytes], object]
-) -> None:
+def test_a_large_fault_is_named(body: bytes, reader: Callable[[bytes], object]) -> None:
     """What breaks off or is wrong somewhere is refused as in a small document."""
     with pytest.raises(UnreadableError) as caught:
         reader(body)
@@ -201,9 +199,7 @@ def test_a_large_document_that_is_no_json_is_a_fault(
 
 @pytest.mark.parametrize("sign", ["[", '{"a":'])
 @pytest.mark.parametrize("reader", READERS)
-def test_a_large_document_without_end_takes_little_memory(
-    sign: str, reader: Callable[[bytes], object]
-) -> None:
+def test_endless_nesting_takes_little_memory(sign: str, reader: Callable[[bytes], object]) -> None:
     """The nesting of a large document has a limit."""
     body = sign.encode() * 3 * MEBIBYTE
     tracemalloc.start()

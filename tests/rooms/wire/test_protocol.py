@@ -143,9 +143,7 @@ def test_each_status_is_its_own_error(status: int, kind: type[ResponseError]) ->
     ],
 )
 @pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
-def test_a_conflict_is_typed_by_the_call(
-    operation: str, kind: type[ConflictError], message: str
-) -> None:
+def test_conflicts_by_the_call(operation: str, kind: type[ConflictError], message: str) -> None:
     """A 409 means what the call that got it says, whatever words came with it."""
     assert type(refusal(409, error_body(message), operation=operation)) is kind
 
@@ -171,9 +169,7 @@ def test_a_conflict_is_typed_by_the_call(
         (b'\xef\xbb\xbf{"error": "bom", "message": "after a BOM"}', "bom", "after a BOM"),
     ],
 )
-def test_an_error_in_any_format_is_read_as_far_as_possible(
-    body: bytes, code: str | None, message: str | None
-) -> None:
+def test_an_error_in_any_format_is_read(body: bytes, code: str | None, message: str | None) -> None:
     """Code and message come from the service's format, or the beginning of the body is shown."""
     error = refusal(500, body)
     assert error.code == code
@@ -271,7 +267,7 @@ def test_the_date_is_the_services_clock_where_it_says() -> None:
         (b"", {}, ForbiddenError),
     ],
 )
-def test_a_403_that_limits_a_rate_is_a_429(
+def test_a_403_may_be_a_429(
     body: bytes, headers: dict[str, str], kind: type[ResponseError]
 ) -> None:
     """It says when to try again, or has a code that says so."""
