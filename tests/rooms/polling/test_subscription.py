@@ -21,13 +21,6 @@ def taken(subscription: Subscription) -> list[tuple[Any, str]]:
     return events
 
 
-async def next_of(subscription: Subscription) -> tuple[Any, Any]:
-    """Return the next event, which there is."""
-    found = await subscription.next()
-    assert found is not None
-    return found
-
-
 async def test_a_further_item_waits(
     emulator: Emulator, client: Client, operation: RunOperation
 ) -> None:
@@ -55,9 +48,7 @@ async def test_an_end_at_the_timeout(
     assert (await operation.wait(timeout=2)).is_success
 
 
-async def test_a_wait_that_is_cancelled_as_it_fails(
-    operation: RunOperation,
-) -> None:
+async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> None:
     """Cancelling wins over an error that arrives at the same moment."""
     wait = start_wait(operation)
     await asyncio.sleep(1)
