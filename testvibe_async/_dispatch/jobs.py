@@ -45,7 +45,7 @@ class Job:
 
     config: str | None = None
     repetition: int = 1
-    """The number of the job among those of the same feature and configuration."""
+    """The number of the job among the jobs of the same feature and configuration."""
 
 
 class JobSource:

@@ -95,7 +95,7 @@ class Outage:
         return instant is not None and self.since is not None and self.since <= instant
 
     def wait(self, due: Iterable[PolledOperation[Any]], now: float) -> bool:
-        """Add operations to those that wait for a probe; return whether to send one.
+        """Queue operations for a probe; return whether to send one.
 
         A probe is to be sent if none is under way, or if the last one has run for an interval.
 

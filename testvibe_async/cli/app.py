@@ -1,7 +1,7 @@
-"""The commands by name, and how one is run.
+"""The table of commands, and the call of one of them.
 
-Decides which commands there are, and nothing of what they do: their modules are loaded when they
-are called. The exit code and message of a command that failed are decided in `exits`.
+Decides which commands exist, not what they do: the module of a command is loaded when the command
+is called. `exits` decides the exit code and the message of a failed command.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Outage:
     """Duration of the outage, in seconds."""
 
     seen_at: datetime | None
-    """When the last good answer came; None if none has come yet."""
+    """The time of the last good answer; None if there was none yet."""
 
     what: str
     """Short description of the failure."""
@@ -81,7 +81,7 @@ class Contact:
         self._clock = clock
         self._called = self._answered_at = clock()
         self._seen_at: datetime | None = None
-        """When the last good answer came, by this machine's clock."""
+        """The time of the last good answer, by this machine's clock."""
         self._failure: str | None = None
         """Description of the last failure; None if the last answer was good."""
         self._is_announced = False

@@ -203,7 +203,7 @@ async def follow(
             try:
                 found = await read_durable(batch, record)
                 line = live_line(found)
-            except ConfigError as error:  # The batch goes on where the database is reached.
+            except ConfigError as error:  # The batch continues on machines that reach the database.
                 line = str(error)
 
     mark = watch.quarantine.mark

@@ -175,7 +175,7 @@ class Consent:
                 name.
 
         Raises:
-            ConfigError: The answer is no, or nobody can be asked.
+            ConfigError: The answer is no, or there is no person to ask.
         """
         if number and question and not self.yes and self.max_generations is None:
             instead = "pass --yes, or --max-generations N"

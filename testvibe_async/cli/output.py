@@ -219,7 +219,7 @@ def json_of(value: object, *, indent: int | None = None, ascii_only: bool = Fals
     from testvibe_async._wire import serialize  # noqa: PLC0415
 
     text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
-    # The line ends are those of the indentation: within a string they are escaped by now.
+    # The line ends are those of the indentation: within a string they are already escaped.
     return "\n".join(
         COMMAND.sub(_json_escape, OBEYED.sub(_json_escape, line)) for line in text.split("\n")
     )

@@ -1,6 +1,6 @@
 """The files that a command leaves: its reports, and the artifacts of the runs that failed.
 
-Decides when each is written. Artifacts are fetched while the other runs go on, several runs at
+Decides when each is written. Artifacts are fetched while other runs are in flight, several runs at
 once. The reports are written before the results are printed, however the command ends, and once
 more when the artifacts are there. What a report contains is decided in `testvibe_async.reports`.
 """
@@ -55,7 +55,7 @@ class Outputs:
         self._unwritten: set[Path] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self.fetched: dict[int, list[Path]] = {}
-        """The files of each run, by its id, as far as they are there."""
+        """The existing files of each run, by its id."""
 
     def fetch(self, item: Item, client: Client) -> None:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
@@ -90,7 +90,7 @@ class Outputs:
             raise raised
 
     def annotate(self, result: Result) -> None:
-        """Tell GitHub of each failure, in one of its jobs."""
+        """Annotate each failure, in a job of GitHub."""
         if is_github() and not self._output.is_json:
             for line in failure_commands(result):
                 self._output.command(line)

@@ -106,10 +106,10 @@ class Row:
     """True if the command does nothing more for the item."""
 
     started: float = 0.0
-    """When it was first observed with its operation."""
+    """The time when it was first observed with its operation."""
 
     ended: float | None = None
-    """When it was observed to be over, or abandoned; None before."""
+    """The time when it was observed to be over, or abandoned; None before."""
 
     @property
     def is_over(self) -> bool:
@@ -194,7 +194,7 @@ class Progress:
         self.contact: Contact = Contact(self.clock)
         """Reachability of the service."""
         self.started: float = self.clock()
-        """When the command began to work on them."""
+        """The time when the command began to work on them."""
         self.is_changed: bool = False
         """True if anything may have changed since the last call of `update`."""
         self._client: Client | None = None
@@ -237,7 +237,7 @@ class Progress:
         """
         self._client, self._planned, self._read = client, planned, read
         self._is_shared = is_shared
-        self.started = self.clock()  # The time of a question before is nobody's.
+        self.started = self.clock()  # The time of a question before does not count.
         self.update()
 
     def end(self, item: Item) -> None:
@@ -246,7 +246,7 @@ class Progress:
         self.is_changed = True
 
     def _known(self) -> list[Item]:
-        """Return all items as they are now; those that the batch has not read yet are last."""
+        """Return all present items; the items that the batch has not read yet are last."""
         known = self._read()
         return [*known, *self._planned[len(known) :]]
 

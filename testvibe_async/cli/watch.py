@@ -90,7 +90,7 @@ class Watch:
             journal=journal,
             fails_on_flaky=files.fail_on_flaky,
         )
-        """The result, as far as it is known before the end."""
+        """The part of the result that is known before the end."""
 
     @property
     def client(self) -> Client:

@@ -264,7 +264,7 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
 
 
 def _cut(value: object, length: int, left_out: list[str], name: str) -> object:
-    """Cut texts and lists in a value, and note the names of those that were cut."""
+    """Cut texts and lists in a value, and note the names of the cut ones."""
     rows = length // 30
     match value:
         case str() if len(value) > length:

@@ -1,11 +1,12 @@
 """The selection of features that become items, with their configurations.
 
-What a word means is decided by the runner, for every surface alike. This module decides what is
-specific to pytest: node ids, drafts, and the lines of the configuration file that skip features or
-expect them to fail. It never makes an item: see `features`.
+The runner decides the meaning of a word, for every surface. This module decides what is specific to
+pytest: node ids, drafts, and the lines of the configuration file that skip features or expect them
+to fail. It creates no items; `features` does.
 
-In such a line `*` is any text, `?` any character, and all else is itself: brackets too, so that
-`Login*[Mobile]` means a configuration. Case does not matter, as it does not for the service.
+In such a line, `*` matches any text and `?` any character. Every other character matches itself,
+brackets included, so that `Login*[Mobile]` names a configuration. Case is ignored, as by the
+service.
 """
 
 from __future__ import annotations

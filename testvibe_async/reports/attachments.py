@@ -37,7 +37,7 @@ _RANKS = (_IMAGES, {".zip"}, {".webm", ".mp4"})
 def files_by_name(files: Iterable[Path], names: Sequence[str]) -> dict[str, tuple[Path, ...]]:
     """Return the files that show each test: screenshots first, then traces and videos.
 
-    A file is that of the test whose name it shares most words with; a test alone has all of them.
+    A file belongs to the test whose name shares most words with it; a test alone has all of them.
 
     Args:
         files: The files of one run.
@@ -66,7 +66,7 @@ def show_trace(file: Path) -> str:
 def read_images(
     files: Iterable[Path], folder: Path, *, most: int = MAX_IMAGES_BYTES
 ) -> dict[Path, str]:
-    """Return those files that are images as data URLs, as far as there is room.
+    """Return those files that are images as data URLs, within the size limit.
 
     Args:
         files: The first file of each failed test, those first that matter most.

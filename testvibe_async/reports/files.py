@@ -55,7 +55,7 @@ FORMATS = (
     Format("md", "Markdown", (".md",), to_markdown),
     Format("html", "a page", (".html", ".htm"), to_html),
 )
-"""All formats. Whatever lists formats reads this table."""
+"""All formats. Every list of formats is read from this table."""
 
 _BY_NAME = {each.name: each for each in FORMATS}
 _BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}

@@ -83,10 +83,10 @@ class BatchRecord:
     """The process that runs the batch, or did last."""
 
     started_at: datetime = field(validator=is_aware)
-    """When that process began to."""
+    """The time when that process began to."""
 
     ended_at: datetime | None = field(default=None, validator=is_aware)
-    """When that process ended the batch; None while it runs, or if it was interrupted."""
+    """The time when that process ended the batch; None while it runs, or if interrupted."""
 
     database: str | None = None
     """The database of a durable batch, without a password; None if its journal is a file."""
@@ -102,13 +102,13 @@ class BatchRecord:
 
     @property
     def done_at(self) -> datetime:
-        """When the last that was done with it was done."""
+        """The time of the last action on it."""
         return self.ended_at or self.started_at
 
 
 @frozen
 class Place:
-    """The service and the project in force, as far as they are known."""
+    """The service and the project in force, if known."""
 
     server: str | None
     project: str | None
@@ -287,7 +287,7 @@ class Batches:
         parent: int | None = None,
         database: str | None = None,
     ) -> BatchRecord:
-        """Add a batch that this process works on, and remove those that are too many or too old.
+        """Add a batch that this process works on, and remove batches beyond the limit, or too old.
 
         A durable batch has no such process; if it is here already, its record is returned.
 
@@ -606,7 +606,7 @@ class Batches:
         part.replace(path)
 
     def _remove_old(self, records: Sequence[BatchRecord]) -> None:
-        """Remove the batches that are too many or too old; none on which a process works."""
+        """Remove batches beyond the limit, or too old; none on which a process works."""
         oldest = datetime.now(UTC) - KEPT_FOR
         ended = [each for each in records if each.ended_at is not None]
         for place, record in enumerate(ended):

@@ -286,7 +286,7 @@ class FaultProxy:
             task.add_done_callback(lambda task: self._connections.pop(task).close())
 
     async def aclose(self) -> None:
-        """Stop listening, and reset all connections, also those that hang; may be called twice."""
+        """Stop listening, and reset all connections, hanging ones too; may be called twice."""
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
@@ -377,7 +377,7 @@ class FaultProxy:
             client.writer.transport.abort()
 
     async def _pass(self, client: _Client) -> None:
-        """Pass requests on, except those that a fault keeps from the server."""
+        """Forward requests, unless a fault keeps them from the server."""
         reader, server = await asyncio.open_connection(*self._upstream)
         answers = asyncio.create_task(client.pass_on(reader), name="FaultProxy answers")
         try:

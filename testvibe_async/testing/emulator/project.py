@@ -50,7 +50,7 @@ class Feature:
     def begin_generation(
         self, plan: GenerationPlan, *, gherkin: str, site_url: str, created_at: float
     ) -> Generation:
-        """Make its latest generation, which goes as planned; the status stays as it is.
+        """Make its latest generation, which goes as planned; the status stays the same.
 
         Args:
             plan: The durations of its stages, and its outcome.

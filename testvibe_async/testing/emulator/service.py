@@ -117,7 +117,7 @@ class Service:
     def update_feature(
         self, project: Project, feature: Feature, *, name: str | None, gherkin: str | None
     ) -> None:
-        """Change a feature's name or text; its generated tests stay as they are.
+        """Change a feature's name or text; its generated tests stay the same.
 
         Raises:
             Refusal: 409, while it is generating, or if the name is taken.
