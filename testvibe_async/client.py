@@ -31,6 +31,7 @@ from testvibe_async._config import (
 from testvibe_async._dispatch import Dispatcher, knowing
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, RunIds, checked_plan, standard_poll_plan
+from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Emitter, Hooks
@@ -132,7 +133,8 @@ class Client(Gathering):
         settings = load_settings(
             server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
         )
-        emitter = Emitter(require_kind("hooks", Hooks() if hooks is None else hooks, Hooks))
+        hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
+        emitter = Emitter(hooks, telemetry().subscribers)
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server: str = settings.server
         """The service's scheme and host, and path prefix."""

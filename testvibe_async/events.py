@@ -1,4 +1,4 @@
-"""Events as values, for hooks and for the log `testvibe_async`.
+"""Events as values, for hooks, for the log `testvibe_async`, and for metrics.
 
 An event reports; it decides nothing. A hook is called immediately, in the event loop, so it should
 be quick and must not block. If it raises, the error is logged, and nothing else is affected.
@@ -18,7 +18,7 @@ from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias, TypeVar
 
     from testvibe_async.errors import KindName, VibeError
@@ -168,6 +168,12 @@ class StatusChanged(Event):
 
     transition: Transition[Run | Generation]
     """The observed change."""
+
+    delay: float | None = None
+    """Seconds from the end of the operation to its observation, by the service's clock.
+
+    None before the end, if its time is unknown, or if the operation was attached after it.
+    """
 
 
 @frozen
@@ -333,10 +339,25 @@ def subscribers(hooks: Hooks, name: str) -> Sequence[Callable[[Any], None]]:
 
 
 class Emitter:
-    """Reports events: calls the hooks of a client, and logs."""
+    """Reports events: calls the hooks of a client, records metrics, and logs."""
 
-    def __init__(self, hooks: Hooks) -> None:
-        self._functions = {name: subscribers(hooks, name) for name in fields_dict(Hooks)}
+    def __init__(
+        self, hooks: Hooks, others: Mapping[str, Callable[[Any], object]] | None = None
+    ) -> None:
+        """Create it.
+
+        Args:
+            hooks: The functions of the caller.
+            others: Further functions, each by the name of its hook.
+        """
+        others = others or {}
+        self._functions: dict[str, list[Callable[[Any], object]]] = {
+            name: [
+                *([others[name]] if name in others else []),
+                *subscribers(hooks, name),
+            ]
+            for name in fields_dict(Hooks)
+        }
 
     def is_enabled(self, kind: type[Event]) -> bool:
         """Return whether events of a kind have a hook or are logged."""

@@ -19,8 +19,8 @@ from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.errors import ConfigError, KindName, NotSentError
-from testvibe_async.runner.batches import Worker
 from testvibe_async.runner.spec import GENERATIONS_IN_FLIGHT, RUNS_IN_FLIGHT, BatchSpec
+from testvibe_async.runner.stored import Worker
 
 if TYPE_CHECKING:
     import os

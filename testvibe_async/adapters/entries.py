@@ -22,7 +22,7 @@ from testvibe_async.adapters.workers import workers_of
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.outcomes import BatchItem, BatchSummary
-from testvibe_async.runner.batches import Worker
+from testvibe_async.runner.stored import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

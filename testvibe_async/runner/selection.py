@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Selection", "listed_configs", "select"]
 
 SHOWN_NAMES = 3
 """Maximum number of names given as examples."""
@@ -150,7 +149,7 @@ async def listed_configs(project: Project) -> Listing[Config]:
 
 
 async def _read_one(project: Project, word: str) -> dict[int | str, bool] | None:
-    """Return whether a feature has tests, as far as it is known; None if there is no feature."""
+    """Return whether a feature has tests; None if unknown, or if there is no feature."""
     try:
         return _has_tests({word: await project.get_feature(word)})
     except NotFoundError:
