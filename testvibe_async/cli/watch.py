@@ -197,7 +197,7 @@ class Watch:
                 try:
                     found = await read_durable(batch, record)
                     line = live_line(found)
-                except ConfigError as error:  # The batch continues on machines that reach the database.
+                except ConfigError as error:  # Another machine may reach the database.
                     line = str(error)
 
         mark = self.quarantine.mark

@@ -117,7 +117,7 @@ class Suite:
         self._stack = ExitStack()
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._lists: dict[tuple[str, str], Any] = {}
-        """The listed names, each once."""
+        """The results of list calls, each made once."""
 
         self._listing = anyio.Lock()
         self._results: dict[RunRequest, Future[Result]] = {}
