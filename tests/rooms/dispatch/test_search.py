@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.dispatch.test_reasons import _unknown
+from tests.promises.dispatch.test_lost_runs import _unknown
 from tests.promises.dispatch.test_recorder import Notes
 from testvibe_async import Client, ClientClosedError, Listing, RecorderError, Run, RunRef
 from testvibe_async._dispatch import dispatch, dispatcher
