@@ -65,7 +65,10 @@ class Event:
     """The base of all events."""
 
     hook: ClassVar[str]
+    """The field of `Hooks` that takes functions for it."""
+
     level: ClassVar[int] = logging.DEBUG
+    """The level of its log record."""
 
 
 @frozen

@@ -100,7 +100,7 @@ class Worker(Serializable):
     """Its host, its process id and a random word."""
 
     is_alive: bool
-    """True if it works; what a dead one had in flight, another takes over."""
+    """True if it is alive. Another worker takes over the operations of a dead one."""
 
     in_flight: int = 0
     """Number of its operations in flight, with those whose dispatch is under way."""
