@@ -215,17 +215,6 @@ def test_one_poll_an_interval_is_a_probe(outage: Outage) -> None:
     assert probed == [10.0, 12.4, 15.4, 18.4]
 
 
-async def test_a_refused_list_shows_nothing() -> None:
-    """What a refused list call was asked about does not count as seen."""
-    network = Network(30)
-    network.refuses = lambda request: (
-        429 if request.endpoint.name == "list_runs" and now() > 30 else None
-    )
-    async with network.watched() as watched:
-        await asyncio.sleep(30 + INTERVAL + 0.4)
-        assert max(watched.seen_at()) <= 30.1
-
-
 async def test_waits_that_end_during_an_outage_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure is shared in turns, and not with those that nobody waits for any more."""
     monkeypatch.setattr(queue_module, "JOBS_A_TURN", 5)
