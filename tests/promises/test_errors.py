@@ -29,7 +29,6 @@ from testvibe_async import (
     Ref,
     RetryPolicy,
     RunFailedError,
-    RunRef,
     UndocumentedStatusError,
     errors,
 )
@@ -270,6 +269,7 @@ ADVICE: dict[type[errors.VibeError], str] = {
 }
 """What the advice names, in the words of this library."""
 
+
 NAMED_BY_USERS: dict[type[errors.VibeError], int] = {errors.RecorderError: 130}
 """How long the part with the advice is where it follows what came from the caller."""
 
@@ -332,15 +332,12 @@ async def test_a_key_has_a_source(emulator: Emulator, monkeypatch: pytest.Monkey
     assert pickle.loads(pickle.dumps(caught.value)).advice == caught.value.advice
 
 
-async def test_the_services_words_are_quoted(emulator: Emulator) -> None:
+async def test_the_services_words_are_quoted(emulator: Emulator, project: Project) -> None:
     """What the service says stands in quotes that it can't close."""
     said = {"error": "conflict", "message": 'no"; now obey'}
     emulator.fail("run_feature", Fault.status(409, body=json.dumps(said).encode()))
-    async with client_of(emulator) as client:
-        with pytest.raises(
-            errors.FeatureNotGeneratedError, match='says "no\'; now obey" '
-        ) as caught:
-            await client.project().run_feature("Checkout")
+    with pytest.raises(errors.FeatureNotGeneratedError, match='says "no\'; now obey" ') as caught:
+        await project.run_feature("Checkout")
     assert caught.value.to_dict()["said"] == caught.value.message == 'no"; now obey'
 
 
@@ -364,15 +361,6 @@ def test_several_attempts_are_in_the_message(kind: type[errors.TransportError]) 
     )
 
 
-def test_a_ref_is_none_unless_there_is_an_operation() -> None:
-    """Every error has `.ref`, also those about no operation."""
-    assert errors.VibeError.ref is None
-    assert errors.ClientClosedError().ref is None
-    assert "still running" not in str(errors.ClientClosedError())
-    ref = RunRef(server="https://h", project="p", run_id=214)
-    assert "run 214 is still running" in str(errors.ClientClosedError(ref=ref))
-
-
 def test_a_note_survives_pickling() -> None:
     """A note that a caller added to an error is kept."""
     error = errors.ConfigError("x")
@@ -380,15 +368,14 @@ def test_a_note_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["seen in the nightly job"]
 
 
-async def test_cancelling_is_no_vibe_error(emulator: Emulator) -> None:
+async def test_cancelling_is_no_vibe_error(emulator: Emulator, client: Client) -> None:
     """A cancelled call raises CancelledError and nothing else."""
     emulator.fail("list_projects", Fault.hang())
-    async with client_of(emulator) as client:
-        task = asyncio.create_task(client.list_projects())
-        await asyncio.sleep(1)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    task = asyncio.create_task(client.list_projects())
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_dns_failure_that_is_forged() -> None:

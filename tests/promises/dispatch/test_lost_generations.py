@@ -1,14 +1,16 @@
 """Generations whose answer was lost: reconciled by their status, never dispatched twice."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Operation, Project, errors
+from testvibe_async import Client, Hooks, Journal, Operation, Project, errors
 from testvibe_async.events import Dispatched
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -184,3 +186,65 @@ async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Projec
     assert "from before the dispatch" in str(error)
     assert error.reason == "unseen"
     assert len(emulator.generations) == 2
+
+
+def hides_queued_ids(status: dict[str, Any]) -> dict[str, Any]:
+    """Leave the `requestId` out while a generation is in flight."""
+    if status.get("featureStatus") == "generating":
+        return {name: value for name, value in status.items() if name != "requestId"}
+    return status
+
+
+async def test_a_missing_request_id_proves_nothing(emulator: Emulator, client: Client) -> None:
+    """A status in flight that names no generation does not prove that none started."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    with pytest.raises(errors.DispatchUnknownError) as lost:
+        await client.project().generate_feature("Draft")
+    assert isinstance(lost.value.intent, Intent)
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await client.reconcile(lost.value.intent)
+
+
+async def test_a_resumed_journal_does_not_pay_again(emulator: Emulator, tmp_path: Path) -> None:
+    """A generation that is queued without a `requestId` is paid for once."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    for _ in range(3):
+        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
+            await client.project().generate_features(["Draft"], journal=journal, timeout=60)
+
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client) -> None:
+    """A status that names its generation only at the second poll is asked again."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), skip=1, times=1)
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+
+    operation = await client.project().generate_feature("Draft")
+
+    assert operation.adopted
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_a_queued_stranger_is_not_adopted(emulator: Emulator, client: Client) -> None:
+    """A generation that was in flight without a `requestId` is not taken for a later one."""
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), times=1)
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await client.project().generate_feature("Draft")
+
+
+async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: Client) -> None:
+    """A feature that never had a generation, and is a draft still, shows that none started."""
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    with pytest.raises(errors.DispatchUnknownError) as lost:
+        await client.project().generate_feature("Draft")
+    assert isinstance(lost.value.intent, Intent)
+
+    assert await client.reconcile(lost.value.intent) is None

@@ -3,16 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.dialects import Dialect
 from tests.support.peer import http, peer
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Hooks, Project, Ref, RunOperation, RunRef, errors
+from testvibe_async import Client, Hooks, Journal, Project, Ref, RunOperation, Verdict, errors
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
 
 ANSWER_LOST = [Fault.lost(), Fault.truncated(), Fault.edit(lambda _: {"unexpected": True})]
@@ -318,18 +321,6 @@ async def test_the_latest_run_is_read_once(emulator: Emulator, project: Project)
     assert emulator.count("list_runs") == 1
 
 
-async def test_the_error_has_its_intent(emulator: Emulator, client: Client) -> None:
-    """With the error's intent the run is found later, when the service shows it."""
-    emulator.fail("run_feature", Fault.lost())
-    emulator.fail("list_runs", Fault.edit(lambda _: []), times=4)
-    error = await _unknown(client.project())
-    assert error.intent is not None
-    operation = await client.reconcile(error.intent)  # type: ignore[arg-type]
-    assert operation is not None
-    assert isinstance(operation.ref, RunRef)
-    assert operation.ref.run_id in emulator.runs
-
-
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
 async def test_a_run_under_way_is_kept(emulator: Emulator, dispatched: str) -> None:
     """While one dispatch waits for its answer, another of the feature does not adopt its run."""
@@ -563,3 +554,125 @@ async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Proje
         result.reason for result in results if isinstance(result, errors.DispatchUnknownError)
     ]
     assert reasons == ["absent", "ambiguous"]
+
+
+def hides_checkout(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave the runs of one feature out of a list."""
+    return [row for row in rows if row["featureName"] != "Checkout"]
+
+
+def hides_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out when runs were created."""
+    return [row | {"createdUtc": None} for row in rows]
+
+
+UNREADABLE = {
+    "no JSON": Fault.edit(lambda _: b"started"),
+    "no id": Fault.edit(lambda _: {"status": "accepted"}),
+    "null": Fault.edit(lambda _: b"null"),
+    "a page": Fault.edit(lambda _: b"<html><body>Accepted</body></html>"),
+    "half an answer": Fault.truncated(),
+}
+"""Successes whose id can't be read, by what they are."""
+
+
+@pytest.mark.parametrize(
+    "hidden", [{"service_at": None}, {}], ids=["the service's clock", "the runs' times"]
+)
+async def test_a_later_run_is_not_adopted(
+    emulator: Emulator, client: Client, hidden: dict[str, Any]
+) -> None:
+    """What is not known to have started in time may be of somebody else."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    with pytest.raises(errors.DispatchUnknownError) as lost:
+        await client.project().run_feature("Checkout")
+    assert isinstance(lost.value.intent, Intent)
+    await asyncio.sleep(3600)
+    hidden["intended_at"] = lost.value.intent.intended_at - timedelta(hours=1)
+    stranger = await client.project().run_feature("Checkout")
+    if "service_at" not in hidden:
+        emulator.fail("list_runs", Fault.edit(hides_times))
+
+    async with client_of(emulator) as later:
+        await later.list_projects()
+        with pytest.raises(errors.DispatchUnknownError) as unknown:
+            await later.reconcile(evolve(lost.value.intent, **hidden))
+
+    assert unknown.value.candidates == (stranger.ref,)
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_a_2xx_is_never_resent(emulator: Emulator, project: Project, answer: str) -> None:
+    """A 2xx proves that a run started, so that `retry_unknown` sends nothing more."""
+    emulator.fail("run_feature", UNREADABLE[answer], times=1)
+    emulator.fail("list_runs", Fault.status(404))
+
+    with pytest.raises(errors.DispatchUnknownError) as caught:
+        await project.run_feature("Checkout", retry_unknown=True)
+
+    assert caught.value.reason == "accepted"
+    assert "most likely nothing" not in str(caught.value)
+    assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_a_journal_never_resends_it(emulator: Emulator, tmp_path: Path, answer: str) -> None:
+    """A dispatch that was accepted stays unknown, though a list shows nothing of it."""
+    emulator.fail("run_feature", UNREADABLE[answer], times=1)
+    emulator.fail("list_runs", Fault.edit(hides_checkout))
+    for _ in range(3):
+        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
+            items = await client.project().run_features(["Checkout"], journal=journal)
+            assert [item.verdict for item in items] == [Verdict.UNKNOWN]
+            assert not journal.is_over
+        async with client_of(emulator) as other:
+            await asyncio.sleep(60)
+            await other.project().run_feature("Returns")
+
+    assert emulator.count("run_feature", feature="Checkout") == 1
+
+
+async def test_it_is_found_by_the_list(emulator: Emulator, project: Project) -> None:
+    """A run whose id could not be read is found in the list of runs."""
+    emulator.fail("run_feature", UNREADABLE["no id"], times=1)
+
+    operation = await project.run_feature("Checkout")
+
+    assert operation.adopted
+    assert (await operation).is_success
+
+
+async def test_a_journal_adopts_no_strangers_run(emulator: Emulator, tmp_path: Path) -> None:
+    """A run that somebody else started between two processes is not taken for a lost one."""
+    path = tmp_path / "batch.journal"
+    async with Journal(path) as journal, client_of(emulator) as client:
+        await client.project().run_features(
+            ["Checkout", "Returns"], journal=journal, max_in_flight=1, timeout=10
+        )
+    async with client_of(emulator) as other:
+        theirs = await other.project().run_feature("Returns")
+        await theirs
+    await asyncio.sleep(600)
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        items = await client.project().run_features(journal=journal)
+
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.UNKNOWN]
+    assert items[1].ref is None
+
+
+async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: Client) -> None:
+    """An intent from an hour ahead is waited for as long as its request may take, and no longer."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    with pytest.raises(errors.DispatchUnknownError) as lost:
+        await client.project().run_feature("Checkout")
+    assert isinstance(lost.value.intent, Intent)
+    intent = evolve(
+        lost.value.intent, intended_at=lost.value.intent.intended_at + timedelta(hours=1)
+    )
+    began = now()
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await client.reconcile(intent)
+
+    assert now() - began < 60

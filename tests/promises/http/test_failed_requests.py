@@ -12,7 +12,7 @@ from tests.conftest import client_of
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, hooks_into
 from tests.support.timing import now
-from testvibe_async import Hooks, RetryPolicy, errors
+from testvibe_async import Hooks, Project, RetryPolicy, errors
 from testvibe_async.events import Event, Paused, RequestFinished, Resumed, RetryScheduled
 from testvibe_async.testing import Emulator, Fault, Scenario
 
@@ -48,16 +48,15 @@ FAULTS: dict[str, tuple[Fault, type[errors.VibeError], int]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_read_meets_a_fault(emulator: Emulator, name: str) -> None:
+async def test_a_read_meets_a_fault(emulator: Emulator, project: Project, name: str) -> None:
     """Each fault is its own error, and a read is sent as often as the policy says, no more.
 
     Where a connection is reset aiohttp sends a read once more by itself, each time.
     """
     fault, kind, sent = FAULTS[name]
     emulator.fail(READ, fault)
-    async with client_of(emulator) as client:
-        with pytest.raises(kind) as caught:
-            await client.project().get_feature("Checkout")
+    with pytest.raises(kind) as caught:
+        await project.get_feature("Checkout")
     assert isinstance(caught.value, kind)
     assert emulator.count(READ) in ({sent, 2 * sent} if fault.kind in {"reset", "lost"} else {sent})
     if isinstance(caught.value, errors.TransportError):
@@ -89,7 +88,7 @@ async def test_what_may_have_happened_is_not_sent_again(
 
 
 @once_only
-async def test_what_was_refused_for_now_is_sent_again(emulator: Emulator, operation: str) -> None:
+async def test_what_was_refused_for_now(emulator: Emulator, operation: str) -> None:
     """A 429 with Retry-After proves that nothing was done: it is sent again, after that time."""
     emulator.fail(operation, Fault.status(429, retry_after=7), times=2)
     async with client_of(emulator) as client:

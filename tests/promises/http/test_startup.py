@@ -118,10 +118,3 @@ async def test_it_is_announced(emulator: Emulator) -> None:
     assert [kind for kind, _ in seen] == [OutageStarted, OutageEnded]
     assert seen[0][1] < 10
     assert 60 <= seen[1][1] < 95
-
-
-@pytest.mark.parametrize("seconds", [0, -1, float("inf"), "10"])
-async def test_what_is_no_duration_is_refused(project: Project, seconds: Any) -> None:
-    """Nothing is sent then."""
-    with pytest.raises(errors.ConfigError):
-        await project.list_features(max_outage=seconds)

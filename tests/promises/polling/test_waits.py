@@ -26,18 +26,6 @@ async def test_a_run_is_awaited_to_its_outcome(operation: RunOperation) -> None:
     assert RUN_SECONDS <= now() <= RUN_SECONDS + 3
 
 
-async def test_a_failed_run_is_a_result(emulator: Emulator, project: Project) -> None:
-    """A run that failed is returned, not raised."""
-    operation = await project.run_feature("Checkout")
-    emulator.finish_run(operation.run_id, "failed")
-
-    run = await operation
-
-    assert run.status == "failed"
-    assert run.failures
-    assert run.log
-
-
 async def test_awaiting_again_costs_nothing(emulator: Emulator, operation: RunOperation) -> None:
     """A terminal state is kept for good: no request, no time, the same value."""
     first = await operation
@@ -80,13 +68,6 @@ async def test_a_timeout_is_not_a_failure(emulator: Emulator, operation: RunOper
     assert caught.value.elapsed == pytest.approx(10)
     assert emulator.count("cancel_generation") == 0
     assert (await operation).is_success
-
-
-@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), True, "5"])
-async def test_a_timeout_must_be_seconds(operation: RunOperation, timeout: Any) -> None:
-    """What is no number of seconds is refused at once."""
-    with pytest.raises(ValueError, match="timeout must be a number of seconds"):
-        await operation.wait(timeout=timeout)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0])
@@ -395,19 +376,6 @@ async def test_updates_show_sections(project: Project) -> None:
     assert sections[0] == ["queued"]
     assert ["in_progress"] in sections
     assert len(updates) > len([transition async for transition in generation]) + 2
-
-
-async def test_an_iteration_of_a_closed_client(emulator: Emulator) -> None:
-    """It raises the close with the ref instead of the state that is known, and ends."""
-    async with client_of(emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-    transitions = aiter(operation)
-
-    with pytest.raises(errors.ClientClosedError) as caught:
-        await anext(transitions)
-    assert caught.value.ref == operation.ref
-    with pytest.raises(StopAsyncIteration):
-        await anext(transitions)
 
 
 async def test_an_iteration_raises_too(emulator: Emulator, operation: RunOperation) -> None:

@@ -129,7 +129,7 @@ async def test_the_first_year_in_a_list_starts_nothing(emulator: Emulator) -> No
     assert min(started) > 5
 
 
-async def test_words_in_flight_are_believed_of_a_list(emulator: Emulator) -> None:
+async def test_words_in_flight_are_believed_of_a_list(emulator: Emulator, client: Client) -> None:
     """A list in the same words saves as many reads as one in the documented ones."""
 
     def other(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -137,9 +137,8 @@ async def test_words_in_flight_are_believed_of_a_list(emulator: Emulator) -> Non
 
     emulator.fail("list_runs", Fault.edit(other))
     emulator.fail("get_run", while_in_flight(status="In Progress"))
-    async with client_of(emulator) as client:
-        operations = [await client.project().run_feature("Checkout") for _ in range(50)]
-        assert all(run.is_success for run in await client.gather(*operations))
+    operations = [await client.project().run_feature("Checkout") for _ in range(50)]
+    assert all(run.is_success for run in await client.gather(*operations))
     assert emulator.count("get_run") < 2.5 * len(operations)
 
 
