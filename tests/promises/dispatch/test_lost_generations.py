@@ -14,6 +14,13 @@ from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
 
+async def lose(project: Project) -> errors.DispatchUnknownError:
+    """Dispatch a generation whose answer is lost, and return the error."""
+    with pytest.raises(errors.DispatchUnknownError) as caught:
+        await project.generate_feature("Draft")
+    return caught.value
+
+
 async def test_the_new_generation_is_adopted(emulator: Emulator, project: Project) -> None:
     """A generation that was not there before the dispatch is adopted."""
     emulator.fail("generate_feature", Fault.lost())
@@ -60,8 +67,7 @@ async def test_odd_polls_prove_nothing(emulator: Emulator, project: Project, fau
     emulator.fail("get_generation_status", fault, times=1)
     emulator.fail("generate_feature", Fault.reset())
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.generate_feature("Draft")
+    await lose(project)
 
     assert len(emulator.generations) == 1
 
@@ -78,8 +84,7 @@ async def test_a_known_generation_is_not_adopted(emulator: Emulator) -> None:
         return await send(request)
 
     async with client_through(race, emulator) as client, client_of(emulator) as rival:
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().generate_feature("Draft")
+        await lose(client.project())
 
         assert not known[0].done
 
@@ -130,15 +135,7 @@ async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) 
     emulator.fail(
         "get_generation_status", Fault.edit(lambda status: {**status, "requestId": ""}), skip=1
     )
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.generate_feature("Draft")
-
-
-async def lose(project: Project) -> errors.DispatchUnknownError:
-    """Dispatch a generation whose answer is lost, and return the error."""
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.generate_feature("Draft")
-    return caught.value
+    await lose(project)
 
 
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(503, retry_after=1)])
@@ -199,12 +196,11 @@ async def test_a_missing_request_id_proves_nothing(emulator: Emulator, client: C
     """A status in flight that names no generation does not prove that none started."""
     emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
     emulator.fail("generate_feature", Fault.lost(), times=1)
-    with pytest.raises(errors.DispatchUnknownError) as lost:
-        await client.project().generate_feature("Draft")
-    assert isinstance(lost.value.intent, Intent)
+    error = await lose(client.project())
+    assert isinstance(error.intent, Intent)
 
     with pytest.raises(errors.DispatchUnknownError):
-        await client.reconcile(lost.value.intent)
+        await client.reconcile(error.intent)
 
 
 async def test_a_resumed_journal_does_not_pay_again(emulator: Emulator, tmp_path: Path) -> None:
@@ -236,15 +232,13 @@ async def test_a_queued_stranger_is_not_adopted(emulator: Emulator, client: Clie
     emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), times=1)
     emulator.fail("generate_feature", Fault.reset(), times=1)
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await client.project().generate_feature("Draft")
+    await lose(client.project())
 
 
 async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: Client) -> None:
     """A feature that never had a generation, and is a draft still, shows that none started."""
     emulator.fail("generate_feature", Fault.reset(), times=1)
-    with pytest.raises(errors.DispatchUnknownError) as lost:
-        await client.project().generate_feature("Draft")
-    assert isinstance(lost.value.intent, Intent)
+    error = await lose(client.project())
+    assert isinstance(error.intent, Intent)
 
-    assert await client.reconcile(lost.value.intent) is None
+    assert await client.reconcile(error.intent) is None

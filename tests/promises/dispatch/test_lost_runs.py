@@ -33,6 +33,12 @@ NOTHING_DONE = [
 """The service did not act, and the caller can't know that."""
 
 
+async def _unknown(project: Project, **options: Any) -> errors.DispatchUnknownError:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
+        await project.run_feature("Checkout", **options)
+    return caught.value
+
+
 @pytest.mark.parametrize("fault", ANSWER_LOST)
 async def test_a_new_run_is_adopted(emulator: Emulator, project: Project, fault: Fault) -> None:
     """A lost answer is reconciled with the list: the one new run of the feature is adopted."""
@@ -92,8 +98,7 @@ async def test_odd_rows_are_no_proof(emulator: Emulator, client: Client, project
     timeless = [{**row, "createdUtc": None} for row in rows]
     emulator.fail("list_runs", Fault.edit(lambda _: [*rows, *timeless]))
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.run_feature("Checkout")
+    await _unknown(project)
 
 
 async def test_a_feature_by_id(emulator: Emulator, project: Project) -> None:
@@ -110,8 +115,7 @@ async def test_without_lists_it_is_unknown_at_once() -> None:
     """Where the service has no list of runs, DispatchUnknownError is raised at once."""
     async with Emulator(lists=False) as emulator, client_of(emulator) as client:
         emulator.fail("run_feature", Fault.lost())
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
 
         assert emulator.count("run_feature") == 1
         assert now() == 0
@@ -141,9 +145,8 @@ async def test_the_next_ids_are_read(fault: Fault, strangers: int, *, is_found: 
             operation = await client.project().run_feature("Checkout")
             assert operation.run_id == before.run_id + strangers + 1
         else:
-            with pytest.raises(errors.DispatchUnknownError) as caught:
-                await client.project().run_feature("Checkout")
-            assert caught.value.reason == "unseen"
+            error = await _unknown(client.project())
+            assert error.reason == "unseen"
         assert emulator.count("run_feature") == 2 + strangers
         assert emulator.count("get_run") < 100
 
@@ -214,8 +217,7 @@ async def test_a_service_without_a_clock_proves_nothing() -> None:
         peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"") as service,
         service.client() as client,
     ):
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
     asked = [request.split()[0] for request in service.received]
     assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
 
@@ -225,16 +227,9 @@ async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: P
     emulator.fail("run_feature", Fault.hang())
     emulator.fail("list_runs", Fault.hang(), skip=1)
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.run_feature("Checkout")
+    await _unknown(project)
 
     assert now() == pytest.approx(30 + 120, abs=0.1)
-
-
-async def _unknown(project: Project, **options: Any) -> errors.DispatchUnknownError:
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.run_feature("Checkout", **options)
-    return caught.value
 
 
 async def test_absent(emulator: Emulator, project: Project) -> None:
@@ -394,8 +389,7 @@ async def test_an_attached_run_is_not_adopted(emulator: Emulator) -> None:
         theirs = client.attach((await other.project().run_feature("Checkout")).ref)
         emulator.fail("run_feature", Fault.reset())
 
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
 
         assert not theirs.done
 
@@ -438,8 +432,7 @@ async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator) -> None:
         proxy.fail(NetworkFault.reset_request(), when=lambda method, _: method == "POST")
         proxy.fail(NetworkFault.slow(150), when=lambda method, _: method == "GET")
 
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
 
     assert len(emulator.runs) == 1
 
@@ -493,8 +486,7 @@ async def test_nothing_is_adopted_from_an_odd_order() -> None:
             return [*({**old, "runId": number} for number in range(1, 200)), rows[0]]
 
         emulator.fail("list_runs", Fault.edit(after_older_ones))
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
 
     assert len(emulator.runs) == 1
 
@@ -530,12 +522,11 @@ async def test_once_shown_counts(
     emulator.fail("list_runs", Fault.edit(_with_a_twin), times=1)
     emulator.fail("list_runs", Fault.edit(later), skip=1)
 
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.run_feature("Checkout")
+    error = await _unknown(project)
 
     ours = max(emulator.runs)
-    assert caught.value.reason == "ambiguous"
-    assert {ref.key[-1] for ref in caught.value.candidates} == {ours, ours + 1}
+    assert error.reason == "ambiguous"
+    assert {ref.key[-1] for ref in error.candidates} == {ours, ours + 1}
 
 
 async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Project) -> None:
@@ -584,11 +575,10 @@ async def test_a_later_run_is_not_adopted(
 ) -> None:
     """What is not known to have started in time may be of somebody else."""
     emulator.fail("run_feature", Fault.reset(), times=1)
-    with pytest.raises(errors.DispatchUnknownError) as lost:
-        await client.project().run_feature("Checkout")
-    assert isinstance(lost.value.intent, Intent)
+    error = await _unknown(client.project())
+    assert isinstance(error.intent, Intent)
     await asyncio.sleep(3600)
-    hidden["intended_at"] = lost.value.intent.intended_at - timedelta(hours=1)
+    hidden["intended_at"] = error.intent.intended_at - timedelta(hours=1)
     stranger = await client.project().run_feature("Checkout")
     if "service_at" not in hidden:
         emulator.fail("list_runs", Fault.edit(hides_times))
@@ -596,7 +586,7 @@ async def test_a_later_run_is_not_adopted(
     async with client_of(emulator) as later:
         await later.list_projects()
         with pytest.raises(errors.DispatchUnknownError) as unknown:
-            await later.reconcile(evolve(lost.value.intent, **hidden))
+            await later.reconcile(evolve(error.intent, **hidden))
 
     assert unknown.value.candidates == (stranger.ref,)
 
@@ -607,11 +597,10 @@ async def test_a_2xx_is_never_resent(emulator: Emulator, project: Project, answe
     emulator.fail("run_feature", UNREADABLE[answer], times=1)
     emulator.fail("list_runs", Fault.status(404))
 
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.run_feature("Checkout", retry_unknown=True)
+    error = await _unknown(project, retry_unknown=True)
 
-    assert caught.value.reason == "accepted"
-    assert "most likely nothing" not in str(caught.value)
+    assert error.reason == "accepted"
+    assert "most likely nothing" not in str(error)
     assert emulator.count("run_feature") == 1
 
 
@@ -664,12 +653,9 @@ async def test_a_journal_adopts_no_strangers_run(emulator: Emulator, tmp_path: P
 async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: Client) -> None:
     """An intent from an hour ahead is waited for as long as its request may take, and no longer."""
     emulator.fail("run_feature", Fault.reset(), times=1)
-    with pytest.raises(errors.DispatchUnknownError) as lost:
-        await client.project().run_feature("Checkout")
-    assert isinstance(lost.value.intent, Intent)
-    intent = evolve(
-        lost.value.intent, intended_at=lost.value.intent.intended_at + timedelta(hours=1)
-    )
+    error = await _unknown(client.project())
+    assert isinstance(error.intent, Intent)
+    intent = evolve(error.intent, intended_at=error.intent.intended_at + timedelta(hours=1))
     began = now()
 
     with pytest.raises(errors.DispatchUnknownError):
