@@ -118,22 +118,6 @@ async def test_a_cut_starts_over(tmp_path: Path, size: int | None, content: byte
 
 
 @on_real_time
-async def test_a_link_that_expires_after_a_cut_is_renewed(tmp_path: Path) -> None:
-    """A download that was cut off, and whose link has expired by then, gets a new link."""
-
-    def answer(_: Request) -> bytes:
-        if len(origin.requests) == 1:
-            return http(200, CONTENT[:100], length=len(CONTENT))
-        return http(403, b"") if len(origin.requests) == 2 else http(200, CONTENT)
-
-    async with finished_run(tmp_path) as case, host(answer) as origin:
-        case.serve(origin, len(CONTENT))
-        await case.download()
-        assert case.files() == {"a.zip": CONTENT}
-        assert case.emulator.count("get_run_artifacts") == 2
-
-
-@on_real_time
 async def test_progress_falls_back_when_a_download_starts_over(tmp_path: Path) -> None:
     """The bytes of the first part are not counted twice."""
     done: list[int] = []

@@ -189,18 +189,6 @@ async def await_batch(batch: Batch[Run]) -> list[BatchItem[Run]]:
     return await batch
 
 
-async def test_a_conflict_in_time_is_the_error(emulator: Emulator, project: Project) -> None:
-    """A 409 before the timeout is the item's error, though the poll for its ref takes longer."""
-    async with client_of(emulator) as other:
-        await other.project().generate_feature("Checkout")
-    emulator.fail("get_generation_status", Fault.hang(), skip=1)
-
-    (item,) = await project.generate_features(["Checkout"], timeout=5)
-
-    assert isinstance(item.error, errors.GenerationInProgressError)
-    assert now() == pytest.approx(5, abs=0.1)
-
-
 @pytest.mark.parametrize("lists", [True, False])
 async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
     """Of 80 runs of 5 s to 60 s, those in flight at a time-out of 30 s are so at that instant."""

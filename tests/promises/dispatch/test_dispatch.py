@@ -63,23 +63,6 @@ async def test_an_async_hook_is_logged(
     assert "returned an awaitable" in caplog.text
 
 
-async def test_a_hook_may_attach_the_operation(emulator: Emulator) -> None:
-    """A 404 right after a dispatch is tolerated, also where the hook attached first."""
-    kept: list[RunOperation] = []
-
-    def attach(event: Dispatched) -> None:
-        operation = client.attach(event.ref)
-        assert isinstance(operation, RunOperation)
-        kept.append(operation)
-
-    async with client_of(emulator, hooks=Hooks(on_dispatched=attach)) as client:
-        emulator.fail("get_run", Fault.status(404), when=lambda _: emulator.now() < 6)
-        operation = await client.project().run_feature("Checkout")
-
-        assert (operation.phase, kept[0].phase) == ("queued", "queued")
-        assert (await operation).is_success
-
-
 async def test_the_ref_says_when_it_was_sent(emulator: Emulator, client: Client) -> None:
     """A pause before the dispatch does not make the operation older."""
     emulator.fail("run_feature", Fault.status(429, retry_after=70), times=1)
