@@ -19,6 +19,8 @@ from aioresponses import aioresponses
 from attrs import frozen
 
 from tests.conftest import KEY, client_of
+from tests.support.notes import Notes
+from tests.support.shop import DRAFT
 from testvibe_async import (
     Client,
     GenerationCancelledError,
@@ -26,29 +28,12 @@ from testvibe_async import (
     GenerationRef,
     OutcomeError,
     Project,
-    Ref,
     RetryPolicy,
     RunFailedError,
     UndocumentedStatusError,
     errors,
 )
-from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
-
-DRAFT = "Checkout with gift card"
-
-
-class FullDisk:
-    """A recorder that can store nothing."""
-
-    async def intended(self, _intent: Intent) -> None:
-        raise OSError("no space left on device")
-
-    async def dispatched(self, _intent: Intent, _ref: Ref) -> None:
-        """Is not called."""
-
-    async def not_dispatched(self, _intent: Intent, _error: errors.VibeError) -> None:
-        """Note nothing."""
 
 
 async def superseded(client: Client, emulator: Emulator) -> object:
@@ -121,7 +106,7 @@ def read(project: Project) -> Awaitable[object]:
 CASES: dict[type[errors.VibeError], Case] = {
     errors.ConfigError: on_project(read, project=None),
     errors.NotSentError: on_project(read, server="http://127.0.0.1:1"),
-    errors.RecorderError: on_project(run, recorder=FullDisk()),
+    errors.RecorderError: on_project(run, recorder=Notes(failing="intended")),
     errors.OutcomeUnknownError: on_project(
         lambda p: p.update_feature("Checkout", name="C"), "update_feature", Fault.lost()
     ),
