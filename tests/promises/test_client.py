@@ -267,12 +267,12 @@ CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] 
     "a dispatch's wait": (lambda p, x: p.run_feature("A").wait(timeout=x), SECONDS, OF_SECONDS),
     "a wait": (lambda p, x: p.run_operation(1).wait(timeout=x), SECONDS, OF_SECONDS),
     "wait_for_run": (lambda p, x: p.wait_for_run(1, timeout=x), SECONDS, OF_SECONDS),
-    "wait_for_generation": (lambda p, x: p.wait_for_generation("A", timeout=x), SECONDS, ""),
+    "wait_for_generation": (lambda p, x: p.wait_for_generation("A", timeout=x), SECONDS, "timeout"),
     "poll": (
         lambda p, x: p.run_operation(1).poll(max_age=x),
         *((*SECONDS, None), "max_age must be 0, or a number of seconds"),
     ),
-    "a list": (lambda p, x: p.list_features(max_outage=x), (0, -1, float("inf"), "10"), ""),
+    "a list": (lambda p, x: p.list_features(max_outage=x), (0, -1, float("inf"), "10"), "max_outage"),
     "run_operation": (
         lambda p, x: p.run_operation(x),
         *((0, -1, "214", 1.5, True), "run_id must be a whole number"),
