@@ -76,6 +76,8 @@ class Dispatched(Event):
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
+    """The ref of the operation."""
+
     adopted: bool = False
     """True if it was found by reconciling, since the answer to its dispatch was lost."""
 
@@ -97,12 +99,14 @@ class DispatchUnknown(Event):
     level: ClassVar[int] = logging.WARNING
 
     error: VibeError
-    """The `DispatchUnknownError`, which is raised to the caller if there still is one."""
+    """The `testvibe_async.DispatchUnknownError`, which the caller gets if there still is one."""
 
     kind: KindName
     """The kind of the operation."""
 
     project: str
+    """The project's id."""
+
     feature: int | str
     """The feature as requested: its id or its name."""
 
@@ -120,7 +124,11 @@ class RequestFinished(Event):
     """The service's name for the call, such as `get_run`."""
 
     method: str
+    """The HTTP method."""
+
     url: str
+    """The requested URL."""
+
     status: int | None
     """The HTTP status; None if no complete answer came."""
 
@@ -136,7 +144,11 @@ class RetryScheduled(Event):
     level: ClassVar[int] = logging.INFO
 
     operation: str
+    """The service's name for the call."""
+
     error: VibeError
+    """The failure."""
+
     attempt: int
     """The number of the failed attempt, from 1."""
 
@@ -152,7 +164,11 @@ class StatusChanged(Event):
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
+    """The ref of the operation."""
+
     transition: Transition[Run | Generation]
+    """The observed change."""
+
     delay: float | None = None
     """Seconds from the end of the operation to its observation, by the service's clock.
 
@@ -168,7 +184,11 @@ class PollFailed(Event):
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
+    """The ref of the operation."""
+
     error: VibeError
+    """The failure."""
+
     is_final: bool
     """True if the waits for it end with this error. A later wait polls again."""
 
@@ -187,6 +207,8 @@ class ListPollingSuspended(Event):
     """`list_runs` or `list_features`."""
 
     project: str
+    """The project's id."""
+
     seconds: float
     """Duration of the suspension."""
 
@@ -206,6 +228,8 @@ class Paused(Event):
     level: ClassVar[int] = logging.WARNING
 
     seconds: float
+    """Minimum duration of the pause."""
+
     error: VibeError
     """The last refusal."""
 

@@ -51,12 +51,14 @@ class Gathering:
 
         Args:
             operations: Operations of this client. Finished ones cost no request.
-            return_exceptions: True to return an error of `Operation.wait` in place of the outcome;
-                False to raise the first one. The other operations keep running in either case.
+            return_exceptions: True to return an error of `testvibe_async.Operation.wait` in place
+                of the outcome; False to raise the first one. The other operations keep running in
+                either case.
 
         Raises:
             ConfigError: One of them is not an operation of this client.
-            VibeError: The error of `Operation.wait` for the first operation that can't be observed.
+            VibeError: The error of `testvibe_async.Operation.wait` for the first operation that
+                can't be observed.
         """
         handles = _by_operation(operations, self._poller)
         errors: dict[Operation[Any], VibeError] = {}

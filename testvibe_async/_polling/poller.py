@@ -128,7 +128,7 @@ class Poller:
         )
         telemetry().watch_in_flight(self.known.in_flight)
 
-    def follow(self, ref: Ref, trace: Trace | None) -> None:
+    def follow(self, ref: Ref, trace: Trace) -> None:
         """Continue the span of a dispatch until its operation ends."""
         traces.follow(self.known.operation(ref), trace)
 
@@ -146,7 +146,8 @@ class Poller:
             ConfigError: The client belongs to another event loop, or the poll plan fails.
         """
         self._check_usable(polled)
-        traces.begin(polled)
+        if telemetry().is_recording:
+            traces.begin(polled)
         others = polled.listeners
         polled.add(listener)
         # With a poll planned or under way, the new listener shares its answer.

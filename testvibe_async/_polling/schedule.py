@@ -105,7 +105,7 @@ class Schedule:
             polled
             for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1)
             for polled in self._buckets.get(later, {}).get(key, ())
-            if may_show(polled) and polled.has_listeners and _take(polled, later)
+            if may_show(polled) and _take(polled, later)
         ]
 
 

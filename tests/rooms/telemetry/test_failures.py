@@ -207,6 +207,7 @@ async def test_a_dispatch_of_what_was_followed_before(sdk: Sdk, project: Project
     """An operation has one span: that of a dispatch which names it again ends at once."""
     operation = await project.run_feature("Checkout")
     again = telemetry().trace("testvibe again", {})
+    assert again is not None
     project._parts.poller.follow(operation.ref, again)
     assert sdk.span("testvibe again")
     await operation
