@@ -10,7 +10,7 @@ import pickle
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -282,6 +282,7 @@ async def test_it_is_raised_for_real(emulator: Emulator, kind: type[errors.VibeE
     assert ADVICE.get(kind, "") in error.advice
     await check_ref(error, kind, emulator)
     check_copies(error, kind)
+    check_dict(error, emulator.api_key)
 
 
 async def check_ref(error: Any, kind: type[errors.VibeError], emulator: Emulator) -> None:
@@ -292,6 +293,26 @@ async def check_ref(error: Any, kind: type[errors.VibeError], emulator: Emulator
             assert client.attach(error.ref).ref == error.ref
         if kind not in {errors.OperationNotFoundError, errors.GenerationInProgressError}:
             assert str(error.ref) in str(error) or kind is errors.OperationSupersededError
+
+
+def is_plain(value: Any) -> bool:
+    """Say whether a value is made of plain JSON alone: no subclass, no tuple."""
+    if type(value) is dict:
+        members = cast("dict[object, object]", value).items()
+        return all(type(name) is str and is_plain(member) for name, member in members)
+    if type(value) is list:
+        return all(map(is_plain, cast("list[object]", value)))
+    return type(value) in {str, int, float, bool, NoneType}
+
+
+def check_dict(error: Any, key: str) -> None:
+    """It makes a dict of plain JSON, without nulls or the key."""
+    made = error.to_dict()
+    assert is_plain(made)
+    assert list(made)[:2] == ["type", "message"]
+    assert None not in made.values()
+    assert ("ref" in made) is (error.ref is not None)
+    assert key not in json.dumps(made)
 
 
 def check_copies(error: Any, kind: type[errors.VibeError]) -> None:

@@ -79,8 +79,12 @@ VALUES = [
 ]
 
 
+def generation(status: str, *, end: str | None = None, **more: Any) -> Generation:
+    return Generation(feature_status=status, overall_conclusion=end, **more)
+
+
 @pytest.mark.parametrize(
-    ("run", "phase"),
+    ("outcome", "phase"),
     [
         (Run(1, RunStatus.RUNNING), Phase.QUEUED),
         (Run(1, RunStatus.RUNNING, started_at=AT), Phase.ACTIVE),
@@ -90,52 +94,42 @@ VALUES = [
         (Run(1, "queued"), Phase.QUEUED),
         (Run(1, "retrying", started_at=AT), Phase.ACTIVE),
         (Run(1, "timed_out", finished_at=AT), Phase.FINISHED),
-    ],
-    ids=str,
-)
-def test_a_runs_phase_follows_from_what_the_service_says(run: Run, phase: Phase) -> None:
-    """A run is queued until it started, and over by a documented status, or by its end's time."""
-    assert run.phase is phase
-    assert run.is_finished == (phase is Phase.FINISHED)
-
-
-@pytest.mark.parametrize(
-    ("generation", "phase"),
-    [
         (Generation(), Phase.QUEUED),
-        (Generation(feature_status=FeatureStatus.GENERATING), Phase.QUEUED),
-        (Generation(feature_status=FeatureStatus.GENERATING, runner_started=False), Phase.QUEUED),
-        (Generation(feature_status=FeatureStatus.GENERATING, runner_started=True), Phase.ACTIVE),
-        (
-            Generation(
-                feature_status=FeatureStatus.GENERATING,
-                runner_started=True,
-                overall_conclusion="success",
-            ),
-            Phase.ACTIVE,
-        ),
-        (Generation(feature_status=FeatureStatus.GENERATED), Phase.FINISHED),
-        (Generation(feature_status=FeatureStatus.FAILED), Phase.FINISHED),
-        (Generation(feature_status=FeatureStatus.CANCELLED), Phase.FINISHED),
-        (Generation(feature_status="draft"), Phase.QUEUED),
-        (Generation(feature_status="verifying", runner_started=True), Phase.ACTIVE),
-        (Generation(feature_status="expired", overall_conclusion="failure"), Phase.FINISHED),
+        (generation(FeatureStatus.GENERATING), Phase.QUEUED),
+        (generation(FeatureStatus.GENERATING, runner_started=False), Phase.QUEUED),
+        (generation(FeatureStatus.GENERATING, runner_started=True), Phase.ACTIVE),
+        (generation(FeatureStatus.GENERATING, runner_started=True, end="success"), Phase.ACTIVE),
+        (generation(FeatureStatus.GENERATED), Phase.FINISHED),
+        (generation(FeatureStatus.FAILED), Phase.FINISHED),
+        (generation(FeatureStatus.CANCELLED), Phase.FINISHED),
+        (generation("draft"), Phase.QUEUED),
+        (generation("verifying", runner_started=True), Phase.ACTIVE),
+        (generation("expired", end="failure"), Phase.FINISHED),
     ],
     ids=str,
 )
-def test_the_phase_of_a_generation(generation: Generation, phase: Phase) -> None:
-    """A generation is queued until its runner started, and over by status, or by a conclusion."""
-    assert generation.phase is phase
-    assert generation.is_finished == (phase is Phase.FINISHED)
-    assert generation.status is generation.feature_status
+def test_the_phase_follows_from_what_the_service_says(
+    outcome: Run | Generation, phase: Phase
+) -> None:
+    """Queued until it started, or its runner did; over by status, or by its end or conclusion."""
+    assert outcome.phase is phase
+    assert outcome.is_finished == (phase is Phase.FINISHED)
+    if isinstance(outcome, Generation):
+        assert outcome.status is outcome.feature_status
 
 
 @pytest.mark.parametrize(
-    "run", [PASSED, Run(1, RunStatus.PASSED), Run(1, RunStatus.RUNNING), Run(1, "odd")], ids=str
+    "outcome",
+    [
+        *(PASSED, Run(1, RunStatus.PASSED), Run(1, RunStatus.RUNNING), Run(1, "odd")),
+        *(Generation(), generation(FeatureStatus.GENERATED), generation("draft")),
+        generation(FeatureStatus.GENERATING),
+    ],
+    ids=str,
 )
-def test_a_run_that_did_not_fail_is_returned(run: Run) -> None:
-    """raise_for_status returns a run that passed or is still in flight."""
-    assert run.raise_for_status() is run
+def test_what_did_not_fail_is_returned(outcome: Run | Generation) -> None:
+    """raise_for_status returns what passed, made tests, or is still in flight."""
+    assert outcome.raise_for_status() is outcome
 
 
 @pytest.mark.parametrize(
@@ -201,21 +195,6 @@ def test_a_run_is_passed_by_its_documented_status_alone() -> None:
     assert not FAILED.is_success
     assert not Run(1, RunStatus.RUNNING).is_success
     assert not Run(1, "ok", finished_at=AT).is_success
-
-
-@pytest.mark.parametrize(
-    "generation",
-    [
-        Generation(),
-        Generation(feature_status=FeatureStatus.GENERATED),
-        Generation(feature_status=FeatureStatus.GENERATING),
-        Generation(feature_status="draft"),
-    ],
-    ids=str,
-)
-def test_a_generation_that_did_not_fail_is_returned(generation: Generation) -> None:
-    """raise_for_status returns a generation that made tests or is still in flight."""
-    assert generation.raise_for_status() is generation
 
 
 @pytest.mark.parametrize(

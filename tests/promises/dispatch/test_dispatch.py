@@ -170,13 +170,6 @@ async def test_it_is_a_coroutine(
     assert emulator.count("run_feature") == 1
 
 
-async def test_a_task_of_it_shows_the_call(project: Project) -> None:
-    """The repr of a task names what was called."""
-    task = asyncio.create_task(project.run_feature("Checkout"))
-    assert "run_feature('Checkout')" in repr(task)
-    await task
-
-
 async def test_it_is_awaited_once(project: Project) -> None:
     """A second await is refused, as a coroutine's is: it would dispatch twice."""
     pending = project.run_feature("Checkout")

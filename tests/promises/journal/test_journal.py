@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import opened, ran, resumed, verdicts
+from tests.promises.journal.conftest import opened, resumed, verdicts
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
@@ -225,18 +225,6 @@ async def test_the_last_one_is_held_back(path: Path, emulator: Emulator, client:
     assert now() - began > 35
 
 
-async def test_also_among_many(path: Path, emulator: Emulator, client: Client) -> None:
-    """Tasks that wait for room do not take the one that is to show the time."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    gone = emulator.fail("list_runs", Fault.status(404), skip=1)
-    configs = [None, "A", "B", "C"]
-    await ran(path, emulator, FEATURES, config=configs, max_in_flight=1, stop_on_failure=True)
-    gone.remove()
-    items = await resumed(path, client.project(), max_in_flight=6)
-    assert "unknown" not in verdicts(items)
-    assert len(emulator.runs) == 12
-
-
 async def test_a_late_one_shows_the_time(path: Path, emulator: Emulator, client: Client) -> None:
     """What was not seen to begin is asked for again once the next one was dispatched."""
 
@@ -352,21 +340,6 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
         assert journal.items[0].ref == ref
         items = await client.project().run_features(journal=journal)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
-
-
-async def test_a_runs_lost_generation(path: Path, emulator: Emulator, client: Client) -> None:
-    """A run whose tests were being generated goes on with that generation."""
-    emulator.add_feature("Draft", status="draft")
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    broken = emulator.fail("get_generation_status", Fault.status(500), skip=2)
-    async with Journal(path) as journal, client_of(emulator) as first:
-        batch = first.project().run_features(["Draft"], journal=journal, on_conflict="generate")
-        assert verdicts(await batch) == ["unknown"]
-    broken.remove()
-    async with Journal(path) as journal:
-        batch = client.project().run_features(journal=journal, on_conflict="generate")
-        assert verdicts(await batch) == ["succeeded"]
-    assert len(emulator.generations) == 1
 
 
 class TestOtherPlans:

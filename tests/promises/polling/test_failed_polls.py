@@ -589,41 +589,6 @@ async def test_the_first_year_is_no_time(
     assert not warnings_in(caplog.records)
 
 
-async def test_the_first_year_in_a_list_starts_nothing(emulator: Emulator) -> None:
-    """A row that started in the first year has not started."""
-
-    def never(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        year = "0001-01-01T00:00:00Z"
-        times = ("startedUtc", "finishedUtc")
-        return [{**row, **{name: row[name] or year for name in times}} for row in rows]
-
-    started: list[float] = []
-
-    def note(event: StatusChanged) -> None:
-        if event.transition.phase == "active":
-            started.append(now())
-
-    emulator.fail("list_runs", Fault.edit(never))
-    async with client_of(emulator, hooks=Hooks(on_transition=note)) as client:
-        await client.gather(*[await client.project().run_feature("Checkout") for _ in range(20)])
-    assert emulator.count("list_runs") > 5
-    assert len(started) == 20
-    assert min(started) > 5
-
-
-async def test_words_in_flight_are_believed_of_a_list(emulator: Emulator, client: Client) -> None:
-    """A list in the same words saves as many reads as one in the documented ones."""
-
-    def other(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{**row, "status": row["status"].replace("running", "In Progress")} for row in rows]
-
-    emulator.fail("list_runs", Fault.edit(other))
-    emulator.fail("get_run", while_in_flight(status="In Progress"))
-    operations = [await client.project().run_feature("Checkout") for _ in range(50)]
-    assert all(run.is_success for run in await client.gather(*operations))
-    assert emulator.count("get_run") < 2.5 * len(operations)
-
-
 def without_id(status: Any) -> Any:
     """Leave out which generation a status is of."""
     return {name: value for name, value in status.items() if name != "requestId"}
