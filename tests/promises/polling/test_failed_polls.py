@@ -384,7 +384,7 @@ async def test_a_route_that_fails_alone_is_no_outage_of_the_service(emulator: Em
     assert not announced
 
 
-@pytest.mark.parametrize("retry_after", [None, 1, 2])
+@pytest.mark.parametrize("retry_after", [None, 2])
 async def test_a_list_that_fails_delays_no_end(emulator: Emulator, retry_after: int | None) -> None:
     """What it would have shown is polled by id at the next tick."""
     ended: list[float] = []
@@ -396,12 +396,12 @@ async def test_a_list_that_fails_delays_no_end(emulator: Emulator, retry_after: 
     hooks = Hooks(on_transition=note)
     async with client_of(emulator, poll_interval=1, hooks=hooks) as client:
         project = client.project()
-        operations = [await project.run_feature("Checkout") for _ in range(100)]
+        operations = [await project.run_feature("Checkout") for _ in range(30)]
         emulator.fail(
             "list_runs", Fault.status(503, retry_after=retry_after), when=lambda _: now() > 27
         )
         await client.gather(*operations)
-    assert len(ended) == 100
+    assert len(ended) == 30
     assert max(ended) < 32
 
 
