@@ -276,7 +276,7 @@ class TestFaults:
         call.proxy.fail(NetworkFault.garbage(), times=1)
         with pytest.raises(aiohttp.ClientResponseError):
             await call.run()
-        call.proxy.fail(NetworkFault.garbage(b"220 smtp ready\r\n"))
+        call.proxy.fail(NetworkFault.garbage())
         reader, writer = await call.connect()
         writer.write(GET)
         assert await reader.read() == b"220 smtp ready\r\n"

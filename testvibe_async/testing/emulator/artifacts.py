@@ -72,21 +72,16 @@ def _report(feature: str, cases: Sequence[Case]) -> bytes:
     return page.encode("utf-8", "replace")
 
 
+@attrs.define(eq=False)
 class Links:
     """A maker of links, which also validates them."""
 
-    def __init__(self, clock: EmulatorClock, *, lifetime: float) -> None:
-        """Make no link yet.
-
-        Args:
-            clock: The clock by which links expire.
-            lifetime: Emulator seconds until then, rounded up to whole ones.
-        """
-        self.origin = ""
-        """Scheme and host of the origin that serves them."""
-        self._clock = clock
-        self._lifetime = lifetime
-        self._secret = secrets.token_bytes(32)
+    _clock: EmulatorClock
+    _lifetime: float
+    """Emulator seconds until a link expires, rounded up to whole ones."""
+    origin: str = ""
+    """Scheme and host of the origin that serves them."""
+    _secret: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
 
     def make(self, path: str) -> str:
         """Return a link to a path, which begins with a slash and is not encoded yet."""

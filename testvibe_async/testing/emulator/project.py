@@ -6,14 +6,12 @@ A feature decides its status from its latest generation. It knows nothing of run
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import attrs
 
-from .generation import Generation, plan_sections
-
 if TYPE_CHECKING:
-    from .scenario import EmulatorClock, GenerationPlan
+    from .generation import Generation
+    from .scenario import EmulatorClock
 
 __all__ = ["Feature", "Project", "as_number"]
 
@@ -47,39 +45,9 @@ class Feature:
         """The path of its generated tests."""
         return f"tests/{self.slug}.spec.ts"
 
-    def begin_generation(
-        self, plan: GenerationPlan, *, gherkin: str, site_url: str, created_at: float
-    ) -> Generation:
-        """Make its latest generation, which goes as planned; the status stays as it is.
-
-        Args:
-            plan: The durations of its stages, and its outcome.
-            gherkin: The text to generate tests from; there is a section for each scenario.
-            site_url: The site under test.
-            created_at: The time of the dispatch, in emulator seconds.
-        """
-        started_at = created_at + plan.warm_up
-        sections = tuple(
-            plan_sections(gherkin, self.name, started_at=started_at, seconds=plan.sections)
-        )
-        self.generation = Generation(
-            request_id=str(UUID(int=plan.request_id_bits, version=4)),
-            feature_id=self.id,
-            gherkin=gherkin,
-            site_url=site_url,
-            created_at=created_at,
-            started_at=started_at,
-            finished_at=sections[-1].ends_at + plan.verification,
-            sections=sections,
-            failing_section=plan.failing_section,
-            outcome="generated" if plan.failing_section is None else "failed",
-            clock=self.clock,
-        )
-        return self.generation
-
-    def reconcile(self, now: float) -> None:
+    def reconcile(self) -> None:
         """Take over the outcome of the latest generation, if it is finished."""
-        generation = self.generation
+        generation, now = self.generation, self.clock.now()
         if self.status != "generating" or generation is None or now < generation.finished_at:
             return
         self.status = generation.outcome
@@ -148,7 +116,16 @@ class Project:
     def find(self, key: str) -> Feature | None:
         """Return the feature of a path segment: digits are an id, all else is a name."""
         number = as_number(key)
-        return self.named(key) if number is None else self.features.get(number)
+        feature = self.named(key) if number is None else self.features.get(number)
+        if feature is not None:
+            feature.reconcile()
+        return feature
+
+    def all_features(self) -> list[Feature]:
+        """Return the features that are not deleted, as they are now."""
+        for feature in self.features.values():
+            feature.reconcile()
+        return list(self.features.values())
 
 
 def as_number(text: str) -> int | None:

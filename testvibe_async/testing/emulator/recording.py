@@ -8,7 +8,6 @@ a client dispatches now was created now.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import time
@@ -199,8 +198,6 @@ class Replay(Middleware):
         shift = self._start - _START - round(self._lead)
         text = Recording.shift_times(exchange.answer.replace(_ORIGIN, host), shift)
         body = text.encode("utf-8", "surrogatepass")
-        if exchange.headers.get("Content-Encoding") == "gzip":
-            body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
         content_type = exchange.headers.get("Content-Type", "")
         return Answer(exchange.status, body, content_type, headers)
 

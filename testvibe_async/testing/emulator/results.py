@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 from textwrap import indent
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import attrs
 
-from .gherkin import GherkinCase, slug
+from .gherkin import slug
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from random import Random
 
+    from .gherkin import GherkinCase
     from .scenario import Outcome
 
-__all__ = ["Case", "execute", "runner_log", "spec", "summary"]
+__all__ = ["Case", "choose_failing", "draw_error", "runner_log", "spec", "summary"]
 
-_SHARE_OF_TESTS = 0.9
 _SECOND_FAILURE = 0.25
 _TICKS = {"passed": "✓", "failed": "✘", "skipped": "-"}
 _EXCERPT = 4000
@@ -35,7 +35,8 @@ class Case:
     name: str
     slug: str
     """The name in artifact paths, unique in its run."""
-    status: Literal["passed", "failed", "skipped"]
+    status: str
+    """`passed`, `failed` or `skipped`."""
     duration_ms: int
     error: str | None
 
@@ -47,41 +48,6 @@ class Case:
             "durationMs": self.duration_ms,
             "error": self.error,
         }
-
-
-def execute(  # noqa: PLR0913 - all that decides a run, by keyword
-    cases: Sequence[GherkinCase],
-    rng: Random,
-    *,
-    fails: bool,
-    seconds: float,
-    site_url: str,
-    fixed: Outcome,
-) -> list[Case]:
-    """Compute the results of a run.
-
-    Args:
-        cases: The tests, at least one.
-        rng: This run's random numbers.
-        fails: True if at least one test fails.
-        seconds: The run's duration; the tests take most of it.
-        site_url: The site under test, for the errors.
-        fixed: The outcome that the scenario fixes for the feature.
-    """
-    weights = [0.0 if case.skipped else rng.uniform(1, 3) for case in cases]
-    failing = _failing(cases, rng, fixed) if fails else set[int]()
-    millisecond_share = 1000 * seconds * _SHARE_OF_TESTS / (sum(weights) or 1)
-    slugs = _unique_slugs(cases)
-    return [
-        Case(
-            name=case.title,
-            slug=slugs[index],
-            status=_status(case, fails=index in failing),
-            duration_ms=round(weights[index] * millisecond_share),
-            error=(fixed.error or _error(rng, case.title, site_url)) if index in failing else None,
-        )
-        for index, case in enumerate(cases)
-    ]
 
 
 def summary(cases: Sequence[Case]) -> dict[str, int]:
@@ -96,7 +62,8 @@ def summary(cases: Sequence[Case]) -> dict[str, int]:
     }
 
 
-def _failing(cases: Sequence[GherkinCase], rng: Random, fixed: Outcome) -> set[int]:
+def choose_failing(cases: Sequence[GherkinCase], rng: Random, fixed: Outcome) -> set[int]:
+    """Return the indexes of the tests that fail, at least one: those that are fixed, or drawn."""
     named = {name.casefold() for name in fixed.failing}
     chosen = {index for index, case in enumerate(cases) if case.title.casefold() in named}
     if chosen:
@@ -108,18 +75,9 @@ def _failing(cases: Sequence[GherkinCase], rng: Random, fixed: Outcome) -> set[i
     return set(rng.sample(candidates, count))
 
 
-def _status(case: GherkinCase, *, fails: bool) -> Literal["passed", "failed", "skipped"]:
-    if fails:
-        return "failed"
-    return "skipped" if case.skipped else "passed"
-
-
-def _unique_slugs(cases: Sequence[GherkinCase]) -> list[str]:
-    slugs: list[str] = []
-    for case in cases:
-        word = slug(case.title)
-        slugs.append(word if word not in slugs else f"{word}-{len(slugs) + 1}")
-    return slugs
+def draw_error(rng: Random, title: str, site_url: str) -> str:
+    """Return a believable error of a failing test."""
+    return rng.choice(_ERRORS).format(slug=slug(title), site=site_url.rstrip("/"))
 
 
 def spec(feature: str, cases: Sequence[GherkinCase]) -> str:
@@ -162,51 +120,36 @@ def _spec_test(case: GherkinCase) -> str:
     return f"  {call}({_quoted(case.title)}, async ({{ page }}) => {{\n{opening}{steps}  }});\n"
 
 
-def _error(rng: Random, title: str, site_url: str) -> str:
-    """Return a believable error of a failing test.
-
-    Args:
-        rng: The random numbers that decide the kind of the error.
-        title: The test's name; locators are made of it.
-        site_url: The site under test.
-    """
-    kind: Callable[[str, str], str] = rng.choice(_KINDS)
-    return kind(title, site_url)
-
-
 def _quoted(text: str) -> str:
     """Return a text as a TypeScript string literal."""
     return "'" + json.dumps(text, ensure_ascii=False)[1:-1].replace("'", "\\'") + "'"
 
 
-def _not_visible(title: str, _site_url: str) -> str:
-    locator = f"getByTestId('{slug(title)}')"
-    return (
-        "Error: expect(locator).toBeVisible() failed\n\n"
-        f"Locator: {locator}\nExpected: visible\nReceived: <element(s) not found>\n"
-        "Timeout: 5000ms\n\nCall log:\n"
-        '  - Expect "toBeVisible" with timeout 5000ms\n'
-        f"  - waiting for {locator}\n"
-    )
+_NOT_VISIBLE = """\
+Error: expect(locator).toBeVisible() failed
 
+Locator: getByTestId('{slug}')
+Expected: visible
+Received: <element(s) not found>
+Timeout: 5000ms
 
-def _timeout(title: str, _site_url: str) -> str:
-    locator = f"locator('#{slug(title)}-button')"
-    return (
-        "TimeoutError: locator.click: Timeout 5000ms exceeded.\nCall log:\n"
-        f"  - waiting for {locator}\n"
-        f'    - locator resolved to <button disabled id="{slug(title)}-button">…</button>\n'
-        "  - attempting click action\n    - waiting for element to be visible, enabled and stable\n"
-        "    - element is not enabled\n  - retrying click action\n"
-    )
-
-
-def _net_error(title: str, site_url: str) -> str:
-    url = f"{site_url.rstrip('/')}/{slug(title)}"
-    return (
-        f"Error: page.goto: net::ERR_CONNECTION_RESET at {url}\nCall log:\n"
-        f'  - navigating to "{url}", waiting until "load"\n'
-    )
-
-
-_KINDS = (_not_visible, _timeout, _net_error)
+Call log:
+  - Expect "toBeVisible" with timeout 5000ms
+  - waiting for getByTestId('{slug}')
+"""
+_TIMEOUT = """\
+TimeoutError: locator.click: Timeout 5000ms exceeded.
+Call log:
+  - waiting for locator('#{slug}-button')
+    - locator resolved to <button disabled id="{slug}-button">…</button>
+  - attempting click action
+    - waiting for element to be visible, enabled and stable
+    - element is not enabled
+  - retrying click action
+"""
+_NET_ERROR = """\
+Error: page.goto: net::ERR_CONNECTION_RESET at {site}/{slug}
+Call log:
+  - navigating to "{site}/{slug}", waiting until "load"
+"""
+_ERRORS = (_NOT_VISIBLE, _TIMEOUT, _NET_ERROR)
