@@ -194,7 +194,8 @@ class FaultProxy:
         ...  # a client of proxy.url
     ```
 
-    It works on a `VirtualTimeLoop`, and on every other loop. It supports neither TLS, nor pipelining, nor `Expect: 100-continue`.
+    It works on every event loop, also on a `VirtualTimeLoop`. It supports neither TLS, nor
+    pipelining, nor `Expect: 100-continue`.
     """
 
     def __init__(self, upstream_url: str) -> None:

@@ -313,7 +313,7 @@ async def test_list_files_gives_rows_without_content(project: Project) -> None:
     """list_files returns each file with its kind and source, and no content."""
     files = {file.path: file for file in await project.list_files()}
     assert files["Features/Checkout.feature"].source == "stored"
-    assert files["playwright.config.ts"].source == "template"
+    assert files["package.json"].source == "template"
     assert {file.content for file in files.values()} == {None}
 
 

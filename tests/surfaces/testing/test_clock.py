@@ -1,23 +1,17 @@
 """Virtual time: it jumps from timer to timer, and otherwise stands still."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import client_of
 from testvibe_async import NotSentError, VibeError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 
 def now() -> float:

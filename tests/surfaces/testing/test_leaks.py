@@ -1,10 +1,8 @@
 """The leaks that `assert_no_leaks` finds, and their names."""
 
-from __future__ import annotations
-
 import asyncio
+from collections.abc import Awaitable
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -12,9 +10,6 @@ import pytest
 from tests.conftest import client_of
 from testvibe_async import Client, ConfigError
 from testvibe_async.testing import Emulator, assert_no_leaks
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
 
 
 async def leaks_of(body: Awaitable[object]) -> str:

@@ -14,6 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .answers import Refusal
 from .api import Api, Middleware, Throttle, receive_download
 from .artifacts import Links
 from .gherkin import NEVER_GENERATED, SHOP_EXCEPTIONS, cases_of, read_folder, read_shop
@@ -326,20 +327,17 @@ class Emulator:
             ValueError: The name is taken, or the scenario lets a test fail that the text lacks.
         """
         project = project or self._project
-        if project.named(name) is not None:
-            raise ValueError(f"The project already has a feature named {name!r}.")
         text = (
             gherkin or f"Feature: {name}\n\n  Scenario: {name} works\n    Given the site is open\n"
         )
         self._service.scenario.require_tests(name, (each.title for each in cases_of(text, name)))
-        feature = self._service.add_feature(
-            project,
-            name,
-            text,
-            status=NEVER_GENERATED if status == "generating" else status,
-            kind=kind,
-            rationale=rationale,
-        )
+        initial = NEVER_GENERATED if status == "generating" else status
+        try:
+            feature = self._service.add_feature(
+                project, name, text, status=initial, kind=kind, rationale=rationale
+            )
+        except Refusal as refusal:
+            raise ValueError(refusal.message) from None
         if status == "generating":
             self._service.dispatch_generation(feature, project.base_url)
         return feature

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .gherkin import GherkinScenario
-    from .scenario import EmulatorClock, GenerationPlan, GenerationStatus
+    from .scenario import EmulatorClock, GenerationStatus, Scenario
 
 __all__ = ["Generation"]
 
@@ -70,10 +70,11 @@ def _work_lines(scenario: GherkinScenario) -> Iterator[str]:
 class Generation:
     """One generation. Instants are emulator seconds."""
 
-    request_id: str
-    plan: GenerationPlan
+    request_id: str = attrs.field(init=False)
     feature_id: int
     feature_name: str
+    ordinal: int
+    """1 for its feature's first dispatch; 0 for one before the emulator's start."""
     gherkin: str
     """The feature's text at the dispatch; there is a section for each scenario."""
     site_url: str
@@ -87,19 +88,22 @@ class Generation:
     outcome: GenerationStatus = attrs.field(init=False, validator=is_generation_status)
     """The status at its end."""
     clock: EmulatorClock
+    scenario: Scenario
 
     def __attrs_post_init__(self) -> None:
-        """Follow the plan."""
+        """Follow the scenario's plan."""
         scenarios = scenarios_of(self.gherkin, self.feature_name)
+        plan = self.scenario.plan_generation(self.feature_name, self.ordinal, len(scenarios))
+        self.request_id = plan.request_id
         slugs = unique_slugs(scenario.title for scenario in scenarios)
-        self.started_at = self.created_at + self.plan.warm_up
-        bounds = list(accumulate(self.plan.sections, initial=self.started_at))
+        self.started_at = self.created_at + plan.warm_up
+        bounds = list(accumulate(plan.sections, initial=self.started_at))
         self.sections = [
             Section(slug, scenario, start, end)
             for slug, scenario, (start, end) in zip(slugs, scenarios, pairwise(bounds), strict=True)
         ]
-        self.finished_at = bounds[-1] + self.plan.verification
-        self.failing_section = self.plan.failing_section
+        self.finished_at = bounds[-1] + plan.verification
+        self.failing_section = plan.failing_section
         self.outcome = "generated" if self.failing_section is None else "failed"
 
     @property

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPERATIONS", "TAKES", "Call", "Route", "find_route"]
 
+_BUSY = "This feature is generating: wait for that, or cancel it."
 _DEFAULT_LIMIT = 50
 """Maximum rows of a list of runs if the query has no `limit`."""
 
@@ -203,18 +204,23 @@ def create_feature(call: Call) -> Answer:
 
 @_operation("PATCH", "/projects/{project}/features/{feature}", takes=("name", "gherkin"))
 def update_feature(call: Call) -> Answer:
-    """Change a feature's text or name; nothing is generated."""
+    """Change a feature's text or name; its generated tests stay as they are."""
     feature, name, gherkin = call.feature, call.text("name"), call.text("gherkin")
     if name is None and gherkin is None:
         raise Refusal(400, "One of the fields 'gherkin' and 'name' is required.")
-    call.service.update_feature(call.project, feature, name=name, gherkin=gherkin)
+    feature.require_idle(_BUSY)
+    if name is not None:
+        call.project.rename(feature, name)
+    feature.gherkin = feature.gherkin if gherkin is None else gherkin
+    feature.updated_at = call.now
     return OK
 
 
 @_operation("DELETE", "/projects/{project}/features/{feature}")
 def delete_feature(call: Call) -> Answer:
-    """Delete a feature."""
-    call.service.delete_feature(call.project, call.feature)
+    """Delete a feature; its runs can still be read."""
+    call.feature.require_idle(_BUSY)
+    call.project.remove(call.feature)
     return OK
 
 
@@ -272,8 +278,8 @@ def run_feature(call: Call) -> Answer:
 def list_runs(call: Call) -> Answer:
     """List the latest runs of the project, or of one feature; the newest first."""
     project, feature = call.project, call.queried_feature
-    runs = call.service.runs_of(feature or project)
-    rows = (run.row(call.now) for run in islice(reversed(runs), call.limit))
+    runs = reversed(call.service.runs_of[feature or project])
+    rows = (run.row(call.now) for run in islice(runs, call.limit))
     return Answer(200, b"[" + b",".join(rows) + b"]")
 
 

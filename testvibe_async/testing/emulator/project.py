@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from .answers import Refusal
+
 if TYPE_CHECKING:
     from .generation import Generation
     from .scenario import EmulatorClock
@@ -55,6 +57,12 @@ class Feature:
         if generation.outcome == "generated":
             self.generated_from = generation.gherkin
 
+    def require_idle(self, message: str) -> None:
+        """Raise a 409 with the message while the feature is generating."""
+        self.reconcile()
+        if self.status == "generating":
+            raise Refusal(409, message)
+
     def row(self) -> dict[str, object]:
         """Return the feature's row in lists."""
         return {
@@ -91,12 +99,16 @@ class Project:
         return {"id": self.id, "name": self.name, "baseUrl": self.base_url}
 
     def add(self, feature: Feature) -> None:
-        """Add a feature, and make its slug unique."""
+        """Add a feature, and make its slug unique.
+
+        Raises:
+            Refusal: 409, if the name is taken.
+        """
+        self._claim(feature.name, feature)
         if feature.slug in self._slugs:
             feature.slug = f"{feature.slug}-{feature.id}"
         self._slugs.add(feature.slug)
         self.features[feature.id] = feature
-        self._by_name[feature.name.casefold()] = feature
 
     def remove(self, feature: Feature) -> None:
         """Remove a feature; its runs stay."""
@@ -104,19 +116,26 @@ class Project:
         del self._by_name[feature.name.casefold()]
 
     def rename(self, feature: Feature, name: str) -> None:
-        """Give a feature another name."""
-        del self._by_name[feature.name.casefold()]
-        feature.name = name
-        self._by_name[name.casefold()] = feature
+        """Give a feature another name.
 
-    def named(self, name: str) -> Feature | None:
-        """Return the feature of a name in any case; None if there is none."""
-        return self._by_name.get(name.casefold())
+        Raises:
+            Refusal: 409, if the name is taken.
+        """
+        self._claim(name, feature)
+        if name.casefold() != feature.name.casefold():
+            del self._by_name[feature.name.casefold()]
+        feature.name = name
+
+    def _claim(self, name: str, feature: Feature) -> None:
+        """Refuse a second feature of one name, because paths address features by name (assumed)."""
+        taken = self._by_name.setdefault(name.casefold(), feature)
+        if taken is not feature:
+            raise Refusal(409, f"This project already has a feature named {taken.name!r}.")
 
     def find(self, key: str) -> Feature | None:
         """Return the feature of a path segment: digits are an id, all else is a name."""
         number = as_number(key)
-        feature = self.named(key) if number is None else self.features.get(number)
+        feature = self._by_name.get(key.casefold()) if number is None else self.features.get(number)
         if feature is not None:
             feature.reconcile()
         return feature

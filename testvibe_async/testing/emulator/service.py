@@ -15,13 +15,13 @@ import attrs
 
 from .answers import Refusal
 from .generation import Generation
-from .gherkin import NEVER_GENERATED, scenarios_of, slug
+from .gherkin import NEVER_GENERATED, slug
 from .project import Feature, Project, as_number
 from .run import Run
 from .scenario import GenerationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from .artifacts import Links
     from .scenario import EmulatorClock, Scenario
@@ -31,7 +31,6 @@ __all__ = ["Service"]
 # Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
 _LONG_AGO = 86_400.0
-_BUSY = "This feature is generating: wait for that, or cancel it."
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -51,9 +50,10 @@ class Service:
     runs: dict[int, Run] = attrs.field(factory=dict[int, Run], init=False)
     generations: dict[str, Generation] = attrs.field(factory=dict[str, "Generation"], init=False)
     """The dispatched generations, by request id."""
-    _runs_of: defaultdict[Project | Feature, list[Run]] = attrs.field(
+    runs_of: defaultdict[Project | Feature, list[Run]] = attrs.field(
         factory=lambda: defaultdict[Project | Feature, list[Run]](list), init=False
     )
+    """The runs of each project and of each feature, in the order of their dispatch."""
     _feature_ids: Iterator[int] = attrs.field(factory=lambda: count(_FIRST_FEATURE), init=False)
     _run_ids: Iterator[int] = attrs.field(factory=lambda: count(_FIRST_RUN), init=False)
 
@@ -81,7 +81,6 @@ class Service:
         Raises:
             Refusal: 409, if the project has one of that name.
         """
-        _require_free_name(project, name)
         feature = Feature(
             id=next(self._feature_ids),
             name=name,
@@ -106,39 +105,17 @@ class Service:
         number = as_number(key)
         return None if number is None else self.runs.get(number)
 
-    def update_feature(
-        self, project: Project, feature: Feature, *, name: str | None, gherkin: str | None
-    ) -> None:
-        """Change a feature's name or text; its generated tests stay as they are.
-
-        Raises:
-            Refusal: 409, while it is generating, or if the name is taken.
-        """
-        _require_idle(feature, _BUSY)
-        if name is not None:
-            _require_free_name(project, name, feature)
-            project.rename(feature, name)
-        if gherkin is not None:
-            feature.gherkin = gherkin
-        feature.updated_at = self.clock.now()
-
-    def delete_feature(self, project: Project, feature: Feature) -> None:
-        """Delete a feature; its runs can still be read.
-
-        Raises:
-            Refusal: 409, while it is generating.
-        """
-        _require_idle(feature, _BUSY)
-        project.remove(feature)
-
     def dispatch_generation(self, feature: Feature, site_url: str) -> Generation:
         """Start to generate a feature's tests.
 
         Raises:
             Refusal: 409, while it is generating; 403, if no credits are left.
         """
-        _require_idle(feature, "This feature is already generating.")
-        self._spend_credit()
+        feature.require_idle("This feature is already generating.")
+        if self.credits_left == 0:
+            raise Refusal(403, "No credits left for another generation.")
+        if self.credits_left is not None:
+            self.credits_left -= 1
         feature.generations_dispatched += 1
         generation = self._begin_generation(
             feature, feature.generations_dispatched, feature.gherkin, site_url, self.clock.now()
@@ -173,10 +150,6 @@ class Service:
         if now < operation.finished_at:
             operation.finish(status, now)
 
-    def runs_of(self, owner: Project | Feature) -> Sequence[Run]:
-        """Return the runs of a project or of a feature, in the order of their dispatch."""
-        return self._runs_of.get(owner, ())
-
     def dispatch_run(
         self, project: Project, feature: Feature, *, config: str, site_url: str
     ) -> Run:
@@ -187,14 +160,11 @@ class Service:
         """
         if feature.status != "generated" or feature.generated_from is None:
             raise Refusal(409, f"Only generated features can run; this one is {feature.status}.")
-        ordinal = len(self.runs_of(feature)) + 1
         run = Run(
             id=next(self._run_ids),
-            ordinal=ordinal,
-            plan=self.scenario.plan_run(feature.name, ordinal),
+            ordinal=len(self.runs_of[feature]) + 1,
             project=project,
             feature=feature,
-            feature_name=feature.name,
             config=config,
             site_url=site_url,
             created_at=self.clock.now(),
@@ -202,43 +172,22 @@ class Service:
             clock=self.clock,
             scenario=self.scenario,
         )
-        for owner in (project, feature):
-            self._runs_of[owner].append(run)
         self.runs[run.id] = run
+        self.runs_of[project].append(run)
+        self.runs_of[feature].append(run)
         return run
-
-    def _spend_credit(self) -> None:
-        if self.credits_left == 0:
-            raise Refusal(403, "No credits left for another generation.")
-        if self.credits_left is not None:
-            self.credits_left -= 1
 
     def _begin_generation(
         self, feature: Feature, ordinal: int, gherkin: str, site_url: str, created_at: float
     ) -> Generation:
-        sections = len(scenarios_of(gherkin, feature.name))
-        plan = self.scenario.plan_generation(feature.name, ordinal, sections)
         feature.generation = Generation(
-            request_id=plan.request_id,
-            plan=plan,
             feature_id=feature.id,
             feature_name=feature.name,
+            ordinal=ordinal,
             gherkin=gherkin,
             site_url=site_url,
             created_at=created_at,
             clock=self.clock,
+            scenario=self.scenario,
         )
         return feature.generation
-
-
-def _require_idle(feature: Feature, message: str) -> None:
-    feature.reconcile()
-    if feature.status == "generating":
-        raise Refusal(409, message)
-
-
-def _require_free_name(project: Project, name: str, owner: Feature | None = None) -> None:
-    """Refuse a second feature of one name, because paths address features by name (assumed)."""
-    taken = project.named(name)
-    if taken is not None and taken is not owner:
-        raise Refusal(409, f"This project already has a feature named {taken.name!r}.")
