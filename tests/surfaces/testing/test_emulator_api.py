@@ -15,7 +15,8 @@ WISHLIST = "/features/Wishlist"
 CHECKOUT = "/features/Checkout"
 ERRORS = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 409: "conflict"}
 OK = {"ok": True}
-NEW = {"name": "New", "gherkin": "Feature: New"}
+NEW: dict[str, Any] = {"name": "New", "gherkin": "Feature: New"}
+NO_FIELDS: dict[str, Any] = {}
 BODIES: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/features", NEW, 201),
     ("PATCH", CHECKOUT, NEW, 200),
@@ -105,7 +106,12 @@ def test_the_key_looks_like_one_of_the_service() -> None:
         # Fields that are missing, or of another type.
         *[
             ("POST", "/features", body, 400)
-            for body in ({}, {"name": "x"}, {"gherkin": "x"}, {"name": "x", "gherkin": ["x"]})
+            for body in (
+                NO_FIELDS,
+                {"name": "x"},
+                {"gherkin": "x"},
+                {"name": "x", "gherkin": ["x"]},
+            )
         ],
         *[
             ("POST", "/features", {"name": name, "gherkin": "x"}, 400)
@@ -113,7 +119,7 @@ def test_the_key_looks_like_one_of_the_service() -> None:
         ],
         *[
             ("PATCH", WISHLIST, body, 400)
-            for body in ({}, {"name": ""}, {"gherkin": 1}, {"name": None})
+            for body in (NO_FIELDS, {"name": ""}, {"gherkin": 1}, {"name": None})
         ],
         *[
             ("POST", CHECKOUT + tail, body, 400)
@@ -124,7 +130,7 @@ def test_the_key_looks_like_one_of_the_service() -> None:
         *[
             ("PUT", CONTENT, body, 400)
             for body in (
-                *({}, {"path": "Features/x"}, {"content": "x"}, {"path": 1, "content": "x"}),
+                *(NO_FIELDS, {"path": "Features/x"}, {"content": "x"}, {"path": 1, "content": "x"}),
                 *({"path": "Features/x", "content": {}}, {"path": "Features/x", "content": None}),
             )
         ],

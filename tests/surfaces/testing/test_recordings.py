@@ -294,10 +294,15 @@ def _shown(reply: Reply) -> str:
     return f"{reply.status} {kind} {' '.join(headers)} {reply.body.decode()}"
 
 
+_documented: list[str] = []
+
+
 @pytest.fixture
 async def documented(emulate: Emulate) -> str:
-    """Return what the documented service answers."""
-    return await play(await emulate(scenario={"outcomes": OUTCOME}))
+    """Return what the documented service answers, which is played once."""
+    if not _documented:
+        _documented.append(await play(await emulate(scenario={"outcomes": OUTCOME})))
+    return _documented[0]
 
 
 def test_each_dialect_has_evidence() -> None:
