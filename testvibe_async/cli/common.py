@@ -11,27 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import field, frozen
 from cyclopts import Group, Parameter
+from platformdirs import user_state_path
 
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
 from testvibe_async.cli.output import Output
+from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import choose_project, is_project_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
     from testvibe_async import Client, Project
     from testvibe_async._config import FoundSettings
 
-__all__ = [
-    "COMMON",
-    "MORE",
-    "MORE_OPTIONS",
-    "Common",
-    "Connection",
-    "connected",
-    "require_settings",
-]
 
 MORE_OPTIONS = "More options"
 """The title of the options that only `--help-all` shows."""
@@ -98,6 +92,11 @@ class Common:
 
 COMMON = Common()
 """The options if none was given."""
+
+
+def batches_folder() -> Path:
+    """Return the folder of this user's batches."""
+    return user_state_path(NAME) / "batches"
 
 
 @frozen(kw_only=True)

@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
-from testvibe_async.cli.contact import Outage
-from testvibe_async.cli.progress import STYLES, Row, count_words
+from testvibe_async.cli.progress import STYLES, Outage, Row, count_words
 from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.output import Output
     from testvibe_async.cli.progress import Progress
 
-__all__ = ["rows_table", "showing", "table_of"]
 
 FRAME_SECONDS = 0.125
 """Seconds between two frames of a table, and between two reports of events."""

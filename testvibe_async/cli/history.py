@@ -27,10 +27,9 @@ from testvibe_async.runner.trends import CHANGES, trends_of, word_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from testvibe_async.runner.batches import Batch, Place
+    from testvibe_async.runner.stored import Batch, Place
     from testvibe_async.runner.trends import Trend
 
-__all__ = ["history"]
 
 USUAL_LIMIT = 10
 """Number of batches shown by default."""

@@ -21,8 +21,6 @@ from testvibe_async import Client
 from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.words import NAME
 
-__all__ = ["mcp"]
-
 
 async def mcp(  # noqa: PLR0913 - the options of the command
     *,

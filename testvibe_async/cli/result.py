@@ -39,17 +39,7 @@ if TYPE_CHECKING:
     from testvibe_async.cli.common import Common
     from testvibe_async.cli.options import Files
     from testvibe_async.cli.words import Item
-    from testvibe_async.runner.batches import Batch
-
-__all__ = [
-    "Result",
-    "check_command",
-    "is_of_generation",
-    "live_facts",
-    "live_line",
-    "result_of",
-    "seconds_of",
-]
+    from testvibe_async.runner.stored import Batch
 
 
 NO_SPEC = BatchSpec(kind="run")

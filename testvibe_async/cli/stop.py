@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from testvibe_async import VibeError
     from testvibe_async.events import OutageStarted
 
-__all__ = ["MAX_OUTAGE_SECONDS", "Stop", "TimeLimit", "interruptible"]
 
 QUIET_SECONDS = 5.0
 """Seconds after which a step without an answer is reported."""

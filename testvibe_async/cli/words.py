@@ -13,20 +13,6 @@ if TYPE_CHECKING:
 
     from testvibe_async import BatchItem, Generation, Run
 
-__all__ = [
-    "NAME",
-    "UNSEEN",
-    "Item",
-    "clock_time",
-    "counted",
-    "duration",
-    "is_lost",
-    "item_name",
-    "item_reason",
-    "plural",
-    "reason",
-    "unless_default",
-]
 
 NAME = "testvibe-async"
 """The name of the command."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Forecast", "forecast"]
-
 
 @frozen
 class Forecast:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from testvibe_async.models import Feature, Listing
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["NO_QUARANTINE", "Quarantine", "QuarantineEntry"]
 
 ItemT = TypeVar("ItemT", bound="BatchItem[Any]")
 

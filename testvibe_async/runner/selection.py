@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Selection", "listed_configs", "select"]
 
 SHOWN_NAMES = 3
 """Maximum number of names given as examples."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from testvibe_async.project import Project
     from testvibe_async.runner.quarantine import Quarantine
 
-__all__ = ["BatchSpec"]
 
 RUNS_IN_FLIGHT = 100
 """Default maximum number of runs in flight."""

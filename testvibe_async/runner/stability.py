@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["Stability", "Steadiness", "deciding", "stability_of"]
 
 Z = 1.96
 """The quantile of the normal distribution for a confidence of 95 %."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["completions_of", "item_of", "wait_command"]
-
 
 async def completions_of(
     client: Client, refs: Iterable[Ref], *, timeout: float | None

@@ -188,11 +188,11 @@ async def _read_request(reader: asyncio.StreamReader) -> bytes:
 class FaultProxy:
     """A TCP proxy that forwards HTTP/1.1 unchanged, unless a rule applies.
 
-    ```python
-    async with FaultProxy(emulator.url) as proxy:
-        proxy.fail(NetworkFault.reset_answer(), when=lambda method, _: method == "POST", times=1)
-        ...  # a client of proxy.url
-    ```
+    For example::
+
+        async with FaultProxy(emulator.url) as proxy:
+            proxy.fail(NetworkFault.reset_answer(), when=lambda method, _: method == "POST")
+            ...  # a client of proxy.url
 
     It works on every event loop, also on a `VirtualTimeLoop`. It supports neither TLS, nor
     pipelining, nor `Expect: 100-continue`.

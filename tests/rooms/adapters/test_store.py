@@ -20,7 +20,7 @@ from testvibe_async._batch import Entry, EntryState
 from testvibe_async.adapters import entries, workers
 from testvibe_async.adapters.database import BATCHES, ITEMS, WORKERS
 from testvibe_async.adapters.store import ClaimLostError, DurableStore
-from testvibe_async.runner.batches import Worker
+from testvibe_async.runner.stored import Worker
 from testvibe_async.testing import Emulator, Fault
 
 TAKEN = ITEMS.update().values(owner="another")

@@ -14,12 +14,13 @@ import pytest
 from tests.surfaces.cli.conftest import interrupted, use
 from tests.surfaces.cli.test_journals import SCENARIO
 from testvibe_async import Journal
-from testvibe_async.runner.batches import Batches, Place
+from testvibe_async.runner.batches import Batches
+from testvibe_async.runner.stored import Place
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call
-    from testvibe_async.runner.batches import BatchRecord
+    from testvibe_async.runner.stored import BatchRecord
     from testvibe_async.testing import RecordedRequest
 
 MATRIX = ("-c", "Default", "-c", "Mobile")

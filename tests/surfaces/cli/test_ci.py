@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async import BatchItem, CaseResult, Generation, NotSentError, Run, RunStatus
-from testvibe_async.cli import ci
+from testvibe_async.cli import outputs as ci
 from testvibe_async.cli.result import Result
 from testvibe_async.testing import Emulator, Outcome, Scenario
 

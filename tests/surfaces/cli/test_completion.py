@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cyclopts.completion.detect import ShellDetectionError
 
-from testvibe_async.cli import app, completers, completion
+from testvibe_async.cli import app, completion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,11 +119,11 @@ async def test_a_damaged_cache_offers_nothing(
     """A cache that can't be read, or not be written, is none."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine))
     path = machine / "testvibe-async" / "features.txt"
-    completers.keep(features=["A", "B"])
-    assert completers.names("features") == ["A", "B"]
+    completion.keep(features=["A", "B"])
+    assert completion.names("features") == ["A", "B"]
     path.write_bytes(b"\xff")
-    assert completers.names("features") == []
+    assert completion.names("features") == []
     path.unlink()
     path.mkdir()
-    completers.keep(features=["A"])
+    completion.keep(features=["A"])
     assert (await call("__complete", "run", "")).code == 0

@@ -14,8 +14,8 @@ from testvibe_async import (
     RunRef,
     ServerError,
 )
-from testvibe_async.cli import contact as contacts
-from testvibe_async.cli.contact import REPEATED_SECONDS, Contact
+from testvibe_async.cli import progress as contacts
+from testvibe_async.cli.progress import REPEATED_SECONDS, Contact
 from testvibe_async.events import (
     Emitter,
     OutageEnded,

@@ -25,7 +25,6 @@ from testvibe_async import (
     RunStatus,
     RunSummary,
 )
-from testvibe_async.cli.contact import Contact
 from testvibe_async.cli.display import (
     FRAME_SECONDS,
     line_of,
@@ -33,7 +32,7 @@ from testvibe_async.cli.display import (
     table_of,
 )
 from testvibe_async.cli.output import Output
-from testvibe_async.cli.progress import Progress, Row, count_words
+from testvibe_async.cli.progress import Contact, Progress, Row, count_words
 from testvibe_async.events import Emitter, RequestFinished
 from testvibe_async.models import Section
 

@@ -398,7 +398,7 @@ async def test_journals_are_not_kept_for_ever(
     call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last 50 are kept, for 30 days; the others go with all that SQLite left beside them."""
-    monkeypatch.setattr("testvibe_async.runner.batches.KEPT", 3)
+    monkeypatch.setattr("testvibe_async.runner.records.KEPT", 3)
     for _ in range(5):
         await call("run", "Checkout", "--wait", "--quiet")
     assert names_of(batches) == [

@@ -18,7 +18,7 @@ from tests.conftest import KEY
 from tests.surfaces.cli.conftest import environment_of
 from testvibe_async import Client, ConfigError, ProjectInfo
 from testvibe_async._config.settings import Settings, load_settings
-from testvibe_async.cli import login
+from testvibe_async.cli import settings as login
 from testvibe_async.cli.output import Output
 
 if TYPE_CHECKING:

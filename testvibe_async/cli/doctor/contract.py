@@ -34,18 +34,6 @@ if TYPE_CHECKING:
     from testvibe_async import Client
     from testvibe_async._wire import Request, Response
 
-__all__ = [
-    "STATUS_MEMBERS",
-    "Difference",
-    "Exchange",
-    "Tap",
-    "all_of",
-    "known_names",
-    "known_words",
-    "operations",
-    "shown_name",
-    "shown_place",
-]
 
 Place: TypeAlias = tuple[str, ...]
 """The names that lead to a value, with `[]` for the rows of an array."""

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from testvibe_async.cli.doctor.contract import Exchange
     from testvibe_async.cli.doctor.findings import Finding
 
-__all__ = ["Examination"]
 
 T = TypeVar("T")
 

@@ -39,20 +39,6 @@ if TYPE_CHECKING:
     from testvibe_async._config import Settings
     from testvibe_async.cli.doctor.contract import Exchange
 
-__all__ = [
-    "CHECKS",
-    "Check",
-    "about_errors",
-    "about_limits",
-    "about_name",
-    "about_obstacle",
-    "about_pages",
-    "about_runs",
-    "about_silence",
-    "about_watch",
-    "about_way",
-    "findings_of",
-]
 
 MAX_SKEW = 5.0
 """Seconds that two clocks may differ by: an HTTP date is good to one, and the way takes some."""

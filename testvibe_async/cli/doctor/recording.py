@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.doctor.contract import Exchange, Tap
 
-__all__ = ["disguised"]
 
 ATTEMPTS = 10
 """The number of times that other values are drawn, should one hold an original by accident."""

@@ -27,12 +27,15 @@ class RecordedRequest:
     """One request, as received, and the status of its answer."""
 
     method: str
+    """The HTTP method."""
     path: str
     """The raw path, still percent-encoded, without the query."""
     query: Mapping[str, str]
+    """The parameters of the query, decoded."""
     headers: Mapping[str, str]
     """The headers; the case of a name does not matter."""
     body: bytes
+    """The body; empty without one."""
     at: float
     """The time of arrival, in emulator seconds."""
     operation: str | None = None

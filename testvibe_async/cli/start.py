@@ -1,6 +1,7 @@
-"""`testvibe-async run`: run features' tests, one or all, and wait for them if asked to.
+"""`testvibe-async run` and `generate`: start runs or generations, and wait for them if asked to.
 
-Decides what its options mean together. What it prints is decided in `watch` and `closing`.
+Decides what their options mean together, and when a question comes before credits are spent. What
+they print is decided in `watch` and `closing`.
 """
 
 from __future__ import annotations
@@ -12,21 +13,17 @@ from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
 from testvibe_async import ConfigError
-from testvibe_async.cli.batches import (
-    NO_OPTIONS,
-    BatchOptions,
-    report_interrupted,
-    resume_command,
-    stored_batches,
-)
+from testvibe_async.cli.batches import report_interrupted, resume_command, stored_batches
 from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import COMMON, MORE, Common
-from testvibe_async.cli.completers import ConfigName, FeatureName
-from testvibe_async.cli.durable import dispatch
+from testvibe_async.cli.completion import ConfigName, FeatureName
+from testvibe_async.cli.dispatch import dispatch
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.options import (
     NO_CONSENT,
     NO_FILES,
+    NO_OPTIONS,
+    BatchOptions,
     Consent,
     Files,
     Timeout,
@@ -40,9 +37,7 @@ from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.runner.batches import Batch
-
-__all__ = ["run"]
+    from testvibe_async.runner.stored import Batch
 
 
 async def run(  # noqa: PLR0913 - each an option of its own
@@ -184,3 +179,72 @@ def _inherit(watch: Watch, batch: Batch) -> str:
         warn(said) if left.exit_code else watch.connection.output.note(said)
     watch.result = evolve(watch.result, before=left.exit_code)
     return said
+
+
+async def generate(  # noqa: PLR0913 - each an option of its own
+    *features: FeatureName,
+    all_: bool = False,
+    watch: Annotated[bool, Parameter(name=("--watch", "-w", "--wait"))] = False,
+    on_conflict: Literal["raise", "attach", "wait"] = "raise",
+    site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
+    timeout: Timeout = None,
+    max_in_flight: Annotated[PositiveInt | None, MORE] = None,
+    consent: Consent = NO_CONSENT,
+    options: BatchOptions = NO_OPTIONS,
+    common: Common = COMMON,
+) -> ExitCode:
+    """Generate the tests of features. Each generation takes minutes and costs credits.
+
+    Without --watch it dispatches the generations, names them, and ends.
+
+    For example:
+
+        testvibe-async generate Checkout --watch
+        testvibe-async generate --all --yes --watch --json
+
+    With --watch the exit codes are those of run --wait.
+
+    Args:
+        features: Names, ids, globs such as 'Log*', or exclusions such as '!Log*'.
+        all_: Generate all features that have no tests.
+        watch: Wait until all are over, and show how they go.
+        on_conflict: The treatment of a feature that is generating: refuse it, join that generation,
+            or wait for its end and then generate it once more, which costs again.
+        site_url: The site to explore, in place of the project's own.
+        timeout: Maximum duration of the batch.
+        max_in_flight: Maximum number of generations in flight; 10 by default.
+        consent: The generations that are allowed. By default, --all and a glob that matches several
+            features ask.
+        options: The batch.
+        common: The options of every command.
+    """
+    if not watch:
+        refuse_without("--watch", timeout=timeout)
+    if not watch and options.on is None:
+        refuse_without("--watch", max_in_flight=max_in_flight)
+    options.check()
+    spec = BatchSpec(
+        kind="generation",
+        features=features,
+        is_all=all_,
+        site_url=site_url,
+        on_conflict=on_conflict,
+        max_in_flight=max_in_flight,
+    )
+    async with watching(common, timeout=timeout) as watched:
+        found = await watched.select(spec)
+        if not found.jobs:
+            notes = found.notes or ["All have tests."]
+            return say_nothing(" ".join(["Nothing to generate.", *notes]), watched.result, common)
+        for note in found.notes:
+            watched.connection.output.note(note)
+        question = "Generate {}? Each costs credits."
+        return await dispatch(
+            *(watched, spec, found.jobs),
+            has_tests=found.has_tests,
+            consent=consent,
+            question=question if found.is_wider else None,
+            options=options,
+            waits=watch,
+        )
+    return ExitCode.INTERRUPTED
