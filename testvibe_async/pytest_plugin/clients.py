@@ -86,7 +86,7 @@ class _LoopBoundClient:
     def close(self) -> None:
         """Close the client when its fixture ends; with a closed loop, it already is."""
         if self._loop is None:
-            with closing(asyncio.new_event_loop()) as loop:  # Nothing was sent, so any loop will do.
+            with closing(asyncio.new_event_loop()) as loop:  # Any loop will do: nothing was sent.
                 loop.run_until_complete(self.client.aclose())
         elif self._loop.is_running():
             done = asyncio.run_coroutine_threadsafe(self.client.aclose(), self._loop)
