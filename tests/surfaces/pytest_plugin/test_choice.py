@@ -172,9 +172,7 @@ def test_all_else_says_what_to_do(inner: Inner, service: Emulator, arguments: li
         (["--testvibe-select=Chek*"], ["no feature matches 'Chek[*]': the project has 3, such *"]),
         (
             ["testvibe::Checkout[Moblie]"],
-            [
-                "no feature is 'testvibe::Checkout[[]Moblie[]]': did you mean *--testvibe-config NAME"
-            ],
+            ["no feature is 'testvibe::Checkout[[]Moblie[]]': did you *--testvibe-config NAME"],
         ),
         (
             ["--testvibe-config=Mobile", "testvibe::Checkout[Firefox]"],
