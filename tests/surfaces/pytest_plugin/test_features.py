@@ -251,7 +251,7 @@ class TestUnobserved:
         result = inner.features("--testvibe-timeout=0.3", *arguments)
 
         assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines([f"the list of {what} did not come within 0.3 s"])
+        result.stdout.fnmatch_lines([f"*the list of {what} did not come within 0.3 s"])
 
     def test_what_does_not_exist_fails(self, inner: Inner, service: Emulator) -> None:
         """An unknown name fails its item with the service's answer."""
