@@ -242,6 +242,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         return await dispatch(
             *(watched, spec, found.jobs),
             has_tests=found.has_tests,
+            generating=found.generating,
             consent=consent,
             question=question if found.is_wider else None,
             options=options,
