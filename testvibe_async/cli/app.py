@@ -22,7 +22,13 @@ from rich.text import Text
 
 from testvibe_async._util import __version__
 from testvibe_async.cli.common import COMMON, MORE_OPTIONS, Common, ServiceOptions
-from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, reporting
+from testvibe_async.cli.exits import (
+    ENDING,
+    CommandResult,
+    ExitCode,
+    log_to_standard_error,
+    reporting,
+)
 from testvibe_async.cli.options import Timeout  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
-    from testvibe_async.cli.exits import CommandResult
 
 _COMMANDS = {
     "Runs and generations": {

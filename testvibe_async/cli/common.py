@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter
 from platformdirs import user_state_path
 
 from testvibe_async import ConfigError
-from testvibe_async._config import find_settings
+from testvibe_async._config import FoundSettings, find_settings
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import choose_project, is_project_id
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Client, Project
-    from testvibe_async._config import FoundSettings
 
 
 MORE_OPTIONS = "More options"

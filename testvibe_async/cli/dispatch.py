@@ -21,8 +21,8 @@ from testvibe_async.cli.batches import (
     work_command,
 )
 from testvibe_async.cli.exits import ExitCode, worst_of
-from testvibe_async.cli.words import NAME, item_name, plural
-from testvibe_async.runner.forecast import forecast
+from testvibe_async.cli.words import NAME, Item, item_name, plural
+from testvibe_async.runner.forecast import Forecast, forecast
 from testvibe_async.runner.generation_limit import LIMITED
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.cli.options import BatchOptions, Consent
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.forecast import Forecast
     from testvibe_async.runner.spec import BatchSpec
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, Journal, RunRef, Verdict
-from testvibe_async._batch import is_refusal
+from testvibe_async import ConfigError, Journal, Ref, RunRef, Verdict
+from testvibe_async._batch import Plan, is_refusal
 from testvibe_async.cli.batches import durable_named, place_of, read_durable, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
@@ -25,24 +25,19 @@ from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopt
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, On, Timeout
-from testvibe_async.cli.output import TextFile, name_of, read_text
+from testvibe_async.cli.output import Output, TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, clock_time, plural
-from testvibe_async.runner.stored import existing, spec_of
+from testvibe_async.cli.words import NAME, Item, clock_time, plural
+from testvibe_async.runner.stored import Place, existing, spec_of
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async import Ref
-    from testvibe_async._batch import Plan
     from testvibe_async.adapters.durable import BatchStatus, DurableBatch
-    from testvibe_async.cli.output import Output
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.stored import Place
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own

@@ -31,12 +31,11 @@ from testvibe_async.cli.options import (
 )
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.result import Result
-from testvibe_async.cli.watch import watching
+from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import clock_time, plural
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from testvibe_async.cli.watch import Watch
     from testvibe_async.runner.stored import Batch
 
 

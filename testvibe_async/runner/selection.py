@@ -17,14 +17,13 @@ from attrs import evolve, field, frozen
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
-from testvibe_async.models import Feature, FeatureStatus, Listing
+from testvibe_async.models import Config, Feature, FeatureStatus, Listing
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from testvibe_async.models import Config
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
 

@@ -17,8 +17,15 @@ from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import __version__
 from testvibe_async._wire import GENERATION, RUN, Kind
 from testvibe_async.cli.doctor import judging
-from testvibe_async.cli.doctor.contract import Tap
-from testvibe_async.cli.doctor.findings import conclusion, differs, holds, unchecked, varies
+from testvibe_async.cli.doctor.contract import Exchange, Tap
+from testvibe_async.cli.doctor.findings import (
+    Finding,
+    conclusion,
+    differs,
+    holds,
+    unchecked,
+    varies,
+)
 from testvibe_async.cli.doctor.judging import CHECKS
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import duration, plural, reason
@@ -29,8 +36,6 @@ if TYPE_CHECKING:
 
     from testvibe_async import Client, Feature, Listing, Project, ProjectInfo, Run
     from testvibe_async._config import Settings
-    from testvibe_async.cli.doctor.contract import Exchange
-    from testvibe_async.cli.doctor.findings import Finding
 
 
 T = TypeVar("T")

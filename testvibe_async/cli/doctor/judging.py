@@ -14,9 +14,10 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from testvibe_async import errors
-from testvibe_async._config import is_documented_key, is_loopback
+from testvibe_async._config import Settings, is_documented_key, is_loopback
 from testvibe_async._wire import UnreadableError, read
 from testvibe_async.cli.doctor.contract import (
+    Exchange,
     all_of,
     known_words,
     operations,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from testvibe_async import Feature, Listing, Run
-    from testvibe_async._config import Settings
-    from testvibe_async.cli.doctor.contract import Exchange
 
 
 MAX_SKEW = 5.0

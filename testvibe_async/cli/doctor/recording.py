@@ -22,6 +22,8 @@ from attrs import evolve
 from testvibe_async import ConfigError
 from testvibe_async.cli.doctor.contract import (
     STATUS_MEMBERS,
+    Exchange,
+    Tap,
     known_names,
     known_words,
     operations,
@@ -30,8 +32,6 @@ from testvibe_async.testing import RecordedExchange, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from testvibe_async.cli.doctor.contract import Exchange, Tap
 
 
 _HEADERS = (
