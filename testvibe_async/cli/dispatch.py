@@ -64,13 +64,14 @@ async def dispatch(  # noqa: PLR0913 - each by name
     Raises:
         ConfigError: A database does not take it.
     """
-    foreseen = partial(forecast, spec, has_tests=has_tests, generating=generating)
+    foreseen = partial(forecast, spec, has_tests=has_tests)
     if options.dry_run:
-        plan = foreseen(spec.repeated(jobs), max_generations=consent.max_generations)
-        return _say_plan(watch, spec, plan)
+        most, jobs = consent.max_generations, spec.repeated(jobs)
+        return _say_plan(watch, spec, foreseen(jobs, generating=generating, max_generations=most))
     if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
         raise ConfigError("--on takes no --repeat and no --max-failures")
     if spec.may_generate:
+        # A generation that is under way now may be over when its feature is dispatched.
         number = len(foreseen(jobs).generated)
         question = question and question.format(plural(number, "feature"))
         await consent.allow(watch.generations, number, question=question)
