@@ -132,9 +132,7 @@ async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: C
 
 
 @pytest.mark.parametrize("answer", UNREADABLE)
-async def test_a_success_without_an_id_is_never_resent(
-    emulator: Emulator, project: Project, answer: str
-) -> None:
+async def test_a_2xx_is_never_resent(emulator: Emulator, project: Project, answer: str) -> None:
     """A 2xx proves that a run started, so that `retry_unknown` sends nothing more."""
     emulator.fail("run_feature", UNREADABLE[answer], times=1)
     emulator.fail("list_runs", Fault.status(404))
@@ -174,9 +172,7 @@ async def test_it_is_found_by_the_list(emulator: Emulator, project: Project) -> 
     assert (await operation).is_success
 
 
-async def test_a_resumed_journal_adopts_nothing_that_others_started(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_a_journal_adopts_no_strangers_run(emulator: Emulator, tmp_path: Path) -> None:
     """A run that somebody else started between two processes is not taken for a lost one."""
     path = tmp_path / "batch.journal"
     async with Journal(path) as journal, client_of(emulator) as client:

@@ -111,9 +111,7 @@ def test_a_runs_phase_follows_from_what_the_service_says(run: Run, phase: Phase)
     ],
     ids=str,
 )
-def test_a_generations_phase_follows_from_what_the_service_says(
-    generation: Generation, phase: Phase
-) -> None:
+def test_the_phase_of_a_generation(generation: Generation, phase: Phase) -> None:
     """A generation is queued until its runner started, and over by status, or by a conclusion."""
     assert generation.phase is phase
     assert generation.is_finished == (phase is Phase.FINISHED)
@@ -224,9 +222,7 @@ def test_a_generation_that_did_not_fail_is_returned(generation: Generation) -> N
     ],
     ids=str,
 )
-def test_a_generation_without_tests_is_raised(
-    generation: Generation, kind: type[OutcomeError], text: str
-) -> None:
+def test_no_tests_is_an_error(generation: Generation, kind: type[OutcomeError], text: str) -> None:
     """raise_for_status distinguishes a cancelled generation from a failed one, and holds it."""
     with pytest.raises(OutcomeError) as caught:
         generation.raise_for_status()

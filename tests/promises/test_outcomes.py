@@ -8,21 +8,17 @@ from testvibe_async import (
     CaseResult,
     FeatureStatus,
     Generation,
-    NotSentError,
-    ObservationError,
-    OperationNotFoundError,
     Run,
     RunRef,
     RunStatus,
     Verdict,
-    VibeError,
-    WaitTimeoutError,
+    errors,
 )
 
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
-UNSENT = NotSentError("could not connect", method="POST", url="https://testvibe.example")
+UNSENT = errors.NotSentError("could not connect", method="POST", url="https://testvibe.example")
 PASSED = Run(214, RunStatus.PASSED, tests=(CaseResult("signs in", "passed"),))
-TIME_OUT = WaitTimeoutError(ref=REF, status="running", elapsed=5)
+TIME_OUT = errors.WaitTimeoutError(ref=REF, status="running", elapsed=5)
 
 ITEMS: dict[Verdict, list[BatchItem[Run | Generation]]] = {
     Verdict.SUCCEEDED: [
@@ -85,13 +81,13 @@ def test_only_when_all_succeeded_is_it_a_success() -> None:
 def test_what_was_not_seen_is_told_from_what_goes_on() -> None:
     """A wait that ended after failed polls alone says so; both can be waited for again."""
 
-    def left(error: VibeError | None) -> BatchItem[Run]:
+    def left(error: errors.VibeError | None) -> BatchItem[Run]:
         return BatchItem(feature="Login", ref=REF, error=error)
 
-    seen = left(WaitTimeoutError(ref=REF, status="running", elapsed=5))
-    unseen = left(WaitTimeoutError(ref=REF, status="running", elapsed=5, failures=2))
-    outage = left(ObservationError("nothing but failures", ref=REF))
-    gone = left(OperationNotFoundError("404", ref=REF))
+    seen = left(errors.WaitTimeoutError(ref=REF, status="running", elapsed=5))
+    unseen = left(errors.WaitTimeoutError(ref=REF, status="running", elapsed=5, failures=2))
+    outage = left(errors.ObservationError("nothing but failures", ref=REF))
+    gone = left(errors.OperationNotFoundError("404", ref=REF))
     assert [each.is_unseen for each in (seen, unseen, outage, gone)] == [False, True, False, False]
     assert [each.is_unfinished for each in (seen, unseen, outage, gone, left(None))] == [
         *(True, True, True, False),

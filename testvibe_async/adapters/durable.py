@@ -228,10 +228,10 @@ class DurableBatch:
     ) -> list[int | str]:
         """Decide unknown dispatches: resend, drop, or name their operation.
 
-        The arguments are those of `Journal.decide`.
+        The arguments are those of `testvibe_async.Journal.decide`.
 
         Raises:
-            ConfigError: There is no such batch, or as `Journal.decide` raises.
+            ConfigError: There is no such batch, or as `testvibe_async.Journal.decide` raises.
         """
         async with self._opened() as store:
             entries = (await store.read()).entries

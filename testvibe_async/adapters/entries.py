@@ -67,7 +67,7 @@ class BatchStatus:
 
     @property
     def is_over(self) -> bool:
-        """True if nothing is left to dispatch, to wait for or to reconcile, as for a `Journal`."""
+        """True if nothing is left to dispatch, to wait for or to reconcile, as for a journal."""
         return self.is_settled and not any(
             entry.is_left and not (self.is_cancelled and entry.state is EntryState.PLANNED)
             for entry in self.entries

@@ -91,7 +91,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many operations may still be running, and how to wait for them."""
     config = terminalreporter.config
     if config.stash.get(LEFTOVERS, None):
-        from testvibe_async.pytest_plugin.leftovers import advice
+        from testvibe_async.pytest_plugin.session import advice
 
         terminalreporter.section("TestVibe operations that may still be running")
         for line in advice(config):

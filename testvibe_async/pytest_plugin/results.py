@@ -112,25 +112,13 @@ def _headline(entry: Entry) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Describe why there is no outcome: the error, the next step, the request, and its causes."""
-    lines = ["; ".join(filter(None, [_text(error), _next_step(error)]))]
-    if isinstance(error, VibeError) and error.ref:
-        lines[0] = f"{error.ref}: {lines[0]}"
-    if isinstance(error, ResponseError | TransportError):
-        status = f"{error.status} " if isinstance(error, ResponseError) else ""
-        lines.append(f"{status}on {error.method} {error.url}")
-    cause = error.__cause__
-    while cause is not None:
-        text = cause.what if isinstance(cause, TransportError) else _text(cause)
-        if not any(text in line for line in lines):
-            lines.append(f"because: {text}")
-        cause = cause.__cause__
-    return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))
-
-
-def _text(error: BaseException) -> str:
+    """Describe why there is no outcome: the error, the next step, and the request."""
     text = why(error) if isinstance(error, VibeError) else str(error)
-    return text.rstrip(".") or type(error).__name__
+    line = "; ".join(filter(None, [text.rstrip("."), _next_step(error)])) or type(error).__name__
+    lines = [f"{ref}: {line}" if (ref := getattr(error, "ref", None)) else line]
+    if isinstance(error, ResponseError | TransportError):
+        lines.append(f"{error.method} {error.url}")
+    return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))
 
 
 def _next_step(error: BaseException) -> str:

@@ -51,6 +51,8 @@ class NetworkFault:
         "garbage",
         "slow",
     ]
+    """The name of the class method that created it."""
+
     content: bytes = b""
     """The bytes that are sent in place of an answer."""
     piece_bytes: int = _PIECE_BYTES
@@ -224,11 +226,11 @@ async def _read_request(reader: asyncio.StreamReader) -> bytes:
 class FaultProxy:
     """A TCP proxy that forwards HTTP/1.1 unchanged, unless a rule applies.
 
-    ```python
-    async with FaultProxy(emulator.url) as proxy:
-        proxy.fail(NetworkFault.reset_answer(), when=lambda method, _: method == "POST", times=1)
-        ...  # a client of proxy.url
-    ```
+    For example::
+
+        async with FaultProxy(emulator.url) as proxy:
+            proxy.fail(NetworkFault.reset_answer(), when=lambda method, _: method == "POST")
+            ...  # a client of proxy.url
 
     It works on a `VirtualTimeLoop`, and on every other loop that has `add_reader`. It supports
     neither TLS, nor pipelining, nor `Expect: 100-continue`.

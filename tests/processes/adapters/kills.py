@@ -1,13 +1,4 @@
-"""Workers of durable batches that are killed, or stopped and continued: for tests, as a command.
-
-    python -m tests.processes.adapters.kills sqlite [--workers 3] [--kills 5] [--no-lists]
-    python -m tests.processes.adapters.kills postgresql [--workers 3] [--features 500]
-    python -m tests.processes.adapters.kills stopped [--features 2000] [--kills 3]
-    python -m tests.processes.adapters.kills zombie [--seeds 40]
-    python -m tests.processes.adapters.kills take-over
-
-Each prints how often the service began each feature, and what the batch says.
-"""
+"""Workers of durable batches that are killed, or stopped and continued."""
 
 from __future__ import annotations
 
@@ -19,14 +10,12 @@ import signal
 import subprocess
 import time
 import warnings
-from argparse import ArgumentParser
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tests.processes.journal.kills import FAST, dispatches
+from tests.processes.journal.test_kills import FAST, dispatches
 from tests.support.processes import Process
 from testvibe_async import Client
 from testvibe_async.adapters.durable import DurableBatch
@@ -215,16 +204,6 @@ async def _continue_late(process: Process) -> None:
     os.kill(process.pid, signal.SIGCONT)
 
 
-async def _zombies(url: str, number: int) -> None:
-    slots = asyncio.Semaphore(4)
-
-    async def one() -> None:
-        async with slots:
-            print(await zombie(url), flush=True)
-
-    await asyncio.gather(*(one() for _ in range(number)))
-
-
 def postgresql(folder: Path) -> PostgresServer:
     """Start a PostgreSQL server; it ends with this process, or by its `cleanup`."""
     with warnings.catch_warnings():
@@ -242,54 +221,3 @@ def _start(server: PostgresServer) -> None:
             server.start()
             return
     raise TimeoutError("PostgreSQL did not start")
-
-
-def main() -> None:
-    """Play what was asked for."""
-    parser = ArgumentParser()
-    parser.add_argument("what", choices=["sqlite", "postgresql", "stopped", "zombie", "take-over"])
-    parser.add_argument("--features", type=int, default=500)
-    parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--no-lists", action="store_true")
-    asked = parser.parse_args()
-
-    async def play_in(url: str, *, number: int) -> object:
-        match asked.what:
-            case "stopped":
-                return await many_machines(url, features=asked.features, kills=asked.kills)
-            case "take-over":
-                steps = ("after the intent", "after the answer")
-                return {step: await take_over(url, step) for step in steps}
-            case _:
-                return await one_machine(
-                    number,
-                    url,
-                    features=asked.features,
-                    kills=asked.kills,
-                    workers=asked.workers,
-                    lists=not asked.no_lists,
-                )
-
-    async def play(folder: Path) -> None:
-        if asked.what == "sqlite":
-            for number in range(asked.seeds):
-                print(await play_in(str(folder / f"{number}.sqlite"), number=number), flush=True)
-            return
-        server = postgresql(folder)
-        try:
-            if asked.what == "zombie":
-                await _zombies(server.get_uri(), asked.seeds)
-                return
-            for number in range(asked.seeds):
-                print(await play_in(server.get_uri(), number=number), flush=True)
-        finally:
-            server.cleanup()
-
-    with TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder)))
-
-
-if __name__ == "__main__":
-    main()

@@ -8,14 +8,7 @@ import pytest
 
 from tests.promises.early_ends.stage import END_SECONDS, Scene, Stage
 from tests.promises.early_ends.table import TABLE, Cell, Ending, Known, Log, RefKnown, Subject
-from testvibe_async import (
-    BatchSummary,
-    DispatchUnknownError,
-    Ref,
-    Verdict,
-    VibeError,
-    WaitTimeoutError,
-)
+from testvibe_async import BatchSummary, Ref, Verdict, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
 
 WAYS = {
@@ -142,10 +135,12 @@ def check_batch(stage: Stage) -> None:
     """The item has the error of its verdict; what waits behind it is not dispatched any more."""
     scene, batch, then = stage.scene, stage.batch, stage.then
     assert batch is not None
-    errors: dict[Verdict | None, type[VibeError]] = {Verdict.UNKNOWN: DispatchUnknownError}
+    expected: dict[Verdict | None, type[errors.VibeError]] = {
+        Verdict.UNKNOWN: errors.DispatchUnknownError
+    }
     if scene.ending is Ending.TIME_OUT:
-        errors[Verdict.IN_FLIGHT] = WaitTimeoutError
-    assert type(then.error) is errors.get(then.verdict, type(None))
+        expected[Verdict.IN_FLIGHT] = errors.WaitTimeoutError
+    assert type(then.error) is expected.get(then.verdict, type(None))
 
     items = batch.items
     assert batch.summary == BatchSummary.of(items)

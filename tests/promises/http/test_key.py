@@ -9,10 +9,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from tests.conftest import client_of
 from tests.support.peer import KEY, http, peer
 from testvibe_async import ResponseError, UnauthorizedError, VibeError
-from testvibe_async.testing import Emulator, Fault
 
 
 def all_of(error: BaseException) -> str:
@@ -76,9 +74,7 @@ CUT_ECHOES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("answer", CUT_ECHOES)
-async def test_an_echo_that_is_cut_off_is_not_shown(
-    answer: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_echo_that_is_cut_off(answer: str, caplog: pytest.LogCaptureFixture) -> None:
     """An echo before a lost connection is in no error or cause, whole or in part."""
     caplog.set_level(logging.DEBUG)
 
@@ -94,58 +90,24 @@ async def test_an_echo_that_is_cut_off_is_not_shown(
     assert len(str(caught.value)) < 500
 
 
-async def test_an_echo_of_the_key_is_masked() -> None:
-    """An error shows a placeholder where the key was."""
-    body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
-    async with peer(http(401, body)) as service, service.client() as client:
-        with pytest.raises(UnauthorizedError) as caught:
-            await client.list_projects()
-    assert caught.value.message == "No such key: tvb_..."
-
-
-async def test_no_log_holds_the_key(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """At the finest level of all loggers, the key is in no line, whatever happens."""
-    caplog.set_level(logging.DEBUG)
-    for fault in (Fault.reset(), Fault.garbage(), Fault.hang(), Fault.status(503, retry_after=1)):
-        rule = emulator.fail("list_projects", fault)
-        async with client_of(emulator) as client:
-            with pytest.raises(VibeError):
-                await client.list_projects()
-        rule.remove()
-    async with client_of(emulator) as client:
-        await (await client.project().run_feature("Checkout"))
-    assert len(caplog.records) > 20
-    for record in caplog.records:
-        assert emulator.api_key not in record.getMessage()
-        assert emulator.api_key not in repr(record.args)
-
-
-async def test_no_repr_holds_the_key(emulator: Emulator) -> None:
-    """Nothing that a client hands out shows the key."""
-    async with client_of(emulator) as client:
-        project = client.project()
-        operation = await project.run_feature("Checkout")
-        shown = [client, project, operation, operation.ref, operation.ref.to_json()]
-        shown += [vars(client), vars(project)]
-        assert emulator.api_key not in repr(shown)
-
-
 ODD_KEY = "a/b+c=d\"e\\f&g<h>'i`j"
 
 
 @pytest.mark.parametrize(
     "spelling",
     [
+        KEY,
         json.dumps(ODD_KEY)[1:-1],
         json.dumps(ODD_KEY)[1:-1].replace("/", r"\/"),
         r"a/b\u002Bc=d\u0022e\u005Cf\u0026g\u003Ch\u003E\u0027i\u0060j",
     ],
-    ids=["JSON", "PHP", ".NET"],
+    ids=["plain", "JSON", "PHP", ".NET"],
 )
 async def test_an_echo_of_a_key_of_another_form_is_masked(spelling: str) -> None:
     """A key is masked in the spelling of each JSON writer, which escapes other characters."""
     body = f'{{"error": "x", "message": "No such key: {spelling}"}}'.encode()
-    async with peer(http(401, body)) as service, service.client(api_key=ODD_KEY) as client:
+    key = KEY if spelling == KEY else ODD_KEY
+    async with peer(http(401, body)) as service, service.client(api_key=key) as client:
         with pytest.raises(UnauthorizedError) as caught:
             await client.list_projects()
     assert caught.value.message == "No such key: tvb_..."
@@ -167,9 +129,7 @@ ESCAPED = {
 
 
 @pytest.mark.parametrize("spelling", ESCAPED.values(), ids=ESCAPED)
-async def test_a_key_in_escapes_is_in_no_value(
-    spelling: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_key_in_escapes(spelling: str, caplog: pytest.LogCaptureFixture) -> None:
     """A key as links and pages spell it is in no field, no unknown one, no error and no log."""
     caplog.set_level(logging.DEBUG)
     said = f'"name": "{spelling}", "x": ["{spelling}"], "kind": {{"{spelling}": 1}}'.encode()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import Client, Generation, Hooks, ObservationError, Operation, Project
+from testvibe_async import Client, Hooks, ObservationError, Project
 from testvibe_async.events import StatusChanged
 from testvibe_async.testing import Emulator, Fault
 
@@ -37,29 +37,15 @@ def warnings_in(records: Iterable[logging.LogRecord]) -> list[str]:
     return [each.getMessage() for each in records if each.levelno == logging.WARNING]
 
 
-async def generation_of(project: Project) -> Operation[Generation]:
-    """Dispatch a generation."""
-    return await project.generate_feature(DRAFT)
-
-
 @pytest.mark.parametrize("word", WORDS)
-async def test_a_run_in_other_words_is_waited_for(
+async def test_other_words_are_waited_for(
     emulator: Emulator, project: Project, word: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The word is compared without case, spaces and hyphens; nothing is warned of."""
     emulator.fail("get_run", while_in_flight(status=word, finishedUtc=...))
-    operation = await project.run_feature("Checkout")
-    assert (await operation).is_success
-    assert not warnings_in(caplog.records)
-
-
-@pytest.mark.parametrize("word", WORDS)
-async def test_a_generation_in_other_words_is_waited_for(
-    emulator: Emulator, project: Project, word: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The same of a feature's status."""
     emulator.fail("get_generation_status", while_in_flight(featureStatus=word, overallStatus=None))
-    assert (await (await generation_of(project))).is_success
+    assert (await project.run_feature("Checkout").wait()).is_success
+    assert (await project.generate_feature(DRAFT).wait()).is_success
     assert not warnings_in(caplog.records)
 
 
@@ -90,7 +76,7 @@ async def test_an_overall_status_in_flight_means_in_flight(
         featureStatus="Evaluating", overallStatus=overall, overallConclusion=None
     )
     emulator.fail("get_generation_status", fault)
-    assert (await (await generation_of(project))).is_success
+    assert (await project.generate_feature(DRAFT).wait()).is_success
     (warning,) = warnings_in(caplog.records)
     assert "'Evaluating'" in warning
 
@@ -191,9 +177,7 @@ async def test_an_older_end_is_not_taken_for_its_own(emulator: Emulator, project
         await operation
 
 
-async def test_an_unknown_word_is_not_waited_for_without_end(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_an_unknown_word_ends_in_an_error(emulator: Emulator, project: Project) -> None:
     """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
     emulator.fail(
         "get_run", Fault.edit(lambda run: {**run, "status": "ready", "finishedUtc": None})

@@ -51,7 +51,7 @@ def test_duration_is_read_at_a_glance(seconds: float, expected: str) -> None:
     [
         (
             ForbiddenError("Not with this key.", status=403, method="POST", url="http://s"),
-            "Not with this key.",
+            'the answer is "Not with this key." (403)',
         ),
         (
             NotSentError("refused\x1b[2J", method="GET", url="http://s"),
@@ -61,7 +61,7 @@ def test_duration_is_read_at_a_glance(seconds: float, expected: str) -> None:
     ],
 )
 def test_reason_is_what_the_other_side_said(error: VibeError, expected: str) -> None:
-    """The reason is the short part of an error, without method and URL."""
+    """The reason is the short part of an error, without method and URL; foreign text is quoted."""
     assert words.reason(error) == expected
 
 

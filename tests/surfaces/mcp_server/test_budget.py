@@ -23,7 +23,7 @@ from tests.support.mcp_connection import (
 )
 from testvibe_async import BatchItem, CaseResult, ConfigError, Run, RunRef, RunStatus
 from testvibe_async.mcp_server import make_server
-from testvibe_async.mcp_server.answers import bounded, fitted, lines_of, page, text_of
+from testvibe_async.mcp_server.answers import fitted, lines_of, page, text_of
 from testvibe_async.mcp_server.digests import digest
 from testvibe_async.testing import Emulator, Fault
 
@@ -211,7 +211,7 @@ async def test_lists_are_filtered(large: Emulator) -> None:
         assert files["total"] == 1
         none = await result_of(mcp, "list_features", status="no tests")
         assert none == {"features": [], "total": 0, "statuses": ["failed", "generated"]}
-        assert "is no cursor" in await refused(mcp, "list_features", cursor="next")
+        assert "cursor is wrong" in await refused(mcp, "list_features", cursor="next")
 
 
 async def test_a_file_is_read_in_parts(large: Emulator) -> None:
@@ -304,7 +304,7 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     outcome = Run(1, RunStatus.FAILED, tests=tests)
     items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(MANY)]
     items += [BatchItem[Run](feature=f"G {n}", ref=REF, outcome=outcome) for n in range(MANY)]
-    answer = bounded(digest(items, max_output=most), most)
+    answer = digest(items, max_output=most).result(most)
     document = content_of(answer)
     assert length(answer) <= most
     assert document["summary"]["failed"] == document["summary"]["inFlight"] == MANY

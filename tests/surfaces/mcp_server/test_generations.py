@@ -122,35 +122,6 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
         assert requests(emulator) == 1
 
 
-async def test_a_dispatch_that_was_sent_again_is_reported(emulator: Emulator) -> None:
-    """If a first request is proved to have started nothing, the same call sends a second one."""
-    emulator.fail("generate_feature", Fault.status(503), times=1)
-    async with connected(emulator) as mcp:
-        for feature in ("Returns", "Wishlist"):
-            started = await finished(mcp, "generate_feature", feature=feature)
-            assert ("second request" in (started["note"] or "")) is (feature == "Returns")
-    assert requests(emulator) == 3
-    assert len(emulator.active_generations()) == 2
-
-
-async def test_an_earlier_dispatch_is_no_first_request(emulator: Emulator) -> None:
-    """A generation that replaces another one says nothing of a dispatch that was lost before."""
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    rules = [
-        emulator.fail("get_generation_status", Fault.status(503), skip=2),
-        emulator.fail("list_features", Fault.status(503)),
-    ]
-    async with connected(emulator) as mcp:
-        await mcp.call_tool("generate_feature", {"feature": "Returns"})
-        for rule in rules:
-            rule.remove()
-        (lost,) = emulator.active_generations()
-        emulator.finish_generation(lost.request_id)
-        call = {"feature": "Returns", "replace": await latest_of(mcp, "Returns")}
-        assert (await result_of(mcp, "generate_feature", **call))["note"] is None
-    assert requests(emulator) == 2
-
-
 @both_tools
 async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator, tool: str) -> None:
     """The same call returns the failure, and says what to pass for another generation."""

@@ -24,14 +24,11 @@ from tests.support.mcp_connection import (
 )
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server, serve_http, starts
-from testvibe_async.mcp_server.serving import BearerTokenMiddleware
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-
-    from starlette.types import Message, Receive, Scope, Send
 
     from testvibe_async.testing import Emulator
 
@@ -90,7 +87,7 @@ async def test_a_client_with_the_token_is_served(emulator: Emulator) -> None:
             "wait_for_run", {"runId": run["runId"]}, progress_callback=listener
         )
     assert content_of(over)["inFlight"] is False
-    assert listener.messages[-1].startswith("run 214: finished")
+    assert listener.messages[-1].startswith('Run 214 of "Checkout" is over')
 
 
 @pytest.mark.parametrize("mode", get_args(Mode))
@@ -161,51 +158,6 @@ async def test_other_hosts_and_origins_are_refused(
         host = url.removeprefix("http://").removesuffix("/mcp")
         headers = {name: value.replace("HOST", host) for name, value in headers.items()}
         assert await posted(url, **{**RIGHT, **headers}) == status
-
-
-START: Message = {"type": "http.response.start", "status": 200}
-END: Message = {"type": "http.response.body"}
-
-
-async def cancelled(*messages: Message) -> list[Any]:
-    """Cancel a request that has sent these messages, and return all of its response."""
-    sent: list[Any] = []
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        for message in messages:
-            await send(message)
-        middleware.cancel_requests()
-        await asyncio.Event().wait()
-
-    async def receive() -> Message:
-        raise AssertionError
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    middleware = BearerTokenMiddleware(app, token=TOKEN)
-    headers = [(b"authorization", f"Bearer {TOKEN}".encode())]
-    await middleware({"type": "http", "headers": headers}, receive, send)
-    return sent
-
-
-async def test_a_response_that_has_started_is_completed() -> None:
-    """A stream that is cancelled when the server stops gets its last message."""
-    part: Message = {**END, "body": b"data", "more_body": True}
-    for messages in ([START], [START, part]):
-        assert await cancelled(*messages) == [*messages, END]
-
-
-async def test_a_response_that_is_complete_gets_nothing_more() -> None:
-    """A request whose response was sent as the server stops, or whose client left, just ends."""
-    assert await cancelled(START, END) == [START, END]
-
-
-async def test_a_request_without_a_response_yet_gets_status_503() -> None:
-    """A request that is not answered when the server stops gets a response that says so."""
-    start, body = await cancelled()
-    assert start["status"] == 503
-    assert body["body"] == b"This server is ending."
 
 
 @pytest.mark.parametrize("mode", get_args(Mode))

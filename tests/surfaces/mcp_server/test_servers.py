@@ -158,7 +158,7 @@ async def test_a_journal_that_another_program_has_is_left_alone(
         connection = locked_journal(tmp_path)
         text = await refused(second, "generate_feature", **call)
         connection.close()
-        assert "Another program has" in text
+        assert "is in use" in text
         told = await result_of(second, "generate_feature", **call)
     assert told["requestId"] == started["requestId"]
     assert emulator.count("generate_feature") == 1

@@ -83,7 +83,9 @@ def test_an_attempt_without_an_outcome_names_the_runs_before(
     result = inner.features("--testvibe-select=Returns", "--testvibe-attempts=2")
 
     (first,) = service.runs
-    result.stdout.fnmatch_lines(["403 on POST *", "Its runs before:", f"  run {first} failed: *"])
+    result.stdout.fnmatch_lines(
+        ["the service says *403*", "POST *", "Its runs before:", f"  run {first} failed: *"]
+    )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 

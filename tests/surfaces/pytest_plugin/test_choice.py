@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from testvibe_async.pytest_plugin import suite
-from testvibe_async.pytest_plugin.choice import matches
+from testvibe_async.pytest_plugin.features import reason_for
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ pytest_plugins = ["pytester"]
 )
 def test_a_pattern_means_names(pattern: str, name: str, expected: bool) -> None:  # noqa: FBT001
     """A star matches any text, a question mark any character, all else itself in any case."""
-    assert matches(pattern, name) is expected
+    assert (reason_for({pattern: "why"}, name) == "why") is expected
 
 
 def collected(result: pytest.RunResult) -> list[str]:
@@ -241,7 +241,7 @@ def test_a_service_that_refuses_fails_the_collection(inner: Inner, service: Emul
     result = inner.features()
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["401 on GET http://*"])
+    result.stdout.fnmatch_lines(["the service says *401*", "GET http://*"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 

@@ -116,7 +116,7 @@ def test_a_marker_needs_some_project(
     result = inner()
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: testvibe: no project: *--testvibe-project"])
+    result.stderr.fnmatch_lines(["ERROR: testvibe: no project: *TESTVIBE_PROJECT*"])
     assert service.requests == []
 
 
@@ -163,9 +163,9 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
             "@pytest.mark.filterwarnings('error')",
             "testvibe_run needs @pytest.mark.testvibe('a feature')",
         ),
-        ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'"),
-        ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 1 *"),
-        ("@pytest.mark.testvibe('a', config=['b'])", "@*(*) takes a text as config, not [[]'b'[]]"),
+        ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'*"),
+        ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 2 *"),
+        ("@pytest.mark.testvibe('a', config=['b'])", "@*(*)*'config' must be str*"),
         (
             "@pytest.mark.testvibe('a')\n        @pytest.mark.testvibe('b')",
             "@pytest.mark.testvibe(*) twice: a test has one run",
@@ -202,7 +202,7 @@ def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator)
     result = inner(FAST)
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["409 on POST *"])
+    result.stdout.fnmatch_lines(["the service says *409*", "POST *"])
     result.stdout.no_fnmatch_line("*suite.py*")
 
 

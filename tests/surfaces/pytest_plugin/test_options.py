@@ -104,7 +104,7 @@ def test_a_wrong_value_in_the_file_is_reported(inner: Inner, service: Emulator) 
     [
         ("TESTVIBE_SERVER", "", "ERROR: testvibe: no server: set TESTVIBE_SERVER, *"),
         ("TESTVIBE_API_KEY", "tvb x", "ERROR: testvibe: *the API key holds white space*"),
-        ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *--testvibe-project"),
+        ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *TESTVIBE_PROJECT*"),
     ],
 )
 def test_wrong_settings_are_reported(

@@ -86,7 +86,7 @@ def test_a_failed_test() -> None:
         (refused_item(), "failed", "error"),
         (unseen_item(), "failed", "error"),
         (in_flight_item(), "failed", "in flight"),
-        (skipped_item(), "failed", "error"),
+        (skipped_item(), "failed", "skipped"),
         (waiting_item(), "failed", "waiting"),
     ],
 )

@@ -11,8 +11,7 @@ import pytest
 from tests.surfaces.reports.items import ERROR, FAILED, PASSED, every_kind, run_item
 from tests.surfaces.reports.parsed import Node, parsed
 from testvibe_async import CaseResult
-from testvibe_async.reports import attachments, to_html, write_report
-from testvibe_async.reports.page import OPEN_GROUPS, SHOWN_TESTS
+from testvibe_async.reports import page, to_html, write_report
 
 if TYPE_CHECKING:
     from tests.surfaces.reports.items import Item
@@ -44,12 +43,12 @@ def test_a_failure_is_shown_whole_and_leads_to_its_run() -> None:
 
 def test_equal_errors_are_one_group() -> None:
     """Many tests with one error are listed beneath it with their number, the rest to expand."""
-    items = [run_item(FAILED, feature=f"Feature {n}", run_id=n) for n in range(SHOWN_TESTS + 5)]
+    items = [run_item(FAILED, feature=f"Feature {n}", run_id=n) for n in range(25)]
     other = run_item(CaseResult("Odd", "failed", 1, "Error: odd"), feature="Odd", run_id=99)
     same, odd = failures_of(other, *items)
-    assert same.all("summary")[0].text.startswith(f"{SHOWN_TESTS + 5} tests: TimeoutError: ")
+    assert same.all("summary")[0].text.startswith("25 tests: TimeoutError: ")
     assert len(same.all("pre")) == 1
-    assert len(same.all("li")) == SHOWN_TESTS + 5
+    assert len(same.all("li")) == 25
     (rest,) = same.all("details", "rest")
     assert rest.all("summary")[0].text == "5 more with the same error"
     assert odd.all("summary")[0].text == "Odd: Odd"
@@ -59,9 +58,9 @@ def test_many_errors_are_not_all_open() -> None:
     """The first errors are open, the others to expand."""
     items = [
         run_item(CaseResult("T", "failed", 1, f"Error: number {n}"), feature=f"F{n}", run_id=n)
-        for n in range(OPEN_GROUPS + 3)
+        for n in range(10 + 3)
     ]
-    assert sum("open" in group.attributes for group in failures_of(*items)) == OPEN_GROUPS
+    assert sum("open" in group.attributes for group in failures_of(*items)) == 10
 
 
 def test_a_trace_comes_with_its_command() -> None:
@@ -94,13 +93,13 @@ def test_screenshots_are_bounded(
     """A screenshot that is too large, gone or empty is not shown, nor one too many."""
     shot = tmp_path / "locked-out.png"
     if fault == "large":
-        monkeypatch.setattr(attachments, "MAX_IMAGE_BYTES", len(PNG) - 1)
+        monkeypatch.setattr(page, "MAX_IMAGE_BYTES", len(PNG) - 1)
     if fault != "missing":
         shot.write_bytes(b"" if fault == "empty" else PNG)
     other = tmp_path / "other.png"
     other.write_bytes(PNG)
     if fault == "full":
-        monkeypatch.setattr(attachments.read_images, "__kwdefaults__", {"most": len(PNG)})
+        monkeypatch.setattr(page.read_images, "__kwdefaults__", {"most": len(PNG)})
     items = [run_item(FAILED), run_item(CaseResult("Other", "failed"), run_id=215)]
     path = write_report(tmp_path / "a.html", items, artifacts={214: [shot], 215: [other]})
     shown = parsed(path.read_text(encoding="utf-8")).all("img")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -41,7 +42,7 @@ def test_a_report_that_fails_leaves_the_old_one(
     path = write_report(tmp_path / "a.md", [], title="old")
 
     def fail(*_: object) -> None:
-        raise OSError("the disk is full")
+        raise OSError(errno.ENOSPC, "the disk is full")
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="the disk is full"):

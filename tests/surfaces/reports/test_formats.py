@@ -62,13 +62,13 @@ def test_a_format_is_found_by_its_words(form: Format, tmp_path: Path) -> None:
         assert written.read_text(encoding="utf-8") == form.render(items, title=title)
 
 
-@pytest.mark.parametrize("form", ["xml", "", "JUnit"])
+@pytest.mark.parametrize("form", ["pdf", ""])
 def test_an_unknown_format_is_refused(form: str, tmp_path: Path) -> None:
     """A `form` that is none is an error that names all of them, and writes nothing."""
     with pytest.raises(ConfigError) as caught:
         write_report(tmp_path / "a.xml", [], form=form)
 
-    assert all(each.name in str(caught.value) for each in FORMATS)
+    assert all(each.suffixes[0] in str(caught.value) for each in FORMATS)
     assert list(tmp_path.iterdir()) == []
 
 

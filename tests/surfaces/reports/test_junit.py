@@ -97,7 +97,10 @@ def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> No
 @pytest.mark.parametrize(
     ("item", "words"),
     [
-        (refused_item(), "Error FeatureNotGeneratedError: Only generated features can run."),
+        (
+            refused_item(),
+            'Error FeatureNotGeneratedError: the service says "Only generated features can run."*',
+        ),
         (unseen_item(), "Error ObservationError: run 300 could not be observed: nothing but *"),
         (in_flight_item(), "Error WaitTimeoutError: still running after 2 min 30 s of waiting"),
         (unknown_item(), "Error DispatchUnknownError: it may have been dispatched: check *"),

@@ -131,7 +131,9 @@ def test_an_error_is_shown_once() -> None:
     """The line of a refused dispatch says why, in the service's words and without an address."""
     operation = operation_of(refused_item())
 
-    assert classes(operation, "span", "result") == ["Only generated features can run."]
+    assert classes(operation, "span", "result") == [
+        'the service says "Only generated features can run." (409 conflict)'
+    ]
     assert not operation.all("pre")
     assert not operation.all("dl")
 

@@ -101,7 +101,10 @@ DROPPED = BatchItem[Any](feature="Refund", is_dropped=True)
             "generation, failed, failed: b: failure",
         ),
         (generation_item(), "generation, failed, failed: it made no tests; its log says why"),
-        (refused_item(), "dispatch, error, error: Only generated features can run."),
+        (
+            refused_item(),
+            'dispatch, error, error: the service says "Only generated features can run."*',
+        ),
         (
             unseen_item(),
             "run, error, error: run 300 could not be observed: nothing but 503 for 300 s",
@@ -142,7 +145,7 @@ def test_a_generation_log_says_why() -> None:
     """The reasons are those of the sections that failed, where there is a log."""
     entry = entry_of(generation_item(), LOG)
 
-    assert entry.reason == "Expired card: Tests did not pass verification"
+    assert entry.reason == 'Expired card: "Tests did not pass verification"'
     assert entry.log == (
         "Expired card:\nExploring…\nVerification: 0/1 passed\n\nuntitled:\nNothing to do"
     )

@@ -44,10 +44,16 @@ class Answer:
     """One answer, before it is sent."""
 
     status: int
+    """The HTTP status."""
+
     body: bytes
+    """The body, without compression."""
+
     content_type: str = JSON_TYPE
     """The `Content-Type`; empty for no such header."""
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """Further headers."""
+
     verbatim: bool = False
     """True if no middleware changes it."""
 

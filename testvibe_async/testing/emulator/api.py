@@ -44,11 +44,11 @@ class Middleware:
 
     This one passes everything on. Override a method to make a service that differs:
 
-    ```python
-    class Gateway(Middleware):
-        def after(self, request, answer):
-            return Answer(answer.status, answer.body, headers={"X-Served-By": "gateway"})
-    ```
+    For example::
+
+        class Gateway(Middleware):
+            def after(self, request, answer):
+                return Answer(answer.status, answer.body, headers={"X-Served-By": "gateway"})
     """
 
     path_prefix: str = ""

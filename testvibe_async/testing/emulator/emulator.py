@@ -44,10 +44,10 @@ _SHOP = ("Acme Shop", "https://shop.acme.example")
 class Emulator:
     """TestVibe in this process, for tests, demonstrations and development.
 
-    ```python
-    async with Emulator() as emulator:
-        ...  # a server at emulator.url, with emulator.api_key and emulator.project_id
-    ```
+    For example::
+
+        async with Emulator() as emulator:
+            ...  # a server at emulator.url, with emulator.api_key and emulator.project_id
 
     It starts with one project, a small shop. Its state depends only on the clock, so that on a
     `VirtualTimeLoop` minutes pass at once.
@@ -79,7 +79,7 @@ class Emulator:
         """Make an emulator; `start`, or `async with`, makes it listen.
 
         Args:
-            features: A folder of `.feature` files to start with, in place of the shop's. They
+            features: A folder of `*.feature` files to start with, in place of the shop's. They
                 count as generated.
             shop: True to start with the shop's features, if no folder is given.
             scenario: The durations and outcomes of operations. None: believable defaults.
@@ -316,7 +316,7 @@ class Emulator:
             gherkin: Its text. None: one scenario.
             status: `draft`, `generated`, `failed` or `cancelled`; or `generating`, which dispatches
                 a generation now.
-            kind: `feature` or `suggestion`.
+            kind: `"feature"` or `"suggestion"`.
             rationale: The reason for a suggestion.
             project: Its project. None: the one at the start.
 

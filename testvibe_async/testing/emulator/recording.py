@@ -50,29 +50,37 @@ class RecordedExchange:
     at: float
     """Seconds from the start of the recording."""
     operation: str
+    """The service's name of the operation."""
     method: str
+    """The HTTP method."""
     path: str
     """Below `/api/v1/ops`, percent-encoded."""
     query: Mapping[str, str]
+    """The parameters of the query."""
     body: str | None
+    """The body of the request; None without one."""
     status: int
+    """The HTTP status of the answer."""
     headers: Mapping[str, str]
+    """The headers of the answer."""
     skew: int | None
-    """Seconds by which the `Date` header was ahead; None if there was no such header."""
+    """Seconds by which the answer's date was ahead; None if it had none."""
     answer: str
+    """The body of the answer."""
 
 
 @attrs.frozen
 class Recording:
     """The exchanges with one service, in order.
 
-    ```python
-    recording = Recording.load(Path("tests/contract/recordings/shop.json"))
-    async with Emulator(middleware=Replay(recording), **recording.options) as emulator: ...
-    ```
+    For example::
+
+        recording = Recording.load(Path("tests/contract/recordings/shop.json"))
+        async with Emulator(middleware=Replay(recording), **recording.options) as emulator: ...
     """
 
     exchanges: tuple[RecordedExchange, ...]
+    """The exchanges, in order."""
 
     ORIGIN = _ORIGIN
     """The placeholder of the service's scheme and host."""

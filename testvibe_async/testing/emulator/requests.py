@@ -38,12 +38,15 @@ class RecordedRequest:
     """One request, as received, and the status of its answer."""
 
     method: str
+    """The HTTP method."""
     path: str
     """The raw path, still percent-encoded, without the query."""
     query: Mapping[str, str]
+    """The parameters of the query, decoded."""
     headers: Mapping[str, str]
     """The headers; the case of a name does not matter."""
     body: bytes
+    """The body; empty without one."""
     at: float
     """The time of arrival, in emulator seconds."""
     operation: str | None = None
@@ -112,6 +115,7 @@ class Fault:
     """A failure of a request, created by one of the class methods."""
 
     kind: Literal["answer", "reset", "lost", "hang", "truncated", "garbage", "delay", "edit"]
+    """The name of its kind; the class methods set it."""
     answer: Answer | None = None
     """The answer in place of the service's own."""
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""The file of a journal: full, closed, or cut off between two commits."""
+"""A batch with a defect, and the file of a journal: full, closed, or cut off by a crash."""
 
 import asyncio
 import time
@@ -24,6 +24,17 @@ from testvibe_async import (
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES, SCENARIO = test_journal.FEATURES, test_journal.SCENARIO
+
+
+async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unforeseen error is raised by the batch as it is, which hangs no task."""
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(project._starter, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        await project.run_features(["Checkout"])
 
 
 async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
@@ -74,21 +85,6 @@ async def test_a_cancelled_close_lets_the_file_go(
         assert journal.is_over
 
 
-async def test_each_commit_has_what_was_true_when_it_was_noted(
-    path: Path, emulator: Emulator, project: Project
-) -> None:
-    """A later change is not in an earlier commit, between which a crash may come."""
-    emulator.fail("run_feature", Fault.hang())
-    async with Journal(path) as journal:
-        await project.run_features(["Checkout"], journal=journal, timeout=1)
-        (entry,) = journal.entries
-        journal.save(entry)
-        entry.decide("drop")
-        await journal.commit()
-    async with Journal(path) as journal:
-        assert len(journal.open_intents) == 1
-
-
 async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, client: Client) -> None:
     """An open intent without an error is an unknown dispatch, with its intent and what to do."""
     emulator.fail("run_feature", Fault.hang())
@@ -132,8 +128,7 @@ async def test_a_shutdown_leaves_them_open(path: Path, emulator: Emulator, clien
 
 async def test_a_full_disk(path: Path, project: Project, emulator: Emulator) -> None:
     """A disk that fills up dispatches nothing more, and says so in each item and at the end."""
-    journal = Journal(path)
-    await journal.__aenter__()
+    journal = await Journal(path).__aenter__()
     await journal._file.write(lambda each: each.execute("PRAGMA max_page_count = 1"))
     items = await project.run_features(["x" * 20_000], journal=journal)
     assert isinstance(items[0].error, RecorderError)
@@ -143,14 +138,12 @@ async def test_a_full_disk(path: Path, project: Project, emulator: Emulator) -> 
     await journal.aclose()
 
 
-async def test_a_decision_on_a_full_disk(path: Path, emulator: Emulator) -> None:
+async def test_a_decision_on_a_full_disk(path: Path, emulator: Emulator, project: Project) -> None:
     """It is refused in a sentence."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("list_runs", Fault.status(404))
-    async with Journal(path) as journal, client_of(emulator) as client:
-        await client.project().run_features(["Checkout"], journal=journal)
-    journal = Journal(path)
-    await journal.__aenter__()
+    journal = await Journal(path).__aenter__()
+    await project.run_features(["Checkout"], journal=journal)
     await journal._file.write(lambda each: each.execute("PRAGMA query_only = 1"))
     with pytest.raises(ConfigError, match="can't be written"):
         await journal.decide("drop")
