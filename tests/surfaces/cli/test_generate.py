@@ -118,6 +118,7 @@ async def test_feature_that_is_generating(
 ) -> None:
     """A conflict is printed with the option that helps, and that joins the generation in flight."""
     await call("generate", GIFT_CARD)
+    assert "1 refused, being generated" in (await call("generate", GIFT_CARD, "--dry-run")).errors
     ended = await call("generate", GIFT_CARD, *arguments)
     assert ended.code == 3
     assert "--on-conflict attach" in ended.output + ended.errors

@@ -67,7 +67,7 @@ def test_whole_help_has_all_options(words: tuple[str, ...], run: Run) -> None:
     assert whole.startswith(f"Usage: testvibe-async {' '.join(words)}")
     named = re.findall(r"^  (?:-\w, )?(--[\w-]+)", short, re.MULTILINE)
     assert all(f" {option}" in whole for option in named)
-    assert ("--no-color" in whole) is (words[0] not in {"emulator", "demo"})
+    assert ("--no-color" in whole) is (words[0] not in {"emulator", "demo", "mcp"})
     assert "--no-color" not in short
 
 
