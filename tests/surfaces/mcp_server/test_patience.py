@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
     from testvibe_async.testing import Emulator
 
-MINE = [
-    ("wait_for_runs", {"runIds": [214]}),
-    ("run_features", {"features": ["Checkout"]}),
-    ("generate_and_run", {"feature": "Checkout"}),
+MINE: list[tuple[str, dict[str, Any], int]] = [
+    ("wait_for_run", {"runId": 214}, 120),
+    ("wait_for_generation", {"feature": "Returns"}, 120),
+    ("wait_for_runs", {"runIds": [214]}, 45),
+    ("run_features", {"features": ["Checkout"]}, 45),
+    ("generate_and_run", {"feature": "Checkout"}, 45),
 ]
 
 
@@ -40,11 +42,11 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-@pytest.mark.parametrize(("tool", "arguments"), MINE, ids=[tool for tool, _ in MINE])
-async def test_our_own_tools_wait_45_s(
-    emulator: Emulator, tool: str, arguments: dict[str, Any]
+@pytest.mark.parametrize(("tool", "arguments", "seconds"), MINE, ids=[each[0] for each in MINE])
+async def test_a_wait_has_an_end(
+    emulator: Emulator, tool: str, arguments: dict[str, Any], seconds: int
 ) -> None:
-    """A wait returns after 45 s, and says something at least every 10 s until then."""
+    """A wait returns after 45 or 120 s, and says something at least every 10 s until then."""
     listener, spoken = Listener(), list[float]()
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
@@ -53,13 +55,15 @@ async def test_our_own_tools_wait_45_s(
 
     async with connected(emulator) as mcp:
         await result_of(mcp, "run_feature", feature="Checkout")
-        without_tests(emulator, tool)
+        if "gener" in tool:
+            without_tests(emulator)
+            await result_of(mcp, "generate_feature", feature="Returns")
         emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": "running"}))
         emulator.fail("list_runs", Fault.status(404))
         await mcp.list_tools()
         began = now()
         answer = await mcp.call_tool(tool, arguments, progress_callback=note)
-        assert now() - began == pytest.approx(45, abs=1.5)
+        assert now() - began == pytest.approx(seconds, abs=1.5)
     assert content_of(answer)["inFlight"] is True
     gaps = [later - earlier for earlier, later in zip([began, *spoken], spoken, strict=False)]
     assert max(gaps) < 10.5
@@ -85,8 +89,7 @@ async def test_each_call_starts_runs(
 ) -> None:
     """A result that was delivered is not repeated: not at once, by no other server, nor later."""
     for number in range(1, 4):
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path) as mcp:
             for more in (0, 1):
                 answer = await result_of(mcp, tool, **arguments)
                 assert not answer.get("note")
@@ -101,12 +104,10 @@ async def test_a_result_that_was_not_delivered_comes_first_and_once(
     emulator.fail("run_feature", Fault.delay(7))
     for seconds in (0, 3_600):
         before = runs_of_checkout(emulator)
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path) as mcp:
             await given_up(mcp, tool, **arguments)
         await asyncio.sleep(seconds)
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path) as mcp:
             first = await result_of(mcp, tool, **arguments)
             assert runs_of_checkout(emulator) == before + 1
             assert "your call at" in first["note"]
@@ -175,8 +176,7 @@ async def test_a_feature_named_twice_runs_once(emulator: Emulator) -> None:
 async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) -> None:
     """A wait that failed continues with the generation that it had started."""
     without_tests(emulator)
-    server = make_server(partial(client_of, emulator), max_generations=1)
-    async with McpClient(server) as mcp:
+    async with connected(emulator, max_generations=1) as mcp:
         await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
         rule = emulator.fail("get_generation_status", Fault.status(403))
         assert "TESTVIBE_API_KEY" in await refused(mcp, "generate_and_run", feature="Checkout")
@@ -198,7 +198,9 @@ async def test_a_refused_batch_is_begun_anew(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments"), [*MINE[1:], ("run_features", {"all": True})], ids=str
+    ("tool", "arguments"),
+    [*(each[:2] for each in MINE[3:]), ("run_features", {"all": True})],
+    ids=str,
 )
 async def test_a_call_after_a_restart_continues(
     emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
@@ -207,8 +209,7 @@ async def test_a_call_after_a_restart_continues(
     without_tests(emulator, tool)
     content: dict[str, Any] = {"inFlight": True}
     while content["inFlight"]:
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "state")
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path / "state") as mcp:
             content = await result_of(mcp, tool, **arguments, timeoutSeconds=20)
     assert runs_of_checkout(emulator) == 1
     assert len(emulator.generations) == (tool == "generate_and_run")
@@ -223,8 +224,7 @@ async def test_a_dispatch_is_found_after_a_restart(
     without_tests(emulator, tool)
     emulator.fail(tool, Fault.delay(7), times=1)
     for is_first in (True, False):
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "state")
-        async with McpClient(server, mode=mode) as mcp:
+        async with connected(emulator, mode, state_folder=tmp_path / "state") as mcp:
             if is_first:
                 await given_up(mcp, tool, feature="Checkout")
                 continue
@@ -278,8 +278,7 @@ async def test_a_journal_that_can_t_be_kept_starts_nothing(
     """Without a place for its journal nothing is started."""
     (tmp_path / "file").touch()
     without_tests(emulator)
-    server = make_server(partial(client_of, emulator), state_folder=tmp_path / "file")
-    async with McpClient(server) as mcp:
+    async with connected(emulator, state_folder=tmp_path / "file") as mcp:
         for tool, arguments in (
             ("run_features", {"features": ["Checkout"]}),
             ("generate_feature", {"feature": "Checkout"}),

@@ -15,6 +15,7 @@ from mcp import Client as McpClient
 from tests.conftest import client_of
 from tests.support.mcp_connection import (
     Mode,
+    connected,
     content_of,
     crossed,
     given_up,
@@ -132,8 +133,7 @@ async def test_a_lock_that_another_server_deletes_is_made_anew(
         utime(path, *times)
 
     monkeypatch.setattr(os, "utime", delete_first)
-    server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-    async with McpClient(server) as mcp:
+    async with connected(emulator, state_folder=tmp_path) as mcp:
         await result_of(mcp, "run_feature", feature="Checkout")
     assert [path.suffix for path in deleted] == [".lock"]
     assert emulator.count("run_feature") == 1

@@ -285,6 +285,7 @@ async def test_a_misspelt_argument_is_refused(emulator: Emulator) -> None:
         ("wait_for_run", {"runId": 0}, "runId is wrong"),
         ("wait_for_runs", {"runIds": []}, "runIds is wrong"),
         ("wait_for_runs", {"runIds": [1, "x"]}, "runIds[1] is wrong"),
+        ("wait_for_runs", {"runIds": [*range(1, 1_002)]}, "at most 1000 items"),
         ("run_features", {"features": []}, "features is wrong"),
         ("run_features", {"attempts": 0}, "attempts is wrong"),
         ("run_features", {"attempts": 6}, "attempts is wrong"),
