@@ -48,14 +48,11 @@ async def test_resources_and_prompts_are_listed(emulator: Emulator) -> None:
         "testvibe://features/{feature}/generation/log{?project}": "text/plain",
     }
     assert all(template.description for template in templates)
-    assert all(prompt.title and prompt.description for prompt in prompts)
-    assert {
-        prompt.name: [(argument.name, argument.required) for argument in prompt.arguments or ()]
-        for prompt in prompts
-    } == {
-        "diagnose_failed_run": [("runId", True), ("project", False)],
-        "diagnose_failed_generation": [("feature", True), ("project", False)],
-    }
+    for prompt, name in zip(prompts, ("runId", "feature"), strict=True):
+        assert prompt.title
+        assert prompt.description
+        arguments = [(each.name, each.required) for each in prompt.arguments or ()]
+        assert arguments == [(name, True), ("project", False)]
 
 
 async def test_a_run_is_read_as_its_digest(emulator: Emulator) -> None:
@@ -96,21 +93,15 @@ async def test_a_log_is_read_section_by_section() -> None:
             assert f"\n  {line}" in text
 
 
-async def test_a_feature_never_generated_has_no_log(emulator: Emulator) -> None:
-    """The resource of a log that does not exist yet says so."""
-    emulator.add_feature("Gift cards", status="draft")
-    async with connected(emulator) as mcp:
-        read = await mcp.read_resource("testvibe://features/Gift%20cards/generation/log")
-    assert text_of(read) == "There is no log: the feature was never generated."
-
-
 async def test_another_project_is_named_in_the_uri(emulator: Emulator) -> None:
-    """The query of a resource's URI names a project other than the one that is set."""
+    """The query of a URI names a project; the log of what was never generated says so."""
     other = emulator.add_project("Other")
-    emulator.add_feature("Elsewhere", project=other)
+    emulator.add_feature("Elsewhere", project=other, status="draft")
+    uri = "testvibe://features/Elsewhere/{}?project=" + other.id
     async with connected(emulator) as mcp:
-        uri = f"testvibe://features/Elsewhere/gherkin?project={other.id}"
-        assert "Elsewhere" in text_of(await mcp.read_resource(uri))
+        assert "Elsewhere" in text_of(await mcp.read_resource(uri.format("gherkin")))
+        log = text_of(await mcp.read_resource(uri.format("generation/log")))
+    assert log == "There is no log: the feature was never generated."
 
 
 @pytest.mark.parametrize(
