@@ -284,8 +284,8 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
         """Dispatch the operation, wait until it has finished, and return its outcome.
 
         Args:
-            timeout: Seconds to wait after the dispatch; see `testvibe_async.Operation.wait`, whose errors are
-                raised as well. A wrong value is refused before anything is sent.
+            timeout: Seconds to wait after the dispatch; see `testvibe_async.Operation.wait`, whose
+                errors are raised as well. A wrong value is refused before anything is sent.
         """
         self._is_handed_over = True
         return self._wait(require_timeout(timeout))

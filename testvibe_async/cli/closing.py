@@ -23,30 +23,25 @@ from testvibe_async import (
     GenerationInProgressError,
     Run,
     Verdict,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
+from testvibe_async.cli.details import Line, end_of, error_lines, log_details, text_of
 from testvibe_async.cli.display import rows_table
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.progress import word_of
-from testvibe_async.cli.result import check_command, is_of_generation
-from testvibe_async.cli.words import NAME, clock_time, is_lost, item_name, item_reason
+from testvibe_async.cli.output import Output, warn
+from testvibe_async.cli.progress import Progress, word_of
+from testvibe_async.cli.result import Result, check_command, is_of_generation
+from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
 from testvibe_async.runner.stability import stability_of
 from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from testvibe_async import VibeError
     from testvibe_async.cli.common import Common
-    from testvibe_async.cli.details import Line
     from testvibe_async.cli.exits import ExitCode
-    from testvibe_async.cli.output import Output
     from testvibe_async.cli.outputs import Outputs
-    from testvibe_async.cli.progress import Progress
-    from testvibe_async.cli.result import Result
-    from testvibe_async.cli.words import Item
 
 
 NAMED = 10

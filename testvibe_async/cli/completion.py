@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import platformdirs
@@ -23,7 +23,6 @@ from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 Shell: TypeAlias = Literal["bash", "zsh", "fish", "powershell"]
 

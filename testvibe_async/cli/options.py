@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from attrs import AttrsInstance, asdict, frozen
-from cyclopts import CoercionError, Parameter, convert
+from cyclopts import CoercionError, Parameter, Token, convert
 from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
 
@@ -26,8 +26,6 @@ from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from cyclopts import Token
 
     from testvibe_async.runner.generation_limit import GenerationLimit
 

@@ -16,24 +16,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
 
 from testvibe_async import Run, Verdict, VibeError
 from testvibe_async._util import escape
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.words import NAME, item_name, item_reason, plural, reason
+from testvibe_async.cli.output import Output, warn
+from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural, reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterator
 
-    from rich.progress import TaskID
-
     from testvibe_async import Client, DownloadProgress, Project
     from testvibe_async.cli.options import Files
-    from testvibe_async.cli.output import Output
     from testvibe_async.cli.result import Result
-    from testvibe_async.cli.words import Item
     from testvibe_async.reports import ReportOptions
 
 SUMMARY_BYTES = 1_000_000

@@ -19,6 +19,7 @@ from testvibe_async import Generation, Hooks, Phase, Run, RunRef, Verdict, WaitT
 from testvibe_async._util import escape
 from testvibe_async.cli.words import (
     UNSEEN,
+    Item,
     clock_time,
     counted,
     duration,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from testvibe_async import Client, Operation, Ref
-    from testvibe_async.cli.words import Item
     from testvibe_async.events import OutageStarted, Paused, RequestFinished
 
 STYLES = {

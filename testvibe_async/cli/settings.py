@@ -34,7 +34,7 @@ from testvibe_async._config import (
 )
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, batches_folder, connected
-from testvibe_async.cli.output import ask
+from testvibe_async.cli.output import Output, ask
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.names import chosen_project
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from tomlkit.items import Table
 
     from testvibe_async import ProjectInfo
-    from testvibe_async.cli.output import Output
 
 
 def settings(*, common: Common = COMMON) -> None:

@@ -14,14 +14,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from testvibe_async import OutcomeUnknownError
+from testvibe_async import OutcomeUnknownError, VibeError
 from testvibe_async.cli.exits import ENDING, ExitCode
 from testvibe_async.cli.words import duration, reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
-    from testvibe_async import VibeError
     from testvibe_async.events import OutageStarted
 
 

@@ -67,7 +67,7 @@ def to_markdown(
     """
     report = Report.of(items, **options)
     entries = report.by_urgency
-    bad = [entry for entry in entries if entry.failures or entry.is_flaky]
+    bad = [entry for entry in entries if entry.failures or entry.earlier]
     head = _head(report)
     space = max_bytes - _size(head) - 500  # for the notes on what is left out
     columns = ["", "Feature", "Config", "Result", "Time"]

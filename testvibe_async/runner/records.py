@@ -17,13 +17,12 @@ from attrs import asdict, evolve
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.refs import build_stored, read_stored
-from testvibe_async.runner.stored import BatchRecord, existing
+from testvibe_async.runner.stored import BatchRecord, Place, existing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async.runner.stored import Place
 
 _VERSION = 1
 

@@ -20,6 +20,8 @@ from testvibe_async import Listing, NotFoundError, ResponseError
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire import (
     EXTRA,
+    Request,
+    Response,
     decode,
     openapi_document,
     raise_for_status,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from testvibe_async import Client
-    from testvibe_async._wire import Request, Response
 
 
 Place: TypeAlias = tuple[str, ...]
