@@ -1,7 +1,7 @@
 """List polling: the statuses of many operations from one list call."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from tests.support.timing import now
 from testvibe_async import Client, Phase, Project
 from testvibe_async._polling.list_polling import Listed, ListPolling
 from testvibe_async._polling.state import Change, OperationState
+from testvibe_async._wire.json import read_rows
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 
@@ -90,6 +91,25 @@ async def test_followed_generations_keep_pace(
     ]
     assert before_it == pytest.approx(1, abs=0.1)
     assert first <= 1 + 3.3
+
+
+async def test_portions_of_lists(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a long list yields to other tasks in between."""
+    monkeypatch.setattr("testvibe_async._polling.list_polling.ROWS_A_TURN", 3)
+    rows, read_by_then = list[object](), list[int]()
+
+    def counted(body: bytes) -> Iterator[object]:
+        asyncio.get_running_loop().call_soon(lambda: read_by_then.append(len(rows)))
+        for row in read_rows(body):
+            rows.append(row)
+            yield row
+
+    monkeypatch.setattr("testvibe_async._polling.list_polling.read_rows", counted)
+    await client.gather(*await dispatch_runs(project, COUNT))
+
+    assert read_by_then[0] == 3
 
 
 async def test_portions_of_schedules(
