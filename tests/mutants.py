@@ -116,7 +116,7 @@ def _other_operators(tree: ast.AST) -> Iterator[str]:
             yield ast.unparse(tree)
             node.ops[0] = compares
         if isinstance(node, ast.BoolOp | ast.BinOp | ast.AugAssign) and type(node.op) in OTHER:
-            joins = node.op
+            joins: Any = node.op
             node.op = OTHER[type(joins)]()
             yield ast.unparse(tree)
             node.op = joins

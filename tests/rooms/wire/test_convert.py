@@ -304,7 +304,7 @@ def test_a_time_is_an_aware_instant_in_utc(text: str | int, instant: datetime) -
     assert updated_at.tzinfo is UTC
 
 
-NO_TIMES = ["", "soon", 10**50, 1e300, True, [], "0002-01-01T00:00:00+24:59"]
+NO_TIMES: list[Any] = ["", "soon", 10**50, 1e300, True, [], "0002-01-01T00:00:00+24:59"]
 
 
 @pytest.mark.parametrize(

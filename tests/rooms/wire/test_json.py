@@ -54,8 +54,10 @@ def test_rows_are_those_of_the_whole(
     assert list(read_rows(b"\xef\xbb\xbf" + body)) == rows
 
 
-NO_LISTS = [b"", b" ", b"[", b"[1", b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1}", b"7", b"null"]
-NO_LISTS += [b'"[1]"', b"{}", b'{"a": [], "b": []}', b'{"a": 1}', b"[NaN]", b"[1e999]", b"[\xff]"]
+NO_LISTS = [
+    *(b"", b" ", b"[", b"[1", b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1}", b"7", b"null"),
+    *(b'"[1]"', b"{}", b'{"a": [], "b": []}', b'{"a": 1}', b"[NaN]", b"[1e999]", b"[\xff]"),
+]
 
 
 @pytest.mark.parametrize("body", [*NO_LISTS, b"<html>", pytest.param(b"[" * 100_000, id="deep")])
@@ -178,9 +180,11 @@ def test_a_large_document_is_the_same_as_a_small_one(
             assert list(read_rows(body)) == document == list(Rows(body))
 
 
-BROKEN = [b"", b'"xxxxxxxxxx', b'"xxxx\\u12G4"', b'"xxxx\x01"', b'"\xff"', b"[1,1,1,1", b"[1,1,1,]"]
-BROKEN += [b"[1,1,1}", b'[{"a":1},{"a"}]', b'{"a": "xxxx" "b": 1}', b"{1: 2}", b'{"a": [1,1,1]']
-BROKEN += [b"[1] x", b"[1] [2]", b"tru", b"[NaN]", b"[01]", b"[1e999]", b"[1e99999999999999999999]"]
+BROKEN = [
+    *(b"", b'"xxxxxxxxxx', b'"xxxx\\u12G4"', b'"xxxx\x01"', b'"\xff"', b"[1,1,1,1", b"[1,1,1,]"),
+    *(b"[1,1,1}", b'[{"a":1},{"a"}]', b'{"a": "xxxx" "b": 1}', b"{1: 2}", b'{"a": [1,1,1]'),
+    *(b"[1] x", b"[1] [2]", b"tru", b"[NaN]", b"[01]", b"[1e999]", b"[1e99999999999999999999]"),
+]
 
 
 @pytest.mark.usefixtures("_small")
