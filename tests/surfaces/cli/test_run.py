@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import xml.etree.ElementTree as ET
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
