@@ -31,6 +31,7 @@ from testvibe_async._config import (
 from testvibe_async._dispatch import Dispatcher, knowing
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, RunIds, checked_plan, standard_poll_plan
+from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Emitter, Hooks
@@ -60,7 +61,7 @@ __all__ = ["Client", "PollPlan"]
 class Client(Gathering):
     """A client of one TestVibe service, with one API key, in one event loop.
 
-    For example:
+    For example::
 
         async with Client() as client:  # TESTVIBE_SERVER, TESTVIBE_API_KEY, TESTVIBE_PROJECT
             operation = await client.project().run_feature("Checkout")
@@ -69,8 +70,9 @@ class Client(Gathering):
 
     `project` returns a `Project`, which has the service's operations under the service's names, and
     `run_features` for many at once. `attach` returns a handle on an earlier operation. `finished`,
-    `gather` and `changes` wait for many operations in one task. Every failure of the service or the
-    network is a `VibeError`. A failed run is not an error but an outcome.
+    `gather` and `changes`, which `testvibe_async.gathering.Gathering` describes, wait for many
+    operations in one task. Every failure of the service or the network is a `VibeError`. A failed
+    run is not an error but an outcome.
 
     Use it as an async context manager, or call `aclose`. Creating one sends nothing; it reads the
     settings files for values that arguments and environment variables do not set. It may be opened
@@ -118,7 +120,8 @@ class Client(Gathering):
             max_connections: Maximum number of requests under way at once, 1 or more.
             rate_limit: Maximum number of requests started per second; None for no limit.
             hooks: Functions to call on events, one or several for each; None for none.
-            recorder: Stores each dispatch before it is sent; None to store none. See `Recorder`.
+            recorder: Stores each dispatch before it is sent; None to store none. See
+                `testvibe_async.intents.Recorder`.
             session: An aiohttp session to use, which is not closed; None to create one.
             endpoints: Other routes for operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`; None for the routes in the
@@ -131,7 +134,8 @@ class Client(Gathering):
         settings = load_settings(
             server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
         )
-        emitter = Emitter(require_kind("hooks", Hooks() if hooks is None else hooks, Hooks))
+        hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
+        emitter = Emitter(hooks, telemetry().subscribers)
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server: str = settings.server
         """The service's scheme and host, and path prefix."""
@@ -285,7 +289,7 @@ class Client(Gathering):
         as the request may still take effect, for its time-out plus 5 s, it waits.
 
         Args:
-            intent: The intent that a `Recorder` stored, or of a `DispatchUnknownError`.
+            intent: The intent that the recorder stored, or of a `DispatchUnknownError`.
             known: The refs of other dispatches, and the intents of other open dispatches. This
                 client's own dispatches and attached operations need not be named.
 

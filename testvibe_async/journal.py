@@ -25,7 +25,6 @@ from testvibe_async._batch import (
     entry_document,
     read_entry,
 )
-from testvibe_async._telemetry import telemetry
 from testvibe_async._util.sqlite_file import MissingFileError, SqliteFile
 from testvibe_async.errors import ConfigError
 
@@ -88,7 +87,7 @@ class Journal:
             json.dumps(self._options)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the options of a journal must be a JSON object: {error}") from error
-        self._file = SqliteFile(self.path, telemetry().commit)
+        self._file = SqliteFile(self.path)
         self._contents = _Contents()
         self._is_open = False
         self._is_used = False
@@ -358,7 +357,7 @@ def _take_row(contents: _Contents, number: int, text: str, checksum: int) -> Non
 
 
 def _checksum(row: int, text: str) -> int:
-    """Return what tells that a row was not changed, nor put in another's place."""
+    """Return the checksum by which a changed or exchanged row is detected."""
     return crc32(f"{row} {text}".encode())
 
 

@@ -115,8 +115,12 @@ class _NoText(str, NotSent):
 _NO_TEXT = _NoText()
 
 
-def _extra() -> Any:  # noqa: ANN401 - what attrs.field returns is the field's own type
-    return field(default=_NO_EXTRA, kw_only=True, repr=False, eq=False)
+@frozen
+class _Answer(Serializable):
+    """The base of values that an answer holds."""
+
+    extra: Mapping[str, Any] = field(default=_NO_EXTRA, kw_only=True, repr=False, eq=False)
+    """Fields that this release does not know, or can't read, under their wire names."""
 
 
 class Listing(list[ItemT]):
@@ -160,17 +164,17 @@ class Listing(list[ItemT]):
 
 
 @frozen
-class ProjectInfo(Serializable):
+class ProjectInfo(_Answer):
     """A project of the workspace that the API key is bound to."""
 
     id: str
     """The public id, a GUID."""
 
     name: str | None = None
+    """The name; None if the service omitted it."""
+
     base_url: str | None = None
     """The address of the site under test."""
-
-    extra: Mapping[str, Any] = _extra()
 
 
 DRAFT = "draft"
@@ -178,10 +182,12 @@ DRAFT = "draft"
 
 
 @frozen
-class Feature(Serializable):
+class Feature(_Answer):
     """A feature: Gherkin text, from which tests are generated."""
 
     id: int
+    """The service's id of the feature."""
+
     name: str = _NO_TEXT
     """The name; empty if the service omitted it."""
 
@@ -189,6 +195,8 @@ class Feature(Serializable):
     """`feature`, or `suggestion` for one that the service proposes."""
 
     status: FeatureStatus | str | None = None
+    """The status; an undocumented one is a plain string."""
+
     gherkin: str | None = field(default=None, repr=False)
     """The Gherkin text; None in a list, which omits it."""
 
@@ -196,7 +204,7 @@ class Feature(Serializable):
     """The service's reason for suggesting it; None on other features."""
 
     updated_at: datetime | None = None
-    extra: Mapping[str, Any] = _extra()
+    """The time of its last change, by the service's clock, in UTC."""
 
     @property
     def is_suggestion(self) -> bool:
@@ -240,18 +248,24 @@ _NO_COUNT = _NoCount()
 
 
 @frozen
-class RunSummary(Serializable):
+class RunSummary(_Answer):
     """The number of a run's tests with each result."""
 
     total: int = _NO_COUNT
+    """All tests."""
+
     passed: int = _NO_COUNT
+    """Passed tests."""
+
     failed: int = _NO_COUNT
+    """Failed tests."""
+
     other: int = _NO_COUNT
-    extra: Mapping[str, Any] = _extra()
+    """Tests with another result, such as skipped ones."""
 
 
 @frozen
-class CaseResult(Serializable):
+class CaseResult(_Answer):
     """One test of a run."""
 
     name: str = _NO_TEXT
@@ -261,10 +275,10 @@ class CaseResult(Serializable):
     """`passed`, `failed` or the runner's own word; None if it has none yet."""
 
     duration_ms: float | None = None
+    """The duration in milliseconds; None if the service reports none."""
+
     error: str | None = None
     """Playwright's error; None if the test passed."""
-
-    extra: Mapping[str, Any] = _extra()
 
     @property
     def is_failure(self) -> bool:
@@ -273,7 +287,7 @@ class CaseResult(Serializable):
 
 
 @frozen
-class Artifact(Serializable):
+class Artifact(_Answer):
     """A file that a run produced."""
 
     kind: str
@@ -283,20 +297,28 @@ class Artifact(Serializable):
     """The service's name for the file. It is untrusted: never use it as a local path."""
 
     size_bytes: int | None = None
+    """The size in bytes; None if the answer has none."""
+
     url: str | None = field(default=None, repr=False)
     """A signed link to another host, which expires soon; None if the answer has none."""
 
-    extra: Mapping[str, Any] = _extra()
-
 
 @frozen
-class Run(Serializable):
+class Run(_Answer):
     """A run, in flight or finished. Source: get_run, list_runs."""
 
     run_id: int
+    """The service's `runId`."""
+
     status: RunStatus | str
+    """The status; an undocumented one is a plain string."""
+
     feature_id: int | None = None
+    """The feature's id."""
+
     feature_name: str | None = None
+    """The feature's name."""
+
     config: str | None = None
     """The run configuration."""
 
@@ -313,12 +335,16 @@ class Run(Serializable):
     """The time of its end; None until then."""
 
     summary: RunSummary | None = None
+    """The number of tests with each result; None if the service reports none."""
+
     tests: tuple[CaseResult, ...] = ()
+    """The tests, with their results; empty if the answer has none."""
+
     artifacts: tuple[Artifact, ...] = ()
+    """The files that it produced; empty if the answer has none."""
+
     log: str | None = field(default=None, repr=False)
     """An excerpt of the runner's log, for a failed run."""
-
-    extra: Mapping[str, Any] = _extra()
 
     @property
     def phase(self) -> Phase:
@@ -399,22 +425,42 @@ class Run(Serializable):
 
 
 @frozen
-class Diagnosis(Serializable):
+class Diagnosis(_Answer):
     """The diagnosis of a failed run. Source: diagnose_run.
 
     Only the fields up to `failures` are documented.
     """
 
     run_id: int
+    """The service's `runId`."""
+
     status: RunStatus | str
+    """The run's status."""
+
     verdict: str | None = None
+    """The service's word for the result."""
+
     feature_id: int | None = None
+    """The feature's id."""
+
     feature_name: str | None = None
+    """The feature's name."""
+
     config: str | None = None
+    """The run configuration."""
+
     site_url: str | None = None
+    """The tested site."""
+
     finished_at: datetime | None = None
+    """The time of the run's end."""
+
     summary: RunSummary | None = None
+    """The number of tests with each result."""
+
     failures: tuple[CaseResult, ...] = ()
+    """The failed tests."""
+
     gherkin: str | None = field(default=None, repr=False)
     """The feature's present Gherkin."""
 
@@ -422,40 +468,62 @@ class Diagnosis(Serializable):
     """The Playwright sources that were executed."""
 
     artifacts: tuple[Artifact, ...] = ()
+    """The files that the run produced."""
+
     log: str | None = field(default=None, repr=False)
-    extra: Mapping[str, Any] = _extra()
+    """An excerpt of the runner's log."""
 
 
 @frozen
-class Section(Serializable):
+class Section(_Answer):
     """One part of a generation."""
 
     section: str = _NO_TEXT
+    """The service's name of the part."""
+
     status: str | None = None
+    """The service's word for its progress."""
+
     conclusion: str | None = None
+    """The service's word for its result; None until it has ended."""
+
     updated_at: datetime | None = None
-    extra: Mapping[str, Any] = _extra()
+    """The time of its last change."""
 
 
 @frozen
-class Generation(Serializable):
+class Generation(_Answer):
     """A feature's latest generation, in flight or finished. Source: get_generation_status.
 
     For a feature that was never generated, most fields are None.
     """
 
     feature_id: int | None = None
+    """The feature's id."""
+
     feature_name: str | None = None
+    """The feature's name."""
+
     feature_status: FeatureStatus | str | None = None
+    """The feature's status; an undocumented one is a plain string."""
+
     request_id: str | None = None
+    """The service's `requestId`, which identifies the generation."""
+
     runner_started: bool | None = None
     """False while the sandbox starts, then True."""
 
     overall_status: str | None = None
+    """The service's word for its progress."""
+
     overall_conclusion: str | None = None
+    """The service's word for its result; None until it has ended."""
+
     updated_at: datetime | None = None
+    """The time of its last change."""
+
     sections: tuple[Section, ...] = ()
-    extra: Mapping[str, Any] = _extra()
+    """Its parts."""
 
     @property
     def status(self) -> FeatureStatus | str | None:
@@ -511,55 +579,71 @@ Snapshot: TypeAlias = Run | Generation
 
 
 @frozen
-class SectionLog(Serializable):
+class SectionLog(_Answer):
     """The log of one part of a generation."""
 
     section: str = _NO_TEXT
+    """The service's name of the part."""
+
     title: str | None = None
+    """The name of the part for people."""
+
     state: str | None = None
+    """The service's word for its progress."""
+
     conclusion: str | None = None
+    """The service's word for its result; None until it has ended."""
+
     status_reason: str | None = None
     """The reason for the status. Read it and the last lines of `log` first."""
 
     log: tuple[str, ...] = field(default=(), repr=False)
     """The lines, oldest first, each of at most 600 characters."""
 
-    extra: Mapping[str, Any] = _extra()
-
 
 @frozen
-class GenerationLog(Serializable):
+class GenerationLog(_Answer):
     """The log of a feature's latest generation. Source: get_generation_log."""
 
     feature_id: int | None = None
+    """The feature's id."""
+
     feature_name: str | None = None
+    """The feature's name."""
+
     request_id: str | None = None
+    """The service's `requestId` of the generation."""
+
     sections: tuple[SectionLog, ...] = ()
-    extra: Mapping[str, Any] = _extra()
+    """The logs of its parts."""
 
 
 @frozen
-class ProjectFile(Serializable):
+class ProjectFile(_Answer):
     """A file of a project."""
 
     path: str
+    """The path in the project."""
+
     kind: str | None = None
+    """The service's word for the kind of file."""
+
     source: str | None = None
     """`template` if the project has no content of its own at this path."""
 
     content: str | None = field(default=None, repr=False)
     """The whole text; None in a list, which omits it."""
 
-    extra: Mapping[str, Any] = _extra()
-
 
 @frozen
-class Config(Serializable):
-    """A run configuration of a project, such as `Default`."""
+class Config(_Answer):
+    """A run configuration of a project, such as `"Default"`."""
 
     name: str
+    """The name, for `run_feature`."""
+
     path: str | None = None
-    extra: Mapping[str, Any] = _extra()
+    """The path of its file in the project."""
 
 
 @frozen
@@ -567,7 +651,11 @@ class Transition(Serializable, Generic[SnapshotT_co]):
     """An observed change of an operation's phase or status."""
 
     phase: Phase
+    """The phase from then on."""
+
     status: str | None
+    """The status from then on, in the service's word."""
+
     observed_at: datetime
     """The time of the observation, by the local clock, in UTC."""
 
@@ -580,21 +668,19 @@ class Transition(Serializable, Generic[SnapshotT_co]):
 
 
 @frozen
-class DispatchedRun(Serializable):
+class DispatchedRun(_Answer):
     """The answer to run_feature."""
 
     run_id: int
     feature_id: int | None = None
-    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
-class DispatchedGeneration(Serializable):
+class DispatchedGeneration(_Answer):
     """The answer to generate_feature."""
 
     request_id: str = field(validator=min_len(1))
     feature_id: int
-    extra: Mapping[str, Any] = _extra()
 
 
 @frozen(kw_only=True)
@@ -602,6 +688,8 @@ class DownloadProgress(Serializable):
     """The progress of the download of one artifact."""
 
     artifact: Artifact
+    """The file at the service."""
+
     path: Path
     """The path of the finished file."""
 

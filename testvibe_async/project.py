@@ -227,7 +227,7 @@ class Project:
 
         Args:
             feature: The feature's id or name.
-            config: The run configuration; None for the service's `Default`.
+            config: The run configuration; None for the service's `"Default"`.
             site_url: The site to test; None for the project's own.
             on_conflict: The reaction to missing tests: `raise`, or `generate` them first (or join a
                 generation in flight), which takes minutes and costs credits.
@@ -274,11 +274,11 @@ class Project:
         runs once.
 
         Args:
-            features: Names, ids or `Feature`s; None for all features with tests. An item of an
-                earlier batch runs again with its own configuration. A generator, asynchronous or
+            features: Names, ids or `Feature` values; None for all features with tests. An item of
+                an earlier batch runs again with its own configuration. A generator, asynchronous or
                 not, is read only as slots become free. A feature named twice, even in another case
                 or by its id, runs once, with a warning.
-            config: The run configuration; None for the service's `Default`. With several, each
+            config: The run configuration; None for the service's `"Default"`. With several, each
                 feature runs with each of them.
             site_url: The site to test; None for the project's own.
             max_in_flight: Maximum number of dispatched, unfinished runs, 1 or more.
@@ -307,10 +307,8 @@ class Project:
 
         Raises:
             ConfigError: An argument is wrong, or the journal can't be used for this batch.
-
-            If the features must be listed, awaiting or opening the batch may raise
-            `WaitTimeoutError`, `IncompleteListError`, `EndpointNotFoundError`, `UnauthorizedError`
-            and other errors of `list_features`.
+            VibeError: The features must be listed, and `list_features` fails. Awaiting or opening
+                the batch raises this.
         """
         if on_conflict is not None:
             require_choice("on_conflict", on_conflict, get_args(RunConflict))
@@ -473,6 +471,9 @@ class Project:
         followed, and no artifact replaces another. The host of the files receives neither the API
         key, nor the headers, cookies and proxies of a session that was passed in.
 
+        The first failure ends the other downloads, as a cancellation does. Complete files are kept,
+        and all others are removed.
+
         Args:
             run_id: The service's `runId`.
             directory: The directory for the files; it is created for the first file.
@@ -491,9 +492,6 @@ class Project:
                 no URL, or plain HTTP to another host, which only a client of an `http://` service
                 with `allow_http=True` accepts.
             OSError: The disk is full, a file occupies a directory's path, and so on.
-
-            The first failure ends the other downloads, as a cancellation does. Files that are
-            complete by then are kept, and all others are removed.
         """
         return await self._parts.downloader.download(
             directory,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
-__all__ = ["LIMITED", "GenerationLimit", "GenerationLimitError", "with_limit_named"]
 
 LIMITED = "stopped at the limit"
 """The verdict of an operation that would have exceeded the limit."""
@@ -40,7 +39,7 @@ class GenerationLimitError(VibeError):
 
 
 class GenerationLimit:
-    """A `Recorder` of a client, which refuses each generation beyond those that are allowed.
+    """A `Recorder` of a client, which refuses each generation beyond the limit.
 
     A generation whose answer was lost counts, as it may have started. One that was refused does
     not.
