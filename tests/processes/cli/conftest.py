@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,7 +24,7 @@ def slow_service(request: pytest.FixtureRequest) -> Generator[Service]:
         yield Service(*(line.strip().partition("=")[2] for line in lines))
 
 
-def environment_of(service: Service) -> dict[str, str]:
+def environment_of(service: Service) -> dict[str, Any]:
     """Return the variables that name a service to another process."""
     return {
         "TESTVIBE_SERVER": service.url,

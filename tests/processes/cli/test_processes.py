@@ -147,7 +147,7 @@ def test_text_beyond_the_encoding_is_escaped(run: Run, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "stdout", narrow)
     assert run("demo --speed 400").code == 0
     narrow.flush()
-    written = narrow.buffer.getvalue()  # type: ignore[attr-defined]
+    written = narrow.buffer.getvalue()
     assert b"16 in " in written
     assert b"\\u2026" in written
 

@@ -9,7 +9,7 @@ import threading
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -84,12 +84,12 @@ def test_errors_and_tables(service: Service) -> None:
 
 
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
-def test_live_table_of_the_demo(variables: dict[str, str]) -> None:
+def test_live_table_of_the_demo(variables: dict[str, Any]) -> None:
     """No frame is higher than the terminal, colours are as wanted, and the results stay."""
     output, code = shown("demo", "--speed", "12", rows=12, **variables)
     drawn, _, left = output.rpartition("\x1b[?25h")
     assert code == 0
-    assert bool(re.search(r"\x1b\[[\d;]*3[0-7]m", output)) is not variables
+    assert bool(re.search(r"\x1b\[[\d;]*3[0-7]m", output)) is (not variables)
     assert "\x1b[?25l" in drawn
     assert "… and " in drawn
     runs = drawn.rpartition("$ testvibe-async run")[2]

@@ -143,8 +143,11 @@ async def test_pause_of_this_process_is_no_outage(
     later(10, loop._jump, 120)
     if nothing_after:
         later(9, emulator.fail, "list_runs", Fault.status(404))
-        is_second = {"when": lambda request: request.path.endswith("/215")}
-        later(9, lambda: emulator.fail("get_run", Fault.hang(), **is_second))
+
+        def hang() -> None:
+            emulator.fail("get_run", Fault.hang(), when=lambda each: each.path.endswith("/215"))
+
+        later(9, hang)
     ended = await call("run Checkout Newsletter --wait --timeout 60")
     assert "not reachable" not in ended.output or nothing_after
     counts = "1 passed, 1 not seen" if nothing_after else "2 passed"
