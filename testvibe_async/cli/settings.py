@@ -153,7 +153,7 @@ def store_project(server: str, project: str) -> Path:
             "put a file in its place"
         )
     document = tomlkit.parse(path.read_text(encoding="utf-8-sig") if present else "")
-    document.update(server=server, project=project)
+    document["server"], document["project"] = server, project
     path.write_text(document.as_string(), encoding="utf-8", newline="")
     return path
 
