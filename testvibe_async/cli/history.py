@@ -125,14 +125,10 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
 def _course(trend: Trend) -> Text:
     """Return the course of one feature, in a few lines."""
     passed, flaky = (f"{trend.words.count(w)} ({trend.rate(w):.0%})" for w in ("passed", "flaky"))
-    lines = [f"of {_batches(trend.counted)}, passed in {passed}, flaky in {flaky}"]
+    lines = [f"of {plural(trend.counted, 'batch')}, passed in {passed}, flaky in {flaky}"]
     if since := trend.failing_since:
         lines.append(f"fails since {since.label} of {since.created_at.astimezone():%d %b %H:%M}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
-
-
-def _batches(number: int) -> str:
-    return "1 batch" if number == 1 else f"{number} batches"
 
 
 def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
@@ -145,7 +141,7 @@ def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
     """Return the flaky and the changed features of so many batches, a line for each."""
-    where = "this batch" if batches == 1 else f"these {_batches(batches)}"
+    where = "this batch" if batches == 1 else f"these {plural(batches, 'batch')}"
     sections: dict[str, list[str]] = {}
     for each in flaky:
         failed = f", and failed in {n}" if (n := each.words.count("failed")) else ""

@@ -166,8 +166,8 @@ async def discard(batch: str, /, *, common: Common = COMMON) -> None:
     else:
         what = f"it stays in {record.database}"
     stored.discard(record)
-    common.output.document({"batch": record.number, "name": record.name})
-    common.output.say(f"{record} is forgotten: {what}.")
+    document = {"batch": record.number, "name": record.name}
+    common.output.result(document, f"{record} is forgotten: {what}.")
 
 
 def _may_be_dispatched(item: Item, *, are_dropped: bool) -> bool:
@@ -366,7 +366,7 @@ async def wait(
         named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
 
     async with watching(common, files=files, timeout=timeout) as watch:
-        client = watch.client
+        client = watch.connection.client
         async with watch.limit.waiting_for("what is in flight"):
             found = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
         all_named = {ref.key: ref for each in (named, *found) for ref in each}
