@@ -18,7 +18,7 @@ from rich.text import Text
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
-from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.common import Common
 from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
@@ -41,7 +41,7 @@ async def history(
     *names: str,
     limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
     days: PositiveInt | None = None,
-    common: Common = COMMON,
+    common: Common = Common(),
 ) -> None:
     """Show the last batches of a project's runs, what was flaky, and what changed with the last.
 

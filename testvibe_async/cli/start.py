@@ -25,13 +25,10 @@ from testvibe_async.cli.batches import (
     work_command,
 )
 from testvibe_async.cli.closing import say_nothing
-from testvibe_async.cli.common import COMMON, MORE, Common
+from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import ConfigName, FeatureName
 from testvibe_async.cli.exits import ExitCode, worst_of
 from testvibe_async.cli.options import (
-    NO_CONSENT,
-    NO_FILES,
-    NO_OPTIONS,
     BatchOptions,
     Consent,
     Files,
@@ -66,10 +63,10 @@ async def run(  # noqa: PLR0913 - each an option of its own
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     failed: bool = False,
-    consent: Annotated[Consent, MORE] = NO_CONSENT,
-    options: BatchOptions = NO_OPTIONS,
-    files: Files = NO_FILES,
-    common: Common = COMMON,
+    consent: Annotated[Consent, MORE] = Consent(),
+    options: BatchOptions = BatchOptions(),
+    files: Files = Files(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Run the tests of features.
 
@@ -202,9 +199,9 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
     timeout: Timeout = None,
     max_in_flight: Annotated[PositiveInt | None, MORE] = None,
-    consent: Consent = NO_CONSENT,
-    options: BatchOptions = NO_OPTIONS,
-    common: Common = COMMON,
+    consent: Consent = Consent(),
+    options: BatchOptions = BatchOptions(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
 

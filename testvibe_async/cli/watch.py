@@ -27,7 +27,7 @@ from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
-from testvibe_async.cli.options import NO_FILES, Files
+from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
@@ -269,7 +269,7 @@ class Watch:
 async def watching(
     common: Common,
     *,
-    files: Files = NO_FILES,
+    files: Files = Files(),
     timeout: float | None = None,
     journal: Path | None = None,
 ) -> AsyncGenerator[Watch]:
