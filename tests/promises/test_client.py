@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -12,7 +13,7 @@ import pytest
 from tests.conftest import KEY, client_of
 from tests.support.peer import ONCE
 from tests.support.timing import now
-from testvibe_async import Client, RetryPolicy, Run, errors
+from testvibe_async import Client, Project, RetryPolicy, Run, errors
 from testvibe_async.testing import Emulator, Fault
 
 SERVER = "https://testvibe.example"
@@ -59,11 +60,10 @@ async def test_waits_end_with_the_ref(emulator: Emulator) -> None:
     assert len(emulator.requests) == asked
 
 
-async def test_a_closed_client_refuses_everything(emulator: Emulator) -> None:
+async def test_a_closed_client_refuses_everything(client: Client, project: Project) -> None:
     """Each way to use a closed client raises ClientClosedError, with the ref if it has one."""
-    async with client_of(emulator) as client:
-        project = client.project()
-        operation = await project.run_feature("Checkout")
+    operation = await project.run_feature("Checkout")
+    await client.aclose()
 
     with pytest.raises(errors.ClientClosedError):
         await client.list_projects()
@@ -261,6 +261,53 @@ def test_wrong_options_are_refused(option: str, values: tuple[object, ...], what
             Client(SERVER, api_key=KEY, **wrong)
 
 
+SECONDS = (-1, float("nan"), float("inf"), True, "5")
+OF_SECONDS = "timeout must be a number of seconds"
+CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] = {
+    "a dispatch's wait": (lambda p, x: p.run_feature("A").wait(timeout=x), SECONDS, OF_SECONDS),
+    "a wait": (lambda p, x: p.run_operation(1).wait(timeout=x), SECONDS, OF_SECONDS),
+    "wait_for_run": (lambda p, x: p.wait_for_run(1, timeout=x), SECONDS, OF_SECONDS),
+    "wait_for_generation": (lambda p, x: p.wait_for_generation("A", timeout=x), SECONDS, "timeout"),
+    "poll": (
+        lambda p, x: p.run_operation(1).poll(max_age=x),
+        *((*SECONDS, None), "max_age must be 0, or a number of seconds"),
+    ),
+    "a list": (
+        lambda p, x: p.list_features(max_outage=x),
+        (0, -1, float("inf"), "10"),
+        "max_outage",
+    ),
+    "run_operation": (
+        lambda p, x: p.run_operation(x),
+        *((0, -1, "214", 1.5, True), "run_id must be a whole number"),
+    ),
+    "a configuration": (
+        lambda p, x: p.run_feature("A", config=x),
+        *((3, ["Mobile"]), "config must be the name of one configuration"),
+    ),
+    "on_conflict": (lambda p, x: p.run_feature("A", on_conflict=x), ("attach",), "on_conflict"),
+    "recorder": (
+        lambda p, x: p.generate_feature("A", recorder=x),
+        *(("x",), "a recorder needs the method intended"),
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_wrong_arguments(emulator: Emulator, project: Project, call: str) -> None:
+    """It is refused in one sentence that says what is taken."""
+    do, values, said = CALLS[call]
+
+    async def use(value: object) -> None:
+        pending: Any = do(project, value)
+        await pending
+
+    for value in values:
+        with pytest.raises(errors.ConfigError, match=said):
+            await use(value)
+    assert emulator.requests == []
+
+
 async def test_a_session_with_its_own_credentials_is_refused() -> None:
     """A session's `auth` and the API key can't both be sent."""
     with pytest.warns(DeprecationWarning, match="auth"):  # aiohttp's own
@@ -289,3 +336,5 @@ async def test_what_is_no_operation_is_refused(client: Client) -> None:
     with pytest.raises(errors.ConfigError, match="is an await missing"):
         await client.gather(dispatch)  # type: ignore[call-overload]
     dispatch.close()
+    with pytest.raises(errors.ConfigError, match=OF_SECONDS):
+        client.finished([], timeout=-1)

@@ -14,6 +14,7 @@ import attrs
 import pytest
 
 from tests.support.amounts import amount
+from tests.support.timing import STEADY
 from testvibe_async import (
     Client,
     GenerationRef,
@@ -26,7 +27,7 @@ from testvibe_async import (
     errors,
 )
 from testvibe_async.events import RequestFinished
-from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Outcome
 
 pytestmark = pytest.mark.faults
 
@@ -168,16 +169,7 @@ class World:
 @asynccontextmanager
 async def a_world(*, lists: bool = True) -> AsyncGenerator[World]:
     """Runs take 30 s, and those of "Returns" fail; generations take 65 s."""
-    scenario = Scenario(
-        run_queue=(5, 5),
-        run_duration=(25, 25),
-        failing_runs=0,
-        generation_warm_up=(20, 20),
-        generation_section=(35, 35),
-        verification=(10, 10),
-        failing_generations=0,
-        outcomes={"Returns": Outcome(run_status="failed")},
-    )
+    scenario = attrs.evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
     requests: list[RequestFinished] = []
     noticed = asyncio.Event()
     reported: set[Any] = set()

@@ -357,26 +357,24 @@ async def test_asking_again(emulator: Emulator, tmp_path: Path, way: str, expect
     assert paid(emulator) == expected
 
 
-async def test_what_is_missing_is_generated_once(emulator: Emulator) -> None:
+async def test_what_is_missing_is_generated_once(emulator: Emulator, project: Project) -> None:
     """Without names a batch generates what has no tests: a second one finds none of the first."""
-    async with client_of(emulator) as client:
-        first = await client.project().generate_features()
-        assert paid(emulator) == len(first) > 1
-        assert await client.project().generate_features() == []
+    first = await project.generate_features()
+    assert paid(emulator) == len(first) > 1
+    assert await project.generate_features() == []
     assert paid(emulator) == len(first)
 
 
-async def test_what_ends_before_it_is_joined_is_not_generated_again(emulator: Emulator) -> None:
+async def test_an_end_before_it_is_joined(emulator: Emulator, project: Project) -> None:
     """A generation in flight is joined as it was seen: it may end before another is dispatched."""
 
     def ends_now(status: Any) -> Any:
         emulator.finish_generation(status["requestId"])
         return status
 
-    async with client_of(emulator) as client:
-        await client.project().generate_feature("Draft")
-        emulator.fail("get_generation_status", Fault.edit(ends_now), times=1)
-        await client.project().run_feature("Draft", on_conflict="generate")
+    await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(ends_now), times=1)
+    await project.run_feature("Draft", on_conflict="generate")
     assert paid(emulator) == 1
 
 

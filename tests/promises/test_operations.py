@@ -140,20 +140,6 @@ async def test_cancelling_what_is_over_does_nothing(emulator: Emulator, project:
     assert emulator.count("cancel_generation") == 0
 
 
-async def test_cancelling_never_hits_another(emulator: Emulator, project: Project) -> None:
-    """cancel() of a superseded generation leaves the newer one alone."""
-    operation = await project.generate_feature("Draft")
-    await operation.poll()
-    emulator.finish_generation(operation.request_id)
-    newer = await project.generate_feature("Draft")
-
-    with pytest.raises(errors.OperationSupersededError):
-        await operation.cancel()
-
-    assert emulator.count("cancel_generation") == 0
-    assert (await newer).is_success
-
-
 async def test_cancelling_what_ends_meanwhile(emulator: Emulator, project: Project) -> None:
     """A generation that ends between the poll and the cancel raises ConflictError."""
     operation = await project.generate_feature("Draft")

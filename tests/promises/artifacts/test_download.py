@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import sys
 import zipfile
 from pathlib import Path
@@ -20,7 +19,7 @@ from tests.support.finished_run import (
     finished_run,
     on_real_time,
 )
-from testvibe_async import ConfigError, MalformedResponseError
+from testvibe_async import ConfigError
 
 
 @on_real_time
@@ -232,33 +231,6 @@ async def test_a_file_in_the_directorys_place_is_an_error(tmp_path: Path) -> Non
         with pytest.raises(FileExistsError):
             await case.download()
         assert case.directory.read_bytes() == b"precious"
-
-
-@on_real_time
-async def test_a_directory_in_a_files_place_is_an_error(tmp_path: Path) -> None:
-    """A directory in a file's place stays, with its content."""
-    async with finished_run(tmp_path) as case:
-        (case.directory / PATHS[0] / "precious").mkdir(parents=True)
-        with pytest.raises(OSError, match=re.escape(PATHS[0])):
-            await case.download(kinds={"trace"})
-        assert (case.directory / PATHS[0] / "precious").is_dir()
-        assert case.files() == {}
-
-
-@on_real_time
-async def test_a_failed_removal_hides_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first error is raised, not that of the removal."""
-
-    def refuse(_: object) -> None:
-        raise PermissionError
-
-    async with finished_run(tmp_path) as case, host(http(200, b"x" * 2)) as origin:
-        case.serve(origin, 1)
-        monkeypatch.setattr(type(tmp_path), "unlink", refuse)
-        with pytest.raises(MalformedResponseError):
-            await case.download()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions are POSIX's")

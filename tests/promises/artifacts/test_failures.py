@@ -2,15 +2,14 @@
 
 import asyncio
 import zipfile
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
-import anyio
 import pytest
 
 from tests.support.artifact_host import Request, host, http, scripted
-from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time, until
+from tests.support.finished_run import CONTENT, downloads, finished_run, on_real_time, until
 from testvibe_async import DownloadProgress, Hooks, RetryPolicy, errors
 from testvibe_async.testing import Fault
 
@@ -81,28 +80,6 @@ async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
         assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
 
 
-@on_real_time
-async def test_endless_interim_answers_time_out(tmp_path: Path) -> None:
-    """A host that sends only 100 Continue is given up after the timeout."""
-
-    is_over = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while not reader.at_eof():
-                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                await writer.drain()
-                await asyncio.sleep(0.05)
-        is_over.set()
-
-    once = RetryPolicy(attempts=1)
-    async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
-        case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
-        with pytest.raises(errors.OutcomeUnknownError, match="no answer"):
-            await case.download()
-        await is_over.wait()
-
-
 @pytest.mark.parametrize("refusals", [False, True])
 @on_real_time
 async def test_a_host_that_gives_a_byte_is_given_up(tmp_path: Path, *, refusals: bool) -> None:
@@ -138,22 +115,6 @@ async def test_a_cut_starts_over(tmp_path: Path, size: int | None, content: byte
         await case.download()
         assert case.files() == {"a.zip": content}
         assert ["range" in request.headers for request in origin.requests] == [False, False]
-
-
-@on_real_time
-async def test_a_link_that_expires_after_a_cut_is_renewed(tmp_path: Path) -> None:
-    """A download that was cut off, and whose link has expired by then, gets a new link."""
-
-    def answer(_: Request) -> bytes:
-        if len(origin.requests) == 1:
-            return http(200, CONTENT[:100], length=len(CONTENT))
-        return http(403, b"") if len(origin.requests) == 2 else http(200, CONTENT)
-
-    async with finished_run(tmp_path) as case, host(answer) as origin:
-        case.serve(origin, len(CONTENT))
-        await case.download()
-        assert case.files() == {"a.zip": CONTENT}
-        assert case.emulator.count("get_run_artifacts") == 2
 
 
 @on_real_time
@@ -230,16 +191,6 @@ async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
 
 
 @on_real_time
-async def test_of_several_failures_one_is_raised(tmp_path: Path) -> None:
-    """Several simultaneous failures raise one VibeError and no exception group."""
-    async with finished_run(tmp_path) as case, host(http(400, b"")) as origin:
-        case.serve(origin, 1, *(f"{number}.zip" for number in range(20)))
-        with pytest.raises(errors.ResponseError):
-            await case.download(max_at_once=20)
-        assert case.files() == {}
-
-
-@on_real_time
 async def test_no_more_connections_than_allowed(tmp_path: Path) -> None:
     """Downloads of all calls together wait for one of the client's connections."""
     at_once = most = 0
@@ -274,20 +225,6 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert case.files() == {"whole": b"x"}
-
-
-@on_real_time
-async def test_a_timeout_around_a_download(tmp_path: Path) -> None:
-    """`asyncio.timeout` and `anyio.fail_after` work around a download."""
-    async with finished_run(tmp_path) as case, host(lambda _: None) as origin:
-        case.serve(origin, 1)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await case.download()
-        with pytest.raises(TimeoutError), anyio.fail_after(0.1):
-            await case.download()
-        assert case.files() == {}
-        assert len(origin.requests) == 2
 
 
 @pytest.mark.parametrize("attempts", [1, 4])

@@ -351,18 +351,17 @@ async def test_a_wrong_key_is_asked_with_a_few_times(emulator: Emulator) -> None
 
 
 @steady
-async def test_a_revoked_key_ends_the_batch(emulator: Emulator) -> None:
+async def test_a_revoked_key_ends_the_batch(emulator: Emulator, project: Project) -> None:
     """What is in flight is named as in flight, in the summary and in `in_flight` alike."""
     names = [f"Feature {number}" for number in range(60)]
     for name in names:
         emulator.add_feature(name)
-    async with client_of(emulator) as client:
-        batch = client.project().run_features(names, max_in_flight=30)
-        async with batch:
-            await asyncio.sleep(15)
-            before = emulator.count()
-            emulator.fail("*", Fault.status(401))
-            items = [item async for item in batch]
+    batch = project.run_features(names, max_in_flight=30)
+    async with batch:
+        await asyncio.sleep(15)
+        before = emulator.count()
+        emulator.fail("*", Fault.status(401))
+        items = [item async for item in batch]
     assert emulator.count() - before < 100
     assert {item.verdict for item in items} == {Verdict.IN_FLIGHT, Verdict.SKIPPED}
     assert len(batch.in_flight) == batch.summary.in_flight == 30
@@ -387,10 +386,9 @@ async def test_a_refused_key_ends_the_wait_for_a_generation(emulator: Emulator) 
     assert items[0].error.ref == items[0].ref
 
 
-async def test_a_closed_client_is_raised(emulator: Emulator) -> None:
+async def test_a_closed_client_is_raised(client: Client, project: Project) -> None:
     """A batch of a closed client raises, and makes no item's error of it."""
-    async with client_of(emulator) as client:
-        project = client.project()
+    await client.aclose()
     with pytest.raises(errors.ClientClosedError):
         await project.run_features(["Checkout"])
 
@@ -467,16 +465,6 @@ async def test_changes_end_where_all_is_refused(emulator: Emulator, project: Pro
     async with project.run_features(NAMES) as batch:
         assert [change async for change in batch.changes()] == []
     assert verdicts(batch) == [Verdict.ERROR] * 4
-
-
-@steady
-async def test_what_can_not_be_observed_is_an_item(emulator: Emulator, project: Project) -> None:
-    """An outage raises nothing here: the items say what could not be seen."""
-    emulator.fail("get_run", Fault.status(404))
-    async with project.run_features(NAMES[:2]) as batch:
-        changes = [change async for _, change in batch.changes()]
-    assert {change.phase for change in changes} <= {Phase.QUEUED, Phase.ACTIVE}
-    assert verdicts(batch) == [Verdict.ERROR] * 2
 
 
 async def test_items_that_share_a_generation_each_have_its_changes() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks
+from tests.support.notes import Notes
 from tests.support.timing import now
 from testvibe_async import (
     Batch,
@@ -18,13 +19,11 @@ from testvibe_async import (
     GenerationRef,
     Journal,
     Project,
-    Ref,
     Run,
     RunRef,
     Verdict,
     errors,
 )
-from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = MIXED
@@ -92,9 +91,6 @@ async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Proje
     assert all((item.ref, item.error) == (None, None) for item in skipped)
     assert len(emulator.runs) == len(over) + len(going_on)
     assert batch.summary == BatchSummary.of(items)
-    asked = len(emulator.requests)
-    await asyncio.sleep(100)
-    assert len(emulator.requests) == asked
     assert client_tasks() == []
 
 
@@ -189,18 +185,6 @@ async def await_batch(batch: Batch[Run]) -> list[BatchItem[Run]]:
     return await batch
 
 
-async def test_a_conflict_in_time_is_the_error(emulator: Emulator, project: Project) -> None:
-    """A 409 before the timeout is the item's error, though the poll for its ref takes longer."""
-    async with client_of(emulator) as other:
-        await other.project().generate_feature("Checkout")
-    emulator.fail("get_generation_status", Fault.hang(), skip=1)
-
-    (item,) = await project.generate_features(["Checkout"], timeout=5)
-
-    assert isinstance(item.error, errors.GenerationInProgressError)
-    assert now() == pytest.approx(5, abs=0.1)
-
-
 @pytest.mark.parametrize("lists", [True, False])
 async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
     """Of 80 runs of 5 s to 60 s, those in flight at a time-out of 30 s are so at that instant."""
@@ -232,21 +216,12 @@ async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
     assert cost < (28 if lists else 64)
 
 
-class SlowRecorder:
-    """A recorder that takes its time to note a ref."""
-
-    async def intended(self, intent: Intent) -> None: ...
-
-    async def dispatched(self, intent: Intent, ref: Ref) -> None:  # noqa: ARG002
-        await asyncio.sleep(3)
-
-    async def not_dispatched(self, intent: Intent, error: errors.VibeError) -> None: ...
-
-
 async def test_a_run_whose_ref_is_being_recorded_is_waited_for(emulator: Emulator) -> None:
     """With `stop_on_failure` too: it is dispatched, so it is in flight."""
     emulator.fail("run_feature", Fault.status(404), when=lambda request: "Returns" in request.path)
-    async with client_of(emulator, recorder=SlowRecorder()) as client:
+    notes = Notes()
+    notes.seconds = {"dispatched": 3}
+    async with client_of(emulator, recorder=notes) as client:
         items = await client.project().run_features(["Checkout", "Returns"], stop_on_failure=True)
 
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.ERROR]

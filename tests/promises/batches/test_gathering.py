@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import Client, Phase, Project, Run, RunOperation, errors
+from testvibe_async import Client, Project, Run, RunOperation, errors
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 SCENARIO = Scenario(run_queue=2, run_duration=(10, 60))
@@ -102,13 +101,6 @@ async def test_refs_are_to_be_attached(client: Client, project: Project) -> None
         await client.gather(*refs)
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), "1"])
-def test_a_timeout_is_a_number_of_seconds(client: Client, timeout: Any) -> None:
-    """Anything except a finite number above 0 is refused."""
-    with pytest.raises(errors.ConfigError, match="timeout must be a number of seconds"):
-        client.finished([], timeout=timeout)
-
-
 async def test_every_transition_comes_with_its_operation(client: Client, project: Project) -> None:
     """Each operation has its present state first, then each transition up to the last."""
     operations = await dispatch(project, 4)
@@ -121,17 +113,6 @@ async def test_every_transition_comes_with_its_operation(client: Client, project
         assert words[0] == "queued running"
         assert words[1:-1] in ([], ["active running"])
         assert words[-1] in {"finished passed", "finished failed"}
-
-
-async def test_an_attached_one_is_polled_first(emulator: Emulator, project: Project) -> None:
-    """An attached operation has no state before the first answer; then it has each."""
-    (operation,) = await dispatch(project, 1)
-    async with client_of(emulator) as client:
-        attached = client.attach(operation.ref)
-        phases = [change.phase async for _, change in client.changes([attached])]
-    assert phases[0] in {Phase.QUEUED, Phase.ACTIVE}
-    assert phases[-1] is Phase.FINISHED
-    assert len(phases) == len(set(phases))
 
 
 async def test_one_that_is_passed_twice_comes_twice(client: Client, project: Project) -> None:

@@ -59,22 +59,6 @@ async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project)
     assert list(emulator.generations) == [running.request_id, own.request_id]
 
 
-async def test_two_that_wait_for_one_are_both_dispatched(emulator: Emulator) -> None:
-    """The loser of the race waits for the winner's generation, then dispatches its own."""
-    async with client_of(emulator) as client, client_of(emulator) as other:
-        first = await client.project().generate_feature("Draft")
-
-        operations = await asyncio.gather(
-            client.project().generate_feature("Draft", on_conflict="wait"),
-            other.project().generate_feature("Draft", on_conflict="wait"),
-        )
-
-        assert sorted(emulator.generations) == sorted(
-            operation.request_id for operation in (first, *operations)
-        )
-        assert {operation.adopted for operation in operations} == {False}
-
-
 async def test_as_many_are_waited_for_as_come_before(emulator: Emulator, project: Project) -> None:
     """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
     async with client_of(emulator) as rival:

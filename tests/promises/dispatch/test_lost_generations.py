@@ -1,15 +1,24 @@
 """Generations whose answer was lost: reconciled by their status, never dispatched twice."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Operation, Project, errors
+from testvibe_async import Client, Hooks, Journal, Operation, Project, errors
 from testvibe_async.events import Dispatched
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
+
+
+async def lose(project: Project) -> errors.DispatchUnknownError:
+    """Dispatch a generation whose answer is lost, and return the error."""
+    with pytest.raises(errors.DispatchUnknownError) as caught:
+        await project.generate_feature("Draft")
+    return caught.value
 
 
 async def test_the_new_generation_is_adopted(emulator: Emulator, project: Project) -> None:
@@ -58,8 +67,7 @@ async def test_odd_polls_prove_nothing(emulator: Emulator, project: Project, fau
     emulator.fail("get_generation_status", fault, times=1)
     emulator.fail("generate_feature", Fault.reset())
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.generate_feature("Draft")
+    await lose(project)
 
     assert len(emulator.generations) == 1
 
@@ -76,8 +84,7 @@ async def test_a_known_generation_is_not_adopted(emulator: Emulator) -> None:
         return await send(request)
 
     async with client_through(race, emulator) as client, client_of(emulator) as rival:
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().generate_feature("Draft")
+        await lose(client.project())
 
         assert not known[0].done
 
@@ -128,15 +135,7 @@ async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) 
     emulator.fail(
         "get_generation_status", Fault.edit(lambda status: {**status, "requestId": ""}), skip=1
     )
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.generate_feature("Draft")
-
-
-async def lose(project: Project) -> errors.DispatchUnknownError:
-    """Dispatch a generation whose answer is lost, and return the error."""
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.generate_feature("Draft")
-    return caught.value
+    await lose(project)
 
 
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(503, retry_after=1)])
@@ -184,3 +183,62 @@ async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Projec
     assert "from before the dispatch" in str(error)
     assert error.reason == "unseen"
     assert len(emulator.generations) == 2
+
+
+def hides_queued_ids(status: dict[str, Any]) -> dict[str, Any]:
+    """Leave the `requestId` out while a generation is in flight."""
+    if status.get("featureStatus") == "generating":
+        return {name: value for name, value in status.items() if name != "requestId"}
+    return status
+
+
+async def test_a_missing_request_id_proves_nothing(emulator: Emulator, client: Client) -> None:
+    """A status in flight that names no generation does not prove that none started."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    error = await lose(client.project())
+    assert isinstance(error.intent, Intent)
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await client.reconcile(error.intent)
+
+
+async def test_a_resumed_journal_does_not_pay_again(emulator: Emulator, tmp_path: Path) -> None:
+    """A generation that is queued without a `requestId` is paid for once."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    for _ in range(3):
+        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
+            await client.project().generate_features(["Draft"], journal=journal, timeout=60)
+
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client) -> None:
+    """A status that names its generation only at the second poll is asked again."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), skip=1, times=1)
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+
+    operation = await client.project().generate_feature("Draft")
+
+    assert operation.adopted
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_a_queued_stranger_is_not_adopted(emulator: Emulator, client: Client) -> None:
+    """A generation that was in flight without a `requestId` is not taken for a later one."""
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), times=1)
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+
+    await lose(client.project())
+
+
+async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: Client) -> None:
+    """A feature that never had a generation, and is a draft still, shows that none started."""
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    error = await lose(client.project())
+    assert isinstance(error.intent, Intent)
+
+    assert await client.reconcile(error.intent) is None

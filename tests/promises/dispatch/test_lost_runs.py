@@ -3,16 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.dialects import Dialect
 from tests.support.peer import http, peer
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, Hooks, Project, Ref, RunOperation, RunRef, errors
+from testvibe_async import Client, Hooks, Journal, Project, Ref, RunOperation, Verdict, errors
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
 
 ANSWER_LOST = [Fault.lost(), Fault.truncated(), Fault.edit(lambda _: {"unexpected": True})]
@@ -28,6 +31,12 @@ NOTHING_DONE = [
     Fault.status(503, retry_after=1),
 ]
 """The service did not act, and the caller can't know that."""
+
+
+async def _unknown(project: Project, **options: Any) -> errors.DispatchUnknownError:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
+        await project.run_feature("Checkout", **options)
+    return caught.value
 
 
 @pytest.mark.parametrize("fault", ANSWER_LOST)
@@ -89,8 +98,7 @@ async def test_odd_rows_are_no_proof(emulator: Emulator, client: Client, project
     timeless = [{**row, "createdUtc": None} for row in rows]
     emulator.fail("list_runs", Fault.edit(lambda _: [*rows, *timeless]))
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.run_feature("Checkout")
+    await _unknown(project)
 
 
 async def test_a_feature_by_id(emulator: Emulator, project: Project) -> None:
@@ -107,8 +115,7 @@ async def test_without_lists_it_is_unknown_at_once() -> None:
     """Where the service has no list of runs, DispatchUnknownError is raised at once."""
     async with Emulator(lists=False) as emulator, client_of(emulator) as client:
         emulator.fail("run_feature", Fault.lost())
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
 
         assert emulator.count("run_feature") == 1
         assert now() == 0
@@ -138,9 +145,8 @@ async def test_the_next_ids_are_read(fault: Fault, strangers: int, *, is_found: 
             operation = await client.project().run_feature("Checkout")
             assert operation.run_id == before.run_id + strangers + 1
         else:
-            with pytest.raises(errors.DispatchUnknownError) as caught:
-                await client.project().run_feature("Checkout")
-            assert caught.value.reason == "unseen"
+            error = await _unknown(client.project())
+            assert error.reason == "unseen"
         assert emulator.count("run_feature") == 2 + strangers
         assert emulator.count("get_run") < 100
 
@@ -211,8 +217,7 @@ async def test_a_service_without_a_clock_proves_nothing() -> None:
         peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"") as service,
         service.client() as client,
     ):
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
     asked = [request.split()[0] for request in service.received]
     assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
 
@@ -222,16 +227,9 @@ async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: P
     emulator.fail("run_feature", Fault.hang())
     emulator.fail("list_runs", Fault.hang(), skip=1)
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.run_feature("Checkout")
+    await _unknown(project)
 
     assert now() == pytest.approx(30 + 120, abs=0.1)
-
-
-async def _unknown(project: Project, **options: Any) -> errors.DispatchUnknownError:
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.run_feature("Checkout", **options)
-    return caught.value
 
 
 async def test_absent(emulator: Emulator, project: Project) -> None:
@@ -318,18 +316,6 @@ async def test_the_latest_run_is_read_once(emulator: Emulator, project: Project)
     assert emulator.count("list_runs") == 1
 
 
-async def test_the_error_has_its_intent(emulator: Emulator, client: Client) -> None:
-    """With the error's intent the run is found later, when the service shows it."""
-    emulator.fail("run_feature", Fault.lost())
-    emulator.fail("list_runs", Fault.edit(lambda _: []), times=4)
-    error = await _unknown(client.project())
-    assert error.intent is not None
-    operation = await client.reconcile(error.intent)  # type: ignore[arg-type]
-    assert operation is not None
-    assert isinstance(operation.ref, RunRef)
-    assert operation.ref.run_id in emulator.runs
-
-
 @pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
 async def test_a_run_under_way_is_kept(emulator: Emulator, dispatched: str) -> None:
     """While one dispatch waits for its answer, another of the feature does not adopt its run."""
@@ -403,8 +389,7 @@ async def test_an_attached_run_is_not_adopted(emulator: Emulator) -> None:
         theirs = client.attach((await other.project().run_feature("Checkout")).ref)
         emulator.fail("run_feature", Fault.reset())
 
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
 
         assert not theirs.done
 
@@ -447,8 +432,7 @@ async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator) -> None:
         proxy.fail(NetworkFault.reset_request(), when=lambda method, _: method == "POST")
         proxy.fail(NetworkFault.slow(150), when=lambda method, _: method == "GET")
 
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
 
     assert len(emulator.runs) == 1
 
@@ -502,8 +486,7 @@ async def test_nothing_is_adopted_from_an_odd_order() -> None:
             return [*({**old, "runId": number} for number in range(1, 200)), rows[0]]
 
         emulator.fail("list_runs", Fault.edit(after_older_ones))
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await _unknown(client.project())
 
     assert len(emulator.runs) == 1
 
@@ -539,12 +522,11 @@ async def test_once_shown_counts(
     emulator.fail("list_runs", Fault.edit(_with_a_twin), times=1)
     emulator.fail("list_runs", Fault.edit(later), skip=1)
 
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.run_feature("Checkout")
+    error = await _unknown(project)
 
     ours = max(emulator.runs)
-    assert caught.value.reason == "ambiguous"
-    assert {ref.key[-1] for ref in caught.value.candidates} == {ours, ours + 1}
+    assert error.reason == "ambiguous"
+    assert {ref.key[-1] for ref in error.candidates} == {ours, ours + 1}
 
 
 async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Project) -> None:
@@ -563,3 +545,120 @@ async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Proje
         result.reason for result in results if isinstance(result, errors.DispatchUnknownError)
     ]
     assert reasons == ["absent", "ambiguous"]
+
+
+def hides_checkout(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave the runs of one feature out of a list."""
+    return [row for row in rows if row["featureName"] != "Checkout"]
+
+
+def hides_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out when runs were created."""
+    return [row | {"createdUtc": None} for row in rows]
+
+
+UNREADABLE = {
+    "no JSON": Fault.edit(lambda _: b"started"),
+    "no id": Fault.edit(lambda _: {"status": "accepted"}),
+    "null": Fault.edit(lambda _: b"null"),
+    "a page": Fault.edit(lambda _: b"<html><body>Accepted</body></html>"),
+    "half an answer": Fault.truncated(),
+}
+"""Successes whose id can't be read, by what they are."""
+
+
+@pytest.mark.parametrize(
+    "hidden", [{"service_at": None}, {}], ids=["the service's clock", "the runs' times"]
+)
+async def test_a_later_run_is_not_adopted(
+    emulator: Emulator, client: Client, hidden: dict[str, Any]
+) -> None:
+    """What is not known to have started in time may be of somebody else."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    error = await _unknown(client.project())
+    assert isinstance(error.intent, Intent)
+    await asyncio.sleep(3600)
+    hidden["intended_at"] = error.intent.intended_at - timedelta(hours=1)
+    stranger = await client.project().run_feature("Checkout")
+    if "service_at" not in hidden:
+        emulator.fail("list_runs", Fault.edit(hides_times))
+
+    async with client_of(emulator) as later:
+        await later.list_projects()
+        with pytest.raises(errors.DispatchUnknownError) as unknown:
+            await later.reconcile(evolve(error.intent, **hidden))
+
+    assert unknown.value.candidates == (stranger.ref,)
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_a_2xx_is_never_resent(emulator: Emulator, project: Project, answer: str) -> None:
+    """A 2xx proves that a run started, so that `retry_unknown` sends nothing more."""
+    emulator.fail("run_feature", UNREADABLE[answer], times=1)
+    emulator.fail("list_runs", Fault.status(404))
+
+    error = await _unknown(project, retry_unknown=True)
+
+    assert error.reason == "accepted"
+    assert "most likely nothing" not in str(error)
+    assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_a_journal_never_resends_it(emulator: Emulator, tmp_path: Path, answer: str) -> None:
+    """A dispatch that was accepted stays unknown, though a list shows nothing of it."""
+    emulator.fail("run_feature", UNREADABLE[answer], times=1)
+    emulator.fail("list_runs", Fault.edit(hides_checkout))
+    for _ in range(3):
+        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
+            items = await client.project().run_features(["Checkout"], journal=journal)
+            assert [item.verdict for item in items] == [Verdict.UNKNOWN]
+            assert not journal.is_over
+        async with client_of(emulator) as other:
+            await asyncio.sleep(60)
+            await other.project().run_feature("Returns")
+
+    assert emulator.count("run_feature", feature="Checkout") == 1
+
+
+async def test_it_is_found_by_the_list(emulator: Emulator, project: Project) -> None:
+    """A run whose id could not be read is found in the list of runs."""
+    emulator.fail("run_feature", UNREADABLE["no id"], times=1)
+
+    operation = await project.run_feature("Checkout")
+
+    assert operation.adopted
+    assert (await operation).is_success
+
+
+async def test_a_journal_adopts_no_strangers_run(emulator: Emulator, tmp_path: Path) -> None:
+    """A run that somebody else started between two processes is not taken for a lost one."""
+    path = tmp_path / "batch.journal"
+    async with Journal(path) as journal, client_of(emulator) as client:
+        await client.project().run_features(
+            ["Checkout", "Returns"], journal=journal, max_in_flight=1, timeout=10
+        )
+    async with client_of(emulator) as other:
+        theirs = await other.project().run_feature("Returns")
+        await theirs
+    await asyncio.sleep(600)
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        items = await client.project().run_features(journal=journal)
+
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.UNKNOWN]
+    assert items[1].ref is None
+
+
+async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: Client) -> None:
+    """An intent from an hour ahead is waited for as long as its request may take, and no longer."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    error = await _unknown(client.project())
+    assert isinstance(error.intent, Intent)
+    intent = evolve(error.intent, intended_at=error.intent.intended_at + timedelta(hours=1))
+    began = now()
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await client.reconcile(intent)
+
+    assert now() - began < 60

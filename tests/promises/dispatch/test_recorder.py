@@ -2,50 +2,17 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
+from tests.support.notes import Notes
 from tests.support.timing import now
-from testvibe_async import Client, Ref, RetryPolicy, errors
+from testvibe_async import Client, RetryPolicy, errors
 from testvibe_async.events import told_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
-
-Step = Literal["intended", "dispatched", "not_dispatched"]
-
-
-class Notes:
-    """A recorder that keeps what it is told, and takes its time or fails where it is asked to."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self.emulator = emulator
-        self.told: list[tuple[Step, Intent, Any]] = []
-        self.posts: list[int] = []
-        """How many dispatches the service had when each intent came."""
-        self.seconds: dict[Step, float] = {}
-        self.failing: set[Step] = set()
-
-    @property
-    def steps(self) -> list[Step]:
-        return [step for step, _, _ in self.told]
-
-    async def intended(self, intent: Intent) -> None:
-        self.posts.append(self.emulator.count("run_feature"))
-        await self._take("intended", intent, None)
-
-    async def dispatched(self, intent: Intent, ref: Ref) -> None:
-        await self._take("dispatched", intent, ref)
-
-    async def not_dispatched(self, intent: Intent, error: errors.VibeError) -> None:
-        await self._take("not_dispatched", intent, error)
-
-    async def _take(self, step: Step, intent: Intent, result: object) -> None:
-        await asyncio.sleep(self.seconds.get(step, 0.0))
-        if step in self.failing:
-            raise OSError("no space left on device")
-        self.told.append((step, intent, result))
 
 
 @pytest.fixture
@@ -267,3 +234,15 @@ async def test_a_log_that_fails_loses_no_ref(
     with pytest.raises(ValueError):  # noqa: PT011 - it is ours
         await client.project().run_feature(checkout)
     assert notes.steps == ["intended", "dispatched"]
+
+
+async def test_a_polled_run_is_known_where_no_list_shows_the_latest(
+    emulator: Emulator, client: Client, notes: Notes
+) -> None:
+    """An intent names the highest run that this client has seen, dispatched by whomever."""
+    emulator.fail("list_runs", Fault.status(404))
+    async with client_of(emulator) as other:
+        ref = (await other.project().run_feature("Checkout")).ref
+    await client.attach(ref).poll()
+    await client.project().run_feature("Returns")
+    assert notes.told[0][1].known_run_id == ref.run_id

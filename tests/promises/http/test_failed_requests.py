@@ -1,19 +1,27 @@
 """Requests that fail on the way or are refused: what is sent again, when, and what is raised."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count, pairwise
 from typing import Any
 
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import KEY, client_of
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, hooks_into
 from tests.support.timing import now
-from testvibe_async import Hooks, RetryPolicy, errors
-from testvibe_async.events import Event, Paused, RequestFinished, Resumed, RetryScheduled
+from testvibe_async import Client, Hooks, Project, RetryPolicy, errors
+from testvibe_async.events import (
+    Event,
+    OutageEnded,
+    OutageStarted,
+    Paused,
+    RequestFinished,
+    Resumed,
+    RetryScheduled,
+)
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 READ = "get_feature"
@@ -48,16 +56,15 @@ FAULTS: dict[str, tuple[Fault, type[errors.VibeError], int]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_read_meets_a_fault(emulator: Emulator, name: str) -> None:
+async def test_a_read_meets_a_fault(emulator: Emulator, project: Project, name: str) -> None:
     """Each fault is its own error, and a read is sent as often as the policy says, no more.
 
     Where a connection is reset aiohttp sends a read once more by itself, each time.
     """
     fault, kind, sent = FAULTS[name]
     emulator.fail(READ, fault)
-    async with client_of(emulator) as client:
-        with pytest.raises(kind) as caught:
-            await client.project().get_feature("Checkout")
+    with pytest.raises(kind) as caught:
+        await project.get_feature("Checkout")
     assert isinstance(caught.value, kind)
     assert emulator.count(READ) in ({sent, 2 * sent} if fault.kind in {"reset", "lost"} else {sent})
     if isinstance(caught.value, errors.TransportError):
@@ -89,7 +96,7 @@ async def test_what_may_have_happened_is_not_sent_again(
 
 
 @once_only
-async def test_what_was_refused_for_now_is_sent_again(emulator: Emulator, operation: str) -> None:
+async def test_what_was_refused_for_now(emulator: Emulator, operation: str) -> None:
     """A 429 with Retry-After proves that nothing was done: it is sent again, after that time."""
     emulator.fail(operation, Fault.status(429, retry_after=7), times=2)
     async with client_of(emulator) as client:
@@ -267,7 +274,7 @@ async def test_only_a_custom_get_is_repeated(emulator: Emulator, method: str, se
 SHORT = Scenario(run_queue=0, run_duration=(0.6, 2))
 
 
-RUNS = 150
+RUNS = 60
 
 
 async def _run_all(
@@ -288,7 +295,7 @@ async def _run_all(
     return seen
 
 
-@pytest.mark.parametrize("place", [0, 20, 149])
+@pytest.mark.parametrize("place", [0, 59])
 async def test_one_refusal_costs_its_own_request_a_second(place: int) -> None:
     """Runs of at most 2 s are over a little later, and nothing pauses."""
     refusal = Fault.status(429, retry_after=1)
@@ -309,8 +316,8 @@ async def test_random_refusals_of_polls_cost_those_polls() -> None:
 
 
 async def test_a_limit_fails_no_dispatch() -> None:
-    """150 runs at a service that takes 50 requests a second: all are dispatched, none twice."""
-    seen = await _run_all(SHORT, lambda _: None, rate_limit=50)
+    """60 runs at a service that takes 20 requests a second: all are dispatched, none twice."""
+    seen = await _run_all(SHORT, lambda _: None, rate_limit=20)
     assert now() <= 15
     assert {type(event) for event in seen} <= {Paused, Resumed}
     assert [type(event) for event in seen[:2]] == [Paused, Resumed]
@@ -339,3 +346,112 @@ async def test_an_abandoned_probe_frees_the_next(emulator: Emulator) -> None:
         hanging.cancel()
         await asyncio.gather(*refused)
         assert now() - began < 4
+
+
+PAGE = b"<!doctype html><title>We are back soon</title>"
+
+
+PATIENT: dict[str, Callable[[Client, float], Awaitable[Any]]] = {
+    "list_features": lambda client, seconds: client.project().list_features(max_outage=seconds),
+    "list_projects": lambda client, seconds: client.list_projects(max_outage=seconds),
+    "list_configs": lambda client, seconds: client.project().list_configs(max_outage=seconds),
+}
+
+
+@pytest.mark.parametrize("name", PATIENT)
+@pytest.mark.parametrize("seconds", [5, 60])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.status(503), Fault.status(503, retry_after=2), Fault.status(429), Fault.reset()],
+    ids=["503", "busy", "429", "reset"],
+)
+async def test_a_call_outlasts_an_outage(
+    emulator: Emulator, client: Client, name: str, seconds: int, fault: Fault
+) -> None:
+    """It is tried again until the service answers."""
+    emulator.fail("*", fault, when=lambda _: now() < seconds)
+    assert await PATIENT[name](client, 100)
+    assert seconds <= now() < seconds + 35
+    assert emulator.count(name) < 30
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.body(PAGE, content_type="text/html"),
+        Fault.body(b""),
+        Fault.status(302, body=b""),
+        Fault.status(403, body=PAGE),
+        Fault.status(404, body=PAGE),
+    ],
+    ids=["page", "empty", "redirect", "403 page", "404 page"],
+)
+async def test_a_page_is_an_outage(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """As for a wait."""
+    await project.list_features()
+    emulator.fail("*", fault, when=lambda _: now() < 60)
+    assert await project.list_features(max_outage=100)
+
+
+async def test_the_third_page_ends_it(emulator: Emulator, project: Project) -> None:
+    """Most likely the address is not the service's."""
+    emulator.fail("list_features", Fault.body(PAGE, content_type="text/html"))
+    with pytest.raises(errors.MalformedResponseError):
+        await project.list_features(max_outage=100)
+    assert emulator.count("list_features") == 3
+    assert now() < 10
+
+
+async def test_an_outage_that_lasts_is_raised(emulator: Emulator, project: Project) -> None:
+    """The last failure is raised, as it is."""
+    emulator.fail("list_features", Fault.status(503))
+    with pytest.raises(errors.ServerError):
+        await project.list_features(max_outage=100)
+    assert 100 <= now() < 140
+
+
+async def test_a_service_that_can_not_be_reached_is_an_outage() -> None:
+    """Nothing listens, for as long as it may last."""
+    async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
+        with pytest.raises(errors.NotSentError):
+            await client.project().list_features(max_outage=60)
+    assert 60 <= now() < 100
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_refused_key_is_confirmed(emulator: Emulator, project: Project, times: int) -> None:
+    """One more try decides."""
+    rule = emulator.fail("list_features", Fault.status(401), times=times)
+    if times == 1:
+        assert await project.list_features(max_outage=100)
+    else:
+        with pytest.raises(errors.UnauthorizedError):
+            await project.list_features(max_outage=100)
+    assert rule.hits == times
+
+
+async def test_a_services_refusal_is_raised(emulator: Emulator, client: Client) -> None:
+    """There is no such project, or no such call: another try would not change it."""
+    with pytest.raises(errors.NotFoundError):
+        await client.project("other").list_features(max_outage=100)
+    assert emulator.count("list_features") == 1
+    emulator.fail("list_configs", Fault.status(404, body=b""))
+    with pytest.raises(errors.EndpointNotFoundError):
+        await client.project().list_configs(max_outage=100)
+    assert emulator.count("list_configs") == 1
+
+
+async def test_it_is_announced(emulator: Emulator) -> None:
+    """At the second failure, and its end."""
+    seen: list[tuple[type[object], float]] = []
+
+    def note(event: OutageStarted | OutageEnded) -> None:
+        seen.append((type(event), now()))
+
+    hooks = Hooks(on_outage_started=note, on_outage_ended=note)
+    emulator.fail("*", Fault.status(503), when=lambda _: now() < 60)
+    async with client_of(emulator, hooks=hooks) as client:
+        await client.project().list_features(max_outage=100)
+    assert [kind for kind, _ in seen] == [OutageStarted, OutageEnded]
+    assert seen[0][1] < 10
+    assert 60 <= seen[1][1] < 95

@@ -1,11 +1,9 @@
 """The API key is in no error, log or repr, wherever a server repeats it."""
 
-import html
 import json
 import logging
 import traceback
 from collections.abc import Callable
-from urllib.parse import quote, unquote
 
 import pytest
 
@@ -90,24 +88,10 @@ async def test_no_echo_that_is_cut_off(answer: str, caplog: pytest.LogCaptureFix
     assert len(str(caught.value)) < 500
 
 
-ODD_KEY = "a/b+c=d\"e\\f&g<h>'i`j"
-
-
-@pytest.mark.parametrize(
-    "spelling",
-    [
-        KEY,
-        json.dumps(ODD_KEY)[1:-1],
-        json.dumps(ODD_KEY)[1:-1].replace("/", r"\/"),
-        r"a/b\u002Bc=d\u0022e\u005Cf\u0026g\u003Ch\u003E\u0027i\u0060j",
-    ],
-    ids=["plain", "JSON", "PHP", ".NET"],
-)
-async def test_an_echo_of_a_key_of_another_form_is_masked(spelling: str) -> None:
-    """A key is masked in the spelling of each JSON writer, which escapes other characters."""
-    body = f'{{"error": "x", "message": "No such key: {spelling}"}}'.encode()
-    key = KEY if spelling == KEY else ODD_KEY
-    async with peer(http(401, body)) as service, service.client(api_key=key) as client:
+async def test_an_echo_of_the_key_is_masked() -> None:
+    """An error shows a placeholder where the key was."""
+    body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
+    async with peer(http(401, body)) as service, service.client() as client:
         with pytest.raises(UnauthorizedError) as caught:
             await client.list_projects()
     assert caught.value.message == "No such key: tvb_..."
@@ -119,31 +103,3 @@ async def test_a_short_key_is_not_searched_for_in_answers() -> None:
     async with peer(http(200, body)) as service, service.client(api_key="test") as client:
         (project,) = await client.list_projects()
     assert project.name == "test"
-
-
-ESCAPED = {
-    "link": json.dumps(quote(ODD_KEY, safe=""))[1:-1],
-    "page": json.dumps(html.escape(ODD_KEY))[1:-1],
-    "page in .NET": r"a/b\u002Bc=d\u0026quot;e\\f\u0026amp;g\u0026lt;h\u0026gt;\u0026#x27;i\u0060j",
-}
-
-
-@pytest.mark.parametrize("spelling", ESCAPED.values(), ids=ESCAPED)
-async def test_no_key_in_escapes(spelling: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A key as links and pages spell it is in no field, no unknown one, no error and no log."""
-    caplog.set_level(logging.DEBUG)
-    said = f'"name": "{spelling}", "x": ["{spelling}"], "kind": {{"{spelling}": 1}}'.encode()
-    async with (
-        peer(http(200, b'{"id": 1, ' + said + b"}")) as service,
-        service.client(api_key=ODD_KEY) as client,
-    ):
-        feature = await client.project().get_feature("Checkout")
-    shown = repr(feature) + json.dumps(feature.to_dict()) + caplog.text
-    refusal = http(400, b'{"message": "%b"}' % spelling.encode())
-    async with peer(refusal) as service, service.client(api_key=ODD_KEY) as client:
-        with pytest.raises(ResponseError) as caught:
-            await client.project().get_feature("Checkout")
-    shown += all_of(caught.value) + caplog.text
-    assert feature.extra["x"] == ["tvb_..."]
-    assert ODD_KEY not in html.unescape(unquote(shown))
-    assert spelling not in shown

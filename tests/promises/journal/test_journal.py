@@ -225,21 +225,6 @@ async def test_the_last_one_is_held_back(path: Path, emulator: Emulator, client:
     assert now() - began > 35
 
 
-async def test_also_among_many(path: Path, emulator: Emulator, client: Client) -> None:
-    """Tasks that wait for room do not take the one that is to show the time."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    gone = emulator.fail("list_runs", Fault.status(404), skip=1)
-    configs = [None, "A", "B", "C"]
-    async with Journal(path) as journal, client_of(emulator) as first:
-        await first.project().run_features(
-            FEATURES, config=configs, journal=journal, max_in_flight=1, stop_on_failure=True
-        )
-    gone.remove()
-    items = await resumed(path, client.project(), max_in_flight=6)
-    assert "unknown" not in verdicts(items)
-    assert len(emulator.runs) == 12
-
-
 async def test_a_late_one_shows_the_time(path: Path, emulator: Emulator, client: Client) -> None:
     """What was not seen to begin is asked for again once the next one was dispatched."""
 
@@ -285,24 +270,6 @@ async def test_a_time_out_ends_it(path: Path, emulator: Emulator, client: Client
         assert verdicts(items) == ["unknown"] * 3
         assert now() - began < 5
         assert len(journal.open_intents) == 3
-
-
-async def test_an_unknown_one_stops_all(path: Path, emulator: Emulator, client: Client) -> None:
-    """With `stop_on_failure` the first one ends the batch, and cancels nobody who awaits it."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    await _cut_off(path, emulator)
-    emulator.fail("list_runs", Fault.status(404))
-    items = await resumed(path, client.project(), stop_on_failure=True)
-    assert verdicts(items) == ["unknown"] * 3
-
-
-async def test_a_time_out_before_a_slot(path: Path, emulator: Emulator, client: Client) -> None:
-    """What is found, and is one too many in flight, has its ref at the time-out."""
-    emulator.fail("run_feature", Fault.lost(), times=3)
-    await _cut_off(path, emulator)
-    items = await resumed(path, client.project(), max_in_flight=1, timeout=9)
-    assert len({item.ref for item in items if item.ref is not None}) == 3
-    assert emulator.count("run_feature") == 3
 
 
 async def test_a_wrong_plan_leaves_none(path: Path, emulator: Emulator, client: Client) -> None:
@@ -375,26 +342,10 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
 
 
-async def test_a_runs_lost_generation(path: Path, emulator: Emulator, client: Client) -> None:
-    """A run whose tests were being generated goes on with that generation."""
-    emulator.add_feature("Draft", status="draft")
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    broken = emulator.fail("get_generation_status", Fault.status(500), skip=2)
-    async with Journal(path) as journal, client_of(emulator) as first:
-        batch = first.project().run_features(["Draft"], journal=journal, on_conflict="generate")
-        assert verdicts(await batch) == ["unknown"]
-    broken.remove()
-    async with Journal(path) as journal:
-        batch = client.project().run_features(journal=journal, on_conflict="generate")
-        assert verdicts(await batch) == ["succeeded"]
-    assert len(emulator.generations) == 1
-
-
 class TestOtherPlans:
     @pytest.fixture
     async def planned(self, path: Path, project: Project) -> Path:
-        async with Journal(path) as journal:
-            await project.run_features(FEATURES, journal=journal, timeout=1)
+        await resumed(path, project, FEATURES, timeout=1)
         return path
 
     @pytest.mark.parametrize(
@@ -491,8 +442,7 @@ async def test_a_read_only_file(
     path: Path, project: Project, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
 ) -> None:
     """A file that can't be written is refused before anything is dispatched."""
-    async with Journal(path) as journal:
-        await project.run_features(FEATURES, journal=journal, timeout=1)
+    await resumed(path, project, FEATURES, timeout=1)
     connect = sqlite3.connect
 
     def read_only(name: Path, **options: Any) -> Any:
@@ -530,8 +480,7 @@ async def test_a_lazy_source(path: Path, project: Project, emulator: Emulator) -
 
 async def test_what_waits_for_a_slot(path: Path, client: Client, emulator: Emulator) -> None:
     """What is in flight beyond the limit is not looked at then, but said to be in flight."""
-    async with Journal(path) as journal:
-        await client.project().run_features(FEATURES, journal=journal, timeout=1)
+    await resumed(path, client.project(), FEATURES, timeout=1)
     before = emulator.count("get_run")
     async with Journal(path) as journal, client_of(emulator) as other:
         items = await other.project().run_features(journal=journal, max_in_flight=1, timeout=5)

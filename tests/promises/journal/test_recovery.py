@@ -14,7 +14,7 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
-from tests.promises.journal.conftest import opened, verdicts
+from tests.promises.journal.conftest import opened, ran, verdicts
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, GenerationRef, Journal, RunRef, Verdict, errors
 from testvibe_async.intents import Intent
@@ -319,10 +319,7 @@ async def test_one_that_a_run_joined_is_not_paid_for_again(path: Path, emulator:
     async with client_of(emulator) as other:
         await other.project().generate_feature("Broken")
     for timeout in (20, None):
-        async with Journal(path) as journal, client_of(emulator) as client:
-            await client.project().run_features(
-                ["Broken"], on_conflict="generate", journal=journal, timeout=timeout
-            )
+        await ran(path, emulator, ["Broken"], on_conflict="generate", timeout=timeout)
         await asyncio.sleep(300)
     assert len(emulator.generations) == 1
 
@@ -330,12 +327,8 @@ async def test_one_that_a_run_joined_is_not_paid_for_again(path: Path, emulator:
 async def test_a_resume_without_them_uses_them(path: Path, emulator: Emulator) -> None:
     """Attempts and the conflict policy of a batch are those that it was made with."""
     emulator.add_feature("Draft", status="draft")
-    async with Journal(path) as journal, client_of(emulator) as client:
-        await client.project().run_features(
-            ["Draft"], attempts=2, on_conflict="generate", journal=journal, timeout=1
-        )
-    async with Journal(path) as journal, client_of(emulator) as client:
-        (item,) = await client.project().run_features(journal=journal)
+    await ran(path, emulator, ["Draft"], attempts=2, on_conflict="generate", timeout=1)
+    (item,) = await ran(path, emulator)
     assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
 
 
@@ -355,8 +348,7 @@ async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault:
         await client.project().run_features(FEATURES, journal=journal)
         assert not journal.is_over
     rule.remove()
-    async with Journal(path) as journal, client_of(emulator) as client:
-        items = await client.project().run_features(journal=journal)
+    items = await ran(path, emulator)
     assert verdicts(items) == ["succeeded"] * 2
 
 

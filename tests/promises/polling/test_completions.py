@@ -150,7 +150,7 @@ async def test_a_cancelled_step_loses_no_completion(client: Client) -> None:
     assert {id(operation) async for operation in completions} == set(map(id, operations))
 
 
-async def test_many_runs_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """Hundreds of runs awaited at once all finish, and leave no task and no warning."""
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from typing import Any
 
 import pytest
 from attrs import evolve
@@ -318,13 +317,6 @@ async def test_what_a_wait_saw_counts(emulator: Emulator, operation: RunOperatio
     wait.cancel()
 
 
-@pytest.mark.parametrize("max_age", [-1, float("inf"), float("nan"), "1", True, None])
-async def test_an_age_is_a_number_of_seconds(operation: RunOperation, max_age: Any) -> None:
-    """Anything except a finite number from 0 is refused."""
-    with pytest.raises(errors.ConfigError, match="max_age must be 0, or a number of seconds"):
-        await operation.poll(max_age=max_age)
-
-
 async def test_what_is_over_is_free(emulator: Emulator, client: Client, project: Project) -> None:
     """Ten attaches to a run that ended cost no request more, though no handle was kept."""
     operation = await project.run_feature("Checkout")
@@ -367,15 +359,6 @@ async def test_an_id_that_is_used_again_has_its_own_outcome() -> None:
             assert not operation.done
             assert (await operation).status == RunStatus.FAILED
             assert second.count("get_run") >= 1
-
-
-async def test_a_batch_that_gets_old_ids_polls_them() -> None:
-    """None of its items has an outcome from before it was dispatched."""
-    async with Emulator(scenario=STEADY) as first, client_of(first) as client:
-        await run_before_a_reset(client, first)
-        async with Emulator(scenario=FAILING, port=port_of(first)):
-            items = await client.project().run_features(["Checkout", "Returns"])
-    assert [item.outcome and item.outcome.status for item in items] == [RunStatus.FAILED] * 2
 
 
 async def test_a_ref_of_the_later_operation_attaches_to_it() -> None:

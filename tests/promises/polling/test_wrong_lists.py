@@ -108,23 +108,6 @@ async def test_a_wrong_list_is_caught_by_any_read() -> None:
     assert suspended_at[0] <= 63  # the first time that all are read by id, and not the second
 
 
-async def test_a_row_that_falls_back(emulator: Emulator, client: Client, project: Project) -> None:
-    """A terminal state that was read stays, whatever the list says later."""
-    operations = await dispatch_runs(project, COUNT)
-    first = operations[0]
-    emulator.finish_run(int(str(first.ref.key[-1])))
-    emulator.fail(
-        "list_runs", Fault.edit(lambda rows: [r | {"status": "running"} for r in rows]), skip=1
-    )
-    wait = asyncio.ensure_future(client.gather(*operations))
-    await first
-    await asyncio.sleep(10)
-
-    assert first.status == "passed"
-    assert emulator.count("get_run", run_id=int(str(first.ref.key[-1]))) == 1
-    await wait
-
-
 async def test_thousands_in_front(emulator: Emulator, client: Client, project: Project) -> None:
     """Three runs below 5,000 of others are read by id, after a few calls that did not reach."""
     operations = await dispatch_runs(project, 3)

@@ -1,4 +1,4 @@
-"""Each operation of the service: the one request that it sends, and what it returns."""
+"""Each operation of the service: the one request that it sends, what it returns, and its waits."""
 
 import asyncio
 import json
@@ -11,8 +11,9 @@ from attrs import field, frozen
 
 from tests.conftest import client_of
 from tests.support.shop import DRAFT, GENERATED, P, last
+from tests.support.timing import now
 from testvibe_async import Client, FeatureStatus, Phase, Project, ProjectInfo, RunStatus, errors
-from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 F = P + "/features/Checkout"
 
@@ -169,17 +170,13 @@ async def test_any_name(emulator: Emulator, project: Project, name: str, segment
 
 
 async def test_ids_and_digits_travel_alike(emulator: Emulator, project: Project) -> None:
-    """An id is sent as its digits, and a name of digits, which the service takes for one, too."""
+    """An id is sent as its digits, as a name of digits is; the case of a name is left as it is."""
+    assert (await project.get_feature("cHECKOUT")).name == GENERATED
     feature = emulator.features[GENERATED]
     assert (await project.get_feature(feature.id)).name == GENERATED
     by_int = last(emulator, "get_feature").path
     assert (await project.get_feature(str(feature.id))).name == GENERATED
     assert last(emulator, "get_feature").path == by_int == f"{P}/features/{feature.id}"
-
-
-async def test_a_name_is_found_in_any_case(project: Project) -> None:
-    """The case of a name is left as it is: the service matches it in any."""
-    assert (await project.get_feature("cHECKOUT")).name == GENERATED
 
 
 @pytest.mark.parametrize("feature", ["", True, False, None, 1.5, b"Checkout", "a\ud800b"])
@@ -199,35 +196,22 @@ async def test_a_projects_id_is_one_path_segment(emulator: Emulator, client: Cli
     assert emulator.requests[-1].path == "/api/v1/ops/projects/..%2Fx/files"
 
 
-async def test_read_file_never_asks_for_another_path(emulator: Emulator, project: Project) -> None:
-    """A path that UTF-8 can't carry is refused, not sent without the characters it can't."""
-    await project.write_file("Features/ab", "other")
-    before = emulator.count()
+async def test_what_utf_8_can_not_carry_is_refused(emulator: Emulator, project: Project) -> None:
+    """It is not sent without the characters that UTF-8 can't carry: that names something else."""
     with pytest.raises(errors.ConfigError):
         await project.read_file("Features/a\ud800b")
-    assert emulator.count() == before
-
-
-async def test_list_runs_asks_for_no_other(emulator: Emulator, project: Project) -> None:
-    """A feature's name that UTF-8 can't carry is refused, also where it goes into the query."""
     with pytest.raises(errors.ConfigError):
         await project.list_runs(feature="Check\ud800out")
     assert emulator.count() == 0
 
 
-async def test_list_projects_gives_them(emulator: Emulator, client: Client) -> None:
-    """list_projects returns one ProjectInfo for each project."""
+async def test_projects_are_listed_and_read(emulator: Emulator, client: Client) -> None:
+    """list_projects returns one ProjectInfo for each project, get_project one, or 404."""
     other = emulator.add_project("Other", "https://other.example")
-    assert await client.list_projects() == [
-        ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example"),
-        ProjectInfo(other.id, "Other", "https://other.example"),
-    ]
-
-
-async def test_get_project_gives_one(emulator: Emulator, client: Client) -> None:
-    """get_project returns the project that was named, and 404 where there is none."""
-    info = await client.get_project(emulator.project_id)
-    assert info == ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example")
+    shop = ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example")
+    listed = [shop, ProjectInfo(other.id, "Other", "https://other.example")]
+    assert await client.list_projects() == listed
+    assert await client.get_project(shop.id) == shop
     with pytest.raises(errors.NotFoundError):
         await client.get_project("none")
 
@@ -242,23 +226,15 @@ async def test_list_features_gives_rows(emulator: Emulator, project: Project) ->
 
 
 async def test_get_feature_gives_the_text(emulator: Emulator, project: Project) -> None:
-    """get_feature returns the feature with its Gherkin, and a documented status as the enum."""
+    """get_feature returns the Gherkin, a status as the enum or a str, a suggestion's rationale."""
     feature = await project.get_feature(GENERATED)
-    assert feature.id == emulator.features[GENERATED].id
-    assert feature.gherkin == emulator.features[GENERATED].gherkin
+    stored = emulator.features[GENERATED]
+    assert (feature.id, feature.gherkin, feature.kind) == (stored.id, stored.gherkin, "feature")
     assert feature.status is FeatureStatus.GENERATED
-    assert feature.kind == "feature"
-    assert feature.rationale is None
-    assert feature.extra == {}
-
-
-async def test_get_feature_of_a_suggestion_gives_the_rationale(project: Project) -> None:
-    """get_feature returns the rationale of a suggestion, and an undocumented status as a str."""
-    feature = await project.get_feature("Abandoned cart reminder")
-    assert feature.kind == "suggestion"
-    assert feature.rationale is not None
-    assert feature.rationale.startswith("The cart keeps")
-    assert feature.status == "draft"
+    assert (feature.rationale, feature.extra) == (None, {})
+    suggestion = await project.get_feature("Abandoned cart reminder")
+    assert (suggestion.kind, suggestion.status) == ("suggestion", "draft")
+    assert str(suggestion.rationale).startswith("The cart keeps")
 
 
 async def test_create_feature_adds_one(emulator: Emulator, project: Project) -> None:
@@ -287,17 +263,13 @@ async def test_delete_feature_removes_it(emulator: Emulator, project: Project) -
         await project.delete_feature(GENERATED)
 
 
-@pytest.mark.parametrize("change", ["update", "delete"])
-async def test_a_busy_feature_stays(emulator: Emulator, project: Project, change: str) -> None:
+async def test_a_busy_feature_stays(emulator: Emulator, project: Project) -> None:
     """update_feature and delete_feature of a feature that is generating raise FeatureBusyError."""
     emulator.add_feature("Busy", status="generating")
-    calls: dict[str, Callable[[], Awaitable[None]]] = {
-        "update": lambda: project.update_feature("Busy", gherkin="Feature: X"),
-        "delete": lambda: project.delete_feature("Busy"),
-    }
-    with pytest.raises(errors.FeatureBusyError) as caught:
-        await calls[change]()
-    assert caught.value.status == 409
+    with pytest.raises(errors.FeatureBusyError):
+        await project.update_feature("Busy", gherkin="Feature: X")
+    with pytest.raises(errors.FeatureBusyError):
+        await project.delete_feature("Busy")
     assert "Busy" in emulator.features
 
 
@@ -336,10 +308,8 @@ async def test_get_generation_status_shows_the_latest(emulator: Emulator, projec
 async def test_get_generation_status_of_a_feature_never_generated_is_read(project: Project) -> None:
     """get_generation_status of a feature that was never generated has None for what is unknown."""
     generation = await project.get_generation_status(DRAFT)
-    assert generation.feature_name == DRAFT
-    assert generation.request_id is None
-    assert generation.overall_status is None
-    assert generation.sections == ()
+    assert (generation.feature_name, generation.sections) == (DRAFT, ())
+    assert generation.request_id is generation.overall_status is None
     assert not generation.is_success
 
 
@@ -386,17 +356,31 @@ async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Pro
     assert [row.run_id for row in await project.list_runs(limit=1)] == [third.run_id]
 
 
-@pytest.mark.parametrize("digest", ["null", "empty", "absent"])
-async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(digest: Any) -> None:
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        {"summary": None, "tests": None, "artifacts": None},
+        {"summary": {}, "tests": [], "artifacts": []},
+        {},
+    ],
+    ids=["null", "empty", "absent"],
+)
+async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(unfinished: Any) -> None:
     """get_run reads the digest whatever an unfinished one has for what does not apply yet."""
-    async with Emulator(running_digest=digest) as emulator, client_of(emulator) as client:
+
+    def edited(run: Any) -> Any:
+        if run["status"] != "running":
+            return run
+        results = ("summary", "tests", "artifacts")
+        return {key: run[key] for key in run if key not in results} | unfinished
+
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.fail("get_run", Fault.edit(edited))
         project = client.project()
         operation = await project.run_feature(GENERATED)
         early = await project.get_run(operation.run_id)
-        assert early.status is RunStatus.RUNNING
-        assert early.phase is Phase.QUEUED
-        assert (early.tests, early.artifacts) == ((), ())
-        assert early.finished_at is None
+        assert (early.status, early.phase) == (RunStatus.RUNNING, Phase.QUEUED)
+        assert (early.tests, early.artifacts, early.finished_at) == ((), (), None)
         await asyncio.sleep(10)
         assert (await project.get_run(operation.run_id)).phase is Phase.ACTIVE
         emulator.finish_run(operation.run_id, "failed")
@@ -457,7 +441,7 @@ async def test_list_files_gives_rows_without_content(project: Project) -> None:
     """list_files returns each file with its kind and source, and no content."""
     files = {file.path: file for file in await project.list_files()}
     assert files["Features/Checkout.feature"].source == "stored"
-    assert files["playwright.config.ts"].source == "template"
+    assert files["package.json"].source == "template"
     assert {file.content for file in files.values()} == {None}
 
 
@@ -487,8 +471,120 @@ async def test_list_configs_gives_names_and_paths(project: Project) -> None:
     ]
 
 
-@pytest.mark.parametrize("config", [3, ["Mobile"]])
-async def test_one_run_has_one_configuration(project: Project, config: Any) -> None:
-    """What is no configuration's name is refused before anything is sent."""
-    with pytest.raises(errors.ConfigError, match="config must be the name of one configuration"):
-        await project.run_feature("Checkout", config=config)
+async def test_wait_for_generation_waits_for_the_end(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation returns the outcome of the generation in flight, once it is over."""
+    operation = await project.generate_feature(DRAFT)
+    outcome = await project.wait_for_generation(DRAFT)
+    assert outcome.is_finished
+    assert outcome.request_id == operation.request_id
+    assert now() >= emulator.generations[operation.request_id].finished_at
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_a_generation_that_is_over(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation needs one poll for a generation that is over."""
+    await project.wait_for_generation(GENERATED)
+    assert emulator.count("get_generation_status") == 1
+    assert now() == 0
+
+
+async def test_a_feature_that_was_never_generated(project: Project) -> None:
+    """wait_for_generation returns at once where there never was a generation."""
+    outcome = await project.wait_for_generation(DRAFT, timeout=5)
+    assert outcome.request_id is None
+    assert now() == 0
+
+
+async def test_a_later_generation_is_followed(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation waits for the latest one, also where that changes meanwhile."""
+    first = await project.generate_feature(DRAFT)
+    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT))
+    await asyncio.sleep(10)
+    emulator.finish_generation(first.request_id)
+    async with client_of(emulator) as rival:
+        second = await rival.project().generate_feature(DRAFT)
+    outcome = await wait
+    assert outcome.request_id == second.request_id
+    assert outcome.is_finished
+
+
+async def test_one_deadline_for_all_of_them(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation ends when its time is over, whichever generation it waits for then."""
+    first = await project.generate_feature(DRAFT)
+    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT, timeout=20))
+    await asyncio.sleep(10)
+    emulator.finish_generation(first.request_id)
+    async with client_of(emulator) as rival:
+        second = await rival.project().generate_feature(DRAFT)
+    with pytest.raises(errors.WaitTimeoutError) as caught:
+        await wait
+    assert caught.value.ref is not None
+    assert caught.value.ref.key[-1] == second.request_id
+    assert now() == pytest.approx(20, abs=0.1)
+
+
+@pytest.mark.parametrize("times", [1, 4])
+async def test_failed_polls_are_no_end(emulator: Emulator, project: Project, times: int) -> None:
+    """wait_for_generation does not take failed polls for the end of the generation."""
+    await project.generate_feature(DRAFT)
+    emulator.fail("get_generation_status", Fault.status(500), times=times)
+    try:
+        outcome = await project.wait_for_generation(DRAFT)
+    except errors.ServerError:
+        return
+    assert outcome.is_finished
+
+
+async def test_a_time_out_cancels_nothing(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation raises WaitTimeoutError with the ref, and the generation goes on."""
+    operation = await project.generate_feature(DRAFT)
+    with pytest.raises(errors.WaitTimeoutError) as caught:
+        await project.wait_for_generation(DRAFT, timeout=10)
+    assert caught.value.ref is not None
+    assert caught.value.ref.key == operation.ref.key
+    assert now() == pytest.approx(10)
+    assert emulator.count("cancel_generation") == 0
+    assert (await project.wait_for_generation(DRAFT)).is_finished
+
+
+async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: Project) -> None:
+    """wait_for_generation raises NotFoundError where there is no such feature."""
+    with pytest.raises(errors.NotFoundError):
+        await project.wait_for_generation("none")
+
+
+async def test_wait_for_run_waits_for_the_end(emulator: Emulator, project: Project) -> None:
+    """wait_for_run returns the outcome once the run is over, whichever client dispatched it."""
+    async with client_of(emulator) as other:
+        operation = await other.project().run_feature(GENERATED)
+    run = await project.wait_for_run(operation.run_id)
+    assert run.is_finished
+    assert run.run_id == operation.run_id
+    assert now() >= emulator.runs[operation.run_id].finished_at
+
+
+async def test_wait_for_run_of_an_unknown_run_is_not_found(project: Project) -> None:
+    """wait_for_run raises OperationNotFoundError where the service knows no such run."""
+    with pytest.raises(errors.OperationNotFoundError):
+        await project.wait_for_run(999)
+
+
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.status(429, retry_after=8)])
+async def test_a_wait_keeps_its_time(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """A service that can't be seen takes no more time than the wait has."""
+    emulator.fail("get_generation_status", fault)
+    with pytest.raises(errors.WaitTimeoutError, match="was not seen after 2 s") as caught:
+        await project.wait_for_generation(DRAFT, timeout=2)
+    assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
+    assert caught.value.ref is None
+
+
+async def test_a_run_has_a_handle_by_its_bare_id(emulator: Emulator, project: Project) -> None:
+    """A run's id alone gives a handle, without a request, equal to the one of the dispatch."""
+    operation = await project.run_feature(GENERATED)
+    before = len(emulator.requests)
+    handle = project.run_operation(operation.run_id)
+    assert handle == operation
+    assert len(emulator.requests) == before
+    emulator.finish_run(operation.run_id)
+    assert (await handle).is_success

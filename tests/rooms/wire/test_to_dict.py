@@ -13,7 +13,8 @@ from attrs import NOTHING, fields, has
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.promises.test_to_dict import MODELS, UNKNOWN, VALUES, is_plain
+from tests.promises.test_errors import is_plain
+from tests.promises.test_to_dict import MODELS, UNKNOWN, VALUES
 from tests.rooms.wire.documents import encode, json_values
 from tests.support.amounts import amount
 from testvibe_async import Run, RunStatus, RunSummary
