@@ -74,10 +74,11 @@ def make_server(  # noqa: PLR0913 - independent options
     """Return the MCP server. It does no I/O before it is served.
 
     Args:
-        make_client: Makes the client that all calls share, when the server starts: `Client`, such
-            as a `partial` of it, or a function. It is called with `poll_plan`, `hooks` and
-            `recorder`, which the server needs. If it raises `ConfigError` the server starts all the
-            same, and each tool says what to set.
+        make_client: Makes the client that all calls share, when the server starts, such as
+            `testvibe_async.Client`, a `partial` of it, or a function. It is called with
+            `poll_plan`, `hooks` and `recorder`, which the server needs. If it raises
+            `testvibe_async.ConfigError`, the server starts all the same, and each tool says what to
+            set.
         read_only: True to offer only the tools that change nothing at the service.
         tools: The names of the only tools to offer; None for all.
         exclude_tools: The names of tools not to offer.

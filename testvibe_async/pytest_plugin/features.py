@@ -1,7 +1,10 @@
 """Features as pytest's nodes: one collector, and one item for each feature and configuration.
 
-Decides how pytest, Allure and pytest-html report a finished run: each test in it is a subtest, and
-the item passes if the run did. `session` decides when a run is dispatched, and which item is next.
+Decides what is specific to pytest about a selection (node ids and drafts), and how pytest, Allure
+and pytest-html report a finished run: each test in it is a subtest, and the item passes if the run
+did.
+What a word means is decided by the runner, for every surface alike. `session` decides when a run is
+dispatched.
 
 A `SubtestReport` is pytest's own, and pytest alone counts it. It is logged with the report of its
 feature, not before: of a feature that another plugin runs again, only the last run counts.
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections import Counter
 from contextlib import suppress
 from html import escape
 from importlib import import_module
@@ -20,19 +24,24 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from attrs import evolve
 
-from testvibe_async import Verdict, VibeError
+from testvibe_async import IncompleteListError, NotFoundError, Verdict, VibeError
+from testvibe_async.models import DRAFT
 from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.results import describe_error
+from testvibe_async.pytest_plugin.suite import RunRequest
 from testvibe_async.reports import CaseStatus, one_line
+from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from typing import Literal
 
-    from testvibe_async.pytest_plugin.choice import Choice
+    from testvibe_async import Feature
+    from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.pytest_plugin.results import Result
-    from testvibe_async.pytest_plugin.suite import RunRequest, Suite
+    from testvibe_async.pytest_plugin.suite import Suite
     from testvibe_async.reports import Case
 
 __all__ = ["EARLIER_RUNS", "FLAKY", "RUN", "FeatureCollector", "FeatureItem", "RunFailed"]
@@ -57,37 +66,49 @@ class FeatureCollector(pytest.Collector):
         self,
         *,
         suite: Suite,
-        choose: Callable[[], list[Choice]],
+        choice: tuple[Options, Collection[str]],
         **options: Any,  # noqa: ANN401 - pytest's
     ) -> None:
         super().__init__(**options)
         self._suite = suite
-        self._choose = choose
+        self._choice = choice
 
     def collect(self) -> Iterator[FeatureItem]:
         """Make the items."""
         try:
-            choices = self._choose()
+            chosen = choose(*self._choice, self._suite)
         except VibeError as error:
             raise self.CollectError(describe_error(error)) from error
-        for choice in choices:
+        for node_id, request, is_draft in chosen:
             # Given as a text, because pytest takes brackets at the end of a name for parameters.
-            node_id = f"{ROOT}::{choice.name}"
             yield FeatureItem.from_parent(  # pyright: ignore[reportUnknownMemberType]
-                self, name=choice.name, nodeid=node_id, choice=choice, suite=self._suite
+                self,
+                name=node_id.removeprefix(f"{ROOT}::"),
+                nodeid=node_id,
+                run_request=request,
+                is_draft=is_draft,
+                suite=self._suite,
             )
 
 
 class FeatureItem(pytest.Item):
     """One feature with one configuration."""
 
-    def __init__(self, *, choice: Choice, suite: Suite, **options: Any) -> None:  # noqa: ANN401 - pytest's
+    def __init__(
+        self,
+        *,
+        run_request: RunRequest,
+        is_draft: bool,
+        suite: Suite,
+        **options: Any,  # noqa: ANN401 - pytest's
+    ) -> None:
         super().__init__(**options)  # pyright: ignore[reportUnknownMemberType]
-        self.run_request: RunRequest = choice.request
-        self.is_draft: bool = choice.is_draft
+        self.run_request: RunRequest = run_request
+        self.is_draft: bool = is_draft
+        """True if the service lists it as never generated, and it was not asked for by its name."""
         self._suite = suite
         self._result: Result | None = None
-        self.add_marker(pytest.mark.testvibe(choice.request.feature, config=choice.request.config))
+        self.add_marker(pytest.mark.testvibe(run_request.feature, config=run_request.config))
 
     def reportinfo(self) -> tuple[os.PathLike[str], int, str]:
         """Return its place, which is no file, and its title in reports."""
@@ -97,18 +118,15 @@ class FeatureItem(pytest.Item):
         """Wait for the run; fail if it did not pass."""
         self._result = None
         self._result = result = self._suite.result(self.run_request, self.nodeid)
-        properties: dict[str, object] = {}
-        if run_id := result.entry.facts.get("runId"):
-            properties[RUN] = run_id
-        if result.item.earlier:
-            runs = ", ".join(f"run {each.run_id} {each.status}" for each in result.item.earlier)
-            properties[EARLIER_RUNS] = one_line(runs)
-        if result.item.is_flaky:
-            properties[FLAKY] = "true"
-        others = [
-            each for each in self.user_properties if each[0] not in {RUN, EARLIER_RUNS, FLAKY}
-        ]
-        self.user_properties[:] = [*others, *properties.items()]
+        earlier = ", ".join(f"run {each.run_id} {each.status}" for each in result.item.earlier)
+        properties = {
+            RUN: result.entry.facts.get("runId"),
+            EARLIER_RUNS: one_line(earlier),
+            FLAKY: "true" if result.item.is_flaky else "",
+        }
+        others = [each for each in self.user_properties if each[0] not in properties]
+        known = [(name, value) for name, value in properties.items() if value]
+        self.user_properties[:] = [*others, *known]
         if self.config.pluginmanager.has_plugin("allure_listener"):
             tell_allure(result)
         run = result.run
@@ -137,14 +155,10 @@ class FeatureItem(pytest.Item):
         from _pytest.subtests import SubtestContext  # noqa: PLC0415 - it has no public name
 
         outcome, error = outcome_of(case)
-        place = (str(self.path / ROOT), 1)
+        skipped = (str(self.path / ROOT), 1, error)
+        details = {"passed": None, "failed": error, "skipped": skipped}[outcome]
         report = pytest.SubtestReport(
-            self.nodeid,
-            self.location,
-            dict.fromkeys(self.keywords, 1),
-            outcome,
-            {"passed": None, "failed": error, "skipped": (*place, error)}[outcome],
-            "call",
+            self.nodeid, self.location, dict.fromkeys(self.keywords, 1), outcome, details, "call"
         )
         report.context = SubtestContext(msg=case.name, kwargs={})
         if outcome == "failed" and whole.skipped and hasattr(whole, "wasxfail"):
@@ -157,6 +171,100 @@ class FeatureItem(pytest.Item):
         if isinstance(excinfo.value, RunFailed | VibeError):
             return self._result.describe() if self._result else describe_error(excinfo.value)
         return super().repr_failure(excinfo, style)
+
+
+def choose(
+    options: Options, node_ids: Collection[str], suite: Suite
+) -> list[tuple[str, RunRequest, bool]]:
+    """Return the features to collect, in the order of the words, else in the service's.
+
+    Each has its node id, its run, and True for a draft that was not asked for by its name.
+
+    Args:
+        options: The plugin's options.
+        node_ids: The node ids of the only features to collect. Empty: all that the options select.
+        suite: Knows what words mean.
+
+    Raises:
+        pytest.Collector.CollectError: A node id matches no feature.
+        VibeError: The service could not be asked, or has no such feature or configuration.
+    """
+    if f"{ROOT}::" in node_ids:  # the node id of the collector means all features
+        node_ids = ()
+    names = [_name_in(node_id, options.config) for node_id in node_ids]
+    words = names or options.select
+    if any(map(_is_ambiguous, names)) or all(word.startswith("!") for word in words):
+        words = ("*", *(() if names else words))
+    try:
+        selection = suite.select(words)
+    except (NotFoundError, IncompleteListError) as error:
+        error.add_note("To name features: --testvibe-select NAME, without * and ?")
+        raise
+    named = {name.casefold() for name in (*names, *options.select)}
+    requests = [
+        (evolve(request, config=config, site_url=options.site_url), is_draft)
+        for request, is_draft in _requests(selection.features, named)
+        for config in selection.configs
+    ]
+    chosen = [(f"{ROOT}::{_item_name(request)}", request, draft) for request, draft in requests]
+    by_id = {each[0].casefold(): each for each in chosen}
+    if missing := [node_id for node_id in node_ids if node_id.casefold() not in by_id]:
+        meant = did_you_mean(missing[0], [node_id for node_id, _, _ in chosen])
+        raise pytest.Collector.CollectError(
+            f"no feature is {missing[0]!r}{meant and f': {meant}'}; pytest --testvibe "
+            "--collect-only -q lists them, with [NAME] if there is --testvibe-config NAME"
+        )
+    return [by_id[node_id.casefold()] for node_id in dict.fromkeys(node_ids)] or chosen
+
+
+def _item_name(request: RunRequest) -> str:
+    """Return the name of a run's item, on one line that is safe to print.
+
+    pytest takes what follows the first bracket for parameters, and adds a bracket at the end if
+    there is none.
+    """
+    name = one_line(str(request))
+    return name if name.endswith("]") else name.replace("[", "(").replace("]", ")")
+
+
+def _requests(
+    features: Sequence[str | Feature], named: Collection[str]
+) -> Iterator[tuple[RunRequest, bool]]:
+    """Yield the request of each feature, and True for a draft that was not asked for by its name.
+
+    Of several with one name, each has its id in its own.
+    """
+    numbers = Counter(each.name.casefold() for each in features if not isinstance(each, str))
+    for feature in features:
+        if isinstance(feature, str):
+            yield RunRequest(feature), False
+            continue
+        is_draft = (feature.status or "").casefold() == DRAFT
+        name = feature.name or str(feature.id)
+        is_only = numbers[feature.name.casefold()] == 1
+        request = RunRequest(
+            name if is_only or not feature.name else f"{name} ({feature.id})",
+            feature_id=None if is_only and not _is_ambiguous(name) else feature.id,
+        )
+        yield request, is_draft and name.casefold() not in named
+
+
+def _name_in(node_id: str, configs: Sequence[str]) -> str:
+    name = node_id.removeprefix(f"{ROOT}::")
+    suffixes = (f"[{config}]" for config in configs)
+    found = (each for each in suffixes if name.casefold().endswith(each.casefold()))
+    return name[: len(name) - len(next(found, ""))]
+
+
+def _is_ambiguous(name: str) -> bool:
+    """Return True if a name alone may not lead to its feature.
+
+    The service reads one of digits as an id, a server before it may read a slash as one of the
+    path, and the runner some characters as a pattern. In a node id U+FFFD, an ellipsis and
+    parentheses stand for other characters, parentheses may hold an id, and brackets a configuration
+    that no option names.
+    """
+    return name.isdecimal() or any(mark in name for mark in "/\ufffd…(*?[!")
 
 
 def outcome_of(case: Case) -> tuple[Literal["passed", "failed", "skipped"], str]:

@@ -7,6 +7,7 @@ before anything is sent. pytest loads it at every start, so it imports nothing e
 from __future__ import annotations
 
 import math
+import re
 from argparse import BooleanOptionalAction
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = [
@@ -50,15 +50,14 @@ MARKER = (
 WORKER_OUTPUT = "testvibe_in_flight"
 """The key of a pytest-xdist worker's output for the refs of what it leaves in flight."""
 
-Kind = Literal["switch", "string", "folder", "int", "float", "linelist", "rules"]
-"""The form of a value: rules are lines of 'GLOB: REASON', for the configuration file alone."""
+Kind = Literal["switch", "string", "folder", "int", "float", "linelist"]
+"""The form of a value."""
 
 _HAS_NUMBERS = pytest.version_tuple >= (8, 4)  # else `_number` reads them
 _FILE_KINDS: dict[Kind, Any] = {
     **({} if _HAS_NUMBERS else {"int": "string", "float": "string"}),
     "switch": "bool",
     "folder": "string",
-    "rules": "linelist",
 }
 """The word for a kind in pytest's configuration file, if it differs."""
 
@@ -88,8 +87,6 @@ class Options:
     generate: bool = _option("switch", "generate missing tests, which costs minutes and credits")
     artifacts: Path | None = _option("folder", "download the artifacts of failed runs", "DIR")  # noqa: RUF009 - no default
     journal: Path | None = _option("folder", "keep runs here, to resume them", "DIR")  # noqa: RUF009 - likewise
-    skip: Mapping[str, str] = _option("rules", "features not to run, as lines of 'GLOB: REASON'")
-    xfail: Mapping[str, str] = _option("rules", "those expected to fail, as 'GLOB: REASON'")
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -99,10 +96,9 @@ def add_options(parser: pytest.Parser) -> None:
     rows = {"testvibe": main} | {f"testvibe_{each.name}": each for each in fields(Options)}
     for name, each in rows.items():
         kind, text = each.metadata["kind"], each.metadata["help"]
-        if kind != "rules":
-            named = {"metavar": each.metadata["metavar"]} if each.metadata["metavar"] else {}
-            action = _ACTIONS.get(kind, "store")
-            group.addoption(_spelled(name), dest=name, action=action, help=text, **named)
+        named = {"metavar": each.metadata["metavar"]} if each.metadata["metavar"] else {}
+        action = _ACTIONS.get(kind, "store")
+        group.addoption(_spelled(name), dest=name, action=action, help=text, **named)
         parser.addini(name, text, _FILE_KINDS.get(kind, kind), default=None)
 
 
@@ -130,19 +126,13 @@ def option_value(config: pytest.Config, name: str) -> Any:  # noqa: ANN401 - eac
 def take_node_ids(config: pytest.Config) -> list[str]:
     """Remove the node ids of features from pytest's arguments, and return them.
 
-    pytest would look for files of those names.
+    pytest would look for files of those names. In subdirectories it prints `../` before them.
     """
-    node_ids = [argument for argument in config.args if _bare(argument).startswith(f"{ROOT}::")]
+    bare = {argument: re.sub(r"^(\.\./)+", "", argument) for argument in config.args}
+    node_ids = [node_id for node_id in bare.values() if node_id.startswith(f"{ROOT}::")]
     if node_ids:
-        config.args[:] = [argument for argument in config.args if argument not in node_ids]
-    return [_bare(node_id) for node_id in node_ids]
-
-
-def _bare(node_id: str) -> str:
-    """Return a node id without the `../` that pytest prints before it in subdirectories."""
-    while node_id.startswith("../"):
-        node_id = node_id.removeprefix("../")
-    return node_id
+        config.args[:] = [argument for argument in config.args if bare[argument] not in node_ids]
+    return node_ids
 
 
 def read_options(config: pytest.Config) -> Options:
@@ -158,20 +148,16 @@ def read_options(config: pytest.Config) -> Options:
 
 def _read(config: pytest.Config, name: str, *, kind: Kind, default: float, **_: object) -> Any:  # noqa: ANN401 - each has its own type
     name = f"testvibe_{name}"
+    if kind in {"int", "float"}:
+        return _number(config, name, int if kind == "int" else float, default)
+    value = option_value(config, name)
     match kind:
-        case "int":
-            return _number(config, name, int, default)
-        case "float":
-            return _number(config, name, float, default)
         case "linelist":
-            return tuple(dict.fromkeys(option_value(config, name) or ()))
-        case "rules":
-            return dict(_rule(name, line) for line in reversed(option_value(config, name) or ()))
+            return tuple(dict.fromkeys(value or ()))
         case "folder":
-            folder = option_value(config, name)
-            return config.invocation_params.dir / folder if folder else None
-        case "switch" | "string":
-            return option_value(config, name)
+            return config.invocation_params.dir / value if value else None
+        case _:
+            return value
 
 
 def _number(config: pytest.Config, name: str, kind: type[NumberT], default: float) -> NumberT:
@@ -185,14 +171,6 @@ def _number(config: pytest.Config, name: str, kind: type[NumberT], default: floa
         least = "1 or more" if kind is int else "a number of seconds above 0"
         raise pytest.UsageError(f"{_spelled(name)} must be {least}, not {number:g}")
     return number
-
-
-def _rule(name: str, line: str) -> tuple[str, str]:
-    """Return the pattern and the reason of a line; of equal patterns the first counts."""
-    pattern, colon, reason = (part.strip() for part in line.partition(": "))
-    if not (pattern and colon and reason):
-        raise pytest.UsageError(f"{name} takes lines of 'GLOB: REASON', not {line!r}")
-    return pattern, reason
 
 
 def _spelled(name: str) -> str:

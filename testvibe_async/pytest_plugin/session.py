@@ -1,9 +1,7 @@
 """The plugin object of a pytest session that runs features.
 
-Decides what is collected and skipped, when runs are dispatched, and which item is next: all runs
-are dispatched when pytest begins to run tests, and then the feature whose run finished first is
-moved forward among those that are left. It never reads results (`features`), nor waits in an event
-loop (`suite`).
+Decides what is collected and skipped, and when runs are dispatched: all of them when pytest begins
+to run tests. It never reads results (`features`), nor waits in an event loop (`suite`).
 
 With pytest-xdist all features go to one worker, whose one client dispatches and polls them all, so
 that `--testvibe-max-in-flight` holds for the session; the other workers have the other tests.
@@ -12,17 +10,15 @@ pytest-xdist is optional, and imported where it schedules tests.
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager, suppress
-from functools import partial
-from itertools import takewhile
+import sys
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from testvibe_async import VibeError
+from testvibe_async import Ref, VibeError
 from testvibe_async.events import OutageEnded
-from testvibe_async.pytest_plugin.choice import choose, reason_for
 from testvibe_async.pytest_plugin.features import (
     EARLIER_RUNS,
     FLAKY,
@@ -31,11 +27,17 @@ from testvibe_async.pytest_plugin.features import (
     FeatureItem,
     RunFailed,
 )
-from testvibe_async.pytest_plugin.leftovers import is_worker, leave
-from testvibe_async.pytest_plugin.options import ROOT, read_options
+from testvibe_async.pytest_plugin.options import (
+    LEFTOVERS,
+    ROOT,
+    WORKER_OUTPUT,
+    option_value,
+    read_options,
+)
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest, Suite
 from testvibe_async.reports import why
+from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from testvibe_async import Run
     from testvibe_async.events import OutageStarted
 
-__all__ = ["FeatureSession"]
+__all__ = ["FeatureSession", "advice"]
 
 
 class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]
@@ -66,7 +68,6 @@ class FeatureSession:
         self._node_ids: Collection[str] | None = None
         """The only features to collect; empty for all that the options select, None for none."""
 
-        self._suite: Suite | None = None
         self._requests: dict[pytest.Item, RunRequest] = {}
         """The run of each item that is sure to ask for one."""
 
@@ -94,30 +95,27 @@ class FeatureSession:
             )
         self._node_ids = node_ids
 
-    @property
+    @cached_property
     def suite(self) -> Suite:
         """The runs; made at first use, without I/O.
 
         Raises:
             pytest.UsageError: Server or key are missing or wrong.
         """
-        if self._suite is None:
-            with _told_as_usage():
-                self._suite = Suite(self._options, self._tell)
-        return self._suite
+        with _told_as_usage():
+            return Suite(self._options, self._tell)
 
     def _tell(self, event: OutageStarted | OutageEnded) -> None:
         """Print a line on an outage at once; a worker of pytest-xdist prints nothing."""
         reporter: pytest.TerminalReporter | None
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None:
-            return
-        if isinstance(event, OutageEnded):
-            line = f"the service answers again, after {event.seconds:.0f} s"
-        else:
-            line = f"the service does not answer, trying again: {why(event.error)}"
-        reporter.ensure_newline()
-        reporter.write_line(f"testvibe: {line}")
+        if reporter is not None:
+            if isinstance(event, OutageEnded):
+                line = f"the service answers again, after {event.seconds:.0f} s"
+            else:
+                line = f"the service does not answer, trying again: {why(event.error)}"
+            reporter.ensure_newline()
+            reporter.write_line(f"testvibe: {line}")
 
     def run_of(self, item: pytest.Item) -> Run:
         """Return the finished run that a test's marker asks for; fail the test if there is none."""
@@ -143,10 +141,10 @@ class FeatureSession:
             raise pytest.UsageError("@pytest.mark.testvibe(…) twice: a test has one run")
         site = {"site_url": self._options.site_url}
         try:
-            return mark and marked_request(*mark.args, **{**site, **mark.kwargs})
+            return mark and RunRequest(*mark.args, **{**site, **mark.kwargs})
         except TypeError as error:
-            reason = str(error).removeprefix("marked_request()")
-            raise pytest.UsageError(f"@pytest.mark.testvibe(…){reason}") from None
+            reason = str(error.args[0]).removeprefix("RunRequest.__init__()")
+            raise pytest.UsageError(f"@pytest.mark.testvibe(…) {reason.strip()}") from None
 
     def pytest_report_header(self) -> str:
         """Name the project whose features are run."""
@@ -155,20 +153,22 @@ class FeatureSession:
     def pytest_sessionstart(self) -> None:
         """Report missing settings now, before tests are collected."""
         with _told_as_usage():
-            self.suite.project()
+            str(self.suite)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:  # noqa: ANN401 - xdist is optional
         """Replace the schedules that would spread features over the workers."""
-        if self._node_ids is None or config.getoption("dist") not in {"load", "worksteal"}:
+        spreading = {"load", "loadgroup", "worksteal"}
+        if self._node_ids is None or config.getoption("dist") not in spreading:
             return None
-        from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # noqa: PLC0415 - likewise
+        from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # noqa: PLC0415 - likewise
 
-        class FeaturesTogether(LoadScopeScheduling):  # type: ignore[misc]  # likewise
-            """A schedule that sends all features to one worker, and each other test to any."""
+        class FeaturesTogether(LoadGroupScheduling):  # type: ignore[misc]  # likewise
+            """A schedule that sends all features to one worker, and any other group to any."""
 
             def _split_scope(self, nodeid: str) -> str:
-                return ROOT if nodeid.startswith(f"{ROOT}::") else nodeid
+                is_feature = nodeid.startswith(f"{ROOT}::")
+                return ROOT if is_feature else str(super()._split_scope(nodeid))
 
         return FeaturesTogether(config, log)
 
@@ -186,7 +186,7 @@ class FeatureSession:
                 nodeid=ROOT,
                 path=collector.path,
                 suite=self.suite,
-                choose=partial(choose, self._options, self._node_ids, self.suite.select),
+                choice=(self._options, self._node_ids),
             )
             report.result.append(features)
         return report
@@ -195,15 +195,9 @@ class FeatureSession:
     def pytest_collection_modifyitems(
         self, items: list[pytest.Item]
     ) -> Generator[None, object, object]:
-        """Mark what rules skip or expect to fail, and skip drafts if other features run."""
+        """Skip drafts if other features run."""
         result = yield
         features = [item for item in items if isinstance(item, FeatureItem)]
-        for item in features:
-            names = (item.run_request.feature, str(item.run_request))
-            if (reason := reason_for(self._options.skip, *names)) is not None:
-                item.add_marker(pytest.mark.skip(reason=reason))
-            if (reason := reason_for(self._options.xfail, *names)) is not None:
-                item.add_marker(pytest.mark.xfail(reason=reason))
         if any(_will_run(item) and not item.is_draft for item in features):
             for item in features:
                 if item.is_draft and not self._options.generate:
@@ -220,9 +214,9 @@ class FeatureSession:
                 pytrace=False,
             )
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Dispatch all runs together before the first test."""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Dispatch all runs together before the first test, except in a worker of pytest-xdist."""
         for item in session.items:
             if (isinstance(item, FeatureItem) or _requests_run(item)) and _will_run(item):
                 with suppress(pytest.UsageError):  # the item's own setup reports it
@@ -230,28 +224,16 @@ class FeatureSession:
                         self._requests[item] = request
         option = self._config.option
         is_collected = not session.testsfailed or option.continue_on_collection_errors
-        if is_collected and _runs_tests(session):
+        is_plan = option.collectonly or option.setupplan
+        if is_collected and not is_plan and not is_worker(self._config):
             self._start(session.items)
-            self._bring_forward(session, 0)
-        return (yield)
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(
-        self, item: pytest.Item, nextitem: pytest.Item | None
-    ) -> Generator[None, object, object]:
-        """After an item, move forward the feature whose run finished first.
-
-        pytest's loop reads `session.items` as it goes. It has torn down for `nextitem`, which any
-        other feature can replace, because all features have the same parents.
-        """
-        session = item.session
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """Dispatch, in a worker of pytest-xdist, the runs of the items that it is to run next."""
         if is_worker(self._config):
             with suppress(pytest.UsageError):  # the test's own setup reports it
-                self._start([item, *([nextitem] if nextitem else []), *self._queued(session)])
-        result = yield
-        if isinstance(nextitem, FeatureItem) and _runs_tests(session):
-            self._bring_forward(session, session.items.index(nextitem))
-        return result
+                self._start([item, *([nextitem] if nextitem else []), *self._queued(item.session)])
 
     def _queued(self, session: pytest.Session) -> list[pytest.Item]:
         """Return the items after the next one that this worker of pytest-xdist is sure to run."""
@@ -270,23 +252,6 @@ class FeatureSession:
         if requests:
             with _told_as_usage():
                 self.suite.start(requests)
-
-    def _bring_forward(self, session: pytest.Session, place: int) -> None:
-        """Move the first feature that need not wait to a place among the items.
-
-        Features from that place up to the next other test are candidates. A wait here is no part of
-        any test, so pytest-timeout would not end it: after as long as it gives to one test, the
-        feature at the place waits for its run itself.
-        """
-        features = list(takewhile(_is_feature, session.items[place:]))
-        if not features or self._config.getoption("stepwise", None):
-            return
-        offsets = {self._requests.get(item): offset for offset, item in enumerate(features)}
-        first = None
-        if None not in offsets:
-            requests = [request for request in offsets if request is not None]
-            first = self.suite.next_finished(requests, timeout=_time_limit(features[0]))
-        session.items.insert(place, session.items.pop(place + offsets.get(first, 0)))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -333,11 +298,37 @@ class FeatureSession:
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the client, and note the operations that are still running."""
-        if self._suite is not None:
+        if "suite" in vars(self):
             is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
             is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR
-            self._suite.close(is_whole=is_whole)
-            leave(self._config, self._suite.in_flight.values(), is_interrupted=is_interrupted)
+            self.suite.close(is_whole=is_whole)
+            refs = [ref.to_json() for ref in self.suite.in_flight.values()]
+            self._config.stash.setdefault(LEFTOVERS, []).extend(refs)
+            if is_worker(self._config):
+                self._config.workeroutput[WORKER_OUTPUT] = refs  # type: ignore[attr-defined]
+            if is_worker(self._config) and is_interrupted and refs:
+                # After Ctrl-C the controller reads no more from its workers.
+                capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+                with capture.global_and_fixture_disabled() if capture else nullcontext():
+                    sys.stderr.write("\n".join(["", *advice(self._config), ""]))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Return True if this process is a worker of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
+def advice(config: pytest.Config) -> list[str]:
+    """Return lines that count operations that may still be running, and how to wait for them."""
+    refs = [Ref.from_json(text) for text in config.stash[LEFTOVERS]]
+    what, them = ("this", "it") if len(refs) == 1 else (f"these {len(refs)}", "them")
+    lines = [
+        f"Nothing was cancelled: {what} may still be running. To wait for {them}:",
+        f"  {wait_command(refs)}",
+    ]
+    if option_value(config, "testvibe_journal"):
+        lines.append(f"pytest resumes {them} if it is run again with the same journal.")
+    return lines
 
 
 _KEY = pytest.StashKey[FeatureSession]()
@@ -349,26 +340,12 @@ def _told_as_usage() -> Generator[None]:
     """Report wrong settings as pytest reports wrong options."""
     try:
         yield
-    except VibeError as error:
+    except (VibeError, OSError) as error:
         raise pytest.UsageError(f"testvibe: {error}") from error
 
 
 def _requests_run(item: pytest.Item) -> bool:
     return "testvibe_run" in getattr(item, "fixturenames", ())
-
-
-def marked_request(
-    feature: str,
-    *,
-    config: str | None = None,
-    site_url: str | None = None,
-    project: str | None = None,
-) -> RunRequest:
-    """Return the run that a marker of these arguments asks for."""
-    for name, value in {"config": config, "site_url": site_url, "project": project}.items():
-        if not isinstance(value, str | None):
-            raise TypeError(f" takes a text as {name}, not {value!r}")
-    return RunRequest(feature, config=config, site_url=site_url, project=project)
 
 
 def _will_run(item: pytest.Item) -> bool:
@@ -384,16 +361,6 @@ def _will_run(item: pytest.Item) -> bool:
     return bool(item.config.getoption("runxfail")) or not never_run
 
 
-def _time_limit(item: pytest.Item) -> float | None:
-    """Return the seconds that pytest-timeout gives to a test; None if there is no limit."""
-    seconds: Any = item.config.getoption("timeout", None) or os.environ.get("PYTEST_TIMEOUT")
-    with suppress(ValueError):  # without pytest-timeout
-        seconds = seconds or item.config.getini("timeout")
-    if (mark := item.get_closest_marker("timeout")) is not None:
-        seconds = mark.kwargs.get("timeout", *mark.args[:1])
-    return float(seconds or 0) or None
-
-
 def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) -> bool:
     """Return True if `xfail` may expect an exception: no run was cancelled, or is missing."""
     if isinstance(item, FeatureItem):
@@ -401,15 +368,3 @@ def _is_expected(item: pytest.Item, found: pytest.ExceptionInfo[BaseException]) 
     run = item.stash.get(_RUN, None)
     is_decided = run is None or run.is_success or run.is_failure
     return is_decided and not isinstance(found.value, NoRun)
-
-
-def _is_feature(item: pytest.Item) -> bool:
-    return isinstance(item, FeatureItem)
-
-
-def _runs_tests(session: pytest.Session) -> bool:
-    """Return True if pytest runs all remaining items in this process."""
-    option = session.config.option
-    if option.collectonly or option.setupplan or is_worker(session.config):
-        return False
-    return not (session.shouldfail or session.shouldstop)

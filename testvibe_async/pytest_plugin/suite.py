@@ -12,37 +12,33 @@ from __future__ import annotations
 
 import json
 import re
-from concurrent.futures import FIRST_COMPLETED, wait
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack
+from functools import cached_property, partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-from anyio.from_thread import start_blocking_portal
-from attrs import astuple, evolve, frozen
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from attrs import astuple, evolve, field, frozen
+from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Journal, Verdict, errors
+from testvibe_async import BatchItem, Client, Hooks, Journal, errors
 from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
-from testvibe_async.refs import RunRef
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import listed_configs, select
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.waits import completions_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
-    from anyio.from_thread import BlockingPortal
-
     from testvibe_async import Project, Ref, Run
     from testvibe_async.events import Dispatched, OutageEnded, OutageStarted, StatusChanged
-    from testvibe_async.models import Config, Listing
     from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.runner.selection import Selection
 
@@ -57,17 +53,21 @@ RETRY_SECONDS = 0.5
 """Interval at which a journal is tried that another worker has."""
 
 
+def _text() -> Any:  # noqa: ANN401 - the type checkers' word for a field
+    return field(default=None, kw_only=True, validator=instance_of(str | None))
+
+
 @frozen
 class RunRequest:
-    """A run that tests ask for; equal requests share one run."""
+    """A run that tests ask for, with the arguments of a marker; equal requests share one run."""
 
     feature: str
-    config: str | None = None
-    site_url: str | None = None
-    project: str | None = None
+    config: str | None = _text()
+    site_url: str | None = _text()
+    project: str | None = _text()
     """The project's id or name; None for the session's."""
 
-    feature_id: int | None = None
+    feature_id: int | None = field(default=None, kw_only=True)
     """The feature's id, if the service would read its name as another id."""
 
     def __str__(self) -> str:
@@ -88,8 +88,8 @@ class Suite:
             tell: Called with outages of the service and their ends, in the client's thread.
 
         Raises:
-            ConfigError: Settings, the site or the quarantine are wrong, or the directory of
-                journals can't be made.
+            ConfigError: Settings, the site or the quarantine are wrong.
+            OSError: The directory of journals can't be made.
         """
         self._options = options
         self._spec = BatchSpec(
@@ -110,22 +110,14 @@ class Suite:
                 on_outage_ended=tell,
             ),
         )
-        try:
-            if options.journal is not None:
-                options.journal.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            what = f"--testvibe-journal {options.journal} can't be made: {error.strerror}"
-            raise errors.ConfigError(what) from error
+        if options.journal is not None:
+            options.journal.mkdir(parents=True, exist_ok=True)
         self._stack = ExitStack()
-        self._portal: BlockingPortal | None = None
         self._slots = anyio.Semaphore(options.max_in_flight)
-        self._naming = anyio.Lock()
-        self._ids: dict[str, str] = {}
-        """The ids of projects, by name."""
+        self._lists: dict[tuple[str, str], Any] = {}
+        """What was listed, each once."""
 
-        self._configs: dict[str, Listing[Config]] = {}
-        """The configurations of projects, by id."""
-
+        self._listing = anyio.Lock()
         self._results: dict[RunRequest, Future[Result]] = {}
         self._asked: set[str] = set()
         """The node ids that asked for their result."""
@@ -135,33 +127,32 @@ class Suite:
         """The operations that were dispatched and are not known to be finished, by their keys."""
 
     def __str__(self) -> str:
-        """Name the service and the project."""
-        return f"project {self.project().id} of {self._client.server}"
-
-    def project(self, name: str | None = None) -> Project:
-        """Return a project by what it is called, by default the session's, without I/O.
+        """Name the service and the project.
 
         Raises:
-            ConfigError: The session has none.
+            ConfigError: The session has no project.
         """
-        try:
-            return self._client.project(name)
-        except errors.ConfigError:
-            raise errors.ConfigError(
-                "no project: set TESTVIBE_PROJECT, or pass --testvibe-project"
-            ) from None
+        return f"project {self._client.project().id} of {self._client.server}"
+
+    @cached_property
+    def _portal(self) -> BlockingPortal:
+        """The thread with the client's event loop, started at first use."""
+        portal = self._stack.enter_context(start_blocking_portal(name="testvibe"))
+        self._stack.callback(portal.call, self._client.aclose)
+        return portal
 
     def select(self, words: Sequence[str]) -> Selection:
         """Return the features that words mean, and the configurations of the options.
 
         What can't be run is among them: its test says why. Raises as `runner.selection.select`.
         """
-        spec = evolve(self._spec, features=words, on_conflict="generate")
-        return self._thread().call(self._selected, spec)
+        return self._portal.call(self._selected, words)
 
-    async def _selected(self, spec: BatchSpec) -> Selection:
-        found = select(await self._found(None), spec, max_outage=MAX_OUTAGE)
-        return await self._in_time("features", found)
+    async def _selected(self, words: Sequence[str]) -> Selection:
+        project = await self._found(None)
+        spec = evolve(self._spec, features=words, on_conflict="generate")
+        call = partial(select, project, spec, max_outage=MAX_OUTAGE)
+        return await self._listed("features", project.id, call)
 
     def start(self, requests: Iterable[RunRequest]) -> None:
         """Dispatch runs, except those that already were, and return at once.
@@ -171,15 +162,15 @@ class Suite:
         """
         for request in requests:
             if request not in self._results:
-                self.project(request.project)
+                self._client.project(request.project)
                 self._start(request)
 
     def result(self, request: RunRequest, node_id: str) -> Result:
         """Wait for the result of a run; dispatch it if it was not.
 
         A test that asks again, to run again, gets another run, unless the first may not be followed
-        by one: it had all of its attempts, its start is unknown, or it would cost another
-        generation. One that may still be running is waited for again.
+        by one: it had all of its attempts, it may still be running, or it would cost another
+        generation.
 
         Args:
             request: The run.
@@ -188,40 +179,23 @@ class Suite:
         Raises:
             VibeError: It could not even be tried.
         """
-        future = self._results.get(request)
-        if node_id in self._asked and future is not None and future.done():
-            before = None if future.exception() else future.result()
-            if before is None:
-                self._start(request)
-            elif not self._is_final(before.item):
-                if before.is_settled:
-                    self._discard(request)
-                self._start(request, before.in_flight)
+        if node_id in self._asked and self._may_repeat(self._results.get(request)):
+            self._discard(request)
+            self._start(request)
         self._asked.add(node_id)
         self.start([request])
         return self._results[request].result()
 
-    def _is_final(self, item: BatchItem[Run]) -> bool:
-        if item.outcome is not None:
-            return self._options.attempts > 1
-        if isinstance(item.error, errors.FeatureNotGeneratedError):
-            return self._options.generate
-        return item.verdict is Verdict.UNKNOWN
-
-    def next_finished(
-        self, candidates: Collection[RunRequest], *, timeout: float | None
-    ) -> RunRequest | None:
-        """Wait for the first of some runs that finishes, or fails to be dispatched or polled.
-
-        Args:
-            candidates: The runs.
-            timeout: Seconds to wait; None for as long as it takes.
-        """
-        self.start(candidates)
-        results = {request: self._results[request] for request in candidates}
-        if not any(result.done() for result in results.values()):
-            wait(results.values(), timeout, return_when=FIRST_COMPLETED)
-        return next((request for request, result in results.items() if result.done()), None)
+    def _may_repeat(self, future: Future[Result] | None) -> bool:
+        if future is None or not future.done():
+            return False
+        if future.exception():
+            return True
+        result = future.result()
+        if result.item.outcome is not None:
+            return self._options.attempts == 1
+        is_refused = isinstance(result.item.error, errors.FeatureNotGeneratedError)
+        return result.is_settled and not (is_refused and self._options.generate)
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
@@ -231,50 +205,38 @@ class Suite:
                 then all journals are kept, and not only those of what is still running.
         """
         done = {each: result for each, result in self._results.items() if result.done()}
-        with self._stack:
-            if self._portal is not None:
-                self._portal.call(self._client.aclose)
+        self._stack.close()
         for request, result in done.items() if is_whole else ():
             # One that could not be opened may be another worker's.
             if not result.exception() and result.result().is_settled:
                 self._discard(request)
 
-    def _thread(self) -> BlockingPortal:
-        if self._portal is None:
-            self._portal = self._stack.enter_context(start_blocking_portal(name="testvibe"))
-        return self._portal
+    def _start(self, request: RunRequest) -> None:
+        self._results[request] = self._portal.start_task_soon(self._finished, request)
 
-    def _start(self, request: RunRequest, ref: Ref | None = None) -> None:
-        self._results[request] = self._thread().start_task_soon(self._finished, request, ref)
-
-    async def _finished(self, request: RunRequest, ref: Ref | None) -> Result:
-        """Return the result of a run, which is dispatched unless it is still running."""
+    async def _finished(self, request: RunRequest) -> Result:
         async with self._slots:
             project = await self._found(request.project)
-            if isinstance(ref, RunRef):
-                ends = completions_of(self._client, [ref], timeout=self._options.timeout)
-                item = self._quarantine.mark(await anext(ends))
-            else:
-                item = await self._dispatched(request, project)
+            item = await self._dispatched(request, project)
         return await self._download(Result(item), request, project)
 
     async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:
-        options = self._options
-        if options.journal is not None:
+        timeout, config = self._options.timeout, request.config
+        if self._options.journal is not None:
             place = (self._client.server, project.id, *astuple(evolve(request, project=None)))
             digest = sha256(json.dumps(place).encode()).hexdigest()
-            self._journals[request] = options.journal / f"{digest[:32]}.sqlite"
-        spec = evolve(self._spec, site_url=request.site_url)
-        feature = request.feature if request.feature_id is None else request.feature_id
-        config = request.config and await self._listed(request.config, project)
-        jobs = [BatchItem["Run"](feature=feature, config=config)]
-        async with open_journal(self._journals.get(request), timeout=options.timeout) as journal:
-            (item,) = await spec.start(
-                project,
-                jobs,
-                timeout=options.timeout,
-                journal=journal,
-                quarantine=self._quarantine,
+            self._journals[request] = self._options.journal / f"{digest[:32]}.sqlite"
+        if config is not None:
+            call = partial(listed_configs, project)
+            known = await self._listed("configurations", project.id, call)
+            (config,) = chosen_configs([config], known)
+        job = BatchItem["Run"](feature=request.feature_id or request.feature, config=config)
+        async with AsyncExitStack() as stack:
+            journal = None
+            if path := self._journals.get(request):
+                journal = await open_journal(stack, path, timeout=timeout)
+            (item,) = await evolve(self._spec, site_url=request.site_url).start(
+                project, [job], timeout=timeout, journal=journal, quarantine=self._quarantine
             )
         return item
 
@@ -291,34 +253,24 @@ class Suite:
         return result
 
     async def _found(self, name: str | None) -> Project:
-        """Return a project with its id. A name is looked up, once."""
-        wanted = self.project(name).id
-        async with self._naming:
-            if wanted not in self._ids:
-                found = choose_project(self._client, wanted, max_outage=MAX_OUTAGE)
-                self._ids[wanted] = await self._in_time("projects", found)
-        return self._client.project(self._ids[wanted])
+        """Return a project with its id, which is looked up for a name."""
+        wanted = self._client.project(name).id
+        call = partial(choose_project, self._client, wanted, max_outage=MAX_OUTAGE)
+        return self._client.project(await self._listed("projects", wanted, call))
 
-    async def _listed(self, config: str, project: Project) -> str:
-        """Return a configuration as the service spells it.
-
-        Raises:
-            ConfigError: The project has none of that name.
-        """
-        async with self._naming:
-            if project.id not in self._configs:
-                found = listed_configs(project)
-                self._configs[project.id] = await self._in_time("configurations", found)
-        return chosen_configs([config], self._configs[project.id])[0]
-
-    async def _in_time(self, what: str, listing: Awaitable[T]) -> T:
-        """Return a list, within the time that a feature is waited for."""
-        try:
-            with anyio.fail_after(self._options.timeout):
-                return await listing
-        except TimeoutError as error:
-            what = f"the list of {what} did not come within {self._options.timeout:g} s"
-            raise errors.OutcomeUnknownError(what, method="GET", url=self._client.server) from error
+    async def _listed(self, what: str, of: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what a call lists, once, within the time that a feature is waited for."""
+        async with self._listing:
+            if (what, of) not in self._lists:
+                try:
+                    with anyio.fail_after(self._options.timeout):
+                        self._lists[what, of] = await call()
+                except TimeoutError as error:
+                    what = f"the list of {what} did not come within {self._options.timeout:g} s"
+                    url = self._client.server
+                    raise errors.OutcomeUnknownError(what, method="GET", url=url) from error
+            found: T = self._lists[what, of]
+            return found
 
     def _discard(self, request: RunRequest) -> None:
         """Remove a run's journal, so that the run is dispatched again."""
@@ -336,28 +288,25 @@ class Suite:
             self.in_flight[event.ref.key] = event.ref
 
 
-@asynccontextmanager
-async def open_journal(path: Path | None, *, timeout: float) -> AsyncGenerator[Journal | None]:
+async def open_journal(stack: AsyncExitStack, path: Path, *, timeout: float) -> Journal:
     """Open a run's journal; wait while another worker, which asks for the same run, has it.
 
     Args:
-        path: Its file; None for no journal.
+        stack: Closes it.
+        path: Its file.
         timeout: Seconds to wait.
 
     Raises:
         ConfigError: It can't be opened, or was in use all that time.
     """
     deadline = anyio.current_time() + timeout
-    async with AsyncExitStack() as stack:
-        journal = None
-        while path is not None and journal is None:
-            try:
-                journal = await stack.enter_async_context(Journal(path))
-            except errors.ConfigError as error:
-                if not is_in_use(error) or anyio.current_time() > deadline:
-                    raise
-                await anyio.sleep(RETRY_SECONDS)
-        yield journal
+    while True:
+        try:
+            return await stack.enter_async_context(Journal(path))
+        except errors.ConfigError as error:
+            if not is_in_use(error) or anyio.current_time() > deadline:
+                raise
+            await anyio.sleep(RETRY_SECONDS)
 
 
 def _directory(request: RunRequest, run: Run) -> str:

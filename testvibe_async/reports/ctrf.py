@@ -29,12 +29,13 @@ __all__ = ["to_ctrf"]
 _TOOL = "testvibe-async"
 _NAMESPACE = uuid5(NAMESPACE_URL, "https://pypi.org/project/testvibe-async")
 _STATUSES = ("passed", "failed", "skipped", "pending", "other")
-_NOT_OBSERVED = {CaseStatus.ERROR, CaseStatus.UNKNOWN}
-_FAILED = {*_NOT_OBSERVED, CaseStatus.PENDING}
-"""Statuses without an outcome; they become `failed`, so that no gate lets them pass."""
-
-_OTHER = {CaseStatus.QUARANTINED: "other"}
-"""Statuses of ours that the specification lacks."""
+_OURS = {
+    CaseStatus.ERROR: "failed",
+    CaseStatus.UNKNOWN: "failed",
+    CaseStatus.PENDING: "failed",
+    CaseStatus.QUARANTINED: "other",
+}
+"""Statuses that the specification lacks or, without an outcome, would let pass a gate."""
 
 _TYPES = MimeTypes()
 """The types of files by their endings, independent of the machine's settings."""
@@ -56,11 +57,8 @@ def to_ctrf(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """
     report = Report.of(items, **options)
     shared = report.shared_facts
-    tests = [
-        _test(entry, case, shared.get("project"))
-        for entry in report.entries
-        for case in entry.cases
-    ]
+    project = shared.get("project")
+    tests = [_test(entry, case, project) for entry in report.entries for case in entry.cases]
     document = {
         "reportFormat": "CTRF",
         "specVersion": "0.0.0",
@@ -106,7 +104,7 @@ def _test(entry: Entry, case: Case, project: str | None) -> dict[str, Any]:
             "start": own_times and _milliseconds(own_times.began_at),
             "stop": own_times and _milliseconds(own_times.finished_at),
             "suite": [entry.name],
-            "rawStatus": case.status if case.status in _NOT_OBSERVED else case.raw_status,
+            "rawStatus": case.raw_status,
             "type": "e2e",
             "retries": len(case.earlier) or None,
             "retryAttempts": [
@@ -131,7 +129,7 @@ def _attempt(case: Case, test_id: str, entry: Entry) -> dict[str, Any]:
 
 def _result(case: Case) -> dict[str, Any]:
     return {
-        "status": "failed" if case.status in _FAILED else _OTHER.get(case.status, case.status),
+        "status": _OURS.get(case.status, case.status),
         "duration": round(1000 * (case.seconds or 0)),
         "message": case.message,
         "trace": case.error,

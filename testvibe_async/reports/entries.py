@@ -7,25 +7,27 @@ files show a test, and which times an operation has. It never decides how a form
 from __future__ import annotations
 
 import math
+import re
 from functools import cached_property
+from itertools import takewhile
+from operator import eq
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import Factory, evolve, field, frozen
 
 from testvibe_async.models import DEFAULT_CONFIG, Generation, Run
 from testvibe_async.outcomes import BatchItem, Verdict
-from testvibe_async.reports.attachments import files_by_name
 from testvibe_async.reports.reasons import CaseStatus, reason_of, status_of, why
 from testvibe_async.reports.text import cut, distinct, one_line, tail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from testvibe_async.models import CaseResult, GenerationLog
 
-__all__ = ["Case", "Entry", "Item"]
+__all__ = ["IMAGES", "Case", "Entry", "Item"]
 
 Item = BatchItem[Run | Generation]
 
@@ -44,6 +46,10 @@ _OF_OPERATION = {
     Verdict.SKIPPED: CaseStatus.SKIPPED,
 }
 """The status of the case that stands for an operation."""
+
+IMAGES = {".png", ".jpg", ".jpeg", ".webp"}
+_RANKS = (IMAGES, {".zip"}, {".webm", ".mp4"})
+"""Endings of files, the most informative first."""
 
 _FAILURES = {CaseStatus.FAILED, CaseStatus.QUARANTINED, CaseStatus.ERROR, CaseStatus.UNKNOWN}
 
@@ -107,15 +113,9 @@ class Times:
     finished_at: datetime | None = None
 
     @property
-    def known(self) -> list[datetime]:
-        """The known times, in their order."""
-        every = (self.queued_at, self.started_at, self.finished_at)
-        return [at for at in every if at is not None]
-
-    @property
     def began_at(self) -> datetime | None:
         """The first known time."""
-        return next(iter(self.known), None)
+        return self.queued_at or self.started_at or self.finished_at
 
     @property
     def queue_seconds(self) -> float | None:
@@ -172,12 +172,9 @@ class Entry:
     @property
     def config(self) -> str | None:
         """The configuration; None if there is none, or none is known."""
-        named = self.item.config
-        if isinstance(self.item.outcome, Run):
-            named = named or self.item.outcome.config
-        if self.kind == "run":
-            named = named or DEFAULT_CONFIG
-        return one_line(named or "") or None
+        named = self.item.config or getattr(self.item.outcome, "config", None)
+        default = DEFAULT_CONFIG if self.kind == "run" else ""
+        return one_line(named or default) or None
 
     @property
     def called(self) -> str:
@@ -188,13 +185,9 @@ class Entry:
     @property
     def kind(self) -> Kind:
         """The kind of operation."""
-        match self.item.outcome:
-            case Run():
-                return "run"
-            case Generation():
-                return "generation"
-            case _:
-                return self.item.latest_ref.kind if self.item.latest_ref else "dispatch"
+        if self.item.outcome is not None:
+            return "run" if isinstance(self.item.outcome, Run) else "generation"
+        return self.item.latest_ref.kind if self.item.latest_ref else "dispatch"
 
     @property
     def operation(self) -> str:
@@ -228,12 +221,11 @@ class Entry:
     @property
     def log(self) -> str:
         """The end of the log; empty if there is none."""
-        outcome, log = self.item.outcome, self._generation_log
-        if log is None:
-            return tail(outcome.log or "") if isinstance(outcome, Run) else ""
+        if self._generation_log is None:
+            return tail(getattr(self.item.outcome, "log", None) or "")
         sections = (
             "\n".join((f"{each.title or each.section}:", *each.log))
-            for each in log.sections
+            for each in self._generation_log.sections
             if each.log
         )
         return tail("\n\n".join(sections))
@@ -251,7 +243,7 @@ class Entry:
     @property
     def remote_files(self) -> int:
         """The number of artifacts at the service."""
-        return len(self.item.outcome.artifacts) if isinstance(self.item.outcome, Run) else 0
+        return len(getattr(self.item.outcome, "artifacts", ()))
 
     @property
     def times(self) -> Times:
@@ -287,8 +279,7 @@ class Entry:
 
         The operation is one more where none of them shows that it failed, or that it is flaky.
         """
-        outcome = self.item.outcome
-        results = outcome.tests if isinstance(outcome, Run) else ()
+        results = getattr(self.item.outcome, "tests", ())
         names = distinct(one_line(test.name) or "(no name)" for test in results)
         cases = [self._case(*each) for each in zip(results, names, strict=True)]
         if self.verdict in {Verdict.FAILED, Verdict.QUARANTINED}:
@@ -298,14 +289,11 @@ class Entry:
             is_shown = all(case.name in names and not case.is_operation for case in failures)
         if not cases or not is_shown:
             cases.append(self._operation_case())
-        first, *others = [case for case in cases if case.status in _FAILURES] or cases[:1]
-        files = files_by_name(self.files, [first.name, *(case.name for case in others)])
-        evidence = {first: (files[first.name], self.log)}
-        evidence |= {case: (files[case.name], "") for case in others}
+        shown = dict.fromkeys([case for case in cases if case.status in _FAILURES] or cases[:1])
+        files = files_by_name(self.files, [case.name for case in shown])
+        logs = {next(iter(shown)): self.log}
         return tuple(
-            evolve(case, files=evidence[case][0], log=evidence[case][1])
-            if case in evidence
-            else case
+            evolve(case, files=files[case.name], log=logs.get(case, "")) if case in shown else case
             for case in cases
         )
 
@@ -330,16 +318,12 @@ class Entry:
         )
 
     def _operation_case(self) -> Case:
-        match self.verdict:
-            case Verdict.SUCCEEDED:
-                error = ""
-            case Verdict.UNKNOWN:
-                error = f"{self.reason}\n{why(self.item.error)}"
-            case _:
-                error = why(self.item.error) if self.item.error else self.reason
+        reasons = [] if self.verdict is Verdict.SUCCEEDED else [self.reason]
+        if self.item.error:  # The whole reason, without the attempt.
+            reasons = [*(reasons if self.verdict is Verdict.UNKNOWN else ()), why(self.item.error)]
         return self._as_case(
             CaseStatus.ERROR if self.is_missing else _OF_OPERATION[self.verdict],
-            error,
+            "\n".join(reasons),
             tuple(attempt.as_failure() for attempt in self.earlier),
         )
 
@@ -377,3 +361,38 @@ def _seconds(milliseconds: float | None) -> float | None:
 def _between(start: datetime | None, end: datetime | None) -> float | None:
     """Return seconds, never below 0, since the two may come from different clocks."""
     return None if start is None or end is None else max(0.0, (end - start).total_seconds())
+
+
+def files_by_name(files: Iterable[Path], names: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """Return the files that show each test: screenshots first, then traces and videos.
+
+    A file is that of the test whose name it shares most words with; a test alone has all of them.
+
+    Args:
+        files: The files of one run.
+        names: The names of the tests that failed, or else the first one.
+    """
+    found: dict[str, list[Path]] = {name: [] for name in names}
+    for file in sorted(files, key=_rank):
+        scores = {name: _likeness(name, file) for name in names}
+        best = max(scores.values())
+        for name, score in scores.items():
+            if score == best and (score > 0 or len(names) == 1):
+                found[name].append(file)
+    return {name: tuple(each) for name, each in found.items()}
+
+
+def _likeness(name: str, file: Path) -> int:
+    """Return the number of leading words shared by a test's name and a file or its folder."""
+    wanted = _words(name)
+    parts = (file.stem, *file.parts[-3:-1])
+    return max(len(list(takewhile(bool, map(eq, wanted, _words(part))))) for part in parts)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower().replace("_", " "))
+
+
+def _rank(file: Path) -> int:
+    suffix = file.suffix.lower()
+    return next((n for n, endings in enumerate(_RANKS) if suffix in endings), len(_RANKS))

@@ -7,6 +7,7 @@ half written. No other module of the reports writes to a disk.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -33,7 +34,7 @@ class Format:
     """A format of reports."""
 
     name: str
-    """The word for `form=`, and before a path, as in `md:PATH`."""
+    """The word for `form=`, and before a path, as in `md:PATH`, beside its endings."""
 
     title: str
     """The format as people call it."""
@@ -57,9 +58,9 @@ FORMATS = (
 )
 """All formats. Whatever lists formats reads this table."""
 
-_BY_NAME = {each.name: each for each in FORMATS}
-_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
-_BY_WORD = {suffix[1:]: each for suffix, each in _BY_SUFFIX.items()} | _BY_NAME
+_BY_WORD = {
+    word: each for each in FORMATS for word in (each.name, *(end[1:] for end in each.suffixes))
+}
 
 
 def report_target(text: str) -> tuple[str, Path]:
@@ -68,32 +69,27 @@ def report_target(text: str) -> tuple[str, Path]:
     Raises:
         ConfigError: It names no format.
     """
-    word, colon, path = text.partition(":")
-    if colon and path and word.lower() in _BY_WORD:
+    word, _, path = text.partition(":")
+    if path and word.lower() in _BY_WORD:
         return _BY_WORD[word.lower()].name, Path(path)
     return _format_of(Path(text)).name, Path(text)
 
 
-def _format_of(path: Path, form: str | None = None) -> Format:
-    """Return the format of a name, else the one that a file's ending names.
+def _format_of(path: Path, word: str | None = None) -> Format:
+    """Return the format that a word names, or else a file's ending.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: It names none.
     """
-    if form is not None and form not in _BY_NAME:
-        raise ConfigError(f"form must be {_listed(_BY_NAME)}, not {form!r}")
-    found = _BY_SUFFIX.get(path.suffix.lower()) if form is None else _BY_NAME[form]
-    if found is None:
+    ending = path.suffix[1:] if word is None else word
+    if ending.lower() not in _BY_WORD:
+        *others, last = map(str, FORMATS)
         raise ConfigError(
-            f"{path.name!r} does not name the report's format: let it end in {_listed(FORMATS)}, "
-            f"or write the format before it, as md:{path.name}"
+            f"{path.name if word is None else word!r} does not name the report's format: let the "
+            f"file end in {', '.join(others)} or {last}, or write the format before it, as "
+            f"md:{path.name}"
         )
-    return found
-
-
-def _listed(words: Iterable[object]) -> str:
-    *others, last = map(str, words)
-    return f"{', '.join(others)} or {last}"
+    return _BY_WORD[ending.lower()]
 
 
 def write_report(
@@ -114,7 +110,7 @@ def write_report(
     Args:
         path: The file to write.
         items: The items of a batch, from `run_features` or `generate_features`.
-        form: The name of one of `FORMATS`; None for what the ending names.
+        form: The word for one of `FORMATS`; None for what the ending names.
         options: See `ReportOptions`.
 
     Raises:
@@ -153,13 +149,10 @@ def _replace(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
     except OSError as error:
-        if error.errno is None:
-            raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()

@@ -58,26 +58,20 @@ def to_junit(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
     """
     report = Report.of(items, **options)
     root = ET.Element("testsuites", name=report.title)
-    for entry in report.entries:
-        root.append(_suite(entry))
-    for count in ("tests", "failures", "errors"):
-        root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
+    root.extend(map(_suite, report.entries))
+    _count(root, tests="testcase", failures="failure", errors="error")
     root.set("time", _time(report.seconds))
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
 
+def _count(parent: ET.Element, **tags: str) -> None:
+    for name, tag in tags.items():
+        parent.set(name, str(sum(1 for _ in parent.iter(tag))))
+
+
 def _suite(entry: Entry) -> ET.Element:
-    results = [_RESULTS.get(case.status) for case in entry.cases]
-    suite = ET.Element(
-        "testsuite",
-        name=entry.name,
-        tests=str(len(entry.cases)),
-        failures=str(results.count("failure")),
-        errors=str(results.count("error")),
-        skipped=str(results.count("skipped")),
-        time=_time(entry.times.seconds),
-    )
+    suite = ET.Element("testsuite", name=entry.name, time=_time(entry.times.seconds))
     if entry.times.began_at:
         # Of the schemas in use, the strict ones allow neither an offset nor fractions.
         began_at = entry.times.began_at.astimezone(UTC).replace(tzinfo=None, microsecond=0)
@@ -91,21 +85,18 @@ def _suite(entry: Entry) -> ET.Element:
     for name, value in facts.items():
         ET.SubElement(properties, "property", name=name, value=value)
     suite.extend(_case(entry, case) for case in entry.cases)
+    _count(suite, tests="testcase", failures="failure", errors="error", skipped="skipped")
     return suite
 
 
 def _case(entry: Entry, case: Case) -> ET.Element:
     element = ET.Element("testcase", name=case.name, classname=entry.name, time=_time(case.seconds))
     failures = [each for each in (*case.earlier, case) if each.is_failed]
-    if case.status is CaseStatus.PASSED:
-        element.extend(_rerun("flakyFailure", entry, each) for each in failures)
-    elif case.is_failed:
-        element.append(_result(entry, failures[0]))
-        element.extend(_rerun("rerunFailure", entry, each) for each in failures[1:])
-    else:
-        # The schema of Surefire has `skipped` and `error` behind the attempts.
-        element.extend(_rerun("rerunFailure", entry, each) for each in failures)
-        element.append(_result(entry, case))
+    # A failed test shows its first failure; the schema has any other result behind the attempts.
+    first = [_result(entry, failures.pop(0))] if case.is_failed else []
+    last = [_result(entry, case)] if case.status in _RESULTS and not case.is_failed else []
+    tag = "flakyFailure" if case.status is CaseStatus.PASSED else "rerunFailure"
+    element.extend([*first, *(_rerun(tag, entry, each) for each in failures), *last])
     if output := _output(case):
         ET.SubElement(element, "system-out").text = output
     return element
@@ -141,10 +132,11 @@ def _rerun(tag: str, entry: Entry, case: Case) -> ET.Element:
 
 
 def _message(case: Case) -> str:
-    if case.status is CaseStatus.OTHER:
-        return case.message or f"its status is {case.raw_status or 'not known'}"
-    is_skipped = case.status is CaseStatus.SKIPPED
-    return case.message or ("it was skipped" if is_skipped else "no error given")
+    words = {
+        CaseStatus.SKIPPED: "it was skipped",
+        CaseStatus.OTHER: f"its status is {case.raw_status or 'not known'}",
+    }
+    return case.message or words.get(case.status, "no error given")
 
 
 def _type(entry: Entry, case: Case) -> str:

@@ -67,25 +67,17 @@ def to_markdown(
     """
     report = Report.of(items, **options)
     entries = report.by_urgency
-    bad = [entry for entry in entries if entry.failures or entry.is_flaky]
+    bad = [entry for entry in entries if entry.failures or entry.earlier]
     head = _head(report)
     space = max_bytes - _size(head) - 500  # for the notes on what is left out
     columns = ["", "Feature", "Config", "Result", "Time"]
     if len(report.configs) < 2:  # noqa: PLR2004 - one is all the same
         columns.remove("Config")
-    rows = _fill([_row(entry, columns) for entry in entries], space * _TABLE_SHARE)
-    details = _fill([_details(entry) for entry in bad], space - sum(map(_size, rows)))
+    rows = _fill("rows", [_row(entry, columns) for entry in entries], space * _TABLE_SHARE)
+    details = _fill("details", map(_details, bad), space - _size(rows))
     rules = ["---:" if column == "Time" else "---" for column in columns]
-    return "".join(
-        [
-            head,
-            *([_line(columns), _line(rules)] if rows else []),
-            *rows,
-            _left_out(len(entries) - len(rows), "rows"),
-            *details,
-            _left_out(len(bad) - len(details), "details"),
-        ]
-    )
+    table = f"{_line(columns)}{_line(rules)}{rows}" if entries else ""
+    return head + table + details
 
 
 def _head(report: Report) -> str:
@@ -169,14 +161,16 @@ def _escape(text: str) -> str:
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", clean(text))
 
 
-def _fill(parts: list[str], space: float) -> list[str]:
-    """Return as many of the first parts as fit into a number of bytes."""
-    sizes = accumulate(map(_size, parts))
-    return [part for part, size in zip(parts, sizes, strict=True) if size <= space]
-
-
-def _left_out(number: int, what: str) -> str:
-    return f"\n_The {what} of {number:,} more are left out here._\n" if number else ""
+def _fill(what: str, parts: Iterable[str], space: float) -> str:
+    """Return as many of the first parts as fit into a number of bytes, and a note on the others."""
+    parts = list(parts)
+    kept = [
+        part
+        for part, size in zip(parts, accumulate(map(_size, parts)), strict=True)
+        if size <= space
+    ]
+    left = len(parts) - len(kept)
+    return "".join(kept) + (f"\n_The {what} of {left:,} more are left out here._\n" if left else "")
 
 
 def _size(text: str) -> int:

@@ -13,23 +13,24 @@ import base64
 import hashlib
 import os
 import re
+import shlex
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC
 from functools import cache
-from importlib.resources import files
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
 from testvibe_async._util import __version__, clean
 from testvibe_async.errors import ConfigError
-from testvibe_async.reports.attachments import is_trace, read_images, show_trace
+from testvibe_async.reports.entries import IMAGES
 from testvibe_async.reports.report import Report, ReportOptions
 from testvibe_async.reports.text import counted, duration, essence, one_line
 from testvibe_async.reports.timeline import timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -39,23 +40,14 @@ if TYPE_CHECKING:
 
 __all__ = ["to_html"]
 
-OPEN_GROUPS = 10
-"""Number of errors that are expanded at first."""
+MAX_IMAGE_BYTES = 1_000_000
+"""Size of the largest screenshot that becomes part of the page."""
 
-SHOWN_TESTS = 20
-"""Number of tests of one error that are listed at first."""
+MAX_IMAGES_BYTES = 16_000_000
+"""Size of all screenshots that become part of the page."""
 
-OPEN_ROWS = 12
-"""Number of features up to which the table of configurations is expanded."""
-
-_FACT_LABELS = {
-    "runId": "Run",
-    "requestId": "Generation",
-    "featureId": "Feature id",
-    "siteUrl": "Site",
-    "project": "Project",
-    "server": "Server",
-}
+_TYPES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
+"""The types of images by their first bytes; no other image is shown."""
 
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that stand for no byte (PEP 383), and so never occur in a path of this system."""
@@ -81,15 +73,20 @@ def to_html(items: Iterable[Item], **options: Unpack[ReportOptions]) -> str:
             for run_id, found in options.get("artifacts", {}).items()
         }
     report = Report.of(items, **options)
-    style, script = _template("page.css"), _template("page.js")
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
     first = [case.files[0] for _, case in report.failures if case.files]
-    images = {} if folder is None else read_images(first, folder)
-    page = _environment().get_template("page.html")
-    return page.render(report=report, style=style, script=script, policy=policy, images=images)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            images={} if folder is None else read_images(first, folder),
+            proportions=proportions(report),
+            groups=groups(report),
+            picture=timeline(report),
+            matrix=matrix(report),
+            version=__version__,
+        )
+    )
 
 
 @cache
@@ -107,21 +104,11 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         finalize=_finalize,
         trim_blocks=True,
-        keep_trailing_newline=True,
         lstrip_blocks=True,
     )
-    filters = (anchor, counted, duration, href, is_trace, one_line, show_trace, slug)
-    functions = (batch_facts, entry_facts, groups, matrix, noun, proportions, timeline)
-    named: dict[str, Any] = environment.filters
-    named.update({each.__name__: each for each in filters})
-    named = environment.globals
-    named.update({each.__name__: each for each in functions})
-    named |= {
-        "open_groups": OPEN_GROUPS,
-        "open_rows": OPEN_ROWS,
-        "shown_tests": SHOWN_TESTS,
-        "version": __version__,
-    }
+    filters: dict[str, Any] = environment.filters
+    for each in (counted, digest, duration, href, is_trace, one_line, show_trace, utc):
+        filters[each.__name__] = each
     return environment
 
 
@@ -130,12 +117,8 @@ def _finalize(value: object) -> object:
     return clean(value) if type(value) is str else value
 
 
-@cache
-def _template(name: str) -> str:
-    return files("testvibe_async.reports").joinpath("template", name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
+def digest(text: str) -> str:
+    """Return the source of the Content-Security-Policy that allows a style or a script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -148,62 +131,57 @@ def _seen_from(folder: Path, file: Path) -> Path:
 
 def href(file: Path) -> str:
     """Return the URL of a file, relative if its path is. No part of a path becomes a scheme."""
-    path = _NO_BYTE.sub("\ufffd", file.as_posix())
-    if not file.is_absolute():
-        return quote(path.encode("utf-8", "surrogateescape"))
-    path = path if path.startswith("/") else f"/{path}"
-    return "file://" + quote(path.encode("utf-8", "surrogateescape"), safe="/:")
+    path = type(file)(_NO_BYTE.sub("\ufffd", str(file)))
+    return path.as_uri() if path.is_absolute() else quote(os.fsencode(path.as_posix()))
 
 
-def slug(word: str) -> str:
-    """Return a verdict as the name of a CSS class."""
-    return word.replace(" ", "-")
+def utc(instant: datetime | None, form: str = "%H:%M:%S") -> str:
+    """Return a time of day; empty for None."""
+    return f"{instant.astimezone(UTC):{form}} UTC" if instant else ""
 
 
-def anchor(entry: Entry) -> str:
-    """Return the id of an operation's line."""
-    return f"operation-{entry.number}"
+def is_trace(file: Path) -> bool:
+    """Return whether a file opens in Playwright's trace viewer."""
+    return file.suffix.lower() == ".zip" and "trace" in file.as_posix().lower()
 
 
-def batch_facts(report: Report) -> dict[str, str | None]:
-    """Return what holds for the whole batch."""
-    began_at = report.started_at and report.started_at.astimezone(UTC)
-    rows = {
-        "Ran": report.tests_in_words,
-        "Took": duration(report.seconds),
-        "Began": f"{began_at:%d %b %Y, %H:%M:%S} UTC" if began_at else None,
-    }
-    return rows | {_FACT_LABELS[name]: fact for name, fact in report.shared_facts.items()}
+def show_trace(file: Path) -> str:
+    """Return the command that shows a trace, to be pasted into a shell."""
+    return f"npx playwright show-trace {shlex.quote(file.as_posix())}"
 
 
-def entry_facts(entry: Entry, known: Collection[str]) -> dict[str, str | None]:
-    """Return the times and the identity of an operation, without what the page shows once."""
-    times = entry.times
-    return {
-        "Queued": duration(times.queue_seconds),
-        "Began": _time(times.started_at or times.queued_at),
-        "Ended": _time(times.finished_at),
-    } | {
-        label: None if name in known else entry.facts.get(name)
-        for name, label in _FACT_LABELS.items()
-    }
+def read_images(
+    files: Iterable[Path], folder: Path, *, most: int = MAX_IMAGES_BYTES
+) -> dict[Path, str]:
+    """Return those files that are images as data URLs, as far as there is room.
+
+    Args:
+        files: The first file of each failed test, those first that matter most.
+        folder: Base folder of relative paths.
+        most: Bytes of all of them.
+    """
+    images: dict[Path, str] = {}
+    for file in dict.fromkeys(files):
+        if file.suffix.lower() in IMAGES:
+            content = _read(folder / file, min(most, MAX_IMAGE_BYTES))
+            kind = next((name for magic, name in _TYPES.items() if content.startswith(magic)), None)
+            if kind is not None:
+                images[file] = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+                most -= len(content)
+    return images
 
 
-def _time(instant: datetime | None) -> str:
-    return f"{instant.astimezone(UTC):%H:%M:%S} UTC" if instant else ""
-
-
-def noun(report: Report) -> str:
-    """Return what the entries are: `Runs`, `Generations`, or both."""
-    kinds = {entry.kind for entry in report.entries} - {"dispatch"}
-    if kinds == {"generation"}:
-        return "Generations"
-    return "Runs" if "generation" not in kinds else "Runs and generations"
+def _read(path: Path, most: int) -> bytes:
+    """Return a file's bytes; none if it is too large, or can't be read."""
+    with suppress(OSError), path.open("rb") as file:
+        content = file.read(most + 1)
+        return content if len(content) <= most else b""
+    return b""
 
 
 def proportions(report: Report) -> list[tuple[str, float, float]]:
-    """Return the class, the left and the width of each verdict's share, in percent."""
-    found = Counter("flaky" if each.is_flaky else slug(each.verdict) for each in report.by_urgency)
+    """Return the word, the left and the width of each verdict's share, in percent."""
+    found = Counter("flaky" if each.is_flaky else each.verdict for each in report.by_urgency)
     widths = [100 * number / len(report.entries) for number in found.values()]
     return list(zip(found, accumulate([0, *widths]), widths, strict=False))
 

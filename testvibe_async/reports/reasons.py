@@ -14,7 +14,7 @@ from testvibe_async import errors
 from testvibe_async.errors import VibeError
 from testvibe_async.models import FeatureStatus, Generation, Run
 from testvibe_async.outcomes import Verdict
-from testvibe_async.reports.text import counted, duration, one_line
+from testvibe_async.reports.text import counted, duration, one_line, quoted
 
 if TYPE_CHECKING:
     from testvibe_async.models import CaseResult, GenerationLog
@@ -72,20 +72,22 @@ def reason_of(item: BatchItem[Run | Generation], log: GenerationLog | None = Non
             return f"{what} was never dispatched: the batch was stopped before"
         case Verdict.UNKNOWN, _:
             return "it may have been dispatched: check at the service before you dispatch it again"
-        case Verdict.ERROR, Run() | Generation() as outcome:
+        case _, None:
+            return one_line(why(item.error))
+        case Verdict.ERROR, outcome:
             return f"over with an undocumented status, {one_line(str(outcome.status), 24)!r}"
-        case _, Run() as run if item.quarantine:
-            return f"{_run_reason(run)}; {one_line(str(item.quarantine))}"
-        case _, Run() as run:
-            return _run_reason(run)
         case _, Generation() as generation:
             return _generation_reason(generation, log)
-        case _:
-            return one_line(why(item.error))
+        case _, run:
+            excuse = f"; {one_line(str(item.quarantine))}" if item.quarantine else ""
+            return _run_reason(run) + excuse
 
 
 def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a case for each error
-    """Return why there is no outcome, in few words: no address, and nothing for programmers."""
+    """Return why there is no outcome, in few words: no address, and nothing for programmers.
+
+    The service's own text is in quotes.
+    """
     match error:
         case None:
             return "it is still running"
@@ -93,58 +95,39 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
             return str(error)
         case errors.WaitTimeoutError(failures=0):
             return f"still {error.status or 'in flight'} after {duration(error.elapsed)} of waiting"
-        case errors.WaitTimeoutError():
-            return _not_seen(error)
-        case errors.DispatchUnknownError():
-            lost = f"the answer to its dispatch was lost{_lost(error)}"
-            return f"it may have started: {lost}{_looked(error)}"
+        case errors.WaitTimeoutError(last_seen_at=None):
+            return "never seen"
+        case errors.WaitTimeoutError(last_seen_at=seen_at):
+            state = f", {error.status} then" if error.status else ""
+            return f"not seen since {seen_at:%H:%M:%S} UTC{state}"
+        case errors.DispatchUnknownError(__cause__=cause):
+            lost = f": {_what(cause).rstrip('.')}" if isinstance(cause, VibeError) else ""
+            return f"it may have started: the answer to its dispatch was lost{lost}{_found(error)}"
         case errors.NotSentError():
             return f"the service was not reachable: {error.what}"
         case errors.TransportError():
             return f"no whole answer came: {error.what}"
-        case errors.MalformedResponseError():
-            return f"the answer could not be read: {'; '.join(error.problems[:1])}"
-        case errors.ServerError():
-            return f"the service failed ({error.status}): {error.message}"
-        case errors.ResponseError():
-            return error.message
         case errors.OperationNotFoundError():
             return "the service knows it no more"
-        case errors.OperationSupersededError():
-            return "a later generation of the feature took its place"
-        case errors.ObservationError():
-            cause = error.__cause__
-            return (
-                f"not seen any more: {why(cause)}" if isinstance(cause, VibeError) else error.brief
-            )
+        case errors.ObservationError(__cause__=VibeError() as cause):
+            return f"not seen any more: {why(cause)}"
+        case errors.ResponseError(is_quoted=False):
+            return error.message
+        case errors.ResponseError(advice=hint) if error.message.endswith(f"; {hint}"):
+            return f"{error.brief}; {hint}"
         case _:
             return error.brief
 
 
-def _lost(error: errors.DispatchUnknownError) -> str:
-    """Describe how the answer was lost, if an error reports it."""
-    cause = error.__cause__
-    if not isinstance(cause, VibeError):
-        return ""
-    text = cause.what if isinstance(cause, errors.TransportError) else why(cause)
-    return f": {text.rstrip('.')}"
+def _what(error: VibeError) -> str:
+    return error.what if isinstance(error, errors.TransportError) else why(error)
 
 
-def _looked(error: errors.DispatchUnknownError) -> str:
+def _found(error: errors.DispatchUnknownError) -> str:
     """Describe what a later search found, if there was one."""
     if error.reason == "absent":
         return "; most likely it did not, for nothing of it was found"
-    if error.reason == "ambiguous" and error.candidates:
-        return f"; it may be {' or '.join(map(str, error.candidates))}"
-    return ""
-
-
-def _not_seen(error: errors.WaitTimeoutError) -> str:
-    """Describe since when an operation was not observed, and its last state."""
-    if error.last_seen_at is None:
-        return "never seen"
-    state = f", {error.status} then" if error.status else ""
-    return f"not seen since {error.last_seen_at:%H:%M:%S} UTC{state}"
+    return f"; it may be {' or '.join(map(str, error.candidates))}" if error.candidates else ""
 
 
 def _run_reason(run: Run) -> str:
@@ -162,10 +145,9 @@ def _run_reason(run: Run) -> str:
         return f"{failed} of {tests} failed"
     if not run.is_success:
         return "it did not pass, and none of its tests says why"
-    if passed == total:
-        return f"{tests} passed"
     skipped = count[CaseStatus.SKIPPED]
-    return f"{passed} of {tests} passed" + (f", {skipped} skipped" if skipped else "")
+    which = tests if passed == total else f"{passed} of {tests}"
+    return f"{which} passed" + (f", {skipped} skipped" if skipped else "")
 
 
 def _generation_reason(generation: Generation, log: GenerationLog | None) -> str:
@@ -174,7 +156,7 @@ def _generation_reason(generation: Generation, log: GenerationLog | None) -> str
     if generation.status is FeatureStatus.CANCELLED:
         return "it was cancelled"
     reasons = [
-        f"{section.title or section.section}: {section.status_reason}"
+        f"{section.title or section.section}: {quoted(section.status_reason)}"
         for section in (log.sections if log else ())
         if section.status_reason and section.conclusion != "success"
     ] or [

@@ -12,7 +12,7 @@ from datetime import datetime  # noqa: TC003 - as above
 from pathlib import Path  # noqa: TC003 - as above
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
-from attrs import evolve, frozen
+from attrs import astuple, evolve, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
@@ -45,7 +45,7 @@ class ReportOptions(TypedDict, total=False):
     """Options of a report. Each is optional."""
 
     title: str
-    """The title; `TestVibe` by default."""
+    """The title; `"TestVibe"` by default."""
 
     artifacts: Mapping[int, Sequence[Path]]
     """By run id, the files that `download_artifacts` returned."""
@@ -94,35 +94,33 @@ class Report:
         Raises:
             ConfigError: A time has no time zone.
         """
-        items = tuple(items)
+        items = list(items)
         started_at, finished_at = options.get("started_at"), options.get("finished_at")
         for instant in (started_at, finished_at):
             if instant is not None and instant.tzinfo is None:
                 raise ConfigError(
                     f"{instant} has no time zone: pass one that has, as datetime.now(UTC) does"
                 )
-        summary = BatchSummary.of(items)
         # Where another one failed, or is in flight, the report is not green in any case.
-        good = summary.succeeded + summary.quarantined
-        are_missing = summary.skipped and good + summary.skipped == summary.total
+        dispatched = BatchSummary.of(item for item in items if item.verdict is not Verdict.SKIPPED)
         unnamed = [
             Entry(
                 item=item,
                 number=number,
                 artifacts=options.get("artifacts", {}),
                 logs=options.get("generation_logs", {}),
-                is_missing=bool(are_missing) and item.verdict is Verdict.SKIPPED,
+                is_missing=dispatched.is_success and item.verdict is Verdict.SKIPPED,
             )
             for number, item in enumerate(items, 1)
         ]
         names = distinct(entry.called for entry in unnamed)
         entries = tuple(evolve(each, name=name) for each, name in zip(unnamed, names, strict=True))
         attempts = (attempt for entry in entries for attempt in (*entry.earlier, entry))
-        known = [at for attempt in attempts for at in attempt.times.known]
+        known = [at for attempt in attempts for at in astuple(attempt.times) if at is not None]
         return cls(
             title=one_line(options.get("title", "")) or "TestVibe",
             entries=entries,
-            summary=summary,
+            summary=BatchSummary.of(items),
             started_at=started_at or min(known, default=finished_at),
             finished_at=finished_at or max(known, default=started_at),
         )
@@ -185,14 +183,17 @@ class Report:
     @property
     def headline(self) -> str:
         """The outcome of the batch, in a few words."""
-        if not self.entries:
-            return "Nothing was asked for"
         total = len(self.entries)
         flaky = f", {len(self.flaky):,} flaky" if self.flaky else ""
-        bad = [pair for pair in self.verdicts.items() if pair[0] is not Verdict.SUCCEEDED]
-        if not bad:
-            return ("It succeeded" if total == 1 else f"All {total:,} succeeded") + flaky
-        words = [f"{'in error' if verdict is Verdict.ERROR else verdict}" for verdict, _ in bad]
-        first = f"{bad[0][1]:,} of {total:,} {words[0]}"
-        rest = (f"{number:,} {word}" for (_, number), word in zip(bad[1:], words[1:], strict=True))
-        return ", ".join((first, *rest)) + flaky
+        words = {Verdict.ERROR: "in error"}
+        counts = [
+            f"{number:,} {words.get(verdict, verdict)}"
+            for verdict, number in self.verdicts.items()
+            if verdict is not Verdict.SUCCEEDED
+        ]
+        if counts:
+            counts[0] = counts[0].replace(" ", f" of {total:,} ", 1)
+            return ", ".join(counts) + flaky
+        if not total:
+            return "Nothing was asked for"
+        return ("It succeeded" if total == 1 else f"All {total:,} succeeded") + flaky

@@ -6,7 +6,6 @@ escapes markup, which is each format's own business.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from itertools import count
@@ -17,7 +16,7 @@ from testvibe_async._util import clean, without_commands
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["clock", "counted", "cut", "distinct", "duration", "essence", "one_line", "tail"]
+__all__ = ["counted", "cut", "distinct", "duration", "essence", "one_line", "quoted", "tail"]
 
 NAME_CHARACTERS = 500
 """Length of a text on one line."""
@@ -37,6 +36,11 @@ def one_line(text: str, limit: int = NAME_CHARACTERS) -> str:
     line = " ".join(clean(text[: 4 * limit]).split())
     is_whole = len(line) <= limit and len(text) <= 4 * limit
     return line if is_whole else line[: limit - 1] + "…"
+
+
+def quoted(text: str) -> str:
+    """Return a text of the service on one line, in quotes that it can't close."""
+    return '"{}"'.format(one_line(text).replace('"', "'"))
 
 
 def cut(text: str, limit: int = ERROR_CHARACTERS) -> str:
@@ -102,10 +106,3 @@ def duration(seconds: float | None) -> str:
         return f"{left} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
-
-
-def clock(seconds: float) -> str:
-    """Return a point of time as on a stopwatch: `0:00`, `1:30`, `1:00:00`."""
-    minutes, left = divmod(math.floor(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

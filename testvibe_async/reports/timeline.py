@@ -7,13 +7,11 @@ the width, so that it fits any screen.
 
 from __future__ import annotations
 
-from functools import cached_property
+import math
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
-
-from testvibe_async.reports.text import clock, duration, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,16 +20,11 @@ if TYPE_CHECKING:
     from testvibe_async.reports.entries import Entry
     from testvibe_async.reports.report import Report
 
-__all__ = ["Timeline", "timeline"]
+__all__ = ["clock", "timeline"]
 
 MOST_ROWS = 40
 """Number of operations up to which each has a row of its own, with a name."""
 
-_ROW_PIXELS = 24.0
-_SHARED_PIXELS = 240.0
-"""Greatest height of the picture of many operations."""
-
-_AXIS_PIXELS = 24
 _LEAST_PERCENT = 0.3
 """Minimum width of a bar, so that each is visible."""
 
@@ -55,22 +48,11 @@ class _Bar:
     row: int = 0
 
     @property
-    def label(self) -> str:
-        return one_line(self.name, 60)
-
-    @property
-    def tooltip(self) -> str:
-        took = duration(self.entry.times.seconds)
-        return f"{self.name}: {self.entry.status}{f', {took}' if took else ''}"
-
-    @property
     def parts(self) -> Iterator[tuple[str, float, float]]:
-        """The class, the left and the width of what is drawn."""
+        """The word, the left and the width of the time in the queue, if any, and of the work."""
         if self.start > self.begin:
             yield "queue", *_extent(self.begin, self.start)
-        is_open = self.entry.times.finished_at is None
-        kind = self.entry.verdict.replace(" ", "-") + (" open" if is_open else "")
-        yield kind, *_extent(self.start, self.end)
+        yield self.entry.verdict, *_extent(self.start, self.end)
 
 
 @frozen
@@ -78,6 +60,7 @@ class Timeline:
     """The picture."""
 
     bars: list[_Bar]
+    rows: int
     seconds: float
 
     @property
@@ -85,29 +68,10 @@ class Timeline:
         """True if each bar has a row of its own, with its name."""
         return len(self.bars) <= MOST_ROWS
 
-    @cached_property
-    def count(self) -> int:
-        """The number of rows."""
-        return max(bar.row for bar in self.bars) + 1
-
     @property
     def pitch(self) -> float:
-        """The height of a row in pixels."""
-        return _ROW_PIXELS if self.has_names else min(12.0, _SHARED_PIXELS / self.count)
-
-    @property
-    def gap(self) -> float:
-        """The space between two rows in pixels."""
-        return 4 if self.has_names else self.pitch / 5
-
-    @property
-    def height(self) -> int:
-        """The height of the picture in pixels."""
-        return round(self.top(self.count))
-
-    def top(self, row: int) -> float:
-        """Return the start of a row, in pixels."""
-        return _AXIS_PIXELS + row * self.pitch
+        """The height of a row in pixels; of many rows that of a picture of 240 pixels."""
+        return 24.0 if self.has_names else min(12.0, 240.0 / self.rows)
 
     @property
     def ticks(self) -> Iterator[tuple[float, str]]:
@@ -118,23 +82,15 @@ class Timeline:
             at = number * step
             yield 100 * at / self.seconds, clock(at) if at < 0.94 * self.seconds else ""
 
-    @property
-    def description(self) -> str:
-        """The picture in words."""
-        return (
-            f"Timeline of {len(self.bars)} operations over {duration(self.seconds)}; "
-            "the list of operations shows the same times"
-        )
-
 
 def timeline(report: Report) -> Timeline | None:
     """Return the picture of all operations whose time is known; None if there is none."""
     bars = sorted(_bars(report), key=lambda bar: (bar.begin, bar.end))
     if not bars or not report.seconds:
         return None
-    rows = range(len(bars)) if len(bars) <= MOST_ROWS else _shared_rows(bars)
+    rows = list(range(len(bars)) if len(bars) <= MOST_ROWS else _shared_rows(bars))
     placed = [evolve(bar, row=row) for bar, row in zip(bars, rows, strict=True)]
-    return Timeline(placed, report.seconds)
+    return Timeline(placed, max(rows) + 1, report.seconds)
 
 
 def _bars(report: Report) -> Iterator[_Bar]:
@@ -168,3 +124,10 @@ def _extent(left: float, right: float) -> tuple[float, float]:
     """Return the left and the width of a visible bar."""
     width = max(right - left, _LEAST_PERCENT)
     return min(left, 100 - width), width
+
+
+def clock(seconds: float) -> str:
+    """Return a point of time as on a stopwatch: `0:00`, `1:30`, `1:00:00`."""
+    minutes, left = divmod(math.floor(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

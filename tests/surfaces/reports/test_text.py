@@ -7,7 +7,6 @@ import pytest
 from tests.support.ci_systems import obeyed
 from testvibe_async._util import clean
 from testvibe_async.reports.text import (
-    clock,
     counted,
     cut,
     distinct,
@@ -16,6 +15,7 @@ from testvibe_async.reports.text import (
     one_line,
     tail,
 )
+from testvibe_async.reports.timeline import clock
 
 
 @pytest.mark.parametrize(
