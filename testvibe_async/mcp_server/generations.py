@@ -194,8 +194,9 @@ async def generate_feature(
 
 
 def _operation_of(call: Call, work: Work) -> GenerationOperation:
-    assert isinstance(work.item.ref, GenerationRef)
-    return call.session.client.attach(work.item.ref)
+    ref: object = work.item.ref
+    assert isinstance(ref, GenerationRef)
+    return call.session.client.attach(ref)
 
 
 @tool(REGENERATES)
