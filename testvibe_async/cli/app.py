@@ -1,7 +1,7 @@
-"""The commands by name, how one is run, and how its help looks.
+"""The table of commands, the call of one of them, and the form of its help.
 
-Decides which commands there are, and nothing of what they do: their modules are loaded when they
-are called. The exit code and message of a command that failed are decided in `exits`.
+Decides which commands exist, not what they do: the module of a command is loaded when the command
+is called. `exits` decides the exit code and the message of a failed command.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class Consent:
                 name.
 
         Raises:
-            ConfigError: The answer is no, or nobody can be asked.
+            ConfigError: The answer is no, or there is no person to ask.
         """
         if number and question and not self.yes and self.max_generations is None:
             instead = "pass --yes, or --max-generations N"
@@ -185,7 +185,7 @@ class BatchOptions:
 
     dry_run: Annotated[bool, MORE] = False
     """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
-    one that the command would end with, as far as it is known."""
+    one that the command would end with, if known."""
 
     name: str | None = None
     """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with

@@ -162,7 +162,7 @@ def login(*, stdin: bool = False, common: Common = COMMON) -> None:
     """Store an API key on this machine, for one server.
 
     It asks for what it needs, tries the key on the service, and writes it to your own configuration
-    file, which nobody else can read. A key that is stored for one server is sent to no other.
+    file, which no other user can read. A key that is stored for one server is sent to no other.
 
     For example:
 

@@ -91,7 +91,7 @@ class Watch:
             journal=journal,
             fails_on_flaky=files.fail_on_flaky,
         )
-        """The result, as far as it is known before the end."""
+        """The part of the result that is known before the end."""
 
     @property
     def client(self) -> Client:
@@ -199,7 +199,7 @@ class Watch:
                 try:
                     found = await read_durable(batch, record)
                     line = live_line(found)
-                except ConfigError as error:  # The batch goes on where the database is reached.
+                except ConfigError as error:  # Another machine may reach the database.
                     line = str(error)
 
         mark = self.quarantine.mark

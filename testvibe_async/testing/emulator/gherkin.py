@@ -1,4 +1,4 @@
-"""Features as Gherkin: a parser for what the emulator needs, and those that it starts with.
+"""Features as Gherkin: a parser for what the emulator needs, and its initial features.
 
 It reads names, scenarios, steps and examples: tolerant and English only, it skips what it does not
 know, and never rejects a text. It never adds a feature to a project: see `emulator`.

@@ -1,9 +1,9 @@
 """Recordings: what a service answered, with synthetic values, and a middleware that replays it.
 
 A recording is made by `testvibe-async doctor --record`. It decides which recorded answer a request
-gets: the one that was given at the same point of the story. The story moves on by the clock, and by
-each POST, which plays once for each time that it was recorded. Instants move with it, so that what
-a client dispatches now was created now.
+gets: the answer at the same point of the recording. The recording advances by the clock, and by
+each POST, which is answered as often as it was recorded. Instants advance with it, so that what a
+client dispatches now was created now.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class Replay(Middleware):
         return Refusal(404, "Nothing of this was recorded.").answer()
 
     def _read(self, asked: list[int], request: RecordedRequest) -> RecordedExchange:
-        """Choose the answer that was given last by now, to the query that is most like it."""
+        """Choose the latest answer until now, to the most similar query."""
         wanted = request.query.items()
 
         def likeness(index: int) -> int:
