@@ -7,8 +7,6 @@ From the root of the repository, with the extra `bench` installed, on Linux:
     python -m benchmarks.scale      # 100 to 50,000 operations in flight in one process
     python -m benchmarks.throttled  # what refusals cost, on virtual time
     python -m benchmarks.micro      # single functions
-    python -m benchmarks.soak       # ten minutes of faults: nothing is lost, nothing grows
-    python -m benchmarks.profiling  # where this client's CPU time goes
     python -m benchmarks.report     # RESULTS.md, README's table and the plots, from results/*.json
 
 Each takes `--quick` for a run of seconds, which only shows that it works. The service is the

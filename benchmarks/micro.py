@@ -1,8 +1,7 @@
 """The cost of single steps: `python -m benchmarks.micro [--quick]`, `pytest benchmarks/micro.py`.
 
 Each test is one step of a poll, timed by pytest-benchmark: building a request, decoding an answer,
-deciding when to poll next. No sockets. `profiling` shows the shares of a whole poll; `peers` shows
-its total cost.
+deciding when to poll next. No sockets. `peers` shows the total cost of a poll.
 """
 
 from __future__ import annotations

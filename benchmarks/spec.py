@@ -42,9 +42,6 @@ class Spec:
     collector: str = "as it is"
     """How the client's process sets the garbage collector, see `worker`."""
 
-    profile: str | None = None
-    """Where to write a profile of the client's process, whose figures are then useless; or None."""
-
     def to_json(self) -> str:
         """Serialize it."""
         return json.dumps(asdict(self))

@@ -7,12 +7,9 @@ a line, and then measures the work. Its last line is the measurement.
 from __future__ import annotations
 
 import asyncio
-import cProfile
 import gc
 import json
 import sys
-import time
-from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +18,6 @@ from benchmarks.measure import Meter, StallSelector
 from benchmarks.spec import Spec
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from benchmarks.contenders import FanOut
 
 __all__ = ["COLLECTORS"]
@@ -59,8 +54,7 @@ async def _work(spec: Spec, description: dict[str, Any], selector: StallSelector
         sys.stdout.write('"ready"\n')
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.readline)
-        with _profiled(spec.profile):
-            return await _measured(fan_out, features, Meter(selector))
+        return await _measured(fan_out, features, Meter(selector))
 
 
 async def _measured(fan_out: FanOut, features: list[int], meter: Meter) -> dict[str, Any]:
@@ -68,16 +62,6 @@ async def _measured(fan_out: FanOut, features: list[int], meter: Meter) -> dict[
     outcomes = await fan_out(features, meter.seen)
     measured = meter.stop()
     return measured | {"returned": len(outcomes)}
-
-
-@contextmanager
-def _profiled(path: str | None) -> Generator[None]:
-    if path is None:
-        yield
-        return
-    with cProfile.Profile(time.process_time) as profile:
-        yield
-    profile.dump_stats(path)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class _Refs:
 class Batch(Generic[SnapshotT_co]):
     """Many operations, dispatched as others end; made by `run_features` and `generate_features`.
 
-    For example:
+    For example::
 
         async with project.run_features(["Checkout", "Returns"], timeout=600) as batch:
             async for item in batch:  # as they finish
@@ -104,8 +104,8 @@ class Batch(Generic[SnapshotT_co]):
         """Have each item that ends be marked, before it counts for `stop_on_failure`.
 
         Args:
-            mark: Returns an item with another verdict, such as `Quarantine.mark`. Call this before
-                the batch is opened.
+            mark: Returns an item with another verdict, such as `mark` of a quarantine does.
+                Call this before the batch is opened.
         """
         self._workers.mark = mark
 
@@ -158,8 +158,8 @@ class Batch(Generic[SnapshotT_co]):
         """Iterate over the transitions of the batch's operations, each with its operation.
 
         Open the batch with `async with` first. The iteration ends once the batch has nothing in
-        flight and nothing to dispatch. Unlike `Client.changes`, it raises no error of an operation:
-        `items` has those.
+        flight and nothing to dispatch. Unlike a client's `changes`, it raises no error of an
+        operation: `items` has those.
 
         Raises:
             ConfigError: The batch was not opened with `async with`.

@@ -31,6 +31,7 @@ from testvibe_async._config import (
 from testvibe_async._dispatch import Dispatcher, knowing
 from testvibe_async._http import RetryPolicy, Transport
 from testvibe_async._polling import Poller, PollPlan, RunIds, checked_plan, standard_poll_plan
+from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import Endpoints, custom_request
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import Emitter, Hooks
@@ -60,7 +61,7 @@ __all__ = ["Client", "PollPlan"]
 class Client(Gathering):
     """A client of one TestVibe service, with one API key, in one event loop.
 
-    For example:
+    For example::
 
         async with Client() as client:  # TESTVIBE_SERVER, TESTVIBE_API_KEY, TESTVIBE_PROJECT
             operation = await client.project().run_feature("Checkout")
@@ -118,7 +119,8 @@ class Client(Gathering):
             max_connections: Maximum number of requests under way at once, 1 or more.
             rate_limit: Maximum number of requests started per second; None for no limit.
             hooks: Functions to call on events, one or several for each; None for none.
-            recorder: Stores each dispatch before it is sent; None to store none. See `Recorder`.
+            recorder: Stores each dispatch before it is sent; None to store none. See
+                `testvibe_async.intents.Recorder`.
             session: An aiohttp session to use, which is not closed; None to create one.
             endpoints: Other routes for operations whose route is assumed, such as
                 `{"list_runs": "GET /projects/{project}/history"}`; None for the routes in the
@@ -131,7 +133,8 @@ class Client(Gathering):
         settings = load_settings(
             server, api_key=api_key, project=project, endpoints=endpoints, allow_http=allow_http
         )
-        emitter = Emitter(require_kind("hooks", Hooks() if hooks is None else hooks, Hooks))
+        hooks = require_kind("hooks", Hooks() if hooks is None else hooks, Hooks)
+        emitter = Emitter(hooks, telemetry().subscribers)
         retry = require_kind("retry", RetryPolicy() if retry is None else retry, RetryPolicy)
         self.server: str = settings.server
         """The service's scheme and host, and path prefix."""
@@ -285,7 +288,7 @@ class Client(Gathering):
         as the request may still take effect, for its time-out plus 5 s, it waits.
 
         Args:
-            intent: The intent that a `Recorder` stored, or of a `DispatchUnknownError`.
+            intent: The intent that the recorder stored, or of a `DispatchUnknownError`.
             known: The refs of other dispatches, and the intents of other open dispatches. This
                 client's own dispatches and attached operations need not be named.
 

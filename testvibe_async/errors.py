@@ -226,7 +226,7 @@ class OutcomeUnknownError(TransportError):
 
 
 class RecorderError(NotSentError):
-    """A dispatch was not sent, because its `Recorder` failed, or took longer than 5 s.
+    """A dispatch was not sent, because its recorder failed, or took longer than 5 s.
 
     The recorder's own exception is the cause.
     """

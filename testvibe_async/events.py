@@ -1,4 +1,4 @@
-"""Events as values, for hooks and for the log `testvibe_async`.
+"""Events as values, for hooks, for the log `testvibe_async`, and for metrics.
 
 An event reports; it decides nothing. A hook is called immediately, in the event loop, so it should
 be quick and must not block. If it raises, the error is logged, and nothing else is affected.
@@ -18,7 +18,7 @@ from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias, TypeVar
 
     from testvibe_async.errors import KindName, VibeError
@@ -76,6 +76,8 @@ class Dispatched(Event):
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
+    """The ref of the operation."""
+
     adopted: bool = False
     """True if it was found by reconciling, since the answer to its dispatch was lost."""
 
@@ -97,12 +99,14 @@ class DispatchUnknown(Event):
     level: ClassVar[int] = logging.WARNING
 
     error: VibeError
-    """The `DispatchUnknownError`, which is raised to the caller if there still is one."""
+    """The `testvibe_async.DispatchUnknownError`, which the caller gets if there still is one."""
 
     kind: KindName
     """The kind of the operation."""
 
     project: str
+    """The project's id."""
+
     feature: int | str
     """The feature as requested: its id or its name."""
 
@@ -120,7 +124,11 @@ class RequestFinished(Event):
     """The service's name for the call, such as `get_run`."""
 
     method: str
+    """The HTTP method."""
+
     url: str
+    """The requested URL."""
+
     status: int | None
     """The HTTP status; None if no complete answer came."""
 
@@ -136,7 +144,11 @@ class RetryScheduled(Event):
     level: ClassVar[int] = logging.INFO
 
     operation: str
+    """The service's name for the call."""
+
     error: VibeError
+    """The failure."""
+
     attempt: int
     """The number of the failed attempt, from 1."""
 
@@ -152,7 +164,16 @@ class StatusChanged(Event):
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
+    """The ref of the operation."""
+
     transition: Transition[Run | Generation]
+    """The observed change."""
+
+    delay: float | None = None
+    """Seconds from the end of the operation to its observation, by the service's clock.
+
+    None before the end, if its time is unknown, or if the operation was attached after it.
+    """
 
 
 @frozen
@@ -163,7 +184,11 @@ class PollFailed(Event):
     level: ClassVar[int] = logging.INFO
 
     ref: Ref
+    """The ref of the operation."""
+
     error: VibeError
+    """The failure."""
+
     is_final: bool
     """True if the waits for it end with this error. A later wait polls again."""
 
@@ -182,6 +207,8 @@ class ListPollingSuspended(Event):
     """`list_runs` or `list_features`."""
 
     project: str
+    """The project's id."""
+
     seconds: float
     """Duration of the suspension."""
 
@@ -201,6 +228,8 @@ class Paused(Event):
     level: ClassVar[int] = logging.WARNING
 
     seconds: float
+    """Minimum duration of the pause."""
+
     error: VibeError
     """The last refusal."""
 
@@ -310,10 +339,25 @@ def subscribers(hooks: Hooks, name: str) -> Sequence[Callable[[Any], None]]:
 
 
 class Emitter:
-    """Reports events: calls the hooks of a client, and logs."""
+    """Reports events: calls the hooks of a client, records metrics, and logs."""
 
-    def __init__(self, hooks: Hooks) -> None:
-        self._functions = {name: subscribers(hooks, name) for name in fields_dict(Hooks)}
+    def __init__(
+        self, hooks: Hooks, others: Mapping[str, Callable[[Any], object]] | None = None
+    ) -> None:
+        """Create it.
+
+        Args:
+            hooks: The functions of the caller.
+            others: Further functions, each by the name of its hook.
+        """
+        others = others or {}
+        self._functions: dict[str, list[Callable[[Any], object]]] = {
+            name: [
+                *([others[name]] if name in others else []),
+                *subscribers(hooks, name),
+            ]
+            for name in fields_dict(Hooks)
+        }
 
     def is_enabled(self, kind: type[Event]) -> bool:
         """Return whether events of a kind have a hook or are logged."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from testvibe_async._config import require_timeout
 from testvibe_async._polling import Change, Iteration, Subscription
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Gathering"]
 
-T1 = TypeVar("T1", bound=Run | Generation)
-T2 = TypeVar("T2", bound=Run | Generation)
-T3 = TypeVar("T3", bound=Run | Generation)
+OperationT = TypeVar("OperationT", bound=Operation[Any])
 SnapshotT = TypeVar("SnapshotT", bound=Run | Generation)
-AnyOperation: TypeAlias = RunOperation | GenerationOperation
 
 
 class Gathering:
@@ -37,52 +34,6 @@ class Gathering:
 
     _poller: Poller
 
-    @overload
-    async def gather(
-        self, operation1: Operation[T1], /, *, return_exceptions: Literal[False] = False
-    ) -> tuple[T1]: ...
-    @overload
-    async def gather(
-        self, operation1: Operation[T1], /, *, return_exceptions: Literal[True]
-    ) -> tuple[T1 | VibeError]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        /,
-        *,
-        return_exceptions: Literal[False] = False,
-    ) -> tuple[T1, T2]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        /,
-        *,
-        return_exceptions: Literal[True],
-    ) -> tuple[T1 | VibeError, T2 | VibeError]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        /,
-        *,
-        return_exceptions: Literal[False] = False,
-    ) -> tuple[T1, T2, T3]: ...
-    @overload
-    async def gather(
-        self,
-        operation1: Operation[T1],
-        operation2: Operation[T2],
-        operation3: Operation[T3],
-        /,
-        *,
-        return_exceptions: Literal[True],
-    ) -> tuple[T1 | VibeError, T2 | VibeError, T3 | VibeError]: ...
     @overload
     async def gather(
         self, *operations: Operation[SnapshotT], return_exceptions: Literal[False] = False
@@ -98,17 +49,16 @@ class Gathering:
     async def gather(self, *operations: Operation[Any], return_exceptions: bool = False) -> Any:
         """Wait for many operations, and return their outcomes in the given order.
 
-        For type checkers, the result is a tuple for up to three operations, as of `asyncio.gather`,
-        and a list for more. At run time it is a list.
-
         Args:
             operations: Operations of this client. Finished ones cost no request.
-            return_exceptions: True to return an error of `Operation.wait` in place of the outcome;
-                False to raise the first one. The other operations keep running in either case.
+            return_exceptions: True to return an error of `testvibe_async.Operation.wait` in place
+                of the outcome; False to raise the first one. The other operations keep running in
+                either case.
 
         Raises:
             ConfigError: One of them is not an operation of this client.
-            VibeError: The error of `Operation.wait` for the first operation that can't be observed.
+            VibeError: The error of `testvibe_async.Operation.wait` for the first operation that
+                can't be observed.
         """
         handles = _by_operation(operations, self._poller)
         errors: dict[Operation[Any], VibeError] = {}
@@ -121,25 +71,9 @@ class Gathering:
                     errors[operation] = error
         return [errors.get(operation) or await operation for operation in operations]
 
-    @overload
     def finished(
-        self, operations: Iterable[RunOperation], *, timeout: float | None = None
-    ) -> Iteration[RunOperation]: ...
-    @overload
-    def finished(
-        self, operations: Iterable[GenerationOperation], *, timeout: float | None = None
-    ) -> Iteration[GenerationOperation]: ...
-    @overload
-    def finished(
-        self, operations: Iterable[AnyOperation], *, timeout: float | None = None
-    ) -> Iteration[AnyOperation]: ...
-    @overload
-    def finished(
-        self, operations: Iterable[Operation[SnapshotT]], *, timeout: float | None = None
-    ) -> Iteration[Operation[SnapshotT]]: ...
-    def finished(
-        self, operations: Iterable[Any], *, timeout: float | None = None
-    ) -> Iteration[Any]:
+        self, operations: Iterable[OperationT], *, timeout: float | None = None
+    ) -> Iteration[OperationT]:
         """Iterate over operations in the order in which they finish.
 
         The iterator releases each finished operation, so memory shrinks unless you keep them.
@@ -168,10 +102,6 @@ class Gathering:
     def changes(
         self, operations: Iterable[GenerationOperation]
     ) -> Iteration[tuple[GenerationOperation, Transition[Generation]]]: ...
-    @overload
-    def changes(
-        self, operations: Iterable[AnyOperation]
-    ) -> Iteration[tuple[AnyOperation, Transition[Run | Generation]]]: ...
     @overload
     def changes(
         self, operations: Iterable[Operation[SnapshotT]]

@@ -140,7 +140,7 @@ class Recorder(Protocol):
         """Store an intent. Its request is written after this returns within 5 s, or never.
 
         It is called for each attempt, once there is a connection and before anything is written. An
-        error from it stops the dispatch with a `RecorderError`.
+        error from it stops the dispatch with a `testvibe_async.RecorderError`.
         """
 
     async def dispatched(self, intent: Intent, ref: Ref) -> None:

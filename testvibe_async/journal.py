@@ -25,7 +25,6 @@ from testvibe_async._batch import (
     entry_document,
     read_entry,
 )
-from testvibe_async._telemetry import telemetry
 from testvibe_async._util.sqlite_file import MissingFileError, SqliteFile
 from testvibe_async.errors import ConfigError
 
@@ -88,7 +87,7 @@ class Journal:
             json.dumps(self._options)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the options of a journal must be a JSON object: {error}") from error
-        self._file = SqliteFile(self.path, telemetry().commit)
+        self._file = SqliteFile(self.path)
         self._contents = _Contents()
         self._is_open = False
         self._is_used = False

@@ -167,10 +167,13 @@ class ProjectInfo(Serializable):
     """The public id, a GUID."""
 
     name: str | None = None
+    """The name; None if the service omitted it."""
+
     base_url: str | None = None
     """The address of the site under test."""
 
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 DRAFT = "draft"
@@ -182,6 +185,8 @@ class Feature(Serializable):
     """A feature: Gherkin text, from which tests are generated."""
 
     id: int
+    """The service's id of the feature."""
+
     name: str = _NO_TEXT
     """The name; empty if the service omitted it."""
 
@@ -189,6 +194,8 @@ class Feature(Serializable):
     """`feature`, or `suggestion` for one that the service proposes."""
 
     status: FeatureStatus | str | None = None
+    """The status; an undocumented one is a plain string."""
+
     gherkin: str | None = field(default=None, repr=False)
     """The Gherkin text; None in a list, which omits it."""
 
@@ -196,7 +203,10 @@ class Feature(Serializable):
     """The service's reason for suggesting it; None on other features."""
 
     updated_at: datetime | None = None
+    """The time of its last change, by the service's clock, in UTC."""
+
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
     @property
     def is_suggestion(self) -> bool:
@@ -244,10 +254,19 @@ class RunSummary(Serializable):
     """The number of a run's tests with each result."""
 
     total: int = _NO_COUNT
+    """All tests."""
+
     passed: int = _NO_COUNT
+    """Passed tests."""
+
     failed: int = _NO_COUNT
+    """Failed tests."""
+
     other: int = _NO_COUNT
+    """Tests with another result, such as skipped ones."""
+
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
@@ -261,10 +280,13 @@ class CaseResult(Serializable):
     """`passed`, `failed` or the runner's own word; None if it has none yet."""
 
     duration_ms: float | None = None
+    """The duration in milliseconds; None if the service reports none."""
+
     error: str | None = None
     """Playwright's error; None if the test passed."""
 
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
     @property
     def is_failure(self) -> bool:
@@ -283,10 +305,13 @@ class Artifact(Serializable):
     """The service's name for the file. It is untrusted: never use it as a local path."""
 
     size_bytes: int | None = None
+    """The size in bytes; None if the answer has none."""
+
     url: str | None = field(default=None, repr=False)
     """A signed link to another host, which expires soon; None if the answer has none."""
 
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
@@ -294,9 +319,17 @@ class Run(Serializable):
     """A run, in flight or finished. Source: get_run, list_runs."""
 
     run_id: int
+    """The service's `runId`."""
+
     status: RunStatus | str
+    """The status; an undocumented one is a plain string."""
+
     feature_id: int | None = None
+    """The feature's id."""
+
     feature_name: str | None = None
+    """The feature's name."""
+
     config: str | None = None
     """The run configuration."""
 
@@ -313,12 +346,19 @@ class Run(Serializable):
     """The time of its end; None until then."""
 
     summary: RunSummary | None = None
+    """The number of tests with each result; None if the service reports none."""
+
     tests: tuple[CaseResult, ...] = ()
+    """The tests, with their results; empty if the answer has none."""
+
     artifacts: tuple[Artifact, ...] = ()
+    """The files that it produced; empty if the answer has none."""
+
     log: str | None = field(default=None, repr=False)
     """An excerpt of the runner's log, for a failed run."""
 
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
     @property
     def phase(self) -> Phase:
@@ -406,15 +446,35 @@ class Diagnosis(Serializable):
     """
 
     run_id: int
+    """The service's `runId`."""
+
     status: RunStatus | str
+    """The run's status."""
+
     verdict: str | None = None
+    """The service's word for the result."""
+
     feature_id: int | None = None
+    """The feature's id."""
+
     feature_name: str | None = None
+    """The feature's name."""
+
     config: str | None = None
+    """The run configuration."""
+
     site_url: str | None = None
+    """The tested site."""
+
     finished_at: datetime | None = None
+    """The time of the run's end."""
+
     summary: RunSummary | None = None
+    """The number of tests with each result."""
+
     failures: tuple[CaseResult, ...] = ()
+    """The failed tests."""
+
     gherkin: str | None = field(default=None, repr=False)
     """The feature's present Gherkin."""
 
@@ -422,8 +482,13 @@ class Diagnosis(Serializable):
     """The Playwright sources that were executed."""
 
     artifacts: tuple[Artifact, ...] = ()
+    """The files that the run produced."""
+
     log: str | None = field(default=None, repr=False)
+    """An excerpt of the runner's log."""
+
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
@@ -431,10 +496,19 @@ class Section(Serializable):
     """One part of a generation."""
 
     section: str = _NO_TEXT
+    """The service's name of the part."""
+
     status: str | None = None
+    """The service's word for its progress."""
+
     conclusion: str | None = None
+    """The service's word for its result; None until it has ended."""
+
     updated_at: datetime | None = None
+    """The time of its last change."""
+
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
@@ -445,17 +519,34 @@ class Generation(Serializable):
     """
 
     feature_id: int | None = None
+    """The feature's id."""
+
     feature_name: str | None = None
+    """The feature's name."""
+
     feature_status: FeatureStatus | str | None = None
+    """The feature's status; an undocumented one is a plain string."""
+
     request_id: str | None = None
+    """The service's `requestId`, which identifies the generation."""
+
     runner_started: bool | None = None
     """False while the sandbox starts, then True."""
 
     overall_status: str | None = None
+    """The service's word for its progress."""
+
     overall_conclusion: str | None = None
+    """The service's word for its result; None until it has ended."""
+
     updated_at: datetime | None = None
+    """The time of its last change."""
+
     sections: tuple[Section, ...] = ()
+    """Its parts."""
+
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
     @property
     def status(self) -> FeatureStatus | str | None:
@@ -515,9 +606,17 @@ class SectionLog(Serializable):
     """The log of one part of a generation."""
 
     section: str = _NO_TEXT
+    """The service's name of the part."""
+
     title: str | None = None
+    """The name of the part for people."""
+
     state: str | None = None
+    """The service's word for its progress."""
+
     conclusion: str | None = None
+    """The service's word for its result; None until it has ended."""
+
     status_reason: str | None = None
     """The reason for the status. Read it and the last lines of `log` first."""
 
@@ -525,6 +624,7 @@ class SectionLog(Serializable):
     """The lines, oldest first, each of at most 600 characters."""
 
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
@@ -532,10 +632,19 @@ class GenerationLog(Serializable):
     """The log of a feature's latest generation. Source: get_generation_log."""
 
     feature_id: int | None = None
+    """The feature's id."""
+
     feature_name: str | None = None
+    """The feature's name."""
+
     request_id: str | None = None
+    """The service's `requestId` of the generation."""
+
     sections: tuple[SectionLog, ...] = ()
+    """The logs of its parts."""
+
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
@@ -543,7 +652,11 @@ class ProjectFile(Serializable):
     """A file of a project."""
 
     path: str
+    """The path in the project."""
+
     kind: str | None = None
+    """The service's word for the kind of file."""
+
     source: str | None = None
     """`template` if the project has no content of its own at this path."""
 
@@ -551,15 +664,21 @@ class ProjectFile(Serializable):
     """The whole text; None in a list, which omits it."""
 
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
 class Config(Serializable):
-    """A run configuration of a project, such as `Default`."""
+    """A run configuration of a project, such as `"Default"`."""
 
     name: str
+    """The name, for `run_feature`."""
+
     path: str | None = None
+    """The path of its file in the project."""
+
     extra: Mapping[str, Any] = _extra()
+    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
@@ -567,7 +686,11 @@ class Transition(Serializable, Generic[SnapshotT_co]):
     """An observed change of an operation's phase or status."""
 
     phase: Phase
+    """The phase from then on."""
+
     status: str | None
+    """The status from then on, in the service's word."""
+
     observed_at: datetime
     """The time of the observation, by the local clock, in UTC."""
 
@@ -602,6 +725,8 @@ class DownloadProgress(Serializable):
     """The progress of the download of one artifact."""
 
     artifact: Artifact
+    """The file at the service."""
+
     path: Path
     """The path of the finished file."""
 

@@ -68,7 +68,7 @@ class ClientParts:
 class Operation(ABC, Generic[SnapshotT_co]):
     """A run or a generation, in flight or over: `await` it, `poll` it, or iterate over it.
 
-    For example:
+    For example::
 
         operation = await project.run_feature("Checkout")
         async for change in operation:
@@ -257,7 +257,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
 class PendingOperation(Coroutine[Any, Any, OperationT_co]):
     """An operation to be dispatched: await it for the operation, or its `wait` for the outcome.
 
-    For example:
+    For example::
 
         operation = await project.run_feature("Checkout")  # once it is dispatched
         run = await project.run_feature("Checkout").wait()  # once it is over

@@ -227,7 +227,7 @@ class Project:
 
         Args:
             feature: The feature's id or name.
-            config: The run configuration; None for the service's `Default`.
+            config: The run configuration; None for the service's `"Default"`.
             site_url: The site to test; None for the project's own.
             on_conflict: The reaction to missing tests: `raise`, or `generate` them first (or join a
                 generation in flight), which takes minutes and costs credits.
@@ -274,11 +274,11 @@ class Project:
         runs once.
 
         Args:
-            features: Names, ids or `Feature`s; None for all features with tests. An item of an
-                earlier batch runs again with its own configuration. A generator, asynchronous or
+            features: Names, ids or `Feature` values; None for all features with tests. An item of
+                an earlier batch runs again with its own configuration. A generator, asynchronous or
                 not, is read only as slots become free. A feature named twice, even in another case
                 or by its id, runs once, with a warning.
-            config: The run configuration; None for the service's `Default`. With several, each
+            config: The run configuration; None for the service's `"Default"`. With several, each
                 feature runs with each of them.
             site_url: The site to test; None for the project's own.
             max_in_flight: Maximum number of dispatched, unfinished runs, 1 or more.

@@ -62,7 +62,7 @@ class Ref(Serializable, ABC):
     kind: ClassVar[KindName]
 
     server: str = field(validator=_is_text)
-    """The service's scheme and host, and its path prefix, if any: `https://testvibe.example`."""
+    """The service's scheme and host, and its path prefix, if any, as in `https://testvibe.example`."""
 
     project: str = field(validator=_is_text)
     """The project's id."""

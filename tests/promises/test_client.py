@@ -4,26 +4,16 @@ import asyncio
 import gc
 import random
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-import anyio
 import pytest
 
 from tests.conftest import KEY, client_of
+from tests.support.peer import ONCE
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    ConfigError,
-    DispatchUnknownError,
-    Hooks,
-    RateLimitedError,
-    RetryPolicy,
-    Run,
-    RunRef,
-)
-from testvibe_async.events import Dispatched
+from testvibe_async import Client, Project, RetryPolicy, Run, errors
 from testvibe_async.testing import Emulator, Fault
 
 SERVER = "https://testvibe.example"
@@ -34,7 +24,7 @@ async def test_a_project_is_named_by_a_text(emulator: Emulator) -> None:
     wrong: Any = 42
     client = client_of(emulator)
 
-    with pytest.raises(ConfigError, match="project_id must be a str, not 42"):
+    with pytest.raises(errors.ConfigError, match="project_id must be a str, not 42"):
         client.project(wrong)
 
 
@@ -61,7 +51,7 @@ async def test_waits_end_with_the_ref(emulator: Emulator) -> None:
     await client.aclose()
     results = await asyncio.gather(*waits, return_exceptions=True)
 
-    assert [type(result) for result in results] == [ClientClosedError] * 4
+    assert [type(result) for result in results] == [errors.ClientClosedError] * 4
     assert {getattr(result, "ref", None) for result in results} == {operation.ref}
     assert emulator.count("cancel_generation") == 0
     assert [run.status for run in emulator.active_runs()] == ["running"]
@@ -70,33 +60,23 @@ async def test_waits_end_with_the_ref(emulator: Emulator) -> None:
     assert len(emulator.requests) == asked
 
 
-async def test_twice_is_fine(emulator: Emulator) -> None:
-    """Closing again does nothing, and may overlap with the first time."""
-    client = client_of(emulator)
-    await client.list_projects()
-
-    await asyncio.gather(client.aclose(), client.aclose())
+async def test_a_closed_client_refuses_everything(client: Client, project: Project) -> None:
+    """Each way to use a closed client raises ClientClosedError, with the ref if it has one."""
+    operation = await project.run_feature("Checkout")
     await client.aclose()
 
-
-async def test_a_closed_client_refuses_everything(emulator: Emulator) -> None:
-    """Each way to use a closed client raises ClientClosedError, with the ref if it has one."""
-    async with client_of(emulator) as client:
-        project = client.project()
-        operation = await project.run_feature("Checkout")
-
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(errors.ClientClosedError):
         await client.list_projects()
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(errors.ClientClosedError):
         await project.run_feature("Checkout")
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(errors.ClientClosedError):
         await project.generate_feature("Checkout")
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(errors.ClientClosedError):
         client.attach(operation.ref)
-    with pytest.raises(ClientClosedError):
+    with pytest.raises(errors.ClientClosedError):
         await client.__aenter__()
     for use in (operation.wait, operation.poll, operation.__aiter__().__anext__):
-        with pytest.raises(ClientClosedError) as caught:
+        with pytest.raises(errors.ClientClosedError) as caught:
             await use()
         assert caught.value.ref == operation.ref
 
@@ -112,64 +92,47 @@ async def test_a_poll_in_progress_ends_as_closed(emulator: Emulator) -> None:
     await client.aclose()
     results = await asyncio.gather(*uses, return_exceptions=True)
 
-    assert [type(result) for result in results] == [ClientClosedError] * 2
-    assert {result.ref for result in results if isinstance(result, ClientClosedError)} == {
+    assert [type(result) for result in results] == [errors.ClientClosedError] * 2
+    assert {result.ref for result in results if isinstance(result, errors.ClientClosedError)} == {
         operation.ref
     }
 
 
-async def test_a_queued_call_ends_as_closed(emulator: Emulator) -> None:
-    """A call in the queue of a busy client is not sent after the close."""
-    client = client_of(emulator, max_connections=1)
-    emulator.fail("list_projects", Fault.hang(), times=1)
-    calls = [asyncio.ensure_future(client.list_projects()) for _ in range(2)]
-    await asyncio.sleep(1)
-
-    await client.aclose()
-    results = await asyncio.gather(*calls, return_exceptions=True)
-
-    assert [type(result) for result in results] == [ClientClosedError] * 2
-    assert emulator.count("list_projects") == 1
+SLOW = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.status(429, retry_after=60), Fault.status(500)], ids=["rests", "backs off"]
-)
-async def test_a_call_that_will_be_sent_again_ends_as_closed(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, fault: Fault
+WAITING: dict[str, tuple[dict[str, Any], Fault, int]] = {
+    "is queued": ({"max_connections": 1}, Fault.hang(), 1),
+    "waits for Retry-After": ({"retry": SLOW}, Fault.status(429, retry_after=60), 1),
+    "backs off": ({"retry": SLOW}, Fault.status(500), 1),
+    "waits for the end of a pause": ({"retry": ONCE}, Fault.status(429, retry_after=60), 3),
+}
+"""Why a call waits: the client's options, what meets its first calls, and how many those are."""
+
+
+@pytest.mark.parametrize("why", WAITING)
+async def test_a_call_that_waits_ends_as_closed(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """Closing a client ends a pause after a Retry-After and between attempts."""
+    """It raises ClientClosedError at once, and is not sent."""
     monkeypatch.setattr(random, "random", lambda: 1.0)
-    slow = RetryPolicy(attempts=9, base_delay=60.0, max_delay=60.0)
-    client = client_of(emulator, retry=slow)
+    options, fault, calls = WAITING[why]
+    client = client_of(emulator, **options)
     emulator.fail("list_projects", fault)
-    call = asyncio.ensure_future(client.list_projects())
-    await asyncio.sleep(1)
-
+    first = [asyncio.ensure_future(client.list_projects()) for _ in range(calls)]
+    await asyncio.sleep(0.5)
+    last = asyncio.ensure_future(client.get_project(emulator.project_id))
+    await asyncio.sleep(0.5)
     await client.aclose()
 
-    with pytest.raises(ClientClosedError):
-        await call
+    results = await asyncio.gather(*first, last, return_exceptions=True)
+    expected = errors.RateLimitedError if options.get("retry") is ONCE else errors.ClientClosedError
+    assert {type(result) for result in results[:-1]} == {expected}
+    assert emulator.count("list_projects") == calls
     assert now() == 1
-    assert emulator.count("list_projects") == 1
-
-
-async def test_a_call_in_a_pause_of_another_ends_as_closed(emulator: Emulator) -> None:
-    """A call that waits for the end of a pause raises ClientClosedError, and is not sent."""
-    client = client_of(emulator, retry=RetryPolicy(attempts=1))
-    emulator.fail("list_projects", Fault.status(429, retry_after=60))
-    for _ in range(3):
-        with pytest.raises(RateLimitedError):
-            await client.list_projects()
-    call = asyncio.ensure_future(client.get_project(emulator.project_id))
-    await asyncio.sleep(1)
-
-    await client.aclose()
-
-    with pytest.raises(ClientClosedError):
-        await call
-    assert now() == 1
-    assert emulator.count("get_project") == 0
+    if why in {"is queued", "waits for the end of a pause"}:
+        assert isinstance(results[-1], errors.ClientClosedError)
+        assert emulator.count("get_project") == 0
 
 
 async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
@@ -188,22 +151,10 @@ async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
 
     assert [type(result) for result in results] == [
         asyncio.CancelledError,
-        ClientClosedError,
-        DispatchUnknownError,
+        errors.ClientClosedError,
+        errors.DispatchUnknownError,
     ]
     assert not [task for task in asyncio.all_tasks() if "testvibe" in task.get_name()]
-
-
-async def test_closing_inside_a_cancelled_scope(emulator: Emulator) -> None:
-    """A client closes in order where an anyio scope around it was cancelled."""
-    events: list[Dispatched] = []
-    with anyio.move_on_after(5):
-        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
-            emulator.fail("run_feature", Fault.delay(8))
-            await client.project().run_feature("Checkout")
-
-    assert len(events) == 1
-    assert events[0].ref.to_json()
 
 
 async def test_opened_and_closed_in_different_tasks(emulator: Emulator) -> None:
@@ -234,30 +185,13 @@ def test_a_second_loop_is_refused() -> None:
         await client.__aenter__()
 
     async def used_elsewhere() -> None:
-        with pytest.raises(ConfigError, match="one Client for each event loop"):
+        with pytest.raises(errors.ConfigError, match="one Client for each event loop"):
             await client.list_projects()
-        with pytest.raises(ConfigError, match="one Client for each event loop"):
+        with pytest.raises(errors.ConfigError, match="one Client for each event loop"):
             await client.__aenter__()
 
     asyncio.run(opened())
     asyncio.run(used_elsewhere())
-    asyncio.run(client.aclose())
-
-
-def test_an_operation_in_a_second_loop_is_refused() -> None:
-    """Waiting in another loop than the client's is refused in the same words."""
-    client = Client(SERVER, api_key=KEY)
-
-    async def attached() -> Any:
-        return client.attach(RunRef(server=SERVER, project="p", run_id=1))
-
-    operation = asyncio.run(attached())
-
-    async def awaited() -> None:
-        with pytest.raises(ConfigError, match="one Client for each event loop"):
-            await operation
-
-    asyncio.run(awaited())
     asyncio.run(client.aclose())
 
 
@@ -266,24 +200,9 @@ def test_a_client_that_did_nothing_is_silent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Client(SERVER, api_key=KEY)
-        gc.collect()
-
-
-def test_a_client_that_was_not_made_is_silent() -> None:
-    """A constructor that raises leaves nothing to warn of."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(ConfigError):
+        with pytest.raises(errors.ConfigError):
             Client(SERVER, api_key="no key")
         gc.collect()
-
-
-def test_a_project_must_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """project() without an id anywhere says where one may be given."""
-    monkeypatch.delenv("TESTVIBE_PROJECT", raising=False)
-
-    with pytest.raises(ConfigError, match="TESTVIBE_PROJECT"):
-        Client(SERVER, api_key=KEY).project()
 
 
 def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,19 +217,11 @@ def test_everything_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) 
     assert client.project("p2").id == "p2"
 
 
-async def test_a_ref_of_another_server_is_refused(client: Client) -> None:
-    """attach() names both servers where they differ."""
-    ref = RunRef(server=SERVER, project="p", run_id=1)
-
-    with pytest.raises(ConfigError, match=f"operation of {SERVER}, and this client's is"):
-        client.attach(ref)
-
-
 async def test_what_is_no_ref_is_refused(client: Client) -> None:
     """attach() says what it takes."""
     not_a_ref: Any = 214
 
-    with pytest.raises(ConfigError, match="a RunRef or a GenerationRef, not 214"):
+    with pytest.raises(errors.ConfigError, match="a RunRef or a GenerationRef, not 214"):
         client.attach(not_a_ref)
 
 
@@ -320,14 +231,8 @@ async def test_an_unknown_route_can_be_asked(client: Client, emulator: Emulator)
 
     assert await client.request("GET", path, query={"limit": 1}) == []
     assert emulator.requests[-1].query == {"limit": "1"}
-
-
-async def test_a_body_is_sent_as_json(client: Client, emulator: Emulator) -> None:
-    """request() sends a JSON object and reads the answer."""
     path = f"/projects/{emulator.project_id}/features"
-
     answer = await client.request("POST", path, body={"name": "Näme", "gherkin": "Feature: Näme"})
-
     assert answer["name"] == "Näme"
 
 
@@ -348,14 +253,59 @@ NUMBERS = (0, -1, float("nan"), float("inf"), "3")
         ("session", (1,), "an aiohttp.ClientSession, not 1"),
     ],
 )
-def test_an_option_of_another_kind_is_refused(
-    option: str, values: tuple[object, ...], what: str
-) -> None:
+def test_wrong_options_are_refused(option: str, values: tuple[object, ...], what: str) -> None:
     """What an option must be is said when the client is made."""
     for value in values:
         wrong: dict[str, Any] = {option: value}
-        with pytest.raises(ConfigError, match=f"{option} must be {what}"):
+        with pytest.raises(errors.ConfigError, match=f"{option} must be {what}"):
             Client(SERVER, api_key=KEY, **wrong)
+
+
+SECONDS = (-1, float("nan"), float("inf"), True, "5")
+OF_SECONDS = "timeout must be a number of seconds"
+CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] = {
+    "a dispatch's wait": (lambda p, x: p.run_feature("A").wait(timeout=x), SECONDS, OF_SECONDS),
+    "a wait": (lambda p, x: p.run_operation(1).wait(timeout=x), SECONDS, OF_SECONDS),
+    "wait_for_run": (lambda p, x: p.wait_for_run(1, timeout=x), SECONDS, OF_SECONDS),
+    "wait_for_generation": (lambda p, x: p.wait_for_generation("A", timeout=x), SECONDS, "timeout"),
+    "poll": (
+        lambda p, x: p.run_operation(1).poll(max_age=x),
+        *((*SECONDS, None), "max_age must be 0, or a number of seconds"),
+    ),
+    "a list": (
+        lambda p, x: p.list_features(max_outage=x),
+        (0, -1, float("inf"), "10"),
+        "max_outage",
+    ),
+    "run_operation": (
+        lambda p, x: p.run_operation(x),
+        *((0, -1, "214", 1.5, True), "run_id must be a whole number"),
+    ),
+    "a configuration": (
+        lambda p, x: p.run_feature("A", config=x),
+        *((3, ["Mobile"]), "config must be the name of one configuration"),
+    ),
+    "on_conflict": (lambda p, x: p.run_feature("A", on_conflict=x), ("attach",), "on_conflict"),
+    "recorder": (
+        lambda p, x: p.generate_feature("A", recorder=x),
+        *(("x",), "a recorder needs the method intended"),
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_wrong_arguments(emulator: Emulator, project: Project, call: str) -> None:
+    """It is refused in one sentence that says what is taken."""
+    do, values, said = CALLS[call]
+
+    async def use(value: object) -> None:
+        pending: Any = do(project, value)
+        await pending
+
+    for value in values:
+        with pytest.raises(errors.ConfigError, match=said):
+            await use(value)
+    assert emulator.requests == []
 
 
 async def test_a_session_with_its_own_credentials_is_refused() -> None:
@@ -363,7 +313,7 @@ async def test_a_session_with_its_own_credentials_is_refused() -> None:
     with pytest.warns(DeprecationWarning, match="auth"):  # aiohttp's own
         session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("me", "word"))
     async with session:
-        with pytest.raises(ConfigError, match="has an auth= of its own") as caught:
+        with pytest.raises(errors.ConfigError, match="has an auth= of its own") as caught:
             Client("http://127.0.0.1:1", api_key=KEY, session=session)
     assert "word" not in str(caught.value)
 
@@ -372,17 +322,19 @@ async def test_operations_of_another_client_are_refused(client: Client) -> None:
     """An operation is looked up where it is: by the client that has it."""
     async with Emulator() as another, client_of(another) as theirs:
         operation = await theirs.project().run_feature("Checkout")
-        with pytest.raises(ConfigError, match=r"run \d+ is of another Client"):
+        with pytest.raises(errors.ConfigError, match=r"run \d+ is of another Client"):
             await client.gather(operation)
-        with pytest.raises(ConfigError, match=r"run \d+ is of another Client"):
+        with pytest.raises(errors.ConfigError, match=r"run \d+ is of another Client"):
             client.finished([operation])
-        with pytest.raises(ConfigError, match=r"run \d+ is of another Client"):
+        with pytest.raises(errors.ConfigError, match=r"run \d+ is of another Client"):
             client.changes([operation])
 
 
 async def test_what_is_no_operation_is_refused(client: Client) -> None:
     """A dispatch that was not awaited is no operation yet."""
     dispatch = client.project().run_feature("Checkout")
-    with pytest.raises(ConfigError, match="is an await missing"):
+    with pytest.raises(errors.ConfigError, match="is an await missing"):
         await client.gather(dispatch)  # type: ignore[call-overload]
     dispatch.close()
+    with pytest.raises(errors.ConfigError, match=OF_SECONDS):
+        client.finished([], timeout=-1)

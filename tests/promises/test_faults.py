@@ -14,38 +14,31 @@ import attrs
 import pytest
 
 from tests.support.amounts import amount
+from tests.support.timing import STEADY
 from testvibe_async import (
     Client,
-    ClientClosedError,
-    DispatchUnknownError,
     GenerationRef,
     Hooks,
-    MalformedResponseError,
-    NotSentError,
-    ObservationError,
     Operation,
-    OutcomeUnknownError,
     Project,
-    RateLimitedError,
     Run,
     RunOperation,
     RunRef,
-    ServerError,
-    VibeError,
+    errors,
 )
 from testvibe_async.events import RequestFinished
-from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Outcome
 
 pytestmark = pytest.mark.faults
 
-ERRORS: Mapping[str, type[VibeError]] = {
-    "unsent": NotSentError,
-    "lost": OutcomeUnknownError,
-    "unsure": DispatchUnknownError,
-    "limited": RateLimitedError,
-    "server": ServerError,
-    "garbled": MalformedResponseError,
-    "unseen": ObservationError,
+ERRORS: Mapping[str, type[errors.VibeError]] = {
+    "unsent": errors.NotSentError,
+    "lost": errors.OutcomeUnknownError,
+    "unsure": errors.DispatchUnknownError,
+    "limited": errors.RateLimitedError,
+    "server": errors.ServerError,
+    "garbled": errors.MalformedResponseError,
+    "unseen": errors.ObservationError,
 }
 """What the words of the matrix mean; `+1` behind one says that the service did act.
 
@@ -176,16 +169,7 @@ class World:
 @asynccontextmanager
 async def a_world(*, lists: bool = True) -> AsyncGenerator[World]:
     """Runs take 30 s, and those of "Returns" fail; generations take 65 s."""
-    scenario = Scenario(
-        run_queue=(5, 5),
-        run_duration=(25, 25),
-        failing_runs=0,
-        generation_warm_up=(20, 20),
-        generation_section=(35, 35),
-        verification=(10, 10),
-        failing_generations=0,
-        outcomes={"Returns": Outcome(run_status="failed")},
-    )
+    scenario = attrs.evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
     requests: list[RequestFinished] = []
     noticed = asyncio.Event()
     reported: set[Any] = set()
@@ -322,11 +306,11 @@ async def observe(call: Call, fault: AnyFault, *, times: int | None) -> str:
         if call.are_over:
             await wait(world)
         before = len(world.emulator.runs)
-        error: VibeError | None = None
+        error: errors.VibeError | None = None
         async with struck(world, call, fault, times=times):
             try:
                 await call.act(world)
-            except VibeError as caught:
+            except errors.VibeError as caught:
                 error = caught
         acted = len(world.emulator.runs) - before + len(world.emulator.generations)
         word = _word(error, world, acted)
@@ -339,20 +323,20 @@ async def observe(call: Call, fault: AnyFault, *, times: int | None) -> str:
         return word
 
 
-def _word(error: VibeError | None, world: World, acted: int) -> str:
+def _word(error: errors.VibeError | None, world: World, acted: int) -> str:
     if error is None:
         return "found" if any(operation.adopted for operation in world.operations) else "ok"
     word = next(word for word, kind in ERRORS.items() if kind is type(error))
     return f"{word}+{acted}" if acted else word
 
 
-def _check_that_none_is_lost(world: World, error: VibeError | None) -> None:
+def _check_that_none_is_lost(world: World, error: errors.VibeError | None) -> None:
     """Check that the caller has each operation, got its ref, or knows where to look it up."""
     known = {ref.key for ref in world.reported} | {
         operation.ref.key for operation in world.operations
     }
     unknown = {ref.feature_id for ref in _all_refs(world) if ref.key not in known}
-    if isinstance(error, DispatchUnknownError):
+    if isinstance(error, errors.DispatchUnknownError):
         assert error.project == world.project.id
         unknown.discard(world.emulator.features[str(error.feature)].id)
     assert not unknown, "an operation was lost"
@@ -429,7 +413,7 @@ async def test_closing_under_a_fault(fault: str) -> None:
             await asyncio.sleep(10)
             await world.client.aclose()
             sent = len(world.requests)
-            with pytest.raises(ClientClosedError) as caught:
+            with pytest.raises(errors.ClientClosedError) as caught:
                 await waiting
             await asyncio.sleep(600)
         assert caught.value.ref == operation.ref

@@ -1,7 +1,8 @@
-"""What the service's answers hold, and what they come to."""
+"""What the service's answers hold, what they come to, and what a batch says of its features."""
 
 # ruff: noqa: S301 - the pickles are our own
 
+# ruff: noqa: S301 - the pickles are our own
 import copy
 import pickle
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from attrs.exceptions import FrozenInstanceError
 
 from testvibe_async import (
     Artifact,
+    BatchItem,
+    BatchSummary,
     CaseResult,
     Diagnosis,
     Feature,
@@ -27,16 +30,23 @@ from testvibe_async import (
     ProjectInfo,
     Run,
     RunFailedError,
+    RunRef,
     RunStatus,
     RunSummary,
     Transition,
     UndocumentedStatusError,
+    Verdict,
+    errors,
 )
 from testvibe_async import Config as RunConfig
 from testvibe_async.models import Section, SectionLog
 
 AT = datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC)
+
+
 PASSED = Run(214, RunStatus.PASSED, feature_name="Login", started_at=AT, finished_at=AT)
+
+
 FAILED = Run(
     214,
     RunStatus.FAILED,
@@ -50,6 +60,8 @@ FAILED = Run(
         CaseResult("skipped", "skipped"),
     ),
 )
+
+
 VALUES = [
     Artifact("trace", "t.zip", 1, "https://blob.example/?sig=s", extra={"a": 1}),
     CaseResult("n", "passed"),
@@ -67,8 +79,12 @@ VALUES = [
 ]
 
 
+def generation(status: str, *, end: str | None = None, **more: Any) -> Generation:
+    return Generation(feature_status=status, overall_conclusion=end, **more)
+
+
 @pytest.mark.parametrize(
-    ("run", "phase"),
+    ("outcome", "phase"),
     [
         (Run(1, RunStatus.RUNNING), Phase.QUEUED),
         (Run(1, RunStatus.RUNNING, started_at=AT), Phase.ACTIVE),
@@ -78,54 +94,42 @@ VALUES = [
         (Run(1, "queued"), Phase.QUEUED),
         (Run(1, "retrying", started_at=AT), Phase.ACTIVE),
         (Run(1, "timed_out", finished_at=AT), Phase.FINISHED),
-    ],
-    ids=str,
-)
-def test_a_runs_phase_follows_from_what_the_service_says(run: Run, phase: Phase) -> None:
-    """A run is queued until it started, and over by a documented status, or by its end's time."""
-    assert run.phase is phase
-    assert run.is_finished == (phase is Phase.FINISHED)
-
-
-@pytest.mark.parametrize(
-    ("generation", "phase"),
-    [
         (Generation(), Phase.QUEUED),
-        (Generation(feature_status=FeatureStatus.GENERATING), Phase.QUEUED),
-        (Generation(feature_status=FeatureStatus.GENERATING, runner_started=False), Phase.QUEUED),
-        (Generation(feature_status=FeatureStatus.GENERATING, runner_started=True), Phase.ACTIVE),
-        (
-            Generation(
-                feature_status=FeatureStatus.GENERATING,
-                runner_started=True,
-                overall_conclusion="success",
-            ),
-            Phase.ACTIVE,
-        ),
-        (Generation(feature_status=FeatureStatus.GENERATED), Phase.FINISHED),
-        (Generation(feature_status=FeatureStatus.FAILED), Phase.FINISHED),
-        (Generation(feature_status=FeatureStatus.CANCELLED), Phase.FINISHED),
-        (Generation(feature_status="draft"), Phase.QUEUED),
-        (Generation(feature_status="verifying", runner_started=True), Phase.ACTIVE),
-        (Generation(feature_status="expired", overall_conclusion="failure"), Phase.FINISHED),
+        (generation(FeatureStatus.GENERATING), Phase.QUEUED),
+        (generation(FeatureStatus.GENERATING, runner_started=False), Phase.QUEUED),
+        (generation(FeatureStatus.GENERATING, runner_started=True), Phase.ACTIVE),
+        (generation(FeatureStatus.GENERATING, runner_started=True, end="success"), Phase.ACTIVE),
+        (generation(FeatureStatus.GENERATED), Phase.FINISHED),
+        (generation(FeatureStatus.FAILED), Phase.FINISHED),
+        (generation(FeatureStatus.CANCELLED), Phase.FINISHED),
+        (generation("draft"), Phase.QUEUED),
+        (generation("verifying", runner_started=True), Phase.ACTIVE),
+        (generation("expired", end="failure"), Phase.FINISHED),
     ],
     ids=str,
 )
-def test_a_generations_phase_follows_from_what_the_service_says(
-    generation: Generation, phase: Phase
+def test_the_phase_follows_from_what_the_service_says(
+    outcome: Run | Generation, phase: Phase
 ) -> None:
-    """A generation is queued until its runner started, and over by status, or by a conclusion."""
-    assert generation.phase is phase
-    assert generation.is_finished == (phase is Phase.FINISHED)
-    assert generation.status is generation.feature_status
+    """Queued until it started, or its runner did; over by status, or by its end or conclusion."""
+    assert outcome.phase is phase
+    assert outcome.is_finished == (phase is Phase.FINISHED)
+    if isinstance(outcome, Generation):
+        assert outcome.status is outcome.feature_status
 
 
 @pytest.mark.parametrize(
-    "run", [PASSED, Run(1, RunStatus.PASSED), Run(1, RunStatus.RUNNING), Run(1, "odd")], ids=str
+    "outcome",
+    [
+        *(PASSED, Run(1, RunStatus.PASSED), Run(1, RunStatus.RUNNING), Run(1, "odd")),
+        *(Generation(), generation(FeatureStatus.GENERATED), generation("draft")),
+        generation(FeatureStatus.GENERATING),
+    ],
+    ids=str,
 )
-def test_a_run_that_did_not_fail_is_returned(run: Run) -> None:
-    """raise_for_status returns a run that passed or is still in flight."""
-    assert run.raise_for_status() is run
+def test_what_did_not_fail_is_returned(outcome: Run | Generation) -> None:
+    """raise_for_status returns what passed, made tests, or is still in flight."""
+    assert outcome.raise_for_status() is outcome
 
 
 @pytest.mark.parametrize(
@@ -194,21 +198,6 @@ def test_a_run_is_passed_by_its_documented_status_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "generation",
-    [
-        Generation(),
-        Generation(feature_status=FeatureStatus.GENERATED),
-        Generation(feature_status=FeatureStatus.GENERATING),
-        Generation(feature_status="draft"),
-    ],
-    ids=str,
-)
-def test_a_generation_that_did_not_fail_is_returned(generation: Generation) -> None:
-    """raise_for_status returns a generation that made tests or is still in flight."""
-    assert generation.raise_for_status() is generation
-
-
-@pytest.mark.parametrize(
     ("generation", "kind", "text"),
     [
         (
@@ -224,9 +213,7 @@ def test_a_generation_that_did_not_fail_is_returned(generation: Generation) -> N
     ],
     ids=str,
 )
-def test_a_generation_without_tests_is_raised(
-    generation: Generation, kind: type[OutcomeError], text: str
-) -> None:
+def test_no_tests_is_an_error(generation: Generation, kind: type[OutcomeError], text: str) -> None:
     """raise_for_status distinguishes a cancelled generation from a failed one, and holds it."""
     with pytest.raises(OutcomeError) as caught:
         generation.raise_for_status()
@@ -301,3 +288,91 @@ def test_a_feature_with_a_word_that_nobody_knows_needs_none(status: str) -> None
     feature = Feature(1, "Login", status=status)
     assert not feature.needs_tests
     assert feature.has_undocumented_status == (status in {"ready", ""})
+
+
+REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
+
+
+UNSENT = errors.NotSentError("could not connect", method="POST", url="https://testvibe.example")
+
+
+WELL = Run(214, RunStatus.PASSED, tests=(CaseResult("signs in", "passed"),))
+
+
+TIME_OUT = errors.WaitTimeoutError(ref=REF, status="running", elapsed=5)
+
+
+ITEMS: dict[Verdict, list[BatchItem[Run | Generation]]] = {
+    Verdict.SUCCEEDED: [
+        BatchItem(feature="A", ref=REF, outcome=WELL),
+        BatchItem(feature="A", outcome=Generation(feature_status=FeatureStatus.GENERATED)),
+    ],
+    Verdict.FAILED: [
+        BatchItem(feature="A", ref=REF, outcome=Run(214, RunStatus.FAILED)),
+        BatchItem(feature="A", ref=REF, outcome=Run(214, RunStatus.PASSED)),
+        BatchItem(feature="A", outcome=Generation(feature_status=FeatureStatus.CANCELLED)),
+    ],
+    Verdict.ERROR: [
+        BatchItem(feature="A", error=UNSENT),
+        BatchItem(feature="A", ref=REF, outcome=Run(214, "exploded")),
+    ],
+    Verdict.IN_FLIGHT: [
+        BatchItem(feature="A", ref=REF),
+        BatchItem(feature="A", ref=REF, error=TIME_OUT),
+        BatchItem(feature="A", error=TIME_OUT),
+    ],
+    Verdict.SKIPPED: [BatchItem(feature="A")],
+}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "item"), [(verdict, item) for verdict, items in ITEMS.items() for item in items]
+)
+def test_what_became_of_one(verdict: Verdict, item: BatchItem[Run | Generation]) -> None:
+    """The verdict follows from the outcome, else from the error, else from the ref."""
+    assert item.verdict is verdict
+
+
+def test_the_name_is_the_best_that_is_known() -> None:
+    """The service's own name comes first, then the one known before, then what was asked for."""
+    named = Run(214, RunStatus.PASSED, feature_name="Login")
+    untold = Run(214, RunStatus.PASSED)
+    assert BatchItem(feature=12, name="login", outcome=named).feature_name == "Login"
+    assert BatchItem(feature=12, name="login", outcome=untold).feature_name == "login"
+    unnamed: BatchItem[Run] = BatchItem(feature=12)
+    assert unnamed.feature_name == "12"
+
+
+def test_the_summary_counts_each_once() -> None:
+    """The summary of items has each of them under its verdict."""
+    items = [item for group in ITEMS.values() for item in group]
+    summary = BatchSummary.of(items)
+    assert summary == BatchSummary(succeeded=2, failed=3, errors=2, in_flight=3, skipped=1)
+    assert summary.total == len(items) == 11
+    assert str(summary) == "2 succeeded, 3 failed, 2 errors, 3 in flight, 1 skipped"
+    assert not summary.is_success
+
+
+def test_only_when_all_succeeded_is_it_a_success() -> None:
+    """A batch is a success where each one succeeded, and so is one of nothing."""
+    assert BatchSummary.of(ITEMS[Verdict.SUCCEEDED]).is_success
+    assert BatchSummary().is_success
+    assert str(BatchSummary()) == "nothing to do"
+
+
+def test_what_was_not_seen_is_told_from_what_goes_on() -> None:
+    """A wait that ended after failed polls alone says so; both can be waited for again."""
+
+    def left(error: errors.VibeError | None) -> BatchItem[Run]:
+        return BatchItem(feature="Login", ref=REF, error=error)
+
+    seen = left(errors.WaitTimeoutError(ref=REF, status="running", elapsed=5))
+    unseen = left(errors.WaitTimeoutError(ref=REF, status="running", elapsed=5, failures=2))
+    outage = left(errors.ObservationError("nothing but failures", ref=REF))
+    gone = left(errors.OperationNotFoundError("404", ref=REF))
+    assert [each.is_unseen for each in (seen, unseen, outage, gone)] == [False, True, False, False]
+    assert [each.is_unfinished for each in (seen, unseen, outage, gone, left(None))] == [
+        *(True, True, True, False),
+        True,
+    ]
+    assert not BatchItem[Run](feature="Login").is_unfinished

@@ -25,6 +25,7 @@ from testvibe_async.testing import Emulator, Fault
 ANSWER_SECONDS = 2.0
 """How long an answer to a dispatch is on its way."""
 
+
 HOUR = 3_600.0
 
 
@@ -251,6 +252,7 @@ async def called_again_after_a_restart(program: Program) -> None:
 
 AT_ONCE = "called twice at once"
 
+
 MISHAPS: dict[str, Mishap] = {
     "answer lost": faulty(Fault.lost()),
     "answer cut": faulty(Fault.truncated()),
@@ -264,6 +266,7 @@ MISHAPS: dict[str, Mishap] = {
     "called again in flight": called_again_after_a_restart,
 }
 
+
 WORLDS = [
     World("Draft", has_ids=False, is_quick=True),
     World("Checkout", pause=HOUR),
@@ -273,6 +276,7 @@ WORLDS = [
     World("Draft", has_ids=False, pause=HOUR),
 ]
 """`Draft` has no tests; those of `Checkout` are replaced."""
+
 
 CELLS = [
     (way, mishap, world)
@@ -329,9 +333,7 @@ def ended(emulator: Emulator, answer: Any) -> Any:
 
 @pytest.mark.parametrize("way", [name for name, way in WAYS.items() if way.has_journal])
 @pytest.mark.parametrize("mishap", [each for each in MISHAPS if each != AT_ONCE])
-async def test_a_journal_ends_with_what_was_paid(
-    emulator: Emulator, tmp_path: Path, way: str, mishap: str
-) -> None:
+async def test_the_item_is_paid(emulator: Emulator, tmp_path: Path, way: str, mishap: str) -> None:
     """The generation that was paid is the item's, and nothing is left to do."""
     program = Program(emulator, WAYS[way], World("Draft"), tmp_path)
     await MISHAPS[mishap](program)
@@ -346,9 +348,7 @@ async def test_a_journal_ends_with_what_was_paid(
     ("way", "expected"),
     [(name, 1 if way.has_journal or not way.replaces else 2) for name, way in WAYS.items()],
 )
-async def test_a_second_request_after_the_end_is_a_second_generation(
-    emulator: Emulator, tmp_path: Path, way: str, expected: int
-) -> None:
+async def test_asking_again(emulator: Emulator, tmp_path: Path, way: str, expected: int) -> None:
     """Who names the feature again has it generated again; a journal and a run want it just once."""
     program = Program(emulator, WAYS[way], World("Draft"), tmp_path)
     for _ in range(2):
@@ -357,32 +357,28 @@ async def test_a_second_request_after_the_end_is_a_second_generation(
     assert paid(emulator) == expected
 
 
-async def test_what_is_missing_is_generated_once(emulator: Emulator) -> None:
+async def test_what_is_missing_is_generated_once(emulator: Emulator, project: Project) -> None:
     """Without names a batch generates what has no tests: a second one finds none of the first."""
-    async with client_of(emulator) as client:
-        first = await client.project().generate_features()
-        assert paid(emulator) == len(first) > 1
-        assert await client.project().generate_features() == []
+    first = await project.generate_features()
+    assert paid(emulator) == len(first) > 1
+    assert await project.generate_features() == []
     assert paid(emulator) == len(first)
 
 
-async def test_what_ends_before_it_is_joined_is_not_generated_again(emulator: Emulator) -> None:
+async def test_an_end_before_it_is_joined(emulator: Emulator, project: Project) -> None:
     """A generation in flight is joined as it was seen: it may end before another is dispatched."""
 
     def ends_now(status: Any) -> Any:
         emulator.finish_generation(status["requestId"])
         return status
 
-    async with client_of(emulator) as client:
-        await client.project().generate_feature("Draft")
-        emulator.fail("get_generation_status", Fault.edit(ends_now), times=1)
-        await client.project().run_feature("Draft", on_conflict="generate")
+    await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(ends_now), times=1)
+    await project.run_feature("Draft", on_conflict="generate")
     assert paid(emulator) == 1
 
 
-async def test_what_was_superseded_before_a_restart_is_not_generated_again(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_a_superseded_one_is_not_repeated(emulator: Emulator, tmp_path: Path) -> None:
     """A resumed run whose generation another one followed ends as that did, if it failed too."""
     path = tmp_path / "batch.journal"
     async with client_of(emulator) as client, Journal(path) as journal:
@@ -397,14 +393,6 @@ async def test_what_was_superseded_before_a_restart_is_not_generated_again(
     async with client_of(emulator) as client, Journal(path) as journal:
         (item,) = await client.project().run_features(journal=journal)
     assert item.verdict is Verdict.ERROR
-    assert paid(emulator) == 2
-
-
-async def test_waiting_for_another_generation_is_a_second_one(emulator: Emulator) -> None:
-    """`wait` dispatches after the end of what is in flight, as its page says."""
-    async with client_of(emulator) as client:
-        await client.project().generate_feature("Draft")
-        await client.project().generate_feature("Draft", on_conflict="wait")
     assert paid(emulator) == 2
 
 

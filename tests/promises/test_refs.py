@@ -1,7 +1,8 @@
-"""The names by which operations are picked up again: what they hold, and how they travel."""
+"""Refs and intents: what they hold, and how they are stored and read."""
 
 # ruff: noqa: S301 - the pickles are our own
 
+# ruff: noqa: S301 - the pickles are our own
 import copy
 import json
 import pickle
@@ -11,41 +12,31 @@ from typing import Any
 import pytest
 from attrs import asdict, evolve
 from attrs.exceptions import FrozenInstanceError
-from hypothesis import given
-from hypothesis import strategies as st
 
 from testvibe_async import Client, ConfigError, GenerationRef, Ref, RunRef
+from testvibe_async.intents import Intent
 
 SERVER = "https://testvibe.example"
+
+
 AT = datetime(2026, 6, 10, 14, 32, 7, 250_000, tzinfo=UTC)
+
+
 RUN = RunRef(server=SERVER, project="7f3c", run_id=214, feature_id=12, dispatched_at=AT)
+
+
 GENERATION = GenerationRef(server=SERVER, project="7f3c", request_id="a1b2", feature_id=12)
+
 
 RUN_JSON = (
     '{"testvibe": "run", "version": 2, "server": "https://testvibe.example", "project": "7f3c", '
     '"dispatchedUtc": "2026-06-10T14:32:07.250000Z", "runId": 214, "featureId": 12}'
 )
+
+
 GENERATION_JSON = (
     '{"testvibe": "generation", "version": 2, "server": "https://testvibe.example", '
     '"project": "7f3c", "requestId": "a1b2", "featureId": 12}'
-)
-
-texts = st.text(min_size=1)
-instants = st.none() | st.datetimes(timezones=st.just(UTC))
-refs: st.SearchStrategy[Ref] = st.builds(
-    RunRef,
-    server=texts,
-    project=texts,
-    run_id=st.integers(),
-    feature_id=st.none() | st.integers(),
-    dispatched_at=instants,
-) | st.builds(
-    GenerationRef,
-    server=texts,
-    project=texts,
-    request_id=texts,
-    feature_id=st.integers(),
-    dispatched_at=instants,
 )
 
 
@@ -88,7 +79,20 @@ def test_the_stored_form_stays(ref: Ref, text: str) -> None:
     assert json.loads(ref.to_json()) == json.loads(text)
 
 
-@given(refs)
+ODD = 'a "b" \\ / \n\x00\x7f\u2028 é 日本 \U0001f6d2'
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        RUN,
+        GENERATION,
+        RunRef(server=ODD, project=ODD, run_id=-(2**70), feature_id=0, dispatched_at=None),
+        evolve(RUN, run_id=0, feature_id=2**70, dispatched_at=datetime.max.replace(tzinfo=UTC)),
+        evolve(RUN, dispatched_at=datetime(1, 1, 1, microsecond=1, tzinfo=UTC)),
+        evolve(GENERATION, server=ODD, request_id=ODD, feature_id=-1, dispatched_at=AT),
+    ],
+)
 def test_a_ref_comes_back_as_it_was(ref: Ref) -> None:
     """A ref is one line of ASCII that reads back as the same ref, as text and as bytes."""
     text = ref.to_json()
@@ -141,21 +145,11 @@ def test_another_version_is_refused(version: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "x",
-        "{",
-        "null",
-        "214",
-        "[]",
-        "{}",
-        '"run"',
-        b"\xff\xfe\xfd",
-        "[" * 100_000,
-        '{"testvibe": "batch", "version": 2}',
-        '{"testvibe": null, "version": 2}',
-        '{"testvibe": 1, "version": 2}',
-        '{"testvibe": ["run"], "version": 2}',
-        '{"testvibe": {"run": 1}, "version": 2}',
+        *("", "x", "{", "null", "214", "[]", "{}", '"run"', b"\xff\xfe\xfd", "[" * 100_000),
+        *(
+            f'{{"testvibe": {kind}, "version": 2}}'
+            for kind in ('"batch"', "null", "1", '["run"]', '{"run": 1}')
+        ),
         '{"version": 2, "server": "s", "project": "p", "runId": 1}',
     ],
     ids=lambda text: repr(text[:30]),
@@ -166,27 +160,17 @@ def test_what_is_no_ref_is_refused(text: str | bytes) -> None:
         Ref.from_json(text)
 
 
+DAMAGES: dict[str, list[Any]] = {
+    "server": ["", None, 1],
+    "project": ["", ["7f3c"]],
+    "runId": ["214", None, True, 2.0],
+    "featureId": ["12", False],
+    "dispatchedUtc": ["yesterday", 1_780_000_000, "", {"$date": 1}, "2026-06-10T14:32:07"],
+}
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"server": ""},
-        {"server": None},
-        {"server": 1},
-        {"project": ""},
-        {"project": ["7f3c"]},
-        {"runId": "214"},
-        {"runId": None},
-        {"runId": True},
-        {"runId": 2.0},
-        {"featureId": "12"},
-        {"featureId": False},
-        {"dispatchedUtc": "yesterday"},
-        {"dispatchedUtc": 1_780_000_000},
-        {"dispatchedUtc": ""},
-        {"dispatchedUtc": {"$date": 1}},
-        {"dispatchedUtc": "2026-06-10T14:32:07"},
-    ],
-    ids=str,
+    "changes", [{name: value} for name, values in DAMAGES.items() for value in values], ids=str
 )
 def test_a_damaged_ref_is_refused(changes: dict[str, Any]) -> None:
     """A ref whose members are of another kind is a ConfigError, and no handle is made of it."""
@@ -248,3 +232,74 @@ def test_a_ref_that_lacks_fields_names_them() -> None:
     with pytest.raises(ConfigError) as caught:
         Ref.from_json('{"testvibe": "run", "version": 2}')
     assert str(caught.value) == "this ref of a run is damaged: it lacks server, project, runId"
+
+
+INTENT = Intent(
+    id="a1",
+    kind="generation",
+    server="https://testvibe.example",
+    project="p",
+    feature="Checkout",
+    intended_at=datetime(2026, 11, 26, 9, 30, tzinfo=UTC),
+    service_at=datetime(2026, 11, 26, 9, 31, tzinfo=UTC),
+    timeout=30.0,
+    previous_id="r7",
+    is_previous_known=True,
+)
+
+
+@pytest.mark.parametrize(
+    "intent", [INTENT, evolve(INTENT, kind="run", feature=7, service_at=None, highest_run_id=213)]
+)
+def test_an_intent_is_read_as_it_was_written(intent: Intent) -> None:
+    """JSON and back gives an equal intent, on one line."""
+    text = intent.to_json()
+    assert Intent.from_json(text) == intent
+    assert Intent.from_json(text.encode()) == intent
+    assert "\n" not in text
+    assert json.loads(text)["testvibe"] == "intent"
+
+
+def test_fields_of_an_intent_of_a_later_release_are_ignored() -> None:
+    """What this release does not know changes nothing."""
+    document = INTENT.to_dict() | {"colour": "blue"}
+    assert Intent.from_json(json.dumps(document)) == INTENT
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"version": 1}, "this intent is of version 1"),
+        ({"testvibe": "run"}, "does not say"),
+        ({"kind": "walk"}, "damaged"),
+        ({"intendedUtc": "yesterday"}, "damaged"),
+        ({"intendedUtc": "2026-11-26T09:30:00"}, "damaged"),
+        ({"timeout": "30"}, "damaged"),
+        ({"feature": None}, "damaged"),
+    ],
+)
+def test_what_is_no_intent_is_refused(change: dict[str, object], problem: str) -> None:
+    """One sentence says what is wrong."""
+    with pytest.raises(ConfigError, match=problem):
+        Intent.from_json(json.dumps(INTENT.to_dict() | change))
+
+
+@pytest.mark.parametrize("name", ["id", "kind", "server", "project", "feature", "intendedUtc"])
+def test_an_intent_that_lacks_a_field_is_refused(name: str) -> None:
+    """The missing field is named."""
+    document = INTENT.to_dict()
+    del document[name]
+    with pytest.raises(ConfigError, match=f"lacks {name}"):
+        Intent.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "{", b"\xff"])
+def test_an_intent_is_json(text: str | bytes) -> None:
+    """A text that is no document is no intent."""
+    with pytest.raises(ConfigError, match="not an intent"):
+        Intent.from_json(text)
+
+
+def test_the_name_of_an_intent() -> None:
+    """Messages name what was to be dispatched."""
+    assert str(INTENT) == "the dispatch of a generation of feature 'Checkout'"

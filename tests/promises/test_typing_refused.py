@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         refs: list[int] = runs.in_flight  # type: ignore[assignment]
         narrow: Batch[Generation] = runs  # type: ignore[assignment]
         await client.gather(project.run_feature("Checkout"))  # type: ignore[call-overload]
-        client.finished([RunRef.from_json("")])  # type: ignore[list-item]
+        client.finished([RunRef.from_json("")])  # type: ignore[type-var]
         client.attach("run 214")  # type: ignore[call-overload]
         Hooks(on_dispatched=store)  # type: ignore[arg-type]
         Hooks(on_dispatched=[store])  # type: ignore[list-item]

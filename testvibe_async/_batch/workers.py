@@ -25,7 +25,6 @@ from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
 from testvibe_async._dispatch import TestsMadeError, knowing
 from testvibe_async._polling import Iteration, Mailbox
-from testvibe_async._telemetry import telemetry
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import (
     ClientClosedError,
@@ -245,28 +244,25 @@ class Workers(Generic[SnapshotT]):
 
     async def _resume(self, entry: Entry[SnapshotT]) -> None:
         """Resume an entry that was dispatched by an earlier process, or whose answer was lost."""
-        resumed = "unknown" if entry.named is None else "refused"
         try:
-            resumed, operation = await self._recover(entry)
+            operation = await self._recover(entry)
         except ClientClosedError:
             raise
         except VibeError as error:
             self._end(entry, error)
             return
-        finally:
-            telemetry().resumption(entry.kind, resumed)
         async with self._slots:
             await self._carry(entry, operation)
 
-    async def _recover(self, entry: Entry[SnapshotT]) -> tuple[str, Operation[SnapshotT] | None]:
-        """Return the fate of an earlier dispatch in one word, and the operation in flight.
+    async def _recover(self, entry: Entry[SnapshotT]) -> Operation[SnapshotT] | None:
+        """Return the operation that an earlier dispatch left in flight; None if there is none.
 
         Raises:
             VibeError: It is unknown.
         """
         if entry.state is EntryState.DISPATCHED:
             assert entry.ref is not None
-            return "reattached", self._attach(entry.ref)
+            return self._attach(entry.ref)
         found: Operation[Any] | None = None
         if not self._is_stopped:
             found = await self._tasks.withdrawable(self._recovery.operation(entry))
@@ -278,9 +274,7 @@ class Workers(Generic[SnapshotT]):
         else:
             entry.start(found.ref)
         self._save(entry)
-        if found is None:
-            return "nothing started", None
-        return "adopted", found if found.ref.kind == self._kind else None
+        return found if found is not None and found.ref.kind == self._kind else None
 
     async def _carry(
         self, entry: Entry[SnapshotT], operation: Operation[SnapshotT] | None = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from uuid import uuid4
@@ -35,7 +36,7 @@ from testvibe_async.operations import ClientParts, GenerationOperation, Operatio
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._dispatch.finding import Known
@@ -407,24 +408,27 @@ class RunDispatch(Dispatch[RunOperation]):
             "known_run_id": run_ids.known(self.project),
         }
 
-    async def send(self) -> RunRef:
-        """Send the request, and return the run's ref.
+    @asynccontextmanager
+    async def _unlisted(self) -> AsyncGenerator[None]:
+        """Hold a slot for a dispatch that no list would show.
 
-        Without a list, a crash loses what is under way, unless its id is among the next ones. So
-        few dispatches are under way at once, and one alone as long as no id is known.
+        A crash loses what is under way, unless its id is among the next ones. So few dispatches are
+        under way at once, and one alone as long as no id is known.
         """
         run_ids = self.parts.run_ids
-        if not self.recorders or run_ids.highest(self.project) is not None:
-            return await self._send()
         async with run_ids.unlisted[self.project]:
             async with run_ids.locks[self.project]:
                 if run_ids.known(self.project) is None:
-                    return await self._send()
-            return await self._send()
+                    yield
+                    return
+            yield
 
-    async def _send(self) -> RunRef:
+    async def send(self) -> RunRef:
+        """Send the request, and return the run's ref."""
         transport = self.parts.transport
-        answer: DispatchedRun = await transport.call(self.request, sending=self)
+        is_listed = self.parts.run_ids.highest(self.project) is not None
+        async with nullcontext() if is_listed or not self.recorders else self._unlisted():
+            answer: DispatchedRun = await transport.call(self.request, sending=self)
         return RunRef(
             server=transport.server,
             project=self.project,

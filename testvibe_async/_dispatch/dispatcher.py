@@ -34,7 +34,7 @@ from testvibe_async.operations import operation_of
 if TYPE_CHECKING:
     from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async._dispatch.finding import Finding, Known
-    from testvibe_async._telemetry import Attribute, Trace
+    from testvibe_async._telemetry import Attribute
     from testvibe_async.intents import Intent, Recorder
     from testvibe_async.operations import (
         ClientParts,
@@ -97,17 +97,37 @@ class Dispatcher:
             ClientClosedError: The client is closed.
         """
         async with dispatch.gate or nullcontext():
-            return await self._dispatch(dispatch, retry_unknown=retry_unknown)
+            if self._is_closing:
+                raise ClientClosedError
+            self._transport.check_wanted(dispatch.request, dispatch)
+            # A task of its own, since the caller may be cancelled at any moment, and the id must
+            # not be lost.
+            task, ended = self._begin(dispatch, retry_unknown=retry_unknown)
+            try:
+                # Awaiting the task would cancel it with the caller; `asyncio.wait` costs twice as
+                # much.
+                await ended
+            except asyncio.CancelledError:
+                _withdraw(task, dispatch)
+                task.add_done_callback(_log_orphan)
+                raise
+        if task.cancelled() and self._is_closing:
+            # Before it was sent, unless its recorder was slow to store a dispatched operation.
+            is_dispatched = dispatch.progress is Progress.DISPATCHED
+            raise ClientClosedError(ref=dispatch.ref if is_dispatched else None)
+        result = task.result()
+        if isinstance(result, DispatchUnknownError):
+            raise result
+        return result
 
-    async def _dispatch(self, dispatch: Dispatch[OperationT], *, retry_unknown: bool) -> OperationT:
-        if self._is_closing:
-            raise ClientClosedError
-        self._transport.check_wanted(dispatch.request, dispatch)
+    def _begin(
+        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
+    ) -> tuple[asyncio.Task[OperationT | DispatchUnknownError], asyncio.Future[None]]:
+        """Start the task of a dispatch; return it, and a future that is done at its end."""
         dispatch.begin()
-        # A task of its own, since the caller may be cancelled at any moment, and the id must not be
-        # lost.
+        start = self._trace if telemetry().is_recording else self._start
         task = asyncio.create_task(
-            self._carry_out(dispatch, retry_unknown=retry_unknown), name="testvibe_async dispatch"
+            start(dispatch, retry_unknown=retry_unknown), name="testvibe_async dispatch"
         )
         self._under_way[task] = dispatch
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -119,47 +139,41 @@ class Dispatcher:
                 ended.set_result(None)
 
         task.add_done_callback(end)
-        try:
-            # Awaiting the task would cancel it with the caller; `asyncio.wait` costs twice as much.
-            await ended
-        except asyncio.CancelledError:
-            _withdraw(task, dispatch)
-            task.add_done_callback(_log_orphan)
-            raise
-        if task.cancelled() and self._is_closing:
-            # Before it was sent, unless its recorder was slow to store a dispatched operation.
-            is_dispatched = dispatch.progress is Progress.DISPATCHED
-            raise ClientClosedError(ref=dispatch.ref if is_dispatched else None)
-        result = task.result()
-        if isinstance(result, DispatchUnknownError):
-            raise result
-        return result
+        return task, ended
 
-    async def _carry_out(
+    async def _trace(
         self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
     ) -> OperationT | DispatchUnknownError:
-        """Send a dispatch within its span, which continues until the end of its operation.
+        """Send a dispatch within its span, which continues until the end of its operation."""
+        trace = telemetry().trace(f"testvibe {dispatch.kind}", _attributes(dispatch))
+        if trace is None:
+            return await self._start(dispatch, retry_unknown=retry_unknown)
+        failure = "unknown whether it was dispatched"
+        with trace.use():
+            dispatch.traceparent = telemetry().traceparent()
+            try:
+                result = await self._start(dispatch, retry_unknown=retry_unknown)
+            except BaseException as error:
+                failure = f"not dispatched: {type(error).__name__}"
+                raise
+            else:
+                if isinstance(result, DispatchUnknownError):
+                    trace.add({"testvibe.reason": result.reason})
+                return result
+            finally:
+                if dispatch.progress is Progress.DISPATCHED and dispatch.ref is not None:
+                    self._parts.poller.follow(dispatch.ref, trace)
+                else:
+                    trace.end(failure=failure)
+
+    async def _start(
+        self, dispatch: Dispatch[OperationT], *, retry_unknown: bool
+    ) -> OperationT | DispatchUnknownError:
+        """Send a dispatch, reconcile it if need be, and create the handle of its operation.
 
         A `DispatchUnknownError` is returned, not raised: at a shutdown of the event loop, asyncio
         logs an error that a task raises as unhandled, with a traceback.
         """
-        trace = telemetry().trace(f"testvibe {dispatch.kind}", _attributes(dispatch))
-        with nullcontext() if trace is None else trace.use():
-            dispatch.traceparent = telemetry().traceparent()
-            try:
-                return await self._start(dispatch, trace, retry_unknown=retry_unknown)
-            except BaseException as error:
-                if dispatch.progress is not Progress.DISPATCHED:
-                    name = type(error).__name__
-                    telemetry().dispatch(dispatch.kind, name)
-                    if trace is not None:
-                        trace.end(failure=f"not dispatched: {name}")
-                raise
-
-    async def _start(
-        self, dispatch: Dispatch[OperationT], trace: Trace | None, *, retry_unknown: bool
-    ) -> OperationT | DispatchUnknownError:
-        """Send a dispatch, reconcile it if need be, and create the handle of its operation."""
         tries_left = OUTAGE_TRIES
         while True:
             tries_left -= 1
@@ -176,7 +190,11 @@ class Dispatcher:
                 ref, adopted = await self._send_or_find(dispatch, retry_unknown=retry_unknown)
                 break
             except DispatchUnknownError as error:
-                self._report_unknown(dispatch, trace, error)
+                self._hooks.emit(
+                    DispatchUnknown(
+                        error, dispatch.kind, dispatch.project, dispatch.feature, dispatch.config
+                    )
+                )
                 return error
             except (NotSentError, ResponseError) as error:
                 is_final = dispatch.patience is None or dispatch.is_withdrawn
@@ -191,8 +209,6 @@ class Dispatcher:
             is_dispatched=True,
             previous_id=dispatch.previous_id,
         )
-        telemetry().dispatch(dispatch.kind, "adopted" if adopted else "dispatched")
-        self._parts.poller.follow(ref, trace)
         # The hook comes before anything else can fail: its purpose is to store the ref.
         if self._hooks.is_enabled(Dispatched):
             self._hooks.emit(
@@ -201,19 +217,6 @@ class Dispatcher:
         await dispatch.record(ref)
         _log_other_feature(dispatch, ref)
         return operation
-
-    def _report_unknown(
-        self, dispatch: Dispatch[Any], trace: Trace | None, error: DispatchUnknownError
-    ) -> None:
-        telemetry().dispatch(dispatch.kind, "unknown")
-        if trace is not None:
-            trace.add({"testvibe.reason": error.reason})
-            trace.end(failure="unknown whether it was dispatched")
-        self._hooks.emit(
-            DispatchUnknown(
-                error, dispatch.kind, dispatch.project, dispatch.feature, dispatch.config
-            )
-        )
 
     async def _send_or_find(
         self, dispatch: Dispatch[Any], *, retry_unknown: bool

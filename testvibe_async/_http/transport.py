@@ -29,7 +29,6 @@ from testvibe_async._http.retry import (
 )
 from testvibe_async._http.session import HttpSession
 from testvibe_async._http.throttle import Throttle
-from testvibe_async._telemetry import telemetry
 from testvibe_async._util import escape, plain
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
@@ -119,7 +118,6 @@ class Transport:
         self._closing = asyncio.Event()
         self.is_closed: bool = False
         """True if calls are refused."""
-        self._telemetry = telemetry()
         self.answered: set[str] = set()
         """The names of calls with a good answer; see `note_answer`."""
         self._warned: set[str] = set()
@@ -437,9 +435,7 @@ class Transport:
             if self._throttle.accept():
                 self._hooks.emit(Resumed(self.server))
             return
-        self._telemetry.refusal()
         if (seconds := self._throttle.refuse(refused_seconds(error))) is not None:
-            self._telemetry.pause(seconds)
             self._hooks.emit(Paused(seconds, error))
 
     async def _before_writing(self, request: Request[Any], sending: Sending | None) -> None:
@@ -488,10 +484,6 @@ class Transport:
             self.clock.sample(response.headers.get("Date", ""), sent=sent, answered=loop.time())
             return response
         finally:
-            seconds = loop.time() - sent
-            if self._telemetry.is_recording:
-                name, method = request.endpoint.name, request.method
-                self._telemetry.request(name, method, self.server, status, seconds)
             if self._hooks.is_enabled(RequestFinished):
                 self._hooks.emit(
                     RequestFinished(
@@ -499,7 +491,7 @@ class Transport:
                         request.method,
                         self.url_of(request),
                         status=status,
-                        seconds=seconds,
+                        seconds=loop.time() - sent,
                     )
                 )
 

@@ -53,12 +53,13 @@ class KnownOperations:
             is_dispatched: True if the operation was just dispatched, and so is in flight.
             previous_id: The `requestId` of the feature's previous generation, if known.
         """
-        polled = self._operations.get(ref.key)
+        key = ref.key
+        polled = self._operations.get(key)
         if polled is None or _is_earlier(polled.state, ref):
             began = asyncio.get_running_loop().time() - _age(ref)
             answered_at = datetime.now(UTC) if is_dispatched else None
             state = new_state(ref, began=began, answered_at=answered_at, previous_id=previous_id)
-            polled = self._operations[ref.key] = PolledOperation(state)
+            polled = self._operations[key] = PolledOperation(state)
         return polled
 
     def __contains__(self, ref: Ref) -> bool:

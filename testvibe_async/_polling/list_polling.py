@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from functools import partial
 from math import ceil
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +20,6 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import define, evolve, field, frozen
 
 from testvibe_async._http import Outlook, outlook_after, refused_seconds
-from testvibe_async._telemetry import telemetry
 from testvibe_async._util.waiting import OFFLOAD_BYTES, offload
 from testvibe_async._wire import (
     KINDS,
@@ -52,9 +52,8 @@ if TYPE_CHECKING:
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async.errors import VibeError
-    from testvibe_async.refs import Ref
 
-__all__ = ["ListPolling", "Listed"]
+__all__ = ["ListPolling", "Listed", "Lists"]
 
 MIN_OPERATIONS = 3
 """Number of operations from which a list call, and the read that checks it, is cheaper."""
@@ -144,7 +143,7 @@ class ListPolling:
     def __init__(
         self,
         transport: Transport,
-        ref: Ref,
+        key: tuple[str, str],
         *,
         interval: float,
         hooks: Emitter,
@@ -154,7 +153,7 @@ class ListPolling:
 
         Args:
             transport: Sends the calls.
-            ref: An operation that the list may show.
+            key: The project's id, and the kind of the operations.
             interval: Seconds between two polls of a run.
             hooks: Notified when the list is suspended.
             run_ids: Records the runs that the list shows.
@@ -162,8 +161,8 @@ class ListPolling:
         self._transport = transport
         self._run_ids = run_ids
         self._hooks = hooks
-        self._project = ref.project
-        self._kind = KINDS[ref.kind]
+        self._project, kind = key
+        self._kind = KINDS[kind]
         self._interval = interval
         self._late_seconds = 2 * interval + CLOCK_SLACK_SECONDS
         self._min_timeout = max(interval, MIN_TIMEOUT_SECONDS)
@@ -207,7 +206,6 @@ class ListPolling:
             while isinstance(following, Request) and rows.pages < PAGES_A_POLL:
                 following = await self._read_page(following, wanted, rows)
         except (TransportError, ResponseError) as error:
-            telemetry().poll("list", type(error).__name__)
             outlook = self._transport.outlook_after(error, request)
             if self._waits_out(error):
                 return Listed(operations, (), (), is_refused=True)
@@ -218,7 +216,6 @@ class ListPolling:
         except (ClientClosedError, ConfigError):
             # Each read by id reports the error to the operation's own waits.
             return None
-        telemetry().poll("list", "answered")
         self._transport.note_answer(request)
         self._refusals = 0
         rows.missing.extend(wanted.values())
@@ -363,6 +360,24 @@ class ListPolling:
         self._is_in_trouble = False
         name = self._kind.listed_by.name
         self._hooks.emit(ListPollingSuspended(name, self._project, seconds=seconds, error=error))
+
+
+class Lists(dict[tuple[str, str], ListPolling]):
+    """The lists of a client, by project and kind; each is created at first use."""
+
+    def __init__(
+        self, transport: Transport, *, interval: float, hooks: Emitter, run_ids: RunIds
+    ) -> None:
+        """Start without lists; see `ListPolling` for the arguments."""
+        super().__init__()
+        self._create = partial(
+            ListPolling, transport, interval=interval, hooks=hooks, run_ids=run_ids
+        )
+
+    def __missing__(self, key: tuple[str, str]) -> ListPolling:
+        """Create the list of a project and kind."""
+        found = self[key] = self._create(key)
+        return found
 
 
 def _wanted(

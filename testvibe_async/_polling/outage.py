@@ -1,22 +1,20 @@
 """Detection of an outage: no poll is answered, of any operation. This module sends nothing.
 
-During an outage, one poll at a time serves as a probe for all operations. Due operations wait for
-the probe's result. An outage therefore costs no more requests than the traffic before it, however
-many operations are in flight. The first answer ends it for all of them at once.
+During an outage, one poll an interval is sent, as a probe for all operations. All other due polls
+fail at once, like the last one. An outage therefore costs no more requests than the traffic before
+it, however many operations are in flight. The first answer ends it for all of them.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http import Outlook
 from testvibe_async.errors import UnauthorizedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from testvibe_async._http import OutageNotice
-    from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.state import OperationState
     from testvibe_async.errors import VibeError
 
@@ -39,27 +37,26 @@ def fails_all(error: VibeError, outlook: Outlook) -> bool:
 
 
 class Outage:
-    """The failed polls in a row of one client, its probes, and the waiting operations."""
+    """The failed polls in a row of one client, and its probes."""
 
-    def __init__(self, interval: float, notice: OutageNotice) -> None:
+    def __init__(self, interval: float, notice: OutageNotice, *, slack: float = 0.0) -> None:
         """Start with a service that answers.
 
         Args:
-            interval: Seconds between two polls of a run, and the time to wait for a probe.
+            interval: Seconds between two probes.
             notice: Announces the outage.
+            slack: Seconds by which a probe may be early.
         """
         self._interval = interval
+        self._slack = slack
         self._notice = notice
-        self._probes = 0
-        self._probed_at = 0.0
+        self._probe_at = -inf
         self._failures = 0
         self.since: float | None = None
         """The loop's clock at the first of the failures in a row; None after an answer."""
         self.last_failure: VibeError | None = None
         self.last_outlook: Outlook = Outlook.AWAY
         """The result that another poll may bring after the last failure."""
-        self.waiting: list[PolledOperation[Any]] = []
-        """Due operations that wait for the result of a probe."""
 
     @property
     def is_on(self) -> bool:
@@ -72,16 +69,13 @@ class Outage:
         self.last_failure, self.last_outlook = error, outlook
         self.since = now if self.since is None else self.since
 
-    def note_answer(self) -> list[PolledOperation[Any]] | None:
-        """Note that the service answers; return what waited, None if there was no outage."""
-        if self.since is None:
-            return None
-        waiting = self.waiting if self.is_on else None
-        self.waiting, self._failures = [], 0
+    def note_answer(self) -> bool:
+        """Note that the service answers; return whether that ends an outage."""
+        was_on, self._failures = self.is_on, 0
         self.last_failure = self.since = None
         if self._notice.is_on:  # An answer that is an error is one, too.
             self._notice.end()
-        return waiting
+        return was_on
 
     def announce(self, state: OperationState[Any], error: VibeError) -> None:
         """Announce the outage at an operation's second failure without an answer in between."""
@@ -94,31 +88,12 @@ class Outage:
         """Return whether no poll was answered since an instant; None means never."""
         return instant is not None and self.since is not None and self.since <= instant
 
-    def wait(self, due: Iterable[PolledOperation[Any]], now: float) -> bool:
-        """Add operations to those that wait for a probe; return whether to send one.
+    def begin_probe(self, now: float) -> bool:
+        """Return whether a poll is to be sent during an outage, as the next probe.
 
-        A probe is to be sent if none is under way, or if the last one has run for an interval.
-
-        Args:
-            due: The operations.
-            now: The present time.
+        A probe may take as long as a request may; another one follows after an interval.
         """
-        self.waiting.extend(due)
-        return not self.is_probed or now - self._probed_at >= self._interval
-
-    @property
-    def is_probed(self) -> bool:
-        """True while a probe is under way."""
-        return self._probes > 0
-
-    def begin_probe(self, now: float) -> PolledOperation[Any] | None:
-        """Return the operation to probe with; None if the outage has ended or none waits."""
-        if not self.waiting or not self.is_on:
-            return None
-        self._probes += 1
-        self._probed_at = now
-        return self.waiting.pop()
-
-    def end_probe(self) -> None:
-        """Note that a probe was answered, or failed."""
-        self._probes -= 1
+        if now < self._probe_at - self._slack:
+            return False
+        self._probe_at = max(self._probe_at, now - self._slack) + self._interval
+        return True

@@ -9,6 +9,7 @@ same bytes.
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -70,6 +71,7 @@ class PolledOperation(Generic[SnapshotT]):
         "_request",
         "is_in_progress",
         "is_traced",
+        "list_key",
         "listeners",
         "polled_at",
         "read_at",
@@ -82,6 +84,9 @@ class PolledOperation(Generic[SnapshotT]):
     def __init__(self, state: OperationState[SnapshotT]) -> None:
         self.state: OperationState[SnapshotT] = state
         """The observed state."""
+
+        self.list_key: tuple[str, str] = _list_key(state.ref.project, state.ref.kind)
+        """The project and the kind, which name the list that may show the operation."""
 
         self.ref: Ref = state.ref
         """The operation's ref."""
@@ -166,6 +171,12 @@ class PolledOperation(Generic[SnapshotT]):
     def forget_answer(self) -> None:
         """Free the cached request and answer when no read by id is expected soon."""
         self._request = self._answer = None
+
+
+@lru_cache(maxsize=256)
+def _list_key(project: str, kind: str) -> tuple[str, str]:
+    """Return one object for equal keys, which thousands of operations share."""
+    return project, kind
 
 
 def own_copy(error: VibeError) -> VibeError:

@@ -13,13 +13,14 @@ import random
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from testvibe_async._polling import traces
 from testvibe_async._polling.known import KnownOperations
-from testvibe_async._polling.list_polling import ListPolling
+from testvibe_async._polling.list_polling import ListPolling, Lists
 from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._polling.polled import Listener, PolledOperation, own_copy
 from testvibe_async._polling.queue import PollQueue
@@ -50,18 +51,6 @@ __all__ = ["Poller"]
 
 OPERATIONS_A_TURN = 1000
 """Number of operations that are rescheduled before other tasks get to run."""
-
-
-@frozen
-class _Probe:
-    """A poll that finds out, for all due operations, whether the service answers again."""
-
-    polled: PolledOperation[Any]
-
-    @property
-    def operations(self) -> list[PolledOperation[Any]]:
-        """The operations that the probe polls."""
-        return [self.polled]
 
 
 @frozen
@@ -109,8 +98,6 @@ class Poller:
         self._plan = plan
         self.max_outage: float = max_outage
         """Seconds of uninterrupted failures after which a wait ends with an error."""
-        self._hooks = hooks
-        self._run_ids = run_ids
         self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=run_ids)
         # Clients that start together must not keep polling together.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
@@ -119,30 +106,29 @@ class Poller:
         """The operations on which handles exist."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
-        self._lists: dict[tuple[str, str], ListPolling] = {}
-        self._queue: PollQueue[PolledOperation[Any] | _ListCall | _Probe] = PollQueue(
+        self._lists = Lists(transport, interval=interval, hooks=hooks, run_ids=run_ids)
+        self._queue: PollQueue[PolledOperation[Any] | _ListCall] = PollQueue(
             self._serve,
             self._abandon,
             max_workers=max_concurrent_polls,
             is_closed=lambda: transport.is_closed,
         )
-        self._outage = Outage(interval, transport.outage_notice)
-        self._probe_timer: asyncio.TimerHandle | None = None
-        """Sends the next probe, if the one under way takes longer than an interval."""
+        tick_seconds = self._schedule.tick_seconds
+        self._outage = Outage(interval, transport.outage_notice, slack=tick_seconds)
         self._holds = 0
         # A poll serves all its waits: it must not run in the context of the first one.
         self._context = copy_context()
         telemetry().without_span(self._context)
-        self._shared_polls = SharedPolls(self._reader, self._list_of, self._context)
+        self._shared_polls = SharedPolls(self._reader, self._lists, context=self._context)
         self._last_poll = LastPoll(
             self._reader,
-            self._list_of,
+            self._lists,
             max_concurrent=max_concurrent_polls,
             context=self._context,
         )
         telemetry().watch_in_flight(self.known.in_flight)
 
-    def follow(self, ref: Ref, trace: Trace | None) -> None:
+    def follow(self, ref: Ref, trace: Trace) -> None:
         """Continue the span of a dispatch until its operation ends."""
         traces.follow(self.known.operation(ref), trace)
 
@@ -160,13 +146,14 @@ class Poller:
             ConfigError: The client belongs to another event loop, or the poll plan fails.
         """
         self._check_usable(polled)
-        traces.begin(polled)
+        if telemetry().is_recording:
+            traces.begin(polled)
         others = polled.listeners
         polled.add(listener)
         # With a poll planned or under way, the new listener shares its answer.
         if polled.tick is None and not polled.is_in_progress:
             try:
-                self._plan_poll(polled, self._list_of(polled))
+                self._plan_poll(polled)
             except BaseException:
                 polled.listeners = others
                 raise
@@ -216,7 +203,7 @@ class Poller:
         if not self._transport.is_closed:
             await self._last_poll.poll(operations)
 
-    def _plan_poll(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
+    def _plan_poll(self, polled: PolledOperation[Any]) -> None:
         """Plan an operation's next poll."""
         due = next_due(
             polled,
@@ -226,22 +213,8 @@ class Poller:
             tick_seconds=self._schedule.tick_seconds,
             outage=self._outage,
         )
-        if self._schedule.add(polled, list_polling, due):
+        if self._schedule.add(polled, due):
             self._set_timer()
-
-    def _list_of(self, polled: PolledOperation[Any]) -> ListPolling:
-        """Return the list that may show an operation: one for each project and kind."""
-        key = (polled.ref.project, polled.ref.kind)
-        found = self._lists.get(key)
-        if found is None:
-            found = self._lists[key] = ListPolling(
-                self._transport,
-                polled.ref,
-                interval=self._interval,
-                hooks=self._hooks,
-                run_ids=self._run_ids,
-            )
-        return found
 
     def _set_timer(self) -> None:
         """Schedule `_tick` for the earliest tick in which an operation is due."""
@@ -266,21 +239,15 @@ class Poller:
             return
         self._timer = None
         tick = self._timer_tick
-        for list_polling, operations in self._schedule.take_due(tick).items():
-            if self._outage.is_on:
-                if self._outage.wait(operations, asyncio.get_running_loop().time()):
-                    self._send_probe()
-            else:
-                self._assign(list_polling, operations, tick)
+        for key, operations in self._schedule.take_due(tick).items():
+            self._assign(key, operations, tick)
         self._set_timer()
         self._queue.start()
 
-    def _assign(
-        self, list_polling: ListPolling, due: list[PolledOperation[Any]], tick: int
-    ) -> None:
+    def _assign(self, key: tuple[str, str], due: list[PolledOperation[Any]], tick: int) -> None:
         """Queue the due operations of one list."""
-        now = asyncio.get_running_loop().time()
-        if not list_polling.is_worth_it(len(due), now):
+        list_polling, now = self._lists[key], asyncio.get_running_loop().time()
+        if self._outage.is_on or not list_polling.is_worth_it(len(due), now):
             self._queue.put(due)
             return
         listed: list[PolledOperation[Any]] = []
@@ -290,37 +257,24 @@ class Poller:
         # Operations that no list can show go first: the list call may turn out to be of no use.
         self._queue.put(unlisted)
         if list_polling.is_worth_it(len(listed), now):
-            early = self._schedule.take_early(list_polling, tick)
+            early = self._schedule.take_early(key, tick, may_show=list_polling.may_show)
             self._queue.put([_ListCall(list_polling, listed, early)])
         else:
             self._queue.put(listed)
 
-    def _send_probe(self) -> None:
-        """Poll one of the operations that wait during an outage, if the outage persists."""
-        loop = asyncio.get_running_loop()
-        polled = self._outage.begin_probe(loop.time())
-        if polled is None:
-            return
-        self._queue.put([_Probe(polled)])
-        self._queue.start()
-        # The answer may take as long as a request may: other operations do not wait that long.
-        if self._probe_timer is not None:
-            self._probe_timer.cancel()
-        self._probe_timer = loop.call_later(self._interval, self._send_probe, context=self._context)
-
-    def _serve(self, job: PolledOperation[Any] | _ListCall | _Probe) -> Awaitable[None]:
+    def _serve(self, job: PolledOperation[Any] | _ListCall) -> Awaitable[None]:
         """Serve one queued poll."""
         if isinstance(job, _ListCall):
             return self._poll_by_list(job)
-        if isinstance(job, _Probe):
-            return self._probe(job.polled)
-        if self._outage.is_on:  # It was queued before the polls ahead of it failed.
-            return self._share_failure([job])
+        if self._outage.is_on:
+            is_probe = job.has_listeners and self._outage.begin_probe(
+                asyncio.get_running_loop().time()
+            )
+            if not is_probe:
+                return self._fail_with_others(job)
         return self._read(job)
 
-    def _abandon(
-        self, job: PolledOperation[Any] | _ListCall | _Probe, error: BaseException | None
-    ) -> None:
+    def _abandon(self, job: PolledOperation[Any] | _ListCall, error: BaseException | None) -> None:
         """End the waits of operations whose poll was cancelled, or failed unexpectedly."""
         what = "the poller's task was cancelled" if error is None else f"unforeseen: {error!r}"
         for polled in [job] if isinstance(job, PolledOperation) else job.operations:
@@ -345,52 +299,23 @@ class Poller:
             await self._reader.take_in(listed)
         for place, polled in enumerate(rescheduled, start=1):
             polled.is_in_progress = False
-            self._reschedule(polled, call.list_polling)
+            self._reschedule(polled)
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
-    async def _probe(self, polled: PolledOperation[Any]) -> None:
-        """Read one operation during an outage, and share the result with all waiting operations."""
-        was_sent = polled.has_listeners
-        try:
-            await self._read(polled)
-        finally:
-            self._outage.end_probe()
-        if not self._outage.is_on:
-            return
-        if not was_sent:
-            if not self._outage.is_probed:
-                self._send_probe()  # With another operation, which has listeners.
-            return
-        waiting = list(self._outage.waiting)
-        if self._outage.is_probed:
-            # A later probe is under way, and the operations wait for its result.
-            for each in waiting:
-                self._fail_with_others(each)
-            return
-        self._outage.waiting = []
-        await self._share_failure(waiting)
-
-    async def _share_failure(self, operations: Sequence[PolledOperation[Any]]) -> None:
-        """Apply the failed poll of one operation to others, and plan their next polls."""
-        for place, polled in enumerate(operations, start=1):
-            polled.is_in_progress = False
-            self._fail_with_others(polled)
-            self._reschedule(polled, self._list_of(polled))
-            if place % OPERATIONS_A_TURN == 0:
-                await asyncio.sleep(0)
-
-    def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
-        """Note that a poll of an operation would have failed like the last one."""
+    async def _fail_with_others(self, polled: PolledOperation[Any]) -> None:
+        """Note that a poll of an operation would fail like the last one, and plan its next poll."""
+        polled.is_in_progress = False
         error, outlook = self._outage.last_failure, self._outage.last_outlook
         if error is not None and polled.has_listeners:
             polled.polled_at = asyncio.get_running_loop().time()
             self._reader.handle_failure(polled, own_copy(error), outlook, is_shared=True)
             self._outage.announce(polled.state, error)
+        self._reschedule(polled)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
         """Read one operation by its id, and plan its next poll."""
-        list_polling, error = self._list_of(polled), None
+        error = None
         try:
             if polled.has_listeners:
                 error = await self._reader.read(polled, retries=False)
@@ -398,12 +323,12 @@ class Poller:
                     self._note_answer()
         finally:
             polled.is_in_progress = False
-        list_polling.note_read(polled)
+        self._lists[polled.list_key].note_read(polled)
         if error is not None:
             self._note_failure(polled, error)
         if polled.state.undocumented or polled.state.is_assumed:
             self._reader.check_status(polled)
-        self._reschedule(polled, list_polling)
+        self._reschedule(polled)
 
     def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
         """Handle a poll by id that failed."""
@@ -417,33 +342,28 @@ class Poller:
             self._outage.announce(polled.state, error)
 
     def _note_answer(self) -> None:
-        """Note that the service answers, and poll all operations that waited for an answer."""
-        waiting = self._outage.note_answer()
-        if waiting is None:
+        """Note that the service answers; after an outage, poll all operations now."""
+        if not self._outage.note_answer():
             return
         for list_polling in self._lists.values():
             list_polling.end_trouble()
-        groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
-        for each in waiting:
-            groups.setdefault(self._list_of(each), []).append(each)
         tick = self._schedule.tick_of(asyncio.get_running_loop().time())
-        for list_polling, operations in groups.items():
-            self._assign(list_polling, operations, tick)
+        for key, operations in self._schedule.take_due(inf).items():
+            self._assign(key, operations, tick)
         self._queue.start()
 
-    def _reschedule(self, polled: PolledOperation[Any], list_polling: ListPolling) -> None:
+    def _reschedule(self, polled: PolledOperation[Any]) -> None:
         """Plan an operation's next poll, if the operation has a listener."""
         if polled.has_listeners and polled.tick is None:
             try:
-                self._plan_poll(polled, list_polling)
+                self._plan_poll(polled)
             except ConfigError as error:  # The poll plan failed.
                 self._reader.end_waits(polled, error)
 
     async def aclose(self) -> None:
         """Stop polling, and end all waits with a `ClientClosedError`."""
-        for timer in (self._timer, self._probe_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         here = asyncio.get_running_loop()
         tasks = [*self._queue.workers, *self._shared_polls.tasks, *self._last_poll.tasks]
         tasks = [task for task in tasks if task.get_loop() is here]

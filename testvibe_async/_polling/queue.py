@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from testvibe_async.events import logger
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["PollQueue"]
 
 JobT = TypeVar("JobT")
+
+JOBS_A_TURN = 50
+"""Number of jobs that a worker serves before other tasks get to run: some jobs wait for nothing."""
 
 
 class PollQueue(Generic[JobT]):
@@ -78,7 +82,12 @@ class PollQueue(Generic[JobT]):
 
     async def _work(self) -> None:
         """Serve jobs until the queue is empty."""
-        while self._jobs:
+        for number in count(1):
+            if not self._jobs:
+                return
+            if number % JOBS_A_TURN == 0:
+                await asyncio.sleep(0)
+                continue
             job = self._jobs.popleft()
             try:
                 await self._serve(job)

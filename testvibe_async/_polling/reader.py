@@ -55,9 +55,7 @@ class Reader:
         self._sequence = 0
         self._finished = FinishedOperations()
 
-    async def read(  # noqa: C901, PLR0912 - one poll, step by step, with few calls
-        self, polled: PolledOperation[Any], *, retries: bool
-    ) -> VibeError | None:
+    async def read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
         """Read an operation by its id and notify its listeners; return the failure, if it failed.
 
         Args:
@@ -71,7 +69,6 @@ class Reader:
         # Answers may overtake each other, so each request is numbered before it is sent.
         self._sequence += 1
         sequence, was_known = self._sequence, polled.state.phase is not None
-        failure: VibeError | None = None
         try:
             request = polled.request
             with nullcontext() if polled.trace is None else polled.trace.trace.use():
@@ -92,25 +89,19 @@ class Reader:
                 failure.__cause__ = error
                 return failure
         except VibeError as error:
-            failure = error
-            return failure
+            return error
         finally:
-            if self._telemetry.is_recording:
-                outcome = "answered" if failure is None else type(failure).__name__
-                self._telemetry.poll("id", outcome)
             # Set after a failure too: the interval counts from the end of the last attempt.
             polled.polled_at = polled.read_at = loop.time()
         self._transport.note_answer(request)
         if polled.state.is_assumed:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)
-        if polled.state.kind is RUN:
+        if not was_known and polled.state.kind is RUN:  # Otherwise its id is known, too.
             self._run_ids.note(polled.ref.project, polled.state.list_id)
         if change is Change.END:
-            if was_known:  # Otherwise it may have ended days ago.
-                self._note_delay(polled)
             self._finished.keep(polled, len(response.body))
         if change is not None:
-            self.publish(polled, change)
+            self.publish(polled, change, was_known=was_known)
         return None
 
     async def take_in(self, listed: Listed) -> None:
@@ -129,7 +120,12 @@ class Reader:
                 await asyncio.sleep(0)
 
     def publish(
-        self, polled: PolledOperation[Any], change: Change | None, *, by_poll: bool = True
+        self,
+        polled: PolledOperation[Any],
+        change: Change | None,
+        *,
+        by_poll: bool = True,
+        was_known: bool = True,
     ) -> None:
         """Notify the listeners and the hook of a change. At an end, all listeners are released.
 
@@ -137,6 +133,7 @@ class Reader:
             polled: The operation.
             change: The change that an answer made; None for no change.
             by_poll: True if a poll brought the change. The hook is notified of these changes alone.
+            was_known: False if the operation was not observed before: it may have ended days ago.
         """
         if change is None:
             return
@@ -150,15 +147,16 @@ class Reader:
             if (listener := weak()) is not None and change <= listener.wants:
                 listener.notify(polled)
         if is_transition and by_poll and self._hooks.is_enabled(StatusChanged):
-            self._hooks.emit(StatusChanged(polled.ref, polled.state.latest))
+            delay = self._delay(polled) if was_known else None
+            self._hooks.emit(StatusChanged(polled.ref, polled.state.latest, delay))
 
-    def _note_delay(self, polled: PolledOperation[Any]) -> None:
-        """Record how late the end of an operation was observed, by the service's clock."""
+    def _delay(self, polled: PolledOperation[Any]) -> float | None:
+        """Return how late the end of an operation was observed, by the service's clock."""
         ended_at = polled.state.ended_at
         seen_at = self._transport.clock.at(asyncio.get_running_loop().time())
-        if ended_at is not None and seen_at is not None:
-            delay = (seen_at - ended_at).total_seconds()
-            telemetry().end_seen(polled.ref.kind, max(0.0, delay))
+        if ended_at is None or seen_at is None:
+            return None
+        return max(0.0, (seen_at - ended_at).total_seconds())
 
     def outlook_after(self, polled: PolledOperation[Any], error: VibeError) -> Outlook:
         """Return the result that another poll of an operation may bring, after a failed one."""

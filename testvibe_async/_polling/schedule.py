@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import heapq
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from testvibe_async._http import outage_interval, refused_seconds
 
 if TYPE_CHECKING:
-    from testvibe_async._polling.list_polling import ListPolling
+    from collections.abc import Callable
+
     from testvibe_async._polling.outage import Outage
     from testvibe_async._polling.plan import PollPlan
     from testvibe_async._polling.polled import PolledOperation
 
 __all__ = ["Schedule", "next_due"]
+
+ListKey: TypeAlias = tuple[str, str]
+"""The project and the kind of the operations that one list may show."""
 
 MAX_INTERVAL = 1e9
 """Upper bound in seconds of an interval that a plan returns, so that it can be counted in ticks."""
@@ -46,7 +50,7 @@ class Schedule:
         """Length of a tick in seconds."""
 
         self._offset = offset * self.tick_seconds
-        self._buckets: dict[int, dict[ListPolling, list[PolledOperation[Any]]]] = {}
+        self._buckets: dict[int, dict[ListKey, list[PolledOperation[Any]]]] = {}
         """An entry is outdated if its operation was taken early: its `tick` then differs."""
         self._ticks: list[int] = []
         """Heap of the ticks that have a bucket."""
@@ -64,12 +68,11 @@ class Schedule:
         """Return the tick that contains an instant of the loop's clock."""
         return floor((instant - self._offset) / self.tick_seconds + ROUNDING)
 
-    def add(self, polled: PolledOperation[Any], list_polling: ListPolling, due: float) -> bool:
+    def add(self, polled: PolledOperation[Any], due: float) -> bool:
         """Plan a poll; return whether it is the first one in its tick.
 
         Args:
             polled: The operation; it has no poll planned.
-            list_polling: The list that may show the operation.
             due: The due time, by the loop's clock.
         """
         tick = polled.tick = self.tick_of(due)
@@ -78,26 +81,31 @@ class Schedule:
         if bucket is None:
             bucket = self._buckets[tick] = {}
             heapq.heappush(self._ticks, tick)
-        bucket.setdefault(list_polling, []).append(polled)
+        bucket.setdefault(polled.list_key, []).append(polled)
         return is_first
 
-    def take_due(self, tick: int) -> dict[ListPolling, list[PolledOperation[Any]]]:
-        """Remove and return, by list, the operations due by a tick that still have listeners."""
-        due: dict[ListPolling, list[PolledOperation[Any]]] = {}
+    def take_due(self, tick: float) -> dict[ListKey, list[PolledOperation[Any]]]:
+        """Remove and return, by list, the operations due by a tick that still have listeners.
+
+        With an infinite tick, all operations are due.
+        """
+        due: dict[ListKey, list[PolledOperation[Any]]] = {}
         while self._ticks and self._ticks[0] <= tick:
             earliest = heapq.heappop(self._ticks)
-            for list_polling, operations in self._buckets.pop(earliest).items():
+            for key, operations in self._buckets.pop(earliest).items():
                 taken = [each for each in operations if _take(each, earliest)]
-                due.setdefault(list_polling, []).extend(taken)
+                due.setdefault(key, []).extend(taken)
         return due
 
-    def take_early(self, list_polling: ListPolling, tick: int) -> list[PolledOperation[Any]]:
-        """Remove and return the operations of a list due within the interval after a tick."""
+    def take_early(
+        self, key: ListKey, tick: int, *, may_show: Callable[[PolledOperation[Any]], bool]
+    ) -> list[PolledOperation[Any]]:
+        """Remove and return the operations that a list may show, due an interval after a tick."""
         return [
             polled
             for later in range(tick + 1, tick + TICKS_AN_INTERVAL + 1)
-            for polled in self._buckets.get(later, {}).get(list_polling, ())
-            if list_polling.may_show(polled) and polled.has_listeners and _take(polled, later)
+            for polled in self._buckets.get(later, {}).get(key, ())
+            if may_show(polled) and _take(polled, later)
         ]
 
 

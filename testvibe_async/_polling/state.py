@@ -374,9 +374,9 @@ class _Doubt(Enum):
 def _doubt(snapshot: Snapshot) -> _Doubt | None:
     """Return the question that a status leaves open; None if it is documented or unambiguous."""
     status = snapshot.status
-    if snapshot.is_finished or status is None or isinstance(status, StrEnum):
+    if status is None or isinstance(status, StrEnum):
         return None
-    if says_in_flight(status):
+    if snapshot.is_finished or says_in_flight(status):
         return None
     if isinstance(snapshot, Run):
         return _Doubt.NOTHING if "finishedUtc" in snapshot.extra else _Doubt.IS_OVER

@@ -36,14 +36,13 @@ def begin(polled: PolledOperation[Any]) -> None:
     _set(polled, telemetry().trace(name, _ids(ref), link=ref.traceparent))
 
 
-def follow(polled: PolledOperation[Any], trace: Trace | None) -> None:
+def follow(polled: PolledOperation[Any], trace: Trace) -> None:
     """Continue the span of a dispatch, now that its operation is known."""
-    if trace is not None:
-        trace.add(_ids(polled.ref))
-        if polled.is_traced or polled.state.is_finished:  # The operation was known before.
-            trace.end()
-            return
-    _set(polled, trace)
+    trace.add(_ids(polled.ref))
+    if polled.is_traced or polled.state.is_finished:  # The operation was known before.
+        trace.end()
+    else:
+        _set(polled, trace)
 
 
 def _set(polled: PolledOperation[Any], trace: Trace | None) -> None:

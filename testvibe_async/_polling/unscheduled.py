@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from testvibe_async._http import Outlook
 from testvibe_async._polling import traces
 from testvibe_async._polling.polled import own_copy
+from testvibe_async._telemetry import telemetry
 from testvibe_async.errors import ObservationError, OutcomeUnknownError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from contextvars import Context
 
-    from testvibe_async._polling.list_polling import ListPolling
+    from testvibe_async._polling.list_polling import ListPolling, Lists
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.reader import Reader
     from testvibe_async.errors import VibeError
@@ -36,22 +37,17 @@ CANCEL_SECONDS = 0.05
 class SharedPolls:
     """The polls by hand of one client that are under way."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        list_of: Callable[[PolledOperation[Any]], ListPolling],
-        context: Context,
-    ) -> None:
+    def __init__(self, reader: Reader, lists: Lists, *, context: Context) -> None:
         """Create it without polls; does no I/O.
 
         Args:
             reader: Reads an operation by its id.
-            list_of: Returns the list that may show an operation.
+            lists: The lists that may show operations.
             context: The context of the polls: one poll serves all callers, not the first of them
                 alone.
         """
         self._reader = reader
-        self._list_of = list_of
+        self._lists = lists
         self._context = context
         self._polls: dict[PolledOperation[Any], asyncio.Task[VibeError | None]] = {}
 
@@ -69,7 +65,8 @@ class SharedPolls:
         loop, seen_at = asyncio.get_running_loop(), polled.state.seen_at
         if max_age and seen_at is not None and loop.time() - seen_at <= max_age:
             return
-        traces.begin(polled)
+        if telemetry().is_recording:
+            traces.begin(polled)
         poll = self._polls.get(polled)
         if poll is None:
             # A task, since the first caller may be cancelled while the others wait on.
@@ -85,7 +82,7 @@ class SharedPolls:
     async def _read(self, polled: PolledOperation[Any]) -> VibeError | None:
         """Read an operation by its id; return the error that all callers must raise, if any."""
         error = await self._reader.read(polled, retries=True)
-        self._list_of(polled).note_read(polled)
+        self._lists[polled.list_key].note_read(polled)
         if error is None or polled.state.is_finished:
             return None
         now = asyncio.get_running_loop().time()
@@ -101,24 +98,19 @@ class LastPoll:
     """One last poll of the operations of waits that time out in the same turn of the event loop."""
 
     def __init__(
-        self,
-        reader: Reader,
-        list_of: Callable[[PolledOperation[Any]], ListPolling],
-        *,
-        max_concurrent: int,
-        context: Context,
+        self, reader: Reader, lists: Lists, *, max_concurrent: int, context: Context
     ) -> None:
         """Create it without polls; does no I/O.
 
         Args:
             reader: Reads an operation by its id.
-            list_of: Returns the list that may show an operation.
+            lists: The lists that may show operations.
             max_concurrent: Maximum number of reads under way at once.
             context: The context of the polls: one poll serves all waits, not the first of them
                 alone.
         """
         self._reader = reader
-        self._list_of = list_of
+        self._lists = lists
         self._max_concurrent = max_concurrent
         self._context = context
         self._collected: dict[PolledOperation[Any], None] = {}
@@ -150,7 +142,7 @@ class LastPoll:
         groups: dict[ListPolling, list[PolledOperation[Any]]] = {}
         for polled in operations:
             if not polled.state.is_finished:
-                groups.setdefault(self._list_of(polled), []).append(polled)
+                groups.setdefault(self._lists[polled.list_key], []).append(polled)
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(LAST_POLL_SECONDS), asyncio.TaskGroup() as polls:
@@ -184,15 +176,13 @@ class LastPoll:
         # Not `gather`: once cancelled, it ends with the first read, and the others continue.
         async with asyncio.TaskGroup() as readers:
             for _ in range(min(self._max_concurrent, len(to_read))):
-                readers.create_task(
-                    self._read(to_read, list_polling), name="testvibe_async last poll"
-                )
+                readers.create_task(self._read(to_read), name="testvibe_async last poll")
 
-    async def _read(self, to_read: deque[PolledOperation[Any]], list_polling: ListPolling) -> None:
+    async def _read(self, to_read: deque[PolledOperation[Any]]) -> None:
         while to_read:
             polled = to_read.popleft()
             error = await self._reader.read(polled, retries=False)
-            list_polling.note_read(polled)
+            self._lists[polled.list_key].note_read(polled)
             if error is not None and not polled.state.is_finished:
                 outlook = self._reader.outlook_after(polled, error)
                 self._reader.handle_failure(polled, error, outlook)

@@ -1,7 +1,7 @@
 """Traces and metrics by OpenTelemetry, if its API is installed (`testvibe-async[otel]`).
 
-Exported for other packages: `telemetry()`, whose methods record events and never fail, and `Trace`,
-the span of one operation or batch.
+Exported for other packages: `telemetry()`, whose methods never fail, and `Trace`, the span of one
+operation or batch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Attribute", "Telemetry", "Trace", "telemetry"]
 
 @cache
 def telemetry() -> Telemetry:
-    """Return the recorder of traces and counts. OpenTelemetry is imported at the first call."""
+    """Return the recorder of traces and metrics. OpenTelemetry is imported at the first call."""
     try:
         from testvibe_async._telemetry.otel import OpenTelemetry  # noqa: PLC0415 - it is optional
 

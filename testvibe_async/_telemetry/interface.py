@@ -1,11 +1,12 @@
-"""The interface through which the package records traces of operations and batches, and counts.
+"""The interface through which the package records traces of operations and batches, and metrics.
 
-It decides nothing, and none of its failures may reach the caller.
+Metrics are made from the events that hooks receive too. It decides nothing, and none of its
+failures may reach the caller.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,10 +40,13 @@ class Trace(Protocol):
 
 
 class Telemetry:
-    """The recorder of traces and counts: it drops them, unless a subclass records them."""
+    """The recorder of traces and metrics: it drops them, unless a subclass records them."""
 
     is_recording: bool = False
     """True if anything is recorded; otherwise hot paths make no calls."""
+
+    subscribers: Mapping[str, Callable[[Any], object]] = {}
+    """The functions to call at events, each by the name of its hook."""
 
     def trace(
         self,
@@ -66,38 +70,6 @@ class Telemetry:
 
     def without_span(self, context: Context) -> None:
         """Clear the current span in a context."""
-
-    def request(
-        self, operation: str, method: str, server: str, status: int | None, seconds: float
-    ) -> None:
-        """Count a request to a server; the status is None if no answer came."""
-
-    def poll(self, way: str, outcome: str) -> None:
-        """Count a poll, by `list` or by `id`, as `answered` or with the name of its error."""
-
-    def pause(self, seconds: float) -> None:
-        """Count a pause of all traffic that the service requested."""
-
-    def refusal(self) -> None:
-        """Count a rate-limited request."""
-
-    def dispatch(self, kind: str, outcome: str) -> None:
-        """Count a dispatch: `dispatched`, `adopted`, `unknown`, or the name of its error."""
-
-    def resumption(self, kind: str, outcome: str) -> None:
-        """Count a dispatch that a batch resumed, after a crash or a lost answer.
-
-        Args:
-            kind: The kind of operation.
-            outcome: `reattached` or `adopted`; `nothing started`; `refused` if the operation that a
-                decision named does not fit; else `unknown`.
-        """
-
-    def end_seen(self, kind: str, delay: float) -> None:
-        """Record the seconds from the end of an operation until its observation."""
-
-    def commit(self, seconds: float) -> None:
-        """Record the seconds that a commit of a journal took."""
 
     def watch_in_flight(self, count: Callable[[], Mapping[str, int]]) -> None:
         """Register a function that returns the number of operations in flight, by kind.

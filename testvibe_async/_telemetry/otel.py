@@ -20,6 +20,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from testvibe_async._telemetry.interface import Telemetry
 from testvibe_async._util import __version__
+from testvibe_async.events import (
+    Dispatched,
+    DispatchUnknown,
+    Paused,
+    RequestFinished,
+    StatusChanged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -87,28 +94,14 @@ class OpenTelemetry(Telemetry):
         self._requests = meter.create_histogram(
             "http.client.request.duration", "s", "Requests, by operation and outcome"
         )
-        self._polls = meter.create_counter(
-            "testvibe.polls", "{poll}", "Polls, by way (list, id) and outcome"
-        )
         self._pauses = meter.create_histogram(
             "testvibe.pause.duration", "s", "Pauses of all traffic that the service asked for"
-        )
-        self._refusals = meter.create_counter(
-            "testvibe.refusals", "{request}", "Requests that were refused for their rate"
         )
         self._dispatches = meter.create_counter(
             "testvibe.dispatches", "{dispatch}", "Dispatches, by kind and outcome"
         )
-        self._resumptions = meter.create_counter(
-            "testvibe.resumptions",
-            "{dispatch}",
-            "Dispatches that were resumed, by kind and outcome",
-        )
         self._ends = meter.create_histogram(
             "testvibe.end.delay", "s", "From the end of an operation until it was seen, by kind"
-        )
-        self._commits = meter.create_histogram(
-            "testvibe.journal.commit.duration", "s", "Commits of journals"
         )
         meter.create_observable_gauge(
             "testvibe.operations.in_flight",
@@ -116,6 +109,13 @@ class OpenTelemetry(Telemetry):
             "{operation}",
             "Operations that are known and not over, by kind",
         )
+        self.subscribers = {
+            RequestFinished.hook: self._note_request,
+            Paused.hook: self._note_pause,
+            Dispatched.hook: self._note_dispatched,
+            DispatchUnknown.hook: self._note_unknown,
+            StatusChanged.hook: self._note_change,
+        }
 
     @_guarded
     def trace(
@@ -152,56 +152,38 @@ class OpenTelemetry(Telemetry):
         context.run(otel_context.attach, trace.set_span_in_context(INVALID_SPAN))
 
     @_guarded
-    def request(
-        self, operation: str, method: str, server: str, status: int | None, seconds: float
-    ) -> None:
-        """Count a request."""
-        address = urlsplit(server)
+    def _note_request(self, event: RequestFinished) -> None:
+        address, status = urlsplit(event.url), event.status
         is_error = status is None or status >= BAD_REQUEST
         attributes = {
-            "http.request.method": method,
+            "http.request.method": event.method,
             "http.response.status_code": status,
             "error.type": str(status or "no answer") if is_error else None,
             "server.address": address.hostname,
             "server.port": address.port,
-            "testvibe.operation": operation,
+            "testvibe.operation": event.operation,
         }
-        self._requests.record(seconds, _known(attributes))
+        self._requests.record(event.seconds, _known(attributes))
 
     @_guarded
-    def poll(self, way: str, outcome: str) -> None:
-        """Count a poll."""
-        self._polls.add(1, {"testvibe.way": way, "testvibe.outcome": outcome})
+    def _note_pause(self, event: Paused) -> None:
+        self._pauses.record(event.seconds)
 
     @_guarded
-    def pause(self, seconds: float) -> None:
-        """Count a pause of all traffic."""
-        self._pauses.record(seconds)
+    def _note_dispatched(self, event: Dispatched) -> None:
+        self._count_dispatch(event.ref.kind, "adopted" if event.adopted else "dispatched")
 
     @_guarded
-    def refusal(self) -> None:
-        """Count a rate-limited request."""
-        self._refusals.add(1)
+    def _note_unknown(self, event: DispatchUnknown) -> None:
+        self._count_dispatch(event.kind, "unknown")
 
-    @_guarded
-    def dispatch(self, kind: str, outcome: str) -> None:
-        """Count a dispatch."""
+    def _count_dispatch(self, kind: str, outcome: str) -> None:
         self._dispatches.add(1, {"testvibe.kind": kind, "testvibe.outcome": outcome})
 
     @_guarded
-    def resumption(self, kind: str, outcome: str) -> None:
-        """Count a resumed dispatch."""
-        self._resumptions.add(1, {"testvibe.kind": kind, "testvibe.outcome": outcome})
-
-    @_guarded
-    def end_seen(self, kind: str, delay: float) -> None:
-        """Record the seconds from the end of an operation until its observation."""
-        self._ends.record(delay, {"testvibe.kind": kind})
-
-    @_guarded
-    def commit(self, seconds: float) -> None:
-        """Record a commit of a journal."""
-        self._commits.record(seconds)
+    def _note_change(self, event: StatusChanged) -> None:
+        if event.delay is not None:
+            self._ends.record(event.delay, {"testvibe.kind": event.ref.kind})
 
     @_guarded
     def watch_in_flight(self, count: Callable[[], Mapping[str, int]]) -> None:

@@ -24,13 +24,8 @@ Job: TypeAlias = tuple[Callable[[ConnectionT], Any], "asyncio.Future[Any] | None
 class GroupCommit(ABC, Generic[ConnectionT]):
     """Calls functions with a connection in a thread; concurrent calls share a transaction."""
 
-    def __init__(self, on_commit: Callable[[float], object] | None = None) -> None:
-        """Create it; the thread starts with the first call.
-
-        Args:
-            on_commit: Called with the seconds that each commit took, in the event loop.
-        """
-        self._on_commit = on_commit
+    def __init__(self) -> None:
+        """Create it; the thread starts with the first call."""
         self._executor: ThreadPoolExecutor | None = None
         self._waiting: list[Job[ConnectionT]] = []
         self._writing: asyncio.Task[None] | None = None
@@ -96,7 +91,6 @@ class GroupCommit(ABC, Generic[ConnectionT]):
         loop = asyncio.get_running_loop()
         while self._waiting:
             jobs, self._waiting = self._waiting, []
-            began = loop.time()
             try:
                 works = [work for work, _ in jobs]
                 results = await loop.run_in_executor(self._executor, self._commit, works)
@@ -107,8 +101,6 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             for (_, written), result in zip(jobs, results, strict=True):
                 if written is not None and not written.done():  # otherwise it was cancelled
                     written.set_result(result)
-            if self._on_commit is not None:
-                self._on_commit(loop.time() - began)
 
     def _fail(self, jobs: list[Job[ConnectionT]], error: Exception) -> None:
         if any(written is None for _, written in jobs):

@@ -30,8 +30,8 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
     `failure`.
     """
 
-    def __init__(self, path: Path, on_commit: Callable[[float], object] | None = None) -> None:
-        super().__init__(on_commit)
+    def __init__(self, path: Path) -> None:
+        super().__init__()
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None

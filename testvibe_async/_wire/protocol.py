@@ -6,13 +6,10 @@ decides which requests are sent (`endpoints` does), nor whether to retry (`_http
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
-from urllib.parse import quote
 
 from attrs import field, frozen
 
@@ -356,35 +353,12 @@ class Redactor:
     """
 
     def __init__(self, key: str) -> None:
-        is_searched_for = len(key) >= MIN_KEY_CHARACTERS
-        self._spellings = (
-            [each.encode() for each in sorted(_spellings(key))] if is_searched_for else []
-        )
+        self._key = key.encode() if len(key) >= MIN_KEY_CHARACTERS else b""
 
     def redact(self, body: bytes) -> bytes:
         """Return a body with `tvb_...` in place of the key."""
-        for spelling in self._spellings:
-            body = body.replace(spelling, REDACTED.encode())
-        return body
+        return body.replace(self._key, REDACTED.encode()) if self._key else body
 
     def redact_text(self, text: str) -> str:
         """Return a text with `tvb_...` in place of the key."""
         return self.redact(text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
-
-
-def _spellings(key: str) -> set[str]:
-    """Return a key unchanged, in a link and in a page, and each of these within JSON."""
-    texts = {key, quote(key), quote(key, safe=""), html.escape(key), html.escape(key, quote=False)}
-    spellings = set(texts)
-    for text in texts:
-        as_json = json.dumps(text)[1:-1]
-        doubled = text.replace("\\", r"\\")
-        spellings |= {as_json, as_json.replace("/", r"\/")}  # most, PHP
-        spellings.add(_escaped(as_json, "&<>", "04x"))  # Go
-        spellings.add(_escaped(doubled, "\"&'+<>`", "04X"))  # .NET, and its older way
-        spellings.add(_escaped(text, "\"&'+<>`\\", "04X"))
-    return spellings
-
-
-def _escaped(text: str, characters: str, form: str) -> str:
-    return "".join(f"\\u{ord(each):{form}}" if each in characters else each for each in text)

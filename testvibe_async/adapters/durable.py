@@ -19,8 +19,8 @@ from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
 from testvibe_async.errors import ConfigError, KindName, NotSentError
-from testvibe_async.runner.batches import Worker
 from testvibe_async.runner.spec import GENERATIONS_IN_FLIGHT, RUNS_IN_FLIGHT, BatchSpec
+from testvibe_async.runner.stored import Worker
 
 if TYPE_CHECKING:
     import os
@@ -228,10 +228,10 @@ class DurableBatch:
     ) -> list[int | str]:
         """Decide unknown dispatches: resend, drop, or name their operation.
 
-        The arguments are those of `Journal.decide`.
+        The arguments are those of `testvibe_async.Journal.decide`.
 
         Raises:
-            ConfigError: There is no such batch, or as `Journal.decide` raises.
+            ConfigError: There is no such batch, or as `testvibe_async.Journal.decide` raises.
         """
         async with self._opened() as store:
             entries = (await store.read()).entries

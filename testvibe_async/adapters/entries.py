@@ -22,7 +22,7 @@ from testvibe_async.adapters.workers import workers_of
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.outcomes import BatchItem, BatchSummary
-from testvibe_async.runner.batches import Worker
+from testvibe_async.runner.stored import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,7 +67,7 @@ class BatchStatus:
 
     @property
     def is_over(self) -> bool:
-        """True if nothing is left to dispatch, to wait for or to reconcile, as for a `Journal`."""
+        """True if nothing is left to dispatch, to wait for or to reconcile, as for a journal."""
         return self.is_settled and not any(
             entry.is_left and not (self.is_cancelled and entry.state is EntryState.PLANNED)
             for entry in self.entries

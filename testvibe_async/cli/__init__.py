@@ -3,24 +3,24 @@
 Importing this costs nothing: cyclopts and rich, the extra `cli`, are loaded when a command starts,
 and nothing outside this folder imports it. What is decided where:
 
-- `app`: which commands there are, each by name and module
+- `app`: which commands there are, each by name and module, how one is parsed, and its help
 - one module for each command or group: what its options mean, and which calls it makes
 - `common`: the options of every command, and the client; `options`: those of commands that wait,
-  and who allows generations, which cost credits; `batches`: the journals, and which batch is meant
-- `input`, `output`: what is read, and where text goes: a terminal, a pipe, or JSON
+  and who allows generations, which cost credits
+- `output`: where text goes: a terminal, a pipe, or JSON; what is read, and asked
 - `words`, `exits`: the sentence and the exit code for each error
 
 A command that dispatches goes down these stairs:
 
+- `start`, `resume`: what the options mean; `batches`: which batch is meant
+- `dispatch`: what a new batch may cost, and where it is kept
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
-- `progress`: the items of its batch with what was last seen, as `rows`; `contact`: whether the
-  service answers
+- `progress`: the items of its batch with what was last seen, and whether the service answers
 - `display`: how that looks: a live table, lines in a pipe, JSON events
 - `result`: the counts, the JSON document and the exit code; `closing`: what is printed last, with
-  single errors from `details`; `outputs`: reports and artifacts; `ci`: what GitHub shows
+  single errors from `details`; `outputs`: reports, artifacts, and what GitHub shows
 
-What was typed is understood by `names` and `completers`, a wrong call by `usage`; `help` prints
-`--help` and `--help-all`.
+What was typed is understood by `names`, and completed by `completion`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands by name, and how one is run.
+"""The commands by name, how one is run, and how its help looks.
 
 Decides which commands there are, and nothing of what they do: their modules are loaded when they
 are called. The exit code and message of a command that failed are decided in `exits`.
@@ -8,44 +8,53 @@ from __future__ import annotations
 
 import inspect
 import io
+import re
 import signal
 import sys
 from itertools import islice
+from textwrap import dedent, indent
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from attrs import frozen
 from cyclopts import App, Group, Parameter
+from rich.table import Table
+from rich.text import Text
 
 from testvibe_async._util import __version__
-from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, reporting
-from testvibe_async.cli.help import CompactHelp
+from testvibe_async.cli.common import COMMON, MORE_OPTIONS, Common, ServiceOptions
+from testvibe_async.cli.exits import (
+    ENDING,
+    CommandResult,
+    ExitCode,
+    log_to_standard_error,
+    reporting,
+)
 from testvibe_async.cli.options import Timeout  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.output import Output
-from testvibe_async.cli.usage import as_meant
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from testvibe_async.cli.exits import CommandResult
+    from cyclopts.help import HelpEntry, HelpPanel
+    from rich.console import Console, ConsoleOptions
 
-__all__ = ["app", "perform", "run"]
 
 _COMMANDS = {
     "Runs and generations": {
-        "run": "run:run start test rerun retry",
+        "run": "start:run start test rerun retry",
         "runs": "runs:app",
-        "generate": "generate:generate codegen create gen",
-        "generation": "generate:app",
+        "generate": "start:generate codegen create gen",
+        "generation": "runs:generation",
         "wait": "resume:wait watch",
         "resume": "resume:resume continue restart",
         "report": "resume:report",
         "discard": "resume:discard",
         "history": "history:history flaky stats trends",
         "open": "runs:open_run show-report show-trace trace",
-        "work": "durable:work serve worker",
-        "cancel": "durable:cancel",
+        "work": "resume:work serve worker",
+        "cancel": "resume:cancel",
     },
     "The project": {
         "features": "features:app",
@@ -53,8 +62,8 @@ _COMMANDS = {
         "configs": "features:configs",
     },
     "Where and who": {
-        "login": "login:login auth configure init setup signin",
-        "logout": "login:logout",
+        "login": "settings:login auth configure init setup signin",
+        "logout": "settings:logout",
         "projects": "settings:projects",
         "use": "settings:use",
         "settings": "settings:settings config env whoami",
@@ -137,7 +146,7 @@ async def perform(arguments: Sequence[str]) -> ExitCode:
 
 def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]:
     """Return the command that was typed, bound to its arguments."""
-    words = as_meant(_command_first(arguments))
+    words = _as_meant(_command_first(arguments))
     is_whole = "--help-all" in words
     # A flag with an optional value is more than cyclopts has.
     words = [_FLAGS.get(each, each) for each in words]
@@ -152,10 +161,30 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
         print_error=False,
         verbose=False,
     )
-    common = next((each for each in bound.arguments.values() if isinstance(each, Common)), None)
-    result.verbose = common.verbose if common is not None else 0
+    given = (each for each in bound.arguments.values() if isinstance(each, ServiceOptions))
+    result.verbose = next(given, COMMON).verbose
     log_to_standard_error(result.verbose)
     return lambda: command(*bound.args, **bound.kwargs)
+
+
+_LISTED = {"features", "files", "runs"}
+"""Groups that run their list command if a call names none of their commands."""
+
+
+def _as_meant(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments, with `help` as an option, and `list` for a group without a command."""
+    match arguments:
+        case ["help", *rest]:
+            return [*rest, "--help"]
+        case [group, *rest] if group in _LISTED and not _has_command(rest):
+            return [group, "list", *rest]
+        case _:
+            return list(arguments)
+
+
+def _has_command(words: Sequence[str]) -> bool:
+    """Return whether a group's words name a command, or ask for the group's help."""
+    return any(not each.startswith("-") for each in words[:1]) or bool({"-h", "--help"} & {*words})
 
 
 _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
@@ -204,3 +233,67 @@ def _escape_unencodable() -> None:
 def _exit_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
     """Exit by an exception, so that a command can restore the terminal."""
     sys.exit(ExitCode(128 + number))
+
+
+EXAMPLES = 3
+"""Maximum number of examples in a short help."""
+
+NAME_CELLS = 24
+"""Minimum width of the column of option names, so that all panels of a help align."""
+
+
+@frozen
+class CompactHelp:
+    """Prints the parts of a help, as the `HelpFormatter` of cyclopts."""
+
+    is_whole: bool
+    """True if all options and the complete texts are printed."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:  # noqa: ARG002
+        """Print a table of commands or options."""
+        is_listed = self.is_whole or panel.format == "command"
+        if not panel.entries or (panel.title == MORE_OPTIONS and not is_listed):
+            return
+        table = Table.grid(padding=(0, 2))
+        table.add_column(min_width=NAME_CELLS if panel.format == "parameter" else None)
+        for entry in panel.entries:
+            table.add_row(f"  {self._names(entry)}", Text(self._description(entry)))
+        if is_listed:
+            console.print(f"\n{panel.title}", style="bold")
+        console.print(table)
+
+    def render_usage(self, console: Console, _options: ConsoleOptions, usage: Text) -> None:
+        """Print the usage."""
+        console.print(f"Usage: {usage.plain}", markup=False)
+
+    def render_description(self, console: Console, _options: ConsoleOptions, text: object) -> None:
+        """Print the prose, and the examples as they stand."""
+        prose, _, rest = str(getattr(text, "primary_renderable", "")).partition("For example:\n\n")
+        examples, _, more = rest.partition("\n\n")
+        paragraphs = [*prose.split("\n\n"), examples, *more.split("\n\n")]
+        if examples and not self.is_whole:
+            paragraphs = [paragraphs[0], "\n".join(examples.splitlines()[:EXAMPLES])]
+        for each in filter(None, map(str.rstrip, paragraphs)):
+            is_example = each.startswith(" ")
+            shown = indent(dedent(each), "  ") if is_example else " ".join(each.split())
+            console.print(shown, markup=False)
+            console.print()
+
+    def _names(self, entry: HelpEntry) -> str:
+        """Return the names of an option: the short one first, and aliases in a whole help."""
+        long = entry.names if self.is_whole else entry.names[:1]
+        names = [entry.positional_label, *entry.shorts, *long]
+        value = f" {entry.metavar}" if entry.metavar and not entry.positional_label else ""
+        return ", ".join(filter(None, names)) + value
+
+    def _description(self, entry: HelpEntry) -> str:
+        text = " ".join(str(entry.description.primary_renderable).split())
+        if not self.is_whole:
+            return re.split(r"[.:;] ", text, maxsplit=1)[0].rstrip(".")
+        notes = {"one of": entry.choices, "variable": entry.env_var, "default": entry.default}
+        said = "; ".join(
+            f"{name} {value if isinstance(value, str) else ', '.join(value)}"
+            for name, value in notes.items()
+            if value
+        )
+        return f"{text} [{said}]" if said else text

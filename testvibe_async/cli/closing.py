@@ -9,44 +9,40 @@ does not hide.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 from rich.text import Text
 
 from testvibe_async import (
+    BatchItem,
     DispatchUnknownError,
     FeatureNotGeneratedError,
     Generation,
     GenerationInProgressError,
     Run,
     Verdict,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
+from testvibe_async.cli.details import Line, end_of, error_lines, log_details, text_of
 from testvibe_async.cli.display import rows_table
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.progress import word_of
-from testvibe_async.cli.result import check_command, is_of_generation
-from testvibe_async.cli.words import NAME, clock_time, is_lost, item_name, item_reason
+from testvibe_async.cli.output import Output, warn
+from testvibe_async.cli.progress import Progress, word_of
+from testvibe_async.cli.result import Result, check_command, is_of_generation
+from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
 from testvibe_async.runner.stability import stability_of
 from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from testvibe_async import VibeError
     from testvibe_async.cli.common import Common
-    from testvibe_async.cli.details import Line
     from testvibe_async.cli.exits import ExitCode
-    from testvibe_async.cli.output import Output
     from testvibe_async.cli.outputs import Outputs
-    from testvibe_async.cli.progress import Progress
-    from testvibe_async.cli.result import Result
-    from testvibe_async.cli.words import Item
 
-__all__ = ["conclude", "failures_text", "named", "say_nothing", "say_unfinished", "show"]
 
 NAMED = 10
 """Maximum number of features or operations named in a list; a command to wait has all."""
@@ -168,7 +164,6 @@ def named(items: Sequence[Item]) -> str:
 async def conclude(
     result: Result,
     outputs: Outputs,
-    common: Common,
     *,
     progress: Progress | None = None,
     timeout: float | None = None,
@@ -176,31 +171,57 @@ async def conclude(
     """Write the reports, print the results, fetch the artifacts, and return the exit code.
 
     Args:
-        result: The results.
-        outputs: The files to write.
-        common: The options of the command.
+        result: The results. Of a command that did not wait, they are only printed.
+        outputs: The files to write, and the output of the command.
         progress: The progress that was shown; None if none was.
         timeout: Seconds that artifacts may still take; None for as long as it takes.
     """
+    if not result.is_waited_for:
+        _show(result, outputs.output)
+        return result.exit_code
     try:
         await asyncio.to_thread(outputs.write, result)
     finally:
-        show(result, common, progress=progress)
+        _show(result, outputs.output, progress=progress)
     outputs.annotate(result)
     outputs.note_paths()
     await outputs.finish(result, timeout=timeout)
     return result.exit_code
 
 
-def show(result: Result, common: Common, *, progress: Progress | None = None) -> None:
+def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) -> None:
+    """Write the reports and name the operations in flight if an error ends the command.
+
+    Args:
+        result: The results so far.
+        outputs: The files to write, and the output of the command.
+        cause: The error; None for a signal, or an error that is not of the SDK.
+    """
+    is_stopped = result.stopped_by is not None
+    # Without an item the reports of an earlier job would stay, perhaps those of a success.
+    known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
+    with suppress(OSError):  # What is in flight has to be named in any case.
+        outputs.write(known)
+    if is_stopped:
+        _show(result, outputs.output)
+    else:
+        _say_unfinished(result, outputs.output)
+    if cause is not None:
+        outputs.annotate(known)
+    if cause is not None or (is_stopped and result.items):
+        outputs.note_paths()
+    if is_stopped:
+        outputs.note_artifacts()
+
+
+def _show(result: Result, output: Output, *, progress: Progress | None = None) -> None:
     """Print the results: failures, counts, and operations still in flight.
 
     Args:
         result: The results.
-        common: The options of the command.
+        output: The output of the command.
         progress: The progress that was shown; None if none was.
     """
-    output = common.output
     _say_document(result, output)
     if not result.is_waited_for:
         _say_dispatched(result, output)
@@ -218,7 +239,7 @@ def show(result: Result, common: Common, *, progress: Progress | None = None) ->
         _say_next(result, output)
         is_first = result.stored is not None and result.stored.is_live and not has_failures
         output.say(result.last_line if is_first else f"\n{result.last_line}")
-    say_unfinished(result, common)
+    _say_unfinished(result, output)
 
 
 def say_nothing(why: str, result: Result, common: Common) -> ExitCode:
@@ -228,7 +249,7 @@ def say_nothing(why: str, result: Result, common: Common) -> ExitCode:
     return result.exit_code
 
 
-def say_unfinished(result: Result, common: Common) -> None:
+def _say_unfinished(result: Result, output: Output) -> None:
     """Name operations that were not observed to be over, with the commands that wait for them.
 
     Operations that were just dispatched are named as results, and the commands are a note.
@@ -237,18 +258,17 @@ def say_unfinished(result: Result, common: Common) -> None:
     if not items:
         if result.is_left and result.resume and result.is_waited_for:
             warn(f"Resume the batch, on this machine, with:\n  {result.resume}")
-        return
-    if not result.is_waited_for:
-        if not common.output.is_json:
-            common.output.note(f"\n{_how_to_wait(result, common)}")
-        return
-    unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
-    running = [item for item in items if item not in unseen]
-    if running:
-        warn(f"\nStill running at the service:\n{named(running)}")
-    if unseen:
-        warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{named(unseen)}")
-    warn(_how_to_wait(result, common))
+    elif not result.is_waited_for:
+        if not output.is_json:
+            output.note(f"\n{_how_to_wait(result)}")
+    else:
+        unseen = [item for item in items if item.verdict is Verdict.ERROR or item.is_unseen]
+        running = [item for item in items if item not in unseen]
+        if running:
+            warn(f"\nStill running at the service:\n{named(running)}")
+        if unseen:
+            warn(f"\nNot seen{_since(unseen)}, so it is not known how they go:\n{named(unseen)}")
+        warn(_how_to_wait(result))
 
 
 def _say_dispatched(result: Result, output: Output) -> None:
@@ -310,10 +330,10 @@ def _say_next(result: Result, output: Output) -> None:
             output.say(f"Run what failed again with:\n  {result.rerun}")
 
 
-def _how_to_wait(result: Result, common: Common) -> str:
+def _how_to_wait(result: Result) -> str:
     """Return the commands that wait: for the whole batch, or only for operations in flight."""
     refs = [item.latest_ref for item in result.unfinished if item.latest_ref]
-    command = wait_command(refs, *(["--allow-http"] if common.allow_http else []))
+    command = wait_command(refs, *(each for each in result.place if each == "--allow-http"))
     if result.resume is None:
         return f"Wait for {'it' if len(refs) == 1 else 'them'} with:\n  {command}"
     return (

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 
-from testvibe_async.cli.batches import BatchOptions
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.emulator import Speed, make_emulator
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.generate import generate
-from testvibe_async.cli.options import Consent
-from testvibe_async.cli.run import run
+from testvibe_async.cli.options import BatchOptions, Consent
+from testvibe_async.cli.start import generate, run
 from testvibe_async.testing import Scenario
-
-__all__ = ["demo"]
 
 _OPTIONS = BatchOptions(no_journal=True)
 """The service ends with the demo, so there would be nothing to resume."""

@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from testvibe_async import CaseResult, Diagnosis, Generation, GenerationLog, Run
     from testvibe_async.models import SectionLog
 
-__all__ = [
-    "Line",
-    "diagnosis_details",
-    "end_of",
-    "error_lines",
-    "generation_details",
-    "log_details",
-    "run_details",
-    "size",
-    "text_of",
-]
 
 ERROR_LINES = 40
 """Maximum lines of an error in a list of failures; more if `Received:` comes later."""

@@ -28,7 +28,6 @@ from testvibe_async.testing import Emulator, Fault, Recording, Replay, Scenario
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
-__all__ = ["Speed", "emulator", "make_emulator"]
 
 Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 """The type of an option that says how many times faster than usual the service works."""

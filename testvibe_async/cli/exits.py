@@ -21,29 +21,11 @@ from urllib.parse import urlsplit
 
 from attrs import define
 from cyclopts import CycloptsError
+from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
-from testvibe_async import (
-    ClientClosedError,
-    ConfigError,
-    FeatureNotGeneratedError,
-    IncompleteListError,
-    MalformedResponseError,
-    ObservationError,
-    OperationNotFoundError,
-    OperationSupersededError,
-    OutcomeError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    TransportError,
-    UnauthorizedError,
-    UndocumentedStatusError,
-    VibeError,
-    WaitTimeoutError,
-)
+from testvibe_async import OutcomeError, UndocumentedStatusError, VibeError, errors
 from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
-from testvibe_async.cli.usage import usage_sentence
 from testvibe_async.cli.words import NAME, reason
 from testvibe_async.runner.generation_limit import GenerationLimitError
 
@@ -52,17 +34,6 @@ if TYPE_CHECKING:
 
     from testvibe_async.events import Event
 
-__all__ = [
-    "ENDING",
-    "CommandResult",
-    "ExitCode",
-    "error_sentence",
-    "exit_code_of",
-    "log_to_standard_error",
-    "reporting",
-    "shown_elsewhere",
-    "worst_of",
-]
 
 _LOGGERS = ("testvibe_async", "asyncio")
 """The loggers that are printed: the SDK's, and the event loop's with its unhandled errors."""
@@ -114,13 +85,16 @@ class ExitCode(IntEnum):
 
 
 _CODES: tuple[tuple[ExitCode, tuple[type[VibeError], ...]], ...] = (
-    (ExitCode.USAGE, (ConfigError,)),
-    (ExitCode.UNREACHABLE, (UndocumentedStatusError, RateLimitedError, ServerError)),
-    (ExitCode.UNREACHABLE, (MalformedResponseError, IncompleteListError)),
+    (ExitCode.USAGE, (errors.ConfigError,)),
+    (ExitCode.UNREACHABLE, (UndocumentedStatusError, errors.RateLimitedError, errors.ServerError)),
+    (ExitCode.UNREACHABLE, (errors.MalformedResponseError, errors.IncompleteListError)),
     (ExitCode.FAILED, (OutcomeError,)),
-    (ExitCode.IN_FLIGHT, (WaitTimeoutError, GenerationLimitError, ClientClosedError)),
-    (ExitCode.REFUSED, (ResponseError, OperationNotFoundError, OperationSupersededError)),
-    (ExitCode.UNREACHABLE, (ObservationError, TransportError)),
+    (ExitCode.IN_FLIGHT, (errors.WaitTimeoutError, GenerationLimitError, errors.ClientClosedError)),
+    (
+        ExitCode.REFUSED,
+        (errors.ResponseError, errors.OperationNotFoundError, errors.OperationSupersededError),
+    ),
+    (ExitCode.UNREACHABLE, (errors.ObservationError, errors.TransportError)),
 )
 """The first that matches decides, so a class stands before its base."""
 
@@ -135,22 +109,22 @@ def error_sentence(error: VibeError) -> str:
 
     It leaves out what only a programmer would look for: -vv shows that.
     """
-    if isinstance(error, TransportError):
+    if isinstance(error, errors.TransportError):
         return f"{urlsplit(error.url).netloc}: {reason(error)}"
-    is_unreadable = isinstance(error, MalformedResponseError | IncompleteListError)
-    if is_unreadable or not isinstance(error, ResponseError):
+    is_unreadable = isinstance(error, errors.MalformedResponseError | errors.IncompleteListError)
+    if is_unreadable or not isinstance(error, errors.ResponseError):
         return reason(error)
     code = f"{error.status} {error.code}" if error.code else str(error.status)
     return f"{error.message} ({code}){_advice(error)}"
 
 
-def _advice(error: ResponseError) -> str:
+def _advice(error: errors.ResponseError) -> str:
     """Return the notes that the command added; else what errors of this kind call for."""
     if notes := getattr(error, "__notes__", ()):
         return f"; {'; '.join(notes)}"
-    if isinstance(error, UnauthorizedError):
+    if isinstance(error, errors.UnauthorizedError):
         return f"; {NAME} settings shows the key in force"
-    return "; generate it first" if isinstance(error, FeatureNotGeneratedError) else ""
+    return "; generate it first" if isinstance(error, errors.FeatureNotGeneratedError) else ""
 
 
 _PRECEDENCE = (
@@ -169,6 +143,60 @@ def worst_of(codes: Iterable[ExitCode]) -> ExitCode:
     """Return the exit code of a command for which several apply; success if none does."""
     called_for = set(codes)
     return next((code for code in _PRECEDENCE if code in called_for), ExitCode.PASSED)
+
+
+_OPTIONS = {
+    word: meant
+    for words, meant in {
+        "--feature --features -f": "the name without an option: run Checkout",
+        "-k -g -E --grep --filter --filterset --match --pattern --prefix": (
+            "a name or a glob without an option: run 'Log*'"
+        ),
+        "--failed-only --lf --last-failed --only-failed --only-failures --rerun --rerun-failed": (
+            "--failed"
+        ),
+        "--junit --junitxml --junit-xml --reporter --output -o --xml": "--report junit.xml",
+        "--html": "--report report.html",
+        "-x --bail --exitfirst --fail-fast --maxfail --stop-on-failure": "--max-failures N",
+        "--max-retries --reruns --retries --retry": "--attempts N, which counts the first one too",
+        "-n --concurrency --jobs --numprocesses --parallel --test-threads --workers": (
+            "--max-in-flight N"
+        ),
+        "--collect-only --list": "features list, which shows what --all runs",
+        "--continue --resume": f"{NAME} resume",
+        "--base-url --url": "--site-url URL",
+        "--api-key --key --token --with-token": f"{NAME} login, which asks for the key, or reads "
+        "it from standard input; TESTVIBE_API_KEY comes first",
+        "--last --latest": f"{NAME} resume, for the last batch",
+        "--since": "--days N",
+    }.items()
+    for word in words.split()
+}
+"""Options that no command has, and their meanings."""
+
+
+def _usage_sentence(error: CycloptsError) -> str:
+    """Return the error of a call, and the command for its help."""
+    command = " ".join([NAME, *(error.command_chain or ())])
+    return f"{_what(error, command).rstrip(' .,')}; see {command} --help"
+
+
+def _what(error: CycloptsError, command: str) -> str:
+    """Return the library's own sentence, unless ours says more."""
+    typed = error.unused_tokens[0] if error.unused_tokens else ""
+    match error:
+        case UnusedCliTokensError():
+            return f"{typed!r} is more than {command} takes: put a name of several words in quotes"
+        case UnknownCommandError() if typed.startswith("-"):
+            return f"no command stands before {typed}: its options come after it"
+        case UnknownOptionError():
+            typed = (error.token.keyword or error.token.value).partition("=")[0]
+            if meant := _OPTIONS.get(typed):
+                return f"unknown option: {typed}. Did you mean {meant}?"
+        case _:
+            pass
+    text = str(error)
+    return text[:1].lower() + text[1:]
 
 
 @define
@@ -190,7 +218,7 @@ def reporting() -> Generator[CommandResult]:
         yield result
     except CycloptsError as error:
         result.code = ExitCode.USAGE
-        _report(usage_sentence(error))
+        _report(_usage_sentence(error))
     except VibeError as error:
         result.code = exit_code_of(error)
         _report(error_sentence(error), result)

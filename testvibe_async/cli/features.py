@@ -11,17 +11,15 @@ from cyclopts import App, Parameter
 
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
-from testvibe_async.cli import completers
+from testvibe_async.cli import completion
 from testvibe_async.cli.common import COMMON, Common, connected
-from testvibe_async.cli.completers import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
-from testvibe_async.cli.input import TextFile, confirm, read_text
+from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
+from testvibe_async.cli.output import Output, TextFile, confirm, read_text
 
 if TYPE_CHECKING:
     from testvibe_async import Feature
-    from testvibe_async.cli.output import Output
 
-__all__ = ["app", "configs", "files"]
 
 app: App = App(
     name="features",
@@ -43,7 +41,7 @@ async def list_(*, common: Common = COMMON) -> None:
     """
     async with connected(common) as connection:
         found = await connection.project.list_features()
-    completers.keep(features=[each.name for each in found])
+    completion.keep(features=[each.name for each in found])
     connection.output.rows(
         found,
         ("Id", "Name", "Status", "Kind", "Updated"),

@@ -19,7 +19,7 @@ from testvibe_async import (
     RunRef,
     TransportError,
 )
-from testvibe_async.cli import completers
+from testvibe_async.cli import completion
 from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import did_you_mean
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from testvibe_async import Project
     from testvibe_async.cli.common import Connection
-
-__all__ = ["operations_of", "read_refs", "suggesting"]
 
 
 @asynccontextmanager
@@ -50,7 +48,7 @@ async def _names_of(project: Project) -> list[str]:
     except (ResponseError, TransportError):
         return []
     names = [each.name for each in listed]
-    completers.keep(features=names)
+    completion.keep(features=names)
     return names
 
 

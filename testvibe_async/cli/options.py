@@ -1,12 +1,13 @@
-"""The options of commands that wait: the files that they write, and who allows generations.
+"""The options of commands that dispatch or wait: the batch, its files, and allowed generations.
 
-Decides which options make sense together, whose artifacts are downloaded, where they go, and how
-the progress of a download is shown. What a report contains is decided in `testvibe_async.reports`.
+Decides which options make sense together. What a report contains is decided in
+`testvibe_async.reports`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from datetime import timedelta
 from math import inf
@@ -14,37 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from attrs import AttrsInstance, asdict, frozen
-from cyclopts import CoercionError, Parameter, convert
+from cyclopts import CoercionError, Parameter, Token, convert
 from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from testvibe_async import ConfigError
-from testvibe_async._util import escape
 from testvibe_async.cli.common import MORE
-from testvibe_async.cli.input import confirm
+from testvibe_async.cli.output import confirm
 from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from cyclopts import Token
-    from rich.progress import TaskID
-
-    from testvibe_async import DownloadProgress, Project
-    from testvibe_async.cli.output import Output
     from testvibe_async.runner.generation_limit import GenerationLimit
-
-__all__ = [
-    "NO_CONSENT",
-    "NO_FILES",
-    "Consent",
-    "Files",
-    "Seconds",
-    "Timeout",
-    "download_artifacts",
-    "refuse_without",
-]
 
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:
@@ -188,6 +171,60 @@ NO_CONSENT = Consent()
 """The options where none was given."""
 
 
+On = Annotated[str | None, Parameter(metavar="DATABASE"), MORE]
+"""The type of the option that names the database of durable batches."""
+
+_BATCH_NAME = re.compile(r"(?!\d+$)[\w-]+")
+"""A name that is neither a number nor looks like a file."""
+
+
+@Parameter(name="*")
+@frozen(kw_only=True)
+class BatchOptions:
+    """The options of a command for its batch."""
+
+    dry_run: Annotated[bool, MORE] = False
+    """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
+    one that the command would end with, as far as it is known."""
+
+    name: str | None = None
+    """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with
+    --journal: there the file is its name."""
+
+    journal: Annotated[Path | None, MORE] = None
+    """Keep the journal of the batch in this file, for 'resume FILE' after a crash; else it is in
+    your state folder, where the last 50 are kept for 30 days."""
+
+    no_journal: Annotated[bool, MORE] = False
+    """Keep none."""
+
+    on: On = None
+    """Store the batch in this database, under its --name, for 'work' on any machine to carry: a
+    SQLite file for the workers of one machine, or postgresql://…."""
+
+    def check(self) -> None:
+        """Refuse a name that is none, or that nothing would have.
+
+        Raises:
+            ConfigError: It is a number or has other characters than names have, or no numbered
+                journal is kept.
+        """
+        if self.on is not None and self.name is None:
+            raise ConfigError("--on is for a batch with a name of its own: add --name")
+        if self.name is None:
+            return
+        if not _BATCH_NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"--name {self.name}: a name has letters, digits, - and _, and not digits alone"
+            )
+        if self.journal is not None or self.no_journal:
+            raise ConfigError("--name is for batches in your state folder: leave out --journal")
+
+
+NO_OPTIONS = BatchOptions()
+"""The options if none was given."""
+
+
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:
     """Refuse options that mean nothing without another.
 
@@ -204,48 +241,6 @@ def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> Non
         if value is not None and value != () and value is not False:
             word = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{word} means nothing without {option}: add {option}")
-
-
-async def download_artifacts(
-    project: Project,
-    run_id: int,
-    directory: Path,
-    *,
-    output: Output,
-    kinds: Collection[str] | None = None,
-) -> list[Path]:
-    """Download the artifacts of a run, and return their paths.
-
-    Args:
-        project: The run's project.
-        run_id: The run.
-        directory: Folder for the files.
-        output: The output that shows the progress, if it is a terminal.
-        kinds: Such as `{"trace"}`; None for all.
-    """
-    if not output.is_live:
-        return await project.download_artifacts(run_id, directory, kinds=kinds)
-    tasks: dict[Path, TaskID] = {}
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=output.console,
-        transient=True,
-    ) as progress:
-
-        def show(file: DownloadProgress) -> None:
-            if file.path not in tasks:
-                tasks[file.path] = progress.add_task(escape(file.artifact.path), total=None)
-            progress.update(
-                tasks[file.path],
-                completed=file.done_bytes,
-                total=file.done_bytes if file.is_finished else file.total_bytes,
-                visible=not file.is_finished,
-            )
-
-        return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)
 
 
 def _require_writable(path: Path) -> None:

@@ -1,34 +1,43 @@
-"""The files that a command leaves: its reports, and the artifacts of the runs that failed.
+"""What a command leaves: reports, artifacts of failed runs, and what GitHub shows of a job.
 
-Decides when each is written. Artifacts are fetched while the other runs go on, several runs at
-once. The reports are written before the results are printed, however the command ends, and once
-more when the artifacts are there. What a report contains is decided in `testvibe_async.reports`.
+Decides when each is written, and which workflow commands GitHub Actions receives
+(https://docs.github.com/actions/reference/workflow-commands); other CI systems read reports.
+Artifacts are fetched while the other runs go on, several runs at once. The reports are written
+before the results are printed, however the command ends, and once more when the artifacts are
+there. What a report contains is decided in `testvibe_async.reports`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import os
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from testvibe_async import Run, VibeError
-from testvibe_async.cli.ci import failure_commands, is_github, summary_path
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
+
+from testvibe_async import Run, Verdict, VibeError
+from testvibe_async._util import escape
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.words import NAME, plural, reason
+from testvibe_async.cli.output import Output, warn
+from testvibe_async.cli.words import NAME, Item, item_name, item_reason, plural, reason
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Collection, Generator, Iterator
 
-    from testvibe_async import Client
+    from testvibe_async import Client, DownloadProgress, Project
     from testvibe_async.cli.options import Files
-    from testvibe_async.cli.output import Output
     from testvibe_async.cli.result import Result
-    from testvibe_async.cli.words import Item
     from testvibe_async.reports import ReportOptions
-
-__all__ = ["Outputs"]
 
 SUMMARY_BYTES = 1_000_000
 """Maximum bytes of a summary; GitHub refuses one from 1 MiB on."""
@@ -49,7 +58,8 @@ class Outputs:
         """
         self.files: Files = files
         """The files that were requested."""
-        self._output = output
+        self.output: Output = output
+        """The output for notes."""
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False
         self._unwritten: set[Path] = set()
@@ -91,9 +101,9 @@ class Outputs:
 
     def annotate(self, result: Result) -> None:
         """Tell GitHub of each failure, in one of its jobs."""
-        if is_github() and not self._output.is_json:
+        if is_github() and not self.output.is_json:
             for line in failure_commands(result):
-                self._output.command(line)
+                self.output.command(line)
 
     def _write_summary(self, result: Result) -> None:
         """Add the results to the summary of a CI step, once, unless a report goes there."""
@@ -114,14 +124,14 @@ class Outputs:
         """Print the paths of the files."""
         for _, path in self.files.targets:
             if path not in self._unwritten:
-                self._output.note(f"Report: {path}")
+                self.output.note(f"Report: {path}")
 
     def note_artifacts(self) -> None:
         """Print the folder of the artifacts, if there are any, and the number still missing."""
         if number := sum(map(len, self.fetched.values())):
-            self._output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
+            self.output.note(f"Artifacts: {self.files.artifacts} ({plural(number, 'file')})")
         if more := sum(not task.done() or task.cancelled() for task in self._tasks):
-            self._output.note(
+            self.output.note(
                 f"Artifacts of {plural(more, 'run')} are not there yet: {NAME} runs download ID DIR"
             )
 
@@ -160,7 +170,7 @@ class Outputs:
             try:
                 found = await client.project(project).download_artifacts(run_id, folder)
             except (VibeError, OSError) as error:
-                self._output.note(f"artifacts of run {run_id}: {reason(error)}")
+                self.output.note(f"artifacts of run {run_id}: {reason(error)}")
             else:
                 self.fetched[run_id] = found
 
@@ -188,3 +198,117 @@ def _times(result: Result) -> tuple[datetime | None, datetime | None]:
         item.outcome or (item.latest_ref and item.latest_ref.dispatched_at) for item in result.items
     )
     return None if is_dated else now - timedelta(seconds=result.seconds), now
+
+
+async def download_artifacts(
+    project: Project,
+    run_id: int,
+    directory: Path,
+    *,
+    output: Output,
+    kinds: Collection[str] | None = None,
+) -> list[Path]:
+    """Download the artifacts of a run, and return their paths.
+
+    Args:
+        project: The run's project.
+        run_id: The run.
+        directory: Folder for the files.
+        output: The output that shows the progress, if it is a terminal.
+        kinds: Such as `{"trace"}`; None for all.
+    """
+    if not output.is_live:
+        return await project.download_artifacts(run_id, directory, kinds=kinds)
+    tasks: dict[Path, TaskID] = {}
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=output.console,
+        transient=True,
+    ) as progress:
+
+        def show(file: DownloadProgress) -> None:
+            if file.path not in tasks:
+                tasks[file.path] = progress.add_task(escape(file.artifact.path), total=None)
+            progress.update(
+                tasks[file.path],
+                completed=file.done_bytes,
+                total=file.done_bytes if file.is_finished else file.total_bytes,
+                visible=not file.is_finished,
+            )
+
+        return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)
+
+
+MOST_ANNOTATIONS = 10
+"""Maximum number of annotated failures; GitHub shows no more for a step."""
+
+MESSAGE_LINES = 12
+"""Maximum lines of an error in an annotation."""
+
+
+def is_github() -> bool:
+    """Return whether this is a job of GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def summary_path() -> Path | None:
+    """Return the file that becomes the summary of the step; None outside of GitHub."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Path(path) if path else None
+
+
+@contextmanager
+def grouped(title: str, output: Output) -> Generator[None]:
+    """Fold the lines that are printed meanwhile, in a log of GitHub."""
+    if not is_github() or output.is_json or output.is_quiet:
+        yield
+        return
+    output.command(f"::group::{_data(title)}")
+    try:
+        yield
+    finally:
+        output.command("::endgroup::")
+
+
+def failure_commands(result: Result) -> list[str]:
+    """Return a command for each failure, which GitHub shows beside the job."""
+    found = [each for item in result.items for each in _annotations_of(item)]
+    more = len(found) - MOST_ANNOTATIONS
+    if more > 0:
+        found[MOST_ANNOTATIONS:] = [f"::notice::{plural(more, 'failure')} more: see the log"]
+    flaky = [_flaky(item) for item in result.items if item.is_flaky]
+    return [*found, *flaky[:MOST_ANNOTATIONS]]
+
+
+def _flaky(item: Item) -> str:
+    """Return a warning on what passed after a failure."""
+    run = item.earlier[-1]
+    tests = run.failures if isinstance(run, Run) else ()
+    message = "flaky: it failed, and passed when it ran again"
+    return _annotation("warning", item, message, test=tests[0].name if tests else None)
+
+
+def _annotations_of(item: Item) -> Iterator[str]:
+    if item.verdict is Verdict.FAILED and isinstance(item.outcome, Run) and item.outcome.failures:
+        for test in item.outcome.failures:
+            yield _annotation("error", item, test.error or "no error given", test=test.name)
+    elif item.verdict in {Verdict.FAILED, Verdict.ERROR, Verdict.UNKNOWN} or item.is_unseen:
+        yield _annotation("error", item, item_reason(item))
+
+
+def _annotation(
+    kind: Literal["error", "warning"], item: Item, message: str, *, test: str | None = None
+) -> str:
+    title = escape(f"{item_name(item)}: {test}" if test else item_name(item))
+    title = _data(title).replace(":", "%3A").replace(",", "%2C")
+    lines = [escape(line).rstrip() for line in message.splitlines()]
+    text = "\n".join([line for line in lines if line][:MESSAGE_LINES])
+    return f"::{kind} title={title}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    """Return a text as the data of a command, in which nothing else is one."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

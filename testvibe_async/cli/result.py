@@ -24,9 +24,9 @@ from testvibe_async import (
 )
 from testvibe_async.cli.batches import resume_command, stored_batches, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
-from testvibe_async.cli.options import NO_FILES
+from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.progress import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, duration, plural
+from testvibe_async.cli.words import NAME, Item, duration, plural
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
@@ -37,19 +37,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import GenerationLog
     from testvibe_async.cli.common import Common
-    from testvibe_async.cli.options import Files
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.batches import Batch
-
-__all__ = [
-    "Result",
-    "check_command",
-    "is_of_generation",
-    "live_facts",
-    "live_line",
-    "result_of",
-    "seconds_of",
-]
+    from testvibe_async.runner.stored import Batch
 
 
 NO_SPEC = BatchSpec(kind="run")

@@ -1,4 +1,4 @@
-"""`testvibe-async wait`, `resume`, `report` and `discard`: what to do with earlier dispatches.
+"""`testvibe-async wait`, `resume`, `report`, `discard`, `work` and `cancel`: earlier dispatches.
 
 Decides which operations or which batch is meant, and the decision on unknown dispatches. How a
 batch resumes is decided in `testvibe_async.batch`.
@@ -7,41 +7,37 @@ batch resumes is decided in `testvibe_async.batch`.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, aclosing
+import shlex
+import sys
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, Journal, RunRef, Verdict
-from testvibe_async._batch import is_refusal
-from testvibe_async.cli.batches import On, durable_named, opened, place_of, stored_batches
+from testvibe_async import ConfigError, Journal, Ref, RunRef, Verdict
+from testvibe_async._batch import Plan, is_refusal
+from testvibe_async.cli.batches import durable_named, place_of, read_durable, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
-from testvibe_async.cli.completers import OperationName  # noqa: TC001 - cyclopts reads it
-from testvibe_async.cli.durable import follow
+from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.input import TextFile, name_of, read_text
 from testvibe_async.cli.names import operations_of, read_refs
-from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, Timeout
+from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, On, Timeout
+from testvibe_async.cli.output import Output, TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, clock_time, plural
-from testvibe_async.runner.batches import spec_of
+from testvibe_async.cli.words import NAME, Item, clock_time, plural
+from testvibe_async.runner.stored import Place, existing, spec_of
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async import Ref
-    from testvibe_async._batch import Plan
     from testvibe_async.adapters.durable import BatchStatus, DurableBatch
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.spec import BatchSpec
-
-__all__ = ["discard", "report", "resume", "wait"]
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -100,7 +96,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             source, record = await durable_named(batch, on, place, common.output)
             state: BatchStatus | Journal = await source.status()
         else:
-            source = state = await stack.enter_async_context(opened(batch, place, common.output))
+            source = state = await stack.enter_async_context(_opened(batch, place, common.output))
         plan, began = state.plan, state.created_at
         assert plan is not None
         assert began is not None
@@ -112,7 +108,9 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
             spec = spec_of(plan)
             are_dropped = decision not in {None, "resend"} and feature is None
-            left = _may_generate(spec, state.items, are_dropped=are_dropped)
+            left = spec.may_generate * sum(
+                _may_be_dispatched(item, are_dropped=are_dropped) for item in state.items
+            )
             question = (
                 f"Batch {batch} of {clock_time(began)} may dispatch "
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
@@ -123,7 +121,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             if isinstance(source, Journal):
                 return await watch.perform(spec, source.items, source, is_resumed=True)
             await source.resume()
-            return await follow(watch, source, record, works=True)
+            return await watch.follow(source, record, works=True)
     return ExitCode.INTERRUPTED
 
 
@@ -139,9 +137,8 @@ async def _list_unfinished(common: Common) -> None:
         }
         for each in found
     ]
-    common.output.document(documents)
-    rows = [[*document.values()][:4] for document in documents]
-    common.output.table(("Batch", "Name", "Began", "Items"), rows)
+    columns = ("Batch", "Name", "Began", "Items")
+    common.output.rows(documents, columns, lambda each: [*each.values()][:4])
     for each in found:
         if each.is_live:
             common.output.note(live_line(each))
@@ -173,24 +170,16 @@ async def discard(batch: str, /, *, common: Common = COMMON) -> None:
     common.output.say(f"{record} is forgotten: {what}.")
 
 
-def _may_generate(spec: BatchSpec, items: Sequence[Item], *, are_dropped: bool) -> int:
-    """Return how many generations are left to dispatch at most.
+def _may_be_dispatched(item: Item, *, are_dropped: bool) -> bool:
+    """Return whether `resume` may dispatch an item's operation, as far as its journal knows.
 
     Args:
-        spec: The description of the batch.
-        items: Its items.
+        item: The item.
         are_dropped: True if no unknown dispatch is sent again.
     """
-    return spec.may_generate * sum(
-        _may_be_dispatched(item) and not (are_dropped and item.verdict is Verdict.UNKNOWN)
-        for item in items
-    )
-
-
-def _may_be_dispatched(item: Item) -> bool:
-    """Return whether an item's operation was not dispatched, as far as its journal knows."""
     is_started = item.latest_ref is not None or item.outcome is not None
-    return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
+    settled = {Verdict.SKIPPED, Verdict.UNKNOWN} if are_dropped else {Verdict.SKIPPED}
+    return not is_started and item.verdict not in settled and not is_refusal(item.error)
 
 
 def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
@@ -210,6 +199,84 @@ def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | R
             raise ConfigError(
                 "--unknown takes resend, drop, or adopt and the id of a run: --unknown adopt 214"
             )
+
+
+@asynccontextmanager
+async def _opened(word: str, place: Place, output: Output) -> AsyncGenerator[Journal]:
+    """Open the journal of a batch to resume it, name it, and record the process that runs it.
+
+    Args:
+        word: Its number, its name or its file.
+        place: The service and the project in force.
+        output: The output for notes.
+
+    Raises:
+        ConfigError: There is none, or it can't be used, or holds no batch.
+    """
+    stored = stored_batches()
+    record = stored.record_named(word, place)
+    async with existing(Path(word)) if record is None else stored.working_on(record) as journal:
+        if record is not None:
+            output.say(f"{record}.")
+        yield journal
+
+
+async def work(
+    batch: str,
+    /,
+    *,
+    on: On = None,
+    files: Files = NO_FILES,
+    common: Common = COMMON,
+) -> ExitCode:
+    """Work on a durable batch until it is over, together with all others that do.
+
+    'run --on' stores such a batch. Stop this with Ctrl-C at any time: what is in flight continues,
+    and any other worker resumes it.
+
+    For example:
+
+        testvibe-async work nightly --on postgresql://db.example/tests
+        testvibe-async work 12 --report junit.xml
+
+    The exit codes are those of run --wait.
+
+    Args:
+        batch: Its name; or its number on this machine.
+        on: Its database, as with run; by default that of the batch of that name or number here.
+        files: The files to write.
+        common: The options of every command.
+    """
+    files.check()
+    found, record = await durable_named(batch, on, place_of(common), common.output)
+    async with watching(common, files=files) as watch:
+        watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
+        return await watch.follow(found, record, works=True)
+    return ExitCode.INTERRUPTED
+
+
+async def cancel(batch: str, /, *, on: On = None, common: Common = COMMON) -> None:
+    """Dispatch nothing more of a durable batch. What is in flight is waited for by its workers.
+
+    'resume' undoes that. A batch that is not in a database is stopped by Ctrl-C.
+
+    For example:
+
+        testvibe-async cancel nightly --on postgresql://db.example/tests
+
+    Args:
+        batch: Its name; or its number on this machine.
+        on: Its database, as with work.
+        common: The options of every command.
+    """
+    try:
+        found, record = await durable_named(batch, on, place_of(common), common.output)
+    except ConfigError as error:
+        hint = f"for the generation of a feature, {NAME} generation cancel {shlex.quote(batch)}"
+        raise ConfigError(f"{error}; {hint}") from error
+    await found.cancel()
+    result = result_of(await read_durable(found, record), common)
+    common.output.result(result.document, result.last_line)
 
 
 async def report(
@@ -259,7 +326,7 @@ async def report(
     reruns = "".join(f", batch {number}" for number in found.reruns)
     again = f", with what ran again{reruns}" if reruns else ""
     common.output.say(f"{found.label} of {clock_time(found.created_at)}{again}.")
-    return await conclude(result, Outputs(files, common.output), common)
+    return await conclude(result, Outputs(files, common.output))
 
 
 async def wait(

@@ -1,4 +1,6 @@
-"""`testvibe-async runs` and `open`: runs by their ids, dispatched by any client.
+"""`testvibe-async runs`, `open` and `generation`: what any client dispatched.
+
+`generation` is about a feature's latest generation.
 
 Decides which call of the service each command makes, and which file of a run says most. How a run
 looks is decided in `details`.
@@ -18,10 +20,11 @@ from cyclopts import App
 from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError
-from testvibe_async.cli import completers, details
+from testvibe_async.cli import completion, details
 from testvibe_async.cli.common import COMMON, Common, connected
-from testvibe_async.cli.completers import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
-from testvibe_async.cli.options import download_artifacts
+from testvibe_async.cli.completion import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
+from testvibe_async.cli.names import suggesting
+from testvibe_async.cli.outputs import download_artifacts
 from testvibe_async.cli.words import NAME, plural
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from testvibe_async import Artifact, Run
     from testvibe_async.cli.output import Output
 
-__all__ = ["app", "open_run"]
 
 _ORDER = ("report", "trace", "video", "screenshot")
 """The kinds of files, the most informative first."""
@@ -72,7 +74,7 @@ async def list_(
     """
     async with connected(common) as connection:
         found = await connection.project.list_runs(feature=feature, limit=limit)
-    completers.keep(runs=[run.run_id for run in found])
+    completion.keep(runs=[run.run_id for run in found])
     connection.output.rows(
         found,
         ("Run", "Feature", "Config", "Status", "Passed", "Created"),
@@ -270,3 +272,68 @@ async def _show(path: Path, command: Sequence[str] | None, output: Output) -> No
         output.say(shlex.join(command))
         process = await asyncio.create_subprocess_exec(*command)
         await process.wait()
+
+
+generation: App = App(
+    name="generation",
+    help="See how a feature's latest generation goes, or cancel it.",
+    synonym=("abort", "kill", "log", "logs", "status", "stop"),
+)
+
+
+@generation.command
+async def status(feature: FeatureName, /, *, common: Common = COMMON) -> None:
+    """Show the state of a feature's latest generation, section by section.
+
+    For example:
+
+        testvibe-async generation status Checkout
+        testvibe-async generation status Checkout --json | jq -r .featureStatus
+
+    Args:
+        feature: Its id, or its name in any case.
+        common: The options of every command.
+    """
+    async with connected(common) as connection, suggesting(connection, feature):
+        found = await connection.project.get_generation_status(feature)
+    connection.output.show(found, lambda _: details.generation_details(found))
+
+
+@generation.command
+async def log(
+    feature: FeatureName, /, *, lines: PositiveInt | None = None, common: Common = COMMON
+) -> None:
+    """Show the log of a feature's latest generation, each section's reason first.
+
+    For example:
+
+        testvibe-async generation log Checkout
+        testvibe-async generation log Checkout --lines 5
+
+    Args:
+        feature: Its id, or its name in any case.
+        lines: Number of lines of each section, from its end; all by default.
+        common: The options of every command.
+    """
+    async with connected(common) as connection, suggesting(connection, feature):
+        found = await connection.project.get_generation_log(feature)
+    connection.output.show(
+        found, lambda width: details.log_details(found, limit=lines, width=width)
+    )
+
+
+@generation.command
+async def cancel(feature: FeatureName, /, *, common: Common = COMMON) -> None:
+    """Cancel a feature's generation, dispatched by any client.
+
+    For example:
+
+        testvibe-async generation cancel Checkout
+
+    Args:
+        feature: Its id, or its name in any case.
+        common: The options of every command.
+    """
+    async with connected(common) as connection, suggesting(connection, feature):
+        await connection.project.cancel_generation(feature)
+    connection.output.result({"ok": True}, f"The generation of {feature} is cancelled.")

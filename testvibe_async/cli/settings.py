@@ -1,15 +1,24 @@
-"""`testvibe-async settings`, `projects` and `use`: the settings that are in force.
+"""`testvibe-async settings`, `projects`, `use`, `login` and `logout`: the settings in force.
 
-Decides how settings are shown, the key masked, and it writes the repository's file, in which
-comments stay. What is in force, and what that file may contain, is decided in
+Decides how settings are shown, the key masked, and writes them: the project to the repository's
+file, and the key to the user's own, in which comments stay. What may be in them is decided in
 `testvibe_async._config`.
+
+A key is taken from a prompt that does not show it, or from standard input, never from an argument:
+other users of the machine see those. It is stored once the service has accepted it, in a file that
+is private from its first byte on and replaced as a whole or not at all.
 """
 
 from __future__ import annotations
 
+import getpass
+import os
+import sys
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from testvibe_async import ConfigError
+from testvibe_async import ConfigError, ResponseError
 from testvibe_async._config import (
     REPOSITORY_FILE,
     Setting,
@@ -17,14 +26,24 @@ from testvibe_async._config import (
     find_settings,
     masked,
     read_repository_file,
+    read_user_file,
+    require_api_key,
+    require_encrypted,
+    server_name,
     user_file_path,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.batches import folder
-from testvibe_async.cli.common import COMMON, Common, connected
+from testvibe_async.cli.common import COMMON, Common, batches_folder, connected
+from testvibe_async.cli.output import Output, ask
+from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.names import chosen_project
 
-__all__ = ["projects", "settings", "store_project", "use"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tomlkit.items import Table
+
+    from testvibe_async import ProjectInfo
 
 
 def settings(*, common: Common = COMMON) -> None:
@@ -48,7 +67,7 @@ def settings(*, common: Common = COMMON) -> None:
     }
     routes = {name: _shown(route) for name, route in found.endpoints.items()}
     output = common.output
-    output.document({**shown, "endpoints": routes, "journals": folder()})
+    output.document({**shown, "endpoints": routes, "journals": batches_folder()})
     names = ("server", "API key", "project", *(f"route of {name}" for name in routes))
     output.table(
         ("Setting", "Value", "From"),
@@ -59,7 +78,7 @@ def settings(*, common: Common = COMMON) -> None:
     )
     if path := user_file_path():
         output.note(f"Your own configuration file is {path}.")
-    output.note(f"The journals of your batches are in {folder()}.")
+    output.note(f"The journals of your batches are in {batches_folder()}.")
 
 
 async def projects(*, common: Common = COMMON) -> None:
@@ -124,7 +143,7 @@ def store_project(server: str, project: str) -> Path:
         ConfigError: The present file is invalid, or a symbolic link.
         OSError: It can't be written.
     """
-    import tomlkit  # noqa: PLC0415 - it takes long to import, and `settings` does without it
+    import tomlkit  # noqa: PLC0415 - see `login`
 
     present = read_repository_file()
     path = present.path if present else (find_repository() or Path.cwd()) / REPOSITORY_FILE
@@ -133,10 +152,159 @@ def store_project(server: str, project: str) -> Path:
             f"{path} is a symbolic link, and what a repository links to is not written: "
             "put a file in its place"
         )
-    document = (
-        tomlkit.parse(path.read_text(encoding="utf-8-sig")) if present else tomlkit.document()
-    )
-    document["server"] = server
-    document["project"] = project
-    path.write_text(tomlkit.dumps(document), encoding="utf-8", newline="")
+    document = tomlkit.parse(path.read_text(encoding="utf-8-sig") if present else "")
+    document.update(server=server, project=project)
+    path.write_text(document.as_string(), encoding="utf-8", newline="")
     return path
+
+
+def login(*, stdin: bool = False, common: Common = COMMON) -> None:
+    """Store an API key on this machine, for one server.
+
+    It asks for what it needs, tries the key on the service, and writes it to your own configuration
+    file, which nobody else can read. A key that is stored for one server is sent to no other.
+
+    For example:
+
+        testvibe-async login
+        testvibe-async login --server https://testvibe.example
+        testvibe-async login --server https://testvibe.example --stdin < key.txt
+
+    Args:
+        stdin: Read the key from standard input; the default if that is no terminal.
+        common: The options of every command.
+    """
+    import asyncio  # noqa: PLC0415 - `settings` does without it, and without tomlkit
+
+    server = server_name(common.server or os.environ.get("TESTVIBE_SERVER") or _ask_server())
+    require_encrypted(server, allow_http=common.allow_http)
+    typed = _ask_key() if sys.stdin.isatty() and not stdin else sys.stdin.readline()
+    api_key = require_api_key(typed)
+    try:
+        projects = asyncio.run(_try(server, api_key, allow_http=common.allow_http))
+    except ResponseError as error:
+        error.add_note("the key was not stored")
+        raise
+    path = set_key(server, api_key)
+    output = common.output
+    output.result(
+        {"server": server, "path": path, "projects": projects},
+        f"Logged in to {server}, with {plural(len(projects), 'project')}. The key is in {path}.",
+    )
+    if sys.stdin.isatty() and not stdin and not output.is_json:
+        _offer(server, projects, output)
+    if os.environ.get("TESTVIBE_API_KEY"):
+        output.note("TESTVIBE_API_KEY is set, and comes before the key that is stored.")
+
+
+def logout(*, common: Common = COMMON) -> None:
+    """Remove the API key of one server from this machine.
+
+    It stays valid at the service: revoke it there if others may have seen it.
+
+    For example:
+
+        testvibe-async logout
+        testvibe-async logout --server https://testvibe.example
+    """
+    server = server_name(common.server or _stored_server())
+    path = set_key(server, None)
+    if path is None:
+        raise ConfigError(f"there is no key for {server} on this machine")
+    common.output.result(
+        {"server": server, "path": path}, f"The key for {server} is no longer in {path}."
+    )
+
+
+def set_key(server: str, api_key: str | None) -> Path | None:
+    """Store the key of a server, and that server as the user's default; or remove the key.
+
+    Args:
+        server: The server.
+        api_key: Its key; None to remove the present one.
+
+    Returns:
+        The file; None if it had no key to remove.
+
+    Raises:
+        ConfigError: The present file is invalid.
+        OSError: It can't be written.
+    """
+    import tomlkit  # noqa: PLC0415 - see `login`
+
+    path = user_file_path()
+    if path is None:
+        raise ModuleNotFoundError(name="platformdirs")
+    text = path.read_text(encoding="utf-8-sig") if read_user_file() else ""
+    document = tomlkit.parse(text)
+    if api_key is not None:
+        # Appended below dotted keys it would belong to the last of them.
+        document = document if "server" in document else tomlkit.parse(f'server = ""\n{text}')
+        document["server"] = server
+    servers: Table = document.setdefault("servers", tomlkit.table(is_super_table=True))
+    spellings = [name for name in servers if server_name(name, f"{path}: ") == server]
+    for name in spellings:
+        del servers[name]
+    if api_key is not None:
+        servers[server] = {"api_key": api_key}
+    elif not spellings:
+        return None
+    _replace(path, document.as_string())
+    return path
+
+
+def _ask_server() -> str:
+    if not sys.stdin.isatty():
+        raise ConfigError("no server: pass --server https://… or set TESTVIBE_SERVER")
+    return ask("Server, such as https://testvibe.example: ")
+
+
+def _ask_key() -> str:
+    try:
+        return getpass.getpass("API key, tvb_… (it is not shown): ", sys.stderr)
+    except EOFError:
+        return ""
+
+
+def _offer(server: str, projects: Sequence[ProjectInfo], output: Output) -> None:
+    """Offer to use the only project here; of several, say how one is chosen."""
+    if find_settings(server).project is not None or not projects:
+        return
+    if len(projects) > 1:
+        output.say(f"Choose one for this repository: {NAME} use NAME")
+        return
+    name = escape(projects[0].name or projects[0].id)
+    if ask(f"Use {name} in this folder? [Y/n] ").strip().casefold() in {"", "y", "yes"}:
+        output.say(f"{name} is used here: {store_project(server, projects[0].id)}")
+
+
+def _stored_server() -> str:
+    stored = read_user_file()
+    if stored is None or stored.server is None:
+        raise ConfigError("there is no key on this machine")
+    return stored.server
+
+
+async def _try(server: str, api_key: str, *, allow_http: bool) -> list[ProjectInfo]:
+    """List the projects, which only a valid key can."""
+    from testvibe_async import Client  # noqa: PLC0415 - see `login`
+
+    # Given explicitly, so that no file is read: its settings are not in force here.
+    async with Client(
+        server, api_key=api_key, project="-", endpoints={}, allow_http=allow_http
+    ) as client:
+        return await client.list_projects()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a file at once, by one that no other user could read at any time."""
+    target = path.resolve()  # A link to a file elsewhere stays a link.
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

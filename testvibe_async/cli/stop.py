@@ -14,17 +14,15 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from testvibe_async import OutcomeUnknownError
+from testvibe_async import OutcomeUnknownError, VibeError
 from testvibe_async.cli.exits import ENDING, ExitCode
 from testvibe_async.cli.words import duration, reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
-    from testvibe_async import VibeError
     from testvibe_async.events import OutageStarted
 
-__all__ = ["MAX_OUTAGE_SECONDS", "Stop", "TimeLimit", "interruptible"]
 
 QUIET_SECONDS = 5.0
 """Seconds after which a step without an answer is reported."""

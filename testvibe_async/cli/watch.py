@@ -1,54 +1,55 @@
 """A command that dispatches or waits, from its client to its exit code.
 
 Decides the order: what is meant is asked for within the time limit, credits are allowed, the batch
-is carried out while its progress is shown, and however that ends, reports are written and what
-continues at the service is named. How all of it looks is decided in `display` and `closing`.
+is carried out while its progress is shown, and however that ends, `closing` concludes it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from attrs import evolve
 
-from testvibe_async import BatchItem, GenerationRef, Verdict, VibeError
-from testvibe_async.cli import completers
-from testvibe_async.cli.batches import kept
-from testvibe_async.cli.ci import grouped
-from testvibe_async.cli.closing import conclude, say_unfinished, show
+from testvibe_async import ConfigError, GenerationRef, Verdict, VibeError
+from testvibe_async.cli import completion
+from testvibe_async.cli.batches import read_durable
+from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
-from testvibe_async.cli.exits import ExitCode, shown_elsewhere, worst_of
+from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.options import NO_FILES, Files
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.outputs import Outputs
+from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result
+from testvibe_async.cli.result import Result, live_line
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
-from testvibe_async.cli.words import item_name, plural
-from testvibe_async.runner.batches import Place
-from testvibe_async.runner.generation_limit import LIMITED, GenerationLimit
+from testvibe_async.cli.words import Item, plural
+from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.selection import select
+from testvibe_async.runner.selection import Selection, select
+from testvibe_async.runner.stored import BatchRecord, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from testvibe_async import Batch, Client, GenerationLog, Journal, Project
-    from testvibe_async.cli.batches import BatchOptions
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.batches import Batch as StoredBatch
-    from testvibe_async.runner.forecast import Forecast
-    from testvibe_async.runner.selection import Selection
+    from testvibe_async.adapters.durable import DurableBatch
     from testvibe_async.runner.spec import BatchSpec
 
-__all__ = ["Watch", "watching"]
+
+FOLLOW_SECONDS = 2.0
+"""Seconds between two reads of a durable batch that is followed."""
 
 STOPPING = "Stopping: dispatches under way end first. {signal} again ends at once."
 
@@ -121,63 +122,8 @@ class Watch:
                 warn(sentence)
         names = {"features": found.names, "configs": found.config_names}
         if any(names.values()):
-            completers.keep(**{kind: each for kind, each in names.items() if each})
+            completion.keep(**{kind: each for kind, each in names.items() if each})
         return found
-
-    async def dispatch(
-        self,
-        spec: BatchSpec,
-        jobs: Sequence[Item],
-        *,
-        options: BatchOptions,
-        parent: int | None,
-        waits: bool,
-    ) -> ExitCode:
-        """Carry out a new batch, print the results, and return the exit code.
-
-        Args:
-            spec: The description of the batch.
-            jobs: An item for each operation.
-            options: The options of the command for its batch.
-            parent: The number of the batch whose failures run again.
-            waits: True to wait for the dispatched operations.
-        """
-        output = self.connection.output
-        if not waits:
-            spec = evolve(spec, max_in_flight=len(jobs))
-            if spec.waits_first:
-                output.note(f"{spec.waits_first} first: minutes each.")
-        typed = {
-            "batch": spec.to_dict(),
-            "files": self.outputs.files.kept,
-            "project": self.connection.project_name,
-        }
-        async with kept(
-            *(options, output, spec.kind, self.place), typed=typed, parent=parent, is_named=waits
-        ) as journal:
-            return await self.perform(spec, jobs, journal, waits=waits)
-
-    def say_plan(self, spec: BatchSpec, plan: Forecast) -> ExitCode:
-        """Print the dispatches that would be made, and their possible cost."""
-        output, jobs = self.connection.output, plan.dispatched
-        output.rows(
-            [{"feature": job.feature_name, "config": job.config} for job in jobs],
-            ("Feature", "Config"),
-            lambda job: [*job.values()],
-        )
-        costs = ", and each costs credits" if spec.kind == "generation" else ""
-        if spec.kind == "run" and spec.may_generate:
-            number = plural(len(plan.generated), "generation")
-            costs = f", after {number} at most, which cost credits" if plan.generated else ""
-        output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
-        ends = {
-            "refused, without tests": (plan.refused, ExitCode.REFUSED),
-            LIMITED: (plan.limited, ExitCode.IN_FLIGHT),
-        }
-        for word, (items, _) in ends.items():
-            if items:
-                output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
-        return worst_of(code for items, code in ends.values() if items)
 
     async def perform(
         self,
@@ -214,13 +160,10 @@ class Watch:
         self.progress.follow(self.client, expected, lambda: batch.items)
         if waits:
             await self.collect(batch, plural(len(expected), spec.kind))
-            return await self.conclude()
-        async with batch:
-            await self._dispatch_all(batch)
-        result = self._present()
-        show(result, self._common)
-        self._is_concluded = True
-        return result.exit_code
+        else:
+            async with batch:
+                await self._dispatch_all(batch)
+        return await self.conclude()
 
     async def _dispatch_all(self, batch: Batch[Any]) -> None:
         """Wait until nothing of a batch is left to dispatch."""
@@ -230,6 +173,54 @@ class Watch:
         recording.cancel()
         await asyncio.wait([recording])
         self.progress.update()
+
+    async def follow(
+        self, batch: DurableBatch, record: BatchRecord | None, *, works: bool
+    ) -> ExitCode:
+        """Follow a durable batch to its end or the time limit, and return the exit code.
+
+        Args:
+            batch: The batch.
+            record: Its record here; None if it has none.
+            works: True to work on it meanwhile.
+
+        Raises:
+            VibeError: This worker can do nothing for it any more.
+        """
+        found = await read_durable(batch, record)
+
+        async def note_changes() -> None:
+            nonlocal found
+            line, noted = "" if works else live_line(found), ""  # It is no worker yet.
+            while found.is_live:
+                if line != noted:
+                    self.connection.output.note(noted := line)
+                await asyncio.sleep(FOLLOW_SECONDS)
+                try:
+                    found = await read_durable(batch, record)
+                    line = live_line(found)
+                except ConfigError as error:  # The batch goes on where the database is reached.
+                    line = str(error)
+
+        mark = self.quarantine.mark
+        self.progress.follow(self.client, (), lambda: list(map(mark, found.items)), is_shared=True)
+        self.result = evolve(self.result, journal=None if record is None else found.path)
+        noting = asyncio.create_task(note_changes())
+        limit = asyncio.timeout(self.limit.remaining)
+        try:
+            async with limit:
+                await (batch.work(self.client) if works else noting)
+                found = await read_durable(batch, record)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            noting.cancel()
+            await asyncio.wait([noting])
+        for item in found.items:
+            self.outputs.fetch(item, self.client)
+        self.result = evolve(self.result, stored=found)
+        return await self.conclude()
 
     async def collect(
         self, completions: AbstractAsyncContextManager[AsyncIterator[Item]], title: str
@@ -256,25 +247,16 @@ class Watch:
             self.progress.end(item)
             self.outputs.fetch(item, self.client)
 
-    async def conclude(self, durable: StoredBatch | None = None) -> ExitCode:
-        """Write the reports, print the results of operations, and return the exit code.
-
-        Args:
-            durable: The durable batch that was followed, as last read; None for a batch of this
-                command, or other operations.
-        """
-        result = evolve(self._present(), stored=durable)
+    async def conclude(self) -> ExitCode:
+        """Write the reports, print the results of operations, and return the exit code."""
+        result = self._present()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limit.ending):
                 logs = await _logs_of_failures(result.items, self.client)
                 result = evolve(result, logs=logs)
         try:
             return await conclude(
-                result,
-                self.outputs,
-                self._common,
-                progress=self.progress,
-                timeout=self.limit.ending,
+                result, self.outputs, progress=self.progress, timeout=self.limit.ending
             )
         finally:
             self._is_concluded = True
@@ -282,28 +264,11 @@ class Watch:
     def conclude_early(self, error: BaseException) -> None:
         """Write the reports and name the operations in flight if an error ends the command."""
         self.outputs.stop()
-        if self._is_concluded:
-            return
-        result = self._present()
-        cause = error if isinstance(error, VibeError) else None
-        # Without an item the reports of an earlier job would stay, perhaps those of a success.
-        known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
-        is_stopped = isinstance(error, asyncio.CancelledError)
-        if is_stopped:
-            code = self._stop.exit_code or ExitCode.INTERRUPTED
-            result = evolve(result, is_waited_for=True, stopped_by=code)
-        with suppress(OSError):  # What is in flight has to be named in any case.
-            self.outputs.write(known)
-        if is_stopped:
-            show(result, self._common)
-        else:
-            say_unfinished(evolve(result, is_waited_for=True), self._common)
-        if cause is not None:
-            self.outputs.annotate(known)
-        if cause is not None or (is_stopped and result.items):
-            self.outputs.note_paths()
-        if is_stopped:
-            self.outputs.note_artifacts()
+        if not self._is_concluded:
+            is_stopped = isinstance(error, asyncio.CancelledError)
+            code = (self._stop.exit_code or ExitCode.INTERRUPTED) if is_stopped else None
+            result = evolve(self._present(), is_waited_for=True, stopped_by=code)
+            conclude_early(result, self.outputs, error if isinstance(error, VibeError) else None)
 
     def _present(self) -> Result:
         """Return the result as of now."""

@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from testvibe_async import VibeError, WaitTimeoutError
+from testvibe_async import BatchItem, Generation, Run, VibeError, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from testvibe_async import BatchItem, Generation, Run
-
-__all__ = [
-    "NAME",
-    "UNSEEN",
-    "Item",
-    "clock_time",
-    "counted",
-    "duration",
-    "is_lost",
-    "item_name",
-    "item_reason",
-    "plural",
-    "reason",
-    "unless_default",
-]
 
 NAME = "testvibe-async"
 """The name of the command."""

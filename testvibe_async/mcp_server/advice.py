@@ -7,40 +7,36 @@ anything.
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
-from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
 from testvibe_async import errors
 from testvibe_async._util import clean
 from testvibe_async.intents import Intent
-from testvibe_async.journal import is_in_use
 from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from pydantic_core import ErrorDetails
 
     from testvibe_async import ConfigError, VibeError
 
-    Advice: TypeAlias = str | Callable[[VibeError, str], str]
+    Advice: TypeAlias = str | Callable[[VibeError, Collection[str]], str]
 
-NO_PROJECT = (
-    "No project was named. Pass `project` (list_projects shows the ids), or set TESTVIBE_PROJECT "
-    "in the `env` of this server's configuration, or choose one with `testvibe-async use`, and "
-    "restart it."
+NAME_PROJECT = (
+    "Pass `project` (list_projects shows the names and ids), or set TESTVIBE_PROJECT in the `env` "
+    "of this server's configuration, or choose one with `testvibe-async use`, and restart it."
+)
+
+IN_PROGRESS = (
+    "Wait for it with wait_for_generation, then run_feature runs its tests; or stop it with "
+    "cancel_generation."
 )
 
 NOT_AGREED = (
     "Nothing was started: the client answered the question about credits in another form than was "
     "asked for. Call again to ask once more."
-)
-
-WRONG_SETTING = (
-    " Pass one as `project`, or correct TESTVIBE_PROJECT in the `env` of this server's "
-    "configuration (or its option --project), and restart it."
 )
 
 MAX_CHARACTERS = 1_000
@@ -54,33 +50,14 @@ NAME_CHARACTERS = 100
 
 _ADDRESS = re.compile(r"(?:[A-Z]+ )?https?://[^\s,;)]+?(?=[:.]?(?:[\s,;)]|$))")
 
-_LISTS = {
-    **dict.fromkeys(
-        ("get_run", "wait_for_run", "wait_for_runs", "diagnose_run", "get_run_artifacts"),
-        "list_runs",
-    ),
-    "read_file": "list_files",
-    "get_project": "list_projects",
-}
-"""By tool, the list to look a wrong name up in; `list_features` for all other tools."""
-
-_READS_BACK = {"write_file": "read_file", "cancel_generation": "get_generation_status"}
-"""By tool, the one that shows what it changed; `get_feature` for all other tools."""
-
 _SHOWN_BY = {
-    "feature": " list_features shows their names and ids.",
-    "path": " list_files shows the paths.",
-    "runId": " list_runs shows the ids.",
-    "runIds": " list_runs shows the ids.",
+    "feature": "list_features shows their names and ids.",
+    "runId": "list_runs shows the ids.",
+    "runIds": "list_runs shows the ids.",
+    "path": "list_files shows the paths.",
+    "config": "list_configs shows the configurations.",
 }
 """By argument, what shows its values."""
-
-DIGITS = " Digits are an id: a feature whose name is digits is reached by its id alone."
-
-RERUN = (
-    " run_features runs again what failed: pass the names from its digest as `features`, or "
-    "`attempts` for all at once."
-)
 
 
 def not_configured(error: ConfigError) -> str:
@@ -98,51 +75,36 @@ def nothing_done(error: ConfigError, *, started: bool = False) -> str:
     return f"Nothing was {what}: {_ended(clean(str(error))[:MAX_CHARACTERS])}"
 
 
-def explain(error: VibeError, tool: str) -> str:
+def explain(error: VibeError, arguments: Collection[str] = ()) -> str:
     """Say what happened to a tool's call, and what to do next.
 
     Args:
         error: The error that the call raised.
-        tool: The tool's name.
+        arguments: The names of the arguments that the call gave.
     """
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    step = advice if isinstance(advice, str) else advice(error, tool)
+    step = advice if isinstance(advice, str) else advice(error, arguments)
     return f"{described(error)} {step}".rstrip()
 
 
 def described(error: VibeError) -> str:
     """Say what happened, in a sentence."""
-    text = _without_addresses(clean(_what(error)))[:MAX_CHARACTERS].rstrip(".: ")
-    return f"{capitalized(text)}."
+    return f"{capitalized(reason_of(error, MAX_CHARACTERS))}."
 
 
-def _what(error: VibeError) -> str:
-    """Return what happened, without the request that it happened to."""
-    if isinstance(error, errors.ConfigError) and is_in_use(error):
-        return "another program has the journal of this call open, so call again later"
-    return error.brief
+def reason_of(error: VibeError, length: int = MAX_REASON) -> str:
+    """Return an error in a few words, for a sentence of ours.
 
-
-def reason_of(error: VibeError) -> str:
-    """Return an error in a few words, for a sentence of ours."""
-    return _without_addresses(clean(error.brief))[:MAX_REASON].rstrip(".: ")
-
-
-def _without_addresses(text: str) -> str:
-    """Leave addresses and GUIDs out of a text: a model can do nothing with them."""
-    return GUID.sub("…", _ADDRESS.sub("the service", text))
+    Addresses and GUIDs are left out: a model can do nothing with them.
+    """
+    text = GUID.sub("…", _ADDRESS.sub("the service", clean(error.brief)))
+    return text[:length].rstrip(".: ")
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
     """Return `did_you_mean` as a sentence to add to others."""
     text = did_you_mean(name, [each[:NAME_CHARACTERS] for each in names])
     return f" {_ended(capitalized(text))}" if text else ""
-
-
-def tool_instead_of(name: str, names: Sequence[str]) -> str:
-    """Return a sentence on the existing tool that an unknown tool's name means."""
-    is_rerun = re.search("re_?run|retry|run_again|run_failed", name.casefold())
-    return RERUN if is_rerun and "run_features" in names else suggestion(name, names)
 
 
 def capitalized(text: str) -> str:
@@ -167,21 +129,23 @@ def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence
 
 def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
     name, *places = map(str, fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        similar = get_close_matches(name, names, n=1) or [
-            each for each in names if name.casefold() in each.casefold()
-        ]
-        right = f"did you mean {similar[0]}?" if similar else f"it has {', '.join(names)}."
-        return f"{tool} has no argument {name!r}: {right}"
-    shown = _SHOWN_BY.get(name, "")
-    if fault["type"] == "missing":
-        return f"{tool} needs the argument {name}.{shown}"
+    shown = _shown([name])
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{tool} has no argument {name!r}.{suggestion(name, names)}"
+        case "missing":
+            return f"{tool} needs the argument {name}. {shown}".rstrip()
     where = "".join([name, *(f"[{place}]" for place in places)])
-    shown = shown if name in {"runId", "runIds"} else ""
-    return f"The argument {where} is wrong: {fault['msg'][:1].lower()}{fault['msg'][1:]}.{shown}"
+    why = fault["msg"][:1].lower() + fault["msg"][1:]
+    return f"The argument {where} is wrong: {why}. {shown}".rstrip()
 
 
-def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
+def _shown(arguments: Collection[str]) -> str:
+    """Say what shows the values of arguments."""
+    return " ".join(_SHOWN_BY[name] for name in arguments if name in _SHOWN_BY)
+
+
+def _if_unknown_dispatch(error: VibeError, _arguments: object) -> str:
     assert isinstance(error, errors.DispatchUnknownError)
     kind = error.intent.kind if isinstance(error.intent, Intent) else None
     if kind == "generation" or error.url.endswith("/generate"):
@@ -198,39 +162,15 @@ def _if_unknown_dispatch(error: VibeError, _tool: str) -> str:
     )
 
 
-def _if_not_found(error: VibeError, tool: str) -> str:
-    lists = _LISTS.get(tool, "list_features")
-    if isinstance(error, errors.ResponseError) and error.url.endswith("/features"):
-        return "list_projects shows which projects there are; run_features takes names."
-    if tool.startswith("list_") and tool != "list_runs":
-        return "list_projects shows which projects there are."
-    other = "" if lists == "list_projects" else ", and list_projects which projects"
-    part = " (`name` finds a part of a name)" if lists == "list_features" else ""
-    return f"{lists} shows what there is{part}{other}."
-
-
-def _if_conflict(_error: VibeError, tool: str) -> str:
-    if tool == "create_feature":
-        return "get_feature shows the one that is there, and update_feature changes it."
-    return "get_generation_status shows how the feature stands."
-
-
-def _if_refused(error: VibeError, _tool: str) -> str:
-    if isinstance(error, errors.ResponseError) and error.status == HTTPStatus.PAYMENT_REQUIRED:
-        return "There are no credits left, or the account may not do this: tell the user."
-    return "The same call will bring the same: tell the user what the service said."
-
-
-def _if_rate_limited(error: VibeError, _tool: str) -> str:
-    seconds = error.retry_after if isinstance(error, errors.RateLimitedError) else None
-    return f"Try again in {seconds or 60:g} s."
-
-
-def _if_outcome_unknown(error: VibeError, tool: str) -> str:
+def _if_outcome_unknown(error: VibeError, _arguments: object) -> str:
     if isinstance(error, errors.OutcomeUnknownError) and error.method == "GET":
         return "Nothing was changed: try again."
-    shown_by = _READS_BACK.get(tool, "get_feature")
-    return f"The service may have done it: check with {shown_by} before you try again."
+    return "The service may have done it: read what is there before you try again."
+
+
+def _if_rate_limited(error: VibeError, _arguments: object) -> str:
+    seconds = error.retry_after if isinstance(error, errors.RateLimitedError) else None
+    return f"Try again in {seconds or 60:g} s."
 
 
 _ADVICE: dict[type[VibeError], Advice] = {
@@ -243,20 +183,18 @@ _ADVICE: dict[type[VibeError], Advice] = {
     errors.NotSentError: (
         "Nothing was sent. Check TESTVIBE_SERVER and the network, then try again."
     ),
-    errors.GenerationInProgressError: (
-        "Nothing was started. Wait for the one in flight with wait_for_generation, then "
-        "run_feature runs its tests; or stop it with cancel_generation."
-    ),
+    errors.GenerationInProgressError: f"Nothing was started. {IN_PROGRESS}",
     errors.FeatureNotGeneratedError: (
         "Nothing was started. Call generate_feature first (it costs credits), and "
         "wait_for_generation until it is over; get_feature shows the feature's status."
     ),
-    errors.FeatureBusyError: (
-        "Nothing was changed. Wait with wait_for_generation, or stop the generation with "
-        "cancel_generation, then try again."
+    errors.ConflictError: (
+        "Nothing was changed. get_feature shows what is there, and get_generation_status how it "
+        "stands: wait with wait_for_generation, or stop it with cancel_generation."
     ),
-    errors.ConflictError: _if_conflict,
-    errors.NotFoundError: _if_not_found,
+    errors.NotFoundError: lambda _, names: (
+        f"{_shown(names)} list_projects shows which projects there are.".strip()
+    ),
     errors.UnauthorizedError: (
         "The key was refused: set TESTVIBE_API_KEY in the `env` of this server's configuration to "
         "a valid key, and restart it."
@@ -264,7 +202,9 @@ _ADVICE: dict[type[VibeError], Advice] = {
     errors.ForbiddenError: (
         "The key in TESTVIBE_API_KEY may not do this, or there are no credits left: tell the user."
     ),
-    errors.InvalidRequestError: "Correct the arguments and try again.",
+    errors.InvalidRequestError: lambda _, names: (
+        f"Correct the arguments and try again. {_shown(names)}".strip()
+    ),
     errors.RateLimitedError: _if_rate_limited,
     errors.ServerError: "The service has a problem of its own: try again later.",
     errors.IncompleteListError: "run_features takes their names as `features`.",
@@ -275,6 +215,6 @@ _ADVICE: dict[type[VibeError], Advice] = {
     errors.ClientClosedError: (
         "This server is ending; what was dispatched continues at the service."
     ),
-    errors.ResponseError: _if_refused,
+    errors.ResponseError: "The same call will bring the same: tell the user what the service said.",
 }
 """By class of error; subclasses stand before their base classes, since the first match counts."""

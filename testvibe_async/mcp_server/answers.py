@@ -14,10 +14,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from mcp.server.mcpserver.exceptions import ToolError
+from attrs import frozen
 from mcp.types import Annotations, CallToolResult, TextContent
 
-from testvibe_async._util import clean, id_in
+from testvibe_async._util import clean
 from testvibe_async._wire import serialize
 
 if TYPE_CHECKING:
@@ -103,56 +103,47 @@ def sentence(text: str) -> str:
     return visible(text)[:MAX_SENTENCE]
 
 
-def answer(line: str, content: Document) -> CallToolResult:
-    """Return a result that holds a line for a human and a document for the model."""
-    text = text_of(content)
-    return CallToolResult(
-        content=[_block(clean(visible(line)), "user"), _block(text, "assistant")],
-        structured_content=json.loads(text),
-    )
+@frozen
+class Answer:
+    """What a call returns: a line for a human, and a document for the model."""
+
+    line: str
+    content: Document | None = None
+    """The document; None for a failed call, whose reason is the line."""
+
+    is_error: bool = False
+
+    def result(self, max_output: int, not_offered: Iterable[str] = ()) -> CallToolResult:
+        """Return the answer as MCP has it, no longer than it may be.
+
+        Args:
+            max_output: Maximum characters.
+            not_offered: The tools of which the answer says that they are missing.
+        """
+        line, content = visible(self.line), self.content
+        missing = on_missing_tools(line, not_offered)
+        if content is None:
+            text = f"{line[: MAX_SENTENCE - len(missing)]}{missing}"
+            return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+        if missing:
+            content = {**content, "note": f"{content.get('note') or ''}{missing}".strip()}
+        line = clean(f"{line}{missing}")[:ROOM]
+        text = text_of(fitted(content, max_output - len(line)))
+        return CallToolResult(
+            content=[_block(line, "user"), _block(text, "assistant")],
+            structured_content=json.loads(text),
+            is_error=self.is_error,
+        )
 
 
 def _block(text: str, audience: Any) -> TextContent:  # noqa: ANN401 - a literal of the SDK
     return TextContent(type="text", text=text, annotations=Annotations(audience=[audience]))
 
 
-def failure(text: str) -> CallToolResult:
-    """Return a result with the reason of a failed call."""
-    return CallToolResult(content=[TextContent(type="text", text=sentence(text))], is_error=True)
-
-
-def without_tools(result: CallToolResult, not_offered: Iterable[str]) -> CallToolResult:
-    """Return a result that says which of the tools that it names are not offered."""
-    line = cast("list[TextContent]", result.content)[0].text
-    if not (sentence := on_missing_tools(line, not_offered)):
-        return result
-    if result.structured_content is None:
-        return failure(f"{line[: MAX_SENTENCE - len(sentence)]}{sentence}")
-    document = cast("Document", result.structured_content)
-    note = f"{document.get('note') or ''}{sentence}".strip()
-    noted = answer(f"{line}{sentence}", {**document, "note": note})
-    noted.is_error = result.is_error
-    return noted
-
-
 def on_missing_tools(text: str, not_offered: Iterable[str]) -> str:
     """Return a sentence on the tools that a text names and a server does not offer."""
     named = ", ".join(name for name in not_offered if re.search(rf"\b{name}\b", text))
     return f" This server does not offer {named}: tell the user if you need it." if named else ""
-
-
-def bounded(result: CallToolResult, max_output: int) -> CallToolResult:
-    """Return a result that is no longer than it may be; see `fitted`."""
-    if result.structured_content is None:
-        return result
-    line, text = cast("list[TextContent]", result.content)
-    room = max_output - len(line.text[:ROOM])
-    if len(text.text) <= room and len(line.text) <= ROOM:
-        return result
-    document = cast("Document", result.structured_content)
-    shorter = answer(line.text[:ROOM], fitted(document, room))
-    shorter.is_error = result.is_error
-    return shorter
 
 
 def rows(values: Iterable[AttrsInstance]) -> list[Document]:
@@ -184,19 +175,6 @@ def _part(
     return taken, following if following < len(pieces) else None
 
 
-def start_of(cursor: str | None) -> int:
-    """Return the start of a page.
-
-    Raises:
-        ToolError: It is no cursor of ours.
-    """
-    start = id_in(cursor or "0")
-    if start is None:
-        shown = repr(str(cursor)[:40])
-        raise ToolError(f"{shown} is no cursor: pass the nextCursor of an earlier answer.")
-    return start
-
-
 def page(
     name: str,
     rows: Sequence[Document],
@@ -214,7 +192,7 @@ def page(
         cursor: Start of the page; None for the first.
         limit: Maximum number of rows; None for all that fit.
     """
-    taken, following = _part(rows, max_output, start_of(cursor), limit)
+    taken, following = _part(rows, max_output, int(cursor or 0), limit)
     more = {} if following is None else {"nextCursor": str(following)}
     return {name: taken, "total": len(rows), **more}
 

@@ -15,7 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 
-from testvibe_async import GenerationLog, NotFoundError, VibeError
+from testvibe_async import NotFoundError, VibeError
 from testvibe_async._util import id_in
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.advice import explain
@@ -39,30 +39,22 @@ def add_resources(server: MCPServer[Session]) -> None:
         server.resource(uri, mime_type=mime_type, security=_NO_PATHS)(read)
 
 
-def _explaining(tool: str) -> Callable[[Reader], Reader]:
-    """Decorate a resource or a prompt: its errors reach the client, with what to do next.
+def _explained(read: Reader) -> Reader:
+    """Decorate a resource or a prompt: its errors reach the client, with what to do next."""
 
-    Args:
-        tool: The tool that reads the same.
-    """
+    @wraps(read)
+    async def call(**arguments: object) -> str:
+        try:
+            return visible(await read(**arguments))
+        except (VibeError, ToolError) as error:
+            code = INVALID_PARAMS if isinstance(error, NotFoundError) else INTERNAL_ERROR
+            text = explain(error, arguments) if isinstance(error, VibeError) else str(error)
+            raise MCPError(code, sentence(text)) from error
 
-    def decorate(read: Reader) -> Reader:
-        @wraps(read)
-        async def call(**arguments: object) -> str:
-            try:
-                return visible(await read(**arguments))
-            except VibeError as error:
-                code = INVALID_PARAMS if isinstance(error, NotFoundError) else INTERNAL_ERROR
-                raise MCPError(code, sentence(explain(error, tool))) from error
-            except ToolError as error:
-                raise MCPError(INTERNAL_ERROR, sentence(str(error))) from error
-
-        return call
-
-    return decorate
+    return call
 
 
-@_explaining("get_run")
+@_explained
 async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Read a run's digest, as JSON."""
     call = await Call.of(ctx, project)
@@ -78,7 +70,7 @@ def _run_id(text: str) -> int:
     return run_id
 
 
-@_explaining("get_feature")
+@_explained
 async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read a feature's Gherkin."""
     call = await Call.of(ctx, project)
@@ -91,24 +83,25 @@ async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) ->
     return f"{text}\n# {left:,} more characters: {rest} reads on."
 
 
-@_explaining("get_generation_log")
+@_explained
 async def generation_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read the log of a feature's latest generation, section by section."""
     call = await Call.of(ctx, project)
-    text, room = _lines_of(await call.home.get_generation_log(feature)), call.room - ROOM
-    if len(text) <= room:
-        return text
-    rest = f"get_generation_log with feature {feature[:100]!r} and `offset`"
-    return f"{len(text) - room:,} characters before this: {rest} reads them.\n…{text[-room:]}"
+    return await _log_of(call, feature, call.room - ROOM)
 
 
-def _lines_of(log: GenerationLog) -> str:
+async def _log_of(call: Call, feature: str, room: int) -> str:
+    """Return the end of a generation's log, and the call that reads the rest."""
     lines: list[str] = []
-    for part in log.sections:
+    for part in (await call.home.get_generation_log(feature)).sections:
         head = f"{part.title or part.section}: {part.conclusion or part.state}"
         lines.append(f"{head} ({part.status_reason})" if part.status_reason else head)
         lines.extend(f"  {line}" for line in part.log)
-    return visible("\n".join(lines)) or "There is no log: the feature was never generated."
+    text = visible("\n".join(lines)) or "There is no log: the feature was never generated."
+    if (left := len(text) - room) <= 0:
+        return text
+    rest = f"get_generation_log with feature {feature[:100]!r} and `offset`"
+    return f"{left:,} characters before this: {rest} reads them.\n…{text[-room:]}"
 
 
 def add_prompts(server: MCPServer[Session]) -> None:
@@ -117,7 +110,7 @@ def add_prompts(server: MCPServer[Session]) -> None:
     server.prompt(title="Why did a generation fail?")(diagnose_failed_generation)
 
 
-@_explaining("diagnose_run")
+@_explained
 async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Find out why a run failed, and whether the site, the feature or the test is to blame."""
     call = await Call.of(ctx, project)
@@ -133,18 +126,17 @@ async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) 
     )
 
 
-@_explaining("get_generation_log")
+@_explained
 async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
     call = await Call.of(ctx, project)
-    log = _lines_of(await call.home.get_generation_log(feature))
-    gherkin = visible((await call.home.get_feature(feature)).gherkin or "")
     room = (call.room - ROOM) // 2
-    end = log if len(log) <= room else f"…{log[-room:]}"
+    log = await _log_of(call, feature, room)
+    gherkin = visible((await call.home.get_feature(feature)).gherkin or "")
     return (
         f"Find out why the generation of the feature {feature!r} failed. Read the reason and "
         "the last lines of each failing section first: what did it try, and what did it not find "
         "on the site? Then propose how the Gherkin should change, to be written with "
         "update_feature. Don't call generate_feature before I agree: it costs credits.\n\n"
-        f"The log:\n\n{end}\n\nThe Gherkin:\n\n{gherkin[:room]}"
+        f"The log:\n\n{log}\n\nThe Gherkin:\n\n{gherkin[:room]}"
     )

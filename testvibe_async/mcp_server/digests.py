@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async import BatchItem, BatchSummary, Run, RunRef, Verdict
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.advice import described, explain
-from testvibe_async.mcp_server.answers import ROOM, Document, answer, fitted, page, quoted, text_of
+from testvibe_async.mcp_server.advice import capitalized, described, explain
+from testvibe_async.mcp_server.answers import (
+    ROOM,
+    Answer,
+    Document,
+    fitted,
+    fitting,
+    quoted,
+    text_of,
+)
 from testvibe_async.reports import URGENCY, Entry, counted, one_line
 from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from mcp.types import CallToolResult
-
     from testvibe_async import Generation, Operation, Ref
+    from testvibe_async.mcp_server.starts import Work
     from testvibe_async.reports import Case
 
 MAX_NAME_CHARACTERS = 200
@@ -34,25 +41,63 @@ MAX_ERROR_CHARACTERS = 300
 MAX_FAILURES = 5
 """Maximum number of failed tests listed for a run in a digest of many."""
 
-UNCANCELLED = "Nothing was cancelled:"
+
+def again(tool: str) -> str:
+    """Say how to continue a wait."""
+    return f"Nothing was cancelled: call {tool} again with the same arguments."
 
 
-def answer_of_wait(line: str, content: Document, *, note: str | None) -> CallToolResult:
+def answer_of_wait(
+    line: str, content: Document, *, note: str | None, in_flight: bool | None = None
+) -> Answer:
     """Return the result of a wait.
 
     Args:
         line: The operation's status, for a human.
         content: The document as last observed.
-        note: The next step while it is in flight; None if it is over.
+        note: The next step; None if there is none.
+        in_flight: True while it is in flight; None if a note says so.
     """
-    content = {**content, "inFlight": note is not None, "note": note}
-    return answer(f"{line} {note or ''}".rstrip(), content)
+    in_flight = note is not None if in_flight is None else in_flight
+    content = {**content, "inFlight": in_flight, "note": note}
+    return Answer(f"{line} {note or ''}".rstrip(), content)
 
 
-def not_started(tool: str, why: str) -> CallToolResult:
-    """Say that a call has started nothing yet, and why."""
-    note = f"{UNCANCELLED} call {tool} again with the same arguments."
-    return answer_of_wait(f"Nothing is started by this call yet: {why}.", {}, note=note)
+def not_started(tool: str, why: str) -> Answer:
+    """Say that a call has not started an operation yet, and why."""
+    line = f"The next operation of this call is not started yet: {why}."
+    return answer_of_wait(line, {}, note=again(tool))
+
+
+def answer_of_start(
+    work: Work, wait: str, seen: Run | Generation | None = None, note: str = ""
+) -> Answer:
+    """Return the result of a call that starts one operation.
+
+    Args:
+        work: The work on it.
+        wait: The tool that waits for it.
+        seen: Its status if an earlier call started it.
+        note: The reason why this call started nothing.
+    """
+    assert work.item.ref is not None
+    content = {**ids_of(work.item.ref), "startedAt": serialize(work.started_at)}
+    next_step = f"{wait} waits for it."
+    if seen is None:
+        is_run = isinstance(work.item.ref, RunRef)
+        what = f"Run {content['runId']}" if is_run else "The generation"
+        return Answer(
+            f"{what} of {quoted(work.item.feature_name)} was started. {next_step}", content
+        )
+    note = f"{not_again(work)} {note}".rstrip()
+    if not seen.is_finished:
+        note = f"{note} {next_step}"
+    return Answer(f"{note} {say(seen)}", {**content, "status": seen.status, "note": note})
+
+
+def not_again(work: Work) -> str:
+    """Say that an earlier call started what this one asked for."""
+    return f"Nothing was started: your call at {time_of(work.started_at)} did."
 
 
 def time_of(started_at: datetime | None) -> str:
@@ -78,10 +123,10 @@ def document_of_run(run: Run, max_output: int) -> Document:
     return fitted(serialize(run), max_output - ROOM, rest=rest)
 
 
-def say_of(operation: Operation[Any], feature: str) -> str:
-    """Describe the status of a feature's operation in a line, also if it was not observed."""
+def say_of(operation: Operation[Any]) -> str:
+    """Describe the status of an operation in a line, also if it was not observed."""
     if operation.snapshot is None:
-        return f"{operation.ref} of {quoted(feature)} was started, and was not observed yet."
+        return f"{capitalized(str(operation.ref))}: not observed yet."
     return say(operation.snapshot)
 
 
@@ -119,52 +164,55 @@ def _tests_of(entry: Entry) -> list[Case]:
     return [case for case in entry.failures if not case.is_operation]
 
 
-def digest(  # noqa: PLR0913 - each by name
+def digest(
     items: Sequence[BatchItem[Run]],
     max_output: int,
     *,
-    not_run: Sequence[Document] = (),
-    again: str = "wait_for_runs",
+    work: Work | None = None,
     remark: str = "",
-    started_at: str | None = None,
-    is_over: bool = True,
-    repeat: int = 1,
-) -> CallToolResult:
+) -> Answer:
     """Return the result that summarizes many runs: lists failures, counts the rest.
 
     Args:
         items: The runs.
         max_output: Maximum characters of the answer.
-        not_run: The features that were left out.
-        again: The tool that continues with them.
+        work: The work on them; None if other calls started them.
         remark: Text to append to the note.
-        started_at: The time of their start; None if another tool started them.
-        is_over: True if nothing more is dispatched; before, a dispatch is without an answer yet.
-        repeat: Number of runs of each feature; with several, the digest reports its stability.
     """
+    # Before the work is done, a dispatch is without an answer yet.
+    is_over = work is None or work.task.done()
+    not_run = [] if work is None else work.not_run
     summary = BatchSummary.of(items)
     left = summary.in_flight + summary.skipped + summary.waiting
     left += 0 if is_over else summary.unknown  # Their dispatch is being reconciled.
     in_flight = not is_over or left > 0
-    steps = [*_steps_of(items, again, is_over=is_over), remark]
-    note = " ".join(filter(None, steps)) or None
+    tool = "wait_for_runs" if work is None else "run_features"
+    note = " ".join(filter(None, [*_steps_of(items, tool, is_over=is_over), remark])) or None
     content: Document = {
         "verdict": Verdict.IN_FLIGHT if in_flight else _verdict_of(items),
         "summary": {"total": summary.total, **serialize(summary)},
     }
-    stability = stability_of(items) if repeat > 1 else []
+    stability = stability_of(items) if work and work.start.spec.repeat > 1 else []
     if stability:
         content["stability"] = serialize(stability)
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
-    rows = (_row(item, is_over=is_over) for item in sorted(listed, key=_urgency))
-    content |= _pages(
-        max_output - len(note or ""),
-        runs=(rows, len(listed)),
-        notRun=(iter(not_run), len(not_run)),
+    rows = (
+        _row(item, is_over=is_over)
+        for item in sorted(listed, key=lambda item: URGENCY.index(item.verdict))
     )
+    room, left_out = max_output - ROOM - len(note or ""), list[str]()
+    for name, found, count in (("runs", rows, len(listed)), ("notRun", not_run, len(not_run))):
+        if name == "runs" or count:
+            content[name] = fitting(found, room)
+            room -= len(text_of(content[name]))
+            if missing := count - len(content[name]):
+                more = f"{counted(missing, 'more row')} of {name}"
+                left_out.append(f"{more}: {_ELSEWHERE[name]}.")
+    if left_out:
+        content["leftOut"] = " ".join(left_out)
     content |= {"inFlight": in_flight, "note": note}
-    if started_at is not None:
-        content["startedAt"] = started_at
+    if work is not None:
+        content["startedAt"] = serialize(work.started_at)
     line = f"{summary}." if summary.total else "Nothing was run."
     if in_flight:
         over = f"{summary.total - left} of {counted(summary.total, 'run')}"
@@ -173,11 +221,10 @@ def digest(  # noqa: PLR0913 - each by name
         line = ". ".join(f"{quoted(each.name)}: {each}" for each in stability) + "."
     if not_run:
         line += f" Not run: {counted(len(not_run), 'feature')}, see `notRun`."
-    result = answer(f"{line} {note or ''}".rstrip(), content)
-    result.is_error = bool(items) and all(
+    has_failed = bool(items) and all(
         item.verdict is Verdict.ERROR and item.latest_ref is None for item in items
     )
-    return result
+    return Answer(f"{line} {note or ''}".rstrip(), content, is_error=has_failed)
 
 
 _ELSEWHERE = {
@@ -185,34 +232,6 @@ _ELSEWHERE = {
     "notRun": "list_features shows them",
 }
 """By list of a digest, the call that reads the omitted rest."""
-
-
-def _pages(room: int, **lists: tuple[Iterator[Document], int]) -> Document:
-    """Return as much of a digest's lists as fits, and a note on the omitted rest.
-
-    Each list comes with the number of its rows; those that do not fit are not made.
-    """
-    content: Document = {}
-    left_out: list[str] = []
-    for name, (rows, count) in lists.items():
-        some, size = list[Document](), 0
-        while size <= room and (row := next(rows, None)) is not None:
-            some.append(row)
-            size += len(text_of(row))
-        listed = page(name, some, room)
-        content[name] = listed[name]
-        room -= len(text_of(listed))
-        if missing := count - len(listed[name]):
-            left_out.append(f"{counted(missing, 'more row')} of {name}: {_ELSEWHERE[name]}.")
-    if left_out:
-        content["leftOut"] = " ".join(left_out)
-    if not lists["notRun"][1]:
-        del content["notRun"]
-    return content
-
-
-def _urgency(item: BatchItem[Run]) -> int:
-    return URGENCY.index(item.verdict)
 
 
 def _verdict_of(items: Sequence[BatchItem[Run]]) -> str:
@@ -232,7 +251,7 @@ def _row(item: BatchItem[Run], *, is_over: bool) -> Document:
     if item.outcome is not None:
         row |= _result_of(item.outcome, entry)
     elif item.error is not None and (item.is_bad or item.is_unseen):
-        row["error"] = explain(item.error, "run_features") if is_over else described(item.error)
+        row["error"] = explain(item.error, ["feature"]) if is_over else described(item.error)
     if item.earlier:
         row["flaky"] = item.is_flaky
         pairs = zip(item.earlier, entry.earlier, strict=True)
@@ -255,12 +274,12 @@ def _result_of(run: Run, entry: Entry) -> Document:
     return {**result, "failures": failures, **more}
 
 
-def _steps_of(items: Sequence[BatchItem[Run]], again: str, *, is_over: bool) -> list[str]:
+def _steps_of(items: Sequence[BatchItem[Run]], tool: str, *, is_over: bool) -> list[str]:
     """Say how to continue; nothing if every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
     if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:
-        steps.append(f"{UNCANCELLED} call {again} again with the same arguments.")
+        steps.append(again(tool))
     if Verdict.SKIPPED in verdicts:
         steps.append("Call run_features again with those whose verdict is 'skipped'.")
     if is_over and Verdict.UNKNOWN in verdicts:

@@ -7,23 +7,20 @@ decides by the tool's hints and its description. How many there may be is the ru
 docstrings are what a model reads.
 """
 
-import asyncio
-from functools import partial
 from typing import Annotated
 
 from attrs import frozen
 from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
 from mcp.server.mcpserver import Elicit, Resolve
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult
 from pydantic import BaseModel, Field
 
 from testvibe_async import Project, errors
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server import digests
-from testvibe_async.mcp_server.answers import Document, answer, quoted, visible
+from testvibe_async.mcp_server import advice, digests
+from testvibe_async.mcp_server.answers import Answer, Document, visible
 from testvibe_async.mcp_server.runs import run_spec, run_start
-from testvibe_async.mcp_server.starts import NotStartedError, Start, Work
+from testvibe_async.mcp_server.starts import Start, Work
 from testvibe_async.mcp_server.toolkit import (
     READS,
     REGENERATES,
@@ -41,16 +38,6 @@ from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
 from testvibe_async.runner.selection import Selection
 from testvibe_async.runner.spec import BatchSpec
-
-READ_SECONDS = 10.0
-"""Maximum seconds for reading a feature."""
-
-SENT_AGAIN = (
-    "It took a second request: the answer to the first one was lost, and it is proved that nothing "
-    "had started."
-)
-
-AGAIN = "call generate_and_run again with the same arguments."
 
 Replace = Annotated[
     str | None,
@@ -79,42 +66,25 @@ async def target_of(
     """Read which feature is meant, and check that the call may generate it.
 
     Raises:
-        ToolError: It may not, or it could not be read in time.
+        ToolError: It may not.
         VibeError: There is no such feature, or it could not be read.
     """
     call = await Call.of(ctx, project)
     home, server = call.home, call.session.client.server
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            found = await home.get_feature(feature)
-            key = ("generation", server, home.id, found.id, replace)
-            place = call.session.starts.place(*key)
-            is_known = await place.is_known()
-            if not is_known:
-                call.session.lost.discard(("generation", home.id, str(found.id)))
-                await _require_latest(home, found, replace)
-    except TimeoutError as error:
-        raise ToolError(
-            f"Nothing was started: the service did not say within {READ_SECONDS:g} s how the "
-            "feature stands. Call again."
-        ) from error
+    found = await home.get_feature(feature)
+    place = call.session.starts.place("generation", server, home.id, found.id, replace)
+    is_known = await place.is_known()
+    if not is_known:
+        await _require_latest(home, found, replace)
+
+    async def choose() -> Selection:
+        if is_known:
+            raise ToolError("Nothing was started: the earlier call was refused. Call again.")
+        await _require_latest(home, found, replace)  # The user may have thought for long.
+        return Selection(features=[found])
+
     spec = BatchSpec(kind="generation", site_url=siteUrl)
-    choose = partial(_choose, home, found, replace, is_known=is_known)
     return Target(Start(place, home, spec, choose, is_one=True), found, is_known)
-
-
-async def _choose(
-    home: Project, feature: Feature, replace: str | None, *, is_known: bool
-) -> Selection:
-    """Check once more that a generation may be started: the user may have thought for long.
-
-    Raises:
-        ToolError: It may not, or the user was not asked.
-    """
-    if is_known:
-        raise ToolError("Nothing was started: the earlier call was refused. Call again.")
-    await _require_latest(home, feature, replace)
-    return Selection(features=[feature])
 
 
 async def _require_latest(home: Project, feature: Feature, replace: str | None) -> None:
@@ -130,26 +100,20 @@ async def _require_latest(home: Project, feature: Feature, replace: str | None) 
         latest = await home.get_generation_status(feature.id)
     except errors.NotFoundError:
         latest = Generation(feature.id)
-    name = repr(feature.name or str(feature.id))
-    if latest.feature_status == FeatureStatus.GENERATING:
-        raise ToolError(
-            f"Nothing was started: a generation of {name} is in flight. Wait for it with "
-            "wait_for_generation, then run_feature runs its tests; or stop it with "
-            "cancel_generation."
-        )
     has_tests = feature.has_tests or latest.feature_status == FeatureStatus.GENERATED
     names = _names_of(latest, feature if has_tests else None)
-    if replace in names or (replace is None and not has_tests):
+    if latest.feature_status == FeatureStatus.GENERATING:
+        why = f"has a generation in flight. {advice.IN_PROGRESS}"
+    elif replace in names or (replace is None and not has_tests):
         return
-    if not names:
-        raise ToolError(
-            f"Nothing was started: the service names no generation of {name} that could be "
-            "replaced. Without tests it is generated without `replace`; with tests, tell the user."
-        )
-    what = "has tests already, and run_feature runs them"
-    if replace is not None:
-        what = f"has another latest generation than {replace[:100]!r}"
-    raise ToolError(f"Nothing was started: {name} {what}. {_how_to_replace(names[0])}")
+    elif not names:
+        why = "has no generation that the service names, so none is replaced: tell the user."
+    elif replace is None:
+        why = f"has tests already, and run_feature runs them. {_how_to_replace(names[0])}"
+    else:
+        why = f"has another latest generation than {replace[:100]!r}. {_how_to_replace(names[0])}"
+    name = feature.name or str(feature.id)
+    raise ToolError(f"Nothing was started: {name!r} {why}")
 
 
 def _names_of(latest: Generation, feature: Feature | None) -> list[str]:
@@ -159,16 +123,6 @@ def _names_of(latest: Generation, feature: Feature | None) -> list[str]:
         dates.append(feature.updated_at)
     names = [latest.request_id, *(serialize(date) for date in dates if date is not None)]
     return [name for name in names if name]
-
-
-def _not_again(work: Work) -> str:
-    return f"Nothing was started: your call at {digests.time_of(work.started_at)} did."
-
-
-def _how_to_repeat(work: Work) -> str:
-    """Say that an earlier call started the generation, and how to have another one."""
-    assert work.ref is not None
-    return f"{_not_again(work)} {_how_to_replace(digests.ids_of(work.ref)['requestId'])}"
 
 
 def _how_to_replace(name: str) -> str:
@@ -215,11 +169,11 @@ async def agreed_target(
 async def generate_feature(
     call: Call,
     *,
-    feature: FeatureName,
-    siteUrl: SiteUrl = None,  # noqa: ARG001 - `target` has it
+    feature: FeatureName,  # noqa: ARG001 - `target` has it
+    siteUrl: SiteUrl = None,  # noqa: ARG001 - likewise
     replace: Replace = None,
     target: Annotated[Target, Resolve(agreed_target)],
-) -> CallToolResult:
+) -> Answer:
     """Start to generate a feature's tests. COSTS CREDITS: ask the user first. Takes minutes.
 
     Then call wait_for_generation. After an earlier generation, also one that failed, `replace`
@@ -227,72 +181,63 @@ async def generate_feature(
     generating.
     """
     work = await Wait(call, PATIENCE).work_on(target.start)
-    assert work.ref is not None
-    ids = {**digests.ids_of(work.ref), "startedAt": serialize(work.started_at)}
-    again = SENT_AGAIN if work.ref.key in call.session.sent_again else ""
     if work.is_new:
-        name = target.feature.name or feature
-        line = f"The generation of {quoted(name)} was started. wait_for_generation waits for it."
-        return answer(f"{line} {again}".rstrip(), {**ids, "note": again or None})
+        return digests.answer_of_start(work, "wait_for_generation")
+    operation = _operation_of(call, work)
     try:
-        seen = await call.session.client.attach(work.ref).poll()
+        seen = await operation.poll()
     except errors.VibeError:  # If another took its place, this says which.
         await _require_latest(target.start.home, target.feature, replace)
         raise
-    if seen.is_finished:
-        note = _how_to_repeat(work)
-    else:
-        note = f"{_not_again(work)} It is in flight: wait_for_generation waits for it."
-    note = f"{note} {again}".rstrip()
-    return answer(f"{note} {digests.say(seen)}", {**ids, "status": seen.status, "note": note})
+    note = _how_to_replace(operation.request_id) if seen.is_finished else ""
+    return digests.answer_of_start(work, "wait_for_generation", seen, note)
+
+
+def _operation_of(call: Call, work: Work) -> GenerationOperation:
+    assert isinstance(work.item.ref, GenerationRef)
+    return call.session.client.attach(work.item.ref)
 
 
 @tool(REGENERATES)
 async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     call: Call,
     *,
-    feature: FeatureName,
+    feature: FeatureName,  # noqa: ARG001 - `target` has it
     config: ConfigName = None,
     siteUrl: SiteUrl = None,
-    replace: Replace = None,  # noqa: ARG001 - `target` has it
+    replace: Replace = None,  # noqa: ARG001 - likewise
     timeoutSeconds: TimeoutSeconds = PATIENCE,
     target: Annotated[Target, Resolve(agreed_target)],
-) -> CallToolResult:
+) -> Answer:
     """Generate a feature's tests, then run them. COSTS CREDITS: ask the user first. Takes minutes.
 
     If `inFlight`, call this again with the same arguments: it continues, also what
     generate_feature started. After an earlier generation, also one that failed, `replace` names it.
     """
-    wait, attach = Wait(call, timeoutSeconds), call.session.client.attach
-    name = target.feature.name or feature
+    wait = Wait(call, timeoutSeconds)
     spec = run_spec([str(target.feature.id)], config, siteUrl)
     if config is not None:  # What can't be run need not be paid for.
         await run_start(call, "run of", spec).choose()
     made = await wait.work_on(target.start)
-    assert made.ref is not None
-    operation = attach(made.ref)
-    note = await wait.follow(operation, AGAIN)
+    generation = _operation_of(call, made)
+    note = await wait.follow(generation, "generate_and_run")
     content: Document = {
         "startedAt": serialize(made.started_at),
-        "generation": digests.document_of(operation),
+        "generation": digests.document_of(generation),
         "run": None,
     }
-    if note is not None or operation.outcome is None:
-        return digests.answer_of_wait(digests.say_of(operation, name), content, note=note)
-    if not operation.outcome.is_success:
-        note = None if made.is_new else _how_to_repeat(made)
-        content |= {"inFlight": False, "note": note}
-        return answer(f"{digests.say_of(operation, name)} {note or ''}".rstrip(), content)
-    start = run_start(call, f"run of {content['generation']['requestId']}", spec)
-    try:
-        work = await wait.work_on(start)
-    except NotStartedError as error:
-        line = f"The tests of {quoted(name)} were generated, and are not run yet: {error}."
-        return digests.answer_of_wait(line, content, note=f"{digests.UNCANCELLED} {AGAIN}")
-    assert work.ref is not None
-    operation = attach(work.ref)
-    note = await wait.follow(operation, AGAIN)
-    content["run"], line = digests.document_of(operation), digests.say_of(operation, name)
+    line = digests.say_of(generation)
+    if note is not None or generation.outcome is None:
+        return digests.answer_of_wait(line, content, note=note)
+    if not generation.outcome.is_success:
+        if not made.is_new:
+            note = f"{digests.not_again(made)} {_how_to_replace(generation.request_id)}"
+        return digests.answer_of_wait(line, content, note=note, in_flight=False)
+    work = await wait.work_on(run_start(call, f"run of {generation.request_id}", spec))
+    assert work.item.ref is not None
+    run = call.session.client.attach(work.item.ref)
+    note = await wait.follow(run, "generate_and_run")
+    content["run"], line = digests.document_of(run), digests.say_of(run)
     if note is None:
         work.deliver()
     if not made.is_new:
@@ -303,15 +248,14 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
 @tool(READS)
 async def wait_for_generation(
     call: Call, *, feature: FeatureName, timeoutSeconds: TimeoutSeconds = 120
-) -> CallToolResult:
+) -> Answer:
     """Wait until a feature's latest generation is over. If `inFlight`, call this again."""
     wait, note = Wait(call, timeoutSeconds), None
-    step = f"call wait_for_generation again with feature {feature!r}."
     while True:
         latest, operation = await _latest_generation(call, feature)
         if operation is not None:
             try:
-                note = await wait.follow(operation, step)
+                note = await wait.follow(operation, "wait_for_generation")
             except errors.OperationSupersededError:  # A newer one took its place: wait for that.
                 continue
             latest = operation.snapshot or latest

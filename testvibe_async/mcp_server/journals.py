@@ -49,24 +49,22 @@ class Place:
         Raises:
             ConfigError: The folder can't be written.
         """
-        path = self.folder / f"{self.key}.lock"
+        path, connection = self.folder / f"{self.key}.lock", None
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             connection = sqlite3.connect(path, timeout=0.0, isolation_level=None)
-            try:
-                connection.execute("BEGIN EXCLUSIVE")
-                os.utime(path)  # Not `touch`: closing the file would end the lock on it.
-            except BaseException:
+            connection.execute("BEGIN EXCLUSIVE")
+            os.utime(path)  # Not `touch`: closing the file would end the lock on it.
+        except (OSError, sqlite3.Error) as error:
+            if connection is not None:
                 connection.close()
-                raise
-        except FileNotFoundError:  # Another server's clean-up was quicker, so this locks nothing.
-            return None
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            is_busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            # Where another server's clean-up was quicker, this locks nothing.
+            if is_busy or isinstance(error, FileNotFoundError):
                 return None
-            raise _unwritable(error) from error
-        except OSError as error:
-            raise _unwritable(error) from error
+            raise ConfigError(
+                f"what a call starts can't be written down, so nothing was started: {error}"
+            ) from error
         return connection
 
     async def is_known(self) -> bool:
@@ -87,7 +85,8 @@ class Place:
         """
         for path in self._files("sqlite"):
             async with Journal(path) as journal:
-                if has_begun(journal):
+                attempts = any(item.earlier for item in journal.items)
+                if journal.refs or journal.open_intents or attempts:
                     return path
             path.unlink()
         return None
@@ -106,18 +105,9 @@ class Place:
         return sorted(self.folder.glob(f"{self.key}.*.{suffix}"))
 
 
-def has_begun(journal: Journal) -> bool:
-    """Return whether anything was dispatched, or may have been."""
-    return bool(journal.refs or journal.open_intents or any(item.earlier for item in journal.items))
-
-
 async def pause() -> None:
     """Wait before a lock is tried again."""
     await asyncio.sleep(LOCK_SECONDS * (1 + random.random()))  # noqa: S311 - a delay
-
-
-def _unwritable(error: Exception) -> ConfigError:
-    return ConfigError(f"what a call starts can't be written down, so nothing was started: {error}")
 
 
 def delete_old(folder: Path) -> None:

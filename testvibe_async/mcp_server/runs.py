@@ -6,22 +6,26 @@ not delivered. A time-out is an ordinary answer, and cancels nothing. The docstr
 model reads.
 """
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import aclosing
-from functools import partial
+from collections.abc import Generator, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Annotated
 
 from attrs import evolve
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult
 from pydantic import Field
 
-from testvibe_async import BatchItem, Project, Run, errors
-from testvibe_async._wire import serialize
+from testvibe_async import BatchItem, Run, errors
 from testvibe_async.mcp_server.advice import capitalized, nothing_done
-from testvibe_async.mcp_server.answers import answer, quoted
-from testvibe_async.mcp_server.digests import answer_of_wait, digest, ids_of, say, time_of
+from testvibe_async.mcp_server.answers import Answer
+from testvibe_async.mcp_server.digests import (
+    answer_of_start,
+    answer_of_wait,
+    digest,
+    document_of,
+    say,
+    say_of,
+    time_of,
+)
 from testvibe_async.mcp_server.starts import Start
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -74,63 +78,43 @@ def run_start(
     features = sorted({each.casefold() for each in spec.features})
     more = (features, spec.is_all, spec.configs, spec.site_url, spec.attempts, spec.repeat)
     place = call.session.starts.place(word, call.session.client.server, home.id, *more)
-    choose = partial(_chosen, home, spec, is_one=is_one)
+
+    async def choose() -> Selection:
+        with refused_if_wrong():
+            return await select(
+                home, spec, max_outage=MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
+            )
+
     return Start(place, home, spec, choose, is_one, quarantine)
 
 
-async def _chosen(home: Project, spec: BatchSpec, *, is_one: bool) -> Selection:
-    """Choose what runs.
-
-    Args:
-        home: The project.
-        spec: The description of the batch.
-        is_one: True if it must be one feature.
-
-    Raises:
-        ToolError: A word means nothing, or there is no such configuration.
-        NotFoundError: There is no such feature.
-        IncompleteListError: Features are missing.
-    """
+@contextmanager
+def refused_if_wrong() -> Generator[None]:
+    """Turn an error of a name or a setting into one that says that nothing was started."""
     try:
-        selection = await select(
-            home, spec, max_outage=MAX_OUTAGE, is_one=is_one, all_word="`all: true`"
-        )
+        yield
     except errors.ConfigError as error:
         raise ToolError(nothing_done(error, started=True)) from error
-    if not is_one:
-        return selection
-    try:
-        return evolve(selection, features=[await home.get_feature(spec.features[0])])
-    except errors.NotFoundError:
-        raise
-    except (errors.ResponseError, errors.TransportError):
-        return selection  # Its dispatch outlasts an outage, or says more.
 
 
 @tool(ADDS)
 async def run_feature(
     call: Call, *, feature: FeatureName, config: ConfigName = None, siteUrl: SiteUrl = None
-) -> CallToolResult:
+) -> Answer:
     """Start a run of one feature's tests (half a minute), then call wait_for_run.
 
     For several, call run_features. Refused where the feature's status is not `generated`.
     """
-    start = run_start(call, "run", run_spec([feature], config, siteUrl))
-    work = await Wait(call, PATIENCE).work_on(start)
-    assert work.ref is not None
-    work.deliver()
-    ids = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
-    if work.is_new:
-        line = (
-            f"Run {ids['runId']} of {quoted(work.feature)} was started. wait_for_run waits for it."
-        )
-        return answer(line, ids)
-    seen = await call.session.client.attach(work.ref).poll()
-    note = (
-        f"Nothing was started: your call at {time_of(work.started_at)} did. Its answer was not "
-        "delivered; the next call starts another run. wait_for_run waits for it."
+    work = await Wait(call, PATIENCE).work_on(
+        run_start(call, "run", run_spec([feature], config, siteUrl))
     )
-    return answer(f"{note} {say(seen)}", {**ids, "status": seen.status, "note": note})
+    work.deliver()
+    if work.is_new:
+        return answer_of_start(work, "wait_for_run")
+    assert work.item.ref is not None
+    seen = await call.session.client.attach(work.item.ref).poll()
+    note = "Its answer was not delivered; the next call starts another run."
+    return answer_of_start(work, "wait_for_run", seen, note)
 
 
 @tool(ADDS)
@@ -148,16 +132,14 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     attempts: Attempts = 1,
     repeat: Repeat = 1,
     timeoutSeconds: TimeoutSeconds = PATIENCE,
-) -> CallToolResult:
+) -> Answer:
     """Run `features` at once, or `all: true`, and wait. Lists what failed and what was not run.
 
     If `inFlight`, call this again with the same arguments: it continues. After that, a call starts
     new runs. Of `all`, features that are not `generated` are in `notRun`.
     """
-    try:
+    with refused_if_wrong():
         quarantine = Quarantine.read()
-    except errors.ConfigError as error:
-        raise ToolError(nothing_done(error, started=True)) from error
     spec = evolve(
         run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts, repeat=repeat
     )
@@ -165,8 +147,6 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     batch, note = work.batch, ""
     if batch is not None and batch.in_flight and not work.task.done():
         note = await unseen_of(call.session.client.attach(batch.in_flight[0]))
-        if not batch.in_flight:  # They have ended in a pause of this process, beyond the wait.
-            await asyncio.wait({work.task}, timeout=1)
     if is_over := work.has_ended():
         work.deliver()
     elif not note and call.session.outage:
@@ -176,29 +156,15 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
             f"This is the result of your call at {time_of(work.started_at)}, which was not "
             "delivered; this call started nothing. The next one starts new runs."
         )
-    return digest(
-        batch.items if batch else [],
-        call.room,
-        not_run=work.not_run,
-        again="run_features",
-        remark=note.strip(),
-        started_at=serialize(work.started_at),
-        is_over=is_over,
-        repeat=repeat,
-    )
+    return digest(batch.items if batch else [], call.room, work=work, remark=note.strip())
 
 
 @tool(READS)
-async def wait_for_run(
-    call: Call, *, runId: RunId, timeoutSeconds: TimeoutSeconds = 120
-) -> CallToolResult:
+async def wait_for_run(call: Call, *, runId: RunId, timeoutSeconds: TimeoutSeconds = 120) -> Answer:
     """Wait until a run is over and return its tests. If `inFlight`, call this again."""
     operation = call.session.run(call.home, runId)
-    step = f"call wait_for_run again with runId {runId}."
-    note = await Wait(call, timeoutSeconds).follow(operation, step)
-    if operation.snapshot is None:
-        return answer_of_wait(f"Run {runId}: not observed yet.", {"runId": runId}, note=note)
-    return answer_of_wait(say(operation.snapshot), serialize(operation.snapshot), note=note)
+    note = await Wait(call, timeoutSeconds).follow(operation, "wait_for_run")
+    return answer_of_wait(say_of(operation), document_of(operation), note=note)
 
 
 @tool(READS)
@@ -209,7 +175,7 @@ async def wait_for_runs(
         list[RunId], Field(min_length=1, max_length=MAX_RUNS, description="The ids.")
     ],
     timeoutSeconds: TimeoutSeconds = PATIENCE,
-) -> CallToolResult:
+) -> Answer:
     """Wait until many runs are over. Lists what did not succeed. If `inFlight`, call this again."""
     wait, client = Wait(call, timeoutSeconds), call.session.client
     refs = [call.session.run(call.home, run_id).ref for run_id in dict.fromkeys(runIds)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.tools import Tool
@@ -20,15 +20,15 @@ from testvibe_async import Client, ConfigError, __version__
 from testvibe_async._util import id_in
 from testvibe_async.mcp_server import generations, runs
 from testvibe_async.mcp_server import tools as plain_tools
-from testvibe_async.mcp_server.advice import tool_instead_of
-from testvibe_async.mcp_server.answers import failure, on_missing_tools
+from testvibe_async.mcp_server.advice import suggestion
+from testvibe_async.mcp_server.answers import Answer, on_missing_tools
 from testvibe_async.mcp_server.context import add_prompts, add_resources
 from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, Session
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
     from pathlib import Path
 
     from anyio import AsyncFile
@@ -74,10 +74,11 @@ def make_server(  # noqa: PLR0913 - independent options
     """Return the MCP server. It does no I/O before it is served.
 
     Args:
-        make_client: Makes the client that all calls share, when the server starts: `Client`, such
-            as a `partial` of it, or a function. It is called with `poll_plan`, `hooks` and
-            `recorder`, which the server needs. If it raises `ConfigError` the server starts all the
-            same, and each tool says what to set.
+        make_client: Makes the client that all calls share, when the server starts, such as
+            `testvibe_async.Client`, a `partial` of it, or a function. It is called with
+            `poll_plan`, `hooks` and `recorder`, which the server needs. If it raises
+            `testvibe_async.ConfigError`, the server starts all the same, and each tool says what to
+            set.
         read_only: True to offer only the tools that change nothing at the service.
         tools: The names of the only tools to offer; None for all.
         exclude_tools: The names of tools not to offer.
@@ -95,31 +96,37 @@ def make_server(  # noqa: PLR0913 - independent options
     if max_generations is not None and max_generations < 0:
         raise ConfigError("max_generations must be at least 0")
     every = _tools()
-    offered = _offered(every, read_only=read_only, tools=tools, exclude_tools=exclude_tools)
+    for name in (*(tools or ()), *exclude_tools):
+        if name not in every:
+            raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
+    chosen = every.keys() if tools is None else set(tools)
+    if read_only:
+        chosen = {name for name in chosen if _is_read_only(every[name])}
+    offered = [every[name] for name in every if name in chosen and name not in exclude_tools]
+    if not offered:
+        raise ConfigError("no tool is left: offer others, or exclude fewer")
     not_offered = [name for name in every if every[name] not in offered]
     make_session = partial(
         Session,
-        make_client,
+        make_client=make_client,
         max_output=_bounded(max_output, os.environ),
         max_generations=max_generations,
         state_folder=state_folder,
         not_offered=not_offered,
     )
+    deliveries = Deliveries()
     server = Server(
         "testvibe",
         title="TestVibe",
         instructions=_instructions(offered, not_offered, max_generations),
         version=__version__,
         tools=offered,
-        middleware=[deliveries := Deliveries()],
+        middleware=[deliveries],
         lifespan=lambda _server: make_session().opened(),
         subscriptions=False,
         log_level="WARNING",
     )
-    server.deliveries = deliveries
-    if read_only or tools is not None or exclude_tools:
-        chosen = "only reads (--read-only)" if read_only else "offers some tools only"
-        server.missing = f" This server {chosen}: tell the user if you need another."
+    server.deliveries, server.not_offered = deliveries, not_offered
     add_resources(server)
     add_prompts(server)
     return server
@@ -139,14 +146,13 @@ def _instructions(
     """Return what a model reads first, of what there is."""
     names = {tool.name for tool in offered}
     generating = names & {"generate_feature", "generate_and_run"}
+    text = READING
     if generating or names & {"run_feature", "run_features"}:
-        parts = [READING, DISPATCHING]
-    else:
-        parts = [READING, "This server starts neither runs nor generations.\n"]
+        text += DISPATCHING
     if max_generations is not None and generating:
         most = counted(max_generations, "generation")
-        parts.append(f"It may start {most} at most while it runs (--max-generations).\n")
-    text = "".join(parts).strip()
+        text += f"It may start {most} at most while it runs (--max-generations).\n"
+    text = text.strip()
     return text + on_missing_tools(text, not_offered)
 
 
@@ -156,25 +162,8 @@ def _tools() -> dict[str, Tool]:
     return {each.name: each for each in found if isinstance(each, Tool)}
 
 
-def _offered(
-    every: Mapping[str, Tool],
-    *,
-    read_only: bool,
-    tools: Collection[str] | None,
-    exclude_tools: Collection[str],
-) -> list[Tool]:
-    for name in (*(tools or ()), *exclude_tools):
-        if name not in every:
-            raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
-    offered = [
-        tool
-        for name, tool in every.items()
-        if (tools is None or name in tools) and name not in exclude_tools
-        if not read_only or (tool.annotations and tool.annotations.read_only_hint)
-    ]
-    if not offered:
-        raise ConfigError("no tool is left: offer others, or exclude fewer")
-    return offered
+def _is_read_only(tool: Tool) -> bool:
+    return bool(tool.annotations and tool.annotations.read_only_hint)
 
 
 class Server(MCPServer[Session]):
@@ -183,14 +172,15 @@ class Server(MCPServer[Session]):
     deliveries: Deliveries
     """The results that were delivered."""
 
-    missing: str = ""
-    """The reason why an existing tool may not be offered; empty if it always is."""
+    not_offered: Collection[str] = ()
+    """Names of the tools that it does not offer."""
 
-    async def serve(self, output: AsyncFile[str]) -> None:
-        """Serve one client on standard input and a file, until the input ends."""
+    async def serve(self, lines: AsyncIterator[str], output: AsyncFile[str]) -> None:
+        """Serve one client on lines of input and a file, until the input ends."""
         self.deliveries.unsent = {}
+        stdin = cast("AsyncFile[str]", lines)  # The SDK only iterates over it.
         try:
-            async with stdio_server(stdout=output) as (received, sent):
+            async with stdio_server(stdin, output) as (received, sent):
                 lowlevel = self._lowlevel_server
                 await lowlevel.run(received, sent, lowlevel.create_initialization_options())
         finally:
@@ -206,8 +196,8 @@ class Server(MCPServer[Session]):
         names = [tool.name for tool in await self.list_tools()]
         if name in names:
             return await super().call_tool(name, arguments, context)
-        instead = tool_instead_of(name, names)
-        return failure(f"There is no tool {name[:100]!r}.{instead}{self.missing}")
+        unknown = f"There is no tool {name[:100]!r}.{suggestion(name, names)}"
+        return Answer(unknown).result(MAX_OUTPUT, self.not_offered)
 
     async def get_prompt(
         self,

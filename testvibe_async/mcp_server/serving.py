@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import os
 import signal
 import socket
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 import anyio
@@ -29,12 +30,12 @@ from starlette.responses import PlainTextResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from testvibe_async import ConfigError
-from testvibe_async.mcp_server.starts import HOLD
+from testvibe_async.mcp_server.starts import UNSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from testvibe_async.mcp_server.server import Server
     from testvibe_async.mcp_server.starts import End
@@ -47,8 +48,6 @@ GRACE_SECONDS = 1
 """Time that connections have to close once the server stops."""
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
-_CHUNK_BYTES = 65_536
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def serve_stdio(server: Server, *, announce: Callable[[], object] | None = None) -> None:
@@ -59,11 +58,17 @@ async def serve_stdio(server: Server, *, announce: Callable[[], object] | None =
         announce: Called right before the server begins to read. It must not print on standard
             output.
     """
+    lines, loop = asyncio.Queue[str](1), asyncio.get_running_loop()
+
+    def stop() -> None:
+        asyncio.run_coroutine_threadsafe(lines.put(""), loop)
+
     try:
-        with _private_output() as file, _interruptible_input() as stop, signals_to_stop(stop):
+        with _private_output() as file, signals_to_stop(stop):
             if announce is not None:
                 announce()
-            await server.serve(_Output(file, server.deliveries.note_written))
+            output = _Output(file, server.deliveries.note_written)
+            await server.serve(_input(lines), output)
     except* BrokenPipeError:
         pass  # The client closed our output: an ordinary end, like the end of input.
 
@@ -100,60 +105,41 @@ class _Output(anyio.AsyncFile[str]):
         self._note(self._line)
 
 
-@contextmanager
-def _interruptible_input() -> Generator[Callable[[], None]]:
-    """Put a socket in the place of standard input, and yield a function that ends it.
+async def _input(lines: asyncio.Queue[str]) -> AsyncGenerator[str]:
+    """Yield the lines of standard input, until an empty one is in the queue.
 
-    The SDK reads in a thread, and a thread that blocks in a read of standard input can't be
-    stopped: it would delay the end of the process for as long as the client sends nothing. The
-    relay thread blocks too, but it is a daemon, which the process does not wait for. Windows has no
-    sockets that are files.
+    A thread that blocks in a read can't be stopped: the SDK's would delay the end of the process
+    for as long as the client sends nothing. The process does not wait for a daemon.
     """
-    if sys.platform == "win32":  # pragma: no cover
-        yield lambda: None
-        return
-    sink, replacement = socket.socketpair()
-    real = os.dup(_STDIN)
-    os.dup2(replacement.fileno(), _STDIN)
-    replacement.close()
-    relay = threading.Thread(
-        target=_relay, args=(real, sink), name="testvibe_async stdin", daemon=True
-    )
-    relay.start()
-    try:
-        yield lambda: _end(sink)
-    finally:
-        os.dup2(real, _STDIN)
+    loop = asyncio.get_running_loop()
 
+    def put(line: str) -> None:
+        asyncio.run_coroutine_threadsafe(lines.put(line), loop).result()
 
-def _relay(source: int, sink: socket.socket) -> None:
-    with suppress(OSError):  # The server has stopped reading.
-        while data := os.read(source, _CHUNK_BYTES):
-            sink.sendall(data)
-    _end(sink)
+    def read() -> None:
+        file = open(_STDIN, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        with suppress(RuntimeError):  # The loop has ended.
+            with suppress(OSError):
+                for line in file:
+                    put(line)
+            put("")
 
-
-def _end(sink: socket.socket) -> None:
-    with suppress(OSError):  # It was ended before.
-        sink.shutdown(socket.SHUT_WR)
+    threading.Thread(target=read, name="testvibe_async stdin", daemon=True).start()
+    while line := await lines.get():
+        yield line
 
 
 @contextmanager
 def signals_to_stop(stop: Callable[[], object]) -> Generator[None]:
     """Have SIGTERM and SIGINT call a function in the event loop, in place of their handlers."""
-    if sys.platform == "win32":  # pragma: no cover - asyncio takes no signals there
-        yield
-        return
     loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stop)
-    try:
+    with ExitStack() as stack:
+        with suppress(NotImplementedError):  # Windows.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                stack.callback(signal.signal, number, signal.getsignal(number))
+                loop.add_signal_handler(number, stop)
+                stack.callback(loop.remove_signal_handler, number)
         yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
 
 
 async def serve_http(
@@ -178,12 +164,12 @@ async def serve_http(
         ) from error
     with listener:
         port = listener.getsockname()[1]
-        app = _make_app(server, port=port, token=token)
         http = _HttpServer(
             uvicorn.Config(
-                app,
+                _make_app(server, port=port, token=token),
                 http=_PunctualProtocol,
                 log_config=None,
+                log_level=logging.WARNING,
                 access_log=False,
                 ws="none",
                 lifespan="on",
@@ -193,7 +179,8 @@ async def serve_http(
 
         def stop() -> None:
             http.should_exit = True
-            app.cancel_requests()
+            # It logs each request that it cancels after the grace.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
         announce(f"http://{HOST}:{port}/mcp")
         with signals_to_stop(stop):
@@ -225,99 +212,49 @@ class _PunctualProtocol(H11Protocol):
         """Take a piece of a request; all of it has to be there in time."""
         self._expect_request()
         super().data_received(data)
-        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
-            self._stop_waiting()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._stop_waiting()
-        super().connection_lost(exc)
+        if self._deadline and self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _expect_request(self) -> None:
         if self._deadline is None and self.conn.their_state is h11.IDLE:
             self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
 
-    def _stop_waiting(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
 
-
-def _make_app(server: Server, *, port: int, token: str) -> BearerTokenMiddleware:
+def _make_app(server: Server, *, port: int, token: str) -> ASGIApp:
+    """Return the application, which refuses requests without the token."""
     if not token:
         raise ConfigError("the token is empty: anybody on this machine could use the API key")
     hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
-    app = server.streamable_http_app(
+    inner = server.streamable_http_app(
         host=HOST,
         stateless_http=True,
         transport_security=TransportSecuritySettings(
             allowed_hosts=hosts, allowed_origins=[f"http://{host}" for host in hosts]
         ),
     )
-    return BearerTokenMiddleware(app, token=token)
 
-
-class BearerTokenMiddleware:
-    """An ASGI middleware that refuses requests without the token, and can cancel all requests."""
-
-    def __init__(self, app: ASGIApp, *, token: str) -> None:
-        self._app = app
-        self._token = token
-        self._requests: set[anyio.CancelScope] = set()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, as ASGI defines it."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif _has_token(Headers(scope=scope), self._token):
-            await self._serve(scope, receive, send)
-        else:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan" and not _has_token(Headers(scope=scope), token):
             await _UNAUTHORIZED(scope, receive, send)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_started = is_complete = is_sent = False
-        ends: list[End] = []
-
-        async def send_on(message: Message) -> None:
-            nonlocal has_started, is_complete
-            has_started = True
-            is_complete = message["type"] == _BODY and not message.get("more_body", False)
-            await send(message)
-
-        with anyio.CancelScope() as request:
-            self._requests.add(request)
-            try:
-                await self._app({**scope, HOLD: ends.append}, receive, send_on)
-                is_sent = True
-            finally:
-                self._requests.discard(request)
-                for end in ends:
-                    end(is_sent=is_sent)
-        if not request.cancelled_caught or is_complete:
             return
-        if has_started:
-            await send({"type": _BODY})
-        else:
-            await _STOPPING(scope, receive, send)
+        unsent: dict[str, End] = {}
+        is_sent = False
+        try:
+            await inner({**scope, UNSENT: unsent}, receive, send)
+            is_sent = True
+        finally:
+            for end in unsent.values():
+                end(is_sent=is_sent)
 
-    def cancel_requests(self) -> None:
-        """Cancel the requests in progress, for uvicorn waits for them when it stops.
+    return app
 
-        Each gets a complete response: the end of the one that has started, or status 503.
-        """
-        for request in self._requests:
-            request.cancel()
-
-
-_BODY = "http.response.body"
-"""The type of an ASGI message with a part of a response."""
 
 _UNAUTHORIZED = PlainTextResponse(
     "This server needs its token: Authorization: Bearer …",
     status_code=401,
     headers={"WWW-Authenticate": "Bearer"},
 )
-_STOPPING = PlainTextResponse("This server is ending.", status_code=503)
 
 
 def _has_token(headers: Headers, token: str) -> bool:

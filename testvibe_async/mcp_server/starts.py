@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-    from testvibe_async import Batch, Project, Ref
+    from testvibe_async import Batch, BatchItem, Project
     from testvibe_async.mcp_server.answers import Document
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
@@ -63,13 +62,6 @@ class Start:
     quarantine: Quarantine = NO_QUARANTINE
     """The failures that are excused."""
 
-    def batch(self, journal: Journal, selection: Selection | None) -> Batch[Any]:
-        """Return the batch of a journal: a new one of these features, or the one that it has."""
-        site_url = self.spec.site_url if journal.plan is None else journal.plan.site_url
-        jobs = None if selection is None else selection.jobs
-        spec = evolve(self.spec, site_url=site_url)
-        return spec.start(self.home, jobs, journal=journal, quarantine=self.quarantine)
-
 
 def _not_run(selection: Selection | None) -> list[Document]:
     """Return the features that a selection leaves out, with their statuses."""
@@ -88,15 +80,14 @@ class Work:
     path: Path
     """Its journal, once the task has chosen it."""
 
+    item: BatchItem[Any]
+    """The item of a single operation, once it is dispatched."""
+
     def __init__(self, start: Start, lock: sqlite3.Connection) -> None:
         """Begin to work in a task of its own; the lock is given back at the end."""
         self.start: Start = start
         self.batch: Batch[Any] | None = None
         """The batch of many operations, once it has started."""
-        self.ref: Ref | None = None
-        """The dispatched operation, if the start is for a single one."""
-        self.feature: str = ""
-        """The name of a single operation's feature, once it is dispatched."""
         self.not_run: list[Document] = []
         """The features that are left out."""
         self.started_at: datetime | None = None
@@ -107,9 +98,10 @@ class Work:
         self.changed: asyncio.Event = asyncio.Event()
         """Set, and replaced, when the line changes and at the end."""
         self._lock = lock
-        self._calls = 0
         self.task: asyncio.Task[None] = asyncio.create_task(self._run())
         self.task.add_done_callback(self._end)
+        self._holders: set[object] = {self.task}
+        """The task while it runs, and the calls that are not answered."""
 
     def join(self) -> None:
         """Keep other calls of the same meaning out until the present one is answered.
@@ -117,7 +109,7 @@ class Work:
         One that repeats a generation need not wait: there is no other result to deliver.
         """
         if self.start.spec.kind == "run":
-            self._calls += 1
+            self._holders.add(_current.get())
             _current.get().held[self] = False
 
     def has_ended(self) -> bool:
@@ -141,20 +133,17 @@ class Work:
         if self.start.spec.kind == "run":
             _current.get().held[self] = True
 
-    def leave(self) -> None:
+    def release(self, holder: object) -> None:
         """Let another call in, once the work is done and no other one has its result."""
-        self._calls -= 1
-        self._release()
+        self._holders.discard(holder)
+        if not self._holders:
+            self._lock.close()
 
     def _end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             task.exception()  # A call raises it, not asyncio.
         self.changed.set()
-        self._release()
-
-    def _release(self) -> None:
-        if self.task.done() and self._calls == 0:
-            self._lock.close()
+        self.release(task)
 
     async def _run(self) -> None:
         """Start the batch, or resume it.
@@ -162,47 +151,48 @@ class Work:
         Raises:
             VibeError: It could not start, or it is unknown whether it did.
         """
-        place, selection = self.start.place, None
+        place, spec, selection = self.start.place, self.start.spec, None
         if (path := await place.undelivered()) is None:
             selection, path = await self.start.choose(), place.new()
         self.path, self.is_new = path, selection is not None
         async with Journal(path, options={"notRun": _not_run(selection)}) as journal:
-            if not self.start.is_one:
-                await self._finish(journal, self.start.batch(journal, selection))
+            if self.start.is_one and journal.refs:
+                self.item, self.started_at = journal.items[0], journal.created_at
                 return
-            if not journal.refs:
-                is_found = await _dispatch(self.start.batch(journal, selection))
-                self.is_new = self.is_new or not is_found
-            (self.ref,) = journal.refs
-            self.feature = journal.items[0].feature_name
-            self.started_at = self.ref.dispatched_at or journal.created_at
+            if journal.plan is not None:
+                spec = evolve(spec, site_url=journal.plan.site_url)
+            jobs = None if selection is None else selection.jobs
+            quarantine = self.start.quarantine
+            batch = spec.start(self.start.home, jobs, journal=journal, quarantine=quarantine)
+            assert journal.plan is not None
+            self.started_at, self.not_run = journal.created_at, journal.plan.options["notRun"]
+            async with batch:
+                await (self._dispatch(batch) if self.start.is_one else self._finish(batch))
 
-    async def _finish(self, journal: Journal, batch: Batch[Any]) -> None:
-        """Run a batch to its end."""
-        assert journal.plan is not None
-        self.batch, self.started_at = batch, journal.created_at
-        self.not_run = journal.plan.options["notRun"]
-        async with batch:
-            async for item in batch:
-                word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
-                self.line = f"{batch.summary}; {quoted(item.feature_name)}: {word}"
-                changed, self.changed = self.changed, asyncio.Event()
-                changed.set()
+    async def _dispatch(self, batch: Batch[Any]) -> None:
+        """Run a batch of one feature until that is dispatched.
 
-
-async def _dispatch(batch: Batch[Any]) -> bool:
-    """Run a batch of one feature until that is dispatched; return whether it was before.
-
-    Raises:
-        VibeError: It could not be dispatched, or it is unknown whether it was.
-    """
-    async with batch, aclosing(batch.changes()) as changes:
-        async for operation, _ in changes:
-            return operation.adopted
+        Raises:
+            VibeError: It could not be dispatched, or it is unknown whether it was.
+        """
+        async with aclosing(batch.changes()) as changes:
+            async for operation, _ in changes:
+                self.is_new = self.is_new or not operation.adopted
+                self.item = batch.items[0]
+                return
         await anext(batch)  # It raises what else went wrong.
-    error = batch.items[0].error
-    assert error is not None
-    raise error
+        error = batch.items[0].error
+        assert error is not None
+        raise error
+
+    async def _finish(self, batch: Batch[Any]) -> None:
+        """Run a batch to its end."""
+        self.batch = batch
+        async for item in batch:
+            word = f"{item.verdict}, flaky" if item.is_flaky else item.verdict
+            self.line = f"{batch.summary}; {quoted(item.feature_name)}: {word}"
+            changed, self.changed = self.changed, asyncio.Event()
+            changed.set()
 
 
 class Starts:
@@ -255,8 +245,8 @@ class Starts:
 End: TypeAlias = "Callable[..., None]"
 """Ends a request; `is_sent` says whether its answer was written."""
 
-HOLD = "testvibe_async.hold"
-"""The key in an ASGI scope of the function that takes the `End` of the request."""
+UNSENT = "testvibe_async.unsent"
+"""The key in an ASGI scope of the ends of its requests, until their answers are written."""
 
 
 @define(eq=False)
@@ -286,13 +276,13 @@ class Deliveries:
 
     def __init__(self) -> None:
         self.unsent: dict[str, End] | None = None
-        """The answers that are not written yet, by the number of the call.
+        """The ends of the calls whose answers are not written yet, by the number of the call.
 
         None if the wire does not report what it has written; then a result counts as delivered as
         soon as there is an answer.
         """
         self._in_flight: set[_Request] = set()
-        self._delivered: OrderedDict[str, list[Path]] = OrderedDict()
+        self._delivered: dict[str, list[Path]] = {}
         """The journals by the number of the call that delivered their results, the last ones."""
 
     async def __call__(
@@ -303,20 +293,18 @@ class Deliveries:
             self._cancel(str((ctx.params or {}).get("requestId")))
         request = _Request(str(ctx.request_id), is_unique=ctx.request is None)
         self._in_flight.add(request)
-        token, end = _current.set(request), partial(self._end, request)
+        _current.set(request)
+        end = partial(self._end, request)
         try:
             result = await call_next(ctx)
         except BaseException:
             end(is_sent=False)
             raise
-        finally:
-            _current.reset(token)
-        if ctx.request is not None and HOLD in ctx.request.scope:
-            ctx.request.scope[HOLD](end)
-        elif ctx.request is None and self.unsent is not None:
-            self.unsent[request.number] = end
-        else:
+        unsent = self.unsent if ctx.request is None else ctx.request.scope.get(UNSENT)
+        if unsent is None:
             end(is_sent=True)
+        else:
+            unsent[request.number] = end
         return result
 
     def note_written(self, line: str) -> None:
@@ -344,16 +332,16 @@ class Deliveries:
 
     def _end(self, request: _Request, *, is_sent: bool) -> None:
         self._in_flight.discard(request)
-        paths = [work.path for work, is_result in request.held.items() if is_result]
         if is_sent and not request.is_cancelled:
+            paths = [work.path for work, is_result in request.held.items() if is_result]
             for path in paths:
                 _rename(path, path.with_suffix(".delivered"))
             if request.is_unique and paths:
                 self._delivered[request.number] = paths
                 if len(self._delivered) > MAX_DELIVERIES:
-                    self._delivered.popitem(last=False)
+                    del self._delivered[next(iter(self._delivered))]
         for work in request.held:
-            work.leave()
+            work.release(request)
 
 
 def _rename(path: Path, to: Path) -> None:

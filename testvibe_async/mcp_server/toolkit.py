@@ -15,21 +15,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from attrs import frozen
+from attrs import define, field, frozen
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.types import CallToolResult, ToolAnnotations
+from mcp.types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
-from testvibe_async.mcp_server.answers import bounded, failure, restored, without_tools
+from testvibe_async.mcp_server.answers import Answer, restored
 from testvibe_async.mcp_server.digests import not_started
 from testvibe_async.mcp_server.journals import delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
-from testvibe_async.models import Generation, Run
 from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
 from testvibe_async.runner.generation_limit import GenerationLimit
@@ -40,6 +39,9 @@ MAX_OUTPUT = 20_000
 
 REMEMBERED = 1_000
 """Maximum number of dispatched operations that are remembered."""
+
+POLL_SECONDS = 3.0
+"""Seconds between two polls, as of the service's own waiting tools."""
 
 MAX_OUTAGE = 30.0
 """Seconds for which a call asks for a list that it needs while the service is away."""
@@ -63,24 +65,13 @@ TimeoutSeconds: TypeAlias = Annotated[
     int, Field(ge=1, le=170, description="A timeout cancels nothing: call again.")
 ]
 
-READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=True)
-ADDS = ToolAnnotations(
-    read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
-)
+READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True)
+ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False)
 """Adds something, such as a run; a second call adds another, or is refused."""
-REPLACES = ToolAnnotations(
-    read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=True
-)
+REPLACES = ToolAnnotations(destructive_hint=True, idempotent_hint=True)
 """Overwrites or deletes something; a second call changes nothing more."""
-REGENERATES = ToolAnnotations(
-    read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=True
-)
+REGENERATES = ToolAnnotations(destructive_hint=True)
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
-
-
-def every_three_seconds(kind: str, age: float, seen: Run | Generation | None, /) -> float:  # noqa: ARG001
-    """Return 3 s: the poll plan of the service's own waiting tools, for runs and generations."""
-    return 3.0
 
 
 MakeClient: TypeAlias = Callable[..., Client]
@@ -90,51 +81,46 @@ It is called with `poll_plan`, `hooks` and `recorder`.
 """
 
 
+@define(eq=False, kw_only=True)
 class Session:
     """The client of a server, or the error that prevented it."""
 
-    def __init__(
-        self,
-        make_client: MakeClient,
-        *,
-        max_output: int,
-        max_generations: int | None,
-        state_folder: Path | None,
-        not_offered: Collection[str],
-    ) -> None:
-        """Make the client; see `make_server` for the arguments."""
-        self.max_output: int = max_output
-        """Maximum characters of an answer."""
-        self.not_offered: Collection[str] = not_offered
-        """Names of the tools that the server does not offer."""
+    make_client: MakeClient
+    max_output: int
+    """Maximum characters of an answer."""
+
+    max_generations: int | None
+    state_folder: Path | None
+    not_offered: Collection[str]
+    """Names of the tools that the server does not offer."""
+
+    outage: str = field(default="", init=False)
+    """Description of the outage; empty while the service answers."""
+
+    outage_changed: asyncio.Event = field(factory=asyncio.Event, init=False)
+    """Set, and replaced, when an outage starts or ends."""
+
+    starts: Starts = field(init=False)
+    """Operations and batches that calls start."""
+
+    _client: Client | errors.ConfigError = field(init=False)
+    _dispatched: dict[tuple[object, ...], Any] = field(factory=dict[Any, Any], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make the client."""
         limit = GenerationLimit()
-        limit.allowed = sys.maxsize if max_generations is None else max_generations
-        self._state_folder = state_folder
-        self.outage: str = ""
-        """Description of the outage; empty while the service answers."""
-        self.outage_changed: asyncio.Event = asyncio.Event()
-        """Set, and replaced, when an outage starts or ends."""
-        self._dispatched: dict[tuple[object, ...], Any] = {}
-        self.lost: set[tuple[str, str, str]] = set()
-        """Dispatches whose effect is unknown: the kind, the project and the feature of each."""
-        self.sent_again: set[tuple[object, ...]] = set()
-        """Keys of operations that a second request started: the first one had no effect."""
+        limit.allowed = sys.maxsize if self.max_generations is None else self.max_generations
         hooks = Hooks(
             on_dispatched=self._remember,
-            on_dispatch_unknown=lambda event: self.lost.add(
-                (event.kind, event.project, str(event.feature))
-            ),
             on_outage_started=self._note_outage,
             on_outage_ended=self._note_outage,
         )
-        self._client: Client | errors.ConfigError
         try:
-            self._client = make_client(poll_plan=every_three_seconds, hooks=hooks, recorder=limit)
+            self._client = self.make_client(
+                poll_plan=lambda *_: POLL_SECONDS, hooks=hooks, recorder=limit
+            )
         except errors.ConfigError as error:
             self._client = error
-
-    starts: Starts
-    """Operations and batches that calls start."""
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator["Session"]:
@@ -143,7 +129,7 @@ class Session:
             yield self
             return
         with TemporaryDirectory(prefix="testvibe-async-mcp-") as temporary:
-            folder = self._state_folder or Path(temporary)
+            folder = self.state_folder or Path(temporary)
             await asyncio.to_thread(delete_old, folder)
             async with self._client, aclosing(Starts(folder)) as self.starts:
                 yield self
@@ -151,10 +137,6 @@ class Session:
     def _remember(self, event: Dispatched) -> None:
         """Remember what was dispatched here: the service may not know it for some seconds."""
         self._dispatched[event.ref.key[:3]] = event.ref  # Of a generation, that of its feature.
-        what = (event.ref.kind, event.ref.project, str(event.feature))
-        if what in self.lost and not event.adopted:
-            self.sent_again.add(event.ref.key)
-        self.lost.discard(what)
         if len(self._dispatched) > REMEMBERED:
             del self._dispatched[next(iter(self._dispatched))]
 
@@ -217,9 +199,7 @@ class Call:
         try:
             found = await choose_project(call.session.client, call.home.id, max_outage=MAX_OUTAGE)
         except errors.ConfigError as error:
-            source = advice.WRONG_SETTING if project is None else ""
-            step = f"list_projects shows the names and ids.{source}"
-            raise ToolError(f"{advice.nothing_done(error)} {step}") from None
+            raise ToolError(f"{advice.nothing_done(error)} {advice.NAME_PROJECT}") from None
         return cls(ctx, found)
 
     @property
@@ -238,7 +218,7 @@ class Call:
         try:
             return client.project(self.project)
         except errors.ConfigError as error:
-            raise ToolError(advice.NO_PROJECT) from error
+            raise ToolError(f"No project was named. {advice.NAME_PROJECT}") from error
 
     @property
     def room(self) -> int:
@@ -246,7 +226,7 @@ class Call:
         return self.session.max_output
 
 
-ToolFunction: TypeAlias = Callable[..., Awaitable[CallToolResult]]
+ToolFunction: TypeAlias = Callable[..., Awaitable[Answer]]
 
 
 def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolFunction], Tool]:
@@ -279,7 +259,7 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
 def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
     """Return a tool's function as the SDK calls it: with a context, and with a project."""
 
-    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> CallToolResult:  # noqa: ANN401 - any tool's
+    async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> Answer:  # noqa: ANN401 - any tool's
         one = await Call.of(ctx, project) if has_project else Call(ctx)
         return await function(one, **arguments)
 
@@ -315,54 +295,40 @@ class _Tool(Tool):
         self,
         arguments: dict[str, Any],
         context: Context[Any, Any],
-        convert_result: bool = False,  # noqa: FBT001, FBT002 - the SDK's signature
+        convert_result: bool = False,  # noqa: ARG002, FBT001, FBT002 - the SDK's signature
     ) -> Any:  # noqa: ANN401 - likewise
         """Call the tool, and bound its answer, which says which tools that it names are missing."""
-        result, call = await self._result(arguments, context, convert_result), Call(context)
-        if not isinstance(result, CallToolResult):
-            return result
-        return bounded(without_tools(result, call.session.not_offered), call.room)
-
-    async def _result(
-        self,
-        arguments: dict[str, Any],
-        context: Context[Any, Any],
-        convert_result: bool,  # noqa: FBT001 - as of `run`
-    ) -> Any:  # noqa: ANN401 - likewise
-        """Check the arguments in sentences of ours, and call the tool."""
-        try:
-            self.fn_metadata.validate_arguments(arguments)
-            shown = json.dumps(arguments, ensure_ascii=False)
-            arguments = json.loads(restored(shown), strict=False)  # It may have control characters.
-            return await super().run(arguments, context, convert_result)
-        except ValidationError as error:
-            faults, names = error.errors(include_url=False), list(self.parameters["properties"])
-            return failure(advice.explain_arguments(faults, self.name, names))
+        shown, call = json.dumps(arguments, ensure_ascii=False), Call(context)
+        try:  # The text may have control characters.
+            result = await super().run(json.loads(restored(shown), strict=False), context)
         except ToolError as error:  # The SDK puts words before what a tool has raised.
-            cause = error.__cause__ or error
-            if isinstance(cause, NotStartedError):
-                return not_started(self.name, str(cause))
-            if isinstance(cause, errors.VibeError):
-                return failure(await self._explained(Call(context), cause, arguments))
-            if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.
-                return failure(advice.NOT_AGREED)
-            if isinstance(cause, ToolError):
-                return failure(str(cause))
-            raise
+            result = await self._failure(call, error, arguments)
+        if isinstance(result, Answer):
+            return result.result(call.room, call.session.not_offered)
+        return result
 
-    async def _explained(
-        self, call: Call, error: errors.VibeError, arguments: dict[str, Any]
-    ) -> str:
-        """Say what happened, what to do next, and which feature was perhaps meant."""
-        text, feature = advice.explain(error, self.name), arguments.get("feature")
-        if isinstance(error, errors.InvalidRequestError) and arguments.get("config"):
-            return f"{text} list_configs shows the configurations."
-        if not isinstance(error, errors.NotFoundError) or feature is None:
-            return text
-        if str(feature).isdecimal():
-            return text + advice.DIGITS
+    async def _failure(self, call: Call, error: ToolError, arguments: dict[str, Any]) -> Answer:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
+            faults, names = cause.errors(include_url=False), list(self.parameters["properties"])
+            return Answer(advice.explain_arguments(faults, self.name, names))
+        if isinstance(cause, NotStartedError):
+            return not_started(self.name, str(cause))
+        if isinstance(cause, errors.VibeError):
+            return Answer(await _explained(call, cause, arguments))
+        if str(cause).startswith("Resolver "):  # The SDK could not read the user's answer.
+            return Answer(advice.NOT_AGREED)
+        if isinstance(cause, ToolError):
+            return Answer(str(cause))
+        raise error
+
+
+async def _explained(call: Call, error: errors.VibeError, arguments: dict[str, Any]) -> str:
+    """Say what happened, what to do next, and which feature was perhaps meant."""
+    text, feature = advice.explain(error, arguments), arguments.get("feature")
+    if isinstance(error, errors.NotFoundError) and feature is not None:
         with suppress(errors.VibeError, ToolError):
             call = await Call.of(call.ctx, arguments.get("project"))
-            features = await call.home.list_features()
-            return text + advice.suggestion(feature, [each.name or "" for each in features])
-        return text
+            names = [each.name or "" for each in await call.home.list_features()]
+            text += advice.suggestion(feature, names)
+    return text

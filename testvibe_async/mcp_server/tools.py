@@ -7,21 +7,19 @@ It never polls, and decides nothing about retries. The docstrings are what a mod
 
 from typing import Annotated, Any, TypeAlias
 
-from mcp.types import CallToolResult
 from pydantic import Field
 
 from testvibe_async import Listing
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import (
     ROOM,
+    Answer,
     Document,
-    answer,
     fitting,
     lines_of,
     page,
     quoted,
     rows,
-    start_of,
 )
 from testvibe_async.mcp_server.digests import document_of_run, say
 from testvibe_async.mcp_server.toolkit import (
@@ -40,7 +38,8 @@ SEARCHED_RUNS = 1_000
 """Maximum number of runs that are searched."""
 
 Cursor: TypeAlias = Annotated[
-    str | None, Field(description="`nextCursor` of the answer before, for the next page.")
+    str | None,
+    Field(pattern=r"^\d{1,9}$", description="`nextCursor` of the answer before."),
 ]
 PageSize: TypeAlias = Annotated[int | None, Field(ge=1, description="Rows at most.")]
 NamePart: TypeAlias = Annotated[
@@ -58,17 +57,17 @@ FilePath = Annotated[str, Field(min_length=1, description="Such as Features/logi
 @tool(READS, has_project=False)
 async def list_projects(
     call: Call, *, name: NamePart = None, limit: PageSize = None, cursor: Cursor = None
-) -> CallToolResult:
+) -> Answer:
     """List the projects that the API key may see, with their ids."""
     found = await call.session.client.list_projects()
     return _listed(call, found, "project", name=name, limit=limit, cursor=cursor)
 
 
 @tool(READS)
-async def get_project(call: Call) -> CallToolResult:
+async def get_project(call: Call) -> Answer:
     """Read one project: its name, and the address of the site under test."""
     found = await call.session.client.get_project(call.home.id)
-    return answer(f"Project {quoted(found.name or found.id)}.", serialize(found))
+    return Answer(f"Project {quoted(found.name or found.id)}.", serialize(found))
 
 
 @tool(READS)
@@ -79,7 +78,7 @@ async def list_features(
     name: NamePart = None,
     limit: PageSize = None,
     cursor: Cursor = None,
-) -> CallToolResult:
+) -> Answer:
     """List features with their ids and statuses; only those that are `generated` can be run."""
     found = await call.home.list_features()
     return _listed(call, found, "feature", name=name, status=status, limit=limit, cursor=cursor)
@@ -88,14 +87,12 @@ async def list_features(
 @tool(READS)
 async def get_feature(
     call: Call, *, feature: FeatureName, offset: Offset = 0, lines: Lines = None
-) -> CallToolResult:
+) -> Answer:
     """Read one feature: its Gherkin and its status. If long, go on at `nextOffset`."""
     found = await call.home.get_feature(feature)
     part = lines_of(found.gherkin or "", call.room, offset=offset, lines=lines)
-    is_whole = part["content"] == (found.gherkin or "")
-    shown = {} if is_whole else {"gherkin": part.pop("content"), **part}
     line = f"Feature {found.id}, {quoted(found.name)}: {found.status}."
-    return answer(line, serialize(found) | shown)
+    return Answer(line, serialize(found) | {"gherkin": part.pop("content"), **part})
 
 
 @tool(ADDS)
@@ -104,10 +101,10 @@ async def create_feature(
     *,
     name: Annotated[str, Field(min_length=1, description="A new name.")],
     gherkin: Gherkin,
-) -> CallToolResult:
+) -> Answer:
     """Add a feature, without tests: generate_feature makes them."""
     made = await call.home.create_feature(name, gherkin)
-    return answer(f"Feature {made.id}, {quoted(made.name)}, was created.", serialize(made))
+    return Answer(f"Feature {made.id}, {quoted(made.name)}, was created.", serialize(made))
 
 
 @tool(REPLACES)
@@ -117,33 +114,33 @@ async def update_feature(
     feature: FeatureName,
     gherkin: Annotated[str | None, Field(description="The whole new text.")] = None,
     name: Annotated[str | None, Field(description="The new name.")] = None,
-) -> CallToolResult:
+) -> Answer:
     """Change a feature's Gherkin, name or both. Its tests stay as they are until you generate anew.
 
     Refused while it is generating.
     """
     await call.home.update_feature(feature, name=name, gherkin=gherkin)
-    return answer(f"Feature {quoted(feature)} was updated.", {"ok": True})
+    return Answer(f"Feature {quoted(feature)} was updated.", {"ok": True})
 
 
 @tool(REPLACES)
-async def delete_feature(call: Call, *, feature: FeatureName) -> CallToolResult:
+async def delete_feature(call: Call, *, feature: FeatureName) -> Answer:
     """Delete a feature for good. Refused while it is generating."""
     await call.home.delete_feature(feature)
-    return answer(f"Feature {quoted(feature)} was deleted.", {"ok": True})
+    return Answer(f"Feature {quoted(feature)} was deleted.", {"ok": True})
 
 
 @tool(READS)
-async def get_generation_status(call: Call, *, feature: FeatureName) -> CallToolResult:
+async def get_generation_status(call: Call, *, feature: FeatureName) -> Answer:
     """Read how a feature's latest generation stands now, section by section."""
     latest = await call.home.get_generation_status(feature)
-    return answer(say(latest), serialize(latest))
+    return Answer(say(latest), serialize(latest))
 
 
 @tool(READS)
 async def get_generation_log(
     call: Call, *, feature: FeatureName, offset: Offset = 0, lines: Lines = None
-) -> CallToolResult:
+) -> Answer:
     """Read the log of a feature's latest generation: of each section the last lines that fit.
 
     Read `statusReason` first. `offset` and `lines` choose others.
@@ -153,7 +150,7 @@ async def get_generation_log(
     room = (call.room - ROOM) // max(1, len(log.sections))
     for section in document["sections"]:
         section.update(_log_of(section.get("log") or [], room, offset=offset, lines=lines))
-    return answer(f"The log of {counted(len(log.sections), 'section')}.", document)
+    return Answer(f"The log of {counted(len(log.sections), 'section')}.", document)
 
 
 def _log_of(log: list[str], room: int, *, offset: int, lines: int | None) -> Document:
@@ -168,10 +165,10 @@ def _log_of(log: list[str], room: int, *, offset: int, lines: int | None) -> Doc
 
 
 @tool(REGENERATES)
-async def cancel_generation(call: Call, *, feature: FeatureName) -> CallToolResult:
+async def cancel_generation(call: Call, *, feature: FeatureName) -> Answer:
     """Cancel a feature's generation in flight, of anyone. Runs can't be cancelled."""
     await call.home.cancel_generation(feature)
-    return answer(f"The generation of {quoted(feature)} was cancelled.", {"ok": True})
+    return Answer(f"The generation of {quoted(feature)} was cancelled.", {"ok": True})
 
 
 @tool(READS)
@@ -184,10 +181,10 @@ async def list_runs(
     ] = None,
     limit: PageSize = 50,
     cursor: Cursor = None,
-) -> CallToolResult:
+) -> Answer:
     """List runs, the newest first, without their tests. With `status`, of the newest 1,000."""
     # One more than asked for shows that there is a next page.
-    number = SEARCHED_RUNS if status else start_of(cursor) + (limit or SEARCHED_RUNS) + 1
+    number = SEARCHED_RUNS if status else int(cursor or 0) + (limit or SEARCHED_RUNS) + 1
     runs = await call.home.list_runs(feature=feature, limit=number)
     is_total = len(runs) < number
     return _listed(call, runs, "run", status=status, is_total=is_total, limit=limit, cursor=cursor)
@@ -199,30 +196,30 @@ async def get_run(
     *,
     runId: RunId,
     cursor: Annotated[
-        str | None, Field(description="Only tests: `0`, then the `nextCursor` of each page.")
+        Cursor, Field(description="Only tests: `0`, then the `nextCursor` of each page.")
     ] = None,
-) -> CallToolResult:
+) -> Answer:
     """Read a run: its status, and once it is over the result of each test."""
     run = await call.home.get_run(runId)
     if cursor is None:
-        return answer(say(run), document_of_run(run, call.room))
+        return Answer(say(run), document_of_run(run, call.room))
     tests = page("tests", rows(run.tests), call.room, cursor=cursor)
-    return answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
+    return Answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
 
 
 @tool(READS)
-async def diagnose_run(call: Call, *, runId: RunId) -> CallToolResult:
+async def diagnose_run(call: Call, *, runId: RunId) -> Answer:
     """Ask why a run failed: the failures with the Gherkin, the executed specs and the log."""
     diagnosis = await call.home.diagnose_run(runId)
     failed = counted(len(diagnosis.failures), "test")
     line = f"Run {diagnosis.run_id} {diagnosis.status}: {failed} failed."
-    return answer(line, serialize(diagnosis))
+    return Answer(line, serialize(diagnosis))
 
 
 @tool(READS)
 async def get_run_artifacts(
     call: Call, *, runId: RunId, limit: PageSize = None, cursor: Cursor = None
-) -> CallToolResult:
+) -> Answer:
     """List a run's artifacts, with links that expire within minutes.
 
     A trace opens with `npx playwright show-trace trace.zip`.
@@ -234,7 +231,7 @@ async def get_run_artifacts(
 @tool(READS)
 async def list_files(
     call: Call, *, name: NamePart = None, limit: PageSize = None, cursor: Cursor = None
-) -> CallToolResult:
+) -> Answer:
     """List the project's files, without their content."""
     found = await call.home.list_files()
     return _listed(call, found, "file", name=name, member="path", limit=limit, cursor=cursor)
@@ -243,12 +240,12 @@ async def list_files(
 @tool(READS)
 async def read_file(
     call: Call, *, path: FilePath, offset: Offset = 0, lines: Lines = None
-) -> CallToolResult:
+) -> Answer:
     """Read a file, or a template in its place. If long, go on at `nextOffset`."""
     found = await call.home.read_file(path)
     part = lines_of(found.content or "", call.room, offset=offset, lines=lines)
     line = f"{quoted(found.path)}, {counted(len(found.content or ''), 'character')}."
-    return answer(line, serialize(found) | part)
+    return Answer(line, serialize(found) | part)
 
 
 @tool(REPLACES)
@@ -257,19 +254,17 @@ async def write_file(
     *,
     path: FilePath,
     content: Annotated[str, Field(description="The whole new text, at most 256 KB.")],
-) -> CallToolResult:
+) -> Answer:
     """Write one whole file below `Features/` or `Configurations/`; others can't be written.
 
     A configuration is `Configurations/NAME.config.js`: read `Default` before you write another.
     """
     await call.home.write_file(path, content)
-    return answer(f"{quoted(path)} was written.", {"ok": True})
+    return Answer(f"{quoted(path)} was written.", {"ok": True})
 
 
 @tool(READS)
-async def list_configs(
-    call: Call, *, limit: PageSize = None, cursor: Cursor = None
-) -> CallToolResult:
+async def list_configs(call: Call, *, limit: PageSize = None, cursor: Cursor = None) -> Answer:
     """List the run configurations that run_feature and run_features take as `config`."""
     found = await call.home.list_configs()
     return _listed(call, found, "config", limit=limit, cursor=cursor)
@@ -286,7 +281,7 @@ def _listed(  # noqa: PLR0913 - each by name
     member: str = "name",
     status: str | None = None,
     is_total: bool = True,
-) -> CallToolResult:
+) -> Answer:
     """Return a page of a list; if no row has the status, the existing statuses.
 
     Args:
@@ -310,7 +305,7 @@ def _listed(  # noqa: PLR0913 - each by name
     if status and not found:
         known = sorted(set(map(_status_of, rows(listing))))
         line = f"None of {counted(len(listing), noun)} is {status!r}."
-        return answer(line, {nouns: [], "total": 0, "statuses": known})
+        return Answer(line, {nouns: [], "total": 0, "statuses": known})
     content = page(nouns, found, call.room, cursor=cursor, limit=limit)
     every = counted(len(found), noun)
     if not is_total:
@@ -322,7 +317,7 @@ def _listed(  # noqa: PLR0913 - each by name
     line = every if shown == len(found) and is_total else f"{shown:,} of {every}"
     more = "; more: nextCursor" if "nextCursor" in content else ""
     missing = f" {listing.incomplete.message}." if listing.incomplete else ""
-    return answer(f"{line}{more}.{missing}", content)
+    return Answer(f"{line}{more}.{missing}", content)
 
 
 def _status_of(row: Document) -> str:

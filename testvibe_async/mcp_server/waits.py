@@ -17,14 +17,13 @@ from testvibe_async import errors
 from testvibe_async._util import clean
 from testvibe_async.mcp_server.advice import capitalized, reason_of
 from testvibe_async.mcp_server.answers import sentence
-from testvibe_async.mcp_server.digests import UNCANCELLED
+from testvibe_async.mcp_server.digests import again, say_of
 from testvibe_async.mcp_server.starts import NotStartedError
-from testvibe_async.models import Generation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from testvibe_async import Operation, Transition
+    from testvibe_async import Operation
     from testvibe_async.mcp_server.starts import Start, Work
     from testvibe_async.mcp_server.toolkit import Call
 
@@ -49,21 +48,20 @@ class Wait:
 
     def __init__(self, call: Call, seconds: float) -> None:
         """Begin to wait for so many seconds."""
-        self._ctx = call.ctx
-        self._session = call.session
+        self._call = call
         self._deadline = anyio.current_time() + seconds
         self._count = 0
         self._message = "waiting"
 
-    async def report(self, message: str) -> None:
-        """Report how an operation stands, in a line, if the caller asked for progress."""
-        self._message = message
-        await self._send()
+    async def report(self, message: str = "") -> None:
+        """Report how an operation stands, in a line, if the caller asked for progress.
 
-    async def _send(self) -> None:
+        Without a message the last one is repeated.
+        """
+        self._message = message or self._message
         self._count += 1
-        message = "; ".join(filter(None, [self._message, self._session.outage]))
-        await self._ctx.report_progress(self._count, message=clean(sentence(message)))
+        message = "; ".join(filter(None, [self._message, self._call.session.outage]))
+        await self._call.ctx.report_progress(self._count, message=clean(sentence(message)))
 
     @asynccontextmanager
     async def repeated(self) -> AsyncGenerator[None]:
@@ -81,8 +79,8 @@ class Wait:
     async def _repeat(self) -> None:
         while True:
             with anyio.move_on_after(PROGRESS_SECONDS):
-                await self._session.outage_changed.wait()
-            await self._send()
+                await self._call.session.outage_changed.wait()
+            await self.report()
 
     def _limited(self) -> anyio.CancelScope:
         return anyio.move_on_after(self._deadline - anyio.current_time())
@@ -97,7 +95,7 @@ class Wait:
         work: Work | None = None
         with self._limited():
             async with self.repeated():
-                work = await self._session.starts.work_on(start)
+                work = await self._call.session.starts.work_on(start)
                 while not work.task.done():
                     if work.line:
                         await self.report(work.line)
@@ -107,15 +105,15 @@ class Wait:
                 "an earlier call of the same, here or to another server of this user, is not done"
             )
         if not work.has_ended() and start.is_one:
-            raise NotStartedError(self._session.outage or "the service has not answered")
+            raise NotStartedError(self._call.session.outage or "the service has not answered")
         return work
 
-    async def follow(self, operation: Operation[Any], step: str) -> str | None:
+    async def follow(self, operation: Operation[Any], tool: str) -> str | None:
         """Wait until an operation is finished, and report each transition.
 
         Args:
             operation: The operation.
-            step: The next step if the operation does not finish in time.
+            tool: The tool that waits for it.
 
         Returns:
             A note that it is in flight, and what to do next; None if it is over.
@@ -128,21 +126,10 @@ class Wait:
                 if operation.snapshot is None:  # Its first poll may be seconds away.
                     with suppress(errors.ObservationError):
                         await operation.poll()
-                async for transition in transitions:
-                    await self.report(_message_of(operation, transition))
+                async for _ in transitions:
+                    await self.report(say_of(operation))
         unseen = "" if operation.done else await unseen_of(operation)
-        return None if operation.done else f"{UNCANCELLED} {step}{unseen}"
-
-
-def _message_of(operation: Operation[Any], transition: Transition[Any]) -> str:
-    """Say how an operation stands, with the sections of a generation."""
-    message = f"{operation.ref}: {transition.phase}, {transition.status or 'dispatched'}"
-    if not isinstance(transition.snapshot, Generation):
-        return message
-    sections = transition.snapshot.sections
-    return "; ".join(
-        [message, *(f"{part.section} {part.conclusion or part.status}" for part in sections)]
-    )
+        return None if operation.done else f"{again(tool)}{unseen}"
 
 
 async def unseen_of(operation: Operation[Any]) -> str:

@@ -45,7 +45,7 @@ class ReportOptions(TypedDict, total=False):
     """Options of a report. Each is optional."""
 
     title: str
-    """The title; `TestVibe` by default."""
+    """The title; `"TestVibe"` by default."""
 
     artifacts: Mapping[int, Sequence[Path]]
     """By run id, the files that `download_artifacts` returned."""

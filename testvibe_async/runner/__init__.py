@@ -6,7 +6,8 @@ itself, so that a command loads only the modules it needs:
 - `spec`: the description of a batch, as a value that is stored with it
 - `selection`: selected features and configurations: names, ids, globs, exclusions, all
 - `names`: resolution of the names of projects and configurations
-- `batches`: the batches of a folder, each with a number, and the one that a command means
+- `stored`, `records`, `batches`: one batch as it is stored, those of a folder, and the one that a
+  command means
 - `generation_limit`: the number of generations allowed, enforced where each is sent
 - `quarantine`: the failures that somebody answers for, which fail no batch
 - `waits`: operations that were dispatched before, as items, and the command that waits for them

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
 
-__all__ = ["LIMITED", "GenerationLimit", "GenerationLimitError", "with_limit_named"]
 
 LIMITED = "stopped at the limit"
 """The verdict of an operation that would have exceeded the limit."""

@@ -14,18 +14,14 @@ from attrs import evolve, frozen
 
 from testvibe_async._config import read_repository_file
 from testvibe_async.errors import ConfigError
-from testvibe_async.models import Run
-from testvibe_async.outcomes import Quarantined, Verdict
+from testvibe_async.models import Feature, Listing, Run
+from testvibe_async.outcomes import BatchItem, Quarantined, Verdict
 from testvibe_async.runner.names import similar_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async.models import Feature, Listing
-    from testvibe_async.outcomes import BatchItem
-
-__all__ = ["NO_QUARANTINE", "Quarantine", "QuarantineEntry"]
 
 ItemT = TypeVar("ItemT", bound="BatchItem[Any]")
 
@@ -81,7 +77,7 @@ class QuarantineEntry:
     def is_passed(self, run: Run) -> bool:
         """Return True if a run passed everything that the entry covers."""
         if self.test is None:
-            return run.is_success
+            return _has_passed(run)
         name = self.test.casefold()
         return all(test.status == "passed" for test in run.tests if test.name.casefold() == name)
 
@@ -155,7 +151,7 @@ class Quarantine:
             if entry.strict and not is_flaky and entry.is_passed(run):
                 why = f"unexpected pass of {entry}: remove it from the quarantine"
                 return _effect(entry, Verdict.FAILED, why)
-        if run.is_success:
+        if _has_passed(run):
             return _effect(covering[0], Verdict.SUCCEEDED)
         is_whole = any(each.test is None for each in covering)
         excused = {each.test.casefold() for each in covering if each.test}
@@ -166,6 +162,11 @@ class Quarantine:
 
 NO_QUARANTINE = Quarantine()
 """The quarantine that excuses nothing."""
+
+
+def _has_passed(run: Run) -> bool:
+    """Return whether a run passed, with results: without any, it fails in a batch."""
+    return run.is_success and run.has_results
 
 
 def _names_each_failure(run: Run) -> bool:

@@ -13,7 +13,7 @@ from attrs import asdict, evolve, field, fields_dict, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.runner.generation_limit import with_limit_named
-from testvibe_async.runner.quarantine import NO_QUARANTINE
+from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
-    from testvibe_async.runner.quarantine import Quarantine
 
-__all__ = ["BatchSpec"]
 
 RUNS_IN_FLIGHT = 100
 """Default maximum number of runs in flight."""

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from testvibe_async.outcomes import BatchItem
-    from testvibe_async.runner.batches import Batch
+    from testvibe_async.runner.stored import Batch
 
-__all__ = ["Trend", "trends_of", "word_of"]
 
 Key: TypeAlias = tuple[str, str | None]
 """A feature's folded name, and its configuration if it is not the default one."""

@@ -28,10 +28,10 @@ CLOSING_ITERATIONS = 20
 async def assert_no_leaks() -> AsyncGenerator[None]:
     """Fail if the body leaves something behind in the running event loop.
 
-    ```python
-    async with assert_no_leaks():
-        await my_service.handle(request)
-    ```
+    For example::
+
+        async with assert_no_leaks():
+            await my_service.handle(request)
 
     It finds tasks that are not done, and open clients of this package, aiohttp sessions,
     connections and servers. What was there before does not count, nor what other loops have. It

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import random
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from tests.processes.journal.kills import many, one_step
 from tests.processes.journal.worker import STEPS
+from tests.support.processes import Process
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -16,51 +21,131 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+pytestmark = pytest.mark.timeout(300)
+
+FAST = Scenario(
+    run_queue=(0.01, 0.03),
+    run_duration=(0.1, 0.3),
+    failing_runs=0,
+    generation_warm_up=(0.05, 0.05),
+    generation_section=(0.02, 0.04),
+    verification=(0.02, 0.02),
+    failing_generations=0,
+)
+"""Everything succeeds, in a third of a second."""
+
 SAYS_NOTHING = {"after the intent", "after the first byte", "after the service acted"} | {
     "before the ref"
 }
 """The steps after which only a list can tell whether a run began."""
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[Any, Any, T]) -> T:
     """Run on an ordinary event loop: processes take real time."""
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         return runner.run(work)
 
 
-@pytest.mark.timeout(300)
+def dispatches(emulator: Emulator, kind: str) -> Counter[str]:
+    """Return how often the service began each feature."""
+    if kind == "run":
+        return Counter(run.feature_name for run in emulator.runs.values())
+    names = {feature.id: name for name, feature in emulator.features.items()}
+    return Counter(names[each.feature_id] for each in emulator.generations.values())
+
+
+def _started(emulator: Emulator, journal: Path, **options: Any) -> Process:
+    options |= {
+        "server": emulator.url,
+        "api_key": emulator.api_key,
+        "project": emulator.project_id,
+        "journal": str(journal),
+    }
+    return Process("tests.processes.journal.worker", json.dumps(options), env=os.environ)
+
+
+async def _work(emulator: Emulator, journal: Path, **options: Any) -> tuple[int, list[str]]:
+    """Run a worker to its end, or to the step at which it kills itself; return its verdicts."""
+    with _started(emulator, journal, **options) as process:
+        output, errors = await asyncio.to_thread(process.communicate)
+    code = process.wait()
+    assert code <= 0, errors + output
+    return code, [] if code else json.loads(output.splitlines()[-1])["verdicts"]
+
+
+async def _killed_at(step: str, kind: str, *, lists: bool, folder: Path) -> None:
+    """Kill a worker at a step, and resume."""
+    async with Emulator(scenario=FAST, lists=lists) as emulator:
+        features = ["Checkout", "Returns"] if kind == "run" else ["Draft", "Other draft"]
+        if kind == "generation":
+            for name in features:
+                emulator.add_feature(name, status="draft")
+        journal = folder / f"{step}.journal"
+        operation = "run_feature" if kind == "run" else "generate_feature"
+        slow = emulator.fail(operation, Fault.delay(1.0))
+        if step != "after the service acted":
+            slow.remove()
+        code, _ = await _work(emulator, journal, step=step, kind=kind, features=features)
+        slow.remove()
+        _, verdicts = await _work(emulator, journal, kind=kind)
+        begun = [dispatches(emulator, kind)[name] for name in features]
+    assert code == -9, step
+    if kind == "run" and not lists and step in SAYS_NOTHING:
+        assert verdicts == ["unknown", "succeeded"], step
+        assert begun in ([0, 1], [1, 1]), step
+    else:
+        assert (verdicts, begun) == (["succeeded"] * 2, [1, 1]), step
+
+
 @pytest.mark.parametrize("kind", ["run", "generation"])
 @pytest.mark.parametrize("lists", [True, False])
 def test_a_kill_at_every_step(tmp_path: Path, kind: str, *, lists: bool) -> None:
     """Each feature begins exactly once; without lists a run may stay unknown, and never doubles."""
 
-    async def play() -> list[list[str]]:
-        steps = (one_step(step, kind, lists=lists, folder=tmp_path) for step in STEPS)
-        return await asyncio.gather(*steps)
+    async def play() -> None:
+        await asyncio.gather(
+            *(_killed_at(each, kind, lists=lists, folder=tmp_path) for each in STEPS)
+        )
 
-    table = _run(play())
-    print("\n".join(" | ".join(row) for row in table))
-    for step, *_, killed, _, verdicts, begun in table:
-        assert killed == "killed (-9)"
-        if kind == "run" and not lists and step in SAYS_NOTHING:
-            assert verdicts == "unknown, succeeded"
-            assert begun in {"0, 1", "1, 1"}
-        else:
-            assert verdicts == "succeeded, succeeded"
-            assert begun == "1, 1"
+    run(play())
 
 
-@pytest.mark.timeout(300)
+async def _kill_at_an_intent(
+    emulator: Emulator, journal: Path, *, after: int, delay: float, **options: Any
+) -> None:
+    """Run a worker, and kill it a moment after it has announced so many intents."""
+    with _started(emulator, journal, announces=after + 3, **options) as process:
+        assert process.stdout is not None
+        for _ in range(after):
+            if not await asyncio.to_thread(process.stdout.readline):
+                break
+        await asyncio.sleep(delay)
+        process.kill()
+
+
 @pytest.mark.parametrize(("kind", "lists"), [("run", True), ("run", False), ("generation", False)])
 def test_kills_aimed_at_open_intents(tmp_path: Path, kind: str, *, lists: bool) -> None:
     """Of many features each begins once; without lists none twice, and what is unknown is said."""
-    found = _run(many(1, features=60, kills=3, lists=lists, kind=kind, folder=tmp_path))
-    print(found)
-    begun, verdicts = found["runs a feature"], found["verdicts"]
+    choose = random.Random(1)  # noqa: S311 - spreads kills, guards nothing
+    names = [f"Feature {number}" for number in range(60)]
+    journal = tmp_path / "journal"
+    options: dict[str, Any] = {"kind": kind, "features": names, "max_in_flight": 100}
+
+    async def play() -> tuple[Counter[int], Counter[str]]:
+        async with Emulator(scenario=FAST, lists=lists, shop=False, record=False) as emulator:
+            for name in names:
+                emulator.add_feature(name, status="draft" if kind == "generation" else "generated")
+            for _ in range(3):
+                after, delay = choose.randrange(1, 15), choose.uniform(0, 0.01)
+                await _kill_at_an_intent(emulator, journal, after=after, delay=delay, **options)
+            _, verdicts = await _work(emulator, journal, **options)
+            begun = dispatches(emulator, kind)
+            return Counter(begun[name] for name in names), Counter(verdicts)
+
+    begun, verdicts = run(play())
     if kind == "run" and not lists:
         assert set(begun) <= {0, 1}
-        assert begun.get(0, 0) <= verdicts.get("unknown", 0)
-        assert verdicts["succeeded"] + verdicts.get("unknown", 0) == 60
+        assert begun[0] <= verdicts["unknown"]
+        assert verdicts["succeeded"] + verdicts["unknown"] == 60
     else:
-        assert begun == {1: 60}
-        assert verdicts == {"succeeded": 60}
+        assert (begun, verdicts) == ({1: 60}, {"succeeded": 60})

@@ -1,83 +1,53 @@
-"""Downloads that fail on the way: what is repeated, and what error ends them."""
+"""Downloads that fail on the way, are cut off, cancelled or closed, and several at once."""
 
 import asyncio
-import traceback
 import zipfile
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.support.artifact_host import Request, host, http, scripted
-from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time
-from testvibe_async import (
-    MalformedResponseError,
-    NotSentError,
-    OutcomeUnknownError,
-    RateLimitedError,
-    ResponseError,
-    RetryPolicy,
-    ServerError,
-    TransportError,
-    VibeError,
-)
+from tests.support.finished_run import CONTENT, downloads, finished_run, on_real_time, until
+from testvibe_async import DownloadProgress, Hooks, RetryPolicy, errors
 from testvibe_async.testing import Fault
 
+FAULTS: dict[str, tuple[Fault, type[errors.VibeError], int]] = {
+    "reset": (Fault.reset(), errors.OutcomeUnknownError, 2),
+    "truncated": (Fault.truncated(), errors.OutcomeUnknownError, 2),
+    "hang": (Fault.hang(), errors.OutcomeUnknownError, 2),
+    "garbage": (Fault.garbage(), errors.MalformedResponseError, 1),
+    "500": (Fault.status(500), errors.ServerError, 2),
+    "503": (Fault.status(503, retry_after=0), errors.ServerError, 2),
+    "429": (Fault.status(429), errors.RateLimitedError, 2),
+    "400": (Fault.status(400), errors.ResponseError, 1),
+    "204": (Fault.body(b"", status=204), errors.ResponseError, 1),
+    "206": (Fault.body(b"x", status=206), errors.ResponseError, 1),
+    "416": (Fault.body(b"x", status=416), errors.ResponseError, 1),
+}
+"""What a download meets, what is raised of it, and how often it is sent."""
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.reset(),
-        Fault.truncated(),
-        Fault.hang(),
-        Fault.status(500),
-        Fault.status(503, retry_after=0),
-        Fault.status(429),
-    ],
-    ids=["reset", "truncated", "hang", "500", "503", "429"],
-)
+
+@pytest.mark.parametrize("name", FAULTS)
 @on_real_time
-async def test_a_failure_that_passes_is_retried(tmp_path: Path, fault: Fault) -> None:
-    """A download that fails on the way is repeated, as reads are."""
-    async with finished_run(tmp_path, timeout=0.3) as case:
-        case.emulator.fail("download", fault, times=3)
-        paths = await case.download(kinds={"trace"})
-        assert zipfile.is_zipfile(paths[0])
-        assert case.emulator.count("get_run_artifacts") == 1
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind", "sent"),
-    [
-        (Fault.reset(), OutcomeUnknownError, 4),
-        (Fault.truncated(), OutcomeUnknownError, 4),
-        (Fault.hang(), OutcomeUnknownError, 4),
-        (Fault.garbage(), MalformedResponseError, 1),
-        (Fault.status(500), ServerError, 4),
-        (Fault.status(503, retry_after=0), ServerError, 4),
-        (Fault.status(429), RateLimitedError, 4),
-        (Fault.status(400), ResponseError, 1),
-        (Fault.body(b"", status=204), ResponseError, 1),
-        (Fault.body(b"x", status=206), ResponseError, 1),
-        (Fault.body(b"x", status=416), ResponseError, 1),
-    ],
-    ids=["reset", "truncated", "hang", "garbage", "500", "503", "429", "400", "204", "206", "416"],
-)
-@on_real_time
-async def test_a_failure_that_stays_is_raised(
-    tmp_path: Path, fault: Fault, kind: type[VibeError], sent: int
-) -> None:
-    """Each fault raises its own error after the attempts of the policy, and leaves no file."""
-    async with finished_run(tmp_path, timeout=0.3) as case:
-        case.emulator.fail("download", fault)
-        with pytest.raises(VibeError) as caught:
+async def test_a_download_meets_a_fault(tmp_path: Path, name: str) -> None:
+    """Each raises its own error after the attempts of the policy, and one that passes nothing."""
+    fault, kind, sent = FAULTS[name]
+    twice = RetryPolicy(attempts=2, base_delay=0)
+    async with finished_run(tmp_path, timeout=0.3, retry=twice) as case:
+        rule = case.emulator.fail("download", fault)
+        with pytest.raises(errors.VibeError) as caught:
             await case.download(kinds={"trace"})
         assert type(caught.value) is kind
         assert downloads(case) in ({sent, 2 * sent} if fault.kind == "reset" else {sent})
-        if isinstance(caught.value, TransportError):
-            assert caught.value.attempts == 4
+        if isinstance(caught.value, errors.TransportError):
+            assert caught.value.attempts == sent
         assert case.files() == {}
+        rule.remove()
+        if sent > 1 and name != "hang":
+            case.emulator.fail("download", fault, times=1)
+            assert zipfile.is_zipfile((await case.download(kinds={"trace"}))[0])
 
 
 @on_real_time
@@ -105,75 +75,14 @@ async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
     async with finished_run(tmp_path) as case:
         async with host(b"") as origin:
             case.serve(origin, 1)
-        with pytest.raises(NotSentError, match="could not connect") as caught:
+        with pytest.raises(errors.NotSentError, match="could not connect") as caught:
             await case.download()
         assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
 
 
-@on_real_time
-async def test_a_host_that_does_not_take_the_connection(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A connection that is not made in time raises NotSentError, without the link."""
-    async with finished_run(tmp_path, timeout=0.2) as case:
-        case.list_as({"path": "a", "url": f"http://127.0.0.1:9/x?{SECRET}"})
-
-        async def sock_connect(*_: object) -> None:
-            await asyncio.sleep(60)
-
-        await case.client.list_projects()
-        monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", sock_connect)
-        with pytest.raises(NotSentError, match="could not connect") as caught:
-            await case.download()
-        assert SECRET not in "".join(traceback.format_exception(caught.value))
-
-
-@on_real_time
-async def test_a_chunk_that_can_not_be_read_is_a_connection_lost(tmp_path: Path) -> None:
-    """A malformed chunk, which aiohttp does not report, ends the download after its timeout."""
-
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
-        await writer.drain()
-        await asyncio.sleep(0.05)
-        writer.write(b"zz\r\n")
-
-    once = RetryPolicy(attempts=1)
-    async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
-        case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
-        with pytest.raises(VibeError) as caught:
-            await case.download()
-        assert case.files() == {}
-    assert SECRET not in str(caught.value)
-
-
-@on_real_time
-async def test_endless_interim_answers_time_out(tmp_path: Path) -> None:
-    """A host that sends only 100 Continue is given up after the timeout."""
-
-    is_over = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while not reader.at_eof():
-                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                await writer.drain()
-                await asyncio.sleep(0.05)
-        is_over.set()
-
-    once = RetryPolicy(attempts=1)
-    async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
-        case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
-        with pytest.raises(OutcomeUnknownError, match="no answer"):
-            await case.download()
-        await is_over.wait()
-
-
 @pytest.mark.parametrize("refusals", [False, True])
 @on_real_time
-async def test_a_host_that_gives_a_byte_at_a_time_is_given_up(
-    tmp_path: Path, *, refusals: bool
-) -> None:
+async def test_a_host_that_gives_a_byte_is_given_up(tmp_path: Path, *, refusals: bool) -> None:
     """Connections that bring a byte each end a download, with new links in between too."""
 
     def answer(_: Request) -> bytes:
@@ -183,7 +92,168 @@ async def test_a_host_that_gives_a_byte_at_a_time_is_given_up(
 
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, len(CONTENT))
-        with pytest.raises((OutcomeUnknownError, ResponseError)):
+        with pytest.raises((errors.OutcomeUnknownError, errors.ResponseError)):
             await case.download()
         assert len(origin.requests) <= 10
         assert case.files() == {}
+
+
+@pytest.mark.parametrize(
+    ("size", "content"), [(len(CONTENT), CONTENT), (None, CONTENT), (None, CONTENT[:20])]
+)
+@on_real_time
+async def test_a_cut_starts_over(tmp_path: Path, size: int | None, content: bytes) -> None:
+    """The whole file is requested again, and nothing of the first part is left in it."""
+
+    def answer(_: Request) -> bytes:
+        if len(origin.requests) == 1:
+            return http(200, b"?" * 900_000, 'ETag: "one"', length=len(CONTENT))
+        return http(200, content)
+
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, size)
+        await case.download()
+        assert case.files() == {"a.zip": content}
+        assert ["range" in request.headers for request in origin.requests] == [False, False]
+
+
+@on_real_time
+async def test_progress_falls_back_when_a_download_starts_over(tmp_path: Path) -> None:
+    """The bytes of the first part are not counted twice."""
+    done: list[int] = []
+    is_seen = asyncio.Event()
+
+    def note(progress: DownloadProgress) -> None:
+        done.append(progress.done_bytes)
+        if done[-1] >= 600_000:
+            is_seen.set()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_first = not is_seen.is_set()
+        writer.write(http(200, CONTENT[:900_000] if is_first else CONTENT, length=len(CONTENT)))
+        if is_first:
+            await is_seen.wait()
+
+    async with finished_run(tmp_path) as case, scripted(serve) as origin:
+        case.serve(origin, len(CONTENT))
+        await case.download(on_progress=note)
+    restart = next(place for place, size in enumerate(done) if place and size < done[place - 1])
+    assert done[:restart] == sorted(done[:restart])
+    assert done[restart:] == sorted(done[restart:])
+    assert done[-1] == len(CONTENT)
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(1, 1), (3, 3), (4, 4), (99, 10)])
+@on_real_time
+async def test_downloads_at_once_are_bounded(tmp_path: Path, at_once: int, most: int) -> None:
+    """max_at_once bounds how many are downloaded at once, and that many are."""
+    waiting = 0
+    seen = 0
+    go_on = asyncio.Event()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal waiting, seen
+        waiting += 1
+        seen = max(seen, waiting)
+        if waiting == most:
+            go_on.set()
+        await go_on.wait()
+        await asyncio.sleep(0)
+        waiting -= 1
+        writer.write(http(200, b"x"))
+
+    async with finished_run(tmp_path) as case, scripted(serve) as origin:
+        case.serve(origin, 1, *(f"{number}.zip" for number in range(10)))
+        assert len(await case.download(max_at_once=at_once)) == 10
+    assert seen == most
+
+
+@on_real_time
+async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
+    """The first error is raised bare; files that were complete stay, and others leave nothing."""
+
+    def answer(request: Request) -> bytes | None:
+        if request.target.startswith("/0"):
+            return http(200, b"x")
+        if request.target.startswith("/2"):
+            return None
+        hangs = any(request.target.startswith("/2") for request in origin.requests)
+        return http(400 if hangs else 503, b"")
+
+    many_attempts = RetryPolicy(attempts=10_000, base_delay=0)
+    async with finished_run(tmp_path, retry=many_attempts) as case, host(answer) as origin:
+        case.serve(origin, 1, "whole", "fails", "hangs", "never started")
+        with pytest.raises(errors.ResponseError) as caught:
+            await case.download(max_at_once=2)
+        assert caught.value.status == 400
+        assert case.files() == {"whole": b"x"}
+        assert not any(request.target.startswith("/3") for request in origin.requests)
+
+
+@on_real_time
+async def test_no_more_connections_than_allowed(tmp_path: Path) -> None:
+    """Downloads of all calls together wait for one of the client's connections."""
+    at_once = most = 0
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.05)
+        at_once -= 1
+        writer.write(http(200, b"x"))
+
+    async with finished_run(tmp_path, max_connections=2) as case, scripted(serve) as origin:
+        case.list_as(*({"path": f"{n}", "url": f"{origin.url}/{n}"} for n in range(5)))
+        await asyncio.gather(case.download(max_at_once=4), case.download(max_at_once=4))
+    assert most == 2
+
+
+@on_real_time
+async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
+    """Neither a file nor a task nor a connection is left, and other downloads go on."""
+    async with finished_run(tmp_path) as case:
+
+        def answer(request: Request) -> bytes | None:
+            return http(200, b"x") if request.target.startswith("/0") else None
+
+        async with host(answer) as origin:
+            case.serve(origin, 1, "whole", "hangs", "too")
+            task = asyncio.create_task(case.download())
+            await until(lambda: len(origin.requests) == 3 and "whole" in case.files())
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert case.files() == {"whole": b"x"}
+
+
+@pytest.mark.parametrize("attempts", [1, 4])
+@on_real_time
+async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) -> None:
+    """They raise ClientClosedError and leave nothing; a new one is refused."""
+    retry = RetryPolicy(attempts=attempts, base_delay=0)
+    async with finished_run(tmp_path, retry=retry) as case, host(lambda _: None) as origin:
+        case.serve(origin, 1)
+        task = asyncio.create_task(case.download())
+        await until(lambda: bool(origin.requests))
+        await case.client.aclose()
+        with pytest.raises(errors.ClientClosedError):
+            await task
+        assert case.files() == {}
+        with pytest.raises(errors.ClientClosedError):
+            await case.download()
+
+
+@on_real_time
+async def test_closing_the_client_ends_a_pause(tmp_path: Path) -> None:
+    """Closing the client ends a download that waits for its next attempt."""
+    async with AsyncExitStack() as stack:
+        retrying = asyncio.Event()
+        hooks = Hooks(on_retry=lambda _: retrying.set())
+        case = await stack.enter_async_context(finished_run(tmp_path, hooks=hooks))
+        case.emulator.fail("download", Fault.status(503, retry_after=60))
+        task = asyncio.create_task(case.download())
+        await retrying.wait()
+        await case.client.aclose()
+        with pytest.raises(errors.ClientClosedError):
+            await task

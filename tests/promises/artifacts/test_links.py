@@ -1,37 +1,31 @@
-"""Links to artifacts: which are taken, how they are sent, and what follows when they expire."""
+"""Links to artifacts: which are taken, what their host sees, and what follows when they expire."""
 
+import gzip
+import logging
+import traceback
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
-from tests.conftest import client_of
 from tests.support.artifact_host import host, http
 from tests.support.dialects import Dialect
 from tests.support.finished_run import PATHS, SECRET, downloads, finished_run, on_real_time
-from testvibe_async import DownloadProgress, MalformedResponseError, NotFoundError, ResponseError
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async import Hooks, errors
+from testvibe_async.events import RequestFinished, RetryScheduled
+from testvibe_async.testing import Fault
 
 
 @pytest.mark.parametrize(
     "link",
     [
-        None,
-        "",
-        "/relative",
-        "ftp://blobs.example/x",
-        "file:///etc/passwd",
-        "https://",
-        "https://blobs.example:99999/x",
-        "https://user:word@blobs.example/x",
-        "https://@blobs.example/x",
-        "https://blobs.example/x y",
+        *(None, "", "/relative", "ftp://blobs.example/x", "file:///etc/passwd", "https://"),
+        *("https://blobs.example:99999/x", "https://user:word@blobs.example/x"),
+        *("https://@blobs.example/x", "https://blobs.example/x y", "https://blöbs.example/x"),
         "https://blobs.example/x\r\nX-Injected: 1",
-        "https://blöbs.example/x",
-        f"https://{'x' * 70}.example/x",
-        "https://blobs..example/x",
-        "http://blobs.example/x",
-        "http://10.0.0.1/x",
+        *(f"https://{'x' * 70}.example/x", "https://blobs..example/x"),
+        *("http://blobs.example/x", "http://10.0.0.1/x"),
     ],
 )
 @on_real_time
@@ -39,7 +33,7 @@ async def test_an_unsafe_link_is_refused(tmp_path: Path, link: str | None) -> No
     """A missing link, or one without a valid encrypted address, is refused unsent."""
     async with finished_run(tmp_path) as case:
         case.list_as({"path": "a.zip", "url": link and f"{link}?{SECRET}"})
-        with pytest.raises(MalformedResponseError, match=r"link.*, at 'a\.zip'") as caught:
+        with pytest.raises(errors.MalformedResponseError, match=r"link.*, at 'a\.zip'") as caught:
             await case.download()
         assert caught.value.url.endswith("/artifacts")
         assert SECRET not in str(caught.value)
@@ -76,44 +70,16 @@ async def test_a_link_that_has_expired_is_fetched_anew(tmp_path: Path, status: i
         assert downloads(case) == 3 + is_old.hits
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
 @on_real_time
-async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
-    """Links that expire during a download are renewed."""
-    clock = [0.0]
-    async with Emulator(shop=False, clock=lambda: clock[0], link_lifetime=60) as emulator:
-        emulator.add_feature("F", "Feature: F\n  Scenario: Locked out\n")
-        async with client_of(emulator) as client:
-            run = await client.project().run_feature("F")
-            emulator.finish_run(run.run_id, "failed")
-
-            def wait_an_hour(progress: DownloadProgress) -> None:
-                clock[0] += 3600 if progress.is_finished else 0
-
-            paths = await run.download_artifacts(tmp_path, max_at_once=1, on_progress=wait_an_hour)
-        assert len(paths) == 3
-        assert [request.status for request in emulator.artifact_requests] == [
-            200,
-            403,
-            200,
-            403,
-            200,
-        ]
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [(401, ResponseError), (403, ResponseError), (404, NotFoundError), (410, ResponseError)],
-)
-@on_real_time
-async def test_a_link_that_is_always_refused_is_an_error(
-    tmp_path: Path, status: int, kind: type[ResponseError]
-) -> None:
+async def test_a_link_that_is_always_refused_is_an_error(tmp_path: Path, status: int) -> None:
     """After three new links a refusal is raised, and not as one of the API key."""
     async with finished_run(tmp_path) as case:
         case.emulator.fail("download", Fault.status(status))
-        with pytest.raises(ResponseError, match="refuses the link") as caught:
+        with pytest.raises(errors.ResponseError, match="refuses the link") as caught:
             await case.download(kinds={"trace"})
-        assert type(caught.value) is kind
+        assert not isinstance(caught.value, errors.UnauthorizedError | errors.ForbiddenError)
+        assert isinstance(caught.value, errors.NotFoundError) == (status == 404)
         assert caught.value.status == status
         assert downloads(case) == 4
         assert case.emulator.count("get_run_artifacts") == 4
@@ -126,7 +92,7 @@ async def test_an_artifact_that_is_no_longer_listed_is_refused(tmp_path: Path) -
         case.emulator.fail("download", Fault.status(404))
         nothing: list[object] = []
         case.emulator.fail("get_run_artifacts", Fault.edit(lambda _: nothing), skip=1)
-        with pytest.raises(NotFoundError):
+        with pytest.raises(errors.NotFoundError):
             await case.download(kinds={"trace"})
 
 
@@ -136,7 +102,7 @@ async def test_a_refusal_of_new_links_is_raised(tmp_path: Path) -> None:
     async with finished_run(tmp_path) as case:
         case.emulator.fail("download", Fault.status(403))
         case.emulator.fail("get_run_artifacts", Fault.status(404), skip=1)
-        with pytest.raises(NotFoundError) as caught:
+        with pytest.raises(errors.NotFoundError) as caught:
             await case.download()
         assert caught.value.url.startswith(case.emulator.url)
 
@@ -149,3 +115,112 @@ async def test_a_list_of_pages_is_downloaded_whole(tmp_path: Path, paging: Any) 
     async with finished_run(tmp_path, middleware=pages) as case:
         found = await case.download()
         assert len(found) == downloads(case) == 3
+
+
+@on_real_time
+async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
+    """Neither the key nor anything of a session that was passed in is sent with a download."""
+    headers = {"Authorization": "Bearer tvb_session", "X-Api-Key": "tvb_session"}
+    cookies = {"session": "tvb_session"}
+    async with (
+        aiohttp.ClientSession(headers=headers, cookies=cookies) as session,
+        finished_run(tmp_path, session=session) as case,
+    ):
+        await case.download()
+        assert downloads(case) == 3
+        for request in case.emulator.artifact_requests:
+            assert request.status == 200
+            assert "tvb_" not in repr((request.path, request.query, dict(request.headers)))
+            assert request.headers.keys().isdisjoint({"Authorization", "Cookie", "Referer"})
+            assert request.headers["Accept-Encoding"] == "identity"
+        assert not session.closed
+
+
+@on_real_time
+async def test_a_host_sets_no_cookies(tmp_path: Path) -> None:
+    """A cookie that an answer sets is not sent with the next request."""
+    answer = http(200, b"x", "Set-Cookie: session=one; Path=/")
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        origin.url = origin.url.replace("127.0.0.1", "localhost")  # an address has no cookies
+        case.serve(origin, 1, "a", "b")
+        await case.download(max_at_once=1)
+        assert ["cookie" in request.headers for request in origin.requests] == [False, False]
+
+
+@on_real_time
+async def test_a_compressed_file_is_kept_as_it_is(tmp_path: Path) -> None:
+    """A file that is stored compressed stays so, with the size that the service declares."""
+    content = gzip.compress(b"x" * 1000)
+    answer = http(200, content, "Content-Encoding: gzip")
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, len(content))
+        await case.download()
+        assert case.files() == {"a.zip": content}
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@on_real_time
+async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
+    """A redirect of the host raises an error that says so, and is not followed."""
+    async with finished_run(tmp_path) as case, host(http(200, b"x")) as elsewhere:
+        redirect = http(status, b"", f"Location: {elsewhere.url}/?{SECRET}")
+        async with host(redirect) as origin:
+            case.serve(origin, 1)
+            with pytest.raises(errors.ResponseError, match="not followed") as caught:
+                await case.download()
+        assert caught.value.status == status
+        assert elsewhere.requests == []
+        assert case.files() == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http(400, SECRET.encode()),
+        http(403, SECRET.encode()),
+        http(500, SECRET.encode()),
+        http(302, b"", f"Location: /?{SECRET}"),
+        http(200, b"x" * 9),
+        http(200, b"x", length=2),
+        b"",
+        b"\x15 no HTTP " + SECRET.encode() + b"\r\n\r\n",
+        b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\nno chunk " + SECRET.encode(),
+    ],
+)
+@on_real_time
+async def test_no_signature(
+    tmp_path: Path, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A link's query is in no message, traceback, event or log, even where the host repeats it."""
+    caplog.set_level(logging.DEBUG)
+    seen: list[Any] = []
+    hooks = Hooks(on_request=seen.append, on_retry=seen.append)
+    async with finished_run(tmp_path, hooks=hooks) as case, host(answer) as origin:
+        case.serve(origin, 2)
+        with pytest.raises(errors.VibeError) as caught:
+            await case.download(on_progress=seen.append)
+        assert origin.requests
+        assert SECRET in origin.requests[0].target
+        shown = [*traceback.format_exception(caught.value), repr(caught.value), str(seen)]
+        assert "TheSignature" not in "".join([*shown, caplog.text])
+        assert repr(vars(caught.value)).count(f"{origin.url}/0") == 1
+
+
+@on_real_time
+async def test_downloads_are_reported_to_hooks(tmp_path: Path) -> None:
+    """Every request to the host is an event, and so is every retry."""
+    seen: list[RequestFinished | RetryScheduled] = []
+    hooks = Hooks(on_request=seen.append, on_retry=seen.append)
+    async with finished_run(tmp_path, hooks=hooks) as case:
+        case.emulator.fail("download", Fault.status(503), times=1)
+        case.emulator.fail("download", Fault.truncated(), times=1)
+        seen.clear()
+        await case.download(kinds={"report"})
+        of_downloads = [event for event in seen if event.operation == "download_artifacts"]
+        requests = [event for event in of_downloads if isinstance(event, RequestFinished)]
+        retries = [event for event in of_downloads if isinstance(event, RetryScheduled)]
+        assert [event.status for event in requests] == [503, None, 200]
+        assert {event.url.partition("/artifacts")[0] for event in requests} == {
+            case.emulator.artifact_url
+        }
+        assert [event.attempt for event in retries] == [1, 2]

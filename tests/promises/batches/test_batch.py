@@ -2,56 +2,31 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks
-from tests.support.timing import now
+from tests.support.timing import STEADY, now
 from testvibe_async import (
+    Batch,
     BatchSummary,
     Client,
-    ConfigError,
     Feature,
-    FeatureNotGeneratedError,
-    ForbiddenError,
     GenerationRef,
-    NotFoundError,
-    NotSentError,
+    Operation,
+    Phase,
     Project,
-    RateLimitedError,
     RetryPolicy,
+    Run,
     Verdict,
+    errors,
 )
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 SCENARIO = MIXED
-
-
-async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project) -> None:
-    """Awaiting a batch gives an item for each feature, in the order asked, failed runs included."""
-    names = ["Wishlist", "checkout", "Returns", "Login Functionality"]
-
-    items = await project.run_features(names, config="Mobile")
-
-    assert [item.feature for item in items] == names
-    assert all(item.outcome is not None and item.outcome.config == "Mobile" for item in items)
-    assert [item.error for item in items] == [None] * 4
-    assert {item.ref.key[-1] for item in items if item.ref} == set(emulator.runs)
-    assert client_tasks() == []
-
-
-@pytest.mark.filterwarnings("ignore:run_features")
-async def test_a_batch_is_opened_before_it_is_iterated_over(
-    emulator: Emulator, project: Project
-) -> None:
-    """Iterating without `async with` is refused, as it would run nothing."""
-    with pytest.raises(ConfigError, match="async with"):
-        async for _ in project.run_features(["Checkout"]):
-            pass
-
-    assert emulator.requests == []
 
 
 async def test_they_come_as_they_finish(project: Project) -> None:
@@ -75,28 +50,6 @@ async def test_all_that_are_generated(emulator: Emulator, project: Project) -> N
     assert {item.feature for item in items} == expected
 
 
-async def test_no_features(emulator: Emulator, project: Project) -> None:
-    """A batch without features ends at once."""
-    assert await project.run_features([]) == []
-    assert emulator.requests == []
-
-
-async def test_never_more_in_flight_than_asked() -> None:
-    """600 features with 100 in flight: never more than 100, and each of them once."""
-    scenario = Scenario(run_queue=(0, 1), run_duration=(1, 5))
-    async with Emulator(scenario=scenario, shop=False) as emulator, client_of(emulator) as client:
-        names = [f"Feature {number}" for number in range(600)]
-        for name in names:
-            emulator.add_feature(name)
-
-        items = await client.project().run_features(names, max_in_flight=100)
-
-        assert [item.feature for item in items] == names
-        assert all(item.outcome is not None for item in items)
-        assert emulator.max_active_runs == 100
-        assert len(emulator.runs) == 600
-
-
 async def test_no_more_than_32_are_dispatched_at_once(emulator: Emulator) -> None:
     """However many may be in flight and go over the wire, 32 wait for their answer at once."""
     emulator.fail("run_feature", Fault.delay(5))
@@ -117,18 +70,8 @@ async def test_one_that_can_not_start_is_an_item(project: Project) -> None:
 
     assert items[0].outcome is not None
     assert (items[1].ref, items[1].outcome) == (None, None)
-    assert isinstance(items[1].error, NotFoundError)
-    assert isinstance(items[2].error, FeatureNotGeneratedError)
-
-
-async def test_one_that_can_not_be_sent_is_an_item(emulator: Emulator, project: Project) -> None:
-    """A refused connection is the error of each item, and the batch goes on to the end."""
-    await emulator.aclose()
-
-    items = await project.run_features(["Checkout", "Returns"])
-
-    assert [type(item.error) for item in items] == [NotSentError, NotSentError]
-    assert [item.verdict for item in items] == [Verdict.ERROR, Verdict.ERROR]
+    assert isinstance(items[1].error, errors.NotFoundError)
+    assert isinstance(items[2].error, errors.FeatureNotGeneratedError)
 
 
 async def test_one_that_can_not_be_seen_is_an_item(emulator: Emulator, project: Project) -> None:
@@ -138,7 +81,7 @@ async def test_one_that_can_not_be_seen_is_an_item(emulator: Emulator, project: 
     items = await project.run_features(["Checkout", "Returns"])
 
     (bad,) = [item for item in items if item.error]
-    assert isinstance(bad.error, ForbiddenError)
+    assert isinstance(bad.error, errors.ForbiddenError)
     assert bad.ref is not None
     assert bad.error.ref == bad.ref
 
@@ -154,19 +97,6 @@ async def test_generations_in_a_batch(emulator: Emulator, project: Project) -> N
     assert all(item.outcome is item.outcome for item in items)
 
 
-async def test_conflicts_as_for_one(emulator: Emulator, project: Project) -> None:
-    """on_conflict is that of the single dispatch, and an unknown word is refused at once."""
-    await project.generate_feature("Checkout with gift card")
-    (item,) = await project.generate_features(["Checkout with gift card"], on_conflict="attach")
-    assert item.outcome is not None
-    assert len(emulator.generations) == 1
-    wrong: Any = "ignore"
-    with pytest.raises(ConfigError, match="on_conflict"):
-        project.run_features(on_conflict=wrong)
-    with pytest.raises(ConfigError, match="on_conflict"):
-        project.generate_features(on_conflict=wrong)
-
-
 async def test_several_configurations(emulator: Emulator, project: Project) -> None:
     """With several configurations each feature runs with each, in the order asked."""
     items = await project.run_features(["Checkout", "Returns"], config=["Mobile", None])
@@ -179,69 +109,19 @@ async def test_several_configurations(emulator: Emulator, project: Project) -> N
     ]
     assert [item.outcome.config for item in items if item.outcome] == ["Mobile", "Default"] * 2
     assert len(emulator.runs) == 4
-    with pytest.raises(ConfigError, match="config names no configuration"):
-        project.run_features(config=[])
-
-
-async def test_the_summary_adds_up_at_any_moment(project: Project) -> None:
-    """The numbers of `summary` add up to all features, before, during and after the batch."""
-    batch = project.run_features(max_in_flight=4)
-    assert batch.summary == BatchSummary()
-    seen: list[str] = []
-    async with batch:
-        assert batch.summary == BatchSummary(waiting=15)
-        async for _ in batch:
-            assert batch.summary.total == 15
-            assert batch.summary.in_flight <= 4
-            seen.append(str(batch.summary))
-            assert repr(batch) == f"<Batch: {batch.summary}>"
-            if len(seen) == 6:
-                break
-    after = batch.summary
-    assert (after.total, after.waiting) == (15, 0)
-    assert after.in_flight == len(batch.in_flight)
-    assert after.skipped == 15 - len(batch.refs)
-    assert not after.is_success
-    assert seen[0] in {"1 succeeded, 3 in flight, 11 waiting", "1 failed, 3 in flight, 11 waiting"}
 
 
 async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
     """Awaiting a batch again is refused, and dispatches nothing."""
     batch = project.run_features(["Checkout"])
     await batch
-    with pytest.raises(ConfigError, match="opened before"):
+    with pytest.raises(errors.ConfigError, match="opened before"):
         await batch
     assert len(emulator.runs) == 1
 
 
-@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), True])
-async def test_the_time_out_is_checked(project: Project, wrong: Any) -> None:
-    """timeout is a number of seconds, 0 or more."""
-    with pytest.raises(ConfigError, match="timeout must be a number of seconds, 0 or more"):
-        project.run_features(timeout=wrong)
-    with pytest.raises(ConfigError, match="timeout must be a number of seconds, 0 or more"):
-        project.generate_features(timeout=wrong)
-
-
-@pytest.mark.parametrize("wrong", [0, -1, 1.5, True])
-async def test_the_number_in_flight_is_checked(project: Project, wrong: Any) -> None:
-    """max_in_flight is a whole number from 1."""
-    with pytest.raises(ConfigError, match="max_in_flight must be a whole number from 1"):
-        project.run_features(max_in_flight=wrong)
-
-
-@pytest.mark.parametrize("dispatch", ["run_features", "generate_features"])
-def test_one_name_is_not_many_features(dispatch: str) -> None:
-    """A single name in place of a list is refused."""
-    project = Client("http://127.0.0.1:1", api_key="tvb_" + "k" * 43).project("p")
-    with pytest.raises(ConfigError, match=r"features must be several, not '15': pass \['15'\]"):
-        getattr(project, dispatch)("15")
-
-
 @pytest.mark.parametrize("end", ["left", "time", "failure"])
-async def test_a_generation_that_a_run_waited_for_is_named(
-    emulator: Emulator, project: Project, end: str
-) -> None:
+async def test_a_runs_generation_is_named(emulator: Emulator, project: Project, end: str) -> None:
     """A generation that a batch dispatched is in the item and the refs, however that ends."""
     emulator.add_feature("Draft", status="draft")
     emulator.fail("run_feature", Fault.delay(10), when=lambda request: "Wish" in request.path)
@@ -268,42 +148,7 @@ async def test_a_generation_that_a_run_waited_for_is_named(
         assert item.verdict == "in flight"
 
 
-async def test_a_feature_that_is_named_twice_runs_once(
-    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
-) -> None:
-    """By name, in another case, by id, as digits or as listed: it is one feature, and one run."""
-    feature = await project.get_feature("Checkout")
-    before = emulator.count("list_features")
-    asked: list[int | str | Feature] = [
-        "Checkout",
-        "CHECKOUT",
-        feature.id,
-        str(feature.id),
-        "Wishlist",
-        feature,
-    ]
-    with caplog.at_level(logging.WARNING):
-        items = await project.run_features(asked, config=["Default", "Mobile"])
-
-    assert [item.feature for item in items] == ["Checkout", "Checkout", "Wishlist", "Wishlist"]
-    assert len(emulator.runs) == 4
-    texts = [record.getMessage() for record in caplog.records]
-    assert len(texts) == 4
-    assert all(getattr(record, "testvibe_told", False) for record in caplog.records)
-    assert texts[0] == "feature 'CHECKOUT' was asked for twice, and is dispatched once"
-    assert emulator.count("list_features") == before + 1
-
-
-async def test_names_alone_need_no_list(emulator: Emulator, project: Project) -> None:
-    """Only names beside ids can mean the same features unseen."""
-    items = await project.run_features(["Checkout", "checkout", "Wishlist"])
-    assert [item.feature for item in items] == ["Checkout", "Wishlist"]
-    assert emulator.count("list_features") == 0
-
-
-async def test_without_a_list_names_and_ids_are_taken_as_they_are(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_without_a_list_all_names_are_run(emulator: Emulator, project: Project) -> None:
     """A service without the list of features stops no batch."""
     feature = await project.get_feature("Checkout")
     emulator.fail("list_features", Fault.status(404))
@@ -314,23 +159,12 @@ async def test_without_a_list_names_and_ids_are_taken_as_they_are(
 async def test_a_slow_service_is_waited_for() -> None:
     """What is refused as one too many is sent again: each feature runs, and once."""
     async with Emulator(shop=False, rate_limit=1) as emulator, client_of(emulator) as client:
-        for number in range(20):
+        for number in range(8):
             emulator.add_feature(f"Feature {number}")
         items = await client.project().run_features()
 
         assert {item.verdict for item in items} <= {Verdict.SUCCEEDED, Verdict.FAILED}
-        assert len(emulator.runs) == 20
-
-
-async def test_a_service_that_takes_nothing_is_given_up(emulator: Emulator) -> None:
-    """After five minutes the refusal is the item's error, also where nothing is retried."""
-    emulator.fail("run_feature", Fault.status(429, retry_after=10))
-    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
-        (item,) = await client.project().run_features(["Checkout"])
-
-    assert isinstance(item.error, RateLimitedError)
-    assert 300 < now() < 400
-    assert emulator.count("run_feature") < 50
+        assert len(emulator.runs) == 8
 
 
 async def test_several_tasks_share_the_items_of_a_batch(project: Project) -> None:
@@ -349,9 +183,7 @@ async def test_several_tasks_share_the_items_of_a_batch(project: Project) -> Non
     assert sorted(name for own in taken for name in own) == sorted(names)
 
 
-async def test_a_batch_without_time_dispatches_nothing(
-    project: Project, emulator: Emulator
-) -> None:
+async def test_without_time_nothing_is_sent(project: Project, emulator: Emulator) -> None:
     """A time-out of 0 leaves an item for each feature, and sends nothing."""
     items = await project.run_features(["Checkout", "Returns"], timeout=0)
     assert [item.verdict for item in items] == ["skipped", "skipped"]
@@ -368,8 +200,301 @@ async def test_a_batch_that_was_never_opened_warns(project: Project, emulator: E
     assert emulator.count("run_feature") == 0
 
 
-def test_a_journal_is_opened_first(project: Project) -> None:
-    """A path in the place of a journal is refused, with what to write."""
-    path: Any = "nightly.sqlite"
-    with pytest.raises(ConfigError, match=r"async with Journal\('nightly.sqlite'\) as journal"):
-        project.run_features(["Checkout"], journal=path)
+steady = pytest.mark.parametrize("scenario", [STEADY], ids=["steady"])
+"""Runs of half a minute, which pass."""
+
+
+async def one_by_one(names: list[str], *, seconds: float = 0.0) -> AsyncGenerator[str]:
+    """Yield names as a slow source does."""
+    for name in names:
+        await asyncio.sleep(seconds)
+        yield name
+
+
+@pytest.mark.parametrize("source", [list, iter, one_by_one])
+async def test_all_come_in_the_order_asked(
+    emulator: Emulator, project: Project, source: Callable[[list[str]], Any]
+) -> None:
+    """Awaiting a batch gives an item for each feature, in the order asked, failed runs included."""
+    names = ["Wishlist", "checkout", "Returns", "Login Functionality"]
+    batch = project.run_features(source(names), config="Mobile", max_in_flight=2)
+    items = await batch
+
+    assert [item.feature for item in items] == names
+    assert all(item.outcome is not None and item.outcome.config == "Mobile" for item in items)
+    assert [item.error for item in items] == [None] * 4
+    assert {item.ref.key[-1] for item in items if item.ref} == set(emulator.runs)
+    assert batch.summary.total == len(emulator.runs) == 4
+    assert client_tasks() == []
+
+
+@pytest.mark.filterwarnings("ignore:run_features")
+async def test_a_batch_is_opened_first(emulator: Emulator, project: Project) -> None:
+    """Iterating without `async with` is refused, as it would run nothing."""
+    with pytest.raises(errors.ConfigError, match="async with"):
+        async for _ in project.run_features(["Checkout"]):
+            pass
+    with pytest.raises(errors.ConfigError, match="async with"):
+        project.run_features(["Checkout"]).changes()
+    assert emulator.requests == []
+
+
+@pytest.mark.parametrize("source", [list, iter])
+async def test_no_features(emulator: Emulator, project: Project, source: Any) -> None:
+    """A batch without features ends at once."""
+    assert await project.run_features(source([])) == []
+    assert emulator.requests == []
+
+
+async def test_never_more_in_flight_than_asked() -> None:
+    """150 features with 40 in flight: never more than 40, and each of them once."""
+    scenario = Scenario(run_queue=(0, 1), run_duration=(1, 5))
+    async with Emulator(scenario=scenario, shop=False) as emulator, client_of(emulator) as client:
+        names = [emulator.add_feature(f"Feature {number}").name for number in range(150)]
+        items = await client.project().run_features(names, max_in_flight=40)
+
+        assert [item.feature for item in items] == names
+        assert all(item.outcome is not None for item in items)
+        assert emulator.max_active_runs == 40
+        assert len(emulator.runs) == 150
+
+
+async def test_conflicts_as_for_one(emulator: Emulator, project: Project) -> None:
+    """on_conflict is that of the single dispatch."""
+    await project.generate_feature("Checkout with gift card")
+    (item,) = await project.generate_features(["Checkout with gift card"], on_conflict="attach")
+    assert item.outcome is not None
+    assert len(emulator.generations) == 1
+
+
+SECONDS = "timeout must be a number of seconds, 0 or more"
+
+
+WRONG: list[tuple[str, Any, str]] = [
+    *(("timeout", wrong, SECONDS) for wrong in (-1, float("nan"), float("inf"), True)),
+    *(
+        ("max_in_flight", wrong, "max_in_flight must be a whole number from 1")
+        for wrong in (0, -1, 1.5, True)
+    ),
+    *(("attempts", wrong, "attempts must be a whole number") for wrong in (0, -1, 1.5, True)),
+    ("on_conflict", "ignore", "on_conflict"),
+    ("config", [], "config names no configuration"),
+    ("journal", "nightly.sqlite", r"async with Journal\('nightly.sqlite'\) as journal"),
+    ("features", "15", r"features must be several, not '15': pass \['15'\]"),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "said"), WRONG)
+def test_a_wrong_option_is_refused(project: Project, option: str, value: Any, said: str) -> None:
+    """Each is refused by the call, in one sentence that says what it takes."""
+    with pytest.raises(errors.ConfigError, match=said):
+        project.run_features(**{option: value})
+    if option not in {"attempts", "config"}:
+        with pytest.raises(errors.ConfigError, match=said):
+            project.generate_features(**{option: value})
+
+
+SAME: dict[str, tuple[Callable[[Feature], Iterable[Any]], int]] = {
+    "a list": (lambda row: ["Checkout", "CHECKOUT", row.id, str(row.id), "Wishlist", row], 1),
+    "a generator": (lambda row: iter(["Checkout", "Wishlist", row.id, row, str(row.id)]), 1),
+    # Only names beside ids can mean the same features unseen.
+    "names alone": (lambda _: ["Checkout", "checkout", "Wishlist"], 0),
+}
+"""What is asked for, and how often the features are listed to know which are the same."""
+
+
+@pytest.mark.parametrize("asked", SAME)
+async def test_a_feature_that_is_named_twice_runs_once(
+    emulator: Emulator, project: Project, asked: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By name, in another case, by id, as digits or as listed: it is one feature, and one run."""
+    features, lists = SAME[asked]
+    row = await project.get_feature("Checkout")
+    with caplog.at_level(logging.WARNING):
+        items = await project.run_features(features(row), config=["Default", "Mobile"])
+
+    assert [item.feature for item in items] == ["Checkout", "Checkout", "Wishlist", "Wishlist"]
+    assert len(emulator.runs) == 4
+    assert emulator.count("list_features") == lists
+    assert all(getattr(record, "testvibe_told", False) for record in caplog.records)
+    texts = [record.getMessage() for record in caplog.records]
+    if asked == "a list":
+        assert len(texts) == 4
+        assert texts[0] == "feature 'CHECKOUT' was asked for twice, and is dispatched once"
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "attempts", "most"), [(10, 1, 50), (None, 4, 25), (0, 4, 25)]
+)
+async def test_a_service_that_takes_nothing_is_given_up(
+    emulator: Emulator, retry_after: int | None, attempts: int, most: int
+) -> None:
+    """After five minutes of ever fewer tries the refusal is the item's error."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=retry_after))
+    async with client_of(emulator, retry=RetryPolicy(attempts=attempts)) as client:
+        (item,) = await client.project().run_features(["Checkout"])
+
+    assert isinstance(item.error, errors.RateLimitedError)
+    assert 300 < now() < 400
+    assert 5 < emulator.count("run_feature") < most
+
+
+async def test_a_wrong_key_is_asked_with_a_few_times(emulator: Emulator) -> None:
+    """Of 500 features only as many are sent as are under way when the first is refused."""
+    async with Client(
+        emulator.url, api_key="tvb_" + "x" * 43, project=emulator.project_id
+    ) as client:
+        names = [f"Feature {number}" for number in range(500)]
+        items = await client.project().run_features(names)
+    assert emulator.count() < 80
+    assert {item.verdict for item in items} == {Verdict.ERROR, Verdict.SKIPPED}
+
+
+@steady
+async def test_a_revoked_key_ends_the_batch(emulator: Emulator, project: Project) -> None:
+    """What is in flight is named as in flight, in the summary and in `in_flight` alike."""
+    names = [f"Feature {number}" for number in range(60)]
+    for name in names:
+        emulator.add_feature(name)
+    batch = project.run_features(names, max_in_flight=30)
+    async with batch:
+        await asyncio.sleep(15)
+        before = emulator.count()
+        emulator.fail("*", Fault.status(401))
+        items = [item async for item in batch]
+    assert emulator.count() - before < 100
+    assert {item.verdict for item in items} == {Verdict.IN_FLIGHT, Verdict.SKIPPED}
+    assert len(batch.in_flight) == batch.summary.in_flight == 30
+    assert batch.summary.errors == 0
+    assert all(
+        isinstance(item.error, errors.UnauthorizedError)
+        for item in items
+        if item.verdict is Verdict.IN_FLIGHT
+    )
+
+
+@steady
+async def test_a_refused_key_ends_the_wait_for_a_generation(emulator: Emulator) -> None:
+    """Dispatches that the key is refused for end the open waits, before their next poll."""
+    async with client_of(emulator, poll_interval=60) as client:
+        batch = client.project().run_features(["Checkout", *range(500, 600)], max_in_flight=2)
+        emulator.fail("run_feature", Fault.status(401), skip=1)
+        items = await batch
+    assert now() < 60
+    assert items[0].verdict is Verdict.IN_FLIGHT
+    assert isinstance(items[0].error, errors.UnauthorizedError)
+    assert items[0].error.ref == items[0].ref
+
+
+async def test_a_closed_client_is_raised(client: Client, project: Project) -> None:
+    """A batch of a closed client raises, and makes no item's error of it."""
+    await client.aclose()
+    with pytest.raises(errors.ClientClosedError):
+        await project.run_features(["Checkout"])
+
+
+NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
+
+
+def verdicts(batch: Batch[Run]) -> list[Verdict]:
+    """Return what the batch says of each feature now."""
+    return [item.verdict for item in batch.items]
+
+
+@steady
+async def test_the_items_are_there_at_any_moment(emulator: Emulator, project: Project) -> None:
+    """Before, while and after it runs a batch says of each feature what is known, in order."""
+    batch = project.run_features(NAMES, max_in_flight=2)
+    assert (batch.items, batch.summary) == ([], BatchSummary())
+    async with batch:
+        assert verdicts(batch) == [Verdict.WAITING] * 4
+        await asyncio.sleep(1)
+        assert verdicts(batch) == [Verdict.IN_FLIGHT] * 2 + [Verdict.WAITING] * 2
+        assert [item.ref for item in batch.items if item.ref] == batch.refs
+        await asyncio.sleep(36)
+        assert verdicts(batch) == [Verdict.SUCCEEDED] * 2 + [Verdict.IN_FLIGHT] * 2
+        assert batch.summary == BatchSummary.of(batch.items)
+        assert repr(batch) == f"<Batch: {batch.summary}>" == "<Batch: 2 succeeded, 2 in flight>"
+        items = [item async for item in batch]
+    assert {item.feature for item in items} == {item.feature for item in batch.items}
+    assert verdicts(batch) == [Verdict.SUCCEEDED] * 4
+    assert batch.summary.is_success
+    assert len(emulator.runs) == 4
+
+
+@steady
+async def test_each_change_has_its_operation(emulator: Emulator, project: Project) -> None:
+    """The transitions of all operations come in one task, also of those dispatched later."""
+    seen: dict[Operation[Run], list[Phase]] = {}
+    async with project.run_features(NAMES, max_in_flight=2) as batch:
+        async for operation, transition in batch.changes():
+            seen.setdefault(operation, []).append(transition.phase)
+    assert len(seen) == len(emulator.runs) == 4
+    assert all(phases[0] is Phase.QUEUED for phases in seen.values())
+    assert all(phases[-1] is Phase.FINISHED for phases in seen.values())
+    assert verdicts(batch) == [Verdict.SUCCEEDED] * 4
+
+
+@steady
+async def test_what_is_in_flight_already_is_followed_too(project: Project) -> None:
+    """Asked for later, it begins with the present state of all that is dispatched."""
+    async with project.run_features(NAMES, max_in_flight=4) as batch:
+        await asyncio.sleep(10)
+        changes = batch.changes()
+        ends = [op async for op, change in changes if change.phase is Phase.FINISHED]
+    assert {operation.ref for operation in ends} == set(batch.refs)
+    assert len(ends) == 4
+
+
+@steady
+async def test_one_that_is_closed_is_followed_no_more(project: Project) -> None:
+    """A batch goes on after its changes are closed, and adds nothing to them."""
+    async with project.run_features(NAMES, max_in_flight=1) as batch:
+        changes = batch.changes()
+        await anext(changes)
+        await changes.aclose()
+        items = [item async for item in batch]
+    assert len(items) == 4
+    with pytest.raises(StopAsyncIteration):
+        await anext(changes)
+
+
+async def test_changes_end_where_all_is_refused(emulator: Emulator, project: Project) -> None:
+    """A batch whose features are all refused has no transitions, and ends."""
+    emulator.fail("run_feature", Fault.status(409))
+    async with project.run_features(NAMES) as batch:
+        assert [change async for change in batch.changes()] == []
+    assert verdicts(batch) == [Verdict.ERROR] * 4
+
+
+async def test_items_that_share_a_generation_each_have_its_changes() -> None:
+    """A feature that is named twice, on a service without lists, joins the one generation."""
+    async with Emulator(lists=False) as emulator, client_of(emulator) as client:
+        feature = emulator.add_feature("Twice", status="draft")
+        names: list[int | str] = ["Twice", feature.id]
+        async with client.project().generate_features(names, on_conflict="attach") as batch:
+            await asyncio.sleep(30)
+            ends = [change async for _, change in batch.changes() if change.phase == "finished"]
+    assert len(emulator.generations) == 1
+    assert len({item.ref for item in batch.items}) == 1
+    assert len(ends) == 2
+
+
+@steady
+async def test_what_has_no_answer_is_unknown(emulator: Emulator, project: Project) -> None:
+    """What was sent and not answered may go on; its item says why that is not known."""
+    emulator.fail("run_feature", Fault.delay(20), times=2)
+    async with project.run_features(NAMES[:3], max_in_flight=2) as batch:
+        await asyncio.sleep(1)
+        assert batch.summary == BatchSummary.of(batch.items) == BatchSummary(unknown=2, waiting=1)
+        assert [item.is_waiting for item in batch.items] == [False, False, True]
+        item = batch.items[0]
+        assert item.ref is None
+        assert isinstance(item.error, errors.DispatchUnknownError)
+        assert "its answer has not come yet" in str(item.error)
+
+    assert "the batch ended before its answer came" in str(batch.items[0].error)
+    await asyncio.sleep(20)
+    item = batch.items[0]
+    assert (item.verdict, item.error) == (Verdict.IN_FLIGHT, None)
+    assert item.ref is not None

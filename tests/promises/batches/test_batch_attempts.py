@@ -11,7 +11,6 @@ from tests.conftest import client_of
 from tests.support.batches import client_tasks
 from testvibe_async import (
     BatchSummary,
-    ConfigError,
     Hooks,
     Journal,
     Project,
@@ -30,9 +29,7 @@ SCENARIO = Scenario(
 """One feature fails whenever it runs; the others pass."""
 
 
-async def test_what_failed_runs_again_until_the_attempts_are_used_up(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_all_attempts_are_used(emulator: Emulator, project: Project) -> None:
     """A feature that always fails has all its runs, oldest first, and is a failure."""
     item, other = await project.run_features(["Returns", "Checkout"], attempts=3)
 
@@ -59,38 +56,7 @@ async def test_further_attempts_run_in_the_context_of_the_batch(emulator: Emulat
     assert seen == ["acme"] * 3
 
 
-async def test_a_later_success_is_flaky(emulator: Emulator, project: Project) -> None:
-    """A feature that fails once and then passes succeeded, and is flaky; the summary says so."""
-    batch = project.run_features(["Checkout", "Wishlist"], attempts=2)
-    async with batch:
-        await asyncio.sleep(1)
-        first = next(run for run in emulator.runs.values() if run.feature.name == "Checkout")
-        emulator.finish_run(first.id, "failed")
-        items = {item.feature: item async for item in batch}
-
-    assert [run.status for run in items["Checkout"].attempts] == ["failed", "passed"]
-    assert items["Checkout"].is_flaky
-    assert not items["Wishlist"].is_flaky
-    assert (batch.summary.succeeded, batch.summary.flaky, batch.summary.total) == (2, 1, 2)
-    assert str(batch.summary) == "2 succeeded, 1 flaky among them"
-    assert batch.summary.is_success
-
-
-async def test_no_attempt_follows_what_was_not_seen_to_fail(
-    emulator: Emulator, project: Project
-) -> None:
-    """What is unknown, refused or not observed is never run again."""
-    emulator.fail("list_runs", Fault.status(404))
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    (item,) = await project.run_features(["Checkout"], attempts=5)
-
-    assert (item.verdict, item.attempts) == (Verdict.UNKNOWN, ())
-    assert len(emulator.runs) == 1
-
-
-async def test_a_stop_after_a_failure_comes_after_its_last_attempt(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_a_stop_follows_the_last_attempt(emulator: Emulator, project: Project) -> None:
     """With `stop_on_failure` a feature that failed in all its attempts stops the batch."""
     names = ["Returns", "Checkout", "Wishlist"]
     items = await project.run_features(names, attempts=2, stop_on_failure=True, max_in_flight=1)
@@ -99,9 +65,7 @@ async def test_a_stop_after_a_failure_comes_after_its_last_attempt(
     assert len(emulator.runs) == 2
 
 
-async def test_a_batch_that_is_over_its_time_attempts_no_more(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_the_time_out_ends_the_attempts(emulator: Emulator, project: Project) -> None:
     """At the time-out the attempt in flight goes on, and the item keeps those that failed."""
     (item,) = await project.run_features(["Returns"], attempts=100, timeout=16)
 
@@ -109,44 +73,8 @@ async def test_a_batch_that_is_over_its_time_attempts_no_more(
     assert (len(item.earlier), item.verdict) == (2, Verdict.IN_FLIGHT)
 
 
-@pytest.mark.parametrize("attempts", [0, -1, 1.5, True])
-def test_a_number_of_attempts_is_a_count(project: Project, attempts: int) -> None:
-    """Anything except a whole number from 1 is refused."""
-    with pytest.raises(ConfigError, match="attempts must be a whole number"):
-        project.run_features(["Checkout"], attempts=attempts)
-
-
-async def test_what_failed_before_the_batch_stopped_is_a_failure(
-    emulator: Emulator, project: Project
-) -> None:
-    """A feature whose next attempt was never dispatched has failed, and was not skipped."""
-    names = ["Returns", "Checkout", "Wishlist", "Login Functionality"]
-    emulator.fail("run_feature", Fault.status(429, retry_after=60), skip=1)
-    async with project.run_features(names, attempts=2, max_in_flight=1) as batch:
-        await asyncio.sleep(30)  # It failed, and its next attempt is refused.
-    item = batch.items[0]
-    assert (item.verdict, item.earlier) == (Verdict.FAILED, ())
-    assert item.outcome is not None
-    assert [item.outcome.run_id] == [run.id for run in emulator.runs.values()][:1]
-    assert item.ref == batch.refs[0]
-
-
-async def test_no_attempt_follows_an_end_that_nobody_can_read(
-    emulator: Emulator, project: Project
-) -> None:
-    """A status that is not documented is no failure, so nothing runs again."""
-    emulator.fail(
-        "get_run",
-        Fault.edit(lambda run: {**run, "status": "aborted"} if run["finishedUtc"] else run),
-    )
-    (item,) = await project.run_features(["Checkout"], attempts=3)
-    assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.ERROR, 1, 1)
-
-
 @pytest.mark.parametrize("tries", [1, 4])
-async def test_what_failed_before_its_next_attempt_was_withdrawn_is_a_failure(
-    emulator: Emulator, tmp_path: Path, tries: int
-) -> None:
+async def test_a_withdrawn_attempt_fails(emulator: Emulator, tmp_path: Path, tries: int) -> None:
     """Also where that attempt was about to be sent, or refused, when the time was up."""
     rule = emulator.fail("run_feature", Fault.status(429, retry_after=7), skip=1)
     async with client_of(emulator, retry=RetryPolicy(attempts=tries)) as client:
@@ -164,33 +92,6 @@ async def test_what_failed_before_its_next_attempt_was_withdrawn_is_a_failure(
     assert item.ref is not None
 
 
-async def test_each_flaky_feature_is_counted(emulator: Emulator, project: Project) -> None:
-    """While the batch is open, too; and so is what was skipped."""
-
-    def fail(document: Any) -> Any:
-        emulator.finish_run(document["runId"], "failed")
-        return document
-
-    emulator.fail("run_feature", Fault.edit(fail), times=2)
-    names = ["Checkout", "Wishlist", "Returns"]
-    async with project.run_features(names, attempts=2, max_in_flight=2) as batch:
-        items = [item async for item in batch]
-        assert batch.summary == BatchSummary.of(items)
-        assert (batch.summary.flaky, batch.summary.failed) == (2, 1)
-
-
-async def test_what_failed_and_is_refused_from_then_on_is_a_failure(
-    emulator: Emulator, project: Project
-) -> None:
-    """After five minutes of refusals the attempt that failed is what is known of it."""
-    emulator.fail("run_feature", Fault.status(429, retry_after=20), skip=1)
-    (item,) = await project.run_features(["Returns"], attempts=2)
-
-    assert (item.verdict, item.earlier, item.error) == (Verdict.FAILED, (), None)
-    assert item.outcome is not None
-    assert item.outcome.status == "failed"
-
-
 async def test_an_attempt_has_five_minutes_of_its_own() -> None:
     """That the first attempt was refused once, long ago, does not give up the second."""
     slow = Scenario(outcomes={"Returns": Outcome(run_duration=400, run_status="failed")})
@@ -203,3 +104,61 @@ async def test_an_attempt_has_five_minutes_of_its_own() -> None:
 
         assert len(item.earlier) == 1
         assert emulator.count("run_feature") == 4
+
+
+def odd_end(run: Any) -> Any:
+    return {**run, "status": "aborted"} if run["finishedUtc"] else run
+
+
+NO_FAILURE = {
+    "unknown": ("run_feature", Fault.lost(), Verdict.UNKNOWN, 0),
+    "undocumented": ("get_run", Fault.edit(odd_end), Verdict.ERROR, 1),
+}
+
+
+@pytest.mark.parametrize("end", NO_FAILURE)
+async def test_only_a_failure_is_tried_again(
+    emulator: Emulator, project: Project, end: str
+) -> None:
+    """What is unknown, or ended with a status that is not documented, is never run again."""
+    operation, fault, verdict, seen = NO_FAILURE[end]
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail(operation, fault)
+    (item,) = await project.run_features(["Checkout"], attempts=5)
+
+    assert (item.verdict, len(item.attempts), len(emulator.runs)) == (verdict, seen, 1)
+
+
+@pytest.mark.parametrize("end", ["left", "refused"])
+async def test_no_attempt_left_is_a_fail(emulator: Emulator, project: Project, end: str) -> None:
+    """A feature whose next attempt was never dispatched has failed, and was not skipped."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=60), skip=1)
+    async with project.run_features(["Returns", "Checkout"], attempts=2, max_in_flight=1) as batch:
+        if end == "left":
+            await asyncio.sleep(30)  # It failed, and its next attempt is refused.
+        else:
+            await anext(batch)  # After five minutes of refusals.
+    item = batch.items[0]
+    assert (item.verdict, item.earlier, item.error) == (Verdict.FAILED, (), None)
+    assert item.outcome is not None
+    assert [item.outcome.run_id] == [run.id for run in emulator.runs.values()][:1]
+    assert item.outcome.status == "failed"
+    assert item.ref == batch.refs[0]
+
+
+async def test_a_later_success_is_flaky(emulator: Emulator, project: Project) -> None:
+    """A feature that fails once and then passes succeeded; the summary counts it at any moment."""
+
+    def fail(document: Any) -> Any:
+        emulator.finish_run(document["runId"], "failed")
+        return document
+
+    emulator.fail("run_feature", Fault.edit(fail), times=2)
+    names = ["Checkout", "Wishlist", "Returns"]
+    async with project.run_features(names, attempts=2, max_in_flight=2) as batch:
+        items = {item.feature: item async for item in batch}
+        assert batch.summary == BatchSummary.of(batch.items)
+    assert [run.status for run in items["Checkout"].attempts] == ["failed", "passed"]
+    assert [items[name].is_flaky for name in names] == [True, True, False]
+    assert str(batch.summary) == "2 succeeded, 2 flaky among them, 1 failed"
+    assert BatchSummary(succeeded=2, flaky=1).is_success

@@ -4,29 +4,26 @@ import asyncio
 import gc
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks
+from tests.support.notes import Notes
 from tests.support.timing import now
 from testvibe_async import (
     Batch,
     BatchItem,
     BatchSummary,
-    ConfigError,
-    GenerationInProgressError,
     GenerationRef,
     Journal,
     Project,
-    Ref,
     Run,
     RunRef,
     Verdict,
-    VibeError,
-    WaitTimeoutError,
+    errors,
 )
-from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = MIXED
@@ -71,9 +68,7 @@ async def test_a_batch_that_was_left_leaves_no_timer(project: Project) -> None:
     assert left() is None
 
 
-async def test_at_the_timeout_all_remaining_items_come_at_once(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Project) -> None:
     """At the timeout, what is in flight has its ref and an error, and what waits is skipped."""
     began = now()
     batch = project.run_features(max_in_flight=5, timeout=25)
@@ -89,30 +84,24 @@ async def test_at_the_timeout_all_remaining_items_come_at_once(
     assert skipped
     assert len(going_on) == 5
     for item in going_on:
-        assert isinstance(item.error, WaitTimeoutError)
+        assert isinstance(item.error, errors.WaitTimeoutError)
         assert item.error.ref == item.ref
         assert 0 < item.error.elapsed <= 25.1
     assert batch.in_flight == [item.ref for item in going_on]
     assert all((item.ref, item.error) == (None, None) for item in skipped)
     assert len(emulator.runs) == len(over) + len(going_on)
     assert batch.summary == BatchSummary.of(items)
-    asked = len(emulator.requests)
-    await asyncio.sleep(100)
-    assert len(emulator.requests) == asked
     assert client_tasks() == []
 
 
-@pytest.mark.parametrize("feature", ["Checkout with gift card"])
-async def test_the_time_ends_waits_for_a_generation(
-    emulator: Emulator, project: Project, feature: str
-) -> None:
+async def test_the_time_ends_a_generation_too(emulator: Emulator, project: Project) -> None:
     """A run whose tests are still being generated then comes with the generation's ref."""
-    began = now()
+    began, feature = now(), "Checkout with gift card"
     (item,) = await project.run_features([feature], on_conflict="generate", timeout=5)
 
     assert now() - began == pytest.approx(5, abs=0.1)
     assert item.verdict is Verdict.IN_FLIGHT
-    assert isinstance(item.error, WaitTimeoutError)
+    assert isinstance(item.error, errors.WaitTimeoutError)
     assert isinstance(item.error.ref, GenerationRef)
     assert emulator.runs == {}
     (later,) = await project.generate_features([feature], on_conflict="wait", timeout=5)
@@ -120,39 +109,8 @@ async def test_the_time_ends_waits_for_a_generation(
     assert len(emulator.generations) == 1
 
 
-async def test_stop_on_failure(emulator: Emulator) -> None:
-    """After the first that failed nothing is dispatched, and what is in flight is waited for."""
-    async with client_of(emulator) as client:
-        rows = await client.project().list_features()
-        names = [row.id for row in rows if row.status == "generated"][:12]
-        batch = client.project().run_features(
-            [names[0], "No such", *names[1:]], max_in_flight=2, stop_on_failure=True
-        )
-        items = await batch
-
-    verdicts = [item.verdict for item in items]
-    assert verdicts[1] is Verdict.ERROR
-    assert verdicts.count(Verdict.SKIPPED) == len(items) - 1 - len(emulator.runs)
-    assert 1 <= len(emulator.runs) <= 3
-    assert Verdict.IN_FLIGHT not in verdicts
-    assert batch.summary.skipped == verdicts.count(Verdict.SKIPPED)
-
-
-@pytest.mark.parametrize(("most", "failed"), [(True, 1), (1, 1), (3, 3)])
-async def test_a_run_that_fails_stops_the_batch_too(most: int, failed: int) -> None:
-    """A failed run counts as well as one that could not start; a number says how many may."""
-    scenario = Scenario(failing_runs=1.0)
-    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
-        items = await client.project().run_features(max_in_flight=1, stop_on_failure=most)
-
-    verdicts = [item.verdict for item in items]
-    assert verdicts == [Verdict.FAILED] * failed + [Verdict.SKIPPED] * (15 - failed)
-
-
 @pytest.mark.parametrize("trouble", ["rate", "rest"])
-async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
-    emulator: Emulator, trouble: str
-) -> None:
+async def test_the_time_out_withdraws_what_waits(emulator: Emulator, trouble: str) -> None:
     """A dispatch that is queued, or waits after a 429, is not sent after the timeout."""
     if trouble == "rest":
         emulator.fail("run_feature", Fault.status(429, retry_after=50))
@@ -167,9 +125,7 @@ async def test_what_waits_to_be_sent_when_the_time_ends_is_called_back(
         assert emulator.count("run_feature") == asked
 
 
-async def test_what_waits_for_another_generation_is_not_dispatched_once_the_batch_is_left(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_leaving_ends_the_wait_for_another(emulator: Emulator, project: Project) -> None:
     """Leaving a batch starts, and pays for, no generation that only waited for another one."""
     await project.generate_feature("Checkout with gift card")
 
@@ -201,39 +157,16 @@ async def test_what_waits_for_another_generation_is_not_dispatched_after_a_failu
     assert len(emulator.generations) == 2
 
 
-async def test_the_time_bounds_the_list_of_features_too(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_the_time_bounds_the_list_too(emulator: Emulator, project: Project) -> None:
     """A batch whose features can't be listed in time says so, in time."""
     emulator.fail("list_features", Fault.hang())
 
-    with pytest.raises(WaitTimeoutError, match="features were not listed after 3 s"):
+    with pytest.raises(errors.WaitTimeoutError, match="features were not listed after 3 s"):
         await project.run_features(timeout=3)
     assert now() == pytest.approx(3, abs=0.1)
 
 
-async def test_a_batch_whose_own_tasks_are_cancelled_ends(
-    emulator: Emulator, project: Project
-) -> None:
-    """A shutdown that reaches only them ends the batch too, and dispatches no more."""
-    emulator.fail("run_feature", Fault.delay(4))
-    batch = project.run_features(["Checkout", "Returns"], max_in_flight=1)
-    waiting = asyncio.ensure_future(await_batch(batch))
-    await asyncio.sleep(1)
-    for task in client_tasks():
-        if task.get_name() == "testvibe_async batch":
-            task.cancel()
-
-    with pytest.raises(asyncio.CancelledError):
-        async with asyncio.timeout(60):
-            await waiting
-    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN, Verdict.SKIPPED]
-    assert emulator.count("run_feature") == 1
-
-
-async def test_a_batch_that_is_cancelled_twice_keeps_its_refs(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_cancelling_twice_keeps_the_refs(emulator: Emulator, project: Project) -> None:
     """A second cancellation does not cut short the wait for dispatches under way."""
     emulator.fail("run_feature", Fault.delay(2.2))
     batch = project.run_features(["Checkout"])
@@ -252,72 +185,15 @@ async def await_batch(batch: Batch[Run]) -> list[BatchItem[Run]]:
     return await batch
 
 
-async def test_what_waits_out_a_conflict_when_the_time_ends_is_not_sent_again(
-    emulator: Emulator, project: Project
-) -> None:
-    """A dispatch that met a conflict is not repeated after the timeout."""
-    emulator.fail("generate_feature", Fault.status(409))
-
-    (item,) = await project.generate_features(
-        ["Checkout with gift card"], on_conflict="wait", timeout=0.5
-    )
-
-    assert item.verdict is Verdict.SKIPPED
-    assert emulator.count("generate_feature") == 1
-
-
-async def test_no_generation_is_dispatched_after_the_timeout(
-    emulator: Emulator, project: Project
-) -> None:
-    """A queued generation that a run needs is not sent after the timeout."""
-    emulator.add_feature("Draft", status="draft")
-    emulator.fail("generate_feature", Fault.status(429, retry_after=60), times=1)
-
-    items = await project.run_features(["Draft"], on_conflict="generate", timeout=5)
-    await asyncio.sleep(120)
-
-    assert [item.verdict for item in items] == ["skipped"]
-    assert emulator.generations == {}
-
-
-async def test_a_poll_that_hangs_at_the_timeout_leads_to_no_dispatch(
-    emulator: Emulator, project: Project
-) -> None:
-    """A dispatch that waits for a poll before it is not sent after the timeout."""
-    emulator.add_feature("Draft", status="draft")
-    emulator.fail("get_generation_status", Fault.hang())
-
-    items = await project.run_features(["Draft"], on_conflict="generate", timeout=5)
-
-    assert now() == pytest.approx(5, abs=0.1)
-    assert [item.verdict for item in items] == ["skipped"]
-    await asyncio.sleep(600)
-    assert emulator.generations == {}
-
-
-async def test_a_conflict_before_the_timeout_is_raised_as_one(
-    emulator: Emulator, project: Project
-) -> None:
-    """A 409 before the timeout is the item's error, though the poll for its ref takes longer."""
-    async with client_of(emulator) as other:
-        await other.project().generate_feature("Checkout")
-    emulator.fail("get_generation_status", Fault.hang(), skip=1)
-
-    (item,) = await project.generate_features(["Checkout"], timeout=5)
-
-    assert isinstance(item.error, GenerationInProgressError)
-    assert now() == pytest.approx(5, abs=0.1)
-
-
 @pytest.mark.parametrize("lists", [True, False])
 async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
-    """Of 200 runs of 5 s to 60 s, those in flight at a time-out of 30 s are so at that instant."""
+    """Of 80 runs of 5 s to 60 s, those in flight at a time-out of 30 s are so at that instant."""
     scenario = Scenario(run_queue=0, run_duration=(5, 60))
     async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
         if not lists:
             emulator.fail("list_runs", Fault.status(404))
-        names = [emulator.add_feature(f"Feature {number}").name for number in range(200)]
-        batch = client.project().run_features(names, timeout=30, max_in_flight=200)
+        names = [emulator.add_feature(f"Feature {number}").name for number in range(80)]
+        batch = client.project().run_features(names, timeout=30, max_in_flight=80)
         before = 0
 
         deadline = 0.0
@@ -335,49 +211,23 @@ async def test_nothing_that_is_over_is_said_to_go_on(*, lists: bool) -> None:
             if isinstance(ref, RunRef) and emulator.runs[ref.run_id].finished_at <= deadline
         ]
         cost = len(emulator.requests) - before
-    assert 50 < len(in_flight) < 150
+    assert 20 < len(in_flight) < 60
     assert over == []
-    assert cost < (70 if lists else 160)
-
-
-class SlowRecorder:
-    """A recorder that takes its time to note a ref."""
-
-    async def intended(self, intent: Intent) -> None: ...
-
-    async def dispatched(self, intent: Intent, ref: Ref) -> None:  # noqa: ARG002
-        await asyncio.sleep(3)
-
-    async def not_dispatched(self, intent: Intent, error: VibeError) -> None: ...
+    assert cost < (28 if lists else 64)
 
 
 async def test_a_run_whose_ref_is_being_recorded_is_waited_for(emulator: Emulator) -> None:
     """With `stop_on_failure` too: it is dispatched, so it is in flight."""
     emulator.fail("run_feature", Fault.status(404), when=lambda request: "Returns" in request.path)
-    async with client_of(emulator, recorder=SlowRecorder()) as client:
+    notes = Notes()
+    notes.seconds = {"dispatched": 3}
+    async with client_of(emulator, recorder=notes) as client:
         items = await client.project().run_features(["Checkout", "Returns"], stop_on_failure=True)
 
     assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.ERROR]
 
 
-async def test_the_summary_is_that_of_the_items_at_any_moment(
-    emulator: Emulator, project: Project
-) -> None:
-    """Also while a dispatch was sent and has no answer."""
-    emulator.fail("run_feature", Fault.delay(5), times=2)
-    async with project.run_features(["Checkout", "Returns", "Wishlist"], max_in_flight=2) as batch:
-        await asyncio.sleep(1)
-        assert batch.summary == BatchSummary.of(batch.items)
-        assert batch.summary.unknown == 2
-        assert [item.is_waiting for item in batch.items] == [False, False, True]
-        await asyncio.sleep(6)
-        assert [item.is_waiting for item in batch.items] == [False, False, True]
-        assert batch.summary.in_flight == 2
-
-
-async def test_an_operation_that_can_not_be_polled_is_one_item(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_a_poll_plan_that_fails_is_an_item(emulator: Emulator, tmp_path: Path) -> None:
     """Where a poll plan fails, in a batch that goes on with a journal too."""
 
     def fails(*_: object) -> float:
@@ -387,7 +237,7 @@ async def test_an_operation_that_can_not_be_polled_is_one_item(
         await client.project().run_features(["Checkout"], journal=journal, timeout=1)
     async with client_of(emulator, poll_plan=fails) as client, Journal(tmp_path / "a") as journal:
         (item,) = await client.project().run_features(journal=journal)
-    assert isinstance(item.error, ConfigError)
+    assert isinstance(item.error, errors.ConfigError)
     assert item.ref is not None
 
 
@@ -404,9 +254,7 @@ async def test_answers_that_do_not_come_are_waited_for_some_seconds_only() -> No
 
 
 @pytest.mark.parametrize("features", [None, ["Checkout", "Returns"]])
-async def test_a_batch_that_is_stopped_before_it_is_awaited_has_no_success(
-    emulator: Emulator, project: Project, features: list[str] | None
-) -> None:
+async def test_stopped(emulator: Emulator, project: Project, features: list[str] | None) -> None:
     """Each feature is an item that was skipped."""
     batch = project.run_features(features)
     batch.stop()
@@ -414,3 +262,56 @@ async def test_a_batch_that_is_stopped_before_it_is_awaited_has_no_success(
     assert {item.verdict for item in items} == {Verdict.SKIPPED}
     assert not batch.summary.is_success
     assert not emulator.runs
+
+
+WAITING: dict[str, tuple[str, Fault, int]] = {
+    "a conflict": ("generate_feature", Fault.status(409), 1),
+    "a refusal": ("generate_feature", Fault.status(429, retry_after=60), 1),
+    "a poll before it": ("get_generation_status", Fault.hang(), 0),
+}
+"""Why the dispatch of a generation waits, and how often it was sent before."""
+
+
+@pytest.mark.parametrize("why", WAITING)
+async def test_nothing_follows_a_time_out(emulator: Emulator, project: Project, why: str) -> None:
+    """A generation that waited to be sent, alone or for a run, is skipped."""
+    emulator.add_feature("Draft", status="draft")
+    operation, fault, sent = WAITING[why]
+    emulator.fail(operation, fault)
+    if why == "a conflict":
+        batch: Batch[Any] = project.generate_features(["Draft"], on_conflict="wait", timeout=0.5)
+    else:
+        batch = project.run_features(["Draft"], on_conflict="generate", timeout=5)
+    (item,) = await batch
+
+    assert item.verdict is Verdict.SKIPPED
+    assert now() <= 5.1
+    await asyncio.sleep(600)
+    assert emulator.count("generate_feature") == sent
+    assert emulator.generations == {}
+
+
+@pytest.mark.parametrize(("most", "failed"), [(True, 1), (1, 1), (3, 3)])
+async def test_stop_on_failure(most: int, failed: int) -> None:
+    """One that could not start counts as well as a failed run; a number says how many may."""
+    scenario = Scenario(failing_runs=1.0)
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
+        names = [f.id for f in await client.project().list_features() if f.has_tests][:9]
+        batch = client.project().run_features(
+            [*names[: failed - 1], "No such", *names[3:]], max_in_flight=1, stop_on_failure=most
+        )
+        items = await batch
+
+    verdicts = [item.verdict for item in items]
+    assert verdicts[:failed] == [Verdict.FAILED] * (failed - 1) + [Verdict.ERROR]
+    assert set(verdicts[failed:]) == {Verdict.SKIPPED}
+    assert batch.summary.skipped == len(items) - failed
+
+
+async def test_a_failure_ends_no_other(emulator: Emulator, project: Project) -> None:
+    """After the first that failed nothing more is dispatched."""
+    names = ["Checkout", "No such", "Returns", "Wishlist"]
+    items = await project.run_features(names, max_in_flight=2, stop_on_failure=True)
+    assert items[0].outcome is not None
+    assert [item.verdict for item in items[1:]] == [Verdict.ERROR, *[Verdict.SKIPPED] * 2]
+    assert len(emulator.runs) == 1

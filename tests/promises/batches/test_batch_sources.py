@@ -8,21 +8,16 @@ from typing import Any
 import pytest
 
 from tests.conftest import client_of
+from tests.promises.batches.test_batch import one_by_one
 from tests.support.batches import client_tasks
 from tests.support.timing import STEADY, now
-from testvibe_async import ConfigError, Feature, Project, Verdict
+from testvibe_async import ConfigError, Project, Verdict
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 
 
 SCENARIO = STEADY
-
-
-async def _one_by_one(names: list[str], *, seconds: float = 0.0) -> AsyncGenerator[str]:
-    for name in names:
-        await asyncio.sleep(seconds)
-        yield name
 
 
 async def test_a_generator_is_read_only_as_there_is_room(project: Project) -> None:
@@ -43,50 +38,14 @@ async def test_a_generator_is_read_only_as_there_is_room(project: Project) -> No
         assert taken == [item.feature for item in batch.items] == features[:6]
 
 
-@pytest.mark.parametrize("kind", ["generator", "asynchronous"])
-async def test_all_come_in_the_order_asked(emulator: Emulator, project: Project, kind: str) -> None:
-    """A generator gives the same items as a list, and both are one batch."""
-    batch = (
-        project.run_features(iter(NAMES), max_in_flight=2)
-        if kind == "generator"
-        else project.run_features(_one_by_one(NAMES), max_in_flight=2)
-    )
-    items = await batch
-
-    assert [item.feature for item in items] == NAMES
-    assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 4
-    assert len(emulator.runs) == 4
-    assert (batch.summary.total, batch.summary.succeeded) == (4, 4)
-    assert client_tasks() == []
-
-
-async def test_a_feature_is_dispatched_as_soon_as_it_comes(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_each_goes_as_soon_as_it_comes(emulator: Emulator, project: Project) -> None:
     """A source that is slow holds nothing back."""
     began = now()
-    async with project.run_features(_one_by_one(NAMES, seconds=10)) as batch:
+    async with project.run_features(one_by_one(NAMES, seconds=10)) as batch:
         ends = [now() - began async for _ in batch]
 
     assert [end // 10 for end in ends] == [4, 5, 6, 7]
     assert len(emulator.runs) == 4
-
-
-async def test_one_that_comes_twice_is_run_once(emulator: Emulator, project: Project) -> None:
-    """Also where its name, its id and its row come far apart."""
-    feature = await project.get_feature("Checkout")
-    asked: list[int | str | Feature]
-    asked = ["Checkout", "Wishlist", feature.id, feature, str(feature.id)]
-    items = await project.run_features(iter(asked), max_in_flight=1)
-
-    assert [item.feature for item in items] == ["Checkout", "Wishlist"]
-    assert len(emulator.runs) == 2
-    assert emulator.count("list_features") == 1
-
-
-async def test_an_empty_one_is_an_empty_batch(project: Project) -> None:
-    """It ends at once."""
-    assert await project.run_features(iter(())) == []
 
 
 async def test_its_error_ends_the_batch(emulator: Emulator, project: Project) -> None:
@@ -107,9 +66,7 @@ async def test_its_error_ends_the_batch(emulator: Emulator, project: Project) ->
 
 
 @pytest.mark.parametrize("end", ["time", "failure", "left", "cancelled"])
-async def test_one_that_gives_nothing_more_holds_up_no_end(
-    emulator: Emulator, project: Project, end: str
-) -> None:
+async def test_a_stuck_source_ends_too(emulator: Emulator, project: Project, end: str) -> None:
     """A source that waits for ever is left alone when the batch ends, however it ends."""
     waits = asyncio.Event()
 
@@ -168,18 +125,12 @@ async def test_what_fails_runs_again_before_more_is_read() -> None:
 
 async def test_changes_end_with_the_source(project: Project) -> None:
     """An iteration over changes goes on while more may come, and ends with the last run."""
-    async with project.run_features(_one_by_one(NAMES[:2], seconds=40)) as batch:
+    async with project.run_features(one_by_one(NAMES[:2], seconds=40)) as batch:
         seen = [
             (operation.ref.key[-1], transition.phase)
             async for operation, transition in batch.changes()
         ]
     assert [phase for _, phase in seen] == ["queued", "active", "finished"] * 2
-
-
-async def test_one_name_is_refused(project: Project) -> None:
-    """A text is one name, and not a source of letters."""
-    with pytest.raises(ConfigError, match=r"pass \['Checkout'\]"):
-        project.run_features("Checkout")
 
 
 def _of_all(emulator: Emulator, **statuses: str | None) -> None:
@@ -204,7 +155,7 @@ async def test_features_of_an_undocumented_status_are_left_out_and_named(
 
 
 @pytest.mark.parametrize("word", ["ready", None])
-async def test_no_credits_are_spent_for_a_misreading(
+async def test_misreadings_cost_none(
     emulator: Emulator, project: Project, word: str | None
 ) -> None:
     """Where no status says which features have tests, a batch without names is refused."""
@@ -222,9 +173,7 @@ async def test_what_is_no_feature_is_an_item_with_its_error(project: Project) ->
     assert [item.verdict for item in items] == [Verdict.ERROR, Verdict.SUCCEEDED, Verdict.ERROR]
 
 
-async def test_names_that_are_known_from_rows_need_no_list(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_rows_tell_names_without_a_list(emulator: Emulator, project: Project) -> None:
     """A feature as it was listed says which id its name has; the list is read once at most."""
     rows = {row.name: row for row in await project.list_features()}
     checkout, wishlist = rows["Checkout"], rows["Wishlist"]

@@ -5,18 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ConfigError,
-    ForbiddenError,
-    Phase,
-    Project,
-    Run,
-    RunOperation,
-    WaitTimeoutError,
-)
+from testvibe_async import Client, Project, Run, RunOperation, errors
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 SCENARIO = Scenario(run_queue=2, run_duration=(10, 60))
@@ -28,177 +18,107 @@ async def dispatch(project: Project, count: int) -> list[RunOperation]:
     return [await project.run_feature("Checkout") for _ in range(count)]
 
 
-class TestGather:
-    async def test_an_error_takes_the_place_of_an_outcome(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """With `return_exceptions` each place holds the outcome or the error of its operation."""
-        bad, *good = await dispatch(project, 3)
-        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
+async def test_errors_among_outcomes(emulator: Emulator, client: Client, project: Project) -> None:
+    """With `return_exceptions` each place holds the outcome or the error of its operation."""
+    bad, *good = await dispatch(project, 3)
+    emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
 
-        error, *runs = await client.gather(bad, *good, return_exceptions=True)
+    error, *runs = await client.gather(bad, *good, return_exceptions=True)
 
-        assert isinstance(error, ForbiddenError)
-        assert error.ref == bad.ref
-        assert [run.run_id for run in runs if isinstance(run, Run)] == [op.run_id for op in good]
-
-    async def test_without_it_the_first_error_is_raised(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """The first that can't be observed ends the call; the others go on at the service."""
-        bad, good = await dispatch(project, 2)
-        emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-
-        with pytest.raises(ForbiddenError):
-            await client.gather(bad, good)
-        assert not good.done
-        assert (await good).is_finished
+    assert isinstance(error, errors.ForbiddenError)
+    assert error.ref == bad.ref
+    assert [run.run_id for run in runs if isinstance(run, Run)] == [op.run_id for op in good]
 
 
-class TestFinishedInTime:
-    async def test_what_is_left_at_the_timeout_comes_last_as_errors(
-        self, client: Client, project: Project
-    ) -> None:
-        """First all that ended in time, then a WaitTimeoutError for each of the others."""
-        operations = await dispatch(project, 6)
-        ended: list[RunOperation] = []
-        late: list[object] = []
-        waited: set[int] = set()
-        finished = client.finished(operations, timeout=40)
-        async with asyncio.timeout(45):
-            while len(ended) + len(late) < len(operations):
-                try:
-                    ended.append(await anext(finished))
-                except WaitTimeoutError as error:
-                    late.append(error.ref)
-                    waited.add(round(error.elapsed))
+async def test_what_is_left_comes_last_as_errors(client: Client, project: Project) -> None:
+    """First all that ended in time, then a WaitTimeoutError for each of the others."""
+    operations = await dispatch(project, 6)
+    ended: list[RunOperation] = []
+    late: list[object] = []
+    waited: set[int] = set()
+    finished = client.finished(operations, timeout=40)
+    async with asyncio.timeout(45):
+        while len(ended) + len(late) < len(operations):
+            try:
+                ended.append(await anext(finished))
+            except errors.WaitTimeoutError as error:
+                late.append(error.ref)
+                waited.add(round(error.elapsed))
 
-        assert ended
-        assert late
-        assert waited == {40}
-        assert {operation.ref for operation in ended} | {*late} == {op.ref for op in operations}
-        assert all(operation.done for operation in ended)
-        with pytest.raises(StopAsyncIteration):
-            await anext(finished)
-
-    async def test_the_time_counts_from_the_first_step(
-        self, client: Client, project: Project
-    ) -> None:
-        """Time that passes before or between the steps counts from the first one on."""
-        finished = client.finished(await dispatch(project, 1), timeout=5)
-        await asyncio.sleep(3)
-        began = now()
-        with pytest.raises(WaitTimeoutError):
-            await anext(finished)
-        assert now() - began == pytest.approx(5)
-
-    async def test_what_ended_since_its_last_poll_has_ended_in_time(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """At the time-out what is left is polled once more: what has ended is no error."""
-        ended, late = await dispatch(project, 2)
-        finished = client.finished([ended, late], timeout=5)
-        first = asyncio.ensure_future(anext(finished))
-        await asyncio.sleep(4.9)
-        emulator.finish_run(ended.run_id)
-
-        assert await first is ended
-        with pytest.raises(WaitTimeoutError) as caught:
-            await anext(finished)
-        assert caught.value.ref == late.ref
-
-    async def test_no_time_is_one_poll(
-        self, client: Client, project: Project, emulator: Emulator
-    ) -> None:
-        """A time-out of 0 polls each once; the error's note names the others that are left."""
-        ended, late, later = await dispatch(project, 3)
-        emulator.finish_run(ended.run_id)
-        finished = client.finished([ended, late, later], timeout=0)
-        assert await anext(finished) is ended
-        with pytest.raises(WaitTimeoutError) as caught:
-            await anext(finished)
-        assert caught.value.ref == late.ref
-        (note,) = caught.value.__notes__
-        assert str(later.ref) in note
-        assert now() == 0
-
-    async def test_refs_are_to_be_attached(self, client: Client, project: Project) -> None:
-        """A ref in the place of an operation is refused, with what to call."""
-        refs: Any = [operation.ref for operation in await dispatch(project, 2)]
-        with pytest.raises(ConfigError, match=r"run \d+ is a ref here: pass client.attach\(ref\)"):
-            await client.gather(*refs)
-
-    @pytest.mark.parametrize("timeout", [-1, float("nan"), "1"])
-    def test_a_timeout_is_a_number_of_seconds(self, client: Client, timeout: Any) -> None:
-        """Anything except a finite number above 0 is refused."""
-        with pytest.raises(ConfigError, match="timeout must be a number of seconds"):
-            client.finished([], timeout=timeout)
+    assert ended
+    assert late
+    assert waited == {40}
+    assert {operation.ref for operation in ended} | {*late} == {op.ref for op in operations}
+    assert all(operation.done for operation in ended)
+    with pytest.raises(StopAsyncIteration):
+        await anext(finished)
 
 
-class TestChanges:
-    async def test_every_transition_comes_with_its_operation(
-        self, client: Client, project: Project
-    ) -> None:
-        """Each operation has its present state first, then each transition up to the last."""
-        operations = await dispatch(project, 4)
-        seen: dict[RunOperation, list[str]] = {operation: [] for operation in operations}
-        async for operation, transition in client.changes(operations):
-            seen[operation].append(str(transition))
-            assert transition.snapshot is None or transition.snapshot.run_id == operation.run_id
+async def test_the_time_counts_from_the_first_step(client: Client, project: Project) -> None:
+    """Time that passes before or between the steps counts from the first one on."""
+    finished = client.finished(await dispatch(project, 1), timeout=5)
+    await asyncio.sleep(3)
+    began = now()
+    with pytest.raises(errors.WaitTimeoutError):
+        await anext(finished)
+    assert now() - began == pytest.approx(5)
 
-        for words in seen.values():
-            assert words[0] == "queued running"
-            assert words[1:-1] in ([], ["active running"])
-            assert words[-1] in {"finished passed", "finished failed"}
 
-    async def test_many_are_polled_by_list(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """Following many runs costs far less than a request for each at each poll."""
-        operations = await dispatch(project, 50)
-        ends = [
-            operation
-            async for operation, transition in client.changes(operations)
-            if transition.phase is Phase.FINISHED
-        ]
-        assert set(ends) == set(operations)
-        assert len(ends) == 50
-        assert emulator.count("get_run") < 50 * 4
+async def test_the_last_poll_counts(emulator: Emulator, client: Client, project: Project) -> None:
+    """At the time-out what is left is polled once more: what has ended is no error."""
+    ended, late = await dispatch(project, 2)
+    finished = client.finished([ended, late], timeout=5)
+    first = asyncio.ensure_future(anext(finished))
+    await asyncio.sleep(4.9)
+    emulator.finish_run(ended.run_id)
 
-    async def test_what_was_never_seen_has_its_first_poll_first(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """An attached operation has no state before the first answer; then it has each."""
-        (operation,) = await dispatch(project, 1)
-        async with client_of(emulator) as client:
-            attached = client.attach(operation.ref)
-            phases = [change.phase async for _, change in client.changes([attached])]
-        assert phases[0] in {Phase.QUEUED, Phase.ACTIVE}
-        assert phases[-1] is Phase.FINISHED
-        assert len(phases) == len(set(phases))
+    assert await first is ended
+    with pytest.raises(errors.WaitTimeoutError) as caught:
+        await anext(finished)
+    assert caught.value.ref == late.ref
 
-    async def test_one_that_is_passed_twice_comes_twice(
-        self, client: Client, project: Project
-    ) -> None:
-        """Each place has all transitions, for one set of polls."""
-        (operation,) = await dispatch(project, 1)
-        words = [str(change) async for _, change in client.changes([operation, operation])]
-        assert words[::2] == words[1::2]
-        assert len(words) == 2 * len(set(words))
+
+async def test_no_time_is_one_poll(client: Client, project: Project, emulator: Emulator) -> None:
+    """A time-out of 0 polls each once; the error's note names the others that are left."""
+    ended, late, later = await dispatch(project, 3)
+    emulator.finish_run(ended.run_id)
+    finished = client.finished([ended, late, later], timeout=0)
+    assert await anext(finished) is ended
+    with pytest.raises(errors.WaitTimeoutError) as caught:
+        await anext(finished)
+    assert caught.value.ref == late.ref
+    (note,) = caught.value.__notes__
+    assert str(later.ref) in note
+    assert now() == 0
+
+
+async def test_refs_are_to_be_attached(client: Client, project: Project) -> None:
+    """A ref in the place of an operation is refused, with what to call."""
+    refs: Any = [operation.ref for operation in await dispatch(project, 2)]
+    with pytest.raises(
+        errors.ConfigError, match=r"run \d+ is a ref here: pass client.attach\(ref\)"
+    ):
+        await client.gather(*refs)
+
+
+async def test_every_transition_comes_with_its_operation(client: Client, project: Project) -> None:
+    """Each operation has its present state first, then each transition up to the last."""
+    operations = await dispatch(project, 4)
+    seen: dict[RunOperation, list[str]] = {operation: [] for operation in operations}
+    async for operation, transition in client.changes(operations):
+        seen[operation].append(str(transition))
+        assert transition.snapshot is None or transition.snapshot.run_id == operation.run_id
+
+    for words in seen.values():
         assert words[0] == "queued running"
+        assert words[1:-1] in ([], ["active running"])
+        assert words[-1] in {"finished passed", "finished failed"}
 
-    async def test_an_answer_that_is_no_transition_is_not_passed_on(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """An answer that differs in another field alone is for `updates`."""
-        (operation,) = await dispatch(project, 1)
-        await operation.poll()
-        emulator.fail("get_run", Fault.edit(lambda run: run | {"config": "Other"}), times=1)
-        changes = client.changes([operation])
-        await anext(changes)
-        following = asyncio.ensure_future(anext(changes))
-        seen = await operation.poll()
-        await asyncio.sleep(0.1)
-        assert seen.config == "Other"
-        assert not following.done()
-        following.cancel()
+
+async def test_one_that_is_passed_twice_comes_twice(client: Client, project: Project) -> None:
+    """Each place has all transitions, for one set of polls."""
+    (operation,) = await dispatch(project, 1)
+    words = [str(change) async for _, change in client.changes([operation, operation])]
+    assert words[::2] == words[1::2]
+    assert len(words) == 2 * len(set(words))
+    assert words[0] == "queued running"

@@ -1,273 +1,189 @@
 """Starter (409): raised, attached to, waited for, or answered by generating first."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    ConfigError,
-    ConflictError,
-    FeatureNotGeneratedError,
-    GenerationFailedError,
-    GenerationInProgressError,
-    Hooks,
-    Project,
-)
+from testvibe_async import Client, GenerationFailedError, Hooks, Project, errors
 from testvibe_async.events import RequestFinished
 from testvibe_async.testing import Emulator, Fault
 
 
-class TestConflicts:
-    async def test_a_generation_in_flight_is_named(self, project: Project) -> None:
-        """A 409 of generate_feature carries the ref of the one in flight."""
-        running = await project.generate_feature("Draft")
+async def test_a_generation_in_flight_is_named(project: Project) -> None:
+    """A 409 of generate_feature carries the ref of the one in flight."""
+    running = await project.generate_feature("Draft")
 
-        with pytest.raises(GenerationInProgressError) as caught:
-            await project.generate_feature("Draft")
-
-        assert caught.value.ref is not None
-        assert caught.value.ref.key == running.ref.key
-        assert caught.value.code == "conflict"
-
-    async def test_one_that_can_not_be_seen_has_no_ref(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """The conflict is raised without a ref where the generation in flight can't be polled."""
+    with pytest.raises(errors.GenerationInProgressError) as caught:
         await project.generate_feature("Draft")
-        emulator.fail("get_generation_status", Fault.status(404))
 
-        with pytest.raises(GenerationInProgressError) as caught:
-            await project.generate_feature("Draft")
+    assert caught.value.ref is not None
+    assert caught.value.ref.key == running.ref.key
+    assert caught.value.code == "conflict"
 
-        assert caught.value.ref is None
 
-    async def test_attaching_returns_the_one_in_flight(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """on_conflict="attach" returns a handle on the one in flight, and pays for no other."""
-        running = await project.generate_feature("Draft")
+async def test_one_that_can_not_be_seen_has_no_ref(emulator: Emulator, project: Project) -> None:
+    """The conflict is raised without a ref where the generation in flight can't be polled."""
+    await project.generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.status(404))
 
-        joined = await project.generate_feature("Draft", on_conflict="attach")
+    with pytest.raises(errors.GenerationInProgressError) as caught:
+        await project.generate_feature("Draft")
 
-        assert joined.adopted
-        assert not running.adopted
-        assert joined.request_id == running.request_id
-        assert (await joined) is (await running)
-        assert len(emulator.generations) == 1
+    assert caught.value.ref is None
 
-    async def test_attaching_to_nothing_dispatches(self, project: Project) -> None:
-        """on_conflict="attach" starts a generation where none is in flight."""
-        operation = await project.generate_feature("Draft", on_conflict="attach")
 
-        assert not operation.adopted
+async def test_attaching_returns_the_one_in_flight(emulator: Emulator, project: Project) -> None:
+    """on_conflict="attach" returns a handle on the one in flight, and pays for no other."""
+    running = await project.generate_feature("Draft")
 
-    async def test_waiting_dispatches_after_the_one_in_flight(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """on_conflict="wait" waits for the one in flight and then starts its own."""
-        running = await project.generate_feature("Draft")
+    joined = await project.generate_feature("Draft", on_conflict="attach")
 
-        own = await project.generate_feature("Draft", on_conflict="wait")
+    assert joined.adopted
+    assert not running.adopted
+    assert joined.request_id == running.request_id
+    assert (await joined) is (await running)
+    assert len(emulator.generations) == 1
 
-        assert running.done
-        assert own.request_id != running.request_id
-        assert not own.adopted
-        assert list(emulator.generations) == [running.request_id, own.request_id]
 
-    async def test_two_that_wait_for_one_are_both_dispatched(self, emulator: Emulator) -> None:
-        """The loser of the race waits for the winner's generation, then dispatches its own."""
-        async with client_of(emulator) as client, client_of(emulator) as other:
-            first = await client.project().generate_feature("Draft")
+async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project) -> None:
+    """on_conflict="wait" waits for the one in flight and then starts its own."""
+    running = await project.generate_feature("Draft")
 
-            operations = await asyncio.gather(
-                client.project().generate_feature("Draft", on_conflict="wait"),
-                other.project().generate_feature("Draft", on_conflict="wait"),
-            )
+    own = await project.generate_feature("Draft", on_conflict="wait")
 
-            assert sorted(emulator.generations) == sorted(
-                operation.request_id for operation in (first, *operations)
-            )
-            assert {operation.adopted for operation in operations} == {False}
+    assert running.done
+    assert own.request_id != running.request_id
+    assert not own.adopted
+    assert list(emulator.generations) == [running.request_id, own.request_id]
 
-    async def test_waiting_for_one_that_another_took_the_place_of(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """on_conflict="wait" waits for a third generation that replaced the one in flight."""
-        running = await project.generate_feature("Draft")
+
+async def test_as_many_are_waited_for_as_come_before(emulator: Emulator, project: Project) -> None:
+    """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
+    async with client_of(emulator) as rival:
+        theirs = await rival.project().generate_feature("Draft")
         own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
-        await asyncio.sleep(10)
-        emulator.finish_generation(running.request_id)
-        async with client_of(emulator) as rival:
-            third = await rival.project().generate_feature("Draft")
-
+        for _ in range(4):
+            await asyncio.sleep(10)
+            emulator.finish_generation(theirs.request_id)
+            theirs = await rival.project().generate_feature("Draft")
         operation = await own
+    assert list(emulator.generations)[-1] == operation.request_id
+    assert len(emulator.generations) == 6
 
-        assert list(emulator.generations) == [
-            running.request_id,
-            third.request_id,
-            operation.request_id,
-        ]
 
-    async def test_as_many_are_waited_for_as_come_before(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
-        async with client_of(emulator) as rival:
-            theirs = await rival.project().generate_feature("Draft")
-            own = asyncio.ensure_future(project.generate_feature("Draft", on_conflict="wait"))
-            for _ in range(4):
-                await asyncio.sleep(10)
-                emulator.finish_generation(theirs.request_id)
-                theirs = await rival.project().generate_feature("Draft")
-            operation = await own
-        assert list(emulator.generations)[-1] == operation.request_id
-        assert len(emulator.generations) == 6
+async def test_an_ended_one_is_no_conflict(emulator: Emulator, project: Project) -> None:
+    """A conflict whose generation has finished by the time of the poll is dispatched again."""
+    emulator.fail("generate_feature", Fault.status(409), times=2)
 
-    async def test_one_that_ended_meanwhile_is_no_conflict(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A conflict whose generation has finished by the time of the poll is dispatched again."""
-        emulator.fail("generate_feature", Fault.status(409), times=2)
+    operation = await project.generate_feature("Draft", on_conflict="attach")
 
-        operation = await project.generate_feature("Draft", on_conflict="attach")
+    assert list(emulator.generations) == [operation.request_id]
 
-        assert list(emulator.generations) == [operation.request_id]
 
-    async def test_a_conflict_without_a_generation_is_raised(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A 409 that repeats with nothing in flight is raised after three dispatches."""
-        emulator.fail("generate_feature", Fault.status(409))
+async def test_a_bare_conflict_is_raised(emulator: Emulator, project: Project) -> None:
+    """A 409 that repeats with nothing in flight is raised after three dispatches."""
+    emulator.fail("generate_feature", Fault.status(409))
 
-        with pytest.raises(GenerationInProgressError):
-            await project.generate_feature("Draft", on_conflict="wait")
+    with pytest.raises(errors.GenerationInProgressError):
+        await project.generate_feature("Draft", on_conflict="wait")
 
-        assert emulator.count("generate_feature") == 3
+    assert emulator.count("generate_feature") == 3
 
-    async def test_a_finished_generation_is_not_waited_for(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A finished generation that is shown as in flight costs one dispatch a second."""
-        over = await project.generate_feature("Draft")
-        await over
-        emulator.fail("generate_feature", Fault.status(409))
-        lagging = {
-            "featureStatus": "generating",
-            "overallStatus": "in_progress",
-            "overallConclusion": None,
-        }
-        emulator.fail("get_generation_status", Fault.edit(lambda answer: {**answer, **lagging}))
-        began, asked = now(), emulator.count("generate_feature")
 
-        with pytest.raises(GenerationInProgressError):
-            await project.generate_feature("Draft", on_conflict="wait")
+async def test_an_ended_one_is_not_waited_for(emulator: Emulator, project: Project) -> None:
+    """A finished generation that is shown as in flight costs one dispatch a second."""
+    over = await project.generate_feature("Draft")
+    await over
+    emulator.fail("generate_feature", Fault.status(409))
+    lagging = {
+        "featureStatus": "generating",
+        "overallStatus": "in_progress",
+        "overallConclusion": None,
+    }
+    emulator.fail("get_generation_status", Fault.edit(lambda answer: {**answer, **lagging}))
+    began, asked = now(), emulator.count("generate_feature")
 
-        assert emulator.count("generate_feature") - asked == 3
-        assert now() - began == pytest.approx(2, abs=0.1)
+    with pytest.raises(errors.GenerationInProgressError):
+        await project.generate_feature("Draft", on_conflict="wait")
 
-    async def test_an_attached_generation_is_known(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """A generation found in flight has a status at once, and tolerates a 404."""
-        async with client_of(emulator) as other:
-            await other.project().generate_feature("Draft")
-        joined = await client.project().generate_feature("Draft", on_conflict="attach")
-        emulator.fail("get_generation_status", Fault.status(404), times=1)
+    assert emulator.count("generate_feature") - asked == 3
+    assert now() - began == pytest.approx(2, abs=0.1)
 
-        assert joined.status == "generating"
-        assert joined.snapshot is not None
-        assert (await joined).is_success
 
-    async def test_a_feature_without_tests(self, emulator: Emulator, project: Project) -> None:
-        """A 409 of run_feature raises FeatureNotGeneratedError."""
-        with pytest.raises(FeatureNotGeneratedError) as caught:
-            await project.run_feature("Draft")
+async def test_an_attached_generation_is_known(emulator: Emulator, client: Client) -> None:
+    """A generation found in flight has a status at once, and tolerates a 404."""
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Draft")
+    joined = await client.project().generate_feature("Draft", on_conflict="attach")
+    emulator.fail("get_generation_status", Fault.status(404), times=1)
 
-        assert isinstance(caught.value, ConflictError)
-        assert emulator.count("generate_feature") == 0
+    assert joined.status == "generating"
+    assert joined.snapshot is not None
+    assert (await joined).is_success
 
-    async def test_generating_first(self, emulator: Emulator, project: Project) -> None:
-        """on_conflict="generate" generates the tests and then runs them."""
-        operation = await project.run_feature("Draft", on_conflict="generate")
 
-        assert (await operation).is_success
-        assert len(emulator.generations) == 1
+async def test_generating_first_attaches(emulator: Emulator, project: Project) -> None:
+    """on_conflict="generate" does not pay twice where a generation is in flight."""
+    await project.generate_feature("Draft")
 
-    async def test_generating_first_attaches_to_one_in_flight(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """on_conflict="generate" does not pay twice where a generation is in flight."""
-        await project.generate_feature("Draft")
+    await project.run_feature("Draft", on_conflict="generate")
 
-        await project.run_feature("Draft", on_conflict="generate")
+    assert len(emulator.generations) == 1
 
-        assert len(emulator.generations) == 1
 
-    async def test_generating_first_pays_once(self, emulator: Emulator, project: Project) -> None:
-        """Where another generation supersedes this one, its tests are run."""
-        own = asyncio.ensure_future(project.run_feature("Draft", on_conflict="generate"))
-        await asyncio.sleep(10)
-        (request_id,) = emulator.generations
-        await asyncio.sleep(1.9)
-        emulator.finish_generation(request_id)
-        async with client_of(emulator) as rival:
-            theirs = await rival.project().generate_feature("Draft")
+async def test_generating_first_pays_once(emulator: Emulator, project: Project) -> None:
+    """Where another generation supersedes this one, its tests are run."""
+    own = asyncio.ensure_future(project.run_feature("Draft", on_conflict="generate"))
+    await asyncio.sleep(10)
+    (request_id,) = emulator.generations
+    await asyncio.sleep(1.9)
+    emulator.finish_generation(request_id)
+    async with client_of(emulator) as rival:
+        theirs = await rival.project().generate_feature("Draft")
+        emulator.finish_generation(theirs.request_id)
+
+    assert (await (await own)).is_success
+    assert list(emulator.generations) == [request_id, theirs.request_id]
+
+
+async def test_tests_that_came_meanwhile_are_not_paid_for_again(emulator: Emulator) -> None:
+    """Where another caller's generation ends right after the 409, its tests are run."""
+    async with client_of(emulator) as other:
+        theirs = await other.project().generate_feature("Draft")
+
+    def end_theirs(request: RequestFinished) -> None:
+        if request.status == 409:
             emulator.finish_generation(theirs.request_id)
 
-        assert (await (await own)).is_success
-        assert list(emulator.generations) == [request_id, theirs.request_id]
+    async with client_of(emulator, hooks=Hooks(on_request=end_theirs)) as client:
+        run = await (await client.project().run_feature("Draft", on_conflict="generate"))
 
-    async def test_tests_that_came_meanwhile_are_not_paid_for_again(
-        self, emulator: Emulator
-    ) -> None:
-        """Where another caller's generation ends right after the 409, its tests are run."""
-        async with client_of(emulator) as other:
-            theirs = await other.project().generate_feature("Draft")
+    assert run.is_success
+    assert list(emulator.generations) == [theirs.request_id]
 
-        def end_theirs(request: RequestFinished) -> None:
-            if request.status == 409:
-                emulator.finish_generation(theirs.request_id)
 
-        async with client_of(emulator, hooks=Hooks(on_request=end_theirs)) as client:
-            run = await (await client.project().run_feature("Draft", on_conflict="generate"))
+async def test_closing_ends_the_wait_before_the_next_dispatch(emulator: Emulator) -> None:
+    """A call that waits before it dispatches again ends when the client closes."""
+    emulator.fail("generate_feature", Fault.status(409))
+    client = client_of(emulator)
+    call = asyncio.ensure_future(
+        client.project().generate_feature("Checkout", on_conflict="attach")
+    )
+    await asyncio.sleep(0.5)
+    closed_at = now()
+    await client.aclose()
 
-        assert run.is_success
-        assert list(emulator.generations) == [theirs.request_id]
+    with pytest.raises(errors.ClientClosedError):
+        await call
+    assert now() - closed_at < 0.1
 
-    async def test_closing_ends_the_wait_before_the_next_dispatch(self, emulator: Emulator) -> None:
-        """A call that waits before it dispatches again ends when the client closes."""
-        emulator.fail("generate_feature", Fault.status(409))
-        client = client_of(emulator)
-        call = asyncio.ensure_future(
-            client.project().generate_feature("Checkout", on_conflict="attach")
-        )
-        await asyncio.sleep(0.5)
-        closed_at = now()
-        await client.aclose()
 
-        with pytest.raises(ClientClosedError):
-            await call
-        assert now() - closed_at < 0.1
+async def test_generating_first_may_fail(emulator: Emulator, project: Project) -> None:
+    """Where the generation fails there is nothing to run, and the cause says so."""
+    with pytest.raises(errors.FeatureNotGeneratedError) as caught:
+        await project.run_feature("Broken", on_conflict="generate")
 
-    async def test_generating_first_may_fail(self, emulator: Emulator, project: Project) -> None:
-        """Where the generation fails there is nothing to run, and the cause says so."""
-        with pytest.raises(FeatureNotGeneratedError) as caught:
-            await project.run_feature("Broken", on_conflict="generate")
-
-        assert isinstance(caught.value.__cause__, GenerationFailedError)
-        assert emulator.runs == {}
-
-    async def test_choices_are_checked(self, project: Project, emulator: Emulator) -> None:
-        """An on_conflict that does not exist is refused before anything is sent."""
-        choice: Any = "ignore"
-
-        with pytest.raises(ConfigError, match="'raise', 'attach', 'wait', not 'ignore'"):
-            await project.generate_feature("Draft", on_conflict=choice)
-        with pytest.raises(ConfigError, match="'raise', 'generate', not 'ignore'"):
-            await project.run_feature("Draft", on_conflict=choice)
-        assert emulator.requests == []
+    assert isinstance(caught.value.__cause__, GenerationFailedError)
+    assert emulator.runs == {}

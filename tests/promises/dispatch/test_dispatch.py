@@ -1,126 +1,83 @@
-"""When a dispatch is sent again, and what the hook and the log report of it."""
+"""A dispatch: when it is sent, what is reported of it, and how its caller or client ends."""
 
+import asyncio
+import errno
+import gc
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
+import aiohttp
 import pytest
 
-from tests.conftest import client_of
-from testvibe_async import Client, DispatchUnknownError, Hooks, Project, Ref, RunOperation
+from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.support.peer import ONCE
+from tests.support.timing import now
+from testvibe_async import Client, Hooks, Project, Ref, RetryPolicy, RunOperation, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
+from testvibe_async.operations import PendingOperation
 from testvibe_async.testing import Emulator, Fault
 
 
-class TestRetries:
-    @pytest.mark.parametrize("status", [400, 404, 409])
-    async def test_a_refusal_is_final(
-        self, emulator: Emulator, project: Project, status: int
-    ) -> None:
-        """A refusal is raised at once, after one request and without reconciling."""
-        emulator.fail("run_feature", Fault.status(status))
+@pytest.mark.parametrize("status", [400, 404, 409])
+async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: int) -> None:
+    """A refusal is raised at once, after one request and without reconciling."""
+    emulator.fail("run_feature", Fault.status(status))
 
-        with pytest.raises(Exception, match=str(status)):
-            await project.run_feature("Checkout")
+    with pytest.raises(Exception, match=str(status)):
+        await project.run_feature("Checkout")
 
-        assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
+    assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
 
 
-class TestHooks:
-    async def test_every_dispatch_is_reported(self, emulator: Emulator) -> None:
-        """on_dispatched gets the ref of each operation, answered or adopted."""
-        events: list[Dispatched] = []
-        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
-            project = client.project()
-            run = await project.run_feature("Checkout")
-            emulator.fail("generate_feature", Fault.lost())
-            generation = await project.generate_feature("Draft")
+async def test_every_dispatch_is_reported(emulator: Emulator) -> None:
+    """on_dispatched gets the ref of each operation, answered or adopted."""
+    events: list[Dispatched] = []
+    async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
+        project = client.project()
+        run = await project.run_feature("Checkout")
+        emulator.fail("generate_feature", Fault.lost())
+        generation = await project.generate_feature("Draft")
 
-        assert [(event.ref, event.adopted) for event in events] == [
-            (run.ref, False),
-            (generation.ref, True),
-        ]
+    assert [(event.ref, event.adopted) for event in events] == [
+        (run.ref, False),
+        (generation.ref, True),
+    ]
 
-    async def test_a_hook_that_raises_loses_nothing(
-        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """The operation is returned all the same, and the ref is in the log."""
 
-        def broken(_: Dispatched) -> None:
-            raise ZeroDivisionError
+async def test_an_async_hook_is_logged(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hook that returns an awaitable is logged as failed, with the ref."""
 
-        async with client_of(emulator, hooks=Hooks(on_dispatched=broken)) as client:
-            operation = await client.project().run_feature("Checkout")
+    async def store(_ref: Ref) -> None:
+        pass
 
-        assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
-
-    async def test_a_log_that_fails_loses_nothing(
-        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """A logging filter that raises does not keep the ref from the hook or the caller."""
-        events: list[Dispatched] = []
-
-        def broken(_record: logging.LogRecord) -> bool:
-            raise ZeroDivisionError
-
-        log = logging.getLogger("testvibe_async")
-        log.addFilter(broken)
-        try:
-            with caplog.at_level(logging.DEBUG, "testvibe_async"):
-                async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
-                    operation = await client.project().run_feature("Checkout")
-        finally:
-            log.removeFilter(broken)
-
-        assert [event.ref for event in events] == [operation.ref]
-
-    async def test_a_hook_that_turns_out_async_is_logged(
-        self, emulator: Emulator, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """A hook that returns an awaitable is logged as failed, with the ref."""
-
-        async def store(_ref: Ref) -> None:
-            pass
-
-        hooks = Hooks(on_dispatched=lambda event: cast("None", store(event.ref)))
-        async with client_of(emulator, hooks=hooks) as client:
-            operation = await client.project().run_feature("Checkout")
-
-        assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
-        assert "returned an awaitable" in caplog.text
-
-    async def test_a_hook_may_attach_the_operation(self, emulator: Emulator) -> None:
-        """A 404 right after a dispatch is tolerated, also where the hook attached first."""
-        kept: list[RunOperation] = []
-
-        def attach(event: Dispatched) -> None:
-            operation = client.attach(event.ref)
-            assert isinstance(operation, RunOperation)
-            kept.append(operation)
-
-        async with client_of(emulator, hooks=Hooks(on_dispatched=attach)) as client:
-            emulator.fail("get_run", Fault.status(404), when=lambda _: emulator.now() < 6)
-            operation = await client.project().run_feature("Checkout")
-
-            assert (operation.phase, kept[0].phase) == ("queued", "queued")
-            assert (await operation).is_success
-
-    async def test_the_ref_says_when_it_was_sent(self, emulator: Emulator, client: Client) -> None:
-        """A pause before the dispatch does not make the operation older."""
-        emulator.fail("run_feature", Fault.status(429, retry_after=70), times=1)
+    hooks = Hooks(on_dispatched=lambda event: cast("None", store(event.ref)))
+    async with client_of(emulator, hooks=hooks) as client:
         operation = await client.project().run_feature("Checkout")
 
-        assert operation.ref.dispatched_at is not None
-        age = datetime.now(UTC) - operation.ref.dispatched_at
-        assert age.total_seconds() < 5
+    assert f"the hook on_dispatched failed on Dispatched ref={operation.ref}" in caplog.text
+    assert "returned an awaitable" in caplog.text
 
 
-class TestPollInterval:
-    async def test_a_poll_interval_may_be_endless(self, emulator: Emulator) -> None:
-        """An interval beyond all dates does not break a dispatch."""
-        async with client_of(emulator, poll_interval=1e300) as client:
-            operation = await client.project().run_feature("Checkout")
-        assert operation.run_id in emulator.runs
+async def test_the_ref_says_when_it_was_sent(emulator: Emulator, client: Client) -> None:
+    """A pause before the dispatch does not make the operation older."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=70), times=1)
+    operation = await client.project().run_feature("Checkout")
+
+    assert operation.ref.dispatched_at is not None
+    age = datetime.now(UTC) - operation.ref.dispatched_at
+    assert age.total_seconds() < 5
+
+
+async def test_a_poll_interval_may_be_endless(emulator: Emulator) -> None:
+    """An interval beyond all dates does not break a dispatch."""
+    async with client_of(emulator, poll_interval=1e300) as client:
+        operation = await client.project().run_feature("Checkout")
+    assert operation.run_id in emulator.runs
 
 
 async def test_an_unknown_dispatch_is_an_event(emulator: Emulator) -> None:
@@ -130,7 +87,7 @@ async def test_an_unknown_dispatch_is_an_event(emulator: Emulator) -> None:
     emulator.fail("run_feature", Fault.lost())
     async with client_of(emulator, hooks=Hooks(on_dispatch_unknown=events.append)) as client:
         project = client.project()
-        with pytest.raises(DispatchUnknownError) as caught:
+        with pytest.raises(errors.DispatchUnknownError) as caught:
             await project.run_feature("Checkout", config="Mobile")
     (event,) = events
     assert event.error is caught.value
@@ -158,3 +115,401 @@ async def test_another_feature_than_asked_for_is_said(
     )
     assert operation.ref.to_json() in record.getMessage()
     assert getattr(record, "testvibe_told", False)
+
+
+DRAFT = "Checkout with gift card"
+
+
+async def test_await_dispatches_and_wait_waits(emulator: Emulator, project: Project) -> None:
+    """Awaiting it gives the operation once it is dispatched, its wait() the outcome."""
+    operation = await project.run_feature("Checkout")
+    assert operation.status == "running"
+    run = await project.run_feature("Checkout").wait()
+    assert run.is_finished
+    generation = await project.generate_feature(DRAFT).wait(timeout=3600)
+    assert generation.is_success
+    assert (emulator.count("run_feature"), emulator.count("generate_feature")) == (2, 1)
+
+
+async def test_a_task_of_wait_may_be_cancelled_at_once(project: Project) -> None:
+    """No warning says that it was never awaited: pytest makes one an error."""
+    task = asyncio.create_task(project.run_feature("Checkout").wait())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    gc.collect()
+
+
+async def test_its_time_out_is_of_the_wait(emulator: Emulator, project: Project) -> None:
+    """A wait() that times out names the operation, which was dispatched once and goes on."""
+    emulator.fail("run_feature", Fault.delay(10))
+    with pytest.raises(errors.WaitTimeoutError) as caught:
+        await project.run_feature("Checkout").wait(timeout=2)
+    assert caught.value.ref is not None
+    assert caught.value.elapsed == pytest.approx(2)
+
+
+WAYS: dict[str, Callable[[PendingOperation[RunOperation]], object]] = {
+    "a task": asyncio.create_task,
+    "a future": asyncio.ensure_future,
+    "gather": asyncio.gather,
+    "wait_for": lambda pending: asyncio.wait_for(pending, 60),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+async def test_it_is_a_coroutine(
+    emulator: Emulator, project: Project, way: Callable[..., asyncio.Future[object]]
+) -> None:
+    """It can be whatever a coroutine can be, and sends nothing before."""
+    pending = project.run_feature("Checkout")
+    await asyncio.sleep(10)
+    assert emulator.count("run_feature") == 0
+    await way(pending)
+    assert emulator.count("run_feature") == 1
+
+
+async def test_it_is_awaited_once(project: Project) -> None:
+    """A second await is refused, as a coroutine's is: it would dispatch twice."""
+    pending = project.run_feature("Checkout")
+    await pending
+    with pytest.raises(RuntimeError, match="already awaited"):
+        await pending
+
+
+async def test_a_cancelled_task_dispatches_nothing(emulator: Emulator, project: Project) -> None:
+    """A task that is cancelled before its first step sends nothing, and warns of nothing."""
+    task = asyncio.create_task(project.run_feature("Checkout"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert emulator.count("run_feature") == 0
+
+
+@pytest.mark.parametrize("call", ["run_feature", "generate_feature"])
+async def test_a_forgotten_await_warns(emulator: Emulator, project: Project, call: str) -> None:
+    """A forgotten await warns as a coroutine does, and says what to do."""
+    with pytest.warns(RuntimeWarning, match=rf"{call}\('Draft'\) was never awaited.*wait\(\)"):
+        getattr(project, call)("Draft")
+    getattr(project, call)("Draft").close()
+    assert emulator.count(call) == 0
+
+
+async def test_a_cancelled_task_is_unknown(emulator: Emulator, client: Client) -> None:
+    """Cancelling the task of a POST raises DispatchUnknownError for its caller."""
+    emulator.fail("run_feature", Fault.delay(5))
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    for task in asyncio.all_tasks():
+        if task.get_name() == "testvibe_async dispatch":
+            task.cancel()
+
+    with pytest.raises(errors.DispatchUnknownError, match="its task was cancelled"):
+        await caller
+
+
+@pytest.mark.parametrize(
+    ("fault", "options"),
+    [(Fault.status(429, retry_after=3), {}), (Fault.reset(), {"retry_unknown": True})],
+    ids=["429", "retry_unknown"],
+)
+async def test_a_cancelled_caller_prevents_a_second_post(
+    emulator: Emulator, client: Client, fault: Fault, options: dict[str, Any]
+) -> None:
+    """A POST whose caller was cancelled is not repeated, where it otherwise would be."""
+    emulator.fail("run_feature", fault, times=1)
+    emulator.fail("run_feature", Fault.delay(5), times=1)
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout", **options))
+    await asyncio.sleep(1)
+    caller.cancel()
+    await asyncio.sleep(60)
+
+    assert emulator.count("run_feature") == 1
+    assert emulator.runs == {}
+
+
+async def dispatch_with_fault(
+    emulator: Emulator, fault: Fault
+) -> tuple[Client, asyncio.Future[RunOperation]]:
+    """Return a client, and its dispatch that met a fault a second ago."""
+    client = client_of(emulator)
+    emulator.fail("run_feature", fault)
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(1)
+    return client, caller
+
+
+async def test_closing_while_a_dispatch_waits_for_a_retry(emulator: Emulator) -> None:
+    """A dispatch that only waits to be sent again ends at once."""
+    client, caller = await dispatch_with_fault(emulator, Fault.status(429, retry_after=60))
+
+    await client.aclose()
+
+    with pytest.raises(errors.ClientClosedError):
+        await caller
+    assert now() == 1
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_close_that_is_cancelled_twice_loses_no_id(emulator: Emulator) -> None:
+    """Time-outs within each other cancel a close twice; the POST is still finished."""
+    events: list[Dispatched] = []
+    emulator.fail("run_feature", Fault.delay(5))
+
+    async def body() -> None:
+        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
+            await client.project().run_feature("Checkout")
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2), asyncio.timeout(1):
+            await body()
+
+    assert [event.ref.key[-1] for event in events] == list(emulator.runs)
+    assert len(events) == 1
+    assert now() == pytest.approx(5, abs=0.1)
+
+
+async def test_a_second_close_changes_nothing(emulator: Emulator) -> None:
+    """Cancelling one does not end the time that another grants; no dispatch begins meanwhile."""
+    client, caller = await dispatch_with_fault(emulator, Fault.delay(5))
+    first = asyncio.ensure_future(client.aclose())
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.aclose(), 0.5)
+    with pytest.raises(errors.ClientClosedError):
+        await client.project().run_feature("Checkout")
+
+    await first
+    assert (await caller).run_id in emulator.runs
+
+
+async def test_a_second_close_gives_no_more_time(emulator: Emulator) -> None:
+    """However often a client is closed, a POST has 10 s from the first."""
+    client, caller = await dispatch_with_fault(emulator, Fault.hang())
+    first = asyncio.ensure_future(client.aclose())
+    await asyncio.sleep(9)
+    await client.aclose()
+
+    assert now() == pytest.approx(11, abs=0.1)
+    await first
+    with pytest.raises(errors.DispatchUnknownError, match="closed before it could be reconciled"):
+        await caller
+
+
+@pytest.mark.parametrize("second", [Fault.status(409), Fault.status(401), Fault.reset()])
+async def test_a_refused_second_try(emulator: Emulator, project: Project, second: Fault) -> None:
+    """A refusal of the second POST does not prove what the first one did."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    emulator.fail("run_feature", second)
+
+    with pytest.raises(errors.DispatchUnknownError, match="the answer was lost"):
+        await project.run_feature("Checkout", retry_unknown=True)
+
+    assert len(emulator.runs) == 1
+    assert emulator.count("run_feature") == 2
+
+
+async def test_the_second_try_waits_as_asked(emulator: Emulator, project: Project) -> None:
+    """After a 503 with Retry-After the second POST is sent no sooner than that."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.status(503, retry_after=20), times=1)
+
+    await project.run_feature("Checkout", retry_unknown=True)
+
+    first, second = (each.at for each in emulator.requests if each.method == "POST")
+    assert second - first >= 20
+
+
+async def test_an_unsent_second_try_stays_unknown(emulator: Emulator) -> None:
+    """A second POST without a connection does not prove what the first one did."""
+    posts = 0
+
+    async def refuse_the_second_post(request: Sent, send: Send) -> Received:
+        nonlocal posts
+        posts += request.method == "POST"
+        if posts > 1:
+            raise aiohttp.ClientConnectorError(
+                request.connection_key, OSError(errno.ECONNREFUSED, "refused")
+            )
+        return await send(request)
+
+    once = RetryPolicy(attempts=1)
+    async with client_through(refuse_the_second_post, emulator, retry=once) as client:
+        emulator.fail("list_runs", Fault.status(404))
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        with pytest.raises(errors.DispatchUnknownError, match=r"second try failed: .*not connect"):
+            await client.project().run_feature("Checkout", retry_unknown=True)
+
+    assert posts == 2
+    assert len(emulator.runs) == 1
+
+
+@pytest.mark.parametrize("end", ["close", "cancel", "session"])
+async def test_an_interrupted_second_try_stays_unknown(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture, end: str
+) -> None:
+    """A close, a cancellation or a closed session does not prove what the first POST did."""
+    session = aiohttp.ClientSession()
+    client = client_of(emulator, session=session)
+    emulator.fail("list_runs", Fault.edit(lambda _: []))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    emulator.fail("run_feature", Fault.status(429, retry_after=60))
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout", retry_unknown=True))
+    await asyncio.sleep(5 if end == "session" else 10)
+    if end == "close":
+        await client.aclose()
+    elif end == "session":
+        await session.close()
+    else:
+        caller.cancel()
+    (result,) = await asyncio.gather(caller, return_exceptions=True)
+    await client.aclose()
+    await session.close()
+
+    if end == "cancel":
+        assert isinstance(result, asyncio.CancelledError)
+        assert "may have taken effect" in caplog.text
+    else:
+        assert isinstance(result, errors.DispatchUnknownError)
+    assert len(emulator.runs) == 1
+
+
+async def test_an_unknown_run_is_sent_twice(emulator: Emulator, project: Project) -> None:
+    """retry_unknown=True sends a run that could not be reconciled once more, and only once."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    operation = await project.run_feature("Checkout", retry_unknown=True)
+    assert not operation.adopted
+
+    emulator.fail("run_feature", Fault.reset())
+    with pytest.raises(errors.DispatchUnknownError):
+        await project.run_feature("Checkout", retry_unknown=True)
+
+    assert emulator.count("run_feature") == 4
+
+
+async def test_two_lost_tries_are_judged_by_the_first(emulator: Emulator) -> None:
+    """That the second try shows nothing says nothing of the first, which may be one of two runs."""
+    emulator.fail("run_feature", Fault.lost(), times=2)
+    emulator.fail("run_feature", Fault.reset())
+    async with client_of(emulator) as client, client_of(emulator) as other:
+        results = await asyncio.gather(
+            client.project().run_feature("Checkout", retry_unknown=True),
+            other.project().run_feature("Checkout"),
+            return_exceptions=True,
+        )
+    assert [getattr(error, "reason", None) for error in results] == ["ambiguous", "ambiguous"]
+    assert len(getattr(results[0], "candidates", ())) == 2
+
+
+@pytest.mark.parametrize("status", [401, 502])
+async def test_a_session_that_retries_sends_no_second_post(emulator: Emulator, status: int) -> None:
+    """A middleware that repeats what was refused or failed sends nothing, and the error says so."""
+    tries: list[int] = []
+
+    async def retry(request: Sent, send: Send) -> Received:
+        response = await send(request)
+        tries.append(response.status)
+        return await send(request) if response.status >= 400 else response
+
+    async with client_through(retry, emulator) as client:
+        emulator.fail("run_feature", Fault.status(status), times=1)
+        with pytest.raises(errors.DispatchUnknownError, match="may not send it again"):
+            await client.project().run_feature("Checkout")
+
+    assert status in tries
+    assert emulator.count("run_feature") == 1
+
+
+async def test_what_is_sent_and_then_finds_no_connection_may_have_acted(emulator: Emulator) -> None:
+    """A middleware's second try that finds no connection does not prove the first undone."""
+    tries: list[str] = []
+
+    async def retry(request: Sent, send: Send) -> Received:
+        try:
+            return await send(request)
+        except aiohttp.ClientError:
+            tries.append(request.method)
+            raise aiohttp.ClientConnectorError(
+                SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
+                OSError(errno.ECONNREFUSED, "refused"),
+            ) from None
+
+    async with client_through(retry, emulator) as client:
+        emulator.fail("generate_feature", Fault.lost(), times=1)
+        operation = await client.project().generate_feature("Draft")
+
+    assert tries == ["POST"]
+    assert operation.adopted
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> None:
+    """A close from within a dispatch does not deadlock."""
+    trace = aiohttp.TraceConfig()
+
+    async def close(
+        _session: aiohttp.ClientSession, _context: Any, end: aiohttp.TraceRequestEndParams
+    ) -> None:
+        if end.response.status == 400:
+            await client.aclose()
+
+    trace.on_request_end.append(close)
+    emulator.fail("run_feature", Fault.status(400))
+    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+        client = client_of(emulator, session=session)
+
+        with pytest.raises(errors.InvalidRequestError):
+            await client.project().run_feature("Checkout")
+    assert now() < 1
+
+
+async def test_an_error_of_the_session_loses_no_id(emulator: Emulator) -> None:
+    """An error of a passed-in session after the POST counts as a lost answer."""
+    events: list[Dispatched] = []
+    trace = aiohttp.TraceConfig()
+
+    async def fail(
+        _session: aiohttp.ClientSession, _context: Any, end: aiohttp.TraceRequestEndParams
+    ) -> None:
+        if end.method == "POST":
+            raise ZeroDivisionError
+
+    trace.on_request_end.append(fail)
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace]) as session,
+        client_of(emulator, session=session, hooks=Hooks(on_dispatched=events.append)) as client,
+    ):
+        operation = await client.project().run_feature("Checkout")
+
+    assert operation.adopted
+    assert [event.ref.key[-1] for event in events] == list(emulator.runs)
+
+
+async def test_reconciling_can_fail_in_the_session_too(emulator: Emulator) -> None:
+    """DispatchUnknownError is raised where the session fails while reconciling as well."""
+    trace = aiohttp.TraceConfig()
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    trace.on_request_end.append(fail)
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace]) as session,
+        client_of(emulator, session=session) as client,
+    ):
+        with pytest.raises(errors.DispatchUnknownError, match="the answer was lost"):
+            await client.project().run_feature("Checkout")
+    assert len(emulator.runs) == 1
+
+
+async def test_a_middleware_that_fails_before_the_post_sent_nothing(emulator: Emulator) -> None:
+    """An error of a middleware before the POST proves that nothing was sent."""
+
+    async def refuse(*_: object) -> Received:
+        raise ZeroDivisionError("it broke")
+
+    async with client_through(refuse, emulator, retry=ONCE) as client:
+        with pytest.raises(errors.NotSentError, match=r"ZeroDivisionError\('it broke'\)"):
+            await client.project().run_feature("Checkout")

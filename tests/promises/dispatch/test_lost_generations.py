@@ -1,189 +1,244 @@
 """Generations whose answer was lost: reconciled by their status, never dispatched twice."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
-from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
-from testvibe_async import Client, DispatchUnknownError, Hooks, Operation, Project, RetryPolicy
+from tests.support.timing import now
+from testvibe_async import Client, Hooks, Journal, Operation, Project, errors
 from testvibe_async.events import Dispatched
+from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
 
-class TestLostGenerations:
-    @pytest.mark.parametrize("fault", ANSWER_LOST)
-    async def test_the_new_generation_is_adopted(
-        self, emulator: Emulator, project: Project, fault: Fault
-    ) -> None:
-        """A generation that was not there before the dispatch is adopted."""
-        emulator.fail("generate_feature", fault)
-
-        operation = await project.generate_feature("Draft")
-
-        assert operation.adopted
-        assert list(emulator.generations) == [operation.request_id]
-        assert emulator.count("generate_feature") == 1
-        assert (await operation).is_success
-
-    async def test_a_finished_generation_is_adopted_too(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A new generation is adopted also where it has finished by then."""
-        await (await project.generate_feature("Draft"))
-        emulator.fail("generate_feature", Fault.lost())
-        emulator.fail("get_generation_status", Fault.status(500), skip=1, times=4)
-        dispatch = asyncio.ensure_future(project.generate_feature("Draft"))
-        await asyncio.sleep(1)
-        request_id = list(emulator.generations)[-1]
-        emulator.finish_generation(request_id)
-
-        operation = await dispatch
-
-        assert operation.request_id == request_id
-        assert (await operation).is_success
-
-    @pytest.mark.parametrize("fault", NOTHING_DONE)
-    async def test_no_new_generation_is_unknown(
-        self, emulator: Emulator, project: Project, fault: Fault
-    ) -> None:
-        """A dispatch without an answer raises DispatchUnknownError and is never sent again."""
-        await (await project.generate_feature("Draft"))
-        emulator.fail("generate_feature", fault)
-
-        with pytest.raises(
-            DispatchUnknownError, match="look at the status of the feature's gen"
-        ) as caught:
-            await project.generate_feature("Draft")
-
-        assert caught.value.feature == "Draft"
-        assert emulator.count("generate_feature") == 2
-        assert len(emulator.generations) == 1
-
-    async def test_a_feature_that_was_never_generated_has_nothing_to_show(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A status that names no generation proves nothing."""
-        emulator.fail("generate_feature", Fault.reset())
-
-        with pytest.raises(DispatchUnknownError):
-            await project.generate_feature("Draft")
-
-        assert emulator.generations == {}
-
-    async def test_without_the_poll_before_nothing_is_adopted(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """Where the poll before the dispatch failed, no generation in flight is adopted."""
-        emulator.fail("get_generation_status", Fault.status(500), times=RetryPolicy().attempts)
-        emulator.fail("generate_feature", Fault.lost())
-
-        with pytest.raises(DispatchUnknownError):
-            await project.generate_feature("Draft")
-
-        assert emulator.count("generate_feature") == 1
-
-    async def test_the_poll_before_is_retried(self, emulator: Emulator, project: Project) -> None:
-        """A poll before the dispatch that fails once does not prevent reconciling."""
-        emulator.fail("get_generation_status", Fault.status(500), times=1)
-        emulator.fail("generate_feature", Fault.lost())
-
-        operation = await project.generate_feature("Draft")
-
-        assert list(emulator.generations) == [operation.request_id]
-
-    @pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b'{"hello": 1}')])
-    async def test_a_poll_before_that_is_unreadable_proves_nothing(
-        self, emulator: Emulator, project: Project, fault: Fault
-    ) -> None:
-        """An older generation that the poll before should have shown is never adopted."""
-        async with client_of(emulator) as other:
-            await (await other.project().generate_feature("Draft"))
-        emulator.fail("get_generation_status", fault, times=1)
-        emulator.fail("generate_feature", Fault.reset())
-
-        with pytest.raises(DispatchUnknownError):
-            await project.generate_feature("Draft")
-
-        assert len(emulator.generations) == 1
-
-    async def test_the_first_generation_of_a_feature_is_found(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A status without a generation says that there was none before."""
-        emulator.fail("generate_feature", Fault.lost())
-
-        assert (await project.generate_feature("Draft")).adopted
-        assert len(emulator.generations) == 1
-
-    async def test_a_known_generation_is_not_adopted(self, emulator: Emulator) -> None:
-        """A generation that this client already has a handle on is not adopted."""
-        known: list[Operation[Any]] = []
-
-        async def race(request: Sent, send: Send) -> Received:
-            if request.method == "POST":
-                theirs = await rival.project().generate_feature("Draft")
-                known.append(client.attach(theirs.ref))
-                emulator.fail("generate_feature", Fault.reset())
-            return await send(request)
-
-        async with client_through(race, emulator) as client, client_of(emulator) as rival:
-            with pytest.raises(DispatchUnknownError):
-                await client.project().generate_feature("Draft")
-
-            assert not known[0].done
-
-    async def test_a_generation_that_began_during_a_pause_is_not_adopted(
-        self, emulator: Emulator, client: Client
-    ) -> None:
-        """A poll long before the POST does not prove what was there before it."""
-        emulator.fail("generate_feature", Fault.status(429, retry_after=100), times=1)
-        dispatch = asyncio.ensure_future(client.project().generate_feature("Draft"))
-        await asyncio.sleep(20)
-        async with client_of(emulator) as rival:
-            await rival.project().generate_feature("Draft")
-        emulator.fail("generate_feature", Fault.reset())
-
-        with pytest.raises(DispatchUnknownError):
-            await dispatch
-
-    async def test_a_dropped_handle_is_still_known(self, emulator: Emulator) -> None:
-        """A generation whose handle was dropped is not adopted for another dispatch."""
-        events: list[Dispatched] = []
-        async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
-            emulator.fail("generate_feature", Fault.reset(), skip=1)
-            first = asyncio.ensure_future(client.project().generate_feature("Draft"))
-            second = asyncio.ensure_future(
-                client.project().generate_feature("Draft", site_url="https://b.example")
-            )
-            await first
-            del first
-
-            with pytest.raises(DispatchUnknownError):
-                await second
-
-        assert [event.adopted for event in events] == [False]
+async def lose(project: Project) -> errors.DispatchUnknownError:
+    """Dispatch a generation whose answer is lost, and return the error."""
+    with pytest.raises(errors.DispatchUnknownError) as caught:
+        await project.generate_feature("Draft")
+    return caught.value
 
 
-class TestEmptyIds:
-    async def test_an_answer_with_an_empty_id_is_reconciled(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """An answer that names no generation counts as a lost one."""
-        emulator.fail(
-            "generate_feature", Fault.edit(lambda answer: {**answer, "requestId": ""}), times=1
+async def test_the_new_generation_is_adopted(emulator: Emulator, project: Project) -> None:
+    """A generation that was not there before the dispatch is adopted."""
+    emulator.fail("generate_feature", Fault.lost())
+
+    operation = await project.generate_feature("Draft")
+
+    assert operation.adopted
+    assert list(emulator.generations) == [operation.request_id]
+    assert emulator.count("generate_feature") == 1
+    assert (await operation).is_success
+
+
+async def test_a_finished_generation_is_adopted_too(emulator: Emulator, project: Project) -> None:
+    """A new generation is adopted also where it has finished by then."""
+    await (await project.generate_feature("Draft"))
+    emulator.fail("generate_feature", Fault.lost())
+    emulator.fail("get_generation_status", Fault.status(500), skip=1, times=4)
+    dispatch = asyncio.ensure_future(project.generate_feature("Draft"))
+    await asyncio.sleep(1)
+    request_id = list(emulator.generations)[-1]
+    emulator.finish_generation(request_id)
+
+    operation = await dispatch
+
+    assert operation.request_id == request_id
+    assert (await operation).is_success
+
+
+async def test_the_poll_before_is_retried(emulator: Emulator, project: Project) -> None:
+    """A poll before the dispatch that fails once does not prevent reconciling."""
+    emulator.fail("get_generation_status", Fault.status(500), times=1)
+    emulator.fail("generate_feature", Fault.lost())
+
+    operation = await project.generate_feature("Draft")
+
+    assert list(emulator.generations) == [operation.request_id]
+
+
+@pytest.mark.parametrize("fault", [Fault.status(404), Fault.body(b'{"hello": 1}')])
+async def test_odd_polls_prove_nothing(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """An older generation that the poll before should have shown is never adopted."""
+    async with client_of(emulator) as other:
+        await (await other.project().generate_feature("Draft"))
+    emulator.fail("get_generation_status", fault, times=1)
+    emulator.fail("generate_feature", Fault.reset())
+
+    await lose(project)
+
+    assert len(emulator.generations) == 1
+
+
+async def test_a_known_generation_is_not_adopted(emulator: Emulator) -> None:
+    """A generation that this client already has a handle on is not adopted."""
+    known: list[Operation[Any]] = []
+
+    async def race(request: Sent, send: Send) -> Received:
+        if request.method == "POST":
+            theirs = await rival.project().generate_feature("Draft")
+            known.append(client.attach(theirs.ref))
+            emulator.fail("generate_feature", Fault.reset())
+        return await send(request)
+
+    async with client_through(race, emulator) as client, client_of(emulator) as rival:
+        await lose(client.project())
+
+        assert not known[0].done
+
+
+async def test_one_of_a_pause_is_not_adopted(emulator: Emulator, client: Client) -> None:
+    """A poll long before the POST does not prove what was there before it."""
+    emulator.fail("generate_feature", Fault.status(429, retry_after=100), times=1)
+    dispatch = asyncio.ensure_future(client.project().generate_feature("Draft"))
+    await asyncio.sleep(20)
+    async with client_of(emulator) as rival:
+        await rival.project().generate_feature("Draft")
+    emulator.fail("generate_feature", Fault.reset())
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await dispatch
+
+
+async def test_a_dropped_handle_is_still_known(emulator: Emulator) -> None:
+    """A generation whose handle was dropped is not adopted for another dispatch."""
+    events: list[Dispatched] = []
+    async with client_of(emulator, hooks=Hooks(on_dispatched=events.append)) as client:
+        emulator.fail("generate_feature", Fault.reset(), skip=1)
+        first = asyncio.ensure_future(client.project().generate_feature("Draft"))
+        second = asyncio.ensure_future(
+            client.project().generate_feature("Draft", site_url="https://b.example")
         )
-        operation = await project.generate_feature("Draft")
-        assert operation.adopted
+        await first
+        del first
 
-    async def test_a_status_with_an_empty_id_is_not_adopted(
-        self, emulator: Emulator, project: Project
-    ) -> None:
-        """A status that names no generation is not adopted."""
-        emulator.fail("generate_feature", Fault.lost())
-        emulator.fail(
-            "get_generation_status", Fault.edit(lambda status: {**status, "requestId": ""}), skip=1
-        )
-        with pytest.raises(DispatchUnknownError):
-            await project.generate_feature("Draft")
+        with pytest.raises(errors.DispatchUnknownError):
+            await second
+
+    assert [event.adopted for event in events] == [False]
+
+
+async def test_an_empty_id_is_reconciled(emulator: Emulator, project: Project) -> None:
+    """An answer that names no generation counts as a lost one."""
+    emulator.fail(
+        "generate_feature", Fault.edit(lambda answer: {**answer, "requestId": ""}), times=1
+    )
+    operation = await project.generate_feature("Draft")
+    assert operation.adopted
+
+
+async def test_an_empty_id_is_not_adopted(emulator: Emulator, project: Project) -> None:
+    """A status that names no generation is not adopted."""
+    emulator.fail("generate_feature", Fault.lost())
+    emulator.fail(
+        "get_generation_status", Fault.edit(lambda status: {**status, "requestId": ""}), skip=1
+    )
+    await lose(project)
+
+
+@pytest.mark.parametrize("fault", [Fault.reset(), Fault.status(503, retry_after=1)])
+async def test_nothing_new_is_unknown(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """A dispatch without an answer raises DispatchUnknownError and is never sent again."""
+    await (await project.generate_feature("Draft"))
+    emulator.fail("generate_feature", fault)
+
+    error = await lose(project)
+    assert "look at the status of the feature's gen" in str(error)
+    assert (error.feature, error.reason) == ("Draft", "absent")
+    assert emulator.count("generate_feature") == 2
+    assert len(emulator.generations) == 1
+
+
+async def test_a_draft_without_news_is_absent(emulator: Emulator, project: Project) -> None:
+    """The documented status shows that no generation began."""
+    emulator.fail("generate_feature", Fault.reset())
+    assert (await lose(project)).reason == "absent"
+    assert emulator.generations == {}
+
+
+async def test_an_unseen_status_proves_nothing(emulator: Emulator, project: Project) -> None:
+    """Without the status from before the dispatch nothing can be told, and nothing is asked."""
+    emulator.fail("get_generation_status", Fault.status(404))
+    emulator.fail("generate_feature", Fault.reset())
+    error = await lose(project)
+    assert error.reason == "unseen"
+    assert "before it is not known" in str(error)
+    assert now() < 1
+
+
+async def test_an_earlier_one_is_not_adopted(emulator: Emulator, project: Project) -> None:
+    """A copy that is behind shows an earlier generation than the last one known: not ours."""
+    status = "get_generation_status"
+    await (await project.generate_feature("Draft"))
+    early = dict[str, Any]()
+    emulator.fail(status, Fault.edit(lambda answer: early.update(answer) or answer), times=1)
+    await project.get_generation_status("Draft")
+    await (await project.generate_feature("Draft"))
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    emulator.fail(status, Fault.edit(lambda _: early), skip=1)
+
+    error = await lose(project)
+    assert "from before the dispatch" in str(error)
+    assert error.reason == "unseen"
+    assert len(emulator.generations) == 2
+
+
+def hides_queued_ids(status: dict[str, Any]) -> dict[str, Any]:
+    """Leave the `requestId` out while a generation is in flight."""
+    if status.get("featureStatus") == "generating":
+        return {name: value for name, value in status.items() if name != "requestId"}
+    return status
+
+
+async def test_a_missing_request_id_proves_nothing(emulator: Emulator, client: Client) -> None:
+    """A status in flight that names no generation does not prove that none started."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    error = await lose(client.project())
+    assert isinstance(error.intent, Intent)
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await client.reconcile(error.intent)
+
+
+async def test_a_resumed_journal_does_not_pay_again(emulator: Emulator, tmp_path: Path) -> None:
+    """A generation that is queued without a `requestId` is paid for once."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    for _ in range(3):
+        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
+            await client.project().generate_features(["Draft"], journal=journal, timeout=60)
+
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_an_id_that_comes_late_is_found(emulator: Emulator, client: Client) -> None:
+    """A status that names its generation only at the second poll is asked again."""
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), skip=1, times=1)
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+
+    operation = await client.project().generate_feature("Draft")
+
+    assert operation.adopted
+    assert emulator.count("generate_feature") == 1
+
+
+async def test_a_queued_stranger_is_not_adopted(emulator: Emulator, client: Client) -> None:
+    """A generation that was in flight without a `requestId` is not taken for a later one."""
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Draft")
+    emulator.fail("get_generation_status", Fault.edit(hides_queued_ids), times=1)
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+
+    await lose(client.project())
+
+
+async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: Client) -> None:
+    """A feature that never had a generation, and is a draft still, shows that none started."""
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    error = await lose(client.project())
+    assert isinstance(error.intent, Intent)
+
+    assert await client.reconcile(error.intent) is None

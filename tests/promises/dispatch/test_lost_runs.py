@@ -1,212 +1,225 @@
-"""Runs whose answer was lost: reconciled with the list of runs, never dispatched twice."""
+"""Runs whose answer was lost: which run is adopted, why it is unknown, never dispatched twice."""
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from tests.conftest import client_of
-from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
+from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.support.dialects import Dialect
 from tests.support.peer import http, peer
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Client,
-    DispatchUnknownError,
-    MalformedResponseError,
-    OutcomeUnknownError,
-    Project,
-    ServerError,
-)
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async import Client, Hooks, Journal, Project, Ref, RunOperation, Verdict, errors
+from testvibe_async.intents import Intent
+from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
+
+ANSWER_LOST = [Fault.lost(), Fault.truncated(), Fault.edit(lambda _: {"unexpected": True})]
+"""The service acts, and its answer does not arrive whole."""
 
 
-class TestLostRuns:
-    @pytest.mark.parametrize("fault", ANSWER_LOST)
-    async def test_the_one_new_run_is_adopted(
-        self, emulator: Emulator, project: Project, fault: Fault
-    ) -> None:
-        """A lost answer is reconciled with the list: the one new run of the feature is adopted."""
+NOTHING_DONE = [
+    Fault.reset(),
+    Fault.hang(),
+    Fault.garbage(),
+    Fault.status(500),
+    Fault.status(502, body=b"<html>bad gateway</html>"),
+    Fault.status(503, retry_after=1),
+]
+"""The service did not act, and the caller can't know that."""
+
+
+async def _unknown(project: Project, **options: Any) -> errors.DispatchUnknownError:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
+        await project.run_feature("Checkout", **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("fault", ANSWER_LOST)
+async def test_a_new_run_is_adopted(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """A lost answer is reconciled with the list: the one new run of the feature is adopted."""
+    await project.run_feature("Checkout")
+    await asyncio.sleep(10)
+    emulator.fail("run_feature", fault, times=1)
+
+    operation = await project.run_feature("checkout", config="Mobile")
+
+    assert operation.adopted
+    assert operation.run_id == max(emulator.runs)
+    assert emulator.count("run_feature") == 2
+    assert (await operation).config == "Mobile"
+
+
+@pytest.mark.parametrize("fault", NOTHING_DONE)
+async def test_no_new_run_is_unknown(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """Without a new run in the list it is not sent again; the error says what to check."""
+    emulator.fail("run_feature", fault)
+
+    with pytest.raises(errors.DispatchUnknownError, match="look at the feature's runs") as caught:
         await project.run_feature("Checkout")
-        await asyncio.sleep(10)
-        emulator.fail("run_feature", fault, times=1)
 
-        operation = await project.run_feature("checkout", config="Mobile")
-
-        assert operation.adopted
-        assert operation.run_id == max(emulator.runs)
-        assert emulator.count("run_feature") == 2
-        assert (await operation).config == "Mobile"
-
-    @pytest.mark.parametrize("fault", NOTHING_DONE)
-    async def test_no_new_run_is_unknown(
-        self, emulator: Emulator, project: Project, fault: Fault
-    ) -> None:
-        """Without a new run in the list it is not sent again; the error says what to check."""
-        emulator.fail("run_feature", fault)
-
-        with pytest.raises(DispatchUnknownError, match="look at the feature's runs") as caught:
-            await project.run_feature("Checkout")
-
-        assert (caught.value.project, caught.value.feature) == (project.id, "Checkout")
-        assert isinstance(
-            caught.value.__cause__, OutcomeUnknownError | ServerError | MalformedResponseError
-        )
-        assert emulator.count("run_feature") == 1
-
-    async def test_other_runs_are_not_adopted(self, emulator: Emulator, project: Project) -> None:
-        """A run that is known, older, or of another feature or configuration is not adopted."""
-        await project.run_feature("Checkout")
-        await asyncio.sleep(10)
-        await project.run_feature("Checkout")
-        await project.run_feature("Returns")
-        async with client_of(emulator) as rival:
-            await rival.project().run_feature("Checkout", config="Mobile")
-        emulator.fail("run_feature", Fault.lost())
-
-        operation = await project.run_feature("Checkout")
-
-        assert operation.run_id == max(emulator.runs)
-
-    async def test_a_list_without_filter_or_times_is_not_trusted(
-        self, emulator: Emulator, client: Client, project: Project
-    ) -> None:
-        """Rows of other features and rows without a time are not adopted."""
-        async with client_of(emulator) as rival:
-            await rival.project().run_feature("Checkout")
-            await asyncio.sleep(20)
-            await rival.project().run_feature("Returns")
-        unfiltered = await project.list_runs()
-        assert len(unfiltered) == 2
-        emulator.fail("run_feature", Fault.reset())
-        rows = await client.request("GET", f"/projects/{project.id}/runs")
-        timeless = [{**row, "createdUtc": None} for row in rows]
-        emulator.fail("list_runs", Fault.edit(lambda _: [*rows, *timeless]))
-
-        with pytest.raises(DispatchUnknownError):
-            await project.run_feature("Checkout")
-
-    async def test_a_feature_by_id(self, emulator: Emulator, project: Project) -> None:
-        """A run of a feature that was named by its id is adopted as well."""
-        feature = emulator.features["Checkout"].id
-        emulator.fail("run_feature", Fault.lost())
-
-        operation = await project.run_feature(feature)
-
-        assert operation.feature_id == feature
-
-    async def test_without_lists_it_is_unknown_at_once(self) -> None:
-        """Where the service has no list of runs, DispatchUnknownError is raised at once."""
-        async with Emulator(lists=False) as emulator, client_of(emulator) as client:
-            emulator.fail("run_feature", Fault.lost())
-            with pytest.raises(DispatchUnknownError):
-                await client.project().run_feature("Checkout")
-
-            assert emulator.count("run_feature") == 1
-            assert now() == 0
-
-    @pytest.mark.parametrize(
-        ("fault", "strangers", "is_found"),
-        [
-            (Fault.lost(), 0, True),
-            (Fault.lost(), 20, True),
-            (Fault.lost(), 70, False),
-            (Fault.reset(), 0, False),
-        ],
+    assert (caught.value.project, caught.value.feature) == (project.id, "Checkout")
+    assert isinstance(
+        caught.value.__cause__,
+        errors.OutcomeUnknownError | errors.ServerError | errors.MalformedResponseError,
     )
-    async def test_without_lists_the_next_ids_are_read(
-        self, fault: Fault, strangers: int, *, is_found: bool
-    ) -> None:
-        """A run with one of the next 64 is adopted; that there is none proves nothing."""
-        async with (
-            Emulator(lists=False, scenario=STEADY) as emulator,
-            client_of(emulator) as client,
-            client_of(emulator) as stranger,
-        ):
-            before = await client.project().run_feature("Returns")
-            for _ in range(strangers):
-                await stranger.project().run_feature("Wishlist")
-            emulator.fail("run_feature", fault, times=1)
-            if is_found:
-                operation = await client.project().run_feature("Checkout")
-                assert operation.run_id == before.run_id + strangers + 1
-            else:
-                with pytest.raises(DispatchUnknownError) as caught:
-                    await client.project().run_feature("Checkout")
-                assert caught.value.reason == "unseen"
-            assert emulator.count("run_feature") == 2 + strangers
-            assert emulator.count("get_run") < 100
+    assert emulator.count("run_feature") == 1
 
-    @pytest.mark.parametrize("when", ["before", "after", "undated"])
-    async def test_without_lists_a_run_of_somebody_else(self, when: str) -> None:
-        """It is not adopted if it began before, or if two may be it, or if it has no time."""
-        async with (
-            Emulator(lists=False, scenario=STEADY) as emulator,
-            client_of(emulator) as client,
-            client_of(emulator) as stranger,
-        ):
-            await client.project().run_feature("Returns")
-            emulator.fail("run_feature", Fault.reset(), times=1, skip=int(when == "before"))
-            if when == "before":
-                await stranger.project().run_feature("Checkout")
-                await asyncio.sleep(5)
-            if when == "undated":
-                undated = Fault.edit(lambda run: {**run, "createdUtc": None})
-                emulator.fail("get_run", undated)
-            dispatching = asyncio.create_task(client.project().run_feature("Checkout"))
-            await asyncio.sleep(0.1)
-            if when == "after":
-                await stranger.project().run_feature("Checkout")
-                await stranger.project().run_feature("Checkout")
-            elif when == "undated":
-                await stranger.project().run_feature("Checkout")
-            with pytest.raises(DispatchUnknownError):
-                await dispatching
 
-    async def test_a_list_that_fails_is_retried(self, emulator: Emulator, project: Project) -> None:
-        """Reconciling tolerates several failed list calls."""
+async def test_other_runs_are_not_adopted(emulator: Emulator, project: Project) -> None:
+    """A run that is known, older, or of another feature or configuration is not adopted."""
+    await project.run_feature("Checkout")
+    await asyncio.sleep(10)
+    await project.run_feature("Checkout")
+    await project.run_feature("Returns")
+    async with client_of(emulator) as rival:
+        await rival.project().run_feature("Checkout", config="Mobile")
+    emulator.fail("run_feature", Fault.lost())
+
+    operation = await project.run_feature("Checkout")
+
+    assert operation.run_id == max(emulator.runs)
+
+
+async def test_odd_rows_are_no_proof(emulator: Emulator, client: Client, project: Project) -> None:
+    """Rows of other features and rows without a time are not adopted."""
+    async with client_of(emulator) as rival:
+        await rival.project().run_feature("Checkout")
+        await asyncio.sleep(20)
+        await rival.project().run_feature("Returns")
+    unfiltered = await project.list_runs()
+    assert len(unfiltered) == 2
+    emulator.fail("run_feature", Fault.reset())
+    rows = await client.request("GET", f"/projects/{project.id}/runs")
+    timeless = [{**row, "createdUtc": None} for row in rows]
+    emulator.fail("list_runs", Fault.edit(lambda _: [*rows, *timeless]))
+
+    await _unknown(project)
+
+
+async def test_a_feature_by_id(emulator: Emulator, project: Project) -> None:
+    """A run of a feature that was named by its id is adopted as well."""
+    feature = emulator.features["Checkout"].id
+    emulator.fail("run_feature", Fault.lost())
+
+    operation = await project.run_feature(feature)
+
+    assert operation.feature_id == feature
+
+
+async def test_without_lists_it_is_unknown_at_once() -> None:
+    """Where the service has no list of runs, DispatchUnknownError is raised at once."""
+    async with Emulator(lists=False) as emulator, client_of(emulator) as client:
         emulator.fail("run_feature", Fault.lost())
-        emulator.fail("list_runs", Fault.status(429), times=4, skip=1)
+        await _unknown(client.project())
 
-        assert (await project.run_feature("Checkout")).adopted
+        assert emulator.count("run_feature") == 1
+        assert now() == 0
 
-    @pytest.mark.parametrize("held_up", ["rest", "queue"])
-    async def test_a_run_that_began_before_the_post_is_not_adopted(
-        self, emulator: Emulator, held_up: str
-    ) -> None:
-        """A run that another caller dispatched while this dispatch was delayed is never adopted."""
-        async with client_of(emulator, max_connections=1) as client, client_of(emulator) as other:
-            waits: list[asyncio.Future[Any]] = []
-            if held_up == "rest":
-                emulator.fail("run_feature", Fault.status(429, retry_after=25), times=1)
-            else:
-                emulator.fail("list_projects", Fault.delay(25), times=1)
-                waits.append(asyncio.ensure_future(client.list_projects()))
-                await asyncio.sleep(0)
-            dispatch = asyncio.ensure_future(client.project().run_feature("Checkout"))
-            await asyncio.sleep(10)
-            emulator.fail("run_feature", Fault.reset(), skip=1)
-            await other.project().run_feature("Checkout")
 
-            with pytest.raises(DispatchUnknownError):
-                await dispatch
-            await asyncio.gather(*waits)
+@pytest.mark.parametrize(
+    ("fault", "strangers", "is_found"),
+    [
+        (Fault.lost(), 0, True),
+        (Fault.lost(), 20, True),
+        (Fault.lost(), 70, False),
+        (Fault.reset(), 0, False),
+    ],
+)
+async def test_the_next_ids_are_read(fault: Fault, strangers: int, *, is_found: bool) -> None:
+    """A run with one of the next 64 is adopted; that there is none proves nothing."""
+    async with (
+        Emulator(lists=False, scenario=STEADY) as emulator,
+        client_of(emulator) as client,
+        client_of(emulator) as stranger,
+    ):
+        before = await client.project().run_feature("Returns")
+        for _ in range(strangers):
+            await stranger.project().run_feature("Wishlist")
+        emulator.fail("run_feature", fault, times=1)
+        if is_found:
+            operation = await client.project().run_feature("Checkout")
+            assert operation.run_id == before.run_id + strangers + 1
+        else:
+            error = await _unknown(client.project())
+            assert error.reason == "unseen"
+        assert emulator.count("run_feature") == 2 + strangers
+        assert emulator.count("get_run") < 100
 
-        assert len(emulator.runs) == 1
 
-    async def test_a_service_without_a_clock_proves_nothing(self) -> None:
-        """Where no answer has a Date header a run that was there before is not adopted either."""
-        row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
-        rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}]).encode()
-        async with (
-            peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"") as service,
-            service.client() as client,
-        ):
-            with pytest.raises(DispatchUnknownError):
-                await client.project().run_feature("Checkout")
-        asked = [request.split()[0] for request in service.received]
-        assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
+@pytest.mark.parametrize("when", ["before", "after", "undated"])
+async def test_without_lists_a_run_of_somebody_else(when: str) -> None:
+    """It is not adopted if it began before, or if two may be it, or if it has no time."""
+    async with (
+        Emulator(lists=False, scenario=STEADY) as emulator,
+        client_of(emulator) as client,
+        client_of(emulator) as stranger,
+    ):
+        await client.project().run_feature("Returns")
+        emulator.fail("run_feature", Fault.reset(), times=1, skip=int(when == "before"))
+        if when == "before":
+            await stranger.project().run_feature("Checkout")
+            await asyncio.sleep(5)
+        if when == "undated":
+            undated = Fault.edit(lambda run: {**run, "createdUtc": None})
+            emulator.fail("get_run", undated)
+        dispatching = asyncio.create_task(client.project().run_feature("Checkout"))
+        await asyncio.sleep(0.1)
+        if when == "after":
+            await stranger.project().run_feature("Checkout")
+            await stranger.project().run_feature("Checkout")
+        elif when == "undated":
+            await stranger.project().run_feature("Checkout")
+        with pytest.raises(errors.DispatchUnknownError):
+            await dispatching
+
+
+async def test_a_list_that_fails_is_retried(emulator: Emulator, project: Project) -> None:
+    """Reconciling tolerates several failed list calls."""
+    emulator.fail("run_feature", Fault.lost())
+    emulator.fail("list_runs", Fault.status(429), times=4, skip=1)
+
+    assert (await project.run_feature("Checkout")).adopted
+
+
+@pytest.mark.parametrize("held_up", ["rest", "queue"])
+async def test_an_earlier_run_is_not_adopted(emulator: Emulator, held_up: str) -> None:
+    """A run that another caller dispatched while this dispatch was delayed is never adopted."""
+    async with client_of(emulator, max_connections=1) as client, client_of(emulator) as other:
+        waits: list[asyncio.Future[Any]] = []
+        if held_up == "rest":
+            emulator.fail("run_feature", Fault.status(429, retry_after=25), times=1)
+        else:
+            emulator.fail("list_projects", Fault.delay(25), times=1)
+            waits.append(asyncio.ensure_future(client.list_projects()))
+            await asyncio.sleep(0)
+        dispatch = asyncio.ensure_future(client.project().run_feature("Checkout"))
+        await asyncio.sleep(10)
+        emulator.fail("run_feature", Fault.reset(), skip=1)
+        await other.project().run_feature("Checkout")
+
+        with pytest.raises(errors.DispatchUnknownError):
+            await dispatch
+        await asyncio.gather(*waits)
+
+    assert len(emulator.runs) == 1
+
+
+async def test_a_service_without_a_clock_proves_nothing() -> None:
+    """Where no answer has a Date header a run that was there before is not adopted either."""
+    row = {"runId": 7, "status": "running", "featureId": 1, "featureName": "Checkout"}
+    rows = json.dumps([row | {"createdUtc": datetime.now(UTC).isoformat()}]).encode()
+    async with (
+        peer(lambda head: http(200, rows) if head.startswith(b"GET") else b"") as service,
+        service.client() as client,
+    ):
+        await _unknown(client.project())
+    asked = [request.split()[0] for request in service.received]
+    assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
 
 
 async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: Project) -> None:
@@ -214,7 +227,438 @@ async def test_reconciling_ends_after_two_minutes(emulator: Emulator, project: P
     emulator.fail("run_feature", Fault.hang())
     emulator.fail("list_runs", Fault.hang(), skip=1)
 
-    with pytest.raises(DispatchUnknownError):
-        await project.run_feature("Checkout")
+    await _unknown(project)
 
     assert now() == pytest.approx(30 + 120, abs=0.1)
+
+
+async def test_absent(emulator: Emulator, project: Project) -> None:
+    """A list that is whole and shows nothing of it is said to, with the time."""
+    emulator.fail("run_feature", Fault.reset())
+    error = await _unknown(project)
+    assert (error.reason, error.candidates) == ("absent", ())
+    assert error.polled_at is not None
+    assert f"polled until {error.polled_at:%H:%M:%S} UTC, showed nothing of it" in str(error)
+    assert "most likely nothing began" in str(error)
+
+
+async def test_ambiguous(emulator: Emulator, project: Project) -> None:
+    """Runs that may be it are named, and nothing is adopted."""
+    emulator.fail("run_feature", Fault.lost())
+    async with client_of(emulator) as other:
+        first, error = await asyncio.gather(
+            _unknown(other.project()), _unknown(project), return_exceptions=False
+        )
+    assert first.reason == error.reason == "ambiguous"
+    assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
+    assert emulator.count("run_feature") == 2
+    assert all(f"run {number}" in str(error) for number in emulator.runs)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (Fault.status(404), "404"),
+        (Fault.status(500), "500"),
+        (Fault.reset(), "the connection was lost"),
+        (Fault.edit(lambda rows: [row | {"createdUtc": None} for row in rows] * 70), "is cut"),
+    ],
+)
+async def test_unseen(emulator: Emulator, project: Project, fault: Fault, why: str) -> None:
+    """Where the list could not be read, or shows a part, the reason is in the text."""
+    for _ in range(3):
+        await project.run_feature("Checkout")
+    emulator.fail("run_feature", Fault.reset())
+    emulator.fail("list_runs", fault)
+    error = await _unknown(project)
+    assert error.reason == "unseen"
+    assert why in str(error)
+    assert "could not be polled for" in str(error)
+
+
+async def test_what_was_shown_once_is_kept(emulator: Emulator, project: Project) -> None:
+    """A list that fails later does not undo that it showed nothing before."""
+    emulator.fail("run_feature", Fault.reset())
+    emulator.fail("list_runs", Fault.reset(), skip=2)
+    assert (await _unknown(project)).reason == "absent"
+
+
+async def test_a_run_of_another_process_is_not_adopted(emulator: Emulator) -> None:
+    """Of two processes within two seconds the second takes nothing of the first for its own."""
+    features = ["Checkout", "Returns"]
+    async with client_of(emulator) as first, client_of(emulator) as second:
+        theirs = first.project().run_features(features)
+        async with theirs:
+            await asyncio.sleep(1)
+            emulator.fail("run_feature", Fault.reset())
+            items = await second.project().run_features(features)
+    assert [item.verdict for item in items] == ["unknown", "unknown"]
+    assert [getattr(item.error, "reason", None) for item in items] == ["absent", "absent"]
+    assert len(emulator.runs) == 2
+
+
+async def test_a_run_that_may_have_been_there_before_is_ambiguous(emulator: Emulator) -> None:
+    """Where no id was seen before the dispatch, one that the clocks can't place is not adopted."""
+    async with client_of(emulator) as first:
+        await first.project().run_feature("Checkout")
+    emulator.fail("run_feature", Fault.reset())
+    emulator.fail("list_runs", Fault.status(500), times=1)
+    async with client_of(emulator) as second:
+        error = await _unknown(second.project())
+    assert error.reason == "ambiguous"
+    assert [ref.key[-1] for ref in error.candidates] == [*emulator.runs]
+
+
+async def test_the_latest_run_is_read_once(emulator: Emulator, project: Project) -> None:
+    """Before the first dispatches, many at once, the project's latest run is read once."""
+    await asyncio.gather(*(project.run_feature("Checkout") for _ in range(5)))
+    await project.run_feature("Returns")
+    assert emulator.count("list_runs") == 1
+
+
+@pytest.mark.parametrize("dispatched", ["run_feature", "generate_feature"])
+async def test_a_run_under_way_is_kept(emulator: Emulator, dispatched: str) -> None:
+    """While one dispatch waits for its answer, another of the feature does not adopt its run."""
+    refs: list[Ref] = []
+    hooks = Hooks(on_dispatched=lambda event: refs.append(event.ref))
+    is_first = True
+
+    async def delay_the_first_answer(request: Sent, send: Send) -> Received:
+        nonlocal is_first
+        is_delayed = is_first and request.method == "POST"
+        is_first &= not is_delayed
+        response = await send(request)
+        await asyncio.sleep(4 if is_delayed else 0)
+        return response
+
+    async with client_through(delay_the_first_answer, emulator, hooks=hooks) as client:
+        emulator.fail(dispatched, Fault.reset(), times=1, skip=1)
+        dispatch: Callable[..., Awaitable[Any]] = getattr(client.project(), dispatched)
+        feature = "Checkout" if dispatched == "run_feature" else "Draft"
+        results: tuple[Any, ...] = await asyncio.gather(
+            dispatch(feature, site_url="https://slow.example"),
+            dispatch(feature),
+            return_exceptions=True,
+        )
+
+    first, second = results
+    assert not first.adopted
+    assert isinstance(second, errors.DispatchUnknownError)
+    assert refs == [first.ref]
+
+
+async def test_another_project_blocks_nothing(emulator: Emulator, client: Client) -> None:
+    """A dispatch that waits for its answer in one project claims no run of another project."""
+    other = emulator.add_project("Other")
+    emulator.add_feature("Checkout", project=other)
+    emulator.fail("run_feature", Fault.delay(10), times=1)
+    emulator.fail("run_feature", Fault.lost(), skip=1, times=1)
+    waiting = asyncio.ensure_future(client.project(other.id).run_feature("Checkout"))
+    await asyncio.sleep(0.5)
+
+    operation = await client.project().run_feature("Checkout")
+
+    assert operation.adopted
+    assert not waiting.done()
+    assert not (await waiting).adopted
+
+
+@pytest.mark.parametrize("site", ["https://b.example", None])
+async def test_another_site_is_not_ours(
+    emulator: Emulator, project: Project, site: str | None
+) -> None:
+    """A run belongs to the dispatch that named its site, not to one of another or of none."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    did_not, acted = await asyncio.gather(
+        project.run_feature("Checkout", site_url=site),
+        project.run_feature("Checkout", site_url="https://a.example"),
+        return_exceptions=True,
+    )
+
+    assert isinstance(acted, RunOperation)
+    assert acted.adopted
+    assert (await acted).site_url == "https://a.example"
+    assert isinstance(did_not, errors.DispatchUnknownError)
+
+
+async def test_an_attached_run_is_not_adopted(emulator: Emulator) -> None:
+    """A run that this client already has a handle on is not adopted."""
+    async with client_of(emulator) as client, client_of(emulator) as other:
+        theirs = client.attach((await other.project().run_feature("Checkout")).ref)
+        emulator.fail("run_feature", Fault.reset())
+
+        await _unknown(client.project())
+
+        assert not theirs.done
+
+
+async def test_a_name_like_an_id(emulator: Emulator, client: Client, project: Project) -> None:
+    """A number names a feature by its id alone, as it does at the service."""
+    feature_id = emulator.features["Checkout"].id
+    namesake = emulator.add_feature(str(feature_id))
+    async with client_of(emulator) as other:
+        await other.project().run_feature(namesake.id)
+    rows = await client.request("GET", f"/projects/{project.id}/runs")
+    emulator.fail("list_runs", Fault.edit(lambda _: rows))
+    emulator.fail("run_feature", Fault.reset())
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await project.run_feature(feature_id)
+
+
+async def test_one_of_many_is_found(emulator: Emulator, client: Client, project: Project) -> None:
+    """A run whose answer was lost is found among all that were dispatched with it."""
+    emulator.fail("run_feature", Fault.lost(), times=1)
+
+    operations = await asyncio.gather(*(project.run_feature("Checkout") for _ in range(20)))
+    runs = await client.gather(*operations)
+
+    assert {run.status for run in runs} == {"passed"}
+    assert {run.run_id for run in runs} == set(emulator.runs)
+    assert len(emulator.runs) == 20
+
+
+async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator) -> None:
+    """A list that arrives late does not make an older run of another caller seem new."""
+    async with (
+        FaultProxy(emulator.url) as proxy,
+        Client(proxy.url, api_key=emulator.api_key, project=emulator.project_id) as client,
+        client_of(emulator) as other,
+    ):
+        await other.project().run_feature("Checkout")
+        await asyncio.sleep(6)
+        proxy.fail(NetworkFault.reset_request(), when=lambda method, _: method == "POST")
+        proxy.fail(NetworkFault.slow(150), when=lambda method, _: method == "GET")
+
+        await _unknown(client.project())
+
+    assert len(emulator.runs) == 1
+
+
+class TestCutLists:
+    """A list that may lack a candidate is no reason to adopt the one that it shows."""
+
+    @pytest.fixture
+    async def emulator(self) -> AsyncGenerator[Emulator]:
+        """A service that shows the two latest runs, and says that there are more."""
+        dialect = Dialect(paging="has_more", page_size=2)
+        async with Emulator(scenario=STEADY, middleware=dialect) as emulator:
+            yield emulator
+
+    async def test_anothers_run_is_not_adopted(self, emulator: Emulator, project: Project) -> None:
+        """Where the list is cut above our run, the others that it shows are left alone."""
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        emulator.fail("list_runs", Fault.status(503), times=1)
+
+        async def rival() -> None:
+            async with client_of(emulator) as other:
+                await other.project().run_feature("Checkout", config="Mobile")
+                await other.project().run_feature("Checkout")
+
+        result, _ = await asyncio.gather(
+            project.run_feature("Checkout"), rival(), return_exceptions=True
+        )
+
+        assert len(emulator.runs) == 3
+        assert isinstance(result, errors.DispatchUnknownError)
+
+    async def test_ours_above_an_older_one(self, emulator: Emulator, project: Project) -> None:
+        """Where the list is the newest first, and reaches back far enough, it is as good as all."""
+        for _ in range(3):
+            await project.run_feature("Checkout")
+        await asyncio.sleep(10)
+        emulator.fail("run_feature", Fault.lost(), times=1)
+
+        operation = await project.run_feature("Checkout")
+
+        assert (operation.adopted, operation.run_id) == (True, max(emulator.runs))
+
+
+async def test_nothing_is_adopted_from_an_odd_order() -> None:
+    """A list of as many rows as were asked for, the oldest first, may lack the newest."""
+    async with Emulator(scenario=STEADY) as emulator, client_of(emulator) as client:
+        emulator.fail("run_feature", Fault.lost(), times=1)
+
+        def after_older_ones(rows: Any) -> Any:
+            old = {**rows[0], "createdUtc": "2026-06-01T00:00:00Z"}
+            return [*({**old, "runId": number} for number in range(1, 200)), rows[0]]
+
+        emulator.fail("list_runs", Fault.edit(after_older_ones))
+        await _unknown(client.project())
+
+    assert len(emulator.runs) == 1
+
+
+async def test_a_refused_limit_leaves_it_unknown() -> None:
+    """Where the list takes no limit, nobody says that nothing began."""
+    dialect = Dialect(refuses_limit=True)
+    async with (
+        Emulator(scenario=STEADY, middleware=dialect) as emulator,
+        client_of(emulator) as client,
+    ):
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        with pytest.raises(errors.DispatchUnknownError, match="may have taken effect"):
+            await client.project().run_feature("Checkout")
+
+    assert len(emulator.runs) == 1
+
+
+Document = dict[str, Any]
+
+
+def _with_a_twin(rows: list[Document]) -> list[Document]:
+    return [{**rows[0], "runId": rows[0]["runId"] + 1}, *rows]
+
+
+@pytest.mark.parametrize("later", [lambda rows: rows, lambda _: []], ids=["one", "none"])
+async def test_once_shown_counts(
+    emulator: Emulator, project: Project, later: Callable[[Any], Any]
+) -> None:
+    """Where a list showed two runs that may be ours, later ones that show fewer decide nothing."""
+    await project.run_feature("Returns")
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    emulator.fail("list_runs", Fault.edit(_with_a_twin), times=1)
+    emulator.fail("list_runs", Fault.edit(later), skip=1)
+
+    error = await _unknown(project)
+
+    ours = max(emulator.runs)
+    assert error.reason == "ambiguous"
+    assert {ref.key[-1] for ref in error.candidates} == {ours, ours + 1}
+
+
+async def test_an_unknown_run_is_nobody_elses(emulator: Emulator, project: Project) -> None:
+    """What appears after one dispatch was given up may be its run: another one leaves it alone."""
+    await project.run_feature("Returns")
+    emulator.fail("run_feature", Fault.delay(38), times=1)  # given up after 30 s and 7 s
+    emulator.fail("run_feature", Fault.reset(), times=1, skip=1)
+    first = asyncio.ensure_future(project.run_feature("Checkout"))
+    await asyncio.sleep(37.5)
+
+    second = asyncio.ensure_future(project.run_feature("Checkout"))
+    results = await asyncio.gather(first, second, return_exceptions=True)
+
+    assert [run.feature.name for run in emulator.runs.values()] == ["Returns", "Checkout"]
+    reasons = [
+        result.reason for result in results if isinstance(result, errors.DispatchUnknownError)
+    ]
+    assert reasons == ["absent", "ambiguous"]
+
+
+def hides_checkout(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave the runs of one feature out of a list."""
+    return [row for row in rows if row["featureName"] != "Checkout"]
+
+
+def hides_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out when runs were created."""
+    return [row | {"createdUtc": None} for row in rows]
+
+
+UNREADABLE = {
+    "no JSON": Fault.edit(lambda _: b"started"),
+    "no id": Fault.edit(lambda _: {"status": "accepted"}),
+    "null": Fault.edit(lambda _: b"null"),
+    "a page": Fault.edit(lambda _: b"<html><body>Accepted</body></html>"),
+    "half an answer": Fault.truncated(),
+}
+"""Successes whose id can't be read, by what they are."""
+
+
+@pytest.mark.parametrize(
+    "hidden", [{"service_at": None}, {}], ids=["the service's clock", "the runs' times"]
+)
+async def test_a_later_run_is_not_adopted(
+    emulator: Emulator, client: Client, hidden: dict[str, Any]
+) -> None:
+    """What is not known to have started in time may be of somebody else."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    error = await _unknown(client.project())
+    assert isinstance(error.intent, Intent)
+    await asyncio.sleep(3600)
+    hidden["intended_at"] = error.intent.intended_at - timedelta(hours=1)
+    stranger = await client.project().run_feature("Checkout")
+    if "service_at" not in hidden:
+        emulator.fail("list_runs", Fault.edit(hides_times))
+
+    async with client_of(emulator) as later:
+        await later.list_projects()
+        with pytest.raises(errors.DispatchUnknownError) as unknown:
+            await later.reconcile(evolve(error.intent, **hidden))
+
+    assert unknown.value.candidates == (stranger.ref,)
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_a_2xx_is_never_resent(emulator: Emulator, project: Project, answer: str) -> None:
+    """A 2xx proves that a run started, so that `retry_unknown` sends nothing more."""
+    emulator.fail("run_feature", UNREADABLE[answer], times=1)
+    emulator.fail("list_runs", Fault.status(404))
+
+    error = await _unknown(project, retry_unknown=True)
+
+    assert error.reason == "accepted"
+    assert "most likely nothing" not in str(error)
+    assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize("answer", UNREADABLE)
+async def test_a_journal_never_resends_it(emulator: Emulator, tmp_path: Path, answer: str) -> None:
+    """A dispatch that was accepted stays unknown, though a list shows nothing of it."""
+    emulator.fail("run_feature", UNREADABLE[answer], times=1)
+    emulator.fail("list_runs", Fault.edit(hides_checkout))
+    for _ in range(3):
+        async with Journal(tmp_path / "batch.journal") as journal, client_of(emulator) as client:
+            items = await client.project().run_features(["Checkout"], journal=journal)
+            assert [item.verdict for item in items] == [Verdict.UNKNOWN]
+            assert not journal.is_over
+        async with client_of(emulator) as other:
+            await asyncio.sleep(60)
+            await other.project().run_feature("Returns")
+
+    assert emulator.count("run_feature", feature="Checkout") == 1
+
+
+async def test_it_is_found_by_the_list(emulator: Emulator, project: Project) -> None:
+    """A run whose id could not be read is found in the list of runs."""
+    emulator.fail("run_feature", UNREADABLE["no id"], times=1)
+
+    operation = await project.run_feature("Checkout")
+
+    assert operation.adopted
+    assert (await operation).is_success
+
+
+async def test_a_journal_adopts_no_strangers_run(emulator: Emulator, tmp_path: Path) -> None:
+    """A run that somebody else started between two processes is not taken for a lost one."""
+    path = tmp_path / "batch.journal"
+    async with Journal(path) as journal, client_of(emulator) as client:
+        await client.project().run_features(
+            ["Checkout", "Returns"], journal=journal, max_in_flight=1, timeout=10
+        )
+    async with client_of(emulator) as other:
+        theirs = await other.project().run_feature("Returns")
+        await theirs
+    await asyncio.sleep(600)
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        items = await client.project().run_features(journal=journal)
+
+    assert [item.verdict for item in items] == [Verdict.SUCCEEDED, Verdict.UNKNOWN]
+    assert items[1].ref is None
+
+
+async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: Client) -> None:
+    """An intent from an hour ahead is waited for as long as its request may take, and no longer."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    error = await _unknown(client.project())
+    assert isinstance(error.intent, Intent)
+    intent = evolve(error.intent, intended_at=error.intent.intended_at + timedelta(hours=1))
+    began = now()
+
+    with pytest.raises(errors.DispatchUnknownError):
+        await client.reconcile(intent)
+
+    assert now() - began < 60

@@ -2,62 +2,17 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
-from tests.promises.dispatch.lost_answers import ANSWER_LOST, NOTHING_DONE
+from tests.support.notes import Notes
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    NotSentError,
-    RateLimitedError,
-    RecorderError,
-    Ref,
-    RetryPolicy,
-    VibeError,
-)
+from testvibe_async import Client, RetryPolicy, errors
 from testvibe_async.events import told_logger
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
-
-Step = Literal["intended", "dispatched", "not_dispatched"]
-
-
-class Notes:
-    """A recorder that keeps what it is told, and takes its time or fails where it is asked to."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self.emulator = emulator
-        self.told: list[tuple[Step, Intent, Any]] = []
-        self.posts: list[int] = []
-        """How many dispatches the service had when each intent came."""
-        self.seconds: dict[Step, float] = {}
-        self.failing: set[Step] = set()
-
-    @property
-    def steps(self) -> list[Step]:
-        return [step for step, _, _ in self.told]
-
-    async def intended(self, intent: Intent) -> None:
-        self.posts.append(self.emulator.count("run_feature"))
-        await self._take("intended", intent, None)
-
-    async def dispatched(self, intent: Intent, ref: Ref) -> None:
-        await self._take("dispatched", intent, ref)
-
-    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:
-        await self._take("not_dispatched", intent, error)
-
-    async def _take(self, step: Step, intent: Intent, result: object) -> None:
-        await asyncio.sleep(self.seconds.get(step, 0.0))
-        if step in self.failing:
-            raise OSError("no space left on device")
-        self.told.append((step, intent, result))
 
 
 @pytest.fixture
@@ -100,58 +55,39 @@ async def test_each_attempt_has_an_intent(client: Client, notes: Notes, emulator
     await client.project().run_feature("Checkout")
     assert notes.steps == ["intended", "not_dispatched"] * 2 + ["intended", "dispatched"]
     assert len({intent.id for _, intent, _ in notes.told}) == 3
-    assert isinstance(notes.told[1][2], RateLimitedError)
-
-
-async def test_a_refusal(client: Client, notes: Notes) -> None:
-    """What the service refuses is told as not dispatched."""
-    with pytest.raises(FeatureNotGeneratedError):
-        await client.project().run_feature("Draft")
-    assert notes.steps == ["intended", "not_dispatched"]
+    assert isinstance(notes.told[1][2], errors.RateLimitedError)
 
 
 async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     """Without a connection nothing is intended."""
-    url = emulator.url
     await emulator.aclose()
-    once = RetryPolicy(attempts=1)
-    from testvibe_async import Client  # noqa: PLC0415 - of another server
-
-    async with Client(url, api_key="tvb_" + "k" * 43, project="p", recorder=notes, retry=once) as c:
-        with pytest.raises(NotSentError):
+    async with client_of(emulator, recorder=notes, retry=RetryPolicy(attempts=1)) as c:
+        with pytest.raises(errors.NotSentError):
             await c.project().run_feature("Checkout")
     assert notes.steps == []
 
 
-@pytest.mark.parametrize("fault", ANSWER_LOST)
-async def test_a_lost_answer_that_is_reconciled(
-    client: Client, notes: Notes, emulator: Emulator, fault: Fault
-) -> None:
+async def test_what_was_found_is_told(client: Client, notes: Notes, emulator: Emulator) -> None:
     """An operation that was found is told as dispatched."""
-    emulator.fail("run_feature", fault)
+    emulator.fail("run_feature", Fault.lost())
     operation = await client.project().run_feature("Checkout")
     assert notes.steps == ["intended", "dispatched"]
     assert notes.told[1][2] == operation.ref
 
 
-@pytest.mark.parametrize("fault", NOTHING_DONE)
-async def test_an_unknown_dispatch_leaves_its_intent_open(
-    client: Client, notes: Notes, emulator: Emulator, fault: Fault
-) -> None:
+async def test_an_unknown_one_stays_open(client: Client, notes: Notes, emulator: Emulator) -> None:
     """Where nobody knows, neither is told, and the error has the intent."""
-    emulator.fail("run_feature", fault)
-    with pytest.raises(DispatchUnknownError) as caught:
+    emulator.fail("run_feature", Fault.reset())
+    with pytest.raises(errors.DispatchUnknownError) as caught:
         await client.project().run_feature("Checkout")
     assert notes.steps == ["intended"]
     assert caught.value.intent is notes.told[0][1]
 
 
-async def test_a_recorder_that_fails_before(
-    client: Client, notes: Notes, emulator: Emulator
-) -> None:
+async def test_a_failure_before_it(client: Client, notes: Notes, emulator: Emulator) -> None:
     """What it raises stops the dispatch: nothing is sent, and nothing is tried again."""
     notes.failing = {"intended"}
-    with pytest.raises(RecorderError, match="no space left on device") as caught:
+    with pytest.raises(errors.RecorderError, match="no space left on device") as caught:
         await client.project().run_feature("Checkout")
     assert isinstance(caught.value.__cause__, OSError)
     assert emulator.count("run_feature") == 0
@@ -159,12 +95,10 @@ async def test_a_recorder_that_fails_before(
     assert now() < 1
 
 
-async def test_a_recorder_that_takes_too_long(
-    client: Client, notes: Notes, emulator: Emulator
-) -> None:
+async def test_a_slow_recorder(client: Client, notes: Notes, emulator: Emulator) -> None:
     """What is recorded after more than 5 s is not sent: another may have taken it over."""
     notes.seconds = {"intended": 5.1}
-    with pytest.raises(RecorderError, match="within 5 s"):
+    with pytest.raises(errors.RecorderError, match="within 5 s"):
         await client.project().run_feature("Checkout")
     assert emulator.count("run_feature") == 0
     assert notes.steps == ["not_dispatched"]
@@ -191,15 +125,13 @@ async def test_a_recorder_that_fails_at_a_refusal(
 ) -> None:
     """The refusal is raised all the same."""
     notes.failing = {"not_dispatched"}
-    with pytest.raises(FeatureNotGeneratedError):
+    with pytest.raises(errors.FeatureNotGeneratedError):
         await client.project().run_feature("Draft")
     assert "could not be recorded" in caplog.text
 
 
 @pytest.mark.parametrize("end", ["cancelled", "closed"])
-async def test_an_early_end_while_the_intent_is_recorded(
-    client: Client, notes: Notes, emulator: Emulator, end: str
-) -> None:
+async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator, end: str) -> None:
     """What is given up before it is written is not sent, and told as not dispatched."""
     notes.seconds = {"intended": 3}
     caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
@@ -208,7 +140,7 @@ async def test_an_early_end_while_the_intent_is_recorded(
         caller.cancel()
     else:
         await client.aclose()
-    with pytest.raises((asyncio.CancelledError, ClientClosedError)):
+    with pytest.raises((asyncio.CancelledError, errors.ClientClosedError)):
         await caller
     await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
@@ -225,7 +157,7 @@ class Cancelled(Notes):
 async def test_a_recorder_that_is_cancelled_is_named(emulator: Emulator) -> None:
     """It ends its dispatch with a `RecorderError`."""
     async with client_of(emulator, recorder=Cancelled(emulator)) as client:
-        with pytest.raises(RecorderError, match="cancelled"):
+        with pytest.raises(errors.RecorderError, match="cancelled"):
             await client.project().run_feature("Checkout")
     assert emulator.count("run_feature") == 0
 
@@ -241,7 +173,7 @@ class Stubborn(Notes):
         self.told.append(("intended", intent, None))
 
 
-async def test_a_recorder_that_swallows_its_cancellation_sends_nothing(emulator: Emulator) -> None:
+async def test_a_stubborn_recorder_sends_nothing(emulator: Emulator) -> None:
     """A request that was given up is not written, whatever the recorder does."""
     notes = Stubborn(emulator)
     async with client_of(emulator, recorder=notes) as client:
@@ -255,24 +187,7 @@ async def test_a_recorder_that_swallows_its_cancellation_sends_nothing(emulator:
     assert notes.steps == ["intended", "not_dispatched"]
 
 
-async def test_many_at_once_wait_for_one_commit(emulator: Emulator) -> None:
-    """32 recorded dispatches take no longer than one of them: each waits for its own alone."""
-    seconds: dict[bool, float] = {}
-    for is_recorded in (False, True):
-        notes = Notes(emulator)
-        notes.seconds = {"intended": 0.5}
-        recorder = notes if is_recorded else None
-        async with client_of(emulator, recorder=recorder) as client:
-            began = now()
-            project = client.project()
-            await asyncio.gather(*(project.run_feature("Checkout") for _ in range(32)))
-            seconds[is_recorded] = now() - began
-    assert seconds[True] - seconds[False] == pytest.approx(0.5, abs=0.01)
-
-
-async def test_what_a_cancelled_caller_cuts_off_is_noted_all_the_same(
-    emulator: Emulator, notes: Notes
-) -> None:
+async def test_a_cancelled_callers_refusal_is_noted(emulator: Emulator, notes: Notes) -> None:
     """A recorder that is slow to note a refusal is told of it, however its caller ends."""
     notes.seconds["not_dispatched"] = 3.0
     emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
@@ -319,3 +234,15 @@ async def test_a_log_that_fails_loses_no_ref(
     with pytest.raises(ValueError):  # noqa: PT011 - it is ours
         await client.project().run_feature(checkout)
     assert notes.steps == ["intended", "dispatched"]
+
+
+async def test_a_polled_run_is_known_where_no_list_shows_the_latest(
+    emulator: Emulator, client: Client, notes: Notes
+) -> None:
+    """An intent names the highest run that this client has seen, dispatched by whomever."""
+    emulator.fail("list_runs", Fault.status(404))
+    async with client_of(emulator) as other:
+        ref = (await other.project().run_feature("Checkout")).ref
+    await client.attach(ref).poll()
+    await client.project().run_feature("Returns")
+    assert notes.told[0][1].known_run_id == ref.run_id

@@ -14,17 +14,7 @@ from attrs import frozen
 from tests.conftest import client_of
 from tests.promises.early_ends.table import BodyError, Ending, Known, Subject
 from tests.support.timing import STEADY, now
-from testvibe_async import (
-    Batch,
-    Client,
-    ClientClosedError,
-    DispatchUnknownError,
-    Hooks,
-    Operation,
-    Ref,
-    Verdict,
-    VibeError,
-)
+from testvibe_async import Batch, Client, Hooks, Operation, Ref, Verdict, errors
 from testvibe_async.errors import OperationRef
 from testvibe_async.events import Dispatched, DispatchUnknown, Event
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
@@ -84,7 +74,7 @@ class Said:
 
     verdict: Verdict | None = None
     ref: Ref | OperationRef | None = None
-    error: VibeError | None = None
+    error: errors.VibeError | None = None
 
 
 class Stage:
@@ -170,13 +160,15 @@ class Stage:
         if self.batch is not None:
             item = self.batch.items[0]
             return Said(item.verdict, item.latest_ref, item.error)
-        error = self.raised if isinstance(self.raised, VibeError) else None
+        error = self.raised if isinstance(self.raised, errors.VibeError) else None
         if self._operation is not None:
             verdict = Verdict.SUCCEEDED if self._operation.done else Verdict.IN_FLIGHT
             return Said(verdict, self._operation.ref, error)
-        if isinstance(error, DispatchUnknownError):
+        if isinstance(error, errors.DispatchUnknownError):
             return Said(Verdict.UNKNOWN, error=error)
-        return Said(Verdict.SKIPPED if isinstance(error, ClientClosedError) else None, error=error)
+        return Said(
+            Verdict.SKIPPED if isinstance(error, errors.ClientClosedError) else None, error=error
+        )
 
     async def _main(self) -> None:
         loop, ending = asyncio.get_running_loop(), self.scene.ending

@@ -1,120 +1,102 @@
-"""Requests that fail on the way: what is sent again, when, and what error is raised."""
+"""Requests that fail on the way or are refused: what is sent again, when, and what is raised."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.conftest import client_of
+from tests.conftest import KEY, client_of
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, hooks_into
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ForbiddenError,
-    MalformedResponseError,
-    NotFoundError,
-    NotSentError,
-    OutcomeUnknownError,
-    RateLimitedError,
-    ResponseError,
-    RetryPolicy,
-    ServerError,
-    TransportError,
-    UnauthorizedError,
-    VibeError,
+from testvibe_async import Client, Hooks, Project, RetryPolicy, errors
+from testvibe_async.events import (
+    Event,
+    OutageEnded,
+    OutageStarted,
+    Paused,
+    RequestFinished,
+    Resumed,
+    RetryScheduled,
 )
-from testvibe_async.events import Event, Paused, RequestFinished, RetryScheduled
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 READ = "get_feature"
 
 
-FAULTS: dict[str, tuple[Fault, type[VibeError], int]] = {
-    "reset": (Fault.reset(), OutcomeUnknownError, 4),
-    "lost": (Fault.lost(), OutcomeUnknownError, 4),
-    "truncated": (Fault.truncated(), OutcomeUnknownError, 4),
-    "hang": (Fault.hang(), OutcomeUnknownError, 4),
-    "garbage": (Fault.garbage(), MalformedResponseError, 1),
-    "500": (Fault.status(500), ServerError, 4),
-    "502-html": (Fault.status(502, body=b"<html>Bad Gateway</html>"), ServerError, 4),
-    "503": (Fault.status(503), ServerError, 4),
-    "503-retry-after": (Fault.status(503, retry_after=2), ServerError, 4),
-    "429": (Fault.status(429), RateLimitedError, 4),
-    "429-retry-after": (Fault.status(429, retry_after=2), RateLimitedError, 4),
-    "400": (Fault.status(400), ResponseError, 1),
-    "401": (Fault.status(401), UnauthorizedError, 1),
-    "403": (Fault.status(403), ForbiddenError, 1),
-    "404": (Fault.status(404), NotFoundError, 1),
-    "409": (Fault.status(409), ResponseError, 1),
+FAULTS: dict[str, tuple[Fault, type[errors.VibeError], int]] = {
+    "reset": (Fault.reset(), errors.OutcomeUnknownError, 4),
+    "lost": (Fault.lost(), errors.OutcomeUnknownError, 4),
+    "truncated": (Fault.truncated(), errors.OutcomeUnknownError, 4),
+    "hang": (Fault.hang(), errors.OutcomeUnknownError, 4),
+    "garbage": (Fault.garbage(), errors.MalformedResponseError, 1),
+    "500": (Fault.status(500), errors.ServerError, 4),
+    "502-html": (Fault.status(502, body=b"<html>Bad Gateway</html>"), errors.ServerError, 4),
+    "503": (Fault.status(503), errors.ServerError, 4),
+    "503-retry-after": (Fault.status(503, retry_after=2), errors.ServerError, 4),
+    "429": (Fault.status(429), errors.RateLimitedError, 4),
+    "429-retry-after": (Fault.status(429, retry_after=2), errors.RateLimitedError, 4),
+    "400": (Fault.status(400), errors.ResponseError, 1),
+    "401": (Fault.status(401), errors.UnauthorizedError, 1),
+    "403": (Fault.status(403), errors.ForbiddenError, 1),
+    "404": (Fault.status(404), errors.NotFoundError, 1),
+    "409": (Fault.status(409), errors.ResponseError, 1),
     "200-html": (
         Fault.body(b"<html>Sign in</html>", content_type="text/html"),
-        MalformedResponseError,
+        errors.MalformedResponseError,
         1,
     ),
-    "200-empty": (Fault.body(b""), MalformedResponseError, 1),
-    "200-cut": (Fault.body(b'{"id": 1'), MalformedResponseError, 1),
+    "200-empty": (Fault.body(b""), errors.MalformedResponseError, 1),
+    "200-cut": (Fault.body(b'{"id": 1'), errors.MalformedResponseError, 1),
 }
 """What a read meets, what is raised of it, and how often it is sent."""
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_read_meets_a_fault(emulator: Emulator, name: str) -> None:
+async def test_a_read_meets_a_fault(emulator: Emulator, project: Project, name: str) -> None:
     """Each fault is its own error, and a read is sent as often as the policy says, no more.
 
     Where a connection is reset aiohttp sends a read once more by itself, each time.
     """
     fault, kind, sent = FAULTS[name]
     emulator.fail(READ, fault)
-    async with client_of(emulator) as client:
-        with pytest.raises(kind) as caught:
-            await client.project().get_feature("Checkout")
+    with pytest.raises(kind) as caught:
+        await project.get_feature("Checkout")
     assert isinstance(caught.value, kind)
     assert emulator.count(READ) in ({sent, 2 * sent} if fault.kind in {"reset", "lost"} else {sent})
-    if isinstance(caught.value, TransportError):
+    if isinstance(caught.value, errors.TransportError):
         assert caught.value.attempts == sent
 
 
+MAYBE = {
+    name: FAULTS[name][0]
+    for name in ("reset", "lost", "truncated", "hang", "500", "503-retry-after", "429", "garbage")
+}
+
+
 @once_only
-@pytest.mark.parametrize("fault", ["reset", "lost", "truncated", "hang"])
+@pytest.mark.parametrize("fault", MAYBE)
 @pytest.mark.parametrize("is_kept", [False, True], ids=["fresh", "kept-alive"])
 async def test_what_may_have_happened_is_not_sent_again(
     emulator: Emulator, operation: str, fault: str, *, is_kept: bool
 ) -> None:
-    """A change or a dispatch whose answer was lost arrives once, on a connection of either kind."""
-    emulator.fail(operation, getattr(Fault, fault)())
+    """A change or a dispatch without a good answer arrives once, on a connection of either kind."""
+    emulator.fail(operation, MAYBE[fault])
     async with client_of(emulator) as client:
         if is_kept:
             await client.list_projects()
         if operation == "cancel_generation":
             await client.project().generate_feature("Checkout")
-        with suppress(OutcomeUnknownError):
+        with suppress(errors.VibeError):
             await ONCE_ONLY[operation](client.project())
     assert emulator.count(operation) == 1
 
 
 @once_only
-@pytest.mark.parametrize(
-    "fault",
-    [Fault.status(500), Fault.status(503, retry_after=1), Fault.status(429), Fault.garbage()],
-    ids=["500", "503", "429", "garbage"],
-)
-async def test_what_may_have_happened_is_not_sent_again_after_an_answer(
-    emulator: Emulator, operation: str, fault: Fault
-) -> None:
-    """A change or a dispatch that was answered with a 5xx, garbage or a bare 429 arrives once."""
-    emulator.fail(operation, fault)
-    async with client_of(emulator) as client:
-        with pytest.raises(VibeError):
-            await ONCE_ONLY[operation](client.project())
-    assert emulator.count(operation) == 1
-
-
-@once_only
-async def test_what_was_refused_for_now_is_sent_again(emulator: Emulator, operation: str) -> None:
+async def test_what_was_refused_for_now(emulator: Emulator, operation: str) -> None:
     """A 429 with Retry-After proves that nothing was done: it is sent again, after that time."""
     emulator.fail(operation, Fault.status(429, retry_after=7), times=2)
     async with client_of(emulator) as client:
@@ -153,17 +135,6 @@ async def test_what_was_not_sent_is_sent_again(
     assert emulator.count(operation) == 1
 
 
-async def test_a_refused_connection_was_not_sent(emulator: Emulator) -> None:
-    """A refused connection raises NotSentError after all attempts."""
-    url, key = emulator.url, emulator.api_key
-    await emulator.aclose()
-    async with Client(url, api_key=key) as client:
-        with pytest.raises(NotSentError, match="could not connect: Connection refused") as caught:
-            await client.list_projects()
-    assert caught.value.attempts == 4
-    assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
-
-
 @pytest.mark.parametrize("timeout", [1.0, 5.0, 8.0, 10.0, 30.0, 300.0])
 async def test_a_connection_that_is_never_made_was_not_sent(
     emulator: Emulator, timeout: float, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +146,7 @@ async def test_a_connection_that_is_never_made_was_not_sent(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", sock_connect)
     async with client_of(emulator, timeout=timeout, retry=ONCE) as client:
-        with pytest.raises(NotSentError):
+        with pytest.raises(errors.NotSentError):
             await client.list_projects()
     assert now() <= min(timeout, 10.0) + 1
 
@@ -189,7 +160,7 @@ async def test_a_request_times_out(emulator: Emulator, timeout: float) -> None:
         rule.remove()
         emulator.fail("list_projects", Fault.hang())
         before = now()
-        with pytest.raises(OutcomeUnknownError, match=f"within {timeout:g} s"):
+        with pytest.raises(errors.OutcomeUnknownError, match=f"within {timeout:g} s"):
             await client.list_projects()
         assert timeout - 1e-6 <= now() - before <= timeout + 1
 
@@ -202,7 +173,7 @@ async def test_reads_are_spread_over_time(emulator: Emulator) -> None:
     async with client_of(emulator, retry=policy) as client:
         for _ in range(7):  # Their budget has no more.
             del emulator.requests[:]
-            with pytest.raises(ServerError):
+            with pytest.raises(errors.ServerError):
                 await client.list_projects()
             times = [request.at for request in emulator.requests]
             drawn.append([later - time for time, later in pairwise(times)])
@@ -225,7 +196,7 @@ async def test_retries_are_reported(emulator: Emulator) -> None:
         ("list_projects", 1),
         ("list_projects", 2),
     ]
-    assert all(isinstance(event.error, ServerError) for event in retries)
+    assert all(isinstance(event.error, errors.ServerError) for event in retries)
     assert sum(event.delay for event in retries) == pytest.approx(now())
     finished = [event for event in seen if isinstance(event, RequestFinished)]
     assert [event.status for event in finished] == [500, 500, 200]
@@ -236,7 +207,7 @@ async def test_unanswered_requests_are_reported(emulator: Emulator) -> None:
     emulator.fail("list_projects", Fault.hang())
     seen: list[Event] = []
     async with client_of(emulator, hooks=hooks_into(seen), timeout=5.0, retry=ONCE) as client:
-        with pytest.raises(OutcomeUnknownError):
+        with pytest.raises(errors.OutcomeUnknownError):
             await client.list_projects()
     (event,) = [event for event in seen if isinstance(event, RequestFinished)]
     assert (event.operation, event.method, event.status) == ("list_projects", "GET", None)
@@ -245,9 +216,7 @@ async def test_unanswered_requests_are_reported(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_single_refusal_delays_its_own_request_alone(
-    emulator: Emulator, status: int
-) -> None:
+async def test_a_refusal_delays_its_own_request(emulator: Emulator, status: int) -> None:
     """After a Retry-After that request is sent again, and others are not held up."""
     emulator.fail("list_projects", Fault.status(status, retry_after=20), times=1)
     seen: list[Event] = []
@@ -274,7 +243,7 @@ async def test_refusals_in_a_row_pause_all_requests(emulator: Emulator, status: 
     assert all(20 <= request.at < 22 for request in emulator.requests[3:])
     (pause,) = [event for event in seen if isinstance(event, Paused)]
     assert pause.seconds == 20
-    assert isinstance(pause.error, ResponseError)
+    assert isinstance(pause.error, errors.ResponseError)
 
 
 @pytest.mark.parametrize("fault", [Fault.status(500, retry_after=20), Fault.status(409)])
@@ -283,31 +252,206 @@ async def test_other_errors_pause_nothing(emulator: Emulator, fault: Fault) -> N
     emulator.fail("list_projects", fault)
     async with client_of(emulator, retry=ONCE) as client:
         for _ in range(9):
-            with pytest.raises(ResponseError):
+            with pytest.raises(errors.ResponseError):
                 await client.list_projects()
         await client.project().list_configs()
     assert now() < 1
 
 
-@pytest.mark.parametrize("asked", [121, 86_400, 999_999_999, "Fri, 31 Dec 9999 23:59:59 GMT"])
-async def test_no_pause_is_longer_than_two_minutes(emulator: Emulator, asked: float | str) -> None:
-    """However long the Retry-After, after 120 s the request is sent again."""
-    emulator.fail("list_projects", Fault.status(429, retry_after=asked), times=1)
-    async with client_of(emulator) as client:
-        await client.list_projects()
-    assert [round(request.at) for request in emulator.requests] == [0, 120]
-
-
 @pytest.mark.parametrize(("method", "sent"), [("GET", 4), ("POST", 1), ("PUT", 1), ("DELETE", 1)])
-async def test_only_a_get_of_custom_requests_is_repeated(
-    emulator: Emulator, method: str, sent: int
-) -> None:
+async def test_only_a_custom_get_is_repeated(emulator: Emulator, method: str, sent: int) -> None:
     """`request` repeats a GET after a 5xx and a lost connection, and no other method."""
     for fault in (Fault.status(500), Fault.lost()):
         rule = emulator.fail("*", fault)
         async with client_of(emulator) as client:
-            with pytest.raises((ServerError, OutcomeUnknownError)):
+            with pytest.raises((errors.ServerError, errors.OutcomeUnknownError)):
                 await client.request(method, "/projects")
         rule.remove()
         seen, emulator.requests[:] = len(emulator.requests), []
         assert seen in ({sent, 2 * sent} if method == "GET" else {sent})
+
+
+SHORT = Scenario(run_queue=0, run_duration=(0.6, 2))
+
+
+RUNS = 60
+
+
+async def _run_all(
+    scenario: Scenario, prepare: Callable[[Emulator], object], *, rate_limit: float | None = None
+) -> list[Event]:
+    """Run a feature many times at once; return the pauses and their ends."""
+    seen: list[Event] = []
+    hooks = Hooks(on_pause=seen.append, on_resume=seen.append)
+    async with (
+        Emulator(scenario=scenario, rate_limit=rate_limit) as emulator,
+        client_of(emulator, poll_interval=0.25, hooks=hooks) as client,
+    ):
+        prepare(emulator)
+        project = client.project()
+        operations = await asyncio.gather(*(project.run_feature("Checkout") for _ in range(RUNS)))
+        await client.gather(*operations)
+        assert len(emulator.runs) == RUNS
+    return seen
+
+
+@pytest.mark.parametrize("place", [0, 59])
+async def test_one_refusal_costs_its_own_request_a_second(place: int) -> None:
+    """Runs of at most 2 s are over a little later, and nothing pauses."""
+    refusal = Fault.status(429, retry_after=1)
+    seen = await _run_all(SHORT, lambda it: it.fail("run_feature", refusal, skip=place, times=1))
+    assert now() <= 2 + 1 + 0.75
+    assert seen == []
+
+
+async def test_random_refusals_of_polls_cost_those_polls() -> None:
+    """Every twentieth poll is refused; each comes back when it may, and nobody else waits."""
+    numbers = count()
+    refusal = Fault.status(503, retry_after=1)
+    seen = await _run_all(
+        SHORT, lambda it: it.fail("get_run", refusal, when=lambda _: next(numbers) % 20 == 0)
+    )
+    assert now() <= 6
+    assert seen == []
+
+
+async def test_a_limit_fails_no_dispatch() -> None:
+    """60 runs at a service that takes 20 requests a second: all are dispatched, none twice."""
+    seen = await _run_all(SHORT, lambda _: None, rate_limit=20)
+    assert now() <= 15
+    assert {type(event) for event in seen} <= {Paused, Resumed}
+    assert [type(event) for event in seen[:2]] == [Paused, Resumed]
+
+
+async def test_a_refused_list_holds_up_nothing() -> None:
+    """A list that is refused is suspended, and each run is read by its id."""
+    refusal = Fault.status(429, retry_after=60)
+    seen = await _run_all(SHORT, lambda it: it.fail("list_runs", refusal))
+    assert now() <= 2 + 0.75
+    assert seen == []
+
+
+async def test_an_abandoned_probe_frees_the_next(emulator: Emulator) -> None:
+    """After a pause, a first request whose caller is cancelled holds up no other."""
+    paused = asyncio.Event()
+    async with client_of(emulator, hooks=Hooks(on_pause=lambda _: paused.set())) as client:
+        project = client.project()
+        emulator.fail("get_feature", Fault.status(429, retry_after=2), times=8)
+        refused = [asyncio.ensure_future(project.get_feature("Checkout")) for _ in range(8)]
+        await paused.wait()
+        emulator.fail("read_file", Fault.hang(), times=1)
+        hanging = asyncio.ensure_future(project.read_file("Features/a.feature"))
+        began = now()
+        await asyncio.sleep(2.5)
+        hanging.cancel()
+        await asyncio.gather(*refused)
+        assert now() - began < 4
+
+
+PAGE = b"<!doctype html><title>We are back soon</title>"
+
+
+PATIENT: dict[str, Callable[[Client, float], Awaitable[Any]]] = {
+    "list_features": lambda client, seconds: client.project().list_features(max_outage=seconds),
+    "list_projects": lambda client, seconds: client.list_projects(max_outage=seconds),
+    "list_configs": lambda client, seconds: client.project().list_configs(max_outage=seconds),
+}
+
+
+@pytest.mark.parametrize("name", PATIENT)
+@pytest.mark.parametrize("seconds", [5, 60])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault.status(503), Fault.status(503, retry_after=2), Fault.status(429), Fault.reset()],
+    ids=["503", "busy", "429", "reset"],
+)
+async def test_a_call_outlasts_an_outage(
+    emulator: Emulator, client: Client, name: str, seconds: int, fault: Fault
+) -> None:
+    """It is tried again until the service answers."""
+    emulator.fail("*", fault, when=lambda _: now() < seconds)
+    assert await PATIENT[name](client, 100)
+    assert seconds <= now() < seconds + 35
+    assert emulator.count(name) < 30
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.body(PAGE, content_type="text/html"),
+        Fault.body(b""),
+        Fault.status(302, body=b""),
+        Fault.status(403, body=PAGE),
+        Fault.status(404, body=PAGE),
+    ],
+    ids=["page", "empty", "redirect", "403 page", "404 page"],
+)
+async def test_a_page_is_an_outage(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """As for a wait."""
+    await project.list_features()
+    emulator.fail("*", fault, when=lambda _: now() < 60)
+    assert await project.list_features(max_outage=100)
+
+
+async def test_the_third_page_ends_it(emulator: Emulator, project: Project) -> None:
+    """Most likely the address is not the service's."""
+    emulator.fail("list_features", Fault.body(PAGE, content_type="text/html"))
+    with pytest.raises(errors.MalformedResponseError):
+        await project.list_features(max_outage=100)
+    assert emulator.count("list_features") == 3
+    assert now() < 10
+
+
+async def test_an_outage_that_lasts_is_raised(emulator: Emulator, project: Project) -> None:
+    """The last failure is raised, as it is."""
+    emulator.fail("list_features", Fault.status(503))
+    with pytest.raises(errors.ServerError):
+        await project.list_features(max_outage=100)
+    assert 100 <= now() < 140
+
+
+async def test_a_service_that_can_not_be_reached_is_an_outage() -> None:
+    """Nothing listens, for as long as it may last."""
+    async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
+        with pytest.raises(errors.NotSentError):
+            await client.project().list_features(max_outage=60)
+    assert 60 <= now() < 100
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_refused_key_is_confirmed(emulator: Emulator, project: Project, times: int) -> None:
+    """One more try decides."""
+    rule = emulator.fail("list_features", Fault.status(401), times=times)
+    if times == 1:
+        assert await project.list_features(max_outage=100)
+    else:
+        with pytest.raises(errors.UnauthorizedError):
+            await project.list_features(max_outage=100)
+    assert rule.hits == times
+
+
+async def test_a_services_refusal_is_raised(emulator: Emulator, client: Client) -> None:
+    """There is no such project, or no such call: another try would not change it."""
+    with pytest.raises(errors.NotFoundError):
+        await client.project("other").list_features(max_outage=100)
+    assert emulator.count("list_features") == 1
+    emulator.fail("list_configs", Fault.status(404, body=b""))
+    with pytest.raises(errors.EndpointNotFoundError):
+        await client.project().list_configs(max_outage=100)
+    assert emulator.count("list_configs") == 1
+
+
+async def test_it_is_announced(emulator: Emulator) -> None:
+    """At the second failure, and its end."""
+    seen: list[tuple[type[object], float]] = []
+
+    def note(event: OutageStarted | OutageEnded) -> None:
+        seen.append((type(event), now()))
+
+    hooks = Hooks(on_outage_started=note, on_outage_ended=note)
+    emulator.fail("*", Fault.status(503), when=lambda _: now() < 60)
+    async with client_of(emulator, hooks=hooks) as client:
+        await client.project().list_features(max_outage=100)
+    assert [kind for kind, _ in seen] == [OutageStarted, OutageEnded]
+    assert seen[0][1] < 10
+    assert 60 <= seen[1][1] < 95

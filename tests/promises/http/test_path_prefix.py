@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from testvibe_async import Client, ConfigError, NotFoundError, Ref, RunRef
+from testvibe_async import Client, ConfigError, Ref, RunRef
 from testvibe_async.testing import Emulator
 
 PREFIX = "/tenants/acme"
@@ -62,18 +62,6 @@ async def test_a_run_below_a_path(emulator: Emulator, ending: str, tmp_path: Pat
     assert operation.ref.server == client.server == server
     assert emulator.count("run_feature") == 1
     assert emulator.count("get_run") > 1
-
-
-async def test_an_error_names_the_address_below_the_path(emulator: Emulator) -> None:
-    """The address in an error is the one that was requested, prefix included."""
-    async with (
-        below(PREFIX, emulator) as server,
-        Client(server, api_key=emulator.api_key, project=emulator.project_id) as client,
-    ):
-        with pytest.raises(NotFoundError) as caught:
-            await client.project().get_feature("no such/feature")
-    path = f"/projects/{emulator.project_id}/features/no%20such%2Ffeature"
-    assert caught.value.url == f"{server}/api/v1/ops{path}"
 
 
 async def test_a_ref_names_its_server_in_any_form(emulator: Emulator) -> None:

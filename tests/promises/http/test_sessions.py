@@ -1,25 +1,22 @@
-"""The aiohttp session: one that was passed in, and one that the client makes."""
+"""The session of a client: what it sends once, whatever it does, proved by the connection."""
 
+import asyncio
+import errno
+import gzip
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
+from aioresponses import aioresponses
 from yarl import URL
 
-from tests.conftest import Received, Send, Sent, client_of, client_through
-from tests.support.once_only import ONCE_ONLY
-from tests.support.peer import ONCE
+from tests.conftest import KEY, Received, Send, Sent, client_of, client_through
+from tests.support.once_only import ONCE_ONLY, once_only
+from tests.support.peer import ONCE, http, peer
 from tests.support.timing import now
-from testvibe_async import (
-    ConfigError,
-    NotFoundError,
-    OutcomeUnknownError,
-    Project,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    UnauthorizedError,
-)
+from testvibe_async import Client, Project, errors
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -48,9 +45,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[aiohttp.ClientSession]:
     return made
 
 
-async def test_an_own_session_is_closed(
-    emulator: Emulator, made: list[aiohttp.ClientSession]
-) -> None:
+async def test_an_own_one_is_closed(emulator: Emulator, made: list[aiohttp.ClientSession]) -> None:
     """The one session that the client makes, at the first call, is closed with it."""
     async with client_of(emulator) as client:
         assert made == []
@@ -59,9 +54,7 @@ async def test_an_own_session_is_closed(
     assert [session.closed for session in made] == [True]
 
 
-async def test_an_own_session_keeps_no_cookies(
-    emulator: Emulator, made: list[aiohttp.ClientSession]
-) -> None:
+async def test_it_keeps_no_cookies(emulator: Emulator, made: list[aiohttp.ClientSession]) -> None:
     """A cookie of the service is not sent back."""
     async with client_of(emulator) as client:
         await client.list_projects()
@@ -76,18 +69,17 @@ async def test_a_closed_session_is_refused(emulator: Emulator) -> None:
     session = aiohttp.ClientSession()
     await session.close()
     async with client_of(emulator, session=session) as client:
-        with pytest.raises(ConfigError, match="session"):
+        with pytest.raises(errors.ConfigError, match="session"):
             await client.list_projects()
     assert emulator.count() == 0
     assert now() == 0
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
-    [(401, UnauthorizedError), (404, NotFoundError), (429, RateLimitedError), (500, ServerError)],
+    ("status", "kind"), [(401, errors.UnauthorizedError), (500, errors.ServerError)]
 )
 async def test_a_session_that_raises_for_status_changes_nothing(
-    emulator: Emulator, status: int, kind: type[ResponseError]
+    emulator: Emulator, status: int, kind: type[errors.ResponseError]
 ) -> None:
     """A session with raise_for_status raises the client's errors, with all their fields."""
     emulator.fail("list_projects", Fault.status(status, retry_after=3))
@@ -95,7 +87,7 @@ async def test_a_session_that_raises_for_status_changes_nothing(
         aiohttp.ClientSession(raise_for_status=True) as session,
         client_of(emulator, session=session, retry=ONCE) as client,
     ):
-        with pytest.raises(ResponseError) as caught:
+        with pytest.raises(errors.ResponseError) as caught:
             await client.list_projects()
     assert type(caught.value) is kind
     assert (caught.value.status, caught.value.retry_after) == (status, 3.0)
@@ -118,7 +110,7 @@ async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation
     async with client_through(note, emulator, retry=ONCE) as client:
         await client.list_projects()
         emulator.fail(operation, Fault.reset())
-        with pytest.raises(OutcomeUnknownError):
+        with pytest.raises(errors.OutcomeUnknownError):
             await call(client.project())
     assert set(seen) == {request.method for request in emulator.requests}
     assert emulator.count(operation) == (2 if operation == "list_files" else 1)
@@ -134,3 +126,203 @@ async def test_a_session_with_its_own_time_out_and_base_changes_nothing(emulator
         client_of(emulator, session=session) as client,
     ):
         assert await client.list_projects()
+
+
+SERVER = "https://testvibe.example"
+
+
+with pytest.warns(DeprecationWarning, match="discouraged"):
+
+    class Repeating(aiohttp.ClientSession):
+        """A session that sends what failed three times, as retrying clients do."""
+
+        async def _request(self, *args: Any, **options: Any) -> aiohttp.ClientResponse:
+            for _ in range(2):
+                try:
+                    response = await super()._request(*args, **options)
+                except aiohttp.ClientError:
+                    continue
+                if response.status < 500:
+                    return response
+            return await super()._request(*args, **options)
+
+
+async def _refused(session: aiohttp.ClientSession, **options: Any) -> errors.VibeError:
+    """Return what a dispatch raises whose session does not send it."""
+    async with (
+        session,
+        Client(SERVER, api_key=KEY, project="p", session=session, **options) as client,
+    ):
+        with pytest.raises(errors.VibeError) as caught:
+            await client.project().generate_feature("Checkout")
+    return caught.value
+
+
+async def test_an_exhausted_pool(emulator: Emulator) -> None:
+    """Without a free connection within the time-out it is NotSentError, which says so."""
+    emulator.fail("list_files", Fault.delay(100))
+    connector = aiohttp.TCPConnector(limit=1)
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        client_of(emulator) as other,
+        client_of(emulator, session=session, retry=ONCE, timeout=20) as client,
+    ):
+        url = f"{emulator.url}/api/v1/ops/projects/{emulator.project_id}/files"
+        key = {"Authorization": f"Bearer {emulator.api_key}"}
+        holder = asyncio.ensure_future(session.get(url, headers=key))
+        await asyncio.sleep(1)
+        await other.list_projects()
+        with pytest.raises(errors.NotSentError, match="within 20 s"):
+            await client.project().write_file("Features/a", "x")
+        holder.cancel()
+    assert emulator.count("write_file") == 0
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n", b""], ids=["407", "nothing"]
+)
+async def test_a_proxy_that_refuses(answer: bytes) -> None:
+    """A proxy that answers 407, or closes before there is a tunnel, proves that none was seen."""
+    async with peer(answer) as proxy:
+        error = await _refused(aiohttp.ClientSession(proxy=proxy.url), retry=ONCE)
+    assert type(error) is errors.NotSentError
+
+
+async def test_a_login_in_netrc(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that takes a login from .netrc can't send the key: one sentence says so."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.delenv("http_proxy", raising=False)
+    async with (
+        aiohttp.ClientSession(trust_env=True) as session,
+        client_of(emulator, session=session) as client,
+    ):
+        for call in (client.list_projects, ONCE_ONLY["write_file"]):
+            argument = () if call == client.list_projects else (client.project(),)
+            with pytest.raises(errors.ConfigError, match=r"a login for 127\.0\.0\.1 of its own"):
+                await call(*argument)
+    assert emulator.count() == 0
+
+
+@pytest.mark.parametrize("is_from_environment", [True, False])
+async def test_a_proxy_for_a_key_in_the_clear(
+    monkeypatch: pytest.MonkeyPatch, *, is_from_environment: bool
+) -> None:
+    """The key for a server on this machine is not sent to a proxy on another."""
+    proxy = "http://proxy.example:3128"
+    options: dict[str, Any] = {"proxy": proxy}
+    if is_from_environment:
+        monkeypatch.setenv("http_proxy", proxy)
+        options = {"trust_env": True}
+    async with aiohttp.ClientSession(**options) as session:
+        with pytest.raises(errors.ConfigError, match="to a proxy, in the clear"):
+            Client("http://localhost:8765", api_key=KEY, session=session)
+        Client(SERVER, api_key=KEY, session=session)
+        monkeypatch.setenv("no_proxy", "localhost")
+        if is_from_environment:
+            Client("http://localhost:8765", api_key=KEY, session=session)
+
+
+async def test_a_session_that_does_not_decompress_is_overridden() -> None:
+    """Compressed answers are read though the session would leave them as they are."""
+    answer = http(200, gzip.compress(b"[]"), "Content-Encoding: gzip")
+    async with (
+        peer(answer) as service,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        service.client(session=session) as client,
+    ):
+        assert await client.list_projects() == []
+
+
+@once_only
+async def test_a_session_that_repeats_sends_it_once(emulator: Emulator, operation: str) -> None:
+    """A session subclass that retries sends what may act once, and no answer is an error."""
+    emulator.fail(operation, Fault.lost())
+    async with Repeating() as session, client_of(emulator, session=session, retry=ONCE) as client:
+        result = await asyncio.gather(_call(operation, client.project()), return_exceptions=True)
+    assert emulator.count(operation) == 1
+    assert isinstance(result[0], errors.OutcomeUnknownError) or result[0].adopted  # type: ignore[union-attr]
+
+
+async def test_a_session_that_hedges_sends_it_once(emulator: Emulator) -> None:
+    """A middleware that sends the same request twice at once sends one POST."""
+
+    async def hedge(request: Sent, send: Send) -> Received:
+        if request.method == "GET":
+            return await send(request)
+        results = await asyncio.gather(send(request), send(request), return_exceptions=True)
+        (response,) = (each for each in results if not isinstance(each, BaseException))
+        return response
+
+    async with client_through(hedge, emulator) as client:
+        await client.project().run_feature("Checkout")
+    assert emulator.count("run_feature") == 1
+
+
+async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
+    """A session that sends a body of its own with our bytes proves nothing by failing."""
+
+    async def copy(request: Sent, send: Send) -> Received:
+        if request.method == "POST":
+            assert isinstance(request.body, aiohttp.Payload)
+            await request.update_body(await request.body.as_bytes())
+            await send(request)
+            raise ConnectionResetError(errno.ECONNRESET, "reset")
+        return await send(request)
+
+    async with client_through(copy, emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+    assert operation.adopted
+    assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (aiohttp.ServerDisconnectedError(), errors.DispatchUnknownError),
+        (TimeoutError(), errors.DispatchUnknownError),
+        (
+            aiohttp.ClientConnectorError(
+                SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
+                OSError(errno.ECONNREFUSED, "refused"),
+            ),
+            errors.NotSentError,
+        ),
+    ],
+)
+async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeError]) -> None:
+    """Where a mock never takes the body, an error of a connection leaves it unknown."""
+    where = f"{SERVER}/api/v1/ops/projects/p/features/Checkout/run"
+    with aioresponses() as forged:
+        forged.post(where, exception=error, repeat=True)  # pyright: ignore[reportUnknownMemberType]
+        async with Client(SERVER, api_key=KEY, project="p", retry=ONCE) as client:
+            with pytest.raises(kind):
+                await client.project().run_feature("Checkout")
+
+
+async def _call(operation: str, project: Project) -> Any:
+    return await ONCE_ONLY[operation](project)
+
+
+@pytest.mark.parametrize("status", [303, 408])
+async def test_some_statuses_prove_nothing(emulator: Emulator, status: int) -> None:
+    """303 and 408 do not prove that nothing began: the run is looked for, and found."""
+
+    emulator.fail("run_feature", Fault.status(status))
+    async with client_of(emulator) as client:
+        with pytest.raises(errors.DispatchUnknownError) as caught:
+            await client.project().run_feature("Checkout")
+    assert caught.value.reason == "absent"
+
+
+async def test_an_upgrade_leaves_a_dispatch_unknown() -> None:
+    """101 in answer to a dispatch proves nothing."""
+    async with (
+        peer(lambda head: http(101 if head.startswith(b"POST") else 404)) as service,
+        service.client() as client,
+    ):
+        with pytest.raises(errors.DispatchUnknownError):
+            await client.project().run_feature("Checkout")

@@ -1,7 +1,6 @@
 """Journals: what a batch leaves in one, and how the next one goes on with it."""
 
 # ruff: noqa: ASYNC240 - the files are small
-
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator
@@ -16,23 +15,18 @@ from tests.promises.journal.conftest import opened, resumed, verdicts
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
-    ConfigError,
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    ForbiddenError,
     Generation,
     GenerationRef,
     Journal,
-    NotFoundError,
-    ObservationError,
     Project,
     RunRef,
     Verdict,
-    WaitTimeoutError,
+    errors,
 )
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 OUTCOMES = {"Returns": Outcome(run_status="failed"), "Doomed": Outcome(generation_status="failed")}
+
 
 FEATURES = ["Checkout", "Returns", "Wishlist"]
 
@@ -51,10 +45,11 @@ async def test_a_whole_batch(path: Path, project: Project, emulator: Emulator) -
         assert [item.to_dict() for item in journal.items] == [item.to_dict() for item in items]
         again = await project.run_features(journal=journal)
     assert [item.to_dict() for item in again] == [item.to_dict() for item in items]
-    assert isinstance(again[3].error, NotFoundError)
+    assert isinstance(again[3].error, errors.NotFoundError)
     assert again[3].error.status == 404
     assert len(emulator.requests) == requests
     assert not path.with_name(path.name + "-wal").exists()
+    assert emulator.api_key.encode() not in path.read_bytes()
 
 
 async def test_options_of_its_caller(path: Path, project: Project) -> None:
@@ -68,16 +63,7 @@ async def test_options_of_its_caller(path: Path, project: Project) -> None:
         assert journal.plan.options == {"attempts": 2}
 
 
-async def test_the_key_is_not_in_it(path: Path, project: Project, emulator: Emulator) -> None:
-    """No byte of the file is of the key."""
-    async with Journal(path) as journal:
-        await project.run_features(FEATURES, journal=journal)
-    assert emulator.api_key.encode() not in path.read_bytes()
-
-
-async def test_what_was_dispatched_is_attached_to(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_what_goes_on_is_attached_to(path: Path, emulator: Emulator, client: Client) -> None:
     """A batch that was left is gone on with by another client, and nothing runs twice."""
     async with Journal(path) as journal, client_of(emulator) as first:
         async with first.project().run_features(FEATURES, journal=journal):
@@ -88,9 +74,7 @@ async def test_what_was_dispatched_is_attached_to(
     assert emulator.count("run_feature") == 3
 
 
-async def test_what_was_not_dispatched_is_dispatched(
-    path: Path, emulator: Emulator, project: Project
-) -> None:
+async def test_what_waited_is_dispatched(path: Path, emulator: Emulator, project: Project) -> None:
     """What waited when the batch ended is dispatched by the next."""
     async with (
         Journal(path) as journal,
@@ -105,9 +89,7 @@ async def test_what_was_not_dispatched_is_dispatched(
     assert emulator.count("run_feature") == 3
 
 
-async def test_what_could_not_be_seen_is_gone_on_with(
-    path: Path, emulator: Emulator, project: Project
-) -> None:
+async def test_after_an_outage_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
     """After an outage that ends the batch, or its time, the runs are attached to again."""
     outage = emulator.fail("get_run", Fault.status(500))
     async with Journal(path) as journal:
@@ -115,26 +97,24 @@ async def test_what_could_not_be_seen_is_gone_on_with(
         assert verdicts(items) == ["in flight"] * 3
     async with Journal(path) as journal:
         (error, *_) = [item.error for item in journal.items]
-        assert isinstance(error, WaitTimeoutError)
+        assert isinstance(error, errors.WaitTimeoutError)
         assert error.failures > 0
         assert error.last_seen_at is not None
         items = await project.run_features(journal=journal)
-        assert all(isinstance(item.error, ObservationError) for item in items)
+        assert all(isinstance(item.error, errors.ObservationError) for item in items)
     outage.remove()
     items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
     assert emulator.count("run_feature") == 3
 
 
-async def test_a_run_whose_polls_are_refused_is_gone_on_with(
-    path: Path, emulator: Emulator, project: Project
-) -> None:
+async def test_after_refusals_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
     """A key that may not see a run does not undo that it was dispatched."""
     refused = emulator.fail("get_run", Fault.status(403))
     async with Journal(path) as journal:
         items = await project.run_features(FEATURES, journal=journal)
         assert verdicts(items) == ["in flight"] * 3
-        assert all(isinstance(item.error, ForbiddenError) for item in items)
+        assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
     refused.remove()
     items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
@@ -216,9 +196,7 @@ async def test_what_began_is_adopted(path: Path, emulator: Emulator, client: Cli
     assert emulator.count("run_feature") == 3
 
 
-async def test_what_did_not_begin_is_dispatched(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_what_was_lost_is_dispatched(path: Path, emulator: Emulator, client: Client) -> None:
     """Where a later run shows that nothing began, it is dispatched."""
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
@@ -229,9 +207,7 @@ async def test_what_did_not_begin_is_dispatched(
     assert emulator.count("run_feature") == 3 + 1 + 3
 
 
-async def test_the_last_one_is_held_back_to_show_the_time(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_the_last_one_is_held_back(path: Path, emulator: Emulator, client: Client) -> None:
     """One that is still to be dispatched proves that those before it did not begin."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     emulator.fail("list_runs", Fault.status(404), times=2)
@@ -249,26 +225,7 @@ async def test_the_last_one_is_held_back_to_show_the_time(
     assert now() - began > 35
 
 
-async def test_the_last_one_is_held_back_also_among_many(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """Tasks that wait for room do not take the one that is to show the time."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    gone = emulator.fail("list_runs", Fault.status(404), skip=1)
-    configs = [None, "A", "B", "C"]
-    async with Journal(path) as journal, client_of(emulator) as first:
-        await first.project().run_features(
-            FEATURES, config=configs, journal=journal, max_in_flight=1, stop_on_failure=True
-        )
-    gone.remove()
-    items = await resumed(path, client.project(), max_in_flight=6)
-    assert "unknown" not in verdicts(items)
-    assert len(emulator.runs) == 12
-
-
-async def test_one_that_comes_late_shows_the_time_too(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_a_late_one_shows_the_time(path: Path, emulator: Emulator, client: Client) -> None:
     """What was not seen to begin is asked for again once the next one was dispatched."""
 
     async def late() -> AsyncGenerator[str]:
@@ -287,9 +244,7 @@ async def test_one_that_comes_late_shows_the_time_too(
     assert len(emulator.runs) == 2
 
 
-async def test_what_nobody_can_say_stays_unknown(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator, client: Client) -> None:
     """Without a later run it is unknown again, and can be gone on with later."""
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
@@ -300,7 +255,7 @@ async def test_what_nobody_can_say_stays_unknown(
     async with Journal(path) as journal:
         assert not journal.is_over
         (error, *_) = [item.error for item in journal.items]
-        assert isinstance(error, DispatchUnknownError)
+        assert isinstance(error, errors.DispatchUnknownError)
         assert error.intent is not None
     assert emulator.count("run_feature") == 3
 
@@ -317,49 +272,13 @@ async def test_a_time_out_ends_it(path: Path, emulator: Emulator, client: Client
         assert len(journal.open_intents) == 3
 
 
-async def test_one_that_stays_unknown_stops_the_others(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """With `stop_on_failure` the first one ends the batch, and cancels nobody who awaits it."""
-    emulator.fail("run_feature", Fault.reset(), times=3)
-    await _cut_off(path, emulator)
-    emulator.fail("list_runs", Fault.status(404))
-    items = await resumed(path, client.project(), stop_on_failure=True)
-    assert verdicts(items) == ["unknown"] * 3
-
-
-async def test_a_time_out_while_what_was_found_waits_for_room(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """What is found, and is one too many in flight, has its ref at the time-out."""
-    emulator.fail("run_feature", Fault.lost(), times=3)
-    await _cut_off(path, emulator)
-    items = await resumed(path, client.project(), max_in_flight=1, timeout=9)
-    assert len({item.ref for item in items if item.ref is not None}) == 3
-    assert emulator.count("run_feature") == 3
-
-
-async def test_leaving_at_once_leaves_them_unknown(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """A batch that is left before its tasks begin has an item for each all the same."""
-    emulator.fail("run_feature", Fault.lost(), times=3)
-    await _cut_off(path, emulator)
-    async with Journal(path) as journal:
-        async with client.project().run_features(journal=journal) as batch:
-            pass
-        assert verdicts(batch.items) == ["unknown"] * 3
-
-
-async def test_another_plan_leaves_nothing_behind(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_a_wrong_plan_leaves_none(path: Path, emulator: Emulator, client: Client) -> None:
     """Where a later feature is another one, what was gone on with before it is let go."""
     emulator.fail("run_feature", Fault.lost(), times=3)
     await _cut_off(path, emulator)
     tasks = asyncio.all_tasks()
     async with Journal(path) as journal:
-        with pytest.raises(ConfigError, match="other features"):
+        with pytest.raises(errors.ConfigError, match="other features"):
             await client.project().run_features([*FEATURES[:2], "Else"], journal=journal)
         assert not {task for task in asyncio.all_tasks() - tasks if "batch" in task.get_name()}
 
@@ -369,10 +288,10 @@ async def test_no_decision(path: Path, emulator: Emulator) -> None:
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
     journal = Journal(path)
-    with pytest.raises(ConfigError, match="open the journal"):
+    with pytest.raises(errors.ConfigError, match="open the journal"):
         await journal.decide("drop")
     async with journal:
-        with pytest.raises(ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
+        with pytest.raises(errors.ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
             await journal.decide("retry")  # type: ignore[arg-type]
         assert len(journal.open_intents) == 3
 
@@ -410,12 +329,12 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
     async with Journal(path) as journal:
-        with pytest.raises(ConfigError, match="3 are unknown"):
+        with pytest.raises(errors.ConfigError, match="3 are unknown"):
             await journal.decide(ref)
         await journal.decide(ref, feature="Checkout")
-        with pytest.raises(ConfigError, match="2 are unknown"):
+        with pytest.raises(errors.ConfigError, match="2 are unknown"):
             await journal.decide(ref)
-        with pytest.raises(ConfigError, match="nothing of feature 'Gift card' is unknown"):
+        with pytest.raises(errors.ConfigError, match="nothing of feature 'Gift card' is unknown"):
             await journal.decide("drop", feature="Gift card")
     async with Journal(path) as journal:
         assert journal.items[0].ref == ref
@@ -423,28 +342,10 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
 
 
-async def test_a_generation_of_missing_tests(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """A run whose tests were being generated goes on with that generation."""
-    emulator.add_feature("Draft", status="draft")
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    broken = emulator.fail("get_generation_status", Fault.status(500), skip=2)
-    async with Journal(path) as journal, client_of(emulator) as first:
-        batch = first.project().run_features(["Draft"], journal=journal, on_conflict="generate")
-        assert verdicts(await batch) == ["unknown"]
-    broken.remove()
-    async with Journal(path) as journal:
-        batch = client.project().run_features(journal=journal, on_conflict="generate")
-        assert verdicts(await batch) == ["succeeded"]
-    assert len(emulator.generations) == 1
-
-
 class TestOtherPlans:
     @pytest.fixture
     async def planned(self, path: Path, project: Project) -> Path:
-        async with Journal(path) as journal:
-            await project.run_features(FEATURES, journal=journal, timeout=1)
+        await resumed(path, project, FEATURES, timeout=1)
         return path
 
     @pytest.mark.parametrize(
@@ -455,47 +356,38 @@ class TestOtherPlans:
     ) -> None:
         """Other features are refused in one sentence, and nothing is dispatched."""
         async with Journal(planned) as journal:
-            with pytest.raises(ConfigError, match="features"):
+            with pytest.raises(errors.ConfigError, match="features"):
                 await project.run_features(features, journal=journal)
         assert emulator.count("run_feature") == 3
 
-    async def test_another_site_kind_project_or_server(
-        self, planned: Path, client: Client, emulator: Emulator
-    ) -> None:
+    async def test_another_place(self, planned: Path, client: Client, emulator: Emulator) -> None:
         """Each is refused in one sentence that names both."""
         project = client.project()
         async with Journal(planned) as journal:
-            with pytest.raises(ConfigError, match="for the site None, not https://x"):
+            with pytest.raises(errors.ConfigError, match="for the site None, not https://x"):
                 project.run_features(journal=journal, site_url="https://x")
-            with pytest.raises(ConfigError, match="another kind: run, not generation"):
+            with pytest.raises(errors.ConfigError, match="another kind: run, not generation"):
                 project.generate_features(journal=journal)
-            with pytest.raises(ConfigError, match="another project"):
+            with pytest.raises(errors.ConfigError, match="another project"):
                 client.project("other").run_features(journal=journal)
             async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
-                with pytest.raises(ConfigError, match="another server"):
+                with pytest.raises(errors.ConfigError, match="another server"):
                     other.project(emulator.project_id).run_features(journal=journal)
 
     async def test_one_batch_at_a_time(self, planned: Path, project: Project) -> None:
         """A journal has one batch each time it is opened."""
         async with Journal(planned) as journal:
             await project.run_features(journal=journal, timeout=1)
-            with pytest.raises(ConfigError, match="open it again"):
+            with pytest.raises(errors.ConfigError, match="open it again"):
                 project.run_features(journal=journal)
-
-    async def test_one_that_is_opened_anew(self, planned: Path, project: Project) -> None:
-        """The same journal, closed and opened anew, goes on with its batch."""
-        journal = Journal(planned)
-        for _ in range(2):
-            async with journal:
-                await project.run_features(journal=journal, timeout=1)
 
     async def test_one_that_is_not_open(self, path: Path, project: Project) -> None:
         """It must be open, and is opened once."""
         journal = Journal(path)
-        with pytest.raises(ConfigError, match="async with"):
+        with pytest.raises(errors.ConfigError, match="async with"):
             project.run_features(journal=journal)
         async with journal:
-            with pytest.raises(ConfigError, match="open already"):
+            with pytest.raises(errors.ConfigError, match="open already"):
                 async with journal:
                     pass
         await journal.aclose()
@@ -508,7 +400,7 @@ class TestOtherPlans:
 async def test_what_is_no_journal(path: Path, content: bytes, problem: str) -> None:
     """Another file, and a damaged one, are refused and left as they are."""
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=f"{path}.*{problem}"):
+    with pytest.raises(errors.ConfigError, match=f"{path}.*{problem}"):
         await opened(path)
     assert path.read_bytes() == content
 
@@ -518,7 +410,7 @@ async def test_another_programs_database(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE songs (title TEXT)")
     connection.close()
-    with pytest.raises(ConfigError, match="is another program's database"):
+    with pytest.raises(errors.ConfigError, match="is another program's database"):
         await opened(path)
 
 
@@ -528,21 +420,21 @@ async def test_another_version(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(ConfigError, match="is of version 9"):
+    with pytest.raises(errors.ConfigError, match="is of version 9"):
         await opened(path)
 
 
 async def test_two_at_once(path: Path) -> None:
     """One process at a time has it, and it is free once that closes it."""
     async with Journal(path):
-        with pytest.raises(ConfigError, match="in use, here or by another process"):
+        with pytest.raises(errors.ConfigError, match="in use, here or by another process"):
             await opened(path)
     await opened(path)
 
 
 async def test_no_folder(tmp_path: Path) -> None:
     """A file that can't be made is refused."""
-    with pytest.raises(ConfigError, match="can't be opened"):
+    with pytest.raises(errors.ConfigError, match="can't be opened"):
         await opened(tmp_path / "no" / "journal")
 
 
@@ -550,15 +442,14 @@ async def test_a_read_only_file(
     path: Path, project: Project, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
 ) -> None:
     """A file that can't be written is refused before anything is dispatched."""
-    async with Journal(path) as journal:
-        await project.run_features(FEATURES, journal=journal, timeout=1)
+    await resumed(path, project, FEATURES, timeout=1)
     connect = sqlite3.connect
 
     def read_only(name: Path, **options: Any) -> Any:
         return connect(f"file:{name}?mode=ro", uri=True, **options)
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
-    with pytest.raises(ConfigError, match=r"(can't|could not) be written"):
+    with pytest.raises(errors.ConfigError, match=r"(can't|could not) be written"):
         await opened(path)
     assert emulator.count("run_feature") == 3
 
@@ -566,7 +457,7 @@ async def test_a_read_only_file(
 @pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])
 async def test_options_that_are_no_json_object(path: Path, options: Any) -> None:
     """They are refused before there is a file."""
-    with pytest.raises(ConfigError, match="options of a journal must be a JSON object"):
+    with pytest.raises(errors.ConfigError, match="options of a journal must be a JSON object"):
         Journal(path, options=options)
     assert not path.exists()
 
@@ -587,18 +478,15 @@ async def test_a_lazy_source(path: Path, project: Project, emulator: Emulator) -
     assert emulator.count("run_feature") == 3
 
 
-async def test_what_waits_for_room_at_the_time_out(
-    path: Path, client: Client, emulator: Emulator
-) -> None:
+async def test_what_waits_for_a_slot(path: Path, client: Client, emulator: Emulator) -> None:
     """What is in flight beyond the limit is not looked at then, but said to be in flight."""
-    async with Journal(path) as journal:
-        await client.project().run_features(FEATURES, journal=journal, timeout=1)
+    await resumed(path, client.project(), FEATURES, timeout=1)
     before = emulator.count("get_run")
     async with Journal(path) as journal, client_of(emulator) as other:
         items = await other.project().run_features(journal=journal, max_in_flight=1, timeout=5)
     assert [item.verdict for item in items] == [Verdict.IN_FLIGHT] * 3
-    errors = [item.error for item in items if isinstance(item.error, WaitTimeoutError)]
-    assert [error.status for error in errors].count(None) == 2
+    late = [item.error for item in items if isinstance(item.error, errors.WaitTimeoutError)]
+    assert [error.status for error in late].count(None) == 2
     assert emulator.count("get_run") - before <= 4
 
 
@@ -622,9 +510,7 @@ async def test_many_records_are_one_commit(path: Path, client: Client) -> None:
         assert journal.commits < 63  # as many were dispatched, each with two records or more
 
 
-async def test_a_generation_that_failed_is_not_paid_for_again(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_a_failure_is_paid_once(path: Path, emulator: Emulator, client: Client) -> None:
     """The generation of a run's missing tests is the feature's own, however often it goes on."""
     emulator.add_feature("Doomed", status="draft")
     for timeout in (30, 100, 100):
@@ -635,13 +521,11 @@ async def test_a_generation_that_failed_is_not_paid_for_again(
             (item,) = await batch
             await asyncio.sleep(1000)
             assert isinstance(journal.items[0].generation_ref, GenerationRef)
-    assert isinstance(item.error, FeatureNotGeneratedError)
+    assert isinstance(item.error, errors.FeatureNotGeneratedError)
     assert len(emulator.generations) == 1
 
 
-async def test_nothing_that_is_being_sent_is_decided(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_nothing_sent_is_decided(path: Path, emulator: Emulator, client: Client) -> None:
     """A decision is for what is unknown: the answer of a dispatch under way may still come."""
     emulator.fail("run_feature", Fault.delay(5), times=1)
     async with (
@@ -650,14 +534,12 @@ async def test_nothing_that_is_being_sent_is_decided(
     ):
         await asyncio.sleep(1)
         assert verdicts(batch.items) == ["unknown"]
-        with pytest.raises(ConfigError, match="nothing is unknown"):
+        with pytest.raises(errors.ConfigError, match="nothing is unknown"):
             await journal.decide("resend")
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
-async def test_what_was_refused_for_a_while_is_dispatched_later(
-    path: Path, emulator: Emulator, client: Client, status: int
-) -> None:
+async def test_a_pause_is_over(path: Path, emulator: Emulator, client: Client, status: int) -> None:
     """A key that is refused, or a request too many, says nothing of the feature."""
     rule = emulator.fail("run_feature", Fault.status(status))
     async with Journal(path) as journal:
@@ -672,16 +554,14 @@ async def test_what_was_refused_for_a_while_is_dispatched_later(
 async def test_a_wrong_argument_leaves_a_journal_unused(path: Path, project: Project) -> None:
     """What refuses the call has written no plan."""
     async with Journal(path) as journal:
-        with pytest.raises(ConfigError):
+        with pytest.raises(errors.ConfigError):
             project.run_features(["Checkout"], journal=journal, attempts=0)
         assert journal.plan is None
         assert verdicts(await project.run_features(["Checkout"], journal=journal)) == ["succeeded"]
 
 
 @pytest.mark.parametrize("reason", ["absent", "ambiguous", "unseen"])
-async def test_why_a_dispatch_is_unknown_is_kept(
-    path: Path, emulator: Emulator, client: Client, reason: str
-) -> None:
+async def test_why_is_kept(path: Path, emulator: Emulator, client: Client, reason: str) -> None:
     """The reason, the candidates, the intent and the time of the last poll are read back."""
     emulator.fail("run_feature", Fault.lost() if reason == "ambiguous" else Fault.reset())
     if reason == "unseen":
@@ -695,11 +575,11 @@ async def test_why_a_dispatch_is_unknown_is_kept(
             items = await batch
         (intent,) = journal.open_intents
     error = items[0].error
-    assert isinstance(error, DispatchUnknownError)
+    assert isinstance(error, errors.DispatchUnknownError)
     assert error.reason == reason
     async with Journal(path) as journal:
         kept = journal.items[0].error
-        assert isinstance(kept, DispatchUnknownError)
+        assert isinstance(kept, errors.DispatchUnknownError)
         assert (kept.reason, kept.candidates) == (error.reason, error.candidates)
         assert kept.polled_at == error.polled_at
         assert kept.intent == intent

@@ -1,8 +1,12 @@
-"""A batch whose answers were lost, whose process was killed, or whose features can't be read."""
+"""A batch that goes on with a journal: lost answers, decisions, and files that are damaged."""
 
+# ruff: noqa: ASYNC240 - the files are small
 import asyncio
+import random
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +14,14 @@ import pytest
 from attrs import evolve
 
 from tests.conftest import client_of
+from tests.promises.journal.conftest import opened, ran, verdicts
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, ClientClosedError, DispatchUnknownError, Journal, RunRef, Verdict
+from testvibe_async import Client, GenerationRef, Journal, RunRef, Verdict, errors
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome
 
-OUTCOMES = {"Broken": Outcome(run_status="failed"), "Draft": Outcome(generation_duration=400)}
 
-SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
-
-
-async def leave_unknown(
+async def leave_first_unknown(
     path: Path,
     emulator: Emulator,
     features: list[str] | AsyncIterator[str],
@@ -67,9 +68,7 @@ async def test_one_that_raises_leaves_the_plan_open(path: Path, emulator: Emulat
         assert [item.feature for item in await batch] == ["Checkout", "Returns"]
 
 
-async def test_one_is_read_while_a_lost_answer_is_looked_for(
-    path: Path, emulator: Emulator
-) -> None:
+async def test_the_next_is_read_meanwhile(path: Path, emulator: Emulator) -> None:
     """The feature that is held back as a proof is the last one, and not the first."""
 
     async def features(count: int) -> AsyncIterator[str]:
@@ -77,7 +76,7 @@ async def test_one_is_read_while_a_lost_answer_is_looked_for(
             yield name
         await asyncio.sleep(1000)
 
-    await leave_unknown(path, emulator, features(1))
+    await leave_first_unknown(path, emulator, features(1))
     async with (
         Journal(path) as journal,
         client_of(emulator) as client,
@@ -88,18 +87,18 @@ async def test_one_is_read_while_a_lost_answer_is_looked_for(
 
 async def test_a_generation_proves_nothing_of_a_run(path: Path, emulator: Emulator) -> None:
     """The proof is the run that follows it."""
-    emulator.add_feature("Draft", status="draft")
+    emulator.add_feature("Slow", status="draft")
 
     async def features(*names: str) -> AsyncIterator[str]:
         for name in names:
             yield name
             await asyncio.sleep(30)
 
-    await leave_unknown(path, emulator, features("Checkout"))
+    await leave_first_unknown(path, emulator, features("Checkout"))
     await asyncio.sleep(600)
     async with Journal(path) as journal, client_of(emulator) as client:
         batch = client.project().run_features(
-            features("Checkout", "Draft", "Nothing"), journal=journal, on_conflict="generate"
+            features("Checkout", "Slow", "Nothing"), journal=journal, on_conflict="generate"
         )
         items = await batch
     assert [item.verdict for item in items[:2]] == [Verdict.SUCCEEDED] * 2
@@ -125,9 +124,7 @@ async def test_generations_are_not_held_back(path: Path, emulator: Emulator) -> 
         await when(lambda: emulator.count("generate_feature", feature="Two") > 0, within=3)
 
 
-async def test_a_lost_answer_is_decided_while_the_journal_is_open(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
+async def test_it_is_decided_while_open(path: Path, emulator: Emulator, client: Client) -> None:
     """Once the batch has ended nobody waits for it any more."""
     emulator.fail("run_feature", Fault.lost())
     emulator.fail("list_runs", Fault.status(404))
@@ -138,28 +135,16 @@ async def test_a_lost_answer_is_decided_while_the_journal_is_open(
         assert await journal.decide("drop") == ["Checkout"]
 
 
-async def test_a_wrong_operation_is_no_decision(path: Path, emulator: Emulator) -> None:
-    """After it was refused, one decision for all unknown features is one for this, too."""
-    await leave_unknown(path, emulator, ["Checkout"], fault=Fault.lost())
-    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=9999)
-    async with Journal(path) as journal, client_of(emulator) as client:
-        await journal.decide(ref, feature="Checkout")
-        (item,) = await client.project().run_features(journal=journal)
-        assert item.verdict is Verdict.UNKNOWN
-    async with Journal(path) as journal:
-        assert await journal.decide("resend") == ["Checkout"]
-
-
 async def test_a_client_that_closes_leaves_it_to_be_decided(path: Path, emulator: Emulator) -> None:
     """No batch is working on it any more."""
-    await leave_unknown(path, emulator, ["Checkout"])
+    await leave_first_unknown(path, emulator, ["Checkout"])
     emulator.fail("list_runs", Fault.hang())
     async with Journal(path) as journal:
         client = client_of(emulator)
         batch = asyncio.ensure_future(_run(client, journal))
         await asyncio.sleep(1)
         await client.aclose()
-        with pytest.raises(ClientClosedError):
+        with pytest.raises(errors.ClientClosedError):
             await batch
         assert await journal.decide("resend") == ["Checkout"]
 
@@ -168,35 +153,22 @@ async def _run(client: Client, journal: Journal, **options: Any) -> list[Any]:
     return [*await client.project().run_features(journal=journal, **options)]
 
 
+@pytest.mark.parametrize("feature", ["Checkout", "New"])
 async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
-    path: Path, emulator: Emulator, client: Client
+    path: Path, emulator: Emulator, client: Client, feature: str
 ) -> None:
-    """That its answer can't be read is stored at once: nothing sends it again."""
-    emulator.fail("run_feature", Fault.edit(lambda _: {"unexpected": True}))
-    emulator.fail("list_runs", Fault.status(503), skip=1)
-    killed = path.with_name("killed")
-    async with Journal(path) as journal:
-        batch = asyncio.ensure_future(_run(client, journal, features=["Checkout"]))
-        await asyncio.sleep(3)
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
-        await batch
-    async with Journal(killed) as journal:
-        assert [intent.is_accepted for intent in journal.open_intents] == [True]
-
-
-async def test_an_accepted_generation_of_missing_tests_is_known_after_a_kill(
-    path: Path, emulator: Emulator, client: Client
-) -> None:
-    """It costs credits: nothing sends it again either."""
+    """That its answer can't be read is stored at once: nothing sends it again, or pays again."""
     emulator.add_feature("New", status="draft")
-    emulator.fail("generate_feature", Fault.edit(lambda _: {"unexpected": True}))
+    dispatch = "run_feature" if feature == "Checkout" else "generate_feature"
+    emulator.fail(dispatch, Fault.edit(lambda _: {"unexpected": True}))
+    emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("get_generation_status", Fault.status(503), when=lambda _: now() > 0.5)
     emulator.fail("generate_feature", Fault.delay(1))
     killed = path.with_name("killed")
     async with Journal(path) as journal:
-        options = {"features": ["New"], "on_conflict": "generate"}
-        batch = asyncio.ensure_future(_run(client, journal, **options))
+        batch = asyncio.ensure_future(
+            _run(client, journal, features=[feature], on_conflict="generate")
+        )
         await asyncio.sleep(5)
         for suffix in ("", "-wal"):
             shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
@@ -207,10 +179,10 @@ async def test_an_accepted_generation_of_missing_tests_is_known_after_a_kill(
 
 async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulator) -> None:
     """A run that failed is its outcome where no other attempt is left."""
-    emulator.add_feature("Broken")
+    emulator.add_feature("Failing")
     refused = emulator.fail("run_feature", Fault.status(401), skip=1)
     async with Journal(path) as journal, client_of(emulator) as client:
-        await _run(client, journal, features=["Broken"], attempts=2)
+        await _run(client, journal, features=["Failing"], attempts=2)
     refused.remove()
     async with Journal(path) as journal, client_of(emulator) as client:
         (item,) = await _run(client, journal, attempts=1)
@@ -218,25 +190,13 @@ async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulat
     assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.FAILED, 1, 1)
 
 
-async def test_missing_tests_hold_no_other_dispatch_up(emulator: Emulator, client: Client) -> None:
-    """However many generations are waited for."""
-    drafts = [f"Draft {number}" for number in range(40)]
-    for name in drafts:
-        emulator.add_feature(name, status="draft")
-    batch = client.project().run_features([*drafts, "Checkout"], on_conflict="generate")
-    async with batch:
-        await when(lambda: emulator.count("run_feature", feature="Checkout") > 0, within=5)
-
-
 @pytest.mark.parametrize("second", [Fault.status(401), Fault.status(500), Fault.lost()])
-async def test_a_second_try_hides_no_first_one(
-    emulator: Emulator, client: Client, second: Fault
-) -> None:
+async def test_a_second_try_hides_none(emulator: Emulator, client: Client, second: Fault) -> None:
     """The intent in the error is of both, so that reconciling it finds what began."""
     hidden = emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("run_feature", second, times=1)
-    with pytest.raises(DispatchUnknownError) as caught:
+    with pytest.raises(errors.DispatchUnknownError) as caught:
         await client.project().run_feature("Checkout", retry_unknown=True)
     intent = caught.value.intent
     assert isinstance(intent, Intent)
@@ -248,6 +208,238 @@ async def test_a_second_try_hides_no_first_one(
             assert found is not None
             assert found.ref.key[-1] in began
             return
-        with pytest.raises(DispatchUnknownError) as both:
+        with pytest.raises(errors.DispatchUnknownError) as both:
             await other.reconcile(intent)
     assert {ref.key[-1] for ref in both.value.candidates} == began
+
+
+FEATURES = ["Checkout", "Returns"]
+
+
+OUTCOMES = {
+    "Broken": Outcome(generation_status="failed"),
+    "Draft": Outcome(run_status="failed"),
+    "Failing": Outcome(run_status="failed"),
+    "Slow": Outcome(generation_duration=400),
+}
+
+
+SCENARIO = evolve(STEADY, outcomes=OUTCOMES)
+
+
+async def leave_unknown(path: Path, emulator: Emulator, *, lists_read: int = 0) -> None:
+    """Lose the answer to each dispatch of a batch, and find nothing in the lists after some."""
+    lost = emulator.fail("run_feature", Fault.lost())
+    hidden = emulator.fail("list_runs", Fault.status(404), skip=lists_read)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        items = await client.project().run_features(FEATURES, journal=journal)
+        assert verdicts(items) == ["unknown"] * 2
+    lost.remove()
+    hidden.remove()
+
+
+async def test_one_of_another_place_is_refused(path: Path, emulator: Emulator) -> None:
+    """What this dispatch started is of its server, project and kind, and of no other feature."""
+    await leave_unknown(path, emulator)
+    place: Any = {"server": emulator.url, "project": emulator.project_id}
+    ref = RunRef(**place, run_id=max(emulator.runs))
+    others = {
+        "server": evolve(ref, server="https://other.example"),
+        "project": evolve(ref, project="other"),
+        "kind": GenerationRef(**place, request_id="g", feature_id=1),
+    }
+    async with Journal(path) as journal:
+        for what, other in others.items():
+            with pytest.raises(errors.ConfigError, match=f"same {what}"):
+                await journal.decide(other, feature="Checkout")
+        assert len(journal.open_intents) == 2
+        await journal.decide(ref, feature="Returns")
+        with pytest.raises(errors.ConfigError, match="that of 'Returns'"):
+            await journal.decide(ref, feature="Checkout")
+
+
+@pytest.mark.parametrize("run_id", ["another feature's", "missing"])
+async def test_a_wrong_one_is_seen(
+    path: Path, emulator: Emulator, client: Client, run_id: str
+) -> None:
+    """A run of another feature, or none, leaves it unknown; the right one is taken."""
+    await leave_unknown(path, emulator)
+    runs = {run.feature_name: run.id for run in emulator.runs.values()}
+    async with client_of(emulator) as other:
+        theirs = await other.project().run_feature("Wishlist")
+    wrong = theirs.run_id if run_id == "another feature's" else 9999
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=wrong)
+    async with Journal(path) as journal:
+        await journal.decide(ref, feature="Checkout")
+        items = await client.project().run_features(journal=journal)
+        assert items[0].verdict is Verdict.UNKNOWN
+        assert isinstance(items[0].error, errors.DispatchUnknownError)
+        assert not journal.is_over
+        assert len(journal.open_intents) == 2
+    async with Journal(path) as journal:
+        await journal.decide(evolve(ref, run_id=runs["Checkout"]), feature="Checkout")
+        items = await client.project().run_features(journal=journal)
+    assert items[0].verdict is Verdict.SUCCEEDED
+    assert emulator.count("run_feature", feature="Checkout") == 1
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+async def test_one_from_before_the_dispatch_is_none_of_it(
+    path: Path, emulator: Emulator, client: Client, *, is_listed: bool
+) -> None:
+    """Neither an older id nor an earlier time can be what a dispatch started."""
+    old = await client.project().run_feature("Checkout")
+    await asyncio.sleep(86_400)
+    await leave_unknown(path, emulator, lists_read=int(is_listed))
+    async with Journal(path) as journal:
+        assert journal.open_intents[0].highest_run_id == (old.run_id if is_listed else None)
+        await journal.decide(old.ref, feature="Checkout")
+        items = await client.project().run_features(journal=journal)
+    assert items[0].verdict is Verdict.UNKNOWN
+
+
+async def test_one_that_was_joined_is_resumed(path: Path, emulator: Emulator) -> None:
+    """A generation that a batch attached to is waited for by the next, not paid for again."""
+    emulator.add_feature("Broken", status="draft")
+    async with client_of(emulator) as other:
+        theirs = await other.project().generate_feature("Broken")
+    for timeout in (20, None):
+        async with Journal(path) as journal, client_of(emulator) as client:
+            (item,) = await client.project().generate_features(
+                ["Broken"], on_conflict="attach", journal=journal, timeout=timeout
+            )
+            assert journal.refs == [theirs.ref] or item.ref == theirs.ref
+    assert item.verdict is Verdict.FAILED
+    assert emulator.count("generate_feature") == 2  # theirs, and the one that met a conflict
+
+
+async def test_one_that_a_run_joined_is_not_paid_for_again(path: Path, emulator: Emulator) -> None:
+    """A run that waits for another's generation does not pay for one after that has failed."""
+    emulator.add_feature("Broken", status="draft")
+    async with client_of(emulator) as other:
+        await other.project().generate_feature("Broken")
+    for timeout in (20, None):
+        await ran(path, emulator, ["Broken"], on_conflict="generate", timeout=timeout)
+        await asyncio.sleep(300)
+    assert len(emulator.generations) == 1
+
+
+async def test_a_resume_without_them_uses_them(path: Path, emulator: Emulator) -> None:
+    """Attempts and the conflict policy of a batch are those that it was made with."""
+    emulator.add_feature("Draft", status="draft")
+    await ran(path, emulator, ["Draft"], attempts=2, on_conflict="generate", timeout=1)
+    (item,) = await ran(path, emulator)
+    assert (item.verdict, len(item.attempts)) == (Verdict.FAILED, 2)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.status(302, body=b""),
+        Fault.status(404, body=b"<html>nothing here</html>"),
+        Fault.status(400, body=b"bad request"),
+        Fault.status(403, body=b"<html>blocked</html>"),
+    ],
+)
+async def test_a_proxys_word_is_not_final(path: Path, emulator: Emulator, fault: Fault) -> None:
+    """A feature that a proxy refused is dispatched by the next batch."""
+    rule = emulator.fail("run_feature", fault)
+    async with Journal(path) as journal, client_of(emulator) as client:
+        await client.project().run_features(FEATURES, journal=journal)
+        assert not journal.is_over
+    rule.remove()
+    items = await ran(path, emulator)
+    assert verdicts(items) == ["succeeded"] * 2
+
+
+async def test_what_the_service_says_is_final(path: Path, emulator: Emulator) -> None:
+    """A feature that the service does not know is not dispatched again."""
+    for _ in range(2):
+        async with Journal(path) as journal, client_of(emulator) as client:
+            (item,) = await client.project().run_features(["No such"], journal=journal)
+            assert journal.is_over
+            assert item.verdict is Verdict.ERROR
+    assert emulator.count("run_feature") == 1
+
+
+SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM rows WHERE id = 0",
+        "DELETE FROM rows WHERE id = -1",
+        f"UPDATE rows SET (document, checksum) = {SECOND} WHERE id = 0",  # noqa: S608 - ours
+    ],
+)
+async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator, damage: str) -> None:
+    """A file that lacks a feature, or has one twice, says so in a sentence."""
+    await leave_unknown(path, emulator)
+    with sqlite3.connect(path) as connection:
+        connection.execute(damage)
+    connection.close()
+    with pytest.raises(errors.ConfigError, match="is damaged"):
+        await opened(path)
+
+
+async def test_any_damage_is_an_error_of_this_package(path: Path, emulator: Emulator) -> None:
+    """Bytes changed at random are refused with a `VibeError`, and never taken for true."""
+    await leave_unknown(path, emulator)
+    whole = path.read_bytes()
+    async with Journal(path) as journal:
+        expected = [item.to_dict() for item in journal.items]
+    seed = random.Random(7)  # noqa: S311 - it damages files
+    refused = 0
+    for number in range(60):
+        damaged = bytearray(whole)
+        for _ in range(4):
+            damaged[seed.randrange(100, len(damaged))] = seed.randrange(256)
+        copy = path.with_name(f"copy {number}")
+        copy.write_bytes(damaged)
+        try:
+            async with Journal(copy) as journal:
+                assert [item.to_dict() for item in journal.items] == expected
+        except errors.VibeError:
+            refused += 1
+    assert refused > 5
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+async def test_a_file_that_is_gone(
+    path: Path, emulator: Emulator, client: Client, how: str
+) -> None:
+    """Nothing more is dispatched once the file is not the one that was opened."""
+    journal = await Journal(path).__aenter__()
+    async with client.project().run_features(FEATURES, journal=journal, max_in_flight=1) as batch:
+        await anext(batch)
+        path.unlink()
+        if how == "replaced":
+            path.write_bytes(b"")
+        item = await anext(batch)
+    assert isinstance(item.error, errors.VibeError)
+    assert "deleted or replaced" in str(item.error)
+    assert emulator.count("run_feature") == 1
+    with pytest.raises(errors.ConfigError, match="deleted or replaced"):
+        await journal.aclose()
+    with suppress(errors.ConfigError):
+        await journal.aclose()
+
+
+async def test_many_are_sought_together(path: Path, emulator: Emulator, client: Client) -> None:
+    """What a crash left open of a project is searched for in one list, not one for each feature."""
+    names = [f"Feature {number}" for number in range(30)]
+    for name in names:
+        emulator.add_feature(name)
+    lost = emulator.fail("run_feature", Fault.lost())
+    hidden = emulator.fail("list_runs", Fault.status(404), skip=1)
+    async with Journal(path) as journal, client_of(emulator) as first:
+        items = await first.project().run_features(names, journal=journal)
+        assert verdicts(items) == ["unknown"] * 30
+    lost.remove()
+    hidden.remove()
+    before = emulator.count("list_runs")
+    async with Journal(path) as journal, client.project().run_features(journal=journal) as batch:
+        await asyncio.sleep(2)
+        assert len(batch.refs) == 30
+    assert emulator.count("list_runs") - before < 6

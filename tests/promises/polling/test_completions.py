@@ -9,15 +9,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.amounts import amount
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    ForbiddenError,
-    Operation,
-    Run,
-    RunOperation,
-    RunRef,
-)
+from testvibe_async import Client, Operation, Run, RunOperation, RunRef, errors
 from testvibe_async.errors import OperationRef
 from testvibe_async.testing import Emulator, Fault
 
@@ -39,7 +31,7 @@ async def test_they_come_as_they_finish(emulator: Emulator, client: Client) -> N
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_closing_before_the_wait_for_many_has_begun(
+async def test_closing_early(
     emulator: Emulator, client: Client, method: Callable[..., Any]
 ) -> None:
     """Closing finished() or changes() before it listens to all leaves no listener."""
@@ -83,7 +75,7 @@ async def test_one_that_can_not_be_observed_comes_last(emulator: Emulator, clien
     completions = client.finished([bad, good])
 
     assert await anext(completions) is good
-    with pytest.raises(ForbiddenError) as caught:
+    with pytest.raises(errors.ForbiddenError) as caught:
         await anext(completions)
     assert caught.value.ref == bad.ref
     assert [operation async for operation in completions] == []
@@ -97,7 +89,7 @@ async def test_a_closed_client_is_raised_once_for_each(emulator: Emulator) -> No
     refs: list[OperationRef | None] = []
     async with asyncio.timeout(60):
         for _ in operations:
-            with pytest.raises(ClientClosedError) as caught:
+            with pytest.raises(errors.ClientClosedError) as caught:
                 await anext(completions)
             refs.append(caught.value.ref)
 
@@ -119,9 +111,7 @@ async def test_leaving_early_ends_the_polling_of_many(emulator: Emulator, client
     assert emulator.count("get_run") == asked <= len(operations)
 
 
-async def test_a_closed_iteration_of_many_raises_nothing(
-    emulator: Emulator, client: Client
-) -> None:
+async def test_a_closed_one_raises_nothing(emulator: Emulator, client: Client) -> None:
     """After aclose() an error that was to come last does not come."""
     bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
     emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
@@ -139,7 +129,7 @@ async def test_a_kept_error_does_not_keep_polling(emulator: Emulator, client: Cl
     """Keeping what gather() raised, with its traceback, does not keep the polling."""
     bad, good = [await client.project().run_feature("Checkout") for _ in range(2)]
     emulator.fail("get_run", Fault.status(403), when=lambda r: r.run_id == bad.run_id)
-    with pytest.raises(ForbiddenError) as kept:
+    with pytest.raises(errors.ForbiddenError) as kept:
         await client.gather(bad, good)
     await asyncio.sleep(1)
     asked = emulator.count("get_run")
@@ -160,7 +150,7 @@ async def test_a_cancelled_step_loses_no_completion(client: Client) -> None:
     assert {id(operation) async for operation in completions} == set(map(id, operations))
 
 
-async def test_many_runs_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+async def test_many_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     """Hundreds of runs awaited at once all finish, and leave no task and no warning."""
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))

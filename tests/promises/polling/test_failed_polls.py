@@ -1,50 +1,27 @@
-"""Polls that fail, and answers that are not documented: what a wait tolerates and what ends it."""
+"""Polls that fail or say nothing, odd words, and a service under maintenance: what ends a wait."""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import pairwise
+from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.conftest import client_of
+from tests.support.amounts import FULL
 from tests.support.observing import start_wait, statuses
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ConfigError,
-    ForbiddenError,
-    Hooks,
-    MalformedResponseError,
-    ObservationError,
-    OperationNotFoundError,
-    Phase,
-    Project,
-    Run,
-    RunOperation,
-    RunRef,
-    UnauthorizedError,
-    WaitTimeoutError,
-)
-from testvibe_async.events import PollFailed
+from testvibe_async import Client, Hooks, Phase, Project, Run, RunOperation, RunRef, errors
+from testvibe_async.events import OutageEnded, OutageStarted, PollFailed, StatusChanged
 from testvibe_async.testing import Emulator, Fault
 
 
-async def test_500s_for_two_minutes_are_tolerated(
-    emulator: Emulator, operation: RunOperation
-) -> None:
-    """A wait goes on through two minutes of failures."""
-    emulator.fail("get_run", Fault.status(500), when=lambda _: now() < 120)
-
-    assert (await operation).is_success
-    assert 120 <= now() <= 155
-
-
-async def test_failures_before_a_pause_do_not_count(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_pause_forgets_failures(emulator: Emulator, operation: RunOperation) -> None:
     """A new wait, long after one that saw only failures, gets its full max_outage."""
     outage = emulator.fail("get_run", Fault.status(500))
-    with pytest.raises(WaitTimeoutError):
+    with pytest.raises(errors.WaitTimeoutError):
         await operation.wait(timeout=20)
     await asyncio.sleep(600)
     wait = start_wait(operation)
@@ -61,7 +38,7 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
     emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}))
     other = asyncio.ensure_future(healthy.wait())
 
-    with pytest.raises(ObservationError):
+    with pytest.raises(errors.ObservationError):
         await failing
     other.cancel()
 
@@ -72,16 +49,14 @@ async def test_failures_slow_the_polling_of_one(emulator: Emulator, project: Pro
     assert gaps == pytest.approx([3, 12, 24, *[30] * (len(gaps) - 3)], abs=0.5)
 
 
-async def test_every_waiter_gets_an_error_of_its_own(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_each_waiter_has_its_error(emulator: Emulator, operation: RunOperation) -> None:
     """No two waits share an exception or its traceback."""
     emulator.fail("get_run", Fault.status(403))
 
     first, second = await asyncio.gather(operation.wait(), operation.wait(), return_exceptions=True)
 
-    assert isinstance(first, ForbiddenError)
-    assert isinstance(second, ForbiddenError)
+    assert isinstance(first, errors.ForbiddenError)
+    assert isinstance(second, errors.ForbiddenError)
     assert first is not second
     assert first.__traceback__ is not second.__traceback__
 
@@ -93,7 +68,7 @@ async def test_a_closed_session_is_raised_at_once(emulator: Emulator) -> None:
         operation = await client.project().run_feature("Checkout")
         await session.close()
 
-        with pytest.raises(ConfigError, match=r"session .* is closed") as caught:
+        with pytest.raises(errors.ConfigError, match=r"session .* is closed") as caught:
             await operation
 
     assert caught.value.ref == operation.ref
@@ -103,21 +78,12 @@ async def test_a_closed_session_is_raised_at_once(emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault.body(b"<html>bad gateway</html>", content_type="text/html"),
-        Fault.body(b"{}"),
         Fault.body(b'{"runId": 1, "status": "passed"}'),
         Fault.body(b'{"runId": 214, "status": 7}'),
-        Fault.garbage(),
-        Fault.truncated(),
-        Fault.reset(),
-        Fault.status(429),
-        Fault.status(418),
-        Fault.status(302),
+        *(Fault.garbage(), Fault.truncated(), Fault.reset(), Fault.status(429), Fault.status(418)),
     ],
 )
-async def test_a_poll_that_shows_nothing_is_tolerated(
-    emulator: Emulator, operation: RunOperation, fault: Fault
-) -> None:
+async def test_useless_polls(emulator: Emulator, operation: RunOperation, fault: Fault) -> None:
     """A wait goes on after two polls without a usable answer."""
     rule = emulator.fail("get_run", fault, times=2)
 
@@ -125,9 +91,7 @@ async def test_a_poll_that_shows_nothing_is_tolerated(
     assert rule.hits == 2
 
 
-async def test_an_unreadable_answer_affects_one_operation(
-    emulator: Emulator, operation: RunOperation, client: Client
-) -> None:
+async def test_one_unreadable(emulator: Emulator, operation: RunOperation, client: Client) -> None:
     """An answer that can't be decoded ends the wait for its own operation alone."""
     neighbour = await client.project().run_feature("Returns")
     bad = operation.run_id
@@ -135,15 +99,13 @@ async def test_an_unreadable_answer_affects_one_operation(
 
     results = await asyncio.gather(operation, neighbour, return_exceptions=True)
 
-    assert isinstance(results[0], ObservationError)
-    assert isinstance(results[0].__cause__, MalformedResponseError)
+    assert isinstance(results[0], errors.ObservationError)
+    assert isinstance(results[0].__cause__, errors.MalformedResponseError)
     assert isinstance(results[1], Run)
     assert emulator.count("get_run", run_id=neighbour.run_id) in {10, 11}
 
 
-async def test_an_unknown_status_is_not_the_end(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_odd_status_is_no_end(emulator: Emulator, operation: RunOperation) -> None:
     """An undocumented status is kept as it came, and the polling goes on."""
     emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "paused"}), times=1)
 
@@ -155,9 +117,7 @@ async def test_an_unknown_status_is_not_the_end(
     ]
 
 
-async def test_an_unknown_status_with_an_end_is_the_end(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_an_odd_status_may_end_it(emulator: Emulator, operation: RunOperation) -> None:
     """A status that is not documented is terminal once `finishedUtc` is set."""
     over = {"status": "expired", "finishedUtc": "2026-06-10T16:02:54Z"}
     emulator.fail("get_run", Fault.edit(lambda run: run | over))
@@ -167,34 +127,11 @@ async def test_an_unknown_status_with_an_end_is_the_end(
     assert (run.status, run.phase) == ("expired", "finished")
 
 
-async def test_an_unknown_conclusion_ends_a_generation(
-    emulator: Emulator, project: Project
-) -> None:
-    """An unknown status of a generation is terminal once `overallConclusion` is set."""
-    over = {"featureStatus": "timed_out", "overallConclusion": "timed_out"}
-    emulator.fail("get_generation_status", Fault.edit(lambda status: status | over), skip=1)
-
-    generation = await (await project.generate_feature("Draft"))
-
-    assert (generation.status, generation.phase) == ("timed_out", "finished")
-
-
-async def test_a_404_is_tolerated_within_the_grace(
-    emulator: Emulator, operation: RunOperation
-) -> None:
-    """A run that the service has shown, and does not know for a moment, is polled again."""
-    emulator.fail("get_run", Fault.status(404), when=lambda _: 4 < now() < 12)
-
-    assert (await operation).is_success
-
-
-async def test_a_404_that_stays_is_raised_after_the_grace(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_404_that_stays_is_raised(emulator: Emulator, operation: RunOperation) -> None:
     """A minute after the dispatch a 404 is raised; a later wait polls again."""
     rule = emulator.fail("get_run", Fault.status(404))
 
-    with pytest.raises(OperationNotFoundError) as caught:
+    with pytest.raises(errors.OperationNotFoundError) as caught:
         await operation
 
     assert 60 <= now() <= 70
@@ -203,18 +140,14 @@ async def test_a_404_that_stays_is_raised_after_the_grace(
     assert (await operation).is_success
 
 
-async def test_what_was_dispatched_just_now_elsewhere_has_the_grace(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_a_new_ref_has_the_grace(emulator: Emulator, operation: RunOperation) -> None:
     """A 404 is tolerated for a ref that was dispatched just now by another client."""
     emulator.fail("get_run", Fault.status(404), times=2)
     async with client_of(emulator) as other:
         assert (await other.attach(operation.ref)).is_success
 
 
-async def test_what_was_attached_and_seen_has_the_grace(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_what_was_seen_has_the_grace(emulator: Emulator, operation: RunOperation) -> None:
     """A 404 is tolerated for an attached run that was observed before."""
     async with client_of(emulator) as other:
         attached = other.attach(operation.ref)
@@ -228,7 +161,7 @@ async def test_what_was_never_observed_has_no_grace(emulator: Emulator, client: 
     """A 404 for an attached run that was never observed is raised at the first poll."""
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=99999)
 
-    with pytest.raises(OperationNotFoundError):
+    with pytest.raises(errors.OperationNotFoundError):
         await client.attach(ref)
 
     assert emulator.count("get_run") == 1
@@ -242,7 +175,7 @@ async def test_a_failed_poll_is_reported_to_the_hook(emulator: Emulator) -> None
         operation = await client.project().run_feature("Checkout")
         emulator.fail("get_run", Fault.status(500), times=2)
         emulator.fail("get_run", Fault.status(401), times=2)
-        with pytest.raises(UnauthorizedError):
+        with pytest.raises(errors.UnauthorizedError):
             await operation
 
     assert [event.is_final for event in events] == [False, False, False, True]
@@ -260,3 +193,441 @@ async def test_a_refused_poll_comes_back_when_it_may(emulator: Emulator, project
     assert 8 <= gaps[0] < 8 + 3 + 1
     assert 8 <= gaps[1] < 8 + 3 + 1
     assert 3 - 1 <= gaps[2] < 3 + 1
+
+
+PAGE = b"<!doctype html><title>We are back soon</title>"
+
+
+ANSWERS = {
+    "a page in place of the answer": Fault.body(PAGE, content_type="text/html"),
+    "a redirect to a login": Fault.status(302, body=b""),
+    "a proxy's 404": Fault.status(404, body=PAGE),
+    "a 403 page": Fault.status(403, body=PAGE),
+    "a bare 400": Fault.status(400, body=b""),
+    "a bare 410": Fault.status(410, body=b""),
+    "an empty 200": Fault.body(b""),
+    "another document": Fault.body(b'{"status": "maintenance"}'),
+    "a bare list": Fault.body(b"[]"),
+    "a 503 page": Fault.status(503, body=PAGE),
+}
+
+
+STARTS = 7.0
+"""When the service goes away: after polls at 3 s and 6 s that it answers."""
+
+
+FEATURES = ["Checkout", "Returns", "Shopping cart"]
+
+
+async def by_waiting(client: Client) -> list[Run]:
+    """Await one run."""
+    return [await (await client.project().run_feature("Checkout"))]
+
+
+async def by_iterating(client: Client) -> list[Run]:
+    """Iterate over the transitions of one run to the end."""
+    operation = await client.project().run_feature("Checkout")
+    seen = [transition.snapshot async for transition in operation]
+    assert seen[-1] is not None
+    return [seen[-1]]
+
+
+async def by_finished(client: Client) -> list[Run]:
+    """Take several runs as they end."""
+    operations = [await client.project().run_feature(name) for name in FEATURES]
+    return [
+        await operation
+        async for operation in client.finished(operations)
+        if isinstance(operation, RunOperation)
+    ]
+
+
+async def by_batch(client: Client) -> list[Run]:
+    """Run a batch."""
+    items = await client.project().run_features(FEATURES)
+    return [item.outcome for item in items if item.outcome is not None]
+
+
+WAYS: dict[str, tuple[Callable[[Client], Awaitable[list[Run]]], int]] = {
+    "wait": (by_waiting, 1),
+    "iteration": (by_iterating, 1),
+    "finished": (by_finished, len(FEATURES)),
+    "batch": (by_batch, len(FEATURES)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("seconds", [10, 60] if FULL else [60])
+@pytest.mark.parametrize("answer", ANSWERS)
+async def test_a_stand_in(emulator: Emulator, answer: str, seconds: int, way: str) -> None:
+    """The outage is announced within two polls, and so is its end; every outcome is seen."""
+    failed: list[PollFailed] = []
+    announced: list[tuple[float, OutageStarted]] = []
+    ended: list[tuple[float, OutageEnded]] = []
+    hooks = Hooks(
+        on_poll_failed=failed.append,
+        on_outage_started=lambda event: announced.append((now(), event)),
+        on_outage_ended=lambda event: ended.append((now(), event)),
+    )
+    emulator.fail("*", ANSWERS[answer], when=lambda _: STARTS < now() < STARTS + seconds)
+    observe, count = WAYS[way]
+    async with client_of(emulator, hooks=hooks) as client:
+        runs = await observe(client)
+
+    assert [run.is_success for run in runs] == [True] * count
+    assert failed
+    assert not any(event.is_final for event in failed)
+    assert len(announced) == len(ended) == 1
+    assert STARTS < announced[0][0] < STARTS + 3 + 6 + 1
+    assert announced[0][1].server == emulator.url
+    assert STARTS + seconds < ended[0][0] < STARTS + seconds + 31
+    assert ended[0][1].seconds == pytest.approx(ended[0][0] - STARTS, abs=3.5)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+async def test_an_outage_ends_the_wait_after_max_outage(emulator: Emulator, answer: str) -> None:
+    """The error says how long nothing was seen; a later wait continues."""
+    outage = emulator.fail("get_run", ANSWERS[answer], skip=1)
+    async with client_of(emulator, max_outage=100) as client:
+        operation = await client.project().run_feature("Checkout")
+        with pytest.raises(errors.ObservationError) as caught:
+            await operation
+        assert type(caught.value) is errors.ObservationError
+        assert caught.value.ref == operation.ref
+        assert 100 < now() < 140
+        outage.remove()
+        assert (await operation).is_success
+
+
+@pytest.mark.parametrize(
+    "answer", [name for name in ANSWERS if "404" not in name and "503" not in name]
+)
+async def test_the_third_equal_answer(emulator: Emulator, project: Project, answer: str) -> None:
+    """Most likely the address is not the service's, and that must be said soon."""
+    emulator.fail("get_run", ANSWERS[answer])
+    operation = await project.run_feature("Checkout")
+    with pytest.raises((errors.ObservationError, errors.ForbiddenError)) as caught:
+        await operation
+    assert caught.value.ref == operation.ref
+    assert emulator.count("get_run") == 3
+    if isinstance(caught.value, errors.ObservationError):
+        assert "the same answer 3 times: " in str(caught.value)
+
+
+async def test_the_good_answer_may_be_anothers(emulator: Emulator, project: Project) -> None:
+    """What counts is that the route has answered this client well."""
+    await (await project.run_feature("Checkout")).poll()
+    emulator.fail("get_run", ANSWERS["a 403 page"], times=5)
+    assert (await (await project.run_feature("Returns"))).is_success
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_one_refusal_ends_no_wait(emulator: Emulator, project: Project, status: int) -> None:
+    """The service's own 401 or 403 is confirmed by one more poll."""
+    emulator.fail("get_run", Fault.status(status), skip=1, times=1)
+    assert (await (await project.run_feature("Checkout"))).is_success
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_confirmed_refusal_raises(emulator: Emulator, status: int) -> None:
+    """The second one ends the wait, as the error that it is."""
+    rule = emulator.fail("get_run", Fault.status(status), skip=1)
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        with pytest.raises((errors.UnauthorizedError, errors.ForbiddenError)) as caught:
+            await operation
+    assert rule.hits == 2
+    assert caught.value.status == status
+    assert caught.value.ref == operation.ref
+
+
+async def test_a_revoked_key_costs_few_requests(emulator: Emulator, project: Project) -> None:
+    """However many operations are in flight, a few refusals and one more decide for all."""
+    operations = [await project.run_feature("Checkout") for _ in range(100)]
+    revoked = emulator.fail("*", Fault.status(401), when=lambda _: now() > STARTS)
+    results = await asyncio.gather(*(each.wait() for each in operations), return_exceptions=True)
+    assert {type(each) for each in results} == {errors.UnauthorizedError}
+    assert len({each.ref for each in results if isinstance(each, errors.UnauthorizedError)}) == 100
+    assert revoked.hits < 60
+
+
+@pytest.mark.parametrize("body", [None, PAGE], ids=["own", "page"])
+async def test_a_run_may_come_late(emulator: Emulator, body: bytes | None) -> None:
+    """A 404 after our own 202 is not yet: also 50 s later."""
+    emulator.fail("get_run", Fault.status(404, body=body), when=lambda _: now() < 50)
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert (await operation).is_success
+        assert now() < 70
+
+
+async def test_one_failure_among_answers_is_no_outage(emulator: Emulator) -> None:
+    """What is answered in between is no time without answers."""
+    announced: list[OutageStarted] = []
+    emulator.fail("get_run", Fault.status(500), times=1)
+    emulator.fail("get_run", Fault.status(500), skip=2, times=1)
+    async with client_of(emulator, hooks=Hooks(on_outage_started=announced.append)) as client:
+        assert (await (await client.project().run_feature("Checkout"))).is_success
+    assert not announced
+
+
+async def test_a_route_that_fails_alone_is_no_outage_of_the_service(emulator: Emulator) -> None:
+    """While another operation is seen, the service is there."""
+    announced: list[OutageStarted] = []
+    async with client_of(emulator, hooks=Hooks(on_outage_started=announced.append)) as client:
+        project = client.project()
+        bad, good = [await project.run_feature("Checkout") for _ in range(2)]
+        number = bad.run_id
+        emulator.fail("get_run", Fault.status(500), times=3, when=lambda run: run.run_id == number)
+        runs = await client.gather(bad, good)
+    assert [run.is_success for run in runs] == [True, True]
+    assert not announced
+
+
+@pytest.mark.parametrize("retry_after", [None, 2])
+async def test_a_list_that_fails_delays_no_end(emulator: Emulator, retry_after: int | None) -> None:
+    """What it would have shown is polled by id at the next tick."""
+    ended: list[float] = []
+
+    def note(event: StatusChanged) -> None:
+        if event.transition.phase == "finished":
+            ended.append(now())
+
+    hooks = Hooks(on_transition=note)
+    async with client_of(emulator, poll_interval=1, hooks=hooks) as client:
+        project = client.project()
+        operations = [await project.run_feature("Checkout") for _ in range(30)]
+        emulator.fail(
+            "list_runs", Fault.status(503, retry_after=retry_after), when=lambda _: now() > 27
+        )
+        await client.gather(*operations)
+    assert len(ended) == 30
+    assert max(ended) < 32
+
+
+def edited(**members: Any) -> Fault:
+    """Return a fault that changes members of an answer."""
+    return Fault.edit(lambda document: {**document, **members})
+
+
+async def test_different_answers_are_an_outage(emulator: Emulator, project: Project) -> None:
+    """Answers that break off at another place each time may get better."""
+    operation = await project.run_feature("Checkout")
+    numbers = iter(range(9))
+    emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": next(numbers)}), times=9)
+    assert (await operation).is_finished
+    assert emulator.count("get_run") >= 10
+
+
+async def test_an_odd_status_ends_the_wait_soon(emulator: Emulator, project: Project) -> None:
+    """Nobody can say whether it is an end: the error names the word, and poll() shows it."""
+    operation = await project.run_feature("Checkout")
+    emulator.fail("get_run", Fault.edit(lambda run: {"runId": run["runId"], "status": "Timed_Out"}))
+    with pytest.raises(
+        errors.ObservationError, match="its status is 'Timed_Out', which is not documented"
+    ):
+        await operation
+    assert emulator.count("get_run") == 3
+    assert (await operation.poll()).status == "Timed_Out"
+    assert not operation.done
+    with pytest.raises(errors.ObservationError):
+        await operation.wait()
+    assert emulator.count("get_run") == 3 + 3  # the poll by hand is the first of these
+
+
+async def test_an_odd_field_blinds_no_wait(
+    emulator: Emulator, client: Client, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is None, its value is kept, and the log says so once a client."""
+    emulator.fail("get_run", edited(createdUtc="yesterday", log=[{"line": 1}]))
+    operations = [await project.run_feature("Checkout") for _ in range(3)]
+    runs = await client.gather(*operations)
+    await project.get_run(operations[0].run_id)
+    assert [run.is_finished for run in runs] == [True] * 3
+    assert [run.extra for run in runs] == [{"createdUtc": "yesterday", "log": [{"line": 1}]}] * 3
+    assert {(run.created_at, run.log) for run in runs} == {(None, None)}
+    texts = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert sorted(texts) == [
+        (
+            "Run.createdUtc can't be read and is left out: expected a time such as "
+            "2026-06-10T14:32:07Z, got 'yesterday' at $.createdUtc"
+        ),
+        "Run.log can't be read and is left out: expected a string, got {'line': 1} at $.log",
+    ]
+
+
+async def test_much_that_is_unknown_is_cut_with_one_warning(
+    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of fields without a place 64 KiB are kept; the log says so once a client and model."""
+    emulator.fail("get_run", edited(note="x" * 70_000, hint="y"))
+    operations = [await project.run_feature("Checkout") for _ in range(3)]
+    for operation in operations:
+        assert (await project.get_run(operation.run_id)).extra == {"hint": "y"}
+    assert [each.getMessage() for each in caplog.records] == [
+        "Run.extra is cut: only 64 KiB of an answer's other fields are kept"
+    ]
+
+
+async def test_fields_without_end_are_not_logged_without_end(
+    emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service that invents fields can't fill a disk."""
+    deep: Any = 1
+    for _ in range(70):
+        deep = [deep]
+    emulator.fail("get_feature", edited(**{f"field {number}": deep for number in range(500)}))
+    await project.get_feature("Checkout")
+    assert len(caplog.records) == 100
+
+
+async def test_ids_may_be_digits(emulator: Emulator, client: Client, project: Project) -> None:
+    """A list whose ids are texts, and whose statuses are capitals, serves as any other."""
+
+    def odd(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            {**row, "runId": str(row["runId"]), "status": row["status"].upper()} for row in rows
+        ]
+
+    emulator.fail("list_runs", Fault.edit(odd))
+    operations = [await project.run_feature("Checkout") for _ in range(50)]
+    await client.gather(*operations)
+    assert emulator.count("get_run") < 2.5 * len(operations)
+
+
+WORDS = [
+    *("executing", "Executing", "starting", "in progress", "In Progress", "InProgress"),
+    *("in-progress", "IN_PROGRESS", "planning", "Queued", "pending"),
+]
+
+
+def while_in_flight(**members: Any) -> Fault:
+    """Change members of an answer as long as the operation is in flight; None leaves one out."""
+    without = {name for name, value in members.items() if value is ...}
+    other = {name: value for name, value in members.items() if value is not ...}
+
+    def change(document: dict[str, Any]) -> dict[str, Any]:
+        if document.get("status", document.get("featureStatus")) not in {"running", "generating"}:
+            return document
+        return {name: value for name, value in {**document, **other}.items() if name not in without}
+
+    return Fault.edit(change)
+
+
+def warnings_in(records: Iterable[logging.LogRecord]) -> list[str]:
+    """Return what was logged as a warning."""
+    return [each.getMessage() for each in records if each.levelno == logging.WARNING]
+
+
+@pytest.mark.parametrize("word", WORDS)
+async def test_other_words_are_waited_for(
+    emulator: Emulator, project: Project, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The word is compared without case, spaces and hyphens; nothing is warned of."""
+    emulator.fail("get_run", while_in_flight(status=word, finishedUtc=...))
+    emulator.fail("get_generation_status", while_in_flight(featureStatus=word, overallStatus=None))
+    assert (await project.run_feature("Checkout").wait()).is_success
+    assert (await project.generate_feature("Wishlist").wait()).is_success
+    assert not warnings_in(caplog.records)
+
+
+async def test_an_explicit_null_end_means_in_flight(
+    emulator: Emulator, client: Client, project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A word that is not documented is waited for while `finishedUtc` is null, with one warning."""
+    emulator.fail("get_run", while_in_flight(status="Evaluating", finishedUtc=None))
+    operations = [await project.run_feature("Checkout") for _ in range(2)]
+    assert [run.is_success for run in await client.gather(*operations)] == [True, True]
+    (warning,) = warnings_in(caplog.records)
+    assert "'Evaluating'" in warning
+
+
+async def test_the_first_year_is_a_null_end(emulator: Emulator, project: Project) -> None:
+    """What .NET writes for no time counts as null."""
+    year = "0001-01-01T00:00:00Z"
+    emulator.fail("get_run", while_in_flight(status="Evaluating", finishedUtc=year))
+    assert (await (await project.run_feature("Checkout"))).is_success
+
+
+@pytest.mark.parametrize("overall", ["in_progress", "InProgress", "in progress", "Queued"])
+async def test_an_overall_status_in_flight_means_in_flight(
+    emulator: Emulator, project: Project, overall: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A word that is not documented is waited for while there is no conclusion."""
+    fault = while_in_flight(
+        featureStatus="Evaluating", overallStatus=overall, overallConclusion=None
+    )
+    emulator.fail("get_generation_status", fault)
+    assert (await project.generate_feature("Wishlist").wait()).is_success
+    (warning,) = warnings_in(caplog.records)
+    assert "'Evaluating'" in warning
+
+
+YEAR_ONE = [
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00",
+    "0001-01-01T00:00:00.0000000",
+    "0001-01-01T00:00:00+00:00",
+    "0001-01-01T00:00:00+02:00",
+    "/Date(-62135596800000)/",
+    -62135596800,
+    -62135596800000,
+]
+
+
+@pytest.mark.parametrize("year", YEAR_ONE)
+async def test_the_first_year_is_no_time(
+    emulator: Emulator, project: Project, year: str | int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In each form it is None, and is neither kept nor warned of."""
+    emulator.fail("get_run", while_in_flight(startedUtc=year, finishedUtc=year))
+    run = await (await project.run_feature("Checkout")).poll()
+    assert (run.started_at, run.finished_at) == (None, None)
+    assert run.phase == "queued"
+    assert not run.is_finished
+    assert not run.extra
+    assert not warnings_in(caplog.records)
+
+
+def without_id(status: Any) -> Any:
+    """Leave out which generation a status is of."""
+    return {name: value for name, value in status.items() if name != "requestId"}
+
+
+async def test_a_service_that_names_no_generation(emulator: Emulator, project: Project) -> None:
+    """What was in flight after the dispatch, and then ended, is what was dispatched."""
+    emulator.fail("get_generation_status", Fault.edit(without_id))
+    generation = await (await project.generate_feature("Draft"))
+    assert generation.is_success
+
+
+async def test_an_end_alone_is_not_taken_for_its_own(emulator: Emulator, project: Project) -> None:
+    """An end that names no generation, and was not seen in flight, may be an earlier one's."""
+    await (await project.generate_feature("Checkout"))
+    ended = await project.get_generation_status("Checkout")
+    operation = await project.generate_feature("Checkout")
+    emulator.fail("get_generation_status", Fault.edit(lambda _: without_id(ended.to_dict())))
+    with pytest.raises(errors.ObservationError):
+        await operation
+
+
+async def test_an_older_end_is_not_taken_for_its_own(emulator: Emulator, project: Project) -> None:
+    """After a status in flight that names none, the end of the one before may come from a copy."""
+    await (await project.generate_feature("Checkout"))
+    ended = await project.get_generation_status("Checkout")
+    operation = await project.generate_feature("Checkout")
+    emulator.fail("get_generation_status", Fault.edit(without_id), times=1)
+    await operation.poll()
+    emulator.fail("get_generation_status", Fault.edit(lambda _: without_id(ended.to_dict())))
+    with pytest.raises(errors.ObservationError):
+        await operation
+
+
+async def test_an_unknown_word_ends_in_an_error(emulator: Emulator, project: Project) -> None:
+    """A word that nobody knows, with a null end, is polled as long as an outage, and then named."""
+    emulator.fail(
+        "get_run", Fault.edit(lambda run: {**run, "status": "ready", "finishedUtc": None})
+    )
+    operation = await project.run_feature("Checkout")
+    with pytest.raises(errors.ObservationError, match="ready"):
+        await operation

@@ -1,7 +1,8 @@
-"""Waiting for one operation: outcomes, timeouts, cancellation, and waits that are dropped."""
+"""Waiting for one operation, and iterating over its transitions."""
 
 import asyncio
 import gc
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -9,14 +10,7 @@ import pytest
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import start_wait, statuses
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    OutcomeUnknownError,
-    Project,
-    RunOperation,
-    ServerError,
-    WaitTimeoutError,
-)
+from testvibe_async import Client, Phase, Project, RunOperation, Transition, errors
 from testvibe_async.testing import Emulator, Fault
 
 RUN_SECONDS = 30.0
@@ -32,18 +26,6 @@ async def test_a_run_is_awaited_to_its_outcome(operation: RunOperation) -> None:
     assert RUN_SECONDS <= now() <= RUN_SECONDS + 3
 
 
-async def test_a_failed_run_is_a_result(emulator: Emulator, project: Project) -> None:
-    """A run that failed is returned, not raised."""
-    operation = await project.run_feature("Checkout")
-    emulator.finish_run(operation.run_id, "failed")
-
-    run = await operation
-
-    assert run.status == "failed"
-    assert run.failures
-    assert run.log
-
-
 async def test_awaiting_again_costs_nothing(emulator: Emulator, operation: RunOperation) -> None:
     """A terminal state is kept for good: no request, no time, the same value."""
     first = await operation
@@ -55,16 +37,7 @@ async def test_awaiting_again_costs_nothing(emulator: Emulator, operation: RunOp
     assert (len(emulator.requests), now()) == (asked, at)
 
 
-async def test_a_terminal_state_outlives_the_client(emulator: Emulator) -> None:
-    """What is known to be over can be read after the client is closed."""
-    async with client_of(emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-        run = await operation
-
-    assert await operation is run
-
-
-async def test_ten_waiters_and_three_iterators_cost_one_stream_of_polls(
+async def test_polls_are_shared(
     emulator: Emulator, operation: RunOperation, client: Client
 ) -> None:
     """Any number of waits on one operation cost as many polls as a single wait."""
@@ -86,7 +59,7 @@ async def test_ten_waiters_and_three_iterators_cost_one_stream_of_polls(
 async def test_a_timeout_is_not_a_failure(emulator: Emulator, operation: RunOperation) -> None:
     """The wait ends with the ref and the status; the run goes on, and so does a later wait."""
     said = r"run \d+ is still running after 10 s.*wait again"
-    with pytest.raises(WaitTimeoutError, match=said) as caught:
+    with pytest.raises(errors.WaitTimeoutError, match=said) as caught:
         await operation.wait(timeout=10)
 
     assert isinstance(caught.value, TimeoutError)
@@ -97,19 +70,12 @@ async def test_a_timeout_is_not_a_failure(emulator: Emulator, operation: RunOper
     assert (await operation).is_success
 
 
-@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), True, "5"])
-async def test_a_timeout_must_be_seconds(operation: RunOperation, timeout: Any) -> None:
-    """What is no number of seconds is refused at once."""
-    with pytest.raises(ValueError, match="timeout must be a number of seconds"):
-        await operation.wait(timeout=timeout)
-
-
 @pytest.mark.parametrize("timeout", [0, 0.0])
 async def test_no_time_is_one_poll(
     emulator: Emulator, operation: RunOperation, timeout: float
 ) -> None:
     """With no time at all the operation is polled once, and waited for no longer."""
-    with pytest.raises(WaitTimeoutError) as caught:
+    with pytest.raises(errors.WaitTimeoutError) as caught:
         await operation.wait(timeout=timeout)
     assert caught.value.status == "running"
     assert emulator.count("get_run") == 1
@@ -119,69 +85,48 @@ async def test_no_time_is_one_poll(
     assert emulator.count("get_run") == 2
 
 
-async def test_the_last_poll_takes_a_second_at_most(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperation) -> None:
     """A service that does not answer delays the error by a second."""
     await asyncio.sleep(1)
     emulator.fail("get_run", Fault.hang())
-    with pytest.raises(WaitTimeoutError, match="1 poll has failed since") as caught:
+    with pytest.raises(errors.WaitTimeoutError, match="1 poll has failed since") as caught:
         await operation.wait(timeout=1)
     assert now() == pytest.approx(3, abs=0.1)
-    assert isinstance(caught.value.__cause__, OutcomeUnknownError)
+    assert isinstance(caught.value.__cause__, errors.OutcomeUnknownError)
 
 
-async def test_the_error_says_how_old_the_news_is(
-    emulator: Emulator, operation: RunOperation
-) -> None:
+async def test_the_error_says_how_old_it_is(emulator: Emulator, operation: RunOperation) -> None:
     """After failed polls the error says when it was last seen, how many failed, and why."""
     await operation.poll()
     seen_at = operation.observed_at
     emulator.fail("get_run", Fault.status(500))
-    with pytest.raises(WaitTimeoutError, match=r"was last seen at .* polls have failed") as caught:
+    with pytest.raises(
+        errors.WaitTimeoutError, match=r"was last seen at .* polls have failed"
+    ) as caught:
         await operation.wait(timeout=20)
     assert caught.value.last_seen_at == seen_at
     assert caught.value.failures >= 2
-    assert isinstance(caught.value.__cause__, ServerError)
+    assert isinstance(caught.value.__cause__, errors.ServerError)
 
 
-async def test_waits_that_end_together_share_a_last_list(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
-    """Fifty waits with one deadline cost one list call, and reads of what it leaves open."""
-    operations = [await project.run_feature("Checkout") for _ in range(50)]
-    for operation in operations:
-        await operation.poll()
-    before = len(emulator.requests)
-    results = await asyncio.gather(
-        *(operation.wait(timeout=0.5) for operation in operations), return_exceptions=True
-    )
-    assert all(isinstance(result, WaitTimeoutError) for result in results)
-    assert [r.operation for r in emulator.requests[before:]] == ["list_runs", "get_run"]
-    assert client.server
-
-
-async def test_a_last_list_that_fails_leaves_reads_by_id(
-    emulator: Emulator, project: Project
-) -> None:
-    """Where the last list call fails, each of them is read by id instead."""
+@pytest.mark.parametrize("lists", [True, False])
+async def test_a_shared_last_list(emulator: Emulator, project: Project, *, lists: bool) -> None:
+    """Waits with one deadline cost one list call, and reads of what it leaves open, or of all."""
     operations = [await project.run_feature("Checkout") for _ in range(20)]
     for operation in operations:
         await operation.poll()
-    emulator.fail("list_runs", Fault.status(500))
+    if not lists:
+        emulator.fail("list_runs", Fault.status(500))
     before = len(emulator.requests)
-    results = await asyncio.gather(
-        *(operation.wait(timeout=0.5) for operation in operations), return_exceptions=True
-    )
-    assert all(isinstance(result, WaitTimeoutError) for result in results)
+    waits = (operation.wait(timeout=0.5) for operation in operations)
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    assert all(isinstance(result, errors.WaitTimeoutError) for result in results)
     sent = [request.operation for request in emulator.requests[before:]]
-    assert sent == ["list_runs", *["get_run"] * 20]
+    assert sent == ["list_runs", *["get_run"] * (1 if lists else 20)]
 
 
 @pytest.mark.parametrize("is_closed_first", [True, False])
-async def test_a_deadline_at_the_moment_of_the_close(
-    emulator: Emulator, *, is_closed_first: bool
-) -> None:
+async def test_a_deadline_at_the_close(emulator: Emulator, *, is_closed_first: bool) -> None:
     """A wait whose time is over just as the client closes says so, and sends no last poll."""
     client = client_of(emulator)
     operation = await client.project().run_feature("Checkout")
@@ -191,7 +136,7 @@ async def test_a_deadline_at_the_moment_of_the_close(
         await client.aclose()
 
     async def wait() -> None:
-        with pytest.raises(WaitTimeoutError):
+        with pytest.raises(errors.WaitTimeoutError):
             await operation.wait(timeout=5)
 
     await asyncio.gather(*([close(), wait()] if is_closed_first else [wait(), close()]))
@@ -220,42 +165,6 @@ async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
         left = [task for task in asyncio.all_tasks() if "LastPoll" in repr(task)]
         assert left == []
         await asyncio.wait(waits)
-
-
-async def test_a_last_poll_that_is_cancelled_ends_no_later_one(
-    emulator: Emulator, operation: RunOperation
-) -> None:
-    """All other tasks are cancelled as a wait times out; the next wait has its last poll."""
-
-    async def cancel_last_poll() -> None:
-        while True:
-            for task in asyncio.all_tasks():
-                if task.get_name() == "testvibe_async last poll":
-                    task.cancel()
-                    return
-            await asyncio.sleep(0)
-
-    first = asyncio.ensure_future(operation.wait(timeout=0))
-    await cancel_last_poll()
-    with pytest.raises(WaitTimeoutError):
-        await first
-    before = emulator.count("get_run")
-    with pytest.raises(WaitTimeoutError):
-        await operation.wait(timeout=0)
-    assert emulator.count("get_run") == before + 1
-
-
-async def test_no_waits_mean_no_polls(emulator: Emulator, operation: RunOperation) -> None:
-    """Polling ends with the last wait, and begins again with the next."""
-    wait = start_wait(operation)
-    await asyncio.sleep(4)
-    wait.cancel()
-    await asyncio.sleep(0)
-    asked = emulator.count("get_run")
-    await asyncio.sleep(20)
-
-    assert emulator.count("get_run") == asked
-    assert (await operation).is_success
 
 
 async def test_a_dispatch_alone_costs_no_polls(emulator: Emulator, operation: RunOperation) -> None:
@@ -295,23 +204,7 @@ async def test_a_kept_cancelled_task_does_not_keep_polling(
     assert emulator.count("get_run") == asked
 
 
-async def test_an_iteration_may_be_closed_twice(
-    emulator: Emulator, operation: RunOperation
-) -> None:
-    """The second time there is nothing left to end."""
-    transitions = aiter(operation)
-    await anext(transitions)
-    await transitions.aclose()
-    await transitions.aclose()
-    await asyncio.sleep(60)
-
-    assert emulator.count("get_run") == 0
-    assert [transition async for transition in transitions] == []
-
-
-async def test_an_unused_iteration_leaves_nothing(
-    emulator: Emulator, client: Client, operation: RunOperation
-) -> None:
+async def test_unused_ones(emulator: Emulator, client: Client, operation: RunOperation) -> None:
     """Iterations that were never stepped leave no listener behind."""
     unasked = client.finished([operation]), aiter(operation)
     del unasked
@@ -320,3 +213,165 @@ async def test_an_unused_iteration_leaves_nothing(
 
     assert emulator.count("get_run") == 0
     assert (await operation).is_success
+
+
+async def test_transitions_come_in_order(operation: RunOperation) -> None:
+    """The present one first, each change of phase or status once, ending with the last."""
+    assert await statuses(operation) == [
+        (Phase.QUEUED, "running"),
+        (Phase.ACTIVE, "running"),
+        (Phase.FINISHED, "passed"),
+    ]
+
+
+async def test_the_dispatch_itself_has_no_snapshot(operation: RunOperation) -> None:
+    """The first transition of a new operation shows no more than the dispatch did."""
+    transitions = [transition async for transition in operation]
+
+    assert transitions[0].snapshot is None
+    assert transitions[-1].snapshot is operation.outcome
+    assert transitions[0].observed_at <= transitions[-1].observed_at
+
+
+async def test_what_is_over_gives_its_end(emulator: Emulator, operation: RunOperation) -> None:
+    """Iterating over a finished operation yields the end without a request."""
+    await operation
+    asked = len(emulator.requests)
+
+    assert await statuses(operation) == [(Phase.FINISHED, "passed")]
+    assert len(emulator.requests) == asked
+
+
+async def test_an_attached_one_is_seen_first(emulator: Emulator, operation: RunOperation) -> None:
+    """The first transition of an attached operation comes from the first poll."""
+    async with client_of(emulator) as other:
+        attached = other.attach(operation.ref)
+        assert (attached.status, attached.phase, attached.snapshot) == (None, None, None)
+
+        transitions = [transition async for transition in attached]
+
+    assert transitions[0].snapshot is not None
+    assert [transition.phase for transition in transitions] == ["queued", "active", "finished"]
+
+
+async def test_leaving_early_ends_the_polling(emulator: Emulator, operation: RunOperation) -> None:
+    """Dropping an iterator ends the polling."""
+    async for transition in operation:
+        if transition.phase is Phase.ACTIVE:
+            break
+    asked = emulator.count("get_run")
+    await asyncio.sleep(60)
+
+    assert emulator.count("get_run") == asked
+
+
+async def test_the_last_wait_ends_the_polls(emulator: Emulator, operation: RunOperation) -> None:
+    """Of three waits that are cancelled one by one, the last ends the polling."""
+    waits = [asyncio.ensure_future(operation.wait()) for _ in range(3)]
+    asked: list[int] = []
+    for wait in waits:
+        await asyncio.sleep(4)
+        asked.append(emulator.count("get_run"))
+        wait.cancel()
+    await asyncio.sleep(60)
+
+    assert 0 < asked[0] < asked[1] < asked[2] == emulator.count("get_run")
+
+
+async def test_closing_ends_the_polling(emulator: Emulator, operation: RunOperation) -> None:
+    """aclosing() works on an iteration, and a closed one ends."""
+    transitions: Any = operation.updates()
+    async with aclosing(transitions):
+        await anext(transitions)
+    await asyncio.sleep(60)
+
+    assert emulator.count("get_run") == 0
+    with pytest.raises(StopAsyncIteration):
+        await anext(transitions)
+
+
+async def test_closing_wakes_the_task_that_waits(operation: RunOperation) -> None:
+    """aclose() ends an iteration for the task that waits for its next change, at once."""
+    transitions = aiter(operation)
+    await anext(transitions)
+    waiting = asyncio.ensure_future(anext(transitions))
+    await asyncio.sleep(1)
+
+    await transitions.aclose()
+
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+    assert now() == 1
+
+
+async def test_closing_drops_what_was_not_taken(operation: RunOperation) -> None:
+    """After aclose() an iteration yields nothing more, not even what had come before."""
+    transitions = aiter(operation)
+    await anext(transitions)
+    await operation
+
+    await transitions.aclose()
+
+    assert [transition async for transition in transitions] == []
+
+
+async def test_a_slow_consumer_misses_nothing(operation: RunOperation) -> None:
+    """Transitions are kept for a body that takes its time."""
+    seen: list[Phase] = []
+    async for transition in operation:
+        seen.append(transition.phase)
+        await asyncio.sleep(40)
+
+    assert seen == ["queued", "active", "finished"]
+
+
+async def test_a_cancelled_step_can_be_taken_again(operation: RunOperation) -> None:
+    """Cancelling the wait for the next transition loses none."""
+    transitions = aiter(operation)
+    await anext(transitions)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await anext(transitions)
+
+    assert (await anext(transitions)).phase is Phase.ACTIVE
+
+
+async def test_two_tasks_on_one_iteration_are_refused(operation: RunOperation) -> None:
+    """A second task on one iteration gets a RuntimeError, and the first goes on."""
+    transitions = aiter(operation)
+    await anext(transitions)
+    first = asyncio.ensure_future(anext(transitions))
+    await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match="give each its own"):
+        await anext(transitions)
+    assert (await first).phase is Phase.ACTIVE
+
+
+async def test_updates_show_sections(project: Project) -> None:
+    """updates() yields every change that is seen, also where phase and status stay."""
+    generation = await project.generate_feature("Draft")
+
+    updates: list[Transition[Any]] = [transition async for transition in generation.updates()]
+    sections = [
+        [section.status for section in change.snapshot.sections]
+        for change in updates
+        if change.snapshot is not None
+    ]
+
+    assert [change.status for change in updates[-2:]] == ["generating", "generated"]
+    assert sections[0] == ["queued"]
+    assert ["in_progress"] in sections
+    assert len(updates) > len([transition async for transition in generation]) + 2
+
+
+async def test_an_iteration_raises_too(emulator: Emulator, operation: RunOperation) -> None:
+    """An iteration ends with the error where the operation can't be observed."""
+    transitions = aiter(operation)
+    await anext(transitions)
+    emulator.fail("get_run", Fault.status(401))
+
+    with pytest.raises(errors.UnauthorizedError):
+        await anext(transitions)
+    with pytest.raises(StopAsyncIteration):
+        await anext(transitions)

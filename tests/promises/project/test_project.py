@@ -1,52 +1,222 @@
-"""What each operation of the service returns, and which conflicts it raises."""
+"""Each operation of the service: the one request that it sends, what it returns, and its waits."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from typing import Any
 
 import pytest
+from attrs import field, frozen
 
 from tests.conftest import client_of
 from tests.support.shop import DRAFT, GENERATED, P, last
-from testvibe_async import (
-    Client,
-    ConfigError,
-    ConflictError,
-    FeatureBusyError,
-    FeatureStatus,
-    InvalidRequestError,
-    NotFoundError,
-    Phase,
-    Project,
-    ProjectInfo,
-    RunStatus,
+from tests.support.timing import now
+from testvibe_async import Client, FeatureStatus, Phase, Project, ProjectInfo, RunStatus, errors
+from testvibe_async.testing import Emulator, Fault
+
+F = P + "/features/Checkout"
+
+
+@frozen
+class Call:
+    """A call, and the one request that it sends."""
+
+    operation: str
+    act: Callable[[Client, Project], Awaitable[object]]
+    route: str
+    query: dict[str, str] = field(factory=dict[str, str], kw_only=True)
+    body: dict[str, str] | None = field(default=None, kw_only=True)
+
+
+CALLS = [
+    Call("list_projects", lambda c, _: c.list_projects(), "GET /api/v1/ops/projects"),
+    Call("get_project", lambda c, p: c.get_project(p.id), f"GET {P}"),
+    Call("list_features", lambda _, p: p.list_features(), f"GET {P}/features"),
+    Call("get_feature", lambda _, p: p.get_feature("Checkout"), f"GET {F}"),
+    Call(
+        "create_feature",
+        lambda _, p: p.create_feature("New", "Feature: New"),
+        f"POST {P}/features",
+        body={"name": "New", "gherkin": "Feature: New"},
+    ),
+    Call(
+        "update_feature",
+        lambda _, p: p.update_feature("Checkout", gherkin="Feature: C"),
+        f"PATCH {F}",
+        body={"gherkin": "Feature: C"},
+    ),
+    Call(
+        "update_feature",
+        lambda _, p: p.update_feature("Checkout", name="Pay", gherkin=""),
+        f"PATCH {F}",
+        body={"name": "Pay", "gherkin": ""},
+    ),
+    Call("delete_feature", lambda _, p: p.delete_feature("Checkout"), f"DELETE {F}"),
+    Call(
+        "generate_feature",
+        lambda _, p: p.generate_feature("Checkout"),
+        f"POST {F}/generate",
+        body={},
+    ),
+    Call(
+        "generate_feature",
+        lambda _, p: p.generate_feature("Checkout", site_url="https://s.example"),
+        f"POST {F}/generate",
+        body={"siteUrl": "https://s.example"},
+    ),
+    Call(
+        "get_generation_status",
+        lambda _, p: p.get_generation_status("Checkout"),
+        f"GET {F}/generation",
+    ),
+    Call(
+        "get_generation_log",
+        lambda _, p: p.get_generation_log("Checkout"),
+        f"GET {F}/generation/log",
+    ),
+    Call("run_feature", lambda _, p: p.run_feature("Checkout"), f"POST {F}/run", body={}),
+    Call(
+        "run_feature",
+        lambda _, p: p.run_feature("Checkout", config="Mobile", site_url="https://s.example"),
+        f"POST {F}/run",
+        body={"config": "Mobile", "siteUrl": "https://s.example"},
+    ),
+    Call("list_runs", lambda _, p: p.list_runs(), f"GET {P}/runs"),
+    Call(
+        "list_runs",
+        lambda _, p: p.list_runs(feature="Checkout", limit=5),
+        f"GET {P}/runs",
+        query={"feature": "Checkout", "limit": "5"},
+    ),
+    Call("list_files", lambda _, p: p.list_files(), f"GET {P}/files"),
+    Call(
+        "read_file",
+        lambda _, p: p.read_file("Features/Checkout.feature"),
+        f"GET {P}/files/content",
+        query={"path": "Features/Checkout.feature"},
+    ),
+    Call(
+        "write_file",
+        lambda _, p: p.write_file("Features/a.feature", ""),
+        f"PUT {P}/files/content",
+        body={"path": "Features/a.feature", "content": ""},
+    ),
+    Call("list_configs", lambda _, p: p.list_configs(), f"GET {P}/configs"),
+]
+
+
+# The three operations about a run, and the cancellation, need something in flight first.
+LATER = {"get_run", "diagnose_run", "get_run_artifacts", "cancel_generation"}
+
+
+# As the wire has them: typed in, not computed.
+NAMES = {
+    "Two Words": "Two%20Words",
+    "a/b": "a%2Fb",
+    "a/../b": "a%2F..%2Fb",
+    "what?": "what%3F",
+    "#1": "%231",
+    "100%": "100%25",
+    "%2F": "%252F",
+    "%": "%25",
+    "..": "%2E%2E",
+    ".": "%2E",
+    "...": "...",
+    ".hidden": ".hidden",
+    "a+b": "a%2Bb",
+    "a&b=c;d": "a%26b%3Dc%3Bd",
+    "a:b@c": "a%3Ab%40c",
+    "back\\slash": "back%5Cslash",
+    "Größe": "Gr%C3%B6%C3%9Fe",
+    "日本語 🛒": "%E6%97%A5%E6%9C%AC%E8%AA%9E%20%F0%9F%9B%92",
+    "{feature}": "%7Bfeature%7D",
+    "~-_": "~-_",
+    " leading": "%20leading",
+    "tab\tnew\nline": "tab%09new%0Aline",
+}
+
+
+@pytest.mark.parametrize(
+    "call", CALLS, ids=lambda call: f"{call.operation} {' '.join(call.body or call.query)}"
 )
-from testvibe_async.testing import Emulator
-
-
-async def test_list_projects_gives_the_workspaces_projects(
-    emulator: Emulator, client: Client
+async def test_a_call_is_one_request_as_the_contract_has_it(
+    emulator: Emulator, client: Client, project: Project, call: Call
 ) -> None:
-    """list_projects returns one ProjectInfo for each project."""
+    """Each operation sends its one request, with documented fields and those given alone."""
+    await call.act(client, project)
+    assert emulator.count(call.operation) == 1
+    request = last(emulator, call.operation)
+    assert (f"{request.method} {request.path}", request.query) == (call.route, call.query)
+    assert (json.loads(request.body) if request.body else None) == call.body
+    content_type = request.headers.get("Content-Type")
+    assert content_type == (None if call.body is None else "application/json")
+    assert request.headers["Authorization"] == f"Bearer {emulator.api_key}"
+    assert request.headers["Accept"] == "application/json"
+    assert request.headers["User-Agent"].startswith("testvibe-async/")
+
+
+def test_every_operation_of_the_contract_is_tried_here() -> None:
+    """The calls above and the ones below are the 20 requests of the contract."""
+    assert len({call.operation for call in CALLS} | LATER) == 20
+
+
+@pytest.mark.parametrize(("name", "segment"), NAMES.items(), ids=NAMES.values())
+async def test_any_name(emulator: Emulator, project: Project, name: str, segment: str) -> None:
+    """A feature's name arrives as it is, percent-encoded once, in one segment of the path."""
+    emulator.add_feature(name)
+    assert (await project.get_feature(name)).name == name
+    assert last(emulator, "get_feature").path == f"{P}/features/{segment}"
+
+
+async def test_ids_and_digits_travel_alike(emulator: Emulator, project: Project) -> None:
+    """An id is sent as its digits, as a name of digits is; the case of a name is left as it is."""
+    assert (await project.get_feature("cHECKOUT")).name == GENERATED
+    feature = emulator.features[GENERATED]
+    assert (await project.get_feature(feature.id)).name == GENERATED
+    by_int = last(emulator, "get_feature").path
+    assert (await project.get_feature(str(feature.id))).name == GENERATED
+    assert last(emulator, "get_feature").path == by_int == f"{P}/features/{feature.id}"
+
+
+@pytest.mark.parametrize("feature", ["", True, False, None, 1.5, b"Checkout", "a\ud800b"])
+async def test_no_feature_has_it(emulator: Emulator, project: Project, feature: Any) -> None:
+    """A feature that is neither an id nor a name is a ConfigError, and nothing is sent."""
+    with pytest.raises(errors.ConfigError):
+        await project.get_feature(feature)
+    with pytest.raises(errors.ConfigError):
+        await project.run_feature(feature)
+    assert emulator.count() == 0
+
+
+async def test_a_projects_id_is_one_path_segment(emulator: Emulator, client: Client) -> None:
+    """A project's id, whatever it holds, can't lead to another path."""
+    with pytest.raises(errors.NotFoundError):
+        await client.project("../x").list_files()
+    assert emulator.requests[-1].path == "/api/v1/ops/projects/..%2Fx/files"
+
+
+async def test_what_utf_8_can_not_carry_is_refused(emulator: Emulator, project: Project) -> None:
+    """It is not sent without the characters that UTF-8 can't carry: that names something else."""
+    with pytest.raises(errors.ConfigError):
+        await project.read_file("Features/a\ud800b")
+    with pytest.raises(errors.ConfigError):
+        await project.list_runs(feature="Check\ud800out")
+    assert emulator.count() == 0
+
+
+async def test_projects_are_listed_and_read(emulator: Emulator, client: Client) -> None:
+    """list_projects returns one ProjectInfo for each project, get_project one, or 404."""
     other = emulator.add_project("Other", "https://other.example")
-    assert await client.list_projects() == [
-        ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example"),
-        ProjectInfo(other.id, "Other", "https://other.example"),
-    ]
-
-
-async def test_get_project_gives_one(emulator: Emulator, client: Client) -> None:
-    """get_project returns the project that was named, and 404 where there is none."""
-    info = await client.get_project(emulator.project_id)
-    assert info == ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example")
-    with pytest.raises(NotFoundError):
+    shop = ProjectInfo(emulator.project_id, "Acme Shop", "https://shop.acme.example")
+    listed = [shop, ProjectInfo(other.id, "Other", "https://other.example")]
+    assert await client.list_projects() == listed
+    assert await client.get_project(shop.id) == shop
+    with pytest.raises(errors.NotFoundError):
         await client.get_project("none")
 
 
-async def test_list_features_gives_rows_without_gherkin(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_list_features_gives_rows(emulator: Emulator, project: Project) -> None:
     """list_features returns every feature with id, name, kind, status and time, and no Gherkin."""
     rows = await project.list_features()
     wanted = [(f.id, f.name, f.kind, f.status) for f in emulator.features.values()]
@@ -56,23 +226,15 @@ async def test_list_features_gives_rows_without_gherkin(
 
 
 async def test_get_feature_gives_the_text(emulator: Emulator, project: Project) -> None:
-    """get_feature returns the feature with its Gherkin, and a documented status as the enum."""
+    """get_feature returns the Gherkin, a status as the enum or a str, a suggestion's rationale."""
     feature = await project.get_feature(GENERATED)
-    assert feature.id == emulator.features[GENERATED].id
-    assert feature.gherkin == emulator.features[GENERATED].gherkin
+    stored = emulator.features[GENERATED]
+    assert (feature.id, feature.gherkin, feature.kind) == (stored.id, stored.gherkin, "feature")
     assert feature.status is FeatureStatus.GENERATED
-    assert feature.kind == "feature"
-    assert feature.rationale is None
-    assert feature.extra == {}
-
-
-async def test_get_feature_of_a_suggestion_gives_the_rationale(project: Project) -> None:
-    """get_feature returns the rationale of a suggestion, and an undocumented status as a str."""
-    feature = await project.get_feature("Abandoned cart reminder")
-    assert feature.kind == "suggestion"
-    assert feature.rationale is not None
-    assert feature.rationale.startswith("The cart keeps")
-    assert feature.status == "draft"
+    assert (feature.rationale, feature.extra) == (None, {})
+    suggestion = await project.get_feature("Abandoned cart reminder")
+    assert (suggestion.kind, suggestion.status) == ("suggestion", "draft")
+    assert str(suggestion.rationale).startswith("The cart keeps")
 
 
 async def test_create_feature_adds_one(emulator: Emulator, project: Project) -> None:
@@ -82,47 +244,32 @@ async def test_create_feature_adds_one(emulator: Emulator, project: Project) -> 
     assert emulator.features["Wish list"].gherkin == "Feature: Wish list\n" == feature.gherkin
 
 
-async def test_update_feature_changes_what_is_given_alone(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_update_feature_changes_one(emulator: Emulator, project: Project) -> None:
     """update_feature with a name keeps the text, and with a text keeps the name."""
     text = emulator.features[GENERATED].gherkin
     await project.update_feature(GENERATED, name="Pay")
     assert emulator.features["Pay"].gherkin == text
     await project.update_feature("Pay", gherkin="Feature: Pay\n")
     assert emulator.features["Pay"].gherkin == "Feature: Pay\n"
-
-
-async def test_update_feature_with_nothing_to_change_is_refused(
-    emulator: Emulator, project: Project
-) -> None:
-    """update_feature without a name or a text is a ConfigError, and nothing is sent."""
-    with pytest.raises(ConfigError):
-        await project.update_feature(GENERATED)
-    assert emulator.count() == 0
+    with pytest.raises(errors.ConfigError):
+        await project.update_feature("Pay")
 
 
 async def test_delete_feature_removes_it(emulator: Emulator, project: Project) -> None:
     """delete_feature makes the feature unknown."""
     await project.delete_feature(GENERATED)
     assert GENERATED not in emulator.features
-    with pytest.raises(NotFoundError):
+    with pytest.raises(errors.NotFoundError):
         await project.delete_feature(GENERATED)
 
 
-@pytest.mark.parametrize("change", ["update", "delete"])
-async def test_a_feature_that_is_generating_can_not_be_changed(
-    emulator: Emulator, project: Project, change: str
-) -> None:
+async def test_a_busy_feature_stays(emulator: Emulator, project: Project) -> None:
     """update_feature and delete_feature of a feature that is generating raise FeatureBusyError."""
     emulator.add_feature("Busy", status="generating")
-    calls: dict[str, Callable[[], Awaitable[None]]] = {
-        "update": lambda: project.update_feature("Busy", gherkin="Feature: X"),
-        "delete": lambda: project.delete_feature("Busy"),
-    }
-    with pytest.raises(FeatureBusyError) as caught:
-        await calls[change]()
-    assert caught.value.status == 409
+    with pytest.raises(errors.FeatureBusyError):
+        await project.update_feature("Busy", gherkin="Feature: X")
+    with pytest.raises(errors.FeatureBusyError):
+        await project.delete_feature("Busy")
     assert "Busy" in emulator.features
 
 
@@ -161,16 +308,12 @@ async def test_get_generation_status_shows_the_latest(emulator: Emulator, projec
 async def test_get_generation_status_of_a_feature_never_generated_is_read(project: Project) -> None:
     """get_generation_status of a feature that was never generated has None for what is unknown."""
     generation = await project.get_generation_status(DRAFT)
-    assert generation.feature_name == DRAFT
-    assert generation.request_id is None
-    assert generation.overall_status is None
-    assert generation.sections == ()
+    assert (generation.feature_name, generation.sections) == (DRAFT, ())
+    assert generation.request_id is generation.overall_status is None
     assert not generation.is_success
 
 
-async def test_get_generation_log_gives_the_sections_lines(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_get_generation_log_gives_lines(emulator: Emulator, project: Project) -> None:
     """get_generation_log returns each section with its reason and its lines."""
     operation = await project.generate_feature(DRAFT)
     emulator.finish_generation(operation.request_id, "failed")
@@ -182,9 +325,7 @@ async def test_get_generation_log_gives_the_sections_lines(
     assert any(section.title for section in log.sections)
 
 
-async def test_cancel_generation_ends_the_one_in_flight(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_cancel_generation_ends_it(emulator: Emulator, project: Project) -> None:
     """cancel_generation sends one POST and the generation is cancelled; a second is a conflict."""
     operation = await project.generate_feature(DRAFT)
     await project.cancel_generation(DRAFT)
@@ -193,20 +334,9 @@ async def test_cancel_generation_ends_the_one_in_flight(
     assert (request.method, request.path) == ("POST", f"{P}/features/{name}/generation/cancel")
     assert emulator.features[DRAFT].status == "cancelled"
     assert (await operation).status is FeatureStatus.CANCELLED
-    with pytest.raises(ConflictError) as caught:
+    with pytest.raises(errors.ConflictError) as caught:
         await project.cancel_generation(DRAFT)
-    assert type(caught.value) is ConflictError
-
-
-async def test_run_feature_dispatches_one(emulator: Emulator, project: Project) -> None:
-    """run_feature returns the operation of exactly one new run, with what it was asked for."""
-    operation = await project.run_feature(GENERATED, config="Mobile", site_url="https://s.example")
-    assert list(emulator.runs) == [operation.run_id]
-    run = await operation
-    assert (run.config, run.site_url) == ("Mobile", "https://s.example")
-    assert run.feature_id == emulator.features[GENERATED].id == operation.feature_id
-    assert run.is_finished
-    assert emulator.count("run_feature") == 1
+    assert type(caught.value) is errors.ConflictError
 
 
 async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Project) -> None:
@@ -226,17 +356,31 @@ async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Pro
     assert [row.run_id for row in await project.list_runs(limit=1)] == [third.run_id]
 
 
-@pytest.mark.parametrize("digest", ["null", "empty", "absent"])
-async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(digest: Any) -> None:
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        {"summary": None, "tests": None, "artifacts": None},
+        {"summary": {}, "tests": [], "artifacts": []},
+        {},
+    ],
+    ids=["null", "empty", "absent"],
+)
+async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(unfinished: Any) -> None:
     """get_run reads the digest whatever an unfinished one has for what does not apply yet."""
-    async with Emulator(running_digest=digest) as emulator, client_of(emulator) as client:
+
+    def edited(run: Any) -> Any:
+        if run["status"] != "running":
+            return run
+        results = ("summary", "tests", "artifacts")
+        return {key: run[key] for key in run if key not in results} | unfinished
+
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.fail("get_run", Fault.edit(edited))
         project = client.project()
         operation = await project.run_feature(GENERATED)
         early = await project.get_run(operation.run_id)
-        assert early.status is RunStatus.RUNNING
-        assert early.phase is Phase.QUEUED
-        assert (early.tests, early.artifacts) == ((), ())
-        assert early.finished_at is None
+        assert (early.status, early.phase) == (RunStatus.RUNNING, Phase.QUEUED)
+        assert (early.tests, early.artifacts, early.finished_at) == ((), (), None)
         await asyncio.sleep(10)
         assert (await project.get_run(operation.run_id)).phase is Phase.ACTIVE
         emulator.finish_run(operation.run_id, "failed")
@@ -297,15 +441,8 @@ async def test_list_files_gives_rows_without_content(project: Project) -> None:
     """list_files returns each file with its kind and source, and no content."""
     files = {file.path: file for file in await project.list_files()}
     assert files["Features/Checkout.feature"].source == "stored"
-    assert files["playwright.config.ts"].source == "template"
+    assert files["package.json"].source == "template"
     assert {file.content for file in files.values()} == {None}
-
-
-async def test_read_file_gives_the_content(emulator: Emulator, project: Project) -> None:
-    """read_file returns one file with its content."""
-    file = await project.read_file("Features/Checkout.feature")
-    assert file.path == "Features/Checkout.feature"
-    assert file.content == emulator.features[GENERATED].gherkin
 
 
 @pytest.mark.parametrize("path", ["Features/a b+c&d=e#f%2F?.feature", "Features/ünï/日本.feature"])
@@ -317,11 +454,9 @@ async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: st
     assert (file.path, file.content, file.source) == (path, content, "stored")
 
 
-async def test_write_file_outside_the_allowlist_is_refused_by_the_service(
-    emulator: Emulator, project: Project
-) -> None:
+async def test_write_file_leaves_paths_alone(emulator: Emulator, project: Project) -> None:
     """write_file leaves the allowlist to the service, whose 400 is an InvalidRequestError."""
-    with pytest.raises(InvalidRequestError) as caught:
+    with pytest.raises(errors.InvalidRequestError) as caught:
         await project.write_file("tests/x.spec.ts", "")
     assert caught.value.code == "invalid_request"
     assert emulator.count("write_file") == 1
@@ -336,20 +471,120 @@ async def test_list_configs_gives_names_and_paths(project: Project) -> None:
     ]
 
 
-async def test_assumed_lists_may_be_missing() -> None:
-    """Where the service has no list routes, they are 404 and all documented calls still work."""
-    async with Emulator(lists=False) as emulator, client_of(emulator) as client:
-        project = client.project()
-        with pytest.raises(NotFoundError):
-            await project.list_features()
-        with pytest.raises(NotFoundError):
-            await project.list_runs()
-        operation = await project.run_feature(GENERATED)
-        assert (await operation).run_id == operation.run_id
+async def test_wait_for_generation_waits_for_the_end(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation returns the outcome of the generation in flight, once it is over."""
+    operation = await project.generate_feature(DRAFT)
+    outcome = await project.wait_for_generation(DRAFT)
+    assert outcome.is_finished
+    assert outcome.request_id == operation.request_id
+    assert now() >= emulator.generations[operation.request_id].finished_at
+    assert emulator.count("generate_feature") == 1
 
 
-@pytest.mark.parametrize("config", [3, ["Mobile"]])
-async def test_one_run_has_one_configuration(project: Project, config: Any) -> None:
-    """What is no configuration's name is refused before anything is sent."""
-    with pytest.raises(ConfigError, match="config must be the name of one configuration"):
-        await project.run_feature("Checkout", config=config)
+async def test_a_generation_that_is_over(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation needs one poll for a generation that is over."""
+    await project.wait_for_generation(GENERATED)
+    assert emulator.count("get_generation_status") == 1
+    assert now() == 0
+
+
+async def test_a_feature_that_was_never_generated(project: Project) -> None:
+    """wait_for_generation returns at once where there never was a generation."""
+    outcome = await project.wait_for_generation(DRAFT, timeout=5)
+    assert outcome.request_id is None
+    assert now() == 0
+
+
+async def test_a_later_generation_is_followed(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation waits for the latest one, also where that changes meanwhile."""
+    first = await project.generate_feature(DRAFT)
+    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT))
+    await asyncio.sleep(10)
+    emulator.finish_generation(first.request_id)
+    async with client_of(emulator) as rival:
+        second = await rival.project().generate_feature(DRAFT)
+    outcome = await wait
+    assert outcome.request_id == second.request_id
+    assert outcome.is_finished
+
+
+async def test_one_deadline_for_all_of_them(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation ends when its time is over, whichever generation it waits for then."""
+    first = await project.generate_feature(DRAFT)
+    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT, timeout=20))
+    await asyncio.sleep(10)
+    emulator.finish_generation(first.request_id)
+    async with client_of(emulator) as rival:
+        second = await rival.project().generate_feature(DRAFT)
+    with pytest.raises(errors.WaitTimeoutError) as caught:
+        await wait
+    assert caught.value.ref is not None
+    assert caught.value.ref.key[-1] == second.request_id
+    assert now() == pytest.approx(20, abs=0.1)
+
+
+@pytest.mark.parametrize("times", [1, 4])
+async def test_failed_polls_are_no_end(emulator: Emulator, project: Project, times: int) -> None:
+    """wait_for_generation does not take failed polls for the end of the generation."""
+    await project.generate_feature(DRAFT)
+    emulator.fail("get_generation_status", Fault.status(500), times=times)
+    try:
+        outcome = await project.wait_for_generation(DRAFT)
+    except errors.ServerError:
+        return
+    assert outcome.is_finished
+
+
+async def test_a_time_out_cancels_nothing(emulator: Emulator, project: Project) -> None:
+    """wait_for_generation raises WaitTimeoutError with the ref, and the generation goes on."""
+    operation = await project.generate_feature(DRAFT)
+    with pytest.raises(errors.WaitTimeoutError) as caught:
+        await project.wait_for_generation(DRAFT, timeout=10)
+    assert caught.value.ref is not None
+    assert caught.value.ref.key == operation.ref.key
+    assert now() == pytest.approx(10)
+    assert emulator.count("cancel_generation") == 0
+    assert (await project.wait_for_generation(DRAFT)).is_finished
+
+
+async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: Project) -> None:
+    """wait_for_generation raises NotFoundError where there is no such feature."""
+    with pytest.raises(errors.NotFoundError):
+        await project.wait_for_generation("none")
+
+
+async def test_wait_for_run_waits_for_the_end(emulator: Emulator, project: Project) -> None:
+    """wait_for_run returns the outcome once the run is over, whichever client dispatched it."""
+    async with client_of(emulator) as other:
+        operation = await other.project().run_feature(GENERATED)
+    run = await project.wait_for_run(operation.run_id)
+    assert run.is_finished
+    assert run.run_id == operation.run_id
+    assert now() >= emulator.runs[operation.run_id].finished_at
+
+
+async def test_wait_for_run_of_an_unknown_run_is_not_found(project: Project) -> None:
+    """wait_for_run raises OperationNotFoundError where the service knows no such run."""
+    with pytest.raises(errors.OperationNotFoundError):
+        await project.wait_for_run(999)
+
+
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.status(429, retry_after=8)])
+async def test_a_wait_keeps_its_time(emulator: Emulator, project: Project, fault: Fault) -> None:
+    """A service that can't be seen takes no more time than the wait has."""
+    emulator.fail("get_generation_status", fault)
+    with pytest.raises(errors.WaitTimeoutError, match="was not seen after 2 s") as caught:
+        await project.wait_for_generation(DRAFT, timeout=2)
+    assert asyncio.get_running_loop().time() == pytest.approx(2, abs=0.1)
+    assert caught.value.ref is None
+
+
+async def test_a_run_has_a_handle_by_its_bare_id(emulator: Emulator, project: Project) -> None:
+    """A run's id alone gives a handle, without a request, equal to the one of the dispatch."""
+    operation = await project.run_feature(GENERATED)
+    before = len(emulator.requests)
+    handle = project.run_operation(operation.run_id)
+    assert handle == operation
+    assert len(emulator.requests) == before
+    emulator.finish_run(operation.run_id)
+    assert (await handle).is_success

@@ -37,7 +37,6 @@ SOMETIMES_AFTER_RESTARTS = (
     "a dispatch that acted",
     "a generation that was joined",
     "a kill",
-    "a stranger's run that passes for ours",
     "after restarts: error",
     "after restarts: failed",
     "after restarts: succeeded",

@@ -1,11 +1,23 @@
-"""Which lists of runs show all that a dispatch may have started."""
+"""What a lost dispatch is looked for in, and what is stored of one before it is sent."""
 
+from __future__ import annotations
+
+import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
+from attrs import evolve
 
-from testvibe_async import Listing, Run
-from testvibe_async._dispatch.search import _has_all_since
+from tests.conftest import client_of
+from tests.promises.dispatch.test_lost_runs import _unknown
+from tests.promises.dispatch.test_recorder import Notes
+from testvibe_async import Client, ClientClosedError, Listing, RecorderError, Run, RunRef
+from testvibe_async._dispatch import dispatch, dispatcher
+from testvibe_async._dispatch.search import ProjectRuns, _has_all_since
+from testvibe_async.intents import Intent
+from testvibe_async.testing import Emulator, Fault
 
 SINCE = datetime(2026, 6, 10, 16, 0, tzinfo=UTC)
 LIMIT = 4
@@ -49,3 +61,98 @@ def test_a_list_has_all_since(
 ) -> None:
     """Else one candidate may be seen and another not, and the wrong one be adopted."""
     assert _has_all_since(rows, LIMIT, since=since, floor=floor) is has_all
+
+
+class SlowTransport:
+    """Takes a second for each list, and another to be cancelled."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    async def call_page(self, _request: object) -> Listing[Run]:
+        """Return an empty list."""
+        self.reads += 1
+        try:
+            await asyncio.sleep(1)
+        finally:
+            await asyncio.sleep(1)
+        return Listing([])
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+async def test_a_cancelled_reader(*, is_shared: bool) -> None:
+    """A read that others share outlasts one that is cancelled; after the last it is made anew."""
+    transport = SlowTransport()
+    runs = ProjectRuns(cast("Any", transport))
+    first, second = (asyncio.create_task(runs.read("p", 10)) for _ in range(2))
+    await asyncio.sleep(0.5)
+    first.cancel()
+    if is_shared:
+        assert await second == []
+        assert transport.reads == 1
+        return
+    second.cancel()
+    await asyncio.sleep(0.1)
+    assert await runs.read("p", 10) == []
+    assert transport.reads == 2
+
+
+async def test_a_list_from_a_cache_is_not_believed(emulator: Emulator, client: Client) -> None:
+    """An answer that a cache has kept is asked for again, and proves nothing."""
+    seen: list[str] = []
+    fetch = client._transport.fetch
+
+    async def cached(request: Any, **options: Any) -> Any:
+        response = await fetch(request, **options)
+        if request.is_uncached:
+            seen.append(request.endpoint.name)
+            return evolve(response, headers={**response.headers, "Age": "30"})
+        return response
+
+    client._transport.fetch = cached  # type: ignore[method-assign]
+    emulator.fail("run_feature", Fault.lost())
+    error = await _unknown(client.project())
+    assert seen == ["list_runs"] * 3
+    assert error.reason == "unseen"
+    assert "it comes from a cache on the way (Age: 30)" in str(error)
+    headers = emulator.requests[-1].headers
+    assert headers["Cache-Control"] == "no-cache"
+
+
+async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(emulator: Emulator) -> None:
+    """After the 10 s of a close the caller gets the ref with the error."""
+    notes = Notes(emulator)
+    notes.seconds = {"dispatched": 9.9}
+    client = client_of(emulator, recorder=notes)
+    caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
+    await asyncio.sleep(0.1)
+    with patch.object(dispatcher, "CLOSE_SECONDS", 1.0):
+        await client.aclose()
+    with pytest.raises(ClientClosedError) as caught:
+        await caller
+    assert isinstance(caught.value.ref, RunRef)
+    assert caught.value.ref.run_id in emulator.runs
+
+
+async def test_what_a_machine_slept_over_is_not_sent(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An intent that grew old by the wall's clock, while the loop's stood still, is not sent."""
+    now = datetime.now(UTC)
+
+    class Wall(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
+            return now
+
+    class Sleeping(Notes):
+        async def intended(self, intent: Intent) -> None:
+            nonlocal now
+            now += timedelta(minutes=5)
+            await super().intended(intent)
+
+    monkeypatch.setattr(dispatch, "datetime", Wall)
+    async with client_of(emulator, recorder=Sleeping(emulator)) as client:
+        with pytest.raises(RecorderError, match="after 300 s, and 5 s are allowed"):
+            await client.project().run_feature("Checkout")
+    assert emulator.count("run_feature") == 0

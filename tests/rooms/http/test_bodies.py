@@ -13,15 +13,12 @@ from tests.support.peer import http, peer
 from tests.support.timing import now
 from testvibe_async import (
     Client,
-    DispatchUnknownError,
-    FeatureNotGeneratedError,
-    ForbiddenError,
-    InvalidRequestError,
     MalformedResponseError,
     OutcomeUnknownError,
     ResponseError,
     RetryPolicy,
     ServerError,
+    VibeError,
 )
 from testvibe_async._http import session as http_session
 from testvibe_async._http.response_body import LARGE_BYTES, Bodies, TooLargeError
@@ -87,44 +84,6 @@ async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
         with pytest.raises(MalformedResponseError, match=r"64 MiB.* list_runs; ask for fewer"):
             await client.project().list_runs()
         assert now() == began
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"), [(400, InvalidRequestError), (403, ForbiddenError), (503, ServerError)]
-)
-async def test_of_an_error_that_is_too_large_the_status_counts(
-    status: int, kind: type[ResponseError]
-) -> None:
-    """An error's explanation is read up to 1 MiB, and the error is raised without it."""
-    async with (
-        peer(without_length(status, b"x" * (MEBIBYTE + 1))) as service,
-        service.client() as client,
-    ):
-        with pytest.raises(kind, match=r"not read: it is larger than 1 MiB") as caught:
-            await client.list_projects()
-        assert (type(caught.value), caught.value.status) == (kind, status)
-
-
-async def test_a_conflict_that_is_too_large_refuses_a_dispatch(emulator: Emulator) -> None:
-    """It is no unknown outcome: the status says that nothing began."""
-    emulator.fail("run_feature", Fault.body(b"x" * 2 * MEBIBYTE, status=409), times=1)
-    async with client_of(emulator) as client:
-        with pytest.raises(FeatureNotGeneratedError):
-            await client.project().run_feature("Checkout")
-
-
-async def test_a_dispatch_whose_answer_is_too_large_may_have_begun(emulator: Emulator) -> None:
-    """A success that can't be read is an unknown outcome, and the dispatch is not sent again."""
-    emulator.fail("run_feature", Fault.edit(lambda _: {"x": "x" * 2 * MEBIBYTE}))
-    async with client_of(emulator) as client:
-        operation = await client.project().run_feature("Checkout")
-        assert operation.run_id in emulator.runs
-        assert emulator.count("run_feature") == 1
-        emulator.fail("list_runs", Fault.status(500))
-        with pytest.raises(DispatchUnknownError) as caught:
-            await client.project().run_feature("Checkout")
-        assert isinstance(caught.value.__cause__, MalformedResponseError)
-        assert emulator.count("run_feature") == 2
 
 
 PACKED = gzip.compress(b'[{"id": "g"}]', mtime=0)
@@ -251,13 +210,23 @@ async def test_a_large_answer_waits_no_longer_than_its_time_out() -> None:
 BIG_LIST = b"[" + b" " * LARGE_BYTES + b" ]"
 
 
-@pytest.mark.parametrize("is_whole", [True, False])
-async def test_a_large_answer_makes_room_for_the_next(emulator: Emulator, is_whole: bool) -> None:  # noqa: FBT001
-    """Whether it could be decoded or not."""
-    emulator.fail("list_projects", Fault.body(BIG_LIST if is_whole else BIG_LIST[:-1]))
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Fault.body(BIG_LIST), None),
+        (Fault.body(BIG_LIST[:-1]), MalformedResponseError),
+        (Fault.body(b"x" * 2 * LARGE_BYTES, status=500), ServerError),
+    ],
+    ids=["whole", "cut", "an error"],
+)
+async def test_a_large_answer_makes_room_for_the_next(
+    emulator: Emulator, answer: Fault, error: type[VibeError] | None
+) -> None:
+    """Whether it could be decoded or not; of an error nothing is decoded later."""
+    emulator.fail("list_projects", answer)
     async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
         for _ in range(5):
-            with nullcontext() if is_whole else pytest.raises(MalformedResponseError):
+            with pytest.raises(error) if error else nullcontext():
                 assert await asyncio.create_task(client.list_projects()) == []
 
 
@@ -269,15 +238,6 @@ async def test_a_large_answer_to_a_poll_makes_room_for_the_next(
     emulator.fail("get_run", Fault.edit(lambda digest: {**digest, "log": "x" * LARGE_BYTES}))
     for _ in range(5):
         await operation.poll()
-
-
-async def test_a_large_error_makes_room_for_the_next(emulator: Emulator) -> None:
-    """Each attempt gives up its place: nothing of it is decoded later."""
-    emulator.fail("list_projects", Fault.body(b"x" * 2 * LARGE_BYTES, status=500))
-    async with client_of(emulator) as client:
-        for _ in range(3):
-            with pytest.raises(ServerError):
-                await asyncio.create_task(client.list_projects())
 
 
 async def test_a_large_answer_whose_reader_is_cancelled_makes_room_for_the_next(

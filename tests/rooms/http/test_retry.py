@@ -1,14 +1,17 @@
-"""When a call is tried again, and how long all traffic pauses."""
+"""When a call is tried again, how long all traffic pauses, and what retries draw on."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testvibe_async import RetryPolicy
+from tests.conftest import client_of
+from testvibe_async import Client, RetryPolicy, VibeError
 from testvibe_async._http.retry import (
     Outlook,
+    RetryBudget,
     is_throttled,
     outlook_after,
     refused_seconds,
@@ -30,6 +33,7 @@ from testvibe_async.errors import (
     TransportError,
     UnauthorizedError,
 )
+from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects"
 
@@ -93,6 +97,11 @@ def delay(
         (refused(ResponseError, 408, 2.0), False, False),
         (MalformedResponseError(("x",), status=200, method="GET", url=URL), False, False),
         (MalformedResponseError(("x",), status=0, method="GET", url=URL), False, False),
+        (
+            DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12),
+            True,
+            False,
+        ),
     ],
     ids=lambda value: described(value) if isinstance(value, Exception) else str(value),
 )
@@ -104,12 +113,6 @@ def test_what_is_tried_again(
     assert (delay(error, is_repeatable=False) is not None) == other
 
 
-def test_a_dispatch_that_is_unknown_is_never_tried_again() -> None:
-    """What may have taken effect is not repeated, whatever lost the answer."""
-    error = DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12)
-    assert delay(error, is_repeatable=False) is None
-
-
 @pytest.mark.parametrize("attempts", [1, 2, 4, 9])
 def test_attempts_are_counted_in_all(attempts: int) -> None:
     """A policy of n attempts allows n - 1 repetitions, also where the service asks for one."""
@@ -119,17 +122,12 @@ def test_attempts_are_counted_in_all(attempts: int) -> None:
         assert [wait is not None for wait in delays] == [True] * (attempts - 1) + [False] * 2
 
 
-def test_delays_double_up_to_the_longest() -> None:
-    """The longest delays are the base, twice that, and so on, until the policy's maximum."""
+def test_delays_are_drawn_below_the_longest() -> None:
+    """The longest is the base, twice that, and so on up to the policy's; a delay is its share."""
     policy = RetryPolicy(attempts=8)
     delays = [delay(lost(NotSentError), attempt, policy=policy) for attempt in range(1, 8)]
     assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-
-
-def test_delays_are_drawn_below_the_longest() -> None:
-    """A delay is a random share of its longest, down to none."""
-    assert delay(lost(NotSentError), 2, random=0.25) == 0.25
-    assert delay(lost(NotSentError), 2, random=0.0) == 0.0
+    assert [delay(lost(NotSentError), 2, random=share) for share in (0.25, 0.0)] == [0.25, 0.0]
 
 
 @pytest.mark.parametrize(("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0)])
@@ -142,17 +140,21 @@ def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: 
     assert refused_seconds(error) == waited
 
 
-def test_a_forbidden_that_limits_a_rate_is_a_refusal_of_it() -> None:
-    """A 403 that means a 429 is waited for as one is."""
-    assert refused_seconds(refused(RateLimitedError, 403, 5.0)) == 5.0
-    assert refused_seconds(refused(ForbiddenError, 403, 5.0)) is None
-
-
-def test_a_service_that_asks_for_no_wait_is_not_hammered() -> None:
-    """With a Retry-After of 0 the drawn delay is waited all the same."""
-    error = refused(RateLimitedError, 429, 0.0)
-    assert delay(error, random=0.1) == 0.05
-    assert refused_seconds(error) == 0.0
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (refused(RateLimitedError, 403, 5.0), 5.0),  # a 403 that means a 429
+        (refused(RateLimitedError, 429, 0.0), 0.0),
+        (refused(RateLimitedError, 429), None),  # It may not say when.
+    ],
+)
+def test_a_refusal_of_the_rate_may_ask_for_any_wait(
+    error: ResponseError, seconds: float | None
+) -> None:
+    """It is one whatever it asks for; with a Retry-After of 0 the drawn delay is waited."""
+    assert is_throttled(error)
+    assert refused_seconds(error) == seconds
+    assert delay(error, random=0.1) == (seconds or 0.05)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,7 @@ def test_a_service_that_asks_for_no_wait_is_not_hammered() -> None:
         refused(ServerError, 502, 5.0),
         refused(ConflictError, 409, 5.0),
         refused(ResponseError, 302, 5.0),
+        refused(ForbiddenError, 403, 5.0),
         lost(NotSentError),
         ValueError("x"),
     ],
@@ -172,12 +175,6 @@ def test_other_errors_are_no_refusals_of_the_rate(error: Exception) -> None:
     """Only a 429, and a 503 with Retry-After, say that there are too many requests."""
     assert not is_throttled(error)
     assert refused_seconds(error) is None
-
-
-def test_a_429_may_not_say_when() -> None:
-    """It is a refusal all the same."""
-    assert is_throttled(refused(RateLimitedError, 429))
-    assert refused_seconds(refused(RateLimitedError, 429)) is None
 
 
 def page(kind: type[ResponseError], status: int) -> ResponseError:
@@ -243,23 +240,64 @@ def test_the_default_policy_is_the_documented_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("name", "value"),
     [
-        {"attempts": 0},
-        {"attempts": -1},
-        {"attempts": 1.5},
-        {"attempts": None},
-        {"base_delay": -0.1},
-        {"base_delay": float("nan")},
-        {"base_delay": float("inf")},
-        {"base_delay": "1"},
-        {"max_delay": -1},
-        {"max_delay": float("nan")},
-        {"max_delay": float("inf")},
+        *(("attempts", value) for value in (0, -1, 1.5, None)),
+        *(("base_delay", value) for value in (-0.1, float("nan"), float("inf"), "1")),
+        *(("max_delay", value) for value in (-1, float("nan"), float("inf"))),
     ],
-    ids=str,
 )
-def test_a_policy_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_policy_that_is_none_is_refused(name: str, value: Any) -> None:
     """A policy without an attempt, or with delays that are no seconds, can't be made."""
-    with pytest.raises((ValueError, TypeError), match=next(iter(wrong))):
-        RetryPolicy(**wrong)
+    with pytest.raises((ValueError, TypeError), match=name):
+        RetryPolicy(**{name: value})
+
+
+FAILED = ServerError("?", status=500, method="GET", url="u")
+THROTTLED = RateLimitedError("?", status=429, method="GET", url="u")
+
+
+@pytest.mark.parametrize(("error", "retries"), [(FAILED, 500 // 14), (THROTTLED, 500 // 5)])
+def test_it_is_used_up(error: VibeError, retries: int) -> None:
+    """500 tokens pay for 35 retries after a failure, or 100 after a refusal of the rate."""
+    budget = RetryBudget()
+    taken = [budget.take(error) for _ in range(retries + 1)]
+    assert None not in taken[:-1]
+    assert taken[-1] is None
+
+
+def test_a_success_gives_back_what_it_cost() -> None:
+    """A retry that succeeds costs nothing, and any other success fills the budget by one."""
+    budget = RetryBudget()
+    while budget.take(FAILED) is not None:
+        """It is used up."""
+    budget.give_back(14)
+    assert budget.take(FAILED) == 14
+    assert budget.take(FAILED) is None
+    for _ in range(14 - 500 % 14):
+        budget.give_back(0)
+    assert budget.take(FAILED) == 14
+
+
+async def test_reads_of_a_service_that_is_out(emulator: Emulator, client: Client) -> None:
+    """Many calls during an outage are soon not retried; after it they are again."""
+    emulator.fail("list_projects", Fault.status(500), times=200)
+    calls = [client.list_projects() for _ in range(200 - 35)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(result, ServerError) for result in results)
+    assert emulator.count("list_projects") == 200
+    for _ in range(20):
+        await client.list_projects()
+    emulator.fail("list_projects", Fault.status(500), times=1)
+    await client.list_projects()
+
+
+async def test_a_dispatch_draws_on_none(emulator: Emulator) -> None:
+    """A dispatch that was refused for its rate is retried however many reads have failed."""
+    async with client_of(emulator) as client:
+        emulator.fail("list_projects", Fault.status(500), times=200)
+        calls = [client.list_projects() for _ in range(100)]
+        await asyncio.gather(*calls, return_exceptions=True)
+        emulator.fail("run_feature", Fault.status(429, retry_after=1), times=2)
+        await client.project().run_feature("Checkout")
+    assert emulator.count("run_feature") == 3

@@ -47,70 +47,11 @@ class Traffic:
             self.throttle.accept()
 
 
-@pytest.mark.parametrize("slots", [1, 3, 10])
-async def test_no_more_than_allowed_go_at_once(slots: int) -> None:
-    """A throttle gives exactly its number of slots, and the next as soon as one is free."""
-    traffic = Traffic(Throttle(slots))
-    await asyncio.gather(*(traffic.pass_through(number) for number in range(12)))
-    assert traffic.most == min(slots, 12)
-    assert now() == -(-12 // slots)
-
-
 async def test_slots_are_given_in_order() -> None:
     """Requests get their slots in the order in which they came."""
     traffic = Traffic(Throttle(2))
     await asyncio.gather(*(traffic.pass_through(number) for number in range(7)))
     assert list(traffic.began) == list(range(7))
-
-
-async def test_nothing_is_sent_during_a_pause() -> None:
-    """A pause delays all requests until it is over, and no longer."""
-    traffic = Traffic(Throttle(4))
-    pause(traffic.throttle, 7.0)
-    await asyncio.gather(traffic.pass_through(1), traffic.pass_through(2))
-    assert traffic.began == {1: 7.0, 2: 8.0}  # the second waits for the answer to the first
-
-
-async def test_a_pause_does_not_affect_requests_in_progress() -> None:
-    """A request in progress is not delayed by a pause."""
-    traffic = Traffic(Throttle(4))
-    inside = asyncio.create_task(traffic.pass_through(1))
-    await asyncio.sleep(0.5)
-    pause(traffic.throttle, 60.0)
-    await inside
-    assert now() == 1.0
-
-
-async def test_a_pause_delays_queued_requests() -> None:
-    """A request that is queued when a pause begins waits for its end too."""
-    traffic = Traffic(Throttle(1))
-    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
-    await asyncio.sleep(0.5)
-    pause(traffic.throttle, 60.0)
-    await asyncio.gather(*tasks)
-    assert traffic.began == {0: 0.0, 1: 60.5}
-
-
-@pytest.mark.parametrize(("first", "second"), [(10.0, 3.0), (3.0, 10.0)])
-async def test_the_longer_of_two_pauses_counts(first: float, second: float) -> None:
-    """A shorter pause never ends a longer one, and a longer one delays queued requests."""
-    traffic = Traffic(Throttle(1))
-    pause(traffic.throttle, first)
-    task = asyncio.create_task(traffic.pass_through(1))
-    await asyncio.sleep(1.0)
-    pause(traffic.throttle, second)
-    await task
-    assert traffic.began == {1: max(first, 1.0 + second)}
-
-
-async def test_a_failed_request_frees_its_slot() -> None:
-    """An error in the body frees the slot, and is raised as it is."""
-    throttle = Throttle(1)
-    for _ in range(3):
-        with pytest.raises(ZeroDivisionError):
-            async with slot(throttle):
-                raise ZeroDivisionError
-    await Traffic(throttle).pass_through(1)
 
 
 @pytest.mark.parametrize("is_paused", [False, True])
@@ -128,32 +69,11 @@ async def test_a_cancelled_request_frees_its_slot(*, is_paused: bool) -> None:
     assert traffic.began[2] == (5.0 if is_paused else 0.1)
 
 
-def test_a_throttle_can_be_made_outside_an_event_loop() -> None:
-    """Making a throttle needs no event loop, and any one loop can use it afterwards."""
-    throttle = Throttle(1)
-
-    async def use() -> None:
-        async with slot(throttle):
-            await asyncio.sleep(0)
-
-    asyncio.run(use())
-
-
 async def test_a_rate_is_kept() -> None:
     """With a rate limit requests begin evenly spaced, however many may go at once."""
     traffic = Traffic(Throttle(50, rate_limit=4.0))
     await asyncio.gather(*(traffic.pass_through(number) for number in range(9)))
     assert list(traffic.began.values()) == pytest.approx([number / 4 for number in range(9)])
-
-
-async def test_a_pause_delays_requests_that_wait_for_the_rate() -> None:
-    """A request that has a slot and waits for the rate does not start during a pause."""
-    traffic = Traffic(Throttle(50, rate_limit=0.5))
-    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
-    await asyncio.sleep(1)
-    pause(traffic.throttle, 10.0)
-    await asyncio.gather(*tasks)
-    assert traffic.began == {0: 0.0, 1: 11.0}
 
 
 async def test_a_timer_that_is_late_does_not_slow_the_rate() -> None:
@@ -164,21 +84,6 @@ async def test_a_timer_that_is_late_does_not_slow_the_rate() -> None:
     traffic = Traffic(Throttle(50, rate_limit=2.0))
     await asyncio.gather(*(traffic.pass_through(number) for number in range(4)))
     assert list(traffic.began.values()) == pytest.approx([0, 0.6, 1.0, 1.5])
-
-
-async def test_polls_that_wait_for_the_rate_do_not_starve_a_call() -> None:
-    """Polls and calls alternate also where the rate is the bottleneck."""
-    throttle = Throttle(50, rate_limit=2.0)
-    polls = Traffic(throttle)
-    waiting = [asyncio.create_task(polls.pass_through(n, is_poll=True)) for n in range(40)]
-    await asyncio.sleep(0.1)
-
-    calls = Traffic(throttle)
-    await calls.pass_through(0)
-    await asyncio.gather(*waiting)
-
-    assert calls.began == {0: 0.5}
-    assert len(polls.began) == 40
 
 
 async def test_a_pause_that_begins_as_a_slot_is_given_is_kept() -> None:
@@ -192,19 +97,6 @@ async def test_a_pause_that_begins_as_a_slot_is_given_is_kept() -> None:
     await asyncio.gather(*waiting)
 
     assert traffic.began == {0: 6.0, 1: 7.0}
-
-
-async def test_opening_ends_a_pause() -> None:
-    """Opening the throttle lets all queued requests through, and all later ones."""
-    throttle = Throttle(1, rate_limit=1.0)
-    pause(throttle, 60.0)
-    traffic = Traffic(throttle, seconds=0.0)
-    waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(5)]
-    await asyncio.sleep(1)
-    throttle.let_all_through()
-    await asyncio.gather(*waiting)
-
-    assert set(traffic.began.values()) == {1.0}
 
 
 async def test_a_cancelled_start_uses_nothing_of_the_rate() -> None:

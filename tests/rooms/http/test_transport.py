@@ -1,47 +1,23 @@
-"""What goes over the wire and what comes back: headers, connections, redirects and bodies."""
+"""What goes over the wire and what comes back: bodies, time-outs, the service's clock."""
 
 import asyncio
-import gc
 import threading
-from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
-from tests.support.peer import http, peer
+from tests.support.peer import ONCE, http, peer
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ConfigError,
-    DispatchUnknownError,
-    Project,
-    ResponseError,
-    VibeError,
-)
+from testvibe_async import ConfigError, OutcomeUnknownError, Project
 from testvibe_async._http import transport
-from testvibe_async._wire.protocol import Response
+from testvibe_async._http.clock import ServiceClock
+from testvibe_async._http.request_body import RequestBody
+from testvibe_async._wire.endpoints import Endpoints
 from testvibe_async.testing import Emulator, Fault
-
-
-async def test_connections_are_kept(emulator: Emulator) -> None:
-    """Calls one after the other share a connection: there is one session, made at first use."""
-    made = 0
-    trace = aiohttp.TraceConfig()
-
-    async def count(*_: object) -> None:
-        nonlocal made
-        made += 1
-
-    trace.on_connection_create_end.append(count)
-    async with (
-        aiohttp.ClientSession(trace_configs=[trace]) as session,
-        client_of(emulator, session=session) as client,
-    ):
-        for _ in range(5):
-            await client.list_projects()
-    assert made == 1
 
 
 @pytest.mark.parametrize("most", [1, 3])
@@ -68,32 +44,6 @@ async def test_a_body_that_is_no_json_is_refused(emulator: Emulator, value: Any)
     assert emulator.count() == 0
 
 
-def dispatch(client: Client) -> Callable[[], Awaitable[object]]:
-    """Return a call that dispatches a run."""
-    return lambda: client.project().run_feature("Checkout")
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("operation", ["list_projects", "run_feature"])
-async def test_a_redirect_is_not_followed(status: int, operation: str) -> None:
-    """A redirect is an error and is not followed, so that no other host gets the key."""
-    async with (
-        peer(http(200, b"[]")) as elsewhere,
-        peer(http(status, b"", f"Location: {elsewhere.url}/x?y=1")) as service,
-        service.client() as client,
-    ):
-        call = client.list_projects if operation == "list_projects" else dispatch(client)
-        with pytest.raises(VibeError, match="not followed") as caught:
-            await call()
-        # 303 says that it was done, and where the result is.
-        is_lost = (status, operation) == (303, "run_feature")
-        assert type(caught.value) is (DispatchUnknownError if is_lost else ResponseError)
-        assert str(status) in str(caught.value)
-        assert elsewhere.url in str(caught.value)
-        assert elsewhere.received == []
-        assert sum(b"POST" in request for request in service.received) in {0, 1}
-
-
 async def test_a_large_body_is_decoded_in_a_thread(
     project: Project, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,13 +61,11 @@ async def test_a_large_body_is_decoded_in_a_thread(
 
     operation = await project.run_feature("Checkout")
     emulator.finish_run(operation.run_id)
-    small = {"name": "n", "status": "passed"}
-    large = Fault.edit(lambda digest: {**digest, "tests": [small] * 40_000})
-    emulator.fail("get_run", large)
+    log = "x" * 1_100_000
+    emulator.fail("get_run", Fault.edit(lambda digest: {**digest, "log": log}))
     spy_on(transport, "decode")
     spy_on(type(operation._polled), "decode")
-    assert len((await project.get_run(operation.run_id)).tests) == 40_000
-    assert len((await operation).tests) == 40_000
+    assert (await project.get_run(operation.run_id)).log == (await operation).log == log
     assert threads == [False, False]
 
 
@@ -130,12 +78,72 @@ async def test_an_impossible_date_is_no_clock_sample(date: str) -> None:
             client._transport.clock.at(asyncio.get_running_loop().time() + seconds)
 
 
-async def test_the_last_answer_is_not_kept(emulator: Emulator) -> None:
-    """A large answer is not held in memory once it was read."""
-    body = b"[" + b" " * 100_000 + b"]"
-    emulator.fail("list_projects", Fault.body(body))
-    async with client_of(emulator) as client:
-        assert await client.list_projects() == []
-        gc.collect()
-        responses = [one for one in gc.get_objects() if isinstance(one, Response)]
-        assert [response for response in responses if len(response.body) >= 100_000] == []
+@pytest.mark.parametrize(("request_timeout", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
+async def test_the_timeout_of_a_request_is_at_most_the_clients(
+    emulator: Emulator, request_timeout: float, seconds: float
+) -> None:
+    """A request may have a shorter timeout than the client, never a longer one."""
+    request = evolve(Endpoints.LIST_PROJECTS.request(), timeout=request_timeout)
+    async with client_of(emulator, timeout=2.0, retry=ONCE) as client:
+        emulator.fail("list_projects", Fault.hang())
+        with pytest.raises(OutcomeUnknownError, match=f"within {seconds:g} s"):
+            await client._transport.call(request)
+    assert now() == pytest.approx(seconds, abs=0.1)
+
+
+DATE = "Thu, 26 Nov 2026 10:00:00 GMT"
+
+
+def test_an_answer_without_a_date_changes_nothing() -> None:
+    """A proxy's answer has none: what was known before it is still good."""
+    clock = ServiceClock()
+    assert clock.at(10.0) is None
+    clock.sample(DATE, sent=9.5, answered=10.0)
+    clock.sample("", sent=11.0, answered=11.1)
+    assert clock.at(15.0) == datetime(2026, 11, 26, 10, 0, 5, tzinfo=UTC)
+
+
+def test_a_slow_answer_changes_nothing() -> None:
+    """Its date is that of the moment when the service wrote it, which may be long ago."""
+    clock = ServiceClock()
+    clock.sample(DATE, sent=0.0, answered=1.1)
+    assert clock.at(2.0) is None
+    clock.sample(DATE, sent=2.0, answered=3.0)
+    assert clock.at(3.0) == datetime(2026, 11, 26, 10, tzinfo=UTC)
+
+
+class Writer:
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    async def write(self, chunk: bytes) -> None:
+        self.written.append(chunk)
+
+
+async def test_it_is_written_without_anything_before() -> None:
+    """A request that nobody wants to know of is written, once."""
+    body, writer = RequestBody({"a": 1}), Writer()
+    await body.write_with_length(writer, None)  # type: ignore[arg-type]
+    with pytest.raises(aiohttp.ClientError, match="sent once"):
+        await body.write_with_length(writer, None)  # type: ignore[arg-type]
+    assert writer.written == [b'{"a": 1}']
+    assert body.is_repeated
+
+
+async def test_nothing_is_written_once_the_request_is_over() -> None:
+    """A request that was given up while it was being prepared is not written."""
+    body = RequestBody({}, lambda: asyncio.sleep(1))
+    body.end()
+    with pytest.raises(aiohttp.ClientError, match="is over"):
+        await body.write_with_length(Writer(), None)  # type: ignore[arg-type]
+    assert not body.is_written
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+async def test_bytes_that_somebody_takes_may_be_sent(*, is_text: bool) -> None:
+    """Who has the bytes can send them in a request of another making."""
+    body = RequestBody({"a": 1})
+    assert (body.decode() if is_text else await body.as_bytes()) in {'{"a": 1}', b'{"a": 1}'}
+    assert body.may_be_sent(ValueError())

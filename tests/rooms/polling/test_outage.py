@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from itertools import count
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,17 +19,14 @@ from testvibe_async import (
     Client,
     Hooks,
     NotSentError,
-    ObservationError,
     OutcomeUnknownError,
     RunOperation,
     RunRef,
-    ServerError,
 )
 from testvibe_async._http import OutageNotice, Outlook
-from testvibe_async._polling import PolledOperation
-from testvibe_async._polling import poller as poller_module
+from testvibe_async._polling import queue as queue_module
 from testvibe_async._polling.outage import Outage, fails_all
-from testvibe_async._polling.states import new_state
+from testvibe_async._polling.queue import PollQueue
 from testvibe_async._wire import Request, Response
 from testvibe_async.errors import (
     ForbiddenError,
@@ -39,7 +36,7 @@ from testvibe_async.errors import (
     UnauthorizedError,
     VibeError,
 )
-from testvibe_async.events import Emitter, ListPollingSuspended, PollFailed
+from testvibe_async.events import Emitter, PollFailed
 
 INTERVAL = 3.0
 URL = "http://127.0.0.1"
@@ -118,11 +115,14 @@ class Network:
 MANY = amount(1000, few=100)
 
 
-@pytest.mark.parametrize(("runs", "hangs"), [(1, False), (MANY, False), (MANY, True)])
-async def test_an_outage_costs_no_more_than_normal(runs: int, *, hangs: bool) -> None:
-    """Three minutes of failures see no more requests than three good ones, and end at once."""
-    network = Network(runs, hangs=hangs)
-    async with network.watched() as watched:
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_an_outage_costs_no_more_than_normal(*, hangs: bool) -> None:
+    """Three minutes of failures see no more requests than three good ones, and end at once.
+
+    What was not asked for by itself counts as failed too, so that its waits can end.
+    """
+    network, failed = Network(MANY, hangs=hangs), list[PollFailed]()
+    async with network.watched(on_poll_failed=failed.append) as watched:
         await asyncio.sleep(60)
         before = now()
         await asyncio.sleep(180)
@@ -138,6 +138,8 @@ async def test_an_outage_costs_no_more_than_normal(runs: int, *, hangs: bool) ->
     # A poll that hangs at the end of the outage is over with its time-out of 30 s, and one was sent
     # each interval.
     assert len(late) <= (11 if hangs else 0)
+    assert {event.ref for event in failed} == {each.ref for each in watched.operations}
+    assert sum(not event.is_shared for event in failed) < len(failed) / 2
 
 
 @pytest.mark.parametrize("offset", [0.5, 0.95])
@@ -153,48 +155,7 @@ async def test_one_probe_an_interval_however_long_they_hang(
         await asyncio.sleep(120)
         settled = now()
         await asyncio.sleep(90)
-        assert network.count_since(settled) == 90 / INTERVAL
-
-
-async def test_each_operation_notes_the_failure_it_shares() -> None:
-    """What was not asked for by itself counts as failed too, so that its waits can end."""
-    failed: list[PollFailed] = []
-    network = Network(50)
-    async with network.watched(on_poll_failed=failed.append) as watched:
-        await asyncio.sleep(20)
-        network.is_out, began = True, now()
-        await asyncio.sleep(30)
-        assert {event.ref for event in failed} == {each.ref for each in watched.operations}
-        assert all(isinstance(event.error, ServerError) for event in failed)
-        polled = [event for event in failed if not event.is_shared]
-        assert len(polled) < len(failed) / 2  # the others were told what these came to
-        assert len(polled) <= network.count_since(began) < 130
-
-
-async def test_waits_end_after_max_outage() -> None:
-    """All waits end with an ObservationError of their own once the outage is not tolerated."""
-    network = Network(20)
-    async with network.watched(max_outage=60.0) as watched:
-        await asyncio.sleep(20)
-        network.is_out, began = True, now()
-        results = await asyncio.gather(*watched.waits, return_exceptions=True)
-        assert 60 <= now() - began <= 70
-    assert all(isinstance(each, ObservationError) for each in results)
-    assert len({id(each) for each in results}) == len(results)
-    assert all("nothing but failures for 6" in str(each) for each in results)
-    others = [each for each in results if "of another operation's poll" in str(each)]
-    assert others, "one is polled for all"
-
-
-async def test_a_few_failures_are_no_outage() -> None:
-    """Where some polls fail and others do not, none takes the place of another."""
-    failed: list[PollFailed] = []
-    network = Network(40)
-    numbers = count(1)
-    network.refuses = lambda _: 500 if next(numbers) % 4 == 0 else None
-    async with network.watched(on_poll_failed=failed.append):
-        await asyncio.sleep(300)
-    assert 0 < len(failed) <= len(network.requests) / 4
+        assert 90 / INTERVAL - 1 <= network.count_since(settled) <= 90 / INTERVAL + 1
 
 
 @pytest.mark.parametrize(
@@ -247,68 +208,16 @@ def test_it_lasts_since_its_first_failure(outage: Outage) -> None:
     assert [outage.has_lasted_since(at) for at in (5.0, 4.9, None)] == [True, False, False]
 
 
-def test_a_probe_that_hangs_is_followed_by_another(outage: Outage) -> None:
-    """One probe at a time, but no longer than an interval."""
-    assert outage.wait((), 10.0)
-    for _ in range(10):
-        fail(outage, 9.0)
-    state = new_state(RunRef(server="s", project="p", run_id=1), began=0.0, answered_at=None)
-    outage.wait([PolledOperation(state)], 10.0)
-    assert outage.begin_probe(10.0)
-    assert not outage.wait((), 12.9)
-    assert outage.wait((), 13.0)
-    outage.end_probe()
-    assert outage.wait((), 10.0)
-
-
-async def test_a_refused_list_call_is_no_storm() -> None:
-    """One 429 on a list call puts its operations back by an interval, and reads none by its id."""
-    network = Network(300)
-    refusals = 1
-
-    def refuse_once(request: Request[Any]) -> int | None:
-        nonlocal refusals
-        is_refused = request.endpoint.name == "list_runs" and now() > 30 and refusals
-        refusals -= bool(is_refused)
-        return 429 if is_refused else None
-
-    network.refuses = refuse_once
-    suspended: list[ListPollingSuspended] = []
-    async with network.watched(on_list_polling_suspended=suspended.append) as watched:
-        await asyncio.sleep(29)
-        before = len(network.requests)
-        await asyncio.sleep(20)
-        assert refusals == 0
-        assert len(network.requests) - before < 40
-        assert suspended == []
-        assert min(watched.seen_at()) > now() - 2 * INTERVAL
-
-
-async def test_a_list_that_is_refused_again_and_again_is_suspended() -> None:
-    """The third refusal in a row suspends the list, and what it showed is read by id."""
-    network = Network(20)
-    network.refuses = lambda request: 429 if request.endpoint.name == "list_runs" else None
-    suspended: list[ListPollingSuspended] = []
-    async with network.watched(on_list_polling_suspended=suspended.append) as watched:
-        await asyncio.sleep(20)
-        assert len(suspended) == 1
-        assert min(watched.seen_at()) > now() - 2 * INTERVAL
-
-
-async def test_a_refused_list_shows_nothing() -> None:
-    """What a refused list call was asked about does not count as seen."""
-    network = Network(30)
-    network.refuses = lambda request: (
-        429 if request.endpoint.name == "list_runs" and now() > 30 else None
-    )
-    async with network.watched() as watched:
-        await asyncio.sleep(30 + INTERVAL + 0.4)
-        assert max(watched.seen_at()) <= 30.1
+def test_one_poll_an_interval_is_a_probe(outage: Outage) -> None:
+    """A probe may be early by the slack, and the next one counts from when it was due."""
+    outage = Outage(3.0, OutageNotice("https://testvibe.example", Emitter(Hooks())), slack=0.3)
+    probed = [at / 10 for at in range(100, 200) if outage.begin_probe(at / 10)]
+    assert probed == [10.0, 12.4, 15.4, 18.4]
 
 
 async def test_waits_that_end_during_an_outage_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure is shared in turns, and not with those that nobody waits for any more."""
-    monkeypatch.setattr(poller_module, "OPERATIONS_A_TURN", 5)
+    monkeypatch.setattr(queue_module, "JOBS_A_TURN", 5)
     failed: list[PollFailed] = []
     network = Network(40)
     async with network.watched(on_poll_failed=failed.append) as watched:
@@ -343,53 +252,52 @@ async def test_a_probe_that_is_cancelled_ends_its_waits() -> None:
         assert any("cancelled" in str(result) for result in results)
 
 
-async def test_after_an_outage_the_list_is_used_at_once() -> None:
-    """The failure that suspended the list has passed: all are seen again by it, not by id."""
-    network = Network(400)
-    async with network.watched() as watched:
-        await asyncio.sleep(20)
-        network.is_out = True
-        await asyncio.sleep(12)
-        network.is_out, back = False, now()
-        await asyncio.sleep(2 * INTERVAL)
-        assert network.count_since(back) < 100
-        assert min(watched.seen_at()) > back
-
-
 async def test_whatever_poll_is_answered_ends_an_outage_for_all() -> None:
-    """What waits for a probe that hangs is polled as soon as another poll is answered."""
+    """While a probe hangs, an answer to any other poll has all operations polled at once."""
     network = Network(50, hangs=True)
     async with network.watched() as watched:
-        poller = watched.client._poller
         await asyncio.sleep(60)
         network.is_out = True
         await asyncio.sleep(100)
-        assert poller._outage.waiting
         network.is_out, back = False, now()
-        poller._note_answer()
+        await watched.operations[0].poll()
+        watched.client._poller._note_answer()
         await asyncio.sleep(1)
-        assert not poller._outage.waiting
         assert sum(at >= back for at in watched.seen_at()) > 35  # the others' polls hang
 
 
-async def test_a_probe_that_nobody_waits_for_fails_nobody() -> None:
-    """Where its operation was let go before it was sent, another one is sent for the others."""
+async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
+    """Where its wait ended before it was served, another operation's poll is the probe."""
     failed: list[PollFailed] = []
-    network = Network(20, hangs=True)
+    network = Network(20)
     async with network.watched(on_poll_failed=failed.append) as watched:
         await asyncio.sleep(20)
         network.is_out = True
+        await asyncio.sleep(20)
         poller = watched.client._poller
-        while not (poller._outage.is_on and poller._outage.waiting):  # noqa: ASYNC110
-            await asyncio.sleep(0.1)
-        while poller._outage.is_probed:  # Those under way end, without an answer.
-            poller._outage.end_probe()
-        probed = poller._outage.begin_probe(now())
-        assert probed is not None
-        probed.listeners = ()
+        polled = watched.operations[0]._polled
+        polled.listeners = ()
+        poller._outage._probe_at = now()
         failed.clear()
         asked = len(network.requests)
-        await poller._probe(probed)
-        assert not failed
-        await asyncio.sleep(0.1)
-        assert len(network.requests) == asked + 1
+        await poller._serve(polled)
+        assert (failed, len(network.requests)) == ([], asked)
+        assert poller._outage.begin_probe(now())
+
+
+async def test_jobs_that_wait_for_nothing_let_others_run() -> None:
+    """A worker that fails thousands of polls at once pauses after every fifty."""
+    served: list[int] = []
+
+    async def serve(job: int) -> None:
+        served.append(job)
+
+    queue = PollQueue(serve, lambda _job, _error: None, max_workers=1, is_closed=lambda: False)
+    queue.put(range(200))
+    queue.start()
+    seen: list[int] = []
+    while len(served) < 200:
+        await asyncio.sleep(0)
+        seen.append(len(served))
+    assert len(seen) > 3
+    assert max(after - before for before, after in pairwise([0, *seen])) <= 50

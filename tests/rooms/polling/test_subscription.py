@@ -1,10 +1,15 @@
 """Subscriptions: what a waiting task is given, and how long an operation is polled for it."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from testvibe_async import Client, RunOperation, RunRef, VibeError, WaitTimeoutError
-from testvibe_async._polling import Change, PolledOperation, Subscription
+import pytest
+
+from tests.support.observing import start_wait
+from testvibe_async import Client, ObservationError, Project, RunOperation, RunRef
+from testvibe_async._polling import Subscription
+from testvibe_async._polling.reader import Reader
 from testvibe_async.testing import Emulator
 
 
@@ -23,28 +28,6 @@ async def next_of(subscription: Subscription) -> tuple[Any, Any]:
     return found
 
 
-async def test_one_may_be_closed_during_a_notification(
-    client: Client, operation: RunOperation
-) -> None:
-    """One that is closed while it is notified takes no notification from the others."""
-    notified: list[str] = []
-
-    class Leaver(Subscription):
-        def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
-            assert error is None
-            notified.append(str(polled.state.phase))
-            self.close()
-
-    leavers = [Leaver(client._poller, {}, wants=Change.TRANSITION, may_grow=True) for _ in range(3)]
-    for leaver in leavers:
-        operation._polled.add(leaver)
-    await asyncio.sleep(6)
-    await operation.poll()
-
-    assert notified == ["active"] * 3
-    assert not operation._polled.has_listeners
-
-
 async def test_a_further_item_waits_for_the_end_too(
     emulator: Emulator, client: Client, operation: RunOperation
 ) -> None:
@@ -60,45 +43,58 @@ async def test_a_further_item_waits_for_the_end_too(
     assert [item for item, _ in taken(subscription)] == ["a", "b"]
 
 
-async def test_a_time_out_between_two_portions(client: Client) -> None:
-    """What had no listener yet gets none any more, and its time-out."""
-    refs = (RunRef(server=client.server, project="p", run_id=n) for n in range(1, 502))
-    handles = [client.attach(ref) for ref in refs]
-    subscription = Subscription(client._poller, {each._polled: (1,) for each in handles})
-    first = asyncio.ensure_future(next_of(subscription))
-    await asyncio.sleep(0)
-    subscription.time_out(elapsed=1)
-    assert isinstance((await first)[1], WaitTimeoutError)
-    assert len(taken(subscription)) == 500
-    assert handles[499]._polled.listeners
-    assert not handles[500]._polled.listeners
-
-
-async def test_the_first_starts_the_count_of_failures_anew(
-    client: Client, operation: RunOperation
+async def test_an_end_at_the_very_moment_of_the_timeout(
+    emulator: Emulator, project: Project, operation: RunOperation
 ) -> None:
-    """A further one, beside one that is open, leaves the count; closed ones do not count."""
-    polled = operation._polled
-    first, second, third = (Subscription(client._poller) for _ in range(3))
-    polled.state.failures = 2
-    polled.add(first)
-    assert polled.state.failures == 0
-    polled.state.failures = 2
-    polled.add(second)
-    assert polled.state.failures == 2
-    first.close()
-    second.close()
-    assert not polled.has_listeners
-    polled.add(third)
-    assert polled.state.failures == 0
-    assert len(polled.listeners) == 1
+    """A wait whose timeout coincides with the end returns the outcome."""
+    emulator.finish_run(operation.run_id)
+    digest = await project.get_run(operation.run_id)
+    loop = asyncio.get_running_loop()
+    loop.call_later(2, lambda: project._parts.poller.accept(operation.ref, digest))
+
+    assert (await operation.wait(timeout=2)).is_success
 
 
-async def test_many_operations_share_one_reference(client: Client) -> None:
-    """What thousands of operations keep of their one listener is the same object."""
-    refs = (RunRef(server=client.server, project="p", run_id=n) for n in range(1, 3))
-    handles = [client.attach(ref) for ref in refs]
-    subscription = Subscription(client._poller)
-    for handle in handles:
-        handle._polled.add(subscription)
-    assert handles[0]._polled.listeners is handles[1]._polled.listeners
+async def test_a_wait_that_is_cancelled_and_fails_at_once_is_cancelled(
+    operation: RunOperation,
+) -> None:
+    """Cancelling wins over an error that arrives at the same moment."""
+    wait = start_wait(operation)
+    await asyncio.sleep(1)
+    wait.cancel()
+    Reader.end_waits(operation._polled, ObservationError("a test", ref=operation.ref))
+
+    with pytest.raises(asyncio.CancelledError):
+        await wait
+
+
+@pytest.mark.parametrize("method", [Client.finished, Client.changes])
+async def test_the_wait_for_many_begins_in_portions(
+    emulator: Emulator, client: Client, method: Callable[..., Any]
+) -> None:
+    """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
+    refs = [
+        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
+        for number in range(1, 1301)
+    ]
+    operations = [client.attach(ref) for ref in refs]
+    waits = method(client, operations)
+
+    def watched() -> int:
+        return sum(operation._polled.has_listeners for operation in operations)
+
+    first = asyncio.ensure_future(anext(waits))
+    await asyncio.sleep(0)
+    assert watched() == 500
+    assert client._poller._holds == 1  # One list may serve them all.
+    first.cancel()
+    await asyncio.wait([first])
+    second = asyncio.ensure_future(anext(waits))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert watched() == 1300
+    assert client._poller._holds == 0
+    second.cancel()
+    await asyncio.wait([second])
+    await waits.aclose()
+    assert watched() == 0

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from testvibe_async import ConfigError, Journal
-from testvibe_async.runner.batches import Batches, Place
+from testvibe_async.runner.batches import Batches
+from testvibe_async.runner.stored import Place
 
 HERE = Place("https://testvibe.example", "P")
 

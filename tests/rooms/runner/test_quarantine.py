@@ -74,6 +74,7 @@ OTHER_FAILED = run_of(Pay_by_card="passed", Pay_by_gift="failed")
         (WHOLE, evolve(FAILED, status="odd"), Verdict.ERROR, None),
         (WHOLE.replace("-24", "-31"), FAILED, "quarantined", "until 2026-12-31"),  # 30 days
         (WHOLE + STRICT, FAILED, "quarantined", "quarantined until"),
+        (WHOLE + STRICT, evolve(PASSED, tests=()), "quarantined", "slow cart"),  # no results
         (WHOLE + STRICT, PASSED, Verdict.FAILED, "unexpected pass of 'checkout': remove it"),
         (ONE_TEST, FAILED, "quarantined", "slow cart"),
         (ONE_TEST, BOTH_FAILED, Verdict.FAILED, None),

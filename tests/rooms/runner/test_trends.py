@@ -10,8 +10,8 @@ import pytest
 from attrs import evolve
 
 from testvibe_async import BatchItem, Run, RunStatus, VibeError
-from testvibe_async.runner.batches import Batch, BatchRecord
 from testvibe_async.runner.spec import BatchSpec
+from testvibe_async.runner.stored import Batch, BatchRecord
 from testvibe_async.runner.trends import trends_of
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -42,9 +42,9 @@ def batch_of(number: int, *items: BatchItem[Any]) -> Batch:
         for item in items
     )
     where: dict[str, Any] = {"server": "https://testvibe.example", "project": "p"}
-    where |= {"kind": "run", "project_name": None}
+    where |= {"project_name": None}
     record = BatchRecord(
-        number=number, name=None, parent=None, process=1, started_at=BEGAN, **where
+        number=number, name=None, kind="run", parent=None, process=1, started_at=BEGAN, **where
     )
     return Batch(
         path=Path("x"),

@@ -2,14 +2,13 @@
 
 import json
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rooms.wire.documents import DIGEST, encode, json_values, left_out, problems
-from testvibe_async import CaseResult, Listing, Run, RunStatus
+from tests.rooms.wire.documents import encode, json_values, left_out, problems
+from testvibe_async import Listing, Run, RunStatus
 from testvibe_async._wire.convert import read
 from testvibe_async._wire.json import UnreadableError, read_rows
 
@@ -50,36 +49,11 @@ def test_rows_one_by_one_are_the_rows_of_the_whole(
     assert list(read_rows(b"\xef\xbb\xbf" + body)) == rows
 
 
-def test_rows_in_an_envelope_are_rows() -> None:
-    """The one list of an object is taken for the answer here too."""
-    assert list(read_rows(b'{"total": 2, "runs": [{"runId": 1}, null]}')) == [{"runId": 1}, None]
+NO_LISTS = [b"", b" ", b"[", b"[1", b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1}", b"7", b"null"]
+NO_LISTS += [b'"[1]"', b"{}", b'{"a": [], "b": []}', b'{"a": 1}', b"[NaN]", b"[1e999]", b"[\xff]"]
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b" ",
-        b"[",
-        b"[1",
-        b"[1,",
-        b"[1,]",
-        b"[,1]",
-        b"[1 2]",
-        b"[1}",
-        b"7",
-        b"null",
-        b'"[1]"',
-        b"{}",
-        b'{"a": [], "b": []}',
-        b'{"a": 1}',
-        b"[NaN]",
-        b"[1e999]",
-        b"[\xff]",
-        b"<html>",
-        b"[" * 100_000,
-    ],
-)
+@pytest.mark.parametrize("body", [*NO_LISTS, b"<html>", pytest.param(b"[" * 100_000, id="deep")])
 def test_what_is_no_list_has_no_rows(body: bytes) -> None:
     """Anything else than one list is a fault, whatever it is, and never breaks out."""
     with pytest.raises(UnreadableError) as caught:
@@ -114,6 +88,7 @@ def test_an_empty_body_is_named_so(body: bytes) -> None:
         b'{"runId": 1, "status": "x"} x',
         b'{"runId": NaN, "status": "x"}',
         b'{"runId": 1, "status": "x", "other": Infinity}',
+        b'{"runId": 1, "status": "x", "other": -1e400}',
         b'{"runId": 1, "status": "x", "other": [-Infinity]}',
         b'{"runId": 1, "status": "\xff\xfe"}',
         b'{"runId": ' + b"9" * 5000 + b', "status": "x"}',
@@ -130,19 +105,6 @@ def test_what_is_not_json_is_shown_with_its_beginning(body: bytes) -> None:
     assert len(problem) < 300
 
 
-@pytest.mark.parametrize("number", [b"1e999", b"-1e400"])
-def test_a_number_beyond_a_float_is_a_fault(number: bytes) -> None:
-    """A number that would become infinity, which JSON can't hold, is refused as Infinity is."""
-    body = b'{"name": "n", "status": "s", "durationMs": ' + number + b"}"
-    with pytest.raises(UnreadableError):
-        read(body, CaseResult)
-
-
-def test_a_byte_order_mark_is_skipped() -> None:
-    """A UTF-8 BOM before the document is skipped."""
-    assert read(b"\xef\xbb\xbf" + DIGEST.strip(), Run) == read(DIGEST, Run)
-
-
 def test_a_large_integer_is_kept_exactly() -> None:
     """An id beyond 64 bits is read to the last digit."""
     assert read(b'{"runId": 123456789012345678901, "status": "x"}', Run).run_id == (
@@ -153,14 +115,6 @@ def test_a_large_integer_is_kept_exactly() -> None:
 def test_nesting_without_end_is_named_so() -> None:
     """JSON that is nested too deep to be read has its own message."""
     assert problems(b"[" * 1_000_000, Run) == ("the JSON is nested too deep",)
-
-
-@pytest.mark.parametrize("depth", [100, 400, 900, 950, 975, 979, 980, 985, 990, 999, 5000, 9998])
-@pytest.mark.parametrize("shape", [Run, Listing[Run]])
-def test_a_deep_id_is_a_fault_whatever_the_depth(depth: int, shape: Any) -> None:
-    """A deeply nested value where an id should be raises UnreadableError."""
-    with pytest.raises(UnreadableError):
-        read(b'{"runId": ' + b"[" * depth + b"]" * depth + b"}", shape)
 
 
 @pytest.mark.parametrize("depth", [65, 100, 400])

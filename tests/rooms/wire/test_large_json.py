@@ -62,32 +62,14 @@ def test_a_large_document_is_the_same_as_a_small_one(
             assert list(read_rows(body)) == document == list(Rows(body))
 
 
+BROKEN = [b"", b'"xxxxxxxxxx', b'"xxxx\\u12G4"', b'"xxxx\x01"', b'"\xff"', b"[1,1,1,1", b"[1,1,1,]"]
+BROKEN += [b"[1,1,1}", b'[{"a":1},{"a"}]', b'{"a": "xxxx" "b": 1}', b"{1: 2}", b'{"a": [1,1,1]']
+BROKEN += [b"[1] x", b"[1] [2]", b"tru", b"[NaN]", b"[01]", b"[1e999]", b"[1e99999999999999999999]"]
+
+
 @pytest.mark.usefixtures("_small")
 @pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b'"xxxxxxxxxx',
-        b'"xxxx\\u12G4"',
-        b'"xxxx\x01"',
-        b'"\xff"',
-        b"[1,1,1,1",
-        b"[1,1,1,]",
-        b"[1,1,1}",
-        b'[{"a":1},{"a"}]',
-        b'{"a": "xxxx" "b": 1}',
-        b"{1: 2}",
-        b'{"a": [1,1,1]',
-        b"[1] x",
-        b"[1] [2]",
-        b"tru",
-        b"[NaN]",
-        b"[1e999]",
-        b"[1e99999999999999999999]",
-        b"[9223372036854775808]",
-        b"[" + b"9" * 5000 + b"]",
-        b"[01]",
-    ],
+    "body", [*BROKEN, b"[9223372036854775808]", pytest.param(b"[" + b"9" * 5000 + b"]", id="long")]
 )
 @pytest.mark.parametrize("reader", READERS)
 def test_a_large_document_that_is_no_json_is_a_fault(
@@ -120,38 +102,6 @@ def rows_of(size: int) -> bytes:
     """Return a list of so many bytes, of runs."""
     row = b'{"runId": 214, "status": "passed", "featureName": "Login", "config": "Default"},'
     return b"[" + row * (size // len(row)) + row[:-1] + b"]"
-
-
-@pytest.mark.parametrize("around", [b"%s", b'{"total": 1, "rows": %s, "page": {}}'])
-def test_a_long_list_takes_no_more_memory_than_its_models(around: bytes) -> None:
-    """The rows are made into models one by one, and thrown away."""
-    body = around % rows_of(MEBIBYTE)
-    tracemalloc.start()
-    listing = read(body, Listing[Run])
-    current, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert len(listing) > 10_000
-    assert peak < current + MEBIBYTE
-    assert peak < 4 * len(body)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"path": "a", "kind": [' + b"{}," * 140_000 + b"{}]}",
-        b'{"path": "a", "kind": {' + b'"a":0,' * 70_000 + b'"b": 0}}',
-        b'{"path": "a", "kind": [' + b"[[],[[],[]]]," * 40_000 + b"0]}",
-    ],
-    ids=["objects", "members", "lists"],
-)
-def test_too_many_values_are_refused(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They would take a hundred times what they are on the wire."""
-    monkeypatch.setattr(wire_json, "MAX_EVENTS", 100_000)
-    tracemalloc.start()
-    assert problems(body, ProjectFile) == (TOO_MANY,)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 16 * MEBIBYTE
 
 
 def test_signs_in_strings_are_no_values(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,10 @@ from testvibe_async._config import load_settings
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, require_settings
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
-from testvibe_async.cli.input import confirm
+from testvibe_async.cli.output import confirm
 
 if TYPE_CHECKING:
     from testvibe_async.cli.doctor.examination import Examination
-
-__all__ = ["doctor"]
 
 
 async def doctor(  # noqa: PLR0913 - each an option of its own

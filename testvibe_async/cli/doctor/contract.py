@@ -20,6 +20,8 @@ from testvibe_async import Listing, NotFoundError, ResponseError
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire import (
     EXTRA,
+    Request,
+    Response,
     decode,
     openapi_document,
     raise_for_status,
@@ -32,20 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from testvibe_async import Client
-    from testvibe_async._wire import Request, Response
 
-__all__ = [
-    "STATUS_MEMBERS",
-    "Difference",
-    "Exchange",
-    "Tap",
-    "all_of",
-    "known_names",
-    "known_words",
-    "operations",
-    "shown_name",
-    "shown_place",
-]
 
 Place: TypeAlias = tuple[str, ...]
 """The names that lead to a value, with `[]` for the rows of an array."""

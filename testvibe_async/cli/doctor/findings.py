@@ -22,19 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = [
-    "Finding",
-    "Verdict",
-    "conclusion",
-    "differs",
-    "holds",
-    "rows",
-    "summary",
-    "unchecked",
-    "varies",
-    "write",
-]
-
 
 class Verdict(StrEnum):
     """The outcome of a check, in printing order: people read the end first."""

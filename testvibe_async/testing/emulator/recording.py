@@ -8,7 +8,6 @@ a client dispatches now was created now.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import time
@@ -32,8 +31,6 @@ __all__ = ["RecordedExchange", "Recording", "Replay"]
 
 VERSION = 1
 _API = "/api/v1/ops"
-_ORIGIN = "https://testvibe.example"
-_START = 1_767_225_600
 _INSTANT = re.compile(
     r"(?P<iso>\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)|/Date\((?P<call>\d+)"
     r"|(?<=[:\[,\s])(?P<epoch>1[6-9]\d{8})(?P<fraction>\d{3})?(?=\s*[,\]}])"
@@ -50,33 +47,41 @@ class RecordedExchange:
     at: float
     """Seconds from the start of the recording."""
     operation: str
+    """The service's name of the operation."""
     method: str
+    """The HTTP method."""
     path: str
     """Below `/api/v1/ops`, percent-encoded."""
     query: Mapping[str, str]
+    """The parameters of the query."""
     body: str | None
+    """The body of the request; None without one."""
     status: int
+    """The HTTP status of the answer."""
     headers: Mapping[str, str]
+    """The headers of the answer."""
     skew: int | None
-    """Seconds by which the `Date` header was ahead; None if there was no such header."""
+    """Seconds by which the answer's date was ahead; None if it had none."""
     answer: str
+    """The body of the answer."""
 
 
 @attrs.frozen
 class Recording:
     """The exchanges with one service, in order.
 
-    ```python
-    recording = Recording.load(Path("tests/contract/recordings/shop.json"))
-    async with Emulator(middleware=Replay(recording), **recording.options) as emulator: ...
-    ```
+    For example::
+
+        recording = Recording.load(Path("tests/contract/recordings/shop.json"))
+        async with Emulator(middleware=Replay(recording), **recording.options) as emulator: ...
     """
 
     exchanges: tuple[RecordedExchange, ...]
+    """The exchanges, in order."""
 
-    ORIGIN = _ORIGIN
+    ORIGIN = "https://testvibe.example"
     """The placeholder of the service's scheme and host."""
-    START = _START
+    START = 1_767_225_600
     """The Unix time at which each recording begins."""
 
     @classmethod
@@ -190,17 +195,15 @@ class Replay(Middleware):
     def _written(self, exchange: RecordedExchange, request: RecordedRequest) -> Answer:
         host = f"http://{request.headers['Host']}"
         headers = {
-            name: value.replace(_ORIGIN, host)
+            name: value.replace(Recording.ORIGIN, host)
             for name, value in exchange.headers.items()
             if name not in {"Content-Type", "Content-Encoding"}
         }
         if exchange.skew is not None:
             headers["Date"] = formatdate(self._start + request.at + exchange.skew, usegmt=True)
-        shift = self._start - _START - round(self._lead)
-        text = Recording.shift_times(exchange.answer.replace(_ORIGIN, host), shift)
+        shift = self._start - Recording.START - round(self._lead)
+        text = Recording.shift_times(exchange.answer.replace(Recording.ORIGIN, host), shift)
         body = text.encode("utf-8", "surrogatepass")
-        if exchange.headers.get("Content-Encoding") == "gzip":
-            body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
         content_type = exchange.headers.get("Content-Type", "")
         return Answer(exchange.status, body, content_type, headers)
 

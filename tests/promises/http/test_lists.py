@@ -1,0 +1,228 @@
+"""Lists in pages, lists that are cut, and rows that can not be read."""
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.conftest import KEY, client_of
+from tests.support.dialects import Dialect
+from testvibe_async import Client, Project, errors
+from testvibe_async.testing import Emulator, Fault
+
+
+def paged(paging: Any, **more: Any) -> Emulator:
+    """Return an emulator with lists of 5 rows a page."""
+    return Emulator(middleware=Dialect(paging=paging, page_size=5, **more))
+
+
+@pytest.mark.parametrize("paging", ["link", "cursor", "next_link"])
+async def test_pages_are_put_together(paging: str) -> None:
+    """A list in pages is the same as a whole one, and says that it is complete."""
+    async with Emulator() as whole, client_of(whole) as client:
+        expected = [row.id for row in await client.project().list_features()]
+    async with paged(paging) as emulator, client_of(emulator) as client:
+        features = await client.project().list_features()
+        assert [row.id for row in features] == expected
+        assert features.is_complete
+        assert features.require_complete() is features
+        items = await client.project().run_features()
+        assert len(items) == len(emulator.runs) == 15
+        assert emulator.count("list_features") == 2 * -(-len(expected) // 5)
+
+
+@pytest.mark.parametrize("paging", ["has_more", "total"])
+async def test_pages_without_links_are_cut(paging: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The first page says so, once in the log, and whatever needs all of it raises."""
+    async with paged(paging) as emulator, client_of(emulator) as client:
+        project = client.project()
+        await project.list_features()
+        features = await project.list_features()
+        assert (len(features), features.is_complete) == (5, False)
+        with pytest.raises(
+            errors.IncompleteListError, match="list of features is incomplete: the service"
+        ):
+            features.require_complete()
+        with pytest.raises(errors.IncompleteListError, match="name the features"):
+            await project.run_features()
+        with pytest.raises(errors.IncompleteListError):
+            await project.generate_features()
+        assert (len(emulator.runs), len(emulator.generations)) == (0, 0)
+    texts = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert [text[:36] for text in texts] == ["the list of features is incomplete: "]
+
+
+async def test_a_limit_ends_the_pages() -> None:
+    """As many rows as asked for, and no more requests than that takes."""
+    async with paged("link") as emulator, client_of(emulator) as client:
+        project = client.project()
+        for _ in range(12):
+            await project.run_feature("Checkout")
+        before = emulator.count("list_runs")
+        runs = await project.list_runs(limit=7)
+        assert [run.run_id for run in runs] == sorted(emulator.runs, reverse=True)[:7]
+        assert not runs.is_complete
+        assert emulator.count("list_runs") - before == 2
+
+
+async def test_a_page_that_is_refused_leaves_the_list_incomplete() -> None:
+    """The rows before it are there; the error of a service that is down is raised."""
+    async with paged("cursor") as emulator, client_of(emulator) as client:
+        emulator.fail("list_features", Fault.status(400), skip=1)
+        features = await client.project().list_features()
+        assert len(features) == 5
+        assert "its next page can't be read" in str(features.incomplete)
+    async with paged("cursor") as emulator, client_of(emulator) as client:
+        emulator.fail("list_features", Fault.status(500), skip=1)
+        with pytest.raises(errors.ServerError):
+            await client.project().list_features()
+
+
+async def test_a_page_that_comes_again_ends_the_list() -> None:
+    """A service that does not know the cursor sends its first page for ever."""
+    async with paged("cursor") as emulator, client_of(emulator) as client:
+        emulator.fail("list_features", Fault.body(b'{"rows": [{"id": 1}], "nextCursor": "x"}'))
+        features = await client.project().list_features()
+        assert "its next page is the same again" in str(features.incomplete)
+        assert emulator.count("list_features") == 2
+
+
+async def test_pages_without_end_are_bounded() -> None:
+    """A service that always has one more page is left after a thousand, or two minutes."""
+    async with paged("cursor") as emulator, client_of(emulator) as client:
+        for number in range(1200):
+            page = b'{"rows": [{"id": %d}], "nextCursor": "on"}' % number
+            emulator.fail("list_features", Fault.body(page), times=1)
+        features = await client.project().list_features()
+        assert len(features) == emulator.count("list_features") == 1000
+        assert "it has more than 1000 pages" in str(features.incomplete)
+
+
+async def test_rows_that_can_not_be_read_are_missing(project: Project, emulator: Emulator) -> None:
+    """A row without an id makes the list incomplete, and the others are there."""
+    emulator.fail("list_features", Fault.edit(lambda rows: [*rows[:3], {"id": None}, *rows[3:]]))
+    features = await project.list_features()
+    assert len(features) == len(emulator.features)
+    assert len(features.unreadable) == 1
+    assert "1 of its rows can't be read: missing or null at $[3].id" in str(features.incomplete)
+    with pytest.raises(errors.IncompleteListError):
+        await project.run_features()
+
+
+@pytest.mark.parametrize("paging", ["link", "cursor", "total", None])
+async def test_polling_by_lists_copes_with_pages(paging: str | None) -> None:
+    """Many runs are polled by few requests where pages can be followed; none is lost anywhere."""
+    dialect = Dialect(paging=paging, page_size=20)  # type: ignore[arg-type]
+    async with Emulator(middleware=dialect) as emulator, client_of(emulator) as client:
+        project = client.project()
+        operations = [await project.run_feature("Checkout") for _ in range(60)]
+        before = len(emulator.requests)
+        runs = await client.gather(*operations)
+        asked = (len(emulator.requests) - before) / len(runs)
+        assert [run.status for run in runs] == [
+            emulator.runs[operation.run_id].status for operation in operations
+        ]
+    assert asked < {"link": 3, "cursor": 3, None: 2, "total": 25}[paging]
+
+
+@asynccontextmanager
+async def project_with(
+    headers: Mapping[str, str], *, status: int = 200, pages: int = 1
+) -> AsyncGenerator[Project]:
+    """Serve ten features a page with these headers; the other pages are linked.
+
+    Whatever else is asked for is an error of the test.
+    """
+
+    async def features(request: web.Request) -> web.Response:
+        page = int(request.query.get("page", "1"))
+        more = {"Link": f'<?page={page + 1}>; rel="next"'} if page < pages else {}
+        rows = [{"id": 10 * page + row, "name": f"Feature {page}.{row}"} for row in range(10)]
+        return web.json_response(rows, status=status, headers={**headers, **more})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/ops/projects/p/features", features)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        async with Client(f"http://{host}:{port}", api_key=KEY, project="p") as client:
+            yield client.project()
+    finally:
+        await runner.cleanup()
+
+
+CUT: dict[str, tuple[dict[str, str], int]] = {
+    "X-Total-Count": ({"X-Total-Count": "29"}, 200),
+    "Content-Range": ({"Content-Range": "items 0-9/29"}, 200),
+    "206 with a range": ({"Content-Range": "items 0-9/29"}, 206),
+    "206 without the total": ({"Content-Range": "items 0-9/*"}, 206),
+    "206 alone": ({}, 206),
+}
+
+
+@pytest.mark.parametrize("cut", CUT)
+async def test_a_list_that_is_cut_is_incomplete(cut: str) -> None:
+    """It says so, and a batch that needs all features dispatches none of them."""
+    headers, status = CUT[cut]
+    async with project_with(headers, status=status) as project:
+        listing = await project.list_features()
+        assert len(listing) == 10
+        assert not listing.is_complete
+        with pytest.raises(errors.IncompleteListError):
+            listing.require_complete()
+        with pytest.raises(errors.IncompleteListError):
+            await project.run_features()
+
+
+WHOLE = {
+    "X-Total-Count": ({"X-Total-Count": "10"}, 200),
+    "Content-Range": ({"Content-Range": "items 0-9/10"}, 200),
+    "206 with a range": ({"Content-Range": "items 0-9/10"}, 206),
+    "a range without the total": ({"Content-Range": "items 0-9/*"}, 200),
+    "no numbers": ({"X-Total-Count": "many", "Content-Range": "items"}, 200),
+}
+
+
+@pytest.mark.parametrize("whole", WHOLE)
+async def test_a_list_with_as_many_rows_as_it_counts_is_whole(whole: str) -> None:
+    """Headers that say nothing more change nothing."""
+    headers, status = WHOLE[whole]
+    async with project_with(headers, status=status) as project:
+        assert (await project.list_features()).is_complete
+
+
+async def test_a_total_counts_the_rows_of_all_pages() -> None:
+    """What is put together from pages is whole when it has as many rows as the service says."""
+    async with project_with({"X-Total-Count": "30"}, pages=3) as project:
+        listing = await project.list_features()
+    assert len(listing) == 30
+    assert listing.is_complete
+
+
+TOO_MANY = 10
+"""So many rows that can't be read are no accident."""
+
+
+def _spoil(count: int) -> Fault:
+    """Give so many rows, and no more than there are, an id that is none."""
+
+    def change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"id": "?"} if place < count else row for place, row in enumerate(rows)]
+
+    return Fault.edit(change)
+
+
+async def test_many_unreadable_rows_raise(emulator: Emulator, project: Project) -> None:
+    """With ten rows that can't be read the list raises, though others could be."""
+    for number in range(TOO_MANY):
+        emulator.add_feature(f"Another {number}")
+    emulator.fail("list_features", _spoil(TOO_MANY))
+
+    with pytest.raises(errors.MalformedResponseError):
+        await project.list_features()

@@ -1,0 +1,273 @@
+"""Downloads from inside: threads that work on the disk, bounds that are smaller, and links."""
+
+import asyncio
+import errno
+import os
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.http_exceptions import BadStatusLine
+
+from tests.support.artifact_host import chunked, host, http, scripted
+from tests.support.finished_run import (
+    CONTENT,
+    SECRET,
+    downloads,
+    finished_run,
+    on_real_time,
+    until,
+)
+from testvibe_async import (
+    Artifact,
+    Client,
+    ClientClosedError,
+    Hooks,
+    MalformedResponseError,
+    OutcomeUnknownError,
+    RetryPolicy,
+)
+from testvibe_async._artifacts import downloader, part_file
+from testvibe_async._artifacts.downloader import Downloader
+from testvibe_async._artifacts.host import BLOCK_BYTES
+from testvibe_async.testing import Fault
+
+STEPS = [(part_file, "_create"), (downloader, "append"), (Path, "replace")]
+"""What touches the disk, and where it is looked up."""
+
+
+@pytest.mark.parametrize(("module", "step"), [*STEPS, (part_file, "_remove")])
+@on_real_time
+async def test_a_cancellation_waits_for_the_disk(
+    tmp_path: Path, module: object, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled download waits for its thread before it removes the file."""
+    started, go_on = threading.Event(), threading.Event()
+    whole = getattr(module, step)
+
+    def slow(*arguments: object) -> None:
+        started.set()
+        go_on.wait(10)
+        whole(*arguments)
+
+    monkeypatch.setattr(module, step, slow)
+    async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
+        case.serve(origin, len(CONTENT))
+        task = asyncio.create_task(case.download())
+        await until(started.is_set)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0.01)
+            assert not task.done()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        is_whole = step in {"replace", "_remove"}
+        assert case.files() == ({"a.zip": CONTENT} if is_whole else {})
+
+
+@on_real_time
+async def test_a_download_that_begins_after_the_close_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is still queued when the client closes is not requested."""
+    async with finished_run(tmp_path) as case:
+        fetch = Downloader._download_all
+
+        async def fetch_later(*arguments: Any) -> None:
+            await case.client.aclose()
+            await fetch(*arguments)
+
+        monkeypatch.setattr(Downloader, "_download_all", fetch_later)
+        with pytest.raises(ClientClosedError):
+            await case.download()
+        assert downloads(case) == 0
+
+
+@on_real_time
+async def test_a_junction_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A junction of Windows counts as a link."""
+    monkeypatch.setattr("testvibe_async._artifacts.part_file._MOUNT_POINT", 0)
+    async with finished_run(tmp_path) as case:
+        (case.directory / "trace").mkdir(parents=True)
+        with pytest.raises(NotADirectoryError):
+            await case.download(kinds={"trace"})
+
+
+@pytest.mark.parametrize(("module", "step"), STEPS)
+@on_real_time
+async def test_a_full_disk_is_an_error_of_the_operating_system(
+    tmp_path: Path, module: object, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk is raised as it is, without a retry, and leaves no file."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(module, step, fail)
+    async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
+        case.serve(origin, None)
+        with pytest.raises(OSError, match="space") as caught:
+            await case.download()
+        assert caught.value.errno == errno.ENOSPC
+        assert case.files() == {}
+        assert len(origin.requests) == (step != "_create")
+
+
+@on_real_time
+async def test_the_disk_is_touched_in_threads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that may block is done in the event loop, and writes are of a block or more."""
+    threads: list[threading.Thread] = []
+    writes: list[int] = []
+
+    def spy(module: object, name: str) -> None:
+        whole = getattr(module, name)
+
+        def call(*arguments: Any) -> None:
+            threads.append(threading.current_thread())
+            writes.extend(len(each) for each in arguments if isinstance(each, bytes))
+            whole(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    for module, name in STEPS:
+        spy(module, name)
+    async with finished_run(tmp_path) as case, host(http(200, b"x" * 3_000_000)) as origin:
+        case.serve(origin, 3_000_000)
+        await case.download()
+        assert len(case.files()["a.zip"]) == 3_000_000
+    assert threading.main_thread() not in threads
+    assert sum(writes) == 3_000_000
+    assert len(writes) <= 3_000_000 / BLOCK_BYTES + 1
+    assert min(writes[:-1]) >= BLOCK_BYTES
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (http(200, b"x" * 99), "99 in place of 100"),
+        (http(200, b"x" * 101), "more than 100"),
+        (chunked(b"x" * 99), "99 in place of 100"),
+        (chunked(b"x" * 101), "more than 100"),
+        (chunked(b"x" * 1_000_000), "more than 100"),
+        (http(200, b""), "0 in place of 100"),
+    ],
+)
+@on_real_time
+async def test_a_wrong_size_is_an_error(
+    tmp_path: Path, answer: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of another size than declared is not kept, and nothing beyond it is written."""
+    written: list[int] = []
+
+    def write(_: Path, block: bytes) -> None:
+        written.append(len(block))
+
+    monkeypatch.setattr(downloader, "append", write)
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, 100)
+        with pytest.raises(MalformedResponseError, match=message) as caught:
+            await case.download()
+        assert caught.value.status == 200
+        assert case.files() == {}
+        assert len(origin.requests) == 1
+    assert sum(written) <= 100
+
+
+@pytest.mark.parametrize("answer", [http(200, b"x" * 101), chunked(b"x" * 101)])
+@on_real_time
+async def test_an_undeclared_size_is_bounded(
+    tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a declared size a file is bounded, so that no host fills the disk."""
+    monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
+    async with finished_run(tmp_path) as case, host(answer) as origin:
+        case.serve(origin, None)
+        with pytest.raises(MalformedResponseError, match="more than 100"):
+            await case.download()
+        assert case.files() == {}
+
+
+@on_real_time
+async def test_retry_after_of_a_host_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Retry-After` of an artifact host is the pause, as it was and as it was reported."""
+    reported: list[float] = []
+    paused: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    hooks = Hooks(on_retry=lambda event: reported.append(event.delay))
+    async with finished_run(tmp_path, hooks=hooks) as case:
+        monkeypatch.setattr(case.client._parts.transport, "sleep", pause)
+        case.emulator.fail("download", Fault.status(503, retry_after=7), times=1)
+        await case.download(kinds={"trace"})
+    assert reported == paused == [7.0]
+
+
+@on_real_time
+async def test_a_host_that_trickles_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then keeps no download alive, however much came before."""
+    monkeypatch.setattr("testvibe_async._artifacts.host.BLOCK_SECONDS", 0.2)
+    is_over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(200, bytes(100_000), length=200_000))
+        while not (reader.at_eof() or writer.is_closing()):
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+        is_over.set()
+
+    once = RetryPolicy(attempts=1)
+    async with finished_run(tmp_path, retry=once) as case, scripted(serve) as origin:
+        case.serve(origin, 200_000)
+        with pytest.raises(OutcomeUnknownError, match="too slow"):
+            await case.download()
+        assert case.files() == {}
+        await is_over.wait()
+
+
+@pytest.mark.parametrize(
+    ("server", "link", "is_taken"),
+    [
+        ("https://testvibe.example", "https://blobs.example/x", True),
+        ("https://testvibe.example", "http://blobs.example/x", False),
+        ("https://testvibe.example", "http://127.0.0.1:1/x", False),
+        ("http://127.0.0.1:1", "http://localhost:2/x", True),
+        ("http://127.0.0.1:1", "http://[::1]:2/x", True),
+        ("http://127.0.0.1:1", "http://blobs.example/x", False),
+        ("http://testvibe.internal", "http://blobs.internal/x", True),
+    ],
+)
+async def test_a_link_is_as_encrypted_as_the_service(
+    server: str, link: str, *, is_taken: bool
+) -> None:
+    """Plain http is taken on this machine, and where the service itself is used over it."""
+    async with Client(server, api_key="tvb_" + "x" * 43, allow_http=True) as client:
+        artifacts = client._parts.downloader._host
+        artifact = Artifact(kind="trace", path="a", url=link)
+        if is_taken:
+            assert str(artifacts.target(artifact, "the list")) == link
+        else:
+            with pytest.raises(MalformedResponseError, match="unencrypted"):
+                artifacts.target(artifact, "the list")
+
+
+async def test_an_error_of_aiohttp_that_holds_the_link_is_not_quoted() -> None:
+    """What aiohttp says of an answer that is not HTTP may repeat the link, and is not shown."""
+
+    async def answer() -> bytes:
+        raise BadStatusLine(f"not HTTP {SECRET}")
+
+    async with Client("https://testvibe.example", api_key="tvb_" + "x" * 43) as client:
+        with pytest.raises(MalformedResponseError, match="not HTTP") as caught:
+            await client._parts.downloader._host._guarded(answer(), "https://blobs.example/x")
+    assert SECRET not in "".join(traceback.format_exception(caught.value))

@@ -1,0 +1,151 @@
+"""A batch with a defect, and the file of a journal: full, closed, or cut off by a crash."""
+
+import asyncio
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from tests.conftest import client_of
+from tests.promises.journal import test_journal
+from tests.promises.journal.conftest import verdicts
+from testvibe_async import (
+    Client,
+    ClientClosedError,
+    ConfigError,
+    DispatchUnknownError,
+    Journal,
+    Project,
+    RecorderError,
+)
+from testvibe_async.testing import Emulator, Fault
+
+FEATURES, SCENARIO = test_journal.FEATURES, test_journal.SCENARIO
+
+
+async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unforeseen error is raised by the batch as it is, which hangs no task."""
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(project._starter, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        await project.run_features(["Checkout"])
+
+
+async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
+    """What a batch notes after its journal was closed is dropped, and the file is free."""
+    async with client_of(emulator) as client:
+        journal = await Journal(path).__aenter__()
+        async with client.project().run_features(FEATURES, journal=journal) as batch:
+            await asyncio.sleep(10)
+            await journal.aclose()
+            await client.aclose()
+            with pytest.raises(ClientClosedError):
+                await anext(batch)
+            with pytest.raises(ValueError, match="it is closed"):
+                await journal.commit()
+    async with Journal(path) as journal:
+        assert verdicts(journal.items) == ["in flight"] * 3
+
+
+async def test_one_that_was_never_opened_may_be_closed(path: Path) -> None:
+    """There is nothing to write, and it can be opened later."""
+    journal = Journal(path)
+    await journal.aclose()
+    await journal.aclose()
+    async with journal:
+        assert journal.plan is None
+
+
+async def test_a_cancelled_close_lets_the_file_go(
+    path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same process can open it again."""
+    journal = await Journal(path).__aenter__()
+    await project.run_features(["Checkout"], journal=journal)
+    commit = journal._file._commit
+
+    def commit_slowly(works: list[Any]) -> list[Any]:
+        time.sleep(0.05)
+        return commit(works)
+
+    monkeypatch.setattr(journal._file, "_commit", commit_slowly)
+    journal.save(journal.entries[0])
+    closing = asyncio.ensure_future(journal.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    async with Journal(path) as journal:
+        assert journal.is_over
+
+
+async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, client: Client) -> None:
+    """An open intent without an error is an unknown dispatch, with its intent and what to do."""
+    emulator.fail("run_feature", Fault.hang())
+    async with Journal(path) as journal:
+        save = journal.save
+
+        def save_no_end(entry: Any) -> None:
+            if entry.final is None:
+                save(entry)
+
+        with patch.object(journal, "save", save_no_end):
+            await client.project().run_features(["Checkout"], journal=journal, timeout=1)
+    async with Journal(path) as journal:
+        (intent,) = journal.open_intents
+        error = journal.items[0].error
+    assert isinstance(error, DispatchUnknownError)
+    assert error.intent == intent
+    assert "the process ended before the answer came" in str(error)
+    assert "resume the batch, which looks for it" in str(error)
+
+
+async def test_a_shutdown_leaves_them_open(path: Path, emulator: Emulator, client: Client) -> None:
+    """Tasks that are cancelled from outside end the batch, and the intents stay open."""
+    emulator.fail("run_feature", Fault.reset(), times=3)
+    rule = emulator.fail("list_runs", Fault.status(404), skip=1)
+    async with Journal(path) as journal, client_of(emulator) as first:
+        items = await first.project().run_features(FEATURES, journal=journal)
+        assert verdicts(items) == ["unknown"] * 3
+    rule.remove()
+    async with Journal(path) as journal:
+        batch = client.project().run_features(journal=journal)
+        async with batch:
+            await asyncio.sleep(1)
+            for task in asyncio.all_tasks():
+                if task.get_name() == "testvibe_async batch":
+                    task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await anext(batch)
+        assert len(journal.open_intents) == 3
+
+
+async def test_a_full_disk(path: Path, project: Project, emulator: Emulator) -> None:
+    """A disk that fills up dispatches nothing more, and says so in each item and at the end."""
+    journal = await Journal(path).__aenter__()
+    await journal._file.write(lambda each: each.execute("PRAGMA max_page_count = 1"))
+    items = await project.run_features(["x" * 20_000], journal=journal)
+    assert isinstance(items[0].error, RecorderError)
+    assert emulator.count("run_feature") == 0
+    with pytest.raises(ConfigError, match="make room on its disk"):
+        await journal.aclose()
+    await journal.aclose()
+
+
+async def test_a_decision_on_a_full_disk(path: Path, emulator: Emulator, project: Project) -> None:
+    """It is refused in a sentence."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("list_runs", Fault.status(404))
+    journal = await Journal(path).__aenter__()
+    await project.run_features(["Checkout"], journal=journal)
+    await journal._file.write(lambda each: each.execute("PRAGMA query_only = 1"))
+    with pytest.raises(ConfigError, match="can't be written"):
+        await journal.decide("drop")
+    with suppress(ConfigError):
+        await journal.aclose()

@@ -1,0 +1,285 @@
+"""One batch as it is stored: its record, its journal, and its state, without asking the service.
+
+A record is readable at any time, and a journal by one process at a time. A durable batch has its
+journal in a database, which any number of processes read.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from attrs import evolve, field, frozen
+
+from testvibe_async._util.serialization import Serializable
+from testvibe_async.errors import ConfigError
+from testvibe_async.journal import Journal
+from testvibe_async.outcomes import BatchItem, Verdict
+from testvibe_async.refs import is_aware
+from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.spec import BatchSpec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from testvibe_async._batch import Plan
+    from testvibe_async.models import Generation, Run
+
+
+@frozen(kw_only=True)
+class BatchRecord:
+    """Facts about a numbered batch that are known without its journal."""
+
+    number: int
+    name: str | None
+    """The name of the batch; None if it has none."""
+
+    kind: Literal["run", "generation"]
+    server: str
+    project: str
+    project_name: str | None
+    """The name that was given for the project; None if an id was given."""
+
+    parent: int | None
+    """The number of the batch whose failures it runs again; None if it does not."""
+
+    process: int
+    """The process that runs the batch, or did last."""
+
+    started_at: datetime = field(validator=is_aware)
+    """When that process began to."""
+
+    ended_at: datetime | None = field(default=None, validator=is_aware)
+    """When that process ended the batch; None while it runs, or if it was interrupted."""
+
+    database: str | None = None
+    """The database of a durable batch, without a password; None if its journal is a file."""
+
+    def __str__(self) -> str:
+        """Return its name in a sentence: `Batch 12 (nightly)`."""
+        return f"Batch {self.word}"
+
+    @property
+    def word(self) -> str:
+        """The batch's number and name, to follow the word batch: `12 (nightly)`."""
+        return f"{self.number}" + (f" ({self.name})" if self.name else "")
+
+    @property
+    def done_at(self) -> datetime:
+        """When the last that was done with it was done."""
+        return self.ended_at or self.started_at
+
+
+@frozen
+class Place:
+    """The service and the project in force, as far as they are known."""
+
+    server: str | None
+    project: str | None
+    """Its id, or its name."""
+
+    def has(self, batch: Batch | BatchRecord) -> bool:
+        """Return whether a batch is one of here."""
+        names = {None, batch.project.casefold(), (batch.project_name or "").casefold()}
+        project = None if self.project is None else self.project.casefold()
+        return self.server in {None, batch.server} and project in names
+
+    def __str__(self) -> str:
+        """Return it as the end of a sentence, such as ` of project P at https://…`."""
+        project = f" of project {self.project}" if self.project else ""
+        return f"{project} at {self.server}" if self.server else project
+
+
+@frozen(kw_only=True)
+class Worker(Serializable):
+    """A process that works on a durable batch, or did."""
+
+    name: str
+    """Its host, its process id and a random word."""
+
+    is_alive: bool
+    """True if it works; what a dead one had in flight, another takes over."""
+
+    in_flight: int = 0
+    """Number of its operations in flight, with those whose dispatch is under way."""
+
+    def __str__(self) -> str:
+        """Return its state as a line."""
+        if self.is_alive:
+            return f"{self.name} has {self.in_flight} in flight"
+        return f"{self.name} has ended, with {self.in_flight} in flight for another to take over"
+
+
+@frozen(kw_only=True)
+class Batch:
+    """The state of one batch according to its journal, without asking the service."""
+
+    path: Path
+    """The file of its journal; of a durable batch there is none."""
+
+    record: BatchRecord | None
+    """Its record; None if its journal is a file of the caller's own."""
+
+    server: str
+    project: str
+    project_name: str | None
+    spec: BatchSpec
+    """The spec that its command created."""
+
+    fails_on_flaky: bool
+    """True if its command was to fail if a feature was flaky."""
+
+    created_at: datetime
+    items: Sequence[BatchItem[Run | Generation]]
+    is_over: bool
+    """True if nothing is left to dispatch, to wait for or to reconcile."""
+
+    is_complete: bool
+    """True if all of its features are known."""
+
+    unfinished: Path
+    """The journal to resume if it is not over: its own, or that of a rerun."""
+
+    reruns: Sequence[int] = ()
+    """The batches that reran its failures, if they are part of its items."""
+
+    is_live: bool = False
+    """True if it is durable, and a worker has something to do for it."""
+
+    workers: Sequence[Worker] = ()
+    """The workers of a durable batch that are alive, or ended with something in flight."""
+
+    @classmethod
+    def of(
+        cls,
+        stored: Any,  # noqa: ANN401 - what a database has is no type of a room below
+        *,
+        path: Path,
+        record: BatchRecord | None,
+        **values: Any,  # noqa: ANN401 - further members
+    ) -> Self:
+        """Return the state of a batch by its journal, or by what its database has of it.
+
+        Args:
+            stored: The `Journal`, open, or the `BatchStatus` of a durable batch.
+            path: The file of its journal.
+            record: Its record; None if it has none.
+            values: Values of further members.
+        """
+        plan: Plan = stored.plan
+        return cls(
+            path=path,
+            unfinished=path,
+            record=record,
+            server=plan.server,
+            project=plan.project,
+            project_name=plan.options.get("project"),
+            spec=spec_of(plan),
+            fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
+            created_at=stored.created_at,
+            is_over=stored.is_over,
+            **{"items": list(map(with_limit_named, stored.items)), "is_complete": True, **values},
+        )
+
+    @property
+    def has_worker(self) -> bool:
+        """True if a worker of a durable batch is alive."""
+        return any(worker.is_alive for worker in self.workers)
+
+    @property
+    def database(self) -> str | None:
+        """The database of a durable batch; None if its journal is a file."""
+        return None if self.record is None else self.record.database
+
+    @property
+    def label(self) -> str:
+        """The batch's name in a sentence: `Batch 12 (nightly)`, or `The batch in FILE`."""
+        return f"The batch in {self.path}" if self.record is None else str(self.record)
+
+    @property
+    def number(self) -> int | None:
+        """Its number; None if its journal is a file of the caller's own."""
+        return None if self.record is None else self.record.number
+
+    @property
+    def failed(self) -> list[BatchItem[Run | Generation]]:
+        """Its items that failed, or could not be started."""
+        return [item for item in self.items if has_failed(item)]
+
+    @property
+    def failed_jobs(self) -> list[BatchItem[Any]]:
+        """An item without ref and outcome for each of those."""
+        return [
+            BatchItem(feature=item.feature, name=item.feature_name, config=item.config)
+            for item in self.failed
+        ]
+
+    def rerun(
+        self, spec: BatchSpec, *, on_conflict: Literal["raise", "generate"] | None
+    ) -> BatchSpec:
+        """Return the spec of a rerun of the failures, on the same site.
+
+        Args:
+            spec: The spec that was asked for.
+            on_conflict: The treatment of conflicts that was asked for; None for that of this batch,
+                which concerns features without a run: the others have tests.
+        """
+        may_lack_tests = any(not item.attempts for item in self.failed)
+        same = self.spec.on_conflict if may_lack_tests else "raise"
+        return evolve(
+            spec,
+            site_url=spec.site_url or self.spec.site_url,
+            on_conflict=on_conflict or same,
+        )
+
+    @property
+    def undecided(self) -> list[BatchItem[Run | Generation]]:
+        """Its items that neither passed nor failed."""
+        return [item for item in self.items if not has_passed(item) and not has_failed(item)]
+
+
+def has_failed(item: BatchItem[Run | Generation]) -> bool:
+    """Return whether an item failed, or could not be started."""
+    return item.verdict is Verdict.FAILED or (
+        item.verdict is Verdict.ERROR and item.latest_ref is None
+    )
+
+
+def has_passed(item: BatchItem[Run | Generation]) -> bool:
+    """Return whether an item passed."""
+    return item.verdict is Verdict.SUCCEEDED
+
+
+def spec_of(plan: Plan) -> BatchSpec:
+    """Return the spec of a batch by its plan, also of one that the library started."""
+    known = {name: getattr(plan, name) for name in ("kind", "site_url", "on_conflict", "attempts")}
+    return BatchSpec.from_dict(plan.options.get("batch", {}) | known)
+
+
+@asynccontextmanager
+async def existing(path: Path) -> AsyncGenerator[Journal]:
+    """Open a journal that has a batch.
+
+    Raises:
+        ConfigError: There is none, it holds no batch, or it is in use.
+    """
+    if not path.exists():  # noqa: ASYNC240 - to open it would make one
+        raise ConfigError(f"there is no journal {path}")
+    async with Journal(path) as journal:
+        if journal.plan is None:
+            raise ConfigError(
+                f"the journal {path} holds no batch: its command ended before it began one, or the "
+                f"file {path.name}-wal is missing, which a crash leaves beside it and which "
+                "belongs to it"
+            )
+        yield journal
+
+
+def state_of(journal: Journal, record: BatchRecord | None) -> Batch:
+    """Return the state of a batch by its open journal."""
+    # What was not dispatched is not going to be, as far as a reader is concerned.
+    items = [with_limit_named(evolve(item, is_waiting=False)) for item in journal.items]
+    path, is_complete = journal.path, journal.is_complete
+    return Batch.of(journal, path=path, record=record, items=items, is_complete=is_complete)
