@@ -57,6 +57,8 @@ ASYNC_TESTS = {
 
 SCENARIO = Scenario(failing_runs=0, outcomes={"Returns": Outcome(run_status="failed")})
 SESSION_SECONDS = 60.0
+ALL_SECONDS = 1800.0
+"""Time after which sessions are missed that ended without a result."""
 
 
 class Session(NamedTuple):
@@ -170,22 +172,23 @@ def main() -> int:
     rows.remove(("asyncio, auto", "asyncio, strict"))
     sessions = [session for row in rows for session in sessions_of(row)]
     with get_context("fork").Pool(maxtasksperchild=1) as pool:
-        results = dict(zip(sessions, pool.map(play, sessions, chunksize=1), strict=True))
+        played = pool.map_async(play, sessions, chunksize=1).get(ALL_SECONDS)
+        results = dict(zip(sessions, played, strict=True))
     wrong = 0
     say("| plugins | own test fails | flaky feature | failing feature | JUnit as terminal |")
     say("|---|---|---|---|---|")
     for row in rows:
-        played = [(session, results[session]) for session in sessions_of(row)]
-        is_agreed = all(result.is_agreed for _, result in played)
+        pairs = [(session, results[session]) for session in sessions_of(row)]
+        is_agreed = all(result.is_agreed for _, result in pairs)
         is_right = is_agreed and all(
             (result.exit_code, result.counts["failed"]) == (session.exit_code, session.failed)
-            for session, result in played
+            for session, result in pairs
         )
-        codes = " | ".join(str(result.exit_code) for _, result in played)
+        codes = " | ".join(str(result.exit_code) for _, result in pairs)
         say(f"| {' + '.join(row) or 'none'} | {codes} | {'yes' if is_agreed else 'no'} |")
         if not is_right:
             wrong += 1
-            for session, result in played:
+            for session, result in pairs:
                 say(json.dumps([*session, dict(result.counts), result.junit]))
                 say(textwrap.indent(result.output, "    "))
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
