@@ -1,4 +1,4 @@
-"""Record the documented service, ten dialects of it, and a second service, by `doctor --record`."""
+"""Record the documented service, and ten dialects of it, by `doctor --record`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.contract import second_service
 from tests.support.dialects import DIALECTS, Dialect, emulator_speaking
 from testvibe_async.cli import app
 from testvibe_async.testing import Outcome, Scenario, VirtualTimeLoop
@@ -47,18 +46,6 @@ async def record(name: str, dialect: Dialect) -> None:
         await app.perform(["doctor", *options, "--record", str(FOLDER / f"{name}.json")])
 
 
-async def record_second_service() -> None:
-    """Record a service that shares no line with the emulator; it takes a quarter of a minute."""
-    with second_service.serving() as url:
-        os.environ.update(
-            TESTVIBE_SERVER=url,
-            TESTVIBE_API_KEY=second_service.KEY,
-            TESTVIBE_PROJECT=second_service.PROJECT,
-        )
-        options = ("--run", "Refund", "--generate", "Import", "--yes", "--quiet")
-        await app.perform(["doctor", *options, "--record", str(FOLDER / "second-service.json")])
-
-
 def main() -> None:
     """Record all of them."""
     with TemporaryDirectory() as home:
@@ -66,7 +53,6 @@ def main() -> None:
         for name in ("as-documented", *RECORDED):
             with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
                 runner.run(record(name, DIALECTS.get(name, Dialect())))
-        asyncio.run(record_second_service())
 
 
 if __name__ == "__main__":

@@ -54,14 +54,14 @@ _TEXTS = {
 }
 
 
-def wicked(document: Any) -> Any:
-    """Return a document of the service with `WICKED` in place of each text that is for people."""
+def wicked(document: Any, text: str = WICKED) -> Any:
+    """Return a document of the service with one text in place of each that is for people."""
     if isinstance(document, list):
-        return [wicked(each) for each in cast("list[object]", document)]
+        return [wicked(each, text) for each in cast("list[object]", document)]
     if not isinstance(document, dict):
         return document
     members = cast("dict[str, Any]", document)
     return {
-        name: WICKED if name in _TEXTS and isinstance(value, str) else wicked(value)
+        name: text if name in _TEXTS and isinstance(value, str) else wicked(value, text)
         for name, value in members.items()
     }

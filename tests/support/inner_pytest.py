@@ -1,8 +1,9 @@
 """Helpers for the tests of the plugin: a service in a thread, and pytest inside pytest."""
 
 import shlex
-from collections.abc import Generator, Iterable
-from typing import Any
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Literal
+from xml.etree import ElementTree as ET
 
 import anyio.pytest_plugin
 import attrs
@@ -47,6 +48,31 @@ ENDLESS = Scenario(
 )
 """Runs go on until they are ended."""
 
+endless = pytest.mark.parametrize("service_options", [{"scenario": ENDLESS}], ids=["endless"])
+"""The mark of a test, or of a class, whose runs go on until they are ended."""
+
+RERUN = """
+    import pytest
+    from _pytest.runner import runtestprotocol
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(item, nextitem):
+        "Log reports only after the teardown, and those of a failed attempt as `rerun`."
+        for is_last in (False, True):
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+            runs_again = not is_last and any(report.failed for report in reports)
+            for report in reports:
+                if report.failed and runs_again:
+                    report.outcome = "rerun"
+                item.ihook.pytest_runtest_logreport(report=report)
+            if not runs_again:
+                return True
+
+    def pytest_report_teststatus(report):
+        return ("rerun", "R", "RERUN") if report.outcome == "rerun" else None
+"""
+"""What pytest-rerunfailures does, without its own corrections of what pytest counted."""
+
 FEATURES = ("Login", "Checkout", "Returns")
 
 
@@ -76,15 +102,17 @@ def service(
 
 def end_together(service: Emulator, count: int) -> None:
     """Finish all runs as soon as `count` are dispatched; those of Returns fail."""
+    dispatched(service, count, lambda: finish(service))
 
-    def dispatched(document: Any) -> Any:
-        if len(service.runs) == count:
-            for run in service.runs.values():
-                has_failed = run.feature_name == "Returns"
-                service.finish_run(run.id, "failed" if has_failed else "passed")
-        return document
 
-    service.fail("run_feature", Fault.edit(dispatched))
+def finish(service: Emulator, **statuses: Literal["passed", "failed"]) -> None:
+    """Finish all runs, or those of some features; those of Returns fail if no status is given."""
+    for run in service.active_runs():
+        name = run.feature_name or ""
+        if not statuses or name in statuses:
+            service.finish_run(
+                run.id, statuses.get(name, "failed" if name == "Returns" else "passed")
+            )
 
 
 def fail_first_run(service: Emulator) -> None:
@@ -95,6 +123,22 @@ def fail_first_run(service: Emulator) -> None:
         return document
 
     service.fail("run_feature", Fault.edit(dispatched), times=1)
+
+
+def dispatched(service: Emulator, count: int, then: Callable[[], object]) -> None:
+    """Call a function as soon as `count` runs are dispatched."""
+
+    def edit(document: Any) -> Any:
+        if len(service.runs) == count:
+            then()
+        return document
+
+    service.fail("run_feature", Fault.edit(edit))
+
+
+def ids_told(lines: Iterable[str]) -> set[int]:
+    """Return the ids of the runs in the command that is shown."""
+    return {ref.run_id for ref in refs_told(lines) if isinstance(ref, RunRef)}
 
 
 def refs_told(lines: Iterable[str]) -> list[Ref]:
@@ -120,6 +164,11 @@ class Inner:
             return self.pytester.runpytest_inprocess(
                 *ARGUMENTS, *arguments, plugins=(*PLUGINS, *plugins), no_reraise_ctrlc=True
             )
+
+    def report(self) -> ET.Element:
+        """Return the suite of the JUnit report that `--junitxml=report.xml` wrote."""
+        (suite,) = ET.parse(self.pytester.path / "report.xml").getroot()  # noqa: S314 - ours
+        return suite
 
     def marked(self, *markers: str, body: str = "...") -> None:
         """Write a test for each marker, which is given by its arguments."""

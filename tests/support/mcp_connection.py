@@ -25,15 +25,26 @@ P = ParamSpec("P")
 Mode = Literal["auto", "legacy"]
 """The protocol without a handshake, or the one with a handshake."""
 
+CLIENT_OPTIONS = {"api_key", "project", "timeout"}
+"""Which options of a connection are the SDK client's."""
+
 
 @asynccontextmanager
 async def connected(
-    emulator: Emulator, mode: Mode = "auto", **options: Any
+    emulator: Emulator, mode: Mode = "auto", *, ask: Any = None, **options: Any
 ) -> AsyncGenerator[McpClient]:
-    """Connect the official client to a server in this process."""
-    usual: dict[str, Any] = {"api_key": emulator.api_key, "project": emulator.project_id}
-    server = make_server(partial(Client, emulator.url, **{**usual, **options}))
-    async with McpClient(server, mode=mode) as mcp:
+    """Connect the official client to a server in this process.
+
+    Args:
+        emulator: The service.
+        mode: The protocol.
+        ask: The callback by which the client asks its user; None for a client that can't.
+        options: Options of the SDK's client, and of `make_server`.
+    """
+    settings: dict[str, Any] = {"api_key": emulator.api_key, "project": emulator.project_id}
+    settings |= {name: options.pop(name) for name in list(options) if name in CLIENT_OPTIONS}
+    server = make_server(partial(Client, emulator.url, **settings), **options)
+    async with McpClient(server, mode=mode, elicitation_callback=ask) as mcp:
         yield mcp
 
 

@@ -8,7 +8,6 @@ does not have, and tests of the emulator itself send wrong ones on purpose.
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -18,7 +17,7 @@ from tests.support.checker import Checker, closed
 from testvibe_async._wire import Request, custom_request, openapi_document
 from testvibe_async.testing import RecordedRequest
 from testvibe_async.testing.emulator.answers import Answer
-from testvibe_async.testing.emulator.api import Api
+from testvibe_async.testing.emulator.api import Api, Middleware
 from testvibe_async.testing.emulator.origin import Exchange
 
 SHOWN = 10
@@ -42,12 +41,11 @@ class Recorder:
         """Look over the shoulder of every emulator of this process."""
         receive = Api.receive
 
-        def recorded(
-            api: Api, method: str, target: str, headers: Mapping[str, str], body: bytes
-        ) -> Exchange:
-            exchange = receive(api, method, target, headers, body)
+        def recorded(api: Api, record: RecordedRequest) -> Exchange:
+            exchange = receive(api, record)
             # A middleware breaks the contract on purpose.
-            return exchange if api._middleware else self._recorded(exchange)
+            is_plain = type(api.middleware) is Middleware
+            return self._recorded(exchange) if is_plain else exchange
 
         def custom(method: str, path: str, **parts: Any) -> Request[Any]:
             request = custom_request(method, path, **parts)

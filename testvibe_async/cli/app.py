@@ -1,7 +1,7 @@
-"""The commands by name, how one is run, and how its help looks.
+"""The table of commands, the call of one of them, and the form of its help.
 
-Decides which commands there are, and nothing of what they do: their modules are loaded when they
-are called. The exit code and message of a command that failed are decided in `exits`.
+Decides which commands exist, not what they do: the module of a command is loaded when the command
+is called. `exits` decides the exit code and the message of a failed command.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async._util import __version__
-from testvibe_async.cli.common import COMMON, MORE_OPTIONS, Common
-from testvibe_async.cli.exits import ENDING, ExitCode, log_to_standard_error, reporting
+from testvibe_async.cli.common import COMMON, MORE_OPTIONS, Common, ServiceOptions
+from testvibe_async.cli.exits import (
+    ENDING,
+    CommandResult,
+    ExitCode,
+    log_to_standard_error,
+    reporting,
+)
 from testvibe_async.cli.options import Timeout  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
@@ -34,7 +40,6 @@ if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
-    from testvibe_async.cli.exits import CommandResult
 
 _COMMANDS = {
     "Runs and generations": {
@@ -156,8 +161,8 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
         print_error=False,
         verbose=False,
     )
-    common = next((each for each in bound.arguments.values() if isinstance(each, Common)), None)
-    result.verbose = common.verbose if common is not None else 0
+    given = (each for each in bound.arguments.values() if isinstance(each, ServiceOptions))
+    result.verbose = next(given, COMMON).verbose
     log_to_standard_error(result.verbose)
     return lambda: command(*bound.args, **bound.kwargs)
 

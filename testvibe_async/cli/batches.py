@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
-from testvibe_async.cli.common import batches_folder
-from testvibe_async.cli.output import warn
+from testvibe_async.cli.common import Common, batches_folder
+from testvibe_async.cli.output import Output, warn
 from testvibe_async.cli.words import NAME, clock_time, plural
 from testvibe_async.runner.batches import Batches
 from testvibe_async.runner.stored import Batch, BatchRecord, Place
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from testvibe_async.adapters.durable import DurableBatch
-    from testvibe_async.cli.common import Common
-    from testvibe_async.cli.output import Output
 
 
 def stored_batches() -> Batches:

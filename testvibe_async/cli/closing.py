@@ -23,30 +23,25 @@ from testvibe_async import (
     GenerationInProgressError,
     Run,
     Verdict,
+    VibeError,
     WaitTimeoutError,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.details import end_of, error_lines, log_details, text_of
+from testvibe_async.cli.details import Line, end_of, error_lines, log_details, text_of
 from testvibe_async.cli.display import rows_table
-from testvibe_async.cli.output import warn
-from testvibe_async.cli.progress import word_of
-from testvibe_async.cli.result import check_command, is_of_generation
-from testvibe_async.cli.words import NAME, clock_time, is_lost, item_name, item_reason
+from testvibe_async.cli.output import Output, warn
+from testvibe_async.cli.progress import Progress, word_of
+from testvibe_async.cli.result import Result, check_command, is_of_generation
+from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
 from testvibe_async.runner.stability import stability_of
 from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from testvibe_async import VibeError
     from testvibe_async.cli.common import Common
-    from testvibe_async.cli.details import Line
     from testvibe_async.cli.exits import ExitCode
-    from testvibe_async.cli.output import Output
     from testvibe_async.cli.outputs import Outputs
-    from testvibe_async.cli.progress import Progress
-    from testvibe_async.cli.result import Result
-    from testvibe_async.cli.words import Item
 
 
 NAMED = 10
@@ -69,7 +64,7 @@ def failures_text(result: Result, *, width: int | None) -> Text:
 
     Args:
         result: The results.
-        width: Cells that a line may take; None for lines as long as they are.
+        width: Cells that a line may take; None for lines of any length.
     """
     failed = [item for item in result.items if item.verdict is Verdict.FAILED]
     # An operation in flight may be one that the key may not see any more.
@@ -122,7 +117,7 @@ def _grouped(
 
     Args:
         failures: The names, each with its error.
-        width: Cells that a line may take; None for lines as long as they are.
+        width: Cells that a line may take; None for lines of any length.
         most: Maximum number of names for an error; None for all.
     """
     from testvibe_async.reports import essence  # noqa: PLC0415 - needed where something failed
@@ -327,7 +322,7 @@ def _say_remarks(result: Result, output: Output) -> None:
 
 
 def _say_next(result: Result, output: Output) -> None:
-    """Print the commands that tell more of the failures, and run them again."""
+    """Print the commands that describe the failures, and the one that runs them again."""
     if result.failed_runs:
         which = "it" if len(result.failed_runs) == 1 else "one"
         output.say(f"\nMore of {which}: {NAME} runs diagnose {result.failed_runs[0]}")

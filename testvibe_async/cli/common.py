@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter
 from platformdirs import user_state_path
 
 from testvibe_async import ConfigError
-from testvibe_async._config import find_settings
+from testvibe_async._config import FoundSettings, find_settings
 from testvibe_async.cli.output import Output
 from testvibe_async.cli.words import NAME
 from testvibe_async.runner.names import choose_project, is_project_id
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from testvibe_async import Client, Project
-    from testvibe_async._config import FoundSettings
 
 
 MORE_OPTIONS = "More options"
@@ -39,8 +38,8 @@ _MAIN = "Parameters"
 
 @Parameter(name="*", group=MORE.group)
 @frozen(kw_only=True)
-class Common:
-    """The options that every command has."""
+class ServiceOptions:
+    """The options that say which service and project a command is about."""
 
     server: str | None = None
     """The service's address; else TESTVIBE_SERVER, else what was stored."""
@@ -52,6 +51,15 @@ class Common:
 
     allow_http: bool = False
     """Send the key unencrypted to an http:// server other than this machine."""
+
+    verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True)] = 0
+    """Log events to standard error; -vv logs more, and a traceback on failure."""
+
+
+@Parameter(name="*", group=MORE.group)
+@frozen(kw_only=True)
+class Common(ServiceOptions):
+    """The options that every command has, except for servers."""
 
     json: Annotated[bool, Parameter(name=("--json", "-j"), group=_MAIN)] = False
     """JSON for programs; nothing else is on standard output. --json=lines prints a list as an
@@ -65,9 +73,6 @@ class Common:
 
     no_color: bool = False
     """Print no colours; the variable NO_COLOR does the same."""
-
-    verbose: Annotated[int, Parameter(name=("--verbose", "-v"), count=True)] = 0
-    """Log events to standard error; -vv logs more, and a traceback on failure."""
 
     api_key: Annotated[str | None, Parameter(parse=False)] = None
     """The key, if another command calls this one; it can't be typed."""

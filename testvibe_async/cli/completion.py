@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - cyclopts reads the annotations at run time
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import platformdirs
@@ -23,7 +23,6 @@ from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 Shell: TypeAlias = Literal["bash", "zsh", "fish", "powershell"]
 
@@ -88,7 +87,7 @@ OperationName: TypeAlias = Annotated[str, Parameter(completer=_completer("featur
 
 
 def keep(**kinds: Iterable[object]) -> None:
-    """Keep the names of each kind, in place of those that were listed before."""
+    """Keep the names of each kind, in place of the names from an earlier list."""
     with suppress(OSError, ValueError):
         for kind, found in kinds.items():
             path = _path(kind)

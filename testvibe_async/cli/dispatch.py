@@ -7,6 +7,7 @@ unless none is wanted, or stored in a database for any number of workers.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -20,17 +21,15 @@ from testvibe_async.cli.batches import (
     work_command,
 )
 from testvibe_async.cli.exits import ExitCode, worst_of
-from testvibe_async.cli.words import NAME, item_name, plural
-from testvibe_async.runner.forecast import forecast
+from testvibe_async.cli.words import NAME, Item, item_name, plural
+from testvibe_async.runner.forecast import Forecast, forecast
 from testvibe_async.runner.generation_limit import LIMITED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 
     from testvibe_async.cli.options import BatchOptions, Consent
     from testvibe_async.cli.watch import Watch
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.forecast import Forecast
     from testvibe_async.runner.spec import BatchSpec
 
 
@@ -40,6 +39,7 @@ async def dispatch(  # noqa: PLR0913 - each by name
     jobs: Sequence[Item],
     *,
     has_tests: Mapping[int | str, bool],
+    generating: Collection[int | str] = (),
     consent: Consent,
     question: str | None,
     options: BatchOptions,
@@ -53,6 +53,7 @@ async def dispatch(  # noqa: PLR0913 - each by name
         spec: The description of the batch.
         jobs: An item for each operation.
         has_tests: True or False for each feature of the jobs; missing if it is unknown.
+        generating: The features that are being generated, likewise.
         consent: The generations that are allowed.
         question: The question asked before generations are dispatched, with {} for the number of
             features; None if they were requested by name.
@@ -63,14 +64,15 @@ async def dispatch(  # noqa: PLR0913 - each by name
     Raises:
         ConfigError: A database does not take it.
     """
+    foreseen = partial(forecast, spec, has_tests=has_tests)
     if options.dry_run:
-        most = consent.max_generations
-        plan = forecast(spec, spec.repeated(jobs), has_tests=has_tests, max_generations=most)
-        return _say_plan(watch, spec, plan)
+        most, jobs = consent.max_generations, spec.repeated(jobs)
+        return _say_plan(watch, spec, foreseen(jobs, generating=generating, max_generations=most))
     if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
         raise ConfigError("--on takes no --repeat and no --max-failures")
     if spec.may_generate:
-        number = len(forecast(spec, jobs, has_tests=has_tests).generated)
+        # A generation that is under way now may be over when its feature is dispatched.
+        number = len(foreseen(jobs).generated)
         question = question and question.format(plural(number, "feature"))
         await consent.allow(watch.generations, number, question=question)
     if options.on is not None:
@@ -96,8 +98,9 @@ def _say_plan(watch: Watch, spec: BatchSpec, plan: Forecast) -> ExitCode:
         number = plural(len(plan.generated), "generation")
         costs = f", after {number} at most, which cost credits"
     output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
+    why = "without tests" if spec.kind == "run" else "being generated"
     ends = {
-        "refused, without tests": (plan.refused, ExitCode.REFUSED),
+        f"refused, {why}": (plan.refused, ExitCode.REFUSED),
         LIMITED: (plan.limited, ExitCode.IN_FLIGHT),
     }
     for word, (items, _) in ends.items():

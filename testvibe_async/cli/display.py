@@ -11,22 +11,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 import anyio
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
-from testvibe_async.cli.progress import STYLES, Outage, Row, count_words
+from testvibe_async.cli.progress import STYLES, Outage, Progress, Row, count_words
 from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from rich.console import Console
-
     from testvibe_async.cli.output import Output
-    from testvibe_async.cli.progress import Progress
 
 
 FRAME_SECONDS = 0.125

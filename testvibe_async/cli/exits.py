@@ -23,25 +23,7 @@ from attrs import define
 from cyclopts import CycloptsError
 from cyclopts.exceptions import UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
-from testvibe_async import (
-    ClientClosedError,
-    ConfigError,
-    FeatureNotGeneratedError,
-    IncompleteListError,
-    MalformedResponseError,
-    ObservationError,
-    OperationNotFoundError,
-    OperationSupersededError,
-    OutcomeError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    TransportError,
-    UnauthorizedError,
-    UndocumentedStatusError,
-    VibeError,
-    WaitTimeoutError,
-)
+from testvibe_async import OutcomeError, UndocumentedStatusError, VibeError, errors
 from testvibe_async._config import masked
 from testvibe_async.cli.output import escape_lines, wrapped
 from testvibe_async.cli.words import NAME, reason
@@ -59,7 +41,7 @@ _LOGGERS = ("testvibe_async", "asyncio")
 ENDING: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
-"""The signals, beside that of Ctrl-C, that end a command in order; Windows has not all."""
+"""The signals, besides Ctrl-C, that end a command in order; Windows lacks some."""
 
 
 class ExitCode(IntEnum):
@@ -103,13 +85,16 @@ class ExitCode(IntEnum):
 
 
 _CODES: tuple[tuple[ExitCode, tuple[type[VibeError], ...]], ...] = (
-    (ExitCode.USAGE, (ConfigError,)),
-    (ExitCode.UNREACHABLE, (UndocumentedStatusError, RateLimitedError, ServerError)),
-    (ExitCode.UNREACHABLE, (MalformedResponseError, IncompleteListError)),
+    (ExitCode.USAGE, (errors.ConfigError,)),
+    (ExitCode.UNREACHABLE, (UndocumentedStatusError, errors.RateLimitedError, errors.ServerError)),
+    (ExitCode.UNREACHABLE, (errors.MalformedResponseError, errors.IncompleteListError)),
     (ExitCode.FAILED, (OutcomeError,)),
-    (ExitCode.IN_FLIGHT, (WaitTimeoutError, GenerationLimitError, ClientClosedError)),
-    (ExitCode.REFUSED, (ResponseError, OperationNotFoundError, OperationSupersededError)),
-    (ExitCode.UNREACHABLE, (ObservationError, TransportError)),
+    (ExitCode.IN_FLIGHT, (errors.WaitTimeoutError, GenerationLimitError, errors.ClientClosedError)),
+    (
+        ExitCode.REFUSED,
+        (errors.ResponseError, errors.OperationNotFoundError, errors.OperationSupersededError),
+    ),
+    (ExitCode.UNREACHABLE, (errors.ObservationError, errors.TransportError)),
 )
 """The first that matches decides, so a class stands before its base."""
 
@@ -124,22 +109,22 @@ def error_sentence(error: VibeError) -> str:
 
     It leaves out what only a programmer would look for: -vv shows that.
     """
-    if isinstance(error, TransportError):
+    if isinstance(error, errors.TransportError):
         return f"{urlsplit(error.url).netloc}: {reason(error)}"
-    is_unreadable = isinstance(error, MalformedResponseError | IncompleteListError)
-    if is_unreadable or not isinstance(error, ResponseError):
+    is_unreadable = isinstance(error, errors.MalformedResponseError | errors.IncompleteListError)
+    if is_unreadable or not isinstance(error, errors.ResponseError):
         return reason(error)
     code = f"{error.status} {error.code}" if error.code else str(error.status)
     return f"{error.message} ({code}){_advice(error)}"
 
 
-def _advice(error: ResponseError) -> str:
+def _advice(error: errors.ResponseError) -> str:
     """Return the notes that the command added; else what errors of this kind call for."""
     if notes := getattr(error, "__notes__", ()):
         return f"; {'; '.join(notes)}"
-    if isinstance(error, UnauthorizedError):
+    if isinstance(error, errors.UnauthorizedError):
         return f"; {NAME} settings shows the key in force"
-    return "; generate it first" if isinstance(error, FeatureNotGeneratedError) else ""
+    return "; generate it first" if isinstance(error, errors.FeatureNotGeneratedError) else ""
 
 
 _PRECEDENCE = (
@@ -300,7 +285,7 @@ def log_to_standard_error(verbose: int) -> None:
     """
     _LOG.verbose = verbose
     for name in _LOGGERS:
-        logging.getLogger(name).addHandler(_LOG)  # That of an earlier command is the same.
+        logging.getLogger(name).addHandler(_LOG)  # The handler of an earlier command is the same.
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.getLogger(_LOGGERS[0]).setLevel(level)
 

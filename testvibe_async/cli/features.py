@@ -15,11 +15,10 @@ from testvibe_async.cli import completion
 from testvibe_async.cli.common import COMMON, Common, connected
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
-from testvibe_async.cli.output import TextFile, confirm, read_text
+from testvibe_async.cli.output import Output, TextFile, confirm, read_text
 
 if TYPE_CHECKING:
     from testvibe_async import Feature
-    from testvibe_async.cli.output import Output
 
 
 app: App = App(

@@ -22,13 +22,12 @@ from testvibe_async.cli.common import COMMON, Common
 from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.trends import CHANGES, trends_of, word_of
+from testvibe_async.runner.trends import CHANGES, Trend, trends_of, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from testvibe_async.runner.stored import Batch, Place
-    from testvibe_async.runner.trends import Trend
 
 
 USUAL_LIMIT = 10

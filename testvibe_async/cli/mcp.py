@@ -18,8 +18,11 @@ from cyclopts.types import Port  # noqa: TC002 - cyclopts reads the annotations 
 from platformdirs import user_state_path
 
 from testvibe_async import Client
-from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.common import ServiceOptions
 from testvibe_async.cli.words import NAME
+
+SERVICE = ServiceOptions()
+"""The options if none was given."""
 
 
 async def mcp(  # noqa: PLR0913 - the options of the command
@@ -31,7 +34,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,
     max_output: int = 20_000,
-    common: Common = COMMON,
+    service: ServiceOptions = SERVICE,
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
 
@@ -46,7 +49,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
         exclude_tools: Do not offer these tools; repeat it for several.
         max_generations: Maximum number of generations started while it runs; any number by default.
         max_output: Maximum characters of an answer.
-        common: The options of every command.
+        service: The service.
     """
     from testvibe_async.mcp_server import (  # noqa: PLC0415 - an extra, loaded when used
         make_server,
@@ -56,7 +59,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
 
     _log_warnings()
     server = make_server(
-        partial(Client, common.server, project=common.project, allow_http=common.allow_http),
+        partial(Client, service.server, project=service.project, allow_http=service.allow_http),
         read_only=read_only,
         tools=tools,
         exclude_tools=exclude_tools,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from attrs import AttrsInstance, asdict, frozen
-from cyclopts import CoercionError, Parameter, convert
+from cyclopts import CoercionError, Parameter, Token, convert
 from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the annotations at run time
 from cyclopts.validators import Number
 
@@ -26,8 +26,6 @@ from testvibe_async.cli.words import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from cyclopts import Token
 
     from testvibe_async.runner.generation_limit import GenerationLimit
 
@@ -160,7 +158,7 @@ class Consent:
                 name.
 
         Raises:
-            ConfigError: The answer is no, or nobody can be asked.
+            ConfigError: The answer is no, or there is no person to ask.
         """
         if number and question and not self.yes and self.max_generations is None:
             instead = "pass --yes, or --max-generations N"
@@ -187,7 +185,7 @@ class BatchOptions:
 
     dry_run: Annotated[bool, MORE] = False
     """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
-    one that the command would end with, as far as it is known."""
+    one that the command would end with, if known."""
 
     name: str | None = None
     """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from attrs import evolve
 from cyclopts import Parameter
 
-from testvibe_async import ConfigError, Journal, RunRef, Verdict
-from testvibe_async._batch import is_refusal
+from testvibe_async import ConfigError, Journal, Ref, RunRef, Verdict
+from testvibe_async._batch import Plan, is_refusal
 from testvibe_async.cli.batches import durable_named, place_of, read_durable, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import COMMON, Common
@@ -25,25 +25,19 @@ from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopt
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import operations_of, read_refs
 from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, On, Timeout
-from testvibe_async.cli.output import TextFile, name_of, read_text
+from testvibe_async.cli.output import Output, TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
 from testvibe_async.cli.result import live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
-from testvibe_async.cli.words import NAME, clock_time, plural
-from testvibe_async.runner.stored import existing, spec_of
+from testvibe_async.cli.words import NAME, Item, clock_time, plural
+from testvibe_async.runner.stored import Place, existing, spec_of
 from testvibe_async.runner.waits import completions_of, item_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from testvibe_async import Ref
-    from testvibe_async._batch import Plan
     from testvibe_async.adapters.durable import BatchStatus, DurableBatch
-    from testvibe_async.cli.output import Output
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.spec import BatchSpec
-    from testvibe_async.runner.stored import Place
 
 
 async def resume(  # noqa: PLR0913 - each an option of its own
@@ -114,7 +108,9 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
             spec = spec_of(plan)
             are_dropped = decision not in {None, "resend"} and feature is None
-            left = _may_generate(spec, state.items, are_dropped=are_dropped)
+            left = spec.may_generate * sum(
+                _may_be_dispatched(item, are_dropped=are_dropped) for item in state.items
+            )
             question = (
                 f"Batch {batch} of {clock_time(began)} may dispatch "
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
@@ -141,9 +137,8 @@ async def _list_unfinished(common: Common) -> None:
         }
         for each in found
     ]
-    common.output.document(documents)
-    rows = [[*document.values()][:4] for document in documents]
-    common.output.table(("Batch", "Name", "Began", "Items"), rows)
+    columns = ("Batch", "Name", "Began", "Items")
+    common.output.rows(documents, columns, lambda each: [*each.values()][:4])
     for each in found:
         if each.is_live:
             common.output.note(live_line(each))
@@ -175,24 +170,16 @@ async def discard(batch: str, /, *, common: Common = COMMON) -> None:
     common.output.say(f"{record} is forgotten: {what}.")
 
 
-def _may_generate(spec: BatchSpec, items: Sequence[Item], *, are_dropped: bool) -> int:
-    """Return how many generations are left to dispatch at most.
+def _may_be_dispatched(item: Item, *, are_dropped: bool) -> bool:
+    """Return whether `resume` may dispatch an item's operation, as far as its journal knows.
 
     Args:
-        spec: The description of the batch.
-        items: Its items.
+        item: The item.
         are_dropped: True if no unknown dispatch is sent again.
     """
-    return spec.may_generate * sum(
-        _may_be_dispatched(item) and not (are_dropped and item.verdict is Verdict.UNKNOWN)
-        for item in items
-    )
-
-
-def _may_be_dispatched(item: Item) -> bool:
-    """Return whether an item's operation was not dispatched, as far as its journal knows."""
     is_started = item.latest_ref is not None or item.outcome is not None
-    return not is_started and item.verdict is not Verdict.SKIPPED and not is_refusal(item.error)
+    settled = {Verdict.SKIPPED, Verdict.UNKNOWN} if are_dropped else {Verdict.SKIPPED}
+    return not is_started and item.verdict not in settled and not is_refusal(item.error)
 
 
 def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:

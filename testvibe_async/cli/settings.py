@@ -34,7 +34,7 @@ from testvibe_async._config import (
 )
 from testvibe_async._util import escape
 from testvibe_async.cli.common import COMMON, Common, batches_folder, connected
-from testvibe_async.cli.output import ask
+from testvibe_async.cli.output import Output, ask
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.names import chosen_project
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from tomlkit.items import Table
 
     from testvibe_async import ProjectInfo
-    from testvibe_async.cli.output import Output
 
 
 def settings(*, common: Common = COMMON) -> None:
@@ -163,7 +162,7 @@ def login(*, stdin: bool = False, common: Common = COMMON) -> None:
     """Store an API key on this machine, for one server.
 
     It asks for what it needs, tries the key on the service, and writes it to your own configuration
-    file, which nobody else can read. A key that is stored for one server is sent to no other.
+    file, which no other user can read. A key that is stored for one server is sent to no other.
 
     For example:
 

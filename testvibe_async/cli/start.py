@@ -31,12 +31,11 @@ from testvibe_async.cli.options import (
 )
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.result import Result
-from testvibe_async.cli.watch import watching
+from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import clock_time, plural
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from testvibe_async.cli.watch import Watch
     from testvibe_async.runner.stored import Batch
 
 
@@ -242,6 +241,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         return await dispatch(
             *(watched, spec, found.jobs),
             has_tests=found.has_tests,
+            generating=found.generating,
             consent=consent,
             question=question if found.is_wider else None,
             options=options,

@@ -14,14 +14,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from testvibe_async import OutcomeUnknownError
+from testvibe_async import OutcomeUnknownError, VibeError
 from testvibe_async.cli.exits import ENDING, ExitCode
 from testvibe_async.cli.words import duration, reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
-    from testvibe_async import VibeError
     from testvibe_async.events import OutageStarted
 
 
@@ -43,7 +42,7 @@ def interruptible() -> Generator[Stop]:
     effect. SIGTERM, SIGHUP and SIGQUIT do the same, and exit after the block. A cancellation by
     something else is raised as usual. asyncio's own handling is not enough: its second Ctrl-C
     raises at any point of the program. Where the event loop takes no signals, as on Windows, they
-    are left as they are.
+    are left unchanged.
     """
     stop = Stop()
     if not stop.install():

@@ -7,7 +7,13 @@ is carried out while its progress is shown, and however that ends, `closing` con
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -27,23 +33,19 @@ from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
 from testvibe_async.cli.result import Result, live_line
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
-from testvibe_async.cli.words import plural
+from testvibe_async.cli.words import Item, plural
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.runner.selection import select
-from testvibe_async.runner.stored import Place
+from testvibe_async.runner.selection import Selection, select
+from testvibe_async.runner.stored import BatchRecord, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from testvibe_async import Batch, Client, GenerationLog, Journal, Project
     from testvibe_async.adapters.durable import DurableBatch
-    from testvibe_async.cli.words import Item
-    from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
-    from testvibe_async.runner.stored import BatchRecord
 
 
 FOLLOW_SECONDS = 2.0
@@ -89,7 +91,7 @@ class Watch:
             journal=journal,
             fails_on_flaky=files.fail_on_flaky,
         )
-        """The result, as far as it is known before the end."""
+        """The part of the result that is known before the end."""
 
     @property
     def client(self) -> Client:
@@ -197,7 +199,7 @@ class Watch:
                 try:
                     found = await read_durable(batch, record)
                     line = live_line(found)
-                except ConfigError as error:  # The batch goes on where the database is reached.
+                except ConfigError as error:  # Another machine may reach the database.
                     line = str(error)
 
         mark = self.quarantine.mark

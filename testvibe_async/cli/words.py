@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from testvibe_async import VibeError, WaitTimeoutError
+from testvibe_async import BatchItem, Generation, Run, VibeError, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.models import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from testvibe_async import BatchItem, Generation, Run
 
 
 NAME = "testvibe-async"

@@ -185,11 +185,11 @@ class Call:
 
     ctx: Ctx
     project: str | None = None
-    """The id of the project that it names; None for the one that is set."""
+    """The id of the project that it names; None for the default project."""
 
     @classmethod
     async def of(cls, ctx: Ctx, project: str | None = None) -> "Call":
-        """Return a call about a project, by its id or name; None for the one that is set.
+        """Return a call about a project, by its id or name; None for the default project.
 
         Raises:
             ToolError: There is no such project, or there are several of that name.

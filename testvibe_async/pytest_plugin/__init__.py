@@ -28,6 +28,7 @@ from testvibe_async.pytest_plugin.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
     from testvibe_async import Client, Run
     from testvibe_async.pytest_plugin.session import FeatureSession
@@ -104,6 +105,12 @@ def _feature_session(config: pytest.Config) -> FeatureSession:
     return FeatureSession.of(config)
 
 
+def _clients() -> ModuleType:
+    from testvibe_async.pytest_plugin import clients
+
+    return clients
+
+
 @pytest.fixture
 def testvibe_run(request: pytest.FixtureRequest) -> Run:
     """Return the finished run that the test's `@pytest.mark.testvibe` asks for.
@@ -136,9 +143,7 @@ def testvibe_emulator(testvibe_emulator_options: dict[str, Any]) -> Iterator[Emu
     It works in plain tests, and beside any plugin for asynchronous ones. It runs on real time: for
     virtual time open an `Emulator` inside the test, in its event loop.
     """
-    from testvibe_async.pytest_plugin.clients import serve_emulator
-
-    with serve_emulator(testvibe_emulator_options) as emulator:
+    with _clients().serve_emulator(testvibe_emulator_options) as emulator:
         yield emulator
 
 
@@ -150,9 +155,7 @@ def testvibe_session_emulator(
 
     It keeps what tests did to it. Its event loop is its own, so any scope is safe.
     """
-    from testvibe_async.pytest_plugin.clients import serve_emulator
-
-    with serve_emulator(testvibe_session_emulator_options) as emulator:
+    with _clients().serve_emulator(testvibe_session_emulator_options) as emulator:
         yield emulator
 
 
@@ -173,25 +176,19 @@ def testvibe_client(
     The client belongs to the event loop that first uses it, and is closed no later than that loop:
     nothing need be awaited.
     """
-    from testvibe_async.pytest_plugin.clients import LoopBoundClient, client_options
-
-    emulated = client_options(testvibe_emulator, testvibe_emulator_options)
-    bound = LoopBoundClient({**emulated, **testvibe_client_options})
-    yield bound.client
-    bound.close()
+    emulated = _clients().client_options(testvibe_emulator, testvibe_emulator_options)
+    with _clients().loop_bound_client({**emulated, **testvibe_client_options}) as client:
+        yield client
 
 
 @pytest.fixture
 def testvibe_service_client(testvibe_client_options: dict[str, Any]) -> Iterator[Client]:
-    """Yield a client of the real service: the one of the settings, such as `TESTVIBE_SERVER`.
+    """Yield a client of the real service, which settings such as `TESTVIBE_SERVER` name.
 
     It is closed as `testvibe_client` is.
     """
-    from testvibe_async.pytest_plugin.clients import LoopBoundClient
-
-    bound = LoopBoundClient(testvibe_client_options)
-    yield bound.client
-    bound.close()
+    with _clients().loop_bound_client(testvibe_client_options) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -204,10 +201,6 @@ def testvibe_shared_client(
     with it. So it is safe in any scope: with one loop for the session there is one client, with a
     loop for each test one for each.
     """
-    from testvibe_async.pytest_plugin.clients import ClientForEachLoop, client_options
-
-    clients = ClientForEachLoop(
-        client_options(testvibe_session_emulator, testvibe_session_emulator_options)
-    )
-    yield clients
-    clients.close()
+    emulator, options = testvibe_session_emulator, testvibe_session_emulator_options
+    with _clients().client_for_each_loop(_clients().client_options(emulator, options)) as client:
+        yield client

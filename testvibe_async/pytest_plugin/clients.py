@@ -12,8 +12,7 @@ that first used it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from anyio.from_thread import start_blocking_portal
@@ -25,11 +24,11 @@ from testvibe_async.pytest_plugin.options import POLL_INTERVAL
 from testvibe_async.testing import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from testvibe_async.events import RequestFinished
 
-__all__ = ["ClientForEachLoop", "LoopBoundClient", "client_options", "serve_emulator"]
+__all__ = ["client_for_each_loop", "client_options", "loop_bound_client", "serve_emulator"]
 
 CLOSE_SECONDS = 15.0
 """Timeout for another thread's loop to close a client, which itself takes at most 10 s."""
@@ -65,15 +64,10 @@ def client_options(emulator: Emulator, options: dict[str, Any]) -> dict[str, Any
     }
 
 
-class LoopBoundClient:
+class _LoopBoundClient:
     """A client that is closed no later than the event loop that uses it."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        """Make the client, without I/O.
-
-        Args:
-            options: The arguments of `Client`.
-        """
         hooks: Hooks = options.get("hooks") or Hooks()
         hooks = evolve(hooks, on_request=[self._hold_loop, *subscribers(hooks, "on_request")])
         arguments: dict[str, Any] = {**options, "hooks": hooks}
@@ -85,19 +79,18 @@ class LoopBoundClient:
         if self._holder is None:
             self._loop = asyncio.get_running_loop()
             self._holder = _hold(self.client)
-            # The loop shuts down generators that have begun; the first step awaits nothing.
+            # The loop shuts down generators that have started; the first step awaits nothing.
             with suppress(StopIteration):
                 self._holder.__anext__().__await__().__next__()
 
     def close(self) -> None:
         """Close the client when its fixture ends; with a closed loop, it already is."""
         if self._loop is None:
-            # Nothing was sent, so any loop will do.
-            with contextlib.closing(asyncio.new_event_loop()) as loop:
+            with closing(asyncio.new_event_loop()) as loop:  # Any loop will do: nothing was sent.
                 loop.run_until_complete(self.client.aclose())
         elif self._loop.is_running():
-            closing = asyncio.run_coroutine_threadsafe(self.client.aclose(), self._loop)
-            closing.result(CLOSE_SECONDS)
+            done = asyncio.run_coroutine_threadsafe(self.client.aclose(), self._loop)
+            done.result(CLOSE_SECONDS)
         elif not self._loop.is_closed():
             self._loop.run_until_complete(self.client.aclose())
 
@@ -109,32 +102,30 @@ async def _hold(client: Client) -> AsyncGenerator[None]:
         await client.aclose()
 
 
-class ClientForEachLoop:
-    """A function that returns the client of the running event loop."""
+@contextmanager
+def loop_bound_client(options: dict[str, Any]) -> Generator[Client]:
+    """Yield a client of these arguments, closed no later than the event loop that uses it."""
+    with closing(_LoopBoundClient(options)) as bound:
+        yield bound.client
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        """Make no client yet.
 
-        Args:
-            options: The arguments of each `Client`.
-        """
-        self._options = options
-        self._clients: dict[asyncio.AbstractEventLoop, LoopBoundClient] = {}
+@contextmanager
+def client_for_each_loop(options: dict[str, Any]) -> Generator[Callable[[], Client]]:
+    """Yield a function that returns the running event loop's client, made at its first call.
 
-    def __call__(self) -> Client:
-        """Return the client of this loop; the first call makes it.
+    Args:
+        options: The arguments of each `Client`.
+    """
+    clients: dict[asyncio.AbstractEventLoop, _LoopBoundClient] = {}
 
-        Raises:
-            RuntimeError: No event loop runs.
-        """
+    def client() -> Client:
         loop = asyncio.get_running_loop()
-        for other in [each for each in self._clients if each.is_closed()]:
-            del self._clients[other]
-        if loop not in self._clients:
-            self._clients[loop] = LoopBoundClient(self._options)
-        return self._clients[loop].client
+        for other in [each for each in clients if each.is_closed()]:
+            del clients[other]
+        if loop not in clients:
+            clients[loop] = _LoopBoundClient(options)
+        return clients[loop].client
 
-    def close(self) -> None:
-        """Close the clients whose loops are still open."""
-        for bound in self._clients.values():
-            bound.close()
+    yield client
+    for bound in clients.values():
+        bound.close()

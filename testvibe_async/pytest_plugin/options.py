@@ -7,6 +7,7 @@ before anything is sent. pytest loads it at every start, so it imports nothing e
 from __future__ import annotations
 
 import math
+import re
 from argparse import BooleanOptionalAction
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -125,19 +126,13 @@ def option_value(config: pytest.Config, name: str) -> Any:  # noqa: ANN401 - eac
 def take_node_ids(config: pytest.Config) -> list[str]:
     """Remove the node ids of features from pytest's arguments, and return them.
 
-    pytest would look for files of those names.
+    pytest would look for files of those names. In subdirectories it prints `../` before them.
     """
-    node_ids = [argument for argument in config.args if _bare(argument).startswith(f"{ROOT}::")]
+    bare = {argument: re.sub(r"^(\.\./)+", "", argument) for argument in config.args}
+    node_ids = [node_id for node_id in bare.values() if node_id.startswith(f"{ROOT}::")]
     if node_ids:
-        config.args[:] = [argument for argument in config.args if argument not in node_ids]
-    return [_bare(node_id) for node_id in node_ids]
-
-
-def _bare(node_id: str) -> str:
-    """Return a node id without the `../` that pytest prints before it in subdirectories."""
-    while node_id.startswith("../"):
-        node_id = node_id.removeprefix("../")
-    return node_id
+        config.args[:] = [argument for argument in config.args if bare[argument] not in node_ids]
+    return node_ids
 
 
 def read_options(config: pytest.Config) -> Options:

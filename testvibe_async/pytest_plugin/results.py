@@ -12,22 +12,13 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from testvibe_async import (
-    BatchItem,
-    ResponseError,
-    Run,
-    TransportError,
-    Verdict,
-    VibeError,
-    errors,
-)
+from testvibe_async import BatchItem, Run, Verdict, VibeError, errors
 from testvibe_async._util import clean
 from testvibe_async.reports import Entry, one_line, tail, why
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from testvibe_async import Ref
     from testvibe_async.reports import Case
 
 __all__ = ["Result", "describe_error"]
@@ -63,14 +54,10 @@ class Result:
         return [case for case in self.entry.cases if not case.is_operation]
 
     @property
-    def in_flight(self) -> Ref | None:
-        """The operation that may still be running; None if none is known to be."""
-        return getattr(self.item.error, "ref", None)
-
-    @property
     def is_settled(self) -> bool:
         """True if nothing that it began may still be running at the service."""
-        return self.in_flight is None and self.item.verdict is not Verdict.UNKNOWN
+        has_ref = getattr(self.item.error, "ref", None) is not None
+        return not has_ref and self.item.verdict is not Verdict.UNKNOWN
 
     @property
     def run(self) -> Run:
@@ -93,16 +80,13 @@ class Result:
         parts = [describe_error(error) if error else _headline(entry)]
         failures = (case for case in self.cases if case.is_failed)
         parts += [f"{case.name}\n  {case.message or 'no error given'}" for case in failures]
-        if entry.earlier:
-            parts.append(
-                "Its runs before:\n" + indent("\n".join(map(_headline, entry.earlier)), "  ")
-            )
-        if entry.log:
-            parts.append("The end of its log:\n" + indent(tail(entry.log, LOG_LINES), "  "))
-        if self.files:
-            parts.append("Its artifacts:\n" + indent("\n".join(map(str, self.files)), "  "))
-        if self.artifacts_error:
-            parts.append(f"Its artifacts could not be downloaded: {self.artifacts_error}")
+        sections = {
+            "Its runs before": "\n".join(map(_headline, entry.earlier)),
+            "The end of its log": tail(entry.log, LOG_LINES),
+            "Its artifacts": "\n".join(map(str, self.files)),
+            "Its artifacts could not be downloaded": self.artifacts_error,
+        }
+        parts += [f"{title}:\n{indent(text, '  ')}" for title, text in sections.items() if text]
         return "\n\n".join(parts)
 
 
@@ -116,7 +100,7 @@ def describe_error(error: BaseException) -> str:
     text = why(error) if isinstance(error, VibeError) else str(error)
     line = "; ".join(filter(None, [text.rstrip("."), _next_step(error)])) or type(error).__name__
     lines = [f"{ref}: {line}" if (ref := getattr(error, "ref", None)) else line]
-    if isinstance(error, ResponseError | TransportError):
+    if isinstance(error, errors.ResponseError | errors.TransportError):
         lines.append(f"{error.method} {error.url}")
     return clean("\n".join([*lines, *getattr(error, "__notes__", ())]))
 

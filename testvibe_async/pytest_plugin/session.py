@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,7 +68,6 @@ class FeatureSession:
         self._node_ids: Collection[str] | None = None
         """The only features to collect; empty for all that the options select, None for none."""
 
-        self._suite: Suite | None = None
         self._requests: dict[pytest.Item, RunRequest] = {}
         """The run of each item that is sure to ask for one."""
 
@@ -76,7 +76,7 @@ class FeatureSession:
 
     @classmethod
     def of(cls, config: pytest.Config) -> FeatureSession:
-        """Return the one of a session; the first call makes and registers it."""
+        """Return the object of a session; the first call makes and registers it."""
         if _KEY not in config.stash:
             config.stash[_KEY] = cls(config)
             config.pluginmanager.register(config.stash[_KEY], "testvibe-session")
@@ -95,30 +95,27 @@ class FeatureSession:
             )
         self._node_ids = node_ids
 
-    @property
+    @cached_property
     def suite(self) -> Suite:
         """The runs; made at first use, without I/O.
 
         Raises:
             pytest.UsageError: Server or key are missing or wrong.
         """
-        if self._suite is None:
-            with _told_as_usage():
-                self._suite = Suite(self._options, self._tell)
-        return self._suite
+        with _told_as_usage():
+            return Suite(self._options, self._tell)
 
     def _tell(self, event: OutageStarted | OutageEnded) -> None:
         """Print a line on an outage at once; a worker of pytest-xdist prints nothing."""
         reporter: pytest.TerminalReporter | None
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is None:
-            return
-        if isinstance(event, OutageEnded):
-            line = f"the service answers again, after {event.seconds:.0f} s"
-        else:
-            line = f"the service does not answer, trying again: {why(event.error)}"
-        reporter.ensure_newline()
-        reporter.write_line(f"testvibe: {line}")
+        if reporter is not None:
+            if isinstance(event, OutageEnded):
+                line = f"the service answers again, after {event.seconds:.0f} s"
+            else:
+                line = f"the service does not answer, trying again: {why(event.error)}"
+            reporter.ensure_newline()
+            reporter.write_line(f"testvibe: {line}")
 
     def run_of(self, item: pytest.Item) -> Run:
         """Return the finished run that a test's marker asks for; fail the test if there is none."""
@@ -161,15 +158,17 @@ class FeatureSession:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:  # noqa: ANN401 - xdist is optional
         """Replace the schedules that would spread features over the workers."""
-        if self._node_ids is None or config.getoption("dist") not in {"load", "worksteal"}:
+        spreading = {"load", "loadgroup", "worksteal"}
+        if self._node_ids is None or config.getoption("dist") not in spreading:
             return None
-        from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # noqa: PLC0415 - likewise
+        from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]  # pyright: ignore[reportMissingTypeStubs]  # noqa: PLC0415 - likewise
 
-        class FeaturesTogether(LoadScopeScheduling):  # type: ignore[misc]  # likewise
-            """A schedule that sends all features to one worker, and each other test to any."""
+        class FeaturesTogether(LoadGroupScheduling):  # type: ignore[misc]  # likewise
+            """A schedule that sends all features to one worker, and any other group to any."""
 
             def _split_scope(self, nodeid: str) -> str:
-                return ROOT if nodeid.startswith(f"{ROOT}::") else nodeid
+                is_feature = nodeid.startswith(f"{ROOT}::")
+                return ROOT if is_feature else str(super()._split_scope(nodeid))
 
         return FeaturesTogether(config, log)
 
@@ -299,11 +298,11 @@ class FeatureSession:
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Close the client, and note the operations that are still running."""
-        if self._suite is not None:
+        if "suite" in vars(self):
             is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
             is_whole = not is_interrupted and exitstatus != pytest.ExitCode.INTERNAL_ERROR
-            self._suite.close(is_whole=is_whole)
-            refs = [ref.to_json() for ref in self._suite.in_flight.values()]
+            self.suite.close(is_whole=is_whole)
+            refs = [ref.to_json() for ref in self.suite.in_flight.values()]
             self._config.stash.setdefault(LEFTOVERS, []).extend(refs)
             if is_worker(self._config):
                 self._config.workeroutput[WORKER_OUTPUT] = refs  # type: ignore[attr-defined]

@@ -22,17 +22,15 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import astuple, evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Journal, Verdict, errors
+from testvibe_async import BatchItem, Client, Hooks, Journal, errors
 from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
-from testvibe_async.refs import RunRef
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import listed_configs, select
 from testvibe_async.runner.spec import BatchSpec
-from testvibe_async.runner.waits import completions_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -117,7 +115,7 @@ class Suite:
         self._stack = ExitStack()
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._lists: dict[tuple[str, str], Any] = {}
-        """What was listed, each once."""
+        """The results of list calls, each made once."""
 
         self._listing = anyio.Lock()
         self._results: dict[RunRequest, Future[Result]] = {}
@@ -171,8 +169,8 @@ class Suite:
         """Wait for the result of a run; dispatch it if it was not.
 
         A test that asks again, to run again, gets another run, unless the first may not be followed
-        by one: it had all of its attempts, its start is unknown, or it would cost another
-        generation. One that may still be running is waited for again.
+        by one: it had all of its attempts, it may still be running, or it would cost another
+        generation.
 
         Args:
             request: The run.
@@ -181,23 +179,23 @@ class Suite:
         Raises:
             VibeError: It could not even be tried.
         """
-        future = self._results.get(request)
-        if node_id in self._asked and future is not None and future.done():
-            before = None if future.exception() else future.result()
-            if before is None or not self._is_final(before.item):
-                if before is not None and before.is_settled:
-                    self._discard(request)
-                self._start(request, before.in_flight if before is not None else None)
+        if node_id in self._asked and self._may_repeat(self._results.get(request)):
+            self._discard(request)
+            self._start(request)
         self._asked.add(node_id)
         self.start([request])
         return self._results[request].result()
 
-    def _is_final(self, item: BatchItem[Run]) -> bool:
-        if item.outcome is not None:
-            return self._options.attempts > 1
-        if isinstance(item.error, errors.FeatureNotGeneratedError):
-            return self._options.generate
-        return item.verdict is Verdict.UNKNOWN
+    def _may_repeat(self, future: Future[Result] | None) -> bool:
+        if future is None or not future.done():
+            return False
+        if future.exception():
+            return True
+        result = future.result()
+        if result.item.outcome is not None:
+            return self._options.attempts == 1
+        is_refused = isinstance(result.item.error, errors.FeatureNotGeneratedError)
+        return result.is_settled and not (is_refused and self._options.generate)
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
@@ -213,18 +211,13 @@ class Suite:
             if not result.exception() and result.result().is_settled:
                 self._discard(request)
 
-    def _start(self, request: RunRequest, ref: Ref | None = None) -> None:
-        self._results[request] = self._portal.start_task_soon(self._finished, request, ref)
+    def _start(self, request: RunRequest) -> None:
+        self._results[request] = self._portal.start_task_soon(self._finished, request)
 
-    async def _finished(self, request: RunRequest, ref: Ref | None) -> Result:
-        """Return the result of a run, which is dispatched unless it is still running."""
+    async def _finished(self, request: RunRequest) -> Result:
         async with self._slots:
             project = await self._found(request.project)
-            if isinstance(ref, RunRef):
-                ends = completions_of(self._client, [ref], timeout=self._options.timeout)
-                item = self._quarantine.mark(await anext(ends))
-            else:
-                item = await self._dispatched(request, project)
+            item = await self._dispatched(request, project)
         return await self._download(Result(item), request, project)
 
     async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:

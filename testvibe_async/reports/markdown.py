@@ -1,7 +1,7 @@
 """A batch as Markdown, for the summary of a CI step.
 
 Decides the order, and what is left out where a summary would be too long. Data never becomes
-markup: names and errors are shown as they are.
+markup: names and errors are shown unchanged.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def to_markdown(
     """
     report = Report.of(items, **options)
     entries = report.by_urgency
-    bad = [entry for entry in entries if entry.failures or entry.is_flaky]
+    bad = [entry for entry in entries if entry.failures or entry.earlier]
     head = _head(report)
     space = max_bytes - _size(head) - 500  # for the notes on what is left out
     columns = ["", "Feature", "Config", "Result", "Time"]

@@ -1,4 +1,4 @@
-"""Which batch a command means: by its number, its name or its file, or the last that fits.
+"""The choice of the batch that a command means: by number, name or file, or the last that fits.
 
 Decides which batches are running, interrupted or over, and how a batch and the reruns of its
 failures are one.
@@ -15,18 +15,24 @@ from attrs import evolve
 from testvibe_async._batch import EntryState
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
-from testvibe_async.journal import is_in_use
+from testvibe_async.journal import Journal, is_in_use
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.records import Records
-from testvibe_async.runner.stored import Place, existing, has_failed, has_passed, state_of
+from testvibe_async.runner.stored import (
+    Batch,
+    BatchRecord,
+    Place,
+    existing,
+    has_failed,
+    has_passed,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from testvibe_async.journal import Journal
     from testvibe_async.models import Generation, Run
-    from testvibe_async.runner.stored import Batch, BatchRecord
 
 
 class Batches(Records):

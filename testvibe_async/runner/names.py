@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError, EndpointNotFoundError, ForbiddenError
-from testvibe_async.models import DEFAULT_CONFIG
+from testvibe_async.models import DEFAULT_CONFIG, Config, Listing, ProjectInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from testvibe_async.client import Client
-    from testvibe_async.models import Config, Listing, ProjectInfo
 
 
 GUID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""The quarantine: failures that somebody expects and answers for, for some days.
+"""The quarantine: failures that a person expects and is responsible for, for some days.
 
 Decides which failures are excused, and which entries have expired or are not needed any more, for
 every surface. A quarantined feature still runs. Only a run that failed is excused: an error, an
@@ -14,16 +14,13 @@ from attrs import evolve, frozen
 
 from testvibe_async._config import read_repository_file
 from testvibe_async.errors import ConfigError
-from testvibe_async.models import Run
-from testvibe_async.outcomes import Quarantined, Verdict
+from testvibe_async.models import Feature, Listing, Run
+from testvibe_async.outcomes import BatchItem, Quarantined, Verdict
 from testvibe_async.runner.names import similar_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
-
-    from testvibe_async.models import Feature, Listing
-    from testvibe_async.outcomes import BatchItem
 
 
 ItemT = TypeVar("ItemT", bound="BatchItem[Any]")

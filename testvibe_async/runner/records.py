@@ -17,13 +17,12 @@ from attrs import asdict, evolve
 from testvibe_async.errors import ConfigError
 from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.refs import build_stored, read_stored
-from testvibe_async.runner.stored import BatchRecord, existing
+from testvibe_async.runner.stored import BatchRecord, Place, existing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async.runner.stored import Place
 
 _VERSION = 1
 
@@ -70,7 +69,7 @@ class Records:
         parent: int | None = None,
         database: str | None = None,
     ) -> BatchRecord:
-        """Add a batch that this process works on, and remove those that are too many or too old.
+        """Add a batch that this process works on, and remove batches beyond the limit, or too old.
 
         A durable batch has no such process; if it is here already, its record is returned.
 
@@ -178,7 +177,7 @@ class Records:
         part.replace(path)
 
     def _remove_old(self, records: Sequence[BatchRecord]) -> None:
-        """Remove the batches that are too many or too old; none on which a process works."""
+        """Remove batches beyond the limit, or too old; none on which a process works."""
         oldest = datetime.now(UTC) - KEPT_FOR
         ended = [each for each in records if each.ended_at is not None]
         for place, record in enumerate(ended):

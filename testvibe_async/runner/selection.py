@@ -17,14 +17,13 @@ from attrs import evolve, field, frozen
 from testvibe_async._dispatch import select_features
 from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
-from testvibe_async.models import Feature, Listing
+from testvibe_async.models import Config, Feature, FeatureStatus, Listing
 from testvibe_async.outcomes import BatchItem
 from testvibe_async.runner.names import chosen_configs, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from testvibe_async.models import Config
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
 
@@ -54,6 +53,9 @@ class Selection:
 
     has_tests: Mapping[int | str, bool] = field(factory=dict["int | str", bool])
     """True or False for each feature, as `jobs` names it; missing if it is unknown."""
+
+    generating: Collection[int | str] = ()
+    """The features that are being generated, likewise."""
 
     listing: Listing[Feature] | None = None
     """The features of the project, if they were listed."""
@@ -119,9 +121,9 @@ async def select(  # noqa: PLR0913 - each by name
     selection = _as_typed(spec)
     is_doubtful = len(selection.features) > 1
     if checks_names and not needs_list and not is_doubtful:
-        has_tests = await _read_one(project, spec.features[0])
-        is_doubtful = has_tests is None
-        selection = evolve(selection, has_tests=has_tests or {})
+        known = await _read_one(project, spec.features[0])
+        is_doubtful = known is None
+        selection = evolve(selection, **_known(known or {}))
     if needs_list or is_doubtful:
         try:
             outlasted = max_outage if needs_list else None
@@ -148,10 +150,10 @@ async def listed_configs(project: Project) -> Listing[Config]:
         return Listing()
 
 
-async def _read_one(project: Project, word: str) -> dict[int | str, bool] | None:
-    """Return whether a feature has tests, as far as it is known; None if there is no feature."""
+async def _read_one(project: Project, word: str) -> dict[str, Feature] | None:
+    """Return a feature by its name; empty if unknown, None if there is no feature."""
     try:
-        return _has_tests({word: await project.get_feature(word)})
+        return {word: await project.get_feature(word)}
     except NotFoundError:
         return None
     except (ResponseError, TransportError):
@@ -211,8 +213,8 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
         notes=[*_said_left_out(left_out), *_said_twice(dict.fromkeys(twice))],
         left_out=left_out,
         is_wider=is_wider,
-        has_tests=_has_tests({each.id: each for each in listing}),
         listing=listing,
+        **_known({each.id: each for each in listing}),
     )
 
 
@@ -271,10 +273,14 @@ def _why_left_out(feature: Feature) -> str | None:
     return None if feature.has_tests else f"without tests ({escape(str(feature.status))})"
 
 
-def _has_tests(features: Mapping[Any, Feature]) -> dict[int | str, bool]:
-    """Return which features certainly have tests, and which certainly have none."""
+def _known(features: Mapping[Any, Feature]) -> dict[str, Any]:
+    """Return which features certainly have tests or none, and which are being generated."""
     known = {word: each for word, each in features.items() if each.has_tests or _lacks_tests(each)}
-    return {word: each.has_tests for word, each in known.items()}
+    busy = {word for word, each in features.items() if each.status == FeatureStatus.GENERATING}
+    return {
+        "has_tests": {word: each.has_tests for word, each in known.items()},
+        "generating": busy,
+    }
 
 
 def _lacks_tests(feature: Feature) -> bool:

@@ -13,7 +13,7 @@ from attrs import asdict, evolve, field, fields_dict, frozen
 
 from testvibe_async.errors import ConfigError
 from testvibe_async.runner.generation_limit import with_limit_named
-from testvibe_async.runner.quarantine import NO_QUARANTINE
+from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.project import Project
-    from testvibe_async.runner.quarantine import Quarantine
 
 
 RUNS_IN_FLIGHT = 100
@@ -55,7 +54,7 @@ class BatchSpec:
     """Names, ids, globs such as `Log*`, and exclusions such as `!Log*`."""
 
     is_all: bool = False
-    """True to select all features: those with tests for runs, those without for generations."""
+    """True to select all features with tests for runs, or without tests for generations."""
 
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""

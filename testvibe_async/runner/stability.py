@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from testvibe_async._util.serialization import Serializable
-from testvibe_async.outcomes import Verdict
+from testvibe_async.outcomes import BatchItem, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from testvibe_async.outcomes import BatchItem
 
 
 Z = 1.96

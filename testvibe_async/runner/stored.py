@@ -49,10 +49,10 @@ class BatchRecord:
     """The process that runs the batch, or did last."""
 
     started_at: datetime = field(validator=is_aware)
-    """When that process began to."""
+    """The time when that process began to."""
 
     ended_at: datetime | None = field(default=None, validator=is_aware)
-    """When that process ended the batch; None while it runs, or if it was interrupted."""
+    """The time when that process ended the batch; None while it runs, or if interrupted."""
 
     database: str | None = None
     """The database of a durable batch, without a password; None if its journal is a file."""
@@ -68,13 +68,13 @@ class BatchRecord:
 
     @property
     def done_at(self) -> datetime:
-        """When the last that was done with it was done."""
+        """The time of the last action on it."""
         return self.ended_at or self.started_at
 
 
 @frozen
 class Place:
-    """The service and the project in force, as far as they are known."""
+    """The service and the project in force, if known."""
 
     server: str | None
     project: str | None
@@ -100,7 +100,7 @@ class Worker(Serializable):
     """Its host, its process id and a random word."""
 
     is_alive: bool
-    """True if it works; what a dead one had in flight, another takes over."""
+    """True if it is alive. Another worker takes over the operations of a dead one."""
 
     in_flight: int = 0
     """Number of its operations in flight, with those whose dispatch is under way."""

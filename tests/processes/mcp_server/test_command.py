@@ -74,35 +74,39 @@ async def waiting(mcp: McpClient, stop: Callable[[], None]) -> asyncio.Task[Any]
     )
 
 
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[MCPServer[Any], dict[str, Any]]]:
+    """What the command serves in this process, and how."""
+    calls: list[tuple[MCPServer[Any], dict[str, Any]]] = []
+
+    async def serve(server: MCPServer[Any], **options: Any) -> None:
+        calls.append((server, options))
+
+    for name in ("serve_http", "serve_stdio"):
+        monkeypatch.setattr(f"testvibe_async.mcp_server.{name}", serve)
+    return calls
+
+
 async def test_a_token_that_was_given_is_not_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    served: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A token that the caller chose is not written to the output."""
-
-    async def serve(
-        _server: object, *, token: str, announce: Callable[[str], None], **_: Any
-    ) -> None:
-        assert token == "mine"
-        announce("http://127.0.0.1:1/mcp")
-
-    monkeypatch.setattr("testvibe_async.mcp_server.serve_http", serve)
     await command(http=1, token="mine")
+    ((_, options),) = served
+    assert options["token"] == "mine"
+    options["announce"]("http://127.0.0.1:1/mcp")
     output, errors = capsys.readouterr()
     assert output == ""
     assert errors.endswith("It asks for the token that you gave.\n")
 
 
-async def test_without_an_option_it_serves_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a port the command serves standard input and output."""
-    served: list[object] = []
-
-    async def serve(server: object, *, announce: object) -> None:
-        assert announce is None  # there is no terminal
-        served.append(server)
-
-    monkeypatch.setattr("testvibe_async.mcp_server.serve_stdio", serve)
-    await command()
-    assert len(served) == 1
+async def test_what_a_person_sets_is_what_the_server_offers(served: list[Any]) -> None:
+    """The limits reach the server, which serves its streams without a word if it has no port."""
+    await command(tools=("get_run", "run_feature", "list_runs"), exclude_tools=("list_runs",))
+    await command(tools=("get_run", "run_feature"), read_only=True)
+    assert [options for _, options in served] == [{"announce": None}] * 2
+    offered = [{tool.name for tool in await server.list_tools()} for server, _ in served]
+    assert offered == [{"get_run", "run_feature"}, {"get_run"}]
 
 
 def test_on_a_terminal_it_says_what_it_is_for() -> None:
@@ -113,11 +117,19 @@ def test_on_a_terminal_it_says_what_it_is_for() -> None:
         assert terminal.read_to_end() == 0
 
 
-def test_the_token_comes_from_the_environment() -> None:
-    """An empty variable is refused as a token, in one sentence."""
-    (_, errors), code = finished("mcp", "--http", "0", TESTVIBE_MCP_TOKEN="")
-    assert code == 2
-    assert "the token is empty" in errors
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--http", "0"), "the token is empty"),
+        (("--http", "70000"), "70000"),
+        (("--tools", "run_features_now"), "there is no tool 'run_features_now'; there are list_"),
+    ],
+)
+def test_what_can_t_be_served_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    """It is a usage error in a sentence, and nothing is served; the token is in a variable."""
+    (output, errors), code = finished("mcp", *arguments, TESTVIBE_MCP_TOKEN="")
+    assert (output, code) == ("", 2)
+    assert said in errors
 
 
 @pytest.mark.parametrize(("missing", "extra"), [("mcp", "mcp"), ("h11", "all")])
@@ -145,26 +157,19 @@ async def test_another_missing_module_is_no_missing_extra(monkeypatch: pytest.Mo
         await command()
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import testvibe_async",
-        "import testvibe_async.cli.app",
-        "import testvibe_async.cli.mcp",
-        "from testvibe_async.cli.app import app, _load_all; _load_all(); app['mcp']",
-    ],
-)
-def test_nothing_else_imports_the_extra(code: str) -> None:
-    """Neither the package nor the command line imports `mcp` before it serves."""
-    check = f"{code}\nimport sys\nprint([name for name in sys.modules if name.startswith('mcp')])"
+def test_nothing_else_imports_the_extra() -> None:
+    """The command line does not import `mcp` before it serves."""
+    code = """
+import sys
+from testvibe_async.cli.app import app, _load_all
+_load_all()
+app["mcp"]
+print([name for name in sys.modules if name.startswith("mcp")])
+"""
     result = subprocess.run(  # noqa: S603 - the code above
-        [sys.executable, "-c", check],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment(),
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
     )
-    assert result.stdout.splitlines()[-1] == "[]"
+    assert result.stdout == "[]\n"
 
 
 def test_its_help_names_its_variables() -> None:
@@ -188,31 +193,3 @@ async def test_a_warning_is_logged_once(options: tuple[str, ...]) -> None:
             await asyncio.to_thread(receive, process)
             _, errors = await asyncio.to_thread(lambda: process.communicate())  # noqa: PLW0108 - of two types
     assert errors.count("OutageStarted") == 1
-
-
-def test_a_port_out_of_range_is_refused() -> None:
-    """A port out of range is a usage error."""
-    with started("mcp", "--http", "70000") as process:
-        output, errors = process.communicate()
-    assert (process.returncode, output) == (2, "")
-    assert "70000" in errors
-
-
-async def test_its_limits_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a person sets is what the server offers."""
-    offered: list[set[str]] = []
-
-    async def serve(server: MCPServer[Any], **_: object) -> None:
-        offered.append({tool.name for tool in await server.list_tools()})
-
-    monkeypatch.setattr("testvibe_async.mcp_server.serve_stdio", serve)
-    await command(tools=("get_run", "run_feature", "list_runs"), exclude_tools=("list_runs",))
-    await command(tools=("get_run", "run_feature"), read_only=True)
-    assert offered == [{"get_run", "run_feature"}, {"get_run"}]
-
-
-def test_a_tool_that_does_not_exist_is_named() -> None:
-    """A misspelt tool is one sentence, and nothing is served."""
-    (output, errors), code = finished("mcp", "--tools", "run_features_now")
-    assert (output, code) == ("", 2)
-    assert "there is no tool 'run_features_now'; there are list_projects, " in errors

@@ -90,7 +90,7 @@ async def test_the_official_client_is_served() -> None:
         wait = {"runId": run["runId"]}
         over = content_of(await mcp.call_tool("wait_for_run", wait, progress_callback=listener))
     assert over["inFlight"] is False
-    assert listener.messages[-1] == f"run {run['runId']}: finished, {over['status']}"
+    assert listener.messages[-1].startswith(f'Run {run["runId"]} of "Wishlist" is over')
 
 
 @contextmanager
@@ -143,18 +143,6 @@ def start_waiting(process: Started) -> None:
     assert receive(process)["id"] == 4
 
 
-def test_it_stops_at_the_end_of_its_input(emulator_of_long_runs: Emulator) -> None:
-    """The server stops at the end of its input, with waits in flight, at once."""
-    with raw(emulator_of_long_runs) as process:
-        start_waiting(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(timeout=SOON_SECONDS) == 0
-        assert process.stderr is not None
-        assert process.stderr.read() == ""
-        assert_protocol_alone(process)
-
-
 def test_it_stops_when_its_output_is_closed(emulator_of_long_runs: Emulator) -> None:
     """A client that closes both streams, with a call in flight, is no error."""
     with raw(emulator_of_long_runs) as process:
@@ -192,22 +180,22 @@ def test_a_result_that_was_not_written_is_not_delivered(tmp_path: Path) -> None:
         assert len(emulator.runs) == emulator.count("run_feature")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_on_a_signal(emulator_of_long_runs: Emulator, stop: signal.Signals) -> None:
-    """A signal stops the server in order and at once, while its input stays open."""
+@pytest.mark.parametrize("stop", [None, signal.SIGTERM, signal.SIGINT])
+def test_it_stops_at_once(emulator_of_long_runs: Emulator, stop: signal.Signals | None) -> None:
+    """The end of the input, or a signal, stops the server in order, with waits in flight."""
     with raw(emulator_of_long_runs) as process:
         start_waiting(process)
-        process.send_signal(stop)
+        assert process.stdin is not None
+        if stop is None:
+            process.stdin.close()
+        else:
+            process.send_signal(stop)
         assert process.wait(timeout=SOON_SECONDS) == 0
         assert process.stderr is not None
+        assert process.stdout is not None
         assert process.stderr.read() == ""
-        assert_protocol_alone(process)
-
-
-def assert_protocol_alone(process: Started) -> None:
-    assert process.stdout is not None
-    for line in process.stdout.read().splitlines():
-        assert json.loads(line)["jsonrpc"] == "2.0"
+        for line in process.stdout.read().splitlines():
+            assert json.loads(line)["jsonrpc"] == "2.0"
 
 
 def test_stray_output_never_reaches_the_protocol(emulator_of_long_runs: Emulator) -> None:
@@ -229,35 +217,23 @@ def test_stray_output_never_reaches_the_protocol(emulator_of_long_runs: Emulator
 
 
 def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
-    """With -v standard error shows each dispatch once, and standard output the protocol alone."""
-    with raw(emulator_of_long_runs, "-v") as process:
-        begin(process)
-        call(process, 1, "run_feature", feature="Checkout")
-        assert receive(process)["id"] == 1
-        output, errors = process.communicate()
-    assert output == ""
-    assert errors.count("Dispatched ref=run 214") == 1
+    """With -v standard error shows each dispatch once, and standard output the protocol alone.
 
-
-def test_another_project_can_be_set(emulator_of_long_runs: Emulator) -> None:
-    """The option `--project` overrides the variable."""
+    Lines that are no JSON-RPC do not stop the server, and `--project` overrides the variable.
+    """
     other = emulator_of_long_runs.add_project("Other")
-    with raw(emulator_of_long_runs, "--project", other.id) as process:
-        begin(process)
-        call(process, 1, "get_project")
-        assert receive(process)["result"]["structuredContent"]["name"] == "Other"
-
-
-def test_invalid_lines_do_not_stop_the_server(emulator_of_long_runs: Emulator) -> None:
-    """Lines that are no JSON-RPC neither stop the server nor reach its output."""
-    with raw(emulator_of_long_runs) as process:
+    emulator_of_long_runs.add_feature("Elsewhere", project=other)
+    with raw(emulator_of_long_runs, "-v", "--project", other.id) as process:
         begin(process)
         assert process.stdin is not None
         process.stdin.write("hello\n{}\n[1]\n")
-        call(process, 1, "list_projects")
+        call(process, 1, "run_feature", feature="Elsewhere")
         while (message := receive(process)).get("id") != 1:
             assert "error" in message or "method" in message
-        assert message["result"]["structuredContent"]["projects"]
+        assert "runId" in message["result"]["structuredContent"]
+        output, errors = process.communicate()
+    assert output == ""
+    assert errors.count("Dispatched ref=run") == 1
 
 
 def test_without_configuration_it_starts_and_says_what_to_set() -> None:

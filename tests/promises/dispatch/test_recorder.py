@@ -234,3 +234,15 @@ async def test_a_log_that_fails_loses_no_ref(
     with pytest.raises(ValueError):  # noqa: PT011 - it is ours
         await client.project().run_feature(checkout)
     assert notes.steps == ["intended", "dispatched"]
+
+
+async def test_a_polled_run_is_known_where_no_list_shows_the_latest(
+    emulator: Emulator, client: Client, notes: Notes
+) -> None:
+    """An intent names the highest run that this client has seen, dispatched by whomever."""
+    emulator.fail("list_runs", Fault.status(404))
+    async with client_of(emulator) as other:
+        ref = (await other.project().run_feature("Checkout")).ref
+    await client.attach(ref).poll()
+    await client.project().run_feature("Returns")
+    assert notes.told[0][1].known_run_id == ref.run_id

@@ -356,10 +356,26 @@ async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Pro
     assert [row.run_id for row in await project.list_runs(limit=1)] == [third.run_id]
 
 
-@pytest.mark.parametrize("digest", ["null", "empty", "absent"])
-async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(digest: Any) -> None:
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        {"summary": None, "tests": None, "artifacts": None},
+        {"summary": {}, "tests": [], "artifacts": []},
+        {},
+    ],
+    ids=["null", "empty", "absent"],
+)
+async def test_get_run_reads_a_run_in_flight_and_one_that_is_over(unfinished: Any) -> None:
     """get_run reads the digest whatever an unfinished one has for what does not apply yet."""
-    async with Emulator(running_digest=digest) as emulator, client_of(emulator) as client:
+
+    def edited(run: Any) -> Any:
+        if run["status"] != "running":
+            return run
+        results = ("summary", "tests", "artifacts")
+        return {key: run[key] for key in run if key not in results} | unfinished
+
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.fail("get_run", Fault.edit(edited))
         project = client.project()
         operation = await project.run_feature(GENERATED)
         early = await project.get_run(operation.run_id)
@@ -425,7 +441,7 @@ async def test_list_files_gives_rows_without_content(project: Project) -> None:
     """list_files returns each file with its kind and source, and no content."""
     files = {file.path: file for file in await project.list_files()}
     assert files["Features/Checkout.feature"].source == "stored"
-    assert files["playwright.config.ts"].source == "template"
+    assert files["package.json"].source == "template"
     assert {file.content for file in files.values()} == {None}
 
 

@@ -3,7 +3,6 @@
 import argparse
 import sys
 
-from tests.promises.simulation import promised
 from tests.promises.simulation.restarts import play_restarts
 from tests.promises.simulation.search import BrokenScheduleError, replay, search
 from tests.promises.simulation.sometimes import (
@@ -32,10 +31,7 @@ def main() -> int:
     parser.add_argument(
         "--world", choices=WORLDS, default="play", help="play, or play_restarts: a batch's restarts"
     )
-    parser.add_argument("--held", action="store_true", help="hold it to all promises")
     options = parser.parse_args()
-    if options.held:
-        promised.HELD = frozenset(promised.Promise)
     world = WORLDS[options.world]
     if options.replay is not None:
         broken = replay(options.replay, world)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.promises.simulation.ledger import Intent
-from tests.promises.simulation.promised import Promise, expect
 from tests.promises.simulation.service import EPOCH
 from testvibe_async import DispatchUnknownError, ObservationError, RunRef, Verdict
 
@@ -49,10 +48,7 @@ def _nothing_acts_again(world: Restarts, item: BatchItem[Any]) -> None:
     for intent in _intents(item):
         made = world.ledger.made(intent)
         world.seen["a dispatch that acted"] += bool(made)
-        promise = Promise.RUN_ONCE if intent.kind == "run" else Promise.PAID_ONCE
-        expect(
-            promise, len(made) <= 1, f"{intent} acted again across a restart: {made}", world.seen
-        )
+        assert len(made) <= 1, f"{intent} acted again across a restart: {made}"
 
 
 def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any]) -> None:
@@ -66,11 +62,8 @@ def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any
         posts = {post.made: post.at for post in world.ledger.of(_intents(item)[1])}
         later = [each for each in paid if posts[each] > seen.first_at + A_COMMIT]
         is_lost = _is_superseded(world, name) or _ended_badly(world, name, item)
-        expect(
-            Promise.JOINED,
-            not later or is_lost,
-            f"{item.feature} was joined as {name}, and paid for as {later} across a restart",
-            world.seen,
+        assert not later or is_lost, (
+            f"{item.feature} was joined as {name}, and paid for as {later} across a restart"
         )
 
 
@@ -92,12 +85,7 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     name = _id(item.latest_ref)
     owner = world.ledger.owners.get(name)
     if owner is not None:
-        expect(
-            Promise.NOT_ADOPTED,
-            owner in _intents(item),
-            f"{item.feature} has {name}, of {owner}",
-            world.seen,
-        )
+        assert owner in _intents(item), f"{item.feature} has {name}, of {owner}"
         return
     if not isinstance(item.latest_ref, RunRef):
         _was_in_flight(world, item, name)
@@ -105,55 +93,31 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     run = world.service.emulator.runs[item.latest_ref.run_id]
     config = item.config or "Default"
     is_of_it = (run.feature_name, run.config) == (item.feature, config)
-    expect(
-        Promise.NOT_ADOPTED,
-        is_of_it,
-        f"{item.feature}, {config} has {name}, of {run.feature_name}",
-        world.seen,
-    )
+    assert is_of_it, f"{item.feature}, {config} has {name}, of {run.feature_name}"
     world.seen["a stranger's run that passes for ours"] += 1
-    is_in_time = any(
-        each.kind == "run"
-        and (each.feature, each.config) == (item.feature, item.config)
-        and -SLACK <= _since(world, each, run.created_at) <= _seconds(each.expires_after) + SLACK
-        for each in world.intents
-    )
-    expect(
-        Promise.NOT_ADOPTED,
-        is_in_time,
-        f"{item.feature}, {config} adopted {name}, which somebody else started",
-        world.seen,
-    )
+    is_in_time = _is_intended(world, "run", item, run.created_at)
+    assert is_in_time, f"{item.feature}, {config} adopted {name}, which somebody else started"
 
 
 def _was_in_flight(world: Restarts, item: BatchItem[Any], name: Id) -> None:
     """Expect a stranger's generation to have been in flight when ours was refused, or lost."""
     generation = world.service.emulator.generations.get(str(name))
-    expect(
-        Promise.NOT_ADOPTED,
-        generation is not None,
-        f"{item.feature} has {name}, which nobody started in this world",
-        world.seen,
-    )
-    if generation is None:
-        return
+    assert generation is not None, f"{item.feature} has {name}, which nobody started in this world"
     posts = world.ledger.of(_intents(item)[1])
     at_post = any(
         generation.created_at - SLACK <= post.at <= generation.finished_at + SLACK for post in posts
     )
-    at_intent = any(
-        each.kind == "generation"
-        and each.feature == item.feature
-        and -SLACK
-        <= _since(world, each, generation.created_at)
-        <= _seconds(each.expires_after) + SLACK
+    at_intent = _is_intended(world, "generation", item, generation.created_at)
+    world.seen["a later generation of a stranger that was adopted"] += not (at_post or at_intent)
+
+
+def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: float) -> bool:
+    """Say whether something was created while an intent of an item's was valid."""
+    config = item.config if kind == "run" else None
+    return any(
+        (each.kind, each.feature, each.config) == (kind, item.feature, config)
+        and -SLACK <= _since(world, each, created_at) <= _seconds(each.expires_after) + SLACK
         for each in world.intents
-    )
-    expect(
-        Promise.GENERATION_NOT_ADOPTED,
-        at_post or at_intent,
-        f"{item.feature} adopted {name}, which somebody else started",
-        world.seen,
     )
 
 
@@ -165,30 +129,21 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
         emulator = world.service.emulator
         truth: Any = emulator.runs.get(name) if isinstance(name, int) else None
         verdict = truth.verdict if truth is not None else emulator.generations[str(name)].outcome
-        expect(
-            Promise.RESUMED,
-            str(item.outcome.status) == verdict,
-            f"{name} is said to be {item.outcome.status} after a restart, and is {verdict}",
-            world.seen,
+        assert str(item.outcome.status) == verdict, (
+            f"{name} is said to be {item.outcome.status} after a restart, and is {verdict}"
         )
         world.seen["an outcome after a restart"] += 1
         return
     is_open = item.verdict in {Verdict.IN_FLIGHT, Verdict.WAITING, Verdict.SKIPPED}
-    expect(
-        Promise.RESUMED,
-        not is_open,
-        f"{item.feature}, {item.config} is {item.verdict} at the end of the last batch",
-        world.seen,
+    assert not is_open, (
+        f"{item.feature}, {item.config} is {item.verdict} at the end of the last batch"
     )
     if item.latest_ref is not None and isinstance(item.error, ObservationError):
         name = _id(item.latest_ref)
         # What took its place may have no id yet, or may not be shown yet. It may itself queue,
         # without an id, for longer than an outage is tolerated.
-        expect(
-            Promise.RESUMED,
-            _is_superseded(world, name) or world.plan.hides_ids != "shown",
-            f"{name} was resumed, and ended with {item.error!r} in place of its outcome",
-            world.seen,
+        assert _is_superseded(world, name) or world.plan.hides_ids != "shown", (
+            f"{name} was resumed, and ended with {item.error!r} in place of its outcome"
         )
 
 
@@ -202,12 +157,9 @@ def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
     known = None if item.latest_ref is None else _id(item.latest_ref)
     if known is not None and known not in world.ledger.owners:
         return  # A stranger's in place of ours: see `_nothing_is_a_strangers`.
-    expect(
-        Promise.NOT_LOST,
-        known in made,
+    assert known in made, (
         f"{item.feature}, {item.config} started {made}, and its item is {item.verdict} "
-        f"with {known}: {item.error!r}",
-        world.seen,
+        f"with {known}: {item.error!r}"
     )
 
 

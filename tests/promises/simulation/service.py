@@ -21,9 +21,8 @@ from tests.promises.simulation.plan import Plan
 from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
 from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer
 from testvibe_async.testing.emulator.generation import Generation
-from testvibe_async.testing.emulator.origin import Exchange, Site
+from testvibe_async.testing.emulator.origin import Exchange
 from testvibe_async.testing.emulator.project import Feature
-from testvibe_async.testing.emulator.requests import AppliedFaults
 
 HOST = "10.0.0.1"
 READY = ("Alpha", "Beta")
@@ -113,25 +112,24 @@ class SimulatedService:
     async def start(self) -> None:
         await self.emulator.start()
         api, service = self.emulator._api, self.emulator._service
-        api._site = _ObservedSite(api._site, self)
-        api._faults = self  # type: ignore[assignment]
+        api._receive = partial(self._observe, api._receive)
+        api._find_faults = self.find_faults
         for feature in self.emulator.features.values():
             self._earlier[feature.name] = service.latest_generation(self.emulator._project, feature)
 
-    # What happens to one request, in this order: `apply_to`, `act`, `write`.
+    # What happens to one request, in this order: `find_faults`, `act`, `write`.
 
-    def apply_to(self, request: RecordedRequest) -> AppliedFaults:
+    def find_faults(self, request: RecordedRequest) -> list[Fault]:
         """Draw the faults of a request, in place of the emulator's own rules."""
         self._ledger.note_arrival(request)
         if self.trouble is not None:
-            return AppliedFaults(self.trouble)
+            return [self.trouble]
         plan, is_dispatch = self._plan, request.method == "POST"
         if not detangle.flip(plan.dispatch_risk if is_dispatch else plan.fault_rate):
-            return AppliedFaults()
+            return []
         name = detangle.choice([*FAULTS, *(LOST_ANSWERS if is_dispatch else ())])
         detangle.note(f"fault: {name} for {request.operation}")
-        fault = FAULTS[name]
-        return AppliedFaults(delay=fault.seconds) if fault.seconds else AppliedFaults(fault)
+        return [FAULTS[name]]
 
     def act(self, exchange: Exchange) -> Answer:
         """Answer a request: the truth, or what was true some time ago."""
@@ -341,31 +339,20 @@ class SimulatedService:
             if connection.transport is not None:
                 connection.transport.abort()
 
-
-class _ObservedSite:
-    """The emulator's site, with the service's faults between it and the socket."""
-
-    def __init__(self, site: Site, service: SimulatedService) -> None:
-        self._site = site
-        self._service = service
-
-    def receive(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    def _observe(
+        self, receive: Callable[[RecordedRequest], Exchange], request: RecordedRequest
     ) -> Exchange:
-        exchange = self._site.receive(method, target, headers, body)
-        service = self._service
+        """Put what the service does wrong between the emulator's site and the socket."""
+        exchange = receive(request)
         return evolve(
             exchange,
-            act=partial(self._noting_errors, service.act, exchange),
-            write=partial(self._noting_errors, service.write, exchange),
+            act=partial(self._noting_errors, self.act, exchange),
+            write=partial(self._noting_errors, self.write, exchange),
         )
 
     def _noting_errors(self, step: Callable[..., Answer], *args: Any) -> Answer:
         try:
             return step(*args)
         except Exception as error:
-            self._service.errors.append(error)
+            self.errors.append(error)
             raise
-
-    def http_date(self) -> str:
-        return self._site.http_date()

@@ -32,9 +32,10 @@ MISHAPS: dict[str, tuple[Fault | None, Callable[[Nightly], Awaitable[object]]]] 
 }
 
 
-@pytest.mark.parametrize("has_ids", [True, False])
 @pytest.mark.parametrize("mishap", MISHAPS)
-@pytest.mark.parametrize("kind", ["run", "generation"])
+@pytest.mark.parametrize(
+    ("kind", "has_ids"), [("run", True), ("generation", True), ("generation", False)]
+)
 async def test_one_request_is_paid_once(
     nightly: Nightly, emulator: Emulator, mishap: str, kind: str, *, has_ids: bool
 ) -> None:

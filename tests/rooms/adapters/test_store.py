@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from attrs import evolve
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from tests.conftest import client_of
@@ -93,16 +93,6 @@ async def test_a_worker_that_was_taken_over_from_writes_no_end(
     interfere(monkeypatch, is_first)
     assert await nightly.work() == ["succeeded"]
     assert len(workers) == 2
-    assert emulator.count("run_feature") == 1
-
-
-async def test_an_answer_that_comes_after_the_take_over(
-    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is stored all the same, and its worker owns the feature again."""
-    await nightly.submit("Checkout")
-    interfere(monkeypatch, lambda entry: entry.state is EntryState.DISPATCHED)
-    assert await nightly.work() == ["succeeded"]
     assert emulator.count("run_feature") == 1
 
 
@@ -248,16 +238,3 @@ async def test_what_is_not_told_to_a_worker_is_given_back(nightly: Nightly) -> N
     async with worker(nightly) as store:
         await nightly.change(ITEMS.update().values(owner=store.worker))
         assert await store.claim() is not None
-
-
-async def test_it_disconnects_once(nightly: Nightly) -> None:
-    """Closed twice, it has ended its connections once, and nothing is written any more."""
-    store = DurableStore(nightly.database, "nightly")
-    disposed: list[Engine] = []
-    event.listen(store._engine, "engine_disposed", disposed.append)
-    await store.write(lambda connection: connection.execute(sa.select(1)))
-    await store.aclose()
-    await store.aclose()
-    assert disposed == [store._engine]
-    with pytest.raises(ValueError, match="closed"):
-        await store.read()

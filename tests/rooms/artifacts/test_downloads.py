@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import os
 import threading
 import traceback
@@ -33,7 +32,6 @@ from testvibe_async import (
 from testvibe_async._artifacts import downloader, part_file
 from testvibe_async._artifacts.downloader import Downloader
 from testvibe_async._artifacts.host import BLOCK_BYTES
-from testvibe_async._artifacts.part_file import in_thread
 from testvibe_async.testing import Fault
 
 STEPS = [(part_file, "_create"), (downloader, "append"), (Path, "replace")]
@@ -68,30 +66,6 @@ async def test_a_cancellation_waits_for_the_disk(
             await task
         is_whole = step in {"replace", "_remove"}
         assert case.files() == ({"a.zip": CONTENT} if is_whole else {})
-
-
-@on_real_time
-async def test_a_cancellation_wins_over_an_error_of_the_disk() -> None:
-    """A task that is cancelled while its thread fails is cancelled, and logs nothing."""
-    started, go_on = threading.Event(), threading.Event()
-
-    def fail() -> None:
-        started.set()
-        go_on.wait(10)
-        raise OSError
-
-    reported: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-    task = asyncio.create_task(in_thread(fail))
-    await until(started.is_set)
-    task.cancel()
-    await asyncio.sleep(0)
-    go_on.set()
-    await asyncio.wait([task])
-    assert task.cancelled()
-    del task
-    gc.collect()
-    assert reported == []
 
 
 @on_real_time

@@ -64,26 +64,19 @@ def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
     assert (found.path, found.project, found.server) == (near, "near", SERVER)
 
 
-def test_nothing_above_the_repository_counts(repository: Path) -> None:
-    """A file above the root of the repository is not read."""
-    write_repository_file(repository.parent, 'project = "above"')
+def test_nothing_above_the_repository_counts(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file above the root is not read; without a repository only the working directory counts."""
+    write_repository_file(tmp_path, 'project = "above"')
     assert find_repository() == repository
     assert read_repository_file() is None
-
-
-def test_outside_of_a_repository_only_the_working_directory_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a repository no folder above is read."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    write_repository_file(tmp_path, 'project = "above"')
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
     assert find_repository() is None
     assert read_repository_file() is None
-    write_repository_file(folder, 'project = "here"')
-    found = the_repository_file()
-    assert found.project == "here"
+    write_repository_file(tmp_path / "folder", 'project = "here"')
+    assert the_repository_file().project == "here"
 
 
 def test_a_working_copy_whose_git_is_a_file_is_a_repository(repository: Path) -> None:
@@ -189,14 +182,6 @@ def test_a_hostile_file_of_a_repository_is_refused(
         read_repository_file()
 
 
-def test_a_file_that_is_no_text_is_refused(repository: Path) -> None:
-    """Bytes that are not UTF-8 are named as such, and none of them is kept with the error."""
-    (repository / ".testvibe-async.toml").write_bytes(b'project = "\xff"')
-    with pytest.raises(ConfigError, match="is not UTF-8") as caught:
-        read_repository_file()
-    assert caught.value.__cause__ is None
-
-
 def test_a_file_that_cant_be_read_says_why(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,11 +197,15 @@ def test_a_file_that_cant_be_read_says_why(
     assert str(path) in str(caught.value)
 
 
-def test_a_byte_order_mark_is_no_fault(repository: Path) -> None:
-    """A byte order mark at the start of a file is skipped."""
-    (repository / ".testvibe-async.toml").write_bytes(b'\xef\xbb\xbfproject = "p"\r\n')
-    found = the_repository_file()
-    assert found.project == "p"
+def test_the_bytes_of_a_file_are_text(repository: Path) -> None:
+    """A byte order mark is skipped; of bytes that are not UTF-8 none is kept with the error."""
+    file = repository / ".testvibe-async.toml"
+    file.write_bytes(b'\xef\xbb\xbfproject = "p"\r\n')
+    assert the_repository_file().project == "p"
+    file.write_bytes(b'project = "\xff"')
+    with pytest.raises(ConfigError, match="is not UTF-8") as caught:
+        read_repository_file()
+    assert caught.value.__cause__ is None
 
 
 def test_the_users_file_holds_a_key_for_each_server(user_file: Path) -> None:
@@ -236,19 +225,16 @@ def is_private(user_file: Path, mode: int) -> bool:
     return found.is_private
 
 
+@pytest.mark.parametrize("system", [os.name, "nt"])
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
-def test_a_file_is_private_if_no_other_user_may_access_it(user_file: Path) -> None:
-    """Any right of the group or of others makes the user's file one that is not private."""
-    assert all(is_private(user_file, mode) for mode in (0o600, 0o400))
-    assert not any(is_private(user_file, mode) for mode in (0o640, 0o604, 0o644, 0o620, 0o601))
-
-
-def test_without_modes_a_file_counts_as_private(
-    user_file: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_is_private_if_no_other_user_may_access_it(
+    user_file: Path, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Modes are ignored where the system has none."""
-    monkeypatch.setattr(os, "name", "nt")
-    assert is_private(user_file, 0o644)
+    """Any right of the group or of others makes it one that is not, where modes mean anything."""
+    monkeypatch.setattr(os, "name", system)
+    assert all(is_private(user_file, mode) for mode in (0o600, 0o400))
+    others = [is_private(user_file, mode) for mode in (0o640, 0o604, 0o644, 0o620, 0o601)]
+    assert others == [system == "nt"] * 5
 
 
 @pytest.mark.parametrize(

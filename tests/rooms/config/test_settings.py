@@ -1,7 +1,6 @@
 """Server, key and options: where each is taken from, and what is refused before a request."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from testvibe_async import Client
 from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
-from testvibe_async._config.validate import masked, require_seconds
+from testvibe_async._config.validate import masked
 from testvibe_async.errors import ConfigError
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
@@ -49,15 +48,6 @@ def state(user_file: Path, text: str) -> Path:
 def server_of(text: str, **options: Any) -> str:
     """Return what becomes of a server's address."""
     return load_settings(text, api_key=KEY, environment={}, **options).server
-
-
-def test_a_project_is_not_needed() -> None:
-    """Server and key are enough, and an empty project is none."""
-    for project in (None, ""):
-        settings = load_settings(
-            "https://h.example", api_key=KEY, project=project, environment={"TESTVIBE_PROJECT": ""}
-        )
-        assert settings.project is None
 
 
 @pytest.mark.parametrize(
@@ -120,10 +110,11 @@ def test_white_space_around_a_setting_is_taken_off(user_file: Path, around: str)
 
 
 def test_white_space_alone_says_nothing() -> None:
-    """What is white space alone is as empty: the next source counts."""
+    """What is empty, or white space alone, is none: the next source counts, and none is needed."""
     environment = {"TESTVIBE_SERVER": HOME, "TESTVIBE_API_KEY": KEY, "TESTVIBE_PROJECT": "\n"}
-    settings = load_settings(" ", api_key="\n", project=" ", environment=environment)
-    assert settings == Settings(server=HOME, api_key=KEY, project=None)
+    for empty in ("", " \n"):
+        settings = load_settings(empty, api_key=empty, project=empty, environment=environment)
+        assert settings == Settings(server=HOME, api_key=KEY, project=None)
 
 
 @pytest.fixture
@@ -317,16 +308,6 @@ def test_any_text_is_a_server_or_is_refused(text: str) -> None:
     assert not {"", ".", ".."} & set(server.split("/")[3:])
 
 
-NO_SECONDS: list[Any] = [0, -1, -0.0, math.nan, math.inf, -math.inf, True, None, "5", []]
-
-
-@pytest.mark.parametrize("value", [*NO_SECONDS, pytest.param(10**400, id="huge")])
-def test_what_is_no_duration_is_refused(value: Any) -> None:
-    """A duration that is no finite number above 0 is a ConfigError with its name."""
-    with pytest.raises(ConfigError, match="poll_interval"):
-        require_seconds("poll_interval", value)
-
-
 def test_the_files_say_what_nothing_else_says(user_file: Path) -> None:
     """Without arguments and variables, the repository has the project, the user server and key."""
     store(user_file, HOME, default=HOME)
@@ -426,7 +407,7 @@ def test_a_repository_may_name_a_server_that_the_user_knows(
 
 
 def test_a_project_belongs_to_its_server(user_file: Path) -> None:
-    """The project of a repository that names another server is not taken for this one's."""
+    """Project and routes of a repository that names another server are not taken for this one's."""
     place = state(user_file, f'server = "{AWAY}"\nproject = "p"')
     assert load_settings(HOME, api_key=KEY, environment={}).project is None
     assert load_settings(f"{AWAY}:443", api_key=KEY, environment={}).project == "p"
@@ -434,6 +415,8 @@ def test_a_project_belongs_to_its_server(user_file: Path) -> None:
     assert load_settings(HOME, api_key=KEY, environment={}).project == "p"
     place.write_text(f'server = "{HOME}"')
     assert load_settings(HOME, api_key=KEY, environment={}).project is None
+    place.write_text(f'server = "{AWAY}"\n[endpoints]\nlist_runs = "{HISTORY}"\n')
+    assert [routes_of(server) for server in (HOME, f"{AWAY}/")] == [{}, {"list_runs": HISTORY}]
 
 
 def routes_of(server: str = HOME, **options: Any) -> dict[str, str]:
@@ -466,13 +449,6 @@ def test_routes_come_from_arguments_and_files(user_file: Path) -> None:
     assert routes_of(endpoints=given) == given
     found = find_settings(HOME, endpoints=given, environment={}).endpoints
     assert found == {"list_configs": Setting(given["list_configs"], "argument")}
-
-
-def test_a_repositorys_routes_belong_to_its_server(user_file: Path) -> None:
-    """The routes of a repository that names another server are not taken for this one's."""
-    state(user_file, f'server = "{AWAY}"\n[endpoints]\nlist_runs = "{HISTORY}"\n')
-    assert routes_of(HOME) == {}
-    assert routes_of(f"{AWAY}/") == {"list_runs": HISTORY}
 
 
 @pytest.mark.parametrize(

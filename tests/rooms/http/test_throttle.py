@@ -54,18 +54,6 @@ async def test_slots_are_given_in_order() -> None:
     assert list(traffic.began) == list(range(7))
 
 
-@pytest.mark.parametrize(("first", "second"), [(10.0, 3.0), (3.0, 10.0)])
-async def test_the_longer_of_two_pauses_counts(first: float, second: float) -> None:
-    """A shorter pause never ends a longer one, and a longer one delays queued requests."""
-    traffic = Traffic(Throttle(1))
-    pause(traffic.throttle, first)
-    task = asyncio.create_task(traffic.pass_through(1))
-    await asyncio.sleep(1.0)
-    pause(traffic.throttle, second)
-    await task
-    assert traffic.began == {1: max(first, 1.0 + second)}
-
-
 @pytest.mark.parametrize("is_paused", [False, True])
 async def test_a_cancelled_request_frees_its_slot(*, is_paused: bool) -> None:
     """Cancelling a request that waits, in the queue or in a pause, loses no slot."""
@@ -86,16 +74,6 @@ async def test_a_rate_is_kept() -> None:
     traffic = Traffic(Throttle(50, rate_limit=4.0))
     await asyncio.gather(*(traffic.pass_through(number) for number in range(9)))
     assert list(traffic.began.values()) == pytest.approx([number / 4 for number in range(9)])
-
-
-async def test_a_pause_delays_requests_that_wait_for_the_rate() -> None:
-    """A request that has a slot and waits for the rate does not start during a pause."""
-    traffic = Traffic(Throttle(50, rate_limit=0.5))
-    tasks = [asyncio.create_task(traffic.pass_through(number)) for number in range(2)]
-    await asyncio.sleep(1)
-    pause(traffic.throttle, 10.0)
-    await asyncio.gather(*tasks)
-    assert traffic.began == {0: 0.0, 1: 11.0}
 
 
 async def test_a_timer_that_is_late_does_not_slow_the_rate() -> None:
@@ -119,19 +97,6 @@ async def test_a_pause_that_begins_as_a_slot_is_given_is_kept() -> None:
     await asyncio.gather(*waiting)
 
     assert traffic.began == {0: 6.0, 1: 7.0}
-
-
-async def test_opening_ends_a_pause() -> None:
-    """Opening the throttle lets all queued requests through, and all later ones."""
-    throttle = Throttle(1, rate_limit=1.0)
-    pause(throttle, 60.0)
-    traffic = Traffic(throttle, seconds=0.0)
-    waiting = [asyncio.create_task(traffic.pass_through(number)) for number in range(5)]
-    await asyncio.sleep(1)
-    throttle.let_all_through()
-    await asyncio.gather(*waiting)
-
-    assert set(traffic.began.values()) == {1.0}
 
 
 async def test_a_cancelled_start_uses_nothing_of_the_rate() -> None:

@@ -1,7 +1,7 @@
 """List polling: the statuses of many operations from one list call."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,37 +10,10 @@ import pytest
 from tests.conftest import client_of
 from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Phase, Project, RunRef
+from testvibe_async import Client, Phase, Project
 from testvibe_async._polling.list_polling import Listed, ListPolling
 from testvibe_async._polling.state import Change, OperationState
-from testvibe_async._wire.json import read_rows
-from testvibe_async.events import Emitter
 from testvibe_async.testing import Emulator, Fault, Scenario
-
-
-@pytest.mark.parametrize(("seconds", "is_read"), [(3.8, True), (4.2, False)])
-async def test_a_list_is_given_2_ms_for_each_of_many(
-    emulator: Emulator, client: Client, seconds: float, *, is_read: bool
-) -> None:
-    """A list of 2,000 may take 4 s to answer, though the interval is one second."""
-    refs = [
-        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
-        for number in range(1, 2001)
-    ]
-    operations = [client.attach(ref) for ref in refs]
-    polling = ListPolling(
-        client._transport,
-        (emulator.project_id, "run"),
-        interval=1.0,
-        hooks=Emitter(Hooks()),
-        run_ids=client._parts.run_ids,
-    )
-    emulator.fail("list_runs", Fault.delay(seconds))
-
-    answer = await polling.poll([operation._polled for operation in operations])
-
-    assert (answer is not None) == is_read
-    assert now() == pytest.approx(min(seconds, 4), abs=0.1)
 
 
 async def test_each_project_has_its_own_list(emulator: Emulator, client: Client) -> None:
@@ -72,22 +45,6 @@ async def test_the_outcome_is_never_a_row(
 
     assert [(run.status, run.config) for run in runs] == [("passed", "Default")] * 3
     assert count_reads(emulator)[1] <= 3 * ROUNDS
-
-
-async def test_what_was_never_seen_is_read_by_id_first(
-    emulator: Emulator, project: Project
-) -> None:
-    """No list is asked for attached operations that were never read."""
-    refs = [operation.ref for operation in await dispatch_runs(project, 5)]
-    async with client_of(emulator) as other:
-        operations = [other.attach(ref) for ref in refs]
-        wait = asyncio.ensure_future(other.gather(*operations))
-        await asyncio.sleep(2)
-
-        assert emulator.count("list_runs") == 0
-        assert [operation.phase for operation in operations] == ["queued"] * 5
-        assert None not in [operation.snapshot for operation in operations]
-        await wait
 
 
 @pytest.mark.parametrize(("seconds", "share"), [(3, 5), (10, 17)])
@@ -145,27 +102,6 @@ async def test_a_followed_generation_keeps_its_own_pace(
     ]
     assert before_it == pytest.approx(1, abs=0.1)
     assert first <= 1 + 3.3
-
-
-async def test_a_long_list_is_read_in_portions(
-    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Reading a long list yields to other tasks in between."""
-    monkeypatch.setattr("testvibe_async._polling.list_polling.ROWS_A_TURN", 3)
-    read_by_then: list[int] = []
-
-    def counted(body: bytes) -> Iterator[object]:
-        seen: list[object] = []
-        asyncio.get_running_loop().call_soon(lambda: read_by_then.append(len(seen)))
-        for row in read_rows(body):
-            seen.append(row)
-            yield row
-
-    monkeypatch.setattr("testvibe_async._polling.list_polling.read_rows", counted)
-    runs = await client.gather(*await dispatch_runs(project, COUNT))
-
-    assert all(run.is_success for run in runs)
-    assert read_by_then[0] == 3
 
 
 async def test_many_are_rescheduled_in_portions(

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from testvibe_async import (
 from testvibe_async._http import OutageNotice, Outlook
 from testvibe_async._polling import queue as queue_module
 from testvibe_async._polling.outage import Outage, fails_all
+from testvibe_async._polling.queue import PollQueue
 from testvibe_async._wire import Request, Response
 from testvibe_async.errors import (
     ForbiddenError,
@@ -213,17 +215,6 @@ def test_one_poll_an_interval_is_a_probe(outage: Outage) -> None:
     assert probed == [10.0, 12.4, 15.4, 18.4]
 
 
-async def test_a_refused_list_shows_nothing() -> None:
-    """What a refused list call was asked about does not count as seen."""
-    network = Network(30)
-    network.refuses = lambda request: (
-        429 if request.endpoint.name == "list_runs" and now() > 30 else None
-    )
-    async with network.watched() as watched:
-        await asyncio.sleep(30 + INTERVAL + 0.4)
-        assert max(watched.seen_at()) <= 30.1
-
-
 async def test_waits_that_end_during_an_outage_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure is shared in turns, and not with those that nobody waits for any more."""
     monkeypatch.setattr(queue_module, "JOBS_A_TURN", 5)
@@ -286,9 +277,27 @@ async def test_a_probe_that_nobody_waits_for_is_not_sent() -> None:
         poller = watched.client._poller
         polled = watched.operations[0]._polled
         polled.listeners = ()
+        poller._outage._probe_at = now()
         failed.clear()
         asked = len(network.requests)
         await poller._serve(polled)
         assert (failed, len(network.requests)) == ([], asked)
-        await asyncio.sleep(INTERVAL + 0.4)
-        assert len(network.requests) == asked + 1
+        assert poller._outage.begin_probe(now())
+
+
+async def test_jobs_that_wait_for_nothing_let_others_run() -> None:
+    """A worker that fails thousands of polls at once pauses after every fifty."""
+    served: list[int] = []
+
+    async def serve(job: int) -> None:
+        served.append(job)
+
+    queue = PollQueue(serve, lambda _job, _error: None, max_workers=1, is_closed=lambda: False)
+    queue.put(range(200))
+    queue.start()
+    seen: list[int] = []
+    while len(served) < 200:
+        await asyncio.sleep(0)
+        seen.append(len(served))
+    assert len(seen) > 3
+    assert max(after - before for before, after in pairwise([0, *seen])) <= 50

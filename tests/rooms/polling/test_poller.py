@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import random
 import sys
 import weakref
 from collections.abc import AsyncGenerator
@@ -78,21 +77,6 @@ async def test_a_poll_plan_sets_the_pace(emulator: Emulator) -> None:
     assert [phase for *_, phase in asked] == [None, "queued", "active", "active"]
 
 
-async def test_the_phase_differs_between_clients(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Clients started at the same moment do not poll at the same moment."""
-    first_polls: list[float] = []
-    for chance in (0.0, 0.5):
-        monkeypatch.setattr(random, "random", lambda chance=chance: chance)
-        start, before = now(), len(poll_times(emulator))
-        async with client_of(emulator) as client:
-            await (await client.project().run_feature("Checkout"))
-        first_polls.append((poll_times(emulator)[before] - start) % 3)
-
-    assert first_polls[0] != pytest.approx(first_polls[1], abs=0.05)
-
-
 async def test_a_slow_poll_delays_no_other(emulator: Emulator, project: Project) -> None:
     """A poll that hangs delays no other operation."""
     stuck, fine = [await project.run_feature("Checkout") for _ in range(2)]
@@ -103,20 +87,6 @@ async def test_a_slow_poll_delays_no_other(emulator: Emulator, project: Project)
     assert now() <= 33
     assert (await slow).is_success
     assert now() <= 36 + 6
-
-
-async def test_a_wait_that_ends_in_the_queue_is_not_polled(emulator: Emulator) -> None:
-    """An operation whose last wait ends while it is queued is not polled."""
-    async with client_of(emulator, max_connections=1) as client:
-        project = client.project()
-        busy, idle = [await project.run_feature("Checkout") for _ in range(2)]
-        emulator.fail("get_run", Fault.delay(2), times=1)
-        waits = [asyncio.ensure_future(operation.wait()) for operation in (busy, idle)]
-        await asyncio.sleep(3.5)
-        waits[1].cancel()
-        await waits[0]
-
-    assert emulator.count("get_run", run_id=idle.run_id) == 0
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks begin eagerly from Python 3.12 on")
@@ -147,21 +117,6 @@ async def test_waits_that_begin_inside_a_hook_cost_no_polls(emulator: Emulator) 
     assert entries == {0, 1}
     gaps = [later - earlier for earlier, later in pairwise(poll_times(emulator))]
     assert gaps == pytest.approx([3] * len(gaps), abs=0.3)
-
-
-async def test_an_earlier_wait_hastens_the_timer(emulator: Emulator, project: Project) -> None:
-    """A poll that is due earlier than the one the poller sleeps for comes first."""
-    late = await project.run_feature("Checkout")
-    await asyncio.sleep(2)
-    early = await project.run_feature("Checkout")
-    waits = [asyncio.ensure_future(early.wait())]
-    await asyncio.sleep(0)
-    waits.append(asyncio.ensure_future(late.wait()))
-    await asyncio.sleep(1.5)
-
-    assert emulator.count("get_run", run_id=late.run_id) == 1
-    assert emulator.count("get_run", run_id=early.run_id) == 0
-    await asyncio.gather(*waits)
 
 
 async def test_a_defect_is_raised_and_the_next_wait_goes_on(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.observing import start_wait
-from testvibe_async import Client, ObservationError, Project, RunOperation, RunRef, VibeError
-from testvibe_async._polling import Change, PolledOperation, Subscription
+from testvibe_async import Client, ObservationError, Project, RunOperation, RunRef
+from testvibe_async._polling import Subscription
 from testvibe_async._polling.reader import Reader
 from testvibe_async.testing import Emulator
 
@@ -28,28 +28,6 @@ async def next_of(subscription: Subscription) -> tuple[Any, Any]:
     return found
 
 
-async def test_one_may_be_closed_during_a_notification(
-    client: Client, operation: RunOperation
-) -> None:
-    """One that is closed while it is notified takes no notification from the others."""
-    notified: list[str] = []
-
-    class Leaver(Subscription):
-        def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
-            assert error is None
-            notified.append(str(polled.state.phase))
-            self.close()
-
-    leavers = [Leaver(client._poller, {}, wants=Change.TRANSITION, may_grow=True) for _ in range(3)]
-    for leaver in leavers:
-        operation._polled.add(leaver)
-    await asyncio.sleep(6)
-    await operation.poll()
-
-    assert notified == ["active"] * 3
-    assert not operation._polled.has_listeners
-
-
 async def test_a_further_item_waits_for_the_end_too(
     emulator: Emulator, client: Client, operation: RunOperation
 ) -> None:
@@ -63,26 +41,6 @@ async def test_a_further_item_waits_for_the_end_too(
     emulator.finish_run(operation.run_id)
     await operation.poll()
     assert [item for item, _ in taken(subscription)] == ["a", "b"]
-
-
-async def test_the_first_starts_the_count_of_failures_anew(
-    client: Client, operation: RunOperation
-) -> None:
-    """A further one, beside one that is open, leaves the count; closed ones do not count."""
-    polled = operation._polled
-    first, second, third = (Subscription(client._poller) for _ in range(3))
-    polled.state.failures = 2
-    polled.add(first)
-    assert polled.state.failures == 0
-    polled.state.failures = 2
-    polled.add(second)
-    assert polled.state.failures == 2
-    first.close()
-    second.close()
-    assert not polled.has_listeners
-    polled.add(third)
-    assert polled.state.failures == 0
-    assert len(polled.listeners) == 1
 
 
 async def test_an_end_at_the_very_moment_of_the_timeout(

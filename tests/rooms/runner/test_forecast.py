@@ -44,3 +44,12 @@ def test_forecast(
     assert {job.feature for job in found.limited} == limited
     assert len(found.generated) == generations
     assert len(found.dispatched) + len(found.refused) + len(found.limited) == len(JOBS)
+
+
+@pytest.mark.parametrize(("on_conflict", "refused"), [("raise", 2), ("attach", 0)])
+def test_what_is_being_generated_is_refused(on_conflict: Any, refused: int) -> None:
+    """A generation of it is not foreseen as one that is paid for, unless it is joined."""
+    spec = BatchSpec(kind="generation", on_conflict=on_conflict)
+    found = forecast(spec, JOBS, has_tests=HAS_TESTS, generating={"draft"})
+    assert len(found.refused) == refused
+    assert ("draft" in found.generated) is (refused == 0)

@@ -22,7 +22,6 @@ from testvibe_async import (
     Journal,
     Project,
     Ref,
-    RunOperation,
     WaitTimeoutError,
 )
 from testvibe_async.batch import _result_of
@@ -45,127 +44,93 @@ def _id(span: ReadableSpan) -> int:
     return number
 
 
-class TestRuns:
-    """The span of a run."""
-
-    async def test_it_lasts_from_the_dispatch_to_the_end(self, sdk: Sdk, project: Project) -> None:
-        """Its transitions are events, and it has the names by which the run is found."""
-        await (await project.run_feature("Checkout"))
-        span = sdk.span("testvibe run")
-        transitions, cases = _events(span)[:2], _events(span)[2:]
-        assert transitions == ["transition active running", "transition finished passed"]
-        assert all(re.fullmatch(r"test case .+ pass", each) for each in cases)
-        assert len(cases) > 1
-        assert span.status.status_code is StatusCode.UNSET
-        attributes = dict(span.attributes or {})
-        assert attributes["testvibe.feature"] == "Checkout"
-        assert attributes["testvibe.status"] == "passed"
-        assert isinstance(attributes["testvibe.run_id"], int)
-        assert attributes["cicd.pipeline.task.run.id"] == str(attributes["testvibe.run_id"])
-        assert attributes["cicd.pipeline.task.run.result"] == "success"
-        assert attributes["test.suite.run.status"] == "success"
-
-    async def test_requests_hang_below(self, sdk: Sdk, project: Project) -> None:
-        """The POST and each poll by id are children of it; aiohttp's instrumentation makes them."""
-        await (await project.run_feature("Checkout"))
-        below = sdk.below(sdk.span("testvibe run"))
-        assert below.count("POST") == 1
-        assert below.count("GET") > 5
-
-    async def test_it_is_below_its_caller(self, sdk: Sdk, project: Project) -> None:
-        """What dispatches a run has its span below."""
-        with sdk.tracer_provider.get_tracer("caller").start_as_current_span("caller"):
-            operation = await project.run_feature("Checkout")
-        await operation
-        assert sdk.below(sdk.span("caller")) == ["testvibe run"]
-
-    async def test_a_failed_run_is_an_error(self, sdk: Sdk, project: Project) -> None:
-        """Its status says how it ended."""
-        await (await project.run_feature("Returns"))
-        status = sdk.span("testvibe run").status
-        assert status.status_code is StatusCode.ERROR
-        assert status.description == "it ended with the status failed"
-
-    async def test_failed_polls_are_events(
-        self, sdk: Sdk, emulator: Emulator, project: Project
-    ) -> None:
-        """Each poll that failed is one, with the class of its error."""
+async def test_a_run_lasts_from_the_dispatch_to_the_end(sdk: Sdk, project: Project) -> None:
+    """Its transitions are events, requests are below it, and it is below its caller."""
+    with sdk.tracer_provider.get_tracer("caller").start_as_current_span("caller"):
         operation = await project.run_feature("Checkout")
-        emulator.fail("get_run", Fault.status(503), times=2)
-        await operation
-        events = _events(sdk.span("testvibe run"))
-        assert events.count("poll failed ServerError") == 2
-
-    async def test_what_was_refused(self, sdk: Sdk, project: Project) -> None:
-        """A dispatch that is refused ends its span with the error."""
-        with pytest.raises(FeatureNotGeneratedError):
-            await project.run_feature(DRAFT)
-        status = sdk.span("testvibe run").status
-        assert status.description == "not dispatched: FeatureNotGeneratedError"
-
-    async def test_what_is_unknown(self, sdk: Sdk, emulator: Emulator, project: Project) -> None:
-        """A dispatch that nobody knows of ends its span with the reason."""
-        emulator.fail("run_feature", Fault.reset())
-        emulator.fail("list_runs", Fault.status(404), times=9)
-        with pytest.raises(DispatchUnknownError) as error:
-            await project.run_feature("Checkout")
-        span = sdk.span("testvibe run")
-        assert dict(span.attributes or {})["testvibe.reason"] == error.value.reason
-        assert span.status.description == "unknown whether it was dispatched"
+    await operation
+    span = sdk.span("testvibe run")
+    assert sdk.below(sdk.span("caller")) == ["testvibe run"]
+    assert sdk.below(span).count("POST") == 1
+    assert sdk.below(span).count("GET") > 5
+    transitions, cases = _events(span)[:2], _events(span)[2:]
+    assert transitions == ["transition active running", "transition finished passed"]
+    assert all(re.fullmatch(r"test case .+ pass", each) for each in cases)
+    assert len(cases) > 1
+    assert span.status.status_code is StatusCode.UNSET
+    attributes = dict(span.attributes or {})
+    assert attributes["testvibe.feature"] == "Checkout"
+    assert attributes["testvibe.status"] == "passed"
+    assert isinstance(attributes["testvibe.run_id"], int)
+    assert attributes["cicd.pipeline.task.run.id"] == str(attributes["testvibe.run_id"])
+    assert attributes["cicd.pipeline.task.run.result"] == "success"
+    assert attributes["test.suite.run.status"] == "success"
 
 
-class TestTheEndThatNobodySees:
-    """A span ends also where the operation's end is not seen."""
+async def test_a_failed_run_is_an_error(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """Its status says how it ended; each poll that failed is an event with its error's class."""
+    operation = await project.run_feature("Returns")
+    emulator.fail("get_run", Fault.status(503), times=2)
+    await operation
+    span = sdk.span("testvibe run")
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description == "it ended with the status failed"
+    assert _events(span).count("poll failed ServerError") == 2
 
-    async def test_the_last_handle_is_gone(self, sdk: Sdk, project: Project) -> None:
-        """Without a handle nobody polls, and the span says so."""
-        operation = await project.run_feature("Checkout")
+
+async def test_what_was_not_dispatched(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """A dispatch that is refused, or unknown, ends its span with the error, or the reason."""
+    with pytest.raises(FeatureNotGeneratedError):
+        await project.run_feature(DRAFT)
+    emulator.fail("run_feature", Fault.reset())
+    emulator.fail("list_runs", Fault.status(404), times=9)
+    with pytest.raises(DispatchUnknownError) as error:
+        await project.run_feature("Checkout")
+    refused, unknown = sdk.spans("testvibe run")
+    assert refused.status.description == "not dispatched: FeatureNotGeneratedError"
+    assert dict(unknown.attributes or {})["testvibe.reason"] == error.value.reason
+    assert unknown.status.description == "unknown whether it was dispatched"
+
+
+async def test_an_end_that_nobody_sees(sdk: Sdk, emulator: Emulator) -> None:
+    """A span ends also where the last handle is gone, or the client closes."""
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
         assert not sdk.spans("testvibe run")
         del operation
         gc.collect()
         await asyncio.sleep(0.1)
         gc.collect()
-        (event,) = _events(sdk.span("testvibe run"))
-        assert event == "end not seen no handle on it was left"
+        operation = await client.project().run_feature("Checkout")
+    assert not operation.done
+    assert [_events(span) for span in sdk.spans("testvibe run")] == [
+        ["end not seen no handle on it was left"],
+        ["end not seen the client was closed"],
+    ]
 
-    async def test_the_client_closes(self, sdk: Sdk, emulator: Emulator) -> None:
-        """Whatever is in flight when the client closes ends with it."""
+
+async def test_what_is_attached_to_links_to_the_dispatch(sdk: Sdk, emulator: Emulator) -> None:
+    """The ref has the context; one without it, or with nonsense, has a span without a link."""
+    async with client_of(emulator) as client:
+        ref = (await client.project().run_feature("Checkout")).ref
+    bare, wrong = (evolve(ref, traceparent=text) for text in (None, "nonsense"))
+    for each in (Ref.from_json(ref.to_json()), bare, wrong):
         async with client_of(emulator) as client:
-            operation = await client.project().run_feature("Checkout")
-        assert not operation.done
-        assert _events(sdk.span("testvibe run")) == ["end not seen the client was closed"]
+            await client.attach(each)
+    linked, *others = sdk.spans("testvibe run attached")
+    assert [link.context.span_id for link in linked.links] == [_id(sdk.span("testvibe run"))]
+    assert [span.links for span in others] == [(), ()]
 
 
-class TestAttaching:
-    """The span of an operation that is attached to."""
-
-    async def test_it_links_to_the_dispatch(self, sdk: Sdk, emulator: Emulator) -> None:
-        """The ref has the context: the other process's span goes on with the first one."""
-        async with client_of(emulator) as client:
-            text = (await client.project().run_feature("Checkout")).ref.to_json()
-        async with client_of(emulator) as client:
-            await client.attach(Ref.from_json(text))
-        (link,) = sdk.span("testvibe run attached").links
-        assert link.context.span_id == _id(sdk.span("testvibe run"))
-
-    async def test_a_ref_of_others(
-        self, sdk: Sdk, emulator: Emulator, operation: RunOperation
-    ) -> None:
-        """A ref without context, or with nonsense in its place, has a span without a link."""
-        for traceparent in (None, "nonsense"):
-            async with client_of(emulator) as client:
-                await client.attach(evolve(operation.ref, traceparent=traceparent))
-        assert [span.links for span in sdk.spans("testvibe run attached")] == [(), ()]
-
-    async def test_waiting_again_makes_no_other(self, sdk: Sdk, project: Project) -> None:
-        """One span serves all waits and polls of an operation."""
-        operation = await project.run_feature("Checkout")
-        with pytest.raises(WaitTimeoutError):
-            await operation.wait(timeout=3)
-        await asyncio.gather(operation.wait(), operation.wait())
-        await operation.poll()
-        assert len(sdk.spans("testvibe run")) == 1
-        assert not sdk.spans("testvibe run attached")
+async def test_waiting_again_makes_no_other(sdk: Sdk, project: Project) -> None:
+    """One span serves all waits and polls of an operation."""
+    operation = await project.run_feature("Checkout")
+    with pytest.raises(WaitTimeoutError):
+        await operation.wait(timeout=3)
+    await asyncio.gather(operation.wait(), operation.wait())
+    await operation.poll()
+    assert len(sdk.spans("testvibe run")) == 1
+    assert not sdk.spans("testvibe run attached")
 
 
 class TestBatches:

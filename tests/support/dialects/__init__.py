@@ -4,10 +4,9 @@ Each field of `Dialect` is one difference, and its default is the documented ser
 one for each difference that is likely.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 from attrs import field, frozen
@@ -15,15 +14,9 @@ from attrs import field, frozen
 from tests.support.dialects.pages import error_page, login_page
 from tests.support.dialects.writing import written
 from testvibe_async._wire import openapi_document
-from testvibe_async.testing import Answer, Emulator, Middleware
+from testvibe_async.testing import Answer, Emulator, Middleware, RecordedRequest
 from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal
 from testvibe_async.testing.emulator.operations import find_route
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from testvibe_async.testing import RecordedRequest
-
 
 ODD_FIELDS = frozenset({"durationMs", "error", "log", "runnerStarted", "size", "summary"})
 """The optional fields that `Dialect.odd_fields` may name."""

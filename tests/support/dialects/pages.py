@@ -3,8 +3,6 @@
 Pure. They look like those of IIS and nginx, and like a form to sign in.
 """
 
-from __future__ import annotations
-
 from http import HTTPStatus
 
 from testvibe_async.testing import Answer
@@ -12,45 +10,20 @@ from testvibe_async.testing import Answer
 _STATUSES = frozenset(HTTPStatus)
 _HTML = "text/html; charset=utf-8"
 _IIS = """\
-<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN"\
- "http://www.w3.org/TR/xhtml1/DTD/xhtml1-strict.dtd">
-<html xmlns="http://www.w3.org/1999/xhtml">
-<head>
-<meta http-equiv="Content-Type" content="text/html; charset=utf-8"/>
-<title>{status} - {phrase}</title>
-<style type="text/css">
-body{{margin:0;font-size:.7em;font-family:Verdana, Arial, Helvetica, sans-serif;}}
-</style>
-</head>
-<body>
-<div id="header"><h1>Server Error</h1></div>
-<div id="content"><fieldset><h2>{status} - {phrase}</h2>\
-<h3>The request can't be served.</h3></fieldset></div>
-</body>
-</html>
+<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">
+<html xmlns="http://www.w3.org/1999/xhtml"><head><title>{status} - {phrase}</title></head>
+<body><div id="header"><h1>Server Error</h1></div><h2>{status} - {phrase}</h2></body></html>
 """
 _NGINX = """\
 <html>\r
 <head><title>{status} {phrase}</title></head>\r
-<body>\r
-<center><h1>{status} {phrase}</h1></center>\r
-<hr><center>nginx/1.27.4</center>\r
-</body>\r
+<body><center><h1>{status} {phrase}</h1></center><hr><center>nginx/1.27.4</center></body>\r
 </html>\r
 """
 _LOGIN = """\
 <!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Sign in</title></head>
-<body>
-<h1>Sign in</h1>
-<form method="post" action="/account/login">
-<label>E-mail <input type="email" name="email"></label>
-<label>Password <input type="password" name="password"></label>
-<button>Sign in</button>
-</form>
-</body>
-</html>
+<html lang="en"><head><meta charset="utf-8"><title>Sign in</title></head>
+<body><form method="post" action="/account/login"><input type="password"></form></body></html>
 """
 
 

@@ -17,20 +17,12 @@ from uuid import UUID
 import attrs
 
 from tests.support.dialects.pages import error_page, phrase
-from testvibe_async.testing import Answer
-from testvibe_async.testing.emulator.answers import (
-    JSON_TYPE,
-    Refusal,
-    json_body,
-)
+from testvibe_async.testing import Answer, RecordedRequest
+from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal, json_body
 from testvibe_async.testing.emulator.project import as_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tests.support.dialects import Dialect
-    from testvibe_async.testing import RecordedRequest
-
 
 DEFAULT_LIMIT = 50
 _CURSOR = "after-"
@@ -38,15 +30,8 @@ _PROBLEM_TYPE = "application/problem+json; charset=utf-8"
 _PROBLEMS = "https://tools.ietf.org/html/rfc9110#section-15"
 _WORDS = frozenset(
     {
-        "status",
-        "featureStatus",
-        "overallStatus",
-        "overallConclusion",
-        "conclusion",
-        "state",
-        "verdict",
-        "kind",
-        "source",
+        *("status", "featureStatus", "overallStatus", "overallConclusion", "conclusion"),
+        *("state", "verdict", "kind", "source"),
     }
 )
 _END_MARKS = frozenset({"finishedUtc", "overallConclusion"})
@@ -101,8 +86,7 @@ def _list(answer: Answer, rows: list[object], dialect: Dialect, request: Recorde
     if of_runs and dialect.oldest_first:
         rows.reverse()
     if dialect.paging is not None:
-        page = page_of(rows, dialect, request)
-        return attrs.evolve(answer, body=json_body(page.document), headers=page.headers)
+        return page_of(answer, rows, dialect, request)
     if of_runs:
         del rows[as_number(request.query.get("limit", "")) or DEFAULT_LIMIT :]
     return attrs.evolve(answer, body=json_body(rows))
@@ -111,25 +95,22 @@ def _list(answer: Answer, rows: list[object], dialect: Dialect, request: Recorde
 def _dispatched(ids: dict[str, object], dialect: Dialect) -> object:
     if not dialect.dispatch_feature_id:
         del ids["featureId"]
-    match dialect.dispatch_shape:
-        case "data":
-            return {"data": ids}
-        case "kind":
-            kind, key = ("run", "runId") if "runId" in ids else ("generation", "requestId")
-            return {kind: {"id": ids.pop(key), **ids}}
-        case _:
-            return ids
+    if dialect.dispatch_shape == "data":
+        return {"data": ids}
+    if dialect.dispatch_shape == "kind":
+        kind, key = ("run", "runId") if "runId" in ids else ("generation", "requestId")
+        return {kind: {"id": ids.pop(key), **ids}}
+    return ids
 
 
 def _encoded(answer: Answer, dialect: Dialect) -> Answer:
     """Return the answer with the dialect's `Content-Type` and byte order mark, if it is JSON."""
-    content_type = answer.content_type
-    if content_type == JSON_TYPE:
-        content_type = dialect.content_type
-    body = answer.body
-    if dialect.byte_order_mark and "html" not in content_type and body:
-        body = _BYTE_ORDER_MARK + body
-    return attrs.evolve(answer, body=body, content_type=content_type)
+    is_json = answer.content_type == JSON_TYPE
+    content_type = dialect.content_type if is_json else answer.content_type
+    mark = _BYTE_ORDER_MARK if dialect.byte_order_mark and "html" not in content_type else b""
+    return attrs.evolve(
+        answer, body=mark * bool(answer.body) + answer.body, content_type=content_type
+    )
 
 
 def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
@@ -138,6 +119,11 @@ def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
         answer = _rate_limited(answer, dialect.rate_limit_answer)
     document: dict[str, str] = json.loads(answer.body)
     code, message = document["error"], document["message"]
+    bodies: dict[str, object] = {
+        "nested": {"error": {"code": code, "message": message}},
+        "text": message,
+        "capitalized": {"Error": code, "Message": message},
+    }
     match dialect.errors:
         case "problem":
             body = json_body(_problem(answer.status, message))
@@ -145,29 +131,18 @@ def error_in_dialect(answer: Answer, dialect: Dialect) -> Answer:
         case "iis" | "nginx":
             page = error_page(answer.status, dialect.errors)
             return attrs.evolve(page, headers=answer.headers)
-        case "nested":
-            return attrs.evolve(
-                answer, body=json_body({"error": {"code": code, "message": message}})
-            )
-        case "text":
-            return attrs.evolve(answer, body=json_body(message))
-        case "capitalized":
-            return attrs.evolve(answer, body=json_body({"Error": code, "Message": message}))
-        case _:
-            return answer
+        case style:
+            return attrs.evolve(answer, body=json_body(bodies.get(style, document)))
 
 
 def _rate_limited(answer: Answer, style: str) -> Answer:
-    message = "Too many requests."
-    match style:
-        case "403_retry_after":
-            return Refusal(403, message, **{"Retry-After": "1", **answer.headers}).answer()
-        case "403_code":
-            # The body has the code of a 429.
-            headers = {k: v for k, v in answer.headers.items() if k != "Retry-After"}
-            return attrs.evolve(answer, status=403, headers=headers)
-        case _:
-            return answer
+    if style == "403_retry_after":
+        headers = {"Retry-After": "1", **answer.headers}
+        return Refusal(403, "Too many requests.", **headers).answer()
+    if style == "403_code":  # The body has the code of a 429.
+        headers = {k: v for k, v in answer.headers.items() if k != "Retry-After"}
+        return attrs.evolve(answer, status=403, headers=headers)
+    return answer
 
 
 def _problem(status: int, detail: str) -> dict[str, object]:
@@ -179,18 +154,13 @@ def _problem(status: int, detail: str) -> dict[str, object]:
     }
 
 
-@attrs.frozen
-class Page:
-    """One page, as it is sent."""
-
-    document: object
-    headers: Mapping[str, str]
-
-
-def page_of(rows: list[object], dialect: Dialect, request: RecordedRequest) -> Page:
-    """Return the page of a list that a request asks for.
+def page_of(
+    answer: Answer, rows: list[object], dialect: Dialect, request: RecordedRequest
+) -> Answer:
+    """Answer with the page of a list that a request asks for.
 
     Args:
+        answer: The answer with the whole list.
         rows: All rows, in the order of the list.
         dialect: A dialect that has pages.
         request: The request; its `cursor` and `limit` count.
@@ -201,21 +171,25 @@ def page_of(rows: list[object], dialect: Dialect, request: RecordedRequest) -> P
     start = _start(request.query.get("cursor")) if dialect.follows_cursors else 0
     limit = as_number(request.query.get("limit", "")) or dialect.page_size
     end = start + min(limit, dialect.page_size)
-    page = rows[start:end]
+    page: object = rows[start:end]
     cursor = f"{_CURSOR}{end}" if end < len(rows) else None
-    url = None if cursor is None else _url(request, cursor)
-    headers: dict[str, str] = {}
+    # On the host that the client has asked, which may be a proxy.
+    url = cursor and f"http://{request.headers['Host']}{request.path}?" + urlencode(
+        {**request.query, "cursor": cursor}
+    )
     match dialect.paging:
         case "cursor":
-            return Page({"items": page, "nextCursor": cursor}, headers)
+            page = {"items": page, "nextCursor": cursor}
         case "next_link":
-            return Page({"value": page, "nextLink": url}, headers)
+            page = {"value": page, "nextLink": url}
         case "has_more":
-            return Page({"items": page, "hasMore": cursor is not None}, headers)
+            page = {"items": page, "hasMore": cursor is not None}
         case "total":
-            return Page({"items": page, "total": len(rows)}, headers)
+            page = {"items": page, "total": len(rows)}
         case _:
-            return Page(page, headers if url is None else {"Link": f'<{url}>; rel="next"'})
+            headers = {"Link": f'<{url}>; rel="next"'} if url else {}
+            return attrs.evolve(answer, body=json_body(page), headers=headers)
+    return attrs.evolve(answer, body=json_body(page), headers={})
 
 
 def _start(cursor: str | None) -> int:
@@ -225,12 +199,6 @@ def _start(cursor: str | None) -> int:
     if start is None:
         raise Refusal(400, f"No page has the cursor {cursor!r}.")
     return start
-
-
-def _url(request: RecordedRequest, cursor: str) -> str:
-    """Return the URL of a page on the host that the client has asked, which may be a proxy."""
-    query = urlencode({**request.query, "cursor": cursor})
-    return f"http://{request.headers['Host']}{request.path}?{query}"
 
 
 def translate(document: object, dialect: Dialect, *, of_tests: bool = False) -> object:
@@ -271,13 +239,7 @@ def _member(name: str, value: object, dialect: Dialect, *, of_tests: bool) -> ob
 
 
 def _word(word: str, case: str) -> str:
-    match case:
-        case "upper":
-            return word.upper()
-        case "title":
-            return word.title().replace("_", "")
-        case _:
-            return word
+    return {"upper": word.upper(), "title": word.title().replace("_", "")}.get(case, word)
 
 
 def _time(value: object, style: str) -> object:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shlex
 import signal
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
@@ -15,10 +18,10 @@ from attrs import frozen
 from tests.support.commands import started
 from testvibe_async.cli import app
 from testvibe_async.cli.exits import ENDING
+from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from testvibe_async.testing import Emulator
 
@@ -30,6 +33,28 @@ class Ended:
     code: int
     output: str
     errors: str
+
+    @property
+    def json(self) -> Any:
+        """The document that was printed."""
+        return json.loads(self.output)
+
+    @property
+    def events(self) -> list[Any]:
+        """The lines of JSON that were printed."""
+        return [json.loads(line) for line in self.output.splitlines()]
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines that were printed on standard output."""
+        return self.output.splitlines()
+
+    def refuses(self, said: str, code: int = 2) -> None:
+        """Check that nothing was printed but one sentence."""
+        assert (self.code, self.output) == (code, ""), self
+        assert self.errors.startswith("testvibe-async: "), self
+        assert self.errors.count("\n") == 1, self
+        assert said in self.errors
 
 
 @frozen
@@ -44,13 +69,13 @@ class Service:
 class Call(Protocol):
     """Calls a command in this event loop, on virtual time."""
 
-    async def __call__(self, *arguments: str) -> Ended: ...
+    async def __call__(self, typed: str, *more: object) -> Ended: ...
 
 
 class Run(Protocol):
     """Runs a command as the installed script does, on real time, in this process."""
 
-    def __call__(self, *arguments: str) -> Ended: ...
+    def __call__(self, typed: str, *more: object) -> Ended: ...
 
 
 class Give(Protocol):
@@ -106,11 +131,11 @@ def give(monkeypatch: pytest.MonkeyPatch) -> Generator[Give]:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls a command in this event loop."""
+    """Calls a command, typed as for a shell, in this event loop."""
 
-    async def perform(*arguments: str) -> Ended:
+    async def perform(typed: str, *more: object) -> Ended:
         capsys.readouterr()
-        code = await app.perform(arguments)
+        code = await app.perform([*shlex.split(typed), *map(str, more)])
         said = capsys.readouterr()
         return Ended(code, said.out, said.err)
 
@@ -119,12 +144,12 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command as the installed script does."""
+    """Runs a command, typed as for a shell, as the installed script does."""
 
-    def perform(*arguments: str) -> Ended:
+    def perform(typed: str, *more: object) -> Ended:
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
-            app.run(arguments)
+            app.run([*shlex.split(typed), *map(str, more)])
         assert isinstance(caught.value.code, int)
         said = capsys.readouterr()
         return Ended(caught.value.code, said.out, said.err)
@@ -156,8 +181,10 @@ def served(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
 
 
 @pytest.fixture
-def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes rich treat standard output as a terminal."""
+def on_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Makes standard output a terminal of 120 columns."""
+    assert capsys
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: stream is sys.stdout)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
@@ -171,16 +198,49 @@ def use(service: Service | Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTVIBE_PROJECT", service.project_id)
 
 
-async def interrupted(call: Call, *arguments: str, at: float) -> Ended:
+def later(seconds: float, do: Any, *arguments: object) -> None:
+    """Call a function after some seconds."""
+    asyncio.get_running_loop().call_later(seconds, do, *arguments)
+
+
+def press_ctrl_c(seconds: float) -> None:
+    """Press Ctrl-C after some seconds."""
+    later(seconds, signal.raise_signal, signal.SIGINT)
+
+
+async def interrupted(call: Call, typed: str, *more: object, at: float) -> Ended:
     """Call a command, and press Ctrl-C after some seconds."""
-    asyncio.get_running_loop().call_later(at, signal.raise_signal, signal.SIGINT)
-    return await call(*arguments)
+    press_ctrl_c(at)
+    return await call(typed, *more)
 
 
-def environment_of(service: Service) -> dict[str, Any]:
-    """Return the variables that name a service to another process."""
-    return {
-        "TESTVIBE_SERVER": service.url,
-        "TESTVIBE_API_KEY": service.api_key,
-        "TESTVIBE_PROJECT": service.project_id,
-    }
+def now() -> float:
+    """Return the seconds since the test began."""
+    return asyncio.get_running_loop().time()
+
+
+def text_of(path: Path | str) -> str:
+    """Return what is in a file."""
+    return Path(path).read_text(encoding="utf-8")
+
+
+def write(path: Path | str, text: str | bytes) -> None:
+    """Write a file, and make its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+def names_in(folder: Path | str, pattern: str = "*") -> list[str]:
+    """Return the names of the files in a folder."""
+    return sorted(path.name for path in Path(folder).glob(pattern))
+
+
+def answer_with(emulator: Emulator, operation: str, **members: Any) -> None:
+    """Have all answers of an operation say this."""
+    emulator.fail(operation, Fault.edit(lambda document: {**document, **members}))
+
+
+def ran_since(emulator: Emulator, number: int) -> list[tuple[str, str]]:
+    """Return the feature and the configuration of each run after so many."""
+    return [(run.feature_name, run.config) for run in list(emulator.runs.values())[number:]]

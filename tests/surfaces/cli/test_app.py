@@ -1,10 +1,12 @@
-"""The command line itself: what it is called with, what it needs, and its exit codes."""
+"""The command line itself: its options, exit codes, signals, log, and what it needs."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib
 import logging
+import shlex
 import signal
 import sys
 import warnings
@@ -14,18 +16,17 @@ import pytest
 
 import testvibe_async
 from tests.conftest import KEY
-from testvibe_async import NotSentError, cli
-from testvibe_async.cli import app, demo
+from tests.surfaces.cli.conftest import later, now, press_ctrl_c
+from testvibe_async import Client, NotSentError, cli
+from testvibe_async.cli import app
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call, Run
-    from testvibe_async.testing import Emulator
 
-
-def code_of(*arguments: str) -> int | str | None:
-    with pytest.raises(SystemExit) as caught:
-        app.run(arguments)
-    return caught.value.code
+SCENARIO = Scenario(run_duration=20, failing_runs=0)
+ENDING = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGQUIT: 131}
+URL = {"method": "GET", "url": "http://s"}
 
 
 def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,166 +39,151 @@ def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
     assert capsys.readouterr().out == f"{testvibe_async.__version__}\n"
 
 
-def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help lists each command, with what it does, and the exit codes."""
-    assert not code_of("--help")
-    output = capsys.readouterr().out
-    assert all(f" {name} " in output for name in app.NAMES)
-    assert "Run the tests of features" in output
-    assert "Exit codes: 0 passed" in output
-
-
-@pytest.mark.parametrize("command", ["demo", "emulator"])
-def test_bad_folder_is_one_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder that is not there exits with 2 and one sentence."""
-    assert code_of(command, "--features", "/no/such") == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == "testvibe-async: /no/such is no folder with .feature files in it.\n"
-
-
-def test_failure_on_the_way_exits_with_5(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An error of the SDK is one line, whatever it holds, and no traceback."""
-
-    async def generate(**_options: object) -> None:
-        raise NotSentError("refused\x1b[2J", method="GET", url="http://s")
-
-    monkeypatch.setattr(demo, "generate", generate)
-    assert code_of("demo") == 5
-    sentence = "s: the service was not reachable: refused\\x1b[2J"
-    assert capsys.readouterr().err == f"testvibe-async: {sentence}\n"
-
-
-def raise_from_demo(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    async def generate(**_options: object) -> None:
-        raise error
-
-    monkeypatch.setattr(demo, "generate", generate)
-
-
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        (OSError(28, "No space left on device", "x/y"), 2, "x/y: No space left on device"),
-        (OSError("odd"), 2, "this machine: odd"),
+        (NotSentError("no\x1b[2J", **URL), 5, "s: the service was not reachable: no\\x1b[2J\n"),
+        (OSError(28, "No space left on device", "x/y"), 2, "x/y: No space left on device\n"),
+        (OSError("odd"), 2, "this machine: odd\n"),
         (RuntimeError("no\nsuch\x1b[2J"), 70, "an error that should not be: RuntimeError: no such"),
+        (BrokenPipeError(), 141, None),
+        (KeyboardInterrupt(), 130, None),
     ],
 )
-def test_what_should_not_be_is_one_sentence_too(
-    error: Exception, code: int, sentence: str, run: Run, monkeypatch: pytest.MonkeyPatch
+def test_what_goes_wrong_is_one_sentence(
+    error: BaseException, code: int, sentence: str | None, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of the machine and a defect are a sentence and an exit code, not a traceback."""
-    raise_from_demo(monkeypatch, error)
+    """An error of the SDK or the machine, or a defect, is a sentence and an exit code."""
+
+    async def start(_emulator: Emulator) -> None:
+        raise error
+
+    monkeypatch.setattr(Emulator, "start", start)
     ended = run("demo")
-    assert ended.code == code
-    assert ended.errors.startswith(f"testvibe-async: {sentence}")
-    assert ended.errors.count("\n") == 1
-    assert "\x1b" not in ended.errors
+    if sentence is None:  # The reader is gone, or has pressed Ctrl-C.
+        assert (ended.code, ended.errors) == (code, "")
+    else:
+        ended.refuses(f"testvibe-async: {sentence}", code)
+        assert "\x1b" not in ended.errors
+
+
+def test_signal_ends_a_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a signal stopped exits with 128 and its number."""
+    for stop, code in ENDING.items():
+
+        async def start(_emulator: Emulator, stop: signal.Signals = stop) -> None:
+            signal.raise_signal(stop)
+            await asyncio.sleep(3600)
+
+        monkeypatch.setattr(Emulator, "start", start)
+        assert run("demo").code == code
+    with warnings.catch_warnings():  # The signal ends the loop before sockets are closed.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+async def test_signals_are_left_as_they_were(call: Call) -> None:
+    """After a command the signals have their previous handlers."""
+    before = [signal.getsignal(number) for number in ENDING]
+    seen: list[object] = []
+    press_ctrl_c(5)
+    later(4, lambda: seen.extend(signal.getsignal(number) for number in ENDING))
+    assert (await call("run Checkout --wait")).code == 130
+    assert not {*seen} & {*before}
+    assert [signal.getsignal(number) for number in ENDING] == before
+
+
+async def test_loop_that_takes_no_signals(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the loop can't handle signals, as on Windows, a command works all the same."""
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", refuse)
+    assert (await call("run Checkout --wait")).code == 0
 
 
 async def test_a_defect_shows_where_it_is_if_asked(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With -vv a defect comes with its traceback, in which there is no key."""
+    """With -vv a defect or a refusal comes with its traceback, in which there is no key."""
 
-    def find(*_arguments: object, **_options: object) -> None:
+    async def fail(_client: Client) -> None:
         raise RuntimeError(f"a key: {KEY}")
 
-    monkeypatch.setattr("testvibe_async.cli.settings.find_settings", find)
-    quiet = await call("settings")
+    monkeypatch.setattr(Client, "list_projects", fail)
+    quiet = await call("projects")
     assert quiet.code == 70
     assert quiet.errors.endswith("RuntimeError: a key: tvb_kkkk…; -vv shows where\n")
-    loud = await call("settings", "-vv")
-    assert loud.code == 70
-    assert "Traceback" in loud.errors
-    assert KEY[8:] not in loud.errors
-
-
-def test_a_closed_pipe_is_quiet(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command whose reader has closed the pipe ends without a message."""
-    raise_from_demo(monkeypatch, BrokenPipeError())
-    ended = run("demo")
-    assert (ended.code, ended.errors) == (141, "")
+    loud = await call("projects -vv")
+    assert (loud.code, "Traceback" in loud.errors, KEY[8:] in loud.errors) == (70, True, False)
+    assert "Traceback" not in (await call("features show nosuch -v")).errors
+    loud = await call("features show nosuch -vv")
+    assert "Traceback (most recent call last):" in loud.errors
+    assert "NotFoundError" in loud.errors
 
 
 @pytest.mark.parametrize(("flags", "levels"), [("", ""), ("-v", "INFO"), ("-vv", "INFO DEBUG")])
 async def test_logs_go_to_standard_error(
-    flags: str, levels: str, call: Call, signed_in: Emulator
+    flags: str, levels: str, call: Call, emulator: Emulator
 ) -> None:
     """Without -v nothing is logged; -v logs each dispatch, -vv each request too."""
-    await call("projects", "-vv")  # the verbosity of an earlier command has no effect
-    ended = await call("run", "Checkout", *flags.split())
+    await call("projects -vv")  # the verbosity of an earlier command has no effect
+    ended = await call(f"run Checkout {flags}")
     assert ended.code == 0
-    found = [level for level in ("INFO", "DEBUG") if f" {level} " in ended.errors]
-    assert found == levels.split()
-    assert signed_in.api_key[8:] not in ended.errors
+    assert [each for each in ("INFO", "DEBUG") if f" {each} " in ended.errors] == levels.split()
+    assert emulator.api_key[8:] not in ended.errors
 
 
 @pytest.mark.parametrize(
-    ("flags", "line"),
-    [((), "testvibe-async: \\x1b[2J tvb_kkkk…"), (("-v",), " WARNING \\x1b[2J tvb_kkkk…")],
+    ("flags", "end"),
+    [
+        ("", "testvibe-async: \\x1b[2J tvb_kkkk…\n"),
+        ("-v", " WARNING \\x1b[2J tvb_kkkk…\n"),
+        ("-vvv", "\\x1b[2J tvb_kkkk…\nRuntimeError: tvb_kkkk…\n"),
+    ],
 )
-async def test_a_warning_is_one_harmless_line(
-    flags: tuple[str, ...], line: str, call: Call, capsys: pytest.CaptureFixture[str]
+async def test_a_warning_is_harmless(
+    flags: str, end: str, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A warning is always printed, without traceback, key and control characters."""
-    await call("settings", "-vv")  # the verbosity of an earlier command has no effect
-    await call("settings", *flags)
+    """A warning is one line, with -vv and its traceback; no key and no control character."""
+    await call("settings -vv")  # the verbosity of an earlier command has no effect
+    await call(f"settings {flags}")
     logging.getLogger("asyncio").warning("\x1b[2J %s", KEY, exc_info=RuntimeError(KEY))
     said = capsys.readouterr().err
-    assert said.endswith(f"{line}\n")
-    assert said.count("\n") == 1
+    assert said.endswith(end)
+    assert flags == "-vvv" or said.count("\n") == 1
 
 
-async def test_all_of_a_warning_is_printed_if_asked(
-    call: Call, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With -vv a warning has its traceback, still without the key."""
-    await call("settings", "-vvv")
-    logging.getLogger("testvibe_async").warning("it failed", exc_info=RuntimeError(KEY))
-    assert capsys.readouterr().err.endswith("it failed\nRuntimeError: tvb_kkkk…\n")
+async def test_pause_that_is_logged_is_a_sentence(call: Call, emulator: Emulator) -> None:
+    """A pause says for how long, with the reason in short."""
+    emulator.fail("diagnose_run", Fault.status(429))
+    assert (await call("runs diagnose 1")).errors.startswith(
+        "testvibe-async: the service asks for a pause, so nothing is sent for 1 s: "
+        "The emulator was told to answer 429.\n"
+    )
 
 
-COMMON = [("--json",), ("-j",), ("-q",), ("--no-color",), ("-vv",), ("--json=lines",)]
+COMMON = ["--json", "-j", "-q", "--no-color", "-vv", "--json=lines", "-p 'Acme Shop'"]
 
 
-@pytest.mark.parametrize("options", [*COMMON, ("-p", "Acme Shop"), ("-p=Acme Shop", "-j")])
-async def test_common_options_stand_before_or_after_the_command(
-    options: tuple[str, ...], call: Call, signed_in: Emulator
-) -> None:
+@pytest.mark.parametrize("options", [*COMMON, "-p='Acme Shop' -j"])
+async def test_common_options_stand_before_or_after_the_command(options: str, call: Call) -> None:
     """Each option of every command means the same before, within and after it."""
-    assert signed_in
-    before, after = await call(*options, "features", "list"), await call("features", *options)
-    assert (await call("features", *options, "list")).output == after.output
+    before, after = await call(f"{options} features list"), await call(f"features {options}")
+    assert (await call(f"features {options} list")).output == after.output
     assert before.code == after.code == 0
     assert before.output == after.output
     assert after.output
-    assert "'-x'" in (await call(*options, "run", "--", "-x")).errors
+    assert "'-x'" in (await call(f"{options} run -- -x")).errors
 
 
-async def test_timeout_may_stand_before_the_command(call: Call, signed_in: Emulator) -> None:
-    """It is the option of the commands that have it, and is refused by the others."""
-    assert signed_in
-    assert (await call("--timeout", "2", "run", "Checkout", "--wait")).code == 4
-    assert (await call("--timeout", "2", "features")).code == 2
-
-
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signal_decides_the_exit_code(
-    monkeypatch: pytest.MonkeyPatch, stop: signal.Signals, code: int
-) -> None:
-    """A command that a signal stopped exits with 128 and its number."""
-
-    async def generate(**_options: object) -> None:
-        signal.raise_signal(stop)
-
-    monkeypatch.setattr(demo, "generate", generate)
-    assert code_of("demo") == code
-    with warnings.catch_warnings():  # The signal ends the loop before sockets are closed.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+async def test_timeout_may_stand_before_the_command(call: Call) -> None:
+    """It is the option of the commands that have it; a time may have units."""
+    for typed, seconds in (("2", 2), ("10s", 10), ("15.5", 15.5)):
+        began = now()
+        assert (await call(f"--timeout {typed} run Checkout --wait")).code == 4
+        assert now() - began == pytest.approx(seconds, abs=0.5)
 
 
 def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,17 +214,17 @@ def test_missing_extra_names_the_pip_command(
     assert said.endswith(": pip install 'testvibe-async[cli]'\n")
 
 
-@pytest.mark.parametrize("package", ["platformdirs", "tomlkit"])
+@pytest.mark.parametrize(
+    ("package", "typed"),
+    [("tomlkit", "use 'Acme Shop'"), ("platformdirs", "logout --server https://s")],
+)
+@pytest.mark.usefixtures("served")
 def test_an_extra_that_is_missed_later_is_named_too(
-    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str, typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A package that only some commands need is named when one of them does."""
-
-    def find(*_arguments: object, **_options: object) -> None:
-        raise ModuleNotFoundError(name=package)
-
-    monkeypatch.setattr("testvibe_async.cli.settings.find_settings", find)
-    monkeypatch.setattr(sys, "argv", ["testvibe-async", "settings"])
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(sys, "argv", ["testvibe-async", *shlex.split(typed)])
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2
@@ -250,12 +236,3 @@ def test_other_missing_module_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "testvibe_async.cli.app", None)
     with pytest.raises(ModuleNotFoundError, match=r"testvibe_async\.cli\.app"):
         cli.main()
-
-
-@pytest.mark.usefixtures("signed_in")
-async def test_options_of_every_command_may_stand_before_it(call: Call) -> None:
-    """As with many programs, the project and the like may be named before the command."""
-    ended = await call("--no-color", "-p", "nosuch", "features", "list")
-    assert "there is no project 'nosuch'" in ended.errors
-    ended = await call("-p", "Acme Shop", "features")
-    assert (ended.code, "Checkout" in ended.output) == (0, True)

@@ -1,176 +1,312 @@
-"""Which earlier batch a command means, what of it runs again, and what of it is still open."""
+"""The journal of each batch: kept unasked, resumed after a crash, run again, and reported."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted, use
-from tests.surfaces.cli.test_journals import SCENARIO
+from tests.surfaces.cli.conftest import (
+    interrupted,
+    later,
+    names_in,
+    ran_since,
+    text_of,
+    use,
+    write,
+)
 from testvibe_async import Journal
-from testvibe_async.runner.batches import Batches
-from testvibe_async.runner.stored import Place
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call
-    from testvibe_async.runner.stored import BatchRecord
     from testvibe_async.testing import RecordedRequest
 
-MATRIX = ("-c", "Default", "-c", "Mobile")
+SCENARIO = Scenario(
+    run_queue=1,
+    run_duration=20,
+    failing_runs=0,
+    generation_warm_up=5,
+    generation_section=20,
+    failing_generations=0,
+    outcomes={"Returns": Outcome(run_status="failed"), "Wishlist": Outcome(run_duration=400)},
+)
+GIFT_CARD = "'Checkout with gift card'"
+MATRIX = "-c Default -c Mobile"
 
 
-def names_in(folder: Path, pattern: str = "*") -> list[str]:
-    return [path.name for path in folder.glob(pattern)]
+def change_records(batches: Path, **members: object) -> None:
+    """Change what is recorded of each batch."""
+    for path in batches.glob("*.json"):
+        write(path, json.dumps(json.loads(text_of(path)) | members))
+
+
+def records_in(batches: Path) -> list[dict[str, Any]]:
+    return [json.loads(text_of(path)) for path in sorted(batches.glob("*.json"))]
 
 
 def cut_off(batches: Path) -> None:
     """Leave the only journal as a command does that is killed."""
-    (path,) = batches.glob("*.json")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(record | {"ended_at": None}), encoding="utf-8")
+    change_records(batches, ended_at=None)
 
 
-def is_of(emulator: Emulator, name: str, request: RecordedRequest) -> bool:
-    """Return whether a request names a feature by its id."""
-    return f"/features/{emulator.features[name].id}/" in request.path
+def end_later(emulator: Emulator, verdict: Literal["passed", "failed"], *names: str) -> None:
+    """End the active runs of some features, or of all, in 5 s."""
+
+    def end() -> None:
+        for run in emulator.active_runs():
+            if run.feature_name in names or not names:
+                emulator.finish_run(run.id, verdict)
+
+    later(5, end)
 
 
-def ran_since(emulator: Emulator, number: int) -> list[tuple[str, str]]:
-    return [(run.feature_name, run.config) for run in list(emulator.runs.values())[number:]]
+async def test_each_batch_has_a_journal(call: Call, batches: Path) -> None:
+    """Each command that dispatches keeps one unasked, waiting or not, with no key in it."""
+    await call("run Checkout --wait")
+    await call(f"generate {GIFT_CARD} --watch")
+    await call("run Checkout")
+    await call("run Checkout --wait --no-journal")
+    assert names_in(batches) == [f"{n}.{kind}" for n in (1, 2, 3) for kind in ("journal", "json")]
+    assert all(b"tvb_" not in path.read_bytes() for path in batches.iterdir())  # noqa: ASYNC240
+
+
+async def test_journal_in_a_file(emulator: Emulator, call: Call, batches: Path) -> None:
+    """`--journal FILE` keeps it there; the same command again finishes the batch, no other does."""
+    await interrupted(call, "run Wishlist --wait --journal a.journal", at=10)
+    ended = await call("run Checkout --wait --journal a.journal")
+    assert (ended.code, "take another file" in ended.errors) == (2, True)
+    ended = await call("run Wishlist --wait --journal a.journal")
+    assert (ended.output[-11:], len(emulator.runs)) == (": 1 passed\n", 1)
+    ended = await call("run Wishlist --wait --journal a.journal")
+    assert "a.journal has a batch that is over: see testvibe-async report a.journal" in ended.errors
+    assert not names_in(batches)
+    ended = await interrupted(call, "run Wishlist --wait --journal 'b c.journal'", at=10)
+    assert "\n  testvibe-async resume 'b c.journal'\n" in ended.errors
+    ended = await call("resume 'b c.journal' --report a.md")
+    assert (ended.code, len(emulator.runs)) == (0, 2)
+    assert "Wishlist" in text_of("a.md")
+    write("a.journal", "")
+    ended = await call("run Checkout --wait --journal a.journal")
+    ended.refuses("a.journal is empty")  # Begun anew, all would be done twice.
+
+
+async def test_machine_without_a_place_for_journals(call: Call, machine: Path) -> None:
+    """Where none can be kept the batch runs all the same, and a note says so."""
+    (machine / "state").write_text("")
+    ended = await call("run Checkout --wait")
+    assert ended.code == 0
+    assert ended.errors.startswith("No journal is kept, so a crash would lose this batch: ")
+
+
+async def test_resume_goes_on_with_what_ctrl_c_left(emulator: Emulator, call: Call) -> None:
+    """What was in flight is waited for, the rest is dispatched, and nothing runs twice."""
+    names = ("Checkout", "Wishlist", "Returns")
+    ended = await interrupted(call, "run --wait --max-in-flight 2", *names, at=10)
+    assert len(emulator.runs) == 2
+    assert "\n  testvibe-async resume 1\n" in ended.errors
+    ended = await call("resume")
+    assert ended.code == 1
+    assert sorted(run.feature_name for run in emulator.runs.values()) == sorted(names)
+    assert ended.output.endswith(": 2 passed, 1 failed\n")
+    (await call("resume")).refuses("nothing to resume")
+
+
+async def test_resume_goes_on_as_it_was_typed_at_first(
+    emulator: Emulator, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options of the command that began it hold on, its files too, from any folder."""
+    typed = "--attempts 2 --max-in-flight 1 --on-conflict generate --yes"
+    left = "--report a.md --title Nightly --artifacts failed"
+    await interrupted(call, f"run Returns {GIFT_CARD} --wait {typed} {left}", at=10)
+    here = Path.cwd()
+    (here / "a.md").unlink()
+    monkeypatch.chdir(tmp_path)
+    ended = await call("resume --yes")
+    again = [run.id for run in emulator.runs.values() if run.feature_name == "Returns"]
+    assert (len(emulator.runs), len(again)) == (3, 2)
+    assert emulator.count("generate_feature") == 1
+    assert ended.output.endswith(": 1 passed, 1 failed\n")
+    assert "# Nightly" in text_of(here / "a.md")
+    assert names_in(here / "failed") == [f"run-{number}" for number in again]
+
+
+async def test_resume_on_another_machine_leaves_its_files_here(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the folder is not there that it was typed in, paths are relative to this one."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    monkeypatch.chdir(first)
+    typed = "run Returns --wait --report out/a.md --artifacts failed"
+    await interrupted(call, typed, at=10)
+    monkeypatch.chdir(second)
+    first.rename(tmp_path / "gone")
+    ended = await call("resume")
+    assert ended.code == 1, ended.errors
+    assert names_in(second) == ["failed", "out"]
+    assert not first.exists()
+
+
+async def test_options_of_resume_come_first(call: Call) -> None:
+    """A report that is asked for with `resume` takes the place of the one at first."""
+    await interrupted(call, "run Checkout --wait --report a.md", at=10)
+    Path("a.md").unlink()  # noqa: ASYNC240
+    ended = await call("resume --report b.md")
+    assert (ended.code, names_in(Path(), "*.md")) == (0, ["b.md"])
+
+
+async def test_generations_are_resumed_too(emulator: Emulator, call: Call) -> None:
+    """A generation that was left costs no second one, and its options hold on."""
+    await call("generate Returns")
+    typed = "--on-conflict wait --max-in-flight 1"
+    await interrupted(call, f"generate Returns {GIFT_CARD} --watch {typed}", at=3)
+    ended = await call("resume --yes")
+    assert (ended.code, len(emulator.generations)) == (0, 3)
+    assert ended.output.endswith(": 2 generated\n")
+
+
+@pytest.mark.parametrize("decision", ["resend", "drop", "adopt 214", "adopt=214"])
+async def test_person_decides_what_is_unknown(
+    decision: str, emulator: Emulator, call: Call
+) -> None:
+    """A dispatch that nobody knows about is sent again, left, or said to be a run."""
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    ended = await call("run Checkout --wait")
+    assert "testvibe-async resume 1 --unknown resend, drop, or adopt ID" in ended.output
+    ended = await call("run --failed --wait")
+    assert ended.code == 5
+    assert "left 1 unknown: resume it with testvibe-async resume" in ended.errors
+    ended = await call(f"resume --unknown {decision} --feature Checkout")
+    assert ended.code == (4 if decision == "drop" else 0)
+    assert len(emulator.runs) == (2 if decision == "resend" else 1)
+
+
+async def test_generation_is_not_adopted_by_an_id(emulator: Emulator, call: Call) -> None:
+    """Of an unknown generation nothing is offered that only a run can be given."""
+    emulator.fail("get_generation_status", Fault.status(500))
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    ended = await call(f"generate {GIFT_CARD} --watch --timeout 30")
+    assert " --unknown resend or drop" in ended.output + ended.errors
+
+
+@pytest.mark.parametrize("words", ["perhaps", "adopt", "adopt x", "drop 214"])
+async def test_no_decision(words: str, call: Call) -> None:
+    """What is no decision is refused, with those that there are."""
+    await interrupted(call, "run Wishlist --wait", at=5)
+    ended = await call(f"resume --unknown {words}")
+    assert ended.code == 2
+    assert "--unknown takes resend, drop, or adopt and the id of a run" in ended.errors
+    ended = await call("resume --feature Wishlist")
+    ended.refuses("--feature means nothing without --unknown")
 
 
 async def test_failures_of_different_configurations_are_one_batch(
     emulator: Emulator, call: Call, batches: Path
 ) -> None:
     """Each runs again with its own configuration and no other, all at once, in one journal."""
-    emulator.fail(
-        "run_feature",
-        Fault.status(400),
-        when=lambda each: is_of(emulator, "Checkout", each) and "Mobile" in str(each.body),
-    )
-    await call("run", "Returns", "Checkout", "Wishlist", "--wait", "--timeout", "60", *MATRIX)
+
+    def is_refused(request: RecordedRequest) -> bool:
+        checkout = f"/features/{emulator.features['Checkout'].id}/"
+        return checkout in request.path and "Mobile" in str(request.body)
+
+    emulator.fail("run_feature", Fault.status(400), when=is_refused)
+    site = "https://staging.example"
+    await call(f"run Returns Checkout Newsletter --wait --site-url {site} {MATRIX}")
     before = len(emulator.runs)
-    ended = await call("run", "--failed", "--wait", "--json", "--journal", "again.journal")
-    document = json.loads(ended.output)
-    again = {(each["feature"], each["config"]) for each in document["items"]}
+    ended = await call("run --failed --wait --json --journal again.journal")
+    again = {(each["feature"], each["config"]) for each in ended.json["items"]}
     assert again == {("Returns", "Default"), ("Returns", "Mobile"), ("Checkout", "Mobile")}
-    assert set(ran_since(emulator, before)) == {("Returns", "Default"), ("Returns", "Mobile")}
+    assert {*ran_since(emulator, before)} == {("Returns", "Default"), ("Returns", "Mobile")}
+    assert {run.site_url for run in emulator.runs.values()} == {site}
     assert names_in(Path(), "again*") == ["again.journal"]
-    assert document["seconds"] < 30
+    assert ended.json["seconds"] < 30
     assert names_in(batches, "*.journal") == ["1.journal"]
-
-
-async def test_resume_goes_on_with_all_that_runs_again(emulator: Emulator, call: Call) -> None:
-    """Stopped in the middle, `resume` knows each failure that was to run again."""
-    emulator.fail(
-        *("run_feature", Fault.status(400)),
-        when=lambda each: is_of(emulator, "Checkout", each),
-        times=1,
+    ended = await call("run --failed again.journal --wait")
+    assert len(emulator.runs) == before + 4
+    assert (
+        "\n  testvibe-async run --failed again.journal --wait\n"
+        in (await call("report again.journal")).output
     )
-    await call("run", "Returns", "Checkout", "--wait", *MATRIX, "--max-in-flight", "1")
-    await interrupted(call, "run", "--failed", "--wait", "--max-in-flight", "1", at=10)
+
+
+async def test_resume_goes_on_with_all_that_runs_again(
+    emulator: Emulator, call: Call, batches: Path
+) -> None:
+    """Stopped in the middle, `resume` knows each failure that was to run again."""
+    emulator.fail("run_feature", Fault.status(400), times=1)
+    await call(f"run Checkout Returns --wait {MATRIX} --max-in-flight 1")
+    await interrupted(call, "run --failed --wait --max-in-flight 1", at=25)
     before = len(emulator.runs)
+    assert [each["parent"] for each in records_in(batches)] == [None, 1]
     ended = await call("resume")
-    assert ran_since(emulator, before) == [("Returns", "Mobile"), ("Checkout", "Default")]
+    assert ran_since(emulator, before) == [("Returns", "Mobile")]
     assert ended.output.endswith(": 1 passed, 2 failed\n")
 
 
-async def test_failures_run_again_on_the_same_site(emulator: Emulator, call: Call) -> None:
-    """What failed on another site runs again there, and not where it may well pass."""
-    site = "https://staging.example"
-    await call("run", "Returns", "--wait", "--site-url", site)
-    await call("run", "--failed", "--wait")
-    assert [run.site_url for run in emulator.runs.values()] == [site, site]
-
-
-@pytest.mark.parametrize("words", [[], ["--json"]])
-async def test_what_is_open_is_no_success(words: list[str], call: Call) -> None:
+@pytest.mark.parametrize("words", ["", "--json"])
+async def test_what_is_open_is_no_success(words: str, call: Call, batches: Path) -> None:
     """Where nothing failed, but not all is over, `run --failed` says so, and exits not with 0."""
-    names = ("Checkout", "Wishlist", "Newsletter")
-    await interrupted(call, "run", *names, "--wait", "--max-in-flight", "2", at=22)
-    ended = await call("run", "--failed", "--wait", *words)
+    typed = "run Checkout Wishlist Newsletter --wait --max-in-flight 2"
+    await interrupted(call, typed, at=22)
+    ended = await call("run --failed --wait", *words.split())
     assert ended.code == 4
     assert ": nothing failed, of 3 runs." in ended.errors
-    left = "left 2 in flight: resume it with testvibe-async resume 1\n"
-    assert left in ended.errors
-    if words:
-        assert json.loads(ended.output)["exitCode"] == 4
-
-
-async def test_what_is_unknown_is_no_success(emulator: Emulator, call: Call) -> None:
-    """A dispatch that nobody knows about decides the exit code of `run --failed` too."""
-    emulator.fail("list_runs", Fault.status(404))
-    emulator.fail("run_feature", Fault.lost(), times=1)
-    await call("run", "Checkout", "--wait")
-    ended = await call("run", "--failed", "--wait")
-    assert ended.code == 5
-    assert "left 1 unknown: resume it with testvibe-async resume" in ended.errors
+    assert "left 2 in flight: resume it with testvibe-async resume 1\n" in ended.errors
+    assert not words or ended.json["exitCode"] == 4
+    cut_off(batches)
+    ended = await call("run --failed --wait")
+    assert ended.code == 4
+    assert "with 1 of 3 operations over. Resume it: testv" in ended.errors
 
 
 async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call) -> None:
     """After `resume` of an older batch, `run --failed` and `report` are about that one."""
-    await interrupted(call, "run", "Returns", "--wait", at=10)
-    await call("run", "Checkout", "--wait")
+    await interrupted(call, "run Returns --wait", at=10)
+    await call("run Checkout --wait")
     ended = await call("resume")
     assert "testvibe-async run --failed 1 --wait --server " in ended.output
-    before = len(emulator.runs)
     assert (await call("report")).output.endswith(": 1 failed\n")
-    await call("run", "--failed", "--wait")
-    assert ran_since(emulator, before) == [("Returns", "Default")]
-
-
-async def test_hint_names_the_journal(emulator: Emulator, call: Call) -> None:
-    """What failed in a batch that is kept in a file runs again from that file."""
-    ended = await call("run", "Returns", "--wait", "--journal", "one.journal")
-    assert "\n  testvibe-async run --failed one.journal --wait\n" in ended.output
-    ended = await call("run", "--failed", "one.journal", "--wait")
-    assert len(emulator.runs) == 2
+    await call("run --failed --wait")
+    assert ran_since(emulator, 2) == [("Returns", "Default")]
 
 
 async def test_other_servers_are_another_matter(
-    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What failed at another server is neither run here, nor reported, nor compared."""
-    await call("run", "Checkout", "--wait")
+    await call("run Checkout --wait")
     async with Emulator(scenario=SCENARIO) as other:
         use(other, monkeypatch)
-        await call("run", "Returns", "--wait")
-        await interrupted(call, "run", "Wishlist", "--wait", "--journal", "other.journal", at=10)
-        await interrupted(call, "run", "Wishlist", "--wait", at=10)
+        await call("run Returns --wait")
+        await interrupted(call, "run Wishlist --wait --journal other.journal", at=10)
+        await interrupted(call, "run Wishlist --wait", at=10)
         use(emulator, monkeypatch)
-        ended = await call("run", "--failed", "--wait")
+        ended = await call("run --failed --wait")
         assert (ended.code, ended.errors[:9]) == (0, "Batch 1 o")
         assert len(emulator.runs) == 1
         assert (await call("report")).output.endswith(": 1 passed\n")
-        assert len(json.loads((await call("history", "--json")).output)["batches"]) == 1
-        ended = await call("resume")
-        assert ended.code == 2
-        assert f"; batch 3 of project {other.project_id} at {other.url} is not" in ended.errors
-        ended = await call("run", "--failed", "other.journal", "--wait")
-        assert ended.code == 2
-        assert f"other.journal is of project {other.project_id} at {other.url}, not" in ended.errors
-
-
-async def test_without_a_server_it_is_the_newest(
-    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where no server is in force, `history` is about that of the newest batch alone."""
-    await call("run", "Checkout", "--wait")
-    async with Emulator(scenario=SCENARIO) as other:
-        use(other, monkeypatch)
-        await call("run", "Checkout", "--wait")
+        assert len((await call("history --json")).json["batches"]) == 1
+        place = f"of project {other.project_id} at {other.url}"
+        (await call("resume")).refuses(f"; batch 3 {place} is not")
+        ended = await call("run --failed other.journal --wait")
+        ended.refuses(f"other.journal is {place}, not")
+        change_records(batches, ended_at=None)
+        ended = await call("run Checkout")
+        assert "Resume it: testvibe-async resume 3\n" in ended.errors
+    ended = await call("resume 3")
+    assert other.url.removeprefix("http://") in ended.errors
     for name in ("TESTVIBE_SERVER", "TESTVIBE_API_KEY", "TESTVIBE_PROJECT"):
         monkeypatch.delenv(name)
-    (found,) = json.loads((await call("history", "--json")).output)["batches"]
-    assert found["server"] == other.url
-    assert emulator.url != other.url
+    servers = {each["server"] for each in (await call("history --json")).json["batches"]}
+    assert servers == {other.url}  # That of the batch that ended last.
 
 
 async def test_project_by_name_is_the_same_project(
@@ -178,197 +314,109 @@ async def test_project_by_name_is_the_same_project(
 ) -> None:
     """Batches are found where the project in force is named, and another name finds none."""
     monkeypatch.setenv("TESTVIBE_PROJECT", "Acme Shop")
-    await call("run", "Checkout", "--wait")
+    await call("run Checkout --wait")
     monkeypatch.setenv("TESTVIBE_PROJECT", "acme shop")
     assert (await call("report")).output.endswith(": 1 passed\n")
-    assert (await call("run", "--failed", "--wait")).code == 0
+    assert (await call("run --failed --wait")).code == 0
     monkeypatch.setenv("TESTVIBE_PROJECT", "Another")
-    ended = await call("report")
-    assert (ended.code, ended.output) == (2, "")
-    assert "there is no batch of project Another at " in ended.errors
+    (await call("report")).refuses("there is no batch of project Another at ")
 
 
-async def test_cut_off_batch_of_another_server_is_resumed_there(
-    emulator: Emulator, call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A number is of one server, so the command that goes on with a batch needs no other option."""
-    async with Emulator(scenario=SCENARIO) as other:
-        use(other, monkeypatch)
-        await interrupted(call, "run", "Wishlist", "--wait", at=10)
-        cut_off(batches)
-        use(emulator, monkeypatch)
-        ended = await call("run", "Checkout")
-        assert ended.errors.split("Resume it: ")[1].startswith("testvibe-async resume 1\n")
-    ended = await call("resume", "1")
-    assert other.url.removeprefix("http://") in ended.errors
-
-
-async def test_which_journal_is_in_use_is_no_matter_of_words(
-    call: Call, machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A batch whose journal is in use is not cut off; a damaged one is not asked about again."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(machine / "in use"))
-    folder = machine / "in use" / "testvibe-async" / "batches"
-    folder.mkdir(parents=True)
-    stored = Batches(folder)
-    damaged, mine = (stored.create("run", Place("https://a", "b")) for _ in range(2))
-    stored.journal_of(damaged).write_bytes(b"no database" * 100)
-    async with Journal(stored.journal_of(mine)):
-        await call("run", "Checkout", "--wait", "--journal", "other.journal")
-        is_ended = {each.number: each.ended_at is not None for each in stored.records()}
-        assert is_ended == {damaged.number: True, mine.number: False}
-
-
-async def test_cut_off_batch_is_told_by_failed(call: Call, batches: Path) -> None:
-    """After a crash `run --failed` says what `run` says, and how many are not over."""
-    await interrupted(call, "run", "Wishlist", "--wait", at=10)
-    cut_off(batches)
-    ended = await call("run", "--failed", "--wait")
-    assert ended.code == 4
-    assert "with 0 of 1 operation over. Resume it: testv" in ended.errors
-    assert "left 1 in flight: resume it with testvibe-async resume" in ended.errors
-
-
-async def test_journal_without_what_belongs_to_it(call: Call, tmp_path: Path) -> None:
-    """A journal that was copied after a crash without its second file is not said to be empty."""
+async def test_journal_that_is_damaged(call: Call, batches: Path, tmp_path: Path) -> None:
+    """A journal without its second file, or that can't be read, is named as such."""
     path = tmp_path / "b.journal"
     async with Journal(path):
         pass
     for command in ("resume", "report"):
-        ended = await call(command, str(path))
-        assert ended.code == 2
-        assert "the file b.journal-wal is missing, which a crash leaves beside it" in ended.errors
+        ended = await call(command, path)
+        ended.refuses("the file b.journal-wal is missing, which a crash leaves beside it")
+    await call("run Checkout --wait")
+    write(batches / "1.journal", "no database" * 100)
+    ended = await call("resume")
+    assert (ended.code, "1.journal" in ended.errors) == (2, True)
+    assert "is over" not in ended.errors
 
 
 async def test_flaky_that_fails_still_does_afterwards(emulator: Emulator, call: Call) -> None:
     """`--fail-on-flaky` holds for `report` of the batch too; without it flaky is a success."""
-
-    def fail_first() -> None:
-        (run,) = emulator.active_runs()
-        emulator.finish_run(run.id, "failed")
-
-    for words, code in (((), 0), (("--fail-on-flaky",), 1)):
-        asyncio.get_running_loop().call_later(5, fail_first)
-        ended = await call("run", "Checkout", "--wait", "--attempts", "2", *words)
+    for words, code in (("", 0), ("--fail-on-flaky", 1)):
+        end_later(emulator, "failed")
+        ended = await call(f"run Checkout --wait --attempts 2 {words}")
         assert (ended.code, (await call("report")).code) == (code, code)
-        counts = [line.split()[2] for line in ended.output.splitlines() if "Checkout" in line]
-        assert counts[:6] == ["0/1", "0/1", "0/1", "0/1", "0/1", "1/1"]
-
-
-async def test_report_downloads_nothing(call: Call, tmp_path: Path) -> None:
-    """`report` asks no service, so it refuses `--artifacts` in place of ignoring it."""
-    await call("run", "Returns", "--wait")
-    ended = await call("report", "--artifacts", str(tmp_path / "failed"))
-    assert (ended.code, ended.output) == (2, "")
-    assert "--artifacts" in ended.errors
-
-
-async def test_report_annotates(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a job of GitHub `report` shows failures."""
-    await call("run", "Returns", "--wait")
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert "::error title=Returns" in (await call("report")).output
 
 
 async def test_wait_writes_into_the_batch_that_its_runs_are_of(call: Call) -> None:
     """What `wait` has seen to end is over in its batch too, which is named."""
-    await interrupted(call, "run", "Wishlist", "--wait", at=10)
-    await call("run", "Checkout", "--wait")
-    ended = await call("wait", "214")
-    assert ended.errors == "Batch 1 has the results.\n"
-    assert (await call("report", "1")).output.endswith(": 1 passed\n")
+    await interrupted(call, "run Wishlist --wait", at=10)
+    await call("run Checkout --wait")
+    assert (await call("wait 214")).errors == "Batch 1 has the results.\n"
+    assert (await call("report 1")).output.endswith(": 1 passed\n")
     assert (await call("resume")).code == 2
-    ended = await call("wait", "214")
+    ended = await call("wait 214")
     assert (ended.code, ended.errors) == (0, "")
 
 
-async def test_batch_is_named_from_start_to_end(call: Call) -> None:
-    """The number is at the start and at the end of the output, in JSON, and in the history."""
-    ended = await call("run", "Checkout", "--wait", "--name", "nightly")
-    first, *_, last = ended.output.splitlines()
-    assert first == "Batch 1 (nightly)."
-    assert last.startswith("Batch 1: 1 in ")
-    ended = await call("run", "Returns", "--wait", "--json")
-    assert json.loads(ended.output)["batch"] == "2"
-    document = json.loads((await call("history", "--json")).output)
-    assert [each["batch"] for each in document["batches"]] == [1, 2]
-    assert json.loads((await call("report", "--json")).output)["batch"] == "2"
-
-
-@pytest.mark.parametrize("word", ["1", "nightly"])
-async def test_batch_is_meant_by_its_number_or_name(
-    word: str, emulator: Emulator, call: Call
-) -> None:
-    """`report`, `history`, `run --failed` and `resume` take either, also of an older batch."""
-    await interrupted(
-        *(call, "run", "Returns", "Wishlist", "Checkout", "--wait", "--name", "nightly"),
-        *("--max-in-flight", "2"),
-        at=30,
-    )
-    await call("run", "Newsletter", "--wait", "--name", "other")
-    ended = await call("report", word, "--json")
-    assert json.loads(ended.output)["summary"]["failed"] == 1
-    document = json.loads((await call("history", word, "--json")).output)
-    assert [each["batch"] for each in document["batches"]] == [1]
+async def test_batch_is_named_from_start_to_end(emulator: Emulator, call: Call) -> None:
+    """The number is at both ends of the output, in JSON and in the history; its name means it."""
+    typed = "run Returns Wishlist Checkout --wait --name nightly --max-in-flight 2"
+    ended = await interrupted(call, typed, at=30)
+    assert ended.lines[0] == "Batch 1 (nightly)."
+    assert "testvibe-async resume 1\n" in ended.errors
+    ended = await call("run Newsletter --wait --name other --json")
+    assert ended.json["batch"] == "2"
+    history = (await call("history --json")).json["batches"]
+    assert [each["batch"] for each in history] == [1, 2]
+    for word in ("1", "nightly"):
+        assert (await call("report --json", word)).json["summary"]["failed"] == 1
+        history = (await call("history --json", word)).json["batches"]
+        assert [each["batch"] for each in history] == [1]
     before = len(emulator.runs)
-    ended = await call("run", "--failed", word, "--wait")
+    await call("run --failed nightly --wait")
     assert ran_since(emulator, before) == [("Returns", "Default")]
-    ended = await call("resume", word)
+    ended = await call("resume nightly")
     assert "\nBatch 1: 3 in " in ended.output
     assert ended.output.endswith(": 2 passed, 1 failed\n")
 
 
 async def test_name_of_two_batches_means_the_last(emulator: Emulator, call: Call) -> None:
     """A job that always takes one name finds its own last batch, whatever other jobs did since."""
-    await call("run", "Returns", "--wait", "--name", "nightly")
-    await call("run", "Checkout", "--wait", "--name", "nightly")
-    await call("run", "Returns", "--wait", "--name", "other")
-    ended = await call("run", "--failed", "nightly", "--wait")
-    assert (ended.code, ended.output) == (0, "")
+    await call("run Returns --wait --name nightly")
+    await call("run Checkout --wait --name nightly")
+    await call("run Newsletter --wait --name other")
+    ended = await call("run --failed nightly --wait")
+    assert (ended.code, ended.output, len(emulator.runs)) == (0, "", 3)
     assert ended.errors.startswith("Batch 2 (nightly) of ")
-    assert len(emulator.runs) == 3
-
-
-async def test_green_batch_of_another_job_is_no_success(emulator: Emulator, call: Call) -> None:
-    """After another job's green batch a bare `run --failed` names both, and is no success."""
-    await call("run", "Returns", "--wait", "--name", "nightly")
-    await call("run", "Checkout", "--wait", "--name", "other")
-    ended = await call("run", "--failed", "--wait")
-    assert (ended.code, ended.output, len(emulator.runs)) == (2, "", 2)
-    assert "Batch 2 (other)" in ended.errors
+    ended = await call("run --failed --wait")  # Another job's green batch is no success of all.
+    ended.refuses("Batch 3 (other)")
     assert "run --failed 1 --wait" in ended.errors
 
 
 async def test_what_was_made_good_is_no_failure_any_more(emulator: Emulator, call: Call) -> None:
     """Where all that failed has passed since, nothing is left to run, and that is a success."""
-    await call("run", "Returns", "--wait")
-
-    def pass_all() -> None:
-        for run in emulator.active_runs():
-            emulator.finish_run(run.id, "passed")
-
-    asyncio.get_running_loop().call_later(5, pass_all)
-    ended = await call("run", "--failed", "--wait")
-    assert ended.errors.splitlines()[0].startswith("Batch 1 of ")
-    assert ended.code == 0
-    ended = await call("run", "--failed", "--wait")
-    assert (ended.code, ended.output) == (0, "")
-    assert ended.errors.startswith("Batch 2 of ")
-    assert len(emulator.runs) == 2
+    await call("run Returns Checkout --wait")
+    end_later(emulator, "passed")
+    ended = await call("run --failed --wait")
+    assert (ended.code, ended.errors[:11]) == (0, "Batch 1 of ")
+    ended = await call("run --failed --wait")
+    assert (ended.code, ended.output, ended.errors[:11]) == (0, "", "Batch 2 of ")
+    assert len(emulator.runs) == 3
+    for words in ("", "1"):  # A rerun is part of its batch, and no batch of its own.
+        (found,) = (await call(f"history {words} --json")).json["batches"]
+        assert [found[name] for name in ("batch", "passed", "flaky", "failed")] == [1, 1, 1, 0]
+    assert (await call("report 1")).output.endswith(": 1 passed, 1 flaky\n")
 
 
-@pytest.mark.parametrize("word", [[], ["1"], ["nightly"]])
+@pytest.mark.parametrize("word", ["", "1", "nightly"])
 @pytest.mark.parametrize("command", ["report", "resume", "run --wait --failed"])
 async def test_batch_that_runs_elsewhere(
-    command: str, word: list[str], call: Call, batches: Path
+    command: str, word: str, call: Call, batches: Path
 ) -> None:
     """It is said since when and in which process it runs, and not that there is none."""
-    await interrupted(call, "run", "Wishlist", "--wait", "--name", "nightly", at=10)
+    await interrupted(call, "run Wishlist --wait --name nightly", at=10)
     cut_off(batches)
     async with Journal(batches / "1.journal"):
-        ended = await call(*command.split(), *word)
-        assert (ended.code, ended.output) == (2, "")
-        assert "Batch 1 (nightly) is running since " in ended.errors
+        ended = await call(f"{command} {word}")
+        ended.refuses("Batch 1 (nightly) is running since ")
         assert f" in process {os.getpid()}" in ended.errors
 
 
@@ -376,136 +424,139 @@ async def test_resumed_batch_runs_in_the_present_process(
     call: Call, batches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While `resume` works on a batch, its record says since when and in which process."""
-    await interrupted(call, "run", "Wishlist", "--wait", at=10)
-    (record,) = Batches(batches).records()
-    assert record.ended_at is not None
+    await interrupted(call, "run Wishlist --wait", at=10)
+    (record,) = records_in(batches)
     monkeypatch.setattr(os, "getpid", lambda: 4711)
-    seen: list[BatchRecord] = []
-    asyncio.get_running_loop().call_later(5, lambda: seen.extend(Batches(batches).records()))
-    await call("resume", "1")
-    assert [(each.process, each.ended_at) for each in seen] == [(4711, None)]
-    assert seen[0].started_at > record.started_at
+    seen: list[dict[str, Any]] = []
+    later(5, lambda: seen.extend(records_in(batches)))
+    await call("resume 1")
+    assert [(each["process"], each["ended_at"]) for each in seen] == [(4711, None)]
+    assert seen[0]["started_at"] > record["started_at"]
 
 
-async def test_what_runs_again_knows_its_parent(call: Call, batches: Path) -> None:
-    """A batch of `run --failed` is recorded as a rerun of the batch that it took."""
-    await call("run", "Returns", "--wait")
-    await call("run", "--failed", "--wait")
-    assert [each.parent for each in Batches(batches).records()] == [1, None]
-
-
-async def test_report_of_a_batch_has_its_reruns(
-    emulator: Emulator, call: Call, tmp_path: Path
-) -> None:
-    """What ran again is a further attempt of the batch, in its counts and in its JUnit file."""
-    report = tmp_path / "junit.xml"
-
-    def end(verdict: Literal["passed", "failed"], *names: str) -> None:
-        for run in emulator.active_runs():
-            if run.feature_name in names:
-                emulator.finish_run(run.id, verdict)
-
-    loop = asyncio.get_running_loop()
-    loop.call_later(5, end, "failed", "Checkout", "Returns")
-    await call("run", "Checkout", "Returns", "Wishlist", "--wait")
-    loop.call_later(5, end, "failed", "Returns")
-    await call("run", "--failed", "1", "--wait")
-    ended = await call("report", "1", "--report", str(report))
+async def test_report_of_a_batch_has_its_reruns(emulator: Emulator, call: Call) -> None:
+    """What passed when it ran again is flaky; what failed again has failed, and runs again."""
+    end_later(emulator, "failed", "Checkout", "Returns")
+    await call("run Checkout Returns Newsletter --wait")
+    end_later(emulator, "failed", "Returns")
+    await call("run --failed 1 --wait")
+    ended = await call("report 1 --report junit.xml")
     assert ended.code == 1
-    assert ended.output.splitlines()[0].endswith(", with what ran again, batch 2.")
-    assert re.search(r"\nBatch 1: 3 in [\d:.]+: 1 passed, 1 flaky, 1 failed\n$", ended.output)
-    assert report.read_text(encoding="utf-8").count("<flakyFailure") == 1
-    loop.call_later(5, end, "passed", "Returns")
-    ended = await call("run", "--failed", "1", "--wait")
-    assert [run.feature_name for run in emulator.runs.values()][5:] == ["Returns"]
-    assert (await call("report", "1")).code == 0
-
-
-async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
-    """`resume --list` has what is not over; `discard` forgets it, and asks no service."""
-    await call("run", "Checkout", "--wait")
-    await interrupted(call, "run", "Wishlist", "--wait", "--name", "slow", at=10)
-    ended = await call("resume", "--list")
-    assert re.fullmatch(r"2\tslow\t.*\t1 in flight\n", ended.output)
-    ended = await call("discard", "slow")
-    assert (ended.code, ended.output) == (0, "Batch 2 (slow) is forgotten: 1 in flight.\n")
-    assert (await call("resume", "--list")).output == ""
-    assert (await call("discard", "slow")).code == 2
-
-
-async def test_dry_run_dispatches_nothing(emulator: Emulator, call: Call) -> None:
-    """`--dry-run` names what would be dispatched, and how many generations that may cost."""
-    ended = await call("run", "Check*", "Returns", "-c", "Default", "-c", "Mobile", "--dry-run")
-    assert ended.code == 0
-    assert ended.output == (
-        "Checkout\tDefault\nCheckout\tMobile\nReturns\tDefault\nReturns\tMobile\n"
-    )
-    assert "4 runs would be dispatched" in ended.errors
-    assert "3 runs" in (await call("run", "Checkout", "--repeat", "3", "--dry-run")).errors
-    ended = await call("generate", "--all", "--dry-run")
-    assert "1 generation would be dispatched, and each costs credits" in ended.errors
-    assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
+    assert ended.lines[0].endswith(", with what ran again, batch 2.")
+    assert re.search(r"\nBatch 1: 3 in [\d:.]+ s: 1 passed, 1 flaky, 1 failed\n$", ended.output)
+    assert text_of("junit.xml").count("<flakyFailure") == 1
+    end_later(emulator, "passed", "Returns")
+    await call("run --failed 1 --wait")
+    assert ran_since(emulator, 5) == [("Returns", "Default")]
+    assert (await call("report 1")).code == 0
 
 
 async def test_rerun_that_is_not_over_is_named(emulator: Emulator, call: Call) -> None:
     """What a rerun left in flight is left of its batch too, and the rerun is what to resume."""
-    asyncio.get_running_loop().call_later(5, lambda: emulator.finish_run(214, "failed"))
-    await call("run", "Checkout", "--wait")
-    await interrupted(call, "run", "--failed", "1", "--wait", at=5)
-    ended = await call("run", "--failed", "1", "--wait")
-    assert ended.code == 4
-    assert "It left 1 in flight: resume it with testvibe-async resume 2\n" in ended.errors
-    ended = await call("report", "1")
-    assert (ended.code, "resume 2\n" in ended.errors, "resume 1\n" in ended.errors) == (
-        4,
-        True,
-        False,
-    )
+    end_later(emulator, "failed")
+    await call("run Checkout --wait")
+    await interrupted(call, "run --failed 1 --wait", at=5)
+    for words in ("1", ""):
+        ended = await call(f"run --failed {words} --wait")
+        assert (ended.code, ended.output) == (4, "")
+        assert "It left 1 in flight: resume it with testvibe-async resume 2\n" in ended.errors
+    ended = await call("report 1")
+    assert (ended.code, "resume 2\n" in ended.errors) == (4, True)
+    assert "resume 1\n" not in ended.errors
 
 
-async def test_batch_that_can_not_be_read_is_not_over(call: Call, batches: Path) -> None:
-    """Nothing is said of all batches where one of them is damaged: that one is named."""
-    await call("run", "Checkout", "--wait")
-    (batches / "1.journal").write_bytes(b"no database" * 100)
-    ended = await call("resume")
-    assert ended.code == 2
-    assert "1.journal" in ended.errors
-    assert "is over" not in ended.errors
+async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
+    """`resume --list` has what is not over; `discard` forgets it, and asks no service."""
+    await call("run Checkout --wait")
+    await interrupted(call, "run Wishlist --wait --name slow", at=10)
+    ended = await call("resume --list")
+    assert re.fullmatch(r"2\tslow\t.*\t1 in flight\n", ended.output)
+    ended = await call("discard slow")
+    assert (ended.code, ended.output) == (0, "Batch 2 (slow) is forgotten: 1 in flight.\n")
+    assert (await call("resume --list")).output == ""
+    assert (await call("discard slow")).code == 2
 
 
-async def test_rerun_in_flight_comes_before_older_failures(call: Call) -> None:
-    """A bare `run --failed` says that the last batch is not over, and nothing of an earlier one."""
-    await call("run", "Returns", "--wait")
-    await interrupted(call, "run", "--failed", "--wait", at=5)
-    ended = await call("run", "--failed", "--wait")
-    assert (ended.code, ended.output) == (4, "")
-    assert ended.errors.startswith("Batch 2 of ")
-    assert "It left 1 in flight: resume it with testvibe-async resume 2\n" in ended.errors
+async def test_report_afterwards(emulator: Emulator, call: Call) -> None:
+    """Any report can be made of a batch that is over, without asking the service."""
+    await call("run Checkout Returns --wait --journal a.journal")
+    requests = len(emulator.requests)
+    ended = await call("report a.journal --report junit.xml --title Late")
+    assert ended.code == 1
+    assert "Returns, run " in ended.output
+    assert ended.output.endswith(": 1 passed, 1 failed\n")
+    assert 'name="Late"' in text_of("junit.xml")
+    assert len(emulator.requests) == requests
+    ended = await call("report --json")
+    assert (ended.code, ended.output) == (2, "")
+    await call("run Checkout --wait --quiet")
+    assert (await call("report --json")).json["summary"]["succeeded"] == 1
 
 
-async def test_history_counts_as_report_does(emulator: Emulator, call: Call) -> None:
-    """A rerun is part of its batch in both, and no batch of its own."""
-    await call("run", "Returns", "Checkout", "--wait")
+async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> None:
+    """The last batches are rows of numbers; what is new, flaky or passes again is named."""
+    typed = "run Checkout Newsletter --wait"
+    await call(typed)
+    end_later(emulator, "failed", "Newsletter")
+    await call(typed)
+    ended = await call("history")
+    rows = [line.split("\t")[1:5] for line in ended.lines if "\t" in line]
+    assert rows == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
+    assert "\nNewly failing:\n  Newsletter\n" in ended.output
+    document = (await call("history --json --limit 1")).json
+    assert len(document["batches"]) == 1
+    assert (await call("history --json")).json["changes"][0]["what"] == "newly failing"
+    end_later(emulator, "failed", "Checkout")
+    await call(f"{typed} --attempts 2")
+    ended = await call("history")
+    assert "Flaky now:\n  Checkout\n" in ended.output
+    assert "Passes again:\n  Newsletter\n" in ended.output
+    assert "\n\nFlaky in these 3 batches:\n  Checkout  in 1 of 3\n" in ended.output
+    (flaky,) = (await call("history --json")).json["flaky"]
+    assert [flaky[each] for each in ("name", "flaky", "failed", "batches")] == ["Checkout", 1, 0, 3]
+    ended = await call("history newsletter")
+    assert "Newsletter\n  of 3 batches, passed in 2 (67%), flaky in 0 (0%)\n" in ended.output
+    (feature,) = (await call("history Checkout --json")).json["features"]
+    assert feature["flakyRate"] == 0.333
+    ended = await call("history Checkout Chekcout")
+    ended.refuses("no batch has a feature 'Chekcout': did you mean 'Checkout'?")
+    ended = await call("history 99")
+    ended.refuses("no batch has a feature '99': there is no batch 99: the newest is ")
 
-    def pass_all() -> None:
-        for run in emulator.active_runs():
-            emulator.finish_run(run.id, "passed")
 
-    asyncio.get_running_loop().call_later(5, pass_all)
-    await call("run", "--failed", "--wait")
-    for words in ((), ("1",)):
-        (found,) = json.loads((await call("history", *words, "--json")).output)["batches"]
-        assert [found[name] for name in ("batch", "passed", "flaky", "failed")] == [1, 1, 1, 0]
-    assert (await call("report", "1")).output.endswith(": 1 passed, 1 flaky\n")
+async def test_history_of_some_batches(call: Call) -> None:
+    """Ten batches are shown, or those of so many days, or so many; and it says if none is left."""
+    ended = await call("history")
+    assert (ended.code, ended.output) == (0, "")
+    assert ended.errors.startswith("There is no journal of a batch of runs of project ")
+    await call("run Checkout --wait --quiet")
+    ended = await call("history")
+    assert ended.output.endswith("\nThere is no other batch to compare it with.\n")
+    await call("run Checkout --wait --quiet")
+    assert "\nNothing changed with the last batch.\n" in (await call("history")).output
+    for _ in range(9):
+        await call("run Checkout --wait --quiet")
+    for options, number in (("", 10), ("--days 7", 11), ("--days 7 --limit 3", 3)):
+        assert len((await call(f"history --json {options}")).json["batches"]) == number
+
+
+async def test_journals_are_not_kept_for_ever(call: Call, batches: Path) -> None:
+    """A batch that ended 31 days ago is removed by the next command, with all of its files."""
+    await call("run Checkout --wait")
+    for suffix in ("-journal", "-wal", "-shm"):  # What SQLite leaves after a crash.
+        write(batches / f"1.journal{suffix}", "")
+    change_records(batches, ended_at=(datetime.now(UTC) - timedelta(days=31)).isoformat())
+    await call("run Newsletter --wait")
+    assert names_in(batches) == ["2.journal", "2.json"]
 
 
 async def test_rerun_generates_as_its_batch_did(emulator: Emulator, call: Call) -> None:
     """What the limit of generations left is generated by `run --failed` too, once allowed."""
-    command = ("run", "Checkout with gift card", "Returns", "--wait", "--on-conflict", "generate")
-    await call(*command, "--max-generations", "0")
-    ended = await call("run", "--failed", "--wait")
+    typed = f"run {GIFT_CARD} Returns --wait --on-conflict generate --max-generations 0"
+    await call(typed)
+    ended = await call("run --failed --wait")
     assert (ended.code, emulator.count("generate_feature")) == (2, 0)
     assert "pass --yes, or --max-generations N" in ended.errors
-    ended = await call("run", "--failed", "--wait", "--yes")
+    ended = await call("run --failed --wait --yes")
     assert emulator.count("generate_feature") == 1
     assert ended.output.endswith(": 1 passed, 1 failed\n")

@@ -96,14 +96,14 @@ def make_folder(path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write(path, text)
 
 
 async def test_job_of_github(on_github: Path, call: Call) -> None:
     """The progress is folded, failures are annotated, and the summary is written unasked."""
     write(on_github, "# Before\n")
-    ended = await call("run", "Returns", "Checkout", "--wait")
-    lines = ended.output.splitlines()
+    ended = await call("run Returns Checkout --wait")
+    lines = ended.lines
     errors = [line for line in lines if line.startswith("::error title=Returns%3A ")]
     assert lines[:2] == ["Batch 1.", "::group::2 runs"]
     assert lines.index("::endgroup::") < lines.index(errors[0])
@@ -115,7 +115,7 @@ async def test_job_of_github(on_github: Path, call: Call) -> None:
 async def test_summary_that_can_not_be_written(on_github: Path, call: Call) -> None:
     """A line says so once; the command goes on, and ends as the runs did."""
     make_folder(on_github)
-    ended = await call("run", "Checkout", "--wait")
+    ended = await call("run Checkout --wait")
     assert ended.code == 0
     said = f"The summary of the step can't be written: {on_github}: Is a directory\n"
     assert ended.errors == said
@@ -123,14 +123,14 @@ async def test_summary_that_can_not_be_written(on_github: Path, call: Call) -> N
 
 async def test_json_stays_json_in_a_job(on_github: Path, call: Call) -> None:
     """With --json no command of GitHub is printed; the summary is written all the same."""
-    ended = await call("run", "Returns", "--wait", "--json")
+    ended = await call("run Returns --wait --json")
     assert "::" not in ended.output.replace("::1", "")
     assert text_of(on_github)
 
 
 async def test_report_that_is_the_summary_is_the_only_one(on_github: Path, call: Call) -> None:
     """Where a report goes to the summary by --report, nothing is added."""
-    await call("run", "Returns", "--wait", "--report", f"md:{on_github}", "--title", "Mine")
+    await call("run Returns --wait --report", f"md:{on_github}", "--title", "Mine")
     assert text_of(on_github).startswith("## Mine\n")
     assert "## TestVibe" not in text_of(on_github)
 
@@ -142,6 +142,6 @@ async def test_elsewhere_nothing_is_commanded(
     assert signed_in
     for name in ("TF_BUILD", "TEAMCITY_VERSION", "GITLAB_CI"):
         monkeypatch.setenv(name, "true")
-    ended = await call("run", "Returns", "--wait")
+    ended = await call("run Returns --wait")
     assert "::" not in ended.output
     assert "##" not in ended.output

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 import shutil
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.surfaces.cli import test_journals
+from tests.surfaces.cli import test_batches
+from tests.surfaces.cli.conftest import press_ctrl_c
 
 if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call
@@ -31,7 +30,7 @@ SCRIPTS = {
 _, _, AFTER = PAGE.partition("**In the next job**")
 NEXT = re.findall(r"^(testvibe-async .*?) +#", AFTER, re.MULTILINE)[:3]
 
-SCENARIO = test_journals.SCENARIO
+SCENARIO = test_batches.SCENARIO
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +86,7 @@ async def test_next_job_goes_on(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a job that was cancelled, the commands of the page work with what was cached."""
-    asyncio.get_running_loop().call_later(10, signal.raise_signal, signal.SIGINT)
+    press_ctrl_c(10)
     assert (await call(*command_of(SCRIPTS["GitHub"]))).code == 130
     (tmp_path / "next").mkdir()
     move_to_the_next_job(monkeypatch, tmp_path / "next")
@@ -98,16 +97,16 @@ async def test_next_job_goes_on(
     assert ended.code == 1
     assert ended.output.endswith(": 1 failed\n")
     ended = await call(*history)
-    (line,) = [line for line in ended.output.splitlines() if "\t" in line]
+    (line,) = [line for line in ended.lines if "\t" in line]
     assert line.startswith("1  ")  # The rerun is part of it.
 
 
 async def test_history_of_files(call: Call) -> None:
     """Batches that were kept in files are compared too, the oldest first."""
     for name in ("b.journal", "a.journal"):
-        await call("run", "Checkout", "--wait", "--journal", name)
-    ended = await call("history", "a.journal", "b.journal")
-    assert len([line for line in ended.output.splitlines() if "\t" in line]) == 2
+        await call("run Checkout --wait --journal", name)
+    ended = await call("history a.journal b.journal")
+    assert len([line for line in ended.lines if "\t" in line]) == 2
     assert "Nothing changed with the last batch." in ended.output
 
 
@@ -115,4 +114,4 @@ async def test_settings_say_where_journals_are(call: Call) -> None:
     """The folder to cache is one line of `settings`."""
     folder = Path.cwd() / ".state" / "testvibe-async" / "batches"
     assert f"The journals of your batches are in {folder}.\n" in (await call("settings")).errors
-    assert f'"journals": "{folder}"' in (await call("settings", "--json")).output
+    assert f'"journals": "{folder}"' in (await call("settings --json")).output

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.surfaces.cli.conftest import later
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def test_what_has_no_tests_is_generated_and_all_run(
     assert 10 < asyncio.get_running_loop().time() < 20
     (emulator,) = emulators
     words: dict[str, list[str]] = {}
-    for line in ended.output.splitlines():
+    for line in ended.lines:
         if match := LINE.fullmatch(line):
             words.setdefault(match[1], []).append(match[2])
     assert words.pop("generation")[-1] == "generated"
@@ -60,7 +61,7 @@ async def test_a_stopped_demo_names_what_is_in_flight(
     seconds: float, left: str, call: Call
 ) -> None:
     """Ctrl-C ends it with 130 and the operations in flight; no further command begins."""
-    asyncio.get_running_loop().call_later(seconds, signal.raise_signal, signal.SIGINT)
+    later(seconds, signal.raise_signal, signal.SIGINT)
     ended = await call("demo")
     assert ended.code == 130
     assert ended.output.count("$ testvibe-async") == (1 if left == "generation" else 2)
@@ -84,7 +85,7 @@ async def test_folder_of_features_takes_the_shops_place(call: Call, tmp_path: Pa
     for name in ("Apples", "Pears [bold]ripe[/bold]"):
         feature = f"Feature: {name}\n  Scenario: Peel\n    Given one\n"
         (tmp_path / f"{name[:5]}.feature").write_text(feature)
-    ended = await call("demo", "--features", str(tmp_path))
+    ended = await call("demo --features", str(tmp_path))
     assert ended.code == 0
     assert "\n2 in " in ended.output
     assert "  Pears [bold]ripe[/bold]: " in ended.output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import socket
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from attrs import field, frozen
 from tests.support.dialects import DIALECTS, Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import use
+from tests.surfaces.cli.conftest import text_of, use
 from testvibe_async._wire import RUN
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app
@@ -84,7 +83,7 @@ def subjects_of(lines: list[str]) -> set[str]:
 
 async def test_all_holds(call: Call, signed_in: Emulator) -> None:
     """Of a service that does what the contract says each line says so, and the code is 0."""
-    ended = await call("doctor", "--run", "Checkout")
+    ended = await call("doctor --run Checkout")
     assert (ended.code, ended.errors) == (0, "")
     output = re.sub(r"\d+ polls in [\d.]+ s", "10 polls in 30.1 s", ended.output)
     assert output == HOLDS.replace("{url}", signed_in.url)
@@ -92,7 +91,7 @@ async def test_all_holds(call: Call, signed_in: Emulator) -> None:
 
 async def test_it_only_reads(call: Call, signed_in: Emulator) -> None:
     """It sends few requests, one after the other, each a GET, and each route that reads."""
-    await call("run", "Checkout", "--wait")
+    await call("run Checkout --wait")
     before = len(signed_in.requests)
     ended = await call("doctor")
     sent = signed_in.requests[before:]
@@ -112,7 +111,7 @@ def test_each_operation_that_reads_is_one_of_those() -> None:
 
 async def test_a_run_is_one_post(call: Call, signed_in: Emulator) -> None:
     """With --run it dispatches that run once, generates nothing, and looks at that run."""
-    ended = await call("doctor", "--run", "Checkout")
+    ended = await call("doctor --run Checkout")
     assert ended.code == 0
     posts = [request for request in signed_in.requests if request.method != "GET"]
     assert [(request.operation, request.body) for request in posts] == [("run_feature", b"{}")]
@@ -314,8 +313,8 @@ async def test_a_service_without_lists(call: Call, monkeypatch: pytest.MonkeyPat
         assert ended.code == 1
         assert "GET /projects/{project}/features: 404 not_found" in ended.output
         assert "no feature is known: --run FEATURE names one" in ended.output
-        await call("run", "Checkout", "--wait")
-        ended = await call("doctor", "--run-id", "214")
+        await call("run Checkout --wait")
+        ended = await call("doctor --run-id 214")
         assert ended.code == 1
         assert lines_of(ended.output, "unchecked") == []
         assert CHECKS.keys() - {"list_features", "list_runs"} <= subjects_of(
@@ -374,7 +373,7 @@ async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.Monke
     """Where the service is below a path that was not given, it says how to give one."""
     async with Emulator(middleware=Dialect(path_prefix="/testvibe")) as emulator:
         use(emulator, monkeypatch)
-        ended = await call("doctor", "--server", emulator.url.removesuffix("/testvibe"))
+        ended = await call("doctor --server", emulator.url.removesuffix("/testvibe"))
         assert ended.code == 3
         assert "answers 404, and not as the service does" in ended.output
         assert "if the service is below a path, the address ends with that" in ended.output
@@ -391,14 +390,13 @@ async def test_no_project_and_another_project(
     ended = await call("doctor")
     assert ended.code == 0
     assert "none is in force, and the first one is read here; testvibe-async use" in ended.output
-    ended = await call("doctor", "--run", "Checkout")
-    assert (ended.code, ended.output) == (2, "")
-    assert "no project to run a feature of: pass --project" in ended.errors
-    ended = await call("doctor", "--project", "5e1f3c9a-2b1d-4c6f-9e8a-5d0b7c1f2e3a")
+    ended = await call("doctor --run Checkout")
+    ended.refuses("no project to run a feature of: pass --project")
+    ended = await call("doctor --project 5e1f3c9a-2b1d-4c6f-9e8a-5d0b7c1f2e3a")
     assert ended.code == 1
     assert "; so commands that need it are refused: testvibe-async use chooses" in ended.output
     assert signed_in.count("run_feature") == 0
-    ended = await call("doctor", "--project", "acme shop")
+    ended = await call("doctor --project 'acme shop'")
     assert ended.code == 0
     assert "project\tthe one in force is one of the key's" in ended.output
     # Where the key sees none at all, nothing more can be read.
@@ -413,12 +411,12 @@ async def test_no_project_and_another_project(
 async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) -> None:
     """Where the answer to the dispatch is lost, the run is found by polls, or may have begun."""
     signed_in.fail("run_feature", Fault.lost(), times=1)
-    ended = await call("doctor", "--run", "Checkout")
+    ended = await call("doctor --run Checkout")
     assert ended.code == 0
     assert "run_feature\tits answer was lost, and what it started was" in ended.output
     assert signed_in.count("run_feature") == 1
     signed_in.fail("run_feature", Fault.status(503))
-    ended = await call("doctor", "--run", "Checkout")
+    ended = await call("doctor --run Checkout")
     assert ended.code == 5
     assert (
         "run_feature\tone may have begun: runs list and generation status show it" in ended.output
@@ -428,7 +426,7 @@ async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) 
 
 async def test_a_run_may_start_meanwhile(call: Call, signed_in: Emulator) -> None:
     """A run that another client dispatches between two lists is no difference."""
-    await call("run", "Checkout", "--wait")
+    await call("run Checkout --wait")
     signed_in.fail("list_runs", Fault.body(b"[]"), times=1)
     ended = await call("doctor")
     assert ended.code == 0
@@ -440,13 +438,13 @@ async def test_a_generation_needs_consent(
 ) -> None:
     """With --generate it asks first; then it dispatches one generation, and watches it."""
     monkeypatch.delenv("CI", raising=False)
-    ended = await call("doctor", "--generate", "Checkout")
+    ended = await call("doctor --generate Checkout")
     assert (ended.code, ended.output) == (2, "")
     give(b"n\n", on_terminal=True)
-    ended = await call("doctor", "--generate", "Checkout")
+    ended = await call("doctor --generate Checkout")
     assert "It costs credits, and replaces its tests." in ended.errors
     assert (ended.code, signed_in.count()) == (2, 0)
-    ended = await call("doctor", "--generate", "Checkout", "--yes")
+    ended = await call("doctor --generate Checkout --yes")
     assert ended.code == 0
     assert "generate_feature\tas documented" in ended.output
     assert "generation\tseen to its end: queued, active, generated; " in ended.output
@@ -466,8 +464,7 @@ async def test_a_service_that_stops_answering(call: Call, signed_in: Emulator) -
 async def test_what_is_missing_needs_no_service(call: Call) -> None:
     """Without a server nothing is asked."""
     ended = await call("doctor")
-    assert (ended.code, ended.output) == (2, "")
-    assert "no server: log in with testvibe-async login" in ended.errors
+    ended.refuses("no server: log in with testvibe-async login")
 
 
 async def test_the_document_is_stable(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,8 +473,8 @@ async def test_the_document_is_stable(call: Call, monkeypatch: pytest.MonkeyPatc
     for _ in range(2):
         async with Emulator(scenario=STEADY) as emulator:
             use(emulator, monkeypatch)
-            ended = await call("doctor", "--run", "Checkout", "--json")
-            documents.append(json.loads(ended.output))
+            ended = await call("doctor --run Checkout --json")
+            documents.append(ended.json)
     assert documents[0] == documents[1]
     (document, _) = documents
     assert list(document) == ["doctor", "package", "exitCode", "conclusion", "findings"]
@@ -495,12 +492,12 @@ async def test_a_report_is_written(call: Call, signed_in: Emulator, tmp_path: Pa
     """A report is what is printed without the service's own words, or the JSON document."""
     signed_in.fail("list_files", Fault.status(403))
     place = tmp_path / "new" / "doctor.txt"
-    ended = await call("doctor", "--report", str(place))
+    ended = await call("doctor --report", str(place))
     assert (ended.code, ended.errors) == (1, f"The report is in {place}.\n")
     printed = re.sub("; “[^”]*”", "", ended.output.partition("\n\n")[2])
     assert printed != ended.output.partition("\n\n")[2]
     assert place.read_text(encoding="utf-8") == printed
-    ended = await call("doctor", "--json", "--report", str(tmp_path / "doctor.json"))
+    ended = await call("doctor --json --report", str(tmp_path / "doctor.json"))
     assert (tmp_path / "doctor.json").read_text(encoding="utf-8") == ended.output
 
 
@@ -530,5 +527,5 @@ async def test_the_page_shows_what_is_printed(call: Call, monkeypatch: pytest.Mo
     printed = COLOURS.sub("", ended.output).replace(emulator.url, "https://testvibe.example")
     printed = printed.replace("HTTP, on this machine", "HTTPS, with a certificate that is valid")
     printed = re.sub(r" +$", "", printed, flags=re.MULTILINE)
-    shown = PAGE.read_text(encoding="utf-8").partition("$ testvibe-async doctor\n")[2]
+    shown = text_of(PAGE).partition("$ testvibe-async doctor\n")[2]
     assert printed == shown.partition("```")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,10 +28,7 @@ SENTENCES = {
     "paged-by-link": ("list_features\tin pages of 5 rows; put together", 0),
     "paged-by-cursor": ("its rows are in an object, beside nextCursor; read all the same", 0),
     "paged-by-next-link": ("its rows are in an object, beside nextLink; read all the same", 0),
-    "cut-with-has-more": (
-        "cut after 5 rows, and the rest can't be asked for; “the list of",
-        1,
-    ),
+    "cut-with-has-more": ("cut after 5 rows, and the rest can't be asked for; “the list of", 1),
     "cut-with-total": (f"; name the features, and it is not needed”; so {CUT}", 1),
     "oldest-first": ("list_runs\tnot the newest first; so runs list --limit shows", 1),
     "limit-refused": ("list_runs\ta limit is refused: 400; “The query parameter", 1),
@@ -45,18 +41,12 @@ SENTENCES = {
         ),
         1,
     ),
-    "other-end-words-alone": (
-        "which is not documented, and nothing says that it is over”",
-        5,
-    ),
+    "other-end-words-alone": ("which is not documented, and nothing says that it is over”", 5),
     "ids-as-text": ("runId: written as digits in a string; read all the same", 0),
     "request-id-as-number": ("requestId: written as int; read all the same", 0),
     "dispatch-in-data": ("there and nowhere documented: data (object); shown by --json", 0),
     "dispatch-by-kind": ("there and nowhere documented: run (object); shown by --json", 0),
-    "dispatch-without-feature-id": (
-        "run_feature\tnot there: featureId; shown empty",
-        0,
-    ),
+    "dispatch-without-feature-id": ("run_feature\tnot there: featureId; shown empty", 0),
     "dispatch-200": ("run_feature\tanswers 200, not 202; taken for the same", 0),
     "dispatch-lag": ("run\tnot there for 1 poll after its dispatch; waited", 0),
     "mutation-204": HOLDS,
@@ -109,9 +99,9 @@ async def test_a_difference_is_named_with_what_follows(
     async with emulator_speaking(DIALECTS[name], scenario=Scenario(outcomes=outcomes)) as emulator:
         emulator.add_feature("Cart/Checkout")
         use(emulator, monkeypatch)
-        await call("run", "Wishlist", "--wait", "--timeout", "600")
-        ended = await call("doctor", "--run", "Checkout", "--quiet")
-        document = json.loads((await call("doctor", "--json")).output)
+        await call("run Wishlist --wait --timeout 600")
+        ended = await call("doctor --run Checkout --quiet")
+        document = (await call("doctor --json")).json
 
     assert ended.code == code
     if sentence:

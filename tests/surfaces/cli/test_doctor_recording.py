@@ -15,14 +15,7 @@ from tests.support.amounts import amount
 from tests.support.dialects import DIALECTS
 from tests.support.recordings import FOLDER, RECORDINGS, dispatch_in, recording_of
 from tests.surfaces.cli.conftest import use
-from testvibe_async.testing import (
-    Emulator,
-    Fault,
-    Outcome,
-    Recording,
-    Replay,
-    Scenario,
-)
+from testvibe_async.testing import Emulator, Fault, Outcome, Recording, Replay, Scenario
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +77,7 @@ async def test_a_recording_is_shown_before_it_is_written(
     monkeypatch.delenv("CI", raising=False)
     path = tmp_path / "r.json"
     give(b"no\n", on_terminal=True)
-    ended = await call("doctor", "--record", str(path))
+    ended = await call("doctor --record", str(path))
     assert "exchanges of 11 operations; two of the answers:" in ended.errors
     assert f"Write this to {path}?" in ended.errors
     assert not path.exists()
@@ -204,7 +197,7 @@ async def test_what_would_remain_is_not_written(
 
     monkeypatch.setattr("testvibe_async.cli.doctor.recording.Disguise.text", text)
     path = tmp_path / "r.json"
-    ended = await call("doctor", "--record", str(path))
+    ended = await call("doctor --record", str(path))
     assert "of the original texts would remain in the file" in ended.errors
     assert not path.exists()
 

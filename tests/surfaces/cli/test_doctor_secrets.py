@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 import pytest
 from attrs import evolve
 
-from tests.surfaces.cli.conftest import use
+from tests.surfaces.cli.conftest import text_of, use
 from testvibe_async.cli.doctor import judging
 from testvibe_async.testing import (
     Answer,
@@ -182,10 +182,10 @@ async def test_nothing_of_the_data_is_written(
     port = emulator.url.rpartition(":")[2]
     secrets = (MARK, KEY[4:12], KEY[-8:], PROJECT, PROJECT[:8], str(NUMBER), f":{port}")
     shop = ("acme", "checkout", "wishlist", "scenario", "given ", "chromium", "127.0.0.1")
-    for text in (printed, report.read_text("utf-8"), unquote(path.read_text("utf-8"))):
+    for text in (printed, text_of(report), unquote(text_of(path))):
         for secret in (*secrets, *shop):
             assert secret.casefold() not in text.casefold(), secret
-    assert "://" not in printed + report.read_text("utf-8")
+    assert "://" not in printed + text_of(report)
     operations = {each.operation for each in Recording.load(path).exchanges}
     assert len(operations) == 15 or harm not in {leave, plant}
     # On the terminal alone is what the service says of itself.

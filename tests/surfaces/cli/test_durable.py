@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.support.timing import STEADY
+from tests.surfaces.cli.conftest import press_ctrl_c
 from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -44,28 +44,28 @@ def on(machine: Path) -> str:
 
 async def test_from_its_dispatch_to_its_report(call: Call, on: str, emulator: Emulator) -> None:
     """It is stored once, worked on to its end, and is a numbered batch like any other."""
-    stored = await call("run", "Checkout", "Returns", "--on", on, "--name", "nightly")
+    stored = await call("run Checkout Returns --on", on, "--name", "nightly")
     assert (stored.code, stored.output) == (0, "Batch 1 (nightly) is stored.\n")
     assert f"testvibe-async work nightly --on {on}" in stored.errors
-    again = await call("run", "Checkout", "Returns", "--on", on, "--name", "nightly")
+    again = await call("run Checkout Returns --on", on, "--name", "nightly")
     assert again.output == "Batch 1 (nightly) was stored before.\n"
-    early = await call("report", "1")
+    early = await call("report 1")
     assert (early.code, emulator.count("run_feature")) == (4, 0)
     assert "Batch 1 (nightly): 2 waiting" in early.output
     assert f"No worker is running: start one with testvibe-async work nightly --on {on}" in (
         early.output
     )
-    worked = await call("work", "nightly", "--on", on, "--json")
+    worked = await call("work nightly --on", on, "--json")
     document = json.loads(worked.output)
     assert (worked.code, document["batch"], document["isOver"]) == (1, "1", True)
     assert "No worker" not in worked.errors
-    assert document["summary"] == json.loads((await call("report", "--json")).output)["summary"]
-    over = await call("run", "Checkout", "Returns", "--on", on, "--name", "nightly", "--wait")
+    assert document["summary"] == (await call("report --json")).json["summary"]
+    over = await call("run Checkout Returns --on", on, "--name", "nightly", "--wait")
     assert over.code == 2
     assert "is over: choose another --name" in over.errors
-    rerun = json.loads((await call("run", "--failed", "1", "--wait", "--json")).output)
+    rerun = (await call("run --failed 1 --wait --json")).json
     assert [item["feature"] for item in rerun["items"]] == ["Returns"]
-    history = json.loads((await call("history", "--json")).output)
+    history = (await call("history --json")).json
     (batch,) = history["batches"]
     assert (batch["batch"], batch["database"], batch["journal"]) == (1, on, None)
     assert (batch["passed"], batch["failed"], batch["workers"]) == (1, 1, [])
@@ -73,8 +73,8 @@ async def test_from_its_dispatch_to_its_report(call: Call, on: str, emulator: Em
 
 async def test_while_another_machine_works_on_it(call: Call, on: str) -> None:
     """Each command says how many are in flight on which worker, and if it has ended."""
-    await call("run", "--all", "--on", on, "--name", "nightly", "--max-in-flight", "2")
-    working = asyncio.create_task(call("work", "1"))
+    await call("run --all --on", on, "--name", "nightly", "--max-in-flight", "2")
+    working = asyncio.create_task(call("work 1"))
     await asyncio.sleep(10)
     for command in (("report", "1"), ("resume", "--list"), ("history",)):
         shown = await call(*command)
@@ -85,7 +85,7 @@ async def test_while_another_machine_works_on_it(call: Call, on: str) -> None:
         assert (worker["isAlive"], worker["inFlight"]) == (True, 2)
     working.cancel()
     await asyncio.wait([working])
-    shown = await call("report", "1")
+    shown = await call("report 1")
     assert " has ended, with 2 in flight for another to take over" in shown.output
     assert "No worker is running" in shown.output
     assert (await call("resume")).code == 1
@@ -98,58 +98,56 @@ async def test_a_batch_that_is_followed(call: Call, on: str) -> None:
     assert alone.code == 4
     assert "No worker is running" in alone.errors
     assert "2 of 2 waiting" in text_of("early.md")
-    assert "interrupted" not in (await call("run", "Checkout", "--wait")).errors
+    assert "interrupted" not in (await call("run Checkout --wait")).errors
     following = asyncio.create_task(call("run", *name))
     await asyncio.sleep(5)
-    await call("work", "nightly")
+    await call("work nightly")
     assert (await following).code == 1
 
 
 async def test_a_follower_outlasts_its_database(call: Call, on: str) -> None:
     """It says that it can't read the batch, and follows it once it can."""
-    following = asyncio.create_task(
-        call("run", "Checkout", "--on", on, "--name", "nightly", "--wait")
-    )
+    following = asyncio.create_task(call("run Checkout --on", on, "--name", "nightly", "--wait"))
     await asyncio.sleep(5)
     move(on, f"{on}.away")
     await asyncio.sleep(10)
     assert not following.done()
     move(f"{on}.away", on)
-    await call("work", "nightly")
+    await call("work nightly")
     assert (await following).code == 0
 
 
 async def test_ctrl_c(call: Call, on: str, emulator: Emulator) -> None:
     """A worker that is stopped names what continues, and the next one takes it over."""
-    await call("run", "Checkout", "--on", on, "--name", "nightly")
-    asyncio.get_running_loop().call_later(10, signal.raise_signal, signal.SIGINT)
-    stopped = await call("work", "1")
+    await call("run Checkout --on", on, "--name", "nightly")
+    press_ctrl_c(10)
+    stopped = await call("work 1")
     assert stopped.code == 130
     assert "Still running at the service:\n  run 214  Checkout" in stopped.errors
     assert "testvibe-async resume 1\n" in stopped.errors
-    assert (await call("resume", "1")).code == 0
+    assert (await call("resume 1")).code == 0
     assert emulator.count("run_feature") == 1
 
 
 async def test_cancel_and_resume(call: Call, on: str, emulator: Emulator) -> None:
     """A cancelled batch dispatches nothing, until it is resumed."""
-    await call("run", "Checkout", "--on", on, "--name", "nightly")
-    cancelled = await call("cancel", "1")
+    await call("run Checkout --on", on, "--name", "nightly")
+    cancelled = await call("cancel 1")
     assert cancelled.output == "Batch 1: 1: 1 skipped\n"
-    assert (await call("work", "1")).code == 4
+    assert (await call("work 1")).code == 4
     assert emulator.count("run_feature") == 0
-    assert (await call("resume", "1")).code == 0
-    assert "is in no database" in (await call("cancel", "nope.journal")).errors
+    assert (await call("resume 1")).code == 0
+    assert "is in no database" in (await call("cancel nope.journal")).errors
 
 
 async def test_decisions(call: Call, on: str, emulator: Emulator) -> None:
     """What is unknown is decided as in any batch."""
     emulator.fail("run_feature", Fault.lost())
     emulator.fail("list_runs", Fault.status(404))
-    await call("run", "Checkout", "--on", on, "--name", "nightly")
-    assert (await call("work", "1")).code == 5
-    assert "takes resend, drop, or adopt" in (await call("resume", "1", "--unknown", "x")).errors
-    dropped = await call("resume", "1", "--unknown", "drop")
+    await call("run Checkout --on", on, "--name", "nightly")
+    assert (await call("work 1")).code == 5
+    assert "takes resend, drop, or adopt" in (await call("resume 1 --unknown x")).errors
+    dropped = await call("resume 1 --unknown drop")
     assert "1 dropped" in dropped.output
     assert emulator.count("run_feature") == 1
 
@@ -161,33 +159,33 @@ async def test_generations_have_a_yes(call: Call, on: str, emulator: Emulator) -
     assert (refused.code, refused.output) == (2, "")
     assert "--yes" in refused.errors
     assert (await call(*words, "--yes")).output == "Batch 1 (drafts) is stored.\n"
-    resumed = await call("resume", "1")
+    resumed = await call("resume 1")
     assert (resumed.code, emulator.count("generate_feature")) == (2, 0)
     assert "may dispatch 1 generation, and each costs credits" in resumed.errors
-    assert (await call("work", "1")).code == 0
+    assert (await call("work 1")).code == 0
 
 
 async def test_another_machine(
     call: Call, on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine that names the database has the batch among its own from then on."""
-    await call("run", "Checkout", "--on", on, "--name", "nightly")
+    await call("run Checkout --on", on, "--name", "nightly")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another"))
-    assert (await call("report", "nightly")).code == 2
-    assert (await call("report", "nightly", "--on", on)).code == 4
-    assert (await call("work", "nightly")).code == 0
-    forgotten = await call("discard", "1")
+    assert (await call("report nightly")).code == 2
+    assert (await call("report nightly --on", on)).code == 4
+    assert (await call("work nightly")).code == 0
+    forgotten = await call("discard 1")
     assert forgotten.output == f"Batch 1 (nightly) is forgotten: it stays in {on}.\n"
-    assert (await call("resume", "nightly", "--on", on)).code == 0
+    assert (await call("resume nightly --on", on)).code == 0
 
 
 async def test_a_database_that_is_away(
     call: Call, on: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is asked once: `history` leaves its batches out and says so; `report` of one fails."""
-    await call("run", "Checkout", "--wait")
+    await call("run Checkout --wait")
     for name in ("weekly", "nightly"):
-        await call("run", "Checkout", "--on", on, "--name", name)
+        await call("run Checkout --on", on, "--name", name)
     (tmp_path / "shared.sqlite").write_text("It is no database any more, and that for long.")
     asked: list[str] = []
     status = DurableBatch.status
@@ -197,14 +195,14 @@ async def test_a_database_that_is_away(
         return await status(batch)
 
     monkeypatch.setattr(DurableBatch, "status", counted)
-    history = await call("history", "--json")
+    history = await call("history --json")
     assert [each["batch"] for each in json.loads(history.output)["batches"]] == [1]
     assert "Batch 3 (nightly) is left out: the database" in history.errors
     assert "Batch 2 (weekly) is left out: the database" in history.errors
     assert asked == ["nightly"]
     for command in ("report", "resume"):
         assert "can't be used" in (await call(command)).errors
-    assert (await call("discard", "2")).code == 0
+    assert (await call("discard 2")).code == 0
 
 
 @pytest.mark.parametrize(

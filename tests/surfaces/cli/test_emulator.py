@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.processes import ROOT
-from tests.surfaces.cli.conftest import use
+from tests.surfaces.cli.conftest import later, use
 from testvibe_async import (
     Client,
     ConfigError,
@@ -222,6 +222,6 @@ async def test_a_rehearsal_of_the_page_ends_as_it_says(
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 async def test_signal_ends_it_in_order(stop: signal.Signals) -> None:
     """Once it serves, a signal ends it without an error."""
-    asyncio.get_running_loop().call_later(5.0, signal.raise_signal, stop)
+    later(5.0, signal.raise_signal, stop)
     await command.emulator(port=0)
     assert asyncio.get_running_loop().time() >= 5.0

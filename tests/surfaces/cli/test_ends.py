@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shutil
 import signal
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.durable import put_on_virtual_time
-from tests.surfaces.cli import test_journals
+from tests.surfaces.cli import test_batches
 from testvibe_async._util.sqlite_file import SqliteFile
 from testvibe_async.testing import Emulator, Fault
 
@@ -23,14 +22,14 @@ if TYPE_CHECKING:
 
     from tests.surfaces.cli.conftest import Call, Ended
 
-SCENARIO = test_journals.SCENARIO
+SCENARIO = test_batches.SCENARIO
 
 
 Facts = tuple[int, str | None, dict[str, int], list[str]]
 
 
 def later(seconds: float, work: Callable[..., object], *arguments: object) -> None:
-    asyncio.get_running_loop().call_later(seconds, work, *arguments)
+    later(seconds, work, *arguments)
 
 
 FEATURES = {"passed": ["Checkout"], "failed": ["Checkout", "Returns"]}
@@ -84,7 +83,7 @@ def refuse(_file: SqliteFile, _works: object) -> None:
 
 def facts(ended: Ended) -> Facts:
     """Return the exit code, the batch, its counts, and the commands that are proposed."""
-    document: dict[str, Any] = json.loads(ended.output) if ended.output else {}
+    document: dict[str, Any] = ended.json if ended.output else {}
     summary: dict[str, int] = document.get("summary", {})
     counts = {name: number for name, number in summary.items() if number}
     proposed = re.findall(r"testvibe-async (resume \w+|wait)", ended.errors)
@@ -181,7 +180,7 @@ async def _check(
     how: str, command: str, call: Call, emulator: Emulator, story: dict[str, dict[str, Facts]]
 ) -> None:
     before = len(emulator.runs)
-    document = json.loads((await call("history", "--json")).output)
+    document = (await call("history --json")).json
     assert [each["batch"] for each in document["batches"]] == [1]
     assert facts(await call(*command.split(), "--json")) == story[how][command]
     is_rerun = command.startswith("run") and how not in {"passed", "full disk"}

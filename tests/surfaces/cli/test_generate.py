@@ -1,16 +1,14 @@
-"""`generate` and `generation`: dispatch, watch, ask first, and show a generation."""
+"""`generate` and `generation`: each command dispatches what was asked for, which costs credits."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 import shlex
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.surfaces.cli.conftest import interrupted
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -18,305 +16,309 @@ if TYPE_CHECKING:
 
     from tests.surfaces.cli.conftest import Call, Give
 
-GIFT_CARD = "Checkout with gift card"
-
-HOSTILE = "Pay \x1b]0;owned\x07[red]now[/red]"
-
 SCENARIO = Scenario(
+    run_queue=1,
+    run_duration=20,
+    failing_runs=0,
     generation_warm_up=5,
     generation_section=20,
-    verification=5,
     failing_generations=0,
-    outcomes={
-        "Broken": Outcome(generation_status="failed"),
-        HOSTILE: Outcome(generation_status="failed"),
-    },
+    outcomes={"Draft 0": Outcome(generation_duration=200)},
 )
+DRAFTS = [f"Draft {number}" for number in range(4)]
+GIFT_CARD = "'Checkout with gift card'"
+CONSENTS = ["", "--yes", "--max-generations 2", "--max-generations 0"]
 
 
 @pytest.fixture
 async def emulator() -> AsyncGenerator[Emulator]:
     async with Emulator(scenario=SCENARIO) as emulator:
-        emulator.add_feature("Broken", status="draft")
+        for name in DRAFTS:
+            emulator.add_feature(name, status="draft")
         yield emulator
+
+
+def consented(options: str, *, asked_for: int) -> int:
+    """Return how many generations options allow."""
+    if not options:
+        return 0
+    return asked_for if options == "--yes" else min(int(options[-1]), asked_for)
 
 
 async def test_without_watch_it_dispatches_and_ends(emulator: Emulator, call: Call) -> None:
     """The generation is named, with the command that waits for it."""
-    ended = await call("generate", GIFT_CARD)
+    ended = await call(f"generate {GIFT_CARD}")
     assert ended.code == 0
     (generation,) = emulator.active_generations()
-    assert ended.output.startswith(f"{GIFT_CARD}\t\tgeneration {generation.request_id} of feature ")
-    words = shlex.split(ended.errors.splitlines()[-1])
-    ended = await call(*words[1:])
-    assert ended.code == 0
-    assert ended.output.endswith(": 1 generated\n")
+    named = f"Checkout with gift card\t\tgeneration {generation.request_id} of feature "
+    assert ended.output.startswith(named)
+    ended = await call(*shlex.split(ended.errors.splitlines()[-1])[1:])
+    assert (ended.code, ended.output[-14:]) == (0, ": 1 generated\n")
 
 
-async def test_watch_shows_each_change(call: Call) -> None:
-    """With --watch each change is a line; all that were generated make the exit code 0."""
-    ended = await call("generate", GIFT_CARD, "--watch")
+@pytest.mark.parametrize("form", ["", "--json=lines"])
+async def test_watch_shows_each_change(form: str, call: Call) -> None:
+    """With --watch each change is a line, or an object on a line, and the sum is the last."""
+    ended = await call(f"generate {GIFT_CARD} --watch {form}")
     assert (ended.code, ended.errors) == (0, "")
-    words = re.findall(r"1  generation  (\w+) ", ended.output)
+    if form:
+        *changes, end = ended.events
+        words = [change["status"] for change in changes]
+        assert changes[0]["ref"]["testvibe"] == "generation"
+        assert [change["status"] for change in changes if change["outcome"]] == ["generated"]
+        assert (end["event"], end["exitCode"], end["summary"]["succeeded"]) == ("end", 0, 1)
+    else:
+        words = re.findall(r"1  generation  (\w+) ", ended.output)
+        assert re.search(r"\nBatch 1: 1 in 1:\d\d: 1 generated\n$", ended.output)
     assert list(dict.fromkeys(words)) == ["queued", "generating", "generated"]
-    assert re.search(r"\nBatch 1: 1 in 1:\d\d: 1 generated\n$", ended.output)
 
 
-async def test_failed_generation_says_why(call: Call) -> None:
-    """A generation that failed makes the exit code 1, with its reason and the end of its log."""
-    ended = await call("generate", "Broken", GIFT_CARD, "--watch")
-    assert ended.code == 1
-    assert "\nBroken, generation: failed\n" in ended.output
-    assert "Tests did not pass verification" in ended.output
-    assert ended.output.endswith(": 1 generated, 1 failed\n")
-
-
-async def test_log_that_can_not_be_read_is_left_out(emulator: Emulator, call: Call) -> None:
-    """A missing log does not change the verdict."""
-    emulator.fail("get_generation_log", Fault.status(404))
-    ended = await call("generate", "Broken", "--watch")
-    assert ended.code == 1
-    assert ended.output.endswith(
-        "\nBroken, generation: failed\n\n" + ended.output.splitlines()[-1] + "\n"
-    )
-
-
-async def test_watch_as_json_is_one_object_a_line(call: Call) -> None:
-    """Programs get each change as it comes, and the sum as the last line."""
-    ended = await call("generate", "Broken", "--watch", "--json=lines")
-    assert (ended.code, ended.errors) == (1, "")
-    *changes, end = [json.loads(line) for line in ended.output.splitlines()]
-    words = [change["status"] for change in changes]
-    assert list(dict.fromkeys(words)) == ["queued", "generating", "failed"]
-    assert {change["event"] for change in changes} == {"change"}
-    assert changes[0]["ref"]["testvibe"] == "generation"
-    assert [change["status"] for change in changes if change["outcome"]] == ["failed"]
-    assert (end["event"], end["exitCode"], end["summary"]["failed"]) == ("end", 1, 1)
-
-
-async def test_stopped_watch_as_json_ends_with_the_sum(call: Call) -> None:
+async def test_stopped_watch_ends_with_the_sum(emulator: Emulator, call: Call) -> None:
     """Stopped in the middle the last line is still the sum, and standard error names the others."""
-    asyncio.get_running_loop().call_later(10, signal.raise_signal, signal.SIGINT)
-    ended = await call("generate", GIFT_CARD, "--watch", "--json=lines")
-    assert ended.code == 130
-    end = json.loads(ended.output.splitlines()[-1])
+    ended = await interrupted(call, f"generate {GIFT_CARD} --watch --json=lines", at=10)
+    end = ended.events[-1]
     assert (end["event"], end["exitCode"], end["summary"]["inFlight"]) == ("end", 130, 1)
     assert "testvibe-async wait '{" in ended.errors
-
-
-async def test_time_that_is_over(emulator: Emulator, call: Call) -> None:
-    """After --timeout the generation goes on, and the exit code is 4."""
-    ended = await call("generate", GIFT_CARD, "--watch", "--timeout", "10")
-    assert ended.code == 4
-    assert len(emulator.active_generations()) == 1
+    ended = await call("generate 'Draft 0' --watch --timeout 10")
+    assert (ended.code, len(emulator.active_generations())) == (4, 2)
     assert "Still running at the service:\n  generation " in ended.errors
 
 
-@pytest.mark.parametrize("arguments", [[], ["--watch"]])
-async def test_feature_that_is_generating(
-    arguments: list[str], emulator: Emulator, call: Call
-) -> None:
-    """A conflict is printed with the option that helps, and that joins the generation in flight."""
-    await call("generate", GIFT_CARD)
-    ended = await call("generate", GIFT_CARD, *arguments)
+@pytest.mark.parametrize("watch", ["", "--watch"])
+async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: Call) -> None:
+    """A conflict is printed with the option that helps, which joins the generation in flight."""
+    await call(f"generate {GIFT_CARD}")
+    ended = await call(f"generate {GIFT_CARD} {watch}")
     assert ended.code == 3
     assert "--on-conflict attach" in ended.output + ended.errors
-    assert (await call("generate", GIFT_CARD, "--on-conflict", "attach", *arguments)).code == 0
+    assert (await call(f"generate {GIFT_CARD} --on-conflict attach {watch}")).code == 0
     assert len(emulator.generations) == 1
-
-
-async def test_generating_once_more_without_watch(emulator: Emulator, call: Call) -> None:
-    """The command says that it waits for the generation in flight, then dispatches another."""
-    await call("generate", GIFT_CARD)
-    ended = await call("generate", GIFT_CARD, "--on-conflict", "wait")
-    assert ended.code == 0
-    assert ended.errors.startswith("What is generating is waited for first: minutes each.\n")
-    assert len(emulator.generations) == 2
-
-
-async def test_credits_that_are_used_up(emulator: Emulator, call: Call) -> None:
-    """A refusal for lack of credits is printed in the service's words."""
-    emulator.fail("generate_feature", Fault.status(403))
-    ended = await call("generate", GIFT_CARD)
-    assert (ended.code, ended.output) == (3, "")
-    assert "The emulator was told to answer 403." in ended.errors
-
-
-@pytest.mark.parametrize("typed", ["--all", "Checkout*"])
-async def test_more_than_was_typed_needs_a_yes_in_a_pipe(
-    emulator: Emulator, call: Call, typed: str
-) -> None:
-    """Without a terminal, --all and globs spend nothing unless --yes is given."""
-    ended = await call("generate", typed)
-    assert (ended.code, ended.output) == (2, "")
-    assert "'Generate 2 features? Each costs credits.'" in ended.errors
-    assert "--yes" in ended.errors
-    assert emulator.count("generate_feature") == 0
-
-
-async def test_as_many_as_were_typed_need_no_yes(emulator: Emulator, call: Call) -> None:
-    """A glob that matches one feature is not asked about."""
-    assert (await call("generate", "*gift*")).code == 0
-    assert emulator.count("generate_feature") == 1
-
-
-async def test_a_glob_beside_names_is_asked_about(emulator: Emulator, call: Call) -> None:
-    """A word that matches two features is asked about, also beside other words."""
-    emulator.add_feature("Checkout twice")
-    ended = await call("generate", "Returns", "Checkout", "Check*", GIFT_CARD)
-    assert ended.code == 2
-    assert "--yes" in ended.errors
-    assert emulator.count("generate_feature") == 0
-
-
-async def test_all_generates_what_has_no_tests(emulator: Emulator, call: Call) -> None:
-    """With --yes all features without tests are generated, and no others."""
-    emulator.add_feature("Proposed", kind="suggestion", status="draft")
-    emulator.add_feature("Busy", status="generating")
-    ended = await call("generate", "--all", "--yes", "--watch", "--max-in-flight", "1")
-    assert ended.code == 1
-    generated = {each.feature_id for each in emulator.generations.values()}
-    assert generated == {emulator.features[each].id for each in (GIFT_CARD, "Broken", "Busy")}
-    assert "2 in " in ended.output
-
-
-async def test_all_where_all_have_tests(emulator: Emulator, call: Call) -> None:
-    """Having nothing to generate is no failure, and nothing is asked."""
-
-    def without_drafts(rows: list[dict[str, Any]]) -> object:
-        return [row for row in rows if row["status"] == "generated"]
-
-    emulator.fail("list_features", Fault.edit(without_drafts))
-    ended = await call("generate", "--all")
-    assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing to generate. All have tests.\n"
-
-
-async def test_help_says_that_it_costs(call: Call) -> None:
-    """The first line of the help says that it costs credits."""
-    ended = await call("generate", "--help")
-    assert "Each generation takes minutes and costs credits." in ended.output
+    if not watch:
+        ended = await call(f"generate {GIFT_CARD} --on-conflict wait")
+        assert ended.errors.startswith("What is generating is waited for first: minutes each.\n")
+        assert (ended.code, len(emulator.generations)) == (0, 2)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("typed", "number", "generated"),
     [
-        ([], "which features?"),
-        (["x*"], "no feature matches 'x*'"),
-        (["Login", "--timeout", "5"], "--timeout means nothing without --watch: add --watch"),
-        (["Login", "--max-in-flight", "5"], "--max-in-flight means nothing without --watch"),
-        (["Login", "--on-conflict", "generate"], "--on-conflict"),
-        (["Login", "--waiting"], "--waiting"),
+        ("--all", 5, 0),
+        ("Draft*", 4, 0),
+        ("Returns Checkout Draft*", 6, 0),
+        ("*gift*", 1, 1),
+        ("'Draft 1'", 1, 1),
     ],
 )
-async def test_wrong_call_is_one_sentence(
-    arguments: list[str], said: str, emulator: Emulator, call: Call
+async def test_more_than_was_typed_needs_a_yes(
+    typed: str, number: int, generated: int, emulator: Emulator, call: Call
 ) -> None:
-    """A wrong call says what is wrong in one line, and spends nothing."""
-    ended = await call("generate", *arguments)
-    assert (ended.code, ended.output) == (2, "")
-    assert said in ended.errors
-    assert ended.errors.count("\n") == 1
-    assert len(emulator.generations) == 0
+    """Without a terminal, --all and a glob of several features spend nothing without --yes."""
+    ended = await call(f"generate {typed}")
+    assert emulator.count("generate_feature") == generated
+    if not generated:
+        assert (ended.code, ended.output) == (2, "")
+        assert f"'Generate {number} features? Each costs credits.'" in ended.errors
+        assert "--yes" in ended.errors
 
 
-async def test_status_of_a_generation(call: Call) -> None:
-    """The status has the feature's latest generation with its sections, as text and as JSON."""
-    await call("generate", GIFT_CARD, "--watch")
-    ended = await call("generation", "status", GIFT_CARD.upper())
-    assert ended.code == 0
-    assert ended.output.startswith(f"Generation of {GIFT_CARD}: generated\n")
-    assert "\n  success       " in ended.output
-    document = json.loads((await call("generation", "status", GIFT_CARD, "--json")).output)
-    assert document["featureStatus"] == "generated"
-
-
-async def test_feature_that_was_never_generated(call: Call) -> None:
-    """For such a feature there is no status and no log, and both say so."""
-    ended = await call("generation", "status", GIFT_CARD)
-    assert (ended.code, ended.output) == (0, f"{GIFT_CARD} was never generated.\n")
-    ended = await call("generation", "log", GIFT_CARD)
-    assert (ended.code, ended.output) == (0, f"{GIFT_CARD} has no generation log.\n")
-
-
-async def test_log_of_a_generation(call: Call) -> None:
-    """The log has each section's reason and lines; --lines takes the last of them."""
-    await call("generate", "Broken", "--watch")
-    whole = await call("generation", "log", "Broken")
-    short = await call("generation", "log", "Broken", "--lines", "1")
-    assert whole.code == short.code == 0
-    assert "Tests did not pass verification" in short.output
-    assert len(short.output.splitlines()) < len(whole.output.splitlines())
-    document = json.loads((await call("generation", "log", "Broken", "--json")).output)
-    assert document["sections"][0]["statusReason"]
-
-
-async def test_cancelled_generation(emulator: Emulator, call: Call) -> None:
-    """Cancelling ends the generation; where none is in flight it is refused."""
-    await call("generate", GIFT_CARD)
-    ended = await call("generation", "cancel", GIFT_CARD)
-    assert (ended.code, ended.output) == (0, f"The generation of {GIFT_CARD} is cancelled.\n")
-    assert emulator.active_generations() == []
-    ended = await call("generation", "cancel", GIFT_CARD)
-    assert (ended.code, ended.output) == (3, "")
-    assert ended.errors.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", ["status", "log", "cancel"])
-async def test_unknown_feature_is_refused(command: str, call: Call) -> None:
-    """A feature that the service does not know is a refusal, in one sentence."""
-    ended = await call("generation", command, "nosuch")
-    assert (ended.code, ended.output) == (3, "")
-    assert ended.errors.count("\n") == 1
-
-
-async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> None:
-    """No byte of a name, a reason or a log reaches the terminal as a command to it."""
-    emulator.add_feature(
-        HOSTILE, "Feature: x\n\n  Scenario: \x1b[2J\x07\n    Given x\n", status="draft"
-    )
-    for arguments in (
-        ("generate", "Pay*", "--watch"),
-        ("generate", "Pay*", "--watch", "--json"),
-        ("generation", "status", HOSTILE),
-        ("generation", "log", HOSTILE),
-    ):
-        ended = await call(*arguments)
-        assert not set(ended.output + ended.errors) & set("\x1b\x07")
-        assert "\\x1b" in ended.output or "\\u001b" in ended.output
-
-
-@pytest.mark.parametrize(("answer", "number"), [(b"y\n", 2), (b"n\n", 0)])
-async def test_answer_decides(
-    answer: bytes, number: int, emulator: Emulator, call: Call, give: Give
+@pytest.mark.parametrize("options", CONSENTS)
+async def test_all_generates_what_has_no_tests(
+    options: str, emulator: Emulator, call: Call
 ) -> None:
-    """Nothing is dispatched before a yes."""
-    give(answer, on_terminal=True)
-    ended = await call("generate", "--all")
-    assert ended.code == (0 if number else 2)
-    assert len(emulator.generations) == number
+    """With --yes, or below a ceiling, features without tests are generated, and no others."""
+    emulator.add_feature("Proposed", kind="suggestion", status="draft")
+    emulator.add_feature("Busy", status="generating")
+    await call(f"generate --all --watch {options}")
+    proposed = emulator.features["Proposed"].id  # "Busy" is being generated already.
+    generated = [each.feature_id for each in emulator.generations.values()]
+    assert len(generated) == 1 + consented(options, asked_for=5)
+    assert proposed not in generated
+    if options == "--max-generations 2":
+        assert (await call("report")).code == 4
 
 
 async def test_nothing_to_do_is_one_line(emulator: Emulator, call: Call) -> None:
-    """Where all features have tests there is one line, and with --json an empty document."""
-    for name, feature in emulator.features.items():
-        if feature.status != "generated":
-            await call("features", "delete", name, "--yes")
-    ended = await call("generate", "--all", "--watch")
-    assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Nothing to generate. All have tests.\n"
-    ended = await call("generate", "--all", "--json")
-    assert json.loads(ended.output)["items"] == []
-
-
-async def test_nothing_to_do_with_suggestions_is_one_line(emulator: Emulator, call: Call) -> None:
-    """What was left out then stands in the same line."""
-    emulator.add_feature("Proposed", kind="suggestion")
+    """Where all have tests there is one line, with what was left out; JSON is empty."""
 
     def without_drafts(rows: list[dict[str, Any]]) -> object:
-        return [r for r in rows if r["status"] == "generated" or r["kind"] == "suggestion"]
+        return [row for row in rows if row["status"] == "generated" or row["kind"] == "suggestion"]
 
     emulator.fail("list_features", Fault.edit(without_drafts))
-    ended = await call("generate", "--all")
-    assert ended.code == 0
+    ended = await call("generate --all --watch")
+    assert (ended.code, ended.output) == (0, "")
     assert re.fullmatch(r"Nothing to generate\. Left out: suggested only: .*\n", ended.errors)
+    assert (await call("generate --all --json")).json["items"] == []
+    generated = Fault.edit(lambda rows: [row for row in rows if row["status"] == "generated"])
+    emulator.fail("list_features", generated)
+    assert (await call("generate --all")).errors == "Nothing to generate. All have tests.\n"
+
+
+async def test_status_log_and_cancel(emulator: Emulator, call: Call) -> None:
+    """A generation has a status and a log, and is cancelled as long as it is in flight."""
+    for command, said in (("status", "was never generated"), ("log", "has no generation log")):
+        ended = await call(f"generation {command} {GIFT_CARD}")
+        assert (ended.code, ended.output) == (0, f"Checkout with gift card {said}.\n")
+    await call(f"generate {GIFT_CARD} --watch")
+    ended = await call("generation status 'CHECKOUT with gift card'")
+    assert ended.output.startswith("Generation of Checkout with gift card: generated\n")
+    assert "\n  success       " in ended.output
+    assert (await call(f"generation status {GIFT_CARD} --json")).json[
+        "featureStatus"
+    ] == "generated"
+    assert (await call(f"generation log {GIFT_CARD} --json")).json["sections"]
+    short, whole = [
+        (await call(f"generation log {GIFT_CARD} {n}")).lines for n in ("--lines 1", "")
+    ]
+    assert len(short) < len(whole)
+    await call("generate 'Draft 0'")
+    ended = await call("generation cancel 'Draft 0'")
+    assert (ended.code, ended.output) == (0, "The generation of Draft 0 is cancelled.\n")
+    assert emulator.active_generations() == []
+    (await call("generation cancel 'Draft 0'")).refuses("(409 conflict)", 3)
+
+
+@pytest.mark.parametrize("options", CONSENTS)
+@pytest.mark.parametrize("command", ["generate --watch", "run --wait --on-conflict generate"])
+async def test_bare_resume_pays_for_nothing_unasked(
+    command: str, options: str, emulator: Emulator, call: Call
+) -> None:
+    """`resume` dispatches the generations that are left with `--yes` or below a ceiling only."""
+    await interrupted(call, f"{command} --yes --max-in-flight 1", *DRAFTS, at=10)
+    assert len(emulator.generations) == 1
+    ended = await call(f"resume {options}")
+    assert len(emulator.generations) == 1 + consented(options, asked_for=3)
+    if not options:
+        assert (ended.code, ended.errors.count("\n")) == (2, 1)
+        assert "--yes" in ended.errors
+        assert "--max-generations" in ended.errors
+
+
+@pytest.mark.parametrize("wait", ["", "--wait"])
+@pytest.mark.parametrize("options", CONSENTS)
+async def test_run_generates_nothing_unasked(
+    options: str, wait: str, emulator: Emulator, call: Call
+) -> None:
+    """`run --on-conflict generate` is refused without `--yes` and ceiling where nobody answers."""
+    ended = await call(f"run Draft* Checkout --on-conflict generate {wait} {options}")
+    assert len(emulator.generations) == consented(options, asked_for=4)
+    if not options:
+        ended.refuses("--yes")
+        assert "--max-generations" in ended.errors
+        assert not emulator.runs
+
+
+async def test_resume_asks_what_has_no_tests_by_now(emulator: Emulator, call: Call) -> None:
+    """`resume` pays for nothing that was generated since, and asks nothing if nothing is left."""
+    await call("generate --all --watch --max-generations 1")
+    await call(f"generate {GIFT_CARD} --watch --yes", *DRAFTS)
+    paid = len(emulator.generations)
+    ended = await call("resume 1 --max-generations 9")
+    assert (ended.code, len(emulator.generations)) == (0, paid)
+    assert ended.output.endswith(": 5 generated\n")
+    await interrupted(call, "generate 'Draft 1' --watch", at=10)
+    ended = await call("resume")
+    assert (ended.code, len(emulator.generations)) == (0, paid + 1)
+
+
+async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> None:
+    """What the ceiling stopped is no error of the service, in JSON and in a later report."""
+    typed = "run 'Draft 1' --wait --json --on-conflict generate --max-generations 0"
+    ended = await call(typed)
+    assert [item["verdict"] for item in ended.json["items"]] == ["stopped at the limit"]
+    assert (ended.code, ended.json["exitCode"]) == (4, 4)
+    ended = await call("report")
+    assert (ended.code, ended.output[-26:]) == (4, "1: 1 stopped at the limit\n")
+    ended = await call("generate 'Draft 2' 'Draft 3' --max-generations 1")
+    assert (ended.code, len(emulator.generations)) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected", "said"),
+    [
+        (
+            "run 'Draft 1'",
+            (3, 0),
+            "0 runs would be dispatched.\n1 refused, without tests: Draft 1.\n",
+        ),
+        ("run 'Draft 1' Checkout", (3, 1), "1 refused, without tests: Draft 1.\n"),
+        ("run Checkout -c Default -c Mobile", (0, 2), "2 runs would be dispatched"),
+        ("run Checkout --repeat 3", None, "3 runs"),
+        (
+            "run Draft* Checkout --on-conflict generate",
+            (0, 5),
+            "after 4 generations at most, ",
+        ),
+        ("run Checkout --on-conflict generate", (0, 1), "1 run would be dispatched.\n"),
+        (
+            "run Draft* Checkout --on-conflict generate --max-generations 3",
+            (4, 4),
+            "after 3 generations at most, which cost credits.\n1 stopped at the limit: Draft 3.\n",
+        ),
+        ("generate Draft* --max-generations 1", (4, 1), "\n3 stopped at the limit: Draft 1, Draft"),
+        ("generate Draft*", (0, 4), "4 generations would be dispatched, and each costs credits.\n"),
+    ],
+)
+async def test_dry_run_is_what_would_happen(
+    typed: str, expected: tuple[int, int] | None, said: str, emulator: Emulator, call: Call
+) -> None:
+    """Its exit code, its rows and its price are those of the command without it."""
+    ended = await call(f"{typed} --dry-run")
+    assert said in ended.errors
+    assert not emulator.runs
+    assert not emulator.generations
+    if expected is not None:
+        assert (ended.code, len(ended.lines)) == expected
+        consent = "" if "generat" not in typed or "--max-generations" in typed else "--yes"
+        ended = await call(f"{typed} {consent}")
+        assert (ended.code, len(ended.lines)) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "question"),
+    [
+        ("run Draft* Checkout --on-conflict generate", "Generate first the tests of 4 features?"),
+        ("run Checkout 'Draft 1' --on-conflict generate", "Generate first the tests of 1 feature?"),
+        ("generate Draft*", "Generate 4 features?"),
+        ("run Checkout --on-conflict generate", ""),
+    ],
+)
+async def test_person_is_asked(
+    typed: str, question: str, emulator: Emulator, call: Call, give: Give
+) -> None:
+    """At a terminal it asks with the number of generations, and does nothing without a yes."""
+    ended = await call(typed)
+    assert question in ended.errors
+    assert ended.code == (2 if question else 0)
+    for answer in (b"n\n", b"\n"):
+        give(answer, on_terminal=True)
+        await call(typed)
+        assert not emulator.generations
+    give(b"y\n", on_terminal=True)
+    await call(typed)
+    assert bool(emulator.generations) is bool(question)
+
+
+async def test_nobody_answers_in_a_ci_system(
+    emulator: Emulator, call: Call, give: Give, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CI system with a terminal is not asked, where the job would hang."""
+    monkeypatch.setenv("CI", "true")
+    give(b"y\n", on_terminal=True)
+    ended = await call("run 'Draft 1' --on-conflict generate")
+    assert (ended.code, len(emulator.generations)) == (2, 0)
+
+
+async def test_a_decision_is_not_kept_where_its_price_is_refused(
+    emulator: Emulator, call: Call
+) -> None:
+    """What is unknown stays so, and the next `resume` asks again, or is told again."""
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    hidden = emulator.fail("get_generation_status", Fault.status(503), skip=1)
+    await call("generate 'Draft 1' --watch --yes")
+    hidden.remove()
+    assert (await call("report")).code == 5
+    ended = await call("resume --unknown resend")
+    assert (ended.code, emulator.count("generate_feature")) == (2, 1)
+    reported = await call("report")
+    assert reported.code == 5
+    assert "generation status" in reported.output + reported.errors

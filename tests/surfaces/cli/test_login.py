@@ -1,13 +1,10 @@
-"""The key on this machine: asked for, tried, stored and removed."""
+"""The key on this machine, the settings in force with their sources, and the project in use."""
 
 from __future__ import annotations
 
 import getpass
-import io
-import json
 import os
 import stat
-import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,19 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import KEY
-from tests.surfaces.cli.conftest import environment_of
-from testvibe_async import Client, ConfigError, ProjectInfo
-from testvibe_async._config.settings import Settings, load_settings
-from testvibe_async.cli import settings as login
-from testvibe_async.cli.output import Output
+from tests.surfaces.cli.conftest import names_in, text_of, write
+from testvibe_async import Client, ProjectInfo
+from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.surfaces.cli.conftest import Ended, Run, Service
+    from tests.surfaces.cli.conftest import Call, Ended, Give, Run, Service
 
+    LogIn = Callable[..., Ended]
+
+SCENARIO = Scenario()
 KEY_OF_NOBODY = "tvb_" + "n" * 43
 OTHER = "https://other.example"
+HISTORY = "GET /projects/{project}/history"
 
 
 @pytest.fixture
@@ -37,59 +36,67 @@ def file(machine: Path) -> Path:
 
 
 @pytest.fixture
-def log_in(service: Service, run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+def own(machine: Path) -> Path:
+    """Where the repository's file is to be."""
+    return machine / "repository" / ".testvibe-async.toml"
+
+
+@pytest.fixture
+def log_in(service: Service, run: Run, give: Give) -> LogIn:
     """Logs in to the service, with a key through a pipe."""
 
-    def perform(*options: str, key: str = service.api_key) -> Ended:
-        type_in(key, monkeypatch)
-        return run("login", "--server", service.url, *options)
+    def perform(options: str = "", key: str = service.api_key) -> Ended:
+        give(key.encode())
+        return run(f"login --server {service.url} {options}")
 
     return perform
 
 
-def type_in(text: str, monkeypatch: pytest.MonkeyPatch, *, on_terminal: bool = False) -> None:
-    """Put a text on standard input."""
-    stdin = io.StringIO(text)
-    monkeypatch.setattr(stdin, "isatty", lambda: on_terminal)
-    monkeypatch.setattr(sys, "stdin", stdin)
+def make_private(file: Path) -> None:
+    file.chmod(0o600)
 
 
-def write(file: Path, text: str, mode: int = 0o600) -> None:
-    """Write the user's file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, newline="")
-    file.chmod(mode)
+def link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
 
 
 def keys_in(file: Path) -> dict[str, str]:
     """Return the key of each server."""
-    servers = tomllib.loads(file.read_text()).get("servers", {})
+    servers = tomllib.loads(text_of(file)).get("servers", {})
     return {server: entry["api_key"] for server, entry in servers.items()}
 
 
-@pytest.mark.parametrize("flags", [(), ("--stdin",)])
+@pytest.mark.parametrize("flags", ["", "--stdin", "--json"])
 def test_a_key_is_stored_and_removed(
-    service: Service, run: Run, log_in: Callable[..., Ended], file: Path, flags: tuple[str, ...]
+    flags: str, service: Service, run: Run, log_in: LogIn, file: Path
 ) -> None:
     """A key that comes through a pipe is tried and stored, and in force until logout."""
-    ended = log_in(*flags)
+    ended = log_in(flags)
     assert (ended.code, ended.errors) == (0, "")
-    assert f"{service.url}, with 1 project" in ended.output
+    assert service.api_key[8:] not in ended.output
+    if flags == "--json":
+        assert (ended.json["server"], ended.json["path"]) == (service.url, str(file))
+        assert [project["id"] for project in ended.json["projects"]] == [service.project_id]
+    else:
+        assert f"{service.url}, with 1 project" in ended.output
     assert keys_in(file) == {service.url: service.api_key}
     assert run("projects").code == 0
     assert Client().server == service.url
-
     assert str(file) in run("logout").output
-    assert service.api_key not in file.read_text()
+    assert service.api_key not in text_of(file)
     assert f"no API key for {service.url}" in run("projects").errors
-    assert run("logout", "--server", service.url).code == 2
+    run(f"logout --server {service.url}").refuses("there is no key for")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
 def test_the_file_is_private_from_its_first_byte_on(
-    service: Service, log_in: Callable[..., Ended], file: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service,
+    run: Run,
+    log_in: LogIn,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At no moment could others read the key, whatever the umask."""
+    """At no moment could others read the key; a file that was open to others is repaired."""
     modes: set[int] = set()
     replace = Path.replace
 
@@ -107,39 +114,13 @@ def test_the_file_is_private_from_its_first_byte_on(
     assert modes == {0o600}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert list(file.parent.iterdir()) == [file]
-
-
-def test_a_file_that_was_open_to_others_is_made_private(
-    run: Run, log_in: Callable[..., Ended], file: Path
-) -> None:
-    """Logging in again repairs a file whose keys are refused."""
-    log_in()
+    assert [*file.parent.iterdir()] == [file]
     file.chmod(0o644)
-    refused = run("projects")
-    assert (refused.code, "can be read by others" in refused.errors) == (2, True)
+    run("projects").refuses("can be read by others")
     assert log_in().code == 0
     assert run("projects").code == 0
 
 
-def test_what_else_is_in_the_file_stays(
-    service: Service, log_in: Callable[..., Ended], file: Path
-) -> None:
-    """Comments and the keys of other servers stay, and one server has one key."""
-    write(
-        file,
-        f'# mine\nserver = "{OTHER}"\n\n[servers."{OTHER}"]  # of work\n'
-        f'api_key = "{KEY_OF_NOBODY}"\n\n[servers."{service.url.upper()}/"]\n'
-        f'api_key = "{KEY_OF_NOBODY}"\n',
-    )
-    assert log_in().code == 0
-    text = file.read_text()
-    assert text.startswith(f'# mine\nserver = "{service.url}"\n')
-    assert "# of work" in text
-    assert keys_in(file) == {OTHER: KEY_OF_NOBODY, service.url: service.api_key}
-
-
-@pytest.mark.parametrize("server", ["https://[::1]:8443", "https://testvibe.example"])
 @pytest.mark.parametrize(
     "text",
     [
@@ -149,31 +130,30 @@ def test_what_else_is_in_the_file_stays(
         f'servers."{OTHER}".api_key = "{KEY_OF_NOBODY}"\n',
         f'server = "{OTHER}"\nservers."{OTHER}" = {{ api_key = "{KEY_OF_NOBODY}" }}\n',
         f'[servers."{OTHER}"]\napi_key = "{KEY_OF_NOBODY}"\r\n# end',
+        (
+            f'# mine\nserver = "{OTHER}"\n[servers."{OTHER}"]  # of work\n'
+            f'api_key = "{KEY_OF_NOBODY}"\n[servers."URL/"]\napi_key = "old"\n'
+        ),
     ],
 )
-def test_however_the_file_is_written(text: str, server: str, file: Path) -> None:
-    """A key is stored in and removed from a file in each notation of TOML."""
-    write(file, text)
-    before = {OTHER: KEY_OF_NOBODY} if OTHER in text else {}
-    assert login.set_key(server, KEY) == file
-    assert keys_in(file) == before | {server: KEY}
-    assert load_settings(environment={}) == Settings(server=server, api_key=KEY, project=None)
-    assert login.set_key(server, None) == file
-    assert login.set_key(server, None) is None
-    assert keys_in(file) == before
-
-
-def test_a_link_stays_a_link(
-    service: Service, log_in: Callable[..., Ended], file: Path, machine: Path
+def test_however_the_file_is_written(
+    text: str, service: Service, run: Run, log_in: LogIn, file: Path
 ) -> None:
-    """A file that is kept elsewhere, and linked to, is replaced where it is."""
-    kept = machine / "dotfiles" / "testvibe.toml"
-    write(kept, "# kept\n")
+    """A key is stored and removed in each notation of TOML, in the place that a link leads to."""
+    kept = Path("dotfiles.toml")
+    write(kept, text.replace("URL", service.url.upper()))
+    kept.chmod(0o600)
     file.parent.mkdir(parents=True)
-    file.symlink_to(kept)
+    file.symlink_to(kept.absolute())
+    before = {OTHER: KEY_OF_NOBODY} if OTHER in text else {}
     assert log_in().code == 0
+    assert keys_in(kept) == before | {service.url: service.api_key}
+    assert all(comment in text_of(kept) for comment in ("# mine", "# of work") if comment in text)
+    assert run("logout").code == 0
+    assert keys_in(kept) == before
     assert file.is_symlink()
-    assert keys_in(kept) == {service.url: service.api_key}
+    assert ("there is no key" in run(f"logout --server {OTHER}").errors) is not before
+    assert run("settings").code == 0
 
 
 @pytest.mark.parametrize(
@@ -186,7 +166,7 @@ def test_a_link_stays_a_link(
     ],
 )
 def test_what_is_no_key_is_not_stored(
-    key: str, code: int, fault: str, log_in: Callable[..., Ended], file: Path
+    key: str, code: int, fault: str, log_in: LogIn, file: Path
 ) -> None:
     """A key is stored only once the service has accepted it, and is never shown."""
     ended = log_in("-vv", key=key)
@@ -197,52 +177,38 @@ def test_what_is_no_key_is_not_stored(
 
 
 def test_a_server_must_be_named_and_encrypted(
-    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+    service: Service,
+    run: Run,
+    log_in: LogIn,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without a terminal it is given by option or variable; http:// to others is refused."""
-    type_in(service.api_key, monkeypatch)
-    assert "no server: pass --server" in run("login").errors
-    assert "in the clear" in run("login", "--server", "http://testvibe.example").errors
+    """Without a terminal it is given by option or variable; a variable's key is noted."""
+    assert log_in
+    run("login").refuses("no server: pass --server")
+    run("login --server http://testvibe.example").refuses("in the clear")
+    assert "there is no key on this machine" in run("logout").errors
     monkeypatch.setenv("TESTVIBE_SERVER", service.url)
-    assert run("login").code == 0
-
-
-def test_a_variable_that_takes_precedence_is_noted(
-    log_in: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A login while TESTVIBE_API_KEY is set notes that the variable takes precedence."""
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     ended = log_in()
     assert ended.code == 0
     assert ended.errors.startswith("TESTVIBE_API_KEY is set, and comes before the key")
 
 
-def test_a_program_gets_a_document(
-    service: Service, log_in: Callable[..., Ended], file: Path
-) -> None:
-    """With --json it prints the file and the projects, and not the key."""
-    ended = log_in("--json")
-    document = json.loads(ended.output)
-    assert (document["server"], document["path"]) == (service.url, str(file))
-    assert [project["id"] for project in document["projects"]] == [service.project_id]
-    assert service.api_key[8:] not in ended.output
-
-
 @pytest.mark.parametrize(
-    ("text", "what"), [("[[[", " is not TOML"), ("[servers.x]\n", ": the server must be such as")]
+    ("text", "said"), [("[[[", " is not TOML"), ("[servers.x]\n", ": the server must be such as")]
 )
-def test_a_file_that_is_broken_is_left_alone(text: str, what: str, file: Path) -> None:
-    """An invalid file is not overwritten."""
-    write(file, text)
-    with pytest.raises(ConfigError, match=f"{file}{what}"):
-        login.set_key(OTHER, KEY)
-    assert file.read_text() == text
-
-
-def test_a_file_that_cant_be_written_leaves_nothing(
-    log_in: Callable[..., Ended], file: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_cant_be_changed_is_left_alone(
+    text: str,
+    said: str,
+    log_in: LogIn,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the disk is full, the present file stays, and no part of a new one."""
+    """An invalid file is not overwritten; on a full disk no part of a new one is left."""
+    write(file, text)
+    log_in().refuses(f"{file}{said}")
+    assert text_of(file) == text
+    file.unlink()
 
     def fail(_path: Path, _target: Path) -> None:
         raise OSError(28, "No space left on device")
@@ -250,93 +216,194 @@ def test_a_file_that_cant_be_written_leaves_nothing(
     monkeypatch.setattr(Path, "replace", fail)
     ended = log_in()
     assert (ended.code, "No space left on device" in ended.errors) == (2, True)
-    assert list(file.parent.iterdir()) == []
+    assert [*file.parent.iterdir()] == []
 
 
-def test_without_platformdirs_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where platformdirs is missing, its name reaches `main`."""
-    monkeypatch.setattr(login, "user_file_path", lambda: None)
-    with pytest.raises(ModuleNotFoundError) as caught:
-        login.set_key(OTHER, KEY_OF_NOBODY)
-    assert caught.value.name == "platformdirs"
-
-
-@pytest.mark.parametrize("is_ended", [False, True])
+@pytest.mark.parametrize("answer", ["a key", "Ctrl-D"])
 def test_people_are_asked(
-    is_ended: bool,  # noqa: FBT001 - a parameter of the test
-    service: Service,
-    run: Run,
-    file: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    answer: str, service: Service, run: Run, file: Path, request: pytest.FixtureRequest
 ) -> None:
     """On a terminal it asks on standard error; Ctrl-D in place of a key is a sentence."""
-    type_in(f"{service.url}\n", monkeypatch, on_terminal=True)
 
-    def answer(_prompt: str, _stream: object) -> str:
-        if is_ended:
+    def ask(_prompt: str, _stream: object) -> str:
+        if answer == "Ctrl-D":
             raise EOFError
         return f" {service.api_key} "
 
-    monkeypatch.setattr(getpass, "getpass", answer)
-    ended = run("login", "--json")
+    request.getfixturevalue("monkeypatch").setattr(getpass, "getpass", ask)
+    request.getfixturevalue("give")(f"{service.url}\n".encode(), on_terminal=True)
+    ended = run("login --json")
     assert ended.errors.startswith("Server, such as https://testvibe.example: ")
-    assert ended.code == (2 if is_ended else 0)
-    assert file.exists() is not is_ended
-
-
-def test_a_key_is_removed_from_a_file_that_names_no_server(run: Run, file: Path) -> None:
-    """A file that was written by hand stays one that can be read; of none it says so."""
-    assert "there is no key on this machine" in run("logout").errors
-    assert "there is no key for" in run("logout", "--server", OTHER).errors
-    assert not file.exists()
-    write(file, f'[servers."{OTHER}"]\napi_key = "{KEY}"\n')
-    assert run("logout", "--server", OTHER).code == 0
-    assert keys_in(file) == {}
-    assert run("settings").code == 0
+    assert (ended.code, file.exists()) == ((2, False) if answer == "Ctrl-D" else (0, True))
 
 
 def test_a_repositorys_server_gets_no_key(
-    served: Service,
+    service: Service,
     run: Run,
-    log_in: Callable[..., Ended],
-    machine: Path,
+    log_in: LogIn,
+    own: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A cloned repository's server gets a key only after a login, which its file can't prevent."""
-    monkeypatch.delenv("TESTVIBE_SERVER")
-    repository = machine / "repository" / ".testvibe-async.toml"
-    repository.write_text(f'server = "{served.url}"\n')
-    ended = run("projects")
-    assert (ended.code, ended.output) == (2, "")
-    assert f"you have not named the server {served.url} yourself" in ended.errors
-    assert environment_of(served)["TESTVIBE_API_KEY"][8:] not in ended.errors
+    monkeypatch.setenv("TESTVIBE_API_KEY", service.api_key)
+    write(own, f'server = "{service.url}"\n')
+    run("projects").refuses(f"you have not named the server {service.url} yourself")
+    monkeypatch.delenv("TESTVIBE_API_KEY")
     assert log_in().code == 0
     assert run("projects").code == 0
-    repository.write_text("[[[")
+    write(own, "[[[")
     assert log_in().code == 0
 
 
 @pytest.mark.parametrize(
-    ("number", "is_set", "said"),
+    ("number", "project", "said"),
     [
-        (0, False, ""),
-        (1, True, ""),
-        (1, False, "Use P0 in this folder? [Y/n] "),
-        (2, False, "Choose one for this repository: testvibe-async use NAME\n"),
+        (0, "", ""),
+        (1, "p", ""),
+        (1, "", "Use P0 in this folder? [Y/n] "),
+        (2, "", "Choose one for this repository: testvibe-async use NAME\n"),
     ],
 )
 def test_a_project_is_offered_where_none_is_chosen(
-    number: int,
-    is_set: bool,  # noqa: FBT001 - a parameter of the test
-    said: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    number: int, project: str, said: str, run: Run, request: pytest.FixtureRequest
 ) -> None:
     """One is offered, several are left to `use`, and what is chosen already is left alone."""
-    if is_set:
-        monkeypatch.setenv("TESTVIBE_PROJECT", "p")
-    type_in("n\n", monkeypatch)
-    projects = [ProjectInfo(f"id-{n}", f"P{n}") for n in range(number)]
-    login._offer("https://testvibe.example", projects, Output())
-    assert "".join(capsys.readouterr()) == said
+    service: Service = request.getfixturevalue("service")
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    if project:
+        monkeypatch.setenv("TESTVIBE_PROJECT", project)
+
+    async def list_projects(_client: Client) -> list[ProjectInfo]:
+        return [ProjectInfo(f"id-{n}", f"P{n}") for n in range(number)]
+
+    monkeypatch.setattr(Client, "list_projects", list_projects)
+    monkeypatch.setattr(getpass, "getpass", lambda *_: service.api_key)
+    request.getfixturevalue("give")(b"n\n", on_terminal=True)
+    ended = run(f"login --server {service.url}")
+    printed = ended.output.partition("\n")[2] + ended.errors
+    assert printed == said
     assert not Path(".testvibe-async.toml").exists()
+
+
+async def test_each_setting_has_its_source(
+    call: Call, file: Path, own: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A setting is printed with its value and its source; of the key only the beginning."""
+    for name in ("SERVER", "API_KEY", "PROJECT"):
+        monkeypatch.delenv(f"TESTVIBE_{name}")
+    ended = await call("settings")
+    assert ended.output == "server\t\tnot set\nAPI key\t\tnot set\nproject\t\tnot set\n"
+    write(file, f'server = "{OTHER}"\n[servers."{OTHER}"]\napi_key = "{KEY}"\n')
+    make_private(file)
+    write(own, f'project = "of the repository"\n[endpoints]\nlist_runs = "{HISTORY}"\n')
+    ended = await call("settings")
+    assert (ended.code, ended.lines) == (
+        0,
+        [
+            f"server\t{OTHER}\t{file}",
+            f"API key\ttvb_kkkk…\t{file}",
+            f"project\tof the repository\t{own}",
+            f"route of list_runs\t{HISTORY}\t{own}",
+        ],
+    )
+    journals = machine / "state" / "testvibe-async" / "batches"
+    assert ended.errors == (
+        f"Your own configuration file is {file}.\nThe journals of your batches are in {journals}.\n"
+    )
+    monkeypatch.setenv("TESTVIBE_PROJECT", "of the variable")
+    ended = await call("settings --server https://third.example --json")
+    assert ended.json == {
+        "server": {"value": "https://third.example", "from": "argument"},
+        "apiKey": None,
+        "project": {"value": "of the variable", "from": "TESTVIBE_PROJECT"},
+        "endpoints": {"list_runs": {"value": HISTORY, "from": str(own)}},
+        "journals": str(journals),
+    }
+    monkeypatch.setenv("TESTVIBE_API_KEY", "hunter2hunter2")  # It may be another secret.
+    ended = await call("settings")
+    assert "API key\t14 characters of another form\tTESTVIBE_API_KEY" in ended.output
+    assert "hunter2" not in ended.output + (await call("settings --json")).output
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[endpoints]\nlist_runs = "history"\n', "'list_runs' needs a method and a path"),
+        (f'api_key = "{KEY}"', ".testvibe-async.toml holds an API key"),
+    ],
+)
+async def test_a_wrong_setting_is_named(text: str, said: str, call: Call, own: Path) -> None:
+    """It is an error of every command, with the file."""
+    write(own, text)
+    for typed in ("settings", f"runs list --server {OTHER}"):
+        ended = await call(typed)
+        ended.refuses(said)
+        assert KEY[8:] not in ended.errors
+
+
+@pytest.mark.parametrize("word", ["Acme Shop", "ACME shop", "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"])
+async def test_a_project_is_chosen_by_name_or_id(
+    word: str, call: Call, emulator: Emulator, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project and its server stand in the repository's file; its routes stay, and hold."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    emulator.add_project(name=emulator.project_id)  # An id comes before another project's name.
+    write(own, f'[endpoints]\nlist_runs = "{HISTORY}"\n')
+    assert (await call("features list")).code == 2
+    ended = await call("use", word)
+    assert (ended.code, ended.errors) == (0, "")
+    assert ended.output == f"Acme Shop ({emulator.project_id}) is used here: {own}\n"
+    assert tomllib.loads(text_of(own)) == {
+        "server": emulator.url,
+        "project": emulator.project_id,
+        "endpoints": {"list_runs": HISTORY},
+    }
+    assert (await call("features list")).code == 0
+    assert (await call("runs list")).code == 3
+    assert emulator.requests[-1].path.endswith("/history")
+
+
+@pytest.mark.parametrize("there", ["a file", "nothing", "a link", "no repository"])
+async def test_where_the_choice_is_written(
+    there: str, call: Call, emulator: Emulator, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a folder within, the file at the root of the repository is changed, if it is no link."""
+    within, elsewhere = own.parent / "folder", own.parent.parent / "elsewhere.toml"
+    within.mkdir()
+    monkeypatch.chdir(within)
+    if there == "a file":
+        write(own, '# mine\nproject = "old"  # before\n')
+    elif there == "a link":
+        link(own, elsewhere)
+    elif there == "no repository":
+        (own.parent / ".git").rmdir()
+    ended = await call("use 'acme shop' --json")
+    if there == "a link":
+        ended.refuses("is a symbolic link")
+        assert not elsewhere.exists()
+        return
+    written = within / own.name if there == "no repository" else own
+    assert (ended.json["path"], ended.json["project"]["name"]) == (str(written), "Acme Shop")
+    assert [path for path in (own, within / own.name) if path.exists()] == [written]
+    changed = f'# mine\nproject = "{emulator.project_id}"  # before\n'
+    assert there != "a file" or text_of(own).startswith(changed)
+
+
+async def test_what_is_none_or_several_is_not_chosen(
+    call: Call, emulator: Emulator, own: Path
+) -> None:
+    """A name that no project has, or more than one, is refused with what there is."""
+    other = emulator.add_project(name="acme shop")
+    said = "there is no project 'Shop': did you mean 'acme shop'?"
+    (await call("use Shop")).refuses(said)
+    (await call("use 'Acme Shop'")).refuses(
+        "testvibe-async: 2 projects are called 'Acme Shop', choose by id: "
+        f"Acme Shop ({emulator.project_id}), acme shop ({other.id})\n"
+    )
+    assert names_in(own.parent, "*.toml") == []
+    emulator.add_project(name="\x1b[2J\nevil")
+    assert "\\x1b[2J\\nevil" in (await call("projects")).output
+    assert "\x1b" not in (await call("use nosuch")).errors
+    used = await call("use", "\x1b[2J\nevil")
+    assert used.output.startswith("\\x1b[2J\\nevil (")
+    assert used.output.count("\n") == 1

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from junitparser.xunit2 import JUnitXml
 
+from tests.surfaces.cli.conftest import text_of
 from tests.surfaces.reports.parsed import parsed
 from tests.surfaces.reports.test_ctrf import VALIDATOR
 from tests.surfaces.reports.test_junit import validate
@@ -43,16 +44,16 @@ async def test_a_batch_of_sixty_and_its_ten_reruns(
         return document
 
     rule = emulator.fail("run_feature", Fault.edit(dispatched), times=FLAKY)
-    assert (await call("run", "--all", "--wait")).code == 1
+    assert (await call("run --all --wait")).code == 1
     rule.remove()
-    assert (await call("run", "--failed", "--wait")).code == 0
+    assert (await call("run --failed --wait")).code == 0
     assert len(emulator.runs) == FEATURES + FLAKY
     paths = [tmp_path / name for name in ("junit.xml", "ctrf.json", "page.html")]
     # The last batch is the rerun, and is reported as part of the batch that it reran.
     ended = await call("report", *(word for path in paths for word in ("--report", str(path))))
     assert ended.code == 0
     assert "Batch 1 " in ended.output
-    junit, ctrf, page = (path.read_text(encoding="utf-8") for path in paths)
+    junit, ctrf, page = (text_of(path) for path in paths)
 
     validate(junit)
     suites: Any = JUnitXml.fromstring(junit.encode())

@@ -1,249 +1,310 @@
-"""`runs`: one run after the other, by its id."""
+"""`runs`, `open` and `wait`: runs one by one, their files, and what was dispatched before."""
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import re
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from testvibe_async.cli.output import Output
+from tests.surfaces.cli.conftest import (
+    interrupted,
+    names_in,
+    text_of,
+    write,
+)
+from testvibe_async import RunRef
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.surfaces.cli.conftest import Call
-
-HOSTILE = "Pay \x1b]0;owned\x07[red]now[/red]"
 
 SCENARIO = Scenario(
     run_queue=1,
     run_duration=(10, 20),
     failing_runs=0,
+    failing_generations=0,
     outcomes={
-        "Returns": Outcome(
-            run_status="failed", error="Error: no button\n  at one\n  at two\n  at three"
-        ),
+        "Returns": Outcome(run_status="failed", error="Error: no button\n  at one\n  at two"),
         "Wishlist": Outcome(run_duration=400),
-        HOSTILE: Outcome(run_status="failed", error=HOSTILE),
     },
 )
+GIFT_CARD = "'Checkout with gift card'"
 
 
 @pytest.fixture
 async def failed(call: Call) -> str:
     """The id of a run of Returns that failed."""
-    await call("run", "Returns", "--wait", "--quiet")
+    await call("run Returns --wait --quiet")
     return "214"
 
 
+async def refs_of(call: Call, typed: str) -> list[str]:
+    """Dispatch operations, and return their refs as JSON."""
+    return [json.dumps(item["ref"]) for item in (await call(f"{typed} --json")).json["items"]]
+
+
 @pytest.mark.usefixtures("failed")
-async def test_list_has_the_newest_first(call: Call) -> None:
+async def test_list_has_the_newest_first(call: Call, emulator: Emulator) -> None:
     """The list has a line for each run; of one feature, or of so many."""
-    await call("run", "Checkout", "--config", "Mobile")
-    ended = await call("runs", "list")
-    assert ended.code == 0
-    newest, oldest = (line.split("\t") for line in ended.output.splitlines())
+    await call("run Checkout --config Mobile")
+    newest, oldest = (line.split("\t") for line in (await call("runs list")).lines)
     assert newest[:4] == ["215", "Checkout", "Mobile", "running"]
     assert oldest[:4] == ["214", "Returns", "Default", "failed"]
     assert re.fullmatch(r"\d of \d tests?", oldest[4])
-    assert (await call("runs", "list", "--limit", "1")).output.count("\n") == 1
-    ended = await call("runs", "list", "--feature", "returns", "--json")
-    assert [run["runId"] for run in json.loads(ended.output)] == [214]
-
-
-async def test_service_without_lists_is_a_refusal(emulator: Emulator, call: Call) -> None:
-    """Where the service has no list, the command says so."""
+    assert (await call("runs list --limit 1")).output.count("\n") == 1
+    ended = await call("runs list --feature returns --json")
+    assert [run["runId"] for run in ended.json] == [214]
     emulator.fail("list_runs", Fault.status(404))
-    ended = await call("runs", "list")
-    assert (ended.code, ended.output) == (3, "")
-    assert ended.errors.count("\n") == 1
+    (await call("runs list")).refuses("(404 not_found)", 3)
 
 
-async def test_show_prints_all_of_a_run(failed: str, call: Call) -> None:
-    """A run is shown with its tests, the beginnings of errors, artifacts and log."""
-    ended = await call("runs", "show", failed)
+@pytest.mark.usefixtures("failed")
+async def test_show_and_diagnose(call: Call) -> None:
+    """A run is shown with tests, artifacts and log; a diagnosis has whole errors and sources."""
+    ended = await call("runs show 214")
     assert (ended.code, ended.errors) == (0, "")
     assert ended.output.startswith("Run 214 of Returns: failed, ")
-    assert "\n    Error: no button\n      at one\n      at two …\n" in ended.output
+    assert "\n    Error: no button\n" in ended.output
     assert "\nArtifacts\n  trace " in ended.output
     assert "\nLog\n" in ended.output
-    assert json.loads((await call("runs", "show", failed, "--json")).output)["runId"] == 214
-
-
-async def test_show_of_a_run_in_flight(call: Call) -> None:
-    """A run in flight is shown as far as it is known, and that is no failure."""
-    await call("run", "Wishlist")
-    ended = await call("runs", "show", "214")
-    assert (ended.code, ended.output.splitlines()[0]) == (0, "Run 214 of Wishlist: running")
-
-
-async def test_diagnosis_has_the_whole_error(failed: str, call: Call) -> None:
-    """A diagnosis has the errors to their ends, and the sources."""
-    ended = await call("runs", "diagnose", failed)
-    assert ended.code == 0
-    assert "\n      at three\n" in ended.output
-    assert "Gherkin" not in ended.output
-    ended = await call("runs", "diagnose", failed, "--sources")
+    assert (await call("runs show 214 --json")).json["runId"] == 214
+    assert (await call("runs diagnose 214 --json")).json["failures"]
+    ended = await call("runs diagnose 214 --sources")
+    assert "\n      at two\n" in ended.output
     assert "\nGherkin\n    Feature: Returns\n" in ended.output
-    assert json.loads((await call("runs", "diagnose", failed, "--json")).output)["failures"]
 
 
-async def test_wait_for_runs_by_their_ids(call: Call) -> None:
-    """Runs are waited for by id, each once, with the exit code of the worst."""
-    await call("run", "Checkout", "Returns", "Login Functionality")
-    assert (await call("wait", "214", "216", "214")).code == 0
-    ended = await call("wait", "214", "215")
-    assert ended.code == 1
-    assert "\nReturns, run 215: " in ended.output
-
-
-async def test_wait_leaves_files(failed: str, call: Call, tmp_path: Path) -> None:
-    """A wait by id leaves reports and artifacts as well."""
-    report, folder = tmp_path / "junit.xml", tmp_path / "failed"
-    ended = await call("wait", failed, "--report", str(report), "--artifacts", str(folder))
-    assert ended.code == 1
-    assert "Returns" in report.read_text(encoding="utf-8")
-    assert list(folder.iterdir()) == [folder / "run-214"]
-
-
-async def test_wait_whose_time_is_over(call: Call) -> None:
-    """After --timeout the exit code is 4, with the command that goes on waiting."""
-    await call("run", "Wishlist")
-    ended = await call("wait", "214", "--timeout", "20")
-    assert ended.code == 4
-    assert "testvibe-async wait 2" in ended.errors
-
-
-async def test_artifacts_are_listed(failed: str, call: Call) -> None:
-    """The files are listed with kind, size and path; the links are in the JSON alone."""
-    ended = await call("runs", "artifacts", failed)
-    assert ended.code == 0
-    kinds = {line.split("\t")[0] for line in ended.output.splitlines()}
-    assert {"trace", "screenshot"} <= kinds
+async def test_files_are_listed_and_downloaded(failed: str, call: Call) -> None:
+    """Files have kind, size and path, and links in JSON alone; each that is fetched is a line."""
+    ended = await call("runs artifacts", failed)
+    assert {"trace", "screenshot"} <= {line.split("\t")[0] for line in ended.lines}
     assert "sig=" not in ended.output
-    assert "sig=" in (await call("runs", "artifacts", failed, "--json")).output
-
-
-async def test_run_without_artifacts(call: Call) -> None:
-    """Where nothing was left yet, that is said on standard error."""
-    await call("run", "Wishlist")
-    ended = await call("runs", "artifacts", "214")
-    assert (ended.code, ended.output) == (0, "")
-    assert ended.errors == "Run 214 has left no files, or none yet.\n"
-
-
-async def test_download_prints_the_paths(failed: str, call: Call, tmp_path: Path) -> None:
-    """In a pipe the path of each file is a line, and each is there."""
-    folder = tmp_path / "files"
-    ended = await call("runs", "download", failed, str(folder))
+    assert "sig=" in (await call("runs artifacts --json", failed)).output
+    ended = await call("runs download 214 files")
     assert ended.code == 0
-    paths = ended.output.splitlines()
-    assert len(paths) == sum(path.is_file() for path in folder.rglob("*")) > 1
-    assert all(path.startswith(str(folder)) for path in paths)
+    assert len(ended.lines) == sum(path.is_file() for path in Path("files").rglob("*")) > 1  # noqa: ASYNC240
+    assert all(path.startswith("files/") for path in ended.lines)
+    for kinds, number in (("trace", 1), ("trace screenshot", 2), ("trace video", 1)):
+        options = [f"--kind={kind}" for kind in kinds.split()]
+        ended = await call("runs download 214 others --json", *options)
+        assert (ended.code, ended.errors, len(ended.json)) == (0, "", number)
+    write("file", "")
+    (await call("runs download 214 file")).refuses("testvibe-async: file: ")
 
 
-async def test_download_shows_how_far_it_is(
-    failed: str, call: Call, tmp_path: Path, on_terminal: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("failed", "on_terminal")
+async def test_download_shows_how_far_it_is(call: Call) -> None:
     """On a terminal each file has a bar, which is removed at the end."""
-    assert on_terminal is None
-    monkeypatch.setattr(Output, "is_live", True)
-    ended = await call("runs", "download", failed, str(tmp_path / "files"))
+    ended = await call("runs download 214 files")
     drawn, _, left = ended.output.rpartition("\x1b[?25h")
     assert ended.code == 0
     assert "trace/" in drawn
     assert "bytes" in drawn or "kB" in drawn
-    assert f"{tmp_path}/files/" in left
+    assert "files/" in left
 
 
-async def test_download_of_some_kinds(failed: str, call: Call, tmp_path: Path) -> None:
-    """Only the kinds asked for are fetched."""
-    for kinds in (("trace",), ("trace", "screenshot"), ("trace", "video")):
-        options = [word for kind in kinds for word in ("--kind", kind)]
-        ended = await call("runs", "download", failed, str(tmp_path / "files"), *options, "--json")
-        assert (ended.code, ended.errors) == (0, "")
-        assert len(json.loads(ended.output)) == len({*kinds} - {"video"})
-
-
-@pytest.mark.parametrize("kind", ["video", "nosuch"])
-async def test_download_of_kinds_that_are_not_there(
-    failed: str, call: Call, tmp_path: Path, kind: str
+@pytest.mark.parametrize("kind", ["", "--kind trace"])
+async def test_download_of_what_is_not_there(
+    kind: str, failed: str, emulator: Emulator, call: Call
 ) -> None:
-    """The kinds that the run does have are named, and no empty folder is left."""
-    ended = await call("runs", "download", failed, str(tmp_path / "files"), "--kind", kind)
-    assert (ended.code, ended.output) == (2, "")
-    assert kind in ended.errors
-    assert "report, screenshot, trace" in ended.errors
-    assert not (tmp_path / "files").exists()
-
-
-@pytest.mark.parametrize("kinds", [(), ("--kind", "trace")])
-async def test_download_of_a_run_in_flight(
-    call: Call, tmp_path: Path, kinds: tuple[str, ...]
-) -> None:
-    """A run that is not over is refused, since what it will leave is not known."""
-    await call("run", "Wishlist")
-    ended = await call("runs", "download", "214", str(tmp_path / "files"), *kinds)
-    assert (ended.code, ended.output) == (2, "")
-    assert "wait for the end of run 214" in ended.errors
-    assert not (tmp_path / "files").exists()
-
-
-@pytest.mark.parametrize("kinds", [(), ("--kind", "trace")])
-async def test_download_of_a_run_without_files(
-    failed: str, emulator: Emulator, call: Call, tmp_path: Path, kinds: tuple[str, ...]
-) -> None:
-    """A finished run without files is no wrong call, whatever kind was asked for."""
+    """No folder is left: of an unknown kind, a run in flight, a refusal, or a run without files."""
+    ended = await call(f"runs download {failed} files --kind video")
+    ended.refuses("report, screenshot, trace")
+    await call("run Wishlist")
+    ended = await call(f"runs download 215 files {kind}")
+    ended.refuses("wait for the end of run 215")
+    ended = await call("runs artifacts 215")
+    assert (ended.code, ended.output) == (0, "")
+    assert ended.errors == "Run 215 has left no files, or none yet.\n"
+    rule = emulator.fail("download", Fault.status(403))
+    (await call(f"runs download {failed} denied {kind}")).refuses("403", 3)
+    rule.remove()
     nothing: list[object] = []
     emulator.fail("get_run_artifacts", Fault.edit(lambda _: nothing))
-    ended = await call("runs", "download", failed, str(tmp_path / "files"), *kinds)
+    ended = await call(f"runs download {failed} files {kind}")
     assert (ended.code, ended.output) == (0, "")
     assert ended.errors == f"Run {failed} has left no files, or none yet.\n"
-    assert not (tmp_path / "files").exists()
+    assert not Path("files").exists()  # noqa: ASYNC240
 
 
-async def test_download_that_fails(
-    failed: str, emulator: Emulator, call: Call, tmp_path: Path
+async def test_open_in_a_pipe(failed: str, call: Call, machine: Path) -> None:
+    """Without a terminal the trace is downloaded, and the command that shows it is printed."""
+    ended = await call(f"open {failed} --kind trace")
+    npx, playwright, show, path = shlex.split(ended.output)
+    assert (ended.code, npx, playwright, show) == (0, "npx", "playwright", "show-trace")
+    assert Path(path).is_relative_to(machine / "cache")
+    document = (await call(f"open {failed} -j --kind trace")).json
+    assert document["kind"] == "trace"
+    assert document["command"].endswith(shlex.quote(document["path"]))
+    ended = await call(f"open {failed} --kind video")
+    ended.refuses("has no files of kind video; it has ")
+    await call("run Wishlist")
+    (await call("open 215")).refuses("run 215 has left no files, or none yet")
+
+
+@pytest.mark.usefixtures("on_terminal")
+async def test_open_on_a_terminal(failed: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The viewer of traces is started and waited for; without Node.js it says so."""
+    started: list[tuple[str, ...]] = []
+
+    class Viewer:
+        async def wait(self) -> int:
+            return 0
+
+    async def start(*command: str) -> Viewer:
+        started.append(command)
+        return Viewer()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    await call(f"open {failed} --kind trace")
+    assert [command[:3] for command in started] == [("npx", "playwright", "show-trace")]
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    ended = await call(f"open {failed} --kind trace")
+    assert "Install Node.js, then open it with:\n  npx playwright show-trace " in ended.output
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "opened"),
+    [
+        (["a/data.js", "a/z.html", "a/index.html"], "a/index.html"),
+        (["a/data.js", "a/z.html"], "a/z.html"),
+        (["report.exe"], None),
+        (["setup.command"], None),
+        (["index.html.bat"], None),
+    ],
+)
+@pytest.mark.usefixtures("on_terminal")
+async def test_a_report_is_opened_in_the_browser(
+    names: list[str], opened: str | None, failed: str, call: Call, request: pytest.FixtureRequest
 ) -> None:
-    """A refusal of the host is one sentence."""
-    emulator.fail("download", Fault.status(403))
-    ended = await call("runs", "download", failed, str(tmp_path / "files"))
-    assert (ended.code, ended.output) == (3, "")
-    assert ended.errors.count("\n") == 1
+    """A page is opened, or named where there is no browser; what may be a program never is."""
+
+    def artifacts(real: list[dict[str, object]]) -> list[dict[str, object]]:
+        first = real[0] | {"kind": "report"}
+        return [*(first | {"path": name} for name in names), real[-1] | {"kind": "odd"}]
+
+    emulator: Emulator = request.getfixturevalue("emulator")
+    emulator.fail("get_run_artifacts", Fault.edit(artifacts))
+    urls: list[str] = []
+
+    def browse(url: str) -> bool:
+        urls.append(url)
+        return len(urls) == 1
+
+    request.getfixturevalue("monkeypatch").setattr("webbrowser.open", browse)
+    first = await call(f"open {failed}")
+    if opened is None:
+        assert not urls
+        assert f"{names[0]} is downloaded, and not opened" in first.output.replace("\n", "")
+        return
+    assert urls[0].startswith("file:///")
+    assert urls[0].endswith(opened)
+    assert "is open in the browser." in first.output
+    assert "in a browser." in (await call(f"open {failed}")).output
 
 
-async def test_download_into_a_file(failed: str, call: Call, tmp_path: Path) -> None:
-    """A directory that can't be made is a wrong call."""
-    (tmp_path / "file").write_text("")
-    ended = await call("runs", "download", failed, str(tmp_path / "file"))
-    assert (ended.code, ended.output) == (2, "")
-    assert ended.errors.startswith(f"testvibe-async: {tmp_path / 'file'}: ")
+async def test_wait_for_runs_by_their_ids(call: Call) -> None:
+    """Runs are waited for by id, each once, with the exit code of the worst, and leave files."""
+    await call("run Checkout Returns 'Login Functionality'")
+    ended = await call("wait 214 216 214 Checkout")
+    assert (ended.code, ended.output[-11:]) == (0, ": 2 passed\n")
+    ended = await call("wait 214 215 --report junit.xml --artifacts failed")
+    assert ended.code == 1
+    assert "\nReturns, run 215: " in ended.output
+    assert "Returns" in text_of("junit.xml")
+    assert names_in("failed") == ["run-215"]
 
 
-@pytest.mark.parametrize("command", ["show", "diagnose", "artifacts"])
-async def test_unknown_run_is_refused(command: str, call: Call) -> None:
-    """A run that the service does not know is a refusal, in one sentence."""
-    ended = await call("runs", command, "999")
-    assert (ended.code, ended.output) == (3, "")
-    assert ended.errors.count("\n") == 1
+@pytest.mark.parametrize("given", ["arguments", "a file", "standard input"])
+async def test_refs(given: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refs are read from any JSON, each once, in order; operations may be over already."""
+    document = (await call("run Checkout Returns --json")).output
+    refs = [json.dumps(item["ref"]) for item in json.loads(document)["items"]]
+    if given == "arguments":
+        ended = await call("wait", *refs)
+    elif given == "a file":
+        write("runs.json", document)
+        ended = await call("wait --file runs.json")
+    else:
+        await asyncio.sleep(100)
+        lines = "\n\n".join(refs).encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+        ended = await call("wait --file -", refs[0])
+    assert ended.code == 1
+    assert "\nReturns, run 215: " in ended.output
+    assert ended.output.endswith(": 1 passed, 1 failed\n")
 
 
-async def test_hostile_words_are_only_text(emulator: Emulator, call: Call) -> None:
-    """No byte of a name, an error or a log reaches the terminal as a command to it."""
-    emulator.add_feature(HOSTILE, f"Feature: x\n\n  Scenario: {HOSTILE}\n    Given x\n")
-    await call("run", HOSTILE, "--wait")
-    for arguments in (
-        ("list",),
-        ("show", "214"),
-        ("diagnose", "214", "--sources"),
-        ("artifacts", "214"),
-    ):
-        for more in ((), ("--json",)):
-            ended = await call("runs", *arguments, *more)
-            assert ended.code == 0
-            assert not set(ended.output + ended.errors) & set("\x1b\x07")
-        if arguments[0] != "artifacts":
-            assert "[red]now[/red]" in ended.output
+async def test_runs_and_generations_together(call: Call) -> None:
+    """One wait takes both kinds; a name means what the feature has in flight."""
+    (run,) = await refs_of(call, "run Checkout")
+    (generation,) = await refs_of(call, f"generate {GIFT_CARD}")
+    ended = await call("wait", run, generation)
+    assert (ended.code, ended.output[-24:]) == (0, ": 1 passed, 1 generated\n")
+    await call("run Checkout Returns")
+    await call("generate Newsletter")
+    ended = await call("wait checkout")
+    assert (ended.code, ended.output.count("1/1")) == (0, 1)
+    assert (await call("wait Newsletter")).output.endswith(": 1 generated\n")
+    (await call("wait Checkout")).refuses("testvibe-async: nothing of 'Checkout' is in flight\n")
+
+
+async def test_wait_whose_time_is_over(call: Call) -> None:
+    """After --timeout, or Ctrl-C, what goes on is named again, with the command for it."""
+    refs = await refs_of(call, "run Checkout Wishlist")
+    ended = await call("wait --timeout 30", *refs)
+    assert ended.code == 4
+    assert ended.output.endswith("\n2 in 30.0 s: 1 passed, 1 in flight\n")
+    assert "\n  run 215  Wishlist\n" in ended.errors
+    ended = await interrupted(call, "wait", refs[1], at=5)
+    assert ended.code == 130
+    assert "  testvibe-async wait 215 --project " in ended.errors
+
+
+async def test_unknown_run(emulator: Emulator, call: Call) -> None:
+    """A run that the service does not know is an error beside the others; other servers are refused."""
+    refs = await refs_of(call, "run Checkout")
+    unknown = RunRef(server=emulator.url, project=emulator.project_id, run_id=999).to_json()
+    ended = await call("wait", unknown, *refs)
+    assert (ended.code, ended.output[-21:]) == (3, "s: 1 passed, 1 error\n")
+    assert "run 999: the service knows it no more" in ended.output
+    ref = RunRef(server="http://127.0.0.1:1", project="p", run_id=1).to_json()
+    ended = await call("wait", *refs, ref)
+    ended.refuses("testvibe-async: run 1 is an operation of http://127.0.0.1:1")
+    emulator.fail("list_runs", Fault.status(404))
+    ended = await call("wait Checkout")
+    ended.refuses("(this service lists no runs: give the id of one)\n")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_key_without_access(status: int, emulator: Emulator, call: Call) -> None:
+    """A key that may not see the runs is a refusal for each of them."""
+    refs = await refs_of(call, "run Checkout Returns")
+    for operation in ("get_run", "list_runs"):
+        emulator.fail(operation, Fault.status(status))
+    ended = await call("wait", *refs)
+    assert ended.code == 3
+    assert "  The same error in 1 more:\n" in ended.output
+    assert ended.output.endswith(": 2 in flight\n")
+
+
+@pytest.mark.parametrize("name", ["login.feature", "-"])
+async def test_file_that_is_not_json(
+    name: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the file, and has no advice on quoting for the shell."""
+    write(name, "Feature: Login\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Feature: Login\n")))
+    shown = "standard input" if name == "-" else name
+    (await call(f"wait --file {name}")).refuses(
+        f"testvibe-async: {shown} is not JSON from 'Feature: Login' on: "
+        "give what 'run --json' printed\n"
+    )

@@ -1,7 +1,8 @@
-"""Advice: each error says what to do next, by the names of the tools."""
+"""Sentences: each error says what to do next, and each operation how it stands."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,30 +10,19 @@ from pydantic import BaseModel, Field, ValidationError
 
 from tests.support.mcp_connection import connected, refused, result_of, without_tests
 from testvibe_async import (
-    ClientClosedError,
-    ConfigError,
-    ConflictError,
-    DispatchUnknownError,
-    FeatureBusyError,
-    FeatureNotGeneratedError,
-    ForbiddenError,
-    GenerationInProgressError,
-    InvalidRequestError,
-    MalformedResponseError,
-    NotFoundError,
-    NotSentError,
-    ObservationError,
-    OperationNotFoundError,
-    OperationSupersededError,
-    OutcomeUnknownError,
-    RateLimitedError,
-    ResponseError,
+    CaseResult,
+    FeatureStatus,
+    Generation,
+    Run,
     RunRef,
-    ServerError,
-    UnauthorizedError,
-    VibeError,
+    RunStatus,
+    RunSummary,
+    errors,
 )
 from testvibe_async.mcp_server.advice import NAME_PROJECT, explain, explain_arguments
+from testvibe_async.mcp_server.answers import rows
+from testvibe_async.mcp_server.digests import say
+from testvibe_async.models import Section
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
@@ -42,53 +32,53 @@ URL = "https://testvibe.example/api/v1/ops/projects/p"
 REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
 
 
-def answered(kind: type[ResponseError], **more: Any) -> ResponseError:
+def answered(kind: type[errors.ResponseError], **more: Any) -> errors.ResponseError:
     return kind("no.", status=409, code="x", method="POST", url=URL, **more)
 
 
-def lost(kind: str) -> VibeError:
-    return DispatchUnknownError(
+def lost(kind: str) -> errors.VibeError:
+    return errors.DispatchUnknownError(
         "reset", method="POST", url=f"{URL}/features/12/{kind}", project="p", feature="Login"
     )
 
 
-CASES: list[tuple[VibeError, list[str], str]] = [
+CASES: list[tuple[errors.VibeError, list[str], str]] = [
     (lost("run"), [], "check list_runs of the feature"),
     (lost("generate"), [], "Check get_generation_status of the feature"),
-    (OutcomeUnknownError("reset", method="GET", url=URL), [], "Nothing was changed"),
-    (OutcomeUnknownError("reset", method="PUT", url=URL), [], "read what is there before"),
-    (NotSentError("refused", method="GET", url=URL), [], "TESTVIBE_SERVER"),
-    (answered(GenerationInProgressError), [], "wait_for_generation"),
-    (answered(FeatureNotGeneratedError), [], "Call generate_feature first"),
-    (answered(FeatureBusyError), [], "wait_for_generation"),
-    (answered(ConflictError), [], "get_feature shows what is there"),
-    (answered(ResponseError), [], "The same call will bring the same"),
-    (answered(NotFoundError), ["feature"], "list_features shows"),
-    (answered(NotFoundError), ["runId", "cursor"], "list_runs shows"),
-    (answered(NotFoundError), ["runIds"], "list_runs shows"),
-    (answered(NotFoundError), ["path"], "list_files shows"),
-    (answered(NotFoundError), [], "list_projects shows which projects there are."),
-    (answered(UnauthorizedError), [], "set TESTVIBE_API_KEY"),
-    (answered(ForbiddenError), [], "credits"),
-    (answered(InvalidRequestError), ["config"], "list_configs shows the configurations"),
-    (answered(RateLimitedError, retry_after=7.0), [], "Try again in 7 s"),
-    (answered(RateLimitedError), [], "Try again in 60 s"),
-    (answered(ServerError), [], "try again later"),
+    (errors.OutcomeUnknownError("reset", method="GET", url=URL), [], "Nothing was changed"),
+    (errors.OutcomeUnknownError("reset", method="PUT", url=URL), [], "read what is there before"),
+    (errors.NotSentError("refused", method="GET", url=URL), [], "TESTVIBE_SERVER"),
+    (answered(errors.GenerationInProgressError), [], "wait_for_generation"),
+    (answered(errors.FeatureNotGeneratedError), [], "Call generate_feature first"),
+    (answered(errors.FeatureBusyError), [], "wait_for_generation"),
+    (answered(errors.ConflictError), [], "get_feature shows what is there"),
+    (answered(errors.ResponseError), [], "The same call will bring the same"),
+    (answered(errors.NotFoundError), ["feature"], "list_features shows"),
+    (answered(errors.NotFoundError), ["runId", "cursor"], "list_runs shows"),
+    (answered(errors.NotFoundError), ["runIds"], "list_runs shows"),
+    (answered(errors.NotFoundError), ["path"], "list_files shows"),
+    (answered(errors.NotFoundError), [], "list_projects shows which projects there are."),
+    (answered(errors.UnauthorizedError), [], "set TESTVIBE_API_KEY"),
+    (answered(errors.ForbiddenError), [], "credits"),
+    (answered(errors.InvalidRequestError), ["config"], "list_configs shows the configurations"),
+    (answered(errors.RateLimitedError, retry_after=7.0), [], "Try again in 7 s"),
+    (answered(errors.RateLimitedError), [], "Try again in 60 s"),
+    (answered(errors.ServerError), [], "try again later"),
     (
-        MalformedResponseError(("expected JSON",), status=200, method="GET", url=URL),
+        errors.MalformedResponseError(("expected JSON",), status=200, method="GET", url=URL),
         [],
         "Check that TESTVIBE_SERVER is a TestVibe service",
     ),
-    (OperationNotFoundError("unknown", ref=REF), [], "list_runs shows"),
-    (OperationSupersededError(ref=REF, newer_request_id="b"), [], "the newer one"),
-    (ObservationError("outage", ref=REF), [], "call the same tool again later"),
-    (ClientClosedError(ref=REF), [], "continues at the service"),
+    (errors.OperationNotFoundError("unknown", ref=REF), [], "list_runs shows"),
+    (errors.OperationSupersededError(ref=REF, newer_request_id="b"), [], "the newer one"),
+    (errors.ObservationError("outage", ref=REF), [], "call the same tool again later"),
+    (errors.ClientClosedError(ref=REF), [], "continues at the service"),
 ]
 
 
 @pytest.mark.parametrize(("error", "arguments", "advice"), CASES, ids=str)
 def test_each_error_says_what_happened_and_what_to_do(
-    error: VibeError, arguments: list[str], advice: str
+    error: errors.VibeError, arguments: list[str], advice: str
 ) -> None:
     """The error's own words come first, then the next step."""
     text = explain(error, arguments)
@@ -99,20 +89,16 @@ def test_each_error_says_what_happened_and_what_to_do(
     assert "://" not in text
 
 
-def test_an_error_holds_no_address_and_no_guid() -> None:
-    """What a model can do nothing with is left out of what happened."""
+def test_what_happened_has_no_address_and_no_guid() -> None:
+    """What a model can do nothing with is left out, and a wrong argument needs no advice."""
     guid = "7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3a"
-    error = ConfigError(f"GET https://h.example/api/{guid}: 500: no {guid}; see http://x/y, too")
-    assert explain(error) == "The service: 500: no …; see the service, too."
-    assert explain(ConfigError("not HTTP: Bad status line:")).endswith(" line.")
-    assert len(explain(ConfigError("x" * 5_000))) < 1_100
-
-
-def test_a_wrong_argument_needs_no_advice() -> None:
-    """An argument that the client refuses is explained by the error's message alone."""
-    assert explain(ConfigError("a name or a gherkin is needed")) == (
-        "A name or a gherkin is needed."
+    error = errors.ConfigError(
+        f"GET https://h.example/api/{guid}: 500: no {guid}; see http://x/y, too"
     )
+    assert explain(error) == "The service: 500: no …; see the service, too."
+    assert explain(errors.ConfigError("not HTTP: Bad status line:")).endswith(" line.")
+    assert len(explain(errors.ConfigError("x" * 5_000))) < 1_100
+    assert explain(errors.ConfigError("a name is needed")) == "A name is needed."
 
 
 def test_each_fault_of_the_arguments_is_a_sentence() -> None:
@@ -136,27 +122,20 @@ def test_each_fault_of_the_arguments_is_a_sentence() -> None:
     )
 
 
-async def test_a_feature_of_a_similar_name_is_proposed(emulator: Emulator) -> None:
-    """A part of a name, or one that is misspelt, is answered with the names that may be meant."""
+async def test_a_wrong_name_leads_to_the_right_one(emulator: Emulator) -> None:
+    """Similar names are proposed; without any the list is named that has them."""
     emulator.add_feature("Login with SSO")
     async with connected(emulator) as mcp:
         for tool in ("run_feature", "get_feature", "wait_for_generation", "generate_and_run"):
             text = await refused(mcp, tool, feature="login")
             assert text.endswith("Did you mean 'Login Functionality' or 'Login with SSO'?")
-        assert "Did you mean 'Checkout'?" in await refused(mcp, "get_feature", feature="Chekout")
+        text = await refused(mcp, "list_runs", feature="Chekout")
+        assert text.endswith("Did you mean 'Checkout'?")
         text = await refused(mcp, "get_feature", feature="Nothing like it")
         assert "There are 'Abandoned cart reminder', " in text
         assert text.endswith(" more.")
         emulator.fail("list_features", Fault.status(503))
         assert "list_features shows" in await refused(mcp, "get_feature", feature="login")
-
-
-async def test_a_wrong_name_leads_to_the_list_that_has_the_right_one(emulator: Emulator) -> None:
-    """Runs of an unknown feature, run ids and projects each name the list to look in."""
-    async with connected(emulator) as mcp:
-        text = await refused(mcp, "list_runs", feature="Chekout")
-        assert "list_features shows" in text
-        assert text.endswith("Did you mean 'Checkout'?")
         assert "list_runs shows the ids" in await refused(mcp, "get_run", runId="latest")
         assert "list_features shows" in await refused(mcp, "get_feature")
         text = await refused(mcp, "create_feature", name="Checkout", gherkin="Feature: Checkout")
@@ -164,12 +143,14 @@ async def test_a_wrong_name_leads_to_the_list_that_has_the_right_one(emulator: E
 
 
 async def test_a_project_is_named_too(emulator: Emulator) -> None:
-    """A project is found by its name in any case; another name leads to the list."""
+    """It is found by its id or its name in any case; another name leads to the list."""
     other = emulator.add_project("Other Shop")
     emulator.add_feature("Elsewhere", project=other)
     async with connected(emulator) as mcp:
-        found = await result_of(mcp, "list_features", project="other shop")
-        assert [each["name"] for each in found["features"]] == ["Elsewhere"]
+        for project in ("other shop", other.id):
+            found = await result_of(mcp, "list_features", project=project)
+            assert [each["name"] for each in found["features"]] == ["Elsewhere"]
+        assert (await result_of(mcp, "list_features"))["total"] == len(emulator.features)
         text = await refused(mcp, "generate_feature", feature="Elsewhere", project="Othr Shop")
         assert text == (
             "Nothing was done: there is no project 'Othr Shop': did you mean 'Other Shop'? "
@@ -182,50 +163,25 @@ async def test_a_project_is_named_too(emulator: Emulator) -> None:
 
 async def test_the_project_that_is_set_may_be_a_name(emulator: Emulator) -> None:
     """Tools, resources and prompts find it in any case; a wrong one names the setting."""
-    uri = "testvibe://features/Checkout/gherkin"
     async with connected(emulator, project="Nope") as mcp:
         text = await refused(mcp, "run_features", all=True)
-        assert text.startswith(
-            "Nothing was done: there is no project 'Nope': there is only 'Acme Shop'."
-        )
+        assert "there is no project 'Nope': there is only 'Acme Shop'." in text
         assert "TESTVIBE_PROJECT" in text
         assert (await result_of(mcp, "list_features", project="Acme Shop"))["total"]
     async with connected(emulator, project="acme shop") as mcp:
-        assert (await result_of(mcp, "list_features"))["total"]
         assert (await result_of(mcp, "get_project"))["name"] == "Acme Shop"
         await result_of(mcp, "run_feature", feature="Checkout")
-        assert await mcp.read_resource(uri)
+        assert await mcp.read_resource("testvibe://features/Checkout/gherkin")
         emulator.fail("list_projects", Fault.status(503))
         assert "try again later" in await refused(mcp, "list_features")
     assert emulator.count("run_feature") == 1
 
 
-async def test_of_two_projects_of_a_name_none_is_chosen(emulator: Emulator) -> None:
-    """A name that two projects have is refused with their ids, and an id precedes any name."""
-    twins = (
-        emulator.add_project("Twin"),
-        emulator.add_project("twin"),
-        emulator.add_project("twin-3"),
-    )
-    by_id = emulator.add_project("Other", project_id="twin-3")
-    for project in (*twins, by_id):
-        emulator.add_feature("Elsewhere", project=project, status="draft")
-    emulator.add_feature("Only here", project=by_id)
-    async with connected(emulator) as mcp:
-        text = await refused(mcp, "generate_feature", feature="Elsewhere", project="Twin")
-        assert text.startswith("Nothing was done: 2 projects are called 'Twin', choose by id: ")
-        assert [each.id in text for each in twins] == [True, True, False]
-        assert emulator.count("generate_feature") == 0
-        found = await result_of(mcp, "list_features", project="TWIN-3")
-        assert [each["name"] for each in found["features"]] == ["Elsewhere", "Only here"]
-
-
 @pytest.mark.parametrize("tool", ["run_feature", "run_features", "generate_and_run"])
 async def test_a_configuration_that_is_not_there_is_refused(emulator: Emulator, tool: str) -> None:
     """Once a call has listed the configurations, a run with another one is not dispatched."""
-    call: dict[str, Any] = {"features": ["Checkout"]}
-    if tool != "run_features":
-        call = {"feature": "Checkout"}
+    one: dict[str, Any] = {"feature": "Checkout"}
+    call = {"features": ["Checkout"]} if tool == "run_features" else one
     without_tests(emulator, tool)
     async with connected(emulator) as mcp:
         await result_of(mcp, "list_configs")
@@ -237,3 +193,54 @@ async def test_a_configuration_that_is_not_there_is_refused(emulator: Emulator, 
         path = "Configurations/Firefux.config.js"
         await result_of(mcp, "write_file", path=path, content="module.exports = {};")
         await result_of(mcp, tool, **call, config="Firefux")
+
+
+AT = datetime(2026, 6, 10, tzinfo=UTC)
+
+FAILED = CaseResult("Out", "failed", error="\nTimeoutError: 30 s\n  at line 7")
+
+
+LINES: list[tuple[Run | Generation, str]] = [
+    (Run(7, RunStatus.RUNNING, 12), "Run 7 of feature 12 is running (queued)."),
+    (
+        Run(7, "running", feature_name="Login", started_at=AT),
+        'Run 7 of "Login" is running (active).',
+    ),
+    (Run(7, RunStatus.PASSED, summary=RunSummary(total=1, passed=1)), "is over: 1 test passed."),
+    (Run(7, RunStatus.PASSED), "passed, the service reports no tests (diagnose_run says why)."),
+    (Run(7, RunStatus.FAILED), "failed, the service reports no tests (diagnose_run says why)."),
+    (Run(7, RunStatus.FAILED, tests=(FAILED, CaseResult("In"))), '"TimeoutError: 30 s"'),
+    (Run(7, RunStatus.FAILED, tests=(CaseResult("Out", "failed"),)), "no error given"),
+    (Run(7, "aborted", finished_at=AT), "is over with an undocumented status, 'aborted'."),
+    (Generation(), "The generation of a feature was never started (its status is unknown)."),
+    (Generation(feature_name="Login", feature_status="draft"), "(its status is draft)."),
+    (Generation(feature_name='A" is over: "B'), "The generation of \"A' is over: 'B\" was never"),
+    (
+        Generation(
+            feature_status=FeatureStatus.GENERATING,
+            request_id="a",
+            runner_started=True,
+            sections=(Section("a", conclusion="success"), Section("b")),
+        ),
+        "is generating (active, 1 of 2 sections done).",
+    ),
+    (Generation(feature_status=FeatureStatus.GENERATED), "is over: tests generated."),
+    (Generation(feature_status=FeatureStatus.FAILED), "failed (get_generation_log says why)."),
+]
+
+
+@pytest.mark.parametrize(("seen", "words"), LINES, ids=[words for _, words in LINES])
+def test_an_operation_in_a_line(seen: Run | Generation, words: str) -> None:
+    """The line shows a status, the first failure, how far a generation is, and the next step."""
+    assert words in say(seen)
+
+
+def test_rows_leave_out_what_the_service_left_out() -> None:
+    """A row of a list has no nulls and no empty lists, and keeps what is zero."""
+    assert rows([Run(1, "passed", summary=RunSummary())]) == [
+        {
+            "runId": 1,
+            "status": "passed",
+            "summary": {"total": 0, "passed": 0, "failed": 0, "other": 0},
+        }
+    ]

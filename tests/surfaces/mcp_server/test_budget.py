@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp import Client as McpClient
 from mcp.types import TextResourceContents
 
-from tests.conftest import client_of
 from tests.support.mcp_connection import (
     Listener,
     connected,
@@ -36,26 +33,28 @@ LINES = "\n".join(f"{n} " + LONG[:90] for n in range(2_700))
 
 REF = RunRef(server="https://h", project="p", run_id=1)
 
+FAILING = {"error": LONG[:900], "status": "failed"}
+
 LARGE: dict[str, Any] = {
-    "list_projects": [{"id": f"p{n}", "name": "P" * 90} for n in range(1_000)],
+    "list_projects": [{"id": f"p{n}", "name": "P" * 90} for n in range(400)],
     "list_features": [
         {"id": n, "name": f"Feature {n}", "status": "generated" if n % 2 else "failed"}
         for n in range(1_000)
     ],
     "list_runs": [
         {"runId": n, "status": "passed" if n % 9 else "failed", "featureName": f"F {n}"}
-        for n in range(10_000, 0, -1)
+        for n in range(1_500, 0, -1)
     ],
-    "list_files": [{"path": f"Features/{n}.feature", "kind": "feature"} for n in range(5_000)],
-    "list_configs": [{"name": f"C{n}", "path": f"Configurations/C{n}"} for n in range(1_000)],
-    "get_run_artifacts": [{"kind": "trace", "path": LONG[:300], "size": n} for n in range(900)],
+    "list_files": [{"path": f"Features/{n}.feature", "kind": "feature"} for n in range(900)],
+    "list_configs": [{"name": f"C{n}", "path": f"Configurations/C{n}"} for n in range(600)],
+    "get_run_artifacts": [{"kind": "trace", "path": LONG[:300], "size": n} for n in range(300)],
     "get_feature": {"id": 1, "name": "A", "gherkin": LINES, "status": "generated"},
     "get_project": {"id": "p", "name": LONG},
     "get_run": {
         "runId": 1,
         "status": "failed",
         "tests": [
-            {"name": f"T {n}", "status": "passed" if n % 50 else "failed", "error": LONG[:900]}
+            {"name": f"T {n}", **FAILING, "status": "passed" if n % 50 else "failed"}
             for n in range(700)
         ],
         "log": LONG,
@@ -63,10 +62,9 @@ LARGE: dict[str, Any] = {
     "diagnose_run": {
         "runId": 1,
         "status": "failed",
-        "gherkin": LONG,
         "log": [LONG[:600]] * 400,
         "specs": [{"path": f"a{n}.ts", "content": LONG} for n in range(3)],
-        "failures": [{"name": f"T {n}", "error": LONG[:900]} for n in range(300)],
+        "failures": [{"name": f"T {n}", **FAILING} for n in range(300)],
         LONG: {f"{LONG[:500]}{n}": 1 for n in range(1_000)},
     },
     "get_generation_status": {
@@ -85,29 +83,23 @@ LARGE: dict[str, Any] = {
     "read_file": {"path": "a", "content": LINES},
 }
 
-READS: dict[str, dict[str, Any]] = {
-    "list_projects": {},
-    "list_features": {},
-    "list_runs": {"limit": 9_000},
-    "list_files": {},
-    "list_configs": {},
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "list_runs": {"limit": 1_400},
+    "wait_for_runs": {"runIds": [1, 2, 3]},
+    "read_file": {"path": "a"},
+    **{f"{verb}_run": {"runId": 1} for verb in ("get", "wait_for", "diagnose")},
     "get_run_artifacts": {"runId": 1},
     "get_feature": {"feature": "A"},
-    "get_project": {},
-    "get_run": {"runId": 1},
-    "wait_for_run": {"runId": 1},
-    "wait_for_runs": {"runIds": [1, 2, 3]},
-    "diagnose_run": {"runId": 1},
-    "get_generation_status": {"feature": "A"},
     "wait_for_generation": {"feature": "A"},
-    "get_generation_log": {"feature": "A"},
-    "read_file": {"path": "a"},
+    **{f"get_generation_{what}": {"feature": "A"} for what in ("status", "log")},
 }
+
+both_limits = pytest.mark.parametrize("most", [20_000, 2_000])
 
 
 @pytest.fixture
 def large(emulator: Emulator) -> Emulator:
-    """A service with 1,000 features, 10,000 runs and texts of 250 KB."""
+    """A service with 1,000 features, 1,500 runs and texts of 250 KB."""
     for operation, document in LARGE.items():
         body = json.dumps(document).encode()
         emulator.fail(operation, Fault.body(body))
@@ -120,12 +112,12 @@ def length(answer: CallToolResult) -> int:
     return max(len(document), sum(map(len, texts_of(answer))))
 
 
-@pytest.mark.parametrize("most", [20_000, 2_000])
-@pytest.mark.parametrize("tool", READS)
+@both_limits
+@pytest.mark.parametrize("tool", [*LARGE, "wait_for_run", "wait_for_runs", "wait_for_generation"])
 async def test_no_answer_is_longer_than_it_may_be(large: Emulator, tool: str, most: int) -> None:
     """Whatever the service holds, an answer stays within its limit, and says what is missing."""
-    async with McpClient(make_server(partial(client_of, large), max_output=most)) as mcp:
-        answer = await mcp.call_tool(tool, READS[tool])
+    async with connected(large, max_output=most) as mcp:
+        answer = await mcp.call_tool(tool, ARGUMENTS.get(tool, {}))
     assert not answer.is_error, texts_of(answer)
     assert length(answer) <= most
     document = content_of(answer)
@@ -134,7 +126,7 @@ async def test_no_answer_is_longer_than_it_may_be(large: Emulator, tool: str, mo
     )
 
 
-@pytest.mark.parametrize("most", [20_000, 2_000])
+@both_limits
 @pytest.mark.parametrize(
     ("path", "call"),
     [
@@ -147,7 +139,7 @@ async def test_no_resource_is_longer_than_an_answer(
     large: Emulator, path: str, call: str, most: int
 ) -> None:
     """A resource stays within the limit of an answer, and names the call that reads the rest."""
-    async with McpClient(make_server(partial(client_of, large), max_output=most)) as mcp:
+    async with connected(large, max_output=most) as mcp:
         (read,) = (await mcp.read_resource(f"testvibe://{path}")).contents
         assert isinstance(read, TextResourceContents)
         assert most / 3 < len(read.text) <= most
@@ -158,31 +150,41 @@ async def test_no_resource_is_longer_than_an_answer(
             assert LINES.startswith(shown.rpartition("\n")[0] + rest["gherkin"][:1])
 
 
-async def test_all_tests_of_a_run_can_be_read(large: Emulator) -> None:
-    """The pages of a run's tests, from the cursor '0' on, have every test once."""
-    names, cursor = list[str](), cast("str | None", "0")
+@pytest.mark.parametrize(
+    ("tool", "call", "member"),
+    [
+        ("list_projects", {"limit": 170}, "projects"),
+        ("list_features", {}, "features"),
+        ("list_files", {"limit": 170}, "files"),
+        ("list_configs", {}, "configs"),
+        ("get_run", {"runId": 1, "cursor": "0"}, "tests"),
+        ("read_file", {"path": "a"}, "content"),
+    ],
+)
+async def test_parts_make_the_whole(
+    large: Emulator, tool: str, call: dict[str, Any], member: str
+) -> None:
+    """The parts of a list or a text, each from where the one before ends, have all of it once."""
+    document = LARGE[tool]
+    whole = document if isinstance(document, list) else document[member]
+    parts = list[Any]()
+    following: dict[str, Any] | None = {}
     async with connected(large) as mcp:
-        while cursor:
-            part = await result_of(mcp, "get_run", runId=1, cursor=cursor)
-            names += [test["name"] for test in part["tests"]]
-            cursor = part.get("nextCursor")
-    assert names == [f"T {n}" for n in range(700)]
-
-
-@pytest.mark.parametrize("tool", ["list_projects", "list_features", "list_files", "list_configs"])
-async def test_pages_make_the_whole_list(large: Emulator, tool: str) -> None:
-    """The pages of a list, each from the cursor before, have every row once."""
-    name, rows, cursor = tool.removeprefix("list_"), list[Any](), None
-    async with connected(large) as mcp:
-        while True:
-            more: dict[str, str] = {} if cursor is None else {"cursor": cursor}
-            answer = await result_of(mcp, tool, **more, limit=170)
-            assert answer["total"] == len(LARGE[tool])
-            assert len(answer[name]) <= 170
-            rows += answer[name]
-            if (cursor := answer.get("nextCursor")) is None:
-                break
-    assert rows == LARGE[tool]
+        while following is not None:
+            part = await result_of(mcp, tool, **{**call, **following})
+            parts.append(part[member])
+            assert len(part[member]) <= call.get("limit", len(whole))
+            assert part.get("total", part.get("totalLines")) == len(
+                whole.splitlines() if isinstance(whole, str) else whole
+            )
+            names = {"nextCursor": "cursor", "nextOffset": "offset"}
+            more = {names[name]: part[name] for name in names if name in part}
+            following = more or None
+    assert len(parts) > 1
+    if isinstance(whole, str):
+        assert "".join(parts) == whole
+    else:
+        assert [row for part in parts for row in part] == whole
 
 
 async def test_pages_of_runs_ask_for_no_more_than_they_need(emulator: Emulator) -> None:
@@ -206,43 +208,25 @@ async def test_lists_are_filtered(large: Emulator) -> None:
         assert [row["id"] for row in found["features"]] == [990, 992, 994, 996, 998]
         assert found["total"] == 5
         runs = await result_of(mcp, "list_runs", status="failed", limit=2)
-        assert [row["runId"] for row in runs["runs"]] == [9999, 9990]
-        files = await result_of(mcp, "list_files", name="/4999.")
+        assert [row["runId"] for row in runs["runs"]] == [1494, 1485]
+        files = await result_of(mcp, "list_files", name="/899.")
         assert files["total"] == 1
         none = await result_of(mcp, "list_features", status="no tests")
         assert none == {"features": [], "total": 0, "statuses": ["failed", "generated"]}
         assert "cursor is wrong" in await refused(mcp, "list_features", cursor="next")
 
 
-async def test_a_file_is_read_in_parts(large: Emulator) -> None:
-    """The parts of a long file, each from the offset before, make the whole."""
-    text, offset = "", cast("int | None", 0)
+async def test_a_part_of_a_long_document_is_chosen(large: Emulator) -> None:
+    """By lines of a file or a log; else a log shows its end, and a run the tests that failed."""
     async with connected(large) as mcp:
-        while True:
-            part = await result_of(mcp, "read_file", path="a", offset=offset)
-            assert part["totalLines"] == 2_700
-            text += part["content"]
-            if (offset := part.get("nextOffset")) is None:
-                break
-        assert text == LARGE["read_file"]["content"]
         some = await result_of(mcp, "read_file", path="a", offset=7, lines=2)
-    assert [line.split()[0] for line in some["content"].splitlines()] == ["7", "8"]
-    assert some["nextOffset"] == 9
-
-
-async def test_a_log_shows_its_end(large: Emulator) -> None:
-    """Of each section the last lines are shown; an offset chooses others."""
-    async with connected(large) as mcp:
+        assert [line.split()[0] for line in some["content"].splitlines()] == ["7", "8"]
+        assert some["nextOffset"] == 9
         log = await result_of(mcp, "get_generation_log", feature="A")
         assert [each["log"][-1].split()[1] for each in log["sections"]] == ["899"] * 4
         assert all(each["totalLines"] == 900 for each in log["sections"])
         other = await result_of(mcp, "get_generation_log", feature="A", offset=5, lines=2)
         assert [line.split()[1] for line in other["sections"][0]["log"]] == ["5", "6"]
-
-
-async def test_of_a_long_run_what_failed_is_shown(large: Emulator) -> None:
-    """Where not all tests fit, those that passed are left out."""
-    async with connected(large) as mcp:
         run = await result_of(mcp, "get_run", runId=1)
     assert {test["status"] for test in run["tests"]} == {"failed"}
     assert "Shortened" in run["leftOut"]
@@ -256,7 +240,7 @@ async def test_a_client_s_own_limit_is_kept(
 ) -> None:
     """A client that reads fewer tokens than usual says so in a variable."""
     monkeypatch.setenv("MAX_MCP_OUTPUT_TOKENS", tokens)
-    async with McpClient(make_server(partial(client_of, large))) as mcp:
+    async with connected(large) as mcp:
         assert most / 2 < length(await mcp.call_tool("read_file", {"path": "a"})) <= most
 
 
@@ -294,10 +278,10 @@ def test_a_row_that_is_too_long_alone_is_a_page() -> None:
     assert (len(part["content"]), part["nextOffset"]) == (len(LONG) + 1, 1)
 
 
-MANY = 5_000
+MANY = 2_000
 
 
-@pytest.mark.parametrize("most", [20_000, 2_000])
+@both_limits
 def test_a_digest_of_many_runs_fits(most: int) -> None:
     """Of many runs those that failed come first, as many as fit, and the rest is counted."""
     tests = tuple(CaseResult(LONG[:900], "failed", error=LONG) for _ in range(9))

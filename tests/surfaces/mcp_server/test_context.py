@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from mcp import Client as McpClient
@@ -47,14 +48,11 @@ async def test_resources_and_prompts_are_listed(emulator: Emulator) -> None:
         "testvibe://features/{feature}/generation/log{?project}": "text/plain",
     }
     assert all(template.description for template in templates)
-    assert all(prompt.title and prompt.description for prompt in prompts)
-    assert {
-        prompt.name: [(argument.name, argument.required) for argument in prompt.arguments or ()]
-        for prompt in prompts
-    } == {
-        "diagnose_failed_run": [("runId", True), ("project", False)],
-        "diagnose_failed_generation": [("feature", True), ("project", False)],
-    }
+    for prompt, name in zip(prompts, ("runId", "feature"), strict=True):
+        assert prompt.title
+        assert prompt.description
+        arguments = [(each.name, each.required) for each in prompt.arguments or ()]
+        assert arguments == [(name, True), ("project", False)]
 
 
 async def test_a_run_is_read_as_its_digest(emulator: Emulator) -> None:
@@ -66,28 +64,15 @@ async def test_a_run_is_read_as_its_digest(emulator: Emulator) -> None:
         assert digest == await result_of(mcp, "get_run", runId=run["runId"])
 
 
-async def test_a_feature_is_read_as_its_gherkin(emulator: Emulator) -> None:
-    """A feature's resource is its Gherkin, by its name in any case or by its id."""
-    gherkin = emulator.features["Checkout"].gherkin
-    async with connected(emulator) as mcp:
-        for feature in ("checkout", "14"):
-            read = await mcp.read_resource(f"testvibe://features/{feature}/gherkin")
-            assert text_of(read) == gherkin
-
-
-async def test_a_name_may_look_like_a_path(emulator: Emulator) -> None:
-    """A feature is found by a name with slashes, dots and other signs."""
+@pytest.mark.parametrize("name", ["checkout", "14", quote(UNUSUAL, safe="")])
+async def test_a_feature_is_read_as_its_gherkin(emulator: Emulator, name: str) -> None:
+    """A feature's resource is its Gherkin, by its id or its name, which may look like a path."""
     emulator.add_feature(UNUSUAL)
-    uri = "testvibe://features/%2Flogin%3A%20who%27s%20..%2Fthere%3F%20100%20%25/gherkin"
+    gherkin = emulator.features[UNUSUAL if "%" in name else "Checkout"].gherkin
     async with connected(emulator) as mcp:
-        assert UNUSUAL in text_of(await mcp.read_resource(uri))
-
-
-async def test_a_feature_without_text_is_read_as_empty(emulator: Emulator) -> None:
-    """A feature without Gherkin is an empty text, and no error."""
-    emulator.fail("get_feature", Fault.edit(lambda document: {**document, "gherkin": None}))
-    async with connected(emulator) as mcp:
-        assert text_of(await mcp.read_resource("testvibe://features/14/gherkin")) == ""
+        assert text_of(await mcp.read_resource(f"testvibe://features/{name}/gherkin")) == gherkin
+        emulator.fail("get_feature", Fault.edit(lambda row: {**row, "gherkin": None}))
+        assert text_of(await mcp.read_resource(f"testvibe://features/{name}/gherkin")) == ""
 
 
 async def test_a_log_is_read_section_by_section() -> None:
@@ -108,50 +93,38 @@ async def test_a_log_is_read_section_by_section() -> None:
             assert f"\n  {line}" in text
 
 
-async def test_a_feature_never_generated_has_no_log(emulator: Emulator) -> None:
-    """The resource of a log that does not exist yet says so."""
-    emulator.add_feature("Gift cards", status="draft")
-    async with connected(emulator) as mcp:
-        read = await mcp.read_resource("testvibe://features/Gift%20cards/generation/log")
-    assert text_of(read) == "There is no log: the feature was never generated."
-
-
 async def test_another_project_is_named_in_the_uri(emulator: Emulator) -> None:
-    """The query of a resource's URI names a project other than the one that is set."""
+    """The query of a URI names a project; the log of what was never generated says so."""
     other = emulator.add_project("Other")
-    emulator.add_feature("Elsewhere", project=other)
+    emulator.add_feature("Elsewhere", project=other, status="draft")
+    uri = "testvibe://features/Elsewhere/{}?project=" + other.id
     async with connected(emulator) as mcp:
-        uri = f"testvibe://features/Elsewhere/gherkin?project={other.id}"
-        assert "Elsewhere" in text_of(await mcp.read_resource(uri))
+        assert "Elsewhere" in text_of(await mcp.read_resource(uri.format("gherkin")))
+        log = text_of(await mcp.read_resource(uri.format("generation/log")))
+    assert log == "There is no log: the feature was never generated."
 
 
 @pytest.mark.parametrize(
-    ("path", "lists"), [("runs/999", "list_runs"), ("features/None/gherkin", "list_features")]
+    ("path", "said"),
+    [
+        ("runs/999", "list_runs shows"),
+        ("features/None/gherkin", "list_features shows"),
+        ("runs/last", "A run's id is a number, not 'last'"),
+        ("runs/214", "TESTVIBE_API_KEY"),
+    ],
 )
-async def test_what_does_not_exist_is_not_found(emulator: Emulator, path: str, lists: str) -> None:
-    """A missing resource is the protocol's error for that, with the next step."""
+async def test_what_can_t_be_read_is_explained(emulator: Emulator, path: str, said: str) -> None:
+    """A missing resource is the protocol's error for that, and each error has the next step."""
+    if path == "runs/214":
+        for operation in ("get_run", "diagnose_run"):
+            emulator.fail(operation, Fault.status(403))
     async with connected(emulator) as mcp:
-        with pytest.raises(MCPError, match=f"{lists} shows") as caught:
+        with pytest.raises(MCPError, match=said) as caught:
             await mcp.read_resource(f"testvibe://{path}")
-    assert caught.value.error.code == INVALID_PARAMS
-
-
-async def test_a_run_is_named_by_a_number(emulator: Emulator) -> None:
-    """A run's id that is no number is refused, and nothing is sent."""
-    async with connected(emulator) as mcp:
-        with pytest.raises(MCPError, match="A run's id is a number, not 'last'"):
-            await mcp.read_resource("testvibe://runs/last")
-        with pytest.raises(MCPError, match="A run's id is a number, not 'last'"):
-            await mcp.get_prompt("diagnose_failed_run", {"runId": "last"})
-    assert emulator.count() == 0
-
-
-async def test_a_refused_read_is_explained(emulator: Emulator) -> None:
-    """Any other error of a resource says what to do next."""
-    emulator.fail("get_run", Fault.status(403))
-    async with connected(emulator) as mcp:
-        with pytest.raises(MCPError, match="TESTVIBE_API_KEY"):
-            await mcp.read_resource("testvibe://runs/214")
+        assert (caught.value.error.code == INVALID_PARAMS) is (" shows" in said)
+        if path.startswith("runs"):
+            with pytest.raises(MCPError, match=said):
+                await mcp.get_prompt("diagnose_failed_run", {"runId": path.removeprefix("runs/")})
 
 
 async def test_without_configuration_reading_says_what_to_set() -> None:
@@ -188,10 +161,3 @@ async def test_a_failed_generation_is_handed_over_with_its_log(emulator: Emulato
     words = words_of(prompt)
     for part in ("Feature: Checkout", "Don't call generate_feature before I agree", "failure"):
         assert part in words
-
-
-async def test_a_prompt_that_can_t_be_made_says_why(emulator: Emulator) -> None:
-    """A prompt about a missing run is an error with a message."""
-    async with connected(emulator) as mcp:
-        with pytest.raises(MCPError, match="404"):
-            await mcp.get_prompt("diagnose_failed_run", {"runId": "999"})

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from mcp import Client as McpClient
 
-from tests.conftest import client_of
 from tests.support.mcp_connection import (
     Mode,
     connected,
@@ -24,8 +22,7 @@ from tests.support.mcp_connection import (
     without_tests,
 )
 from tests.surfaces.mcp_server.test_guards import answering
-from testvibe_async.mcp_server import make_server
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -69,8 +66,7 @@ async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, 
     """A repetition, also long after the end and after a restart, returns the same generation."""
     ids = set[str]()
     for _ in range(2):
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path) as mcp:
             for _ in range(2):
                 both = await finished(mcp, tool, feature="Returns")
                 ids.add(both.get("generation", both)["requestId"])
@@ -82,8 +78,7 @@ async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, 
 async def test_what_is_replaced_is_named(emulator: Emulator, tool: str) -> None:
     """Tests are replaced only by a call that names their generation; others ask nobody."""
     asked: list[str] = []
-    server = make_server(partial(client_of, emulator))
-    async with McpClient(server, elicitation_callback=answering("accept", asked)) as mcp:
+    async with connected(emulator, ask=answering(asked)) as mcp:
         emulator.features["Returns"].status = "generated"
         latest = await latest_of(mcp, "Returns")
         for arguments in ({}, {"replace": "another"}, {"replace": "2001-01-01T00:00:00Z"}):
@@ -106,8 +101,7 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
     So it does where the service alone can tell, since no file is left.
     """
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "first")
-        async with McpClient(server, mode="legacy") as mcp:
+        async with connected(emulator, mode="legacy", state_folder=tmp_path / "first") as mcp:
             call = {"feature": "Checkout", "replace": await latest_of(mcp, "Checkout")}
             await mcp.call_tool(tool, call)
             await crossed(mcp, calls=3)
@@ -116,8 +110,7 @@ async def test_a_repetition_that_crosses_the_answer_replaces_nothing(
             if keeps_files:
                 again = await result_of(mcp, tool, **call)
                 assert again.get("generation", again)["requestId"] == request
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "second")
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path / "second") as mcp:
             assert f'`replace: "{request}"`' in await refused(mcp, tool, **call)
         assert requests(emulator) == 1
 
@@ -133,7 +126,8 @@ async def test_what_failed_is_generated_again_by_its_name(emulator: Emulator, to
         assert told.get("generation", told)["requestId"] == first
         assert told["note"].startswith("Nothing was started: ")
         assert f'`replace: "{first}"`' in told["note"]
-        assert requests(emulator) == 1
+        assert (told.get("run"), told.get("inFlight", False)) == (None, False)
+        assert (requests(emulator), emulator.count("run_feature")) == (1, 0)
         second = await result_of(mcp, tool, feature="Returns", replace=first)
         assert second.get("generation", second)["requestId"] != first
     assert requests(emulator) == 2
@@ -257,8 +251,7 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
     """What was never sent was never started: the next call asks the user, and starts it."""
     hung = emulator.fail("get_generation_status", Fault.delay(7), skip=2, times=1)
     asked: list[str] = []
-    server = make_server(partial(client_of, emulator), state_folder=tmp_path / "killed")
-    async with McpClient(server) as mcp:
+    async with connected(emulator, state_folder=tmp_path / "killed") as mcp:
         call = asyncio.create_task(mcp.call_tool("generate_feature", {"feature": "Returns"}))
         await asyncio.sleep(3)
         assert list((tmp_path / "killed").glob("*.sqlite"))
@@ -266,9 +259,8 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
         call.cancel()
     hung.remove()
     before = requests(emulator)
-    server = make_server(partial(client_of, emulator), state_folder=tmp_path / "left")
-    callback = answering("accept", asked)
-    async with McpClient(server, mode=mode, elicitation_callback=callback) as mcp:
+    left = tmp_path / "left"
+    async with connected(emulator, mode, ask=answering(asked), state_folder=left) as mcp:
         answer = await mcp.call_tool("generate_feature", {"feature": "Returns"})
     assert "was started" in text_of(answer)
     assert len(asked) == 1
@@ -277,8 +269,7 @@ async def test_a_server_that_was_killed_before_it_sent_anything_asks_again(
 
 async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> None:
     """A limit counts what was started or may have been: no 404, no 409, nothing unsent."""
-    server = make_server(partial(client_of, emulator), max_generations=1)
-    async with McpClient(server) as mcp:
+    async with connected(emulator, max_generations=1) as mcp:
         assert "list_features shows" in await refused(mcp, "generate_feature", feature="No such")
         emulator.fail("generate_feature", Fault.status(409), times=2)
         for tool in BOTH:
@@ -289,37 +280,13 @@ async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> No
     assert len(emulator.generations) == 1
 
 
-async def test_what_may_have_started_is_counted(emulator: Emulator) -> None:
-    """A dispatch whose answer was lost uses up one of the generations that are allowed."""
-    emulator.fail("generate_feature", Fault.lost(), times=1)
-    rule = emulator.fail("get_generation_status", Fault.status(503), skip=3)
-    server = make_server(partial(client_of, emulator), max_generations=1)
-    async with McpClient(server) as mcp:
-        await refused_in_the_end(mcp, "generate_feature", feature="Returns")
-        rule.remove()
-        assert "--max-generations" in await refused(mcp, "generate_feature", feature="Wishlist")
-
-
-async def test_what_is_sent_again_counts_once(emulator: Emulator) -> None:
-    """A dispatch that provably began nothing leaves its place to the one that replaces it."""
-    emulator.fail("generate_feature", Fault.status(503), times=1)
-    server = make_server(partial(client_of, emulator), max_generations=1)
-    async with McpClient(server) as mcp:
+@pytest.mark.parametrize("fault", [Fault.lost(), Fault.status(503)], ids=["lost", "503"])
+async def test_what_may_have_started_is_counted_once(emulator: Emulator, fault: Fault) -> None:
+    """A dispatch of unknown effect uses up its place; if it began nothing, the next one does."""
+    emulator.fail("generate_feature", fault, times=1)
+    unseen = emulator.fail("get_generation_status", Fault.status(503), skip=3, times=9)
+    async with connected(emulator, max_generations=1) as mcp:
         while not emulator.generations:
             await mcp.call_tool("generate_feature", {"feature": "Returns"})
+        unseen.remove()
         assert "--max-generations" in await refused(mcp, "generate_feature", feature="Wishlist")
-
-
-async def test_a_result_is_returned_an_hour_later() -> None:
-    """A generation whose end no answer has delivered is returned an hour later, too."""
-    quick = Outcome(generation_duration=60, generation_status="failed")
-    async with (
-        Emulator(scenario=Scenario(outcomes={"Draft": quick})) as emulator,
-        connected(emulator) as mcp,
-    ):
-        emulator.add_feature("Draft", status="draft")
-        await given_up(mcp, "generate_and_run", feature="Draft")
-        await asyncio.sleep(7_200)
-        told = await result_of(mcp, "generate_and_run", feature="Draft")
-        assert told["generation"]["featureStatus"] == "failed"
-        assert requests(emulator) == 1

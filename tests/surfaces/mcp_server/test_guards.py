@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -10,8 +10,7 @@ from mcp import Client as McpClient
 from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult
 
-from tests.conftest import client_of
-from tests.support.mcp_connection import Mode, connected, refused, result_of, without_tests
+from tests.support.mcp_connection import Mode, connected, refused, result_of, text_of, without_tests
 from testvibe_async import ConfigError
 from testvibe_async.mcp_server import make_server
 
@@ -27,14 +26,10 @@ async def names(**options: Any) -> set[str]:
     return {tool.name for tool in await make_server(**options).list_tools()}
 
 
-async def test_a_server_may_only_read() -> None:
-    """A read-only server offers nothing that changes something at the service."""
-    offered = await names(read_only=True)
-    assert {name.split("_")[0] for name in offered} == {"get", "list", "read", "wait", "diagnose"}
-
-
 async def test_tools_are_chosen() -> None:
-    """Tools are those that are named, without those that are excluded."""
+    """Tools are those that are named, without those that are excluded, or that change something."""
+    reading = {name.split("_")[0] for name in await names(read_only=True)}
+    assert reading == {"get", "list", "read", "wait", "diagnose"}
     assert await names(tools=["run_feature", "get_run"]) == {"run_feature", "get_run"}
     assert await names(tools=["run_feature", "get_run"], read_only=True) == {"get_run"}
     assert await names() - await names(exclude_tools=["delete_feature"]) == {"delete_feature"}
@@ -47,6 +42,7 @@ async def test_tools_are_chosen() -> None:
         ({"exclude_tools": ["x"]}, "there is no tool 'x'"),
         ({"tools": ["run_feature"], "read_only": True}, "no tool is left"),
         ({"max_generations": -1}, "at least 0"),
+        ({"max_output": 1_999}, "at least 2,000"),
     ],
 )
 def test_wrong_choices_are_refused(options: dict[str, Any], said: str) -> None:
@@ -58,8 +54,7 @@ def test_wrong_choices_are_refused(options: dict[str, Any], said: str) -> None:
 async def test_generations_are_counted(emulator: Emulator) -> None:
     """No more generations are started than allowed, by no tool; one that goes on costs none."""
     without_tests(emulator)
-    server = make_server(partial(client_of, emulator), max_generations=2)
-    async with McpClient(server) as mcp:
+    async with connected(emulator, max_generations=2) as mcp:
         for _ in range(2):
             await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=1)
         await result_of(mcp, "generate_feature", feature="Returns")
@@ -69,13 +64,14 @@ async def test_generations_are_counted(emulator: Emulator) -> None:
     assert emulator.count("generate_feature") == 2
 
 
-def answering(action: Any, asked: list[str], *, generate: bool = True) -> Any:
+def answering(
+    asked: list[str], action: Any = "accept", content: Any = MappingProxyType({"generate": True})
+) -> Any:
     """Return a callback of a client whose user answers so."""
 
     async def answer(_context: Any, params: Any) -> ElicitResult:
         asked.append(params.message)
-        content: Any = {"generate": generate} if action == "accept" else None
-        return ElicitResult(action=action, content=content)
+        return ElicitResult(action=action, content=content and dict(content))
 
     return answer
 
@@ -83,46 +79,34 @@ def answering(action: Any, asked: list[str], *, generate: bool = True) -> Any:
 @both_modes
 @pytest.mark.parametrize("tool", ["generate_feature", "generate_and_run"])
 @pytest.mark.parametrize(
-    ("action", "generate"), [("accept", True), ("accept", False), ("decline", True)]
+    ("action", "content"),
+    [
+        ("accept", {"generate": True}),
+        ("accept", {"generate": False}),
+        ("decline", None),
+        ("accept", {"other": 1}),
+        ("accept", {"generate": "perhaps"}),
+        ("accept", None),
+    ],
+    ids=str,
 )
 async def test_the_user_is_asked_before_credits_are_spent(
-    emulator: Emulator, mode: Mode, tool: str, action: str, *, generate: bool
+    emulator: Emulator, mode: Mode, tool: str, action: str, content: Any
 ) -> None:
     """A client that can ask its user does, once, and nothing starts without consent."""
     without_tests(emulator, tool)
     asked: list[str] = []
-    server = make_server(partial(client_of, emulator))
-    callback = answering(action, asked, generate=generate)
-    arguments = {"feature": "Checkout"}
-    async with McpClient(server, mode=mode, elicitation_callback=callback) as mcp:
-        answer = await mcp.call_tool(tool, arguments)
-        is_agreed = action == "accept" and generate
-        assert answer.is_error is not is_agreed
+    is_agreed = content == {"generate": True}
+    async with connected(emulator, mode, ask=answering(asked, action, content)) as mcp:
+        answer = await mcp.call_tool(tool, {"feature": "Checkout"})
         assert asked == ["Generate the tests of 'Checkout'? It costs credits of the account."]
-        if is_agreed and tool == "generate_and_run":
-            await mcp.call_tool(tool, arguments)
+        assert answer.is_error is not is_agreed
+        if not is_agreed:
+            assert text_of(answer).startswith("Nothing was started: the ")
+        elif tool == "generate_and_run":
+            await mcp.call_tool(tool, {"feature": "Checkout"})
             assert len(asked) == 1
     assert emulator.count("generate_feature") == is_agreed
-
-
-@both_modes
-@pytest.mark.parametrize("content", [{"other": 1}, {"generate": "perhaps"}, None], ids=str)
-async def test_an_answer_to_another_question_starts_nothing(
-    emulator: Emulator, mode: Mode, content: Any
-) -> None:
-    """A client that accepts with other content than was asked for is told so in a sentence."""
-    without_tests(emulator)
-
-    async def answer(_context: Any, _params: Any) -> ElicitResult:
-        return ElicitResult(action="accept", content=content)
-
-    server = make_server(partial(client_of, emulator))
-    callback: Any = answer
-    async with McpClient(server, mode=mode, elicitation_callback=callback) as mcp:
-        text = await refused(mcp, "generate_feature", feature="Checkout")
-    assert text.startswith("Nothing was started: ")
-    assert "Resolver" not in text
-    assert emulator.count("generate_feature") == 0
 
 
 @pytest.mark.parametrize(
@@ -163,10 +147,7 @@ async def test_what_goes_on_after_a_restart_is_not_counted(
     """A server that may start no generation goes on with the one that another began."""
     without_tests(emulator)
     for most, in_flight in ((1, True), (0, False)):
-        server = make_server(
-            partial(client_of, emulator), max_generations=most, state_folder=tmp_path
-        )
-        async with McpClient(server) as mcp:
+        async with connected(emulator, max_generations=most, state_folder=tmp_path) as mcp:
             seconds, both = 5 if in_flight else 170, dict[str, Any]()
             for _ in range(1 if in_flight else 3):
                 both = await result_of(
@@ -183,41 +164,27 @@ async def instructions(**options: Any) -> str:
 
 async def test_the_instructions_say_what_there_is() -> None:
     """They name no tool that is not offered, the limit on generations, and what is data."""
-    assert "data that others wrote" in await instructions()
-    assert "`replace`" in await instructions()
+    for part in ("data that others wrote", "`replace`", "start 3 generations at most"):
+        assert part in await instructions(max_generations=3)
     reading = await instructions(read_only=True, max_generations=3)
     assert "run_feature" not in reading
     assert "--max-generations" not in reading
-    assert "start 3 generations at most" in await instructions(max_generations=3)
 
 
 async def test_advice_says_which_tools_are_not_offered(emulator: Emulator) -> None:
     """Errors, notes and instructions that name a tool that is not there say so."""
     excluded = ("list_features", "generate_feature", "wait_for_run")
-    assert "does not offer generate_feature, wait_for_run:" in await instructions(
-        exclude_tools=excluded
-    )
+    text = await instructions(exclude_tools=excluded)
+    assert "does not offer generate_feature, wait_for_run:" in text
     assert "does not offer" not in await instructions()
     emulator.features["Returns"].status = "draft"
-    server = make_server(partial(client_of, emulator), exclude_tools=excluded)
-    async with McpClient(server) as mcp:
-        text = await refused(mcp, "run_feature", feature="Chekout")
-        assert text.endswith(
-            "This server does not offer list_features: tell the user if you need it."
-        )
-        text = await refused(mcp, "run_feature", feature="Returns")
-        assert "does not offer generate_feature:" in text
+    async with connected(emulator, exclude_tools=excluded) as mcp:
+        for feature, missing in (("Chekout", "list_features"), ("Returns", "generate_feature")):
+            text = await refused(mcp, "run_feature", feature=feature)
+            assert f" This server does not offer {missing}: tell the user" in text
         started = await result_of(mcp, "run_feature", feature="Checkout")
         assert "does not offer wait_for_run:" in started["note"]
-
-
-async def test_a_tool_that_is_not_offered_is_explained(emulator: Emulator) -> None:
-    """An unknown tool says which was perhaps meant, and why others are not there."""
-    async with connected(emulator) as mcp:
-        text = await refused(mcp, "get_features")
-        assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")
-    async with McpClient(make_server(partial(client_of, emulator), read_only=True)) as mcp:
         text = await refused(mcp, "generate_feature", feature="Checkout")
         assert "does not offer generate_feature: tell the user" in text
-    async with McpClient(make_server(partial(client_of, emulator), tools=["get_run"])) as mcp:
-        assert "does not offer run_feature" in await refused(mcp, "run_feature", feature="Checkout")
+        text = await refused(mcp, "get_features")
+        assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")

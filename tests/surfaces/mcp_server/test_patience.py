@@ -1,15 +1,15 @@
-"""Clients that give up and call again: nothing is started twice, and results come once."""
+"""Clients that give up and call again, also to several servers: nothing is started twice."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+import os
+import sqlite3
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
-from mcp import Client as McpClient
 
-from tests.conftest import client_of
 from tests.support.mcp_connection import (
     Listener,
     Mode,
@@ -19,20 +19,25 @@ from tests.support.mcp_connection import (
     given_up,
     refused,
     result_of,
+    text_of,
     without_tests,
 )
-from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from mcp import Client as McpClient
 
     from testvibe_async.testing import Emulator
 
-MINE = [
-    ("wait_for_runs", {"runIds": [214]}),
-    ("run_features", {"features": ["Checkout"]}),
-    ("generate_and_run", {"feature": "Checkout"}),
+MINE: list[tuple[str, dict[str, Any], int]] = [
+    ("wait_for_run", {"runId": 214}, 120),
+    ("wait_for_generation", {"feature": "Returns"}, 120),
+    ("wait_for_runs", {"runIds": [214]}, 45),
+    ("run_features", {"features": ["Checkout"]}, 45),
+    ("generate_and_run", {"feature": "Checkout"}, 45),
 ]
 
 
@@ -40,11 +45,11 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-@pytest.mark.parametrize(("tool", "arguments"), MINE, ids=[tool for tool, _ in MINE])
-async def test_our_own_tools_wait_45_s(
-    emulator: Emulator, tool: str, arguments: dict[str, Any]
+@pytest.mark.parametrize(("tool", "arguments", "seconds"), MINE, ids=[each[0] for each in MINE])
+async def test_a_wait_has_an_end(
+    emulator: Emulator, tool: str, arguments: dict[str, Any], seconds: int
 ) -> None:
-    """A wait returns after 45 s, and says something at least every 10 s until then."""
+    """A wait returns after 45 or 120 s, and says something at least every 10 s until then."""
     listener, spoken = Listener(), list[float]()
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
@@ -53,13 +58,15 @@ async def test_our_own_tools_wait_45_s(
 
     async with connected(emulator) as mcp:
         await result_of(mcp, "run_feature", feature="Checkout")
-        without_tests(emulator, tool)
+        if "gener" in tool:
+            without_tests(emulator)
+            await result_of(mcp, "generate_feature", feature="Returns")
         emulator.fail("get_run", Fault.edit(lambda run: {**run, "status": "running"}))
         emulator.fail("list_runs", Fault.status(404))
         await mcp.list_tools()
         began = now()
         answer = await mcp.call_tool(tool, arguments, progress_callback=note)
-        assert now() - began == pytest.approx(45, abs=1.5)
+        assert now() - began == pytest.approx(seconds, abs=1.5)
     assert content_of(answer)["inFlight"] is True
     gaps = [later - earlier for earlier, later in zip([began, *spoken], spoken, strict=False)]
     assert max(gaps) < 10.5
@@ -69,8 +76,9 @@ async def test_our_own_tools_wait_45_s(
 RUNS: list[tuple[str, dict[str, Any]]] = [
     ("run_feature", {"feature": "Checkout"}),
     ("run_features", {"features": ["Checkout", "Wishlist"], "timeoutSeconds": 170}),
-    ("run_features", {"all": True, "timeoutSeconds": 170}),
 ]
+
+EVERY: dict[str, Any] = {"all": True, "timeoutSeconds": 170}
 
 all_runs = pytest.mark.parametrize(("tool", "arguments"), RUNS, ids=str)
 
@@ -85,8 +93,7 @@ async def test_each_call_starts_runs(
 ) -> None:
     """A result that was delivered is not repeated: not at once, by no other server, nor later."""
     for number in range(1, 4):
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path) as mcp:
             for more in (0, 1):
                 answer = await result_of(mcp, tool, **arguments)
                 assert not answer.get("note")
@@ -101,12 +108,10 @@ async def test_a_result_that_was_not_delivered_comes_first_and_once(
     emulator.fail("run_feature", Fault.delay(7))
     for seconds in (0, 3_600):
         before = runs_of_checkout(emulator)
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path) as mcp:
             await given_up(mcp, tool, **arguments)
         await asyncio.sleep(seconds)
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path) as mcp:
             first = await result_of(mcp, tool, **arguments)
             assert runs_of_checkout(emulator) == before + 1
             assert "your call at" in first["note"]
@@ -138,45 +143,45 @@ async def test_two_calls_of_one_run_at_once_are_two_runs(emulator: Emulator) -> 
     assert len(ids) == len(emulator.runs) == 2
 
 
-async def test_what_was_refused_is_tried_anew(emulator: Emulator) -> None:
-    """A dispatch that the service refused is not remembered."""
-    emulator.add_feature("Gift cards", status="draft")
+@pytest.mark.parametrize(
+    ("operation", "status", "call", "said"),
+    [
+        ("run_feature", 409, RUNS[0], "get_feature shows"),
+        ("list_features", 401, ("run_features", EVERY), "TESTVIBE_API_KEY"),
+    ],
+)
+async def test_what_was_refused_is_tried_anew(
+    emulator: Emulator, operation: str, status: int, call: tuple[str, dict[str, Any]], said: str
+) -> None:
+    """What the service refused, a dispatch or a list, is not remembered."""
+    tool, arguments = call
     async with connected(emulator) as mcp:
-        text = await refused(mcp, "run_feature", feature="Gift cards")
-        assert "Call generate_feature first" in text
-        await result_of(mcp, "generate_feature", feature="Gift cards")
-        await asyncio.sleep(500)
-        assert (await result_of(mcp, "run_feature", feature="Gift cards"))["runId"] == 214
+        rule = emulator.fail(operation, Fault.status(status))
+        assert said in await refused(mcp, tool, **arguments)
+        rule.remove()
+        assert not (await result_of(mcp, tool, **arguments)).get("note")
+    assert runs_of_checkout(emulator) == 1
 
 
 async def test_a_batch_is_the_same_in_any_order_and_case(emulator: Emulator) -> None:
-    """The same features in another order and case are the same call; other arguments are not."""
-    async with connected(emulator) as mcp:
-        await result_of(mcp, "run_features", features=["Checkout", "Wishlist"], timeoutSeconds=1)
-        await result_of(mcp, "run_features", features=["WISHLIST", "checkout"], timeoutSeconds=1)
-        assert emulator.count("run_feature") == 2
-        await result_of(
-            mcp, "run_features", features=["Checkout"], config="Default", timeoutSeconds=1
-        )
-    assert emulator.count("run_feature") == 3
-
-
-async def test_a_feature_named_twice_runs_once(emulator: Emulator) -> None:
-    """A name in another case, and an id that means the same, are one run."""
+    """The same features are the same call, a feature named twice runs once; others are another."""
     number = str(emulator.features["Checkout"].id)
     async with connected(emulator) as mcp:
-        digest = await result_of(
-            mcp, "run_features", features=["Checkout", "CHECKOUT", number], timeoutSeconds=170
-        )
-    assert digest["summary"]["total"] == 1
-    assert emulator.count("run_feature") == 1
+        for features, config, runs in (
+            (["Checkout", "Wishlist"], None, 2),
+            (["WISHLIST", "checkout"], None, 2),
+            (["Checkout", "CHECKOUT", number], None, 3),
+            (["Checkout"], "Default", 4),
+        ):
+            call = {"features": features, "config": config, "timeoutSeconds": 1}
+            await result_of(mcp, "run_features", **call)
+            assert emulator.count("run_feature") == runs
 
 
 async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) -> None:
     """A wait that failed continues with the generation that it had started."""
     without_tests(emulator)
-    server = make_server(partial(client_of, emulator), max_generations=1)
-    async with McpClient(server) as mcp:
+    async with connected(emulator, max_generations=1) as mcp:
         await result_of(mcp, "generate_and_run", feature="Checkout", timeoutSeconds=5)
         rule = emulator.fail("get_generation_status", Fault.status(403))
         assert "TESTVIBE_API_KEY" in await refused(mcp, "generate_and_run", feature="Checkout")
@@ -198,7 +203,9 @@ async def test_a_refused_batch_is_begun_anew(emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments"), [*MINE[1:], ("run_features", {"all": True})], ids=str
+    ("tool", "arguments"),
+    [*(each[:2] for each in MINE[3:]), ("run_features", {"all": True})],
+    ids=str,
 )
 async def test_a_call_after_a_restart_continues(
     emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
@@ -207,8 +214,7 @@ async def test_a_call_after_a_restart_continues(
     without_tests(emulator, tool)
     content: dict[str, Any] = {"inFlight": True}
     while content["inFlight"]:
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "state")
-        async with McpClient(server) as mcp:
+        async with connected(emulator, state_folder=tmp_path / "state") as mcp:
             content = await result_of(mcp, tool, **arguments, timeoutSeconds=20)
     assert runs_of_checkout(emulator) == 1
     assert len(emulator.generations) == (tool == "generate_and_run")
@@ -223,8 +229,7 @@ async def test_a_dispatch_is_found_after_a_restart(
     without_tests(emulator, tool)
     emulator.fail(tool, Fault.delay(7), times=1)
     for is_first in (True, False):
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path / "state")
-        async with McpClient(server, mode=mode) as mcp:
+        async with connected(emulator, mode, state_folder=tmp_path / "state") as mcp:
             if is_first:
                 await given_up(mcp, tool, feature="Checkout")
                 continue
@@ -267,8 +272,7 @@ async def test_old_journals_are_deleted(
             "testvibe_async.mcp_server.journals.time.time",
             lambda at=written + age * 86_400: at,
         )
-        server = make_server(partial(client_of, emulator), state_folder=tmp_path)
-        async with McpClient(server):
+        async with connected(emulator, state_folder=tmp_path):
             assert stale.exists() == (age == 29)
 
 
@@ -278,11 +282,124 @@ async def test_a_journal_that_can_t_be_kept_starts_nothing(
     """Without a place for its journal nothing is started."""
     (tmp_path / "file").touch()
     without_tests(emulator)
-    server = make_server(partial(client_of, emulator), state_folder=tmp_path / "file")
-    async with McpClient(server) as mcp:
+    async with connected(emulator, state_folder=tmp_path / "file") as mcp:
         for tool, arguments in (
             ("run_features", {"features": ["Checkout"]}),
             ("generate_feature", {"feature": "Checkout"}),
         ):
             assert "nothing was started" in await refused(mcp, tool, **arguments)
     assert emulator.count("run_feature") == emulator.count("generate_feature") == 0
+
+
+@asynccontextmanager
+async def two_servers(
+    emulator: Emulator, folder: Path, mode: Mode = "auto"
+) -> AsyncGenerator[list[McpClient]]:
+    """Connect to two servers with one folder."""
+    options: Any = {"mode": mode, "state_folder": folder}
+    async with connected(emulator, **options) as one, connected(emulator, **options) as other:
+        yield [one, other]
+
+
+@pytest.mark.parametrize("tool", ["generate_feature", "generate_and_run"])
+async def test_the_same_generation_by_two_servers_is_paid_once(
+    emulator: Emulator, tmp_path: Path, tool: str
+) -> None:
+    """Neither is refused: one starts it, and the other finds it."""
+    without_tests(emulator, tool)
+    ids = set[str]()
+    async with two_servers(emulator, tmp_path) as two:
+        for _ in range(4):
+            calls = (mcp.call_tool(tool, {"feature": "Checkout"}) for mcp in two)
+            for each in await asyncio.gather(*calls):
+                content = content_of(each)
+                ids.add((content.get("generation") or content)["requestId"])
+    assert emulator.count("generate_feature") == len(ids) == 1
+
+
+async def test_the_same_runs_by_two_servers_are_started_one_after_the_other(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """While one server has a batch in flight, the other's call waits for it, and says so."""
+    call: dict[str, Any] = {"features": ["Checkout"]}
+    async with two_servers(emulator, tmp_path) as (first, second):
+        await result_of(first, "run_features", **call, timeoutSeconds=5)
+        answer = await second.call_tool("run_features", {**call, "timeoutSeconds": 5})
+        assert content_of(answer)["inFlight"] is True
+        assert "call run_features again with the same arguments" in text_of(answer)
+        assert len(emulator.runs) == 1
+        for mcp in (first, second):
+            assert (await result_of(mcp, "run_features", **call, timeoutSeconds=170))["runs"] == []
+    assert len(emulator.runs) == 2
+
+
+@all_runs
+async def test_a_cancellation_after_another_server_s_start_loses_no_result(
+    emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
+) -> None:
+    """An answer that turns out to be unread is given again, and not the other server's."""
+    async with two_servers(emulator, tmp_path, "legacy") as (first, second):
+        unread = (await result_of(first, tool, **arguments))["startedAt"]
+        other = (await result_of(second, tool, **arguments))["startedAt"]
+        await crossed(first, calls=3)
+        again = await result_of(first, tool, **arguments)
+        assert (again["startedAt"], runs_of_checkout(emulator)) == (unread, 2)
+        new = (await result_of(second, tool, **arguments))["startedAt"]
+    assert len({unread, other, new}) == runs_of_checkout(emulator) == 3
+
+
+async def test_a_result_that_one_server_is_about_to_deliver_is_not_another_s(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """While an earlier result is on its way, the same call elsewhere waits, and starts its own."""
+    emulator.fail("run_feature", Fault.delay(7), times=1)
+    async with two_servers(emulator, tmp_path) as (first, second):
+        await given_up(first, "run_feature", feature="Checkout")
+        await asyncio.sleep(10)
+        for operation in ("get_run", "list_runs"):
+            emulator.fail(operation, Fault.delay(7), times=1)
+        earlier = asyncio.create_task(result_of(first, "run_feature", feature="Checkout"))
+        await asyncio.sleep(1)
+        own = await result_of(second, "run_feature", feature="Checkout")
+        assert "your call at" in (await earlier)["note"]
+    assert "note" not in own
+    assert {(await earlier)["runId"], own["runId"]} == set(emulator.runs)
+
+
+async def test_a_lock_that_another_server_deletes_is_made_anew(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is deleted while it is locked locks nothing, so the call locks it again."""
+    deleted: list[Path] = []
+    utime = os.utime
+
+    def delete_first(path: Path, *times: Any) -> None:
+        if not deleted:
+            deleted.append(path)
+            path.unlink()
+        utime(path, *times)
+
+    monkeypatch.setattr(os, "utime", delete_first)
+    async with connected(emulator, state_folder=tmp_path) as mcp:
+        await result_of(mcp, "run_feature", feature="Checkout")
+    assert [path.suffix for path in deleted] == [".lock"]
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_journal_that_another_program_has_is_left_alone(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """A journal that is locked is no reason to start anything, nor is it deleted."""
+    without_tests(emulator)
+    call = {"feature": "Checkout"}
+    async with two_servers(emulator, tmp_path) as (first, second):
+        started = await result_of(first, "generate_feature", **call)
+        (path,) = tmp_path.glob("*.sqlite")  # noqa: ASYNC240 - a folder of a few files
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        text = await refused(second, "generate_feature", **call)
+        connection.close()
+        assert "is in use" in text
+        told = await result_of(second, "generate_feature", **call)
+    assert told["requestId"] == started["requestId"]
+    assert emulator.count("generate_feature") == 1

@@ -1,52 +1,41 @@
-"""Features that run again: flaky ones pass and are named, and failures name all their runs."""
+"""Features that run again, by the option or by another plugin: each run is one that was needed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
+from typing import Any
 
 import pytest
 
-from tests.support.inner_pytest import fail_first_run
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
+from tests.support.inner_pytest import RERUN, Inner, endless, fail_first_run
+from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
 
+TWICE = "--testvibe-attempts=2"
+
 
 def test_a_flaky_feature_passes_and_is_named(inner: Inner, service: Emulator) -> None:
-    """A feature whose second run passes is a passed test, and the summary names both runs."""
+    """A feature whose second run passes is a passed test; summary, report and files name both."""
     fail_first_run(service)
-    result = inner.features("--testvibe-select=Checkout", "--testvibe-attempts=2")
+    result = inner.features(
+        *("--testvibe-select=Checkout", TWICE, "--junitxml=report.xml"),
+        "--testvibe-artifacts=found",
+    )
 
     first, second = service.runs
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.OK
-    result.stdout.fnmatch_lines(
-        [
-            "=* TestVibe features that are flaky =*",
-            f"FLAKY testvibe::Checkout - run {first} failed, run {second} passed",
-        ]
-    )
-
-
-def test_the_properties_say_that_it_is_flaky(inner: Inner, service: Emulator) -> None:
-    """The JUnit report has the last run, those before, and that the feature is flaky."""
-    fail_first_run(service)
-    inner.features("--testvibe-select=Checkout", "--testvibe-attempts=2", "--junitxml=report.xml")
-
-    first, second = service.runs
-    report = ET.parse(inner.pytester.path / "report.xml")  # noqa: S314 - written above
-    properties = {each.get("name"): each.get("value") for each in report.iter("property")}
+    flaky = f"FLAKY testvibe::Checkout - run {first} failed, run {second} passed"
+    result.stdout.fnmatch_lines(["=* TestVibe features that are flaky =*", flaky])
+    properties = {each.get("name"): each.get("value") for each in inner.report().iter("property")}
     assert properties == {
         "testvibe_run": str(second),
         "testvibe_earlier_runs": f"run {first} failed",
         "testvibe_flaky": "true",
     }
-    assert [suite.get("failures") for suite in report.iter("testsuite")] == ["0"]
+    assert inner.report().get("failures") == "0"
+    folders = [each.name for each in (inner.pytester.path / "found").iterdir()]
+    assert folders == [f"Checkout run {first}"]
 
 
 def test_a_feature_that_fails_in_all_attempts(inner: Inner, service: Emulator) -> None:
@@ -80,21 +69,82 @@ def test_an_attempt_without_an_outcome_names_the_runs_before(
 ) -> None:
     """An attempt that could not be dispatched is an error, which names the run that failed."""
     service.fail("run_feature", Fault.status(403), when=lambda _: len(service.runs) == 1)
-    result = inner.features("--testvibe-select=Returns", "--testvibe-attempts=2")
+    result = inner.features("--testvibe-select=Returns", TWICE)
 
     (first,) = service.runs
-    result.stdout.fnmatch_lines(
-        ["the service says *403*", "POST *", "Its runs before:", f"  run {first} failed: *"]
-    )
+    said = ["the service says *403*", "POST *", "Its runs before:", f"  run {first} failed: *"]
+    result.stdout.fnmatch_lines(said)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_artifacts_of_each_run_that_failed(inner: Inner, service: Emulator) -> None:
-    """The artifacts of a flaky feature are those of its run that failed."""
-    fail_first_run(service)
-    inner.features(
-        "--testvibe-select=Checkout", "--testvibe-attempts=2", "--testvibe-artifacts=found"
-    )
+class TestReruns:
+    """A plugin that runs a failed test again."""
 
-    folders = [each.name for each in (inner.pytester.path / "found").iterdir()]
-    assert folders == [f"Checkout run {min(service.runs)}"]
+    @pytest.fixture(autouse=True)
+    def _rerun(self, inner: Inner) -> None:
+        inner.pytester.makeconftest(RERUN)
+
+    def test_each_is_a_new_run(self, inner: Inner, service: Emulator) -> None:
+        """The subtests and the properties are those of the last run."""
+        result = inner.features("--testvibe-select=Returns", "-v", "--junitxml=report.xml")
+
+        result.assert_outcomes(failed=2)
+        assert result.outlines[-1].count("rerun") == 1
+        properties = [each.get("value") for each in inner.report().iter("property")]
+        assert properties == [str(run_id) for run_id in service.runs]
+        assert len(properties) == 2
+
+    def test_a_flaky_feature_leaves_the_failures_of_others(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """Of a feature that passes in the end nothing is counted but that, and a failed test is."""
+        fail_first_run(service)
+        inner.pytester.makepyfile("def test_own(): assert 0")
+        result = inner.features("--testvibe-select=Checkout", "--junitxml=report.xml", "-v")
+
+        result.assert_outcomes(failed=1, passed=1)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert inner.report().get("failures") == "1"
+
+    def test_a_refusal_is_tried_again(self, inner: Inner, service: Emulator) -> None:
+        """A dispatch that the service refused is sent again."""
+        service.fail("run_feature", Fault.status(404), times=1)
+        inner.features("--testvibe-select=Login").assert_outcomes(passed=1)
+        assert len(service.runs) == 1
+
+    def test_what_nobody_knows_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
+        """A dispatch whose answer was lost, and whose run was not found, is not repeated."""
+        service.fail("run_feature", Fault.lost())
+        service.fail("list_runs", Fault.status(404))
+        inner.features("--testvibe-select=Login").assert_outcomes(failed=1)
+        assert len(service.runs) == 1
+
+    @endless
+    def test_what_goes_on_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
+        """A run that outlived the time limit may still be running, so no other is dispatched."""
+        inner.features("--testvibe-select=Login", "--testvibe-timeout=0.3").assert_outcomes(
+            failed=1
+        )
+        assert len(service.runs) == 1
+
+    def test_attempts_do_not_multiply(self, inner: Inner, service: Emulator) -> None:
+        """A feature that had all of its attempts is not run again by another plugin."""
+        inner.features("--testvibe-select=Returns", TWICE).assert_outcomes(failed=2)
+        assert len(service.runs) == 2
+
+    def test_a_generation_that_failed_is_not_paid_for_again(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """A rerun of a feature whose tests could not be generated starts no generation."""
+        service.add_feature("Gift cards", status="draft")
+
+        def fail(document: Any) -> Any:
+            service.finish_generation(document["requestId"], "failed")
+            return document
+
+        service.fail("generate_feature", Fault.edit(fail))
+        result = inner.features("--testvibe-select=Gift cards", "--testvibe-generate")
+
+        result.assert_outcomes(failed=1)
+        assert result.outlines[-1].count("rerun") == 1
+        assert len(service.generations) == 1

@@ -1,58 +1,38 @@
-"""The selection of features: patterns, names, node ids, pytest's own options, and marks."""
+"""The selection of features: patterns, names, node ids, and pytest's own options."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.support.inner_pytest import FEATURES, Inner
 from testvibe_async.pytest_plugin import suite
-from testvibe_async.pytest_plugin.features import reason_for
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
 
+FAST = "--testvibe-poll-interval=0.02"
 
-@pytest.mark.parametrize(
-    ("pattern", "name", "expected"),
-    [
-        ("Login", "Login", True),
-        ("login", "LOGIN", True),
-        ("Log", "Login", False),
-        ("Log*", "Login", True),
-        ("Log??", "Login", True),
-        ("Log?", "Login", False),
-        ("*[Mobile]", "Login[Mobile]", True),
-        ("*[Mobile]", "Login[M]", False),
-        ("a.c", "abc", False),
-        ("a*", "a\nb", True),
-    ],
-)
-def test_a_pattern_means_names(pattern: str, name: str, expected: bool) -> None:  # noqa: FBT001
-    """A star matches any text, a question mark any character, all else itself in any case."""
-    assert (reason_for({pattern: "why"}, name) == "why") is expected
+without_lists = pytest.mark.parametrize("service_options", [{"lists": False}], ids=["no lists"])
+"""The mark of a test whose service has no list of features, which is an assumed route."""
 
 
 def collected(result: pytest.RunResult) -> list[str]:
-    return [line for line in result.outlines if line.startswith("testvibe::")]
+    """Return the names of the features in the output, each once."""
+    lines = [line.split(" PASSED")[0] for line in result.outlines if line.startswith("testvibe::")]
+    names = [line.split(" FAILED")[0].split(" SUB")[0] for line in lines]
+    return list(dict.fromkeys(name.removeprefix("testvibe::") for name in names))
 
 
-def test_nothing_is_dispatched_to_collect(inner: Inner, service: Emulator) -> None:
-    """--collect-only lists the items in the service's order."""
-    result = inner.features("--collect-only", "-q")
-
-    assert collected(result) == ["testvibe::Login", "testvibe::Checkout", "testvibe::Returns"]
-    assert result.ret == pytest.ExitCode.OK
-    assert service.count("run_feature") == 0
+def ran(service: Emulator) -> list[tuple[str | None, str | None]]:
+    return [(run.feature_name, run.config) for run in service.runs.values()]
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        ([], [*FEATURES]),
         (["--testvibe-select=*o*"], ["Login", "Checkout"]),
         (["--testvibe-select=check*", "--testvibe-select=RETURNS"], ["Checkout", "Returns"]),
         (["--testvibe-select=!Log*"], ["Checkout", "Returns"]),
@@ -62,54 +42,41 @@ def test_nothing_is_dispatched_to_collect(inner: Inner, service: Emulator) -> No
         (["testvibe::returns", "testvibe::Login"], ["Returns", "Login"]),
         (["../../testvibe::Returns"], ["Returns"]),
         (["testvibe::Login[Mobile]", "--testvibe-config=Mobile"], ["Login[Mobile]"]),
+        (
+            ["--testvibe-config=Mobile", "--testvibe-config=Firefox", "--testvibe-select=Login"],
+            ["Login[Mobile]", "Login[Firefox]"],
+        ),
     ],
 )
 def test_some_can_be_chosen(
     inner: Inner, service: Emulator, arguments: list[str], expected: list[str]
 ) -> None:
-    """Patterns, exclusions, pytest's own expressions and node ids select features."""
-    result = inner.features("-v", "-p", "no:cacheprovider", *arguments)
+    """Patterns, exclusions, pytest's own expressions and node ids select features, in order."""
+    listed = inner.features("--collect-only", "-q", "-p", "no:cacheprovider", *arguments)
 
-    assert {line.split()[0] for line in collected(result)} == {f"testvibe::{e}" for e in expected}
-    assert service.count("run_feature") == len(expected)
-
-
-def test_a_marker_selects_features_or_other_tests(inner: Inner, service: Emulator) -> None:
-    """-m testvibe selects the features, and "not testvibe" all other tests."""
-    inner.pytester.makepyfile("def test_plain(): pass")
-
-    only = inner.features("-m", "testvibe")
-    none = inner.features("-m", "not testvibe")
-
-    only.assert_outcomes(passed=2, failed=2, deselected=1)
-    none.assert_outcomes(passed=1, deselected=3)
-    assert service.count("run_feature") == 3
+    assert collected(listed) == expected
+    assert service.count("run_feature") == 0
+    inner.features(*arguments)
+    names = [f"{name}[{config}]" if config != "Default" else name for name, config in ran(service)]
+    assert sorted(map(str, names)) == sorted(expected)
 
 
-def test_a_node_id_asks_for_features_by_itself(inner: Inner, service: Emulator) -> None:
-    """The node id of a feature needs no --testvibe, and selects no other test."""
+@pytest.mark.parametrize(
+    ("arguments", "outcomes", "runs"),
+    [
+        (["--testvibe", "-m", "testvibe"], {"passed": 2, "failed": 2, "deselected": 1}, 3),
+        (["--testvibe", "-m", "not testvibe"], {"failed": 1, "deselected": 3}, 0),
+        (["testvibe::Login"], {"passed": 1}, 1),
+        (["testvibe::"], {"passed": 2, "failed": 2}, 3),
+    ],
+)
+def test_features_and_other_tests_are_told_apart(
+    inner: Inner, service: Emulator, arguments: list[str], outcomes: dict[str, int], runs: int
+) -> None:
+    """The marker selects features; node ids need no --testvibe, and select no other test."""
     inner.pytester.makepyfile("def test_plain(): assert False")
-
-    result = inner("testvibe::Login", "--testvibe-poll-interval=0.02")
-
-    result.assert_outcomes(passed=1)
-    assert service.count("run_feature") == 1
-
-
-def test_a_configuration_that_no_option_names(inner: Inner, service: Emulator) -> None:
-    """A node id with one is no feature, and the one that may have been meant is asked for."""
-    result = inner("testvibe::Checkout[Moblie]")
-
-    result.stdout.fnmatch_lines(
-        ["no feature is 'testvibe::Checkout[[]Moblie[]]': did you mean * --testvibe-config NAME"]
-    )
-    assert not service.runs
-
-
-def test_the_collector_means_all_features(inner: Inner, service: Emulator) -> None:
-    """The beginning of the node ids alone selects all features, without --testvibe."""
-    inner("testvibe::", "--testvibe-poll-interval=0.02").assert_outcomes(passed=2, failed=2)
-    assert service.count("run_feature") == 3
+    inner(*arguments, FAST).assert_outcomes(**outcomes)
+    assert service.count("run_feature") == runs
 
 
 def test_names_with_brackets_are_names(inner: Inner, service: Emulator) -> None:
@@ -118,23 +85,10 @@ def test_names_with_brackets_are_names(inner: Inner, service: Emulator) -> None:
     service.fail("run_feature", Fault.status(404), times=1, when=lambda r: "beta" in str(r.feature))
     mobile = ("-v", "--testvibe-config=Mobile", "--testvibe-select=Login*")
 
-    first = inner.features(*mobile)
+    inner.features(*mobile).assert_outcomes(passed=1, failed=1)
     again = inner.features(*mobile, "--lf")
-
-    first.assert_outcomes(passed=1, failed=1)
     again.assert_outcomes(passed=1, deselected=1)
     again.stdout.fnmatch_lines(["testvibe::Login v1.2 [[]beta[]][[]Mobile[]] PASSED *"])
-
-
-def test_a_name_of_digits_is_a_name(inner: Inner, service: Emulator) -> None:
-    """The feature is run by its id, because the service would read the name as another id."""
-    other = service.features["Login"]
-    service.add_feature(str(other.id))
-
-    result = inner.features("-v", "--testvibe-select=1*")
-
-    result.stdout.fnmatch_lines([f"testvibe::{other.id} PASSED *"])
-    assert [run.feature_name for run in service.runs.values()] == [str(other.id)]
 
 
 def test_features_of_one_name_are_told_apart(inner: Inner, service: Emulator) -> None:
@@ -142,107 +96,104 @@ def test_features_of_one_name_are_told_apart(inner: Inner, service: Emulator) ->
     first = service.features["Login"]
 
     def rename(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [
-            {**row, "name": "Login" if row["name"] == "Checkout" else row["name"]} for row in rows
-        ]
+        return [{**row, "name": row["name"].replace("Checkout", "Login")} for row in rows]
 
     service.fail("list_features", Fault.edit(rename))
     result = inner.features("-v", "--testvibe-select=Log*")
 
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([f"testvibe::Login ({first.id}) PASSED *"])
-    assert {run.feature_name for run in service.runs.values()} == {"Login", "Checkout"}
+    assert {name for name, _ in ran(service)} == {"Login", "Checkout"}
 
 
 @pytest.mark.parametrize("name", ["a/b", "{id}", "Wait…"])
-def test_a_node_id_means_what_was_listed(inner: Inner, service: Emulator, name: str) -> None:
-    """A node id whose name may lead to another feature is looked up in the list."""
+@pytest.mark.parametrize("word", ["testvibe::{name}", "--testvibe-select={name}*"])
+def test_a_name_means_what_was_listed(
+    inner: Inner, service: Emulator, name: str, word: str
+) -> None:
+    """A name that may lead to another feature, as the id of one, is looked up in the list."""
     name = name.format(id=service.features["Login"].id)
     service.add_feature(name)
+    result = inner.features("-v", word.format(name=name))
 
-    result = inner.features(f"testvibe::{name}")
-
-    result.assert_outcomes(passed=1)
-    assert [run.feature_name for run in service.runs.values()] == [name]
+    result.stdout.fnmatch_lines([f"testvibe::{name} PASSED *"])
+    assert ran(service) == [(name, "Default")]
     assert service.count("list_features") == 1
 
 
-class TestWithoutLists:
-    """A service that has no list of features, which is an assumed route."""
-
-    @pytest.fixture
-    def service_options(self) -> dict[str, Any]:
-        """Return options without lists."""
-        return {"lists": False}
-
-    def test_features_are_run_by_their_names(self, inner: Inner, service: Emulator) -> None:
-        """If all features are named, the list is not needed."""
-        result = inner.features("--testvibe-select=Login", "--testvibe-select=Checkout")
-
-        result.assert_outcomes(passed=2)
-        assert service.count("run_feature") == 2
-
-    def test_node_ids_are_run_without_the_list(self, inner: Inner, service: Emulator) -> None:
-        """If all features are given by node ids, the list is not needed."""
-        configs = ("--testvibe-config=Mobile", "--testvibe-config=Firefox")
-        result = inner.features("-v", *configs, "testvibe::Login[Firefox]", "--testvibe-select=C*")
-
-        result.assert_outcomes(passed=1)
-        assert [(run.feature_name, run.config) for run in service.runs.values()] == [
-            ("Login", "Firefox")
-        ]
-
-    def test_names_alone_are_collected_without_the_service(
-        self, inner: Inner, service: Emulator
-    ) -> None:
-        """Collecting features by full name sends no request."""
-        result = inner.features("--testvibe-select=Login", "--collect-only", "-q")
-
-        assert collected(result) == ["testvibe::Login"]
-        assert service.requests == []
-
-    @pytest.mark.parametrize("arguments", [[], ["--testvibe-select=L*"]])
-    def test_all_else_says_what_to_do(
-        self, inner: Inner, service: Emulator, arguments: list[str]
-    ) -> None:
-        """Patterns and "all" need the list: the collection fails, and says to name the features."""
-        result = inner.features(*arguments)
-
-        assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines(["*ERROR collecting testvibe*", "*name them*"])
-        assert service.count("run_feature") == 0
-
-
+@without_lists
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "expected"),
     [
-        (["--testvibe-select=Chek*"], "no feature matches 'Chek[*]': the project has 3, such as *"),
         (
-            ["--testvibe-config=Mobile", "testvibe::Checkout[Firefox]"],
-            "no feature is 'testvibe::Checkout[[]Firefox[]]': did you *; *--collect-only*",
+            ["--testvibe-select=Login", "--testvibe-select=Checkout"],
+            [("Login", "Default"), ("Checkout", "Default")],
+        ),
+        (
+            [
+                *("--testvibe-config=Mobile", "--testvibe-config=Firefox"),
+                *("testvibe::Login[Firefox]", "--testvibe-select=C*"),
+            ],
+            [("Login", "Firefox")],
         ),
     ],
+    ids=["names", "node ids"],
 )
-def test_a_choice_of_nothing_fails(
-    inner: Inner, service: Emulator, arguments: list[str], message: str
+def test_names_need_no_list(
+    inner: Inner, service: Emulator, arguments: list[str], expected: list[tuple[str, str]]
 ) -> None:
-    """A pattern or a node id that matches no feature is an error in one sentence."""
+    """Features that are named, by options or node ids, are run by their names."""
+    inner.features(*arguments).assert_outcomes(passed=len(expected))
+    assert ran(service) == expected
+
+
+def test_names_alone_are_collected_without_the_service(inner: Inner, service: Emulator) -> None:
+    """Collecting features by full name sends no request."""
+    result = inner.features("--testvibe-select=Login", "--collect-only", "-q")
+
+    assert collected(result) == ["Login"]
+    assert service.requests == []
+
+
+@without_lists
+@pytest.mark.parametrize("arguments", [[], ["--testvibe-select=L*"]])
+def test_all_else_says_what_to_do(inner: Inner, service: Emulator, arguments: list[str]) -> None:
+    """Patterns and "all" need the list: the collection fails, and says to name the features."""
     result = inner.features(*arguments)
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines([message])
+    result.stdout.fnmatch_lines(["*ERROR collecting testvibe*", "*name them*"])
     assert service.count("run_feature") == 0
 
 
-def test_a_service_that_refuses_fails_the_collection(inner: Inner, service: Emulator) -> None:
-    """If the list is refused, nothing runs, and the error is shown without a traceback."""
-    service.fail("list_features", Fault.status(401))
-
-    result = inner.features()
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--testvibe-select=Chek*"], ["no feature matches 'Chek[*]': the project has 3, such *"]),
+        (
+            ["testvibe::Checkout[Moblie]"],
+            ["no feature is 'testvibe::Checkout[[]Moblie[]]': did you *--testvibe-config NAME"],
+        ),
+        (
+            ["--testvibe-config=Mobile", "testvibe::Checkout[Firefox]"],
+            ["no feature is 'testvibe::Checkout[[]Firefox[]]': did you *; *--collect-only*"],
+        ),
+        (["401"], ["the service says *401*", "GET http://*"]),
+    ],
+    ids=["pattern", "another configuration", "configuration that is not chosen", "refused"],
+)
+def test_a_choice_of_nothing_fails(
+    inner: Inner, service: Emulator, arguments: list[str], said: list[str]
+) -> None:
+    """What matches no feature, or is refused, is an error without a traceback; nothing runs."""
+    if arguments == ["401"]:
+        service.fail("list_features", Fault.status(int(arguments.pop())))
+    result = inner.features(*arguments)
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["the service says *401*", "GET http://*"])
+    result.stdout.fnmatch_lines(said)
     result.stdout.no_fnmatch_line("*Traceback*")
+    assert service.count("run_feature") == 0
 
 
 @pytest.mark.usefixtures("service")
@@ -270,75 +221,5 @@ def test_nothing_is_dispatched_after_failed_collections(inner: Inner, service: E
     """If pytest runs no tests because of collection errors, no feature is dispatched."""
     inner.pytester.makepyfile("import nothing_of_that_name")
 
-    result = inner.features()
-
-    result.assert_outcomes(errors=1)
+    inner.features().assert_outcomes(errors=1)
     assert service.count("run_feature") == 0
-
-
-class TestMarks:
-    """Lines in the configuration file that skip features, or expect them to fail."""
-
-    def test_some_are_not_run(self, inner: Inner, service: Emulator) -> None:
-        """A skipped feature is not dispatched, and the reason is reported."""
-        inner.pytester.makeini(
-            """
-            [pytest]
-            testvibe_skip =
-                Check*: the shop is closed
-                Login[Mobile]: no phone
-            """
-        )
-        result = inner.features(
-            "-rs", "--testvibe-config=Mobile", "--testvibe-config=Firefox", "-k", "not Returns"
-        )
-
-        result.assert_outcomes(passed=1, skipped=3)
-        result.stdout.fnmatch_lines_random(
-            ["SKIPPED [[]2[]] testvibe: the shop is closed", "SKIPPED [[]1[]] testvibe: no phone"]
-        )
-        assert [run.config for run in service.runs.values()] == ["Firefox"]
-
-    def test_some_are_expected_to_fail(self, inner: Inner, service: Emulator) -> None:
-        """They run, and neither their failure nor that of their tests fails the session."""
-        inner.pytester.makeini("[pytest]\ntestvibe_xfail = Returns: the bank is closed")
-
-        result = inner.features("-rx", "-v")
-
-        result.assert_outcomes(passed=2, xfailed=2)
-        assert result.ret == pytest.ExitCode.OK
-        result.stdout.fnmatch_lines(["XFAIL testvibe::Returns - the bank is closed*"])
-        assert len(service.runs) == 3
-
-    def test_an_expected_failure_that_passes_is_reported(
-        self, inner: Inner, service: Emulator
-    ) -> None:
-        """With strict_xfail it fails, as any other test does; its subtests keep their results."""
-        inner.pytester.makeini(
-            "[pytest]\nstrict_xfail = true\ntestvibe_xfail = Login: it was broken"
-        )
-        result = inner.features("--testvibe-select=Login")
-
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["*XPASS(strict)* it was broken"])
-        assert len(service.runs) == 1
-
-    def test_expectations_can_be_ignored(self, inner: Inner, service: Emulator) -> None:
-        """--runxfail reports them as failures."""
-        inner.pytester.makeini("[pytest]\ntestvibe_xfail = Returns: the bank is closed")
-
-        result = inner.features("--runxfail", "--testvibe-select=Returns")
-
-        result.assert_outcomes(failed=2)
-        assert len(service.runs) == 1
-
-    @pytest.mark.parametrize("option", ["testvibe_skip", "testvibe_xfail"])
-    def test_a_reason_is_needed(self, inner: Inner, service: Emulator, option: str) -> None:
-        """A line without a reason is an error in one sentence."""
-        inner.pytester.makeini(f"[pytest]\n{option} = Login")
-
-        result = inner.features()
-
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines([f"ERROR: {option} takes lines of 'GLOB: REASON', not 'Login'"])
-        assert service.requests == []

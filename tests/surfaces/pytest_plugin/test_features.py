@@ -1,23 +1,19 @@
-"""Features as tests: names, results and reports of items."""
+"""Features as tests: names, results and reports of items, and what is said without a result."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
 
-from tests.support.inner_pytest import ENDLESS, SHOP
+from tests.support.inner_pytest import SHOP, Inner, endless, ids_told
 from testvibe_async._batch import workers
 from testvibe_async._dispatch import dispatcher
-from testvibe_async.testing import Fault, Outcome
+from testvibe_async.testing import Emulator, Fault, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
 
@@ -25,8 +21,9 @@ NO_DIRECTORY = "Re: ../turns/??"
 
 
 def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
-    """Every feature that has tests is run once, and the item has the run's result."""
-    result = inner.features("-v")
+    """Every feature that has tests is run once, and the item has the run's result and its time."""
+    service.add_feature("Reminders", kind="suggestion", status="draft")
+    result = inner.features("-v", "--durations=3")
 
     result.assert_outcomes(passed=2, failed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -36,6 +33,7 @@ def test_each_feature_is_an_item(inner: Inner, service: Emulator) -> None:
             "testvibe::Login PASSED *",
             "testvibe::Checkout PASSED *",
             "testvibe::Returns FAILED *",
+            "30.00s call     testvibe::Login",
         ]
     )
     assert service.count("run_feature") == 3
@@ -60,54 +58,37 @@ def test_a_failure_describes_the_run(inner: Inner, service: Emulator) -> None:
             f"FAILED testvibe::Returns - run {run_id} failed: 1 of 1 test failed*",
         ]
     )
-    result.stdout.no_fnmatch_line("*Captured*")
-    result.stdout.no_fnmatch_line("*.py*")
-    result.stdout.no_fnmatch_line("*Traceback*")
-
-
-def test_the_tests_in_a_run_are_subtests(inner: Inner, service: Emulator) -> None:
-    """Each test of a run is reported as a subtest of the feature."""
-    service.add_feature(
-        "Cart",
-        "Feature: Cart\n  Scenario: Filled\n    Given it\n  Scenario: Emptied\n    Given it\n",
-    )
-    result = inner.features("-v", "--testvibe-select=Cart", "--testvibe-select=Returns")
-
-    result.stdout.fnmatch_lines_random(
-        [
-            "testvibe::Cart SUBPASSED[[]Filled[]] *",
-            "testvibe::Cart SUBPASSED[[]Emptied[]] *",
-            "testvibe::Returns SUBFAILED[[]Returns works[]] *",
-        ]
-    )
-    result.assert_outcomes(passed=1, failed=2)
+    for unwanted in ("*Captured*", "*.py*", "*Traceback*"):
+        result.stdout.no_fnmatch_line(unwanted)
 
 
 @pytest.mark.parametrize(
-    ("word", "error", "shown"),
+    ("edit", "said"),
     [
-        ("skipped", None, "SUBSKIPPED[[]Returns works[]] *the service calls it 'skipped'*"),
-        ("timedOut", "too late", "SUBFAILED[[]Returns works[]] testvibe::Returns - too late"),
+        ({}, "SUBFAILED[[]Returns works[]] testvibe::Returns - no refund"),
+        ({"status": "passed", "error": None}, "testvibe::Returns SUBPASSED[[]Returns works[]] *"),
+        (
+            {"status": "skipped", "error": None},
+            "SUBSKIPPED[[]Returns works[]] *calls it 'skipped'*",
+        ),
+        ({"status": "timedOut", "error": "too late"}, "SUBFAILED[[]Returns works[]] * - too late"),
     ],
 )
-def test_a_test_may_end_in_the_runners_own_words(
-    inner: Inner, service: Emulator, word: str, error: str | None, shown: str
+def test_the_tests_in_a_run_are_subtests(
+    inner: Inner, service: Emulator, edit: dict[str, Any], said: str
 ) -> None:
     """A test that neither passed nor failed is a failure if it has an error, else it is skipped."""
 
     def rename(run: Any) -> Any:
-        for test in run["tests"] or ():
-            test |= {"status": word, "error": error}
-        return run
+        return {**run, "tests": [{**test, **edit} for test in run["tests"] or ()]}
 
     service.fail("get_run", Fault.edit(rename))
-
     result = inner.features("-v", "-rA", "--testvibe-select=Returns")
 
-    result.stdout.fnmatch_lines([f"*{shown}*"])
+    result.stdout.fnmatch_lines([f"*{said}*"])
 
 
-def test_a_run_may_fail_without_a_test_that_did(inner: Inner, service: Emulator) -> None:
+def test_a_run_may_end_in_the_runners_own_words(inner: Inner, service: Emulator) -> None:
     """A run that could not be executed fails its item with the service's status."""
 
     def abort(run: Any) -> Any:
@@ -115,78 +96,32 @@ def test_a_run_may_fail_without_a_test_that_did(inner: Inner, service: Emulator)
         return {**run, **over} if run["finishedUtc"] else run
 
     service.fail("get_run", Fault.edit(abort))
-
     result = inner.features("--testvibe-select=Login")
 
     (run_id,) = service.runs
-    result.stdout.fnmatch_lines(
-        [f"FAILED testvibe::Login - run {run_id} aborted: over with an undocumented status*"]
-    )
+    said = f"FAILED testvibe::Login - run {run_id} aborted: over with an undocumented status*"
+    result.stdout.fnmatch_lines([said])
     result.assert_outcomes(failed=1)
 
 
-def test_each_configuration_is_an_item_of_its_own(inner: Inner, service: Emulator) -> None:
-    """Each feature runs with each configuration, which is part of the item's node id."""
-    result = inner.features(
-        "-v", "--testvibe-config=Mobile", "--testvibe-config=Firefox", "--testvibe-select=Login"
-    )
-
-    result.stdout.fnmatch_lines_random(
-        ["testvibe::Login[[]Mobile[]] PASSED *", "testvibe::Login[[]Firefox[]] PASSED *"]
-    )
-    assert {run.config for run in service.runs.values()} == {"Mobile", "Firefox"}
-
-
-def test_the_site_can_be_chosen(inner: Inner, service: Emulator) -> None:
-    """The runs test the given site."""
-    inner.features("--testvibe-site-url=https://next.example", "--testvibe-select=Login")
-
-    (run,) = service.runs.values()
-    assert run.site_url == "https://next.example"
-
-
-def test_another_project_can_be_chosen(inner: Inner, service: Emulator) -> None:
-    """The option takes precedence over the environment."""
+def test_the_project_and_the_site_can_be_chosen(inner: Inner, service: Emulator) -> None:
+    """The options take precedence over the environment, and over the project's own site."""
     project = service.add_project("Blog")
     service.add_feature("Comments", project=project)
+    site = "--testvibe-site-url=https://next.example"
+    result = inner.features("-v", f"--testvibe-project={project.id}", site)
 
-    result = inner.features("-v", f"--testvibe-project={project.id}")
+    result.stdout.fnmatch_lines(["testvibe::Comments PASSED *"])
+    assert [run.site_url for run in service.runs.values()] == ["https://next.example"]
+
+
+def test_tests_are_generated_on_demand(inner: Inner, service: Emulator) -> None:
+    """With --testvibe-generate a feature without tests is generated, then run."""
+    service.add_feature("Gift cards", status="draft")
+    result = inner.features("--testvibe-select=Gift cards", "--testvibe-generate")
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["testvibe::Comments PASSED *"])
-
-
-class TestWithoutTests:
-    """A feature whose tests were never generated."""
-
-    def test_it_fails_where_it_was_named(self, inner: Inner, service: Emulator) -> None:
-        """If it was selected by name, it fails with the service's error."""
-        service.add_feature("Gift cards", status="draft")
-
-        result = inner.features("--testvibe-select=Gift cards")
-
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(
-            ["FAILED testvibe::Gift cards - the service says *Only generated features can run*"]
-        )
-
-    def test_it_is_generated_on_demand(self, inner: Inner, service: Emulator) -> None:
-        """With --testvibe-generate it is generated, then run."""
-        service.add_feature("Gift cards", status="draft")
-
-        result = inner.features("--testvibe-select=Gift cards", "--testvibe-generate")
-
-        result.assert_outcomes(passed=1)
-        assert len(service.generations) == 1
-
-    def test_a_suggestion_is_no_feature_yet(self, inner: Inner, service: Emulator) -> None:
-        """A suggestion of the service is not collected."""
-        service.add_feature("Reminders", kind="suggestion", status="draft")
-
-        result = inner.features("--collect-only", "-q")
-
-        result.stdout.no_fnmatch_line("*Reminders*")
-        result.stdout.fnmatch_lines(["testvibe::Login", "testvibe::Checkout", "testvibe::Returns"])
+    assert len(service.generations) == 1
 
 
 class TestArtifacts:
@@ -201,46 +136,38 @@ class TestArtifacts:
     def test_those_of_failures_are_downloaded(
         self, inner: Inner, service: Emulator, tmp_path: Path
     ) -> None:
-        """They are stored in a directory for each run, which the report names."""
+        """They are in a directory for each run, of a plain name, which the report names."""
+        service.add_feature(NO_DIRECTORY)
         result = inner.features(f"--testvibe-artifacts={tmp_path / 'found'}")
 
-        (failed,) = (run.id for run in service.runs.values() if run.status == "failed")
-        assert [path.name for path in (tmp_path / "found").iterdir()] == [f"Returns run {failed}"]
+        failed = [run.id for run in service.runs.values() if run.status == "failed"]
+        names = {
+            f"{name} run {run_id}" for name in ("Returns", "Re_ .._turns___") for run_id in failed
+        }
+        found = {path.name for path in (tmp_path / "found").iterdir()}
+        assert len(found) == len(failed) == 2
+        assert found < names
         assert list((tmp_path / "found").rglob("*.zip"))
-        result.stdout.fnmatch_lines(["Its artifacts:", f"  *Returns run {failed}*.zip"])
-
-    def test_their_directory_has_a_plain_name(self, inner: Inner, service: Emulator) -> None:
-        """For any name of a feature, they stay in one directory below the given one."""
-        service.add_feature(NO_DIRECTORY)
-
-        inner.features("--testvibe-artifacts=found", "--testvibe-select=Re:*", "-q")
-
-        (directory,) = (inner.pytester.path / "found").iterdir()
-        (run_id,) = service.runs
-        assert directory.name == f"Re_ .._turns___ run {run_id}"
+        result.stdout.fnmatch_lines(["Its artifacts:", "  *Returns run *.zip"])
 
     def test_a_lost_artifact_does_not_hide_the_failure(
         self, inner: Inner, service: Emulator
     ) -> None:
         """If they can't be downloaded, the report also says why."""
         service.fail("get_run_artifacts", Fault.status(404))
-
         result = inner.features("--testvibe-artifacts=found", "--testvibe-select=Returns")
 
-        result.stdout.fnmatch_lines(["  no refund", "Its artifacts could not be downloaded: *404*"])
+        said = ["  no refund", "Its artifacts could not be downloaded:", "  *404*"]
+        result.stdout.fnmatch_lines(said)
 
 
+@endless
 class TestUnobserved:
-    """Items without an outcome of the feature."""
-
-    @pytest.fixture
-    def service_options(self) -> dict[str, Any]:
-        """Return options with runs that take an hour."""
-        return {"scenario": ENDLESS}
+    """Items without an outcome of the feature, whose run takes an hour."""
 
     def test_a_time_out_leaves_the_run_going(self, inner: Inner, service: Emulator) -> None:
         """The item fails and says that the run goes on; the summary says how to attach to it."""
-        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=1")
+        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.4")
 
         (run_id,) = service.runs
         result.assert_outcomes(failed=1)
@@ -252,7 +179,7 @@ class TestUnobserved:
                 f"  testvibe-async wait {run_id} --project {service.project_id} --server *",
             ]
         )
-        assert len(service.active_runs()) == 1
+        assert ids_told(result.outlines) == {run.id for run in service.active_runs()} == {run_id}
 
     def test_what_was_not_seen_is_not_said_to_go_on(self, inner: Inner, service: Emulator) -> None:
         """Where polls fail at the time-out, the item says since when the run was not seen."""
@@ -262,87 +189,78 @@ class TestUnobserved:
                 service.fail(operation, Fault.status(503))
             return document
 
-        service.fail("get_run", Fault.edit(fail_later), times=1)
-        service.fail("list_runs", Fault.edit(fail_later), times=1)
-        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=1")
+        for operation in ("get_run", "list_runs"):
+            service.fail(operation, Fault.edit(fail_later), times=1)
+        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.6")
 
         (run_id,) = service.runs
         result.stdout.fnmatch_lines([f"run {run_id}: not seen since * UTC*"])
         result.stdout.no_fnmatch_line("*is still*")
 
-    def test_a_dispatch_that_hangs_is_given_up(
-        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Some seconds after the time-out nobody knows of a dispatch that was not answered."""
-        for module in (workers, dispatcher):
-            monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
-        service.fail("run_feature", Fault.hang())
-        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.3")
-
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["it may have started: the answer to its dispatch was lost; *"])
-
     @pytest.mark.parametrize(
-        ("operation", "fault", "said"),
+        ("faults", "said"),
         [
-            ("run_feature", Fault.status(409), "*; --testvibe-generate generates its tests*"),
-            ("run_feature", Fault.status(401), "*; * the API key: it came from TESTVIBE_API_KEY*"),
-            ("run_feature", Fault.status(503), "it may have started: *503*; *look at the feature*"),
-            ("*", Fault.reset(), "the service was not reachable: *connection was lost*"),
+            ({"run_feature": Fault.status(409)}, "*409*; --testvibe-generate generates its tests*"),
+            (
+                {"run_feature": Fault.status(401)},
+                "*; * the API key: it came from TESTVIBE_API_KEY*",
+            ),
+            (
+                {"run_feature": Fault.lost(), "list_runs": Fault.status(404)},
+                "it may have started: *connection was lost (*reset by peer); *look at the feature*",
+            ),
+            ({"run_feature": Fault.hang()}, "it may have started: the answer to *was lost; *"),
+            ({"*": Fault.reset()}, "the service was not reachable: *connection was lost*"),
         ],
-        ids=["no tests", "key", "unknown", "down"],
+        ids=["no tests", "key", "lost", "hangs", "down"],
     )
     def test_it_is_said_once_what_to_do(
-        self, inner: Inner, service: Emulator, operation: str, fault: Fault, said: str
-    ) -> None:
-        """The first line has the reason and the next step, and no cause repeats the reason."""
-        service.fail(operation, fault)
-        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=1")
-
-        result.stdout.fnmatch_lines([said])
-        text = "\n".join(result.outlines).partition("= short test summary")[0]
-        assert text.count("told to answer") <= 1
-        assert "because: \n" not in text
-
-    @pytest.mark.parametrize("project", [None, "Acme Shop"])
-    def test_a_list_that_hangs_is_given_up(
         self,
         inner: Inner,
         service: Emulator,
         monkeypatch: pytest.MonkeyPatch,
-        project: str | None,
+        faults: dict[str, Fault],
+        said: str,
     ) -> None:
-        """So is a list that is not answered, in the same time."""
-        if project is not None:
-            monkeypatch.setenv("TESTVIBE_PROJECT", project)
-        service.fail("*", Fault.hang())
-        result = inner.features("--testvibe-timeout=0.3")
+        """The first line has the reason, with the service's words in quotes, and the next step."""
+        for module in (workers, dispatcher):
+            monkeypatch.setattr(module, "CLOSE_SECONDS", 0.1)
+        for operation, fault in faults.items():
+            service.fail(operation, fault)
+        result = inner.features("--testvibe-select=Login", "--testvibe-timeout=0.5")
 
         assert result.ret != pytest.ExitCode.OK
-        said = "\n".join([*result.outlines, *result.errlines])
-        assert "because: \n" not in said
-        assert re.search("the list of [a-z]+ did not come within 0.3 s", said)
+        result.stdout.fnmatch_lines([said])
+        text = "\n".join(result.outlines).partition("= short test summary")[0]
+        assert text.count("told to answer") <= 1
+        assert text.count('the service says "') == text.count("told to answer")
+
+    @pytest.mark.parametrize(
+        ("arguments", "what"),
+        [
+            ([], "features"),
+            (["--testvibe-select=Login", "--testvibe-config=Mobile"], "features"),
+            (["--testvibe-project=Acme Shop"], "projects"),
+        ],
+    )
+    def test_a_list_that_hangs_is_given_up(
+        self, inner: Inner, service: Emulator, arguments: list[str], what: str
+    ) -> None:
+        """So is a list that is not answered, in the same time."""
+        service.fail("*", Fault.hang())
+        result = inner.features("--testvibe-timeout=0.3", *arguments)
+
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        result.stdout.fnmatch_lines([f"*the list of {what} did not come within 0.3 s"])
 
     def test_what_does_not_exist_fails(self, inner: Inner, service: Emulator) -> None:
         """An unknown name fails its item with the service's answer."""
         result = inner.features("--testvibe-select=Chekout")
 
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(
-            ["FAILED testvibe::Chekout - the service says *no feature *Chekout*"]
-        )
+        said = "FAILED testvibe::Chekout - the service says *no feature *Chekout*"
+        result.stdout.fnmatch_lines([said])
         assert not service.runs
-
-    def test_a_cause_is_reported(self, inner: Inner, service: Emulator) -> None:
-        """The cause of an error is reported with it."""
-        service.fail("generate_feature", Fault.status(403))
-        service.add_feature("Gift cards", status="draft")
-        service.fail("run_feature", Fault.lost())
-        service.fail("list_runs", Fault.status(404))
-
-        result = inner.features("--testvibe-select=Login")
-
-        result.stdout.fnmatch_lines(["*connection was lost (Connection reset by peer)*"])
 
 
 def test_a_terminal_obeys_nothing_from_the_service(inner: Inner, service: Emulator) -> None:
@@ -355,7 +273,6 @@ def test_a_terminal_obeys_nothing_from_the_service(inner: Inner, service: Emulat
         return {**run, "status": "failed", "tests": [test], "siteUrl": red, "log": f"{red}\n{red}"}
 
     service.fail("get_run", Fault.edit(paint))
-
     result = inner.features("-v", "-rA", "--testvibe-select=A*")
 
     assert "\x1b" not in result.stdout.str()
@@ -374,11 +291,3 @@ def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner, service: Emul
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*ZeroDivisionError: broken at Login", "*test_features.py:*"])
     assert len(service.runs) == 1
-
-
-def test_the_time_is_that_of_the_run(inner: Inner, service: Emulator) -> None:
-    """An item's duration is that of its run at the service."""
-    assert service.runs == {}
-    result = inner.features("--durations=3", "--testvibe-select=Login")
-
-    result.stdout.fnmatch_lines(["30.00s call     testvibe::Login"])

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
+from tests.support.inner_pytest import Inner
+from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
 
-
-def test_a_plain_test_has_a_service(inner: Inner) -> None:
-    """Each test has an emulator of its own, also without a running event loop."""
-    inner.pytester.makepyfile(
+PLAIN = {
+    "each test has an emulator of its own": (
         """
         import asyncio
         from testvibe_async import Client
@@ -34,13 +30,8 @@ def test_a_plain_test_has_a_service(inner: Inner) -> None:
             assert testvibe_emulator.requests == []
             assert testvibe_emulator_options == {"speed": 100.0}
         """
-    )
-    inner().assert_outcomes(passed=2)
-
-
-def test_the_emulators_options_can_be_chosen(inner: Inner) -> None:
-    """An overridden testvibe_emulator_options gives the arguments of the Emulator."""
-    inner.pytester.makepyfile(
+    ),
+    "overridden options are those of the emulators": (
         """
         import pytest
         from testvibe_async.testing import Scenario
@@ -62,13 +53,8 @@ def test_the_emulators_options_can_be_chosen(inner: Inner) -> None:
         def test_the_sessions(testvibe_session_emulator):
             assert testvibe_session_emulator.features == {}
         """
-    )
-    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=2)
-
-
-def test_a_session_has_one_emulator(inner: Inner) -> None:
-    """All tests share it, and it keeps its state."""
-    inner.pytester.makepyfile(
+    ),
+    "a session has one emulator, which keeps its state": (
         """
         import pytest
 
@@ -77,8 +63,55 @@ def test_a_session_has_one_emulator(inner: Inner) -> None:
             assert f"Feature {place - 1}" in testvibe_session_emulator.features or place == 0
             testvibe_session_emulator.add_feature(f"Feature {place}")
         """
+    ),
+    "overridden hooks are called": (
+        """
+        import pytest
+        from testvibe_async import Hooks
+
+        seen = []
+
+        @pytest.fixture
+        def testvibe_client_options():
+            return {"hooks": Hooks(on_request=seen.append), "poll_interval": 0.01}
+
+        async def test_it(testvibe_client):
+            await testvibe_client.list_projects()
+            assert [event.operation for event in seen] == ["list_projects"]
+        """
+    ),
+    "a client of the emulator has no routes of the settings file": (
+        """
+        async def test_it(testvibe_client):
+            assert await testvibe_client.project().list_runs() == []
+        """
+    ),
+    "a client that is used in another thread is closed there": (
+        """
+        import pytest
+        from anyio.from_thread import start_blocking_portal
+
+        @pytest.fixture
+        def portal():
+            with start_blocking_portal() as portal:
+                yield portal
+
+        def test_it(portal, testvibe_client):
+            assert portal.call(testvibe_client.list_projects)
+        """
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", PLAIN)
+def test_emulators_and_clients(inner: Inner, rule: str) -> None:
+    """The fixtures do what the rule says, whatever a settings file names."""
+    inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
+        '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
     )
-    inner().assert_outcomes(passed=2)
+    inner.pytester.makepyfile(PLAIN[rule])
+    tests = PLAIN[rule].count("def test_") + PLAIN[rule].count("range(2)")
+    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=tests)
 
 
 ASYNC_TESTS = """
@@ -176,41 +209,6 @@ def test_a_fixture_may_use_the_client_to_the_end(inner: Inner, decorator: str) -
     inner().assert_outcomes(passed=1)
 
 
-def test_the_clients_options_can_be_chosen(inner: Inner) -> None:
-    """Hooks in the overridden options are called."""
-    inner.pytester.makepyfile(
-        """
-        import pytest
-        from testvibe_async import Hooks
-
-        seen = []
-
-        @pytest.fixture
-        def testvibe_client_options():
-            return {"hooks": Hooks(on_request=seen.append), "poll_interval": 0.01}
-
-        async def test_it(testvibe_client):
-            await testvibe_client.list_projects()
-            assert [event.operation for event in seen] == ["list_projects"]
-        """
-    )
-    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
-
-
-def test_the_emulator_has_the_usual_routes(inner: Inner) -> None:
-    """The routes of a settings file are a real service's, so a client of the emulator has none."""
-    inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
-        '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
-    )
-    inner.pytester.makepyfile(
-        """
-        async def test_it(testvibe_client):
-            assert await testvibe_client.project().list_runs() == []
-        """
-    )
-    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
-
-
 def test_no_client_is_of_the_configured_service(inner: Inner, service: Emulator) -> None:
     """Clients are the emulator's, whatever the environment names; that service is never called."""
     inner.pytester.makepyfile(
@@ -285,25 +283,6 @@ def test_a_loop_has_one_shared_client(inner: Inner, scope: str, clients: int) ->
         """
     )
     inner().assert_outcomes(passed=5)
-
-
-def test_a_client_may_be_used_in_another_thread(inner: Inner) -> None:
-    """A client whose loop still runs in a thread at the test's end is closed there."""
-    inner.pytester.makepyfile(
-        """
-        import pytest
-        from anyio.from_thread import start_blocking_portal
-
-        @pytest.fixture
-        def portal():
-            with start_blocking_portal() as portal:
-                yield portal
-
-        def test_it(portal, testvibe_client):
-            assert portal.call(testvibe_client.list_projects)
-        """
-    )
-    inner().assert_outcomes(passed=1)
 
 
 VIRTUAL = {

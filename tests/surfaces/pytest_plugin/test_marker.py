@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.support.inner_pytest import ENDLESS, end_together
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
+from tests.support.inner_pytest import RERUN, Inner, end_together, endless
+from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
 
 FAST = "--testvibe-poll-interval=0.02"
 
-TOGETHER = pytest.mark.parametrize("service_options", [{"scenario": ENDLESS}], ids=["endless"])
-"""The runs of the test go on until they are ended."""
 
-
-@TOGETHER
+@endless
 def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
-    """The fixture returns the finished run, passed or failed."""
+    """The fixture returns the finished run, passed or failed, which equal requests share."""
     end_together(service, 2)
     inner.pytester.makepyfile(
         """
@@ -44,11 +35,8 @@ def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
                 assert testvibe_run.failures[0].error == "no refund"
         """
     )
-    result = inner(FAST)
-
-    result.assert_outcomes(passed=3)
-    assert len(service.runs) == 2
-    assert service.max_active_runs == 2
+    inner(FAST).assert_outcomes(passed=3)
+    assert len(service.runs) == service.max_active_runs == 2
 
 
 @pytest.mark.parametrize(
@@ -72,9 +60,7 @@ def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator, mode: str, 
             assert testvibe_run.is_success
         """
     )
-    result = inner(FAST, "-o", f"asyncio_mode={mode}")
-
-    result.assert_outcomes(passed=1)
+    inner(FAST, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=1)
     assert len(service.runs) == 1
 
 
@@ -87,7 +73,7 @@ def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) ->
     assert len(service.runs) == 2
 
 
-@TOGETHER
+@endless
 def test_a_session_may_have_several_projects(
     inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,26 +83,26 @@ def test_a_session_may_have_several_projects(
     for project in projects:
         service.add_feature("Returns", project=project)
     end_together(service, 2)
-    inner.marked(f'"Returns", project="{projects[0].id}"', f'"Returns", project="{projects[1].id}"')
-    result = inner(FAST, "--testvibe-artifacts=found")
+    inner.marked(*(f'"Returns", project="{project.id}"' for project in projects))
+    inner(FAST, "--testvibe-artifacts=found").assert_outcomes(passed=2)
 
-    result.assert_outcomes(passed=2)
     assert {run.project.id for run in service.runs.values()} == {each.id for each in projects}
     assert service.max_active_runs == 2
     names = {f"Returns of {run.project.id} run {run_id}" for run_id, run in service.runs.items()}
     assert {path.name for path in (inner.pytester.path / "found").iterdir()} == names
 
 
-def test_a_marker_needs_some_project(
-    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("setting", ["TESTVIBE_PROJECT", "TESTVIBE_SERVER"])
+def test_settings_are_needed(
+    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, setting: str
 ) -> None:
-    """Without a project the session ends before the first test, with one sentence."""
-    monkeypatch.delenv("TESTVIBE_PROJECT")
+    """Without server or project the session ends before the first test, with one sentence."""
+    monkeypatch.delenv(setting)
     inner.marked('"Login"')
     result = inner()
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: testvibe: no project: *TESTVIBE_PROJECT*"])
+    result.stderr.fnmatch_lines([f"ERROR: testvibe: no *: set {setting}*"])
     assert service.requests == []
 
 
@@ -165,12 +151,12 @@ def test_what_is_not_run_is_not_dispatched(inner: Inner, service: Emulator) -> N
         ),
         ("@pytest.mark.testvibe", "@pytest.mark.testvibe(*) missing *'feature'*"),
         ("@pytest.mark.testvibe('a', 'b')", "@pytest.mark.testvibe(*) takes 2 *"),
-        ("@pytest.mark.testvibe('a', config=['b'])", "@*(*)*'config' must be str*"),
+        ("@pytest.mark.testvibe('a', config=['b'])", "@*(*) 'config' must be str*[[]'b'[]]*"),
+        ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
         (
             "@pytest.mark.testvibe('a')\n        @pytest.mark.testvibe('b')",
             "@pytest.mark.testvibe(*) twice: a test has one run",
         ),
-        ("@pytest.mark.testvibe('a', confg='b')", "@pytest.mark.testvibe(*) got *'confg'*"),
     ],
 )
 def test_a_wrong_marker_is_reported(
@@ -208,28 +194,7 @@ def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator)
 
 def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator) -> None:
     """A test that asks again for its run gets a new one."""
-    inner.pytester.makeconftest(
-        """
-        import pytest
-        from _pytest.runner import runtestprotocol
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_protocol(item, nextitem):
-            runtestprotocol(item, log=False, nextitem=nextitem)
-            runtestprotocol(item, nextitem=nextitem)
-            return True
-        """
-    )
-    inner.marked('"Login"')
-    result = inner(FAST)
-
-    result.assert_outcomes(passed=1)
+    inner.pytester.makeconftest(RERUN)
+    inner.marked('"Returns"', body="assert testvibe_run.is_success")
+    inner(FAST).assert_outcomes(failed=1)
     assert len(service.runs) == 2
-
-
-def test_settings_are_needed(inner: Inner) -> None:
-    """Without a server the session ends before the first test, with one sentence."""
-    inner.marked('"Login"')
-    result = inner()
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: testvibe: no server: *"])

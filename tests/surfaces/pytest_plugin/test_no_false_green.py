@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from attrs import evolve
 
-from tests.support.inner_pytest import SHOP
-from testvibe_async.testing import Fault, Outcome
-
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
+from tests.support.inner_pytest import SHOP, Inner
+from testvibe_async.testing import Emulator, Fault, Outcome
 
 pytest_plugins = ["pytester"]
 
 PLAIN = "def test_plain(): pass"
+FAST = "--testvibe-poll-interval=0.02"
+SUGGESTION = {"id": 7, "name": "Wishes", "kind": "suggestion"}
 
 EXPECTED = """
 import pytest
@@ -27,38 +26,46 @@ def test_returns(testvibe_run):
     assert testvibe_run.is_success
 """
 
-XFAIL = "[pytest]\ntestvibe_xfail = *: the bank is closed"
+MARKS = """
+import pytest
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.name != "Checkout":
+            item.add_marker(pytest.mark.{})
+"""
+XFAIL = MARKS.format('xfail(reason="the bank is closed")')
 
 
-class TestNoFeatures:
-    """A project whose list of features is empty, or holds nothing but suggestions."""
+@pytest.mark.parametrize("rows", [[], [SUGGESTION]], ids=["empty", "suggestions"])
+def test_no_features_are_an_error(
+    inner: Inner, service: Emulator, rows: list[dict[str, Any]]
+) -> None:
+    """The collection fails with one sentence, although another test would pass."""
+    service.fail("list_features", Fault.edit(lambda _: rows))
+    inner.pytester.makepyfile(PLAIN)
+    result = inner.features()
 
-    @pytest.mark.parametrize("rows", [[], [{"id": 7, "name": "Wishes", "kind": "suggestion"}]])
-    def test_it_is_an_error(
-        self, inner: Inner, service: Emulator, rows: list[dict[str, Any]]
-    ) -> None:
-        """The collection fails with one sentence, although another test would pass."""
-        service.fail("list_features", Fault.edit(lambda _: rows))
-        inner.pytester.makepyfile(PLAIN)
-        result = inner.features()
-
-        assert result.ret == pytest.ExitCode.INTERRUPTED
-        result.stdout.fnmatch_lines(["no feature matches '[*]': the project has none"])
-        result.stdout.no_fnmatch_line("*Traceback*")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["no feature matches '[*]': the project has none"])
+    result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_a_selection_asks_for_features(inner: Inner, service: Emulator) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "outcomes"),
+    [
+        (["--testvibe-select=Returns"], {"failed": 2, "passed": 1}),
+        (["--testvibe-select=Returns", "--no-testvibe"], {"passed": 1}),
+        (["--testvibe-config=Mobile"], {"failed": 2, "passed": 3}),
+    ],
+)
+@pytest.mark.usefixtures("service")
+def test_a_selection_asks_for_features(
+    inner: Inner, arguments: list[str], outcomes: dict[str, int]
+) -> None:
     """What the command line selects runs without --testvibe too: it would be green unseen."""
     inner.pytester.makepyfile(PLAIN)
-    quick = "--testvibe-poll-interval=0.02"
-    selected = inner("--testvibe-select=Returns", quick)
-    undone = inner("--testvibe-select=Returns", "--no-testvibe", quick)
-    configured = inner("--testvibe-config=Mobile", quick)
-
-    selected.assert_outcomes(failed=2, passed=1)
-    undone.assert_outcomes(passed=1)
-    configured.assert_outcomes(failed=2, passed=3)
-    assert len(service.runs) == 1 + 3
+    inner(*arguments, FAST).assert_outcomes(**outcomes)
 
 
 def test_an_option_without_effect_is_named(inner: Inner, service: Emulator) -> None:
@@ -68,7 +75,7 @@ def test_an_option_without_effect_is_named(inner: Inner, service: Emulator) -> N
     inner("--testvibe-attempts=3").stdout.fnmatch_lines([said])
     inner("--testvibe-attempts=3", "--no-testvibe").stdout.no_fnmatch_line("*no effect of*")
     inner.marked('"Login"')
-    inner("--testvibe-attempts=3").stdout.no_fnmatch_line("*no effect of*")
+    inner("--testvibe-attempts=3", FAST).stdout.no_fnmatch_line("*no effect of*")
     assert len(service.runs) == 1
 
 
@@ -82,125 +89,92 @@ class TestUnableToRun:
         return {"scenario": evolve(SHOP, outcomes=outcomes)}
 
     @pytest.mark.parametrize("status", ["failed", "cancelled", "generating"])
-    @pytest.mark.parametrize("others", ["passed", "none"])
+    @pytest.mark.parametrize("others", [[], ["--testvibe-select=Log*"]], ids=["alone", "others"])
     def test_without_a_generation_that_succeeded(
-        self, inner: Inner, service: Emulator, status: str, others: str
+        self, inner: Inner, service: Emulator, status: str, others: list[str]
     ) -> None:
         """A feature whose generation failed, was cancelled or is in progress fails its test."""
         service.add_feature("Gift cards", status=status)
-        select = ["--testvibe-select=Gift*"]
-        select += ["--testvibe-select=Log*"] if others == "passed" else []
-        result = inner.features(*select)
+        result = inner.features("--testvibe-select=Gift*", *others)
 
-        result.assert_outcomes(failed=1, passed=len(select) - 1)
+        result.assert_outcomes(failed=1, passed=len(others))
         assert result.ret == pytest.ExitCode.TESTS_FAILED
-        result.stdout.fnmatch_lines(
-            ["FAILED testvibe::Gift cards - *Only generated features can run*"]
-        )
+        said = "FAILED testvibe::Gift cards - *Only generated features can run*"
+        result.stdout.fnmatch_lines([said])
 
-    def test_drafts_are_skipped_beside_others(self, inner: Inner, service: Emulator) -> None:
-        """A draft is skipped without a dispatch where other features run."""
-        service.add_feature("Gift cards", status="draft")
-        result = inner.features("-rs", "--testvibe-select=*g*")
-
-        result.assert_outcomes(passed=1, skipped=1)
-        result.stdout.fnmatch_lines(["SKIPPED [[]1[]] testvibe: *never generated*"])
-        assert result.ret == pytest.ExitCode.OK
-        assert service.count("run_feature") == 1
-
-    def test_drafts_are_not_skipped_where_the_others_are_deselected(
-        self, inner: Inner, service: Emulator
+    @pytest.mark.parametrize(
+        ("arguments", "outcomes"),
+        [
+            (["--testvibe-select=*g*"], {"passed": 1, "skipped": 1}),
+            (["--testvibe-select=*g*", "--testvibe-generate"], {"failed": 1, "passed": 1}),
+            (["--testvibe-select=Gift*"], {"failed": 1}),
+            (["--testvibe-select=Gift cards"], {"failed": 1}),
+            (["-k", "Gift"], {"failed": 1, "deselected": 3}),
+        ],
+        ids=["others run", "others run, generate", "alone", "named", "others deselected"],
+    )
+    def test_drafts_are_skipped_beside_others_alone(
+        self, inner: Inner, service: Emulator, arguments: list[str], outcomes: dict[str, int]
     ) -> None:
-        """--lf counts what it leaves to run, not what was collected."""
+        """A draft is skipped without a dispatch where other features run; else it fails."""
+        service.add_feature("Gift cards", status="draft")
+        service.fail("generate_feature", Fault.status(403))
+        result = inner.features("-rs", *arguments)
+
+        result.assert_outcomes(**outcomes)
+        assert bool(result.ret) == ("failed" in outcomes)
+        if "skipped" in outcomes:
+            result.stdout.fnmatch_lines(["SKIPPED [[]1[]] testvibe: *never generated*"])
+            assert service.count("run_feature") == 1
+
+    def test_drafts_beside_what_does_not_run_fail(self, inner: Inner, service: Emulator) -> None:
+        """--lf counts what it leaves to run, and a skipped feature does not run."""
         service.add_feature("Gift cards", status="draft")
         inner.features("-k", "Gift")
-        result = inner.features("--lf")
-
-        result.assert_outcomes(failed=1, deselected=3)
-
-    @pytest.mark.parametrize("extra", [["--testvibe-select=Gift*"], ["-k", "Gift"]])
-    def test_drafts_alone_fail(self, inner: Inner, service: Emulator, extra: list[str]) -> None:
-        """Where nothing but drafts is left to run they are not skipped: each fails."""
-        service.add_feature("Gift cards", status="draft")
-        inner.pytester.makepyfile(PLAIN.replace("plain", "plain_gift"))
-        result = inner.features(*extra)
-
-        result.assert_outcomes(failed=1, passed=1, deselected=3 if "-k" in extra else 0)
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-
-    def test_drafts_beside_what_is_skipped_by_rule_fail(
-        self, inner: Inner, service: Emulator
-    ) -> None:
-        """A feature that a rule skips does not run, so drafts beside it are not skipped."""
-        service.add_feature("Gift cards", status="draft")
-        inner.pytester.makeini("[pytest]\ntestvibe_skip = Login: not today")
-        result = inner.features("--testvibe-select=*g*")
-
-        result.assert_outcomes(failed=1, skipped=1)
+        inner.features("--lf").assert_outcomes(failed=1, deselected=3)
+        inner.pytester.makeconftest(MARKS.format("skip").replace('!= "Checkout"', '== "Login"'))
+        inner.features("--testvibe-select=*g*").assert_outcomes(failed=1, skipped=1)
 
 
-class TestMarkerWithoutFixture:
-    """A test that is marked, and does not request the fixture."""
+@pytest.mark.parametrize(("skip", "outcome"), [("", "errors"), ("@pytest.mark.skip", "skipped")])
+def test_a_marker_needs_its_fixture(
+    inner: Inner, service: Emulator, skip: str, outcome: str
+) -> None:
+    """A marked test without the fixture would pass without a run: it is an error that says so."""
+    marked = f'import pytest\n{skip}\n@pytest.mark.testvibe("Login")\ndef test_login(): ...\n'
+    inner.pytester.makepyfile(marked + PLAIN)
+    result = inner()
 
-    def test_it_is_an_error(self, inner: Inner, service: Emulator) -> None:
-        """It would pass without any run: it is an error that names the fixture."""
-        inner.pytester.makepyfile(
-            """
-            import pytest
-
-            @pytest.mark.testvibe("Login")
-            def test_login(): ...
-
-            def test_plain(): ...
-            """
-        )
-        result = inner()
-
-        result.assert_outcomes(errors=1, passed=1)
+    result.assert_outcomes(**{outcome: 1, "passed": 1})
+    if outcome == "errors":
         result.stdout.fnmatch_lines(["*testvibe_run*"])
-        assert not service.runs
-
-    def test_one_that_is_skipped_is_none(self, inner: Inner) -> None:
-        """A test that does not run promises nothing."""
-        inner.pytester.makepyfile(
-            """
-            import pytest
-
-            @pytest.mark.skip(reason="not today")
-            @pytest.mark.testvibe("Login")
-            def test_login(): ...
-            """
-        )
-        inner().assert_outcomes(skipped=1)
+    assert not service.runs
 
 
 class TestExpectedFailures:
     """`xfail` expects a failed run, and nothing else."""
 
     @pytest.mark.parametrize(
-        ("operation", "status"), [("run_feature", 401), ("run_feature", 404), ("get_run", 503)]
+        ("operation", "fault", "said"),
+        [
+            ("run_feature", Fault.status(401), "*401*"),
+            ("run_feature", Fault.status(404), "*404*"),
+            ("run_feature", Fault.lost(), "it may have started: *"),
+            ("get_run", Fault.status(503), "run * not seen*"),
+        ],
+        ids=["refused", "not found", "unknown", "outage"],
     )
     def test_an_outage_is_not_expected(
-        self, inner: Inner, service: Emulator, operation: str, status: int
+        self, inner: Inner, service: Emulator, operation: str, fault: Fault, said: str
     ) -> None:
-        """A feature that has no outcome fails, whatever rule expects its failure."""
-        service.fail(operation, Fault.status(status))
-        service.fail("list_runs", Fault.status(503))
-        inner.pytester.makeini(XFAIL)
+        """A feature that has no outcome fails, whatever mark expects its failure."""
+        service.fail(operation, fault)
+        service.fail("list_runs", Fault.status(404 if operation == "run_feature" else 503))
+        inner.pytester.makeconftest(XFAIL)
         result = inner.features("--testvibe-select=Returns", "--testvibe-timeout=0.5")
 
         result.assert_outcomes(failed=1)
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-
-    def test_an_unknown_dispatch_is_not_expected(self, inner: Inner, service: Emulator) -> None:
-        """A dispatch whose answer was lost fails its test, and says that it may have started."""
-        service.fail("run_feature", Fault.lost())
-        service.fail("list_runs", Fault.status(404))
-        inner.pytester.makeini(XFAIL)
-        result = inner.features("--testvibe-select=Returns")
-
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Returns - it may have started: *"])
+        result.stdout.fnmatch_lines([f"FAILED testvibe::Returns - {said}"])
 
     def test_a_cancelled_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
         """A run that was cancelled neither passed nor failed: its test fails in these words."""
@@ -209,54 +183,57 @@ class TestExpectedFailures:
             return {**run, "status": "cancelled"} if run["finishedUtc"] else run
 
         service.fail("get_run", Fault.edit(cancel))
-        inner.pytester.makeini(XFAIL)
+        inner.pytester.makeconftest(XFAIL)
         inner.pytester.makepyfile(EXPECTED)
         result = inner.features("--testvibe-select=Returns")
 
         result.assert_outcomes(failed=3)
         result.stdout.fnmatch_lines(["FAILED testvibe::Returns - run * cancelled: *"])
 
-    def test_a_mark_of_a_hook_is_the_same(self, inner: Inner, service: Emulator) -> None:
-        """A mark that a conftest adds expects no more than a rule does."""
-        service.fail("run_feature", Fault.status(403), when=lambda r: "Login" in str(r.feature))
-        inner.pytester.makeconftest(
-            """
-            import pytest
+    @pytest.mark.parametrize(
+        ("mark", "arguments", "outcomes"),
+        [
+            ('xfail(reason="known")', [], {"xfailed": 2}),
+            ('xfail(reason="known")', ["--runxfail"], {"failed": 2}),
+            ('xfail(False, reason="not here")', [], {"failed": 2}),
+            ('skip(reason="known")', [], {"skipped": 1}),
+        ],
+    )
+    def test_pytests_marks_are_those_of_tests(
+        self,
+        inner: Inner,
+        service: Emulator,
+        mark: str,
+        arguments: list[str],
+        outcomes: dict[str, int],
+    ) -> None:
+        """A failed run and its tests are expected if the mark holds; a skipped one is not sent."""
+        inner.pytester.makeconftest(MARKS.format(mark))
+        result = inner.features("-vrxs", "--testvibe-select=Returns", *arguments)
 
-            def pytest_collection_modifyitems(items):
-                for item in items:
-                    item.add_marker(pytest.mark.xfail(reason="known"))
-            """
-        )
-        result = inner.features("-k", "not Checkout")
+        result.assert_outcomes(**outcomes)
+        assert len(service.runs) == (0 if "skipped" in outcomes else 1)
+        if "failed" not in outcomes:
+            assert result.ret == pytest.ExitCode.OK
+            result.stdout.fnmatch_lines(["* known*"])
 
-        result.assert_outcomes(failed=1, xfailed=1, deselected=1)
-
-    def test_a_condition_that_does_not_hold_expects_nothing(
+    def test_an_expected_failure_that_passes_is_reported(
         self, inner: Inner, service: Emulator
     ) -> None:
-        """The subtests of a feature are expected to fail only if the feature is."""
-        inner.pytester.makeconftest(
-            """
-            import pytest
+        """With strict_xfail it fails, as any other test does; its subtests keep their results."""
+        inner.pytester.makeini("[pytest]\nstrict_xfail = true")
+        inner.pytester.makeconftest(XFAIL)
+        result = inner.features("--testvibe-select=Login")
 
-            def pytest_collection_modifyitems(items):
-                for item in items:
-                    item.add_marker(pytest.mark.xfail(False, reason="not here"))
-            """
-        )
-        result = inner.features("--testvibe-select=Returns")
-
-        result.assert_outcomes(failed=2)
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*XPASS(strict)* the bank is closed"])
         assert len(service.runs) == 1
 
     def test_a_test_that_gets_no_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
         """The fixture's error is no failure that a test's own `xfail` expects."""
         service.fail("run_feature", Fault.status(403))
         inner.pytester.makepyfile(EXPECTED)
-        result = inner("--testvibe-poll-interval=0.02")
-
-        result.assert_outcomes(errors=1)
+        inner(FAST).assert_outcomes(errors=1)
 
 
 class TestPassedWithoutTests:
@@ -271,35 +248,24 @@ class TestPassedWithoutTests:
         """Its test fails, and says that no test was executed; `xfail` does not expect that."""
         counts = {"total": len(tests or ()), "passed": 0, "failed": 0, "other": len(tests or ())}
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": tests, "summary": counts}))
-        inner.pytester.makeini(XFAIL)
+        inner.pytester.makeconftest(XFAIL)
         result = inner.features("--testvibe-select=Login", "--junitxml=report.xml")
 
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["FAILED testvibe::Login - run * passed* no test*"])
-        assert 'name="testvibe_run" value="214"' in (inner.pytester.path / "report.xml").read_text()
+        assert [each.get("value") for each in inner.report().iter("property")] == ["214"]
 
     def test_a_count_of_tests_is_enough(self, inner: Inner, service: Emulator) -> None:
         """A service that only counts the tests that passed executed some."""
-
-        def count(run: Any) -> Any:
-            return {**run, "tests": None, "summary": {"total": 2, "passed": 2, "failed": 0}}
-
-        service.fail("get_run", Fault.edit(count))
+        counted = {"tests": None, "summary": {"total": 2, "passed": 2, "failed": 0}}
+        service.fail("get_run", Fault.edit(lambda run: {**run, **counted}))
         inner.features("--testvibe-select=Login").assert_outcomes(passed=1)
 
     def test_a_test_with_the_fixture_is_an_error(self, inner: Inner, service: Emulator) -> None:
         """A test that requests such a run gets an error in place of it."""
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": [], "summary": None}))
-        inner.pytester.makepyfile(
-            """
-            import pytest
-
-            @pytest.mark.testvibe("Login")
-            def test_login(testvibe_run):
-                assert testvibe_run.is_success
-            """
-        )
-        inner("--testvibe-poll-interval=0.02").assert_outcomes(errors=1)
+        inner.marked('"Login"', body="assert testvibe_run.is_success")
+        inner(FAST).assert_outcomes(errors=1)
 
 
 def test_a_cancelled_generation_is_said_to_be(inner: Inner, service: Emulator) -> None:
@@ -315,3 +281,42 @@ def test_a_cancelled_generation_is_said_to_be(inner: Inner, service: Emulator) -
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*cancelled*"])
+
+
+@pytest.mark.parametrize(
+    ("feature", "days", "outcomes", "said"),
+    [
+        ("Returns", 3, {"xfailed": 2}, "XFAIL testvibe::Returns - quarantined until * (Ann): slow"),
+        ("Returns", -1, {"failed": 2}, "*the quarantine of 'Returns' expired: fix it and remove*"),
+        ("Checkout", -1, {"failed": 1}, "*the quarantine of 'Checkout' expired: fix it*"),
+        ("Checkout", 3, {"failed": 1}, "*unexpected pass of 'Checkout': remove it from the quar*"),
+        ("Returns", 60, {}, "*until is at most*"),
+    ],
+    ids=["expected", "expired", "expired, passed", "unexpected pass", "too long"],
+)
+def test_a_quarantine_expects_a_failure_for_some_days(  # noqa: PLR0913 - each by name
+    inner: Inner,
+    service: Emulator,
+    *,
+    feature: str,
+    days: int,
+    outcomes: dict[str, int],
+    said: str,
+) -> None:
+    """A feature in quarantine is an xfail with owner and date; after the last day it fails."""
+    until = datetime.now(UTC) + timedelta(days=days)
+    inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
+        f'[[quarantine]]\nfeature = "{feature}"\nreason = "slow"\nowner = "Ann"\n'
+        f"until = {until:%Y-%m-%d}\nstrict = true\n",
+        encoding="utf-8",
+    )
+    result = inner.features("-vrx", f"--testvibe-select={feature}", "--junitxml=report.xml")
+
+    (result.stdout if outcomes else result.stderr).fnmatch_lines([said])
+    if outcomes:
+        result.assert_outcomes(**outcomes)
+        assert inner.report().get("failures") == str(outcomes.get("failed", 0))
+        assert len(service.runs) == 1
+    else:
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        assert service.count("run_feature") == 0

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
+from tests.support.inner_pytest import Inner
+from testvibe_async.pytest_plugin.options import read_options
+from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
+
+FAST = "--testvibe-poll-interval=0.02"
+
+
+def test_without_the_option_nothing_is_there(inner: Inner) -> None:
+    """Without --testvibe nothing is collected, and no header is shown."""
+    result = inner()
+
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.no_fnmatch_line("testvibe*")
 
 
 def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> None:
@@ -34,13 +40,10 @@ def test_all_options_may_stand_in_the_file(inner: Inner, service: Emulator) -> N
         testvibe_generate = true
         testvibe_artifacts = "found"
         testvibe_journal = "kept"
-        testvibe_skip = ["Login: not today"]
-        testvibe_xfail = ["Returns[Mobile]: no refunds"]
         """
     )
-    result = inner()
+    inner().assert_outcomes(passed=1, failed=2)
 
-    result.assert_outcomes(passed=1, xfailed=1)
     assert {(run.config, run.site_url) for run in service.runs.values()} == {
         ("Mobile", "https://next.example")
     }
@@ -58,67 +61,66 @@ def test_the_command_line_goes_before_the_file(inner: Inner, service: Emulator) 
     )
     service.add_feature("Gift cards", status="draft")
 
-    other = inner("--testvibe-select=Gift*", "--no-testvibe-generate")
-    nothing = inner("--no-testvibe")
-
-    other.assert_outcomes(failed=1)
-    assert nothing.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    inner("--testvibe-select=Gift*", "--no-testvibe-generate").assert_outcomes(failed=1)
+    assert inner("--no-testvibe").ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert not service.runs
 
 
+def test_there_is_a_time_limit_by_default(inner: Inner) -> None:
+    """Without an option a feature is waited for a quarter of an hour."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        config = inner.pytester.parseconfig("-p", "testvibe_async.pytest_plugin")
+    assert read_options(config).timeout == 15 * 60
+
+
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("setting", "message"),
     [
         ("--testvibe-attempts=0", "testvibe-attempts must be 1 or more, not 0"),
         ("--testvibe-max-in-flight=0", "testvibe-max-in-flight must be 1 or more, not 0"),
         ("--testvibe-timeout=-1", "testvibe-timeout must be a number of seconds above 0, not -1"),
         ("--testvibe-timeout=inf", "testvibe-timeout must be a number of seconds *, not inf"),
         ("--testvibe-poll-interval=0", "testvibe-poll-interval must be a number *, not 0"),
-        ("--testvibe-timeout=soon", "*testvibe-timeout must be a number: *'soon'"),
+        ("--testvibe-timeout=soon", "testvibe-timeout must be a number: *'soon'"),
+        ("testvibe_max_in_flight = many", "*'many'"),
+        ("TESTVIBE_SERVER=", "testvibe: no server: set TESTVIBE_SERVER, *"),
+        ("TESTVIBE_API_KEY=tvb x", "testvibe: *the API key holds white space*"),
+        ("TESTVIBE_PROJECT=", "testvibe: no project: set TESTVIBE_PROJECT*"),
+        ("--testvibe-site-url=shop.example", "*the site must be a URL *"),
+        ("--testvibe-journal=a.ini", "testvibe: *a.ini'"),
     ],
 )
 def test_a_wrong_value_is_reported(
-    inner: Inner, service: Emulator, argument: str, message: str
+    inner: Inner,
+    service: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    message: str,
 ) -> None:
-    """A wrong value is an error in one sentence, and nothing is sent."""
-    result = inner("--testvibe", argument)
+    """It is an error in one sentence before tests are collected, and nothing is sent."""
+    inner.pytester.path.joinpath("a.ini").touch()
+    arguments = [setting] if setting.startswith("--") else []
+    if setting.startswith("TESTVIBE"):
+        monkeypatch.setenv(*setting.split("=", 1))
+    elif not arguments:
+        inner.pytester.makeini(f"[pytest]\n{setting}")
+    result = inner("--testvibe", *arguments)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"*{message}"])
+    result.stderr.fnmatch_lines([f"ERROR: *{message}"])
     assert service.requests == []
 
 
-def test_a_wrong_value_in_the_file_is_reported(inner: Inner, service: Emulator) -> None:
-    """A value of the file that is no number is an error in one sentence, too."""
-    inner.pytester.makeini("[pytest]\ntestvibe_max_in_flight = many")
+@pytest.mark.parametrize("url", ["not a url", "shop.example", "ftp://shop.example", "https://"])
+def test_the_site_of_a_marker_is_a_url(inner: Inner, service: Emulator, url: str) -> None:
+    """A marker refuses what is no URL, before anything is dispatched."""
+    inner.marked(f'"Login", site_url={url!r}')
+    result = inner()
 
-    result = inner("--testvibe")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *'many'"])
-    assert service.requests == []
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        ("TESTVIBE_SERVER", "", "ERROR: testvibe: no server: set TESTVIBE_SERVER, *"),
-        ("TESTVIBE_API_KEY", "tvb x", "ERROR: testvibe: *the API key holds white space*"),
-        ("TESTVIBE_PROJECT", "", "ERROR: testvibe: no project: *TESTVIBE_PROJECT*"),
-    ],
-)
-def test_wrong_settings_are_reported(
-    inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str]
-) -> None:
-    """Wrong settings are an error in one sentence before tests are collected."""
-    variable, value, message = case
-    monkeypatch.setenv(variable, value)
-
-    result = inner("--testvibe")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([message])
-    assert service.requests == []
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*the site must be a URL *"])
+    assert not service.runs
 
 
 def test_a_project_is_found_by_its_name(
@@ -129,18 +131,18 @@ def test_a_project_is_found_by_its_name(
     inner.marked(
         '"Login", project="Acme Shop", config="Mobile"', body="assert testvibe_run.is_success"
     )
-    result = inner.features("--testvibe-select=Login")
-
-    result.assert_outcomes(passed=2, failed=0)
+    inner.features("--testvibe-select=Login").assert_outcomes(passed=2, failed=0)
     assert {run.config for run in service.runs.values()} == {"Default", "Mobile"}
 
 
-def test_a_project_that_is_not_there_is_reported(inner: Inner, service: Emulator) -> None:
+@pytest.mark.parametrize("arguments", [[], ["--testvibe", "--testvibe-project=Acme Shopp"]])
+def test_a_project_that_is_not_there_is_reported(
+    inner: Inner, service: Emulator, arguments: list[str]
+) -> None:
     """The name that may have been meant is asked for, also by a test with a marker alone."""
     inner.marked('"Login", project="Acme Shopp"')
     said = "*there is no project 'Acme Shopp': did you mean 'Acme Shop'?"
-    inner("--testvibe", "--testvibe-project=Acme Shopp").stdout.fnmatch_lines([said])
-    inner().stdout.fnmatch_lines([said])
+    inner(*arguments).stdout.fnmatch_lines([said])
     assert not service.runs
 
 
@@ -148,39 +150,23 @@ def test_a_configuration_is_one_that_is_listed(inner: Inner, service: Emulator) 
     """One that the service does not list is refused; one in other letters is the one it lists."""
     wrong = inner.features("--testvibe-config=Moblie")
     right = inner.features("-v", "--testvibe-config=mobile", "--testvibe-select=Login")
+    inner.marked('"Login", config="Moblie"')
+    marked = inner(FAST)
 
-    said = "there is no configuration 'Moblie': did you mean 'Mobile'?"
-    wrong.assert_outcomes(errors=1)
-    wrong.stdout.fnmatch_lines([said])
+    for refused in (wrong, marked):
+        refused.assert_outcomes(errors=1)
+        refused.stdout.fnmatch_lines(
+            ["*there is no configuration 'Moblie': did you mean 'Mobile'?"]
+        )
     right.stdout.fnmatch_lines(["testvibe::Login[[]Mobile[]] PASSED *"])
     assert [run.config for run in service.runs.values()] == ["Mobile"]
-
-    inner.marked('"Login", config="Moblie"')
-    marked = inner("--testvibe-poll-interval=0.02")
-    marked.assert_outcomes(errors=1)
-    marked.stdout.fnmatch_lines([f"*{said}"])
-
-
-@pytest.mark.parametrize("url", ["not a url", "shop.example", "ftp://shop.example", "https://"])
-def test_a_site_is_a_url(inner: Inner, service: Emulator, url: str) -> None:
-    """Option and marker refuse what is no URL, before they dispatch anything."""
-    result = inner("--testvibe", "--testvibe-site-url", url)
-    inner.marked(f'"Login", site_url={url!r}')
-    marked = inner()
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *the site must be a URL *"])
-    marked.assert_outcomes(errors=1)
-    marked.stdout.fnmatch_lines(["*the site must be a URL *"])
-    assert not service.runs
 
 
 def test_a_service_without_configurations_takes_any(inner: Inner, service: Emulator) -> None:
     """Where the service lists none, a configuration is left to it."""
     service.fail("list_configs", Fault.status(404))
-    inner.features("-v", "--testvibe-config=Moblie", "--testvibe-select=Login").assert_outcomes(
-        passed=1
-    )
+    result = inner.features("--testvibe-config=Moblie", "--testvibe-select=Login")
+    result.assert_outcomes(passed=1)
 
 
 def test_help_and_markers_describe_all(inner: Inner) -> None:
@@ -193,5 +179,4 @@ def test_help_and_markers_describe_all(inner: Inner) -> None:
         options.stdout.fnmatch_lines_random(
             [f"*--testvibe-{name}*", f"*testvibe_{name.replace('-', '_')} *"]
         )
-    options.stdout.fnmatch_lines_random(["*testvibe_skip (linelist):*", "*testvibe_xfail *"])
     markers.stdout.fnmatch_lines(["@pytest.mark.testvibe(feature, *): run a TestVibe feature*"])

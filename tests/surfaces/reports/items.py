@@ -95,33 +95,11 @@ LOG = GenerationLog(
 )
 
 
-def refused_item(feature: str = "Returns", config: str | None = None) -> Item:
-    error = FeatureNotGeneratedError(
-        "Only generated features can run.",
-        status=409,
-        code="conflict",
-        method="POST",
-        url="https://testvibe.example/run",
-    )
-    return BatchItem(feature=feature, config=config, error=error)
-
-
-def unseen_item() -> Item:
-    error = ObservationError("nothing but 503 for 300 s", ref=run_ref(300))
-    return BatchItem(feature="Wishlist", ref=run_ref(300), error=error)
-
-
-def in_flight_item() -> Item:
-    error = WaitTimeoutError(ref=run_ref(301), status="running", elapsed=150)
-    return BatchItem(feature="Store locator", config="Mobile", ref=run_ref(301), error=error)
-
-
-def unknown_item() -> Item:
+def lost(**more: Any) -> DispatchUnknownError:
     url = "https://testvibe.example/projects/p-1/features/Refund/run"
-    error = DispatchUnknownError(
-        "the answer was lost", method="POST", url=url, project="p-1", feature="Refund"
+    return DispatchUnknownError(
+        "the answer was lost", method="POST", url=url, project="p-1", feature="Refund", **more
     )
-    return BatchItem(feature="Refund", error=error)
 
 
 def attempted(item: Item, *earlier: Item) -> Item:
@@ -152,19 +130,47 @@ def flaky_item(**fields: Any) -> Item:
     )
 
 
-def skipped_item() -> Item:
-    return BatchItem(feature="Newsletter")
+_REFUSED = FeatureNotGeneratedError(
+    "Only generated features can run.",
+    status=409,
+    code="conflict",
+    method="POST",
+    url="https://testvibe.example/run",
+)
+_WAITING = {"ref": run_ref(301), "status": "running"}
 
-
-def waiting_item() -> Item:
-    return BatchItem(feature="Newsletter", is_waiting=True)
-
-
-def item_of(verdict: Verdict) -> Item:
-    """Return an item that has a verdict."""
-    others = (unknown_item(), waiting_item(), quarantined_item())
-    items = {item.verdict: item for item in (*every_kind(), *others)}
-    return items[verdict]
+ITEMS: dict[str, Item] = {
+    "passed": run_item(PASSED),
+    "failed": run_item(PASSED, FAILED),
+    "no tests": run_item(),
+    "failed without tests": run_item(status=RunStatus.FAILED),
+    "generation failed": generation_item(),
+    "generation in flight": BatchItem(feature="Gift card", ref=generation_ref()),
+    "refused": BatchItem(feature="Returns", error=_REFUSED),
+    "unseen": BatchItem(
+        feature="Wishlist",
+        ref=run_ref(300),
+        error=ObservationError("nothing but 503 for 300 s", ref=run_ref(300)),
+    ),
+    "not seen": BatchItem(
+        feature="Wishlist",
+        ref=run_ref(301),
+        error=WaitTimeoutError(**_WAITING, elapsed=60, last_seen_at=at(3), failures=2),
+    ),
+    "in flight": BatchItem(
+        feature="Store locator",
+        config="Mobile",
+        ref=run_ref(301),
+        error=WaitTimeoutError(**_WAITING, elapsed=150),
+    ),
+    "unknown": BatchItem(feature="Refund", error=lost()),
+    "dropped": BatchItem(feature="Refund", is_dropped=True),
+    "skipped": BatchItem(feature="Newsletter"),
+    "waiting": BatchItem(feature="Newsletter", is_waiting=True),
+    "quarantined": quarantined_item(),
+    "flaky": flaky_item(),
+}
+"""An item of each kind, by its name."""
 
 
 def every_kind() -> list[Item]:
@@ -175,8 +181,5 @@ def every_kind() -> list[Item]:
         run_item(PASSED, run_id=213, feature="Checkout"),
         run_item(PASSED, FAILED, log="line 1\nline 2", artifacts=(artifact,), config="Mobile"),
         generation_item(sections=sections),
-        refused_item(),
-        unseen_item(),
-        in_flight_item(),
-        skipped_item(),
+        *(ITEMS[name] for name in ("refused", "unseen", "in flight", "skipped")),
     ]

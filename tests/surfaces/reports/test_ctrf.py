@@ -13,6 +13,7 @@ from jsonschema import Draft7Validator
 from tests.surfaces.reports.items import (
     ERROR,
     FAILED,
+    ITEMS,
     LOG,
     PASSED,
     Item,
@@ -20,13 +21,8 @@ from tests.surfaces.reports.items import (
     every_kind,
     flaky_item,
     generation_item,
-    in_flight_item,
-    refused_item,
     run_item,
     run_ref,
-    skipped_item,
-    unseen_item,
-    waiting_item,
 )
 from testvibe_async import CaseResult, __version__
 from testvibe_async.reports import to_ctrf
@@ -53,8 +49,8 @@ def milliseconds(seconds: float) -> int:
 def test_a_failed_test() -> None:
     """A test has its suite, duration, message, trace and the log's lines, and no times."""
     (_, test) = cases_in(run_item(PASSED, FAILED, config="Mobile", log="one\ntwo"))
-    assert test.pop("testId") != test.pop("executionId")
 
+    assert test.pop("testId") != test.pop("executionId")
     assert test == {
         "name": "Locked-out user sees an error",
         "status": "failed",
@@ -79,15 +75,17 @@ def test_a_failed_test() -> None:
 @pytest.mark.parametrize(
     ("item", "status", "raw"),
     [
-        (run_item(PASSED), "passed", "passed"),
+        (ITEMS["passed"], "passed", "passed"),
         (run_item(CaseResult("x", "skipped"), PASSED), "skipped", "skipped"),
         (run_item(CaseResult("x", "flaky")), "other", "flaky"),
-        (generation_item(), "failed", "failed"),
-        (refused_item(), "failed", "error"),
-        (unseen_item(), "failed", "error"),
-        (in_flight_item(), "failed", "in flight"),
-        (skipped_item(), "failed", "skipped"),
-        (waiting_item(), "failed", "waiting"),
+        (ITEMS["generation failed"], "failed", "failed"),
+        (ITEMS["refused"], "failed", "error"),
+        (ITEMS["unseen"], "failed", "error"),
+        (ITEMS["not seen"], "failed", "not seen"),
+        (ITEMS["in flight"], "failed", "in flight"),
+        (ITEMS["skipped"], "failed", "skipped"),
+        (ITEMS["waiting"], "failed", "waiting"),
+        (ITEMS["unknown"], "failed", "unknown"),
     ],
 )
 def test_statuses(item: Item, status: str, raw: str) -> None:
@@ -109,14 +107,16 @@ def joined(*documents: Any) -> dict[str, list[str]]:
 
 def test_two_batches_are_joined_by_the_ids_of_tests() -> None:
     """A test has one id in all batches and attempts, in whatever order and letters its feature."""
-    first = ctrf_of([run_item(PASSED, FAILED), run_item(PASSED, FAILED, config="Mobile")])
+    first = ctrf_of([ITEMS["failed"], run_item(PASSED, FAILED, config="Mobile")])
     second = ctrf_of([run_item(PASSED, feature="Cart"), flaky_item(feature="LOGIN")])
+    other = ctrf_of([evolve(ITEMS["passed"], ref=evolve(run_ref(), project="p-2"))])
 
     passed, failed, *_, cart = joined(first, second).values()
     assert passed == ["passed", "passed", "passed"]
     assert failed == ["failed", "failed", "passed"]
     assert cart == ["passed"]
     assert len(joined(first, second)) == 5
+    assert not joined(first, second).keys() & joined(other).keys()
 
 
 def test_an_execution_is_known_by_its_run() -> None:
@@ -124,56 +124,37 @@ def test_an_execution_is_known_by_its_run() -> None:
     once, again, other = (
         cases_in(run_item(PASSED, run_id=run_id))[0]["executionId"] for run_id in (1, 1, 2)
     )
-    (refused,) = cases_in(refused_item())
 
     assert once == again != other
-    assert "executionId" not in refused
-
-
-def test_projects_do_not_share_tests() -> None:
-    """Another project's test of the same names is another test."""
-    tests = [
-        cases_in(evolve(run_item(PASSED), ref=evolve(run_ref(), project=project)))[0]["testId"]
-        for project in ("p-1", "p-2")
-    ]
-    assert len(set(tests)) == 2
+    assert "executionId" not in cases_in(ITEMS["refused"])[0]
 
 
 def test_an_operation_has_its_times() -> None:
     """A test that stands for an operation has the operation's known times."""
-    (generation,) = cases_in(generation_item())
-    (waiting,) = cases_in(in_flight_item())
+    generation, waiting = cases_in(generation_item(), ITEMS["in flight"])
 
     assert (generation["start"], generation["stop"]) == (milliseconds(0), milliseconds(170))
     assert generation["duration"] == 170_000
-    assert waiting["start"] == milliseconds(0)
-    assert "stop" not in waiting
+    assert (waiting["start"], "stop" in waiting) == (milliseconds(0), False)
 
 
 def test_the_summary() -> None:
     """The summary counts the tests by status, over the whole time."""
     document = ctrf_of(every_kind(), started_at=at(-1), finished_at=at(200))
 
-    assert document["results"]["summary"] == {
-        "tests": 8,
-        "passed": 2,
-        "failed": 5,
-        "skipped": 1,
-        "pending": 0,
-        "other": 0,
-        "flaky": 0,
-        "suites": 7,
-        "start": milliseconds(-1),
-        "stop": milliseconds(200),
-        "duration": 201_000,
-    }
+    summary = document["results"]["summary"]
+    counts = {"tests": 8, "passed": 2, "failed": 5, "skipped": 1, "pending": 0, "other": 0}
+    assert {name: summary[name] for name in counts} == counts
+    assert (summary["flaky"], summary["suites"]) == (0, 7)
+    assert (summary["start"], summary["stop"]) == (milliseconds(-1), milliseconds(200))
+    assert summary["duration"] == 201_000
     assert document["timestamp"] == "2026-06-10T16:05:31+00:00"
 
 
 def test_the_environment() -> None:
     """The environment holds the title, and the place where that is the same for all items."""
     site = {"site_url": "https://shop.example"}
-    document = ctrf_of([run_item(PASSED, **site), refused_item()], title="Nightly")
+    document = ctrf_of([run_item(PASSED, **site), ITEMS["refused"]], title="Nightly")
 
     assert document["results"]["tool"] == {"name": "testvibe-async", "version": __version__}
     assert document["results"]["environment"] == {
@@ -184,29 +165,22 @@ def test_the_environment() -> None:
     }
 
 
-def test_attachments() -> None:
-    """Downloaded files are attached to the failed tests, or else to the first test."""
-    files = {214: [Path("out/a.zip"), Path("out/b.png"), Path("out/c.unknown")]}
-
-    passed, failed = cases_in(run_item(PASSED, FAILED), artifacts=files)
-    first, second = cases_in(run_item(PASSED, PASSED), artifacts=files)
-
-    assert failed["attachments"] == [
-        {"name": "a.zip", "contentType": "application/zip", "path": "out/a.zip"},
-        {"name": "b.png", "contentType": "image/png", "path": "out/b.png"},
-        {"name": "c.unknown", "contentType": "application/octet-stream", "path": "out/c.unknown"},
+def test_attachments_and_the_log() -> None:
+    """Files are attached to the failed tests, or else to the first; the log is shown once."""
+    names = {"a.zip": "application/zip", "b.png": "image/png"}
+    names["c.unknown"] = "application/octet-stream"
+    files = {214: [Path("out") / name for name in names]}
+    attached = [
+        {"name": name, "contentType": kind, "path": f"out/{name}"} for name, kind in names.items()
     ]
-    assert "attachments" not in passed
-    assert first["attachments"] == failed["attachments"]
-    assert "attachments" not in second
 
-
-def test_a_log_is_shown_once() -> None:
-    """The log is with the first failure alone."""
-    tests = cases_in(run_item(PASSED, FAILED, FAILED, log="line"))
+    failed = cases_in(run_item(PASSED, FAILED, FAILED, log="line"), artifacts=files)
+    passed = cases_in(run_item(PASSED, PASSED), artifacts=files)
     (generation,) = cases_in(generation_item(), generation_logs={"a1b2": LOG})
 
-    assert [test.get("stdout") for test in tests] == [None, ["line"], None]
+    assert [each.get("attachments") for each in failed] == [None, attached, attached]
+    assert [each.get("attachments") for each in passed] == [attached, None]
+    assert [each.get("stdout") for each in failed] == [None, ["line"], None]
     assert generation["stdout"][0] == "Expired card:"
 
 

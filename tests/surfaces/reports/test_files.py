@@ -1,38 +1,139 @@
-"""Reports as files: the ending names the format, and no file is half written."""
+"""The table of formats, reports as files, and what holds for each: no unfinished batch is green."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.surfaces.reports.items import PASSED, at, run_item
+from tests.surfaces.reports.items import (
+    ERROR,
+    FAILED,
+    ITEMS,
+    PASSED,
+    Item,
+    at,
+    attempted,
+    quarantined_item,
+    run_item,
+)
 from tests.surfaces.reports.parsed import parsed
-from testvibe_async import ConfigError
-from testvibe_async.reports import FORMATS, write_report
+from testvibe_async import CaseResult, ConfigError, Verdict
+from testvibe_async.reports import (
+    FORMATS,
+    Format,
+    page,
+    report_target,
+    to_ctrf,
+    to_junit,
+    to_markdown,
+    write_report,
+    write_reports,
+)
+
+each_format = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("name", ["report", "report.txt", ".html", "report.html.gz"])
-def test_another_ending_is_refused(name: str, tmp_path: Path) -> None:
-    """An unknown ending is refused in a sentence that names the known ones."""
-    with pytest.raises(ConfigError) as caught:
-        write_report(tmp_path / name, [])
+def junit_of(*items: Item) -> ET.Element:
+    return ET.fromstring(to_junit(items))  # noqa: S314 - written here
 
-    assert repr(name) in str(caught.value)
+
+@each_format
+@pytest.mark.parametrize("kind", ITEMS)
+def test_each_format_has_each_kind(form: Format, kind: str) -> None:
+    """A report can be made of a batch in whatever state."""
+    assert ITEMS[kind].feature_name in form.render([ITEMS[kind]])
+
+
+def test_each_verdict_is_tried() -> None:
+    """The kinds above have all verdicts."""
+    assert {item.verdict for item in ITEMS.values()} == {*Verdict}
+
+
+@each_format
+def test_a_format_is_found_by_its_words(form: Format, tmp_path: Path) -> None:
+    """Its endings and its name, in any case, mean a format: of a file, before it, or as `form=`."""
+    items, title = [ITEMS["passed"]], "Nightly"
+    rendered = form.render(items, title=title)
+    for word in [form.name, *(suffix[1:] for suffix in form.suffixes)]:
+        assert report_target(f"{word.upper()}:out/a") == (form.name, Path("out/a"))
+        written = write_report(tmp_path / "a", items, form=word.upper(), title=title)
+        assert written.read_text(encoding="utf-8") == rendered
+    for suffix in form.suffixes:
+        path = f"out/A{suffix.upper()}"
+        assert report_target(path) == (form.name, Path(path))
+        written = write_report(str(tmp_path / path), items, title=title)
+        assert written == tmp_path / path
+        assert written.read_text(encoding="utf-8") == rendered
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *(("report", None), ("report.txt", None), (".html", None), ("report.html.gz", None)),
+        *(("a.xml", "pdf"), ("a.xml", "")),
+    ],
+)
+def test_another_format_is_refused(name: str, form: str | None, tmp_path: Path) -> None:
+    """An unknown ending or word is refused in a sentence that names the known ones."""
+    with pytest.raises(ConfigError) as caught:
+        write_report(tmp_path / name, [], form=form)
+
+    assert repr(name if form is None else form) in str(caught.value)
     assert all(suffix in str(caught.value) for each in FORMATS for suffix in each.suffixes)
     assert names_in(tmp_path) == []
 
 
-def test_folders_are_made(tmp_path: Path) -> None:
-    """Missing folders are made."""
-    assert write_report(str(tmp_path / "a" / "b" / "junit.xml"), []).is_file()
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        *(["in flight"], ["passed", "in flight"], ["waiting"], ["unknown"], ["unseen"]),
+        *(["not seen"], ["skipped", "skipped"], ["passed", "skipped"], ["dropped"]),
+    ],
+    ids=str,
+)
+def test_no_unfinished_batch_is_green(kinds: list[str]) -> None:
+    """A dashboard that counts failures and errors sees at least one."""
+    items = [ITEMS[kind] for kind in kinds]
+    suites = junit_of(*items)
+    assert int(suites.get("failures", 0)) + int(suites.get("errors", 0)) > 0
+    assert json.loads(to_ctrf(items))["results"]["summary"]["failed"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "errors"), [("failed", "0"), ("in flight", "1"), ("quarantined", "1")]
+)
+def test_what_a_failure_kept_from_its_dispatch_is_skipped(kind: str, errors: str) -> None:
+    """Beside a failure that shows, what was never dispatched is no error of its own."""
+    suites = junit_of(ITEMS[kind], ITEMS["skipped"])
+    assert suites.get("errors") == errors
+
+
+def test_each_report_is_written_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that can't be written keeps none of the others, and is named with its reason."""
+    (tmp_path / "b.json").mkdir()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    page._environment.cache_clear()
+    names = ("a.html", "b.json", "c.md", "d.xml")
+    targets = [report_target(str(tmp_path / name)) for name in names]
+    errors = write_reports(targets, [ITEMS["passed"]])
+
+    assert {path.name for path in errors} == {"a.html", "b.json"}
+    assert "jinja2" in str(errors[tmp_path / "a.html"])
+    assert all((tmp_path / name).is_file() for name in ("c.md", "d.xml"))
+    disk = errors[tmp_path / "b.json"]
+    assert isinstance(disk, OSError)
+    assert (disk.errno, disk.filename) == (errno.EISDIR, str(tmp_path / "b.json"))
+    assert names_in(tmp_path) == ["b.json", "c.md", "d.xml"]
 
 
 def test_a_report_that_fails_leaves_the_old_one(
@@ -52,17 +153,6 @@ def test_a_report_that_fails_leaves_the_old_one(
     assert names_in(tmp_path) == ["a.md"]
 
 
-def test_an_error_names_the_report(tmp_path: Path) -> None:
-    """An error names the report's file, and not the temporary one."""
-    path = tmp_path / "a.md"
-    path.mkdir()
-    with pytest.raises(OSError, match=r"'[^']*/a\.md'$") as caught:
-        write_report(path, [])
-
-    assert caught.value.filename == str(path)
-    assert names_in(tmp_path) == ["a.md"]
-
-
 def test_a_bad_option_touches_no_file(tmp_path: Path) -> None:
     """A wrong option is refused before anything is written."""
     with pytest.raises(ConfigError):
@@ -72,9 +162,9 @@ def test_a_bad_option_touches_no_file(tmp_path: Path) -> None:
 
 
 def test_links_of_the_page_are_relative_to_it(tmp_path: Path) -> None:
-    """The page's links to artifacts are relative to the page."""
+    """The page's links to artifacts are relative to the page; other formats have the paths."""
     file = tmp_path / "files" / "trace" / "a.zip"
-    items, artifacts = [run_item(PASSED)], {214: [file]}
+    items, artifacts = [ITEMS["passed"]], {214: [file]}
 
     page = write_report(tmp_path / "out" / "report.html", items, artifacts=artifacts)
     junit = write_report(tmp_path / "out" / "report.xml", items, artifacts=artifacts)
@@ -93,8 +183,51 @@ def test_a_file_on_another_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
     monkeypatch.setattr(os.path, "relpath", refuse)
-    path = write_report(
-        tmp_path / "a.html", [run_item(PASSED)], artifacts={214: [tmp_path / "a.zip"]}
-    )
+    files = {214: [tmp_path / "a.zip"]}
+    path = write_report(tmp_path / "a.html", [ITEMS["passed"]], artifacts=files)
 
     assert f'href="file://{tmp_path.as_posix()}/a.zip"' in path.read_text()
+
+
+class TestQuarantine:
+    """What failed in quarantine: apart, with its owner and date."""
+
+    reason = "1 of 2 tests failed; quarantined until 2026-06-24 (Ann): slow cart"
+
+    @each_format
+    @pytest.mark.parametrize(
+        "item", [ITEMS["quarantined"], quarantined_item(Verdict.SUCCEEDED, PASSED)]
+    )
+    def test_each_format_names_owner_and_date(self, form: Format, item: Item) -> None:
+        """So does a pass, until the entry is removed."""
+        shown = form.render([item])
+        assert "Ann" in shown
+        assert "2026-06-24" in shown or "2026&#45;06&#45;24" in shown
+
+    def test_no_gate_fails_by_it(self) -> None:
+        """JUnit and CTRF count no failure, and still have the error."""
+        excused = ITEMS["quarantined"]
+        suites = junit_of(excused)
+        assert (suites.get("failures"), suites.get("errors")) == ("0", "0")
+        assert [each.get("message") for each in suites.iter("skipped")] == [self.reason]
+        results = json.loads(to_ctrf([excused]))["results"]
+        assert (results["summary"]["failed"], results["summary"]["other"]) == (0, 1)
+        assert results["environment"]["healthy"]
+        (test,) = (each for each in results["tests"] if each["status"] == "other")
+        assert (test["rawStatus"], test["trace"]) == ("failed", ERROR)
+        assert test["extra"]["quarantine"]["owner"] == "Ann"
+        assert f"🚧 <b>Cart</b>: {self.reason}" in to_markdown([excused]).replace("&#58;", ":")
+        assert "1 of 1 quarantined" in to_markdown([excused])
+
+    @pytest.mark.parametrize("test", [PASSED, FAILED])
+    def test_expired_or_unexpected(self, test: CaseResult) -> None:
+        """It is a failure, also where all tests passed."""
+        assert junit_of(quarantined_item(Verdict.FAILED, test)).get("failures") == "1"
+        text = to_markdown([quarantined_item(Verdict.FAILED)])
+        assert "slow cart (until 2026-06-24, Ann)" in text
+
+    def test_earlier_attempts_failed(self) -> None:
+        """What came before the last attempt is a failure as ever."""
+        item = attempted(ITEMS["quarantined"], run_item(FAILED, run_id=7))
+        test = json.loads(to_ctrf([item]))["results"]["tests"][1]
+        assert [each["status"] for each in test["retryAttempts"]] == ["failed"]

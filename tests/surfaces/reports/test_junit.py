@@ -16,21 +16,15 @@ from xmlschema import XMLSchema, XMLSchemaValidationError
 from tests.surfaces.reports.items import (
     ERROR,
     FAILED,
+    ITEMS,
     LOG,
     PASSED,
     Item,
     at,
     attempted,
     every_kind,
-    flaky_item,
     generation_item,
-    in_flight_item,
-    refused_item,
     run_item,
-    skipped_item,
-    unknown_item,
-    unseen_item,
-    waiting_item,
 )
 from testvibe_async import CaseResult, RunStatus
 from testvibe_async.reports import to_junit
@@ -41,8 +35,8 @@ def read(xml: str) -> Any:
     return JUnitXml.fromstring(xml.encode())
 
 
-def suite_of(item: Item, files: list[Path] | None = None) -> Any:
-    (suite,) = read(to_junit([item], artifacts={214: files or []}))
+def suite_of(item: Item, *files: str) -> Any:
+    (suite,) = read(to_junit([item], artifacts={214: list(map(Path, files))}))
     return suite
 
 
@@ -52,60 +46,48 @@ def case_of(item: Item) -> Any:
 
 
 def test_a_suite_for_each_run_and_a_case_for_each_test() -> None:
-    """A run is a suite under its name, and its tests are cases with their seconds."""
-    suite = suite_of(run_item(PASSED, FAILED, config="Mobile"))
+    """A run is a suite with its name and ids, and its tests are cases with their seconds."""
+    suite = suite_of(run_item(PASSED, FAILED, site_url="https://shop.example", config="Mobile"))
 
-    assert (suite.name, suite.time, suite.timestamp) == (
-        "Login [Mobile]",
-        35,
-        "2026-06-10T16:02:11",
-    )
+    assert (suite.name, suite.time) == ("Login [Mobile]", 35)
+    assert suite.timestamp == "2026-06-10T16:02:11"
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (2, 1, 0, 0)
     assert [(case.name, case.classname, case.time) for case in suite] == [
         ("Valid user signs in", "Login [Mobile]", 4.21),
         ("Locked-out user sees an error", "Login [Mobile]", 9.12),
     ]
     assert next(iter(suite)).is_passed
-
-
-def test_a_failure() -> None:
-    """A failed test has the first line as its message, the error's class, and the whole text."""
-    _, case = suite_of(run_item(PASSED, FAILED))
-
-    (failure,) = case.result
-    assert failure.__class__ is Failure
-    assert failure.message == "TimeoutError: locator.click: Timeout 5000ms exceeded."
-    assert failure.type == "TimeoutError"
-    assert failure.text == ERROR
+    properties = {prop.name: prop.value for prop in suite.properties()}
+    expected = {"runId": "214", "config": "Mobile", "siteUrl": "https://shop.example"}
+    assert properties.items() >= expected.items()
 
 
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
+        (ERROR, "TimeoutError", "TimeoutError: locator.click: Timeout 5000ms exceeded."),
         ("Error: expect(locator) failed", "Error", "Error: expect(locator) failed"),
         ("expect(locator) failed", "failure", "expect(locator) failed"),
         (None, "failure", "no error given"),
     ],
 )
-def test_the_type_of_a_failure(error: str | None, kind: str, message: str) -> None:
-    """The type is the class that the error's text begins with, or else `failure`."""
+def test_a_failure(error: str | None, kind: str, message: str) -> None:
+    """It has the first line as its message, the class that the error begins with, and the text."""
     (failure,) = case_of(run_item(CaseResult("x", "failed", error=error))).result
 
-    assert (failure.type, failure.message) == (kind, message)
+    assert failure.__class__ is Failure
+    assert (failure.type, failure.message, failure.text) == (kind, message, error)
 
 
 @pytest.mark.parametrize(
     ("item", "words"),
     [
-        (
-            refused_item(),
-            'Error FeatureNotGeneratedError: the service says "Only generated features can run."*',
-        ),
-        (unseen_item(), "Error ObservationError: run 300 could not be observed: nothing but *"),
-        (in_flight_item(), "Error WaitTimeoutError: still running after 2 min 30 s of waiting"),
-        (unknown_item(), "Error DispatchUnknownError: it may have been dispatched: check *"),
-        (skipped_item(), "Error skipped: it was never dispatched: the batch was stopped before"),
-        (waiting_item(), "Error waiting: it is not dispatched yet: the batch is running"),
+        (ITEMS["refused"], 'Error FeatureNotGeneratedError: the service says "Only generated *'),
+        (ITEMS["unseen"], "Error ObservationError: run 300 could not be observed: nothing but *"),
+        (ITEMS["in flight"], "Error WaitTimeoutError: still running after 2 min 30 s of waiting"),
+        (ITEMS["unknown"], "Error DispatchUnknownError: it may have been dispatched: check *"),
+        (ITEMS["skipped"], "Error skipped: it was never dispatched: the batch was stopped before"),
+        (ITEMS["waiting"], "Error waiting: it is not dispatched yet: the batch is running"),
         (generation_item(), "Failure generation failed: it made no tests; its log says why"),
         (
             run_item(CaseResult("x", "flaky"), status=RunStatus.PASSED),
@@ -130,6 +112,7 @@ def test_a_run_that_executed_no_test_is_a_failure() -> None:
     skipped, run = suite_of(run_item(CaseResult("x", "skipped"), status=RunStatus.PASSED))
 
     assert [each.__class__ for each in (*skipped.result, *run.result)] == [Skipped, Failure]
+    assert skipped.result[0].message == "it was skipped"
     assert run.result[0].message == "it passed, but executed no test"
 
 
@@ -139,16 +122,7 @@ def test_totals() -> None:
 
     assert (xml.name, xml.tests, xml.failures, xml.errors, xml.time) == ("Nightly", 8, 2, 3, 200)
     assert [suite.skipped for suite in xml] == [0, 0, 0, 0, 0, 0, 1]
-
-
-def test_properties() -> None:
-    """The suite's properties identify its run."""
-    suite = suite_of(run_item(PASSED, site_url="https://shop.example", config="Mobile"))
-
-    properties = {prop.name: prop.value for prop in suite.properties()}
-    assert properties["runId"] == "214"
-    assert properties["config"] == "Mobile"
-    assert properties["siteUrl"] == "https://shop.example"
+    assert list(read(to_junit([]))) == []
 
 
 def test_logs() -> None:
@@ -161,37 +135,38 @@ def test_logs() -> None:
     assert "Verification: 0/1 passed" in second.system_out
 
 
-def test_each_failed_test_has_one_attachment() -> None:
+SHOT, TRACE = "out/screenshots/locked-out-user.png", "out/trace/locked-out-user.zip"
+OTHER = CaseResult("Empty cart", "failed", error="Error: x")
+THIRD = CaseResult("Third", "failed", error="Error: x")
+
+
+@pytest.mark.parametrize(
+    ("tests", "files", "expected"),
+    [
+        (
+            (PASSED, FAILED, OTHER, THIRD),
+            (TRACE, SHOT, "out/trace/empty-cart.zip"),
+            [None, SHOT, "out/trace/empty-cart.zip", None],
+        ),
+        ((PASSED, FAILED), ("out/a.zip", "out/b.png"), [None, "out/b.png"]),
+        ((PASSED, FAILED), ("out/a.webm", "out/b.zip"), [None, "out/b.zip"]),
+        ((PASSED, PASSED), ("a.zip",), ["a.zip", None]),
+    ],
+    ids=["by its name", "of the only failure", "the most informative", "of a run that passed"],
+)
+def test_each_failed_test_has_one_attachment(
+    tests: tuple[CaseResult, ...], files: tuple[str, ...], expected: list[str | None]
+) -> None:
     """GitLab shows one file of a test: the screenshot of its name, else a trace."""
-    other = CaseResult("Empty cart", "failed", error="Error: x")
-    third = CaseResult("Third", "failed", error="Error: x")
-    files = [
-        Path("out/trace/locked-out-user.zip"),
-        Path("out/screenshots/locked-out-user.png"),
-        Path("out/trace/empty-cart.zip"),
-    ]
-    passed, *failed = suite_of(run_item(PASSED, FAILED, other, third), files)
-
-    assert [case.system_out for case in (passed, *failed)] == [
-        None,
-        "[[ATTACHMENT|out/screenshots/locked-out-user.png]]",
-        "[[ATTACHMENT|out/trace/empty-cart.zip]]",
-        None,
-    ]
+    outputs = [case.system_out for case in suite_of(run_item(*tests), *files)]
+    assert outputs == [each and f"[[ATTACHMENT|{each}]]" for each in expected]
 
 
-def test_all_files_belong_to_the_only_failed_test() -> None:
-    """Where one test failed, the files are its own, whatever they are called."""
-    _, failed = suite_of(run_item(PASSED, FAILED), [Path("out/a.zip"), Path("out/b.png")])
-
-    assert failed.system_out == "[[ATTACHMENT|out/b.png]]"
-
-
-def test_files_of_a_run_that_passed() -> None:
-    """The first test has the files of a run without failures."""
-    first, second = suite_of(run_item(PASSED, PASSED), [Path("a.zip")])
-
-    assert (first.system_out, second.system_out) == ("[[ATTACHMENT|a.zip]]", None)
+def test_output_of_a_run_is_no_attachment() -> None:
+    """A run's log can't name files as attachments."""
+    text = to_junit([run_item(FAILED, log="before [[ATTACHMENT|/etc/passwd]] after")])
+    assert "[[ATTACHMENT|" not in text
+    assert "/etc/passwd" in text
 
 
 HERE = Path(__file__).parent
@@ -211,52 +186,36 @@ def validate(xml: str) -> None:
         SUREFIRE.validate(suite)
 
 
-def check(items: list[Item], **options: Any) -> None:
-    validate(to_junit(items, **options))
-
-
-def test_report_is_valid() -> None:
-    """A batch with every kind of item, its logs and its files is as both schemas have it."""
-    items = [*every_kind(), unknown_item(), run_item(CaseResult("x", "failed"))]
-    check(items, artifacts={214: [Path("a.zip")]}, generation_logs={"a1b2": LOG})
-    check([])
-
-
 LATER: dict[str, Item] = {
-    "passed": run_item(PASSED, PASSED, run_id=215),
-    "failed": run_item(FAILED, PASSED, run_id=215),
-    "skipped": run_item(CaseResult(FAILED.name, "skipped"), run_id=215),
+    **{kind: item for kind, item in ITEMS.items() if not item.earlier},
+    "skipped test": run_item(CaseResult(FAILED.name, "skipped"), run_id=215),
     "another word": run_item(CaseResult(FAILED.name, "interrupted"), run_id=215),
-    "without tests": run_item(run_id=215),
-    "failed without tests": run_item(run_id=215, status=RunStatus.FAILED),
-    "refused": refused_item(),
-    "unseen": unseen_item(),
-    "unknown": unknown_item(),
-    "in flight": in_flight_item(),
-    "never dispatched": skipped_item(),
 }
 
 
 @pytest.mark.parametrize("later", LATER.values(), ids=LATER)
-@pytest.mark.parametrize("count", [1, 2])
-def test_report_of_attempts_is_valid(later: Item, count: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_reports_are_valid(later: Item, count: int) -> None:
     """Whatever follows attempts that failed, the elements and their order are those of both."""
-    check([attempted(later, *[run_item(FAILED, PASSED)] * count)], artifacts={215: [Path("a.zip")]})
+    item = attempted(later, *[run_item(FAILED, PASSED)] * count)
+    files = {run_id: [Path("a.zip")] for run_id in (214, 215)}
+    validate(to_junit([item, *every_kind()], artifacts=files, generation_logs={"a1b2": LOG}))
 
 
 @pytest.mark.parametrize("seconds", [0.0004, 59.9999, 1234.5, 1_000_000.25])
 def test_times_are_valid(seconds: float) -> None:
     """Any duration has a form that both read."""
-    check([run_item(CaseResult("x", "passed", int(seconds * 1000)), finished_at=at(seconds))])
+    test = CaseResult("x", "passed", int(seconds * 1000))
+    validate(to_junit([run_item(test, finished_at=at(seconds))]))
 
 
 def test_schemas_refuse() -> None:
     """They would not take what they should not: an attribute, an order, a time."""
-    xml = to_junit([flaky_item(), run_item(FAILED)])
+    xml = to_junit([ITEMS["flaky"], run_item(FAILED)])
     for wrong in (
         xml.replace('<failure message="', '<failure line="1" message="'),
         xml.replace('<testsuites name="', '<testsuites skipped="0" name="'),
-        re.sub(r' time="[\d.]+" timestamp', ' time="soon" timestamp', xml),
+        re.sub(r' time="[\d.]+"', ' time="soon"', xml),
         xml.replace("flakyFailure", "flakyWarning"),
     ):
         assert wrong != xml
@@ -265,15 +224,3 @@ def test_schemas_refuse() -> None:
     (_, suite) = ET.fromstring(xml)  # noqa: S314 - written above
     with pytest.raises(XMLSchemaValidationError, match="timestamp"):
         SUREFIRE.validate(suite)
-
-
-def test_an_empty_batch() -> None:
-    """An empty batch is a document without suites."""
-    assert list(read(to_junit([]))) == []
-
-
-def test_output_of_a_run_is_no_attachment() -> None:
-    """A run's log can't name files as attachments."""
-    text = to_junit([run_item(FAILED, log="before [[ATTACHMENT|/etc/passwd]] after")])
-    assert "[[ATTACHMENT|" not in text
-    assert "/etc/passwd" in text

@@ -5,41 +5,32 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
+from attrs import evolve
 
 from tests.surfaces.reports.items import (
     FAILED,
+    ITEMS,
     LOG,
     PASSED,
     Item,
     at,
     attempted,
     every_kind,
-    flaky_item,
     generation_item,
-    generation_ref,
-    in_flight_item,
-    refused_item,
+    lost,
     run_item,
     run_ref,
-    skipped_item,
-    unknown_item,
-    unseen_item,
-    waiting_item,
 )
 from testvibe_async import (
     BatchItem,
     CaseResult,
     ClientClosedError,
     ConfigError,
-    DispatchUnknownError,
     FeatureStatus,
-    GenerationLog,
-    RunRef,
     RunStatus,
-    WaitTimeoutError,
 )
 from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.features import outcome_of
@@ -48,6 +39,7 @@ from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
 
 if TYPE_CHECKING:
+    from testvibe_async import GenerationLog
     from testvibe_async.errors import UnknownReason
     from testvibe_async.reports.entries import Entry
 
@@ -57,88 +49,79 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
     return entry
 
 
-NOT_SEEN = BatchItem[Any](
-    feature="Wishlist",
-    ref=run_ref(),
-    error=WaitTimeoutError(
-        ref=run_ref(), status="running", elapsed=60, last_seen_at=at(3), failures=2
+HALF = (Section("a", conclusion="success"), Section("b", conclusion="failure"))
+WORDS: list[tuple[Item, str]] = [
+    (ITEMS["passed"], "run, succeeded, passed: 1 test passed"),
+    (run_item(PASSED, PASSED), "run, succeeded, passed: 2 tests passed"),
+    (
+        run_item(PASSED, CaseResult("x", "skipped")),
+        "run, succeeded, passed: 1 of 2 tests passed, 1 skipped",
     ),
-)
-DROPPED = BatchItem[Any](feature="Refund", is_dropped=True)
+    (ITEMS["failed"], "run, failed, failed: 1 of 2 tests failed"),
+    (ITEMS["no tests"], "run, failed, passed: the service reports no tests"),
+    (
+        run_item(PASSED, status="aborted"),
+        "run, error, aborted: over with an undocumented status, 'aborted'",
+    ),
+    (
+        run_item(PASSED, status=RunStatus.FAILED),
+        "run, failed, failed: it did not pass, and none of its tests says why",
+    ),
+    (generation_item(FeatureStatus.GENERATED), "generation, succeeded, generated: tests generated"),
+    (generation_item(FeatureStatus.CANCELLED), "generation, failed, cancelled: it was cancelled"),
+    (generation_item(sections=HALF), "generation, failed, failed: b: failure"),
+    (generation_item(), "generation, failed, failed: it made no tests; its log says why"),
+    (
+        ITEMS["refused"],
+        'dispatch, error, error: the service says "Only generated features can run." *',
+    ),
+    (ITEMS["unseen"], "run, error, error: run 300 could not be observed: nothing but 503 for *"),
+    (ITEMS["not seen"], "run, error, not seen: not seen since 16:02:14 UTC, running then"),
+    (
+        ITEMS["in flight"],
+        "run, in flight, in flight: still running after 2 min 30 s of waiting",
+    ),
+    (
+        ITEMS["generation in flight"],
+        "generation, in flight, in flight: it is still running",
+    ),
+    (ITEMS["skipped"], "dispatch, skipped, skipped: it was never dispatched: the batch was *"),
+    (
+        ITEMS["waiting"],
+        "dispatch, waiting, waiting: it is not dispatched yet: the batch is running",
+    ),
+    (ITEMS["unknown"], "dispatch, unknown, unknown: it may have been dispatched: check at the *"),
+    (ITEMS["dropped"], "dispatch, skipped, skipped: it may have been dispatched*"),
+    (
+        BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9))),
+        "run, error, error: this client is closed*",
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("item", "words"),
-    [
-        (run_item(PASSED), "run, succeeded, passed: 1 test passed"),
-        (run_item(PASSED, PASSED), "run, succeeded, passed: 2 tests passed"),
-        (
-            run_item(PASSED, CaseResult("x", "skipped")),
-            "run, succeeded, passed: 1 of 2 tests passed, 1 skipped",
-        ),
-        (run_item(PASSED, FAILED), "run, failed, failed: 1 of 2 tests failed"),
-        (run_item(), "run, failed, passed: the service reports no tests"),
-        (
-            run_item(PASSED, status="aborted"),
-            "run, error, aborted: over with an undocumented status, 'aborted'",
-        ),
-        (
-            run_item(PASSED, status=RunStatus.FAILED),
-            "run, failed, failed: it did not pass, and none of its tests says why",
-        ),
-        (
-            generation_item(FeatureStatus.GENERATED),
-            "generation, succeeded, generated: tests generated",
-        ),
-        (
-            generation_item(FeatureStatus.CANCELLED),
-            "generation, failed, cancelled: it was cancelled",
-        ),
-        (
-            generation_item(
-                sections=(Section("a", conclusion="success"), Section("b", conclusion="failure"))
-            ),
-            "generation, failed, failed: b: failure",
-        ),
-        (generation_item(), "generation, failed, failed: it made no tests; its log says why"),
-        (
-            refused_item(),
-            'dispatch, error, error: the service says "Only generated features can run."*',
-        ),
-        (
-            unseen_item(),
-            "run, error, error: run 300 could not be observed: nothing but 503 for 300 s",
-        ),
-        (NOT_SEEN, "run, error, not seen: not seen since 16:02:14 UTC, running then"),
-        (in_flight_item(), "run, in flight, in flight: still running after 2 min 30 s of waiting"),
-        (
-            BatchItem(feature="x", ref=generation_ref()),
-            "generation, in flight, in flight: it is still running",
-        ),
-        (
-            skipped_item(),
-            "dispatch, skipped, skipped: it was never dispatched: the batch was stopped before",
-        ),
-        (
-            waiting_item(),
-            "dispatch, waiting, waiting: it is not dispatched yet: the batch is running",
-        ),
-        (
-            unknown_item(),
-            "dispatch, unknown, unknown: it may have been dispatched: check at the service *",
-        ),
-        (
-            DROPPED,
-            "dispatch, skipped, skipped: it may have been dispatched*",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("item", "words"), WORDS)
 def test_an_item_in_words(item: Item, words: str) -> None:
-    """Each item has its kind, its verdict, its status and the reason."""
+    """Each item has its kind, its verdict, its status and the reason; the service is quoted."""
     entry = entry_of(item)
 
     said = f"{entry.kind}, {entry.verdict}, {entry.status}: {entry.reason}"
     assert fnmatchcase(said, words)
+
+
+@pytest.mark.parametrize(
+    ("reason", "end"),
+    [
+        ("absent", "; most likely it did not, for nothing of it was found"),
+        ("unseen", "dispatch was lost"),
+        ("ambiguous", "; it may be run 12 or run 13"),
+    ],
+)
+def test_an_unknown_dispatch_says_what_was_found(reason: UnknownReason, end: str) -> None:
+    """What was looked for since is in the reason, in other words for each."""
+    candidates = (run_ref(12), run_ref(13)) if reason == "ambiguous" else ()
+    said = why(lost(reason=reason, candidates=candidates))
+    assert said.startswith("it may have started: the answer to its dispatch was lost")
+    assert said.endswith(end)
 
 
 def test_a_generation_log_says_why() -> None:
@@ -160,8 +143,7 @@ def test_the_tests_of_a_run() -> None:
         ("Valid user signs in", CaseStatus.PASSED, 4.21),
         ("a b", CaseStatus.FAILED, 1.5),
     ]
-    assert entry.cases[1].error == "Error: no\nmore"
-    assert entry.cases[1].message == "Error: no"
+    assert (entry.cases[1].error, entry.cases[1].message) == ("Error: no\nmore", "Error: no")
     assert entry.failures == entry.cases[1:]
 
 
@@ -199,19 +181,19 @@ def test_what_is_no_duration(duration_ms: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "name", "status"),
+    ("kind", "name", "status"),
     [
-        (run_item(), "run", CaseStatus.FAILED),
-        (generation_item(), "generation", CaseStatus.FAILED),
-        (refused_item(), "dispatch", CaseStatus.ERROR),
-        (in_flight_item(), "run", CaseStatus.PENDING),
-        (skipped_item(), "dispatch", CaseStatus.ERROR),
-        (waiting_item(), "dispatch", CaseStatus.PENDING),
+        ("no tests", "run", CaseStatus.FAILED),
+        ("generation failed", "generation", CaseStatus.FAILED),
+        ("refused", "dispatch", CaseStatus.ERROR),
+        ("in flight", "run", CaseStatus.PENDING),
+        ("skipped", "dispatch", CaseStatus.ERROR),
+        ("waiting", "dispatch", CaseStatus.PENDING),
     ],
 )
-def test_an_item_without_tests_is_one(item: Item, name: str, status: CaseStatus) -> None:
+def test_an_item_without_tests_is_one(kind: str, name: str, status: CaseStatus) -> None:
     """An item without tests is one test, so that no format leaves it out."""
-    (case,) = entry_of(item).cases
+    (case,) = entry_of(ITEMS[kind]).cases
 
     assert (case.name, case.status, case.is_operation) == (name, status, True)
 
@@ -224,28 +206,25 @@ def test_a_failed_run_of_passed_tests_has_a_failure() -> None:
     assert entry.failures[0].error == "it did not pass, and none of its tests says why"
 
 
-def test_times() -> None:
-    """A run has its own times; a generation and a run in flight have that of their dispatch."""
-    run, generation = entry_of(run_item(PASSED)).times, entry_of(generation_item()).times
+@pytest.mark.parametrize(
+    ("item", "began_at", "queued", "took"),
+    [
+        (ITEMS["passed"], at(0), 8, 35),
+        (generation_item(), at(0), None, 170),
+        (ITEMS["in flight"], at(0), None, None),
+        (ITEMS["refused"], None, None, None),
+        # It finished before it started, by two clocks.
+        (run_item(PASSED, created_at=at(50), started_at=at(60), finished_at=at(43)), at(50), 10, 0),
+        (run_item(PASSED, created_at=None, started_at=None, finished_at=at(20)), at(0), None, 20),
+    ],
+)
+def test_times(
+    item: Item, began_at: datetime | None, queued: float | None, took: float | None
+) -> None:
+    """A run has its own times; without them, and for others, the dispatch is the start."""
+    times = entry_of(item).times
 
-    assert (run.began_at, run.queue_seconds, run.seconds) == (at(0), 8, 35)
-    assert (generation.began_at, generation.queue_seconds, generation.seconds) == (at(0), None, 170)
-    assert entry_of(in_flight_item()).times.began_at == at(0)
-    assert entry_of(refused_item()).times.began_at is None
-
-
-def test_clocks_that_differ() -> None:
-    """A run that finished before it started, by two clocks, took no time."""
-    item = run_item(PASSED, created_at=at(50), started_at=at(60), finished_at=at(43))
-
-    assert entry_of(item).times.seconds == 0
-
-
-def test_a_run_without_times_was_dispatched() -> None:
-    """The dispatch is the start of a run whose times the service does not report."""
-    item = run_item(PASSED, created_at=None, started_at=None, finished_at=at(20))
-
-    assert entry_of(item).times.seconds == 20
+    assert (times.began_at, times.queue_seconds, times.seconds) == (began_at, queued, took)
 
 
 def test_names_tell_items_apart() -> None:
@@ -254,55 +233,36 @@ def test_names_tell_items_apart() -> None:
         run_item(PASSED, config="Mobile"),
         run_item(PASSED, config="Default"),
         run_item(PASSED),
-        refused_item("Login"),
+        evolve(ITEMS["refused"], feature="Login"),
         run_item(PASSED, feature=" \n"),
         run_item(PASSED, feature="Login (2)"),
     ]
 
     names = [entry.name for entry in Report.of(items).entries]
-
-    assert names == [
-        "Login [Mobile]",
-        "Login",
-        "Login (2)",
-        "Login (3)",
-        "(no name)",
-        "Login (2) (2)",
-    ]
+    numbered = ["Login (2)", "Login (3)", "(no name)", "Login (2) (2)"]
+    assert names == ["Login [Mobile]", "Login", *numbered]
 
 
 def test_facts() -> None:
-    """Facts identify an item under the service's names."""
-    assert entry_of(run_item(PASSED, site_url="https://shop.example")).facts == {
-        "runId": "214",
-        "featureId": "12",
-        "config": "Default",
-        "siteUrl": "https://shop.example",
-        "project": "p-1",
-        "server": "https://testvibe.example",
-    }
-    assert entry_of(generation_item()).facts["requestId"] == "a1b2"
-    assert entry_of(refused_item()).facts == {}
-
-
-def test_shared_facts() -> None:
-    """Shared facts are those that are the same for all items."""
+    """Facts identify an item under the service's names; shared ones are the same for all items."""
     items = [run_item(PASSED, site_url=f"https://{name}.example") for name in "ab"]
+    place = {"project": "p-1", "server": "https://testvibe.example"}
 
-    assert Report.of([*items, refused_item()]).shared_facts == {
-        "project": "p-1",
-        "server": "https://testvibe.example",
-    }
+    run = {"runId": "214", "featureId": "12", "config": "Default", "siteUrl": "https://a.example"}
+    assert entry_of(items[0]).facts == {**run, **place}
+    assert entry_of(generation_item()).facts["requestId"] == "a1b2"
+    assert entry_of(ITEMS["refused"]).facts == {}
+    assert Report.of([*items, ITEMS["refused"]]).shared_facts == place
 
 
 def test_files_and_logs_find_their_items() -> None:
     """Artifacts are found by run id, and logs by request id, also for items without an outcome."""
-    zip_, png = Path("a.zip"), Path("b.png")
-    items = [run_item(PASSED), unseen_item(), BatchItem(feature="x", ref=generation_ref())]
+    items = [ITEMS["passed"], ITEMS["unseen"], ITEMS["generation in flight"]]
+    files = {214: [Path("a.zip")], 300: [Path("b.png")]}
 
-    report = Report.of(items, artifacts={214: [zip_], 300: [png]}, generation_logs={"a1b2": LOG})
+    report = Report.of(items, artifacts=files, generation_logs={"a1b2": LOG})
 
-    assert [entry.files for entry in report.entries] == [(zip_,), (png,), ()]
+    assert [list(entry.files) for entry in report.entries] == [*files.values(), []]
     assert "Exploring…" in report.entries[2].log
 
 
@@ -310,15 +270,15 @@ def test_files_and_logs_find_their_items() -> None:
     ("items", "headline"),
     [
         ([], "Nothing was asked for"),
-        ([run_item(PASSED)], "It succeeded"),
-        ([run_item(PASSED)] * 2, "All 2 succeeded"),
-        ([in_flight_item(), run_item(PASSED)], "1 of 2 in flight"),
-        ([waiting_item(), in_flight_item()], "1 of 2 in flight, 1 waiting"),
+        ([ITEMS["passed"]], "It succeeded"),
+        ([ITEMS["passed"]] * 2, "All 2 succeeded"),
+        ([ITEMS["in flight"], ITEMS["passed"]], "1 of 2 in flight"),
+        ([ITEMS["waiting"], ITEMS["in flight"]], "1 of 2 in flight, 1 waiting"),
         (every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
-        ([flaky_item()], "It succeeded, 1 flaky"),
-        ([flaky_item(), run_item(FAILED)], "1 of 2 failed, 1 flaky"),
+        ([ITEMS["flaky"]], "It succeeded, 1 flaky"),
+        ([ITEMS["flaky"], ITEMS["failed"]], "1 of 2 failed, 1 flaky"),
         ([attempted(run_item(FAILED), run_item(FAILED))], "1 of 1 failed"),
-        ([unknown_item(), run_item(PASSED)], "1 of 2 unknown"),
+        ([ITEMS["unknown"], ITEMS["passed"]], "1 of 2 unknown"),
     ],
 )
 def test_headline(items: list[Item], headline: str) -> None:
@@ -332,20 +292,17 @@ def test_failures_come_first() -> None:
 
     assert [entry.number for entry in report.by_urgency] == [2, 3, 4, 5, 6, 7, 1]
     assert [entry.number for entry in report.entries] == [1, 2, 3, 4, 5, 6, 7]
-
-
-def test_tests_are_counted() -> None:
-    """Tests are counted by their status; an operation is no test."""
-    assert Report.of(every_kind()).tests_in_words == "3 tests: 2 passed, 1 failed"
-    assert Report.of([refused_item()]).tests_in_words == ""
+    assert report.tests_in_words == "3 tests: 2 passed, 1 failed"
+    assert Report.of([ITEMS["refused"]]).tests_in_words == ""
 
 
 def test_the_time_of_a_report() -> None:
-    """A report spans the known times of its items, or the times given as options."""
-    assert Report.of([run_item(PASSED)]).seconds == 43
-    assert Report.of([run_item(PASSED)], started_at=at(-7), finished_at=at(93)).seconds == 100
-    assert Report.of([refused_item()]).seconds is None
-    assert Report.of([refused_item()], started_at=at(0)).seconds == 0
+    """A report spans the known times of its items and attempts, or the times given as options."""
+    assert Report.of([ITEMS["passed"]]).seconds == 43
+    assert Report.of([ITEMS["flaky"]]).seconds == 80
+    assert Report.of([ITEMS["passed"]], started_at=at(-7), finished_at=at(93)).seconds == 100
+    assert Report.of([ITEMS["refused"]]).seconds is None
+    assert Report.of([ITEMS["refused"]], started_at=at(0)).seconds == 0
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
@@ -359,40 +316,3 @@ def test_a_time_without_a_zone_is_refused() -> None:
 def test_the_options_can_be_inspected() -> None:
     """The types of `ReportOptions` are there at run time."""
     assert get_type_hints(ReportOptions)["title"] is str
-
-
-def test_an_error_after_the_dispatch() -> None:
-    """A client that was closed leaves an item with its ref and the error."""
-    item: Item = BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9)))
-    entry = entry_of(item)
-
-    assert entry.kind == "run"
-
-
-@pytest.mark.parametrize(
-    ("reason", "candidates", "end"),
-    [
-        ("absent", (), "; most likely it did not, for nothing of it was found"),
-        ("unseen", (), "dispatch was lost"),
-        (
-            "ambiguous",
-            tuple(RunRef(server="https://s", project="p", run_id=run) for run in (12, 13)),
-            "; it may be run 12 or run 13",
-        ),
-    ],
-)
-def test_an_unknown_dispatch_says_what_was_found(
-    reason: UnknownReason, candidates: tuple[RunRef, ...], end: str
-) -> None:
-    """What was looked for since is in the reason, in other words for each."""
-    error = DispatchUnknownError(
-        "lost",
-        method="POST",
-        url="https://s",
-        project="p",
-        feature=7,
-        reason=reason,
-        candidates=candidates,
-    )
-    assert why(error).startswith("it may have started: the answer to its dispatch was lost")
-    assert why(error).endswith(end)

@@ -1,11 +1,10 @@
 """Helpers for the tests of the emulator: a bare HTTP client, with a checked clean-up."""
 
-from __future__ import annotations
-
 import asyncio
 import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import aiohttp
@@ -14,9 +13,6 @@ import pytest
 from yarl import URL
 
 from testvibe_async.testing import Emulator, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 EPOCH = 1_781_102_531.0
 """2026-06-10T14:42:11Z."""
@@ -61,6 +57,8 @@ class Caller:
 
     emulator: Emulator
     session: aiohttp.ClientSession
+    url: str = ""
+    """The address of a proxy; empty for the emulator's own."""
 
     async def send(
         self,
@@ -71,19 +69,22 @@ class Caller:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send to a full URL, or to a raw path of the API's host."""
-        target = URL(url if "://" in url else self.emulator.url + url, encoded=True)
+        target = URL(url if "://" in url else (self.url or self.emulator.url) + url, encoded=True)
         async with self.session.request(
             method, target, data=body, headers=headers, allow_redirects=False
         ) as response:
             return Reply(response.status, response.headers, await response.read())
 
-    async def __call__(self, method: str, path: str, body: object = None) -> Reply:
-        """Call the API with the key, by a raw path below the project, and a document."""
-        return await self.send(
-            method,
-            f"/api/v1/ops/projects/{self.emulator.project_id}{path}",
-            body=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.emulator.api_key}"},
+    async def ops(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
+        """Call the API with the key, by a raw path below `/api/v1/ops`, and a document or bytes."""
+        headers = {"Authorization": f"Bearer {self.emulator.api_key}", **headers}
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.send(method, f"/api/v1/ops{path}", body=content, headers=headers)
+
+    async def __call__(self, method: str, path: str, body: object = None, **headers: str) -> Reply:
+        """Call the API as `ops` does, by a raw path below the project."""
+        return await self.ops(
+            method, f"/projects/{self.emulator.project_id}{path}", body, **headers
         )
 
     async def get(self, path: str) -> Any:
@@ -105,8 +106,11 @@ class Caller:
         return str(reply.document["requestId"])
 
 
+Emulate: TypeAlias = Callable[..., Awaitable[Caller]]
+
+
 @pytest.fixture
-async def emulate() -> AsyncGenerator[Callable[..., Awaitable[Caller]]]:
+async def emulate() -> AsyncGenerator[Emulate]:
     """Return a function that starts emulators; their close must leave no task behind.
 
     The function takes the emulator's options; `scenario` may also be changes to `PLAIN`.
@@ -128,6 +132,6 @@ async def emulate() -> AsyncGenerator[Callable[..., Awaitable[Caller]]]:
 
 
 @pytest.fixture
-async def call(emulate: Callable[..., Awaitable[Caller]]) -> Caller:
+async def call(emulate: Emulate) -> Caller:
     """Return a client of an emulator with the scenario `PLAIN`."""
     return await emulate()

@@ -1,23 +1,16 @@
 """Virtual time: it jumps from timer to timer, and otherwise stands still."""
 
-from __future__ import annotations
-
 import asyncio
-import contextlib
 import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import client_of
 from testvibe_async import NotSentError, VibeError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from testvibe_async.testing import Emulator
+from testvibe_async.testing import Emulator
 
 
 def now() -> float:
@@ -92,30 +85,31 @@ class TestPeers:
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(*address)
 
-    @pytest.mark.parametrize("kind", ["at all hosts", "Unix socket", "raw socket"])
+    @pytest.mark.parametrize("kind", ["at all hosts", "Unix socket"])
     async def test_a_server_in_the_loop_is_found(self, kind: str, tmp_path: Path) -> None:
-        """A server may listen at all hosts, at a path, or on a socket that is accepted from."""
-        loop = asyncio.get_running_loop()
-        async with contextlib.AsyncExitStack() as stack:
-            if kind == "at all hosts":
-                server = await asyncio.start_server(answer, "0.0.0.0", 0)  # noqa: S104 - a test
-                await stack.enter_async_context(server)
-                port = server.sockets[0].getsockname()[1]
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                assert await reader.read() == b"hello"
-            elif kind == "Unix socket":
-                path = str(tmp_path / "socket")
-                await stack.enter_async_context(await asyncio.start_unix_server(answer, path))
-                reader, writer = await asyncio.open_unix_connection(path)
-                assert await reader.read() == b"hello"
-            else:
-                listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-                listener.settimeout(0)
-                accepting = asyncio.create_task(loop.sock_accept(listener))
-                await asyncio.sleep(0)
-                _, writer = await asyncio.open_connection(*listener.getsockname())
-                stack.enter_context((await accepting)[0])
+        """A server may listen at all hosts, or at a path."""
+        if kind == "Unix socket":
+            path = str(tmp_path / "socket")
+            server: asyncio.Server = await asyncio.start_unix_server(answer, path)
+            reader, writer = await asyncio.open_unix_connection(path)
+        else:
+            server = await asyncio.start_server(answer, "0.0.0.0", 0)  # noqa: S104 - a test
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with server:
+            assert await reader.read() == b"hello"
             writer.close()
+
+    async def test_a_socket_that_is_accepted_from_is_found(self) -> None:
+        """A socket that the loop accepts from is served by it, without a server."""
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.settimeout(0)
+            accepting = asyncio.create_task(loop.sock_accept(listener))
+            await asyncio.sleep(0)
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            with (await accepting)[0]:
+                writer.close()
 
     async def test_a_server_that_is_served_a_moment_later_is_found(self) -> None:
         """A socket that listens may be given to the loop after a client has connected."""

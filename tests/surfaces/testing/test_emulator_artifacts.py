@@ -1,90 +1,78 @@
 """Artifacts: real files on a second origin, behind signed links that expire."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import json
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.surfaces.testing.conftest import Caller, Emulate
 from testvibe_async.testing import Fault, Outcome
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from .conftest import Caller
-
 FAILING = "Locked-out user sees an error"
+FILES = {
+    "trace": ("trace/locked-out-user-sees-an-error.zip", "application/zip"),
+    "screenshot": ("screenshots/locked-out-user-sees-an-error.png", "image/png"),
+    "report": ("report/index.html", "text/html"),
+}
+"""The path and the type of each artifact, by kind."""
 
 
 @pytest.fixture
-async def failed(emulate: Callable[..., Awaitable[Caller]]) -> Caller:
+async def failed(emulate: Emulate) -> Caller:
     """Return a client of an emulator where run 214 has failed."""
     outcome = Outcome(failing=(FAILING,), error="Error: <b>no</b>")
     call = await emulate(scenario={"outcomes": {"Login Functionality": outcome}}, link_lifetime=60)
     await call.run("Login Functionality")
+    assert await call.get("/runs/214/artifacts") == []
     await asyncio.sleep(60)
     return call
 
 
-async def links_of(call: Caller) -> dict[str, dict[str, Any]]:
-    """Return the artifacts of run 214, by kind."""
-    return {file["kind"]: file for file in await call.get("/runs/214/artifacts")}
+async def links_of(call: Caller) -> dict[str, str]:
+    """Return the links to the artifacts of run 214, by kind."""
+    return {file["kind"]: file["url"] for file in await call.get("/runs/214/artifacts")}
 
 
-async def test_an_unfinished_run_has_no_artifacts(call: Caller) -> None:
-    """There are no artifacts before the end."""
-    assert await call.get(f"/runs/{await call.run()}/artifacts") == []
+async def content_of(call: Caller, kind: str) -> bytes:
+    return (await call.send("GET", (await links_of(call))[kind])).body
 
 
-async def test_links_name_what_the_digest_names(failed: Caller) -> None:
-    """The artifacts are those of the digest, with links to another origin that hold no key."""
+async def test_each_artifact_can_be_downloaded(failed: Caller) -> None:
+    """Those of the digest have links to another origin, without the key, to complete files."""
     digest = await failed.get("/runs/214")
     artifacts = await failed.get("/runs/214/artifacts")
-    assert [file | {"url": None} for file in artifacts] == [
-        file | {"url": None} for file in digest["artifacts"]
+    assert [file | {"url": ""} for file in artifacts] == [
+        file | {"url": ""} for file in digest["artifacts"]
     ]
-    assert [file["path"] for file in artifacts] == [
-        "trace/locked-out-user-sees-an-error.zip",
-        "screenshots/locked-out-user-sees-an-error.png",
-        "report/index.html",
-    ]
+    assert {file["kind"]: file["path"] for file in artifacts} == {
+        kind: path for kind, (path, _) in FILES.items()
+    }
+    assert failed.emulator.artifact_url != failed.emulator.url
     for file in artifacts:
         assert file["url"].startswith(failed.emulator.artifact_url + "/")
         assert failed.emulator.api_key not in file["url"]
-    assert failed.emulator.artifact_url != failed.emulator.url
+        first, second = [await failed.send("GET", file["url"]) for _ in range(2)]
+        assert (first.status, len(first.body)) == (200, file["size"])
+        assert first.body == second.body
+        assert first.headers["Content-Type"] == FILES[file["kind"]][1]
+    assert [request.run_id for request in failed.emulator.artifact_requests] == [214] * 6
 
 
 async def test_an_edit_takes_a_download_as_it_is(failed: Caller) -> None:
     """`Fault.edit` gets the bytes of a file, and sends what the function returns."""
-    file = (await links_of(failed))["screenshot"]
     failed.emulator.fail("download", Fault.edit(lambda content: content[:8] + b"cut"), times=1)
     failed.emulator.fail("download", Fault.edit(lambda _: {"no": "file"}), times=1, skip=1)
-    bodies = [(await failed.send("GET", file["url"])).body for _ in range(2)]
+    bodies = [await content_of(failed, "screenshot") for _ in range(2)]
     assert bodies == [b"\x89PNG\r\n\x1a\ncut", b'{"no":"file"}']
-
-
-async def test_a_download_has_the_announced_size(failed: Caller) -> None:
-    """Each file is complete, has its type, and is the same each time."""
-    types = {"trace": "application/zip", "screenshot": "image/png", "report": "text/html"}
-    for kind, file in (await links_of(failed)).items():
-        first, second = [await failed.send("GET", file["url"]) for _ in range(2)]
-        assert first.status == 200
-        assert len(first.body) == file["size"]
-        assert first.body == second.body
-        assert first.headers["Content-Type"] == types[kind]
-    assert len(failed.emulator.artifact_requests) == 6
-    assert failed.emulator.artifact_requests[0].run_id == 214
 
 
 async def test_a_screenshot_is_a_png_that_opens(failed: Caller) -> None:
     """Every chunk has its checksum, and the pixels are as many as the header says."""
-    png = (await failed.send("GET", (await links_of(failed))["screenshot"]["url"])).body
+    png = await content_of(failed, "screenshot")
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     chunks: dict[bytes, bytes] = {}
     position = 8
@@ -104,60 +92,46 @@ async def test_a_screenshot_is_a_png_that_opens(failed: Caller) -> None:
 
 async def test_a_trace_is_a_zip_of_events(failed: Caller) -> None:
     """The zip is sound; its events begin with the context, and hold an error."""
-    content = (await failed.send("GET", (await links_of(failed))["trace"]["url"])).body
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(await content_of(failed, "trace"))) as archive:
         assert archive.testzip() is None
-        assert {file.date_time for file in archive.infolist()} == {(2026, 1, 1, 0, 0, 0)}
-        assert set(archive.namelist()) == {
-            "test.trace",
-            "trace.network",
-            "resources/screenshot.png",
-        }
+        names = {"test.trace", "trace.network", "resources/screenshot.png"}
+        assert set(archive.namelist()) == names
         events = [json.loads(line) for line in archive.read("test.trace").splitlines()]
-    assert events[0]["type"] == "context-options"
-    assert events[-1]["type"] == "error"
+    assert (events[0]["type"], events[-1]["type"]) == ("context-options", "error")
 
 
 async def test_a_report_names_every_test(failed: Caller) -> None:
     """The page names the tests and the error, which is escaped."""
-    page = (await failed.send("GET", (await links_of(failed))["report"]["url"])).body.decode()
-    assert FAILING in page
-    assert "Valid user signs in" in page
-    assert "Error: &lt;b&gt;no&lt;/b&gt;" in page
+    page = (await content_of(failed, "report")).decode()
+    for text in (FAILING, "Valid user signs in", "Error: &lt;b&gt;no&lt;/b&gt;"):
+        assert text in page
 
 
-async def test_a_link_expires_by_the_emulators_clock(failed: Caller) -> None:
-    """A link is valid for its lifetime, and refused afterwards; a new one is valid again."""
-    link = (await links_of(failed))["report"]["url"]
-    await asyncio.sleep(59.9)
-    assert (await failed.send("GET", link)).status == 200
-    await asyncio.sleep(0.1)
-    assert (await failed.send("GET", link)).status == 403
-    assert (await failed.send("GET", (await links_of(failed))["report"]["url"])).status == 200
-
-
-async def test_a_short_lifetime_is_no_lifetime_of_zero(
-    emulate: Callable[..., Awaitable[Caller]],
+@pytest.mark.parametrize(("lifetime", "valid_for"), [(60, 59.9), (0.5, 0.9)])
+async def test_a_link_expires_by_the_emulators_clock(
+    emulate: Emulate, lifetime: float, valid_for: float
 ) -> None:
-    """A link expires at a whole second, never early."""
-    call = await emulate(link_lifetime=0.5)
+    """It is valid for its lifetime, rounded up to whole seconds; a new one is valid again."""
+    call = await emulate(link_lifetime=lifetime)
     await call.run()
     await asyncio.sleep(60)
-    link = (await links_of(call))["report"]["url"]
-    await asyncio.sleep(0.4)
+    link = (await links_of(call))["report"]
+    await asyncio.sleep(valid_for)
     assert (await call.send("GET", link)).status == 200
+    await asyncio.sleep(0.1)
+    assert (await call.send("GET", link)).status == 403
+    assert (await call.send("GET", (await links_of(call))["report"])).status == 200
 
 
 async def test_a_link_is_good_for_its_own_file_only(failed: Caller) -> None:
     """Another path, another expiry, another signature or none: refused."""
     links = await links_of(failed)
-    url: str = links["report"]["url"]
+    url = links["report"]
     path, _, query = url.partition("?")
-    other_path = links["trace"]["url"].partition("?")[0]
     expiry = query.partition("&")[0].removeprefix("se=")
     for forged in (
         path,
-        f"{other_path}?{query}",
+        f"{links['trace'].partition('?')[0]}?{query}",
         url.replace(expiry, str(int(expiry) + 1)),
         url.replace(f"se={expiry}", "se=never"),
         url[:-1] + ("0" if url[-1] != "0" else "1"),
@@ -166,108 +140,41 @@ async def test_a_link_is_good_for_its_own_file_only(failed: Caller) -> None:
         assert (await failed.send("GET", forged)).status == 403
 
 
-async def test_a_leaked_key_is_refused_and_recorded(failed: Caller) -> None:
-    """A request with an Authorization header is answered with 400, and recorded."""
-    link = (await links_of(failed))["report"]["url"]
+async def test_a_wrong_download_is_refused(failed: Caller) -> None:
+    """A key is a leak (400), files are only read (405), and a signed link may lead nowhere (404).
+
+    HEAD answers with the size and no body.
+    """
+    link = (await links_of(failed))["report"]
+    head = await failed.send("HEAD", link)
+    size = (await failed.get("/runs/214"))["artifacts"][-1]["size"]
+    assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(size))
     headers = {"Authorization": f"Bearer {failed.emulator.api_key}"}
     assert (await failed.send("GET", link, headers=headers)).status == 400
-    (request,) = failed.emulator.artifact_requests
+    request = failed.emulator.artifact_requests[-1]
     assert request.headers["authorization"] == headers["Authorization"]
     assert request.status == 400
-
-
-async def test_a_signed_link_to_nothing_is_not_found(failed: Caller) -> None:
-    """A run or a file that does not exist is answered with 404, even if signed."""
+    for method in ("PUT", "POST", "DELETE"):
+        assert (await failed.send(method, link)).status == 405
     for path in ("/artifacts/214/other", "/artifacts/9/report/index.html", "/artifacts/x", "/"):
-        link = failed.emulator._links.make(path)  # pyright: ignore[reportPrivateUsage]
+        link = failed.emulator._links.make(path)
         assert (await failed.send("GET", link)).status == 404
 
 
-async def test_a_file_is_only_read(failed: Caller) -> None:
-    """HEAD answers with the size and no body, any writing method with 405."""
-    file = (await links_of(failed))["report"]
-    head = await failed.send("HEAD", file["url"])
-    assert (head.status, head.body) == (200, b"")
-    assert int(head.headers["Content-Length"]) == file["size"]
-    for method in ("PUT", "POST", "DELETE"):
-        assert (await failed.send(method, file["url"])).status == 405
-
-
-@pytest.mark.parametrize(
-    ("wanted", "start", "stop"),
-    [
-        ("bytes=0-0", 0, 1),
-        ("bytes=10-19", 10, 20),
-        ("bytes=10-", 10, None),
-        ("bytes=-10", -10, None),
-        ("bytes=10-999999", 10, None),
-        ("bytes=-999999", 0, None),
-    ],
-)
-async def test_a_part_of_a_file_can_be_read(
-    failed: Caller, wanted: str, start: int, stop: int | None
-) -> None:
-    """A range is answered with 206, its bytes and their place in the file."""
-    file = (await links_of(failed))["trace"]
-    whole = (await failed.send("GET", file["url"])).body
-    part = await failed.send("GET", file["url"], headers={"Range": wanted})
-    assert part.status == 206
-    assert part.body == whole[start:stop]
-    first = whole.index(part.body) if start else 0
-    assert part.headers["Content-Range"] == (
-        f"bytes {first}-{first + len(part.body) - 1}/{len(whole)}"
+async def test_names_are_of_any_script_and_files_differ(emulate: Emulate) -> None:
+    """Letters outside of ASCII are encoded in links; tests of one slug have files of their own."""
+    call = await emulate(
+        scenario={"outcomes": {"日本語": Outcome(failing=("ログイン する", "ログイン-する"))}}
     )
-
-
-@pytest.mark.parametrize("wanted", ["bytes=999999-", "bytes=-0", "bytes=20-10"])
-async def test_a_range_outside_of_the_file_is_refused(failed: Caller, wanted: str) -> None:
-    """A range without a byte of the file is answered with 416, and the file's size."""
-    file = (await links_of(failed))["report"]
-    reply = await failed.send("GET", file["url"], headers={"Range": wanted})
-    assert reply.status == 416
-    assert reply.headers["Content-Range"] == f"bytes */{file['size']}"
-
-
-@pytest.mark.parametrize("wanted", ["bytes=-", "lines=1-2", "bytes=0-1,5-6", "bytes=a-b"])
-async def test_a_range_that_is_not_understood_is_ignored(failed: Caller, wanted: str) -> None:
-    """Any other header is answered with the whole file."""
-    file = (await links_of(failed))["report"]
-    reply = await failed.send("GET", file["url"], headers={"Range": wanted})
-    assert (reply.status, len(reply.body)) == (200, file["size"])
-
-
-async def test_a_range_is_for_the_tagged_file(failed: Caller) -> None:
-    """`If-Range` with the file's tag gives the part, with another tag the whole file."""
-    file = (await links_of(failed))["report"]
-    tag = (await failed.send("HEAD", file["url"])).headers["ETag"]
-    for given, status in ((tag, 206), ('"other"', 200)):
-        headers = {"Range": "bytes=5-", "If-Range": given}
-        assert (await failed.send("GET", file["url"], headers=headers)).status == status
-
-
-async def test_tests_of_one_slug_have_files_of_their_own(
-    emulate: Callable[..., Awaitable[Caller]],
-) -> None:
-    """Two failing tests whose names differ only in punctuation have two traces."""
-    outcome = Outcome(failing=("A b", "a-B"))
-    call = await emulate(scenario={"outcomes": {"Twins": outcome}})
-    call.emulator.add_feature("Twins", "Feature: Twins\n  Scenario: A b\n  Scenario: a-B\n")
-    run_id = await call.run("Twins")
-    await asyncio.sleep(60)
-    artifacts = await call.get(f"/runs/{run_id}/artifacts")
-    paths = [file["path"] for file in artifacts if file["kind"] == "trace"]
-    assert paths == ["trace/a-b.zip", "trace/a-b-2.zip"]
-
-
-async def test_a_path_of_any_script_can_be_downloaded(
-    emulate: Callable[..., Awaitable[Caller]],
-) -> None:
-    """Letters outside of ASCII stay in a path, and are encoded in its link."""
-    call = await emulate(scenario={"failing_runs": 1})
-    call.emulator.add_feature("日本語", "Feature: 日本語\n  Scenario: ログイン する\n")
+    text = "Feature: 日本語\n  Scenario: ログイン する\n  Scenario: ログイン-する\n"
+    call.emulator.add_feature("日本語", text)
     run_id = await call.run("日本語")
     await asyncio.sleep(60)
-    trace = (await call.get(f"/runs/{run_id}/artifacts"))[0]
-    assert trace["path"] == "trace/ログイン-する.zip"
-    assert trace["url"].isascii()
-    assert (await call.send("GET", trace["url"])).status == 200
+    traces = [
+        file for file in await call.get(f"/runs/{run_id}/artifacts") if file["kind"] == "trace"
+    ]
+    paths = [file["path"] for file in traces]
+    assert paths == ["trace/ログイン-する.zip", "trace/ログイン-する-2.zip"]
+    for trace in traces:
+        assert trace["url"].isascii()
+        assert (await call.send("GET", trace["url"])).status == 200

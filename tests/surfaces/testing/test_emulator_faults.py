@@ -1,25 +1,20 @@
-"""Faults of the emulator, and the rules for them."""
-
-from __future__ import annotations
+"""What comes between a client and the service: faults, a middleware, a limit of the rate."""
 
 import asyncio
 import errno
+import json
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import aiohttp
 import pytest
+from attrs import evolve
 
 from tests.conftest import client_of
+from tests.surfaces.testing.conftest import Caller, Emulate
 from testvibe_async import RetryPolicy, ServerError
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from testvibe_async.testing import Emulator
-
-    from .conftest import Caller
+from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
 
 @pytest.mark.parametrize(
@@ -39,64 +34,55 @@ if TYPE_CHECKING:
 async def test_a_status_comes_in_place_of_the_answer(call: Caller, code: int, error: str) -> None:
     """The error has the documented shape, and the service does not act."""
     call.emulator.fail("run_feature", Fault.status(code))
-    assert (await call("POST", "/features/Checkout/run", {})).error == (code, error)
+    reply = await call("POST", "/features/Checkout/run", {})
+    assert reply.error == (code, error)
+    assert "Retry-After" not in reply.headers
     assert call.emulator.requests[-1].status == code
     assert not call.emulator.runs
 
 
-@pytest.mark.parametrize(("retry_after", "header"), [(3, "3"), (0.5, "0.5"), ("soon", "soon")])
-async def test_a_status_may_ask_to_wait(
-    call: Caller, retry_after: float | str, header: str
+@pytest.mark.parametrize(
+    ("fault", "status", "header", "expected"),
+    [
+        (Fault.status(429, retry_after=3), 429, "Retry-After", "3"),
+        (Fault.status(429, retry_after=0.5), 429, "Retry-After", "0.5"),
+        (Fault.status(429, retry_after="soon"), 429, "Retry-After", "soon"),
+        (Fault.status(502, body=b"{"), 502, "Content-Type", "text/html"),
+        (Fault.body(b"{", status=202, content_type="a/b"), 202, "Content-Type", "a/b"),
+    ],
+)
+async def test_an_answer_may_have_another_header_or_body(
+    call: Caller, fault: Fault, status: int, header: str, expected: str
 ) -> None:
-    """`Retry-After` is sent only if given, and unchanged."""
-    call.emulator.fail("get_run", Fault.status(429, retry_after=retry_after), times=1)
-    call.emulator.fail("get_run", Fault.status(429))
-    assert (await call("GET", "/runs/1")).headers["Retry-After"] == header
-    assert "Retry-After" not in (await call("GET", "/runs/1")).headers
-
-
-async def test_a_status_may_have_another_body(call: Caller) -> None:
-    """A given page in HTML is sent unchanged."""
-    call.emulator.fail("*", Fault.status(502, body=b"<h1>Bad gateway</h1>"))
-    reply = await call("GET", "")
-    assert (reply.status, reply.body) == (502, b"<h1>Bad gateway</h1>")
-    assert reply.headers["Content-Type"] == "text/html"
-
-
-async def test_another_body_comes_in_place_of_the_answer(call: Caller) -> None:
-    """A success may have a body that is no JSON; the service does not act."""
-    call.emulator.fail("run_feature", Fault.body(b"{", status=202))
+    """Both are sent unchanged, also as a success that is no JSON; the service does not act."""
+    call.emulator.fail("run_feature", fault)
     reply = await call("POST", "/features/Checkout/run", {})
-    assert (reply.status, reply.body) == (202, b"{")
+    assert (reply.status, reply.headers[header]) == (status, expected)
+    assert (reply.body == b"{") is (header == "Content-Type")
     assert not call.emulator.runs
 
 
-@pytest.mark.parametrize(("fault", "runs"), [(Fault.reset(), 0), (Fault.lost(), 1)])
-async def test_a_reset_comes_before_or_after_acting(call: Caller, fault: Fault, runs: int) -> None:
-    """The connection is reset; only a lost answer leaves a run."""
+@pytest.mark.parametrize(
+    ("fault", "error", "runs"),
+    [
+        (Fault.reset(), aiohttp.ClientOSError, 0),
+        (Fault.lost(), aiohttp.ClientOSError, 1),
+        (Fault.truncated(), aiohttp.ClientPayloadError, 1),
+        (Fault.garbage(), aiohttp.ClientResponseError, 0),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+async def test_a_connection_fails_before_or_after_acting(
+    call: Caller, fault: Fault, error: type[aiohttp.ClientError], runs: int
+) -> None:
+    """It is reset, or half of an answer comes, or no HTTP; only some of them leave a run."""
     call.emulator.fail("run_feature", fault)
-    with pytest.raises(aiohttp.ClientOSError) as caught:
+    with pytest.raises(error) as caught:
         await call("POST", "/features/Checkout/run", {})
-    assert caught.value.errno == errno.ECONNRESET
+    if error is aiohttp.ClientOSError:
+        assert getattr(caught.value, "errno", None) == errno.ECONNRESET
     assert len(call.emulator.runs) == runs
     assert call.emulator.requests[-1].status is None
-
-
-async def test_a_truncated_answer_promises_more_than_it_has(call: Caller) -> None:
-    """The run is dispatched, and half of the answer arrives."""
-    call.emulator.fail("run_feature", Fault.truncated())
-    with pytest.raises(aiohttp.ClientPayloadError):
-        await call("POST", "/features/Checkout/run", {})
-    assert len(call.emulator.runs) == 1
-    assert call.emulator.requests[-1].status is None
-
-
-async def test_garbage_is_no_http(call: Caller) -> None:
-    """The client can't parse it, and the service does not act."""
-    call.emulator.fail("run_feature", Fault.garbage())
-    with pytest.raises(aiohttp.ClientResponseError):
-        await call("POST", "/features/Checkout/run", {})
-    assert not call.emulator.runs
 
 
 async def test_a_hanging_request_is_never_answered(call: Caller) -> None:
@@ -115,25 +101,20 @@ async def test_a_hanging_request_is_never_answered(call: Caller) -> None:
 
 
 async def test_a_delayed_request_is_done_late(call: Caller) -> None:
-    """The run is dispatched and answered after the delay."""
+    """The run is dispatched and answered after the delay; closing cuts it, without an effect."""
     call.emulator.fail("run_feature", Fault.delay(7))
     dispatch = asyncio.ensure_future(call("POST", "/features/Checkout/run", {}))
     await asyncio.sleep(6.9)
     assert not call.emulator.runs
     assert (await dispatch).status == 202
     assert call.emulator.runs[214].created_at == 7
-
-
-async def test_closing_does_not_wait_for_a_delay(call: Caller) -> None:
-    """A delayed request is cut when the emulator closes, and has no effect."""
-    call.emulator.fail("run_feature", Fault.delay(1000))
     dispatch = asyncio.ensure_future(call("POST", "/features/Checkout/run", {}))
     await asyncio.sleep(1)
     await call.emulator.aclose()
-    assert call.emulator.now() < 2
+    assert call.emulator.now() < 9
     with pytest.raises(aiohttp.ClientOSError):
         await dispatch
-    assert not call.emulator.runs
+    assert len(call.emulator.runs) == 1
 
 
 async def test_an_edit_changes_the_document_of_a_success(call: Caller) -> None:
@@ -215,15 +196,10 @@ async def test_delays_and_edits_go_together_with_other_faults(call: Caller) -> N
 
 
 async def test_a_rule_skips_applies_and_passes(call: Caller) -> None:
-    """`skip` lets the first requests pass, `times` limits the others, `hits` counts."""
+    """`skip` lets the first requests pass, `times` limits the others; a rule can be removed."""
     rule = call.emulator.fail("get_project", Fault.status(500), skip=1, times=2)
     statuses = [(await call("GET", "")).status for _ in range(5)]
-    assert statuses == [200, 500, 500, 200, 200]
-    assert rule.hits == 2
-
-
-async def test_a_rule_can_be_removed(call: Caller) -> None:
-    """A removed rule no longer applies, and may be removed again."""
+    assert (statuses, rule.hits) == ([200, 500, 500, 200, 200], 2)
     rule = call.emulator.fail("*", Fault.status(500))
     assert (await call("GET", "")).status == 500
     rule.remove()
@@ -235,13 +211,12 @@ async def test_a_rule_is_for_an_operation_and_a_condition(call: Caller) -> None:
     """Other operations pass, and so do requests for which `when` is false."""
     first, second = await call.run("Checkout"), await call.run("Wishlist")
     call.emulator.fail("get_run", Fault.status(500), when=lambda request: request.run_id == second)
-    assert (await call("GET", f"/runs/{first}")).status == 200
-    assert (await call("GET", f"/runs/{second}")).status == 500
-    assert (await call("GET", f"/runs/{second}/artifacts")).status == 200
+    for path, status in ((first, 200), (second, 500), (f"{second}/artifacts", 200)):
+        assert (await call("GET", f"/runs/{path}")).status == status
 
 
 async def test_a_star_is_any_request_to_the_api(call: Caller) -> None:
-    """`"*"` matches unknown routes too, but not the second origin, which is `"download"`."""
+    """`"*"` matches unknown routes, without a key too, but not the second origin: "download"."""
     run_id = await call.run()
     await asyncio.sleep(60)
     link = (await call.get(f"/runs/{run_id}/artifacts"))[0]["url"]
@@ -256,10 +231,14 @@ async def test_a_star_is_any_request_to_the_api(call: Caller) -> None:
     assert call.emulator.count("download") == 2
 
 
-async def test_a_rule_applies_before_the_key_is_checked(call: Caller) -> None:
-    """A fault applies to requests without a key too."""
-    call.emulator.fail("*", Fault.status(503))
-    assert (await call.send("GET", "/api/v1/ops/projects")).status == 503
+@pytest.mark.parametrize(
+    ("operation", "options"),
+    [("run_featur", {}), ("run_feature", {"times": 0}), ("run_feature", {"skip": -1})],
+)
+def test_a_fault_that_could_never_apply_is_refused(operation: str, options: dict[str, Any]) -> None:
+    """A misspelt operation, and a number out of range, is an error at once."""
+    with pytest.raises(ValueError, match=r"No operation|must be"):
+        Emulator().fail(operation, Fault.reset(), **options)
 
 
 @pytest.mark.parametrize("fault", [Fault.reset(), Fault.garbage(), Fault.truncated(), Fault.hang()])
@@ -302,3 +281,75 @@ async def test_a_body_that_can_not_be_unpacked_is_cut(call: Caller) -> None:
     with pytest.raises(aiohttp.ClientOSError):
         await call.send("POST", "/", body=b"not deflated", headers=headers)
     assert not call.emulator.requests
+
+
+class Gateway(Middleware):
+    """Is below a path, takes one parameter for itself, refuses deletions, and signs answers."""
+
+    path_prefix = "/gateway"
+
+    def inner(self, path: str, query: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        path, query = super().inner(path, query)
+        return path, {name: value for name, value in query.items() if name != "trace"}
+
+    def before(self, request: RecordedRequest) -> Answer | None:
+        return Answer(405, b"no") if request.method == "DELETE" else super().before(request)
+
+    def after(self, request: RecordedRequest, answer: Answer) -> Answer:
+        return evolve(
+            super().after(request, answer), headers={"X-Gateway": answer.body[:9].decode()}
+        )
+
+
+async def test_a_middleware_stands_before_the_service(emulate: Emulate) -> None:
+    """It decides what the service gets, and what is sent in its place, and sees every answer."""
+    call = await emulate(strict=True, middleware=Gateway())
+    assert call.emulator.url.endswith("/gateway")
+    reply = await call("GET", "/configs?trace=1")
+    assert (reply.status, reply.headers["X-Gateway"]) == (200, '[{"name":')
+    reply = await call("DELETE", "/features/Checkout")
+    assert (reply.status, reply.body, reply.headers["X-Gateway"]) == (405, b"no", "no")
+    assert "Checkout" in call.emulator.features
+    assert [each.operation for each in call.emulator.requests] == ["list_configs", "delete_feature"]
+    assert not Emulator(middleware=Gateway()).url
+
+
+async def test_faults_and_a_middleware(emulate: Emulate) -> None:
+    """It gets the answers that faults make or edit, except those with bodies of their own."""
+    call = await emulate(middleware=Gateway())
+    call.emulator.fail("list_configs", Fault.status(503))
+    call.emulator.fail("get_project", Fault.edit(lambda _: {"edited": True}))
+    call.emulator.fail("list_files", Fault.status(502, body=b"page"))
+    call.emulator.fail("list_runs", Fault.body(b"[]"))
+    seen = [await call("GET", path) for path in ("/configs", "", "/files", "/runs")]
+    assert [each.headers.get("X-Gateway") for each in seen] == [
+        '{"error":',
+        '{"edited"',
+        None,
+        None,
+    ]
+    assert json.loads(seen[1].body) == {"edited": True}
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(3, 3), (0.3, 1)])
+async def test_one_request_too_many_is_refused(emulate: Emulate, rate: float, burst: int) -> None:
+    """A second's worth of requests is served at once; then 429 says when the next one is."""
+    call = await emulate(rate_limit=rate)
+    replies = [await call("GET", "/configs") for _ in range(burst + 1)]
+    assert [each.status for each in replies] == [200] * burst + [429]
+    assert replies[-1].error == (429, "rate_limited")
+    seconds = int(replies[-1].headers["Retry-After"])
+    assert seconds == (1 if rate > 1 else 4)
+    await asyncio.sleep(seconds)
+    assert (await call("GET", "/configs")).status == 200
+
+
+async def test_a_dispatch_is_found_some_seconds_later(emulate: Emulate) -> None:
+    """With a lag, what was dispatched is answered with 404 at first."""
+    call = await emulate(dispatch_lag=4)
+    path = f"/runs/{await call.run()}"
+    await call.generate()
+    for seconds, status in ((3.5, 404), (1, 200)):
+        await asyncio.sleep(seconds)
+        assert (await call("GET", path)).status == status
+        assert (await call("GET", "/features/Checkout/generation")).status == status

@@ -1,23 +1,18 @@
-"""Start, close, and the record of requests."""
-
-from __future__ import annotations
+"""Start, the features at the start, the record of requests, and close."""
 
 import asyncio
 import contextlib
 import gc
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
 
+from tests.surfaces.testing.conftest import Caller, Emulate
 from testvibe_async.testing import Emulator, Fault
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from .conftest import Caller
 
 
 async def test_an_emulator_listens_on_two_origins() -> None:
@@ -74,7 +69,7 @@ async def test_a_second_origin_that_fails_closes_the_first(
     async def refuse(host: str, port: int) -> None:
         raise OSError(host, port)
 
-    monkeypatch.setattr(emulator._artifacts, "start", refuse)  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(emulator, "_artifacts", SimpleNamespace(start=refuse))
     with pytest.raises(OSError, match=r"127\.0\.0\.1"):
         await emulator.start()
     async with aiohttp.ClientSession() as session:
@@ -140,42 +135,33 @@ async def test_closing_does_not_wait_for_a_client_that_stalls() -> None:
 
 
 async def test_an_emulator_starts_once(call: Caller) -> None:
-    """A second start is an error, also after closing."""
-    with pytest.raises(RuntimeError, match="started before"):
-        await call.emulator.start()
-    await call.emulator.aclose()
-    with pytest.raises(RuntimeError, match="started before"):
-        await call.emulator.start()
-
-
-async def test_closing_without_a_start_is_fine() -> None:
-    """An emulator that never listened has nothing to close."""
+    """A second start is an error, also after closing; without a start nothing is to close."""
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="started before"):
+            await call.emulator.start()
+        await call.emulator.aclose()
     await Emulator().aclose()
 
 
 async def test_every_request_is_on_record(call: Caller) -> None:
     """A record has the request as received, its run and feature, and its status."""
-    feature = call.emulator.add_feature("a/b c")
+    call.emulator.add_feature("a/b c")
     await asyncio.sleep(3)
-    run_id = int((await call("POST", "/features/a%2Fb%20c/run?x=%20&y", {})).document["runId"])
-    dispatch = call.emulator.requests[0]
-    assert dispatch.operation == "run_feature"
-    assert dispatch.method == "POST"
+    run_id = (await call("POST", "/features/a%2Fb%20c/run?x=%20&y", {})).document["runId"]
+    for path in (f"/runs/{run_id}", "/runs/1", "/features/none"):
+        await call("GET", path)
+    dispatch, *others = call.emulator.requests
+    assert (dispatch.operation, dispatch.method) == ("run_feature", "POST")
     assert dispatch.path.endswith("/features/a%2Fb%20c/run")
     assert dispatch.query == {"x": " ", "y": ""}
     assert dispatch.headers["authorization"] == f"Bearer {call.emulator.api_key}"
-    assert dispatch.body == b"{}"
-    assert (dispatch.at, dispatch.status) == (3, 202)
-    assert (dispatch.feature, dispatch.run_id) == (feature.name, None)
-    await call.get(f"/runs/{run_id}")
-    assert (call.emulator.requests[1].feature, call.emulator.requests[1].run_id) == (
-        feature.name,
-        run_id,
-    )
-    await call("GET", "/runs/1")
-    assert (call.emulator.requests[2].run_id, call.emulator.requests[2].status) == (None, 404)
-    await call("GET", "/features/none")
-    assert (call.emulator.requests[3].feature, call.emulator.requests[3].status) == (None, 404)
+    assert (dispatch.body, dispatch.at, dispatch.status) == (b"{}", 3, 202)
+    assert (dispatch.feature, dispatch.run_id) == ("a/b c", None)
+    assert [(each.feature, each.run_id, each.status) for each in others] == [
+        ("a/b c", run_id, 200),
+        (None, None, 404),
+        (None, None, 404),
+    ]
 
 
 async def test_requests_are_counted(call: Caller) -> None:
@@ -211,25 +197,7 @@ async def test_a_count_that_could_only_be_zero_is_refused(
         emulator.count(operation, **options)
 
 
-@pytest.mark.parametrize(
-    ("operation", "options"),
-    [("run_featur", {}), ("run_feature", {"times": 0}), ("run_feature", {"skip": -1})],
-)
-async def test_a_fault_that_could_never_apply_is_refused(
-    emulator: Emulator, operation: str, options: dict[str, Any]
-) -> None:
-    """A misspelt operation, and a number out of range, is an error at once."""
-    with pytest.raises(ValueError, match=r"No operation|must be"):
-        emulator.fail(operation, Fault.reset(), **options)
-
-
-async def test_a_feature_that_was_deleted_is_counted(call: Caller) -> None:
-    """Requests about a feature are still counted after its end."""
-    assert (await call("DELETE", "/features/Checkout")).status == 200
-    assert call.emulator.count("delete_feature", feature="Checkout") == 1
-
-
-async def test_requests_may_be_counted_only(emulate: Callable[..., Awaitable[Caller]]) -> None:
+async def test_requests_may_be_counted_only(emulate: Emulate) -> None:
     """Without a record, requests are counted by operation; other counts are an error."""
     call = await emulate(record=False)
     await call.get("")
@@ -237,3 +205,146 @@ async def test_requests_may_be_counted_only(emulate: Callable[..., Awaitable[Cal
     assert call.emulator.count("get_project") == call.emulator.count() == 1
     with pytest.raises(ValueError, match="record=False"):
         call.emulator.count("get_project", feature="Checkout")
+
+
+def test_the_shop_has_many_features_of_some_scenarios() -> None:
+    """All are generated, except one for demonstrations of generating, and one suggestion."""
+    assert not Emulator(shop=False).features
+    features = Emulator().features
+    assert len(features) >= 14
+    assert list(features) == sorted(features)
+    assert [name for name, feature in features.items() if feature.status != "generated"] == [
+        "Abandoned cart reminder",
+        "Checkout with gift card",
+    ]
+    assert features["Abandoned cart reminder"].kind == "suggestion"
+    for name, feature in features.items():
+        assert feature.gherkin.startswith(f"Feature: {name}\n")
+        assert 2 <= feature.gherkin.count("Scenario") <= 6
+        assert "    Then " in feature.gherkin
+
+
+async def test_a_folder_takes_the_place_of_the_shop(emulate: Emulate, tmp_path: Path) -> None:
+    """Feature files at any depth become generated features, whose scenarios are the tests."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "b.feature").write_text("Feature: Über\nScenario: Eins\n", "utf-8")
+    (tmp_path / "a.feature").write_text("# nothing yet\n")
+    (tmp_path / "notes.txt").write_text("Feature: No\n")
+    call = await emulate(features=tmp_path)
+    assert list(call.emulator.features) == ["a", "Über"]
+    assert {feature.status for feature in call.emulator.features.values()} == {"generated"}
+    for name, test in (("Über", "Eins"), ("a", "a")):
+        run_id = await call.run(name)
+        await asyncio.sleep(60)
+        assert [test["name"] for test in (await call.get(f"/runs/{run_id}"))["tests"]] == [test]
+
+
+def test_a_folder_needs_features_with_different_names(tmp_path: Path) -> None:
+    """An empty folder, a missing one, a duplicate name and an invalid encoding are refused."""
+    with pytest.raises(ValueError, match=r"no folder with \.feature files"):
+        Emulator(features=tmp_path / "missing")
+    with pytest.raises(ValueError, match=r"no folder with \.feature files"):
+        Emulator(features=str(tmp_path))
+    (tmp_path / "a.feature").write_text("Feature: Same\n")
+    (tmp_path / "b.feature").write_text("Feature: SAME\n")
+    with pytest.raises(ValueError, match="two features named 'SAME'"):
+        Emulator(features=tmp_path)
+    (tmp_path / "a.feature").write_bytes(b"Feature: \xff\n")
+    with pytest.raises(ValueError, match=r"a\.feature can't be read"):
+        Emulator(features=tmp_path)
+
+
+GHERKIN = '''\
+# language: en
+Examples: of no outline
+  | a |
+  | 1 |
+@api
+Feature: All of it
+  Some text. Scenario: not this one
+  Given no step either
+
+  Background:
+    Given a background
+
+  Rule: First rule
+    Given no step of a rule
+
+    @slow @skip
+    Scenario: Skipped
+      Given a step
+      And another
+      But no more
+      * a star
+      | not | an example |
+      """
+      Scenario: quoted
+      Scenario: and once more
+      """
+
+    Background:
+      Given a background again
+
+    Example: By its other name
+      ```
+      Scenario: quoted too
+      """
+      ```
+      When it acts
+
+    Scenario:
+      Then it has no name
+
+    Scenario Outline: <who> eats <count> of <what>
+      Given <who> has <count>
+
+      @some
+      Examples: first
+        | who | count |
+        | Ann | 1     |
+
+      Examples: second
+        | count | who |
+        | 2     | Bob | and a cell too many |
+        | 3     |
+
+    Scenario Template: Same each time
+      Given <n>
+
+      Scenarios:
+        | n |
+        | 1 |
+        | 2 |
+
+    Scenario Outline: Without rows
+      Given <n>
+
+      Examples:
+        | n |
+'''
+
+
+async def test_gherkin_is_read_as_it_is_written(emulate: Emulate, tmp_path: Path) -> None:
+    """Tags, rules, backgrounds, outlines, examples and doc strings are supported."""
+    (tmp_path / "a.feature").write_text(GHERKIN, "utf-8")
+    call = await emulate(features=tmp_path)
+    await call.run("All of it")
+    await asyncio.sleep(60)
+    tests = (await call.get("/runs/214"))["tests"]
+    assert [(test["name"], test["status"]) for test in tests] == [
+        ("Skipped", "skipped"),
+        ("By its other name", "passed"),
+        ("Scenario 3", "passed"),
+        ("Ann eats 1 of <what>", "passed"),
+        ("Bob eats 2 of <what>", "passed"),
+        ("<who> eats 3 of <what>", "passed"),
+        ("Same each time (example 1)", "passed"),
+        ("Same each time (example 2)", "passed"),
+        ("Without rows", "passed"),
+    ]
+    spec = (await call.get("/files/content?path=tests/all-of-it.spec.ts"))["content"]
+    steps = [line for line in spec.splitlines() if "test.step" in line]
+    assert len(steps) == 4 + 1 + 1 + 3 + 2 + 1
+    assert "test.step('Given Bob has 2'" in spec
+    assert "test.step('* a star'" in spec
+    assert "background" not in spec

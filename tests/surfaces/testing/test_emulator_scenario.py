@@ -1,18 +1,12 @@
-"""The scenario: determinism, overrides, believable texts; and the clock."""
-
-from __future__ import annotations
+"""The scenario: determinism, fixed outcomes, believable texts; and the clock."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.surfaces.testing.conftest import Caller, Emulate
 from testvibe_async.testing import Emulator, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from .conftest import Caller
 
 REALISTIC = Scenario(seed="story", failing_runs=0.5, failing_generations=0.5)
 
@@ -23,8 +17,8 @@ async def story(call: Caller, *, often: bool) -> dict[str, Any]:
         await call.run("Checkout")
         await call.run("Wishlist")
     await call.generate("Returns")
-    for _ in range(100 if often else 1):
-        await asyncio.sleep(10 if often else 1000)
+    for _ in range(20 if often else 1):
+        await asyncio.sleep(50 if often else 1000)
         if often:
             await call.get("/runs")
             await call.get("/features")
@@ -37,26 +31,17 @@ async def story(call: Caller, *, often: bool) -> dict[str, Any]:
     }
 
 
-async def test_one_seed_gives_one_story(emulate: Callable[..., Awaitable[Caller]]) -> None:
-    """Verdicts, errors, times and ids do not depend on the number of polls."""
+async def test_one_seed_gives_one_story(emulate: Emulate) -> None:
+    """Verdicts, errors, times and ids depend on the seed, and not on the number of polls."""
     first = await story(await emulate(scenario=REALISTIC), often=True)
-    second = await story(await emulate(scenario=REALISTIC), often=False)
-    assert first == second
+    assert first == await story(await emulate(scenario=REALISTIC), often=False)
     assert {run["status"] for run in first["runs"]} == {"passed", "failed"}
+    other = await story(await emulate(scenario=Scenario(seed=1)), often=False)
+    assert other["generation"]["requestId"] != first["generation"]["requestId"]
+    assert other["runs"] != first["runs"]
 
 
-async def test_another_seed_gives_another_story(emulate: Callable[..., Awaitable[Caller]]) -> None:
-    """Ids and durations differ with the seed."""
-    first, second = [
-        await story(await emulate(scenario=Scenario(seed=seed)), often=False) for seed in (1, 2)
-    ]
-    assert first["generation"]["requestId"] != second["generation"]["requestId"]
-    assert first["runs"] != second["runs"]
-
-
-async def test_the_order_of_other_features_does_not_matter(
-    emulate: Callable[..., Awaitable[Caller]],
-) -> None:
+async def test_the_order_of_other_features_does_not_matter(emulate: Emulate) -> None:
     """A feature's second run does not depend on other features' runs."""
     first, second = [await emulate(scenario=REALISTIC) for _ in range(2)]
     await first.run("Checkout")
@@ -74,8 +59,8 @@ def test_the_default_durations_are_those_of_the_service() -> None:
     seconds = sum(run.queue + run.duration for run in runs) / len(runs)
     assert 25 < seconds < 40
     assert all(2 <= run.queue <= 8 and 15 <= run.duration <= 40 for run in runs)
-    generation = Scenario().plan_generation("x", 1, 3)
-    assert 115 <= generation.duration <= 195
+    plan = Scenario().plan_generation("x", 1, 3)
+    assert 115 <= plan.warm_up + sum(plan.sections) + plan.verification <= 195
 
 
 def test_shares_decide_how_many_fail() -> None:
@@ -89,59 +74,59 @@ def test_shares_decide_how_many_fail() -> None:
     assert set(failing) == {0, 1, 2}
 
 
+@pytest.mark.parametrize(
+    ("share", "outcome", "errors"),
+    [
+        (
+            0,
+            Outcome(run_duration=1, failing=("product MOVES to the cart",), error="Error: no"),
+            [None, "Error: no"],
+        ),
+        (0, Outcome(run_duration=1, error="Error: no"), [None, "Error: no"]),
+        (1, Outcome(run_duration=1, run_status="passed"), [None, None]),
+    ],
+    ids=["failing tests", "an error alone", "success"],
+)
 async def test_a_feature_can_have_a_fixed_outcome(
-    emulate: Callable[..., Awaitable[Caller]],
+    emulate: Emulate, share: float, outcome: Outcome, errors: list[str | None]
 ) -> None:
     """An outcome fixes times, verdict, failing tests and error of one feature, by its name."""
-    outcome = Outcome(
-        run_queue=1, run_duration=2, failing=("product MOVES to the cart",), error="Error: no"
-    )
-    call = await emulate(scenario={"outcomes": {"wishLIST": outcome}})
+    scenario = {"failing_runs": share, "run_queue": 1, "outcomes": {"wishLIST": outcome}}
+    call = await emulate(scenario=scenario)
     await call.run("Checkout")
-    await call.run("Wishlist")
-    await asyncio.sleep(3)
-    one, other = await call.get("/runs/215"), await call.get("/runs/214")
-    assert (one["status"], other["status"]) == ("failed", "running")
-    assert [test["error"] for test in one["tests"]] == [None, "Error: no"]
-
-
-async def test_a_fixed_verdict_wins_over_the_share(
-    emulate: Callable[..., Awaitable[Caller]],
-) -> None:
-    """A feature with a fixed verdict passes among failing ones."""
-    outcomes = {"Wishlist": Outcome(run_status="passed")}
-    call = await emulate(scenario={"failing_runs": 1, "outcomes": outcomes})
-    await call.run("Wishlist")
-    await call.run("Checkout")
+    run_id = await call.run("Wishlist")
+    await asyncio.sleep(2)
+    run = await call.get(f"/runs/{run_id}")
+    assert sorted((test["error"] for test in run["tests"]), key=str) == sorted(errors, key=str)
+    assert run["status"] == ("failed" if any(errors) else "passed")
+    if outcome.failing:
+        assert [test["error"] for test in run["tests"]] == errors
+    assert (await call.get("/runs/214"))["status"] == "running"
     await asyncio.sleep(60)
-    assert (await call.get("/runs/214"))["summary"]["failed"] == 0
-    assert (await call.get("/runs/215"))["summary"]["failed"] > 0
-
-
-async def test_an_error_alone_fails_the_run(emulate: Callable[..., Awaitable[Caller]]) -> None:
-    """The tests that fail are drawn."""
-    call = await emulate(scenario={"outcomes": {"Checkout": Outcome(error="Error: no button")}})
-    run_id = await call.run("Checkout")
-    await asyncio.sleep(60)
-    assert "Error: no button" in [
-        test["error"] for test in (await call.get(f"/runs/{run_id}"))["tests"]
-    ]
+    assert (await call.get("/runs/214"))["status"] == ("failed" if share else "passed")
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("kind", "options"),
     [
-        {"run_status": "fialed"},
-        {"generation_status": "passed"},
-        {"run_status": "passed", "failing": ("Wishlist works",)},
-        {"run_status": "passed", "error": "Error: no button"},
-        {"run_duration": -1},
+        (Outcome, {"run_status": "fialed"}),
+        (Outcome, {"generation_status": "passed"}),
+        (Outcome, {"run_status": "passed", "failing": ("Wishlist works",)}),
+        (Outcome, {"run_status": "passed", "error": "Error: no button"}),
+        (Outcome, {"run_duration": -1}),
+        (Scenario, {"run_queue": -1}),
+        (Scenario, {"run_duration": (2, 1)}),
+        (Scenario, {"verification": float("nan")}),
+        (Scenario, {"failing_runs": 1.1}),
+        (Scenario, {"failing_generations": -0.1}),
+        *[(Emulator, {"speed": speed}) for speed in (0, -1, float("nan"), float("inf"))],
+        *[(Emulator, {"rate_limit": rate}) for rate in (0, -1, float("nan"), float("inf"))],
     ],
 )
-def test_an_impossible_outcome_is_refused(options: dict[str, Any]) -> None:
-    """Undocumented statuses, contradictions and negative durations are refused."""
+def test_what_is_impossible_is_refused(kind: Any, options: dict[str, Any]) -> None:
+    """Undocumented statuses, contradictions, durations, shares and rates out of range are."""
     with pytest.raises(ValueError, match=r"must be|needs"):
-        Outcome(**options)
+        kind(**options)
 
 
 async def test_a_run_ends_with_a_documented_status(call: Caller) -> None:
@@ -172,66 +157,45 @@ async def test_a_misspelt_outcome_is_logged(caplog: pytest.LogCaptureFixture) ->
     assert record.getMessage().endswith("['chekout']")
 
 
-def test_a_generation_can_be_stretched() -> None:
-    """A fixed duration keeps the proportions of the stages; a fixed verdict is kept."""
-    plain: dict[str, Any] = {"generation_warm_up": 20, "generation_section": 40, "verification": 20}
-    outcome = Outcome(generation_duration=8, generation_status="failed")
-    scenario = Scenario(**plain, outcomes={"x": outcome})
-    plan = scenario.plan_generation("X", 1, 1)
-    assert (plan.warm_up, plan.sections, plan.verification) == (2, (4,), 2)
-    assert plan.failing_section == 0
-    outcome = Outcome(generation_duration=8, generation_status="generated")
-    instant: dict[str, Any] = {"generation_warm_up": 0, "generation_section": 0, "verification": 0}
-    scenario = Scenario(**instant, failing_generations=1, outcomes={"x": outcome})
-    plan = scenario.plan_generation("x", 1, 1)
-    assert (plan.duration, plan.failing_section) == (0, None)
-
-
 @pytest.mark.parametrize(
-    "options",
+    ("drawn", "status", "expected"),
     [
-        {"run_queue": -1},
-        {"run_duration": (2, 1)},
-        {"verification": float("nan")},
-        {"failing_runs": 1.1},
-        {"failing_generations": -0.1},
+        ((20, 40, 20), "failed", (2, (4,), 2, 0)),
+        ((0, 0, 0), "generated", (0, (0,), 0, None)),
     ],
 )
-def test_an_impossible_scenario_is_refused(options: dict[str, Any]) -> None:
-    """Negative or reversed durations and shares outside of 0 to 1 are refused."""
-    with pytest.raises(ValueError, match="needs"):
-        Scenario(**options)
+def test_a_generation_can_be_stretched(drawn: Any, status: Any, expected: object) -> None:
+    """A fixed duration keeps the proportions of the stages; a fixed verdict is kept."""
+    outcome = Outcome(generation_duration=8, generation_status=status)
+    warm_up, section, verification = drawn
+    scenario = Scenario(
+        generation_warm_up=warm_up,
+        generation_section=section,
+        verification=verification,
+        failing_generations=1,
+        outcomes={"x": outcome},
+    )
+    plan = scenario.plan_generation("X", 1, 1)
+    assert (plan.warm_up, plan.sections, plan.verification, plan.failing_section) == expected
 
 
-async def test_errors_are_of_several_kinds_and_have_the_tests_name(
-    emulate: Callable[..., Awaitable[Caller]],
-) -> None:
-    """Failing runs show timeouts, mismatches, missing and ambiguous elements, and lost networks."""
+async def test_errors_are_of_several_kinds_and_have_the_tests_name(emulate: Emulate) -> None:
+    """Failing runs show timeouts, mismatches and lost networks."""
     call = await emulate(scenario={"failing_runs": 1})
     errors: set[str] = set()
     failures: set[int] = set()
-    for _ in range(40):
-        await call.run("Wishlist")
-    await asyncio.sleep(60)
-    for run_id in call.emulator.runs:
-        tests = (await call.get(f"/runs/{run_id}"))["tests"]
-        errors |= {test["error"] for test in tests if test["error"]}
-        failures.add(sum(test["status"] == "failed" for test in tests))
+    for _ in range(20):
+        run = call.emulator.runs[await call.run("Wishlist")]
+        failing = [case.error for case in run.cases() if case.error]
+        errors.update(failing)
+        failures.add(len(failing))
     assert failures == {1, 2}
-    for kind in (
-        "toBeVisible() failed",
-        "TimeoutError: locator.click",
-        "Expected: ",
-        "Received: ",
-        "net::ERR_",
-    ):
+    for kind in ("Expected: ", "TimeoutError: locator.click", "net::ERR_"):
         assert any(kind in error for error in errors), kind
     assert all("product" in error for error in errors)
 
 
-async def test_where_all_tests_are_skipped_the_first_one_fails(
-    emulate: Callable[..., Awaitable[Caller]],
-) -> None:
+async def test_where_all_tests_are_skipped_the_first_one_fails(emulate: Emulate) -> None:
     """A failed run has a failing test, even if all are tagged as skipped."""
     call = await emulate(scenario={"failing_runs": 1})
     text = "Feature: Idle\n  @wip\n  Scenario: One\n  @skip\n  Scenario: Two\n"
@@ -242,7 +206,7 @@ async def test_where_all_tests_are_skipped_the_first_one_fails(
     assert [test["status"] for test in run["tests"]] == ["failed", "skipped"]
 
 
-async def test_speed_multiplies_time(emulate: Callable[..., Awaitable[Caller]]) -> None:
+async def test_speed_multiplies_time(emulate: Emulate) -> None:
     """At tenfold speed a run of 35 s is finished after 3.5 s, by its own timestamps after 35 s."""
     call = await emulate(speed=10)
     await call.run()
@@ -253,7 +217,7 @@ async def test_speed_multiplies_time(emulate: Callable[..., Awaitable[Caller]]) 
     assert (await call.get("/runs/214"))["finishedUtc"] == "2026-06-10T14:42:46Z"
 
 
-async def test_another_clock_drives_time(emulate: Callable[..., Awaitable[Caller]]) -> None:
+async def test_another_clock_drives_time(emulate: Emulate) -> None:
     """Time follows a given clock; its zero does not matter."""
     seconds = [1000.0]
     call = await emulate(clock=lambda: seconds[0])
@@ -263,12 +227,3 @@ async def test_another_clock_drives_time(emulate: Callable[..., Awaitable[Caller
     seconds[0] += 35
     assert (await call.get("/runs/214"))["finishedUtc"] == "2026-06-10T14:42:46Z"
     assert call.emulator.requests[-1].at == 35
-
-
-@pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf")])
-async def test_time_does_not_stand_still(
-    emulate: Callable[..., Awaitable[Caller]], speed: float
-) -> None:
-    """A speed has to be a number above zero."""
-    with pytest.raises(ValueError, match="speed"):
-        await emulate(speed=speed)

@@ -1,35 +1,32 @@
 """Plays every cell of the table of tolerance, and checks what is said against the service."""
 
-from __future__ import annotations
-
-import os
+import asyncio
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.support.amounts import FULL
-from tests.support.dialects import DIALECTS
+from tests.support.dialects import DIALECTS, Dialect
 from tests.support.inner_pytest import SPEED
-from tests.surfaces.tolerance.tolerance import PRINTS_TO, SERVICES, TABLE, Cell, as_markdown
+from tests.surfaces.tolerance.tolerance import COMMANDS, SERVICES, Cell, cell_of
 from tests.surfaces.tolerance.tolerance_stage import (
+    DRAFT,
+    FAILING,
     FEATURES,
-    POLLS,
     Seen,
     Surface,
     emulator_of,
     play,
     play_pytest,
+    type_command,
 )
-from tests.surfaces.tolerance.transcripts import TRANSCRIPTS, perform
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
 from testvibe_async.testing.emulator.operations import OPERATIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
 
@@ -49,7 +46,6 @@ RIGHT: dict[Surface, tuple[int | None, dict[str, int]]] = {
 }
 """By surface, the exit code and the verdicts that are right."""
 
-COMMANDS = {Surface.RUN_ALL, Surface.RUN, Surface.GENERATE, Surface.FEATURES}
 TOOLS = {Surface.TOOLS_ALL, Surface.TOOLS_ONE}
 OF_ALL = {Surface.BATCH, Surface.RUN_ALL, Surface.PYTEST, Surface.TOOLS_ALL}
 """The surfaces that run all features without being told their names."""
@@ -57,17 +53,54 @@ OF_ALL = {Surface.BATCH, Surface.RUN_ALL, Surface.PYTEST, Surface.TOOLS_ALL}
 GENERATING = {Surface.HANDLES, Surface.GENERATE, Surface.TOOLS_ONE}
 """The surfaces that ask for one generation."""
 
-SAYS = {
-    "a list is missing": r"this service has no list of features: then name them",
-    "an assumed list is missing": r"this service has nothing at GET /projects/\{project\}/runs, .*"
-    r"put list_runs = \"GET /…\" under \[endpoints\] in \.testvibe-async\.toml",
-    "a login page": r"a web page titled 'Sign in'",
-    "a key with a line break": r"TESTVIBE_API_KEY: the API key holds a line break",
-    "a 403 with Retry-After": r"asked for a pause of \d+ s(.*\n)*.*6 passed, 1 failed",
-    "an unknown last word": r"'(timed_out|ready)'",
-    "a status in capitals": r"6 passed, 1 failed",
-}
-"""What each command of a transcript says."""
+RUN = ("run", FAILING, "--wait")
+RUN_ALL = ("run", "--all", "--wait")
+TRANSCRIPTS: list[Any] = [
+    pytest.param(
+        [RUN_ALL, ("run", "Log*")],
+        {"lists": False},
+        r"this service has no list of features: then name them",
+        id="a list is missing",
+    ),
+    pytest.param(
+        [("runs", "list")],
+        {"dialect": DIALECTS["documented-routes-404"]},
+        r"this service has nothing at GET /projects/\{project\}/runs, .*"
+        r"put list_runs = \"GET /…\" under \[endpoints\] in \.testvibe-async\.toml",
+        id="an assumed list is missing",
+    ),
+    pytest.param(
+        [("features", "list"), RUN, ("generate", DRAFT, "--watch")],
+        {"dialect": DIALECTS["login-page"]},
+        r"a web page titled 'Sign in'",
+        id="a login page",
+    ),
+    pytest.param(
+        [("features", "list")],
+        {"key": "tvb_Emulator\nOnly"},
+        r"TESTVIBE_API_KEY: the API key holds a line break",
+        id="a key with a line break",
+    ),
+    pytest.param(
+        [RUN_ALL],
+        {"dialect": DIALECTS["rate-limit-403-retry-after"]},
+        r"asked for a pause of \d+ s(.*\n)*.*6 passed, 1 failed",
+        id="a 403 with Retry-After",
+    ),
+    pytest.param(
+        [RUN, RUN_ALL],
+        {"dialect": DIALECTS["other-end-words"]},
+        r"'(timed_out|ready)'",
+        id="an unknown last word",
+    ),
+    pytest.param(
+        [RUN_ALL],
+        {"dialect": DIALECTS["upper-case"]},
+        r"6 passed, 1 failed",
+        id="a status in capitals",
+    ),
+]
+"""Commands, how the service or the setting differs, and what each command says."""
 
 MAX_POLLS_AFTER_END = 3
 SLACK_SECONDS = 15.0
@@ -102,14 +135,6 @@ def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path / "repository")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _printed() -> Iterator[None]:
-    """Write the table to a file, once it is played, if that is asked for."""
-    yield
-    if file := os.environ.get(PRINTS_TO):
-        Path(file).write_text(as_markdown() + "\n", encoding="utf-8")
-
-
 def emulator_named(name: str, **options: Any) -> Emulator:
     """Make the emulator of a row of the table."""
     service = SERVICES[name]
@@ -123,38 +148,37 @@ def _without_names(rows: Any) -> Any:
     return [{key: value for key, value in each.items() if key != "name"} for each in rows]
 
 
-def test_the_table_is_whole() -> None:
-    """Each service has a row, and each dialect is a service."""
-    assert TABLE.keys() | {_WAITED_FOR} == SERVICES.keys() >= DIALECTS.keys()
-
-
-def test_the_table_is_printed_whole() -> None:
-    """As Markdown it has a head, a rule, and a row for each service."""
-    lines = as_markdown().splitlines()
-    assert len(lines) == 2 + len(TABLE)
-    assert {line.replace("\\|", "").count("|") for line in lines} == {len(Surface) + 2}
-
-
 @pytest.mark.parametrize(
-    "text", ["pass Client(…)", "see list_runs", "DispatchUnknown: x", "KeyError"]
+    ("text", "is_unfit"),
+    [
+        *[(text, True) for text in ("pass Client(…)", "see list_runs", "DispatchUnknown: x")],
+        *[(text, False) for text in ('put list_runs = "GET /…"', "Run.log", "Feature: Login")],
+        ("KeyError", True),
+    ],
 )
-def test_words_for_programmers_are_found(text: str) -> None:
-    """The check of words is no empty one."""
-    assert unfit_words(text)
+def test_words_for_programmers_are_found(text: str, *, is_unfit: bool) -> None:
+    """The check of words is no empty one; the service's own and keys of settings are fit."""
+    assert bool(unfit_words(text)) is is_unfit
 
 
-@pytest.mark.parametrize("text", ['put list_runs = "GET /…"', "Run.log", "Feature: Login"])
-def test_words_for_everybody_are_fit(text: str) -> None:
-    """Keys of settings and the service's own words are for everybody."""
-    assert unfit_words(text) == []
-
-
-@pytest.mark.parametrize("title", list(TRANSCRIPTS))
-def test_a_transcript(title: str) -> None:
+@pytest.mark.parametrize(("commands", "options", "says"), TRANSCRIPTS)
+def test_a_transcript(
+    commands: Sequence[Sequence[str]], options: Mapping[str, Any], says: str
+) -> None:
     """What the command line prints is for its users, and it says what it is that differs."""
-    for seen in perform(TRANSCRIPTS[title]):
+    settings = {"TESTVIBE_API_KEY": options["key"]} if "key" in options else {}
+    for words in commands:
+        dialect = options.get("dialect", Dialect())
+        seen = Seen(emulator_of(dialect, lists=options.get("lists", True)))
+
+        async def main(seen: Seen = seen, words: Sequence[str] = words) -> None:
+            async with seen.emulator:
+                await type_command(seen, *words, settings=settings)
+
+        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+            runner.run(main())
         assert unfit_words(seen.text) == [], seen.text
-        assert re.search(SAYS[title], seen.text), seen.text
+        assert re.search(says, seen.text), seen.text
 
 
 def cells() -> Iterator[tuple[str, Surface]]:
@@ -166,7 +190,7 @@ def cells() -> Iterator[tuple[str, Surface]]:
         turned = surfaces if FULL else surfaces[number % len(surfaces) :] + surfaces
         sights: set[Cell] = set()
         for surface in turned[: len(surfaces)]:
-            cell = TABLE[name].cell(surface)
+            cell = cell_of(name, surface)
             if FULL or cell not in sights:
                 sights.add(cell)
                 yield name, surface
@@ -180,13 +204,10 @@ def test_a_cell(name: str, surface: Surface, request: pytest.FixtureRequest) -> 
         seen = play_pytest(emulator_named(name, speed=SPEED), pytester)
     else:
         seen = play(surface, emulator_named(name))
-    cell = TABLE[name].cell(surface)
-    POLLS[name, surface] = seen.polls
-
     check_truth(seen, surface)
     check_bounds(seen, surface)
     check_words(seen, surface)
-    check_cell(seen, surface, cell)
+    check_cell(seen, surface, cell_of(name, surface))
 
 
 def check_truth(seen: Seen, surface: Surface) -> None:

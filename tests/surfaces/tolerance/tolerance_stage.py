@@ -4,17 +4,16 @@ Each cell has an emulator of its own, in an event loop of its own on virtual tim
 in real time, by an emulator in a thread. It decides nothing about what is right: see `tolerance`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import io
 import logging
 import os
 import re
 from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -26,30 +25,9 @@ from tests.support.dialects import Dialect, emulator_speaking
 from tests.support.inner_pytest import Inner
 from tests.support.mcp_connection import connected, texts_of
 from tests.support.timing import now
-from testvibe_async import DispatchUnknownError, VibeError
+from testvibe_async import DispatchUnknownError, Generation, Operation, Run, VibeError
 from testvibe_async.cli import app
-from testvibe_async.testing import Emulator, Outcome, Scenario, VirtualTimeLoop
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-
-    from testvibe_async import Generation, Operation, Run
-    from testvibe_async.testing import RecordedRequest
-
-__all__ = [
-    "DRAFT",
-    "FAILING",
-    "FEATURES",
-    "POLLS",
-    "SLASHED",
-    "Seen",
-    "Surface",
-    "emulator_of",
-    "play",
-    "play_pytest",
-    "settings_of",
-    "type_command",
-]
+from testvibe_async.testing import Emulator, Outcome, RecordedRequest, Scenario, VirtualTimeLoop
 
 FAILING = "Returns"
 SLASHED = "Terms/Privacy"
@@ -77,10 +55,6 @@ class Surface(StrEnum):
     TOOLS_ONE = "MCP: run, generate and wait"
 
 
-POLLS: dict[tuple[str, Surface], int] = {}
-"""How many requests for the state of an operation each played cell took, by service and surface."""
-
-
 @define
 class Seen:
     """What the user of a surface got, and what the service did meanwhile."""
@@ -105,7 +79,7 @@ class Seen:
     """How many that passed it counts, without their ids."""
 
     warnings: list[str] = field(factory=list[str])
-    requests: list[RecordedRequest] = field(factory=list["RecordedRequest"])
+    requests: list[RecordedRequest] = field(factory=list[RecordedRequest])
     seconds: float = 0.0
     """How long it took, by the service's clock."""
 

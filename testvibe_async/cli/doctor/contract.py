@@ -20,6 +20,8 @@ from testvibe_async import Listing, NotFoundError, ResponseError
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire import (
     EXTRA,
+    Request,
+    Response,
     decode,
     openapi_document,
     raise_for_status,
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from testvibe_async import Client
-    from testvibe_async._wire import Request, Response
 
 
 Place: TypeAlias = tuple[str, ...]
@@ -65,7 +66,7 @@ _MAY_LACK = {
     *(("get_run", "log"), ("get_run", "url"), ("list_runs", "summary")),
     *(("diagnose_run", "other"), ("diagnose_run", "kind"), ("diagnose_run", "source")),
 }
-"""Further members that an answer need not have, besides those of a thing that has not ended."""
+"""Further members that an answer need not have, besides the members that show an end."""
 
 
 @frozen(order=True)

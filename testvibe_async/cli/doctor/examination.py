@@ -8,37 +8,34 @@ the key, nothing more is asked. What an answer means is decided in `judging`.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import Factory, define
 
-from testvibe_async import (
-    ConfigError,
-    ConflictError,
-    DispatchUnknownError,
-    NotFoundError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    VibeError,
-)
+from testvibe_async import ConfigError, VibeError, errors
 from testvibe_async._util import __version__
 from testvibe_async._wire import GENERATION, RUN, Kind
 from testvibe_async.cli.doctor import judging
-from testvibe_async.cli.doctor.contract import Tap
-from testvibe_async.cli.doctor.findings import conclusion, differs, holds, unchecked, varies
+from testvibe_async.cli.doctor.contract import Exchange, Tap
+from testvibe_async.cli.doctor.findings import (
+    Finding,
+    conclusion,
+    differs,
+    holds,
+    unchecked,
+    varies,
+)
 from testvibe_async.cli.doctor.judging import CHECKS
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.words import duration, plural, reason
 from testvibe_async.runner.names import chosen_project
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from testvibe_async import Client, Feature, Listing, Project, ProjectInfo, Run
     from testvibe_async._config import Settings
-    from testvibe_async.cli.doctor.contract import Exchange
-    from testvibe_async.cli.doctor.findings import Finding
 
 
 T = TypeVar("T")
@@ -62,15 +59,15 @@ _UNKNOWN = {
     "run": "no run is known: --run FEATURE makes one, --run-id ID names one",
     "feature": "no feature is known: --run FEATURE names one, and so does --run-id ID",
 }
-"""Why the checks that read a thing can't be made."""
+"""The reasons why the checks that read a thing can't be made."""
 
 
 _NOT_STARTED = {
-    ConflictError: "it can't start now",
-    NotFoundError: "there is no such feature",
-    DispatchUnknownError: "one may have begun: runs list and generation status show it",
+    errors.ConflictError: "it can't start now",
+    errors.NotFoundError: "there is no such feature",
+    errors.DispatchUnknownError: "one may have begun: runs list and generation status show it",
 }
-"""Why nothing is watched after a dispatch that failed."""
+"""The reasons why nothing is watched after a failed dispatch."""
 
 
 class StopError(Exception):
@@ -90,7 +87,7 @@ class Examination:
     """The feature to generate; None for no generation."""
 
     run_id: int | None = None
-    """The run to read; None for one of those that the service lists."""
+    """The run to read; None for a run that the service lists."""
 
     tap: Tap = Factory(Tap)
     findings: list[Finding] = Factory(list["Finding"])
@@ -102,7 +99,7 @@ class Examination:
     """The number of calls in a row that got no answer."""
 
     _skipped: dict[str, str] = Factory(dict[str, str])
-    """Why the checks that read a thing were not made, by `Check.of`."""
+    """The reasons why checks that read a thing were not made, by `Check.of`."""
 
     @property
     def exit_code(self) -> ExitCode:
@@ -139,9 +136,7 @@ class Examination:
             "findings": [each.without_quotation.to_dict() for each in self.findings],
         }
 
-    # How anything is asked.
-
-    async def _ask(self, name: str, call: Awaitable[T]) -> tuple[T | None, Sequence[Exchange]]:
+    async def _call(self, name: str, call: Awaitable[T]) -> tuple[T | None, Sequence[Exchange]]:
         """Await a call of the client; return its value, and the exchanges that it took.
 
         Raises:
@@ -150,8 +145,8 @@ class Examination:
         before, value = len(self.tap.exchanges), None
         try:
             value = await call
-        except ResponseError as error:
-            if isinstance(error, ServerError | RateLimitedError):
+        except errors.ResponseError as error:
+            if isinstance(error, errors.ServerError | errors.RateLimitedError):
                 self.codes.add(ExitCode.UNREACHABLE)
         except VibeError as error:
             self.codes.add(exit_code_of(error))
@@ -163,10 +158,16 @@ class Examination:
         self._lost = 0
         return value, self.tap.exchanges[before:]
 
-    async def _check(self, name: str, call: Awaitable[T]) -> T | None:
-        """Ask, and describe how the answer holds against the contract."""
-        value, exchanges = await self._ask(name, call)
-        self._judge(value, exchanges)
+    async def _ask(
+        self,
+        name: str,
+        call: Awaitable[T],
+        judge: Callable[[T | None, Sequence[Exchange]], Iterable[Finding]] = judging.about_answers,
+    ) -> T | None:
+        """Await a call of the client, and describe its exchanges."""
+        value, exchanges = await self._call(name, call)
+        if exchanges:
+            self.findings += judge(value, exchanges)
         return value
 
     async def _check_all(
@@ -177,21 +178,11 @@ class Examination:
             self._skipped[of] = _UNKNOWN[of]
             return
         for name in [name for name, check in CHECKS.items() if check.of == of]:
-            value, exchanges = await self._ask(name, getattr(project, name)(thing))
+            value, exchanges = await self._call(name, getattr(project, name)(thing))
             if exchanges and exchanges[-1].is_not_there and not is_listed:
                 self._skipped[of] = f"there is no such {of}"
                 return
-            self._judge(value, exchanges)
-
-    def _judge(self, value: Any, exchanges: Sequence[Exchange]) -> None:  # noqa: ANN401 - of any call
-        # What was refused for its rate, or failed, was asked again.
-        pages = [each for each in exchanges if each.error is None] or exchanges[-1:]
-        if pages:
-            self.findings += judging.findings_of(pages[0])
-        if value is not None and pages[0].is_list:
-            self.findings += judging.about_pages(pages, value)
-
-    # What is asked.
+            self.findings += judging.about_answers(value, exchanges)
 
     async def _contact(self) -> Project:
         """List the projects, and choose one.
@@ -199,7 +190,7 @@ class Examination:
         Raises:
             StopError: It is not the service, it refuses the key, or there is no project.
         """
-        projects, exchanges = await self._ask("list_projects", self.client.list_projects())
+        projects, exchanges = await self._call("list_projects", self.client.list_projects())
         obstacle = (
             judging.about_obstacle(exchanges[-1])
             if exchanges
@@ -210,7 +201,7 @@ class Examination:
             self.codes.update(exit_code_of(each.error) for each in exchanges[-1:] if each.error)
             raise StopError(f"the {obstacle.subject} has to be right first")
         self.findings += judging.about_way(self.settings, exchanges[-1])
-        self._judge(projects, exchanges)
+        self.findings += judging.about_answers(projects, exchanges)
         return await self._choose(projects)
 
     async def _choose(self, projects: Listing[ProjectInfo] | None) -> Project:
@@ -240,34 +231,34 @@ class Examination:
         project = self.client.project(wanted)
         if found is None and projects is not None:
             # A 404 of the project would be taken for that of a missing route.
-            _, exchanges = await self._ask("list_features", project.list_features())
+            _, exchanges = await self._call("list_features", project.list_features())
             if exchanges and exchanges[-1].is_not_there:
                 raise StopError("there is no such project")
         return project
 
     async def _read_all(self, project: Project) -> None:
         """Read all that the project has, and run or generate a feature if asked to."""
-        await self._check("get_project", self.client.get_project(project.id))
-        features = await self._check("list_features", project.list_features()) or ()
+        await self._ask("get_project", self.client.get_project(project.id))
+        features = await self._ask("list_features", project.list_features()) or ()
         run = None
         if (feature := self.to_run) is not None:
             # What a lost dispatch is looked for in: the list right before, and right after.
-            await self._ask("list_runs", project.list_runs(feature=feature))
+            await self._call("list_runs", project.list_runs(feature=feature))
             run = await self._dispatch(RUN, project.run_feature(feature))
-            await self._ask("list_runs", project.list_runs(feature=feature))
+            await self._call("list_runs", project.list_runs(feature=feature))
             await self._watch(RUN, run)
         if (feature := self.to_generate) is not None:
-            await self._ask("get_generation_status", project.get_generation_status(feature))
+            await self._call("get_generation_status", project.get_generation_status(feature))
             await self._watch(
                 GENERATION, await self._dispatch(GENERATION, project.generate_feature(feature))
             )
         of_run = await self._read_runs(project, None if run is None else run.run_id)
         await self._read_feature(project, features, of_run)
-        files = await self._check("list_files", project.list_files())
+        files = await self._ask("list_files", project.list_files())
         paths = [row.path for row in files or ()]
         path = DEFAULT_FILE if DEFAULT_FILE in paths or not paths else paths[0]
         await self._check_all("file", path, project, is_listed=path in paths)
-        await self._check("list_configs", project.list_configs())
+        await self._ask("list_configs", project.list_configs())
 
     async def _dispatch(self, kind: Kind, call: Awaitable[T]) -> T | None:
         """Dispatch an operation, once, and describe the answer; None if none started."""
@@ -293,7 +284,7 @@ class Examination:
             return
         now = asyncio.get_running_loop().time
         began, subject = now(), kind.name
-        outcome, exchanges = await self._ask(subject, operation.wait(timeout=LONGEST[kind]))
+        outcome, exchanges = await self._call(subject, operation.wait(timeout=LONGEST[kind]))
         if outcome is not None:
             polls = [each for each in exchanges if each.name == kind.read_by.name]
             quoted = f"{subject} {getattr(operation, 'run_id', None) or operation.request_id}"
@@ -302,19 +293,16 @@ class Examination:
 
     async def _read_runs(self, project: Project, dispatched: int | None) -> int | None:
         """Read all about runs, and one of them; return the feature that it is of."""
-        runs = await self._check("list_runs", project.list_runs())
+        runs = await self._ask("list_runs", project.list_runs())
         if runs is not None:
-            limited, exchanges = await self._ask("list_runs", project.list_runs(limit=1))
-            if exchanges:
-                self.findings += judging.about_runs(runs, limited, exchanges[-1])
+            judge = partial(judging.about_runs, runs=runs)
+            await self._ask("list_runs", project.list_runs(limit=1), judge)
         run_id = dispatched or self.run_id or _sample_run(runs or ())
         await self._check_all("run", run_id, project, is_listed=run_id != self.run_id)
         if "run" in self._skipped and run_id is not None:
             self.codes.add(ExitCode.REFUSED)
         seen = [each.value for each in self.tap.of("get_run") if each.error is None]
-        _, exchanges = await self._ask("get_run", project.get_run(NO_RUN))
-        if exchanges:
-            self.findings.append(judging.about_errors(exchanges[-1]))
+        await self._ask("get_run", project.get_run(NO_RUN), judging.about_errors)
         return seen[-1].feature_id if seen else None
 
     async def _read_feature(
@@ -326,9 +314,8 @@ class Examination:
             feature = next((each for each in features if each.has_tests), features[0]).id
         await self._check_all("feature", feature, project, is_listed=bool(features))
         for name, what in _names_to_try(features):
-            _, exchanges = await self._ask("get_feature", project.get_feature(name))
-            if exchanges:
-                self.findings.append(judging.about_name(exchanges[-1], what))
+            judge = partial(judging.about_name, what=what)
+            await self._ask("get_feature", project.get_feature(name), judge)
 
 
 def _sample_run(runs: Sequence[Run]) -> int | None:

@@ -8,21 +8,16 @@ What differs and can be read has no consequences: then a command does the same a
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from testvibe_async import (
-    ForbiddenError,
-    MalformedResponseError,
-    NotFoundError,
-    RateLimitedError,
-    UnauthorizedError,
-)
-from testvibe_async._config import is_documented_key, is_loopback
+from testvibe_async import errors
+from testvibe_async._config import Settings, is_documented_key, is_loopback
 from testvibe_async._wire import UnreadableError, read
 from testvibe_async.cli.doctor.contract import (
+    Exchange,
     all_of,
     known_words,
     operations,
@@ -35,9 +30,7 @@ from testvibe_async.cli.words import plural, reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from testvibe_async import Listing, Run
-    from testvibe_async._config import Settings
-    from testvibe_async.cli.doctor.contract import Exchange
+    from testvibe_async import Feature, Listing, Run
 
 
 MAX_SKEW = 5.0
@@ -127,7 +120,7 @@ def about_silence(unchecked: Finding) -> Finding:
 def about_obstacle(exchange: Exchange) -> Finding | None:
     """Describe why the first answer makes further ones pointless; None if it does not."""
     error = exchange.error
-    if isinstance(error, UnauthorizedError | ForbiddenError):
+    if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError):
         means = f"{_NOTHING}: testvibe-async login stores another one"
         return differs("key", f"refused: {error.status}", means, quoted=reason(error))
     if error is not None and not error.is_from_service:
@@ -172,6 +165,20 @@ def _about_clock(exchange: Exchange) -> Finding:
     return varies("clock", says, "times that are shown are the service's")
 
 
+def about_answers(value: Any, exchanges: Sequence[Exchange]) -> Iterator[Finding]:  # noqa: ANN401 - of any call
+    """Describe how the answers to one call hold against the contract.
+
+    Args:
+        value: The value of the call; None if it has none.
+        exchanges: Its exchanges; what was refused for its rate, or failed, was asked again.
+    """
+    pages = [each for each in exchanges if each.error is None] or exchanges[-1:]
+    for first in pages[:1]:
+        yield from findings_of(first)
+        if value is not None and first.is_list:
+            yield from _about_pages(pages, value)
+
+
 def findings_of(exchange: Exchange) -> list[Finding]:
     """Describe one answer, one line for each way in which it differs."""
     if exchange.error is not None:
@@ -203,7 +210,7 @@ def _unusable(exchange: Exchange) -> Finding:
     if is_route and exchange.response.status in {404, 405}:
         says = f"{route}: {exchange.response.status}; this route is assumed, and not there"
         setting, quoted = f'{name} = "{_elsewhere(route)}"', ""
-    elif isinstance(error, MalformedResponseError):
+    elif isinstance(error, errors.MalformedResponseError):
         says = f"{route}: the answer can't be read"
     else:
         says = f"{route}: {error.status} {shown_name(error.code or '')}".rstrip()
@@ -246,7 +253,7 @@ def _found(exchange: Exchange) -> Iterator[Finding]:
         yield varies(name, f"answers {status}, not {usual}", "taken for the same")
 
 
-def about_pages(pages: Sequence[Exchange], rows: Listing[object]) -> Iterator[Finding]:
+def _about_pages(pages: Sequence[Exchange], rows: Listing[object]) -> Iterator[Finding]:
     """Describe the paging of a list, by its exchanges and their results."""
     name = pages[0].name
     first = plural(len(pages[0].value), "row")
@@ -258,16 +265,16 @@ def about_pages(pages: Sequence[Exchange], rows: Listing[object]) -> Iterator[Fi
 
 
 def about_runs(
-    runs: Sequence[Run], limited: Sequence[Run] | None, last: Exchange
+    limited: Sequence[Run] | None, exchanges: Sequence[Exchange], *, runs: Sequence[Run]
 ) -> Iterator[Finding]:
     """Describe in which order runs are listed, and whether a limit is kept.
 
     Args:
-        runs: The list without a limit.
         limited: The list with the limit 1; None if it is refused.
-        last: The answer to the latter.
+        exchanges: The exchanges for that.
+        runs: The list without a limit.
     """
-    name, ids = "list_runs", [run.run_id for run in runs]
+    name, last, ids = "list_runs", exchanges[-1], [run.run_id for run in runs]
     newest_first = ids == sorted(ids, reverse=True)
     if limited is None:
         means = "runs list --limit does not work; runs are polled by their ids"
@@ -284,10 +291,14 @@ def about_runs(
         yield differs(name, says, "runs list --limit shows old runs")
 
 
-def about_errors(exchange: Exchange) -> Finding:
+def about_errors(_run: Run | None, exchanges: Sequence[Exchange]) -> Iterator[Finding]:
     """Describe an error, by the answer for a run that is not there."""
+    yield _about_error(exchanges[-1])
+
+
+def _about_error(exchange: Exchange) -> Finding:
     status, body = exchange.response.status, exchange.response.body
-    if not isinstance(exchange.error, NotFoundError):
+    if not isinstance(exchange.error, errors.NotFoundError):
         means = "a run that is not there is waited for in vain"
         return differs("errors", f"a run that is not there: {status}, not 404", means)
     try:
@@ -306,13 +317,17 @@ def about_errors(exchange: Exchange) -> Finding:
     return varies("errors", f"404 comes as {says}", means)
 
 
-def about_name(exchange: Exchange, what: str) -> Finding:
+def about_name(
+    _feature: Feature | None, exchanges: Sequence[Exchange], *, what: str
+) -> Iterator[Finding]:
     """Describe whether a feature was found by its name."""
-    if exchange.error is None:
-        return holds("names", f"a feature is found by its name {what}")
+    error = exchanges[-1].error
+    if error is None:
+        yield holds("names", f"a feature is found by its name {what}")
+        return
     means = "use the id of such a feature" if "slash" in what else "use ids, or names as they are"
-    says = f"a feature is not found by its name {what}: {exchange.response.status}"
-    return differs("names", says, means, quoted=reason(exchange.error))
+    says = f"a feature is not found by its name {what}: {exchanges[-1].response.status}"
+    yield differs("names", says, means, quoted=reason(error))
 
 
 def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterator[Finding]:
@@ -322,7 +337,7 @@ def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterato
     words = [word for word in ended if word in known_words()]
     seen = ", ".join([*(phase for phase in phases if phase != "finished"), *words])
     yield holds(subject, f"seen to its end: {seen}", quoted=quoted)
-    absent = [each for each in polls if isinstance(each.error, NotFoundError)]
+    absent = [each for each in polls if isinstance(each.error, errors.NotFoundError)]
     if absent and polls[-1].error is None:
         says = f"not there for {plural(len(absent), 'poll')} after its dispatch"
         means = "waited for: 404 is taken for that within a minute"
@@ -331,7 +346,7 @@ def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterato
 
 def about_limits(exchanges: Sequence[Exchange]) -> Iterator[Finding]:
     """Describe how requests that come too fast are refused, if one was."""
-    limits = (each.error for each in exchanges if isinstance(each.error, RateLimitedError))
+    limits = (each.error for each in exchanges if isinstance(each.error, errors.RateLimitedError))
     if (error := next(limits, None)) is not None:
         when = "without" if error.retry_after is None else "with"
         says = f"requests that come too fast are refused by {error.status}, {when} Retry-After"

@@ -22,6 +22,8 @@ from attrs import evolve
 from testvibe_async import ConfigError
 from testvibe_async.cli.doctor.contract import (
     STATUS_MEMBERS,
+    Exchange,
+    Tap,
     known_names,
     known_words,
     operations,
@@ -31,18 +33,13 @@ from testvibe_async.testing import RecordedExchange, Recording
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from testvibe_async.cli.doctor.contract import Exchange, Tap
-
-
-ATTEMPTS = 10
-"""The number of times that other values are drawn, should one hold an original by accident."""
 
 _HEADERS = (
     *("Content-Type", "Content-Encoding", "Link", "Location", "ETag", "Age", "Retry-After"),
     *("Accept-Ranges", "Content-Range", "X-Total-Count"),
 )
 _SHORT = 4
-"""Originals of fewer characters are not looked for: any text may hold them."""
+"""Originals of fewer characters are not searched for: any text may hold them."""
 
 _LONG_NUMBER, _LONGEST_NUMBER = 6, 18
 _TOKEN = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?P<colon>\s*:)?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
@@ -113,16 +110,14 @@ def disguised(tap: Tap) -> tuple[Recording, list[str]]:
     Raises:
         ConfigError: Something of what was there would remain.
     """
-    real, leaked = Recording(tuple(_observed(each, tap) for each in tap.exchanges)), 0
-    for _ in range(ATTEMPTS):
-        disguise = Disguise(real, tap)
-        recording = disguise.recording()
-        leaked = leaks(real, recording, kept=disguise.kept)
-        if not leaked:
-            return recording, [*_preview(recording, disguise.kept)]
-    raise ConfigError(
-        f"nothing is written: {leaked} of the original texts would remain in the file"
-    )
+    real = Recording(tuple(_observed(each, tap) for each in tap.exchanges))
+    disguise = Disguise(real, tap)
+    recording = Recording(tuple(map(disguise.exchange, real.exchanges)))
+    if leaked := leaks(real, recording, kept=disguise.kept):
+        raise ConfigError(
+            f"nothing is written: {leaked} of the original texts would remain in the file"
+        )
+    return recording, [*_preview(recording, disguise.kept)]
 
 
 def _preview(recording: Recording, kept: set[str]) -> Iterator[str]:
@@ -181,8 +176,7 @@ class Disguise:
     """Replaces values by synthetic ones; the same always by the same."""
 
     def __init__(self, real: Recording, tap: Tap) -> None:
-        """Look through all that passed, so that numbers can keep their order."""
-        self._real = real
+        """Read all exchanges, so that numbers can keep their order."""
         self._key = secrets.token_bytes(32)
         self._shift = Recording.START - int(tap.started_at.timestamp())
         parts = urlsplit(tap.exchanges[0].response.url if tap.exchanges else "")
@@ -190,10 +184,15 @@ class Disguise:
         self.kept: set[str] = set()
         """The service's own words that stay, and that the contract does not have."""
 
-        texts = [text for each in real.exchanges for text in (each.path, each.body, each.answer)]
-        texts += [text for each in real.exchanges for text in each.query.values()]
-        texts += [text for each in real.exchanges for text in each.headers.values()]
-        digits = set(re.findall(r"\d+", unquote("\n".join(filter(None, texts)))))
+        texts = [
+            text
+            for each in real.exchanges
+            for text in (
+                *(each.path, each.body or "", each.answer),
+                *(*each.query.values(), *each.headers.values()),
+            )
+        ]
+        digits = set(re.findall(r"\d+", unquote("\n".join(texts))))
         self._numbers: dict[str, str] = {}
         for length in range(2, _LONGEST_NUMBER):
             alike = sorted(each for each in digits if len(each) == length and each[0] != "0")
@@ -204,11 +203,8 @@ class Disguise:
     def _rng(self, purpose: str) -> Random:
         return Random(hmac.digest(self._key, purpose.encode("utf-8", "replace"), "sha256"))  # noqa: S311
 
-    def recording(self) -> Recording:
-        """Return all that passed, with synthetic values."""
-        return Recording(tuple(map(self._exchange, self._real.exchanges)))
-
-    def _exchange(self, each: RecordedExchange) -> RecordedExchange:
+    def exchange(self, each: RecordedExchange) -> RecordedExchange:
+        """Return an exchange with synthetic values."""
         return evolve(
             each,
             path=self._url(each.path),

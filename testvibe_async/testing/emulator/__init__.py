@@ -8,11 +8,13 @@ from __future__ import annotations
 from .answers import Answer
 from .api import Middleware
 from .emulator import Emulator
+from .origin import NOT_HTTP, reset_on_close, stop_accepting
 from .recording import RecordedExchange, Recording, Replay
 from .requests import Fault, RecordedRequest, Rule
 from .scenario import Outcome, Scenario
 
 __all__ = [
+    "NOT_HTTP",
     "Answer",
     "Emulator",
     "Fault",
@@ -24,4 +26,6 @@ __all__ = [
     "Replay",
     "Rule",
     "Scenario",
+    "reset_on_close",
+    "stop_accepting",
 ]

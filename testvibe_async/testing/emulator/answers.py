@@ -19,7 +19,7 @@ __all__ = [
     "OK",
     "Answer",
     "Refusal",
-    "error_document",
+    "error_answer",
     "json_answer",
     "json_body",
     "json_object",
@@ -76,8 +76,7 @@ class Refusal(Exception):  # noqa: N818 - raised to leave an operation early, no
 
     def answer(self) -> Answer:
         """Return the answer to send."""
-        document = error_document(self.status, self.message)
-        return Answer(self.status, json_body(document), headers=self.headers)
+        return error_answer(self.status, self.message, self.headers)
 
 
 def json_body(document: object) -> bytes:
@@ -105,11 +104,12 @@ def json_object(body: bytes) -> dict[str, object]:
     return cast("dict[str, object]", document)
 
 
-def error_document(status: int, message: str) -> dict[str, str]:
-    """Return an error in its one documented shape, with the code of its status."""
+def error_answer(status: int, message: str, headers: Mapping[str, str]) -> Answer:
+    """Answer with an error in its one documented shape, with the code of its status."""
     of_server = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     fallback = "internal_error" if of_server else "invalid_request"
-    return {"error": _CODES.get(status, fallback), "message": message}
+    document = {"error": _CODES.get(status, fallback), "message": message}
+    return Answer(status, json_body(document), headers=headers)
 
 
 OK = json_answer({"ok": True})

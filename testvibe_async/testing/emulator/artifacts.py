@@ -1,7 +1,6 @@
-"""The files of a run, and the signed links to them: made by the API, checked by the second origin.
+"""A file of a run, and the signed links to it: made by the API, checked by the second origin.
 
-A trace and a screenshot are the same two sample files for each failed test; the report is a page of
-the run's own results. A link is valid for one path, until an instant of the emulator's clock, and
+A link is valid for one path, until an instant of the emulator's clock, and
 never holds an API key.
 """
 
@@ -10,10 +9,7 @@ from __future__ import annotations
 import hmac
 import math
 import secrets
-from functools import cache
 from hashlib import sha256
-from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlencode
 
@@ -22,12 +18,11 @@ import attrs
 from .project import as_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from .results import Case
     from .scenario import EmulatorClock
 
-__all__ = ["Artifact", "Links", "artifact_path", "collect"]
+__all__ = ["Artifact", "Links", "artifact_path"]
 
 
 @attrs.frozen
@@ -43,50 +38,16 @@ class Artifact:
         return {"kind": self.kind, "path": self.path, "size": len(self.content)}
 
 
-def collect(feature: str, cases: Sequence[Case]) -> list[Artifact]:
-    """Return a run's files: a trace and a screenshot for each failed test, and the report."""
-    files = [file for case in cases if case.status == "failed" for file in _of_failing(case)]
-    return [*files, Artifact("report", "report/index.html", _report(feature, cases))]
-
-
-def _of_failing(case: Case) -> Iterator[Artifact]:
-    yield Artifact("trace", f"trace/{case.slug}.zip", _sample("trace.zip"))
-    yield Artifact("screenshot", f"screenshots/{case.slug}.png", _sample("screenshot.png"))
-
-
-@cache
-def _sample(name: str) -> bytes:
-    return files("testvibe_async.testing.emulator").joinpath("samples", name).read_bytes()
-
-
-def _report(feature: str, cases: Sequence[Case]) -> bytes:
-    rows = "".join(
-        f"<tr class={case.status}><td>{case.status}<td>{escape(case.name)}<td>{case.duration_ms} ms"
-        f"<td><pre>{escape(case.error or '')}</pre>"
-        for case in cases
-    )
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{escape(feature)}</title><h1>{escape(feature)}</h1><table>{rows}</table>\n"
-    )
-    return page.encode("utf-8", "replace")
-
-
+@attrs.define(eq=False)
 class Links:
     """A maker of links, which also validates them."""
 
-    def __init__(self, clock: EmulatorClock, *, lifetime: float) -> None:
-        """Make no link yet.
-
-        Args:
-            clock: The clock by which links expire.
-            lifetime: Emulator seconds until then, rounded up to whole ones.
-        """
-        self.origin = ""
-        """Scheme and host of the origin that serves them."""
-        self._clock = clock
-        self._lifetime = lifetime
-        self._secret = secrets.token_bytes(32)
+    _clock: EmulatorClock
+    _lifetime: float
+    """Emulator seconds until a link expires, rounded up to whole ones."""
+    origin: str = ""
+    """Scheme and host of the origin that serves them."""
+    _secret: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
 
     def make(self, path: str) -> str:
         """Return a link to a path, which begins with a slash and is not encoded yet."""

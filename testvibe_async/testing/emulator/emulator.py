@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import attrs
-
-from .api import Api, ArtifactSite, Middleware
+from .answers import Refusal
+from .api import Api, Middleware, Throttle, receive_download
 from .artifacts import Links
-from .gherkin import NEVER_GENERATED, Entry, cases_of, read_folder, read_shop
+from .gherkin import NEVER_GENERATED, SHOP_EXCEPTIONS, cases_of, read_folder, read_shop
 from .operations import OPERATIONS
 from .origin import Origin
-from .requests import DOWNLOAD, Fault, FaultRules, RecordedRequest, RequestLog, Rule
-from .run import RUNNING_DIGESTS, Run
-from .scenario import EmulatorClock, GenerationStatus, RunStatus, Scenario
+from .requests import DOWNLOAD, Rule, faults_of
+from .scenario import EmulatorClock, Scenario
 from .service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Self
 
     from .generation import Generation
     from .project import Feature, Project
+    from .requests import Fault, RecordedRequest
+    from .run import Run
+    from .scenario import GenerationStatus, RunStatus
 
 __all__ = ["Emulator"]
 
@@ -61,7 +63,6 @@ class Emulator:
         scenario: Scenario | None = None,
         lists: bool = True,
         credits: int | None = None,  # noqa: A002 - the service's own word
-        running_digest: Literal["null", "empty", "absent"] = "null",
         link_lifetime: float = 300.0,
         clock: Callable[[], float] | None = None,
         speed: float = 1.0,
@@ -87,8 +88,6 @@ class Emulator:
                 otherwise both are answered with 404, as unknown routes are.
             credits: The number of generations that may be dispatched; one more is answered with
                 403, which is assumed. None: any number.
-            running_digest: The value of `summary`, `tests` and `artifacts` in the digest of an
-                unfinished run.
             link_lifetime: Seconds of the emulator until a link to an artifact expires.
             clock: The source of the time, in seconds. None: the event loop's clock.
             speed: Seconds of the emulator per second of the clock.
@@ -115,42 +114,43 @@ class Emulator:
         self._address = (host, port)
         self._read_clock = clock
         self._clock = EmulatorClock(speed=speed, epoch=epoch)
-        self._links = Links(self._clock, lifetime=link_lifetime)
+        self._links = Links(self._clock, link_lifetime)
         self._service = Service(
-            self._clock,
-            Scenario() if scenario is None else scenario,
+            clock=self._clock,
+            scenario=Scenario() if scenario is None else scenario,
             links=self._links,
             credits_left=credits,
-            unfinished=RUNNING_DIGESTS[running_digest],
             dispatch_lag=dispatch_lag,
         )
-        self._path_prefix = "" if middleware is None else middleware.path_prefix
-        self._faults = FaultRules()
-        self._log, self._artifact_log = RequestLog(keep=record), RequestLog(keep=record)
-        self.requests: list[RecordedRequest] = self._log.requests
+        self._middleware = Middleware() if middleware is None else middleware
+        self._rules: list[Rule[Fault]] = []
+        api = Api(
+            service=self._service,
+            api_key=api_key,
+            has_lists=lists,
+            is_strict=strict,
+            throttle=None if rate_limit is None else Throttle(rate_limit, self._clock),
+            middleware=self._middleware,
+        )
+        find_faults = partial(faults_of, rules=self._rules)
+        self._api = Origin(self._clock, api.receive, find_faults, record)
+        receive = partial(receive_download, self._service)
+        self._artifacts = Origin(self._clock, receive, find_faults, record)
+        self.requests: list[RecordedRequest] = self._api.requests
         """All requests to the API, in the order of arrival."""
-        self.artifact_requests: list[RecordedRequest] = self._artifact_log.requests
+        self.artifact_requests: list[RecordedRequest] = self._artifacts.requests
         """All requests to the second origin, in the order of arrival."""
         self.runs: Mapping[int, Run] = self._service.runs
         """All runs, by id, in the order of their dispatch."""
         self.generations: Mapping[str, Generation] = self._service.generations
         """All generations, by request id, in the order of their dispatch."""
-        self._api = Origin(
-            Api(
-                self._service,
-                api_key=api_key,
-                lists=lists,
-                strict=strict,
-                rate_limit=rate_limit,
-                middleware=middleware,
-                log=self._log,
-            ),
-            self._faults,
-        )
-        self._artifacts = Origin(ArtifactSite(self._service, log=self._artifact_log), self._faults)
-        self._service.add_project(*_SHOP, project_id=project_id)
-        for entry in _entries(features, with_shop=shop):
-            self.add_feature(**attrs.asdict(entry))
+        self._project = self._service.add_project(*_SHOP, project_id=project_id)
+        if features is not None:
+            for name, gherkin in read_folder(Path(features)).items():
+                self.add_feature(name, gherkin)
+        elif shop:
+            for name, gherkin in read_shop().items():
+                self.add_feature(name, gherkin, **SHOP_EXCEPTIONS.get(name, {}))
 
     async def start(self) -> None:
         """Listen on both origins, and let time run.
@@ -195,7 +195,7 @@ class Emulator:
 
         If the middleware has a path prefix, it is at the end.
         """
-        return self._api.url and self._api.url + self._path_prefix
+        return self._api.url and self._api.url + self._middleware.path_prefix
 
     @property
     def artifact_url(self) -> str:
@@ -227,21 +227,24 @@ class Emulator:
                 the emulator keeps no requests.
         """
         _require_operation(operation)
-        log = self._artifact_log if operation == DOWNLOAD else self._log
-        if run_id is None and feature is None:
-            return log.count(operation, when)
+        origin = self._artifacts if operation == DOWNLOAD else self._api
+        if run_id is None and feature is None and when is None:
+            return origin.counts.total() if operation == "*" else origin.counts[operation]
+        if not origin.keeps_requests:
+            raise ValueError(
+                "This emulator keeps no requests (record=False): count without a condition."
+            )
         if run_id is not None and run_id not in self.runs:
             raise ValueError(f"No run has the id {run_id}.")
         name = feature and feature.casefold()
         if name is not None and name not in self._names():
             raise ValueError(f"No feature is named {feature!r}.")
-        return log.count(
-            operation,
-            lambda request: (
-                run_id in {None, request.run_id}
-                and name in {None, (request.feature or "").casefold()}
-                and (when is None or when(request))
-            ),
+        return sum(
+            operation in {"*", request.operation}
+            and run_id in {None, request.run_id}
+            and name in {None, (request.feature or "").casefold()}
+            and (when is None or when(request))
+            for request in origin.requests
         )
 
     def _names(self) -> set[str]:
@@ -284,7 +287,7 @@ class Emulator:
             return is_named and (when is None or when(request))
 
         rule = Rule(fault, matches, times, skip)
-        self._faults.add(rule)
+        self._rules.append(rule)
         return rule
 
     def add_project(
@@ -324,30 +327,25 @@ class Emulator:
             ValueError: The name is taken, or the scenario lets a test fail that the text lacks.
         """
         project = project or self._project
-        if project.named(name) is not None:
-            raise ValueError(f"The project already has a feature named {name!r}.")
         text = (
             gherkin or f"Feature: {name}\n\n  Scenario: {name} works\n    Given the site is open\n"
         )
         self._service.scenario.require_tests(name, (each.title for each in cases_of(text, name)))
-        feature = self._service.add_feature(
-            project,
-            name,
-            text,
-            status=NEVER_GENERATED if status == "generating" else status,
-            kind=kind,
-            rationale=rationale,
-        )
+        initial = NEVER_GENERATED if status == "generating" else status
+        try:
+            feature = self._service.add_feature(
+                project, name, text, status=initial, kind=kind, rationale=rationale
+            )
+        except Refusal as refusal:
+            raise ValueError(refusal.message) from None
         if status == "generating":
             self._service.dispatch_generation(feature, project.base_url)
         return feature
 
     @property
     def features(self) -> Mapping[str, Feature]:
-        """The features of the project at the start, by name, as they are now."""
-        for feature in self._project.features.values():
-            feature.reconcile(self.now())
-        return {feature.name: feature for feature in self._project.features.values()}
+        """The features that the project had at the start, by name, in their present state."""
+        return {feature.name: feature for feature in self._project.all_features()}
 
     @property
     def credits_left(self) -> int | None:
@@ -366,40 +364,22 @@ class Emulator:
     @property
     def max_active_runs(self) -> int:
         """The largest number of runs that were in flight at once."""
-        return _peak(self.runs.values())
-
-    @property
-    def max_active_generations(self) -> int:
-        """The largest number of generations that were in flight at once."""
-        return _peak(self.generations.values())
+        changes = sorted(
+            change
+            for run in self.runs.values()
+            for change in ((run.created_at, 1), (run.finished_at, -1))
+        )
+        return max(accumulate(change for _, change in changes), default=0)
 
     def finish_run(self, run_id: int, status: RunStatus = "passed") -> None:
         """Finish a run now; no effect if it is finished."""
-        self._service.finish_run(self.runs[run_id], status, self.now())
+        self._service.finish(self.runs[run_id], status)
 
     def finish_generation(self, request_id: str, status: GenerationStatus = "generated") -> None:
         """Finish a generation now; no effect if it is finished."""
-        self._service.finish_generation(self.generations[request_id], status, self.now())
-
-    @property
-    def _project(self) -> Project:
-        return self._service.projects[self.project_id.casefold()]
+        self._service.finish(self.generations[request_id], status)
 
 
 def _require_operation(name: str) -> None:
     if name not in {*OPERATIONS, "*", DOWNLOAD}:
         raise ValueError(f"No operation is named {name!r}.")
-
-
-def _entries(features: Path | str | None, *, with_shop: bool) -> tuple[Entry, ...]:
-    if features is not None:
-        return read_folder(Path(features))
-    return read_shop() if with_shop else ()
-
-
-def _peak(operations: Iterable[Run | Generation]) -> int:
-    """Return the largest number of operations that were in flight at once."""
-    changes = sorted(
-        change for each in operations for change in ((each.created_at, 1), (each.finished_at, -1))
-    )
-    return max(accumulate(change for _, change in changes), default=0)

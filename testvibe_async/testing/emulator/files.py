@@ -13,7 +13,7 @@ import attrs
 
 from .answers import Refusal
 from .gherkin import cases_of
-from .results import spec
+from .run import spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +31,6 @@ _CONFIGS = {
     "Mobile": "  use: { browserName: 'webkit', viewport: { width: 393, height: 852 } },",
 }
 """The content of the configurations that each project has, by name."""
-_PLAYWRIGHT_CONFIG = """\
-import { defineConfig } from '@playwright/test';
-
-export default defineConfig({
-  testDir: './tests',
-  use: { baseURL: BASE_URL, trace: 'retain-on-failure', screenshot: 'only-on-failure' },
-});
-"""
 
 
 @attrs.frozen
@@ -63,7 +55,7 @@ class File:
 
 def files(project: Project) -> list[File]:
     """Return a project's files, by path."""
-    found = {file.path: file for file in (*_templates(project), *_of_features(project))}
+    found = {file.path: file for file in (*_templates(), *_of_features(project))}
     for path, content in project.stored.items():
         found[path] = File(path, _WRITABLE[path.split("/", 1)[0]], "stored", content)
     return [found[path] for path in sorted(found)]
@@ -101,14 +93,12 @@ def write(project: Project, path: str, content: str) -> None:
     project.stored[path] = content
 
 
-def _templates(project: Project) -> Iterator[File]:
+def _templates() -> Iterator[File]:
     for name, settings in _CONFIGS.items():
         path = f"{_CONFIG_FOLDER}{name}{_CONFIG_SUFFIX}"
         yield File(path, "config", "template", f"module.exports = {{\n{settings}\n}};\n")
     package = {"private": True, "devDependencies": {"@playwright/test": "^1.56.0"}}
     yield File("package.json", "scaffold", "template", json.dumps(package, indent=2) + "\n")
-    config = _PLAYWRIGHT_CONFIG.replace("BASE_URL", json.dumps(project.base_url))
-    yield File("playwright.config.ts", "scaffold", "template", config)
 
 
 def _of_features(project: Project) -> Iterator[File]:

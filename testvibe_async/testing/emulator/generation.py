@@ -7,21 +7,21 @@ from the clock on request; nothing happens as time passes. It never draws its st
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import attrs
 
-from .gherkin import scenarios_of, slug
+from .gherkin import scenarios_of, unique_slugs
 from .scenario import is_generation_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from .gherkin import GherkinScenario
-    from .scenario import EmulatorClock, GenerationStatus
+    from .scenario import EmulatorClock, GenerationStatus, Scenario
 
-__all__ = ["Generation", "plan_sections"]
+__all__ = ["Generation"]
 
 _LINE_LIMIT = 600
 _CONCLUSIONS = {"generated": "success", "failed": "failure", "cancelled": "cancelled"}
@@ -33,47 +33,29 @@ class Section:
     """The planned work on one scenario."""
 
     slug: str
-    title: str
-    tests: int
-    """The number of its generated tests."""
+    scenario: GherkinScenario
     starts_at: float
     ends_at: float
-    lines: tuple[str, ...]
-    """The lines of its log, without the closing one."""
 
-    def lines_at(self, now: float) -> list[str]:
-        """Return the lines that are logged up to an instant."""
-        if now < self.starts_at:
-            return []
-        share = (now - self.starts_at) / ((self.ends_at - self.starts_at) or 1)
-        return list(self.lines[: 1 + int(share * len(self.lines))])
+    def log(self, now: float, conclusion: str | None) -> list[str]:
+        """Return the lines that are logged up to an instant; with a conclusion also the last."""
+        lines: list[str] = []
+        if now >= self.starts_at:
+            lines = [*_work_lines(self.scenario)]
+            share = (now - self.starts_at) / ((self.ends_at - self.starts_at) or 1)
+            del lines[1 + int(share * len(lines)) :]
+        if conclusion is not None:
+            lines.append(self._closing_line(conclusion))
+        return [line[:_LINE_LIMIT] for line in lines]
 
-
-def plan_sections(
-    gherkin: str, feature: str, *, started_at: float, seconds: Sequence[float]
-) -> Iterator[Section]:
-    """Plan the work on a text, one scenario after the other.
-
-    Args:
-        gherkin: The text; it counts as one scenario where it has none.
-        feature: The feature's name.
-        started_at: The start of the work, in emulator seconds.
-        seconds: The duration of each section.
-    """
-    bounds = list(accumulate(seconds, initial=started_at))
-    taken: set[str] = set()
-    for number, scenario in enumerate(scenarios_of(gherkin, feature), 1):
-        word = slug(scenario.title)
-        word = word if word not in taken else f"{word}-{number}"
-        taken.add(word)
-        yield Section(
-            slug=word,
-            title=scenario.title,
-            tests=len(scenario.cases),
-            starts_at=bounds[number - 1],
-            ends_at=bounds[number],
-            lines=tuple(_work_lines(scenario)),
-        )
+    def _closing_line(self, conclusion: str) -> str:
+        tests = len(self.scenario.cases)
+        if conclusion == "cancelled":
+            return "Stopped: the generation was cancelled."
+        if conclusion == "success":
+            return f"Verification: {tests}/{tests} passed."
+        reason = f"selector '#{self.slug}-button' not found on retry"
+        return f"Verification: {tests - 1}/{tests} passed — {reason}."
 
 
 def _work_lines(scenario: GherkinScenario) -> Iterator[str]:
@@ -84,42 +66,45 @@ def _work_lines(scenario: GherkinScenario) -> Iterator[str]:
     yield f"Generated {count} test {'case' if count == 1 else 'cases'} from the scenario."
 
 
-def _closing_line(section: Section, conclusion: str) -> str:
-    """Return the last line of a section's log.
-
-    Args:
-        section: The section.
-        conclusion: Its conclusion: `success`, `failure` or `cancelled`.
-    """
-    if conclusion == "cancelled":
-        return "Stopped: the generation was cancelled."
-    if conclusion == "success":
-        return f"Verification: {section.tests}/{section.tests} passed."
-    return (
-        f"Verification: {section.tests - 1}/{section.tests} passed"
-        f" — selector '#{section.slug}-button' not found on retry."
-    )
-
-
 @attrs.define(eq=False, kw_only=True)
 class Generation:
     """One generation. Instants are emulator seconds."""
 
-    request_id: str
+    request_id: str = attrs.field(init=False)
     feature_id: int
+    feature_name: str
+    ordinal: int
+    """1 for its feature's first dispatch; 0 for one before the emulator's start."""
     gherkin: str
-    """The feature's text at the dispatch."""
+    """The feature's text at the dispatch; there is a section for each scenario."""
     site_url: str
     created_at: float
-    started_at: float
+    started_at: float = attrs.field(init=False)
     """The start of its runner: the end of the warm-up."""
-    finished_at: float
-    sections: tuple[Section, ...]
-    failing_section: int | None
+    finished_at: float = attrs.field(init=False)
+    sections: list[Section] = attrs.field(init=False)
+    failing_section: int | None = attrs.field(init=False)
     """The index of the section that fails; None if none does."""
-    outcome: GenerationStatus = attrs.field(validator=is_generation_status)
+    outcome: GenerationStatus = attrs.field(init=False, validator=is_generation_status)
     """The status at its end."""
     clock: EmulatorClock
+    scenario: Scenario
+
+    def __attrs_post_init__(self) -> None:
+        """Follow the scenario's plan."""
+        scenarios = scenarios_of(self.gherkin, self.feature_name)
+        plan = self.scenario.plan_generation(self.feature_name, self.ordinal, len(scenarios))
+        self.request_id = plan.request_id
+        slugs = unique_slugs(scenario.title for scenario in scenarios)
+        self.started_at = self.created_at + plan.warm_up
+        bounds = list(accumulate(plan.sections, initial=self.started_at))
+        self.sections = [
+            Section(slug, scenario, start, end)
+            for slug, scenario, (start, end) in zip(slugs, scenarios, pairwise(bounds), strict=True)
+        ]
+        self.finished_at = bounds[-1] + plan.verification
+        self.failing_section = plan.failing_section
+        self.outcome = "generated" if self.failing_section is None else "failed"
 
     @property
     def status(self) -> str:
@@ -144,12 +129,14 @@ class Generation:
         seen = min(now, self.finished_at)
         is_finished = now >= self.finished_at
         started = seen >= self.started_at
+        changes = [self.created_at, self.started_at, self.finished_at]
+        changes += [at for each in self.sections for at in (each.starts_at, each.ends_at)]
         return {
             "requestId": self.request_id,
             "runnerStarted": started,
             "overallStatus": "completed" if is_finished else "in_progress" if started else "queued",
             "overallConclusion": _CONCLUSIONS[self.outcome] if is_finished else None,
-            "updatedUtc": self.clock.stamp(self._last_change(seen)),
+            "updatedUtc": self.clock.stamp(max(at for at in changes if at <= seen)),
             "sections": [self._section(index, now) for index in range(len(self.sections))],
         }
 
@@ -157,17 +144,11 @@ class Generation:
         """Return the sections of the log document."""
         return [self._section_log(index, now) for index in range(len(self.sections))]
 
-    def _last_change(self, seen: float) -> float:
-        changes = [self.created_at, self.started_at, self.finished_at]
-        for section in self.sections:
-            changes += [section.starts_at, section.ends_at]
-        return max(change for change in changes if change <= seen)
-
     def _section(self, index: int, now: float) -> dict[str, object]:
         section = self.sections[index]
         state, conclusion = self._state(index, now)
-        seen = min(now, self.finished_at)
         changes = (self.created_at, section.starts_at, min(section.ends_at, self.finished_at))
+        seen = min(now, self.finished_at)
         return {
             "section": section.slug,
             "status": state,
@@ -178,16 +159,13 @@ class Generation:
     def _section_log(self, index: int, now: float) -> dict[str, object]:
         section = self.sections[index]
         state, conclusion = self._state(index, now)
-        lines = section.lines_at(min(now, self.finished_at))
-        if conclusion is not None:
-            lines.append(_closing_line(section, conclusion))
         return {
             "section": section.slug,
-            "title": section.title,
+            "title": section.scenario.title,
             "state": state,
             "conclusion": conclusion,
             "statusReason": None if conclusion is None else _REASONS.get(conclusion),
-            "log": [line[:_LINE_LIMIT] for line in lines],
+            "log": section.log(min(now, self.finished_at), conclusion),
         }
 
     def _state(self, index: int, now: float) -> tuple[str, str | None]:

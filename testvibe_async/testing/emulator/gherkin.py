@@ -1,4 +1,4 @@
-"""Features as Gherkin: a parser for what the emulator needs, and those that it starts with.
+"""Features as Gherkin: a parser for what the emulator needs, and its initial features.
 
 It reads names, scenarios, steps and examples: tolerant and English only, it skips what it does not
 know, and never rejects a text. It never adds a feature to a project: see `emulator`.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
-from importlib.resources import files
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
 __all__ = [
     "NEVER_GENERATED",
-    "Entry",
-    "Gherkin",
+    "SHOP_EXCEPTIONS",
     "GherkinCase",
     "GherkinScenario",
     "cases_of",
@@ -28,6 +27,7 @@ __all__ = [
     "read_shop",
     "scenarios_of",
     "slug",
+    "unique_slugs",
 ]
 
 NEVER_GENERATED = "draft"
@@ -61,15 +61,6 @@ class GherkinScenario:
     """One, or one for each example of an outline."""
 
 
-@attrs.frozen
-class Gherkin:
-    """A parsed Gherkin text."""
-
-    name: str | None
-    """The text after `Feature:`; None if there is none."""
-    scenarios: tuple[GherkinScenario, ...]
-
-
 @attrs.define
 class _Scenario:
     """A scenario whose lines are being read."""
@@ -100,8 +91,8 @@ class _Scenario:
 
 
 @lru_cache(maxsize=1024)
-def parse(text: str) -> Gherkin:
-    """Parse a Gherkin text.
+def parse(text: str) -> tuple[str | None, tuple[GherkinScenario, ...]]:
+    """Parse a Gherkin text: return the name after `Feature:`, if there is one, and the scenarios.
 
     A scenario tagged `@skip` or `@wip` gives skipped cases.
     """
@@ -123,7 +114,7 @@ def parse(text: str) -> Gherkin:
             scenarios[-1].add_row(line)
         elif keyword in _SCENARIOS | _EXAMPLES and scenarios and _STEP.match(line):
             scenarios[-1].steps.append(line)
-    return Gherkin(name, tuple(scenario.done() for scenario in scenarios))
+    return name, tuple(scenario.done() for scenario in scenarios)
 
 
 def scenarios_of(text: str, name: str) -> tuple[GherkinScenario, ...]:
@@ -134,7 +125,7 @@ def scenarios_of(text: str, name: str) -> tuple[GherkinScenario, ...]:
         name: The name of that one.
     """
     case = GherkinCase(name, (), skipped=False)
-    return parse(text).scenarios or (GherkinScenario(name, (case,)),)
+    return parse(text)[1] or (GherkinScenario(name, (case,)),)
 
 
 def cases_of(text: str, name: str) -> list[GherkinCase]:
@@ -147,12 +138,20 @@ def slug(text: str) -> str:
     return re.sub(r"[\W_]+", "-", text.casefold()).strip("-") or "untitled"
 
 
+def unique_slugs(texts: Iterable[str]) -> list[str]:
+    """Return the slug of each text; one that was taken before gets its number in the list."""
+    slugs: list[str] = []
+    for number, text in enumerate(texts, 1):
+        word = slug(text)
+        slugs.append(word if word not in slugs else f"{word}-{number}")
+    return slugs
+
+
 def _filled(text: str, row: dict[str, str]) -> str:
     return re.sub(r"<([^<>]+)>", lambda match: row.get(match[1], match[0]), text)
 
 
-_PACKAGE = "testvibe_async.testing.emulator"
-_EXCEPTIONS = {
+SHOP_EXCEPTIONS: dict[str, Any] = {
     "Checkout with gift card": {"status": NEVER_GENERATED},
     "Abandoned cart reminder": {
         "status": NEVER_GENERATED,
@@ -161,55 +160,32 @@ _EXCEPTIONS = {
         " brings customers back to it.",
     },
 }
-
-
-@attrs.frozen
-class Entry:
-    """One feature at the start."""
-
-    name: str
-    gherkin: str
-    status: str = "generated"
-    kind: str = "feature"
-    rationale: str | None = None
+"""What is unusual about some of them: arguments of `Emulator.add_feature`."""
 
 
 @cache
-def read_shop() -> tuple[Entry, ...]:
-    """Return the features of the shop that comes with the emulator."""
-    entries = [
-        _entry(file.read_text("utf-8"), file.name)
-        for file in files(_PACKAGE).joinpath("shop").iterdir()
-        if file.name.endswith(".feature")
-    ]
-    entries.sort(key=lambda entry: entry.name)
-    return tuple(attrs.evolve(entry, **_EXCEPTIONS.get(entry.name, {})) for entry in entries)
+def read_shop() -> dict[str, str]:
+    """Return the texts of the shop's features, by name."""
+    return dict(sorted(read_folder(Path(__file__).parent / "shop").items()))
 
 
-def read_folder(folder: Path) -> tuple[Entry, ...]:
-    """Return the features of a folder's `.feature` files, at any depth.
+def read_folder(folder: Path) -> dict[str, str]:
+    """Return the texts of a folder's `.feature` files, at any depth, by the features' names.
 
     Raises:
         ValueError: The folder has none, one can't be read, or two have the same name.
     """
-    paths = sorted(folder.rglob("*.feature"))
-    if not paths:
+    texts, taken = dict[str, str](), set[str]()
+    for path in sorted(folder.rglob("*.feature")):
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} can't be read as UTF-8 text: {error}.") from error
+        name = parse(text)[0] or path.stem
+        if name.casefold() in taken:
+            raise ValueError(f"{folder} has two features named {name!r}; names must differ.")
+        taken.add(name.casefold())
+        texts[name] = text
+    if not texts:
         raise ValueError(f"{folder} is no folder with .feature files in it.")
-    entries = [_entry(_read(path), path.name) for path in paths]
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.name.casefold() in seen:
-            raise ValueError(f"{folder} has two features named {entry.name!r}; names must differ.")
-        seen.add(entry.name.casefold())
-    return tuple(entries)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} can't be read as UTF-8 text: {error}.") from error
-
-
-def _entry(text: str, file_name: str) -> Entry:
-    return Entry(parse(text).name or file_name.removesuffix(".feature"), text)
+    return texts

@@ -8,9 +8,10 @@ or be `..`.
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import attrs
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPERATIONS", "TAKES", "Call", "Route", "find_route"]
 
-_PREFIX = ["", "api", "v1", "ops"]
+_BUSY = "This feature is generating: wait for that, or cancel it."
 _DEFAULT_LIMIT = 50
 """Maximum rows of a list of runs if the query has no `limit`."""
 
@@ -39,19 +40,20 @@ OPERATIONS: dict[str, Callable[[Call], Answer]] = {}
 TAKES: dict[str, tuple[str, ...]] = {}
 """The names that the query of a GET, or the body of any other operation, may have."""
 
-_ROUTES: dict[tuple[str, ...], dict[str, str]] = {}
-"""The operations by their paths, with stars in place of names, and their methods."""
+_ROUTES: dict[re.Pattern[str], dict[str, str]] = {}
+"""The operations, by their paths and methods."""
 
 
 def _operation(
     method: str, path: str, *, takes: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Call], Answer]], Callable[[Call], Answer]]:
     """Register a function as an operation."""
+    pattern = re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]*)", f"/api/v1/ops{path}"))
 
     def register(act: Callable[[Call], Answer]) -> Callable[[Call], Answer]:
         OPERATIONS[act.__name__] = act
         TAKES[act.__name__] = takes
-        _ROUTES.setdefault(tuple(path.split("/")[1:]), {})[method] = act.__name__
+        _ROUTES.setdefault(pattern, {})[method] = act.__name__
         return act
 
     return register
@@ -65,9 +67,8 @@ class Route:
     """The operation; None if the path exists, but not with this method."""
     allowed: tuple[str, ...]
     """The methods of the path."""
-    project: str | None
-    feature: str | None
-    run: str | None
+    names: Mapping[str, str]
+    """The decoded `project`, `feature` and `run` of the path, as far as it has them."""
 
 
 def find_route(method: str, path: str) -> Route | None:
@@ -80,23 +81,11 @@ def find_route(method: str, path: str) -> Route | None:
     Returns:
         The route; None if no operation has such a path.
     """
-    raw = path.split("/")
-    if raw[:4] != _PREFIX:
-        return None
-    segments = [unquote(segment) for segment in raw[4:]]
-    # Names stand at odd places, but a file is no name in a path.
-    of = segments[2] if len(segments) > 3 and segments[2] in {"features", "runs"} else ""  # noqa: PLR2004
-    stars = {1, 3} if of else {1}
-    skeleton = tuple("*" if at in stars else segment for at, segment in enumerate(segments))
-    if (methods := _ROUTES.get(skeleton)) is None:
-        return None
-    return Route(
-        operation=methods.get(method),
-        allowed=tuple(methods),
-        project=segments[1] if len(segments) > 1 else None,
-        feature=segments[3] if of == "features" else None,
-        run=segments[3] if of == "runs" else None,
-    )
+    for pattern, methods in _ROUTES.items():
+        if (found := pattern.fullmatch(path)) is not None:
+            names = {name: unquote(segment) for name, segment in found.groupdict().items()}
+            return Route(methods.get(method), tuple(methods), names)
+    return None
 
 
 @attrs.frozen
@@ -104,7 +93,7 @@ class Call:
     """One request, as the operations see it; to look up what it names may raise a 404."""
 
     service: Service
-    route: Route
+    names: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
     now: float
@@ -112,30 +101,27 @@ class Call:
     @property
     def project(self) -> Project:
         """The project that the path names."""
-        project = self.service.projects.get((self.route.project or "").casefold())
+        project = self.service.find_project(self.names["project"])
         if project is None:
-            raise Refusal(404, f"No project has the id {self.route.project!r}.")
+            raise Refusal(404, f"No project has the id {self.names['project']!r}.")
         return project
 
     @property
     def feature(self) -> Feature:
-        """The feature that the path names, with its status as of now."""
-        return self._feature_of(self.project, self.route.feature or "")
+        """The feature that the path names."""
+        return self._find_feature(self.names["feature"])
 
     @property
     def queried_feature(self) -> Feature | None:
         """The feature that the query names; None if it names none."""
-        key = self.query.get("feature")
-        return None if key is None else self._feature_of(self.project, key)
+        return self._find_feature(self.query["feature"]) if "feature" in self.query else None
 
     @property
     def run(self) -> Run:
         """The run that the path names."""
-        project, key = self.project, self.route.run or ""
-        number = as_number(key)
-        run = None if number is None else self.service.runs.get(number)
+        project, run = self.project, self.service.find_run(self.names["run"])
         if run is None or run.project is not project or self._lags(run.created_at):
-            raise Refusal(404, f"This project has no run {key!r}.")
+            raise Refusal(404, f"This project has no run {self.names['run']!r}.")
         return run
 
     @property
@@ -156,55 +142,32 @@ class Call:
             raise Refusal(400, f"The query parameter 'limit' {says}.")
         return limit
 
-    def fields(self) -> Fields:
-        """Return the fields of the body."""
-        return Fields(json_object(self.body))
-
-    def _lags(self, created_at: float) -> bool:
-        return self.now < created_at + self.service.dispatch_lag
-
-    def _feature_of(self, project: Project, key: str) -> Feature:
-        feature = project.find(key)
-        if feature is None:
-            raise Refusal(404, f"This project has no feature {key!r}.")
-        feature.reconcile(self.now)
-        return feature
-
-
-@attrs.frozen
-class Fields:
-    """The text fields of a body; unknown ones are ignored."""
-
-    document: Mapping[str, object]
-
     def text(self, field: str) -> str | None:
-        """Return an optional text; null counts as absent."""
-        value = self.document.get(field)
+        """Return an optional text of the body; null counts as absent."""
+        value = json_object(self.body).get(field)
         if value is not None and not isinstance(value, str):
             raise Refusal(400, f"The field {field!r} must be a string.")
+        if field == "name" and value is not None:
+            is_unicode = value.encode("utf-8", "replace").decode() == value
+            if not (is_unicode and value.strip()):
+                raise Refusal(400, "The field 'name' must not be empty, nor hold half a character.")
         return value
 
-    def required(self, field: str) -> str:
+    def required_text(self, field: str) -> str:
         """Return a text that must not be absent."""
-        value = self.name() if field == "name" else self.text(field)
+        value = self.text(field)
         if value is None:
             raise Refusal(400, f"The field {field!r} is required.")
         return value
 
-    def name(self) -> str | None:
-        """Return the field `name`, which must be valid in a path."""
-        name = self.text("name")
-        if name is not None and not (name.strip() and _is_unicode(name)):
-            raise Refusal(400, "The field 'name' must not be empty, nor hold half a character.")
-        return name
+    def _lags(self, created_at: float) -> bool:
+        return self.now < created_at + self.service.dispatch_lag
 
-
-def _is_unicode(text: str) -> bool:
-    try:
-        quote(text)
-    except UnicodeEncodeError:
-        return False
-    return True
+    def _find_feature(self, key: str) -> Feature:
+        feature = self.project.find(key)
+        if feature is None:
+            raise Refusal(404, f"This project has no feature {key!r}.")
+        return feature
 
 
 @_operation("GET", "/projects")
@@ -213,63 +176,63 @@ def list_projects(call: Call) -> Answer:
     return json_answer([project.document() for project in call.service.projects.values()])
 
 
-@_operation("GET", "/projects/*")
+@_operation("GET", "/projects/{project}")
 def get_project(call: Call) -> Answer:
     """Show one project."""
     return json_answer(call.project.document())
 
 
-@_operation("GET", "/projects/*/features")
+@_operation("GET", "/projects/{project}/features")
 def list_features(call: Call) -> Answer:
     """List a project's features, without their Gherkin."""
-    features = list(call.project.features.values())
-    for feature in features:
-        feature.reconcile(call.now)
-    return json_answer([feature.row() for feature in features])
+    return json_answer([feature.row() for feature in call.project.all_features()])
 
 
-@_operation("GET", "/projects/*/features/*")
+@_operation("GET", "/projects/{project}/features/{feature}")
 def get_feature(call: Call) -> Answer:
     """Show one feature in full."""
     return json_answer(call.feature.document())
 
 
-@_operation("POST", "/projects/*/features", takes=("name", "gherkin"))
+@_operation("POST", "/projects/{project}/features", takes=("name", "gherkin"))
 def create_feature(call: Call) -> Answer:
     """Create a feature; it is not generated yet."""
-    project, fields = call.project, call.fields()
-    name, gherkin = fields.required("name"), fields.required("gherkin")
-    feature = call.service.add_feature(project, name, gherkin)
+    project, name = call.project, call.required_text("name")
+    feature = call.service.add_feature(project, name, call.required_text("gherkin"))
     return json_answer(feature.document(), 201)
 
 
-@_operation("PATCH", "/projects/*/features/*", takes=("name", "gherkin"))
+@_operation("PATCH", "/projects/{project}/features/{feature}", takes=("name", "gherkin"))
 def update_feature(call: Call) -> Answer:
-    """Change a feature's text or name; nothing is generated."""
-    project, feature, fields = call.project, call.feature, call.fields()
-    name, gherkin = fields.name(), fields.text("gherkin")
+    """Change a feature's text or name; its generated tests stay as they are."""
+    feature, name, gherkin = call.feature, call.text("name"), call.text("gherkin")
     if name is None and gherkin is None:
         raise Refusal(400, "One of the fields 'gherkin' and 'name' is required.")
-    call.service.update_feature(project, feature, name=name, gherkin=gherkin)
+    feature.require_idle(_BUSY)
+    if name is not None:
+        call.project.rename(feature, name)
+    feature.gherkin = feature.gherkin if gherkin is None else gherkin
+    feature.updated_at = call.now
     return OK
 
 
-@_operation("DELETE", "/projects/*/features/*")
+@_operation("DELETE", "/projects/{project}/features/{feature}")
 def delete_feature(call: Call) -> Answer:
-    """Delete a feature."""
-    call.service.delete_feature(call.project, call.feature)
+    """Delete a feature; its runs can still be read."""
+    call.feature.require_idle(_BUSY)
+    call.project.remove(call.feature)
     return OK
 
 
-@_operation("POST", "/projects/*/features/*/generate", takes=("siteUrl",))
+@_operation("POST", "/projects/{project}/features/{feature}/generate", takes=("siteUrl",))
 def generate_feature(call: Call) -> Answer:
     """Dispatch a generation."""
-    feature, site_url = call.feature, call.fields().text("siteUrl") or call.project.base_url
+    feature, site_url = call.feature, call.text("siteUrl") or call.project.base_url
     generation = call.service.dispatch_generation(feature, site_url)
     return json_answer({"requestId": generation.request_id, "featureId": feature.id}, 202)
 
 
-@_operation("GET", "/projects/*/features/*/generation")
+@_operation("GET", "/projects/{project}/features/{feature}/generation")
 def get_generation_status(call: Call) -> Answer:
     """Show the progress of a feature's latest generation."""
     feature, generation = call.feature, call.generation
@@ -278,7 +241,7 @@ def get_generation_status(call: Call) -> Answer:
     return json_answer(head | generation.progress(call.now) if generation else head)
 
 
-@_operation("GET", "/projects/*/features/*/generation/log")
+@_operation("GET", "/projects/{project}/features/{feature}/generation/log")
 def get_generation_log(call: Call) -> Answer:
     """Show the log of a feature's latest generation."""
     feature, generation = call.feature, call.generation
@@ -291,60 +254,60 @@ def get_generation_log(call: Call) -> Answer:
     )
 
 
-@_operation("POST", "/projects/*/features/*/generation/cancel")
+@_operation("POST", "/projects/{project}/features/{feature}/generation/cancel")
 def cancel_generation(call: Call) -> Answer:
     """Cancel the generation in flight."""
     call.service.cancel_generation(call.feature)
     return OK
 
 
-@_operation("POST", "/projects/*/features/*/run", takes=("config", "siteUrl"))
+@_operation("POST", "/projects/{project}/features/{feature}/run", takes=("config", "siteUrl"))
 def run_feature(call: Call) -> Answer:
     """Dispatch a run."""
-    project, feature, fields = call.project, call.feature, call.fields()
+    project, feature = call.project, call.feature
     run = call.service.dispatch_run(
         project,
         feature,
-        config=fields.text("config") or "Default",
-        site_url=fields.text("siteUrl") or project.base_url,
+        config=call.text("config") or "Default",
+        site_url=call.text("siteUrl") or project.base_url,
     )
     return json_answer({"runId": run.id, "featureId": feature.id}, 202)
 
 
-@_operation("GET", "/projects/*/runs", takes=("feature", "limit"))
+@_operation("GET", "/projects/{project}/runs", takes=("feature", "limit"))
 def list_runs(call: Call) -> Answer:
     """List the latest runs of the project, or of one feature; the newest first."""
     project, feature = call.project, call.queried_feature
-    runs = call.service.runs_of(feature or project)
-    rows = (run.row(call.now) for run in islice(reversed(runs), call.limit))
+    runs = reversed(call.service.runs_of[feature or project])
+    rows = (run.row(call.now) for run in islice(runs, call.limit))
     return Answer(200, b"[" + b",".join(rows) + b"]")
 
 
-@_operation("GET", "/projects/*/runs/*")
+@_operation("GET", "/projects/{project}/runs/{run}")
 def get_run(call: Call) -> Answer:
     """Show one run's digest."""
     return Answer(200, call.run.digest(call.now))
 
 
-@_operation("GET", "/projects/*/runs/*/diagnosis")
+@_operation("GET", "/projects/{project}/runs/{run}/diagnosis")
 def diagnose_run(call: Call) -> Answer:
     """Show the diagnosis of a run: failures, sources, log and artifacts."""
     return json_answer(call.run.diagnosis(call.now) | {"artifacts": _linked_artifacts(call)})
 
 
-@_operation("GET", "/projects/*/runs/*/artifacts")
+@_operation("GET", "/projects/{project}/runs/{run}/artifacts")
 def get_run_artifacts(call: Call) -> Answer:
     """List the files of a run, with links that soon expire."""
     return json_answer(_linked_artifacts(call))
 
 
-@_operation("GET", "/projects/*/files")
+@_operation("GET", "/projects/{project}/files")
 def list_files(call: Call) -> Answer:
     """List a project's files."""
     return json_answer([file.row() for file in files(call.project)])
 
 
-@_operation("GET", "/projects/*/files/content", takes=("path",))
+@_operation("GET", "/projects/{project}/files/content", takes=("path",))
 def read_file(call: Call) -> Answer:
     """Show one file."""
     project, path = call.project, call.query.get("path")
@@ -356,15 +319,14 @@ def read_file(call: Call) -> Answer:
     return json_answer(file.document())
 
 
-@_operation("PUT", "/projects/*/files/content", takes=("path", "content"))
+@_operation("PUT", "/projects/{project}/files/content", takes=("path", "content"))
 def write_file(call: Call) -> Answer:
     """Store a file's new content."""
-    project, fields = call.project, call.fields()
-    write(project, fields.required("path"), fields.required("content"))
+    write(call.project, call.required_text("path"), call.required_text("content"))
     return OK
 
 
-@_operation("GET", "/projects/*/configs")
+@_operation("GET", "/projects/{project}/configs")
 def list_configs(call: Call) -> Answer:
     """List the configurations that a run can name."""
     return json_answer(configs(call.project))

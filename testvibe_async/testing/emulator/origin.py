@@ -1,8 +1,8 @@
 """One listening socket, its requests, and the faults that are carried out on it.
 
-It reads requests, lets its site record and answer them, and carries out the faults that apply. It
-knows neither operations nor state. It uses aiohttp's low-level server, because a site works on the
-raw path, which aiohttp's router would decode.
+It records requests, lets its site answer them, and carries out the faults that apply. It knows
+neither operations nor state. It uses aiohttp's low-level server, because a site works on the raw
+path, which aiohttp's router would decode.
 """
 
 from __future__ import annotations
@@ -12,72 +12,63 @@ import json
 import logging
 import socket
 import struct
+from collections import Counter
 from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import attrs
 from aiohttp import web
 
-from .answers import JSON_TYPE, Answer, error_document, json_body
+from .answers import JSON_TYPE, Answer, error_answer, json_body
+from .requests import RecordedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
-    from .requests import Fault, FaultRules, RecordedRequest
+    from .requests import Fault
+    from .scenario import EmulatorClock
 
-__all__ = ["Exchange", "Origin", "Site"]
+__all__ = ["NOT_HTTP", "Exchange", "Origin", "reset_on_close", "stop_accepting"]
 
 _logger = logging.getLogger(__name__)
 
+NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
 _BACKLOG = 1024
-_GARBAGE = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
 # Seconds; only a request whose body has not arrived needs them, all others end by themselves.
 _SHUTDOWN_TIMEOUT = 0.1
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-
-
-def _unchanged(answer: Answer) -> Answer:
-    return answer
 
 
 @attrs.frozen
 class Exchange:
-    """A recorded request, and the functions that answer it."""
+    """A request, and the functions that answer it."""
 
     record: RecordedRequest
     act: Callable[[], Answer]
     """Performs the operation and returns the answer; to be called at most once."""
-    write: Callable[[Answer], Answer] = _unchanged
+    write: Callable[[Answer], Answer]
     """Returns an answer as the site writes it."""
 
 
-class Site(Protocol):
-    """The part of a server that an origin serves."""
-
-    def receive(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> Exchange:
-        """Record a request, without acting on it yet."""
-        ...
-
-    def http_date(self) -> str:
-        """Return the current time in the format of the `Date` header."""
-        ...
-
-
+@attrs.define(eq=False)
 class Origin:
     """A site on a socket."""
 
-    def __init__(self, site: Site, faults: FaultRules) -> None:
-        """Make an origin that does not listen yet."""
-        self.url: str = ""
-        """Scheme, host and port; empty before the start."""
-        self._site = site
-        self._faults = faults
-        self._closing = asyncio.Event()
-        self._listener: asyncio.Server | None = None
-        self._server: web.Server | None = None
+    _clock: EmulatorClock
+    _receive: Callable[[RecordedRequest], Exchange]
+    """The site: it takes a request, without acting on it yet."""
+    _find_faults: Callable[[RecordedRequest], Sequence[Fault]]
+    """Returns the faults that apply to a request."""
+    keeps_requests: bool
+    """False only counts requests."""
+    url: str = ""
+    """Scheme, host and port; empty before the start."""
+    requests: list[RecordedRequest] = attrs.field(factory=list[RecordedRequest])
+    counts: Counter[str | None] = attrs.field(factory=Counter[str | None])
+    """The number of requests for each operation."""
+    _closing: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _listener: asyncio.Server | None = None
+    _server: web.Server | None = None
 
     async def start(self, host: str, port: int) -> None:
         """Listen on an address; port 0 takes any free port."""
@@ -94,7 +85,7 @@ class Origin:
             return
         server, self._server = self._server, None
         self._closing.set()
-        await _stop_accepting(self._listener)
+        await stop_accepting(self._listener)
         self._listener.close()
         transports = [connection.transport for connection in server.connections]
         server.pre_shutdown()
@@ -110,25 +101,35 @@ class Origin:
             body = await request.content.read() if request.body_exists else b""
         except (ConnectionError, web.RequestPayloadError):
             return _reset(request)
-        exchange = self._site.receive(request.method, request.raw_path, request.headers, body)
+        record = RecordedRequest(
+            method=request.method,
+            path=request.raw_path.partition("?")[0],
+            query=dict(request.query),
+            headers=request.headers,
+            body=body,
+            at=self._clock.now(),
+        )
+        exchange = self._receive(record)
+        self.counts[record.operation] += 1
+        if self.keeps_requests:
+            self.requests.append(record)
         try:
             return await self._answer(request, exchange)
         except Exception as error:
             # Most likely a function of the test, whose author reads the client's error first.
             message = f"The emulator failed: {error!r}. Its log has the traceback."
             _logger.exception("%s %s failed in the emulator", request.method, request.raw_path)
-            document = error_document(500, message)
-            return self._respond(exchange.record, Answer(500, json_body(document)))
+            return self._respond(record, error_answer(500, message, {}))
 
     async def _answer(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
-        faults = self._faults.apply_to(exchange.record)
-        if faults.delay and await self._closes_within(faults.delay):
+        faults = self._find_faults(exchange.record)
+        delay = sum(fault.seconds for fault in faults)
+        if delay and await self._closes_within(delay):
             return _reset(request)
-        if faults.fault is not None:
-            return await self._fail(faults.fault, request, exchange)
-        answer = exchange.act()
-        if faults.changes:
-            answer = _edited(answer, faults.changes)
+        for fault in faults:
+            if fault.ends_request:
+                return await self._fail(fault, request, exchange)
+        answer = _edited(exchange.act(), faults, exchange.record.operation)
         return self._respond(exchange.record, exchange.write(answer))
 
     async def _fail(
@@ -144,7 +145,7 @@ class Origin:
             case "truncated":
                 return _send_and_close(request, _half(exchange.write(exchange.act())))
             case "garbage":
-                return _send_and_close(request, _GARBAGE)
+                return _send_and_close(request, NOT_HTTP)
             case _:
                 pass
         return _reset(request)
@@ -160,13 +161,13 @@ class Origin:
 
     def _respond(self, record: RecordedRequest, answer: Answer) -> web.Response:
         record.status = answer.status
-        headers = {"Date": self._site.http_date(), **answer.headers}
+        headers = {"Date": self._clock.http_date(), **answer.headers}
         if answer.content_type:
             headers["Content-Type"] = answer.content_type
         return web.Response(status=answer.status, body=answer.body or None, headers=headers)
 
 
-async def _stop_accepting(listener: asyncio.Server) -> None:
+async def stop_accepting(listener: asyncio.Server) -> None:
     """Accept nothing more, and let the server make known what it has accepted.
 
     asyncio leaves a connection open that it accepts in the three steps before its server closes.
@@ -179,14 +180,22 @@ async def _stop_accepting(listener: asyncio.Server) -> None:
         await asyncio.sleep(0)
 
 
-def _edited(answer: Answer, changes: list[Callable[[object], object]]) -> Answer:
-    if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+def _edited(answer: Answer, faults: Sequence[Fault], operation: str | None) -> Answer:
+    """Return the answer, with the document of a success as the faults change it.
+
+    Raises:
+        TypeError: A function returned None. A `null` would look like a fault of the service, far
+            from the mistake.
+    """
+    changes = [fault.change for fault in faults if fault.change is not None]
+    if not changes or answer.status >= HTTPStatus.MULTIPLE_CHOICES:
         return answer
-    document: object = answer.body
-    if answer.content_type == JSON_TYPE:
-        document = json.loads(answer.body)
+    is_json = answer.content_type == JSON_TYPE
+    document: object = json.loads(answer.body) if is_json else answer.body
     for change in changes:
         document = change(document)
+        if document is None:
+            raise TypeError(f"Fault.edit for {operation} returned None: let it return the document")
     if isinstance(document, bytes):
         return attrs.evolve(answer, body=document, verbatim=True)
     return attrs.evolve(answer, body=json_body(document))
@@ -204,19 +213,17 @@ def _send_and_close(request: web.BaseRequest, content: bytes) -> web.Response:
     if request.transport is not None:
         request.transport.write(content)
         request.transport.close()
-    return _unsent()
+    return web.Response()  # which aiohttp silently drops: the connection is closed
 
 
 def _reset(request: web.BaseRequest) -> web.Response:
-    transport = request.transport
-    if transport is not None:
-        # A close without lingering sends a RST, not a FIN.
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        transport.abort()
-    return _unsent()
+    if request.transport is not None:
+        reset_on_close(request.transport.get_extra_info("socket"))
+        request.transport.abort()
+    return web.Response()  # likewise
 
 
-def _unsent() -> web.Response:
-    """Return a response for a closed connection, which aiohttp silently drops."""
-    return web.Response()
+def reset_on_close(connection: socket.socket) -> None:
+    """Let a connection end with a RST: a close without lingering sends no FIN."""
+    with suppress(OSError):  # it may be closed already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -6,14 +6,14 @@ A feature decides its status from its latest generation. It knows nothing of run
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import attrs
 
-from .generation import Generation, plan_sections
+from .answers import Refusal
 
 if TYPE_CHECKING:
-    from .scenario import EmulatorClock, GenerationPlan
+    from .generation import Generation
+    from .scenario import EmulatorClock
 
 __all__ = ["Feature", "Project", "as_number"]
 
@@ -47,45 +47,21 @@ class Feature:
         """The path of its generated tests."""
         return f"tests/{self.slug}.spec.ts"
 
-    def begin_generation(
-        self, plan: GenerationPlan, *, gherkin: str, site_url: str, created_at: float
-    ) -> Generation:
-        """Make its latest generation, which goes as planned; the status stays as it is.
-
-        Args:
-            plan: The durations of its stages, and its outcome.
-            gherkin: The text to generate tests from; there is a section for each scenario.
-            site_url: The site under test.
-            created_at: The time of the dispatch, in emulator seconds.
-        """
-        started_at = created_at + plan.warm_up
-        sections = tuple(
-            plan_sections(gherkin, self.name, started_at=started_at, seconds=plan.sections)
-        )
-        self.generation = Generation(
-            request_id=str(UUID(int=plan.request_id_bits, version=4)),
-            feature_id=self.id,
-            gherkin=gherkin,
-            site_url=site_url,
-            created_at=created_at,
-            started_at=started_at,
-            finished_at=sections[-1].ends_at + plan.verification,
-            sections=sections,
-            failing_section=plan.failing_section,
-            outcome="generated" if plan.failing_section is None else "failed",
-            clock=self.clock,
-        )
-        return self.generation
-
-    def reconcile(self, now: float) -> None:
+    def reconcile(self) -> None:
         """Take over the outcome of the latest generation, if it is finished."""
-        generation = self.generation
+        generation, now = self.generation, self.clock.now()
         if self.status != "generating" or generation is None or now < generation.finished_at:
             return
         self.status = generation.outcome
         self.updated_at = generation.finished_at
         if generation.outcome == "generated":
             self.generated_from = generation.gherkin
+
+    def require_idle(self, message: str) -> None:
+        """Raise a 409 with the message while the feature is generating."""
+        self.reconcile()
+        if self.status == "generating":
+            raise Refusal(409, message)
 
     def row(self) -> dict[str, object]:
         """Return the feature's row in lists."""
@@ -123,12 +99,16 @@ class Project:
         return {"id": self.id, "name": self.name, "baseUrl": self.base_url}
 
     def add(self, feature: Feature) -> None:
-        """Add a feature, and make its slug unique."""
+        """Add a feature, and make its slug unique.
+
+        Raises:
+            Refusal: 409, if the name is taken.
+        """
+        self._claim(feature.name, feature)
         if feature.slug in self._slugs:
             feature.slug = f"{feature.slug}-{feature.id}"
         self._slugs.add(feature.slug)
         self.features[feature.id] = feature
-        self._by_name[feature.name.casefold()] = feature
 
     def remove(self, feature: Feature) -> None:
         """Remove a feature; its runs stay."""
@@ -136,19 +116,35 @@ class Project:
         del self._by_name[feature.name.casefold()]
 
     def rename(self, feature: Feature, name: str) -> None:
-        """Give a feature another name."""
-        del self._by_name[feature.name.casefold()]
-        feature.name = name
-        self._by_name[name.casefold()] = feature
+        """Give a feature another name.
 
-    def named(self, name: str) -> Feature | None:
-        """Return the feature of a name in any case; None if there is none."""
-        return self._by_name.get(name.casefold())
+        Raises:
+            Refusal: 409, if the name is taken.
+        """
+        self._claim(name, feature)
+        if name.casefold() != feature.name.casefold():
+            del self._by_name[feature.name.casefold()]
+        feature.name = name
+
+    def _claim(self, name: str, feature: Feature) -> None:
+        """Refuse a second feature of one name, because paths address features by name (assumed)."""
+        taken = self._by_name.setdefault(name.casefold(), feature)
+        if taken is not feature:
+            raise Refusal(409, f"This project already has a feature named {taken.name!r}.")
 
     def find(self, key: str) -> Feature | None:
         """Return the feature of a path segment: digits are an id, all else is a name."""
         number = as_number(key)
-        return self.named(key) if number is None else self.features.get(number)
+        feature = self._by_name.get(key.casefold()) if number is None else self.features.get(number)
+        if feature is not None:
+            feature.reconcile()
+        return feature
+
+    def all_features(self) -> list[Feature]:
+        """Return the features that are not deleted, as they are now."""
+        for feature in self.features.values():
+            feature.reconcile()
+        return list(self.features.values())
 
 
 def as_number(text: str) -> int | None:

@@ -1,14 +1,13 @@
 """Recordings: what a service answered, with synthetic values, and a middleware that replays it.
 
 A recording is made by `testvibe-async doctor --record`. It decides which recorded answer a request
-gets: the one that was given at the same point of the story. The story moves on by the clock, and by
-each POST, which plays once for each time that it was recorded. Instants move with it, so that what
-a client dispatches now was created now.
+gets: the answer at the same point of the recording. The recording advances by the clock, and by
+each POST, which is answered as often as it was recorded. Instants advance with it, so that what a
+client dispatches now was created now.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import time
@@ -32,8 +31,6 @@ __all__ = ["RecordedExchange", "Recording", "Replay"]
 
 VERSION = 1
 _API = "/api/v1/ops"
-_ORIGIN = "https://testvibe.example"
-_START = 1_767_225_600
 _INSTANT = re.compile(
     r"(?P<iso>\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)|/Date\((?P<call>\d+)"
     r"|(?<=[:\[,\s])(?P<epoch>1[6-9]\d{8})(?P<fraction>\d{3})?(?=\s*[,\]}])"
@@ -82,9 +79,9 @@ class Recording:
     exchanges: tuple[RecordedExchange, ...]
     """The exchanges, in order."""
 
-    ORIGIN = _ORIGIN
+    ORIGIN = "https://testvibe.example"
     """The placeholder of the service's scheme and host."""
-    START = _START
+    START = 1_767_225_600
     """The Unix time at which each recording begins."""
 
     @classmethod
@@ -181,7 +178,7 @@ class Replay(Middleware):
         return Refusal(404, "Nothing of this was recorded.").answer()
 
     def _read(self, asked: list[int], request: RecordedRequest) -> RecordedExchange:
-        """Choose the answer that was given last by now, to the query that is most like it."""
+        """Choose the latest answer until now, to the most similar query."""
         wanted = request.query.items()
 
         def likeness(index: int) -> int:
@@ -198,17 +195,15 @@ class Replay(Middleware):
     def _written(self, exchange: RecordedExchange, request: RecordedRequest) -> Answer:
         host = f"http://{request.headers['Host']}"
         headers = {
-            name: value.replace(_ORIGIN, host)
+            name: value.replace(Recording.ORIGIN, host)
             for name, value in exchange.headers.items()
             if name not in {"Content-Type", "Content-Encoding"}
         }
         if exchange.skew is not None:
             headers["Date"] = formatdate(self._start + request.at + exchange.skew, usegmt=True)
-        shift = self._start - _START - round(self._lead)
-        text = Recording.shift_times(exchange.answer.replace(_ORIGIN, host), shift)
+        shift = self._start - Recording.START - round(self._lead)
+        text = Recording.shift_times(exchange.answer.replace(Recording.ORIGIN, host), shift)
         body = text.encode("utf-8", "surrogatepass")
-        if exchange.headers.get("Content-Encoding") == "gzip":
-            body, headers["Content-Encoding"] = gzip.compress(body, mtime=0), "gzip"
         content_type = exchange.headers.get("Content-Type", "")
         return Answer(exchange.status, body, content_type, headers)
 

@@ -1,33 +1,22 @@
-"""The requests to an origin: the record of them, and the faults that some of them get.
+"""The requests to an origin, and the faults that some of them get.
 
-Decides whether requests are kept or only counted, and which faults apply to one. It never answers
-one, nor touches a socket: `origin` carries faults out.
+Decides which faults apply to a request. It never answers one, nor touches a socket: `origin`
+carries faults out.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 from attrs.validators import ge, optional
 
-from .answers import JSON_TYPE, Answer, error_document, json_body
+from .answers import JSON_TYPE, Answer, error_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = [
-    "DOWNLOAD",
-    "AppliedFaults",
-    "Fault",
-    "FaultRules",
-    "RecordedRequest",
-    "RequestLog",
-    "Rule",
-]
+__all__ = ["DOWNLOAD", "Fault", "RecordedRequest", "Rule", "faults_of"]
 
 DOWNLOAD = "download"
 """The operation of requests to the second origin; the service has none of that name."""
@@ -58,64 +47,13 @@ class RecordedRequest:
     status: int | None = None
     """The status of the answer; None before it, and if the connection was cut."""
 
-    @classmethod
-    def of(
-        cls, method: str, target: str, headers: Mapping[str, str], body: bytes, *, at: float
-    ) -> RecordedRequest:
-        """Make the record of a request, by its target: the raw path and the query."""
-        path, _, query_string = target.partition("?")
-        query = dict(parse_qsl(query_string, keep_blank_values=True)) if query_string else {}
-        return cls(method=method, path=path, query=query, headers=headers, body=body, at=at)
-
-
-class RequestLog:
-    """All requests to one origin, in the order of arrival."""
-
-    def __init__(self, *, keep: bool = True) -> None:
-        """Make an empty log.
-
-        Args:
-            keep: True to keep requests; False only counts them by operation.
-        """
-        self.requests: list[RecordedRequest] = []
-        self._keep = keep
-        self._counts: Counter[str | None] = Counter()
-
-    def add(self, request: RecordedRequest) -> None:
-        """Record a request, before it is answered."""
-        self._counts[request.operation] += 1
-        if self._keep:
-            self.requests.append(request)
-
-    def count(self, operation: str, when: Callable[[RecordedRequest], bool] | None) -> int:
-        """Count requests.
-
-        Args:
-            operation: Their operation; `"*"` for any.
-            when: A condition on them. None: all.
-
-        Raises:
-            ValueError: There is a condition, but requests are not kept.
-        """
-        if when is None:
-            return self._counts.total() if operation == "*" else self._counts[operation]
-        if not self._keep:
-            raise ValueError(
-                "This emulator keeps no requests (record=False): count without a condition."
-            )
-        return sum(
-            1
-            for request in self.requests
-            if operation in {"*", request.operation} and when(request)
-        )
-
 
 @attrs.frozen(kw_only=True)
 class Fault:
     """A failure of a request, created by one of the class methods."""
 
-    kind: Literal["answer", "reset", "lost", "hang", "truncated", "garbage", "delay", "edit"]
-    """The name of its kind; the class methods set it."""
+    kind: str
+    """The name of the class method; `answer` for those that answer in place of the service."""
     answer: Answer | None = None
     """The answer in place of the service's own."""
     seconds: float = 0.0
@@ -138,8 +76,8 @@ class Fault:
         if body is not None:
             page = Answer(code, body, "text/html", headers, verbatim=True)
             return cls(kind="answer", answer=page)
-        document = error_document(code, f"The emulator was told to answer {code}.")
-        return cls(kind="answer", answer=Answer(code, json_body(document), headers=headers))
+        message = f"The emulator was told to answer {code}."
+        return cls(kind="answer", answer=error_answer(code, message, headers))
 
     @classmethod
     def body(cls, content: bytes, *, status: int = 200, content_type: str = JSON_TYPE) -> Fault:
@@ -191,6 +129,11 @@ class Fault:
         """
         return cls(kind="edit", change=change)
 
+    @property
+    def ends_request(self) -> bool:
+        """True if nothing is answered as usual."""
+        return self.kind not in {"delay", "edit"}
+
 
 F = TypeVar("F")
 
@@ -214,14 +157,9 @@ class Rule(Generic[F]):
         """End the rule, which may be done twice; requests that it already holds stay held."""
         self.removed = True
 
-    @property
-    def in_force(self) -> bool:
-        """True while the rule may apply again."""
-        return not self.removed and self.hits != self.times
-
     def applies_to(self, *what: object) -> bool:
         """Return True if the fault applies, and count that."""
-        if not self.in_force or not self.matches(*what):
+        if self.removed or self.hits == self.times or not self.matches(*what):
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -230,56 +168,14 @@ class Rule(Generic[F]):
         return True
 
 
-@attrs.define
-class AppliedFaults:
-    """The faults that apply to one request."""
-
-    fault: Fault | None = None
-    """The fault that decides its end; None: it is answered."""
-    delay: float = 0.0
-    """Seconds by which it is late."""
-    changes: list[Callable[[Any], object]] = attrs.field(factory=list["Callable[[Any], object]"])
-    """The functions that change the document of a success, in order."""
-
-
-class FaultRules:
-    """All rules in force.
+def faults_of(request: RecordedRequest, rules: Iterable[Rule[Fault]]) -> list[Fault]:
+    """Return the faults that apply to a request, and count them.
 
     Delays and edits add up. Of all other faults, only that of the first rule applies.
     """
-
-    def __init__(self) -> None:
-        """Start without rules."""
-        self._rules: list[Rule[Fault]] = []
-
-    def add(self, rule: Rule[Fault]) -> None:
-        """Add a rule."""
-        self._rules.append(rule)
-
-    def apply_to(self, request: RecordedRequest) -> AppliedFaults:
-        """Decide which faults apply to a request, and count them."""
-        self._rules = [rule for rule in self._rules if rule.in_force]
-        applied = AppliedFaults()
-        for rule in self._rules:
-            fault = rule.fault
-            if fault.kind == "delay":
-                applied.delay += fault.seconds if rule.applies_to(request) else 0.0
-            elif fault.change is not None:
-                edit = partial(_edit, fault.change, request.operation)
-                applied.changes += [edit] if rule.applies_to(request) else []
-            elif applied.fault is None and rule.applies_to(request):
-                applied.fault = fault
-        return applied
-
-
-def _edit(change: Callable[[Any], object], operation: str | None, document: object) -> object:
-    """Return the changed document.
-
-    Raises:
-        TypeError: The function returned None. A `null` would look like a fault of the service, far
-            from the mistake.
-    """
-    changed = change(document)
-    if changed is None:
-        raise TypeError(f"Fault.edit for {operation} returned None: let it return the document")
-    return changed
+    found: list[Fault] = []
+    for rule in rules:
+        comes_too_late = rule.fault.ends_request and any(fault.ends_request for fault in found)
+        if not comes_too_late and rule.applies_to(request):
+            found.append(rule.fault)
+    return found

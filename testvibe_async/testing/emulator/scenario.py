@@ -12,6 +12,7 @@ import time
 from email.utils import formatdate
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, get_args
+from uuid import UUID
 
 import attrs
 from attrs.validators import ge, in_, lt, optional
@@ -60,7 +61,6 @@ class EmulatorClock:
         self._epoch = int(time.time() if epoch is None else epoch)
         self._read: Callable[[], float] | None = None
         self._started_at = 0.0
-        self._date = (-1, "")
 
     def start(self, read: Callable[[], float]) -> None:
         """Let time run from now on.
@@ -87,10 +87,7 @@ class EmulatorClock:
 
     def http_date(self) -> str:
         """Return the current time in the format of the `Date` header."""
-        second = int(self.unix(self.now()))
-        if second != self._date[0]:
-            self._date = (second, formatdate(second, usegmt=True))
-        return self._date[1]
+        return formatdate(self.unix(self.now()), usegmt=True)
 
 
 def _as_range(value: float | tuple[float, float]) -> tuple[float, float]:
@@ -168,8 +165,7 @@ class RunPlan:
 class GenerationPlan:
     """The planned durations and outcome of one generation."""
 
-    request_id_bits: int
-    """The bits of its request id, 128 random ones."""
+    request_id: str
     warm_up: float
     """Seconds from its dispatch to the start of its runner."""
     sections: tuple[float, ...]
@@ -178,11 +174,6 @@ class GenerationPlan:
     """Seconds from the end of the last section to its end."""
     failing_section: int | None
     """The index of the section that fails; None if all succeed."""
-
-    @property
-    def duration(self) -> float:
-        """Seconds from dispatch to end."""
-        return self.warm_up + sum(self.sections) + self.verification
 
 
 @attrs.frozen(kw_only=True)
@@ -273,7 +264,7 @@ class Scenario:
             sections: The number of its sections, at least 1.
         """
         rng = self.rng("generation", feature, ordinal)
-        bits = rng.getrandbits(128)
+        request_id = str(UUID(int=rng.getrandbits(128), version=4))
         warm_up, verification = (
             rng.uniform(*span) for span in (self.generation_warm_up, self.verification)
         )
@@ -284,7 +275,7 @@ class Scenario:
             fails = fixed.generation_status == "failed"
         factor = _factor(fixed.generation_duration, warm_up + sum(work) + verification)
         return GenerationPlan(
-            request_id_bits=bits,
+            request_id=request_id,
             warm_up=warm_up * factor,
             sections=tuple(seconds * factor for seconds in work),
             verification=verification * factor,

@@ -8,71 +8,54 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 from uuid import UUID
 
+import attrs
+
 from .answers import Refusal
-from .gherkin import NEVER_GENERATED, scenarios_of, slug
-from .project import Feature, Project
+from .generation import Generation
+from .gherkin import NEVER_GENERATED, slug
+from .project import Feature, Project, as_number
 from .run import Run
+from .scenario import GenerationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator
 
     from .artifacts import Links
-    from .generation import Generation
-    from .scenario import (
-        EmulatorClock,
-        GenerationPlan,
-        GenerationStatus,
-        RunStatus,
-        Scenario,
-    )
+    from .scenario import EmulatorClock, Scenario
 
 __all__ = ["Service"]
 
 # Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
-_LONG_AGO = 3600.0
-_BUSY = "This feature is generating: wait for that, or cancel it."
+_LONG_AGO = 86_400.0
 
 
+@attrs.define(eq=False, kw_only=True)
 class Service:
     """One workspace: projects, features, runs, generations."""
 
-    def __init__(  # noqa: PLR0913 - each by name
-        self,
-        clock: EmulatorClock,
-        scenario: Scenario,
-        *,
-        links: Links,
-        credits_left: int | None,
-        unfinished: Mapping[str, object],
-        dispatch_lag: float,
-    ) -> None:
-        """Make an empty workspace.
-
-        Args:
-            clock: The source of all its time.
-            scenario: The durations and outcomes of operations.
-            links: The maker of links to artifacts.
-            credits_left: The number of generations that may be dispatched. None: any number.
-            unfinished: The values in place of the results in the digest of an unfinished run.
-            dispatch_lag: The seconds after a dispatch for which it can't be read.
-        """
-        self.clock = clock
-        self.dispatch_lag = dispatch_lag
-        self.scenario = scenario
-        self.links = links
-        self.credits_left = credits_left
-        self.projects: dict[str, Project] = {}
-        self.runs: dict[int, Run] = {}
-        self.generations: dict[str, Generation] = {}
-        """The dispatched generations, by request id."""
-        self._runs_of: defaultdict[Project | Feature, list[Run]] = defaultdict(list)
-        self._unfinished = unfinished
-        self._feature_ids = count(_FIRST_FEATURE)
-        self._run_ids = count(_FIRST_RUN)
+    clock: EmulatorClock
+    """The source of all its time."""
+    scenario: Scenario
+    """The durations and outcomes of operations."""
+    links: Links
+    credits_left: int | None
+    """The number of generations that may be dispatched. None: any number."""
+    dispatch_lag: float
+    """The seconds after a dispatch for which it can't be read."""
+    projects: dict[str, Project] = attrs.field(factory=dict[str, Project], init=False)
+    runs: dict[int, Run] = attrs.field(factory=dict[int, Run], init=False)
+    generations: dict[str, Generation] = attrs.field(factory=dict[str, "Generation"], init=False)
+    """The dispatched generations, by request id."""
+    runs_of: defaultdict[Project | Feature, list[Run]] = attrs.field(
+        factory=lambda: defaultdict[Project | Feature, list[Run]](list), init=False
+    )
+    """The runs of each project and of each feature, in the order of their dispatch."""
+    _feature_ids: Iterator[int] = attrs.field(factory=lambda: count(_FIRST_FEATURE), init=False)
+    _run_ids: Iterator[int] = attrs.field(factory=lambda: count(_FIRST_RUN), init=False)
 
     def add_project(self, name: str, base_url: str, *, project_id: str | None = None) -> Project:
         """Add a project; without an id it gets one that depends on the seed."""
@@ -98,7 +81,6 @@ class Service:
         Raises:
             Refusal: 409, if the project has one of that name.
         """
-        _require_free_name(project, name)
         feature = Feature(
             id=next(self._feature_ids),
             name=name,
@@ -114,30 +96,14 @@ class Service:
         project.add(feature)
         return feature
 
-    def update_feature(
-        self, project: Project, feature: Feature, *, name: str | None, gherkin: str | None
-    ) -> None:
-        """Change a feature's name or text; its generated tests stay as they are.
+    def find_project(self, key: str) -> Project | None:
+        """Return the project of an id in any case; None if there is none."""
+        return self.projects.get(key.casefold())
 
-        Raises:
-            Refusal: 409, while it is generating, or if the name is taken.
-        """
-        _require_idle(feature, _BUSY)
-        if name is not None:
-            _require_free_name(project, name, feature)
-            project.rename(feature, name)
-        if gherkin is not None:
-            feature.gherkin = gherkin
-        feature.updated_at = self.clock.now()
-
-    def delete_feature(self, project: Project, feature: Feature) -> None:
-        """Delete a feature; its runs can still be read.
-
-        Raises:
-            Refusal: 409, while it is generating.
-        """
-        _require_idle(feature, _BUSY)
-        project.remove(feature)
+    def find_run(self, key: str) -> Run | None:
+        """Return the run of a number, in digits; None if there is none."""
+        number = as_number(key)
+        return None if number is None else self.runs.get(number)
 
     def dispatch_generation(self, feature: Feature, site_url: str) -> Generation:
         """Start to generate a feature's tests.
@@ -145,16 +111,17 @@ class Service:
         Raises:
             Refusal: 409, while it is generating; 403, if no credits are left.
         """
-        _require_idle(feature, "This feature is already generating.")
-        self._spend_credit()
-        now = self.clock.now()
+        feature.require_idle("This feature is already generating.")
+        if self.credits_left == 0:
+            raise Refusal(403, "No credits left for another generation.")
+        if self.credits_left is not None:
+            self.credits_left -= 1
         feature.generations_dispatched += 1
-        plan = self._plan(feature, feature.gherkin, feature.generations_dispatched)
-        generation = feature.begin_generation(
-            plan, gherkin=feature.gherkin, site_url=site_url, created_at=now
+        generation = self._begin_generation(
+            feature, feature.generations_dispatched, feature.gherkin, site_url, self.clock.now()
         )
         feature.status = "generating"
-        feature.updated_at = now
+        feature.updated_at = generation.created_at
         self.generations[generation.request_id] = generation
         return generation
 
@@ -166,38 +133,22 @@ class Service:
         """
         if feature.status != "generating" or feature.generation is None:
             raise Refusal(409, "This feature has no generation in flight.")
-        now = self.clock.now()
-        self.finish_generation(feature.generation, "cancelled", now)
-        feature.reconcile(now)
+        self.finish(feature.generation, "cancelled")
 
     def latest_generation(self, project: Project, feature: Feature) -> Generation | None:
         """Return a feature's latest generation, which may be from before the emulator's start."""
-        outcomes: dict[str, GenerationStatus] = {
-            "generated": "generated",
-            "failed": "failed",
-            "cancelled": "cancelled",
-        }
-        outcome = outcomes.get(feature.status)
-        if feature.generation is None and outcome is not None:
+        status: Any = feature.status
+        if feature.generation is None and status in get_args(GenerationStatus):
             text = feature.generated_from or feature.gherkin
-            plan = self._plan(feature, text, 0)
-            start = -plan.duration - _LONG_AGO
-            past = feature.begin_generation(
-                plan, gherkin=text, site_url=project.base_url, created_at=start
-            )
-            past.finish(outcome, past.finished_at)
+            past = self._begin_generation(feature, 0, text, project.base_url, -_LONG_AGO)
+            past.finish(status, min(past.finished_at, 0.0))
         return feature.generation
 
-    def finish_generation(
-        self, generation: Generation, status: GenerationStatus, now: float
-    ) -> None:
-        """Finish a generation now; no effect if it is finished."""
-        if now < generation.finished_at:
-            generation.finish(status, now)
-
-    def runs_of(self, owner: Project | Feature) -> Sequence[Run]:
-        """Return the runs of a project or of a feature, in the order of their dispatch."""
-        return self._runs_of.get(owner, ())
+    def finish(self, operation: Run | Generation, status: Any) -> None:  # noqa: ANN401 - of either
+        """Finish a run or a generation now; no effect if it is finished."""
+        now = self.clock.now()
+        if now < operation.finished_at:
+            operation.finish(status, now)
 
     def dispatch_run(
         self, project: Project, feature: Feature, *, config: str, site_url: str
@@ -209,55 +160,34 @@ class Service:
         """
         if feature.status != "generated" or feature.generated_from is None:
             raise Refusal(409, f"Only generated features can run; this one is {feature.status}.")
-        now = self.clock.now()
-        ordinal = len(self.runs_of(feature)) + 1
-        plan = self.scenario.plan_run(feature.name, ordinal)
         run = Run(
             id=next(self._run_ids),
-            ordinal=ordinal,
+            ordinal=len(self.runs_of[feature]) + 1,
             project=project,
             feature=feature,
-            feature_name=feature.name,
             config=config,
             site_url=site_url,
-            created_at=now,
-            started_at=now + plan.queue,
-            finished_at=now + plan.queue + plan.duration,
-            verdict=plan.status,
+            created_at=self.clock.now(),
             generated_from=feature.generated_from,
             clock=self.clock,
             scenario=self.scenario,
-            unfinished=self._unfinished,
         )
-        for owner in (project, feature):
-            self._runs_of[owner].append(run)
         self.runs[run.id] = run
+        self.runs_of[project].append(run)
+        self.runs_of[feature].append(run)
         return run
 
-    def finish_run(self, run: Run, status: RunStatus, now: float) -> None:
-        """Finish a run now; no effect if it is finished."""
-        if now < run.finished_at:
-            run.finish(status, now)
-
-    def _spend_credit(self) -> None:
-        if self.credits_left is None:
-            return
-        if self.credits_left <= 0:
-            raise Refusal(403, "No credits left for another generation.")
-        self.credits_left -= 1
-
-    def _plan(self, feature: Feature, gherkin: str, ordinal: int) -> GenerationPlan:
-        sections = len(scenarios_of(gherkin, feature.name))
-        return self.scenario.plan_generation(feature.name, ordinal, sections)
-
-
-def _require_idle(feature: Feature, message: str) -> None:
-    if feature.status == "generating":
-        raise Refusal(409, message)
-
-
-def _require_free_name(project: Project, name: str, owner: Feature | None = None) -> None:
-    """Refuse a second feature of one name, because paths address features by name (assumed)."""
-    taken = project.named(name)
-    if taken is not None and taken is not owner:
-        raise Refusal(409, f"This project already has a feature named {taken.name!r}.")
+    def _begin_generation(
+        self, feature: Feature, ordinal: int, gherkin: str, site_url: str, created_at: float
+    ) -> Generation:
+        feature.generation = Generation(
+            feature_id=feature.id,
+            feature_name=feature.name,
+            ordinal=ordinal,
+            gherkin=gherkin,
+            site_url=site_url,
+            created_at=created_at,
+            clock=self.clock,
+            scenario=self.scenario,
+        )
+        return feature.generation

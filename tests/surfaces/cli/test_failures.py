@@ -1,0 +1,418 @@
+"""What went wrong and what is known of it, as a person reads it: at the end, and run by run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.surfaces.cli.conftest import answer_with, press_ctrl_c
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from tests.surfaces.cli.conftest import Call
+
+SCENARIO = Scenario(
+    run_queue=1,
+    run_duration=5,
+    failing_runs=0,
+    failing_generations=0,
+    outcomes={
+        "Checkout": Outcome(run_status="failed"),
+        "Wishlist": Outcome(run_duration=400),
+        "Checkout with gift card": Outcome(generation_status="failed"),
+    },
+)
+
+
+def case(name: str, error: str | None = None, status: str = "failed", **more: Any) -> Any:
+    return {"name": name, "status": status, "error": error, **more}
+
+
+PASSES = case("Passes", None, "passed", durationMs=4210)
+LONG = case("Long", "Error: a\n\nLocator: b\n\tc\nd\n", durationMs=9120)
+MANY = [f"line {number}" for number in range(60)]
+WAITED = "Error: no button\n\nCall log:\n  - waited {0} ms\n    at pay.ts:{0}"
+
+
+async def failures_of(call: Call, emulator: Emulator, *tests: Any, **members: Any) -> list[str]:
+    """Return the lines that are printed of a run that failed so, without empty ones."""
+    answer_with(emulator, "get_run", tests=tests, **members)
+    ended = await call("run Checkout --wait --quiet")
+    assert ended.code == 1
+    return [line for line in ended.lines if line]
+
+
+@pytest.mark.parametrize(
+    ("tests", "log", "lines"),
+    [
+        (
+            [PASSES, LONG, case("Short", "\x1b[31mError:\x1b[39m short"), case("Silent")],
+            "",
+            [
+                "Checkout, run 214: Long",
+                "    Error: a",
+                "    Locator: b",
+                "            c",
+                "    d",
+                "Checkout, run 214: Short",
+                "    Error: short",
+                "Checkout, run 214: Silent",
+                "    no error given",
+            ],
+        ),
+        (
+            [case("Other", "Error: other"), *(case(f"Pays {n}", WAITED.format(n)) for n in "012")],
+            "",
+            [
+                "Checkout, run 214: Pays 0",
+                "    Error: no button",
+                "    Call log:",
+                "      - waited 0 ms",
+                "        at pay.ts:0",
+                "  The same error in 2 more:",
+                "    Checkout, run 214: Pays 1",
+                "    Checkout, run 214: Pays 2",
+                "Checkout, run 214: Other",
+                "    Error: other",
+            ],
+        ),
+        (
+            [PASSES],
+            "one\ntwo\n\nthree\n",
+            [
+                "Checkout, run 214",
+                "    no failed test is reported; the end of the log:",
+                "    one",
+                "    two",
+                "    three",
+            ],
+        ),
+    ],
+    ids=["each is above its error", "equal ones are told once", "without a failed test"],
+)
+async def test_failed_tests(
+    tests: list[Any], log: str, lines: list[str], call: Call, emulator: Emulator
+) -> None:
+    """Each failed test is a line above its whole error; equal errors are shown once."""
+    assert await failures_of(call, emulator, *tests, log=log) == lines
+
+
+@pytest.mark.parametrize(
+    ("error", "last"),
+    [
+        ("\n".join(MANY), "    line 39 …"),
+        ("\n".join(["Expected: 1", *MANY, "Received: 2", *MANY]), "    Received: 2 …"),
+    ],
+)
+async def test_a_long_error_is_cut(error: str, last: str, call: Call, emulator: Emulator) -> None:
+    """Of an error there are 40 lines, but what was received is never cut from what was expected."""
+    assert (await failures_of(call, emulator, case("Long", error)))[-1] == last
+
+
+@pytest.mark.usefixtures("on_terminal")
+async def test_failures_are_wrapped_to_a_terminal(
+    call: Call, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal long lines go on beneath themselves."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    error = "Error: strict mode violation: two elements\n  - navigating, waiting until it loads"
+    lines = await failures_of(call, emulator, case("Test", error))
+    assert [line.replace("\x1b[1m", "").replace("\x1b[0m", "") for line in lines[1:]] == [
+        "    Error: strict mode violation: two",
+        "      elements",
+        "      - navigating, waiting until it",
+        "        loads",
+    ]
+
+
+async def test_unknown_names_the_commands_that_show_it(call: Call, emulator: Emulator) -> None:
+    """Each dispatch that may have taken effect comes with the command to check it, up to ten."""
+    names = [f"a {number}" for number in range(12)]
+    for name in names:
+        emulator.add_feature(name)
+    emulator.fail("run_feature", Fault.status(503))
+    place = f"--server {emulator.url}"
+    ended = await call("run --wait", *names[:2], *place.split())
+    assert ended.output.partition("\n\n")[2].partition("and then")[0].splitlines() == [
+        "a 0",
+        "    unknown: it may have started: the answer to its dispatch was lost; "
+        "most likely it did not, for nothing of it was found",
+        "  The same error in 1 more:",
+        "    a 1",
+        "Before you start it again, see whether it did with:",
+        f"  testvibe-async runs list --feature 29 {place}",
+        f"  testvibe-async runs list --feature 30 {place}",
+    ]
+    assert "--feature 38\n  and 2 more\n" in (await call("run --wait", *names)).output
+
+
+async def test_equal_reasons_are_told_once(call: Call, emulator: Emulator) -> None:
+    """Failed tests come first, then each reason once with up to ten features; all is counted."""
+    for number in range(13):
+        emulator.add_feature(f"Feature {number}")
+    emulator.fail("run_feature", Fault.status(400), skip=2)
+    features = [f"Feature {number}" for number in range(13)]
+    ended = await call("run --max-in-flight 1 --wait Returns Checkout", *features)
+    failed, refused = ended.output.split("\n\n")[1:3]
+    assert failed.startswith("Checkout, run 215: ")
+    assert [line[:33] for line in refused.splitlines()] == [
+        "Feature 0",
+        "    The emulator was told to answ",
+        "  The same error in 12 more:",
+        *(f"    Feature {number}" for number in range(1, 11)),
+        "  and 2 more",
+    ]
+    assert ended.output.endswith(": 1 passed, 1 failed, 13 errors\n")
+
+
+async def test_configuration_is_named_where_it_is_not_the_usual(call: Call) -> None:
+    """The default configuration is not named, also where it was asked for by name."""
+    ended = await call("run Checkout --wait -q -c Default -c Mobile")
+    named = {line.partition(", run ")[0] for line in ended.lines if ", run 21" in line}
+    assert {name.strip() for name in named} == {"Checkout", "Checkout [Mobile]"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("run 'Checkout with gift card' --wait", "--on-conflict generate"),
+        ("generate Returns --watch --on-conflict raise", "--on-conflict attach"),
+        ("run nosuch 12345 --wait", ""),
+    ],
+)
+async def test_conflict_comes_with_a_way_out(
+    typed: str, hint: str, call: Call, emulator: Emulator
+) -> None:
+    """A refusal because of a feature's state names the option that helps."""
+    await call("generate Returns")
+    emulator.fail("list_features", Fault.status(404))
+    ended = await call(typed)
+    assert ended.code in {2, 3}
+    said = ended.output + ended.errors
+    assert hint in said
+    assert hint or "--on-conflict" not in said
+
+
+async def test_failed_generation_shows_the_end_of_its_log(call: Call, emulator: Emulator) -> None:
+    """A generation that failed has no tests to name; its log says why, where it could be read."""
+    section = {"section": "a", "title": "Pays", "state": "completed", "conclusion": "failure"}
+    section |= {"statusReason": "No button", "log": ["1", "2", "3", "4"]}
+    answer_with(emulator, "get_generation_log", sections=[section])
+    ended = await call("generate 'Checkout with gift card' --watch --quiet")
+    assert (ended.code, ended.lines) == (
+        1,
+        [
+            "Checkout with gift card, generation: failed",
+            "    Pays: failure",
+            "        No button",
+            *(f"        {number}" for number in (2, 3, 4)),
+        ],
+    )
+    emulator.fail("get_generation_log", Fault.status(500))
+    ended = await call("generate 'Checkout with gift card' --watch --quiet")
+    assert ended.lines == ["Checkout with gift card, generation: failed"]
+
+
+@pytest.mark.parametrize(
+    ("finished", "faults", "code", "counts"),
+    [
+        ("", {}, 0, "2 passed"),
+        ("failed", {}, 1, "1 passed, 1 failed"),
+        ("exploded", {}, 5, "1 passed, 1 exploded"),
+        ("flaky\x1b[2J", {}, 5, "1 passed, 1 flaky\\x1b[2J"),
+        ("", {"run_feature": Fault.status(403)}, 3, "1 passed, 1 error"),
+        ("", {"run_feature": Fault.status(503)}, 5, "1 passed, 1 unknown"),
+        ("failed", {"get_run": Fault.status(401)}, 3, "1 failed, 1 in flight"),
+    ],
+)
+async def test_exit_code_is_of_what_is_known_least(
+    finished: str, faults: dict[str, Fault], code: int, counts: str, call: Call, emulator: Emulator
+) -> None:
+    """Unreachable takes precedence over refused, and that over failed; the line counts them all."""
+    if finished:
+        edit = Fault.edit(lambda run: {**run, "status": finished})
+        emulator.fail("get_run", edit, when=lambda request: request.path.endswith("/214"))
+        emulator.fail("list_runs", Fault.status(404))
+    for operation, fault in faults.items():
+        emulator.fail(
+            operation, fault, when=lambda r: "214" not in r.path, skip=operation[0] == "r"
+        )
+    ended = await call("run --wait Returns Newsletter --max-in-flight 1")
+    assert (ended.code, ended.output.rpartition(": ")[2]) == (code, f"{counts}\n")
+
+
+async def test_document_has_all_of_it(call: Call) -> None:
+    """The document is what a program needs: the code, the counts, and each item with its ref."""
+    press_ctrl_c(30)
+    ended = await call("run Returns Wishlist Newsletter --wait --max-in-flight 1 --json")
+    document = ended.json
+    assert (ended.code, document["exitCode"], document["seconds"]) == (130, 130, 30.0)
+    assert {k: n for k, n in document["summary"].items() if n} == {
+        "succeeded": 1,
+        "inFlight": 1,
+        "skipped": 1,
+    }
+    passed, left, skipped = document["items"]
+    assert passed["feature"] == "Returns"
+    assert (passed["verdict"], passed["outcome"]["runId"]) == ("succeeded", 214)
+    assert (left["verdict"], left["ref"]["runId"]) == ("in flight", 215)
+    assert (skipped["verdict"], skipped["ref"]) == ("skipped", None)
+
+
+RUN: dict[str, Any] = {
+    "runId": 214,
+    "status": "failed",
+    "featureId": 12,
+    "featureName": "Checkout",
+    "config": "Mobile",
+    "siteUrl": "https://shop.example",
+    "createdUtc": "2026-06-10T16:02:11Z",
+    "startedUtc": "2026-06-10T16:02:19Z",
+    "finishedUtc": "2026-06-10T16:02:54Z",
+    "summary": {"total": 2, "passed": 1, "failed": 1},
+    "tests": [PASSES, LONG],
+    "artifacts": [
+        {"kind": "trace", "path": "trace/long.zip", "size": 482133},
+        {"kind": "video", "path": "v.webm"},
+    ],
+    "log": "Running 2 tests\n  1 failed\n",
+}
+DIAGNOSIS: dict[str, Any] = {
+    **{name: RUN[name] for name in ("runId", "status", "featureId", "featureName")},
+    "config": "Default",
+    "summary": {"total": 1, "failed": 1},
+    "failures": [LONG],
+    "gherkin": "Feature: Checkout\n\n  Scenario: Long\n",
+    "specs": [{"path": "tests/checkout.spec.ts", "content": "test('Long', () => {\n\tx();\n})"}],
+    "log": "1 failed",
+}
+GENERATION: dict[str, Any] = {
+    "featureId": 12,
+    "featureName": "Checkout",
+    "featureStatus": "failed",
+    "requestId": "r-1",
+    "updatedUtc": "2026-06-10T16:02:01Z",
+    "sections": [
+        {"section": "guest", "status": "completed", "conclusion": "failure"},
+        {"section": "voucher", "status": "in_progress"},
+    ],
+}
+LOG: dict[str, Any] = {
+    **{name: GENERATION[name] for name in ("featureId", "featureName", "requestId")},
+    "sections": [
+        {"section": "guest", "title": "A guest", "state": "completed", "conclusion": "failure"}
+        | {"statusReason": "No", "log": ["one", "two", "three"]},
+        {"section": "voucher", "state": "in_progress", "log": ["four"]},
+        {"section": "kit"},
+    ],
+}
+IN_FLIGHT = {"runId": 214, "status": "running", "featureId": 12, "summary": {}}
+LOG_LINES = [f"line {number}" for number in range(100)]
+
+STORY = [
+    "Run 214 of Checkout: failed, 2 tests: 1 failed, 1 passed",
+    "  config    Mobile",
+    "  site      https://shop.example",
+    "  created   2026-06-10 16:02:11 UTC",
+    "  took      35.0 s",
+    "",
+    "  passed       4.2 s  Passes",
+    "  failed       9.1 s  Long",
+    "    Error: a",
+    "    Locator: b",
+    "            c …",
+    "",
+    "Artifacts",
+    "  trace        482.1 kB  trace/long.zip",
+    "  video                  v.webm",
+    "",
+    "Log",
+    "    Running 2 tests",
+    "      1 failed",
+]
+ERRORS = [
+    "Run 214 of Checkout: failed, 1 test: 1 failed",
+    "  config    Default",
+    "",
+    "  Long",
+    "    Error: a",
+    "    Locator: b",
+    "            c",
+    "    d",
+    "",
+    "Log",
+    "    1 failed",
+]
+SOURCES = [
+    "",
+    "tests/checkout.spec.ts",
+    "    test('Long', () => {",
+    "            x();",
+    "    })",
+    "",
+    "Gherkin",
+    "    Feature: Checkout",
+    "    ",
+    "      Scenario: Long",
+]
+
+
+@pytest.mark.parametrize(
+    ("typed", "document", "lines"),
+    [
+        ("runs show 214", RUN, STORY),
+        (
+            "runs show 214",
+            {**IN_FLIGHT, "tests": [{"name": "Pays"}]},
+            ["Run 214 of feature 12: running", "", "  no result           Pays"],
+        ),
+        (
+            "runs show 214",
+            {**IN_FLIGHT, "log": "\n".join(LOG_LINES)},
+            ["Run 214 of feature 12: running", "", "Log", *(f"    {x}" for x in LOG_LINES[80:])],
+        ),
+        ("runs diagnose 214", DIAGNOSIS, ERRORS),
+        ("runs diagnose 214 --sources", DIAGNOSIS, ERRORS + SOURCES),
+        (
+            "generation status Checkout",
+            GENERATION,
+            [
+                "Generation of Checkout: failed",
+                "  request   r-1",
+                "  updated   2026-06-10 16:02:01 UTC",
+                "",
+                "  failure       guest",
+                "  in_progress   voucher",
+            ],
+        ),
+        ("generation status Checkout", {"featureId": 12}, ["feature 12 was never generated."]),
+        (
+            "generation log Checkout",
+            {"featureId": 12, "featureName": "Checkout"},
+            ["Checkout has no generation log."],
+        ),
+        (
+            "generation log Checkout",
+            LOG,
+            ["A guest: failure", "    No", "    one", "    two", "    three", ""]
+            + ["voucher: in_progress", "    four", "", "kit: queued"],
+        ),
+        (
+            "generation log Checkout --lines 1",
+            LOG,
+            ["A guest: failure", "    No", "    three", ""]
+            + ["voucher: in_progress", "    four", "", "kit: queued"],
+        ),
+    ],
+)
+async def test_one_operation_at_length(
+    typed: str, document: dict[str, Any], lines: list[str], call: Call, emulator: Emulator
+) -> None:
+    """All that is known of a run or a generation is printed, and what is not known is left out."""
+    await call("run Checkout")
+    for operation in ("get_run", "diagnose_run", "get_generation_status", "get_generation_log"):
+        emulator.fail(operation, Fault.edit(lambda _: document))
+    ended = await call(typed)
+    assert (ended.code, ended.lines) == (0, lines)

@@ -1,0 +1,234 @@
+"""Progress while a command waits: a table on a terminal, lines in a pipe, events for a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.cells import cell_len
+
+from tests.surfaces.cli.conftest import answer_with, interrupted, later, now
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from tests.surfaces.cli.conftest import Call
+
+SCENARIO = Scenario(
+    run_queue=1,
+    run_duration=6,
+    failing_runs=0,
+    generation_warm_up=5,
+    generation_section=20,
+    outcomes={
+        "Returns": Outcome(run_status="failed", run_duration=3),
+        "Wishlist": Outcome(run_duration=400),
+    },
+)
+
+
+def refused(message: str, status: int = 400) -> Fault:
+    body = {"error": "x", "message": message}
+    return Fault.status(status, body=json.dumps(body).encode())
+
+
+CODES = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
+
+
+@pytest.fixture
+def size(on_terminal: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The columns and lines of the terminal, which may change."""
+    assert on_terminal is None
+    columns_and_lines = [80, 24]
+    monkeypatch.delenv("COLUMNS")
+    monkeypatch.delenv("LINES", raising=False)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((*columns_and_lines,)))
+    return columns_and_lines
+
+
+def frames_in(output: str) -> list[list[str]]:
+    """Return the lines of each table that was drawn."""
+    drawn = output.rpartition("\x1b[?25h")[0].split("\r\x1b[2K")
+    frames = [CODES.sub("", frame).strip("\n").splitlines() for frame in drawn]
+    return [[line.rstrip() for line in frame] for frame in frames if len(frame) > 1]
+
+
+def frame_at(seconds: float, output: str) -> list[str]:
+    """Return the table at a time."""
+    return next(each for each in frames_in(output) if f" in {seconds:.1f} s: " in each[-1])
+
+
+@pytest.mark.usefixtures("size")
+async def test_table_has_each_operation_and_what_they_add_up_to(
+    call: Call, emulator: Emulator
+) -> None:
+    """The table has a line for each operation; the counts are beneath; at the end it is removed."""
+    emulator.fail("run_feature", refused("Not with this key.", 403), skip=3)
+    features = ("Returns", "Wishlist", "Checkout with gift card", "Newsletter")
+    command = "run --wait --on-conflict generate --yes -c Mobile"
+    ended = await interrupted(call, command, *features, at=8)
+    lines = frame_at(7, ended.output)
+    assert re.fullmatch(r"Feature +Operation +Status +Elapsed  Result", lines[0])
+    assert [re.split("  +", re.sub(r"(6\.9|7\.\d) s", "7 s", line)) for line in lines[1:5]] == [
+        ["Returns [Mobile]", "run 214", "failed", "4.0 s", "1 of 3 tests failed"],
+        ["Wishlist [Mobile]", "run 215", "running", "7 s"],
+        ["Checkout with gift card […", "generation", "generating", "7 s", "0 of 3 sections"],
+        ["Newsletter [Mobile]", "—", "error", "0.1 s", "Not with this key."],
+    ]
+    assert lines[5:] == ["", "2 of 4 in 7.0 s: 1 failed, 1 error, 1 running, 1 generating"]
+    assert "\x1b[1;31mfailed" in ended.output
+    assert "generating" not in ended.output.rpartition("\x1b[?25h")[2]
+    assert {f"{second}.0 s:" for second in range(8)} <= {*re.findall(r"[\d.]+ s:", ended.output)}
+
+
+@pytest.mark.usefixtures("size")
+async def test_the_last_table_of_a_few_stays(call: Call) -> None:
+    """The table of few operations stays above what went wrong; what passed is green."""
+    ended = await call("run Checkout Returns --wait")
+    left = ended.output.rpartition("\x1b[?25h")[2]
+    assert left.index("Elapsed") < left.index("Error: ") < left.index("2 in ")
+    assert "\x1b[32mpassed" in left
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+async def test_table_never_breaks_a_line(
+    width: int, size: list[int], call: Call, emulator: Emulator
+) -> None:
+    """Names and reasons that are too long are cut, in a wide script too: each row is one line."""
+    size[0] = width
+    names = ["買い物かご" * 30, "Shop", "A feature of a long name " * 5]
+    for name in names:
+        emulator.add_feature(name)
+    emulator.fail("run_feature", refused("It says a lot " * 20), skip=1, times=1)
+    ended = await interrupted(call, "run --wait --max-in-flight 1", *names, at=11)
+    lines = frame_at(10, ended.output)
+    assert len(lines) == 6
+    assert all(cell_len(line) <= width for line in lines)
+    assert all("…" in line for line in lines[1:4])
+    assert ("run 214" in lines[1]) is (width >= 80)
+
+
+async def test_low_table_has_first_what_matters(size: list[int], call: Call) -> None:
+    """Where lines are few, a failure comes first, then what is active, then what is queued."""
+    size[1] = 9
+    features = "Newsletter 'Login Functionality' Wishlist Checkout Returns 'Product search'"
+    ended = await interrupted(call, f"run --wait --max-in-flight 3 {features}", at=13)
+    lines = frame_at(12, ended.output)
+    assert len(lines) == 7
+    assert [line.split()[0] for line in lines[1:4]] == ["Wishlist", "Checkout", "Returns"]
+    assert lines[4:6] == ["… and 2 more: 2 passed", ""]
+
+
+async def test_no_table_is_higher_than_the_terminal(
+    size: list[int], call: Call, emulator: Emulator
+) -> None:
+    """With 60 operations on 24 lines the table leaves room for what is above it."""
+    for number in range(60):
+        emulator.add_feature(f"Feature {number}")
+    frames = frames_in((await interrupted(call, "run --all --wait", at=3)).output)
+    assert max(map(len, frames)) == size[1] - 2
+
+
+async def test_resized_terminal_is_cleared_and_drawn_anew(size: list[int], call: Call) -> None:
+    """On a terminal of another size nothing of the old table is left."""
+    later(7, size.__setitem__, slice(None), (60, 12))
+    ended = await interrupted(call, "run Returns Wishlist --wait", at=8)
+    before, _, after = ended.output.partition("\x1b[2J\x1b[H")
+    assert all("failed" in part and "running" in part for part in (before, after))
+    assert max(len(line) for frame in frames_in(after) for line in frame) <= 60
+
+
+@pytest.mark.parametrize("on", ["pipe", "terminal"])
+@pytest.mark.parametrize(("error", "code"), [(BrokenPipeError(), 141), (OSError(5, "x"), 2)])
+async def test_output_that_is_closed_ends_the_wait(
+    on: str,
+    error: OSError,
+    code: int,
+    call: Call,
+    emulator: Emulator,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Where nothing can be printed any more the command ends, and leaves the runs alone."""
+    if on == "terminal":
+        request.getfixturevalue("size")
+    write = sys.stdout.write
+
+    def fail(text: str) -> int:
+        if "running" in text:
+            raise error
+        return write(text)
+
+    request.getfixturevalue("monkeypatch").setattr(sys.stdout, "write", fail)
+    ended = await call("run Wishlist Checkout --wait --max-in-flight 1")
+    assert (ended.code, len(emulator.active_runs())) == (code, 1)
+    assert now() < 10
+    assert "Still running at the service:\n  run 214  Wishlist\n" in ended.errors
+
+
+async def test_pipe_has_a_line_for_each_change_of_a_few(call: Call) -> None:
+    """Of a few operations each change is a line, with the time and the number that is over."""
+    ended = await call("run Checkout Returns --wait")
+    assert [re.sub(r"^ +[\d.]+ s  ", "", line) for line in ended.lines if " run 21" in line][
+        :6
+    ] == [
+        "0/2  run 214     queued      Checkout",
+        "0/2  run 215     queued      Returns",
+        "0/2  run 214     running     Checkout",
+        "0/2  run 215     running     Returns",
+        "1/2  run 215     failed      Returns: 1 of 3 tests failed",
+        "2/2  run 214     passed      Checkout: 5 tests passed",
+    ]
+
+
+async def test_pipe_has_a_line_for_each_result_of_many(call: Call, emulator: Emulator) -> None:
+    """Of 60 operations there are 60 lines, and the counts each half minute."""
+    for number in range(60):
+        emulator.add_feature(f"Feature {number}")
+    features = [f"Feature {number}" for number in range(60)]
+    ended = await call("run --wait --max-in-flight 15", *features)
+    lines = [line for line in ended.lines if re.match(r" +[\d.]+ s  ", line)]
+    counts = [line for line in lines if "/60" not in line]
+    assert len(lines) - len(counts) == 60
+    assert [line[:6] for line in counts] == ["  30.0"]
+    assert re.fullmatch(r"  30\.0 s  45 passed, 15 queued", counts[0])
+
+
+async def test_attempt_that_failed_is_told_before_the_next(call: Call, emulator: Emulator) -> None:
+    """Each attempt has lines of its own; what passed after a failure is flaky."""
+    later(4, emulator.finish_run, 214, "failed")
+    ended = await call("run Checkout --wait --attempts 2")
+    assert [re.sub(r".* 0/1|.* 1/1", "", line) for line in ended.lines if "/1  run" in line] == [
+        "  run 214     queued      Checkout",
+        "  run 214     running     Checkout",
+        "  run 214     failed      Checkout: 1 of 5 tests failed",
+        "  run 215     queued      Checkout: attempt 2",
+        "  run 215     running     Checkout: attempt 2",
+        "  run 215     flaky       Checkout: 5 tests passed, attempt 2",
+    ]
+    assert (
+        "\nFlaky, passed after a failure:\n  Checkout: run 214 failed, run 215 passed"
+        in ended.output
+    )
+
+
+async def test_unknown_status_is_shown_as_it_came(call: Call, emulator: Emulator) -> None:
+    """A status that this release does not know is a word like any other."""
+    answer_with(emulator, "get_run", status="exploded")
+    emulator.fail("list_runs", Fault.status(404))
+    ended = await call("run Checkout --wait")
+    assert re.search(r"run 214 +exploded +Checkout", ended.output)
+
+
+async def test_events(call: Call) -> None:
+    """With --json=lines each change is an object on a line, and the sum is the last."""
+    ended = await call("run Checkout Returns --wait --json=lines")
+    *changes, end = ended.events
+    assert {change["event"] for change in changes} == {"change"}
+    assert [change["status"] for change in changes].count("running") == 2
+    assert [change["outcome"] is None for change in changes] == [True] * 4 + [False] * 2
+    assert {change["phase"] for change in changes} == {"queued", "active", "finished"}
+    assert (end["event"], end["exitCode"], ended.code) == ("end", 1, 1)
+    assert end["summary"]["failed"] == end["summary"]["succeeded"] == 1

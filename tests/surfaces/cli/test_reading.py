@@ -1,0 +1,356 @@
+"""Commands that read, and those for features and files: on a terminal, in a pipe, as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.ci_systems import WICKED, obeyed, wicked
+from tests.surfaces.cli.conftest import write
+from testvibe_async.cli.app import perform
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
+
+if TYPE_CHECKING:
+    from tests.surfaces.cli.conftest import Call, Give
+
+SCENARIO = Scenario(
+    run_queue=1,
+    run_duration=20,
+    failing_runs=0,
+    outcomes={
+        "Checkout": Outcome(generation_duration=5, generation_status="failed"),
+        "Returns": Outcome(run_status="failed"),
+    },
+)
+KEY_OF_NOBODY = "tvb_" + "n" * 43
+GIFT_CARD = "'Checkout with gift card'"
+
+READING = {
+    "projects": "Acme Shop",
+    "features list": "Login Functionality",
+    "features show 'login functionality'": "Feature: Login Functionality\n",
+    "files list": "Configurations/Default.config.js",
+    "files get Configurations/Default.config.js": "module.exports = {\n",
+    "configs": "Mobile",
+    "settings": "TESTVIBE_API_KEY",
+}
+"""Commands that change nothing, and what is in their output."""
+
+
+@pytest.mark.parametrize("typed", READING)
+async def test_reads_in_a_pipe(typed: str, call: Call, emulator: Emulator) -> None:
+    """In a pipe there are plain lines, with --quiet no remarks, with --json one document."""
+    ended = await call(typed)
+    assert ended.code == 0
+    assert READING[typed] in ended.output
+    assert "\x1b" not in ended.output + ended.errors
+    assert emulator.api_key not in ended.output + ended.errors
+    quiet = await call(f"{typed} --quiet")
+    assert (quiet.code, quiet.output, quiet.errors) == (0, ended.output, "")
+    assert (await call(f"{typed} --json")).json
+    assert (await call(f"{typed} --json=lines")).events
+
+
+@pytest.mark.parametrize("typed", READING)
+@pytest.mark.usefixtures("on_terminal")
+async def test_reads_on_a_terminal(typed: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal the same is printed, tables with their heads; colours can be left out."""
+    ended = await call(typed)
+    assert ended.code == 0
+    assert READING[typed].strip() in ended.output
+    is_table = typed.rpartition(" ")[2] in {"projects", "list", "configs", "settings"}
+    assert ("\x1b[1m" in ended.output) is is_table
+    assert "\x1b[3" not in (await call(f"{typed} --no-color")).output
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[3" not in (await call(typed)).output
+
+
+@pytest.mark.parametrize("typed", [*READING][:-1])
+async def test_without_a_server_each_says_where_to_get_one(
+    typed: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is set, a command names the ways to set it."""
+    monkeypatch.delenv("TESTVIBE_SERVER")
+    said = "no server: log in with testvibe-async login, pass --server, or set TESTVIBE_SERVER\n"
+    (await call(typed)).refuses(said)
+    said = "no API key for https://testvibe.example: log in"
+    monkeypatch.delenv("TESTVIBE_API_KEY")
+    (await call(f"{typed} --server https://testvibe.example")).refuses(said)
+
+
+async def test_without_a_project_it_says_how_to_choose_one(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no project is in force, a command that needs one says how; it may be given by name."""
+    monkeypatch.delenv("TESTVIBE_PROJECT")
+    said = "no project: pass --project, set TESTVIBE_PROJECT"
+    (await call("features list")).refuses(said)
+    assert (await call(f"features list -p {emulator.project_id}")).code == 0
+    assert (await call("run Checkout -p 'acme shop'")).code == 0
+    emulator.fail("list_projects", Fault.status(403))  # Then it is taken for an id.
+    assert (await call("features list -p 'Acme Shop'")).code == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "said"),
+    [
+        ("Bearer {}", 2, "TESTVIBE_API_KEY: the API key holds white space"),
+        ("key-{}", 3, "TESTVIBE_API_KEY: the API key does not look like"),
+        (KEY_OF_NOBODY, 3, "A valid API key is required"),
+    ],
+)
+async def test_a_key_that_is_none(
+    key: str, code: int, said: str, emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused with where it came from, and is never shown."""
+    monkeypatch.setenv("TESTVIBE_API_KEY", key.format(emulator.api_key))
+    ended = await call("projects -vv")
+    assert (ended.code, ended.output) == (code, "")
+    assert said in ended.errors
+    assert emulator.api_key[8:] not in ended.errors
+    assert KEY_OF_NOBODY[8:] not in ended.errors
+
+
+async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port without a listener is exit code 5, with one line."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("TESTVIBE_SERVER", f"http://127.0.0.1:{port}")
+    ended = await call("projects")
+    ended.refuses(f": 127.0.0.1:{port}: the service was not reachable: could not connect", 5)
+
+
+NAMES = ["Gift cards", "Pay / refund? 100 %", "\x1b[2J evil"]
+GHERKIN = "Feature: Grüße\r\n  Scenario: ::error::a\n\n\n    Given ##vso[x]\u202e  "
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_feature_lives_and_dies(
+    name: str, call: Call, emulator: Emulator, give: Give
+) -> None:
+    """A feature is created, shown, changed, renamed and deleted, by any name, as plain text."""
+    write("gift.feature", GHERKIN)
+    created = await call("features create", name, "--file", "gift.feature", "--json")
+    assert (created.code, emulator.features[name].gherkin) == (0, GHERKIN)
+    number = created.json["id"]
+    assert (await call(f"features show {number} --gherkin --quiet")).output == GHERKIN
+    shown = name.replace("\x1b", "\\x1b")
+    assert f"{number}\t{shown}\t" in (await call("features list")).output
+    assert f"{number}  {shown}  " in (await call("features show", name.upper())).errors
+    give(b"Feature: Others\n")
+    changed = await call("features update", name, *["--file", "-", "--name", "Gifts"])
+    assert (changed.code, changed.output) == (0, f"{shown} is updated.\n")
+    assert emulator.features["Gifts"].gherkin == "Feature: Others\n"
+    await call("features update Gifts --name Presents")
+    assert emulator.features["Presents"].gherkin == "Feature: Others\n"
+    deleted = await call("features delete Presents --yes")
+    assert (deleted.code, deleted.output) == (0, "Presents is deleted.\n")
+    assert (await call("features show Presents")).code == 3
+
+
+@pytest.mark.parametrize("options", ["", "--gherkin", "--quiet"])
+async def test_a_feature_goes_through_a_file_and_back(  # the recipe of the page
+    options: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`features show X > f` and `features update X --file f` leave the Gherkin byte for byte."""
+    emulator.features["Checkout"].gherkin = GHERKIN
+    path = Path("checkout.feature")
+    with path.open("w") as file, monkeypatch.context() as patched:  # noqa: ASYNC230
+        patched.setattr(sys, "stdout", file)
+        assert await perform(["features", "show", "Checkout", *options.split()]) == 0
+    assert path.read_bytes() == GHERKIN.encode()  # noqa: ASYNC240
+    assert await perform(["features", "update", "Checkout", "--file", str(path)]) == 0
+    assert emulator.features["Checkout"].gherkin == GHERKIN
+
+
+async def test_a_file_is_put_and_got(call: Call, give: Give) -> None:
+    """A file that was put is the same when got again, byte for byte."""
+    content = 'module.exports = { grüße: "\r\n" };'
+    write("own.config.js", content)
+    put = await call("files put Configurations/Own.config.js -f own.config.js")
+    assert (put.code, put.output) == (0, "Configurations/Own.config.js is written.\n")
+    assert (await call("files get Configurations/Own.config.js")).output == content
+    document = (await call("files get Configurations/Own.config.js --json")).json
+    assert document["content"] == content
+    give(b"module.exports = {};\n")
+    assert (await call("files put Configurations/Own.config.js --file -")).code == 0
+    ended = await call("files get Configurations/Own.config.js")
+    assert ended.output == "module.exports = {};\n"
+    give(b"Feature: \xff")
+    ended = await call("features update Checkout --file -")
+    ended.refuses("testvibe-async: standard input is no text in UTF-8 (byte 9)\n")
+
+
+async def test_what_is_generating_is_left_alone(call: Call, emulator: Emulator) -> None:
+    """A feature that is being generated can be neither changed nor deleted: 409, exit code 3."""
+    await call("generate Checkout")
+    for typed in ("update Checkout --name Pay", "delete Checkout --yes"):
+        (await call(f"features {typed}")).refuses("(409 conflict)", 3)
+    assert "Checkout" in emulator.features
+
+
+@pytest.mark.parametrize("answer", ["y\n", "YES\n", "n\n", "\n", "", "yeah\n"])
+async def test_a_feature_is_deleted_after_a_yes(
+    answer: str, call: Call, emulator: Emulator, give: Give
+) -> None:
+    """On a terminal it asks first, on standard error; any other answer deletes nothing."""
+    give(answer.encode(), on_terminal=True)
+    ended = await call("features delete Checkout")
+    assert ended.errors.startswith("Delete the feature 'Checkout'? [y/N] ")
+    if answer.casefold().strip() in {"y", "yes"}:
+        assert (ended.code, ended.output) == (0, "Checkout is deleted.\n")
+        assert "Checkout" not in emulator.features
+    else:
+        assert ended.code == 2
+        assert ended.errors.endswith("testvibe-async: nothing was deleted\n")
+        assert not emulator.requests
+
+
+async def test_a_suggestion_shows_why(call: Call) -> None:
+    """The facts of a feature, and a suggestion's reason, are notes beside its Gherkin."""
+    ended = await call("features show 'Abandoned cart reminder'")
+    lines = ended.errors.splitlines()
+    assert lines[0].startswith("12  Abandoned cart reminder  draft  suggestion  updated 20")
+    assert lines[2].startswith("The cart keeps its items")
+    assert ended.output.startswith("Feature: Abandoned cart reminder\n")
+
+
+async def test_names_in_other_letters(call: Call, emulator: Emulator) -> None:
+    """A configuration is the one that is listed, once; where none is listed it is left as typed."""
+    (item,) = (await call("run Checkout --wait -c mobile -c MOBILE --json")).json["items"]
+    assert item["config"] == "Mobile"
+    emulator.fail("list_configs", Fault.status(404))
+    assert (await call("run Checkout -c Mobile")).code == 0
+    assert [run.config for run in emulator.runs.values()] == ["Mobile", "Mobile"]
+    emulator.fail("list_features", Fault.status(404))  # Then nothing can be suggested.
+    ended = await call("run Chekout --wait")
+    assert (ended.code, "did you mean" in ended.output) == (3, False)
+    assert (await call("run --all --wait")).code == 3
+
+
+@pytest.mark.usefixtures("on_terminal")
+async def test_a_table_on_a_terminal(call: Call, emulator: Emulator) -> None:
+    """Markup and escapes in a cell are plain text; a column without cells has no head."""
+    rows = [{"id": 1, "name": "[red]a[/red]"}, {"id": 2, "name": "a\tb\x1b[2J\nc\u202e"}]
+    emulator.fail("list_features", Fault.edit(lambda _: rows))
+    shown = (await call("features list")).output
+    assert "\x1b[1mName" in shown
+    assert "[red]a[/red]" in shown
+    assert "a\\tb\\x1b[2J\\nc\\u202e" in shown
+    assert "\x1b[2J" not in shown
+    assert "Status" not in shown
+    feature = {"id": 1, "name": "x", "gherkin": "a\tb\n\x1b[2Jc"}
+    emulator.fail("get_feature", Fault.body(json.dumps(feature).encode()))
+    assert "a\tb\n\\x1b[2Jc\n" in (await call("features show 1")).output
+
+
+async def test_a_long_remark_is_wrapped_on_a_terminal(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words and commands that are to be copied stay whole; a pipe gets all as it is."""
+    monkeypatch.setenv("COLUMNS", "20")
+    piped = (await call("run Checkout")).errors
+    assert "Or only wait, on any machine, with:\n" in piped
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda stream: stream is sys.stderr)
+    shown = (await call("run Returns")).errors
+    assert "Or only wait, on any\nmachine, with:\n  testvibe-async wait 215 --project" in shown
+
+
+async def test_json_is_json_where_the_output_is_narrow(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An output that has no letters beyond ASCII gets escapes of JSON, not of Python."""
+    rows = [{"id": 1, "name": "grüße 🦊"}]
+    emulator.fail("list_features", Fault.edit(lambda _: rows))
+    for encoding, shown in (("ascii", "gr\\u00fc\\u00dfe \\ud83e\\udd8a"), ("utf-8", "grüße 🦊")):
+        narrow = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", narrow)
+            await perform(["features", "list", "--json"])
+        written = narrow.buffer.getvalue().decode(encoding)
+        assert shown in written
+        assert json.loads(written)[0]["name"] == "grüße 🦊"
+
+
+@given(st.text())
+@settings(max_examples=25, suppress_health_check=[*HealthCheck])
+def test_any_text_is_harmless_and_comes_back(text: str) -> None:
+    """The document of any name has no control character, and reads the same again."""
+    from testvibe_async.cli.output import json_of  # noqa: PLC0415 - too many for whole commands
+
+    for ascii_only in (True, False):
+        written = json_of({"name": text, WICKED: WICKED}, ascii_only=ascii_only)
+        assert not re.search(
+            r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", written
+        )
+        assert not obeyed(written)
+        assert json.loads(written) == {"name": text, WICKED: WICKED}
+
+
+COMMANDS = [
+    *("projects", "features list", "features show {id}", "files list", "configs", "doctor"),
+    *("run {id} --wait", "run {id} --wait -vv", "run {id} --wait --json=lines", "run {id}"),
+    *("generate Checkout --watch", "generate Checkout --watch -v", "generate Checkout"),
+    *("generation status {id}", "generation log {id}", "wait 214", "report", "history"),
+    *("runs list", "runs show 214", "runs diagnose 214 --sources", "runs artifacts 214"),
+]
+
+
+@pytest.mark.parametrize("typed", COMMANDS)
+async def test_what_came_from_the_service_is_only_text(
+    typed: str, emulator: Emulator, call: Call
+) -> None:
+    """No text is a command to a CI system or a terminal, nor turns the direction of writing."""
+    hostile = "[red]x[/red] \x1b]0;owned\x07\x9b2J" + WICKED
+    emulator.fail("*", Fault.edit(lambda document: wicked(document, hostile)))
+    number = emulator.features["Returns"].id
+    await call(f"run {number} --wait --quiet")
+    for more in ("", "--json"):
+        ended = await call(f"{typed.format(id=number)} {more}")
+        assert ended.code in {0, 1, 3}, ended.errors
+        said = ended.output + ended.errors
+        is_text_itself = typed.startswith("features show") and not more
+        assert not obeyed(ended.errors if is_text_itself else said)
+        assert is_text_itself or not set(said) & set("\x1b\x07\x9b\r\u202e")
+        if (
+            typed not in {"doctor", "wait 214", "history", "run {id}", "generate Checkout"}
+            and "artifacts" not in typed
+        ):
+            assert "[red]x[/red] " in said
+
+
+async def test_no_line_of_an_error_is_obeyed(emulator: Emulator, call: Call) -> None:
+    """A refusal's own words command nothing, and no more does an answer that is unreadable."""
+    for body in (b"::error::a\n##vso[x]", json.dumps({"message": WICKED}).encode()):
+        rule = emulator.fail("get_run", Fault.body(body, status=400))
+        ended = await call("runs show 214 -vv")
+        assert ended.code != 0
+        assert not obeyed(ended.errors)
+        rule.remove()
+
+
+@pytest.mark.parametrize("typed", ["features show Returns --gherkin", "files get a.feature"])
+async def test_data_is_byte_for_byte(
+    typed: str, emulator: Emulator, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """What a program is to read is written as the service has it, also to a pipe."""
+    text = "Feature: Grüße\r\n  # ::error::a\n##vso[task]\u202e\n  \t"
+    emulator.fail("get_feature", Fault.edit(lambda document: {**document, "gherkin": text}))
+    emulator.fail("read_file", Fault.body(json.dumps({"path": "a", "content": text}).encode()))
+    await perform(typed.split())
+    assert capsysbinary.readouterr().out == text.encode()
+
+
+async def test_text_in_a_pipe_commands_nothing(call: Call, emulator: Emulator) -> None:
+    """A text that people read in a pipe is shown, and not obeyed."""
+    emulator.features["Checkout"].gherkin = WICKED
+    assert not obeyed((await call("features show Checkout")).output)

@@ -1,0 +1,483 @@
+"""The emulator's API: the key, routes, errors, strictness; features, files, configurations."""
+
+import asyncio
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.surfaces.testing.conftest import Caller, Emulate
+from testvibe_async.testing import Emulator
+
+FEATURE = {"id", "name", "kind", "status", "gherkin", "rationale", "updatedUtc"}
+CONTENT = "/files/content"
+WISHLIST = "/features/Wishlist"
+CHECKOUT = "/features/Checkout"
+ERRORS = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 409: "conflict"}
+OK = {"ok": True}
+NEW: dict[str, Any] = {"name": "New", "gherkin": "Feature: New"}
+NO_FIELDS: dict[str, Any] = {}
+BODIES: list[tuple[str, str, dict[str, Any], int]] = [
+    ("POST", "/features", NEW, 201),
+    ("PATCH", CHECKOUT, NEW, 200),
+    ("POST", f"{CHECKOUT}/generate", {"siteUrl": "https://site.example"}, 202),
+    ("POST", f"{CHECKOUT}/generation/cancel", {}, 409),
+    ("POST", f"{CHECKOUT}/run", {"config": "Mobile", "siteUrl": "https://s.example"}, 202),
+    ("PUT", CONTENT, {"path": "Features/x", "content": "x"}, 200),
+]
+"""Each operation with a body, all members that the contract has, and the status of the answer."""
+
+READS = (
+    *("", "/features", CHECKOUT, f"{CHECKOUT}/generation", f"{CHECKOUT}/generation/log", "/runs"),
+    *("/runs/214", "/runs/214/diagnosis", "/runs/214/artifacts", "/files", "/configs"),
+    f"{CONTENT}?path=package.json",
+)
+
+
+@pytest.fixture
+async def strict(emulate: Emulate) -> Caller:
+    """Return a client of a strict emulator."""
+    return await emulate(strict=True)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "tvb_" + "k" * 43, "Bearer", "Bearer tvb_" + "k" * 43, "Basic {key}", "Bearer é"],
+)
+async def test_a_wrong_key_is_refused_in_the_documented_words(
+    call: Caller, authorization: str | None
+) -> None:
+    """Without the valid key, every route answers the documented 401, unknown ones too."""
+    headers: dict[str, str] = {}
+    if authorization is not None:
+        headers["Authorization"] = authorization.replace("{key}", call.emulator.api_key)
+    for path in ("/api/v1/ops/projects", "/api/v1/ops/nothing", "/"):
+        reply = await call.send("GET", path, headers=headers)
+        assert reply.status == 401
+        assert reply.document == {
+            "error": "unauthorized",
+            "message": "A valid API key is required (Authorization: Bearer tvb_…).",
+        }
+
+
+async def test_the_key_and_the_project_can_be_chosen(emulate: Emulate) -> None:
+    """The scheme of the key and the project's id are read in any case."""
+    call = await emulate(api_key="tvb_mine", project_id="ABCD-1")
+    reply = await call.ops("GET", "/projects/abcd-1", Authorization="bearer tvb_mine")
+    assert reply.document["id"] == "ABCD-1"
+
+
+def test_the_key_looks_like_one_of_the_service() -> None:
+    """The default key is `tvb_` and 43 base62 characters."""
+    key = Emulator().api_key
+    assert (key[:4], len(key), key[4:].isalnum()) == ("tvb_", 47, True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        # Unknown routes, features and runs.
+        *[
+            ("GET", path, None, 404)
+            for path in ("/", "/nothing", "/features/1/nothing", "/files/nothing", "/files/*")
+        ],
+        *[
+            ("GET", f"/features/{key}{tail}", None, 404)
+            for key in ("Nowhere", "999", "0", "9" * 30, "", "%FF", "%C2%B9")
+            for tail in ("", "/generation")
+        ],
+        *[
+            ("GET", f"/runs/{key}{tail}", None, 404)
+            for key in ("213", "999999", "x", "", "215x", "-1", "2" * 40)
+            for tail in ("", "/diagnosis", "/artifacts", "/nothing")
+        ],
+        ("GET", "/runs?feature=Nowhere", None, 404),
+        ("GET", f"{CONTENT}?path=Features/x", None, 404),
+        # Known paths with another method.
+        ("POST", "", None, 405),
+        ("GET", "/features/1/run", None, 405),
+        # Bodies that are no JSON object.
+        *[
+            (method, path, body, 400)
+            for method, path, _, status in BODIES
+            if status != 409
+            for body in (b"", b"{", b"[]", b'"x"', b"\xff", b"null", b"[" * 100_000)
+        ],
+        # Fields that are missing, or of another type.
+        *[
+            ("POST", "/features", body, 400)
+            for body in (
+                NO_FIELDS,
+                {"name": "x"},
+                {"gherkin": "x"},
+                {"name": "x", "gherkin": ["x"]},
+            )
+        ],
+        *[
+            ("POST", "/features", {"name": name, "gherkin": "x"}, 400)
+            for name in (None, 1, " ", "\ud800")
+        ],
+        *[
+            ("PATCH", WISHLIST, body, 400)
+            for body in (NO_FIELDS, {"name": ""}, {"gherkin": 1}, {"name": None})
+        ],
+        *[
+            ("POST", CHECKOUT + tail, body, 400)
+            for tail in ("/run", "/generate")
+            for body in ({"siteUrl": 1}, {"siteUrl": []})
+        ],
+        ("POST", f"{CHECKOUT}/run", {"config": 1}, 400),
+        *[
+            ("PUT", CONTENT, body, 400)
+            for body in (
+                *(NO_FIELDS, {"path": "Features/x"}, {"content": "x"}, {"path": 1, "content": "x"}),
+                *({"path": "Features/x", "content": {}}, {"path": "Features/x", "content": None}),
+            )
+        ],
+        *[("GET", CONTENT + query, None, 400) for query in ("", "?path=", "?other=x")],
+        *[("GET", f"/runs?limit={limit}", None, 400) for limit in ("0", "-1", "x", "", "1.5")],
+        # A name is given once.
+        ("POST", "/features", {"name": "CHECKOUT", "gherkin": "Feature: x"}, 409),
+        ("PATCH", WISHLIST, {"name": "checkout"}, 409),
+        # Files outside of the two folders that can be written.
+        *[
+            ("PUT", CONTENT, {"path": path, "content": "x"}, 400)
+            for path in (
+                *("", "Features", "Features/", "Features/../x", "Features/a/../../x"),
+                *("Features/..", "../Features/x", "/Features/x", "features/x", "FeaturesX/x"),
+                *("tests/checkout.spec.ts", "package.json"),
+            )
+        ],
+    ],
+)
+async def test_a_wrong_request_is_refused(
+    call: Caller, method: str, path: str, body: object, status: int
+) -> None:
+    """It is answered with the error of its kind, and nothing is changed or dispatched."""
+    await call.run("Returns")
+    before = await call.get("/features"), await call.get("/files")
+    assert (await call(method, path, body)).error == (status, ERRORS[status])
+    assert (await call.get("/features"), await call.get("/files")) == before
+    assert len(call.emulator.runs) == 1
+    assert not call.emulator.generations
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/features/1", "GET, PATCH, DELETE"),
+        ("GET", "/features/1/run", "POST"),
+        ("DELETE", CONTENT, "GET, PUT"),
+    ],
+)
+async def test_the_allowed_methods_are_named(
+    call: Caller, method: str, path: str, allowed: str
+) -> None:
+    """The answer to a wrong method names the right ones."""
+    assert (await call(method, path)).headers["Allow"] == allowed
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *[("GET", path) for path in READS],
+        *[(method, path) for method, path, *_ in BODIES],
+        ("DELETE", CHECKOUT),
+    ],
+)
+async def test_an_unknown_project_is_not_found(call: Caller, method: str, path: str) -> None:
+    """Every operation of a project that does not exist is answered with 404."""
+    await call.run()
+    reply = await call.ops(method, f"/projects/other{path}", {})
+    assert reply.error == (404, "not_found")
+    assert "project" in reply.document["message"]
+
+
+async def test_an_unknown_path_is_no_operation(call: Caller) -> None:
+    """It is on record without the name of an operation."""
+    reply = await call.send("GET", "/api/v2/ops/projects", headers={})
+    assert reply.error == (401, "unauthorized")
+    assert (await call.ops("GET", "/nothing")).error == (404, "not_found")
+    assert [each.operation for each in call.emulator.requests] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "..", ".", "50% off?", "#1", "日本語", "a\\b", "x y", "a+b", "%2F", ";=&", "*"]
+)
+async def test_any_name_is_one_segment_of_a_path(call: Caller, name: str) -> None:
+    """Any percent-encoded name is found, and so are the routes below it."""
+    feature = call.emulator.add_feature(name)
+    segment = quote(name, safe="").replace(".", "%2E")
+    assert (await call.get(f"/features/{segment}"))["id"] == feature.id
+    assert (await call("POST", f"/features/{segment}/run", {})).status == 202
+    assert call.emulator.requests[-1].feature == name
+
+
+async def test_a_name_is_read_in_any_case_and_digits_are_an_id(call: Caller) -> None:
+    """`login FUNCTIONALITY` is found by name; a feature named 404 only by its id."""
+    login = await call.get("/features/login%20FUNCTIONALITY")
+    assert login["name"] == "Login Functionality"
+    assert (await call.get(f"/features/{login['id']}")) == login
+    numbered = call.emulator.add_feature("404")
+    assert (await call("GET", "/features/404")).status == 404
+    assert (await call.get(f"/features/{numbered.id}"))["name"] == "404"
+
+
+async def test_the_project_is_listed_and_shown(call: Caller) -> None:
+    """Projects are rows of id, name and base URL; another one can be added, without its runs."""
+    other = call.emulator.add_project("Second")
+    rows = (await call.ops("GET", "/projects")).document
+    assert [set(row) for row in rows] == [{"id", "name", "baseUrl"}] * 2
+    assert rows[0]["name"] == "Acme Shop"
+    assert rows[0] == await call.get("")
+    assert rows[1]["id"] == other.id != rows[0]["id"]
+    run = await call.ops("GET", f"/projects/{other.id}/runs/{await call.run()}")
+    assert run.error == (404, "not_found")
+
+
+async def test_answers_are_json_dated_by_the_clock_of_the_emulator(call: Caller) -> None:
+    """The `Date` header and the timestamps follow the same clock, in whole seconds."""
+    assert (await call("GET", "")).headers["Date"] == "Wed, 10 Jun 2026 14:42:11 GMT"
+    await asyncio.sleep(3600.7)
+    reply = await call("GET", f"/runs/{await call.run()}")
+    assert reply.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert reply.headers["Date"] == "Wed, 10 Jun 2026 15:42:11 GMT"
+    assert reply.document["createdUtc"] == "2026-06-10T15:42:11Z"
+
+
+async def test_without_lists_both_list_routes_are_unknown(emulate: Emulate) -> None:
+    """`lists=False` removes only `list_runs` and `list_features`."""
+    call = await emulate(lists=False)
+    for path in ("/runs", "/features"):
+        assert (await call("GET", path)).error == (404, "not_found")
+        assert call.emulator.requests[-1].operation is None
+    assert (await call("POST", "/features", NEW)).status == 201
+    assert (await call("GET", f"/runs/{await call.run()}")).status == 200
+
+
+class TestStrict:
+    """The strict emulator refuses what the contract does not have in a request."""
+
+    @pytest.mark.parametrize(("method", "path", "body", "status"), BODIES)
+    async def test_what_the_contract_has_is_taken(
+        self, strict: Caller, method: str, path: str, body: dict[str, Any], status: int
+    ) -> None:
+        """All members that the contract has may be sent together."""
+        kind = {"Content-Type": "application/json"}
+        assert (await strict(method, path, body, **kind)).status == status
+
+    @pytest.mark.parametrize(("method", "path", "body", "status"), BODIES)
+    async def test_an_unknown_member_is_refused_by_name(
+        self, strict: Caller, method: str, path: str, body: dict[str, Any], status: int
+    ) -> None:
+        """One member more, even null or in another case, is answered with 400; nothing is done.
+
+        Another emulator ignores it, and null counts as absent.
+        """
+        lax = Emulator()
+        for name in ("priority", "SiteUrl"):
+            more = {**body, name: None}
+            reply = await strict(method, path, more, **{"Content-Type": "application/json"})
+            assert reply.error == (400, "invalid_request")
+            assert f"'{name}'" in reply.document["message"]
+        assert not strict.emulator.runs
+        assert not strict.emulator.generations
+        assert "New" not in strict.emulator.features
+        async with lax:
+            caller = Caller(lax, strict.session)
+            optional = dict.fromkeys(body) if "run" in path or "generat" in path else body
+            assert (await caller(method, path, {**optional, "priority": 1})).status == status
+
+    @pytest.mark.parametrize(
+        ("path", "known", "unknown"),
+        [
+            ("/runs", "feature=Checkout&limit=5", "status=failed"),
+            ("/runs", "", "cursor=after-1"),
+            (CONTENT, "path=package.json", "raw"),
+            ("/features", "", "limit=5"),
+            ("/runs/214", "", "limit=5"),
+        ],
+    )
+    async def test_an_unknown_query_parameter_is_refused_by_name(
+        self, strict: Caller, path: str, known: str, unknown: str
+    ) -> None:
+        """One parameter more is answered with 400, also one without a value."""
+        await strict("POST", f"{CHECKOUT}/run", {}, **{"Content-Type": "application/json"})
+        assert (await strict("GET", f"{path}?{known}")).status == 200
+        reply = await strict("GET", f"{path}?{known}&{unknown}")
+        assert reply.error == (400, "invalid_request")
+        assert f"'{unknown.partition('=')[0]}'" in reply.document["message"]
+
+    @pytest.mark.parametrize(
+        ("body", "kind"),
+        [(b"", "json"), (b"{}", "x-json"), (b"[]", "json"), (b"{", "json")],
+    )
+    async def test_a_post_needs_a_json_object(self, strict: Caller, body: bytes, kind: str) -> None:
+        """A cancellation, which has nothing to say, needs one too; a deletion does not."""
+        json, given = ({"Content-Type": f"application/{each}"} for each in ("json", kind))
+        assert (await strict("POST", f"{CHECKOUT}/generate", {}, **json)).status == 202
+        for tail in ("/run", "/generation/cancel"):
+            assert (await strict("POST", f"{CHECKOUT}{tail}", body, **given)).status == 400
+        assert strict.emulator.features["Checkout"].status == "generating"
+        assert (await strict("POST", f"{CHECKOUT}/generation/cancel", {}, **json)).status == 200
+        assert (await strict("DELETE", CHECKOUT)).status == 200
+
+
+class TestFeatures:
+    async def test_a_feature_has_the_documented_fields(self, call: Caller) -> None:
+        """A feature has its text; only a suggestion has a rationale; a row has neither."""
+        rows = await call.get("/features")
+        assert all(set(row) == FEATURE - {"gherkin", "rationale"} for row in rows)
+        assert [row["name"] for row in rows] == list(call.emulator.features)
+        assert [row["name"] for row in rows if row["kind"] == "suggestion"] == [
+            "Abandoned cart reminder"
+        ]
+        for row in rows:
+            feature = await call.get(f"/features/{row['id']}")
+            assert set(feature) == FEATURE
+            assert feature | row == feature
+            assert feature["gherkin"].startswith(f"Feature: {feature['name']}\n")
+            assert (feature["rationale"] is not None) is (feature["kind"] == "suggestion")
+            assert feature["updatedUtc"] == "2026-06-10T14:42:11Z"
+
+    async def test_a_created_feature_is_not_generated(self, call: Caller) -> None:
+        """Creating answers 201 with the feature, which then is found by name."""
+        await asyncio.sleep(60)
+        reply = await call("POST", "/features", NEW)
+        assert reply.status == 201
+        assert set(reply.document) == FEATURE
+        expected = {**NEW, "status": "draft", "updatedUtc": "2026-06-10T14:43:11Z"}
+        assert reply.document | expected == reply.document
+        assert await call.get("/features/new") == reply.document
+        assert (await call("POST", "/features/New/run", {})).error == (409, "conflict")
+
+    def test_a_name_is_given_once(self) -> None:
+        """A second feature of one name is an error."""
+        with pytest.raises(ValueError, match="already has a feature"):
+            Emulator().add_feature("checkout")
+
+    async def test_text_and_name_are_changed_apart(self, call: Caller) -> None:
+        """Updating changes the given fields; the feature stays generated, with its old tests."""
+        await asyncio.sleep(60)
+        spec = await call.get(f"{CONTENT}?path=tests/wishlist.spec.ts")
+        text = "Feature: Wishlist\n  Scenario: Other\n"
+        for body in ({"gherkin": text}, {"name": "WishList"}):
+            reply = await call("PATCH", WISHLIST, body)
+            assert (reply.status, reply.document) == (200, OK)
+        feature = await call.get("/features/WISHLIST")
+        expected = {"name": "WishList", "gherkin": text, "status": "generated"}
+        assert feature | expected == feature
+        assert feature["updatedUtc"] == "2026-06-10T14:43:11Z"
+        assert "Other" not in spec["content"]
+        renamed = await call.get(f"{CONTENT}?path=tests/wishlist.spec.ts")
+        assert renamed["content"] == spec["content"].replace("'Wishlist'", "'WishList'")
+
+    async def test_a_renamed_feature_is_found_by_its_new_name_only(self, call: Caller) -> None:
+        """The old name is free again after a renaming."""
+        assert (await call("PATCH", WISHLIST, {"name": "Hearts"})).status == 200
+        assert (await call("GET", WISHLIST)).status == 404
+        assert (await call.get("/features/hearts"))["name"] == "Hearts"
+        body = {"name": "Wishlist", "gherkin": "Feature: Wishlist"}
+        assert (await call("POST", "/features", body)).status == 201
+
+    async def test_a_deleted_feature_is_not_found_but_its_runs_stay(self, call: Caller) -> None:
+        """A deleted feature is not found, but its run can still be read."""
+        run_id = await call.run("Wishlist")
+        reply = await call("DELETE", WISHLIST)
+        assert (reply.status, reply.document) == (200, OK)
+        assert (await call("GET", WISHLIST)).error == (404, "not_found")
+        assert call.emulator.count("delete_feature", feature="Wishlist") == 1
+        await asyncio.sleep(60)
+        assert (await call.get(f"/runs/{run_id}"))["featureName"] == "Wishlist"
+        assert (await call.get(f"/runs/{run_id}/diagnosis"))["status"] == "passed"
+
+    async def test_a_generating_feature_is_neither_changed_nor_deleted(self, call: Caller) -> None:
+        """Both are conflicts while the feature is generating, but not afterwards."""
+        await call.generate("Wishlist")
+        assert (await call("PATCH", WISHLIST, {"name": "x"})).error == (409, "conflict")
+        assert (await call("DELETE", WISHLIST)).error == (409, "conflict")
+        await asyncio.sleep(600)
+        assert (await call("PATCH", WISHLIST, {"name": "x"})).status == 200
+        assert (await call("DELETE", "/features/x")).status == 200
+
+
+class TestFiles:
+    async def test_a_project_has_features_settings_tests_and_scaffolding(
+        self, call: Caller
+    ) -> None:
+        """Each file of the list can be read: it has the fields of its row, and its content."""
+        rows = await call.get("/files")
+        assert [row["path"] for row in rows] == sorted(row["path"] for row in rows)
+        kinds = {row["path"]: (row["kind"], row["source"]) for row in rows}
+        assert kinds["Features/Checkout.feature"] == ("feature", "stored")
+        assert kinds["Configurations/Default.config.js"] == ("config", "template")
+        assert kinds["tests/checkout.spec.ts"] == ("spec", "stored")
+        assert kinds["package.json"] == ("scaffold", "template")
+        assert "tests/checkout-with-gift-card.spec.ts" not in kinds
+        for row in rows:
+            assert set(row) == {"path", "kind", "source"}
+            file = await call.get(f"{CONTENT}?path={row['path'].replace(' ', '%20')}")
+            assert file == {**row, "content": file["content"]}
+            assert file["content"].endswith("\n")
+
+    async def test_a_spec_has_a_test_for_each_scenario(self, call: Caller) -> None:
+        """Generated tests have the scenarios' names, with quotes escaped; some are skipped."""
+        text = "Feature: It's\n  Scenario: It's \\ \"it\"\n    Given a\n  @skip\n  Scenario: Not\n"
+        call.emulator.add_feature("It's", text)
+        content = (await call.get(f"{CONTENT}?path=tests/it-s.spec.ts"))["content"]
+        assert "test.describe('It\\'s'" in content
+        assert "  test('It\\'s \\\\ \\\"it\\\"'," in content
+        assert "test.step('Given a'" in content
+        assert "  test.skip('Not'," in content
+
+    async def test_features_of_one_slug_have_files_of_their_own(self, call: Caller) -> None:
+        """Two names that differ only in punctuation have two generated files."""
+        call.emulator.add_feature("a/b")
+        second = call.emulator.add_feature("a b")
+        paths = {row["path"] for row in await call.get("/files")}
+        assert {"tests/a-b.spec.ts", f"tests/a-b-{second.id}.spec.ts"} <= paths
+
+    @pytest.mark.parametrize(
+        ("path", "kind"),
+        [
+            ("Features/New.feature", "feature"),
+            ("Features/x", "feature"),
+            ("Configurations/a/b.config.js", "config"),
+            ("Configurations/Default.config.js", "config"),  # in place of a template
+        ],
+    )
+    async def test_a_written_file_is_stored(self, call: Caller, path: str, kind: str) -> None:
+        """The whole new content is read back; half a character becomes a question mark."""
+        for content in ("first, and longer", "", "zweite, mit Ümlaut", "a\ud800b"):
+            reply = await call("PUT", CONTENT, {"path": path, "content": content})
+            assert (reply.status, reply.document) == (200, OK)
+            row = {"path": path, "kind": kind, "source": "stored"}
+            file = await call.get(f"{CONTENT}?path={path}")
+            assert file == {**row, "content": content.replace("\ud800", "?")}
+            assert row in await call.get("/files")
+
+    @pytest.mark.parametrize("character", ["x", "ü", '"'])
+    async def test_a_file_has_256_kilobytes_at_most(self, call: Caller, character: str) -> None:
+        """The limit counts bytes of UTF-8, not characters, nor their escapes."""
+        fits = character * (256 * 1024 // len(character.encode()))
+        body = {"path": "Features/x", "content": fits}
+        assert (await call("PUT", CONTENT, body)).status == 200
+        reply = await call("PUT", CONTENT, body | {"content": fits + "x"})
+        assert reply.error == (400, "invalid_request")
+        assert "too large" in reply.document["message"]
+
+    async def test_configurations_are_the_config_js_files_of_their_folder(
+        self, call: Caller
+    ) -> None:
+        """Three come with each project; a written `<Name>.config.js` is listed as `<Name>`."""
+        for path in (
+            *("Configurations/Night.config.js", "Configurations/a/b.config.js"),
+            *("Configurations/.config.js", "Configurations/c.json", "Configurations/d.js"),
+            "Features/e.config.js",
+        ):
+            body = {"path": path, "content": "module.exports = {};"}
+            assert (await call("PUT", CONTENT, body)).status == 200
+        assert await call.get("/configs") == [
+            {"name": name, "path": f"Configurations/{name}.config.js"}
+            for name in ("Default", "Firefox", "Mobile", "Night")
+        ]

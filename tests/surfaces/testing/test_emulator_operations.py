@@ -1,0 +1,428 @@
+"""Runs and generations: dispatch, states, documents, lists, ends."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.surfaces.testing.conftest import Caller, Emulate
+from testvibe_async.testing import Outcome
+
+HEAD = {"runId", "status", "featureId", "featureName", "config", "siteUrl", "finishedUtc"}
+ROW = HEAD | {"createdUtc", "startedUtc", "summary"}
+DIGEST = ROW | {"tests", "artifacts"}
+DIAGNOSIS = HEAD | {"summary", "verdict", "failures", "gherkin", "specs", "artifacts", "log"}
+PROGRESS = {"requestId", "runnerStarted", "overallStatus", "overallConclusion", "updatedUtc"}
+NAMED = {"featureId", "featureName"}
+STATUS = NAMED | PROGRESS | {"featureStatus", "sections"}
+SECTION = {"section", "status", "conclusion", "updatedUtc"}
+LOG_SECTION = {"section", "title", "state", "conclusion", "statusReason", "log"}
+FAILING = {"outcomes": {"Checkout": Outcome(run_status="failed")}}
+DRAFT = "Checkout with gift card"
+"""Three scenarios: 20 s of warm-up, 3 times 40 s, 10 s of verification."""
+F = "/features/Checkout%20with%20gift%20card"
+
+
+def minutes(stamp: str) -> str:
+    """Return the minutes and seconds of a timestamp."""
+    return stamp[14:19]
+
+
+def conclusions(status: Any) -> list[str]:
+    """Return the conclusions of the sections of a status document."""
+    return [section["conclusion"] for section in status["sections"]]
+
+
+class TestRuns:
+    async def test_a_dispatch_answers_with_the_ids(self, call: Caller) -> None:
+        """Running answers 202 with the ids of run and feature; settings are given or usual."""
+        body = {"config": "Mobile", "siteUrl": "https://staging.example"}
+        reply = await call("POST", "/features/Checkout/run", body)
+        assert reply.status == 202
+        assert set(reply.document) == {"runId", "featureId"}
+        run = await call.get(f"/runs/{reply.document['runId']}")
+        assert run | reply.document | body == run
+        usual = await call.get(f"/runs/{await call.run()}")
+        assert (usual["config"], usual["siteUrl"]) == ("Default", "https://shop.acme.example")
+
+    @pytest.mark.parametrize("status", ["draft", "generating", "failed", "cancelled"])
+    async def test_only_a_generated_feature_runs(self, call: Caller, status: str) -> None:
+        """A feature of any other status is a conflict."""
+        call.emulator.add_feature("Other", status=status)
+        assert (await call("POST", "/features/Other/run", {})).error == (409, "conflict")
+
+    async def test_a_run_is_queued_executes_and_ends(self, call: Caller) -> None:
+        """The status is `running` until the end; the timestamps show the phases."""
+        run_id = await call.run()
+        seen: list[tuple[object, ...]] = []
+        for seconds in (4.9, 0.1, 29.9, 0.1, 1000):
+            await asyncio.sleep(seconds)
+            run = await call.get(f"/runs/{run_id}")
+            assert set(run) == DIGEST
+            results = (run["summary"], run["tests"], run["artifacts"])
+            assert (results == (None, None, None)) is (run["status"] == "running")
+            assert (await call.get("/runs")) == [{key: run[key] for key in ROW}]
+            seen.append((run["status"], run["startedUtc"], run["finishedUtc"]))
+        started, finished = "2026-06-10T14:42:16Z", "2026-06-10T14:42:46Z"
+        assert seen == [
+            ("running", None, None),
+            *[("running", started, None)] * 2,
+            *[("passed", started, finished)] * 2,
+        ]
+
+    async def test_a_passed_run_has_a_result_for_each_test(self, call: Caller) -> None:
+        """The tests are those of the feature's scenarios; their times fit into the run's."""
+        run_id = await call.run("Discount codes")
+        await asyncio.sleep(60)
+        run = await call.get(f"/runs/{run_id}")
+        assert "log" not in run
+        assert run["summary"] == {"total": 4, "passed": 3, "failed": 0, "other": 1}
+        assert [(test["name"], test["status"], test["error"]) for test in run["tests"]] == [
+            ("Code lowers the total", "passed", None),
+            ("Unknown code is refused", "passed", None),
+            ("Code is removed", "passed", None),
+            ("Two codes are combined", "skipped", None),
+        ]
+        assert run["tests"][3]["durationMs"] == 0
+        assert sum(test["durationMs"] for test in run["tests"]) == pytest.approx(27_000, abs=2)
+        assert [file["kind"] for file in run["artifacts"]] == ["report"]
+
+    async def test_a_failed_run_says_what_failed(self, emulate: Emulate) -> None:
+        """A failing test has an error, a trace and a screenshot; digest and diagnosis a log."""
+        call = await emulate(scenario=FAILING)
+        run_id = await call.run()
+        await asyncio.sleep(60)
+        run = await call.get(f"/runs/{run_id}")
+        assert set(run) == DIGEST | {"log"}
+        failing = [test for test in run["tests"] if test["status"] == "failed"]
+        assert failing == [test for test in run["tests"] if test["error"]] != []
+        assert run["status"] == "failed"
+        assert run["summary"]["failed"] == len(failing)
+        assert run["summary"]["total"] == len(run["tests"])
+        kinds = [file["kind"] for file in run["artifacts"]]
+        assert kinds == ["trace", "screenshot"] * len(failing) + ["report"]
+        assert all(test["error"].splitlines()[0] in run["log"] for test in failing)
+        assert run["log"].endswith(f"{run['summary']['passed']} passed")
+
+        diagnosis = await call.get(f"/runs/{run_id}/diagnosis")
+        assert set(diagnosis) == DIAGNOSIS
+        assert diagnosis["verdict"] == diagnosis["status"] == "failed"
+        assert diagnosis["summary"] | {"other": 0} == run["summary"]
+        assert set(diagnosis["summary"]) == {"total", "passed", "failed"}
+        assert diagnosis["failures"] == [
+            test | {"name": f"Checkout > {test['name']}"} for test in failing
+        ]
+        assert diagnosis["gherkin"] == (await call.get("/features/Checkout"))["gherkin"]
+        spec = await call.get("/files/content?path=tests/checkout.spec.ts")
+        assert diagnosis["specs"] == [{"path": spec["path"], "content": spec["content"]}]
+        assert diagnosis["log"] == run["log"]
+        links = [file | {"url": ""} for file in diagnosis["artifacts"]]
+        assert links == [file | {"url": ""} for file in run["artifacts"]]
+
+    async def test_a_diagnosis_of_an_unfinished_run_has_no_verdict(self, call: Caller) -> None:
+        """The diagnosis of an unfinished run has no results."""
+        diagnosis = await call.get(f"/runs/{await call.run()}/diagnosis")
+        assert set(diagnosis) == DIAGNOSIS
+        empty: dict[str, Any] = {"failures": [], "artifacts": [], "status": "running"}
+        empty |= dict.fromkeys(("verdict", "summary", "log"))
+        assert diagnosis | empty == diagnosis
+
+    async def test_the_list_shows_the_newest_first(self, call: Caller) -> None:
+        """`feature` takes a name or an id, and `limit` the number of rows; 50 without it."""
+        for _ in range(30):
+            await call.run("Checkout")
+            await call.run("Wishlist")
+        ids = sorted(call.emulator.runs, reverse=True)
+        for query, expected in (("", ids[:50]), ("?limit=60", ids), ("?limit=1", ids[:1])):
+            assert [row["runId"] for row in await call.get(f"/runs{query}")] == expected
+        rows = await call.get("/runs?feature=wishLIST&limit=60")
+        assert [row["featureName"] for row in rows] == ["Wishlist"] * 30
+        assert await call.get(f"/runs?feature={rows[0]['featureId']}&limit=60") == rows
+
+    @pytest.mark.parametrize("status", ["passed", "failed"])
+    @pytest.mark.parametrize("seconds", [1, 20])
+    async def test_a_test_can_end_a_run(self, call: Caller, status: Any, seconds: float) -> None:
+        """`finish_run` finishes a run, queued or not, and does not change a finished one."""
+        run_id = await call.run()
+        await asyncio.sleep(seconds)
+        assert (await call.get("/runs"))[0]["status"] == "running"
+        call.emulator.finish_run(run_id, status)
+        call.emulator.finish_run(run_id, "failed" if status == "passed" else "passed")
+        assert call.emulator.runs[run_id].status == status
+        assert not call.emulator.active_runs()
+        run = await call.get(f"/runs/{run_id}")
+        assert run["status"] == status
+        assert (run["summary"]["failed"] > 0) is (status == "failed")
+        assert run["finishedUtc"] == f"2026-06-10T14:42:{11 + seconds}Z"
+        assert run["startedUtc"] == f"2026-06-10T14:42:{11 + min(seconds, 5)}Z"
+        assert (await call.get("/runs"))[0]["status"] == status
+
+    async def test_what_is_in_flight_is_known(self, call: Caller) -> None:
+        """Runs in flight finish by the clock or on request; the largest number stays known."""
+        emulator = call.emulator
+        first, second = await call.run(), await call.run()
+        assert [run.id for run in emulator.active_runs()] == [first, second]
+        emulator.finish_run(first)
+        assert [run.id for run in emulator.active_runs()] == [second]
+        await asyncio.sleep(34.9)
+        third = await call.run()
+        assert emulator.max_active_runs == 2
+        await asyncio.sleep(0.1)
+        assert [run.id for run in emulator.active_runs()] == [third]
+        await asyncio.sleep(60)
+        assert not emulator.active_runs()
+        await call.run()
+        assert emulator.max_active_runs == 2
+
+
+class TestGenerations:
+    async def test_a_feature_generates_once_at_a_time(self, call: Caller) -> None:
+        """Generating answers 202 with ids; a second one is the documented conflict."""
+        reply = await call("POST", F + "/generate", {"siteUrl": "https://staging.example"})
+        assert reply.status == 202
+        feature, request_id = call.emulator.features[DRAFT], reply.document["requestId"]
+        assert reply.document == {"requestId": request_id, "featureId": feature.id}
+        assert UUID(request_id).version == 4
+        assert call.emulator.generations[request_id].site_url == "https://staging.example"
+        reply = await call("POST", F + "/generate", {})
+        assert reply.status == 409
+        assert reply.document == {
+            "error": "conflict",
+            "message": "This feature is already generating.",
+        }
+        await asyncio.sleep(150)
+        assert await call.generate(DRAFT) != request_id
+
+    async def test_a_feature_never_generated_has_only_some_fields(self, call: Caller) -> None:
+        """Its status only names the feature; its log is empty."""
+        status = await call.get(F + "/generation")
+        assert set(status) == NAMED | {"featureStatus"}
+        assert status["featureStatus"] == "draft"
+        log = await call.get(F + "/generation/log")
+        assert set(log) == NAMED | {"requestId", "sections"}
+        assert (log["requestId"], log["sections"]) == (None, [])
+
+    async def test_a_generation_goes_from_stage_to_stage(self, call: Caller) -> None:
+        """It warms up, works on one section after the other, verifies, and is finished."""
+        request_id = await call.generate(DRAFT)
+        seen: list[tuple[object, ...]] = []
+        for seconds in (19.9, 0.1, 39.9, 0.1, 40, 40, 9.9, 0.1):
+            await asyncio.sleep(seconds)
+            status = await call.get(F + "/generation")
+            assert set(status) == STATUS
+            assert all(set(section) == SECTION for section in status["sections"])
+            assert (status["requestId"], status["runnerStarted"]) == (request_id, len(seen) > 0)
+            states = [section["status"][0] for section in status["sections"]]
+            words = (status["featureStatus"], status["overallStatus"], status["overallConclusion"])
+            seen.append((*words, "".join(states), minutes(status["updatedUtc"])))
+        assert seen == [
+            ("generating", "queued", None, "qqq", "42:11"),
+            ("generating", "in_progress", None, "iqq", "42:31"),
+            ("generating", "in_progress", None, "iqq", "42:31"),
+            ("generating", "in_progress", None, "ciq", "43:11"),
+            ("generating", "in_progress", None, "cci", "43:51"),
+            ("generating", "in_progress", None, "ccc", "44:31"),
+            ("generating", "in_progress", None, "ccc", "44:31"),
+            ("generated", "completed", "success", "ccc", "44:41"),
+        ]
+
+    async def test_a_generated_feature_can_run(self, call: Caller) -> None:
+        """After its generation a feature has the status `generated`, and can run."""
+        for _ in range(2):
+            assert (await call("POST", F + "/run", {})).error == (409, "conflict")
+            await call("POST", F + "/generate", {})
+        assert (await call.get(F))["status"] == "generating"
+        await asyncio.sleep(150)
+        feature = await call.get(F)
+        assert feature["status"] == "generated"
+        assert feature["updatedUtc"] == "2026-06-10T14:44:41Z"
+        assert (await call("POST", F + "/run", {})).status == 202
+
+    async def test_a_section_has_the_time_of_its_last_change(self, call: Caller) -> None:
+        """Each section has the timestamp of its own last change."""
+        await call.generate(DRAFT)
+        await asyncio.sleep(70)
+        status = await call.get(F + "/generation")
+        changes = [minutes(section["updatedUtc"]) for section in status["sections"]]
+        assert changes == ["43:11", "43:11", "42:11"]
+        assert conclusions(status) == ["success", None, None]
+        assert status["sections"][0]["section"] == "gift-card-covers-the-whole-order"
+
+    async def test_the_log_fills_as_the_work_goes_on(self, call: Caller) -> None:
+        """Lines are added while a section is in progress; the last one shows its result."""
+        await call.generate(DRAFT)
+        lengths: list[list[int]] = []
+        log: Any = None
+        for _ in range(8):
+            log = await call.get(F + "/generation/log")
+            assert set(log) == NAMED | {"requestId", "sections"}
+            assert all(set(section) == LOG_SECTION for section in log["sections"])
+            lengths.append([len(section["log"]) for section in log["sections"]])
+            await asyncio.sleep(20)
+        assert lengths == sorted(lengths)
+        assert lengths[:3] == [[0, 0, 0], [1, 0, 0], [3, 0, 0]]
+        first = log["sections"][0]
+        assert first["title"] == "Gift card covers the whole order"
+        state = (first["state"], first["conclusion"], first["statusReason"])
+        assert state == ("completed", "success", None)
+        assert first["log"][-1] == "Verification: 1/1 passed."
+
+    async def test_a_failed_generation_says_why(self, emulate: Emulate) -> None:
+        """One section fails, its log and its reason show that, and the feature can't run."""
+        outcomes = {DRAFT: Outcome(generation_status="failed")}
+        call = await emulate(scenario={"outcomes": outcomes})
+        await call.generate(DRAFT)
+        await asyncio.sleep(150)
+        status = await call.get(F + "/generation")
+        assert status["featureStatus"] == "failed"
+        assert (status["overallStatus"], status["overallConclusion"]) == ("completed", "failure")
+        ends = conclusions(status)
+        assert sorted(ends) == ["failure", "success", "success"]
+        log = (await call.get(F + "/generation/log"))["sections"][ends.index("failure")]
+        assert log["statusReason"] == "Tests did not pass verification"
+        assert log["log"][-1].startswith("Verification: 0/1 passed — selector '#gift-card-covers-")
+        assert (await call.get(F))["status"] == "failed"
+        assert (await call("POST", F + "/run", {})).error == (409, "conflict")
+
+    @pytest.mark.parametrize(
+        ("seconds", "started", "ends", "stamps"),
+        [
+            (10, False, ["cancelled"] * 3, ["42:21", "42:21", "42:21"]),
+            (70, True, ["success", "cancelled", "cancelled"], ["43:11", "43:21", "43:21"]),
+            (145, True, ["success"] * 3, ["43:11", "43:51", "44:31"]),
+        ],
+    )
+    async def test_a_cancelled_generation_ends_at_once(
+        self, call: Caller, seconds: float, *, started: bool, ends: list[str], stamps: list[str]
+    ) -> None:
+        """Sections in progress end as cancelled, and stay so; nothing is cancelled twice."""
+        assert (await call("POST", F + "/generation/cancel")).error == (409, "conflict")
+        await call.generate(DRAFT)
+        await asyncio.sleep(seconds)
+        reply = await call("POST", F + "/generation/cancel")
+        assert (reply.status, reply.document) == (200, {"ok": True})
+        assert not call.emulator.active_generations()
+        for _ in range(2):
+            status = await call.get(F + "/generation")
+            assert status["featureStatus"] == status["overallConclusion"] == "cancelled"
+            assert status["runnerStarted"] is started
+            assert conclusions(status) == ends
+            assert [minutes(section["updatedUtc"]) for section in status["sections"]] == stamps
+            assert (await call("POST", F + "/generation/cancel")).error == (409, "conflict")
+            await asyncio.sleep(600)
+        log = (await call.get(F + "/generation/log"))["sections"][-1]
+        if ends[-1] == "cancelled":
+            assert log["statusReason"] == "Cancelled on request"
+            assert log["log"] == ["Stopped: the generation was cancelled."]
+
+    async def test_a_feature_generated_before_has_a_generation(self, call: Caller) -> None:
+        """A feature that starts as generated, failed or cancelled has a past generation."""
+        call.emulator.add_feature("Broken", status="failed")
+        call.emulator.add_feature("Stopped", status="cancelled")
+        ends = {"Checkout": "success", "Broken": "failure", "Stopped": "cancelled"}
+        for name, conclusion in ends.items():
+            status = await call.get(f"/features/{name}/generation")
+            assert set(status) == STATUS
+            assert status["overallConclusion"] == conclusion
+            assert status["updatedUtc"] < "2026-06-10T13:42:12Z"
+            assert await call.get(f"/features/{name}/generation") == status
+            log = await call.get(f"/features/{name}/generation/log")
+            assert log["requestId"] == status["requestId"]
+            assert await call.generate(name) != status["requestId"]
+        assert len(call.emulator.generations) == 3
+
+    async def test_a_past_generation_does_not_depend_on_later_texts(self, emulate: Emulate) -> None:
+        """A past generation has the text at the start, not a later one."""
+        statuses: list[Any] = []
+        for polls_first in (True, False):
+            call = await emulate()
+            if polls_first:
+                await call.get("/features/Checkout/generation")
+            await call("PATCH", "/features/Checkout", {"gherkin": "Feature: Checkout\n"})
+            statuses.append(await call.get("/features/Checkout/generation"))
+        assert statuses[0] == statuses[1]
+
+    async def test_an_update_does_not_reach_generated_tests(self, call: Caller) -> None:
+        """Runs execute the generated tests, not the current text."""
+        text = "Feature: x\n  Scenario: Brand new\n"
+        for name in ("Gift card covers the whole order", "Brand new"):
+            await call.generate(DRAFT)
+            await asyncio.sleep(150)
+            assert (await call("PATCH", F, {"gherkin": text})).status == 200
+            run_id = await call.run(DRAFT)
+            await asyncio.sleep(60)
+            assert (await call.get(f"/runs/{run_id}"))["tests"][0]["name"] == name
+            assert (await call.get(f"/runs/{run_id}/diagnosis"))["gherkin"] == text
+
+    async def test_a_failed_generation_leaves_the_former_tests(self, emulate: Emulate) -> None:
+        """A feature whose latest generation failed can't run, although its former tests exist."""
+        outcomes = {"Checkout": Outcome(generation_status="failed")}
+        call = await emulate(scenario={"outcomes": outcomes})
+        spec = await call.get("/files/content?path=tests/checkout.spec.ts")
+        await call("PATCH", "/features/Checkout", {"gherkin": "Feature: x\n  Scenario: y\n"})
+        await call.generate("Checkout")
+        await asyncio.sleep(600)
+        rows = {row["name"]: row["status"] for row in await call.get("/features")}
+        assert rows["Checkout"] == "failed"
+        assert await call.get("/files/content?path=tests/checkout.spec.ts") == spec
+        assert (await call("POST", "/features/Checkout/run", {})).error == (409, "conflict")
+
+    async def test_a_generation_costs_a_credit(self, emulate: Emulate) -> None:
+        """Without a credit left, a dispatch is answered with 403; a conflict costs nothing."""
+        call = await emulate(credits=1)
+        first = await call.generate(DRAFT)
+        assert (await call("POST", F + "/generate", {})).error == (409, "conflict")
+        assert call.emulator.credits_left == 0
+        reply = await call("POST", "/features/Wishlist/generate", {})
+        assert reply.error == (403, "forbidden")
+        assert list(call.emulator.generations) == [first]
+
+    @pytest.mark.parametrize(
+        ("share", "seconds", "status", "ends"),
+        [
+            (0, 70, "generated", ["success", "success", "success"]),
+            (0, 70, "failed", ["success", "failure", "failure"]),
+            (0, 70, "cancelled", ["success", "cancelled", "cancelled"]),
+            (0, 145, "failed", ["success", "success", "failure"]),
+            (1, 145, "generated", ["success", "success", "success"]),
+        ],
+    )
+    async def test_a_test_can_end_a_generation(
+        self, emulate: Emulate, share: float, seconds: float, status: Any, ends: list[str]
+    ) -> None:
+        """`finish_generation` finishes a generation, and does not change a finished one."""
+        call = await emulate(scenario={"failing_generations": share})
+        request_id = await call.generate(DRAFT)
+        await asyncio.sleep(seconds)
+        call.emulator.finish_generation(request_id, status)
+        for _ in range(2):
+            document = await call.get(F + "/generation")
+            assert document["featureStatus"] == status
+            assert call.emulator.generations[request_id].status == status
+            assert call.emulator.features[DRAFT].status == status
+            assert conclusions(document) == ends
+            call.emulator.finish_generation(request_id, "failed")
+
+    async def test_a_feature_can_start_as_generating(self, call: Caller) -> None:
+        """`add_feature` with the status `generating` has a generation in flight."""
+        feature = call.emulator.add_feature("Busy", status="generating")
+        assert call.emulator.active_generations() == [feature.generation]
+        assert (await call("POST", "/features/Busy/generate", {})).error == (409, "conflict")
+        await asyncio.sleep(600)
+        assert (await call.get("/features/Busy"))["status"] == "generated"
+
+    async def test_each_scenario_is_a_section(self, call: Caller) -> None:
+        """Sections of one name differ; a log counts examples, and cuts lines of 600 characters."""
+        step = "Given " + "very " * 300 + "long"
+        text = f"Feature: Twins\n  Scenario: A b\n    {step}\n  Scenario: a-B\n"
+        call.emulator.add_feature("Twins", text)
+        sections = (await call.get("/features/Twins/generation/log"))["sections"]
+        assert [section["section"] for section in sections] == ["a-b", "a-b-2"]
+        assert max(len(line) for line in sections[0]["log"]) == 600
+        sections = (await call.get("/features/Checkout/generation/log"))["sections"]
+        assert sections[-1]["title"] == "Delivery costs depend on the country"
+        assert sections[-1]["log"][-2:] == [
+            "Generated 2 test cases from the scenario.",
+            "Verification: 2/2 passed.",
+        ]
