@@ -12,7 +12,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.dispatch.test_lost_runs import _unknown
-from tests.promises.dispatch.test_recorder import Notes
+from tests.support.notes import Notes
 from testvibe_async import Client, ClientClosedError, Listing, RecorderError, Run, RunRef
 from testvibe_async._dispatch import dispatch, dispatcher
 from testvibe_async._dispatch.search import ProjectRuns, _has_all_since
