@@ -9,6 +9,7 @@ project = "testvibe-async"
 release = __version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 html_theme = "furo"
+html_show_copyright = False
 
 # A name in backquotes is a link where it has a target. It has to have one if it looks like a class.
 default_role = "py:obj"
@@ -16,7 +17,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"\S+"),  # in signatures, which the type checkers check
     ("py:obj", r".*T(_co)?"),  # type variables
-    ("py:(exc|obj)", r"(?!(testvibe_async\.(\w+\.)*)?[A-Z][a-z]+\w*(\.\w+)*$).*"),
+    ("py:exc", r"[a-z]\S*"),  # of other packages
+    ("py:obj", r"(?!(testvibe_async\.(\w+\.)*)?[A-Z][a-z]+\w*(\.\w+)*$).*"),
 ]
 
 autosummary_ignore_module_all = False

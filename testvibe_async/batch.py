@@ -101,7 +101,7 @@ class Batch(Generic[SnapshotT_co]):
         self._is_open = self._is_left = True
 
     def mark_with(self, mark: Callable[[BatchItem[SnapshotT_co]], BatchItem[SnapshotT_co]]) -> None:
-        """Have each item that ends be marked, before it counts for `stop_on_failure`.
+        """Set the function that marks each finished item, before it counts for `stop_on_failure`.
 
         Args:
             mark: Returns an item with another verdict, such as `mark` of a quarantine does.

@@ -70,8 +70,9 @@ class Client(Gathering):
 
     `project` returns a `Project`, which has the service's operations under the service's names, and
     `run_features` for many at once. `attach` returns a handle on an earlier operation. `finished`,
-    `gather` and `changes` wait for many operations in one task. Every failure of the service or the
-    network is a `VibeError`. A failed run is not an error but an outcome.
+    `gather` and `changes`, which `testvibe_async.gathering.Gathering` describes, wait for many
+    operations in one task. Every failure of the service or the network is a `VibeError`. A failed
+    run is not an error but an outcome.
 
     Use it as an async context manager, or call `aclose`. Creating one sends nothing; it reads the
     settings files for values that arguments and environment variables do not set. It may be opened

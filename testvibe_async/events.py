@@ -65,7 +65,10 @@ class Event:
     """The base of all events."""
 
     hook: ClassVar[str]
+    """The field of `Hooks` that takes functions for it."""
+
     level: ClassVar[int] = logging.DEBUG
+    """The level of its log record."""
 
 
 @frozen
@@ -318,7 +321,7 @@ class Hooks:
     """The service answers again after an outage."""
 
     def __attrs_post_init__(self) -> None:
-        """Refuse values that can't be called, and async functions, which would never run."""
+        """Reject values that are not callable, and async functions, which are never awaited."""
         for name in fields_dict(type(self)):
             for function in subscribers(self, name):
                 if not callable(function):

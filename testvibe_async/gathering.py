@@ -85,11 +85,11 @@ class Gathering:
         Raises:
             ConfigError: One of them is not an operation of this client, or the time-out is not a
                 number of seconds, 0 or more.
-
-            After all other operations, the iteration raises the error of `Operation.wait` for an
-            operation that could not be observed, or `WaitTimeoutError` for one that did not finish
-            in time. A note names the others. The same iterator continues with their errors, and
-            then ends.
+            WaitTimeoutError: An operation did not finish in time. As all errors of operations, the
+                iteration raises it after all outcomes. A note names the other operations without an
+                outcome; the same iterator continues with their errors, and then ends.
+            VibeError: The error of `testvibe_async.Operation.wait` for an operation that could not
+                be observed.
         """
         subscription = Subscription(self._poller, _by_operation(operations, self._poller))
         return Iteration(subscription, itemgetter(0), timeout=require_timeout(timeout))
@@ -117,9 +117,8 @@ class Gathering:
 
         Raises:
             ConfigError: One of them is not an operation of this client.
-
-            After all other operations, the iteration raises the error of `Operation.wait` for an
-            operation that could not be observed; see `finished`.
+            VibeError: The error of `testvibe_async.Operation.wait` for an operation that could not
+                be observed, after all other operations; see `finished`.
         """
         handles = _by_operation(operations, self._poller)
         subscription = Subscription(self._poller, handles, wants=Change.TRANSITION)

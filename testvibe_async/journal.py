@@ -357,7 +357,7 @@ def _take_row(contents: _Contents, number: int, text: str, checksum: int) -> Non
 
 
 def _checksum(row: int, text: str) -> int:
-    """Return what tells that a row was not changed, nor put in another's place."""
+    """Return the checksum by which a changed or exchanged row is detected."""
     return crc32(f"{row} {text}".encode())
 
 

@@ -77,7 +77,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
         print(run.summary)
 
     `status` is the service's own word: `running`, `passed` or `failed` for a run, `generating`,
-    `generated`, `failed` or `cancelled` for a generation, and others as they are. `phase` is
+    `generated`, `failed` or `cancelled` for a generation, and others unchanged. `phase` is
     `queued`, `active` or `finished`. A failure is an outcome, not an exception; the outcome's
     `raise_for_status()` makes it one.
 
@@ -284,8 +284,8 @@ class PendingOperation(Coroutine[Any, Any, OperationT_co]):
         """Dispatch the operation, wait until it has finished, and return its outcome.
 
         Args:
-            timeout: Seconds to wait after the dispatch; see `Operation.wait`, whose errors are
-                raised as well. A wrong value is refused before anything is sent.
+            timeout: Seconds to wait after the dispatch; see `testvibe_async.Operation.wait`, whose
+                errors are raised as well. A wrong value is refused before anything is sent.
         """
         self._is_handed_over = True
         return self._wait(require_timeout(timeout))
@@ -431,7 +431,7 @@ class GenerationOperation(Operation[Generation]):
         """Read its log. Source: get_generation_log, which has the feature's latest one only.
 
         Raises:
-            OperationSupersededError: The service has the log of a later generation by now.
+            OperationSupersededError: The service already has the log of a later generation.
         """
         log = await self._parts.transport.call(
             Endpoints.GET_GENERATION_LOG.request(project=self.project, feature=self.feature_id)

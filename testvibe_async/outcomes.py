@@ -264,7 +264,7 @@ class BatchSummary(Serializable):
     """Number of features that a running batch has still to dispatch."""
 
     flaky: int = 0
-    """Number of those in `succeeded` that had a failed attempt before."""
+    """Number of features in `succeeded` that had a failed attempt before."""
 
     skipped: int = 0
     """Number of features not dispatched before the batch stopped."""

@@ -307,10 +307,8 @@ class Project:
 
         Raises:
             ConfigError: An argument is wrong, or the journal can't be used for this batch.
-
-            If the features must be listed, awaiting or opening the batch may raise
-            `WaitTimeoutError`, `IncompleteListError`, `EndpointNotFoundError`, `UnauthorizedError`
-            and other errors of `list_features`.
+            VibeError: The features must be listed, and `list_features` fails. Awaiting or opening
+                the batch raises this.
         """
         if on_conflict is not None:
             require_choice("on_conflict", on_conflict, get_args(RunConflict))
@@ -473,6 +471,9 @@ class Project:
         followed, and no artifact replaces another. The host of the files receives neither the API
         key, nor the headers, cookies and proxies of a session that was passed in.
 
+        The first failure ends the other downloads, as a cancellation does. Complete files are kept,
+        and all others are removed.
+
         Args:
             run_id: The service's `runId`.
             directory: The directory for the files; it is created for the first file.
@@ -491,9 +492,6 @@ class Project:
                 no URL, or plain HTTP to another host, which only a client of an `http://` service
                 with `allow_http=True` accepts.
             OSError: The disk is full, a file occupies a directory's path, and so on.
-
-            The first failure ends the other downloads, as a cancellation does. Files that are
-            complete by then are kept, and all others are removed.
         """
         return await self._parts.downloader.download(
             directory,

@@ -1,4 +1,4 @@
-"""One feature of a batch: its progress, and all that is known of the feature.
+"""One feature of a batch: its progress, and the known facts about it.
 
 An `Entry` is the only owner of that state. A batch carries the entry from recovery to outcome, and
 a store saves it; items, refs and counts are views of it. The module decides what the state means,
@@ -222,7 +222,7 @@ class Entry(Generic[SnapshotT]):
         return self.stored_item() if self.final is None else self.final
 
     def stored_item(self) -> BatchItem[SnapshotT]:
-        """Return an item of all that is known, without a request to the service."""
+        """Return an item of the known facts, without a request to the service."""
         error = self.error
         if self.state is EntryState.INTENDED and not isinstance(error, DispatchUnknownError):
             error = unknown_error(self.job, self.intent, "the process ended before the answer came")
@@ -297,7 +297,7 @@ def decided(
     Args:
         entries: All entries of the batch.
         decision: As `Journal.decide` takes it.
-        feature: The feature, as it was asked for; None for all that are unknown.
+        feature: The feature, as requested; None for all unknown ones.
         where: The batch, for messages.
 
     Raises:

@@ -26,7 +26,8 @@ __all__ = ["Finding", "Known", "Progress", "knowing"]
 Known: TypeAlias = Callable[[Sequence[Ref]], Awaitable[Iterable[object]]]
 """Returns which of some operations belong to other dispatches, and the intents of open ones.
 
-It is called after a search. Whatever the service showed was intended before, and so is known.
+It is called after a search. The operations that the service showed were intended before,
+and so are known.
 """
 
 MAX_NAMED = 3
@@ -125,7 +126,7 @@ class Progress(Enum):
     """Under way, and either not sent or provably without effect. The dispatch can be withdrawn."""
 
     WRITTEN = auto()
-    """Writing to a connection has begun: it may have arrived, and no answer has come yet."""
+    """Writing to a connection has started: it may have arrived, and there is no answer yet."""
 
     DISPATCHED = auto()
     """The operation's id is known."""

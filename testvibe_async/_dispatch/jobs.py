@@ -45,7 +45,7 @@ class Job:
 
     config: str | None = None
     repetition: int = 1
-    """The number of the job among those of the same feature and configuration."""
+    """The number of the job among the jobs of the same feature and configuration."""
 
 
 class JobSource:
@@ -222,7 +222,7 @@ def _add(config: str | None, named: dict[T, tuple[str | None, ...]], key: T) -> 
 
 
 def _identity(feature: Named) -> tuple[str | None, int | None]:
-    """Return a feature's folded name and its id, as far as they are given.
+    """Return a feature's folded name and its id, each None if it is not given.
 
     A value that is neither has no identity, and the dispatch refuses it later.
     """

@@ -2,7 +2,7 @@
 
 Run ids grow, so a run that a dispatch started is among the first above an id from before. Decides
 how many ids are read, and when none of the rest can be the run. What was not found proves nothing:
-the ids may be those of other projects too.
+the ids may belong to other projects too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def probed_runs(
     """Read the runs above the id that was known before a dispatch.
 
     Returns:
-        The runs, lowest id first, and True if a later one can't be that of the dispatch.
+        The runs, lowest id first, and True if the dispatch can't have started a later one.
 
     Raises:
         TransportError, ResponseError: An id could not be read.

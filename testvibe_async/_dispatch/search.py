@@ -146,9 +146,9 @@ async def search_for(
 
 
 def may_have_started(intent: Intent, candidate: Snapshot) -> bool:
-    """Return whether a dispatch may be that of an operation.
+    """Return whether a dispatch may have started an operation.
 
-    Its feature, configuration, site and time are compared, each as far as it is known.
+    Its feature, configuration, site and time are compared, each if it is known.
     """
     name = str(intent.feature)
     number = id_in(name)
@@ -266,7 +266,7 @@ def _has_all_since(
 
 
 def _is_close(row: Run, intent: Intent) -> bool:
-    """Return whether the clocks can't tell if a run was created before or after a dispatch."""
+    """Return whether the clocks leave the order of a run and a dispatch open."""
     assert row.created_at is not None  # see `_has_all_since`
     assert intent.service_at is not None
     return row.created_at <= intent.service_at + CLOCK_SLACK

@@ -152,14 +152,13 @@ class Outlook(Enum):
 
 
 def outlook_after(error: Exception, *, has_answered: bool) -> Outlook:
-    """Return the result that another attempt of a read may bring.
+    """Return the expected result of another attempt of a read.
 
     Args:
         error: The error of the last attempt, if any.
-        has_answered: True if this client has had a good answer from the same route. A foreign
-            answer, such as a page, a redirect or an error without a `code`, then replaces the
-            service's answer for a while only. Without a good answer, the address is most likely not
-            the service's.
+        has_answered: True if this client has received a good answer from the same route. An answer
+            that is not the service's own, such as a page, a redirect or an error without a `code`,
+            is then temporary. Without a good answer, the address is most likely not the service's.
     """
     if is_throttled(error):
         return Outlook.BUSY
@@ -216,7 +215,7 @@ def outage_interval(interval: float, failures: int) -> float:
 class RetryBudget:
     """The budget for retries of reads, so that an outage does not cause more requests.
 
-    The numbers are those of the AWS SDKs: 500 tokens, of which a retry takes 14, or 5 after a
+    The AWS SDKs use the same numbers: 500 tokens, of which a retry takes 14, or 5 after a
     throttling refusal. Its success returns them, and any other success returns one more.
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
     """

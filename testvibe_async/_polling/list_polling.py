@@ -104,7 +104,7 @@ CLOCK_SLACK_SECONDS = 1.0
 
 @frozen
 class Listed:
-    """The result of a list call for the operations it was asked about."""
+    """The result of a list call for the requested operations."""
 
     running: Sequence[PolledOperation[Any]]
     """Operations that need no read by id this time."""

@@ -222,14 +222,14 @@ class Rows:
         next(self._values.events, None)  # Raises an error if anything follows.
 
     def _elements(self) -> Iterator[object]:
-        """Iterate over the elements of a list that has begun."""
+        """Iterate over the elements of a list that has started."""
         for event, value in self._values.events:
             if event == "end_array":
                 return
             yield self._values.build(event, value)
 
     def _rows_inside(self) -> Iterator[object]:
-        """Iterate over the one list of an object that has begun."""
+        """Iterate over the one list of an object that has started."""
         found: str | None = None
         while (key := next(self._values.events))[0] != "end_map":
             name, (first, scalar) = cast("str", key[1]), next(self._values.events)

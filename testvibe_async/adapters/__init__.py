@@ -2,3 +2,9 @@
 
 It needs the extra of that name, and is imported by it: `testvibe_async.adapters.durable`.
 """
+
+try:
+    import sqlalchemy as sqlalchemy
+except ModuleNotFoundError as error:
+    message = "durable batches need SQLAlchemy: pip install 'testvibe-async[durable]'"
+    raise ModuleNotFoundError(message, name=error.name) from None

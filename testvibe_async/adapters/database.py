@@ -167,5 +167,5 @@ def _set_up_file(connection: Any, _record: object) -> None:  # noqa: ANN401 - th
 
 
 def _begin(connection: sa.Connection) -> None:
-    """Begin a transaction of SQLite so that nobody else writes between its reads and its writes."""
+    """Begin a transaction of SQLite; no other process writes between its reads and writes."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")

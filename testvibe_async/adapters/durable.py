@@ -82,10 +82,10 @@ class DurableBatch:
         max_generations: int | None = None,
         missing_only: bool = False,
     ) -> bool:
-        """Store the batch for workers to work on. The same one again does nothing.
+        """Store the batch, for workers to carry. Submitting the same batch again does nothing.
 
         Args:
-            client: A client of the service; asked for the project's features where none are named.
+            client: A client of the service; asked for the project's features if none are named.
             features: As in `run_features` or `generate_features`.
             kind: The kind of its operations.
             project: The project's id; None for the client's default project.
@@ -148,7 +148,7 @@ class DurableBatch:
             return await store.submit(plan, jobs)
 
     async def work(self, client: Client) -> list[BatchItem[Any]]:
-        """Work on the batch until nothing is left to do, with others that do; return all items.
+        """Work on the batch, with all other workers, until nothing is left to do; return all items.
 
         When it is cancelled, what is in flight keeps running at the service, and another worker
         resumes it.
@@ -184,7 +184,7 @@ class DurableBatch:
         return [*status.items]
 
     async def status(self) -> BatchStatus:
-        """Return what is known of the batch. Asks the database alone.
+        """Return the stored state of the batch, without a request to the service.
 
         Raises:
             ConfigError: There is no such batch.
@@ -193,7 +193,7 @@ class DurableBatch:
             return await store.read()
 
     async def cancel(self) -> None:
-        """Have nothing more dispatched. What is in flight is waited for.
+        """Stop further dispatches. The workers still wait for the operations in flight.
 
         Raises:
             ConfigError: There is no such batch.
@@ -202,9 +202,9 @@ class DurableBatch:
             await store.set_cancelled(is_cancelled=True)
 
     async def resume(self) -> list[int | str]:
-        """Resume after `cancel`, and what could not be sent or observed, or is unknown.
+        """Resume after `cancel`, and retry what could not be sent or observed, or is unknown.
 
-        What is dispatched already, and could not be observed any more, is attached to again.
+        A dispatched operation that could no longer be observed is attached to again.
 
         Returns:
             The features that a worker will carry.

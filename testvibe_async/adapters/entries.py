@@ -50,7 +50,7 @@ class BatchStatus:
     """True if nothing more is dispatched."""
 
     workers: Sequence[Worker]
-    """The workers of the batch that are alive, and those that ended with something in flight."""
+    """The live workers of the batch, and ended ones that left something in flight."""
 
     entries: Sequence[Entry[Any]] = field(repr=False)
     """The entries in the order planned, for use by the batch alone."""
@@ -184,7 +184,7 @@ class EntryStore(GroupCommit[sa.Connection]):
         return await self.write(work)
 
     async def read(self) -> BatchStatus:
-        """Return the batch as it is stored now."""
+        """Return the stored batch."""
         return await self.write(self._read)
 
     def _read(self, connection: sa.Connection) -> BatchStatus:
@@ -229,7 +229,7 @@ class EntryStore(GroupCommit[sa.Connection]):
         await self.write(lambda connection: connection.execute(values))
 
     async def reopen(self, entries: Iterable[Entry[Any]]) -> list[Entry[Any]]:
-        """Have entries carried again, as they are now; return those.
+        """Have entries carried again, in their present state; return them.
 
         What has changed since they were read is left: a worker carries it, or somebody else has
         decided it.
@@ -258,7 +258,7 @@ def _document_of(plan: Plan) -> str:
 
 
 def row_of(entry: Entry[Any]) -> dict[str, Any]:
-    """Return the columns of an entry that nobody carries, and that is to be carried."""
+    """Return the columns of an unclaimed entry that is to be carried."""
     return {
         "document": json.dumps(entry_document(entry)),
         "state": entry.state,

@@ -149,7 +149,7 @@ class DurableStore(EntryStore):
         return entries, not rows and not self._is_any_left(connection)
 
     def _claimable(self) -> sa.Select[Any]:
-        """Return the query of the entries that nobody carries and that may be carried now.
+        """Return the query of the unclaimed entries that may be carried now.
 
         That nothing started is proved by a later dispatch alone. So the last planned entry is held
         back until each other one is dispatched, and what was found absent is carried again after a
@@ -222,11 +222,11 @@ class DurableStore(EntryStore):
 
         Raises:
             ClaimLostError: Another worker owns it, or the batch was cancelled.
-            GenerationLimitError: It is a generation beyond those that are allowed.
+            GenerationLimitError: It is a generation beyond the limit.
         """
         intent, claim = entry.intent, self._claims[entry]
         assert intent is not None
-        if self._carried.get(entry.index) is not entry:  # It was taken, and claimed anew.
+        if self._carried.get(entry.index) is not entry:  # It was taken, and claimed again.
             raise ClaimLostError
         claim.intent, values = intent, self._values(entry)
         owned = ITEMS.update().where(
@@ -332,7 +332,7 @@ class DurableStore(EntryStore):
 
 
 def _key_of(ref: Ref) -> str:
-    """Return the name of an operation among those of its server."""
+    """Return the name of an operation, unique on its server."""
     return json.dumps(ref.key)
 
 

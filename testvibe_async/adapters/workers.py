@@ -37,7 +37,7 @@ class Heartbeat:
         self._batch = batch
 
     def beat(self, connection: sa.Connection) -> list[str]:
-        """Note that this worker is alive, and forget those that are dead; return their names."""
+        """Note that this worker is alive, and forget dead workers; return their names."""
         values = {
             "batch": self._batch,
             "machine": _machine(),

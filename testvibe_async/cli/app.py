@@ -1,7 +1,7 @@
-"""The commands by name, how one is run, and how its help looks.
+"""The table of commands, the call of one of them, and the form of its help.
 
-Decides which commands there are, and nothing of what they do: their modules are loaded when they
-are called. The exit code and message of a command that failed are decided in `exits`.
+Decides which commands exist, not what they do: the module of a command is loaded when the command
+is called. `exits` decides the exit code and the message of a failed command.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async._util import __version__
-from testvibe_async.cli.common import COMMON, MORE_OPTIONS, Common, ServiceOptions
+from testvibe_async.cli.common import MORE_OPTIONS, Common, ServiceOptions
 from testvibe_async.cli.exits import (
     ENDING,
     CommandResult,
@@ -162,7 +162,7 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
         verbose=False,
     )
     given = (each for each in bound.arguments.values() if isinstance(each, ServiceOptions))
-    result.verbose = next(given, COMMON).verbose
+    result.verbose = next(given, Common()).verbose
     log_to_standard_error(result.verbose)
     return lambda: command(*bound.args, **bound.kwargs)
 
@@ -191,7 +191,7 @@ _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
 """Flags, and the form in which cyclopts accepts them."""
 
 
-def _any_command(*, timeout: Timeout = None, common: Common = COMMON) -> None:
+def _any_command(*, timeout: Timeout = None, common: Common = Common()) -> None:
     """Have the options that may stand before and after any command."""
 
 

@@ -64,7 +64,7 @@ def failures_text(result: Result, *, width: int | None) -> Text:
 
     Args:
         result: The results.
-        width: Cells that a line may take; None for lines as long as they are.
+        width: Cells that a line may take; None for lines of any length.
     """
     failed = [item for item in result.items if item.verdict is Verdict.FAILED]
     # An operation in flight may be one that the key may not see any more.
@@ -117,7 +117,7 @@ def _grouped(
 
     Args:
         failures: The names, each with its error.
-        width: Cells that a line may take; None for lines as long as they are.
+        width: Cells that a line may take; None for lines of any length.
         most: Maximum number of names for an error; None for all.
     """
     from testvibe_async.reports import essence  # noqa: PLC0415 - needed where something failed
@@ -322,7 +322,7 @@ def _say_remarks(result: Result, output: Output) -> None:
 
 
 def _say_next(result: Result, output: Output) -> None:
-    """Print the commands that tell more of the failures, and run them again."""
+    """Print the commands that describe the failures, and the one that runs them again."""
     if result.failed_runs:
         which = "it" if len(result.failed_runs) == 1 else "one"
         output.say(f"\nMore of {which}: {NAME} runs diagnose {result.failed_runs[0]}")

@@ -87,7 +87,7 @@ OperationName: TypeAlias = Annotated[str, Parameter(completer=_completer("featur
 
 
 def keep(**kinds: Iterable[object]) -> None:
-    """Keep the names of each kind, in place of those that were listed before."""
+    """Keep the names of each kind, in place of the names from an earlier list."""
     with suppress(OSError, ValueError):
         for kind, found in kinds.items():
             path = _path(kind)

@@ -70,7 +70,7 @@ def diagnosis_details(
     Args:
         diagnosis: The run's.
         with_sources: True to include the tests' sources and the feature's Gherkin.
-        width: Cells that a line may take; None for lines as long as they are.
+        width: Cells that a line may take; None for lines of any length.
     """
     facts = _facts(("config", diagnosis.config), ("site", diagnosis.site_url))
     failures = (
@@ -110,7 +110,7 @@ def log_details(log: GenerationLog, *, limit: int | None = None, width: int | No
     Args:
         log: The log.
         limit: Maximum lines of each section, from its end; None for all.
-        width: Cells that a line may take; None for lines as long as they are.
+        width: Cells that a line may take; None for lines of any length.
     """
     if not log.sections:
         return Text(escape(f"{_feature(log)} has no generation log."))
@@ -178,7 +178,7 @@ def error_lines(
         error: The whole error.
         limit: Maximum number of lines; None for all. Expected and received values are never
             truncated.
-        width: Cells that a line may take; None for lines as long as they are.
+        width: Cells that a line may take; None for lines of any length.
     """
     lines = _plain_lines((error or "no error given")[:ERROR_CHARACTERS])
     if limit is not None:

@@ -41,7 +41,7 @@ _LOGGERS = ("testvibe_async", "asyncio")
 ENDING: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
 )
-"""The signals, beside that of Ctrl-C, that end a command in order; Windows has not all."""
+"""The signals, besides Ctrl-C, that end a command in order; Windows lacks some."""
 
 
 class ExitCode(IntEnum):
@@ -285,7 +285,7 @@ def log_to_standard_error(verbose: int) -> None:
     """
     _LOG.verbose = verbose
     for name in _LOGGERS:
-        logging.getLogger(name).addHandler(_LOG)  # That of an earlier command is the same.
+        logging.getLogger(name).addHandler(_LOG)  # The handler of an earlier command is the same.
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.getLogger(_LOGGERS[0]).setLevel(level)
 

@@ -133,10 +133,6 @@ class Files:
             _require_writable(path)
 
 
-NO_FILES = Files()
-"""The options where none was given."""
-
-
 @Parameter(name="*")
 @frozen(kw_only=True)
 class Consent:
@@ -158,17 +154,13 @@ class Consent:
                 name.
 
         Raises:
-            ConfigError: The answer is no, or nobody can be asked.
+            ConfigError: The answer is no, or there is no person to ask.
         """
         if number and question and not self.yes and self.max_generations is None:
             instead = "pass --yes, or --max-generations N"
             if not await confirm(question, instead=instead):
                 raise ConfigError("nothing was dispatched")
         limit.allowed = number if self.max_generations is None else self.max_generations
-
-
-NO_CONSENT = Consent()
-"""The options where none was given."""
 
 
 On = Annotated[str | None, Parameter(metavar="DATABASE"), MORE]
@@ -185,7 +177,7 @@ class BatchOptions:
 
     dry_run: Annotated[bool, MORE] = False
     """Only show what would be dispatched, refused and stopped at the limit; the exit code is the
-    one that the command would end with, as far as it is known."""
+    one that the command would end with, if known."""
 
     name: str | None = None
     """A name for the batch, beside its number; for 'resume NAME' and 'run --failed NAME'. Not with
@@ -219,10 +211,6 @@ class BatchOptions:
             )
         if self.journal is not None or self.no_journal:
             raise ConfigError("--name is for batches in your state folder: leave out --journal")
-
-
-NO_OPTIONS = BatchOptions()
-"""The options if none was given."""
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:

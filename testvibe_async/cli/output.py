@@ -222,7 +222,7 @@ def json_of(value: object, *, indent: int | None = None, ascii_only: bool = Fals
     from testvibe_async._wire import serialize  # noqa: PLC0415
 
     text = json.dumps(serialize(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
-    # The line ends are those of the indentation: within a string they are escaped by now.
+    # The line ends are those of the indentation: within a string they are already escaped.
     return "\n".join(
         COMMAND.sub(_json_escape, OBEYED.sub(_json_escape, line)) for line in text.split("\n")
     )
@@ -288,7 +288,7 @@ The `StdioPath` of cyclopts would do the same, but needs Python 3.12.
 
 
 def read_text(path: Path) -> str:
-    """Return a text, its line ends as they are.
+    """Return a text with unchanged line ends.
 
     Args:
         path: The file to read; `-` for standard input.
@@ -323,17 +323,17 @@ async def confirm(question: str, *, instead: str = "pass --yes") -> bool:
 
     Args:
         question: The question to ask.
-        instead: The advice for a command that has nobody to answer.
+        instead: The advice for a command that has no person to ask.
 
     Raises:
-        ConfigError: Standard input or standard error is no terminal, or nobody watches it.
+        ConfigError: Standard input or standard error is no terminal, or no person watches it.
     """
     for name, stream in (("input", sys.stdin), ("error", sys.stderr)):
         if not stream.isatty():
             raise ConfigError(
                 f"this asks {question!r}, and standard {name} is no terminal: {instead}"
             )
-    # Some CI systems give their jobs a terminal, at which nobody sits.
+    # Some CI systems give their jobs a terminal, at which no person sits.
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         raise ConfigError(f"this asks {question!r}, and a CI system does not answer: {instead}")
     sys.stderr.write(f"{question} [y/N] ")

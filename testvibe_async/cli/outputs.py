@@ -1,8 +1,8 @@
-"""What a command leaves: reports, artifacts of failed runs, and what GitHub shows of a job.
+"""The outputs of a command: reports, artifacts of failed runs, and annotations of a GitHub job.
 
 Decides when each is written, and which workflow commands GitHub Actions receives
 (https://docs.github.com/actions/reference/workflow-commands); other CI systems read reports.
-Artifacts are fetched while the other runs go on, several runs at once. The reports are written
+Artifacts are fetched while other runs are in flight, several runs at once. The reports are written
 before the results are printed, however the command ends, and once more when the artifacts are
 there. What a report contains is decided in `testvibe_async.reports`.
 """
@@ -65,7 +65,7 @@ class Outputs:
         self._unwritten: set[Path] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self.fetched: dict[int, list[Path]] = {}
-        """The files of each run, by its id, as far as they are there."""
+        """The existing files of each run, by its id."""
 
     def fetch(self, item: Item, client: Client) -> None:
         """Begin to fetch the artifacts of an item's runs that failed, if that was asked for."""
@@ -100,7 +100,7 @@ class Outputs:
             raise raised
 
     def annotate(self, result: Result) -> None:
-        """Tell GitHub of each failure, in one of its jobs."""
+        """Annotate each failure, in a job of GitHub."""
         if is_github() and not self.output.is_json:
             for line in failure_commands(result):
                 self.output.command(line)

@@ -115,10 +115,10 @@ class Row:
     """True if the command does nothing more for the item."""
 
     started: float = 0.0
-    """When it was first observed with its operation."""
+    """The time when it was first observed with its operation."""
 
     ended: float | None = None
-    """When it was observed to be over, or abandoned; None before."""
+    """The time when it was observed to be over, or abandoned; None before."""
 
     @property
     def is_over(self) -> bool:
@@ -203,7 +203,7 @@ class Progress:
         self.contact: Contact = Contact(self.clock)
         """Reachability of the service."""
         self.started: float = self.clock()
-        """When the command began to work on them."""
+        """The time when the command began to work on them."""
         self.is_changed: bool = False
         """True if anything may have changed since the last call of `update`."""
         self._client: Client | None = None
@@ -246,7 +246,7 @@ class Progress:
         """
         self._client, self._planned, self._read = client, planned, read
         self._is_shared = is_shared
-        self.started = self.clock()  # The time of a question before is nobody's.
+        self.started = self.clock()  # The time of a question before does not count.
         self.update()
 
     def end(self, item: Item) -> None:
@@ -255,7 +255,7 @@ class Progress:
         self.is_changed = True
 
     def _known(self) -> list[Item]:
-        """Return all items as they are now; those that the batch has not read yet are last."""
+        """Return all present items; the items that the batch has not read yet are last."""
         known = self._read()
         return [*known, *self._planned[len(known) :]]
 
@@ -401,7 +401,7 @@ class Outage:
     """Duration of the outage, in seconds."""
 
     seen_at: datetime | None
-    """When the last good answer came; None if none has come yet."""
+    """The time of the last good answer; None if there was none yet."""
 
     what: str
     """Short description of the failure."""
@@ -438,7 +438,7 @@ class Contact:
         self._clock = clock
         self._called = self._answered_at = clock()
         self._seen_at: datetime | None = None
-        """When the last good answer came, by this machine's clock."""
+        """The time of the last good answer, by this machine's clock."""
         self._failure: str | None = None
         """Description of the last failure; None if the last answer was good."""
         self._is_announced = False

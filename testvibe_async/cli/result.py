@@ -2,7 +2,7 @@
 
 A `Result` is pure: from the items of a batch to counts, to a JSON document, and to one exit code.
 Where several things went wrong, the code is of the first kind that is there: a defect (70), the
-service could not be reached (5), it refused (3), what was asked for can't be (2), operations go on
+service could not be reached (5), it refused (3), the request is not possible (2), operations are
 or were not started (4), something is over and did not pass (1). So 1 says that all is known, and 0
 that all passed. Each command is whole: it needs nothing of the folder and the variables that it is
 typed in, except the key.
@@ -24,7 +24,7 @@ from testvibe_async import (
 )
 from testvibe_async.cli.batches import resume_command, stored_batches, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
-from testvibe_async.cli.options import NO_FILES, Files
+from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, Item, duration, plural
 from testvibe_async.runner.quarantine import Quarantine
@@ -231,8 +231,8 @@ class Result:
         return document
 
 
-def result_of(batch: Batch, common: Common, files: Files = NO_FILES) -> Result:
-    """Return the result of a batch as it is stored, without asking the service."""
+def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
+    """Return the stored result of a batch, without asking the service."""
     return Result(
         items=list(map(Quarantine.read().mark, batch.items)),
         seconds=seconds_of(batch.items),

@@ -42,7 +42,7 @@ def interruptible() -> Generator[Stop]:
     effect. SIGTERM, SIGHUP and SIGQUIT do the same, and exit after the block. A cancellation by
     something else is raised as usual. asyncio's own handling is not enough: its second Ctrl-C
     raises at any point of the program. Where the event loop takes no signals, as on Windows, they
-    are left as they are.
+    are left unchanged.
     """
     stop = Stop()
     if not stop.install():

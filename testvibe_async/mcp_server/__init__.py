@@ -11,7 +11,11 @@ it is, and what is shown in place of what hides, `advice` how an error is explai
 decides how the server is served and how it stops.
 """
 
-from testvibe_async.mcp_server.server import make_server
-from testvibe_async.mcp_server.serving import serve_http, serve_stdio
+try:
+    from testvibe_async.mcp_server.server import make_server
+    from testvibe_async.mcp_server.serving import serve_http, serve_stdio
+except ModuleNotFoundError as error:
+    message = f"the MCP server needs {error.name}: pip install 'testvibe-async[mcp]'"
+    raise ModuleNotFoundError(message, name=error.name) from None
 
 __all__ = ["make_server", "serve_http", "serve_stdio"]

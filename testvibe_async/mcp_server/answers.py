@@ -105,7 +105,7 @@ def sentence(text: str) -> str:
 
 @frozen
 class Answer:
-    """What a call returns: a line for a human, and a document for the model."""
+    """The result of a call: a line for a person, and a document for the model."""
 
     line: str
     content: Document | None = None
@@ -242,7 +242,7 @@ def fitted(document: Document, max_output: int, *, rest: str = "") -> Document:
 
 
 def _cut(value: object, length: int, left_out: list[str], name: str) -> object:
-    """Cut texts and lists in a value, and note the names of those that were cut."""
+    """Cut texts and lists in a value, and note the names of the cut ones."""
     rows = length // 30
     match value:
         case str() if len(value) > length:

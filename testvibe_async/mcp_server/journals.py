@@ -1,8 +1,8 @@
 """The journals of what calls started, in a folder that outlives this server.
 
 Decides whether there is a start whose result was not delivered, and who may work on it.
-Each start has a journal of the SDK, in a file of its own. That of runs is renamed once an answer
-has delivered their result, so the next call of the same meaning starts anew. That of a generation
+Each start has a journal of the SDK, in a file of its own. The journal of runs is renamed once an
+answer has delivered their result, so the next identical call starts another. That of a generation
 stays, since it costs credits: the same call never starts another. Servers of one user share the
 folder: while one holds the lock of a place, the others wait for it.
 

@@ -1,5 +1,5 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
-"""The tools that start runs, one or many, and those that wait for them.
+"""The tools that start runs, one or many, and wait for them.
 
 Each call of the first starts runs, unless an earlier call of the same meaning did whose result was
 not delivered. A time-out is an ordinary answer, and cancels nothing. The docstrings are what a
@@ -101,9 +101,10 @@ def refused_if_wrong() -> Generator[None]:
 async def run_feature(
     call: Call, *, feature: FeatureName, config: ConfigName = None, siteUrl: SiteUrl = None
 ) -> Answer:
-    """Start a run of one feature's tests (half a minute), then call wait_for_run.
+    """Start a run of one feature's tests, which takes half a minute; then call wait_for_run.
 
-    For several, call run_features. Refused where the feature's status is not `generated`.
+    For several features, call run_features. It is refused unless the feature's status is
+    `generated`.
     """
     work = await Wait(call, PATIENCE).work_on(
         run_start(call, "run", run_spec([feature], config, siteUrl))

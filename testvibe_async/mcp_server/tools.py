@@ -1,5 +1,5 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
-"""The service's operations as tools, under its own names; those that start or wait are elsewhere.
+"""The service's operations as tools, under its own names, except tools that start or wait.
 
 Each tool is one call of the client: it declares the arguments, and returns a line and a document.
 It never polls, and decides nothing about retries. The docstrings are what a model reads.
@@ -79,7 +79,7 @@ async def list_features(
     limit: PageSize = None,
     cursor: Cursor = None,
 ) -> Answer:
-    """List features with their ids and statuses; only those that are `generated` can be run."""
+    """List features with their ids and statuses. Only `generated` features can be run."""
     found = await call.home.list_features()
     return _listed(call, found, "feature", name=name, status=status, limit=limit, cursor=cursor)
 
@@ -88,7 +88,7 @@ async def list_features(
 async def get_feature(
     call: Call, *, feature: FeatureName, offset: Offset = 0, lines: Lines = None
 ) -> Answer:
-    """Read one feature: its Gherkin and its status. If long, go on at `nextOffset`."""
+    """Read one feature: its Gherkin and its status. If it is long, continue at `nextOffset`."""
     found = await call.home.get_feature(feature)
     part = lines_of(found.gherkin or "", call.room, offset=offset, lines=lines)
     line = f"Feature {found.id}, {quoted(found.name)}: {found.status}."
@@ -115,7 +115,7 @@ async def update_feature(
     gherkin: Annotated[str | None, Field(description="The whole new text.")] = None,
     name: Annotated[str | None, Field(description="The new name.")] = None,
 ) -> Answer:
-    """Change a feature's Gherkin, name or both. Its tests stay as they are until you generate anew.
+    """Change a feature's Gherkin, name or both. Its tests stay the same until you generate again.
 
     Refused while it is generating.
     """
@@ -241,7 +241,7 @@ async def list_files(
 async def read_file(
     call: Call, *, path: FilePath, offset: Offset = 0, lines: Lines = None
 ) -> Answer:
-    """Read a file, or a template in its place. If long, go on at `nextOffset`."""
+    """Read a file, or a template in its place. If it is long, continue at `nextOffset`."""
     found = await call.home.read_file(path)
     part = lines_of(found.content or "", call.room, offset=offset, lines=lines)
     line = f"{quoted(found.path)}, {counted(len(found.content or ''), 'character')}."

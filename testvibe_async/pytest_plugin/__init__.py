@@ -183,7 +183,7 @@ def testvibe_client(
 
 @pytest.fixture
 def testvibe_service_client(testvibe_client_options: dict[str, Any]) -> Iterator[Client]:
-    """Yield a client of the real service: the one of the settings, such as `TESTVIBE_SERVER`.
+    """Yield a client of the real service, which settings such as `TESTVIBE_SERVER` name.
 
     It is closed as `testvibe_client` is.
     """

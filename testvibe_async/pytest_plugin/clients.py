@@ -79,7 +79,7 @@ class _LoopBoundClient:
         if self._holder is None:
             self._loop = asyncio.get_running_loop()
             self._holder = _hold(self.client)
-            # The loop shuts down generators that have begun; the first step awaits nothing.
+            # The loop shuts down generators that have started; the first step awaits nothing.
             with suppress(StopIteration):
                 self._holder.__anext__().__await__().__next__()
 

@@ -3,7 +3,7 @@
 Decides what is specific to pytest about a selection (node ids and drafts), and how pytest, Allure
 and pytest-html report a finished run: each test in it is a subtest, and the item passes if the run
 did.
-What a word means is decided by the runner, for every surface alike. `session` decides when a run is
+The runner decides the meaning of a word, for every surface. `session` decides when a run is
 dispatched.
 
 A `SubtestReport` is pytest's own, and pytest alone counts it. It is logged with the report of its

@@ -76,7 +76,7 @@ class FeatureSession:
 
     @classmethod
     def of(cls, config: pytest.Config) -> FeatureSession:
-        """Return the one of a session; the first call makes and registers it."""
+        """Return the object of a session; the first call makes and registers it."""
         if _KEY not in config.stash:
             config.stash[_KEY] = cls(config)
             config.pluginmanager.register(config.stash[_KEY], "testvibe-session")

@@ -115,7 +115,7 @@ class Suite:
         self._stack = ExitStack()
         self._slots = anyio.Semaphore(options.max_in_flight)
         self._lists: dict[tuple[str, str], Any] = {}
-        """What was listed, each once."""
+        """The results of list calls, each made once."""
 
         self._listing = anyio.Lock()
         self._results: dict[RunRequest, Future[Result]] = {}

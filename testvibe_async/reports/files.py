@@ -56,7 +56,7 @@ FORMATS = (
     Format("md", "Markdown", (".md",), to_markdown),
     Format("html", "a page", (".html", ".htm"), to_html),
 )
-"""All formats. Whatever lists formats reads this table."""
+"""All formats. Every list of formats is read from this table."""
 
 _BY_WORD = {
     word: each for each in FORMATS for word in (each.name, *(end[1:] for end in each.suffixes))

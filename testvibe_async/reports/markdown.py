@@ -1,7 +1,7 @@
 """A batch as Markdown, for the summary of a CI step.
 
 Decides the order, and what is left out where a summary would be too long. Data never becomes
-markup: names and errors are shown as they are.
+markup: names and errors are shown unchanged.
 """
 
 from __future__ import annotations

@@ -95,8 +95,7 @@ def _environment() -> Environment:
         from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - optional
     except ImportError:
         raise ConfigError(
-            "an HTML report needs jinja2: install it, or testvibe-async[cli], or write another "
-            "format"
+            "an HTML report needs jinja2: pip install 'testvibe-async[cli]', or use another format"
         ) from None
     environment = Environment(
         loader=PackageLoader("testvibe_async.reports", "template"),

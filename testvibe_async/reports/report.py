@@ -38,7 +38,7 @@ URGENCY = (
     Verdict.QUARANTINED,
     Verdict.SUCCEEDED,
 )
-"""The verdicts, those that need attention first."""
+"""The verdicts, the most urgent first."""
 
 
 class ReportOptions(TypedDict, total=False):
@@ -54,10 +54,10 @@ class ReportOptions(TypedDict, total=False):
     """By request id, what `get_generation_log` returned."""
 
     started_at: datetime | None
-    """When the batch was started; by default the earliest time of an item."""
+    """The time of the start; by default the earliest time of an item."""
 
     finished_at: datetime | None
-    """When the batch was finished; by default the latest time of an item."""
+    """The time of the end; by default the latest time of an item."""
 
     folder: Path
     """Folder of the page.
@@ -70,7 +70,7 @@ class ReportOptions(TypedDict, total=False):
 
 @frozen(kw_only=True)
 class Report:
-    """All that the formats show."""
+    """The content of a report, for every format."""
 
     title: str
     """The title, clean and never empty."""
@@ -82,10 +82,10 @@ class Report:
     """The number of items of each verdict."""
 
     started_at: datetime | None
-    """When the batch was started; None, as `finished_at` then is, where no time is known."""
+    """The time of the start; None, as `finished_at` then is, if no time is known."""
 
     finished_at: datetime | None
-    """When the batch was finished, or its last known time."""
+    """The time of the end, or the last known time."""
 
     @classmethod
     def of(cls, items: Iterable[Item], **options: Unpack[ReportOptions]) -> Self:

@@ -112,7 +112,7 @@ def _bars(report: Report) -> Iterator[_Bar]:
 
 
 def _shared_rows(bars: list[_Bar]) -> Iterator[int]:
-    """Yield a row for each bar: the one that is free for longest, or else a new one."""
+    """Yield a row for each bar: the row that is free for longest, or else a new one."""
     free: list[tuple[float, int]] = []
     for bar in bars:
         row = heappop(free)[1] if free and free[0][0] <= bar.begin else len(free)

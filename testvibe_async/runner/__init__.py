@@ -9,7 +9,7 @@ itself, so that a command loads only the modules it needs:
 - `stored`, `records`, `batches`: one batch as it is stored, those of a folder, and the one that a
   command means
 - `generation_limit`: the number of generations allowed, enforced where each is sent
-- `quarantine`: the failures that somebody answers for, which fail no batch
+- `quarantine`: expected failures with a person responsible for each, which fail no batch
 - `waits`: operations that were dispatched before, as items, and the command that waits for them
 - `stability` and `trends`: what the results of repeated runs, and of many batches, show
 """

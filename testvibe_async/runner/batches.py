@@ -1,4 +1,4 @@
-"""Which batch a command means: by its number, its name or its file, or the last that fits.
+"""The choice of the batch that a command means: by number, name or file, or the last that fits.
 
 Decides which batches are running, interrupted or over, and how a batch and the reruns of its
 failures are one.

@@ -1,4 +1,4 @@
-"""The dispatches of a batch, told in advance from what the list of features shows.
+"""The dispatches of a batch, predicted from the list of features.
 
 Decides how many generations a batch may dispatch, and what the service will refuse for certain. It
 is pure, and dispatches nothing.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Forecast:
-    """The dispatches that a batch will make, as far as they are known."""
+    """The known dispatches that a batch will make."""
 
     dispatched: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])
     refused: list[BatchItem[Any]] = field(factory=list["BatchItem[Any]"])

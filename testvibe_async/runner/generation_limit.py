@@ -39,7 +39,7 @@ class GenerationLimitError(VibeError):
 
 
 class GenerationLimit:
-    """A `Recorder` of a client, which refuses each generation beyond those that are allowed.
+    """A `Recorder` of a client, which refuses each generation beyond the limit.
 
     A generation whose answer was lost counts, as it may have started. One that was refused does
     not.

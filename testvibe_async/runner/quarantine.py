@@ -1,4 +1,4 @@
-"""The quarantine: failures that somebody expects and answers for, for some days.
+"""The quarantine: failures that a person expects and is responsible for, for some days.
 
 Decides which failures are excused, and which entries have expired or are not needed any more, for
 every surface. A quarantined feature still runs. Only a run that failed is excused: an error, an

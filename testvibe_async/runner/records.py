@@ -69,7 +69,7 @@ class Records:
         parent: int | None = None,
         database: str | None = None,
     ) -> BatchRecord:
-        """Add a batch that this process works on, and remove those that are too many or too old.
+        """Add a batch that this process works on, and remove batches beyond the limit, or too old.
 
         A durable batch has no such process; if it is here already, its record is returned.
 
@@ -177,7 +177,7 @@ class Records:
         part.replace(path)
 
     def _remove_old(self, records: Sequence[BatchRecord]) -> None:
-        """Remove the batches that are too many or too old; none on which a process works."""
+        """Remove batches beyond the limit, or too old; none on which a process works."""
         oldest = datetime.now(UTC) - KEPT_FOR
         ended = [each for each in records if each.ended_at is not None]
         for place, record in enumerate(ended):

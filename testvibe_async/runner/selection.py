@@ -151,7 +151,7 @@ async def listed_configs(project: Project) -> Listing[Config]:
 
 
 async def _read_one(project: Project, word: str) -> dict[str, Feature] | None:
-    """Return a feature by its name, as far as it is known; None if there is no feature."""
+    """Return a feature by its name; empty if unknown, None if there is no feature."""
     try:
         return {word: await project.get_feature(word)}
     except NotFoundError:

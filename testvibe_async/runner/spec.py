@@ -54,7 +54,7 @@ class BatchSpec:
     """Names, ids, globs such as `Log*`, and exclusions such as `!Log*`."""
 
     is_all: bool = False
-    """True to select all features: those with tests for runs, those without for generations."""
+    """True to select all features with tests for runs, or without tests for generations."""
 
     configs: Sequence[str] = ()
     """The configurations that each feature runs with; none for the service's default one."""

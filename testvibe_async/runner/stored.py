@@ -49,10 +49,10 @@ class BatchRecord:
     """The process that runs the batch, or did last."""
 
     started_at: datetime = field(validator=is_aware)
-    """When that process began to."""
+    """The time when that process began to."""
 
     ended_at: datetime | None = field(default=None, validator=is_aware)
-    """When that process ended the batch; None while it runs, or if it was interrupted."""
+    """The time when that process ended the batch; None while it runs, or if interrupted."""
 
     database: str | None = None
     """The database of a durable batch, without a password; None if its journal is a file."""
@@ -68,13 +68,13 @@ class BatchRecord:
 
     @property
     def done_at(self) -> datetime:
-        """When the last that was done with it was done."""
+        """The time of the last action on it."""
         return self.ended_at or self.started_at
 
 
 @frozen
 class Place:
-    """The service and the project in force, as far as they are known."""
+    """The service and the project in force, if known."""
 
     server: str | None
     project: str | None
@@ -100,7 +100,7 @@ class Worker(Serializable):
     """Its host, its process id and a random word."""
 
     is_alive: bool
-    """True if it works; what a dead one had in flight, another takes over."""
+    """True if it is alive. Another worker takes over the operations of a dead one."""
 
     in_flight: int = 0
     """Number of its operations in flight, with those whose dispatch is under way."""
@@ -155,18 +155,18 @@ class Batch:
     def of(
         cls,
         stored: Any,  # noqa: ANN401 - what a database has is no type of a room below
+        items: Sequence[BatchItem[Run | Generation]],
         *,
         path: Path,
         record: BatchRecord | None,
-        **values: Any,  # noqa: ANN401 - further members
     ) -> Self:
         """Return the state of a batch by its journal, or by what its database has of it.
 
         Args:
             stored: The `Journal`, open, or the `BatchStatus` of a durable batch.
+            items: Its items.
             path: The file of its journal.
             record: Its record; None if it has none.
-            values: Values of further members.
         """
         plan: Plan = stored.plan
         return cls(
@@ -179,8 +179,9 @@ class Batch:
             spec=spec_of(plan),
             fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
             created_at=stored.created_at,
+            items=[with_limit_named(item) for item in items],
             is_over=stored.is_over,
-            **{"items": list(map(with_limit_named, stored.items)), "is_complete": True, **values},
+            is_complete=getattr(stored, "is_complete", True),
         )
 
     @property
@@ -280,6 +281,5 @@ async def existing(path: Path) -> AsyncGenerator[Journal]:
 def state_of(journal: Journal, record: BatchRecord | None) -> Batch:
     """Return the state of a batch by its open journal."""
     # What was not dispatched is not going to be, as far as a reader is concerned.
-    items = [with_limit_named(evolve(item, is_waiting=False)) for item in journal.items]
-    path, is_complete = journal.path, journal.is_complete
-    return Batch.of(journal, path=path, record=record, items=items, is_complete=is_complete)
+    items = [evolve(item, is_waiting=False) for item in journal.items]
+    return Batch.of(journal, items, path=journal.path, record=record)

@@ -43,7 +43,7 @@ class Trend(Serializable):
     """The change with the last batch, one of `CHANGES`; None for none."""
 
     failing_since: Batch | None
-    """The first batch of those that failed without a pass since; None if the last passed."""
+    """The first batch that failed without a pass since; None if the last passed."""
 
     @property
     def name(self) -> str:

@@ -92,7 +92,7 @@ def _port(address: Any) -> object:  # noqa: ANN401 - a tuple of host and port, o
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop on virtual time, for tests of code that waits.
 
-    `asyncio.sleep`, `asyncio.timeout`, `loop.call_later` and all that is built on them take no
+    `asyncio.sleep`, `asyncio.timeout`, `loop.call_later` and everything built on them take no
     real time. `loop.time()` starts at 0.0 seconds. Use it as a loop factory:
     `asyncio.Runner(loop_factory=VirtualTimeLoop)`, or with the hook of pytest-asyncio of that name.
 
@@ -148,7 +148,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             )
 
     def _serves(self, address: object) -> bool:
-        # A server may listen at all hosts, so only its port tells.
+        # A server may listen at all hosts, so only its port identifies it.
         return _port(address) in self._jumping.addresses
 
     async def subprocess_exec(self, *_args: object, **_options: object) -> NoReturn:

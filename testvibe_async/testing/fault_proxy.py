@@ -229,7 +229,7 @@ class FaultProxy:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def aclose(self) -> None:
-        """Stop listening, and reset all connections, also those that hang; may be called twice."""
+        """Stop listening, and reset all connections, hanging ones too; may be called twice."""
         if self._server is not None:
             await stop_accepting(self._server)
             self._server.close()
@@ -325,7 +325,7 @@ class FaultProxy:
             del self._connections[task]
 
     async def _pass(self, client: _Client) -> None:
-        """Pass requests on, except those that a fault keeps from the server."""
+        """Forward requests, unless a fault keeps them from the server."""
         reader, server = await asyncio.open_connection(*self._upstream)
         answers = asyncio.create_task(client.pass_on(reader), name="FaultProxy answers")
         try:

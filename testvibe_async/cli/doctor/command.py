@@ -15,7 +15,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 from testvibe_async import ConfigError
 from testvibe_async._config import load_settings
 from testvibe_async._util import escape
-from testvibe_async.cli.common import COMMON, Common, require_settings
+from testvibe_async.cli.common import Common, require_settings
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.output import confirm
 
@@ -31,7 +31,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     report: Path | None = None,
     record: Path | None = None,
-    common: Common = COMMON,
+    common: Common = Common(),
 ) -> ExitCode:
     """Check which parts of your service match the documentation, and the effects on commands.
 
@@ -53,7 +53,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     Args:
         run: Also run this feature, once, and watch the run to its end: its id, or its name. A run
             costs no credits.
-        run_id: A run to look at, where the service does not list its runs.
+        run_id: A run to read, if the service does not list its runs.
         generate: Also generate this feature's tests, once, and watch that to its end. It costs
             credits, and replaces the tests that there are.
         yes: Generate without a question.
@@ -91,10 +91,10 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
 async def _examine(
     common: Common, *, run: str | None, generate: str | None, run_id: int | None, is_agreed: bool
 ) -> Examination:
-    """Examine the service, once somebody agreed to the cost.
+    """Examine the service, once the user has accepted the cost.
 
     Raises:
-        ConfigError: A setting is missing, or nobody agreed.
+        ConfigError: A setting is missing, or the user declined.
     """
     from testvibe_async import Client, RetryPolicy  # noqa: PLC0415
     from testvibe_async.cli.doctor.examination import Examination  # noqa: PLC0415

@@ -66,7 +66,7 @@ _MAY_LACK = {
     *(("get_run", "log"), ("get_run", "url"), ("list_runs", "summary")),
     *(("diagnose_run", "other"), ("diagnose_run", "kind"), ("diagnose_run", "source")),
 }
-"""Further members that an answer need not have, besides those of a thing that has not ended."""
+"""Further members that an answer need not have, besides the members that show an end."""
 
 
 @frozen(order=True)

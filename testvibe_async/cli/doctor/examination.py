@@ -59,7 +59,7 @@ _UNKNOWN = {
     "run": "no run is known: --run FEATURE makes one, --run-id ID names one",
     "feature": "no feature is known: --run FEATURE names one, and so does --run-id ID",
 }
-"""Why the checks that read a thing can't be made."""
+"""The reasons why the checks that read a thing can't be made."""
 
 
 _NOT_STARTED = {
@@ -67,7 +67,7 @@ _NOT_STARTED = {
     errors.NotFoundError: "there is no such feature",
     errors.DispatchUnknownError: "one may have begun: runs list and generation status show it",
 }
-"""Why nothing is watched after a dispatch that failed."""
+"""The reasons why nothing is watched after a failed dispatch."""
 
 
 class StopError(Exception):
@@ -87,7 +87,7 @@ class Examination:
     """The feature to generate; None for no generation."""
 
     run_id: int | None = None
-    """The run to read; None for one of those that the service lists."""
+    """The run to read; None for a run that the service lists."""
 
     tap: Tap = Factory(Tap)
     findings: list[Finding] = Factory(list["Finding"])
@@ -99,7 +99,7 @@ class Examination:
     """The number of calls in a row that got no answer."""
 
     _skipped: dict[str, str] = Factory(dict[str, str])
-    """Why the checks that read a thing were not made, by `Check.of`."""
+    """The reasons why checks that read a thing were not made, by `Check.of`."""
 
     @property
     def exit_code(self) -> ExitCode:

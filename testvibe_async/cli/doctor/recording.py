@@ -39,7 +39,7 @@ _HEADERS = (
     *("Accept-Ranges", "Content-Range", "X-Total-Count"),
 )
 _SHORT = 4
-"""Originals of fewer characters are not looked for: any text may hold them."""
+"""Originals of fewer characters are not searched for: any text may hold them."""
 
 _LONG_NUMBER, _LONGEST_NUMBER = 6, 18
 _TOKEN = re.compile(r'(?P<text>"(?:[^"\\]|\\.)*")(?P<colon>\s*:)?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
@@ -176,7 +176,7 @@ class Disguise:
     """Replaces values by synthetic ones; the same always by the same."""
 
     def __init__(self, real: Recording, tap: Tap) -> None:
-        """Look through all that passed, so that numbers can keep their order."""
+        """Read all exchanges, so that numbers can keep their order."""
         self._key = secrets.token_bytes(32)
         self._shift = Recording.START - int(tap.started_at.timestamp())
         parts = urlsplit(tap.exchanges[0].response.url if tap.exchanges else "")

@@ -1,7 +1,7 @@
-"""The two sites: that of the API, and that of artifacts, on an origin of its own.
+"""The two sites: the API, and the artifacts, on an origin of their own.
 
-Decides the order of the checks: those of a middleware, the rate, the key, the route, those that
-forbid more than the operations do, then those of the operation; and whether a link to an artifact
+Decides the order of the checks: middleware, rate, key, route, the checks that forbid more than the
+operations do, then the operation's own; and whether a link to an artifact
 is valid. The site of artifacts accepts no API key: a client that sends one has leaked it. Neither
 touches a socket: see `origin`.
 """
@@ -63,7 +63,7 @@ class Middleware:
         return None
 
     def after(self, request: RecordedRequest, answer: Answer) -> Answer:  # noqa: ARG002
-        """Return an answer as it is sent: one of the service, of `before`, or of a fault."""
+        """Return the answer to send, in place of one of the service, of `before`, or of a fault."""
         return answer
 
 

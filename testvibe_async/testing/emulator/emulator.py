@@ -344,7 +344,7 @@ class Emulator:
 
     @property
     def features(self) -> Mapping[str, Feature]:
-        """The features of the project at the start, by name, as they are now."""
+        """The features that the project had at the start, by name, in their present state."""
         return {feature.name: feature for feature in self._project.all_features()}
 
     @property

@@ -1,9 +1,9 @@
 """Recordings: what a service answered, with synthetic values, and a middleware that replays it.
 
 A recording is made by `testvibe-async doctor --record`. It decides which recorded answer a request
-gets: the one that was given at the same point of the story. The story moves on by the clock, and by
-each POST, which plays once for each time that it was recorded. Instants move with it, so that what
-a client dispatches now was created now.
+gets: the answer at the same point of the recording. The recording advances by the clock, and by
+each POST, which is answered as often as it was recorded. Instants advance with it, so that what a
+client dispatches now was created now.
 """
 
 from __future__ import annotations
@@ -112,15 +112,11 @@ class Recording:
         path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
     @property
-    def project_id(self) -> str:
-        """The id of the project that was read; empty if none was."""
-        paths = (each.path.split("/") for each in self.exchanges)
-        return next((unquote(path[2]) for path in paths if len(path) > 2), "")  # noqa: PLR2004
-
-    @property
     def options(self) -> dict[str, Any]:
-        """The options of the emulator that replays it."""
-        return {"shop": False, "project_id": self.project_id or "none"}
+        """The options of the emulator that replays it: the project that was read, if any was."""
+        paths = (each.path.split("/") for each in self.exchanges)
+        project_id = next((unquote(path[2]) for path in paths if len(path) > 2), "none")  # noqa: PLR2004
+        return {"shop": False, "project_id": project_id}
 
     @staticmethod
     def shift_times(text: str, seconds: int) -> str:
@@ -178,7 +174,7 @@ class Replay(Middleware):
         return Refusal(404, "Nothing of this was recorded.").answer()
 
     def _read(self, asked: list[int], request: RecordedRequest) -> RecordedExchange:
-        """Choose the answer that was given last by now, to the query that is most like it."""
+        """Choose the latest answer until now, to the most similar query."""
         wanted = request.query.items()
 
         def likeness(index: int) -> int:

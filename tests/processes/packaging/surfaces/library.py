@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,9 +38,20 @@ async def main() -> None:
         assert "jinja2" in refusal
 
 
+def refusal_of(module: str) -> str:
+    """Return the error of a module that needs an extra."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        return str(error)
+    return ""
+
+
 assert "site-packages" in (testvibe_async.__file__ or "")
 assert not {name for name in ("cyclopts", "mcp", "pytest", "sqlalchemy") if find_spec(name)}
 asyncio.run(main())
+for module, extra in (("adapters.durable", "durable"), ("mcp_server", "mcp")):
+    assert f"pip install 'testvibe-async[{extra}]'" in refusal_of(f"testvibe_async.{module}")
 command = Path(sys.executable).with_name("testvibe-async")
 refused = subprocess.run([command], capture_output=True, text=True, check=False)
 assert refused.returncode == 2, refused
