@@ -75,7 +75,7 @@ class TestKilled:
                 if report.when == "teardown":
                     raise KeyboardInterrupt
 
-        dispatched(service, 3, lambda: service.finish_run(min(service.runs)))
+        dispatched(service, 3, lambda: finish(service, Login="passed"))
         first = inner.features(JOURNAL, plugins=(CtrlC(),))
         assert first.ret == pytest.ExitCode.INTERRUPTED
         first.stdout.fnmatch_lines(["pytest resumes them if it is run again with the same *"])
