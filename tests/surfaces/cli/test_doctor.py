@@ -52,7 +52,7 @@ holds\tget_feature\tas documented
 holds\tget_generation_status\tas documented
 holds\tget_generation_log\tas documented
 holds\tnames\ta feature is found by its name in any case
-holds\tlist_files\tas assumed, 37 rows
+holds\tlist_files\tas assumed, 36 rows
 holds\tread_file\tas documented
 holds\tlist_configs\tas assumed, 3 rows
 

@@ -143,7 +143,7 @@ async def test_resized_terminal_is_cleared_and_drawn_anew(size: list[int], call:
 
 @pytest.mark.parametrize("on", ["pipe", "terminal"])
 @pytest.mark.parametrize(("error", "code"), [(BrokenPipeError(), 141), (OSError(5, "x"), 2)])
-async def test_output_that_is_closed_ends_the_wait(
+async def test_output_that_is_closed_ends_the_wait(  # noqa: PLR0913, PLR0917 - a table
     on: str,
     error: OSError,
     code: int,

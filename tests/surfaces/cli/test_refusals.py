@@ -186,7 +186,7 @@ async def test_wrong_call_is_one_sentence(
     ],
 )
 @pytest.mark.parametrize("typed", ["runs diagnose 214", "features update Checkout --name x"])
-async def test_the_exit_code_says_who_must_act(
+async def test_the_exit_code_says_who_must_act(  # noqa: PLR0913, PLR0917 - a table
     fault: Fault, code: int, said: str, typed: str, emulator: Emulator, call: Call
 ) -> None:
     """3 is a refusal, 5 a service that could not answer; the sentence is the service's."""
