@@ -77,10 +77,7 @@ def _every_three_seconds(*_: object) -> float:
 
 
 MakeClient: TypeAlias = Callable[..., Client]
-"""Makes the client of a server: `Client` itself, a `partial` of it, or a function.
-
-It is called with `poll_plan`, `hooks` and `recorder`.
-"""
+"""Makes the client of a server, with `poll_plan`, `hooks` and `recorder`."""
 
 
 @define(eq=False, kw_only=True)

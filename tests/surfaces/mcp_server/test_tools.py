@@ -217,6 +217,15 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
         ("get_run", {}, "get_run needs the argument runId. list_runs shows the ids."),
         ("run_feature", {"feature": "A", "url": "x"}, "no argument 'url'. Did you mean 'siteUrl'?"),
         ("generate_feature", {"feature": "A", "siteurl": "x"}, "Did you mean 'siteUrl'?"),
+        (
+            "wait_for_run",
+            {"zzz": 1, "timeoutSeconds": 0},
+            (
+                "wait_for_run needs the argument runId. list_runs shows the ids. "
+                "The argument timeoutSeconds is wrong: input should be greater than or equal to 1. "
+                "wait_for_run has no argument 'zzz'. There are 'runId', 'timeoutSeconds', 'project'."
+            ),
+        ),
     ],
 )
 async def test_arguments_that_are_wrong_are_refused(
