@@ -20,7 +20,10 @@ def test_a_process_of_its_own_in_a_pipe(served: Service) -> None:
     assert "Mobile\tConfigurations/Mobile.config.js\n" in output
     (output, errors), code = finished("features", "show", "nosuch", **environment_of(served))
     assert (code, output) == (3, "")
-    said = "testvibe-async: This project has no feature 'nosuch'. (404 not_found); there are "
+    said = (
+        'testvibe-async: the service says "This project has no feature '
+        "'nosuch'.\" (404 not_found); there are "
+    )
     assert errors.startswith(said)
 
 

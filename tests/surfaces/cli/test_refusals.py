@@ -87,7 +87,7 @@ WRONG = {
     "run Login --report a.xml": "--report means nothing without --wait",
     "run Login --artifacts d": "--artifacts means nothing without --wait",
     "run Login --wait --attempts 0": "--attempts",
-    "run Login --wait --report a.txt": "let it end in .xml (JUnit), .json (CTRF), .md",
+    "run Login --wait --report a.txt": "let the file end in .xml (JUnit), .json (CTRF), .md",
     "run Login --wait --timeout 0": "--timeout",
     "run Login --wait --timeout nan": "--timeout",
     "run Login --wait --timeout 5x": "'5x' is no time such as 90, 20m or 1h30m",
@@ -121,7 +121,7 @@ WRONG = {
     "wait {}": "which operations?",
     "wait {} --file nosuch.json": "nosuch.json",
     "wait {} --timeout -1": "--timeout",
-    "wait {} --report r.pdf": "let it end in .xml",
+    "wait {} --report r.pdf": "let the file end in .xml",
     """wait '{"testvibe": "walk"}'""": 'does not say "run"',
     "work nope": "there is no batch named nope",
     "work nope --on x.sqlite": "there is no batch 'nope'",
@@ -141,9 +141,9 @@ WRONG = {
 """Calls that can't be meant so."""
 
 REFUSED = {
-    "features show nosuch": "This project has no feature 'nosuch'. (404 not_found)",
+    "features show nosuch": "the service says \"This project has no feature 'nosuch'.\" (404 not_found)",
     "features show Chekout": "; did you mean 'Checkout'?",
-    "files get nosuch": "This project has no file 'nosuch'. (404 not_found)",
+    "files get nosuch": "the service says \"This project has no file 'nosuch'.\" (404 not_found)",
     "files put ../x -f /dev/null": "(400 invalid_request)",
     "generation status Chekout": "; did you mean 'Checkout'?",
     "generation log Chekout": "; did you mean 'Checkout'?",
@@ -175,12 +175,12 @@ async def test_wrong_call_is_one_sentence(
 @pytest.mark.parametrize(
     ("fault", "code", "said"),
     [
-        (Fault.status(400), 3, "The emulator was told to answer 400. (400 invalid_request)"),
+        (Fault.status(400), 3, 'The emulator was told to answer 400." (400 invalid_request)'),
         (Fault.status(401), 3, "(401 unauthorized); testvibe-async settings shows the key in"),
         (Fault.status(403), 3, "(403 forbidden)"),
         (Fault.status(404), 3, "(404 not_found)"),
         (Fault.status(409), 3, "(409 conflict)"),
-        (Fault.status(500), 5, "told to answer 500. (500 internal_error)"),
+        (Fault.status(500), 5, 'told to answer 500." (500 internal_error)'),
         (Fault.garbage(), 5, "the answer could not be read: "),
         (Fault.reset(), 5, "no whole answer came: the connection was lost"),
     ],
