@@ -115,8 +115,12 @@ class _NoText(str, NotSent):
 _NO_TEXT = _NoText()
 
 
-def _extra() -> Any:  # noqa: ANN401 - what attrs.field returns is the field's own type
-    return field(default=_NO_EXTRA, kw_only=True, repr=False, eq=False)
+@frozen
+class _Answer(Serializable):
+    """The base of values that an answer holds."""
+
+    extra: Mapping[str, Any] = field(default=_NO_EXTRA, kw_only=True, repr=False, eq=False)
+    """Fields that this release does not know, or can't read, under their wire names."""
 
 
 class Listing(list[ItemT]):
@@ -160,7 +164,7 @@ class Listing(list[ItemT]):
 
 
 @frozen
-class ProjectInfo(Serializable):
+class ProjectInfo(_Answer):
     """A project of the workspace that the API key is bound to."""
 
     id: str
@@ -172,16 +176,13 @@ class ProjectInfo(Serializable):
     base_url: str | None = None
     """The address of the site under test."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
 
 DRAFT = "draft"
 """The status of a feature that was never generated. Assumed: the documentation shows none."""
 
 
 @frozen
-class Feature(Serializable):
+class Feature(_Answer):
     """A feature: Gherkin text, from which tests are generated."""
 
     id: int
@@ -204,9 +205,6 @@ class Feature(Serializable):
 
     updated_at: datetime | None = None
     """The time of its last change, by the service's clock, in UTC."""
-
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
 
     @property
     def is_suggestion(self) -> bool:
@@ -250,7 +248,7 @@ _NO_COUNT = _NoCount()
 
 
 @frozen
-class RunSummary(Serializable):
+class RunSummary(_Answer):
     """The number of a run's tests with each result."""
 
     total: int = _NO_COUNT
@@ -265,12 +263,9 @@ class RunSummary(Serializable):
     other: int = _NO_COUNT
     """Tests with another result, such as skipped ones."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
 
 @frozen
-class CaseResult(Serializable):
+class CaseResult(_Answer):
     """One test of a run."""
 
     name: str = _NO_TEXT
@@ -285,9 +280,6 @@ class CaseResult(Serializable):
     error: str | None = None
     """Playwright's error; None if the test passed."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
     @property
     def is_failure(self) -> bool:
         """True if it failed. With an undocumented status, a test that has an error failed."""
@@ -295,7 +287,7 @@ class CaseResult(Serializable):
 
 
 @frozen
-class Artifact(Serializable):
+class Artifact(_Answer):
     """A file that a run produced."""
 
     kind: str
@@ -310,12 +302,9 @@ class Artifact(Serializable):
     url: str | None = field(default=None, repr=False)
     """A signed link to another host, which expires soon; None if the answer has none."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
 
 @frozen
-class Run(Serializable):
+class Run(_Answer):
     """A run, in flight or finished. Source: get_run, list_runs."""
 
     run_id: int
@@ -356,9 +345,6 @@ class Run(Serializable):
 
     log: str | None = field(default=None, repr=False)
     """An excerpt of the runner's log, for a failed run."""
-
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
 
     @property
     def phase(self) -> Phase:
@@ -439,7 +425,7 @@ class Run(Serializable):
 
 
 @frozen
-class Diagnosis(Serializable):
+class Diagnosis(_Answer):
     """The diagnosis of a failed run. Source: diagnose_run.
 
     Only the fields up to `failures` are documented.
@@ -487,12 +473,9 @@ class Diagnosis(Serializable):
     log: str | None = field(default=None, repr=False)
     """An excerpt of the runner's log."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
 
 @frozen
-class Section(Serializable):
+class Section(_Answer):
     """One part of a generation."""
 
     section: str = _NO_TEXT
@@ -507,12 +490,9 @@ class Section(Serializable):
     updated_at: datetime | None = None
     """The time of its last change."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
 
 @frozen
-class Generation(Serializable):
+class Generation(_Answer):
     """A feature's latest generation, in flight or finished. Source: get_generation_status.
 
     For a feature that was never generated, most fields are None.
@@ -544,9 +524,6 @@ class Generation(Serializable):
 
     sections: tuple[Section, ...] = ()
     """Its parts."""
-
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
 
     @property
     def status(self) -> FeatureStatus | str | None:
@@ -602,7 +579,7 @@ Snapshot: TypeAlias = Run | Generation
 
 
 @frozen
-class SectionLog(Serializable):
+class SectionLog(_Answer):
     """The log of one part of a generation."""
 
     section: str = _NO_TEXT
@@ -623,12 +600,9 @@ class SectionLog(Serializable):
     log: tuple[str, ...] = field(default=(), repr=False)
     """The lines, oldest first, each of at most 600 characters."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
 
 @frozen
-class GenerationLog(Serializable):
+class GenerationLog(_Answer):
     """The log of a feature's latest generation. Source: get_generation_log."""
 
     feature_id: int | None = None
@@ -643,12 +617,9 @@ class GenerationLog(Serializable):
     sections: tuple[SectionLog, ...] = ()
     """The logs of its parts."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
 
 @frozen
-class ProjectFile(Serializable):
+class ProjectFile(_Answer):
     """A file of a project."""
 
     path: str
@@ -663,12 +634,9 @@ class ProjectFile(Serializable):
     content: str | None = field(default=None, repr=False)
     """The whole text; None in a list, which omits it."""
 
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
-
 
 @frozen
-class Config(Serializable):
+class Config(_Answer):
     """A run configuration of a project, such as `"Default"`."""
 
     name: str
@@ -676,9 +644,6 @@ class Config(Serializable):
 
     path: str | None = None
     """The path of its file in the project."""
-
-    extra: Mapping[str, Any] = _extra()
-    """Fields that this release does not know, under their wire names."""
 
 
 @frozen
@@ -703,21 +668,19 @@ class Transition(Serializable, Generic[SnapshotT_co]):
 
 
 @frozen
-class DispatchedRun(Serializable):
+class DispatchedRun(_Answer):
     """The answer to run_feature."""
 
     run_id: int
     feature_id: int | None = None
-    extra: Mapping[str, Any] = _extra()
 
 
 @frozen
-class DispatchedGeneration(Serializable):
+class DispatchedGeneration(_Answer):
     """The answer to generate_feature."""
 
     request_id: str = field(validator=min_len(1))
     feature_id: int
-    extra: Mapping[str, Any] = _extra()
 
 
 @frozen(kw_only=True)

@@ -471,7 +471,7 @@ def _dispatched_hook(shape: type[Any]) -> Hook:
     An id of unclear origin, perhaps the request's own, is never treated as the operation's.
     """
     structure_flat = _model_hook(shape)
-    id_name = wire_name(fields(shape)[0].name)
+    id_name = wire_name(next(each.name for each in fields(shape) if each.name != EXTRA))
 
     def structure(value: object, _type: object) -> Any:  # noqa: ANN401 - an instance of shape
         members = mapping(value)

@@ -1,7 +1,7 @@
 """The server: its tools, resources and prompts, on one session.
 
 Decides what the server offers and how it introduces itself to a model. It never opens a stream or
-a port; `stdio` and `http` do.
+a port; `serving` does.
 """
 
 from __future__ import annotations

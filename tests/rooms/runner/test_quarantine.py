@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
@@ -12,7 +11,6 @@ from attrs import evolve
 import testvibe_async
 from testvibe_async import (
     BatchItem,
-    BatchSummary,
     CaseResult,
     ConfigError,
     Run,
@@ -21,11 +19,6 @@ from testvibe_async import (
     Verdict,
 )
 from testvibe_async.runner.quarantine import Quarantine
-from testvibe_async.testing import Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from testvibe_async import Project
-    from testvibe_async.testing import Emulator
 
 TODAY = date(2026, 12, 1)
 ENTRY = 'reason = "slow cart"\nowner = "Ann"\nuntil = 2026-12-24\n'
@@ -34,18 +27,10 @@ ONE_TEST = '[[quarantine]]\ntest = "Pay by card"\n' + ENTRY
 STRICT = "strict = true\n"
 
 
-SCENARIO = Scenario(failing_runs=0, outcomes={"Checkout": Outcome(run_status="failed")})
-
-
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path / ".testvibe-async.toml"
-
-
-@pytest.fixture
-def whole_in_quarantine(repository: Path) -> None:
-    repository.write_text(WHOLE)
 
 
 def run_of(**tests: str) -> Run:
@@ -98,33 +83,6 @@ def test_effect(
     assert item.verdict == verdict
     assert (sentence or "None") in str(item.quarantine)
     assert item.outcome == run
-
-
-@pytest.mark.usefixtures("whole_in_quarantine")
-async def test_batch(emulator: Emulator, project: Project) -> None:
-    """It runs, and does not fail the batch; what could not be observed is never excused."""
-    quarantine = Quarantine.read(today=TODAY)
-    items = [quarantine.mark(item) for item in await project.run_features(["Checkout", "Returns"])]
-    assert str(BatchSummary.of(items)) == "1 succeeded, 1 quarantined"
-    assert BatchSummary.of(items).is_success
-    assert items[0].to_dict()["quarantine"] == {
-        "reason": "slow cart",
-        "owner": "Ann",
-        "until": "2026-12-24",
-        "verdict": "quarantined",
-    }
-    emulator.fail("run_feature", Fault.status(401))
-    (refused,) = await project.run_features(["Checkout"])
-    assert quarantine.mark(refused).verdict is Verdict.ERROR
-
-
-@pytest.mark.usefixtures("whole_in_quarantine")
-async def test_excused_failure_stops_nothing(project: Project) -> None:
-    """A batch that is marked with the quarantine counts the failures that are left."""
-    batch = project.run_features(["Checkout", "Returns"], max_in_flight=1, stop_on_failure=True)
-    batch.mark_with(Quarantine.read(today=TODAY).mark)
-    assert [item.verdict for item in await batch] == [Verdict.QUARANTINED, Verdict.SUCCEEDED]
-    assert str(batch.summary) == "1 succeeded, 1 quarantined"
 
 
 def test_flaky_pass_is_not_unexpected(repository: Path) -> None:

@@ -10,7 +10,7 @@ import shlex
 import signal
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCENARIO = Scenario(run_duration=20, failing_runs=0)
 ENDING = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGQUIT: 131}
-URL = {"method": "GET", "url": "http://s"}
+URL: Any = {"method": "GET", "url": "http://s"}
 
 
 def test_version(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ holds\tget_feature\tas documented
 holds\tget_generation_status\tas documented
 holds\tget_generation_log\tas documented
 holds\tnames\ta feature is found by its name in any case
-holds\tlist_files\tas assumed, 37 rows
+holds\tlist_files\tas assumed, 36 rows
 holds\tread_file\tas documented
 holds\tlist_configs\tas assumed, 3 rows
 
@@ -363,7 +363,8 @@ async def test_a_key_that_the_service_does_not_know(
     assert lines_of(ended.output, "differs") == [
         (
             'key\trefused: 401; “the service says "A valid API key is required (Authorization: '
-            "Bearer tvb_…).”; so no command works: testvibe-async login stores another one"
+            'Bearer tvb_…)." (401 unauthorized)”; so no command works: testvibe-async login stores '
+            "another one"
         )
     ]
     assert signed_in.count() == 1

@@ -1,4 +1,4 @@
-"""The emulator command: what it prints, what it serves, and how it ends."""
+"""`emulator` and `demo`: what they serve and show, on virtual time, and how they end."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import asyncio
 import re
 import shlex
 import signal
-from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.processes import ROOT
-from tests.surfaces.cli.conftest import later, use
+from tests.surfaces.cli.conftest import later, now, press_ctrl_c, write
 from testvibe_async import (
     Client,
-    ConfigError,
     ForbiddenError,
     Hooks,
     InvalidRequestError,
@@ -23,75 +22,74 @@ from testvibe_async import (
     RetryPolicy,
     VibeError,
 )
-from testvibe_async.cli import emulator as command
-from testvibe_async.testing import Emulator, Scenario
+from testvibe_async.cli import app
+from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from tests.surfaces.cli.conftest import Call
 
-    Use = Callable[[Client], Awaitable[None]]
-    Serve = Callable[..., Awaitable[None]]
+    Serve = Callable[..., AbstractAsyncContextManager[Client]]
+
+LINE = re.compile(r" *[\d.]+ s +\d+/\d+  (run \d+|generation) +(\w+) +(.*)")
+SCENARIO = Scenario()
+ONCE = RetryPolicy(attempts=1)
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Serve:
-    """Lets the command serve while a function uses what it printed."""
+def emulators(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
+    """The emulators that were started."""
+    made: list[Emulator] = []
+    start = Emulator.start
 
-    async def perform(use: Use, **options: Any) -> None:
-        async def stopped() -> None:
-            words: dict[str, Any] = {}
-            for line in capsys.readouterr().out.splitlines():
-                name, _, value = line.removeprefix("export TESTVIBE_").partition("=")
-                words[name.lower()] = shlex.split(value)[0]
-            async with Client(words.pop("server"), **words) as client:
-                await use(client)
+    async def kept(emulator: Emulator) -> None:
+        made.append(emulator)
+        await start(emulator)
 
-        monkeypatch.setattr(command, "_stop_signals", lambda: nullcontext(stopped))
-        await command.emulator(port=0, **options)
-
-    return perform
+    monkeypatch.setattr(Emulator, "start", kept)
+    return made
 
 
-async def test_port_in_use_is_a_wrong_argument(emulator: Emulator) -> None:
-    """A second emulator on one port exits with 2, and nothing of it is left."""
-    port = int(emulator.url.rpartition(":")[2])
-    with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 .* already in use"):
-        await command.emulator(port=port)
+@pytest.fixture
+def serve(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Serves while a client of what was printed is open; then a signal ends it without an error."""
+
+    @asynccontextmanager
+    async def serving(
+        typed: str = "", stop: signal.Signals = signal.SIGINT, **options: object
+    ) -> AsyncGenerator[Client]:
+        capsys.readouterr()
+        words = ["emulator", "--port", "0", *shlex.split(typed)]
+        command, printed = asyncio.create_task(app.perform(words)), ""
+        while printed.count("\n") < 3:
+            assert not command.done()
+            await asyncio.sleep(0.1)
+            printed += capsys.readouterr().out
+        for name, value in re.findall(r"^export (TESTVIBE_\w+)=(.*)$", printed, re.MULTILINE):
+            monkeypatch.setenv(name, shlex.split(value)[0])
+        async with Client(**options) as client:  # type: ignore[arg-type]
+            yield client
+        signal.raise_signal(stop)
+        assert await command == 0
+
+    return serving
 
 
-async def test_port_that_may_not_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any other failure to listen is printed in the system's words."""
-
-    async def start(_emulator: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("testvibe_async.testing.Emulator.start", start)
-    with pytest.raises(ConfigError, match=r"port 80 of .* can't be listened on: Permission denied"):
-        await command.emulator(port=80)
-
-
-async def test_folder_without_features_is_refused(tmp_path: Path) -> None:
-    """A folder that holds no features is a wrong argument."""
-    with pytest.raises(ConfigError, match=f"{tmp_path} is no folder with .feature files"):
-        await command.emulator(port=0, features=tmp_path)
-
-
-async def test_options_reach_the_emulator(serve: Serve, tmp_path: Path) -> None:
+async def test_options_reach_the_emulator(serve: Serve) -> None:
     """Features and credits are those of the options, and a list can be taken away."""
-    (tmp_path / "own.feature").write_text("Feature: Own\n  Scenario: One\n    Given one\n")
-
-    async def use_it(client: Client) -> None:
-        feature = await client.project().get_feature("Own")
-        assert feature.status == "generated"
+    write("features/own.feature", "Feature: Own\n  Scenario: One\n    Given one\n")
+    typed = "--features features --fault list_features:404 --credits 0 --strict"
+    async with serve(typed, signal.SIGTERM) as client:
+        project = client.project()
+        assert (await project.get_feature("Own")).status == "generated"
         with pytest.raises(NotFoundError):
-            await client.project().list_features()
+            await project.list_features()
         with pytest.raises(ForbiddenError):
-            await client.project().generate_feature("Own")
-
-    await serve(use_it, features=tmp_path, fault=("list_features:404",), credits=0)
+            await project.generate_feature("Own")
+        with pytest.raises(InvalidRequestError, match="'archived' is unknown"):
+            await client.request("GET", "/projects", query={"archived": "true"})
 
 
 @pytest.mark.parametrize(("seed", "speed"), [(0, 1.0), (0, 50.0), (1, 1.0)])
@@ -99,87 +97,58 @@ async def test_seed_and_speed_decide_how_long_a_run_takes(
     serve: Serve, seed: int, speed: float
 ) -> None:
     """A run takes what its seed draws, divided by the speed."""
-    took: list[float] = []
-
-    async def use_it(client: Client) -> None:
+    async with serve(f"--seed {seed} --speed {speed}") as client:
+        began = now()
         await (await client.project().run_feature("Checkout"))
-        took.append(asyncio.get_running_loop().time())
-
-    await serve(use_it, seed=seed, speed=speed)
+        took = now() - began
     plan = Scenario(seed=seed).plan_run("Checkout", 1)
     expected = (plan.queue + plan.duration) / speed
-    assert expected <= took[0] < expected + 3.5
-
-
-async def test_strictness_reaches_the_emulator(serve: Serve) -> None:
-    """What is not documented is refused."""
-
-    async def use_it(client: Client) -> None:
-        with pytest.raises(InvalidRequestError, match="'archived' is unknown"):
-            await client.request("GET", "/projects", query={"archived": "true"})
-
-    await serve(use_it, strict=True)
+    assert expected <= took < expected + 3.5
 
 
 async def test_a_recording_is_replayed(serve: Serve) -> None:
     """What was recorded of a service is served in place of the shop."""
-
-    async def use_it(client: Client) -> None:
+    async with serve(f"--replay {ROOT}/tests/contract/recordings/paged-by-cursor.json") as client:
         assert len(await client.project().list_features()) == 7
-
-    await serve(use_it, replay=ROOT / "tests/contract/recordings/paged-by-cursor.json")
 
 
 async def test_faults_reach_the_emulator(serve: Serve) -> None:
     """Each fault, outage and limit is met by the requests that it is for."""
     seen: list[tuple[str, int | None]] = []
-
-    async def use_it(client: Client) -> None:
-        hooks = Hooks(on_request=lambda event: seen.append((event.operation, event.status)))
-        once = RetryPolicy(attempts=1)
-        key = "tvb_EmulatorOnly" + "0" * 31
-        project_id = client.project().id
-        async with Client(client.server, api_key=key, retry=once, hooks=hooks) as direct:
-            project = direct.project(project_id)
-            operation = await project.run_feature("Checkout")
-            assert operation.adopted
-            for call in (project.list_configs, project.list_files, project.list_files):
-                with suppress(VibeError):
-                    await call()
-            await asyncio.sleep(60)
+    hooks = Hooks(on_request=lambda event: seen.append((event.operation, event.status)))
+    faults = "--fault run_feature:lost*1 --fault list_configs:418 --fault list_files:garbage*1"
+    typed = f"{faults} --outage 20s@60s --limit 50/s"
+    async with serve(typed, retry=ONCE, hooks=hooks) as client:
+        project = client.project()
+        assert (await project.run_feature("Checkout")).adopted
+        for call in (project.list_configs, project.list_files, project.list_files):
             with suppress(VibeError):
-                await project.get_feature("Checkout")
-            await asyncio.sleep(21)
+                await call()
+        await asyncio.sleep(60)
+        with suppress(VibeError):
             await project.get_feature("Checkout")
-
-    await serve(
-        use_it,
-        fault=("run_feature:lost*1", "list_configs:418", "list_files:garbage*1"),
-        outage=("20s@60s",),
-        limit="50/s",
-    )
+        await asyncio.sleep(21)
+        await project.get_feature("Checkout")
     assert ("run_feature", None) in seen
     assert [status for name, status in seen if name == "list_configs"] == [418]
     assert [status for name, status in seen if name == "list_files"] == [None, 200]
     assert [status for name, status in seen if name == "get_feature"][-2:] == [503, 200]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"fault": ("run_feature",)}, "--fault 'run_feature' is not understood: write OPERATION:"),
-        ({"fault": ("run_feature:slow",)}, "WHAT is a status, or one of reset, lost, hang"),
-        ({"fault": ("walk:503",)}, "--fault walk:503: No operation is named 'walk'"),
-        ({"outage": ("20@60",)}, "write SECONDSs@STARTs"),
-        ({"limit": "100"}, "--limit '100' is not understood: write NUMBER/s"),
-        ({"limit": "0/s"}, "rate_limit must be a number above 0"),
-        ({"replay": ROOT / "pyproject.toml"}, "--replay: "),
-    ],
-)
-async def test_what_is_not_understood_is_refused(options: Any, message: str) -> None:
-    """A fault, an outage or a limit of another form is a wrong argument, and says the form."""
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        await command.emulator(port=0, **options)
+async def test_port_that_can_not_be_used(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port in use, or that may not be used, exits with 2 and the reason."""
+    port = emulator.url.rpartition(":")[2]
+    ended = await call(f"emulator --port {port}")
+    assert re.search(f"port {port} of 127.0.0.1 .* already in use", ended.errors)
+
+    async def start(_emulator: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Emulator, "start", start)
+    ended = await call("emulator --port 80")
+    ended.refuses("can't be listened on: Permission denied")
 
 
 REHEARSALS = re.findall(
@@ -189,39 +158,70 @@ REHEARSALS = re.findall(
 )
 
 
-def test_the_page_has_three_rehearsals() -> None:
-    """Each row of the table is one."""
-    assert len(REHEARSALS) == 3
-
-
-@pytest.mark.parametrize("row", REHEARSALS)
+@pytest.mark.parametrize("number", range(3))
 async def test_a_rehearsal_of_the_page_ends_as_it_says(
-    row: tuple[str, str, str, str], call: Call, monkeypatch: pytest.MonkeyPatch
+    number: int, serve: Serve, call: Call, emulators: list[Emulator]
 ) -> None:
     """The pipeline ends with the code that the page names, and no feature runs twice."""
-    served, pipeline, code, prose = row
-    made: list[Emulator] = []
-
-    def make(**options: Any) -> Emulator:
-        made.append(Emulator(**options))
-        return made[0]
-
-    async def stopped() -> None:
-        use(made[0], monkeypatch)
-        assert (await call(*shlex.split(pipeline))).code == int(code)
+    assert len(REHEARSALS) == 3
+    served, pipeline, code, prose = REHEARSALS[number]
+    async with serve(served.removeprefix("emulator")):
+        assert (await call(pipeline)).code == int(code)
         for following in re.findall(r"`testvibe-async (.*?)` ends with 0", prose):
-            assert (await call(*shlex.split(following))).code == 0
-
-    monkeypatch.setattr(command, "make_emulator", make)
-    monkeypatch.setattr(command, "_stop_signals", lambda: nullcontext(stopped))
-    await call(*shlex.split(served), "--port", "0")
-    features = [run.feature_name for run in made[0].runs.values()]
+            assert (await call(following)).code == 0
+    features = [run.feature_name for run in emulators[-1].runs.values()]
     assert sorted(features) == ["Checkout", "Returns", "Wishlist"]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-async def test_signal_ends_it_in_order(stop: signal.Signals) -> None:
-    """Once it serves, a signal ends it without an error."""
-    later(5.0, signal.raise_signal, stop)
-    await command.emulator(port=0)
-    assert asyncio.get_running_loop().time() >= 5.0
+async def test_demo_generates_what_has_no_tests_and_runs_all(
+    call: Call, emulators: list[Emulator]
+) -> None:
+    """Each operation is shown from the queue to its end, as by the commands that are named."""
+    ended = await call("demo")
+    assert ended.code == 0
+    assert 10 < now() < 20
+    words: dict[str, list[str]] = {}
+    for line in ended.lines:
+        if match := LINE.fullmatch(line):
+            words.setdefault(match[1], []).append(match[2])
+    emulator = emulators[-1]
+    assert words.pop("generation")[-1] == "generated"
+    assert {name: seen[-1] for name, seen in words.items()} == {
+        f"run {run.id}": run.verdict for run in emulator.runs.values()
+    }
+    assert emulator.max_active_runs == len(words) == 16
+    assert re.search(r"16 in [\d.]+ s: \d+ passed, [3-9] failed", ended.output)
+    for command in re.findall(r"^\$ testvibe-async (.*)", ended.output, re.MULTILINE):
+        assert command in {"generate --all -w", "run --all --wait"}
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(1.0, "generation"), (10.0, "run")])
+async def test_a_stopped_demo_names_what_is_in_flight(
+    seconds: float, left: str, call: Call
+) -> None:
+    """Ctrl-C ends it with 130 and the operations in flight; no further command begins."""
+    press_ctrl_c(seconds)
+    ended = await call("demo")
+    assert ended.code == 130
+    assert ended.output.count("$ testvibe-async") == (1 if left == "generation" else 2)
+    stopped = (ended.output + ended.errors).partition("Stopped: ")[2]
+    assert re.search(rf"^  {left} ", stopped, re.MULTILINE)
+    assert "the service that they ran at has ended" in ended.output
+
+
+async def test_a_failed_command_ends_the_demo(call: Call, emulators: list[Emulator]) -> None:
+    """Where the service refuses, the exit code is that of the command, and nothing more begins."""
+    later(0, lambda: emulators[-1].fail("generate_feature", Fault.status(403)))
+    ended = await call("demo")
+    assert (ended.code, ended.output.count("$ testvibe-async")) == (3, 1)
+
+
+async def test_folder_of_features_takes_the_shops_place(call: Call) -> None:
+    """The features of a folder run instead; the emulator has tests of them."""
+    for name in ("Apples", "Pears [bold]ripe[/bold]"):
+        feature = f"Feature: {name}\n  Scenario: Peel\n    Given one\n"
+        write(f"mine/{name[:5]}.feature", feature)
+    ended = await call("demo --features mine")
+    assert ended.code == 0
+    assert "\n2 in " in ended.output
+    assert "  Pears [bold]ripe[/bold]: " in ended.output

@@ -10,26 +10,26 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
 from tests.support.durable import put_on_virtual_time
 from tests.surfaces.cli import test_batches
+from tests.surfaces.cli.conftest import later
 from testvibe_async._util.sqlite_file import SqliteFile
-from testvibe_async.testing import Emulator, Fault
+from testvibe_async.testing import Emulator, Fault, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call, Ended
 
-SCENARIO = test_batches.SCENARIO
+SCENARIO = evolve(
+    test_batches.SCENARIO,
+    outcomes={"Returns": Outcome(run_status="failed"), "Wishlist": Outcome(run_duration=120)},
+)
 
 
 Facts = tuple[int, str | None, dict[str, int], list[str]]
-
-
-def later(seconds: float, work: Callable[..., object], *arguments: object) -> None:
-    later(seconds, work, *arguments)
 
 
 FEATURES = {"passed": ["Checkout"], "failed": ["Checkout", "Returns"]}
@@ -40,7 +40,7 @@ async def end(
 ) -> int:
     """Run a batch to an end, and return the exit code.
 
-    "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 400 s. A durable batch is
+    "Returns" fails and "Checkout" passes after 21 s, "Wishlist" runs for 120 s. A durable batch is
     stored first, and one worker ends so.
     """
     features, disk = FEATURES.get(how, ["Returns", "Wishlist"]), pytest.MonkeyPatch()

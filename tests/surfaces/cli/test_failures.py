@@ -137,8 +137,10 @@ async def test_unknown_names_the_commands_that_show_it(call: Call, emulator: Emu
     ended = await call("run --wait", *names[:2], *place.split())
     assert ended.output.partition("\n\n")[2].partition("and then")[0].splitlines() == [
         "a 0",
-        "    unknown: it may have started: the answer to its dispatch was lost; "
-        "most likely it did not, for nothing of it was found",
+        (
+            "    unknown: it may have started: the answer to its dispatch was lost; "
+            "most likely it did not, for nothing of it was found"
+        ),
         "  The same error in 1 more:",
         "    a 1",
         "Before you start it again, see whether it did with:",
@@ -159,7 +161,7 @@ async def test_equal_reasons_are_told_once(call: Call, emulator: Emulator) -> No
     assert failed.startswith("Checkout, run 215: ")
     assert [line[:33] for line in refused.splitlines()] == [
         "Feature 0",
-        "    The emulator was told to answ",
+        '    the service says "The emulato',
         "  The same error in 12 more:",
         *(f"    Feature {number}" for number in range(1, 11)),
         "  and 2 more",
@@ -197,7 +199,12 @@ async def test_conflict_comes_with_a_way_out(
 
 async def test_failed_generation_shows_the_end_of_its_log(call: Call, emulator: Emulator) -> None:
     """A generation that failed has no tests to name; its log says why, where it could be read."""
-    section = {"section": "a", "title": "Pays", "state": "completed", "conclusion": "failure"}
+    section: dict[str, Any] = {
+        "section": "a",
+        "title": "Pays",
+        "state": "completed",
+        "conclusion": "failure",
+    }
     section |= {"statusReason": "No button", "log": ["1", "2", "3", "4"]}
     answer_with(emulator, "get_generation_log", sections=[section])
     ended = await call("generate 'Checkout with gift card' --watch --quiet")
@@ -227,7 +234,7 @@ async def test_failed_generation_shows_the_end_of_its_log(call: Call, emulator: 
         ("failed", {"get_run": Fault.status(401)}, 3, "1 failed, 1 in flight"),
     ],
 )
-async def test_exit_code_is_of_what_is_known_least(
+async def test_exit_code_is_of_what_is_known_least(  # noqa: PLR0913, PLR0917 - a table
     finished: str, faults: dict[str, Fault], code: int, counts: str, call: Call, emulator: Emulator
 ) -> None:
     """Unreachable takes precedence over refused, and that over failed; the line counts them all."""
@@ -309,6 +316,7 @@ LOG: dict[str, Any] = {
     ],
 }
 IN_FLIGHT = {"runId": 214, "status": "running", "featureId": 12, "summary": {}}
+OTHERS = ["voucher: in_progress", "    four", "", "kit: queued"]
 LOG_LINES = [f"line {number}" for number in range(100)]
 
 STORY = [
@@ -396,14 +404,12 @@ SOURCES = [
         (
             "generation log Checkout",
             LOG,
-            ["A guest: failure", "    No", "    one", "    two", "    three", ""]
-            + ["voucher: in_progress", "    four", "", "kit: queued"],
+            ["A guest: failure", "    No", "    one", "    two", "    three", "", *OTHERS],
         ),
         (
             "generation log Checkout --lines 1",
             LOG,
-            ["A guest: failure", "    No", "    three", ""]
-            + ["voucher: in_progress", "    four", "", "kit: queued"],
+            ["A guest: failure", "    No", "    three", "", *OTHERS],
         ),
     ],
 )

@@ -88,6 +88,8 @@ async def test_stopped_watch_ends_with_the_sum(emulator: Emulator, call: Call) -
 async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: Call) -> None:
     """A conflict is printed with the option that helps, which joins the generation in flight."""
     await call(f"generate {GIFT_CARD}")
+    ended = await call(f"generate {GIFT_CARD} --dry-run")
+    assert (ended.code, ended.lines) == (3, [])
     ended = await call(f"generate {GIFT_CARD} {watch}")
     assert ended.code == 3
     assert "--on-conflict attach" in ended.output + ended.errors

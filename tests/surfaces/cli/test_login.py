@@ -152,7 +152,7 @@ def test_however_the_file_is_written(
     assert run("logout").code == 0
     assert keys_in(kept) == before
     assert file.is_symlink()
-    assert ("there is no key" in run(f"logout --server {OTHER}").errors) is not before
+    assert ("there is no key" in run(f"logout --server {OTHER}").errors) is (not before)
     assert run("settings").code == 0
 
 
@@ -183,7 +183,7 @@ def test_a_server_must_be_named_and_encrypted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without a terminal it is given by option or variable; a variable's key is noted."""
-    assert log_in
+    assert callable(log_in)
     run("login").refuses("no server: pass --server")
     run("login --server http://testvibe.example").refuses("in the clear")
     assert "there is no key on this machine" in run("logout").errors

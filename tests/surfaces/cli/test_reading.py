@@ -108,7 +108,7 @@ async def test_without_a_project_it_says_how_to_choose_one(
         (KEY_OF_NOBODY, 3, "A valid API key is required"),
     ],
 )
-async def test_a_key_that_is_none(
+async def test_a_key_that_is_none(  # noqa: PLR0913, PLR0917 - a table
     key: str, code: int, said: str, emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is refused with where it came from, and is never shown."""

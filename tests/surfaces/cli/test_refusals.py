@@ -141,9 +141,9 @@ WRONG = {
 """Calls that can't be meant so."""
 
 REFUSED = {
-    "features show nosuch": "the service says \"This project has no feature 'nosuch'.\" (404 not_found)",
+    "features show nosuch": "has no feature 'nosuch'.\" (404 not_found)",
     "features show Chekout": "; did you mean 'Checkout'?",
-    "files get nosuch": "the service says \"This project has no file 'nosuch'.\" (404 not_found)",
+    "files get nosuch": "has no file 'nosuch'.\" (404 not_found)",
     "files put ../x -f /dev/null": "(400 invalid_request)",
     "generation status Chekout": "; did you mean 'Checkout'?",
     "generation log Chekout": "; did you mean 'Checkout'?",
@@ -186,7 +186,7 @@ async def test_wrong_call_is_one_sentence(
     ],
 )
 @pytest.mark.parametrize("typed", ["runs diagnose 214", "features update Checkout --name x"])
-async def test_the_exit_code_says_who_must_act(
+async def test_the_exit_code_says_who_must_act(  # noqa: PLR0913, PLR0917 - a table
     fault: Fault, code: int, said: str, typed: str, emulator: Emulator, call: Call
 ) -> None:
     """3 is a refusal, 5 a service that could not answer; the sentence is the service's."""

@@ -270,7 +270,7 @@ async def test_wait_whose_time_is_over(call: Call) -> None:
 
 
 async def test_unknown_run(emulator: Emulator, call: Call) -> None:
-    """A run that the service does not know is an error beside the others; other servers are refused."""
+    """A run that the service does not know is an error; one of another server is refused."""
     refs = await refs_of(call, "run Checkout")
     unknown = RunRef(server=emulator.url, project=emulator.project_id, run_id=999).to_json()
     ended = await call("wait", unknown, *refs)

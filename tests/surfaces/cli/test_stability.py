@@ -1,13 +1,14 @@
-"""`run --repeat` and the quarantine, on virtual time."""
+"""The course of features: `run --repeat`, the quarantine, and `history`, on virtual time."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.surfaces.cli.conftest import interrupted, later, text_of, write
 from testvibe_async.testing import Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -25,31 +26,37 @@ def scenario() -> Scenario:
 
 
 async def test_flaky(emulator: Emulator, call: Call) -> None:
-    """The verdict is a line before the counts; the exit code is 1."""
-    ended = await call("run Checkout --repeat 10")
+    """The verdict is a line before the counts, of a batch that was resumed too; the code is 1."""
+    await interrupted(call, "run Checkout --repeat 10", at=100)
+    assert len(emulator.runs) < 10
+    ended = await call("resume")
     assert ended.code == 1
     verdict = "flaky: 3 of 10 runs failed, so between 11% and 60% fail (95% sure)"
     assert f"\nCheckout: {verdict}\n" in ended.output
     assert ended.output.endswith(": 7 passed, 3 failed\n")
-    assert len(emulator.runs) == 10
+    runs = [*emulator.runs.values()]
+    assert len(runs) == 10
+    assert all(a.finished_at <= b.started_at for a, b in pairwise(runs))
     ended = await call("report")
-    assert ended.code == 1
-    assert f"\nCheckout: {verdict}\n" in ended.output
+    assert (ended.code, f"\nCheckout: {verdict}\n" in ended.output) == (1, True)
 
 
 @pytest.mark.parametrize(
-    ("feature", "code", "verdict"),
+    ("feature", "times", "code", "verdict"),
     [
-        ("Newsletter", 0, "stable: 3 of 3 runs passed, so fewer than 63% fail (95% sure)"),
-        ("Returns", 1, "broken: 3 of 3 runs failed, so more than 37% fail (95% sure)"),
+        ("Newsletter", 3, 0, "stable: 3 of 3 runs passed, so fewer than 63% fail (95% sure)"),
+        ("Newsletter", 10, 0, "stable: 10 of 10 runs passed, so fewer than 26% fail (95% sure)"),
+        ("Returns", 3, 1, "broken: 3 of 3 runs failed, so more than 37% fail (95% sure)"),
     ],
 )
-async def test_stable_or_broken(call: Call, feature: str, code: int, verdict: str) -> None:
-    """It is the same in JSON."""
-    ended = await call("run", feature, "--repeat", "3", "--json")
+async def test_stable_or_broken(
+    feature: str, times: int, code: int, verdict: str, call: Call
+) -> None:
+    """It is the same in JSON, and each configuration has its own verdict."""
+    ended = await call(f"run {feature} --repeat {times} --json -c Default -c Mobile")
     assert ended.code == code
-    (found,) = ended.json["stability"]
-    assert found["summary"] == verdict
+    assert [each["summary"] for each in ended.json["stability"]] == [verdict] * 2
+    assert [each["config"] for each in ended.json["stability"]] == ["Default", "Mobile"]
 
 
 async def test_what_does_not_count(emulator: Emulator, call: Call) -> None:
@@ -67,7 +74,7 @@ async def test_what_does_not_count(emulator: Emulator, call: Call) -> None:
 
 ENTRY = """
 [[quarantine]]
-feature = "Returns"
+feature = "{}"
 reason = "the bank's sandbox is slow"
 owner = "Ann"
 until = {:%Y-%m-%d}
@@ -77,22 +84,23 @@ strict = true
 
 def write_quarantine(feature: str = "Returns", *, days: int = 3) -> None:
     until = datetime.now(UTC) + timedelta(days=days)
-    text = ENTRY.format(until).replace("Returns", feature)
-    Path(".testvibe-async.toml").write_text(text, encoding="utf-8")
+    write(".testvibe-async.toml", ENTRY.format(feature, until))
 
 
 async def test_quarantined(call: Call) -> None:
-    """It runs and is named with its owner, and the exit code is 0; so it is in JUnit."""
+    """It runs and is named once with its owner, and the exit code is 0; so it is in JUnit."""
     write_quarantine()
     ended = await call("run Newsletter Returns --wait --report junit.xml")
     assert ended.code == 0
     assert "\nIn quarantine:\n  Returns: quarantined until " in ended.output
     assert "(Ann): the bank's sandbox is slow\n" in ended.output
     assert ended.output.endswith(": 1 passed, 1 quarantined\n")
-    assert 'failures="0"' in Path("junit.xml").read_text(encoding="utf-8")  # noqa: ASYNC240
+    assert 'failures="0"' in text_of("junit.xml")
     assert (await call("report")).code == 0
     document = (await call("run Returns --wait --json")).json
     assert document["items"][0]["quarantine"]["owner"] == "Ann"
+    ended = await call("run Returns --repeat 3")
+    assert ended.output.count("Returns: quarantined until") == 1
 
 
 @pytest.mark.parametrize(("days", "code", "started"), [(3, 0, 3), (-1, 4, 1)])
@@ -101,13 +109,13 @@ async def test_excused_failures_stop_no_batch(
 ) -> None:
     """A failure in quarantine does not count for `--max-failures`, unless its entry has expired."""
     write_quarantine(days=days)
-    words = ("Returns", "Newsletter", "Checkout", "--wait", "--max-in-flight", "1")
-    ended = await call("run", *words, "--max-failures", "1")
+    typed = "run Returns Newsletter Checkout --wait --max-in-flight 1 --max-failures 1"
+    ended = await call(typed)
     assert (ended.code, len(emulator.runs)) == (code, started)
 
 
-async def test_quarantine_of_no_feature(call: Call) -> None:
-    """A mistyped entry is named as soon as the features are listed, and changes nothing."""
+async def test_quarantine_of_no_feature(call: Call, emulator: Emulator) -> None:
+    """A mistyped entry is named once the features are listed; one that is too long is refused."""
     write_quarantine("Retruns")
     ended = await call("run Newsletter Returns --wait")
     assert ended.code == 1
@@ -115,13 +123,10 @@ async def test_quarantine_of_no_feature(call: Call) -> None:
     assert ended.errors.count(said) == 1
     write_quarantine("returns")
     assert (await call("run --all --wait")).errors.count("The quarantine") == 0
-
-
-async def test_quarantine_of_repeated_runs(call: Call) -> None:
-    """It is named once for a feature, not for each run."""
-    write_quarantine()
-    ended = await call("run Returns --repeat 3")
-    assert ended.output.count("Returns: quarantined until") == 1
+    write_quarantine(days=60)
+    dispatched = emulator.count("run_feature")
+    (await call("run Returns --wait")).refuses("until is at most")
+    assert emulator.count("run_feature") == dispatched
 
 
 @pytest.mark.parametrize(
@@ -134,14 +139,62 @@ async def test_quarantine_of_repeated_runs(call: Call) -> None:
 async def test_expired_or_unexpected(call: Call, feature: str, days: int, sentence: str) -> None:
     """One sentence says what to do, and the batch fails."""
     write_quarantine(feature, days=days)
-    ended = await call("run", feature, "--wait", "--quiet")
-    assert ended.code == 1
-    assert ended.output.count(sentence) == 1
+    ended = await call(f"run {feature} --wait --quiet")
+    assert (ended.code, ended.output.count(sentence)) == (1, 1)
 
 
-async def test_too_long(emulator: Emulator, call: Call) -> None:
-    """An entry for two months is refused before anything is dispatched."""
-    write_quarantine(days=60)
-    ended = await call("run Returns --wait")
-    ended.refuses("until is at most")
-    assert emulator.count("run_feature") == 0
+async def end_with(word: str, call: Call, emulator: Emulator, typed: str = "Newsletter") -> None:
+    """Run a batch of one feature that ends so."""
+
+    def fail() -> None:
+        for run in emulator.active_runs():
+            emulator.finish_run(run.id, "failed")
+
+    if word == "error":
+        emulator.fail("run_feature", Fault.status(400), times=1)
+    elif word in {"failed", "flaky"}:
+        later(1, fail)
+    await call(f"run {typed} --wait {'--attempts 2' if word == 'flaky' else ''}")
+
+
+@pytest.mark.parametrize(
+    ("words", "rates", "change", "since"),
+    [
+        ("passed", (1, 0), None, None),
+        ("passed failed", (0.5, 0), "newly failing", 2),
+        ("passed failed failed", (0.333, 0), None, 2),
+        ("failed error failed", (0, 0), None, 1),
+        ("failed passed failed", (0.333, 0), "newly failing", 3),
+        ("failed passed", (0.5, 0), "passes again", None),
+        ("passed flaky", (0.5, 0.5), "flaky now", None),
+        ("passed error error", (1, 0), None, None),
+    ],
+)
+async def test_course_of_a_feature(  # noqa: PLR0913, PLR0917 - a table
+    words: str,
+    rates: tuple[float, float],
+    change: str | None,
+    since: int | None,
+    call: Call,
+    emulator: Emulator,
+) -> None:
+    """Rates are over batches with a result; an error neither starts nor ends a row of failures."""
+    for word in words.split():
+        await end_with(word, call, emulator)
+    (found,) = (await call("history Newsletter --json")).json["features"]
+    assert (found["passRate"], found["flakyRate"]) == rates
+    assert (found["failingSince"] or {}).get("batch") == since
+    changes = (await call("history --json")).json["changes"]
+    assert [each["what"] for each in changes] == ([] if change is None else [change])
+
+
+async def test_what_was_observed_before_an_interruption_is_older(
+    call: Call, emulator: Emulator
+) -> None:
+    """A batch that is resumed after another one does not make its first results the last ones."""
+    later(1, emulator.finish_run, 214, "failed")
+    await interrupted(call, "run Newsletter Checkout --wait --max-in-flight 1", at=5)
+    await end_with("passed", call, emulator)
+    await call("resume")
+    (found,) = (await call("history Newsletter --json")).json["features"]
+    assert found["failingSince"] is None

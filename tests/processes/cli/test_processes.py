@@ -1,0 +1,230 @@
+"""Commands in processes of their own: what they load, streams that close, signals and kills."""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.processes.cli.conftest import environment_of
+from tests.support.commands import MODULE, environment, finished, started
+from tests.surfaces.cli.conftest import Service
+from testvibe_async.cli import app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.surfaces.cli.conftest import Run
+
+SPEED = "10"  # Runs take some seconds.
+BASH = shutil.which("bash")
+
+
+def output_of(*command: str, **variables: str) -> str:
+    """Return what a program prints, which ends well, and says nothing of errors."""
+    ended = subprocess.run(  # noqa: S603 - our own
+        command, env=environment(**variables), capture_output=True, text=True, check=True
+    )
+    assert ended.stderr == ""
+    return ended.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--version",
+        "configs",
+        "features show Checkout --gherkin",
+        "--install-completion --shell bash",
+    ],
+)
+def test_a_closed_pipe_is_quiet(arguments: str, served: Service) -> None:
+    """The same holds for buffered output, which Python would flush at its exit."""
+    command = f"{shlex.join([sys.executable, *MODULE])} {arguments}"
+    script = f"{command} | true; echo ${{PIPESTATUS[0]}}"
+    assert output_of("/bin/bash", "-c", script, **environment_of(served)) == "141\n"
+
+
+def test_demo_whose_reader_went_away_ends_quietly() -> None:
+    """A pipe that is closed, as by head, ends the demo without a traceback."""
+    with started("demo", "--speed", "4") as process:
+        assert process.stdout is not None
+        while "run 214" not in process.stdout.readline():
+            pass
+        process.stdout.close()
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait() == 141
+
+
+@pytest.mark.parametrize("command", ["--version", "settings"])
+def test_a_command_loads_what_it_needs_alone(command: str) -> None:
+    """The version and the settings load neither the client, its HTTP, nor other commands."""
+    script = (
+        "import sys; from testvibe_async.cli.app import run\n"
+        f"try: run(['{command}'])\n"
+        "finally: print(*sys.modules)"
+    )
+    (output, _), code = finished(python=("-c", script))
+    loaded = {*output.splitlines()[-1].split()}
+    assert code == 0
+    assert not {"aiohttp", "asyncio", "cattrs", "testvibe_async.cli.demo"} & loaded
+    assert not {name for name in loaded if name.startswith("testvibe_async.testing")}
+
+
+def test_package_loads_nothing_of_the_command_line() -> None:
+    """Importing the package loads neither the command line nor what it needs."""
+    script = "import sys, testvibe_async; print(*sys.modules)"
+    loaded = output_of(sys.executable, "-c", script).split()
+    assert not {"cyclopts", "rich", "testvibe_async.cli"} & {*loaded}
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "words"),
+    [("cyclopts", "cli", ()), ("sqlalchemy", "durable", ("work", "nightly", "--on", "x.sqlite"))],
+)
+def test_missing_extra(package: str, extra: str, words: tuple[str, ...]) -> None:
+    """The same holds for a process in which it is not installed."""
+    script = (
+        f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {words!r}; "
+        "from testvibe_async.cli import main; main()"
+    )
+    (output, errors), code = finished(python=("-c", script))
+    assert (output, code) == ("", 2)
+    assert errors.endswith(f"pip install 'testvibe-async[{extra}]'\n")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        (">&-", "features list", 0),
+        ("2>&-", "features show Nope", 3),
+        ("<&-", "settings", 0),
+        ("<&- >&- 2>&-", "run Nope --wait", 2),
+    ],
+)
+@pytest.mark.usefixtures("served")
+def test_a_stream_that_is_closed_is_no_defect(closed: str, arguments: str, code: int) -> None:
+    """Started with closed streams, as cron and daemons do, it works and has its usual exit code."""
+    command = f"{sys.executable} -m testvibe_async.cli {arguments} {closed}"
+    process = subprocess.run(command, shell=True, check=False)  # noqa: S602 - our own command
+    assert process.returncode == code
+
+
+@pytest.mark.skipif(BASH is None, reason="there is no bash on this machine")
+def test_bash_completes(run: Run) -> None:
+    """bash itself, with the script loaded, completes commands, their parts and their options."""
+    assert BASH is not None
+    script = run("--install-completion --shell bash --output -").output
+    for words, expected in {
+        ("",): {*app.NAMES} - {"--install-completion"},
+        ("fea",): {"features"},
+        ("features", ""): {"list", "show", "create", "update", "delete"},
+        ("features", "show", "--g"): {"--gherkin"},
+        ("projects", "--no"): {"--no-color"},
+    }.items():
+        asked = (
+            f"{script}\n"
+            f"COMP_WORDS=(testvibe-async {' '.join(word or repr('') for word in words)})\n"
+            f"COMP_CWORD={len(words)}\n_testvibe_async\n"
+            "printf '%s\\n' \"${COMPREPLY[@]}\"\n"
+        )
+        assert {*output_of(BASH, "--norc", "-c", asked).split()} == expected
+
+
+def test_text_beyond_the_encoding_is_escaped(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters that the terminal's encoding lacks are printed as escapes."""
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    assert run("demo --speed 400").code == 0
+    narrow.flush()
+    written = narrow.buffer.getvalue()
+    assert b"16 in " in written
+    assert b"\\u2026" in written
+
+
+USER = """
+import asyncio
+from testvibe_async import Client
+
+async def main():
+    async with Client(poll_interval=0.05) as client:
+        run = await (await client.project().run_feature("Checkout"))
+        print("run", run.run_id, "is over:", run.is_finished)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_emulator_serves_until_a_signal(stop: signal.Signals) -> None:
+    """A client that has evaluated the lines works; a signal ends the emulator quietly, with 0."""
+    with started("emulator", "--port", "0", "--speed", "100") as process:
+        assert process.stdout is not None
+        exports = "".join(process.stdout.readline() for _ in range(3))
+        user = f"{exports}exec {shlex.join([sys.executable, '-c', USER])}"
+        assert output_of("/bin/sh", "-c", user) == "run 214 is over: True\n"
+        process.send_signal(stop)
+        output, errors = process.communicate()
+    url = exports.split("=")[1].split()[0]
+    assert (process.returncode, output) == (0, "")
+    assert errors == f"Serving 17 features at {url} until Ctrl-C.\n"
+
+
+def test_port_in_use_is_one_sentence() -> None:
+    """A port that another process has is named, with what to do, and nothing is printed to eval."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (output, errors), code = finished("emulator", "--port", str(port))
+    assert (code, output, errors.count("\n")) == (2, "", 1)
+    assert re.search(f"port {port} of 127.0.0.1 .*in use", errors)
+
+
+def test_data_through_pipes(service: Service, machine: Path) -> None:
+    """Gherkin, refs and a key from one process's pipe are what the next one has."""
+    variables = environment_of(service)
+    gherkin = "Feature: Piped\n\n  Scenario: Ünïcode\n    Given a pipe\n"
+    create = ("features", "create", "Piped", "--file", "-", "--quiet")
+    assert finished(*create, stdin=gherkin, **variables) == (("", ""), 0)
+    assert finished("features", "show", "Piped", "--gherkin", **variables) == ((gherkin, ""), 0)
+    # The emulator is shared: others count its features.
+    assert finished("features", "delete", "Piped", "--yes", "-q", **variables) == (("", ""), 0)
+    (output, _), _ = finished("run", "Checkout", "--json", **variables)
+    (output, errors), code = finished("wait", "--file", "-", stdin=output, **variables)
+    assert code in {0, 1}
+    assert errors == "Batch 1 has the results.\n"
+    assert "1/1  run " in output
+    assert "\x1b" not in output
+    place = str(machine / "piped")
+    login = ("login", "--server", service.url)
+    assert finished(*login, stdin=service.api_key, XDG_CONFIG_HOME=place)[1] == 0
+    (output, errors), code = finished("projects", XDG_CONFIG_HOME=place)
+    assert (code, errors) == (0, "")
+    assert output.startswith(service.project_id)
+
+
+def test_after_a_crash(slow_service: Service, machine: Path) -> None:
+    """After a kill the next command reports the interrupted batch once; resume ends it."""
+    variables = environment_of(slow_service)
+    variables["XDG_STATE_HOME"] = str(machine / "state")
+    with started("run", "Checkout", "Returns", "--wait", **variables) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Batch 1.\n"
+        for _ in range(2):  # One that is killed within a dispatch may leave it unknown.
+            assert "queued" in process.stdout.readline()
+        process.kill()
+    for options, is_told in (((), True), (("--wait", "--quiet"), False)):
+        (_, errors), _ = finished("run", "Newsletter", *options, **variables)
+        assert ("with 0 of 2 operations over" in errors) is is_told
+    (output, _), code = finished("resume", "1", **variables)
+    assert code in {0, 1}, output
+    assert re.search(r"\nBatch 1: 2 in .*: ", output)

@@ -1,0 +1,197 @@
+"""Commands on a terminal of their own: what is drawn, asked, and left at Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.processes.cli.conftest import environment_of
+from tests.support.commands import Terminal, finished
+from tests.surfaces.cli.conftest import Service
+from tests.surfaces.cli.test_login import keys_in
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+SPEED = "0.01"  # Runs take longer than any test.
+PROJECT = "7f3c9a4e-1f4b-4c53-9d0e-2b6a7c1d8e90"
+COLOURS = re.compile("\x1b\\[[0-9;]*m")
+
+
+@pytest.fixture
+def posted() -> threading.Event:
+    """Whether the silent server has a dispatch."""
+    return threading.Event()
+
+
+@pytest.fixture
+def silent_server(posted: threading.Event) -> Generator[str]:
+    """A server that has no list of runs, and answers nothing else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def do_POST(self) -> None:
+            posted.set()
+            over.wait()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            """Print nothing."""
+
+    over = threading.Event()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        over.set()
+        server.shutdown()
+
+
+def shown(*arguments: str, rows: int = 24, **variables: str) -> tuple[str, int]:
+    """Return all that a command shows on a terminal, and its exit code."""
+    with closing(Terminal(*arguments, rows=rows, **variables)) as terminal:
+        code = terminal.read_to_end()
+    assert "Traceback" not in terminal.output
+    return terminal.output, code
+
+
+def test_errors_and_tables(service: Service) -> None:
+    """An error is the sentence as elsewhere, wrapped; a table has a head, and no tabs."""
+    variables = environment_of(service)
+    for arguments, expected in ((("nosuch",), 2), (("features", "show", "nosuch"), 3)):
+        output, code = shown(*arguments, **variables)
+        (_, errors), _ = finished(*arguments, **variables)
+        assert code == expected
+        assert output.startswith("testvibe-async: ")
+        assert " ".join(output.split()) == errors.rstrip()
+        assert max(map(len, output.splitlines())) <= 80
+        assert "\x1b" not in output
+    output, code = shown("configs", **variables)
+    assert (code, "\x1b[1mName" in output, "\t" in output) == (0, True, False)
+    output, code = shown("doctor", **variables)
+    assert (code, "holds" in output) == (0, True)
+    assert max(map(len, COLOURS.sub("", output).replace("\r", "").split("\n"))) <= 80
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
+def test_live_table_of_the_demo(variables: dict[str, Any]) -> None:
+    """No frame is higher than the terminal, colours are as wanted, and the results stay."""
+    output, code = shown("demo", "--speed", "12", rows=12, **variables)
+    drawn, _, left = output.rpartition("\x1b[?25h")
+    assert code == 0
+    assert bool(re.search(r"\x1b\[[\d;]*3[0-7]m", output)) is (not variables)
+    assert "\x1b[?25l" in drawn
+    assert "… and " in drawn
+    runs = drawn.rpartition("$ testvibe-async run")[2]
+    assert max(frame.count("\n") for frame in runs.split("\r\x1b[2K")) < 12
+    assert "16 in " in left
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_run_leaves_the_terminal_in_order(
+    stop: signal.Signals, code: int, slow_service: Service
+) -> None:
+    """Stopped by Ctrl-C or a signal it shows the cursor again and names what is in flight."""
+    variables = environment_of(slow_service)
+    with closing(Terminal("run", "Checkout", "Returns", "--wait", **variables)) as terminal:
+        terminal.read_until("2 queued")
+        if stop is signal.SIGINT:
+            terminal.press_ctrl_c()
+        else:
+            terminal.process.send_signal(stop)
+        assert terminal.read_to_end() == code
+    left = terminal.output.rpartition("\x1b[?25h")[2]
+    assert "\x1b[?25l" not in left
+    assert "Stopped: 2 in " in left
+    assert len(re.findall(r"^  run \d+  ", left, re.MULTILINE)) == 2
+    assert "with:\r\n  testvibe-async wait 2" in left
+    assert "Elapsed" not in left
+    assert "Traceback" not in terminal.output
+
+
+def test_second_ctrl_c(silent_server: str, posted: threading.Event) -> None:
+    """A dispatch that is not answered holds the command up until Ctrl-C is pressed again."""
+    variables = environment_of(Service(silent_server, "tvb_" + "k" * 43, PROJECT))
+    with closing(Terminal("run", "Checkout", "--wait", **variables)) as terminal:
+        terminal.read_until("1 waiting")
+        assert posted.wait(10)
+        terminal.press_ctrl_c()
+        terminal.read_until("Ctrl-C again ends at once.")
+        terminal.press_ctrl_c()
+        assert terminal.read_to_end() == 130
+    left = terminal.output.rpartition("\x1b[?25h")[2]
+    assert re.search(r"Stopped: 1 in [\d.]+ s: 1 unknown", left)
+    assert "unknown: it may have started" in left
+    assert "Traceback" not in terminal.output
+
+
+@pytest.mark.parametrize(
+    ("command", "prompt"),
+    [
+        ("login", "Server"),
+        ("login --server https://testvibe.example", "API key"),
+        ("features delete Checkout", "[y/N] "),
+        ("generate --all", "Each costs credits"),
+        ("doctor --run Checkout", "A run is dispatched and watched"),
+    ],
+)
+def test_ctrl_c_at_a_prompt(command: str, prompt: str, service: Service) -> None:
+    """Ctrl-C at a question ends the command at once, with 130, and nothing is done.
+
+    Ctrl-D hands over what was typed so far, which is no answer yet.
+    """
+    variables = environment_of(service) if not command.startswith("login") else {}
+    with closing(Terminal(*command.split(), **variables)) as terminal:
+        terminal.read_until(prompt)
+        if command.startswith("generate"):
+            os.write(terminal.controller, b"y\x04")
+        terminal.press_ctrl_c()
+        assert terminal.read_to_end() == 130
+    assert "Traceback" not in terminal.output
+    assert "In flight" not in terminal.output
+    assert ("stopped by Ctrl-C" in terminal.output) is command.startswith("doctor")
+
+
+@pytest.mark.parametrize("answer", ["n", ""])
+@pytest.mark.parametrize(
+    ("command", "question", "said"),
+    [
+        ("generate --all", "Generate 1 feature? Each costs credits", "nothing was dispatched"),
+        ("features delete Checkout", "[y/N] ", "nothing was deleted"),
+    ],
+)
+def test_anything_but_a_yes_does_nothing(
+    command: str, question: str, said: str, answer: str, service: Service
+) -> None:
+    """The question waits for its answer, and Enter alone means no."""
+    with closing(Terminal(*command.split(), **environment_of(service))) as terminal:
+        terminal.read_until(question)
+        terminal.type(answer)
+        assert terminal.read_to_end() == 2
+    assert said in terminal.output
+
+
+def test_a_terminal_does_not_show_the_key(service: Service, machine: Path) -> None:
+    """What is typed at the prompt for the key is not echoed."""
+    with closing(Terminal("login", XDG_CONFIG_HOME=str(machine / "typed"))) as terminal:
+        terminal.read_until("Server, such as https://testvibe.example: ")
+        terminal.type(service.url)
+        terminal.read_until("(it is not shown): ")
+        terminal.type(service.api_key)
+        terminal.read_until("Use Acme Shop in this folder? [Y/n] ")
+        terminal.type("")
+        assert terminal.read_to_end() == 0
+    assert "Logged in to" in terminal.output
+    assert service.project_id in Path(".testvibe-async.toml").read_text(encoding="utf-8")
+    assert service.api_key[8:] not in terminal.output
+    assert keys_in(machine / "typed" / "testvibe-async" / "config.toml")
