@@ -129,6 +129,8 @@ WRONG = {
     "resume nosuch": "there is no batch named nosuch: there is none yet",
     "resume nosuch.journal": "there is no journal nosuch.journal",
     "report x": "is no journal",
+    "report": "there is no batch ",
+    "report 12": "there is no batch 12",
     "report --artifacts failed": "--artifacts",
     "emulator --fault run_feature": "--fault 'run_feature' is not understood: write OPERATION:",
     "emulator --fault run_feature:slow": "WHAT is a status, or one of reset, lost, hang",

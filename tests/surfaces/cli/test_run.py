@@ -121,6 +121,7 @@ async def test_time_that_is_over_leaves_runs_in_flight(emulator: Emulator, call:
     assert now() == pytest.approx(60, abs=1)
     (run,) = emulator.active_runs()
     assert ended.output.endswith("\nBatch 1: 2 in 1:00: 1 passed, 1 in flight\n")
+    assert ended.output.count("\n\n") == 1  # Nothing stands between the progress and the counts.
     assert f"Still running at the service:\n  run {run.id}  Wishlist\n" in ended.errors
     ended = await call(words_of_wait(ended))
     assert ended.code == 0

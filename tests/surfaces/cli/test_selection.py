@@ -67,6 +67,8 @@ async def test_all(emulator: Emulator, call: Call) -> None:
     rest = [name for name in ready if not name.startswith("Log") and name != "Returns"]
     assert await chosen(call, "run --all !Log* !returns") == rest
     assert (await chosen(call, "generate --all"))[-2:] == ["Draft", "Broken"]
+    said = (await call("run Check* --dry-run")).errors
+    assert said.startswith("Left out: without tests (draft): Checkout with gift card.\n")
     odd = {"id": 999, "name": "Odd", "status": "archived"}
     emulator.fail("list_features", Fault.edit(lambda rows: [*rows, odd]))
     said = (await call("run --all --dry-run")).errors
