@@ -223,7 +223,8 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
             (
                 "wait_for_run needs the argument runId. list_runs shows the ids. "
                 "The argument timeoutSeconds is wrong: input should be greater than or equal to 1. "
-                "wait_for_run has no argument 'zzz'. There are 'runId', 'timeoutSeconds', 'project'."
+                "wait_for_run has no argument 'zzz'. "
+                "There are 'runId', 'timeoutSeconds', 'project'."
             ),
         ),
     ],
