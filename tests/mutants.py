@@ -35,7 +35,7 @@ PAIRS: tuple[tuple[type[Any], type[Any]], ...] = (
     *((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot)),
     *((ast.In, ast.NotIn), (ast.And, ast.Or), (ast.Add, ast.Sub), (ast.Mult, ast.Div)),
 )
-OTHER = dict(PAIRS) | {other: one for one, other in PAIRS}
+OTHER: dict[Any, Any] = dict(PAIRS) | {other: one for one, other in PAIRS}
 """What an operator is made."""
 
 
@@ -110,16 +110,15 @@ def _changed(statement: ast.stmt) -> Iterator[tuple[str, int]]:
 def _other_operators(tree: ast.AST) -> Iterator[str]:
     """Return a tree as text, each time with one operator that is another."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Compare) and type(node.ops[0]) in OTHER:
-            compares = node.ops[0]
-            node.ops[0] = OTHER[type(compares)]()
+        members = vars(node)
+        if type(joins := members.get("op")) in OTHER:
+            members["op"] = OTHER[type(joins)]()
             yield ast.unparse(tree)
-            node.ops[0] = compares
-        if isinstance(node, ast.BoolOp | ast.BinOp | ast.AugAssign) and type(node.op) in OTHER:
-            joins = node.op
-            node.op = OTHER[type(joins)]()
+            members["op"] = joins
+        if type(compares := (members.get("ops") or [None])[0]) in OTHER:
+            members["ops"][0] = OTHER[type(compares)]()
             yield ast.unparse(tree)
-            node.op = joins
+            members["ops"][0] = compares
 
 
 @contextmanager

@@ -28,12 +28,6 @@ async def test_a_project_is_named_by_a_text(emulator: Emulator) -> None:
         client.project(wrong)
 
 
-def drop(clients: list[Client]) -> None:
-    """Let go of clients, and wait until nothing of them is left."""
-    clients.clear()
-    gc.collect()
-
-
 async def test_waits_end_with_the_ref(emulator: Emulator) -> None:
     """Closing ends every wait, iteration and gathering with the ref, and polls no more."""
     client = client_of(emulator)
@@ -119,9 +113,10 @@ async def test_a_call_that_waits_ends_as_closed(
     options, fault, calls = WAITING[why]
     client = client_of(emulator, **options)
     emulator.fail("list_projects", fault)
+    first: list[asyncio.Future[Any]]
     first = [asyncio.ensure_future(client.list_projects()) for _ in range(calls)]
     await asyncio.sleep(0.5)
-    last = asyncio.ensure_future(client.get_project(emulator.project_id))
+    last: asyncio.Future[Any] = asyncio.ensure_future(client.get_project(emulator.project_id))
     await asyncio.sleep(0.5)
     await client.aclose()
 
@@ -262,7 +257,11 @@ def test_wrong_options_are_refused(option: str, values: tuple[object, ...], what
 
 
 SECONDS = (-1, float("nan"), float("inf"), True, "5")
+
+
 OF_SECONDS = "timeout must be a number of seconds"
+
+
 CALLS: dict[str, tuple[Callable[[Project, Any], object], tuple[Any, ...], str]] = {
     "a dispatch's wait": (lambda p, x: p.run_feature("A").wait(timeout=x), SECONDS, OF_SECONDS),
     "a wait": (lambda p, x: p.run_operation(1).wait(timeout=x), SECONDS, OF_SECONDS),

@@ -28,6 +28,7 @@ from testvibe_async import (
     GenerationRef,
     OutcomeError,
     Project,
+    Ref,
     RetryPolicy,
     RunFailedError,
     UndocumentedStatusError,
@@ -210,7 +211,11 @@ async def raised(kind: type[errors.VibeError], emulator: Emulator, **more: Any) 
     case = CASES[kind]
     if case.fault:
         emulator.fail(*case.fault)
-    usual = {"server": emulator.url, "api_key": emulator.api_key, "project": emulator.project_id}
+    usual: dict[str, Any] = {
+        "server": emulator.url,
+        "api_key": emulator.api_key,
+        "project": emulator.project_id,
+    }
     async with Client(**usual | dict(case.options) | more) as client:
         with pytest.raises(errors.VibeError) as caught:
             await case.act(client, emulator)
@@ -290,7 +295,8 @@ async def check_ref(error: Any, kind: type[errors.VibeError], emulator: Emulator
     assert (error.ref is not None) == (kind in WITH_REF)
     if kind in WITH_REF:
         async with client_of(emulator) as client:
-            assert client.attach(error.ref).ref == error.ref
+            ref: Ref = error.ref
+            assert client.attach(ref).ref == ref
         if kind not in {errors.OperationNotFoundError, errors.GenerationInProgressError}:
             assert str(error.ref) in str(error) or kind is errors.OperationSupersededError
 

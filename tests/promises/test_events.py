@@ -74,7 +74,7 @@ EVENTS: list[tuple[Event, str, int]] = [
     (OutageStarted("https://testvibe.example", ERROR), "on_outage_started", logging.WARNING),
     (OutageEnded("https://testvibe.example", 12.0), "on_outage_ended", logging.INFO),
 ]
-LINES = {
+LINES: dict[type[Event], str] = {
     Dispatched: "Dispatched ref=run 214 adopted=False",
     RequestFinished: (
         "RequestFinished operation=get_run method=GET url=https://h/x status=None seconds=0.00154"

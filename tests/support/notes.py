@@ -19,7 +19,7 @@ class Notes:
         self.posts: list[int] = []
         """How many dispatches the service had when each intent came."""
         self.seconds: dict[Step, float] = {}
-        self.failing = {failing}
+        self.failing: set[Step | None] = {failing}
 
     @property
     def steps(self) -> list[Step]:

@@ -12,8 +12,8 @@ and nothing outside this folder imports it. What is decided where:
 
 A command that dispatches goes down these stairs:
 
-- `start`, `resume`: what the options mean; `batches`: which batch is meant
-- `dispatch`: what a new batch may cost, and where it is kept
+- `start`, `resume`: what the options mean, what a new batch may cost, and where it is kept;
+  `batches`: which batch is meant
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
 - `progress`: the items of its batch with what was last seen, and whether the service answers
 - `display`: how that looks: a live table, lines in a pipe, JSON events

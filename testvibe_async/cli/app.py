@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async._util import __version__
-from testvibe_async.cli.common import COMMON, MORE_OPTIONS, Common, ServiceOptions
+from testvibe_async.cli.common import MORE_OPTIONS, Common, ServiceOptions
 from testvibe_async.cli.exits import (
     ENDING,
     CommandResult,
@@ -162,7 +162,7 @@ def _parse(arguments: Sequence[str], result: CommandResult) -> Callable[[], Any]
         verbose=False,
     )
     given = (each for each in bound.arguments.values() if isinstance(each, ServiceOptions))
-    result.verbose = next(given, COMMON).verbose
+    result.verbose = next(given, Common()).verbose
     log_to_standard_error(result.verbose)
     return lambda: command(*bound.args, **bound.kwargs)
 
@@ -191,7 +191,7 @@ _FLAGS = {"--json=lines": "--json-lines", "--help-all": "--help"}
 """Flags, and the form in which cyclopts accepts them."""
 
 
-def _any_command(*, timeout: Timeout = None, common: Common = COMMON) -> None:
+def _any_command(*, timeout: Timeout = None, common: Common = Common()) -> None:
     """Have the options that may stand before and after any command."""
 
 

@@ -12,6 +12,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
 from testvibe_async.cli.common import Common, batches_folder
@@ -69,8 +71,8 @@ async def read_durable(batch: DurableBatch, record: BatchRecord | None) -> Batch
     """
     found = await batch.status()
     path = Path(batch.id) if record is None else stored_batches().journal_of(record)
-    is_live, workers = not found.is_settled, found.workers
-    return Batch.of(found, path=path, record=record, is_live=is_live, workers=workers)
+    state = Batch.of(found, found.items, path=path, record=record)
+    return evolve(state, is_live=not found.is_settled, workers=found.workers)
 
 
 async def durable_named(

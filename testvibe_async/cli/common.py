@@ -1,6 +1,6 @@
 """The options of all commands, and the client that they open.
 
-A command takes `common: Common = COMMON` as its last keyword and opens `connected(common)`. Which
+A command takes `common: Common = Common()` as its last keyword and opens `connected(common)`. Which
 settings are in force is decided in `testvibe_async._config`, not here.
 """
 
@@ -93,10 +93,6 @@ class Common(ServiceOptions):
             quiet=self.quiet,
             color=False if self.no_color else None,
         )
-
-
-COMMON = Common()
-"""The options if none was given."""
 
 
 def batches_folder() -> Path:

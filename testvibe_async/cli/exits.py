@@ -111,11 +111,7 @@ def error_sentence(error: VibeError) -> str:
     """
     if isinstance(error, errors.TransportError):
         return f"{urlsplit(error.url).netloc}: {reason(error)}"
-    is_unreadable = isinstance(error, errors.MalformedResponseError | errors.IncompleteListError)
-    if is_unreadable or not isinstance(error, errors.ResponseError):
-        return reason(error)
-    code = f"{error.status} {error.code}" if error.code else str(error.status)
-    return f"{error.message} ({code}){_advice(error)}"
+    return reason(error) + (_advice(error) if isinstance(error, errors.ResponseError) else "")
 
 
 def _advice(error: errors.ResponseError) -> str:

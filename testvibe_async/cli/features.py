@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli import completion
-from testvibe_async.cli.common import COMMON, Common, connected
+from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.completion import FeatureName  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.output import Output, TextFile, confirm, read_text
@@ -31,7 +31,7 @@ files: App = App(name="files", help="List, read and write the project's files.")
 
 
 @app.command(name="list", synonym="ls")
-async def list_(*, common: Common = COMMON) -> None:
+async def list_(*, common: Common = Common()) -> None:
     """List the project's features.
 
     For example:
@@ -50,7 +50,9 @@ async def list_(*, common: Common = COMMON) -> None:
 
 
 @app.command(synonym=("cat", "get", "view"))
-async def show(feature: FeatureName, /, *, gherkin: bool = False, common: Common = COMMON) -> None:
+async def show(
+    feature: FeatureName, /, *, gherkin: bool = False, common: Common = Common()
+) -> None:
     """Show one feature: its Gherkin on standard output, and its facts on standard error.
 
     For example:
@@ -75,7 +77,7 @@ async def show(feature: FeatureName, /, *, gherkin: bool = False, common: Common
 
 
 @app.command(synonym=("add", "new"))
-async def create(name: str, /, *, file: TextFile, common: Common = COMMON) -> None:
+async def create(name: str, /, *, file: TextFile, common: Common = Common()) -> None:
     """Add a feature. That does not generate its tests.
 
     For example:
@@ -101,7 +103,7 @@ async def update(
     *,
     file: TextFile | None = None,
     name: str | None = None,
-    common: Common = COMMON,
+    common: Common = Common(),
 ) -> None:
     """Change a feature's Gherkin, its name or both. That does not generate its tests again.
 
@@ -130,7 +132,7 @@ async def delete(
     /,
     *,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
-    common: Common = COMMON,
+    common: Common = Common(),
 ) -> None:
     """Delete a feature.
 
@@ -152,7 +154,7 @@ async def delete(
 
 
 @files.command(name="list", synonym="ls")
-async def list_files(*, common: Common = COMMON) -> None:
+async def list_files(*, common: Common = Common()) -> None:
     """List the project's files.
 
     For example:
@@ -167,7 +169,7 @@ async def list_files(*, common: Common = COMMON) -> None:
 
 
 @files.command
-async def get(path: str, /, *, common: Common = COMMON) -> None:
+async def get(path: str, /, *, common: Common = Common()) -> None:
     """Print a file, byte for byte; a template if the project has no content of its own.
 
     For example:
@@ -186,7 +188,7 @@ async def get(path: str, /, *, common: Common = COMMON) -> None:
 
 
 @files.command
-async def put(path: str, /, *, file: TextFile, common: Common = COMMON) -> None:
+async def put(path: str, /, *, file: TextFile, common: Common = Common()) -> None:
     """Write a whole file.
 
     The service takes files below Features/ and Configurations/, of at most 256 KB; the others are
@@ -207,7 +209,7 @@ async def put(path: str, /, *, file: TextFile, common: Common = COMMON) -> None:
     connection.output.result({"ok": True}, f"{path} is written.")
 
 
-async def configs(*, common: Common = COMMON) -> None:
+async def configs(*, common: Common = Common()) -> None:
     """List the project's run configurations.
 
     For example:

@@ -18,7 +18,7 @@ from rich.text import Text
 from testvibe_async import ConfigError
 from testvibe_async._util import escape
 from testvibe_async.cli.batches import place_of, stored_batches
-from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.common import Common
 from testvibe_async.cli.result import live_facts, live_line, seconds_of
 from testvibe_async.cli.words import duration, plural
 from testvibe_async.runner.names import similar_names
@@ -41,7 +41,7 @@ async def history(
     *names: str,
     limit: Annotated[PositiveInt | None, Parameter(name=("--limit", "-n"))] = None,
     days: PositiveInt | None = None,
-    common: Common = COMMON,
+    common: Common = Common(),
 ) -> None:
     """Show the last batches of a project's runs, what was flaky, and what changed with the last.
 
@@ -125,14 +125,10 @@ async def _meant(names: Sequence[str], place: Place, most: int) -> tuple[list[Ba
 def _course(trend: Trend) -> Text:
     """Return the course of one feature, in a few lines."""
     passed, flaky = (f"{trend.words.count(w)} ({trend.rate(w):.0%})" for w in ("passed", "flaky"))
-    lines = [f"of {_batches(trend.counted)}, passed in {passed}, flaky in {flaky}"]
+    lines = [f"of {plural(trend.counted, 'batch')}, passed in {passed}, flaky in {flaky}"]
     if since := trend.failing_since:
         lines.append(f"fails since {since.label} of {since.created_at.astimezone():%d %b %H:%M}")
     return Text("\n").join([Text(escape(trend.name), "bold"), *(Text(f"  {x}") for x in lines)])
-
-
-def _batches(number: int) -> str:
-    return "1 batch" if number == 1 else f"{number} batches"
 
 
 def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
@@ -145,7 +141,7 @@ def _row(batch: Batch, counts: Mapping[str, Any]) -> list[object]:
 
 def _sections(changed: Sequence[Trend], flaky: Sequence[Trend], batches: int) -> Text:
     """Return the flaky and the changed features of so many batches, a line for each."""
-    where = "this batch" if batches == 1 else f"these {_batches(batches)}"
+    where = "this batch" if batches == 1 else f"these {plural(batches, 'batch')}"
     sections: dict[str, list[str]] = {}
     for each in flaky:
         failed = f", and failed in {n}" if (n := each.words.count("failed")) else ""

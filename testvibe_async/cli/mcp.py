@@ -21,9 +21,6 @@ from testvibe_async import Client
 from testvibe_async.cli.common import ServiceOptions
 from testvibe_async.cli.words import NAME
 
-SERVICE = ServiceOptions()
-"""The options if none was given."""
-
 
 async def mcp(  # noqa: PLR0913 - the options of the command
     *,
@@ -34,7 +31,7 @@ async def mcp(  # noqa: PLR0913 - the options of the command
     exclude_tools: tuple[str, ...] = (),
     max_generations: int | None = None,
     max_output: int = 20_000,
-    service: ServiceOptions = SERVICE,
+    service: ServiceOptions = ServiceOptions(),
 ) -> None:
     """Serve TestVibe's operations as tools for a model (MCP).
 

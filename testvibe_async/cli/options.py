@@ -133,10 +133,6 @@ class Files:
             _require_writable(path)
 
 
-NO_FILES = Files()
-"""The options where none was given."""
-
-
 @Parameter(name="*")
 @frozen(kw_only=True)
 class Consent:
@@ -165,10 +161,6 @@ class Consent:
             if not await confirm(question, instead=instead):
                 raise ConfigError("nothing was dispatched")
         limit.allowed = number if self.max_generations is None else self.max_generations
-
-
-NO_CONSENT = Consent()
-"""The options where none was given."""
 
 
 On = Annotated[str | None, Parameter(metavar="DATABASE"), MORE]
@@ -219,10 +211,6 @@ class BatchOptions:
             )
         if self.journal is not None or self.no_journal:
             raise ConfigError("--name is for batches in your state folder: leave out --journal")
-
-
-NO_OPTIONS = BatchOptions()
-"""The options if none was given."""
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:

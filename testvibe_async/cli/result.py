@@ -24,7 +24,7 @@ from testvibe_async import (
 )
 from testvibe_async.cli.batches import resume_command, stored_batches, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
-from testvibe_async.cli.options import NO_FILES, Files
+from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
 from testvibe_async.cli.words import NAME, Item, duration, plural
 from testvibe_async.runner.quarantine import Quarantine
@@ -231,7 +231,7 @@ class Result:
         return document
 
 
-def result_of(batch: Batch, common: Common, files: Files = NO_FILES) -> Result:
+def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
     """Return the stored result of a batch, without asking the service."""
     return Result(
         items=list(map(Quarantine.read().mark, batch.items)),

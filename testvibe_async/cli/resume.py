@@ -20,11 +20,11 @@ from testvibe_async import ConfigError, Journal, Ref, RunRef, Verdict
 from testvibe_async._batch import Plan, is_refusal
 from testvibe_async.cli.batches import durable_named, place_of, read_durable, stored_batches
 from testvibe_async.cli.closing import conclude
-from testvibe_async.cli.common import COMMON, Common
+from testvibe_async.cli.common import Common
 from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
 from testvibe_async.cli.names import operations_of, read_refs
-from testvibe_async.cli.options import NO_CONSENT, NO_FILES, Consent, Files, On, Timeout
+from testvibe_async.cli.options import Consent, Files, On, Timeout
 from testvibe_async.cli.output import Output, TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
@@ -49,9 +49,9 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     on: On = None,
     list_: Annotated[bool, Parameter(name="--list")] = False,
     timeout: Timeout = None,
-    consent: Consent = NO_CONSENT,
-    files: Files = NO_FILES,
-    common: Common = COMMON,
+    consent: Consent = Consent(),
+    files: Files = Files(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Resume a batch that was interrupted by a crash, Ctrl-C or a time-out.
 
@@ -144,7 +144,7 @@ async def _list_unfinished(common: Common) -> None:
             common.output.note(live_line(each))
 
 
-async def discard(batch: str, /, *, common: Common = COMMON) -> None:
+async def discard(batch: str, /, *, common: Common = Common()) -> None:
     """Forget a batch of your state folder. What is in flight continues at the service.
 
     A durable batch stays in its database: see 'cancel'.
@@ -166,8 +166,8 @@ async def discard(batch: str, /, *, common: Common = COMMON) -> None:
     else:
         what = f"it stays in {record.database}"
     stored.discard(record)
-    common.output.document({"batch": record.number, "name": record.name})
-    common.output.say(f"{record} is forgotten: {what}.")
+    document = {"batch": record.number, "name": record.name}
+    common.output.result(document, f"{record} is forgotten: {what}.")
 
 
 def _may_be_dispatched(item: Item, *, are_dropped: bool) -> bool:
@@ -226,8 +226,8 @@ async def work(
     /,
     *,
     on: On = None,
-    files: Files = NO_FILES,
-    common: Common = COMMON,
+    files: Files = Files(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Work on a durable batch until it is over, together with all others that do.
 
@@ -255,7 +255,7 @@ async def work(
     return ExitCode.INTERRUPTED
 
 
-async def cancel(batch: str, /, *, on: On = None, common: Common = COMMON) -> None:
+async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> None:
     """Dispatch nothing more of a durable batch. What is in flight is waited for by its workers.
 
     'resume' undoes that. A batch that is not in a database is stopped by Ctrl-C.
@@ -284,8 +284,8 @@ async def report(
     /,
     *,
     on: On = None,
-    files: Files = NO_FILES,
-    common: Common = COMMON,
+    files: Files = Files(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Report on a batch by its journal, without asking the service.
 
@@ -333,8 +333,8 @@ async def wait(
     *operations: OperationName,
     file: TextFile | None = None,
     timeout: Timeout = None,
-    files: Files = NO_FILES,
-    common: Common = COMMON,
+    files: Files = Files(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Wait for runs and generations that were dispatched before, by any client.
 
@@ -366,7 +366,7 @@ async def wait(
         named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
 
     async with watching(common, files=files, timeout=timeout) as watch:
-        client = watch.client
+        client = watch.connection.client
         async with watch.limit.waiting_for("what is in flight"):
             found = await asyncio.gather(*(operations_of(watch.connection, word) for word in words))
         all_named = {ref.key: ref for each in (named, *found) for ref in each}

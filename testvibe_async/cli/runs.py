@@ -21,7 +21,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 
 from testvibe_async import ConfigError
 from testvibe_async.cli import completion, details
-from testvibe_async.cli.common import COMMON, Common, connected
+from testvibe_async.cli.common import Common, connected
 from testvibe_async.cli.completion import FeatureName, RunId  # noqa: TC001 - cyclopts reads the annotations at run time
 from testvibe_async.cli.names import suggesting
 from testvibe_async.cli.outputs import download_artifacts
@@ -58,7 +58,10 @@ app: App = App(
 
 @app.command(name="list", synonym="ls")
 async def list_(
-    *, feature: FeatureName | None = None, limit: PositiveInt | None = None, common: Common = COMMON
+    *,
+    feature: FeatureName | None = None,
+    limit: PositiveInt | None = None,
+    common: Common = Common(),
 ) -> None:
     """List runs, the newest first.
 
@@ -86,7 +89,7 @@ async def list_(
 
 
 @app.command(synonym=("get", "view"))
-async def show(run: RunId, /, *, common: Common = COMMON) -> None:
+async def show(run: RunId, /, *, common: Common = Common()) -> None:
     """Show a run: its tests, their errors, its artifacts, and the end of its log.
 
     For example:
@@ -104,7 +107,7 @@ async def show(run: RunId, /, *, common: Common = COMMON) -> None:
 
 
 @app.command(synonym=("explain", "log", "logs", "why"))
-async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = COMMON) -> None:
+async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = Common()) -> None:
     """Show why a run failed: whole errors, the end of its log, and the sources if asked to.
 
     For example:
@@ -125,7 +128,7 @@ async def diagnose(run: RunId, /, *, sources: bool = False, common: Common = COM
 
 
 @app.command
-async def artifacts(run: RunId, /, *, common: Common = COMMON) -> None:
+async def artifacts(run: RunId, /, *, common: Common = Common()) -> None:
     """List the files that a run left.
 
     With --json their links are shown too, which soon expire.
@@ -155,7 +158,7 @@ async def download(
     directory: Path,
     *,
     kind: tuple[str, ...] = (),
-    common: Common = COMMON,
+    common: Common = Common(),
 ) -> None:
     """Download the files that a run left.
 
@@ -205,7 +208,7 @@ def _passed(run: Run) -> str | None:
     return f"{run.summary.passed} of {plural(run.summary.total, 'test')}"
 
 
-async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = COMMON) -> None:
+async def open_run(run: RunId, /, *, kind: str | None = None, common: Common = Common()) -> None:
     """Open the report of a run, or its trace.
 
     The file is downloaded first. Where no program can be started, as on a machine without a screen,
@@ -282,7 +285,7 @@ generation: App = App(
 
 
 @generation.command
-async def status(feature: FeatureName, /, *, common: Common = COMMON) -> None:
+async def status(feature: FeatureName, /, *, common: Common = Common()) -> None:
     """Show the state of a feature's latest generation, section by section.
 
     For example:
@@ -301,7 +304,7 @@ async def status(feature: FeatureName, /, *, common: Common = COMMON) -> None:
 
 @generation.command
 async def log(
-    feature: FeatureName, /, *, lines: PositiveInt | None = None, common: Common = COMMON
+    feature: FeatureName, /, *, lines: PositiveInt | None = None, common: Common = Common()
 ) -> None:
     """Show the log of a feature's latest generation, each section's reason first.
 
@@ -323,7 +326,7 @@ async def log(
 
 
 @generation.command
-async def cancel(feature: FeatureName, /, *, common: Common = COMMON) -> None:
+async def cancel(feature: FeatureName, /, *, common: Common = Common()) -> None:
     """Cancel a feature's generation, dispatched by any client.
 
     For example:

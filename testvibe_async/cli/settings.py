@@ -33,7 +33,7 @@ from testvibe_async._config import (
     user_file_path,
 )
 from testvibe_async._util import escape
-from testvibe_async.cli.common import COMMON, Common, batches_folder, connected
+from testvibe_async.cli.common import Common, batches_folder, connected
 from testvibe_async.cli.output import Output, ask
 from testvibe_async.cli.words import NAME, plural
 from testvibe_async.runner.names import chosen_project
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from testvibe_async import ProjectInfo
 
 
-def settings(*, common: Common = COMMON) -> None:
+def settings(*, common: Common = Common()) -> None:
     """Show which server, API key, project and routes are in force, and where each comes from.
 
     Arguments come first, then TESTVIBE_SERVER, TESTVIBE_API_KEY and TESTVIBE_PROJECT, then the
@@ -81,7 +81,7 @@ def settings(*, common: Common = COMMON) -> None:
     output.note(f"The journals of your batches are in {batches_folder()}.")
 
 
-async def projects(*, common: Common = COMMON) -> None:
+async def projects(*, common: Common = Common()) -> None:
     """List the projects that your API key may see.
 
     For example:
@@ -96,7 +96,7 @@ async def projects(*, common: Common = COMMON) -> None:
     )
 
 
-async def use(project: str, /, *, common: Common = COMMON) -> None:
+async def use(project: str, /, *, common: Common = Common()) -> None:
     """Choose the project that the commands in this repository are about.
 
     It is written to the file .testvibe-async.toml, with the server that has it. The file holds no
@@ -153,12 +153,12 @@ def store_project(server: str, project: str) -> Path:
             "put a file in its place"
         )
     document = tomlkit.parse(path.read_text(encoding="utf-8-sig") if present else "")
-    document.update(server=server, project=project)
+    document["server"], document["project"] = server, project
     path.write_text(document.as_string(), encoding="utf-8", newline="")
     return path
 
 
-def login(*, stdin: bool = False, common: Common = COMMON) -> None:
+def login(*, stdin: bool = False, common: Common = Common()) -> None:
     """Store an API key on this machine, for one server.
 
     It asks for what it needs, tries the key on the service, and writes it to your own configuration
@@ -197,7 +197,7 @@ def login(*, stdin: bool = False, common: Common = COMMON) -> None:
         output.note("TESTVIBE_API_KEY is set, and comes before the key that is stored.")
 
 
-def logout(*, common: Common = COMMON) -> None:
+def logout(*, common: Common = Common()) -> None:
     """Remove the API key of one server from this machine.
 
     It stays valid at the service: revoke it there if others may have seen it.

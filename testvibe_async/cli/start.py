@@ -1,28 +1,34 @@
-"""`testvibe-async run` and `generate`: start runs or generations, and wait for them if asked to.
+"""`testvibe-async run` and `generate`: start a batch of runs or generations, and wait if asked to.
 
-Decides what their options mean together, and when a question comes before credits are spent. What
-they print is decided in `watch` and `closing`.
+Decides what their options mean together, and when a question comes before credits are spent. A
+batch is carried by this command, with a journal unless none is wanted, or stored in a database for
+any number of workers. What is printed is decided in `watch` and `closing`.
 """
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import evolve
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
-from testvibe_async import ConfigError
-from testvibe_async.cli.batches import report_interrupted, resume_command, stored_batches
+from testvibe_async import ConfigError, Journal
+from testvibe_async.cli.batches import (
+    durable_batch,
+    durable_named,
+    report_interrupted,
+    resume_command,
+    stored_batches,
+    work_command,
+)
 from testvibe_async.cli.closing import say_nothing
-from testvibe_async.cli.common import COMMON, MORE, Common
+from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import ConfigName, FeatureName
-from testvibe_async.cli.dispatch import dispatch
-from testvibe_async.cli.exits import ExitCode
+from testvibe_async.cli.exits import ExitCode, worst_of
 from testvibe_async.cli.options import (
-    NO_CONSENT,
-    NO_FILES,
-    NO_OPTIONS,
     BatchOptions,
     Consent,
     Files,
@@ -32,10 +38,15 @@ from testvibe_async.cli.options import (
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.result import Result
 from testvibe_async.cli.watch import Watch, watching
-from testvibe_async.cli.words import clock_time, plural
+from testvibe_async.cli.words import NAME, Item, clock_time, item_name, plural
+from testvibe_async.runner.forecast import Forecast, forecast
+from testvibe_async.runner.generation_limit import LIMITED
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+
+    from testvibe_async.cli.watch import Watch
     from testvibe_async.runner.stored import Batch
 
 
@@ -52,10 +63,10 @@ async def run(  # noqa: PLR0913 - each an option of its own
     attempts: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     repeat: Annotated[PositiveInt | None, Parameter(metavar="N")] = None,
     failed: bool = False,
-    consent: Annotated[Consent, MORE] = NO_CONSENT,
-    options: BatchOptions = NO_OPTIONS,
-    files: Files = NO_FILES,
-    common: Common = COMMON,
+    consent: Annotated[Consent, MORE] = Consent(),
+    options: BatchOptions = BatchOptions(),
+    files: Files = Files(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Run the tests of features.
 
@@ -151,7 +162,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
             if not jobs:
                 raise ConfigError("no feature has tests to run: generate some first")
         question = "Generate first the tests of {}? Each generation costs credits."
-        return await dispatch(
+        return await _dispatch(
             *(watch, spec, jobs),
             has_tests=has_tests,
             consent=consent,
@@ -188,9 +199,9 @@ async def generate(  # noqa: PLR0913 - each an option of its own
     site_url: Annotated[str | None, Parameter(metavar="URL")] = None,
     timeout: Timeout = None,
     max_in_flight: Annotated[PositiveInt | None, MORE] = None,
-    consent: Consent = NO_CONSENT,
-    options: BatchOptions = NO_OPTIONS,
-    common: Common = COMMON,
+    consent: Consent = Consent(),
+    options: BatchOptions = BatchOptions(),
+    common: Common = Common(),
 ) -> ExitCode:
     """Generate the tests of features. Each generation takes minutes and costs credits.
 
@@ -238,7 +249,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         for note in found.notes:
             watched.connection.output.note(note)
         question = "Generate {}? Each costs credits."
-        return await dispatch(
+        return await _dispatch(
             *(watched, spec, found.jobs),
             has_tests=found.has_tests,
             generating=found.generating,
@@ -248,3 +259,180 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             waits=watch,
         )
     return ExitCode.INTERRUPTED
+
+
+async def _dispatch(  # noqa: PLR0913 - each by name
+    watch: Watch,
+    spec: BatchSpec,
+    jobs: Sequence[Item],
+    *,
+    has_tests: Mapping[int | str, bool],
+    generating: Collection[int | str] = (),
+    consent: Consent,
+    question: str | None,
+    options: BatchOptions,
+    parent: int | None = None,
+    waits: bool,
+) -> ExitCode:
+    """Carry out a new batch, or store it for the workers of a database; return the exit code.
+
+    Args:
+        watch: The command.
+        spec: The description of the batch.
+        jobs: An item for each operation.
+        has_tests: True or False for each feature of the jobs; missing if it is unknown.
+        generating: The features that are being generated, likewise.
+        consent: The generations that are allowed.
+        question: The question asked before generations are dispatched, with {} for the number of
+            features; None if they were requested by name.
+        options: The options of the command for its batch.
+        parent: The number of the batch whose failures run again.
+        waits: True to wait for the dispatched operations.
+
+    Raises:
+        ConfigError: A database does not take it.
+    """
+    foreseen = partial(forecast, spec, has_tests=has_tests)
+    if options.dry_run:
+        most, jobs = consent.max_generations, spec.repeated(jobs)
+        return _say_plan(watch, spec, foreseen(jobs, generating=generating, max_generations=most))
+    if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
+        raise ConfigError("--on takes no --repeat and no --max-failures")
+    if spec.may_generate:
+        # A generation that is under way now may be over when its feature is dispatched.
+        number = len(foreseen(jobs).generated)
+        question = question and question.format(plural(number, "feature"))
+        await consent.allow(watch.generations, number, question=question)
+    if options.on is not None:
+        return await _store(watch, spec, jobs, consent, options, parent=parent, waits=waits)
+    if not waits:
+        spec = evolve(spec, max_in_flight=len(jobs))
+        if spec.waits_first:
+            watch.connection.output.note(f"{spec.waits_first} first: minutes each.")
+    async with _kept(watch, spec, options, parent=parent, is_named=waits) as journal:
+        return await watch.perform(spec, jobs, journal, waits=waits)
+
+
+def _say_plan(watch: Watch, spec: BatchSpec, plan: Forecast) -> ExitCode:
+    """Print the dispatches that would be made, and their possible cost."""
+    output, jobs = watch.connection.output, plan.dispatched
+    output.rows(
+        [{"feature": job.feature_name, "config": job.config} for job in jobs],
+        ("Feature", "Config"),
+        lambda job: [*job.values()],
+    )
+    costs = ", and each costs credits" if spec.kind == "generation" else ""
+    if spec.kind == "run" and plan.generated:
+        number = plural(len(plan.generated), "generation")
+        costs = f", after {number} at most, which cost credits"
+    output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
+    why = "without tests" if spec.kind == "run" else "being generated"
+    ends = {
+        f"refused, {why}": (plan.refused, ExitCode.REFUSED),
+        LIMITED: (plan.limited, ExitCode.IN_FLIGHT),
+    }
+    for word, (items, _) in ends.items():
+        if items:
+            output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
+    return worst_of(code for items, code in ends.values() if items)
+
+
+async def _store(  # noqa: PLR0913 - each by name
+    watch: Watch,
+    spec: BatchSpec,
+    jobs: Sequence[Item],
+    consent: Consent,
+    options: BatchOptions,
+    *,
+    parent: int | None,
+    waits: bool,
+) -> ExitCode:
+    """Store a batch in a database, and follow it if asked to."""
+    output, name, database = watch.connection.output, options.name, options.on
+    assert name is not None
+    assert database is not None
+    batch = durable_batch(database, name)
+    is_new = await batch.submit(
+        watch.connection.client,
+        jobs,
+        kind=spec.kind,
+        project=watch.connection.project.id,
+        site_url=spec.site_url,
+        on_conflict=spec.on_conflict,
+        attempts=spec.attempts,
+        max_in_flight=spec.max_in_flight,
+        max_generations=consent.max_generations,
+        missing_only=spec.is_all,
+    )
+    if not is_new and (await batch.status()).is_over:
+        raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
+    batch, record = await durable_named(name, database, watch.place, output, parent=parent)
+    if waits:
+        return await watch.follow(batch, record, works=False)
+    said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
+    document = {"batch": record and str(record.number), "name": name, "isNew": is_new}
+    output.result(document, said)
+    output.note(f"Work on it, on any machine: {work_command(name, batch.database)}")
+    return ExitCode.PASSED
+
+
+@asynccontextmanager
+async def _kept(
+    watch: Watch,
+    spec: BatchSpec,
+    options: BatchOptions,
+    *,
+    parent: int | None,
+    is_named: bool,
+) -> AsyncGenerator[Journal | None]:
+    """Open a journal for a batch, and name it in a note; None if no journal is wanted.
+
+    A file of the caller's own that has a batch is continued, where the same one was asked for. A
+    journal that was not asked for is no reason to fail: where it can't be written, a note says so.
+    An earlier interrupted batch is reported too, independent of the options.
+
+    Args:
+        watch: The command.
+        spec: The description of the batch.
+        options: The options of the command.
+        parent: The number of the batch whose failures it runs again.
+        is_named: True to name the batch now; otherwise its name is printed at the end.
+
+    Raises:
+        ConfigError: The file that was asked for can't be used.
+    """
+    output, stored = watch.connection.output, stored_batches()
+    path = None if options.no_journal else options.journal
+    project = watch.connection.project_name
+    typed = {"batch": spec.to_dict(), "files": watch.outputs.files.kept, "project": project}
+    async with AsyncExitStack() as stack:
+        journal: Journal | None = None
+        if not options.no_journal:
+            await report_interrupted()
+        if path is not None:
+            # To begin anew what the file may have held would do its work twice.
+            if path.exists() and not path.stat().st_size:
+                raise ConfigError(
+                    f"{path} is empty, and may have held a batch: remove it to begin another"
+                )
+            journal = await stack.enter_async_context(Journal(path, options=typed))
+            if journal.plan is not None and journal.is_over:
+                raise ConfigError(
+                    f"{path} has a batch that is over: see {NAME} report {path}, or name another "
+                    "file"
+                )
+        elif not options.no_journal:
+            try:
+                record = stored.create(
+                    *(spec.kind, watch.place),
+                    name=options.name,
+                    project_name=project,
+                    parent=parent,
+                )
+                journal = await stack.enter_async_context(stored.working_on(record, options=typed))
+            except (ConfigError, OSError) as error:
+                output.note(f"No journal is kept, so a crash would lose this batch: {error}")
+            else:
+                if is_named:
+                    output.say(f"{record}.")
+        yield journal

@@ -27,7 +27,7 @@ from testvibe_async.cli.closing import conclude, conclude_early
 from testvibe_async.cli.common import Common, Connection, connected, require_settings
 from testvibe_async.cli.display import FRAME_SECONDS, showing
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
-from testvibe_async.cli.options import NO_FILES, Files
+from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
     from pathlib import Path
 
-    from testvibe_async import Batch, Client, GenerationLog, Journal, Project
+    from testvibe_async import Batch, Client, GenerationLog, Journal
     from testvibe_async.adapters.durable import DurableBatch
     from testvibe_async.runner.spec import BatchSpec
 
@@ -94,25 +94,15 @@ class Watch:
         """The part of the result that is known before the end."""
 
     @property
-    def client(self) -> Client:
-        """The client."""
-        return self.connection.client
-
-    @property
-    def project(self) -> Project:
-        """The project that the command is about."""
-        return self.connection.project
-
-    @property
     def place(self) -> Place:
         """The service and the project that the command is about."""
-        return Place(self.client.server, self.project.id)
+        return Place(self.connection.client.server, self.connection.project.id)
 
     async def select(self, spec: BatchSpec) -> Selection:
         """Return the features and configurations that are meant, and keep all names for Tab."""
         async with self.limit.waiting_for("the list of features"):
             found = await select(
-                *(self.project, spec),
+                *(self.connection.project, spec),
                 max_outage=MAX_OUTAGE_SECONDS,
                 checks_names=True,
                 all_word="--all",
@@ -151,13 +141,13 @@ class Watch:
         )
         expected = jobs if is_resumed else spec.repeated(jobs)
         batch = spec.start(
-            self.project,
+            self.connection.project,
             None if is_resumed else jobs,
             timeout=self.limit.remaining,
             journal=journal,
             quarantine=self.quarantine,
         )
-        self.progress.follow(self.client, expected, lambda: batch.items)
+        self.progress.follow(self.connection.client, expected, lambda: batch.items)
         if waits:
             await self.collect(batch, plural(len(expected), spec.kind))
         else:
@@ -187,7 +177,7 @@ class Watch:
         Raises:
             VibeError: This worker can do nothing for it any more.
         """
-        found = await read_durable(batch, record)
+        client, found = self.connection.client, await read_durable(batch, record)
 
         async def note_changes() -> None:
             nonlocal found
@@ -203,13 +193,13 @@ class Watch:
                     line = str(error)
 
         mark = self.quarantine.mark
-        self.progress.follow(self.client, (), lambda: list(map(mark, found.items)), is_shared=True)
+        self.progress.follow(client, (), lambda: list(map(mark, found.items)), is_shared=True)
         self.result = evolve(self.result, journal=None if record is None else found.path)
         noting = asyncio.create_task(note_changes())
         limit = asyncio.timeout(self.limit.remaining)
         try:
             async with limit:
-                await (batch.work(self.client) if works else noting)
+                await (batch.work(client) if works else noting)
                 found = await read_durable(batch, record)
         except TimeoutError:
             if not limit.expired():
@@ -218,7 +208,7 @@ class Watch:
             noting.cancel()
             await asyncio.wait([noting])
         for item in found.items:
-            self.outputs.fetch(item, self.client)
+            self.outputs.fetch(item, client)
         self.result = evolve(self.result, stored=found)
         return await self.conclude()
 
@@ -245,14 +235,14 @@ class Watch:
     async def _record(self, completed: AsyncIterator[Item]) -> None:
         async for item in completed:
             self.progress.end(item)
-            self.outputs.fetch(item, self.client)
+            self.outputs.fetch(item, self.connection.client)
 
     async def conclude(self) -> ExitCode:
         """Write the reports, print the results of operations, and return the exit code."""
         result = self._present()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limit.ending):
-                logs = await _logs_of_failures(result.items, self.client)
+                logs = await _logs_of_failures(result.items, self.connection.client)
                 result = evolve(result, logs=logs)
         try:
             return await conclude(
@@ -279,7 +269,7 @@ class Watch:
 async def watching(
     common: Common,
     *,
-    files: Files = NO_FILES,
+    files: Files = Files(),
     timeout: float | None = None,
     journal: Path | None = None,
 ) -> AsyncGenerator[Watch]:

@@ -23,8 +23,9 @@ UNSEEN = "not seen"
 
 
 def plural(number: int, noun: str) -> str:
-    """Return a number of things, such as `1 test` or `2 tests`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return a number of things, such as `1 test`, `2 tests` or `2 batches`."""
+    ending = "" if number == 1 else "es" if noun.endswith("h") else "s"
+    return f"{number} {noun}{ending}"
 
 
 def counted(number: int, word: str) -> str:

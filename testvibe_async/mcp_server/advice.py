@@ -130,11 +130,10 @@ def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence
 def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
     name, *places = map(str, fault["loc"])
     shown = _shown([name])
-    match fault["type"]:
-        case "extra_forbidden":
-            return f"{tool} has no argument {name!r}.{suggestion(name, names)}"
-        case "missing":
-            return f"{tool} needs the argument {name}. {shown}".rstrip()
+    if fault["type"] == "extra_forbidden":
+        return f"{tool} has no argument {name!r}.{suggestion(name, names)}"
+    if fault["type"] == "missing":
+        return f"{tool} needs the argument {name}. {shown}".rstrip()
     where = "".join([name, *(f"[{place}]" for place in places)])
     why = fault["msg"][:1].lower() + fault["msg"][1:]
     return f"The argument {where} is wrong: {why}. {shown}".rstrip()

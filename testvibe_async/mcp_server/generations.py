@@ -20,7 +20,7 @@ from testvibe_async._wire import serialize
 from testvibe_async.mcp_server import advice, digests
 from testvibe_async.mcp_server.answers import Answer, Document, visible
 from testvibe_async.mcp_server.runs import run_spec, run_start
-from testvibe_async.mcp_server.starts import Start, Work
+from testvibe_async.mcp_server.starts import Start
 from testvibe_async.mcp_server.toolkit import (
     READS,
     REGENERATES,
@@ -183,7 +183,7 @@ async def generate_feature(
     work = await Wait(call, PATIENCE).work_on(target.start)
     if work.is_new:
         return digests.answer_of_start(work, "wait_for_generation")
-    operation = _operation_of(call, work)
+    operation = _operation_of(call, work.item.ref)
     try:
         seen = await operation.poll()
     except errors.VibeError:  # If another took its place, this says which.
@@ -193,9 +193,9 @@ async def generate_feature(
     return digests.answer_of_start(work, "wait_for_generation", seen, note)
 
 
-def _operation_of(call: Call, work: Work) -> GenerationOperation:
-    assert isinstance(work.item.ref, GenerationRef)
-    return call.session.client.attach(work.item.ref)
+def _operation_of(call: Call, ref: object) -> GenerationOperation:
+    assert isinstance(ref, GenerationRef)
+    return call.session.client.attach(ref)
 
 
 @tool(REGENERATES)
@@ -219,7 +219,7 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     if config is not None:  # What can't be run need not be paid for.
         await run_start(call, "run of", spec).choose()
     made = await wait.work_on(target.start)
-    generation = _operation_of(call, made)
+    generation = _operation_of(call, made.item.ref)
     note = await wait.follow(generation, "generate_and_run")
     content: Document = {
         "startedAt": serialize(made.started_at),

@@ -1,7 +1,7 @@
 """The server: its tools, resources and prompts, on one session.
 
 Decides what the server offers and how it introduces itself to a model. It never opens a stream or
-a port; `stdio` and `http` do.
+a port; `serving` does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from testvibe_async.mcp_server.advice import suggestion
 from testvibe_async.mcp_server.answers import Answer, on_missing_tools
 from testvibe_async.mcp_server.context import add_prompts, add_resources
 from testvibe_async.mcp_server.starts import Deliveries
-from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, Session
+from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, READS, Session
 from testvibe_async.reports import counted
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def make_server(  # noqa: PLR0913 - independent options
             raise ConfigError(f"there is no tool {name!r}; there are {', '.join(every)}")
     chosen = every.keys() if tools is None else set(tools)
     if read_only:
-        chosen = {name for name in chosen if _is_read_only(every[name])}
+        chosen = {name for name in chosen if every[name].annotations == READS}
     offered = [every[name] for name in every if name in chosen and name not in exclude_tools]
     if not offered:
         raise ConfigError("no tool is left: offer others, or exclude fewer")
@@ -160,10 +160,6 @@ def _tools() -> dict[str, Tool]:
     modules = (plain_tools, generations, runs)
     found = [each for module in modules for each in vars(module).values()]
     return {each.name: each for each in found if isinstance(each, Tool)}
-
-
-def _is_read_only(tool: Tool) -> bool:
-    return bool(tool.annotations and tool.annotations.read_only_hint)
 
 
 class Server(MCPServer[Session]):

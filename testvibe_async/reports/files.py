@@ -85,8 +85,8 @@ def _format_of(path: Path, word: str | None = None) -> Format:
     if ending.lower() not in _BY_WORD:
         *others, last = map(str, FORMATS)
         raise ConfigError(
-            f"{path.name if word is None else word!r} does not name the report's format: let the "
-            f"file end in {', '.join(others)} or {last}, or write the format before it, as "
+            f"{path.name if word is None else word!r} does not name the report's format: let it "
+            f"end in {', '.join(others)} or {last}, or write the format before it, as "
             f"md:{path.name}"
         )
     return _BY_WORD[ending.lower()]

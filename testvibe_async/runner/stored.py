@@ -155,18 +155,18 @@ class Batch:
     def of(
         cls,
         stored: Any,  # noqa: ANN401 - what a database has is no type of a room below
+        items: Sequence[BatchItem[Run | Generation]],
         *,
         path: Path,
         record: BatchRecord | None,
-        **values: Any,  # noqa: ANN401 - further members
     ) -> Self:
         """Return the state of a batch by its journal, or by what its database has of it.
 
         Args:
             stored: The `Journal`, open, or the `BatchStatus` of a durable batch.
+            items: Its items.
             path: The file of its journal.
             record: Its record; None if it has none.
-            values: Values of further members.
         """
         plan: Plan = stored.plan
         return cls(
@@ -179,8 +179,9 @@ class Batch:
             spec=spec_of(plan),
             fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
             created_at=stored.created_at,
+            items=[with_limit_named(item) for item in items],
             is_over=stored.is_over,
-            **{"items": list(map(with_limit_named, stored.items)), "is_complete": True, **values},
+            is_complete=getattr(stored, "is_complete", True),
         )
 
     @property
@@ -280,6 +281,5 @@ async def existing(path: Path) -> AsyncGenerator[Journal]:
 def state_of(journal: Journal, record: BatchRecord | None) -> Batch:
     """Return the state of a batch by its open journal."""
     # What was not dispatched is not going to be, as far as a reader is concerned.
-    items = [with_limit_named(evolve(item, is_waiting=False)) for item in journal.items]
-    path, is_complete = journal.path, journal.is_complete
-    return Batch.of(journal, path=path, record=record, items=items, is_complete=is_complete)
+    items = [evolve(item, is_waiting=False) for item in journal.items]
+    return Batch.of(journal, items, path=journal.path, record=record)

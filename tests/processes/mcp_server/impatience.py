@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -17,14 +16,14 @@ import tempfile
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcp import Client as McpClient
 from mcp.client.stdio import StdioServerParameters
 
 from tests.support.commands import MODULE, environment
-from tests.support.mcp_connection import connected_by_http, content_of
-from tests.surfaces.mcp_server.test_impatience import Wire, generations, runs
+from tests.support.mcp_connection import connected_by_http
+from tests.surfaces.mcp_server.test_impatience import Impatient, Wire, generations, runs
 from testvibe_async.testing import Emulator, Scenario
 from testvibe_async.testing.clock import VirtualTimeLoop
 
@@ -33,12 +32,6 @@ if TYPE_CHECKING:
 
 WIRES: tuple[Wire, ...] = ("stream", "http")
 
-TIMEOUTS = (0.05, 0.2, 0.5, 1.0, 5.0)
-"""Seconds after which a client gives up, where the service is fifty times as fast as usual."""
-
-MAX_SERVERS = 40
-"""How many servers are killed for one result, at most."""
-
 NOTED = """
 import os, pathlib, sys
 pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
@@ -46,61 +39,38 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-class Killed:
+class Killed(Impatient):
     """A client whose servers, processes that share a folder, are killed."""
 
-    def __init__(self, emulator: Emulator, folder: Path, seed: int, wire: Wire) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - a schedule
-        self.counts = Counter[str]()
-        self._folder = folder
-        self._wire = wire
-        self._environment = environment(
-            TESTVIBE_SERVER=emulator.url,
-            TESTVIBE_API_KEY=emulator.api_key,
-            TESTVIBE_PROJECT=emulator.project_id,
-            TESTVIBE_MCP_TOKEN="token",
-            HOME=str(folder),
-            XDG_STATE_HOME=str(folder),
-        )
+    timeouts = (0.05, 0.2, 0.5, 1.0, 5.0)
+    """Where the service is fifty times as fast as usual."""
 
-    async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call until there is a result; give up, or kill the server, in between."""
-        self.counts["asked"] += 1
-        for _ in range(MAX_SERVERS):
-            self.counts["servers"] += 1
-            content: dict[str, Any] = {"inFlight": True}
-            with suppress(Exception):  # The connection to a server that was killed.
-                async with self._server() as (mcp, process):
-                    for _ in range(self.random.randint(1, 4)):
-                        content = await self._call(mcp, tool, arguments) or content
-                        if not content.get("inFlight"):
-                            break
-                    os.kill(process, signal.SIGKILL)
-            if not content.get("inFlight"):
-                return content
-        raise AssertionError
-
-    async def _call(
-        self, mcp: McpClient, tool: str, arguments: dict[str, Any]
-    ) -> dict[str, Any] | None:
-        self.counts["calls"] += 1
-        try:
-            async with asyncio.timeout(self.random.choice(TIMEOUTS)):
-                answer = await mcp.call_tool(tool, arguments)
-        except TimeoutError:
-            self.counts["cancelled"] += 1
-            return None
-        return None if answer.is_error else content_of(answer)
+    expected_errors = ("",)
 
     @asynccontextmanager
-    async def _server(self) -> AsyncGenerator[tuple[McpClient, int]]:
-        """Start a server, and connect to it; yield the id of its process, too."""
-        if self._wire == "stream":
-            noted = self._folder / "process"
+    async def server(self) -> AsyncGenerator[McpClient]:
+        """Start a server, connect to it, and kill it."""
+        with suppress(Exception):  # The connection to a server that was killed.
+            async with self._process() as (mcp, process):
+                yield mcp
+                os.kill(process, signal.SIGKILL)
+
+    @asynccontextmanager
+    async def _process(self) -> AsyncGenerator[tuple[McpClient, int]]:
+        variables = environment(
+            TESTVIBE_SERVER=self.emulator.url,
+            TESTVIBE_API_KEY=self.emulator.api_key,
+            TESTVIBE_PROJECT=self.emulator.project_id,
+            TESTVIBE_MCP_TOKEN="token",
+            HOME=str(self.folder),
+            XDG_STATE_HOME=str(self.folder),
+        )
+        if self.wire == "stream":
+            noted = self.folder / "process"
             parameters = StdioServerParameters(
                 command=sys.executable,
                 args=["-c", NOTED, str(noted), *MODULE, "mcp"],
-                env=self._environment,
+                env=variables,
             )
             async with McpClient(parameters, mode="legacy") as mcp:
                 yield mcp, int(noted.read_text())
@@ -109,7 +79,7 @@ class Killed:
             [sys.executable, *MODULE, "mcp", "--http", "0"],
             stderr=subprocess.PIPE,
             text=True,
-            env=self._environment,
+            env=variables,
         ) as process:
             assert process.stderr is not None
             line = await asyncio.to_thread(process.stderr.readline)

@@ -23,17 +23,16 @@ import textwrap
 import time
 from collections import Counter
 from itertools import combinations
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from tests.support.inner_pytest import fail_first_run
+from testvibe_async.testing import Emulator, Outcome, Scenario
 
 PLUGINS: dict[str, list[str]] = {
     "rerunfailures": ["-p", "rerunfailures", "--reruns=1"],
@@ -57,8 +56,9 @@ ASYNC_TESTS = {
 """The mark of a test that the plugin runs in an event loop."""
 
 SCENARIO = Scenario(failing_runs=0, outcomes={"Returns": Outcome(run_status="failed")})
-SESSIONS_AT_ONCE = os.cpu_count() or 1
 SESSION_SECONDS = 60.0
+ALL_SECONDS = 1800.0
+"""Time after which sessions are missed that ended without a result."""
 
 
 class Session(NamedTuple):
@@ -106,24 +106,30 @@ def sessions_of(plugins: tuple[str, ...]) -> list[Session]:
     ]
 
 
-def play(session: Session, folder: Path) -> int:
-    """Run pytest in this process, with an emulator in a thread; return the exit code."""
+def play(session: Session) -> Result:
+    """Run pytest in this process, forked for it, with an emulator in a thread."""
+    faulthandler.dump_traceback_later(SESSION_SECONDS, exit=True)
     marks = {name: mark for name, mark in ASYNC_TESTS.items() if name in session.plugins}
     tests = [
         f"def test_own(): {session.own_test}",
         "@pytest.fixture\ndef anyio_backend(): return 'asyncio'",
         *(f"{mark}\nasync def test_{i}(): pass" for i, mark in enumerate(marks.values())),
     ]
-    (folder / "test_own.py").write_text("\n".join(["import pytest", *tests, ""]))
     options = [option for name in session.plugins for option in PLUGINS[name]]
     if "rerunfailures" not in session.plugins:
         options.append("--testvibe-attempts=2")
     with (
+        tempfile.TemporaryDirectory() as folder,
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(
             Emulator(shop=False, speed=500.0, scenario=SCENARIO)
         ) as service,
     ):
+        os.chdir(folder)
+        Path("test_own.py").write_text("\n".join(["import pytest", *tests, ""]))
+        output = os.open("output.txt", os.O_WRONLY | os.O_CREAT)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         service.add_feature(session.feature)
         fail_first_run(service)
         os.environ |= {
@@ -132,75 +138,24 @@ def play(session: Session, folder: Path) -> int:
             "TESTVIBE_PROJECT": service.project_id,
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
-        return pytest.main(
-            [
-                *("-p", "testvibe_async.pytest_plugin", "--testvibe", "-v", "--junitxml=junit.xml"),
-                *("--testvibe-poll-interval=0.02", "-p", "no:cacheprovider", *options),
-            ]
-        )
-
-
-def fail_first_run(service: Emulator) -> None:
-    """Have the first run fail."""
-
-    def dispatched(document: Any) -> Any:
-        service.finish_run(document["runId"], "failed")
-        return document
-
-    service.fail("run_feature", Fault.edit(dispatched), times=1)
-
-
-def fork(session: Session, folder: Path) -> int:
-    """Run a session in a process of its own; return its process id."""
-    folder.mkdir()
-    process_id = os.fork()
-    if process_id:
-        return process_id
-    try:
-        faulthandler.dump_traceback_later(SESSION_SECONDS, exit=True)
-        os.chdir(folder)
-        output = os.open("output.txt", os.O_WRONLY | os.O_CREAT)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        exit_code = int(play(session, folder))
+        plugin = ("-p", "testvibe_async.pytest_plugin", "--testvibe", "-v", "--junitxml=junit.xml")
+        quick = ("--testvibe-poll-interval=0.02", "-p", "no:cacheprovider")
+        exit_code = int(pytest.main([*plugin, *quick, *options]))
         sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - the parent shows it
-        os.write(2, repr(error).encode())
-        exit_code = 70
-    os._exit(exit_code)
+        return read_result(exit_code)
 
 
-def play_all(sessions: Iterable[Session], root: Path) -> dict[Session, Result]:
-    """Run all sessions, a few at once."""
-    running: dict[int, tuple[Session, Path]] = {}
-    results: dict[Session, Result] = {}
-
-    def reap() -> None:
-        process_id, status = os.wait()
-        session, folder = running.pop(process_id)
-        results[session] = read_result(os.waitstatus_to_exitcode(status), folder)
-
-    for number, session in enumerate(sessions):
-        if len(running) == SESSIONS_AT_ONCE:
-            reap()
-        folder = root / str(number)
-        running[fork(session, folder)] = session, folder
-    while running:
-        reap()
-    return results
-
-
-def read_result(exit_code: int, folder: Path) -> Result:
+def read_result(exit_code: int) -> Result:
     """Read what a session printed, and its JUnit report."""
-    output = (folder / "output.txt").read_text()
+    output = Path("output.txt").read_text()
     last = output.rstrip().rpartition("\n")[2]
     found = re.findall(r"(\d+) (subtests passed|[a-z]+)", last.partition(" in ")[0])
     counts = Counter({word: int(number) for number, word in found})
     junit: dict[str, int] = {}
-    if (report := folder / "junit.xml").exists():
+    if (report := Path("junit.xml")).exists():
         (suite,) = ET.parse(report).getroot()  # noqa: S314 - written above
-        junit = {name: int(suite.get(name, -1)) for name in ("tests", "failures", "errors")}
-        junit["skipped"] = int(suite.get("skipped", -1))
+        names = ("tests", "failures", "errors", "skipped")
+        junit = {name: int(suite.get(name, -1)) for name in names}
     return Result(exit_code, counts, junit, output)
 
 
@@ -215,24 +170,25 @@ def main() -> int:
     began = time.monotonic()
     rows = [(), *((name,) for name in PLUGINS), *combinations(PLUGINS, 2)]
     rows.remove(("asyncio, auto", "asyncio, strict"))
-    with tempfile.TemporaryDirectory() as root:
-        sessions = [session for row in rows for session in sessions_of(row)]
-        results = play_all(sessions, Path(root))
+    sessions = [session for row in rows for session in sessions_of(row)]
+    with get_context("fork").Pool(maxtasksperchild=1) as pool:
+        played = pool.map_async(play, sessions, chunksize=1).get(ALL_SECONDS)
+        results = dict(zip(sessions, played, strict=True))
     wrong = 0
     say("| plugins | own test fails | flaky feature | failing feature | JUnit as terminal |")
     say("|---|---|---|---|---|")
     for row in rows:
-        played = [(session, results[session]) for session in sessions_of(row)]
-        is_agreed = all(result.is_agreed for _, result in played)
+        pairs = [(session, results[session]) for session in sessions_of(row)]
+        is_agreed = all(result.is_agreed for _, result in pairs)
         is_right = is_agreed and all(
             (result.exit_code, result.counts["failed"]) == (session.exit_code, session.failed)
-            for session, result in played
+            for session, result in pairs
         )
-        codes = " | ".join(str(result.exit_code) for _, result in played)
+        codes = " | ".join(str(result.exit_code) for _, result in pairs)
         say(f"| {' + '.join(row) or 'none'} | {codes} | {'yes' if is_agreed else 'no'} |")
         if not is_right:
             wrong += 1
-            for session, result in played:
+            for session, result in pairs:
                 say(json.dumps([*session, dict(result.counts), result.junit]))
                 say(textwrap.indent(result.output, "    "))
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)

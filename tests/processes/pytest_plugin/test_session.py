@@ -1,40 +1,98 @@
-"""Time limits of pytest-timeout."""
+"""Sessions in processes of their own: what they load, print and capture, time-outs, and kills."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import signal
+import subprocess
+import sys
+import threading
 
 import pytest
 
-from tests.support.inner_pytest import ENDLESS, FEATURES, refs_told
+from tests.support.inner_pytest import (
+    FEATURES,
+    Inner,
+    dispatched,
+    endless,
+    endless_in_real_time,
+    finish,
+    ids_told,
+)
+from tests.surfaces.pytest_plugin.test_journal import JOURNAL, kept
+from testvibe_async.testing import Emulator
 
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
 pytest_plugins = ["pytester"]
 
+CHEAP = {
+    "testvibe_async",
+    "testvibe_async._util",
+    "testvibe_async._util.text",
+    "testvibe_async._util.version",
+    "testvibe_async.pytest_plugin",
+    "testvibe_async.pytest_plugin.options",
+}
+"""All modules of this package that a session loads if no test asks for anything."""
 
-class TestTimeLimits:
-    @pytest.fixture
-    def service_options(self) -> dict[str, Any]:
-        """Return options with runs that take an hour."""
-        return {"scenario": ENDLESS}
+LOADED = """
+    import sys
 
-    def test_pytest_timeout_reaches_a_feature(self, inner: Inner, service: Emulator) -> None:
-        """Each feature fails after the time that pytest-timeout gives it; their runs are listed."""
-        pytest.importorskip("pytest_timeout")
-        result = inner.bare("-p", "pytest_timeout", "--timeout=0.3", "--testvibe")
+    def pytest_unconfigure():
+        names = [name for name in sys.modules if name.partition(".")[0] in {
+            "testvibe_async", "aiohttp", "attrs", "cattrs", "anyio", "asyncio"}]
+        print("LOADED", *sorted(names))
+"""
 
-        result.assert_outcomes(failed=3)
-        result.stdout.fnmatch_lines_random(
-            [f"FAILED testvibe::{name} - Failed: Timeout *" for name in FEATURES]
-        )
-        told = refs_told(result.outlines)
-        assert {ref.key[-1] for ref in told} == set(service.runs)
 
-    def test_a_marker_sets_the_limit(self, inner: Inner, service: Emulator) -> None:
-        """So does `@pytest.mark.timeout`, as a hook may add it to a feature."""
-        pytest.importorskip("pytest_timeout")
+def test_nothing_is_loaded_that_is_not_needed(inner: Inner) -> None:
+    """A session without the plugin's fixtures loads a few small modules, and no other package."""
+    inner.pytester.makeconftest(LOADED)
+    inner.pytester.makepyfile("def test_plain(): pass")
+
+    others = ("asyncio", "anyio", "detangle", "hypothesispytest", "schemathesis")
+    result = inner.process(*(word for other in others for word in ("-p", f"no:{other}")))
+
+    result.assert_outcomes(passed=1)
+    (line,) = (line for line in result.outlines if line.startswith("LOADED"))
+    assert set(line.split()[1:]) == CHEAP
+
+
+def test_it_can_be_switched_off(inner: Inner) -> None:
+    """-p no:testvibe removes all options of the plugin."""
+    result = inner.process("-p", "no:testvibe", "--help")
+
+    result.stdout.fnmatch_lines(["*--collect-only*"])
+    result.stdout.no_fnmatch_line("*testvibe*")
+
+
+def test_nothing_warns(inner: Inner) -> None:
+    """The plugin causes no warning, with all strictness on."""
+    inner.pytester.makepyprojecttoml('[tool.pytest]\nstrict = true\nfilterwarnings = ["error"]')
+    inner.pytester.makepyfile("def test_plain(): pass")
+    command = (sys.executable, "-W", "error", "-m", "pytest", "-p", "no:asyncio")
+    result = inner.pytester.run(*command)
+
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*warning*")
+    result.stdout.no_fnmatch_line("testvibe*")
+
+
+def test_reports_are_not_captured(inner: Inner, service: Emulator) -> None:
+    """The terminal's lines about a run's tests are not captured as output of the test."""
+    result = inner.bare("--testvibe", "-v")
+
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines_random(["testvibe::Returns SUBFAILED[[]Returns works[]] *"])
+    result.stdout.no_fnmatch_line("*Captured*")
+    assert len(service.runs) == 3
+
+
+@endless
+@pytest.mark.parametrize("limit", ["--timeout=0.3", "a mark"])
+def test_pytest_timeout_reaches_a_feature(inner: Inner, service: Emulator, limit: str) -> None:
+    """Each feature fails after the time that pytest-timeout gives it; their runs are listed."""
+    pytest.importorskip("pytest_timeout")
+    if limit == "a mark":
         inner.pytester.makeconftest(
             """
             import pytest
@@ -44,8 +102,49 @@ class TestTimeLimits:
                     item.add_marker(pytest.mark.timeout(0.3))
             """
         )
-        result = inner.bare("-p", "pytest_timeout", "--testvibe", "--testvibe-select=Login")
+    arguments = [limit] if limit.startswith("--") else []
+    result = inner.bare("-p", "pytest_timeout", "--testvibe", *arguments)
 
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Login - Failed: Timeout *"])
-        assert len(service.runs) == 1
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines_random(
+        [f"FAILED testvibe::{name} - Failed: Timeout *" for name in FEATURES]
+    )
+    assert ids_told(result.outlines) == set(service.runs)
+
+
+@endless_in_real_time
+class TestKilled:
+    """A session that is killed, and the next one."""
+
+    @pytest.mark.parametrize("after", [0, 0.3])
+    def test_the_next_session_goes_on(
+        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, after: float
+    ) -> None:
+        """It dispatches nothing again, and reports the runs of the one that was killed.
+
+        That was killed some time after its third dispatch; after no time, the service has started
+        the run, and has not answered yet.
+        """
+
+        def kill() -> None:
+            threading.Timer(after, os.kill, (process.pid, signal.SIGKILL)).start()
+            if not after:
+                process.wait(timeout=50)
+
+        dispatched(service, 3, kill)
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        command = [sys.executable, "-m", "pytest", "-p", "testvibe_async.pytest_plugin"]
+        with subprocess.Popen(  # noqa: S603 - a fixed command
+            [*command, "--testvibe", "--testvibe-poll-interval=0.02", JOURNAL],
+            cwd=inner.pytester.path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            assert process.wait(timeout=50) == -signal.SIGKILL
+        monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+        assert kept(inner) == 3
+        finish(service)
+
+        inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
+        assert len(service.runs) == 3
+        assert kept(inner) == 0

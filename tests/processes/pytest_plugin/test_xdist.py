@@ -7,18 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.inner_pytest import ENDLESS, end_together, refs_told
-from testvibe_async.testing import Fault, Outcome, Scenario
-
-if TYPE_CHECKING:
-    from typing import Any
-
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
+from tests.support.inner_pytest import (
+    Inner,
+    dispatched,
+    end_together,
+    endless,
+    fail_first_run,
+    ids_told,
+)
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 pytest_plugins = ["pytester"]
 
@@ -32,50 +32,47 @@ PLAIN = """
 """
 
 
-class TestTogether:
-    """Features among other tests."""
+@endless
+@pytest.mark.parametrize("dist", ["load", "worksteal", "loadfile", "loadgroup", "loadscope"])
+def test_one_worker_has_all(inner: Inner, service: Emulator, dist: str) -> None:
+    """One worker dispatches all features at once; other tests are shared as usual."""
+    service.add_feature("Cart")
+    end_together(service, 4)
+    inner.pytester.makepyfile(PLAIN)
 
-    @pytest.fixture
-    def service_options(self) -> dict[str, Any]:
-        """Return options with runs that go on until all are dispatched."""
-        return {"scenario": ENDLESS}
+    result = inner.workers("--testvibe", f"--dist={dist}", "-v")
 
-    @pytest.mark.parametrize("dist", ["load", "worksteal", "loadfile"])
-    def test_one_worker_has_all(self, inner: Inner, service: Emulator, dist: str) -> None:
-        """One worker dispatches all features at once; other tests are shared as usual."""
-        service.add_feature("Cart")
-        end_together(service, 4)
-        inner.pytester.makepyfile(PLAIN)
-
-        result = inner.workers("--testvibe", f"--dist={dist}", "-v")
-
-        result.assert_outcomes(passed=11, failed=2)
-        features = [line for line in result.outlines if "testvibe::" in line and line[0] == "["]
-        assert len({line.split()[0] for line in features}) == 1
-        assert service.count("run_feature") == 4
-        result.stdout.fnmatch_lines(["no refund", "run * failed: 1 of 1 test failed*"])
+    result.assert_outcomes(passed=11, failed=2)
+    features = [line for line in result.outlines if "testvibe::" in line and line[0] == "["]
+    assert len({line.split()[0] for line in features}) == 1
+    assert service.count("run_feature") == 4
+    result.stdout.fnmatch_lines(["no refund", "run * failed: 1 of 1 test failed*"])
 
 
-def test_nothing_but_features(inner: Inner, service: Emulator) -> None:
-    """Workers without tests cause no error."""
-    result = inner.workers("--testvibe", "--testvibe-select=Login")
+def test_what_a_worker_finds_is_named(inner: Inner, service: Emulator) -> None:
+    """The summary names what was flaky in a worker; the others, without tests, cause no error."""
+    fail_first_run(service)
+    result = inner.workers("--testvibe", "--testvibe-select=Checkout", "--testvibe-attempts=2")
 
     result.assert_outcomes(passed=1)
-    assert service.count("run_feature") == 1
+    result.stdout.fnmatch_lines(["FLAKY testvibe::Checkout - run * failed, run * passed"])
+    assert service.count("run_feature") == 2
 
 
-@pytest.mark.parametrize("dist", ["load", "worksteal"])
-def test_tests_that_ask_for_runs(inner: Inner, service: Emulator, dist: str) -> None:
-    """Each test's run is dispatched once, by the worker that runs the test."""
+@pytest.mark.parametrize(
+    ("dist", "second"), [("load", "Checkout"), ("worksteal", "Checkout"), ("loadfile", "Login")]
+)
+def test_tests_that_ask_for_runs(inner: Inner, service: Emulator, dist: str, second: str) -> None:
+    """Each worker dispatches its tests' runs once; with `loadfile` tests of a file share one."""
     inner.pytester.makepyfile(
-        """
+        f"""
         import pytest
 
         @pytest.mark.testvibe("Login")
         def test_login(testvibe_run):
             assert testvibe_run.is_success
 
-        @pytest.mark.testvibe("Checkout")
+        @pytest.mark.testvibe("{second}")
         def test_checkout(testvibe_run):
             assert testvibe_run.is_success
 
@@ -83,44 +80,18 @@ def test_tests_that_ask_for_runs(inner: Inner, service: Emulator, dist: str) -> 
         def test_wrong(testvibe_run): ...
         """
     )
-    result = inner.workers(f"--dist={dist}")
-
-    result.assert_outcomes(passed=2, errors=1)
-    assert service.count("run_feature") == 2
+    inner.workers(f"--dist={dist}").assert_outcomes(passed=2, errors=1)
+    assert service.count("run_feature") == len({"Login", second})
 
 
-def test_tests_of_one_file_share_a_run(inner: Inner, service: Emulator) -> None:
-    """With `loadfile` they are in one worker, which dispatches the run once."""
-    inner.pytester.makepyfile(
-        """
-        import pytest
-
-        pytestmark = pytest.mark.testvibe("Login")
-
-        def test_passed(testvibe_run):
-            assert testvibe_run.is_success
-
-        def test_fast(testvibe_run):
-            assert testvibe_run.tests
-        """
-    )
-    result = inner.workers("--dist=loadfile")
-
-    result.assert_outcomes(passed=2)
-    assert service.count("run_feature") == 1
+STOPPING = Scenario(
+    run_duration=(1e8, 1e8), failing_runs=1, outcomes={"Login": Outcome(run_duration=20)}
+)
 
 
+@pytest.mark.parametrize("service_options", [{"scenario": STOPPING}], ids=["one fails"])
 class TestStopping:
     """A session that ends before all runs are finished."""
-
-    @pytest.fixture
-    def service_options(self) -> dict[str, Any]:
-        """Return options with failing runs, the one of Login short."""
-        soon = Outcome(run_duration=20)
-        endless = (1e8, 1e8)
-        return {
-            "scenario": Scenario(run_duration=endless, failing_runs=1, outcomes={"Login": soon})
-        }
 
     def test_operations_in_flight_are_listed(self, inner: Inner, service: Emulator) -> None:
         """-x stops after one feature; the refs of the others come from the worker."""
@@ -129,29 +100,20 @@ class TestStopping:
 
         result = inner.workers("--testvibe", "-x", "--dist=load")
 
-        refs = refs_told(result.outlines)
         going_on = {run.id for run in service.active_runs()}
         assert going_on
-        assert {ref.key[-1] for ref in refs} >= going_on
+        assert ids_told(result.outlines) >= going_on
 
     def test_ctrl_c_names_the_runs_in_flight(
         self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Runs of tests are listed too, also if the workers are interrupted."""
-        inner.pytester.makepyfile(
-            """
-            import pytest
+        inner.marked('"Checkout"')
 
-            @pytest.mark.testvibe("Checkout")
-            def test_checkout(testvibe_run): ...
-            """
-        )
-
-        def interrupt(document: Any) -> Any:
+        def interrupt() -> None:
             threading.Timer(0.3, os.killpg, (process.pid, signal.SIGINT)).start()
-            return document
 
-        service.fail("run_feature", Fault.edit(interrupt))
+        dispatched(service, 1, interrupt)
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         command = [sys.executable, "-m", "pytest", "-p", "testvibe_async.pytest_plugin"]
         with subprocess.Popen(  # noqa: S603 - a fixed command
@@ -165,8 +127,7 @@ class TestStopping:
             output, _ = process.communicate(timeout=50)
 
         assert len(service.active_runs()) == 1, output
-        refs = refs_told(output.splitlines())
-        assert [ref.key[-1] for ref in refs] == list(service.runs), output
+        assert ids_told(output.splitlines()) == set(service.runs), output
 
 
 def test_settings_are_checked_once(inner: Inner) -> None:
@@ -191,7 +152,15 @@ def test_what_was_not_run_is_not_green(inner: Inner, service: Emulator) -> None:
     """With pytest-xdist a worker decides the same."""
     service.add_feature("Gift cards", status="draft")
     service.fail("run_feature", Fault.status(403), when=lambda r: "Login" in str(r.feature))
-    inner.pytester.makeini("[pytest]\ntestvibe_xfail = *: the bank is closed")
+    inner.pytester.makeconftest(
+        """
+        import pytest
+
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.xfail(reason="the bank is closed"))
+        """
+    )
     result = inner.workers("--testvibe")
 
     result.assert_outcomes(skipped=1, failed=1, xfailed=1, xpassed=1)

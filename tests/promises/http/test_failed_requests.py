@@ -78,8 +78,10 @@ MAYBE = {
 
 
 @once_only
-@pytest.mark.parametrize("fault", MAYBE)
-@pytest.mark.parametrize("is_kept", [False, True], ids=["fresh", "kept-alive"])
+@pytest.mark.parametrize(
+    ("fault", "is_kept"),
+    [*((fault, False) for fault in MAYBE), ("reset", True), ("lost", True)],
+)
 async def test_what_may_have_happened_is_not_sent_again(
     emulator: Emulator, operation: str, fault: str, *, is_kept: bool
 ) -> None:

@@ -30,320 +30,325 @@ from testvibe_async.testing import Emulator, Fault
 FEATURES = ("Checkout", "Returns", "Wishlist")
 
 
-class TestWork:
-    async def test_a_whole_batch(self, nightly: Nightly, emulator: Emulator) -> None:
-        """Each feature is dispatched once; a refusal is an item with its error."""
-        assert await nightly.submit(*FEATURES, "Nothing")
-        assert await nightly.verdicts() == ["waiting"] * 4
-        assert await nightly.work() == ["succeeded", "failed", "succeeded", "error"]
-        status = await nightly.batch.status()
-        assert isinstance(status.items[3].error, NotFoundError)
-        assert (status.is_over, status.is_settled, status.workers) == (True, True, [])
-        requests = len(emulator.requests)
-        assert await nightly.batch.resume() == []
-        await nightly.work()
-        assert len(emulator.requests) == requests
-        assert emulator.count("run_feature") == 4
-
-    async def test_workers_share_it(self, nightly: Nightly, emulator: Emulator) -> None:
-        """Whatever one has claimed no other dispatches; each returns all items."""
-        names = [f"Feature {number}" for number in range(12)]
-        for name in names:
-            emulator.add_feature(name)
-        await nightly.submit(*names, max_in_flight=2)
-        work = [asyncio.create_task(nightly.work()) for _ in range(3)]
-        await asyncio.sleep(10)
-        assert len((await nightly.batch.status()).workers) == 3
-        assert len(emulator.runs) == 6
-        assert await asyncio.gather(*work) == [["succeeded"] * 12] * 3
-        assert emulator.count("run_feature") == 12
-
-    async def test_another_worker_resumes(self, nightly: Nightly, emulator: Emulator) -> None:
-        """What was dispatched is waited for by another worker, and not dispatched again."""
-        await nightly.submit("Checkout", max_in_flight=1)
-        await nightly.interrupted(10)
-        assert await nightly.verdicts() == ["in flight"]
-        assert await nightly.work() == ["succeeded"]
-        assert emulator.count("run_feature") == 1
-
-    async def test_a_service_that_comes_back(self, nightly: Nightly, emulator: Emulator) -> None:
-        """A worker waits for `max_outage`, and ends then; another one does the rest."""
-        names = [f"Feature {number}" for number in range(5)]
-        for name in names:
-            emulator.add_feature(name)
-        page = Fault.status(404, body=b"<html>")
-        await nightly.submit(*names, max_in_flight=1)
-        emulator.fail("*", page, skip=5, when=lambda _: now() < 1000)
-        with pytest.raises(NotSentError):
-            await nightly.work(max_outage=60.0)
-        verdicts = await nightly.verdicts()
-        assert set(verdicts[1:]) == {"error", "waiting"}
-        await nightly.batch.resume()
-        await asyncio.sleep(1000)
-        assert await nightly.work() == ["succeeded"] * 5
-        assert emulator.count("run_feature") < 15
-        assert len(emulator.runs) == 5
-
-    @pytest.mark.parametrize(
-        ("fault", "error"),
-        [
-            (Fault.status(401), UnauthorizedError),
-            (Fault.status(403), ForbiddenError),
-            (Fault.reset(), ObservationError),
-        ],
-    )
-    async def test_a_run_that_could_not_be_observed(
-        self, nightly: Nightly, emulator: Emulator, fault: Fault, error: type[VibeError]
-    ) -> None:
-        """It stays dispatched, with the error; resumed, it is attached to and never sent again."""
-        await nightly.submit("Checkout")
-        rules = [emulator.fail(name, fault) for name in ("get_run", "list_runs")]
-        await nightly.work(max_outage=30.0)
-        (item,) = await nightly.items()
-        assert isinstance(item.error, error)
-        assert item.ref is not None
-        status = await nightly.batch.status()
-        assert (status.is_settled, status.is_over) == (True, False)
-        for rule in rules:
-            rule.remove()
-        assert await nightly.batch.resume() == ["Checkout"]
-        await nightly.work()
-        (resumed,) = await nightly.items()
-        assert (resumed.ref, str(resumed.verdict)) == (item.ref, "succeeded")
-        assert emulator.count("run_feature") == 1
+async def test_a_whole_batch(nightly: Nightly, emulator: Emulator) -> None:
+    """Each feature is dispatched once; a refusal is an item with its error."""
+    assert await nightly.submit(*FEATURES, "Nothing")
+    assert await nightly.verdicts() == ["waiting"] * 4
+    assert await nightly.work() == ["succeeded", "failed", "succeeded", "error"]
+    status = await nightly.batch.status()
+    assert isinstance(status.items[3].error, NotFoundError)
+    assert (status.is_over, status.is_settled, status.workers) == (True, True, [])
+    requests = len(emulator.requests)
+    assert await nightly.batch.resume() == []
+    await nightly.work()
+    assert len(emulator.requests) == requests
+    assert emulator.count("run_feature") == 4
 
 
-class TestCancel:
-    async def test_cancel_and_resume(self, nightly: Nightly, emulator: Emulator) -> None:
-        """Nothing more is dispatched, what is in flight is waited for, and all resumes later."""
-        await nightly.submit(*FEATURES, max_in_flight=1)
-        work = asyncio.create_task(nightly.work())
-        await asyncio.sleep(5)
+async def test_workers_share_it(nightly: Nightly, emulator: Emulator) -> None:
+    """Whatever one has claimed no other dispatches; each returns all items."""
+    names = [f"Feature {number}" for number in range(12)]
+    for name in names:
+        emulator.add_feature(name)
+    await nightly.submit(*names, max_in_flight=2)
+    work = [asyncio.create_task(nightly.work()) for _ in range(3)]
+    await asyncio.sleep(10)
+    assert len((await nightly.batch.status()).workers) == 3
+    assert len(emulator.runs) == 6
+    assert await asyncio.gather(*work) == [["succeeded"] * 12] * 3
+    assert emulator.count("run_feature") == 12
+
+
+async def test_another_worker_resumes(nightly: Nightly, emulator: Emulator) -> None:
+    """What was dispatched is waited for by another worker, and not dispatched again."""
+    await nightly.submit("Checkout", max_in_flight=1)
+    await nightly.interrupted(10)
+    assert await nightly.verdicts() == ["in flight"]
+    assert await nightly.work() == ["succeeded"]
+    assert emulator.count("run_feature") == 1
+
+
+async def test_a_service_that_comes_back(nightly: Nightly, emulator: Emulator) -> None:
+    """A worker waits for `max_outage`, and ends then; another one does the rest."""
+    names = [f"Feature {number}" for number in range(5)]
+    for name in names:
+        emulator.add_feature(name)
+    page = Fault.status(404, body=b"<html>")
+    await nightly.submit(*names, max_in_flight=1)
+    emulator.fail("*", page, skip=5, when=lambda _: now() < 1000)
+    with pytest.raises(NotSentError):
+        await nightly.work(max_outage=60.0)
+    verdicts = await nightly.verdicts()
+    assert set(verdicts[1:]) == {"error", "waiting"}
+    await nightly.batch.resume()
+    await asyncio.sleep(1000)
+    assert await nightly.work() == ["succeeded"] * 5
+    assert emulator.count("run_feature") < 15
+    assert len(emulator.runs) == 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault.status(401), UnauthorizedError),
+        (Fault.status(403), ForbiddenError),
+        (Fault.reset(), ObservationError),
+    ],
+)
+async def test_a_run_that_could_not_be_observed(
+    nightly: Nightly, emulator: Emulator, fault: Fault, error: type[VibeError]
+) -> None:
+    """It stays dispatched, with the error; resumed, it is attached to and never sent again."""
+    await nightly.submit("Checkout")
+    rules = [emulator.fail(name, fault) for name in ("get_run", "list_runs")]
+    await nightly.work(max_outage=30.0)
+    (item,) = await nightly.items()
+    assert isinstance(item.error, error)
+    assert item.ref is not None
+    status = await nightly.batch.status()
+    assert (status.is_settled, status.is_over) == (True, False)
+    for rule in rules:
+        rule.remove()
+    assert await nightly.batch.resume() == ["Checkout"]
+    await nightly.work()
+    (resumed,) = await nightly.items()
+    assert (resumed.ref, str(resumed.verdict)) == (item.ref, "succeeded")
+    assert emulator.count("run_feature") == 1
+
+
+async def test_cancel_and_resume(nightly: Nightly, emulator: Emulator) -> None:
+    """Nothing more is dispatched, what is in flight is waited for, and all resumes later."""
+    await nightly.submit(*FEATURES, max_in_flight=1)
+    work = asyncio.create_task(nightly.work())
+    await asyncio.sleep(5)
+    await nightly.batch.cancel()
+    assert await work == ["succeeded", "skipped", "skipped"]
+    status = await nightly.batch.status()
+    assert (status.is_over, status.is_settled, status.is_cancelled) == (True, True, True)
+    assert await nightly.batch.resume() == ["Returns", "Wishlist"]
+    assert not (await nightly.batch.status()).is_over
+    assert await nightly.work() == ["succeeded", "failed", "succeeded"]
+    assert emulator.count("run_feature") == 3
+
+
+async def test_while_tests_are_generated(nightly: Nightly, emulator: Emulator) -> None:
+    """The batch is not over before that generation has ended, whoever waits for it."""
+    emulator.add_feature("Draft", status="draft")
+    await nightly.submit("Draft", on_conflict="generate")
+    works = [asyncio.create_task(nightly.work()) for _ in range(2)]
+    await asyncio.sleep(5)
+    await nightly.batch.cancel()
+    status = await nightly.batch.status()
+    assert (status.is_over, status.is_settled) == (False, False)
+    await asyncio.gather(*works)
+    assert now() > 60
+    status = await nightly.batch.status()
+    assert (status.is_over, status.is_settled) == (True, True)
+    assert len(emulator.generations) == 1
+    assert emulator.runs == {}
+
+
+async def test_at_the_last_moment(
+    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dispatch that has its connection already is not sent."""
+    save_intent = DurableStore.save_intent
+
+    async def late(store: DurableStore, entry: Entry[Any]) -> None:
         await nightly.batch.cancel()
-        assert await work == ["succeeded", "skipped", "skipped"]
-        status = await nightly.batch.status()
-        assert (status.is_over, status.is_settled, status.is_cancelled) == (True, True, True)
-        assert await nightly.batch.resume() == ["Returns", "Wishlist"]
-        assert not (await nightly.batch.status()).is_over
-        assert await nightly.work() == ["succeeded", "failed", "succeeded"]
-        assert emulator.count("run_feature") == 3
+        await save_intent(store, entry)
 
-    async def test_while_missing_tests_are_generated(
-        self, nightly: Nightly, emulator: Emulator
-    ) -> None:
-        """The batch is not over before that generation has ended, whoever waits for it."""
-        emulator.add_feature("Draft", status="draft")
-        await nightly.submit("Draft", on_conflict="generate")
-        works = [asyncio.create_task(nightly.work()) for _ in range(2)]
-        await asyncio.sleep(5)
-        await nightly.batch.cancel()
-        status = await nightly.batch.status()
-        assert (status.is_over, status.is_settled) == (False, False)
-        await asyncio.gather(*works)
-        assert now() > 60
-        status = await nightly.batch.status()
-        assert (status.is_over, status.is_settled) == (True, True)
-        assert len(emulator.generations) == 1
-        assert emulator.runs == {}
-
-    async def test_at_the_last_moment(
-        self, nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A dispatch that has its connection already is not sent."""
-        save_intent = DurableStore.save_intent
-
-        async def late(store: DurableStore, entry: Entry[Any]) -> None:
-            await nightly.batch.cancel()
-            await save_intent(store, entry)
-
-        monkeypatch.setattr(DurableStore, "save_intent", late)
-        await nightly.submit(*FEATURES)
-        assert await nightly.work() == ["skipped"] * 3
-        assert emulator.count("run_feature") == 0
-
-    async def test_what_is_in_flight_is_not_resumed(self, nightly: Nightly) -> None:
-        """A resumed batch leaves alone what a worker waits for, what ended and what was refused."""
-        await nightly.submit("Checkout", "Nothing", max_in_flight=2)
-        work = asyncio.create_task(nightly.work())
-        await asyncio.sleep(5)
-        assert await nightly.verdicts() == ["in flight", "error"]
-        assert await nightly.batch.resume() == []
-        await work
+    monkeypatch.setattr(DurableStore, "save_intent", late)
+    await nightly.submit(*FEATURES)
+    assert await nightly.work() == ["skipped"] * 3
+    assert emulator.count("run_feature") == 0
 
 
-class TestUnknown:
-    """An intent without an answer, and what is done about it."""
+async def test_what_is_in_flight_is_not_resumed(nightly: Nightly) -> None:
+    """A resumed batch leaves alone what a worker waits for, what ended and what was refused."""
+    await nightly.submit("Checkout", "Nothing", max_in_flight=2)
+    work = asyncio.create_task(nightly.work())
+    await asyncio.sleep(5)
+    assert await nightly.verdicts() == ["in flight", "error"]
+    assert await nightly.batch.resume() == []
+    await work
 
-    async def _unknown(self, nightly: Nightly, emulator: Emulator) -> None:
-        """Lose a dispatch that never arrived, with nothing after it that could prove so."""
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        await nightly.submit("Checkout")
-        await nightly.killed()
+
+async def _unknown(nightly: Nightly, emulator: Emulator) -> None:
+    """Lose a dispatch that never arrived, with nothing after it that could prove so."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    await nightly.submit("Checkout")
+    await nightly.killed()
+    assert await nightly.work() == ["unknown"]
+    (item,) = await nightly.items()
+    assert isinstance(item.error, DispatchUnknownError)
+    assert item.error.reason == "absent"
+    status = await nightly.batch.status()
+    assert (status.is_over, status.is_settled) == (False, True)
+
+
+async def test_what_began_is_adopted(nightly: Nightly, emulator: Emulator) -> None:
+    """The next worker finds the run, and waits for it; before that nothing is to decide."""
+    await nightly.submit("Checkout")
+    await nightly.killed()
+    assert await nightly.verdicts() == ["unknown"]
+    with pytest.raises(ConfigError, match="nothing is unknown"):
+        await nightly.batch.decide("resend")
+    assert await nightly.work() == ["succeeded"]
+    assert emulator.count("run_feature") == 1
+
+
+@pytest.mark.parametrize(
+    ("decision", "verdict", "runs"), [("resend", "succeeded", 1), ("drop", "skipped", 0)]
+)
+async def test_decisions(
+    nightly: Nightly, emulator: Emulator, decision: Any, verdict: str, runs: int
+) -> None:
+    """Somebody who knows better has it dispatched again, or left alone."""
+    await _unknown(nightly, emulator)
+    with pytest.raises(ConfigError, match="nothing of feature 'Returns' is unknown"):
+        await nightly.batch.decide(decision, feature="Returns")
+    assert await nightly.batch.decide(decision, feature="Checkout") == ["Checkout"]
+    assert await nightly.work() == [verdict]
+    assert len(emulator.runs) == runs
+    assert (await nightly.batch.status()).is_over
+
+
+async def test_a_run_that_somebody_names(nightly: Nightly, emulator: Emulator) -> None:
+    """A run of another feature leaves it unknown, and the right one can be named then."""
+    await _unknown(nightly, emulator)
+    elsewhere = RunRef(server=emulator.url, project="other", run_id=1)
+    with pytest.raises(ConfigError, match="same project"):
+        await nightly.batch.decide(elsewhere)
+    async with client_of(emulator) as client:
+        wrong = await client.project().run_feature("Returns")
+        await nightly.batch.decide(wrong.ref)
         assert await nightly.work() == ["unknown"]
-        (item,) = await nightly.items()
-        assert isinstance(item.error, DispatchUnknownError)
-        assert item.error.reason == "absent"
-        status = await nightly.batch.status()
-        assert (status.is_over, status.is_settled) == (False, True)
-
-    async def test_what_began_is_adopted(self, nightly: Nightly, emulator: Emulator) -> None:
-        """The next worker finds the run, and waits for it; before that nothing is to decide."""
-        await nightly.submit("Checkout")
-        await nightly.killed()
-        assert await nightly.verdicts() == ["unknown"]
-        with pytest.raises(ConfigError, match="nothing is unknown"):
-            await nightly.batch.decide("resend")
-        assert await nightly.work() == ["succeeded"]
-        assert emulator.count("run_feature") == 1
-
-    @pytest.mark.parametrize(
-        ("decision", "verdict", "runs"), [("resend", "succeeded", 1), ("drop", "skipped", 0)]
-    )
-    async def test_decisions(
-        self, nightly: Nightly, emulator: Emulator, decision: Any, verdict: str, runs: int
-    ) -> None:
-        """Somebody who knows better has it dispatched again, or left alone."""
-        await self._unknown(nightly, emulator)
-        with pytest.raises(ConfigError, match="nothing of feature 'Returns' is unknown"):
-            await nightly.batch.decide(decision, feature="Returns")
-        assert await nightly.batch.decide(decision, feature="Checkout") == ["Checkout"]
-        assert await nightly.work() == [verdict]
-        assert len(emulator.runs) == runs
-        assert (await nightly.batch.status()).is_over
-
-    async def test_a_run_that_somebody_names(self, nightly: Nightly, emulator: Emulator) -> None:
-        """A run of another feature leaves it unknown, and the right one can be named then."""
-        await self._unknown(nightly, emulator)
-        elsewhere = RunRef(server=emulator.url, project="other", run_id=1)
-        with pytest.raises(ConfigError, match="same project"):
-            await nightly.batch.decide(elsewhere)
-        async with client_of(emulator) as client:
-            wrong = await client.project().run_feature("Returns")
-            await nightly.batch.decide(wrong.ref)
-            assert await nightly.work() == ["unknown"]
-            run = await client.project().run_feature("Checkout")
-            await nightly.batch.decide(run.ref)
-        assert await nightly.work() == ["succeeded"]
-        assert [item.ref for item in await nightly.items()] == [run.ref]
-
-    @pytest.mark.parametrize(("pause", "verdict"), [(1, "unknown"), (60, "succeeded")])
-    async def test_a_run_of_another_batch(
-        self, nightly: Nightly, weekly: Nightly, emulator: Emulator, pause: int, verdict: str
-    ) -> None:
-        """What another batch has dispatched is not adopted, and proves something if it is later."""
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        await nightly.submit("Checkout")
-        await nightly.killed()
-        await asyncio.sleep(pause)
-        await weekly.submit("Checkout")
-        await weekly.work()
-        assert await nightly.work() == [verdict]
-        refs = {item.ref for item in (*await nightly.items(), *await weekly.items())}
-        assert len(refs) == 2
-
-    async def test_a_run_that_another_batch_may_have_begun(
-        self, nightly: Nightly, weekly: Nightly, emulator: Emulator
-    ) -> None:
-        """Of two dispatches that a crash left open, neither adopts the one run."""
-        emulator.fail("run_feature", Fault.reset(), times=1)
-        for batch in (nightly, weekly):
-            await batch.submit("Checkout")
-            await batch.killed()
-        assert len(emulator.runs) == 1
-        assert await nightly.work() + await weekly.work() == ["unknown"] * 2
+        run = await client.project().run_feature("Checkout")
+        await nightly.batch.decide(run.ref)
+    assert await nightly.work() == ["succeeded"]
+    assert [item.ref for item in await nightly.items()] == [run.ref]
 
 
-class TestRefusals:
-    @pytest.mark.parametrize(
-        "url", ["mysql://x/y", "sqlite:///relative.db", "postgres//", "postgresql+psycopg://h/p"]
-    )
-    def test_urls(self, url: str) -> None:
-        """A file or PostgreSQL is taken, and another database refused."""
-        if url.startswith(("mysql", "sqlite")):
-            with pytest.raises(ConfigError, match=r"a SQLite file or in postgresql://"):
-                DurableBatch(url, id="x")
-        else:
-            assert DurableBatch(url, id="x")
+@pytest.mark.parametrize(("pause", "verdict"), [(1, "unknown"), (60, "succeeded")])
+async def test_a_run_of_another_batch(
+    nightly: Nightly, weekly: Nightly, emulator: Emulator, pause: int, verdict: str
+) -> None:
+    """What another batch has dispatched is not adopted, and proves something if it is later."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    await nightly.submit("Checkout")
+    await nightly.killed()
+    await asyncio.sleep(pause)
+    await weekly.submit("Checkout")
+    await weekly.work()
+    assert await nightly.work() == [verdict]
+    refs = {item.ref for item in (*await nightly.items(), *await weekly.items())}
+    assert len(refs) == 2
 
-    def test_a_password_is_not_shown(self) -> None:
-        """The database is named without it."""
-        url = "postgresql://me:secret@db/tests?password=secret&sslmode=require"
-        batch = DurableBatch(url, id="nightly")
-        assert batch.database == "postgresql://me@db/tests?sslmode=require"
-        assert batch.database in (shown := repr(batch))
-        assert "nightly" in shown
 
-    async def test_one_sentence_each(
-        self, nightly: Nightly, tmp_path: Path, client: Client, emulator: Emulator
-    ) -> None:
-        """No id, no batch, no feature, no folder, another server."""
-        batch = nightly.batch
-        with pytest.raises(ConfigError, match="must not be empty"):
-            DurableBatch(tmp_path / "a", id="")
-        with pytest.raises(ConfigError, match=r"no batch 'nightly' in .*sqlite: submit it first"):
-            await batch.status()
-        assert not (tmp_path / "batches.sqlite").exists()
-        with pytest.raises(ConfigError, match="has no features"):
-            await batch.submit(client, [])
-        with pytest.raises(ConfigError, match="can't be used: unable to open"):
-            await DurableBatch(tmp_path / "no" / "a", id="nightly").submit(client)
-        assert await batch.submit(client)
-        assert not await batch.submit(client)
-        status = await batch.status()
-        assert status.plan.server == emulator.url
-        assert status.created_at == datetime.fromtimestamp(now(), UTC)
-        with pytest.raises(ConfigError, match="'resend', 'drop' or a ref"):
-            await batch.decide("again")  # type: ignore[arg-type]
-        with pytest.raises(ConfigError, match="other features or options"):
-            await batch.submit(client, ["Checkout"])
-        with pytest.raises(ConfigError, match="no batch 'weekly'"):
-            await DurableBatch(tmp_path / "batches.sqlite", id="weekly").status()
-        async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
-            with pytest.raises(ConfigError, match=r"this client's server is https://other.example"):
-                await batch.work(other)
-        assert emulator.api_key.encode() not in (tmp_path / "batches.sqlite").read_bytes()
+async def test_another_batchs_intent(nightly: Nightly, weekly: Nightly, emulator: Emulator) -> None:
+    """Of two dispatches that a crash left open, neither adopts the one run."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    for batch in (nightly, weekly):
+        await batch.submit("Checkout")
+        await batch.killed()
+    assert len(emulator.runs) == 1
+    assert await nightly.work() + await weekly.work() == ["unknown"] * 2
 
-    @pytest.mark.parametrize(
-        ("asked", "message"),
-        [
-            ({"features": "Checkout"}, r"features must be several, not 'Checkout'"),
-            (
-                {"on_conflict": "typo"},
-                r"on_conflict must be one of 'raise', 'generate', not 'typo'",
-            ),
-            ({"config": []}, r"config names no configuration"),
-            ({"max_in_flight": 0}, r"max_in_flight"),
-            ({"attempts": 0}, r"attempts"),
-        ],
-    )
-    async def test_what_run_features_refuses(
-        self, tmp_path: Path, client: Client, emulator: Emulator, asked: Any, message: str
-    ) -> None:
-        """A batch that `run_features` refuses is refused in the same sentence, and not stored."""
-        with pytest.raises(ConfigError, match=message) as refused:
-            await DurableBatch(tmp_path / "a", id="nightly").submit(client, **asked)
-        with pytest.raises(ConfigError) as expected:
-            client.project().run_features(**asked)
-        assert str(refused.value) == str(expected.value)
-        assert emulator.requests == []
-        assert not (tmp_path / "a").exists()
 
-    @pytest.mark.parametrize("asked", [{"max_generations": -1}, {"kind": "typo"}])
-    async def test_its_own_arguments(self, nightly: Nightly, asked: dict[str, Any]) -> None:
-        """There are runs and generations, and a limit is a count, 0 or more."""
-        with pytest.raises(ConfigError, match=next(iter(asked))):
-            await nightly.submit("Checkout", **asked)
+@pytest.mark.parametrize(
+    "url", ["mysql://x/y", "sqlite:///relative.db", "postgres//", "postgresql+psycopg://h/p"]
+)
+def test_urls(url: str) -> None:
+    """A file or PostgreSQL is taken, and another database refused."""
+    if url.startswith(("mysql", "sqlite")):
+        with pytest.raises(ConfigError, match=r"a SQLite file or in postgresql://"):
+            DurableBatch(url, id="x")
+    else:
+        assert DurableBatch(url, id="x")
 
-    async def test_features_that_are_generated_one_by_one(
-        self, nightly: Nightly, client: Client
-    ) -> None:
-        """What can be read only once is checked without being read, and stored whole."""
-        features = (name for name in ("Checkout", "Returns"))
-        configs: Any = iter(("Chrome", "Firefox"))
-        assert await nightly.batch.submit(client, features, config=configs)
-        assert [(item.feature, item.config) for item in await nightly.items()] == [
-            ("Checkout", "Chrome"),
-            ("Checkout", "Firefox"),
-            ("Returns", "Chrome"),
-            ("Returns", "Firefox"),
-        ]
+
+def test_a_password_is_not_shown() -> None:
+    """The database is named without it."""
+    url = "postgresql://me:secret@db/tests?password=secret&sslmode=require"
+    batch = DurableBatch(url, id="nightly")
+    assert batch.database == "postgresql://me@db/tests?sslmode=require"
+    assert batch.database in (shown := repr(batch))
+    assert "nightly" in shown
+
+
+async def test_one_sentence_each(
+    nightly: Nightly, tmp_path: Path, client: Client, emulator: Emulator
+) -> None:
+    """No id, no batch, no feature, no folder, another server."""
+    batch = nightly.batch
+    with pytest.raises(ConfigError, match="must not be empty"):
+        DurableBatch(tmp_path / "a", id="")
+    with pytest.raises(ConfigError, match=r"no batch 'nightly' in .*sqlite: submit it first"):
+        await batch.status()
+    assert not (tmp_path / "batches.sqlite").exists()
+    with pytest.raises(ConfigError, match="has no features"):
+        await batch.submit(client, [])
+    with pytest.raises(ConfigError, match="can't be used: unable to open"):
+        await DurableBatch(tmp_path / "no" / "a", id="nightly").submit(client)
+    assert await batch.submit(client)
+    assert not await batch.submit(client)
+    status = await batch.status()
+    assert status.plan.server == emulator.url
+    assert status.created_at == datetime.fromtimestamp(now(), UTC)
+    with pytest.raises(ConfigError, match="'resend', 'drop' or a ref"):
+        await batch.decide("again")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="other features or options"):
+        await batch.submit(client, ["Checkout"])
+    with pytest.raises(ConfigError, match="no batch 'weekly'"):
+        await DurableBatch(tmp_path / "batches.sqlite", id="weekly").status()
+    async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
+        with pytest.raises(ConfigError, match=r"this client's server is https://other.example"):
+            await batch.work(other)
+    assert emulator.api_key.encode() not in (tmp_path / "batches.sqlite").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"features": "Checkout"}, r"features must be several, not 'Checkout'"),
+        (
+            {"on_conflict": "typo"},
+            r"on_conflict must be one of 'raise', 'generate', not 'typo'",
+        ),
+        ({"config": []}, r"config names no configuration"),
+        ({"max_in_flight": 0}, r"max_in_flight"),
+        ({"attempts": 0}, r"attempts"),
+    ],
+)
+async def test_what_run_features_refuses(
+    tmp_path: Path, client: Client, emulator: Emulator, asked: Any, message: str
+) -> None:
+    """A batch that `run_features` refuses is refused in the same sentence, and not stored."""
+    with pytest.raises(ConfigError, match=message) as refused:
+        await DurableBatch(tmp_path / "a", id="nightly").submit(client, **asked)
+    with pytest.raises(ConfigError) as expected:
+        client.project().run_features(**asked)
+    assert str(refused.value) == str(expected.value)
+    assert emulator.requests == []
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("asked", [{"max_generations": -1}, {"kind": "typo"}])
+async def test_its_own_arguments(nightly: Nightly, asked: dict[str, Any]) -> None:
+    """There are runs and generations, and a limit is a count, 0 or more."""
+    with pytest.raises(ConfigError, match=next(iter(asked))):
+        await nightly.submit("Checkout", **asked)
+
+
+async def test_features_of_a_generator(nightly: Nightly, client: Client) -> None:
+    """What can be read only once is checked without being read, and stored whole."""
+    features = (name for name in ("Checkout", "Returns"))
+    configs: Any = iter(("Chrome", "Firefox"))
+    assert await nightly.batch.submit(client, features, config=configs)
+    assert [(item.feature, item.config) for item in await nightly.items()] == [
+        ("Checkout", "Chrome"),
+        ("Checkout", "Firefox"),
+        ("Returns", "Chrome"),
+        ("Returns", "Firefox"),
+    ]

@@ -57,9 +57,7 @@ async def test_one_request_is_paid_once(
     assert paid(emulator) == 1
 
 
-async def test_a_generation_that_failed_is_not_paid_for_again(
-    nightly: Nightly, emulator: Emulator
-) -> None:
+async def test_a_failed_generation_is_paid_once(nightly: Nightly, emulator: Emulator) -> None:
     """Whichever process resumes: the generation of missing tests is the feature's own."""
     emulator.add_feature("Doomed", status="draft")
     await nightly.submit("Doomed", on_conflict="generate")
@@ -92,7 +90,7 @@ async def test_no_more_than_are_allowed(
 
 
 @pytest.mark.parametrize("fault", [Fault.status(400), Fault.status(401)])
-async def test_what_was_refused_does_not_count(
+async def test_refused_ones_do_not_count(
     nightly: Nightly, emulator: Emulator, fault: Fault
 ) -> None:
     """A generation that was refused, or provably was not sent, leaves room for another."""

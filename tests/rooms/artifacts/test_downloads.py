@@ -69,7 +69,7 @@ async def test_a_cancellation_waits_for_the_disk(
 
 
 @on_real_time
-async def test_a_download_that_begins_after_the_close_is_refused(
+async def test_no_download_begins_after_the_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is still queued when the client closes is not requested."""
@@ -117,7 +117,7 @@ async def test_a_full_disk_is_an_error_of_the_operating_system(
 
 
 @on_real_time
-async def test_the_disk_is_touched_in_threads_alone(
+async def test_the_disk_is_for_threads_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing that may block is done in the event loop, and writes are of a block or more."""
@@ -180,7 +180,7 @@ async def test_a_wrong_size_is_an_error(
 
 @pytest.mark.parametrize("answer", [http(200, b"x" * 101), chunked(b"x" * 101)])
 @on_real_time
-async def test_an_undeclared_size_is_bounded(
+async def test_every_size_is_bounded(
     tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a declared size a file is bounded, so that no host fills the disk."""
@@ -193,9 +193,7 @@ async def test_an_undeclared_size_is_bounded(
 
 
 @on_real_time
-async def test_retry_after_of_a_host_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hosts_retry_after_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`Retry-After` of an artifact host is the pause, as it was and as it was reported."""
     reported: list[float] = []
     paused: list[float] = []
@@ -212,9 +210,7 @@ async def test_retry_after_of_a_host_is_kept(
 
 
 @on_real_time
-async def test_a_host_that_trickles_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_host_that_trickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A byte now and then keeps no download alive, however much came before."""
     monkeypatch.setattr("testvibe_async._artifacts.host.BLOCK_SECONDS", 0.2)
     is_over = asyncio.Event()
@@ -247,7 +243,7 @@ async def test_a_host_that_trickles_is_given_up(
         ("http://testvibe.internal", "http://blobs.internal/x", True),
     ],
 )
-async def test_a_link_is_as_encrypted_as_the_service(
+async def test_a_link_is_encrypted_as_the_service(
     server: str, link: str, *, is_taken: bool
 ) -> None:
     """Plain http is taken on this machine, and where the service itself is used over it."""

@@ -62,7 +62,7 @@ async def test_one_that_was_never_opened_may_be_closed(path: Path) -> None:
         assert journal.plan is None
 
 
-async def test_a_cancelled_close_lets_the_file_go(
+async def test_a_cancelled_close(
     path: Path, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same process can open it again."""

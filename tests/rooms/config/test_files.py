@@ -64,7 +64,7 @@ def test_the_nearest_file_of_the_repository_counts(repository: Path) -> None:
     assert (found.path, found.project, found.server) == (near, "near", SERVER)
 
 
-def test_nothing_above_the_repository_counts(
+def test_nothing_above_counts(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file above the root is not read; without a repository only the working directory counts."""
@@ -86,7 +86,7 @@ def test_a_working_copy_whose_git_is_a_file_is_a_repository(repository: Path) ->
     assert find_repository() == repository
 
 
-def test_folders_that_we_may_not_see_hold_nothing(
+def test_unseen_folders_are_empty(
     repository: Path, user_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder above that is closed to us, or a home that is, is no error."""
@@ -104,7 +104,7 @@ def test_folders_that_we_may_not_see_hold_nothing(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder in use can't be deleted there")
-def test_a_working_directory_that_was_deleted_has_no_file(
+def test_a_deleted_working_directory_has_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process whose working directory was removed goes on without a file."""
@@ -150,9 +150,7 @@ def test_a_key_in_a_repository_is_refused(repository: Path, text: str) -> None:
         ("server = [1]", "server must be a string with something in it, not list"),
     ],
 )
-def test_what_is_wrong_in_a_repositorys_file_is_named(
-    repository: Path, text: str, what: str
-) -> None:
+def test_a_fault_in_a_repositorys_file_is_named(repository: Path, text: str, what: str) -> None:
     """Bad TOML, an unknown key and a wrong type are one sentence with the file and the key."""
     path = write_repository_file(repository, text)
     with pytest.raises(ConfigError) as caught:
@@ -172,9 +170,7 @@ def test_what_is_wrong_in_a_repositorys_file_is_named(
     ],
     ids=["digits", "dots", "comment", "nothing"],
 )
-def test_a_hostile_file_of_a_repository_is_refused(
-    repository: Path, text: str, what: str | None
-) -> None:
+def test_a_hostile_file_is_refused(repository: Path, text: str, what: str | None) -> None:
     """Whatever a repository's file holds, it is a sentence, and soon."""
     write_repository_file(repository, text)
 
@@ -182,9 +178,7 @@ def test_a_hostile_file_of_a_repository_is_refused(
         read_repository_file()
 
 
-def test_a_file_that_cant_be_read_says_why(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_file_says_why(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that can't be read raises an error with the system's message."""
     path = write_repository_file(repository, "")
 
@@ -227,7 +221,7 @@ def is_private(user_file: Path, mode: int) -> bool:
 
 @pytest.mark.parametrize("system", [os.name, "nt"])
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
-def test_a_file_is_private_if_no_other_user_may_access_it(
+def test_what_is_a_private_file(
     user_file: Path, system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any right of the group or of others makes it one that is not, where modes mean anything."""

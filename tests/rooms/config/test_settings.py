@@ -81,7 +81,7 @@ def test_what_is_missing_is_named(environment: dict[str, str], missing: str) -> 
     ],
 )
 @pytest.mark.parametrize("variable", [None, "TESTVIBE_API_KEY"])
-def test_a_key_that_no_header_can_hold_is_refused_unseen(
+def test_a_key_that_no_header_can_hold_is_refused(
     key: str, fault: str, variable: str | None
 ) -> None:
     """A key with a line break, white space or a control inside is refused, and not shown."""
@@ -130,9 +130,7 @@ def warned_of(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     "key",
     [KEY[:-1], KEY + "0", "TVB_" + KEY[4:], KEY[4:], KEY[:-1] + "-", f'"{KEY}"', "k", "a/b+c=="],
 )
-def test_a_key_of_another_form_is_warned_of_once(
-    key: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_key_of_another_form_warns_once(key: str, caplog: pytest.LogCaptureFixture) -> None:
     """A key of another form is used as it is; the first use logs one warning, without the key."""
     environment = {"TESTVIBE_API_KEY": f"{key}\n"}
     for _ in range(3):
@@ -187,26 +185,14 @@ def test_one_server_has_one_name(text: str, server: str) -> None:
 
 NO_PLACE = ["testvibe.example", "//testvibe.example", "ftp://h.example", "https://", "https:///x"]
 BAD_PATHS = [
-    "/a//b",
-    "//a",
-    "/a/../b",
-    "/./a",
-    "/..",
-    "/a b",
-    "/a\nb",
-    "/a%20b",
-    "/a%2e%2e",
-    "/a;b",
+    *("/a//b", "//a", "/a/../b", "/./a", "/..", "/a b", "/a\nb", "/a%20b", "/a;b", "/a%2e%2e"),
+    *("/\xfc", "?x=1", "/testvibe?x=1", "/api/v1/ops#x", "/#x", ":99999", ":-1", ":https"),
 ]
-BAD_PATHS += ["/\xfc", "?x=1", "/testvibe?x=1", "/api/v1/ops#x", "/#x", ":99999", ":-1", ":https"]
-BAD_HOSTS = ["user@h.example/x", "user@h.example", "@h.example", ":@h.example", "[::1", "a..b", ","]
-BAD_HOSTS += [
-    "a b.example",
-    "a\tb.example",
-    "h.example\\@evil.example",
-    "h.example%2f.evil.example",
+BAD_HOSTS = [
+    *("user@h.example/x", "user@h.example", "@h.example", ":@h.example", "[::1", "a..b", ","),
+    *("a b.example", "a\tb.example", "h.example\\@evil.example", "h.example%2f.evil.example"),
+    *("a<b>.example", "a" * 64 + ".example"),
 ]
-BAD_HOSTS += ["a<b>.example", "a" * 64 + ".example"]
 
 
 @pytest.mark.parametrize(
@@ -342,9 +328,7 @@ def test_each_source_comes_before_the_next(user_file: Path) -> None:
     assert (found.server.value, found.project.value) == (AWAY, "of the repository")
 
 
-def test_no_file_is_read_where_nothing_is_open(
-    user_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_file_is_read_needlessly(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With server, key, project and endpoints given, a broken file is not even opened."""
     state(user_file, "[[[")
     user_file.write_text("[[[")
@@ -380,7 +364,7 @@ def test_one_stored_server_has_one_name(user_file: Path) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"api_key": OTHER}, {"api_key": KEY, "project": "p"}])
 @pytest.mark.parametrize("environment", [{}, {"TESTVIBE_API_KEY": OTHER}])
-def test_a_repository_cant_send_a_key_elsewhere(
+def test_a_key_stays_at_home(
     user_file: Path, given: dict[str, Any], environment: dict[str, str]
 ) -> None:
     """A server that only a cloned repository names gets no key at all, wherever the key is from."""
@@ -396,7 +380,7 @@ def test_a_repository_cant_send_a_key_elsewhere(
 
 
 @pytest.mark.parametrize(("stored", "default"), [((HOME, AWAY), HOME), ((HOME,), AWAY), ((), AWAY)])
-def test_a_repository_may_name_a_server_that_the_user_knows(
+def test_a_repository_may_name_known_servers(
     user_file: Path, stored: tuple[str, ...], default: str
 ) -> None:
     """A server that the user has a key for, or made the default, may be a repository's too."""
@@ -466,7 +450,7 @@ def test_routes_come_from_arguments_and_files(user_file: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("is_users", [False, True])
-def test_a_wrong_route_is_named_with_its_file(
+def test_a_wrong_route_is_named(
     user_file: Path, name: str, route: str, fault: str, *, is_users: bool
 ) -> None:
     """A route that an operation can't have is a sentence with the file and the operation."""
@@ -529,7 +513,7 @@ def test_a_key_that_others_can_read_is_refused(user_file: Path) -> None:
         ({}, f'server = "{HOME}"\n[servers."{HOME}"]\napi_key = "k k"', "config.toml: the API key"),
     ],
 )
-def test_an_error_names_where_the_fault_is(
+def test_errors_name_the_source(
     user_file: Path, environment: dict[str, str], text: str, source: str
 ) -> None:
     """What has the wrong form is named with the variable or the file that it came from."""

@@ -25,26 +25,14 @@ def answered(name: str, document: object, status: int = 200) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "body", "query"),
-    [
-        ("list_runs", "/runs", None, {"feature": "Log/in", "limit": "5"}),
-        ("run_feature", "/features/Log%2Fin/run", {"config": "Mobile"}, {}),
-        ("run_feature", "/features/12/run", {}, {}),
-        ("read_file", "/files/content", None, {"path": "Features/a.feature"}),
-        ("write_file", "/files/content", {"path": "Features/a/..b/.c", "content": ""}, {}),
-        ("update_feature", "/features/12", {"name": "b"}, {}),
-    ],
-)
-def test_a_good_request_has_no_fault(
-    name: str, path: str, body: Any, query: dict[str, str]
-) -> None:
-    """What the document has may be sent."""
-    assert asked(name, path, body, query) == []
-
-
-@pytest.mark.parametrize(
     ("name", "path", "body", "query", "fault"),
     [
+        ("list_runs", "/runs", None, {"feature": "Log/in", "limit": "5"}, ""),
+        ("run_feature", "/features/Log%2Fin/run", {"config": "Mobile"}, {}, ""),
+        ("run_feature", "/features/12/run", {}, {}, ""),
+        ("read_file", "/files/content", None, {"path": "Features/a.feature"}, ""),
+        ("write_file", "/files/content", {"path": "Features/a/..b/.c", "content": ""}, {}, ""),
+        ("update_feature", "/features/12", {"name": "b"}, {}, ""),
         ("get_run", "/runs/last", None, {}, "path: run can't be 'last'"),
         ("get_run", "/runs/0", None, {}, "path: run can't be '0'"),
         ("get_run", "/runs/1/log", None, {}, "is not a path of /projects/{project}/runs/{run}"),
@@ -62,12 +50,13 @@ def test_a_good_request_has_no_fault(
         ("write_file", "/files/content", {"path": "Features/", "content": ""}, {}, "$.path"),
     ],
 )
-def test_a_wrong_request_has_a_fault(
+def test_only_a_wrong_request_has_a_fault(
     name: str, path: str, body: Any, query: dict[str, str], fault: str
 ) -> None:
     """A wrong path, parameter or body, and a member that the document does not have, is one."""
-    (found,) = asked(name, path, body, query)
-    assert fault in found
+    found = asked(name, path, body, query)
+    assert len(found) == bool(fault)
+    assert fault in "".join(found)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_each_operation_keeps_its_word(
     operation = schema[OPERATIONS[name].path][OPERATIONS[name].method]
     statuses: Counter[int] = Counter()
     # One feature alone can be cancelled, and what is made up varies with the modules imported.
-    examples = amount(24, few=16) if mode is GenerationMode.POSITIVE else amount(8, few=4)
+    examples = amount(24, few=10) if mode is GenerationMode.POSITIVE else amount(8, few=3)
 
     with serving(portal, lambda: 0.0) as target:
 

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.dispatch.test_lost_runs import _unknown
-from tests.promises.dispatch.test_recorder import Notes
+from tests.support.notes import Notes
 from testvibe_async import Client, ClientClosedError, Listing, RecorderError, Run, RunRef
 from testvibe_async._dispatch import dispatch, dispatcher
 from testvibe_async._dispatch.search import ProjectRuns, _has_all_since
@@ -56,7 +56,7 @@ def runs(*ids: int, minutes: tuple[float | None, ...] = (), extra: int = 0) -> L
         (runs(9, 8, 7, 6, minutes=(3, 2, 1, -1)), None, 5, False),
     ],
 )
-def test_a_list_has_all_since(
+def test_what_a_list_has(
     rows: Listing[Run], since: datetime | None, floor: int | None, *, has_all: bool
 ) -> None:
     """Else one candidate may be seen and another not, and the wrong one be adopted."""
@@ -134,7 +134,7 @@ async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(emulator
     assert caught.value.ref.run_id in emulator.runs
 
 
-async def test_what_a_machine_slept_over_is_not_sent(
+async def test_a_slept_over_intent_is_not_sent(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An intent that grew old by the wall's clock, while the loop's stood still, is not sent."""

@@ -219,7 +219,7 @@ BIG_LIST = b"[" + b" " * LARGE_BYTES + b" ]"
     ],
     ids=["whole", "cut", "an error"],
 )
-async def test_a_large_answer_makes_room_for_the_next(
+async def test_large_answers_make_room(
     emulator: Emulator, answer: Fault, error: type[VibeError] | None
 ) -> None:
     """Whether it could be decoded or not; of an error nothing is decoded later."""
@@ -230,9 +230,7 @@ async def test_a_large_answer_makes_room_for_the_next(
                 assert await asyncio.create_task(client.list_projects()) == []
 
 
-async def test_a_large_answer_to_a_poll_makes_room_for_the_next(
-    client: Client, emulator: Emulator
-) -> None:
+async def test_a_large_poll_makes_room_for_the_next(client: Client, emulator: Emulator) -> None:
     """Polls are decoded elsewhere, and hold no place either."""
     operation = await client.project().run_feature("Checkout")
     emulator.fail("get_run", Fault.edit(lambda digest: {**digest, "log": "x" * LARGE_BYTES}))
@@ -240,7 +238,7 @@ async def test_a_large_answer_to_a_poll_makes_room_for_the_next(
         await operation.poll()
 
 
-async def test_a_large_answer_whose_reader_is_cancelled_makes_room_for_the_next(
+async def test_a_cancelled_reader_makes_room(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also between its last byte and its decoding, while the key is looked for in it."""

@@ -105,9 +105,7 @@ def delay(
     ],
     ids=lambda value: described(value) if isinstance(value, Exception) else str(value),
 )
-def test_what_is_tried_again(
-    error: TransportError | ResponseError, *, read: bool, other: bool
-) -> None:
+def test_what_is_retried(error: TransportError | ResponseError, *, read: bool, other: bool) -> None:
     """Reads are repeated after a passing fault; all else only where the service did not act."""
     assert (delay(error, is_repeatable=True) is not None) == read
     assert (delay(error, is_repeatable=False) is not None) == other
@@ -148,9 +146,7 @@ def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: 
         (refused(RateLimitedError, 429), None),  # It may not say when.
     ],
 )
-def test_a_refusal_of_the_rate_may_ask_for_any_wait(
-    error: ResponseError, seconds: float | None
-) -> None:
+def test_a_refused_rate_may_ask_for_any_wait(error: ResponseError, seconds: float | None) -> None:
     """It is one whatever it asks for; with a Retry-After of 0 the drawn delay is waited."""
     assert is_throttled(error)
     assert refused_seconds(error) == seconds
@@ -222,7 +218,7 @@ def test_what_another_try_may_bring(error: Exception, before: Outlook, after: Ou
     longest=st.floats(0, 1e6),
     random=st.floats(0, 1),
 )
-def test_a_delay_is_always_within_the_policy(
+def test_delays_are_within_the_policy(
     attempt: int, base: float, longest: float, random: float
 ) -> None:
     """However many attempts are allowed, no delay is negative, or longer than the policy says."""

@@ -34,16 +34,12 @@ class Traffic:
         self.throttle = throttle
         self.seconds = seconds
         self.began: dict[int, float] = {}
-        self.at_once = self.most = 0
 
     async def pass_through(self, number: int, *, is_poll: bool = False) -> None:
         """Take a slot, and hold it for a while."""
         async with slot(self.throttle, is_poll=is_poll):
             self.began[number] = now()
-            self.at_once += 1
-            self.most = max(self.most, self.at_once)
             await asyncio.sleep(self.seconds)
-            self.at_once -= 1
             self.throttle.accept()
 
 

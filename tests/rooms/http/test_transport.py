@@ -79,7 +79,7 @@ async def test_an_impossible_date_is_no_clock_sample(date: str) -> None:
 
 
 @pytest.mark.parametrize(("request_timeout", "seconds"), [(1.0, 1.0), (100.0, 2.0)])
-async def test_the_timeout_of_a_request_is_at_most_the_clients(
+async def test_a_request_may_be_shorter(
     emulator: Emulator, request_timeout: float, seconds: float
 ) -> None:
     """A request may have a shorter timeout than the client, never a longer one."""

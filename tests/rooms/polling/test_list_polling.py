@@ -1,7 +1,7 @@
 """List polling: the statuses of many operations from one list call."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from tests.support.timing import now
 from testvibe_async import Client, Phase, Project
 from testvibe_async._polling.list_polling import Listed, ListPolling
 from testvibe_async._polling.state import Change, OperationState
+from testvibe_async._wire.json import read_rows
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 
@@ -31,9 +32,7 @@ async def test_each_project_has_its_own_list(emulator: Emulator, client: Client)
     assert emulator.count("list_runs") == 0
 
 
-async def test_the_outcome_is_never_a_row(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_no_outcome_is_a_row(emulator: Emulator, client: Client, project: Project) -> None:
     """A run that the list shows as finished is read by id; the row is never the outcome."""
     emulator.fail(
         "list_runs",
@@ -47,21 +46,11 @@ async def test_the_outcome_is_never_a_row(
     assert count_reads(emulator)[1] <= 3 * ROUNDS
 
 
-@pytest.mark.parametrize(("seconds", "share"), [(3, 5), (10, 17)])
-async def test_overdue_reads_are_spread_over_a_minute(
-    seconds: float, share: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_overdue_reads_are_spread_over_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where very many are due for a read by id at once, each round reads its share of them."""
     monkeypatch.setattr("testvibe_async._polling.list_polling.CHECKS_AT_ONCE", 2)
-
-    def plan(*_: object) -> float:
-        return seconds
-
     scenario = Scenario(run_queue=(0, 0), run_duration=(300, 300), failing_runs=0)
-    async with (
-        Emulator(scenario=scenario) as emulator,
-        client_of(emulator, poll_plan=plan) as client,
-    ):
+    async with Emulator(scenario=scenario) as emulator, client_of(emulator) as client:
         operations = await dispatch_runs(client.project(), 100)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.gather(*operations), 150)
@@ -75,10 +64,10 @@ async def test_overdue_reads_are_spread_over_a_minute(
         seen = {r.run_id for r in emulator.requests if r.operation == "get_run" and r.at < 135}
         assert len(seen) == 100
         # As many of 100 as there are such rounds in a minute; one may be a tick longer.
-        assert share <= max(rounds) <= share + 1
+        assert 5 <= max(rounds) <= 6
 
 
-async def test_a_followed_generation_keeps_its_own_pace(
+async def test_followed_generations_keep_pace(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
     """A followed generation stays out of the list polling of others that are only awaited."""
@@ -104,7 +93,26 @@ async def test_a_followed_generation_keeps_its_own_pace(
     assert first <= 1 + 3.3
 
 
-async def test_many_are_rescheduled_in_portions(
+async def test_portions_of_lists(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a long list yields to other tasks in between."""
+    monkeypatch.setattr("testvibe_async._polling.list_polling.ROWS_A_TURN", 3)
+    rows, read_by_then = list[object](), list[int]()
+
+    def counted(body: bytes) -> Iterator[object]:
+        asyncio.get_running_loop().call_soon(lambda: read_by_then.append(len(rows)))
+        for row in read_rows(body):
+            rows.append(row)
+            yield row
+
+    monkeypatch.setattr("testvibe_async._polling.list_polling.read_rows", counted)
+    await client.gather(*await dispatch_runs(project, COUNT))
+
+    assert read_by_then[0] == 3
+
+
+async def test_portions_of_schedules(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rescheduling many operations after a list yields to other tasks in between."""
@@ -128,7 +136,7 @@ async def test_many_are_rescheduled_in_portions(
     assert busy[0] == COUNT - 3
 
 
-async def test_many_starts_are_published_in_portions(
+async def test_portions_of_starts(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Publishing what a list shows as started yields to other tasks in between."""
@@ -151,7 +159,7 @@ async def test_many_starts_are_published_in_portions(
     assert all(operation.outcome for operation in operations)
 
 
-async def test_a_row_of_a_feature_is_its_latest_generation(
+async def test_a_row_is_its_latest_generation(
     emulator: Emulator, client: Client, project: Project
 ) -> None:
     """Of two generations of one feature, the row counts for the later one; the other is read."""

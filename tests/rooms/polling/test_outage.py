@@ -143,9 +143,7 @@ async def test_an_outage_costs_no_more_than_normal(*, hangs: bool) -> None:
 
 
 @pytest.mark.parametrize("offset", [0.5, 0.95])
-async def test_one_probe_an_interval_however_long_they_hang(
-    offset: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever the poller's ticks fall, hanging probes do not become more and more."""
     monkeypatch.setattr(random, "random", lambda: offset)
     network = Network(200, hangs=True)

@@ -8,7 +8,7 @@ from testvibe_async import Client, Project, Ref
 from testvibe_async.testing import Emulator, Fault
 
 
-async def test_only_so_many_are_kept(
+async def test_so_many_are_kept(
     client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond the number that is kept the oldest outcome is read again."""

@@ -119,9 +119,7 @@ async def test_waits_that_begin_inside_a_hook_cost_no_polls(emulator: Emulator) 
     assert gaps == pytest.approx([3] * len(gaps), abs=0.3)
 
 
-async def test_a_defect_is_raised_and_the_next_wait_goes_on(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_defect_ends_one_wait(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unforeseen error in a poll ends the wait, and a later wait starts anew."""
     operation = await project.run_feature("Checkout")
     neighbour = await project.run_feature("Checkout")
@@ -228,9 +226,7 @@ async def test_a_plan_may_say_any_seconds(emulator: Emulator, seconds: float, mo
     assert 1 <= emulator.count("get_run") <= most
 
 
-async def test_no_tick_while_waits_for_many_begin(
-    emulator: Emulator, client: Client, project: Project
-) -> None:
+async def test_no_tick_as_many_begin(emulator: Emulator, client: Client, project: Project) -> None:
     """Polls are deferred until the waits for many have all begun."""
     operation = await project.run_feature("Checkout")
     with client._poller.hold_ticks():

@@ -21,14 +21,7 @@ def taken(subscription: Subscription) -> list[tuple[Any, str]]:
     return events
 
 
-async def next_of(subscription: Subscription) -> tuple[Any, Any]:
-    """Return the next event, which there is."""
-    found = await subscription.next()
-    assert found is not None
-    return found
-
-
-async def test_a_further_item_waits_for_the_end_too(
+async def test_a_further_item_waits(
     emulator: Emulator, client: Client, operation: RunOperation
 ) -> None:
     """An item that is added while its operation is in flight has no event but the end."""
@@ -43,7 +36,7 @@ async def test_a_further_item_waits_for_the_end_too(
     assert [item for item, _ in taken(subscription)] == ["a", "b"]
 
 
-async def test_an_end_at_the_very_moment_of_the_timeout(
+async def test_an_end_at_the_timeout(
     emulator: Emulator, project: Project, operation: RunOperation
 ) -> None:
     """A wait whose timeout coincides with the end returns the outcome."""
@@ -55,9 +48,7 @@ async def test_an_end_at_the_very_moment_of_the_timeout(
     assert (await operation.wait(timeout=2)).is_success
 
 
-async def test_a_wait_that_is_cancelled_and_fails_at_once_is_cancelled(
-    operation: RunOperation,
-) -> None:
+async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> None:
     """Cancelling wins over an error that arrives at the same moment."""
     wait = start_wait(operation)
     await asyncio.sleep(1)
@@ -69,7 +60,7 @@ async def test_a_wait_that_is_cancelled_and_fails_at_once_is_cancelled(
 
 
 @pytest.mark.parametrize("method", [Client.finished, Client.changes])
-async def test_the_wait_for_many_begins_in_portions(
+async def test_many_waits_in_portions(
     emulator: Emulator, client: Client, method: Callable[..., Any]
 ) -> None:
     """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""

@@ -84,7 +84,7 @@ async def test_a_failure_costs_nothing(
     assert len(texts) == len(set(texts))
 
 
-async def test_what_is_not_sampled_has_nothing_below(
+async def test_nothing_is_below_the_unsampled(
     sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The requests of a run that is dropped are dropped with it, and not traces of their own."""
@@ -121,7 +121,7 @@ async def test_a_collection_ends_no_span_by_itself(sdk: Sdk, client: Client) -> 
     assert sdk.span("testvibe run")
 
 
-def test_without_the_api_or_with_one_that_fails(
+def test_no_api_or_a_broken_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where it is not installed nothing is told, and nothing said; where it fails, a warning."""
@@ -150,9 +150,7 @@ def test_a_client_that_is_gone_counts_nothing() -> None:
     assert [each.value for each in recording._in_flight(CallbackOptions())] == [0, 0]
 
 
-async def test_a_context_that_can_not_be_set(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_context_that_fails(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A context that fails leaves the requests without a parent, and the run as it is."""
     _use(monkeypatch, TracerProvider())
     context = SimpleNamespace(attach=_raise, Context=dict)

@@ -17,9 +17,7 @@ SCENARIO = STEADY
 """Every run takes 30 s."""
 
 
-async def test_requests_by_operation_and_status(
-    sdk: Sdk, emulator: Emulator, project: Project
-) -> None:
+async def test_requests_by_status(sdk: Sdk, emulator: Emulator, project: Project) -> None:
     """Each request is measured, also one without an answer."""
     emulator.fail("get_run", Fault.status(500), times=1)
     emulator.fail("get_run", Fault.reset(), times=2, skip=1)  # aiohttp repeats a GET once

@@ -133,53 +133,50 @@ async def test_waiting_again_makes_no_other(sdk: Sdk, project: Project) -> None:
     assert not sdk.spans("testvibe run attached")
 
 
-class TestBatches:
-    """The span of a batch, and of one that goes on with a journal."""
+async def test_its_operations_are_below(sdk: Sdk, project: Project) -> None:
+    """Further attempts too; the counts are its attributes."""
+    await project.run_features(["Checkout", "Returns"], attempts=2)
+    batch = sdk.span("testvibe batch")
+    assert sdk.below(batch).count("testvibe run") == 3
+    attributes = dict(batch.attributes or {})
+    assert attributes["testvibe.batch.succeeded"] == 1
+    assert attributes["testvibe.batch.failed"] == 1
+    assert attributes["cicd.pipeline.result"] == "failure"
 
-    async def test_its_operations_are_below(self, sdk: Sdk, project: Project) -> None:
-        """Further attempts too; the counts are its attributes."""
-        await project.run_features(["Checkout", "Returns"], attempts=2)
-        batch = sdk.span("testvibe batch")
-        assert sdk.below(batch).count("testvibe run") == 3
-        attributes = dict(batch.attributes or {})
-        assert attributes["testvibe.batch.succeeded"] == 1
-        assert attributes["testvibe.batch.failed"] == 1
-        assert attributes["cicd.pipeline.result"] == "failure"
 
-    async def test_a_batch_that_goes_on(self, sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
-        """What an earlier process dispatched is attached to below the new batch, with a link."""
-        names = ["Checkout", "Returns"]
-        async with (
-            client_of(emulator) as client,
-            Journal(tmp_path / "journal") as journal,
-            client.project().run_features(names, journal=journal),
-        ):
-            await asyncio.sleep(5)
-        gc.collect()
-        async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
-            await client.project().run_features(names, journal=journal)
-        first, second = sdk.spans("testvibe batch")
-        assert sdk.below(first).count("testvibe run") == 2
-        assert sdk.below(second).count("testvibe run attached") == 2
-        dispatched = {_id(span) for span in sdk.spans("testvibe run")}
-        links = [span.links[0] for span in sdk.spans("testvibe run attached")]
-        assert {link.context.span_id for link in links} == dispatched
+async def test_a_batch_that_goes_on(sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
+    """What an earlier process dispatched is attached to below the new batch, with a link."""
+    names = ["Checkout", "Returns"]
+    async with (
+        client_of(emulator) as client,
+        Journal(tmp_path / "journal") as journal,
+        client.project().run_features(names, journal=journal),
+    ):
+        await asyncio.sleep(5)
+    gc.collect()
+    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+        await client.project().run_features(names, journal=journal)
+    first, second = sdk.spans("testvibe batch")
+    assert sdk.below(first).count("testvibe run") == 2
+    assert sdk.below(second).count("testvibe run attached") == 2
+    dispatched = {_id(span) for span in sdk.spans("testvibe run")}
+    links = [span.links[0] for span in sdk.spans("testvibe run attached")]
+    assert {link.context.span_id for link in links} == dispatched
 
-    async def test_an_intent_has_the_context(
-        self, sdk: Sdk, tmp_path: Path, emulator: Emulator
-    ) -> None:
-        """A dispatch that a crash left open is found, and its span links to the dispatch."""
-        emulator.fail("generate_feature", Fault.lost(), times=1)
-        missing = emulator.fail("get_generation_status", Fault.status(404), skip=1)
-        async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
-            (item,) = await client.project().generate_features([DRAFT], journal=journal)
-            assert isinstance(item.error, DispatchUnknownError)
-        missing.remove()
-        async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
-            (item,) = await client.project().generate_features([DRAFT], journal=journal)
-        assert item.outcome is not None
-        (link,) = sdk.span("testvibe generation attached").links
-        assert link.context.span_id == _id(sdk.span("testvibe generation"))
+
+async def test_intents_have_the_context(sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
+    """A dispatch that a crash left open is found, and its span links to the dispatch."""
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    missing = emulator.fail("get_generation_status", Fault.status(404), skip=1)
+    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+        (item,) = await client.project().generate_features([DRAFT], journal=journal)
+        assert isinstance(item.error, DispatchUnknownError)
+    missing.remove()
+    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+        (item,) = await client.project().generate_features([DRAFT], journal=journal)
+    assert item.outcome is not None
+    (link,) = sdk.span("testvibe generation attached").links
+    assert link.context.span_id == _id(sdk.span("testvibe generation"))
 
 
 async def test_a_dispatch_hangs_below_the_call_of_a_tool(sdk: Sdk, emulator: Emulator) -> None:

@@ -213,7 +213,7 @@ def test_a_field_that_can_not_be_read_is_none_and_kept() -> None:
         ({"run": {"run": {"id": 1}}}, None),
     ],
 )
-def test_the_answer_to_a_dispatch_is_searched_one_level_down(
+def test_the_id_of_a_dispatch_is_searched_for(
     document: dict[str, Any], found: int | str | None
 ) -> None:
     """The id is taken where it can only be the operation's; where it can't, it is not guessed."""
@@ -304,7 +304,7 @@ def test_a_time_is_an_aware_instant_in_utc(text: str | int, instant: datetime) -
     assert updated_at.tzinfo is UTC
 
 
-NO_TIMES = ["", "soon", 10**50, 1e300, True, [], "0002-01-01T00:00:00+24:59"]
+NO_TIMES: list[Any] = ["", "soon", 10**50, 1e300, True, [], "0002-01-01T00:00:00+24:59"]
 
 
 @pytest.mark.parametrize(

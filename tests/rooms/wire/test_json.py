@@ -1,16 +1,21 @@
-"""What is JSON and what is not, and a list that is read row by row."""
+"""What is JSON and what is not, and lists and large documents that are read part by part."""
 
 import json
+import re
+import tracemalloc
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import encode, json_values, left_out, problems
-from testvibe_async import Listing, Run, RunStatus
+from testvibe_async import Listing, ProjectFile, Run, RunStatus
+from testvibe_async._wire import json as wire_json
 from testvibe_async._wire.convert import read
-from testvibe_async._wire.json import UnreadableError, read_rows
+from testvibe_async._wire.json import AT_ONCE, Rows, UnreadableError, envelope_in, parse, read_rows
 
 
 @pytest.mark.parametrize(
@@ -40,7 +45,7 @@ def test_what_holds_no_one_list_is_a_fault(document: object) -> None:
     indent=st.sampled_from([None, 0, 2, "\t"]),
     around=st.sampled_from([b"", b" \r\n\t"]),
 )
-def test_rows_one_by_one_are_the_rows_of_the_whole(
+def test_rows_are_those_of_the_whole(
     rows: list[object], indent: int | str | None, around: bytes
 ) -> None:
     """However a list is spaced out, its rows are the same read one by one as all at once."""
@@ -49,8 +54,10 @@ def test_rows_one_by_one_are_the_rows_of_the_whole(
     assert list(read_rows(b"\xef\xbb\xbf" + body)) == rows
 
 
-NO_LISTS = [b"", b" ", b"[", b"[1", b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1}", b"7", b"null"]
-NO_LISTS += [b'"[1]"', b"{}", b'{"a": [], "b": []}', b'{"a": 1}', b"[NaN]", b"[1e999]", b"[\xff]"]
+NO_LISTS = [
+    *(b"", b" ", b"[", b"[1", b"[1,", b"[1,]", b"[,1]", b"[1 2]", b"[1}", b"7", b"null"),
+    *(b'"[1]"', b"{}", b'{"a": [], "b": []}', b'{"a": 1}', b"[NaN]", b"[1e999]", b"[\xff]"),
+]
 
 
 @pytest.mark.parametrize("body", [*NO_LISTS, b"<html>", pytest.param(b"[" * 100_000, id="deep")])
@@ -125,3 +132,181 @@ def test_an_unknown_field_that_is_too_deep_is_left_out(depth: int) -> None:
     )
     assert (run, run.extra) == (Run(1, "x"), {})
     assert faults == ["Run: nested deeper than 64 times"]
+
+
+MEBIBYTE = 2**20
+LONG_INTEGER = re.compile(r"\d{19}")
+TOO_MANY = "it holds more values than are read at once"
+
+
+def rows_in(body: bytes) -> list[object]:
+    """Read a document as a list, row by row."""
+    return list(read_rows(body))
+
+
+READERS: list[Callable[[bytes], object]] = [parse, rows_in]
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take everything for large, and parse few bytes at once."""
+    monkeypatch.setattr(wire_json, "AT_ONCE", 0)
+    monkeypatch.setattr(wire_json, "ROWS_AT_ONCE", 0)
+    monkeypatch.setattr(wire_json, "PIECE_BYTES", 5)
+
+
+@given(
+    document=json_values,
+    indent=st.sampled_from([None, 1]),
+    is_ascii=st.booleans(),
+    mark=st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    piece=st.integers(1, 9),
+)
+def test_a_large_document_is_the_same_as_a_small_one(
+    document: Any, indent: int | None, *, is_ascii: bool, mark: bytes, piece: int
+) -> None:
+    """Objects, lists, strings, numbers and escapes may be cut anywhere.
+
+    Only integers beyond 64 bits are refused.
+    """
+    assume(not LONG_INTEGER.search(json.dumps(document)))
+    body = mark + json.dumps(document, indent=indent, ensure_ascii=is_ascii).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire_json, "PIECE_BYTES", piece)
+        patch.setattr(wire_json, "AT_ONCE", 0)
+        patch.setattr(wire_json, "ROWS_AT_ONCE", 0)
+        assert parse(body) == document
+        if isinstance(document, list):
+            assert list(read_rows(body)) == document == list(Rows(body))
+
+
+BROKEN = [
+    *(b"", b'"xxxxxxxxxx', b'"xxxx\\u12G4"', b'"xxxx\x01"', b'"\xff"', b"[1,1,1,1", b"[1,1,1,]"),
+    *(b"[1,1,1}", b'[{"a":1},{"a"}]', b'{"a": "xxxx" "b": 1}', b"{1: 2}", b'{"a": [1,1,1]'),
+    *(b"[1] x", b"[1] [2]", b"tru", b"[NaN]", b"[01]", b"[1e999]", b"[1e99999999999999999999]"),
+]
+
+
+@pytest.mark.usefixtures("_small")
+@pytest.mark.parametrize(
+    "body", [*BROKEN, b"[9223372036854775808]", pytest.param(b"[" + b"9" * 5000 + b"]", id="long")]
+)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_large_fault_is_named(body: bytes, reader: Callable[[bytes], object]) -> None:
+    """What breaks off or is wrong somewhere is refused as in a small document."""
+    with pytest.raises(UnreadableError) as caught:
+        reader(body)
+    (problem,) = caught.value.problems
+    assert problem.startswith("expected JSON, got ")
+    assert problem.isprintable()
+
+
+@pytest.mark.parametrize("sign", ["[", '{"a":'])
+@pytest.mark.parametrize("reader", READERS)
+def test_endless_nesting_takes_little_memory(sign: str, reader: Callable[[bytes], object]) -> None:
+    """The nesting of a large document has a limit."""
+    body = sign.encode() * 3 * MEBIBYTE
+    tracemalloc.start()
+    with pytest.raises(UnreadableError, match="nested too deep"):
+        reader(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * MEBIBYTE
+
+
+def rows_of(size: int) -> bytes:
+    """Return a list of so many bytes, of runs."""
+    row = b'{"runId": 214, "status": "passed", "featureName": "Login", "config": "Default"},'
+    return b"[" + row * (size // len(row)) + row[:-1] + b"]"
+
+
+def test_signs_in_strings_are_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file may be of any text."""
+    monkeypatch.setattr(wire_json, "MAX_EVENTS", 100_000)
+    content = '{"a": [1, 2], \\ "b"}:\n' * 100_000
+    assert read(encode({"path": "a", "content": content}), ProjectFile).content == content
+    lines = [content[:2000]] * 1000
+    assert parse(encode({"lines": lines})) == {"lines": lines}
+
+
+def test_too_many_values_in_a_row_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count is of each row, and starts anew with the next."""
+    monkeypatch.setattr(wire_json, "MAX_EVENTS", 100_000)
+    large = b'{"runId": 1, "status": "x", "new": [' + b"0.000001," * 40_000 + b"0]},"
+    rows = read(b"[" + large * 3 + large[:-1] + b"]", Listing[Run])
+    assert [row.run_id for row in rows] == [1, 1, 1, 1]
+    larger = b'{"runId": 1, "status": "x", "new": [' + b"0.000001," * 100_000 + b"0]}"
+    (problem,) = problems(b"[" + larger + b"]", Listing[Run])
+    assert problem == TOO_MANY
+
+
+def test_too_many_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept of a small row is larger than the row."""
+    monkeypatch.setattr("testvibe_async._wire.json.MAX_ROWS", 5000)
+    row = b'{"runId": 1, "status": "' + b"x" * 50 + b'"},'
+    body = b"[" + row * 4999 + row[:-1] + b"]"
+    assert len(body) > AT_ONCE
+    assert len(read(body, Listing[Run])) == 5000
+    assert problems(body[:-1] + b"," + row[:-1] + b"]", Listing[Run]) == (
+        "it has more than 5,000 rows, and not so many are read",
+    )
+
+
+SPACE = b" " * AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b'{"a": [], "b": []}', "an object with two: 'a', 'b'"),
+        (b'{"a": 1}', "{'a': 1}"),
+        (b"{}", "{}"),
+        (b"7", "7"),
+        (b'"x"', "'x'"),
+    ],
+)
+def test_what_holds_no_one_list_is_a_fault_where_it_is_large_too(body: bytes, found: str) -> None:
+    """The same is said as of a small answer."""
+    assert problems(SPACE + body, Listing[Run]) == (f"expected a list, got {found} at $",)
+
+
+@pytest.mark.parametrize("end", [b"", b" x", b",", b"}"])
+def test_a_large_list_that_does_not_end_well_is_a_fault(end: bytes) -> None:
+    """A list is taken for whole only if it is."""
+    body = rows_of(AT_ONCE)
+    with pytest.raises(UnreadableError, match="expected JSON"):
+        read((body if end else body[:-1]) + end, Listing[Run])
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_long_row_is_not_read_in_turns() -> None:
+    """The event loop is not held up by one row of many values."""
+    row = b'{"runId": 2, "tests": [' + b"0," * 20_000 + b"0]}"
+    rows = read_rows(b'[{"runId": 1}, ' + row * 1 + b"," + row + b"]")
+    assert next(rows) == {"runId": 1}
+    with pytest.raises(UnreadableError, match=TOO_MANY):
+        next(rows)
+
+
+@pytest.mark.parametrize("around", [b'{"next": "x", "rows": %s, "total": 3}', b"  %s"])
+def test_what_stands_around_rows_is_found(around: bytes) -> None:
+    """Before them and behind them."""
+    body = around % rows_of(AT_ONCE)
+    expected = {"next": "x", "total": 3} if around.startswith(b"{") else {}
+    rows = Rows(body)
+    assert len(list(rows)) > 3000
+    assert rows.envelope == envelope_in(body) == expected
+    assert read(body, Listing[Run]).extra == expected
+
+
+@pytest.mark.parametrize("size", [60_000, 70_000])
+@pytest.mark.parametrize("rows", [b"[]", rows_of(AT_ONCE)])
+def test_a_list_with_much_around_it_is_no_list(size: int, rows: bytes) -> None:
+    """Where its next page is could be in what is not kept."""
+    body = b'{"a": "' + b"x" * size + b'", "next": 2, "rows": ' + rows + b"}"
+    if size < 65_536:
+        assert read(body, Listing[Run]).extra["next"] == 2
+        return
+    assert problems(body, Listing[Run]) == (
+        "expected a list, got an object with more than 64 KiB beside it at $",
+    )

@@ -79,9 +79,7 @@ def test_another_link_is_none(link: str) -> None:
         ({"continuationToken": "t"}, {"kind": "a", "continuationToken": "t"}),
     ],
 )
-def test_a_cursor_or_a_link_among_the_members_is_followed(
-    envelope: dict[str, Any], query: dict[str, str]
-) -> None:
+def test_a_cursor_or_a_link_is_followed(envelope: dict[str, Any], query: dict[str, str]) -> None:
     """A cursor goes into the query beside what was asked, a link's query takes its place."""
     assert following(envelope) == query
 

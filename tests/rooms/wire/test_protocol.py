@@ -143,9 +143,7 @@ def test_each_status_is_its_own_error(status: int, kind: type[ResponseError]) ->
     ],
 )
 @pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
-def test_a_conflict_is_typed_by_the_call(
-    operation: str, kind: type[ConflictError], message: str
-) -> None:
+def test_conflicts_by_the_call(operation: str, kind: type[ConflictError], message: str) -> None:
     """A 409 means what the call that got it says, whatever words came with it."""
     assert type(refusal(409, error_body(message), operation=operation)) is kind
 
@@ -171,9 +169,7 @@ def test_a_conflict_is_typed_by_the_call(
         (b'\xef\xbb\xbf{"error": "bom", "message": "after a BOM"}', "bom", "after a BOM"),
     ],
 )
-def test_an_error_in_any_format_is_read_as_far_as_possible(
-    body: bytes, code: str | None, message: str | None
-) -> None:
+def test_an_error_in_any_format_is_read(body: bytes, code: str | None, message: str | None) -> None:
     """Code and message come from the service's format, or the beginning of the body is shown."""
     error = refusal(500, body)
     assert error.code == code
@@ -181,26 +177,6 @@ def test_an_error_in_any_format_is_read_as_far_as_possible(
         assert error.message
     else:
         assert error.message == message
-
-
-@pytest.mark.parametrize(
-    "text", ["a\x1b[31mred", "a\r\nSet-Cookie: x", "a\x00b", "a\u202eb", "a\u2028b", "a\ud800b"]
-)
-def test_control_characters_never_reach_a_terminal(text: str) -> None:
-    """Text from outside is one printable line in an error, in message, code and redirect."""
-    error = refusal(400, error_body(text, text))
-    assert str(error).isprintable()
-    assert error.message.isprintable()
-    assert error.code.isprintable()
-    assert error.message.startswith("a")
-    assert str(refusal(302, Location=f"https://x.example/{text}")).isprintable()
-    assert str(refusal(500, text.encode(errors="surrogatepass"))).isprintable()
-
-
-def test_a_long_message_is_shown_in_part() -> None:
-    """The error of an endless message is short."""
-    assert len(refusal(400, error_body("x" * 100_000, "c" * 100_000)).message) == 200
-    assert len(str(refusal(500, b"y" * 100_000))) < 400
 
 
 def test_a_redirect_is_an_error_that_names_its_target() -> None:
@@ -213,9 +189,9 @@ def test_a_redirect_is_an_error_that_names_its_target() -> None:
     assert "nowhere" in refusal(304).message
 
 
-NO_SECONDS = ["", "soon", "-5", "+5", "nan", "inf", "-inf", "1e3", "0x10", "1_0", "5, 7", "\u0665"]
-NO_SECONDS += [
-    f"Wed, {rest} +9999999999" for rest in ("10 Jun 2026 14:00:30", "10 Jun 99999999999")
+NO_SECONDS = [
+    *("", "soon", "-5", "+5", "nan", "inf", "-inf", "1e3", "0x10", "1_0", "5, 7", "\u0665"),
+    *("Wed, 10 Jun 2026 14:00:30 +9999999999", "Wed, 10 Jun 99999999999 14:00:30 GMT"),
 ]
 
 
@@ -282,11 +258,6 @@ def test_the_date_is_the_services_clock_where_it_says() -> None:
     assert answer(200).date is answer(200, Date="x").date is None
 
 
-def test_a_body_is_in_no_repr() -> None:
-    """The repr of a response holds no body, which may be large."""
-    assert "needle" not in repr(answer(200, b"needle"))
-
-
 @pytest.mark.parametrize(
     ("body", "headers", "kind"),
     [
@@ -296,7 +267,7 @@ def test_a_body_is_in_no_repr() -> None:
         (b"", {}, ForbiddenError),
     ],
 )
-def test_a_403_that_limits_a_rate_is_a_429(
+def test_a_403_may_be_a_429(
     body: bytes, headers: dict[str, str], kind: type[ResponseError]
 ) -> None:
     """It says when to try again, or has a code that says so."""

@@ -160,7 +160,7 @@ async def test_pause_that_is_logged_is_a_sentence(call: Call, emulator: Emulator
     emulator.fail("diagnose_run", Fault.status(429))
     assert (await call("runs diagnose 1")).errors.startswith(
         "testvibe-async: the service asks for a pause, so nothing is sent for 1 s: "
-        "The emulator was told to answer 429.\n"
+        'the service says "The emulator was told to answer 429." (429 rate_limited)\n'
     )
 
 

@@ -52,7 +52,7 @@ holds\tget_feature\tas documented
 holds\tget_generation_status\tas documented
 holds\tget_generation_log\tas documented
 holds\tnames\ta feature is found by its name in any case
-holds\tlist_files\tas assumed, 37 rows
+holds\tlist_files\tas assumed, 36 rows
 holds\tread_file\tas documented
 holds\tlist_configs\tas assumed, 3 rows
 
@@ -154,7 +154,7 @@ SCENES = {
     ),
     "a feature that is not there": Scene(
         "--run Nosuch",
-        ("run_feature\tthere is no such feature; “This project has no", LAST),
+        ('run_feature\tthere is no such feature; “the service says "This project has no', LAST),
         code=3,
         counts={"get_run": 1},
     ),
@@ -362,8 +362,9 @@ async def test_a_key_that_the_service_does_not_know(
     assert ended.code == 3
     assert lines_of(ended.output, "differs") == [
         (
-            "key\trefused: 401; “A valid API key is required (Authorization: "
-            "Bearer tvb_…).”; so no command works: testvibe-async login stores another one"
+            'key\trefused: 401; “the service says "A valid API key is required (Authorization: '
+            'Bearer tvb_…)." (401 unauthorized)”; so no command works: testvibe-async login stores '
+            "another one"
         )
     ]
     assert signed_in.count() == 1

@@ -71,7 +71,7 @@ SENTENCES = {
     "slashes-decoded": ("a feature is not found by its name with a slash in it: 404; “", 1),
     "slash-added": ("answers 308, and not as the service does; “redirects to /api/v1/ops/pr", 3),
     "login-page": ("server\tanswers 200, and not as the service does; “", 5),
-    "login-redirect": ("answers 302, and not as the service does; “redirects to /account/login", 3),
+    "login-redirect": ("answers 302, and not as the service does; “the answer is", 3),
     "documented-routes-404": (ABSENT.replace("{status}", "404"), 1),
     "documented-routes-404-page": (ABSENT.replace("{status}", "404"), 1),
     "documented-routes-405": (ABSENT.replace("{status}", "405"), 1),

@@ -161,7 +161,7 @@ async def test_equal_reasons_are_told_once(call: Call, emulator: Emulator) -> No
     assert failed.startswith("Checkout, run 215: ")
     assert [line[:33] for line in refused.splitlines()] == [
         "Feature 0",
-        "    The emulator was told to answ",
+        '    the service says "The emulato',
         "  The same error in 12 more:",
         *(f"    Feature {number}" for number in range(1, 11)),
         "  and 2 more",

@@ -63,7 +63,7 @@ def test_help_fits_on_one_screen(
     assert whole.startswith(f"Usage: testvibe-async {typed}")
     named = re.findall(r"^  (?:-\w, )?(--[\w-]+)", ended.output, re.MULTILINE)
     assert all(f" {option}" in whole for option in named)
-    assert ("--no-color" in whole) is (words[0] not in {"emulator", "demo"})
+    assert ("--no-color" in whole) is (words[0] not in {"emulator", "demo", "mcp"})
     assert "--no-color" not in ended.output
 
 

@@ -143,9 +143,9 @@ WRONG = {
 """Calls that can't be meant so."""
 
 REFUSED = {
-    "features show nosuch": "This project has no feature 'nosuch'. (404 not_found)",
+    "features show nosuch": "has no feature 'nosuch'.\" (404 not_found)",
     "features show Chekout": "; did you mean 'Checkout'?",
-    "files get nosuch": "This project has no file 'nosuch'. (404 not_found)",
+    "files get nosuch": "has no file 'nosuch'.\" (404 not_found)",
     "files put ../x -f /dev/null": "(400 invalid_request)",
     "generation status Chekout": "; did you mean 'Checkout'?",
     "generation log Chekout": "; did you mean 'Checkout'?",
@@ -177,12 +177,12 @@ async def test_wrong_call_is_one_sentence(
 @pytest.mark.parametrize(
     ("fault", "code", "said"),
     [
-        (Fault.status(400), 3, "The emulator was told to answer 400. (400 invalid_request)"),
+        (Fault.status(400), 3, 'The emulator was told to answer 400." (400 invalid_request)'),
         (Fault.status(401), 3, "(401 unauthorized); testvibe-async settings shows the key in"),
         (Fault.status(403), 3, "(403 forbidden)"),
         (Fault.status(404), 3, "(404 not_found)"),
         (Fault.status(409), 3, "(409 conflict)"),
-        (Fault.status(500), 5, "told to answer 500. (500 internal_error)"),
+        (Fault.status(500), 5, 'told to answer 500." (500 internal_error)'),
         (Fault.garbage(), 5, "the answer could not be read: "),
         (Fault.reset(), 5, "no whole answer came: the connection was lost"),
     ],

@@ -356,7 +356,7 @@ async def test_artifacts_that_can_not_be_had_are_noted(
         emulator.fail(
             *("get_run_artifacts", Fault.status(403)), when=lambda each: "/214/" in each.path
         )
-        said = "artifacts of run 214: The emulator was told to answer 403"
+        said = 'artifacts of run 214: the service says "The emulator was told to answer 403'
     else:
         later(8, write, "files/run-214", "")
         said = "artifacts of run 214: files/run-214: File exists\n"

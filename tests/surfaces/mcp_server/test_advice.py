@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError
 
 from tests.support.mcp_connection import connected, refused, result_of, without_tests
 from testvibe_async import (
@@ -19,7 +18,7 @@ from testvibe_async import (
     RunSummary,
     errors,
 )
-from testvibe_async.mcp_server.advice import NAME_PROJECT, explain, explain_arguments
+from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
 from testvibe_async.mcp_server.answers import rows
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
@@ -99,27 +98,6 @@ def test_what_happened_has_no_address_and_no_guid() -> None:
     assert explain(errors.ConfigError("not HTTP: Bad status line:")).endswith(" line.")
     assert len(explain(errors.ConfigError("x" * 5_000))) < 1_100
     assert explain(errors.ConfigError("a name is needed")) == "A name is needed."
-
-
-def test_each_fault_of_the_arguments_is_a_sentence() -> None:
-    """Each sentence names the argument, what is wrong with it, and the arguments that exist."""
-
-    class Arguments(BaseModel, extra="forbid"):
-        feature: str
-        config: str = ""
-        run_id: int = Field(1, ge=1)
-        names: list[str] = []
-
-    with pytest.raises(ValidationError) as caught:
-        Arguments.model_validate({"confg": "", "zzz": 1, "run_id": 0, "names": ["a", 2]})
-    text = explain_arguments(caught.value.errors(), "run", ["feature", "config", "run_id", "names"])
-    assert text == (
-        "run needs the argument feature. list_features shows their names and ids. "
-        "The argument run_id is wrong: input should be greater than or equal to 1. "
-        "The argument names[1] is wrong: input should be a valid string. "
-        "run has no argument 'confg'. Did you mean 'config'? "
-        "run has no argument 'zzz'. There are 'feature', 'config', 'run_id', 'names'."
-    )
 
 
 async def test_a_wrong_name_leads_to_the_right_one(emulator: Emulator) -> None:

@@ -6,24 +6,20 @@ import asyncio
 import random
 from collections import Counter
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
-from mcp import Client as McpClient
 
-from tests.conftest import client_of
 from tests.support.amounts import FULL, amount
-from tests.support.mcp_connection import Mode, connected_by_http, content_of, text_of
+from tests.support.mcp_connection import Mode, connected, connected_by_http, content_of, text_of
 from tests.surfaces.mcp_server.test_http import TOKEN, served
-from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
-    from mcp.types import CallToolResult
+    from mcp import Client as McpClient
 
 SCHEDULES = (*range(amount(20, 2)), *([76] if FULL else []))
 """The last one ends a server between the finding of a lost dispatch and its storing."""
@@ -34,8 +30,8 @@ by_both_wires = pytest.mark.parametrize("wire", ["stream", "http"])
 
 FEATURES = ("Checkout", "Returns", "Wishlist")
 
-MAX_CALLS = 400
-"""How often a client calls for one result, at most."""
+MAX_SERVERS = 400
+"""How many servers a client needs for one result, at most."""
 
 EACH_ASKS = 3
 """How many results a client wants."""
@@ -43,6 +39,12 @@ EACH_ASKS = 3
 
 class Impatient:
     """A client that repeats a call until it has the result, with servers that come and go."""
+
+    timeouts: tuple[float, ...] = (0.0, 0.0, 1.0, 2.0, 5.0, 60.0, 300.0)
+    """Seconds after which it gives up, one by chance."""
+
+    expected_errors: tuple[str, ...] = ("It may have started", "Call again")
+    """What an error says after which it calls again."""
 
     def __init__(
         self, emulator: Emulator, folder: Path, seed: object, wire: Wire, mode: Mode | None = None
@@ -57,7 +59,6 @@ class Impatient:
     @asynccontextmanager
     async def server(self) -> AsyncGenerator[McpClient]:
         """Connect to a new server with the same folder."""
-        self.counts["servers"] += 1
         if self.wire == "http":
             async with (
                 served(self.emulator, state_folder=self.folder) as url,
@@ -65,43 +66,40 @@ class Impatient:
             ):
                 yield mcp
             return
-        server = make_server(partial(client_of, self.emulator), state_folder=self.folder)
-        async with McpClient(server, mode=self.mode) as mcp:
+        async with connected(self.emulator, self.mode, state_folder=self.folder) as mcp:
             yield mcp
 
     async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call until there is a result, and give up in between."""
         self.counts["asked"] += 1
-        for _ in range(MAX_CALLS):
+        for _ in range(MAX_SERVERS):
+            self.counts["servers"] += 1
             async with self.server() as mcp:
                 for _ in range(self.random.randint(1, 3)):
-                    answer = await self._call(mcp, tool, arguments)
-                    if answer is None:
-                        continue
-                    if answer.is_error:
-                        text = text_of(answer)
-                        assert "It may have started" in text or "Call again" in text
-                        continue
-                    content = content_of(answer)
-                    if not content.get("inFlight"):
+                    content = await self._call(mcp, tool, arguments)
+                    if content and not content.get("inFlight"):
                         return content
         raise AssertionError
 
     async def _call(
         self, mcp: McpClient, tool: str, arguments: dict[str, Any]
-    ) -> CallToolResult | None:
-        """Call once; None where the client gave up before it had the answer."""
+    ) -> dict[str, Any] | None:
+        """Call once; None if the client gave up before it had the answer, or at an error."""
         self.counts["calls"] += 1
         call = asyncio.create_task(mcp.call_tool(tool, arguments))
-        patience = self.random.choice([0.0, 0.0, 1.0, 2.0, 5.0, 60.0, 300.0])
-        await asyncio.wait([call], timeout=patience)
+        await asyncio.wait([call], timeout=self.random.choice(self.timeouts))
         for _ in range(self.random.randint(0, 40)):  # Any moment of what goes on right now.
             await asyncio.sleep(0)
         if not call.done():
             self.counts["cancelled"] += 1
             call.cancel()
             await asyncio.wait([call])
-        return None if call.cancelled() else call.result()
+        if call.cancelled():
+            return None
+        if call.result().is_error:
+            assert any(words in text_of(call.result()) for words in self.expected_errors)
+            return None
+        return content_of(call.result())
 
 
 def disturb(emulator: Emulator, chance: random.Random) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from mcp import Client as McpClient
+from mcp.types import ToolAnnotations
 
 from tests.conftest import KEY
 from tests.support.mcp_connection import (
@@ -78,16 +79,12 @@ async def test_arguments_are_in_the_service_s_spelling() -> None:
 
 async def test_hints_say_what_a_tool_does() -> None:
     """Reads are read-only; overwriting, deleting and generating, which costs credits, is not."""
-    hints = {name: (tool.annotations, tool.description) for name, tool in (await tools()).items()}
-    reads, destroys, repeatable, costly = (
-        {name for name, each in hints.items() if has(*each)}
-        for has in (
-            lambda hint, _: hint.read_only_hint,
-            lambda hint, _: hint.destructive_hint,
-            lambda hint, _: hint.idempotent_hint and not hint.read_only_hint,
-            lambda _, words: "COSTS CREDITS" in words,
-        )
-    )
+    listed = await tools()
+    hints = {name: tool.annotations or ToolAnnotations() for name, tool in listed.items()}
+    reads = {name for name, hint in hints.items() if hint.read_only_hint}
+    destroys = {name for name, hint in hints.items() if hint.destructive_hint}
+    repeatable = {name for name, hint in hints.items() if hint.idempotent_hint} - reads
+    costly = {name for name, tool in listed.items() if "COSTS CREDITS" in (tool.description or "")}
     assert reads == {
         name for name in hints if name.startswith(("list", "get", "wait", "rea", "di"))
     }
@@ -220,6 +217,15 @@ async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
         ("get_run", {}, "get_run needs the argument runId. list_runs shows the ids."),
         ("run_feature", {"feature": "A", "url": "x"}, "no argument 'url'. Did you mean 'siteUrl'?"),
         ("generate_feature", {"feature": "A", "siteurl": "x"}, "Did you mean 'siteUrl'?"),
+        (
+            "wait_for_run",
+            {"zzz": 1, "timeoutSeconds": 0},
+            (
+                "wait_for_run needs the argument runId. list_runs shows the ids. "
+                "The argument timeoutSeconds is wrong: input should be greater than or equal to 1. "
+                "wait_for_run has no argument 'zzz'. There are 'runId', 'timeoutSeconds', 'project'."
+            ),
+        ),
     ],
 )
 async def test_arguments_that_are_wrong_are_refused(

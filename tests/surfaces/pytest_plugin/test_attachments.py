@@ -5,16 +5,13 @@ from __future__ import annotations
 import html
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 
-from testvibe_async.testing import Fault
-
-if TYPE_CHECKING:
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
+from tests.support.inner_pytest import Inner
+from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
 
+from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.support.inner_pytest import SHOP, Inner, endless, ids_told
 from testvibe_async._batch import workers
 from testvibe_async._dispatch import dispatcher
@@ -277,6 +279,35 @@ def test_a_terminal_obeys_nothing_from_the_service(inner: Inner, service: Emulat
 
     assert "\x1b" not in result.stdout.str()
     result.stdout.fnmatch_lines(["testvibe::A red FAILED *", "_* Feature: A red [[]red[]] _*"])
+
+
+def test_a_ci_system_obeys_nothing_from_the_service(inner: Inner, service: Emulator) -> None:
+    """Names, errors and logs, in the terminal's lines and in a JUnit report, command nothing."""
+    service.add_feature(WICKED.replace("\r", ""))
+    for operation in ("get_run", "list_runs", "diagnose_run"):
+        service.fail(operation, Fault.edit(wicked))
+    result = inner.features("-v", "-rA", "--junitxml=report.xml", "--showlocals")
+
+    assert result.parseoutcomes()["failed"] >= 2
+    assert "# #vso[" in result.stdout.str()
+    assert not obeyed(re.sub(r"\x1b\[\d*m", "", result.stdout.str()))
+    assert "\u202e" not in result.stdout.str()
+    assert not obeyed("\n".join(inner.report().itertext()))
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"), [("run_feature", 400), ("get_run", 200), ("list_features", 200)]
+)
+def test_no_line_of_a_refusal_is_obeyed(
+    inner: Inner, service: Emulator, operation: str, status: int
+) -> None:
+    """Nor do the words of an error, be it refused or unreadable."""
+    service.fail(operation, Fault.body(b"::error::a ##vso[x]", status=status))
+    result = inner.features("-rA")
+
+    assert result.ret != 0
+    assert "# #vso[" in result.stdout.str()
+    assert not obeyed(result.stdout.str())
 
 
 def test_what_goes_wrong_elsewhere_is_shown_as_it_is(inner: Inner, service: Emulator) -> None:

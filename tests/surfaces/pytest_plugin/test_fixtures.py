@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import pytest
 
 from tests.support.inner_pytest import Inner
@@ -12,8 +10,7 @@ from testvibe_async.testing import Emulator
 pytest_plugins = ["pytester"]
 
 PLAIN = {
-    "each test has an emulator of its own": (
-        """
+    "each test has an emulator of its own": """
         import asyncio
         from testvibe_async import Client
 
@@ -29,10 +26,8 @@ PLAIN = {
         def test_another(testvibe_emulator, testvibe_emulator_options):
             assert testvibe_emulator.requests == []
             assert testvibe_emulator_options == {"speed": 100.0}
-        """
-    ),
-    "overridden options are those of the emulators": (
-        """
+    """,
+    "overridden options are those of the emulators": """
         import pytest
         from testvibe_async.testing import Scenario
 
@@ -52,20 +47,16 @@ PLAIN = {
 
         def test_the_sessions(testvibe_session_emulator):
             assert testvibe_session_emulator.features == {}
-        """
-    ),
-    "a session has one emulator, which keeps its state": (
-        """
+    """,
+    "a session has one emulator, which keeps its state": """
         import pytest
 
         @pytest.mark.parametrize("place", range(2))
         def test_it(testvibe_session_emulator, place):
             assert f"Feature {place - 1}" in testvibe_session_emulator.features or place == 0
             testvibe_session_emulator.add_feature(f"Feature {place}")
-        """
-    ),
-    "overridden hooks are called": (
-        """
+    """,
+    "overridden hooks are called": """
         import pytest
         from testvibe_async import Hooks
 
@@ -78,16 +69,12 @@ PLAIN = {
         async def test_it(testvibe_client):
             await testvibe_client.list_projects()
             assert [event.operation for event in seen] == ["list_projects"]
-        """
-    ),
-    "a client of the emulator has no routes of the settings file": (
-        """
+    """,
+    "a client of the emulator has no routes of the settings file": """
         async def test_it(testvibe_client):
             assert await testvibe_client.project().list_runs() == []
-        """
-    ),
-    "a client that is used in another thread is closed there": (
-        """
+    """,
+    "a client that is used in another thread is closed there": """
         import pytest
         from anyio.from_thread import start_blocking_portal
 
@@ -98,8 +85,7 @@ PLAIN = {
 
         def test_it(portal, testvibe_client):
             assert portal.call(testvibe_client.list_projects)
-        """
-    ),
+    """,
 }
 
 
@@ -116,8 +102,6 @@ def test_emulators_and_clients(inner: Inner, rule: str) -> None:
 
 ASYNC_TESTS = """
     import asyncio, gc, pytest
-
-    {header}
 
     @pytest.fixture
     def anyio_backend():
@@ -159,27 +143,20 @@ ASYNC_TESTS = """
 
 
 @pytest.mark.parametrize(
-    ("arguments", "header", "mark"),
+    ("arguments", "mark"),
     [
-        ("asyncio_mode=auto", "", ""),
-        ("asyncio_mode=strict", "", "@pytest.mark.asyncio"),
-        ("asyncio_mode=auto", "pytestmark = pytest.mark.asyncio(loop_scope='session')", ""),
-        ("anyio_mode=strict", "", "@pytest.mark.anyio"),
-        ("anyio_mode=auto", "", ""),
+        ("asyncio_mode=auto", ""),
+        ("asyncio_mode=strict", "@pytest.mark.asyncio"),
+        ("asyncio_mode=auto", "@pytest.mark.asyncio(loop_scope='session')"),
+        ("anyio_mode=strict", "@pytest.mark.anyio"),
+        ("anyio_mode=auto", ""),
     ],
     ids=["asyncio auto", "asyncio strict", "one loop for all", "anyio", "anyio auto"],
 )
-def test_a_client_is_closed_with_its_loop(
-    inner: Inner, arguments: str, header: str, mark: str
-) -> None:
+def test_a_client_is_closed_with_its_loop(inner: Inner, arguments: str, mark: str) -> None:
     """With any plugin, and with unfinished work, no test causes a warning about an open client."""
-    if "loop_scope" in header:
-        header, mark = "", header.partition(" = ")[2].replace("pytest", "@pytest", 1)
-    inner.pytester.makepyfile(ASYNC_TESTS.format(header=header, mark=mark))
-
-    result = inner("-o", arguments)
-
-    result.assert_outcomes(passed=7)
+    inner.pytester.makepyfile(ASYNC_TESTS.format(mark=mark))
+    inner("-o", arguments).assert_outcomes(passed=7)
 
 
 @pytest.mark.parametrize("decorator", ["@pytest_asyncio.fixture", "@pytest.fixture"])
@@ -286,33 +263,21 @@ def test_a_loop_has_one_shared_client(inner: Inner, scope: str, clients: int) ->
 
 
 VIRTUAL = {
-    "pytest-asyncio": (
-        """
-        def pytest_asyncio_loop_factories():
-            return {"virtual": VirtualTimeLoop}
-        """,
-        "@pytest.mark.asyncio",
+    "@pytest.mark.asyncio": (
+        'def pytest_asyncio_loop_factories(): return {"virtual": VirtualTimeLoop}'
     ),
-    "anyio": (
-        """
-        @pytest.fixture
-        def anyio_backend():
-            return "asyncio", {"loop_factory": VirtualTimeLoop}
-        """,
-        "@pytest.mark.anyio",
+    "@pytest.mark.anyio": (
+        '@pytest.fixture\ndef anyio_backend(): return "asyncio", {"loop_factory": VirtualTimeLoop}'
     ),
 }
-"""For each plugin, how its tests are run on virtual time, and their mark."""
+"""By the mark of each plugin's tests, how they are run on virtual time."""
 
 
-@pytest.mark.parametrize("plugin", VIRTUAL)
-def test_virtual_time_is_refused(inner: Inner, plugin: str) -> None:
+@pytest.mark.parametrize("mark", VIRTUAL)
+def test_virtual_time_is_refused(inner: Inner, mark: str) -> None:
     """On virtual time a fixture's client says why it can't be used, and is closed in the end."""
-    conftest, mark = VIRTUAL[plugin]
-    inner.pytester.makeconftest(
-        "import pytest\nfrom testvibe_async.testing import VirtualTimeLoop\n"
-        + textwrap.dedent(conftest)
-    )
+    loop = "import pytest\nfrom testvibe_async.testing import VirtualTimeLoop\n"
+    inner.pytester.makeconftest(loop + VIRTUAL[mark])
     inner.pytester.makepyfile(
         f"""
         import pytest

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from tests.support.inner_pytest import ENDLESS, fail_first_run, refs_told
+from tests.support.inner_pytest import (
+    Inner,
+    dispatched,
+    endless_in_real_time,
+    fail_first_run,
+    finish,
+    ids_told,
+)
 from testvibe_async import ConfigError, Journal
 from testvibe_async.pytest_plugin.suite import open_journal
-from testvibe_async.testing import Fault
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-
-    from tests.support.inner_pytest import Inner
-    from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
 
@@ -60,26 +63,9 @@ def test_attempts_are_new_runs(inner: Inner, service: Emulator) -> None:
     assert len(service.runs) == 2
 
 
-def test_a_directory_that_can_not_be_made_is_reported(inner: Inner, service: Emulator) -> None:
-    """It is an error in one sentence, and nothing is sent."""
-    (inner.pytester.path / "kept").write_text("a file")
-    result = inner.features(JOURNAL)
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: testvibe: *kept'"])
-    assert service.requests == []
-
-
+@endless_in_real_time
 class TestKilled:
     """Sessions that end before all runs are over."""
-
-    @pytest.fixture
-    def service_options(self) -> dict[str, Any]:
-        """Return options with runs that take an hour, unless they are finished early.
-
-        The service's clock is as fast as ours: a lost dispatch is known by when its run began.
-        """
-        return {"scenario": ENDLESS, "speed": 1.0}
 
     def test_ctrl_c_keeps_what_is_over_too(self, inner: Inner, service: Emulator) -> None:
         """After Ctrl-C the next session reports what was over without another run."""
@@ -89,49 +75,30 @@ class TestKilled:
                 if report.when == "teardown":
                     raise KeyboardInterrupt
 
-        service.fail("run_feature", Fault.edit(self.finish_first(service)))
+        dispatched(service, 3, lambda: finish(service, Login="passed"))
         first = inner.features(JOURNAL, plugins=(CtrlC(),))
         assert first.ret == pytest.ExitCode.INTERRUPTED
         first.stdout.fnmatch_lines(["pytest resumes them if it is run again with the same *"])
-        assert len(refs_told(first.outlines)) == 2
-        for run in service.active_runs():
-            service.finish_run(run.id)
+        assert len(ids_told(first.outlines)) == 2
+        finish(service)
 
-        inner.features(JOURNAL).assert_outcomes(passed=3)
+        inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
         assert len(service.runs) == 3
-
-    def finish_first(self, service: Emulator) -> Callable[[Any], Any]:
-        """Return a function that finishes the first run when there are three."""
-
-        def dispatched(document: Any) -> Any:
-            if len(service.runs) == 3:
-                service.finish_run(min(service.runs))
-            return document
-
-        return dispatched
 
     def test_what_goes_on_after_a_time_out_is_not_run_twice(
         self, inner: Inner, service: Emulator
     ) -> None:
-        """The next session goes on with a run that outlived the first."""
-        options = (JOURNAL, "--testvibe-select=Login")
-        first = inner.features(*options, "--testvibe-timeout=1")
-        first.assert_outcomes(failed=1)
-        (run_id,) = service.runs
-        service.finish_run(run_id)
+        """The next sessions go on with a run that outlived the first, and name it until it ends."""
+        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=0.5")
+        for _ in range(2):
+            result = inner.features(*options)
+            result.assert_outcomes(failed=1)
+            assert ids_told(result.outlines) == set(service.runs)
+        finish(service)
 
         inner.features(*options).assert_outcomes(passed=1)
-        assert list(service.runs) == [run_id]
-        assert kept(inner) == 0
-
-    def test_what_goes_on_is_told_again(self, inner: Inner, service: Emulator) -> None:
-        """A run that outlives the second session too is in its summary."""
-        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=1")
-        inner.features(*options)
-        second = inner.features(*options)
-
-        assert [ref.key[-1] for ref in refs_told(second.outlines)] == list(service.runs)
         assert len(service.runs) == 1
+        assert kept(inner) == 0
 
     def test_a_journal_of_another_process_is_left(self, inner: Inner, service: Emulator) -> None:
         """A session that could not open a journal, which another one has, does not remove it."""

@@ -67,9 +67,11 @@ def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator, mode: str, 
 def test_features_and_tests_share_their_runs(inner: Inner, service: Emulator) -> None:
     """A test and a feature that ask for the same run share it."""
     inner.marked('"Login"', body="assert testvibe_run.is_success")
-    result = inner.features("--testvibe-select=Login", "--testvibe-select=Checkout")
+    site = "--testvibe-site-url=https://next.example"
+    result = inner.features("--testvibe-select=Login", "--testvibe-select=Checkout", site)
 
     result.assert_outcomes(passed=3)
+    assert {run.site_url for run in service.runs.values()} == {"https://next.example"}
     assert len(service.runs) == 2
 
 

@@ -137,7 +137,7 @@ _REFUSED = FeatureNotGeneratedError(
     method="POST",
     url="https://testvibe.example/run",
 )
-_WAITING = {"ref": run_ref(301), "status": "running"}
+_WAITING: dict[str, Any] = {"ref": run_ref(301), "status": "running"}
 
 ITEMS: dict[str, Item] = {
     "passed": run_item(PASSED),

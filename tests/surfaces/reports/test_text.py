@@ -13,9 +13,9 @@ from testvibe_async.reports.text import (
     duration,
     essence,
     one_line,
+    quoted,
     tail,
 )
-from testvibe_async.reports.timeline import clock
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,11 @@ def test_tail() -> None:
     assert tail("") == ""
 
 
+def test_quoted() -> None:
+    """A text of the service is on one line, in quotes that it can't close."""
+    assert quoted('no\n"tests"') == "\"no 'tests'\""
+
+
 def test_distinct() -> None:
     """Names that repeat are numbered, and no number makes two names the same."""
     assert distinct(["a", "b", "a", "a (2)", "a", "a (2)"]) == [
@@ -95,14 +100,6 @@ def test_counted() -> None:
 def test_duration(seconds: float | None, expected: str) -> None:
     """A duration has its two greatest units."""
     assert duration(seconds) == expected
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(0, "0:00"), (90, "1:30"), (3600, "1:00:00"), (36_610, "10:10:10")]
-)
-def test_clock(seconds: float, expected: str) -> None:
-    """A point of time reads as on a stopwatch."""
-    assert clock(seconds) == expected
 
 
 def test_errors_of_one_cause_have_one_essence() -> None:

@@ -107,10 +107,8 @@ def test_the_key_looks_like_one_of_the_service() -> None:
         *[
             ("POST", "/features", body, 400)
             for body in (
-                NO_FIELDS,
-                {"name": "x"},
-                {"gherkin": "x"},
-                {"name": "x", "gherkin": ["x"]},
+                *(NO_FIELDS, {"name": "x"}, {"gherkin": "x"}),
+                NEW | {"gherkin": ["x"]},
             )
         ],
         *[
@@ -122,16 +120,19 @@ def test_the_key_looks_like_one_of_the_service() -> None:
             for body in (NO_FIELDS, {"name": ""}, {"gherkin": 1}, {"name": None})
         ],
         *[
-            ("POST", CHECKOUT + tail, body, 400)
+            ("POST", CHECKOUT + tail, {"siteUrl": site}, 400)
             for tail in ("/run", "/generate")
-            for body in ({"siteUrl": 1}, {"siteUrl": []})
+            for site in (1, False)
         ],
         ("POST", f"{CHECKOUT}/run", {"config": 1}, 400),
         *[
             ("PUT", CONTENT, body, 400)
             for body in (
                 *(NO_FIELDS, {"path": "Features/x"}, {"content": "x"}, {"path": 1, "content": "x"}),
-                *({"path": "Features/x", "content": {}}, {"path": "Features/x", "content": None}),
+                *(
+                    {"path": "Features/x", "content": NO_FIELDS},
+                    {"path": "Features/x", "content": None},
+                ),
             )
         ],
         *[("GET", CONTENT + query, None, 400) for query in ("", "?path=", "?other=x")],

@@ -254,80 +254,9 @@ def test_a_folder_needs_features_with_different_names(tmp_path: Path) -> None:
         Emulator(features=tmp_path)
 
 
-GHERKIN = '''\
-# language: en
-Examples: of no outline
-  | a |
-  | 1 |
-@api
-Feature: All of it
-  Some text. Scenario: not this one
-  Given no step either
-
-  Background:
-    Given a background
-
-  Rule: First rule
-    Given no step of a rule
-
-    @slow @skip
-    Scenario: Skipped
-      Given a step
-      And another
-      But no more
-      * a star
-      | not | an example |
-      """
-      Scenario: quoted
-      Scenario: and once more
-      """
-
-    Background:
-      Given a background again
-
-    Example: By its other name
-      ```
-      Scenario: quoted too
-      """
-      ```
-      When it acts
-
-    Scenario:
-      Then it has no name
-
-    Scenario Outline: <who> eats <count> of <what>
-      Given <who> has <count>
-
-      @some
-      Examples: first
-        | who | count |
-        | Ann | 1     |
-
-      Examples: second
-        | count | who |
-        | 2     | Bob | and a cell too many |
-        | 3     |
-
-    Scenario Template: Same each time
-      Given <n>
-
-      Scenarios:
-        | n |
-        | 1 |
-        | 2 |
-
-    Scenario Outline: Without rows
-      Given <n>
-
-      Examples:
-        | n |
-'''
-
-
-async def test_gherkin_is_read_as_it_is_written(emulate: Emulate, tmp_path: Path) -> None:
+async def test_gherkin_is_read_as_it_is_written(emulate: Emulate) -> None:
     """Tags, rules, backgrounds, outlines, examples and doc strings are supported."""
-    (tmp_path / "a.feature").write_text(GHERKIN, "utf-8")
-    call = await emulate(features=tmp_path)
+    call = await emulate(features=Path(__file__).parent / "features")
     await call.run("All of it")
     await asyncio.sleep(60)
     tests = (await call.get("/runs/214"))["tests"]

@@ -55,51 +55,43 @@ GENERATING = {Surface.HANDLES, Surface.GENERATE, Surface.TOOLS_ONE}
 
 RUN = ("run", FAILING, "--wait")
 RUN_ALL = ("run", "--all", "--wait")
-TRANSCRIPTS: list[Any] = [
-    pytest.param(
+NO_LIST_OF_RUNS = (
+    r"this service has nothing at GET /projects/\{project\}/runs, .*"
+    r"put list_runs = \"GET /…\" under \[endpoints\] in \.testvibe-async\.toml"
+)
+TRANSCRIPTS: dict[str, tuple[list[Sequence[str]], dict[str, Any], str]] = {
+    "a list is missing": (
         [RUN_ALL, ("run", "Log*")],
         {"lists": False},
         r"this service has no list of features: then name them",
-        id="a list is missing",
     ),
-    pytest.param(
+    "an assumed list is missing": (
         [("runs", "list")],
         {"dialect": DIALECTS["documented-routes-404"]},
-        r"this service has nothing at GET /projects/\{project\}/runs, .*"
-        r"put list_runs = \"GET /…\" under \[endpoints\] in \.testvibe-async\.toml",
-        id="an assumed list is missing",
+        NO_LIST_OF_RUNS,
     ),
-    pytest.param(
+    "a login page": (
         [("features", "list"), RUN, ("generate", DRAFT, "--watch")],
         {"dialect": DIALECTS["login-page"]},
         r"a web page titled 'Sign in'",
-        id="a login page",
     ),
-    pytest.param(
+    "a key with a line break": (
         [("features", "list")],
         {"key": "tvb_Emulator\nOnly"},
         r"TESTVIBE_API_KEY: the API key holds a line break",
-        id="a key with a line break",
     ),
-    pytest.param(
+    "a 403 with Retry-After": (
         [RUN_ALL],
         {"dialect": DIALECTS["rate-limit-403-retry-after"]},
         r"asked for a pause of \d+ s(.*\n)*.*6 passed, 1 failed",
-        id="a 403 with Retry-After",
     ),
-    pytest.param(
+    "an unknown last word": (
         [RUN, RUN_ALL],
         {"dialect": DIALECTS["other-end-words"]},
         r"'(timed_out|ready)'",
-        id="an unknown last word",
     ),
-    pytest.param(
-        [RUN_ALL],
-        {"dialect": DIALECTS["upper-case"]},
-        r"6 passed, 1 failed",
-        id="a status in capitals",
-    ),
-]
+    "a status in capitals": ([RUN_ALL], {"dialect": DIALECTS["upper-case"]}, r"6 passed, 1 failed"),
+}
 """Commands, how the service or the setting differs, and what each command says."""
 
 MAX_POLLS_AFTER_END = 3
@@ -161,7 +153,7 @@ def test_words_for_programmers_are_found(text: str, *, is_unfit: bool) -> None:
     assert bool(unfit_words(text)) is is_unfit
 
 
-@pytest.mark.parametrize(("commands", "options", "says"), TRANSCRIPTS)
+@pytest.mark.parametrize(("commands", "options", "says"), TRANSCRIPTS.values(), ids=TRANSCRIPTS)
 def test_a_transcript(
     commands: Sequence[Sequence[str]], options: Mapping[str, Any], says: str
 ) -> None:

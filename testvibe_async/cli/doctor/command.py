@@ -15,7 +15,7 @@ from cyclopts.types import PositiveInt  # noqa: TC002 - likewise
 from testvibe_async import ConfigError
 from testvibe_async._config import load_settings
 from testvibe_async._util import escape
-from testvibe_async.cli.common import COMMON, Common, require_settings
+from testvibe_async.cli.common import Common, require_settings
 from testvibe_async.cli.exits import ExitCode, shown_elsewhere
 from testvibe_async.cli.output import confirm
 
@@ -31,7 +31,7 @@ async def doctor(  # noqa: PLR0913 - each an option of its own
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     report: Path | None = None,
     record: Path | None = None,
-    common: Common = COMMON,
+    common: Common = Common(),
 ) -> ExitCode:
     """Check which parts of your service match the documentation, and the effects on commands.
 

@@ -7,7 +7,7 @@ know, and never rejects a text. It never adds a feature to a project: see `emula
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,51 +52,45 @@ class GherkinCase:
     skipped: bool
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class GherkinScenario:
-    """One scenario, or one outline."""
+    """One scenario, or one outline with its examples."""
 
     title: str
-    cases: tuple[GherkinCase, ...]
-    """One, or one for each example of an outline."""
-
-
-@attrs.define
-class _Scenario:
-    """A scenario whose lines are being read."""
-
-    title: str
-    skipped: bool
+    skipped: bool = False
     steps: list[str] = attrs.field(factory=list[str])
     header: list[str] | None = None
+    """The cells of the latest header."""
     rows: list[dict[str, str]] = attrs.field(factory=list[dict[str, str]])
 
     def add_row(self, line: str) -> None:
+        """Add a line of examples; the first one is their header."""
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if self.header is None:
             self.header = cells
         else:
             self.rows.append(dict(zip(self.header, cells, strict=False)))
 
-    def done(self) -> GherkinScenario:
+    @cached_property
+    def cases(self) -> list[GherkinCase]:
+        """One case, or one for each example of an outline."""
         titles = [_filled(self.title, row) for row in self.rows]
         if len(set(titles)) < len(titles):
             titles = [f"{title} (example {n})" for n, title in enumerate(titles, 1)]
         examples = list(zip(titles, self.rows, strict=True)) or [(self.title, {})]
-        cases = (
+        return [
             GherkinCase(title, tuple(_filled(step, row) for step in self.steps), self.skipped)
             for title, row in examples
-        )
-        return GherkinScenario(self.title, tuple(cases))
+        ]
 
 
 @lru_cache(maxsize=1024)
-def parse(text: str) -> tuple[str | None, tuple[GherkinScenario, ...]]:
+def parse(text: str) -> tuple[str | None, list[GherkinScenario]]:
     """Parse a Gherkin text: return the name after `Feature:`, if there is one, and the scenarios.
 
     A scenario tagged `@skip` or `@wip` gives skipped cases.
     """
-    name, scenarios, tags, keyword = None, list[_Scenario](), set[str](), ""
+    name, scenarios, tags, keyword = None, list[GherkinScenario](), set[str](), ""
     for line in map(str.strip, _QUOTED.sub("", text).splitlines()):
         if line.startswith("@"):
             tags.update(line.split())
@@ -106,7 +100,7 @@ def parse(text: str) -> tuple[str | None, tuple[GherkinScenario, ...]]:
                 name = title or None
             elif keyword in _SCENARIOS:
                 title = title or f"Scenario {len(scenarios) + 1}"
-                scenarios.append(_Scenario(title, bool(tags & {"@skip", "@wip"})))
+                scenarios.append(GherkinScenario(title, bool(tags & {"@skip", "@wip"})))
             elif keyword in _EXAMPLES and scenarios:
                 scenarios[-1].header = None
             tags.clear()
@@ -114,18 +108,17 @@ def parse(text: str) -> tuple[str | None, tuple[GherkinScenario, ...]]:
             scenarios[-1].add_row(line)
         elif keyword in _SCENARIOS | _EXAMPLES and scenarios and _STEP.match(line):
             scenarios[-1].steps.append(line)
-    return name, tuple(scenario.done() for scenario in scenarios)
+    return name, scenarios
 
 
-def scenarios_of(text: str, name: str) -> tuple[GherkinScenario, ...]:
+def scenarios_of(text: str, name: str) -> list[GherkinScenario]:
     """Return the scenarios of a feature; a text without any counts as one.
 
     Args:
         text: The Gherkin.
         name: The name of that one.
     """
-    case = GherkinCase(name, (), skipped=False)
-    return parse(text)[1] or (GherkinScenario(name, (case,)),)
+    return parse(text)[1] or [GherkinScenario(name)]
 
 
 def cases_of(text: str, name: str) -> list[GherkinCase]:

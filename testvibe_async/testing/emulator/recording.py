@@ -112,15 +112,11 @@ class Recording:
         path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
     @property
-    def project_id(self) -> str:
-        """The id of the project that was read; empty if none was."""
-        paths = (each.path.split("/") for each in self.exchanges)
-        return next((unquote(path[2]) for path in paths if len(path) > 2), "")  # noqa: PLR2004
-
-    @property
     def options(self) -> dict[str, Any]:
-        """The options of the emulator that replays it."""
-        return {"shop": False, "project_id": self.project_id or "none"}
+        """The options of the emulator that replays it: the project that was read, if any was."""
+        paths = (each.path.split("/") for each in self.exchanges)
+        project_id = next((unquote(path[2]) for path in paths if len(path) > 2), "none")  # noqa: PLR2004
+        return {"shop": False, "project_id": project_id}
 
     @staticmethod
     def shift_times(text: str, seconds: int) -> str:
