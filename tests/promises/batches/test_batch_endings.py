@@ -166,6 +166,23 @@ async def test_the_time_bounds_the_list_too(emulator: Emulator, project: Project
     assert now() == pytest.approx(3, abs=0.1)
 
 
+async def test_a_batch_whose_own_tasks_are_cancelled(emulator: Emulator, project: Project) -> None:
+    """A shutdown that reaches only them ends the batch too, and dispatches no more."""
+    emulator.fail("run_feature", Fault.delay(4))
+    batch = project.run_features(["Checkout", "Returns"], max_in_flight=1)
+    waiting = asyncio.ensure_future(await_batch(batch))
+    await asyncio.sleep(1)
+    for task in client_tasks():
+        if task.get_name() == "testvibe_async batch":
+            task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(60):
+            await waiting
+    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN, Verdict.SKIPPED]
+    assert emulator.count("run_feature") == 1
+
+
 async def test_cancelling_twice_keeps_the_refs(emulator: Emulator, project: Project) -> None:
     """A second cancellation does not cut short the wait for dispatches under way."""
     emulator.fail("run_feature", Fault.delay(2.2))

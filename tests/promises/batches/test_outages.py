@@ -194,6 +194,14 @@ async def test_a_proved_absence_is_sent_again(emulator: Emulator, project: Proje
     assert len(emulator.generations) == 1
 
 
+async def test_the_last_one_is_the_proof(emulator: Emulator, project: Project) -> None:
+    """The last run of many is held back, and proves that the first did not start."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    items = await project.run_features(NAMES[:3], max_in_flight=2)
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+    assert set(runs_by_feature(emulator).values()) == {1}
+
+
 async def test_what_nothing_proves_is_unknown(emulator: Emulator, project: Project) -> None:
     """No run follows, so that waiting would gain nothing."""
     emulator.fail("run_feature", Fault.reset(), times=1)

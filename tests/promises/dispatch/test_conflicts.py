@@ -59,6 +59,20 @@ async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project)
     assert list(emulator.generations) == [running.request_id, own.request_id]
 
 
+async def test_two_that_wait_for_one(emulator: Emulator, project: Project) -> None:
+    """The loser of the race waits for the winner's generation, then dispatches its own."""
+    first = await project.generate_feature("Draft")
+    async with client_of(emulator) as other:
+        operations = await asyncio.gather(
+            project.generate_feature("Draft", on_conflict="wait"),
+            other.project().generate_feature("Draft", on_conflict="wait"),
+        )
+    own = {operation.request_id for operation in operations}
+    assert len(own) == 2
+    assert emulator.generations.keys() == {first.request_id, *own}
+    assert not any(operation.adopted for operation in operations)
+
+
 async def test_as_many_are_waited_for_as_come_before(emulator: Emulator, project: Project) -> None:
     """Each that is seen in flight is a reason for the 409: only unseen ones are counted."""
     async with client_of(emulator) as rival:

@@ -229,6 +229,18 @@ async def test_a_cancelled_caller_prevents_a_second_post(
     assert emulator.runs == {}
 
 
+async def test_a_cancelled_caller_prevents_a_queued_second_post() -> None:
+    """A second POST that waits for the rate, as its caller is cancelled, is not sent."""
+    async with Emulator(lists=False) as emulator, client_of(emulator, rate_limit=0.1) as client:
+        emulator.fail("run_feature", Fault.lost(), times=1)
+        caller = asyncio.ensure_future(client.project().run_feature("Checkout", retry_unknown=True))
+        await asyncio.sleep(25)  # the first POST begins at 10 s, the second one may at 30 s
+        caller.cancel()
+        await asyncio.sleep(60)
+
+        assert emulator.count("run_feature") == 1
+
+
 async def dispatch_with_fault(
     emulator: Emulator, fault: Fault
 ) -> tuple[Client, asyncio.Future[RunOperation]]:

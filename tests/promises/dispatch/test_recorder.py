@@ -187,6 +187,15 @@ async def test_a_stubborn_recorder_sends_nothing(emulator: Emulator) -> None:
     assert notes.steps == ["intended", "not_dispatched"]
 
 
+async def test_many_at_once(client: Client, notes: Notes) -> None:
+    """32 recorded dispatches wait no longer than one of them: each for its own intent alone."""
+    notes.seconds = {"intended": 0.5}
+    project = client.project()
+    await asyncio.gather(*(project.run_feature("Checkout") for _ in range(32)))
+    assert notes.steps.count("dispatched") == 32
+    assert now() == pytest.approx(0.5, abs=0.01)
+
+
 async def test_a_cancelled_callers_refusal_is_noted(emulator: Emulator, notes: Notes) -> None:
     """A recorder that is slow to note a refusal is told of it, however its caller ends."""
     notes.seconds["not_dispatched"] = 3.0
