@@ -2,14 +2,14 @@
 
 import asyncio
 import zipfile
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.support.artifact_host import Request, host, http, scripted
-from tests.support.finished_run import CONTENT, downloads, finished_run, on_real_time, until
+from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time, until
 from testvibe_async import DownloadProgress, Hooks, RetryPolicy, errors
 from testvibe_async.testing import Fault
 
@@ -78,6 +78,39 @@ async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
         with pytest.raises(errors.NotSentError, match="could not connect") as caught:
             await case.download()
         assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n", b"zz\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+    ids=["malformed chunk", "endless 100 Continue"],
+)
+@on_real_time
+async def test_a_host_that_ends_no_answer(tmp_path: Path, first: bytes, then: bytes) -> None:
+    """What is no answer, and what aiohttp can't parse, ends a download after the time-out."""
+    is_over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first)
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                await writer.drain()
+                await asyncio.sleep(0.05)
+                writer.write(then)
+        is_over.set()
+
+    once = RetryPolicy(attempts=1)
+    async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
+        case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
+        with pytest.raises(errors.VibeError) as caught:
+            await case.download()
+        await is_over.wait()
+        assert case.files() == {}
+    assert type(caught.value) is errors.OutcomeUnknownError
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("refusals", [False, True])

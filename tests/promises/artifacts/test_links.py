@@ -9,12 +9,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.conftest import client_of
 from tests.support.artifact_host import host, http
 from tests.support.dialects import Dialect
 from tests.support.finished_run import PATHS, SECRET, downloads, finished_run, on_real_time
-from testvibe_async import Hooks, errors
+from testvibe_async import DownloadProgress, Hooks, errors
 from testvibe_async.events import RequestFinished, RetryScheduled
-from testvibe_async.testing import Fault
+from testvibe_async.testing import Emulator, Fault
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,26 @@ async def test_a_link_that_has_expired_is_fetched_anew(tmp_path: Path, status: i
         assert case.emulator.count("get_run_artifacts") == 2
         assert is_old.hits in {1, 2, 3}
         assert downloads(case) == 3 + is_old.hits
+
+
+@on_real_time
+async def test_links_expire_by_the_services_clock(tmp_path: Path) -> None:
+    """Links that expire during a download are renewed."""
+    clock = [0.0]
+
+    def wait_an_hour(progress: DownloadProgress) -> None:
+        clock[0] += 3600 if progress.is_finished else 0
+
+    async with (
+        Emulator(clock=lambda: clock[0], link_lifetime=60) as emulator,
+        client_of(emulator) as client,
+    ):
+        run = await client.project().run_feature("Checkout")
+        emulator.finish_run(run.run_id, "failed")
+        paths = await run.download_artifacts(tmp_path, max_at_once=1, on_progress=wait_an_hour)
+        statuses = [request.status for request in emulator.artifact_requests]
+    assert statuses == [200, *[403, 200] * (len(paths) - 1)]
+    assert len(paths) > 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver
 from aioresponses import aioresponses
 from yarl import URL
 
@@ -156,6 +157,24 @@ async def _refused(session: aiohttp.ClientSession, **options: Any) -> errors.Vib
         with pytest.raises(errors.VibeError) as caught:
             await client.project().generate_feature("Checkout")
     return caught.value
+
+
+class SilentResolver(AbstractResolver):
+    """DNS that never answers."""
+
+    async def resolve(self, *_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Has nothing to close."""
+
+
+async def test_a_name_that_is_never_resolved() -> None:
+    """DNS that never answers is NotSentError within the time-out."""
+    connector = aiohttp.TCPConnector(resolver=SilentResolver())
+    error = await _refused(aiohttp.ClientSession(connector=connector), retry=ONCE, timeout=20)
+    assert type(error) is errors.NotSentError
+    assert now() <= 2 * 20
 
 
 async def test_an_exhausted_pool(emulator: Emulator) -> None:
