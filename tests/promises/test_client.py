@@ -4,7 +4,7 @@ import asyncio
 import gc
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import KEY, client_of
 from tests.support.peer import ONCE
 from tests.support.timing import now
-from testvibe_async import Client, Project, RetryPolicy, Run, errors
+from testvibe_async import Client, Project, RetryPolicy, Run, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault
 
 SERVER = "https://testvibe.example"
@@ -173,20 +173,20 @@ async def test_opened_and_closed_in_different_tasks(emulator: Emulator) -> None:
 
 
 def test_a_second_loop_is_refused() -> None:
-    """Another event loop gets a ConfigError that says what to do."""
-    client = Client(SERVER, api_key=KEY)
+    """Another event loop gets a ConfigError that says what to do, whatever is awaited there."""
+    client = Client(SERVER, api_key=KEY, project="p")
 
-    async def opened() -> None:
-        await client.__aenter__()
+    async def attached() -> RunOperation:
+        return client.attach(RunRef(server=SERVER, project="p", run_id=1))
 
-    async def used_elsewhere() -> None:
-        with pytest.raises(errors.ConfigError, match="one Client for each event loop"):
-            await client.list_projects()
-        with pytest.raises(errors.ConfigError, match="one Client for each event loop"):
-            await client.__aenter__()
+    async def used_elsewhere(operation: RunOperation) -> None:
+        batch = client.project().run_features(["Checkout"])
+        uses: list[Awaitable[object]] = [client.list_projects(), client.__aenter__()]
+        for use in (*uses, operation, batch):
+            with pytest.raises(errors.ConfigError, match="one Client for each event loop"):
+                await use
 
-    asyncio.run(opened())
-    asyncio.run(used_elsewhere())
+    asyncio.run(used_elsewhere(asyncio.run(attached())))
     asyncio.run(client.aclose())
 
 

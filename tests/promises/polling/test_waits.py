@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.support.batches import client_tasks
 from tests.support.observing import start_wait, statuses
 from tests.support.timing import now
 from testvibe_async import Client, Phase, Project, RunOperation, Transition, errors
@@ -165,6 +166,23 @@ async def test_a_close_waits_for_each_last_poll(emulator: Emulator) -> None:
         left = [task for task in asyncio.all_tasks() if "LastPoll" in repr(task)]
         assert left == []
         await asyncio.wait(waits)
+
+
+async def test_a_cancelled_last_poll(emulator: Emulator, operation: RunOperation) -> None:
+    """A last poll that other code cancels ends its wait; the next wait has its own."""
+    first = asyncio.ensure_future(operation.wait(timeout=0))
+    polls: list[asyncio.Task[Any]] = []
+    while not polls:
+        await asyncio.sleep(0)
+        polls = [task for task in client_tasks() if task.get_name().endswith("last poll")]
+    polls[0].cancel()
+    with pytest.raises(errors.WaitTimeoutError):
+        await first
+
+    before = emulator.count("get_run")
+    with pytest.raises(errors.WaitTimeoutError):
+        await operation.wait(timeout=0)
+    assert emulator.count("get_run") == before + 1
 
 
 async def test_a_dispatch_alone_costs_no_polls(emulator: Emulator, operation: RunOperation) -> None:
