@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +76,7 @@ async def test_what_could_not_run_or_is_flaky(emulator: Emulator, call: Call) ->
     ended = await call("run Checkout Newsletter --wait --attempts 2")
     said = [line for line in ended.lines if line.startswith(("::error", "::warning"))]
     flaky = "flaky: it failed, and passed when it ran again"
-    text = 'the service says "The emulator was told to answer 400." (400 invalid_request)'
-    assert min(said) == f"::error title=Newsletter::{text}"
+    assert re.match("::error title=Newsletter::.*The emulator was told to answer 400", min(said))
     assert max(said).startswith("::warning title=Checkout%3A ")
     assert max(said).endswith(f"::{flaky}")
 
