@@ -334,42 +334,48 @@ class ResponseError(VibeError):
         retry_after: float | None = None,
         is_from_service: bool | None = None,
     ) -> None:
-        is_from_service = code is not None if is_from_service is None else is_from_service
         self.advice = hint or self.advice
-        said = message.removeprefix(f"{self.fact}: ")
-        if self.is_quoted:  # In quotes that it can't close.
-            who = "the service says" if is_from_service else "the answer is"
-            said = '{} "{}"'.format(who, said.replace('"', "'"))
-        self._said = said if self.is_quoted else message
-        answer = " ".join(str(each) for each in (status, code) if each is not None)
-        where = ", ".join(filter(None, (answer, f"{method} {url}")))
-        super().__init__(f"{self.fact}: {self.advice}; {said} ({where})")
-        self.status = status
-        """The HTTP status; None if the answer was not HTTP."""
-        self.code = code
-        """The service's own error code, such as `conflict`; None if the answer has none."""
+        self.is_from_service: bool = (
+            code is not None if is_from_service is None else is_from_service
+        )
+        """True if the service itself answered: with an error that has its `code`, or with JSON.
+
+        Otherwise the answer came from something else: a proxy, a login or a maintenance page.
+        """
         self.message: str = f"{message}; {hint}" if hint else message
         """The service's text, or the beginning of an answer in another format.
 
         If the likely meaning needs explanation, that follows.
         """
+        answer = " ".join(str(each) for each in (status, code) if each is not None)
+        where = ", ".join(filter(None, (answer, f"{method} {url}")))
+        said = self._said().removeprefix(f"{self.fact}: ")
+        super().__init__(f"{self.fact}: {self.advice}; {said} ({where})")
+        self.status = status
+        """The HTTP status; None if the answer was not HTTP."""
+        self.code = code
+        """The service's own error code, such as `conflict`; None if the answer has none."""
         self.method = method
         """The HTTP method."""
         self.url = url
         """The URL, without its query."""
         self.retry_after = retry_after
         """Seconds after which the service asks to try again; None if it does not say."""
-        self.is_from_service: bool = is_from_service
-        """True if the service itself answered: with an error that has its `code`, or with JSON.
 
-        Otherwise the answer came from something else: a proxy, a login or a maintenance page.
-        """
+    def _said(self) -> str:
+        """Return the answer's text without the advice; foreign text in quotes."""
+        said = self.message.removesuffix(f"; {self.advice}")
+        if not self.is_quoted:
+            return said
+        who = "the service says" if self.is_from_service else "the answer is"
+        # It can't close the quotes.
+        return '{} "{}"'.format(who, said.removeprefix(f"{self.fact}: ").replace('"', "'"))
 
     @property
     def brief(self) -> str:
         """The failure, without advice and URL, for a text of your own; foreign text is quoted."""
         answer = " ".join(str(each) for each in (self.status, self.code) if each is not None)
-        return f"{self._said} ({answer})" if answer else self._said
+        return f"{self._said()} ({answer})" if answer else self._said()
 
     def _members(self) -> dict[str, object]:
         known = {"status": self.status, "error": self.code, "said": self.message}

@@ -87,6 +87,8 @@ def _read_error(document: Mapping[str, Any]) -> VibeError:
     error = kind.__new__(kind, document["message"])
     error.args = (document["message"],)
     error.__dict__.update(_defaults_of(error), **_fields_of(document))
+    if isinstance(error, errors.ResponseError):
+        error.is_from_service = error.code is not None
     return error
 
 

@@ -121,6 +121,32 @@ async def test_after_refusals_it_goes_on(path: Path, emulator: Emulator, project
     assert emulator.count("run_feature") == 3
 
 
+REFUSALS = {
+    **{str(status): Fault.status(status) for status in (400, 401, 403, 404, 409, 500)},
+    "a page": Fault.status(403, body=b"<html><title>Blocked</title></html>"),
+    "a redirect": Fault.status(302),
+    "no document": Fault.body(b"{"),
+    "reset": Fault.reset(),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSALS.values(), ids=REFUSALS)
+async def test_errors_are_read_back(
+    path: Path, emulator: Emulator, project: Project, fault: Fault
+) -> None:
+    """The stored error of a feature is of the same class, and says the same."""
+    emulator.fail("run_feature", fault)
+    async with Journal(path) as journal:
+        (item,) = await project.run_features(["Checkout"], journal=journal, timeout=30)
+    assert item.error is not None
+    async with Journal(path) as journal:
+        stored = journal.items[0].error
+    assert stored is not None
+    assert (type(stored), str(stored)) == (type(item.error), str(item.error))
+    assert item.error.brief.partition(" (")[0] in stored.brief
+    assert stored.to_dict() == item.error.to_dict()
+
+
 async def test_attempts_are_kept(path: Path, emulator: Emulator, project: Project) -> None:
     """A failed attempt counts after a crash, and the item has all runs."""
     async with (
