@@ -161,6 +161,12 @@ def _if_unknown_dispatch(error: VibeError, _arguments: object) -> str:
     )
 
 
+def _if_not_found(error: VibeError, arguments: Collection[str]) -> str:
+    if isinstance(error, errors.ResponseError) and error.url.endswith("/features"):
+        return "list_projects shows which projects there are; run_features takes names."
+    return f"{_shown(arguments)} list_projects shows which projects there are.".strip()
+
+
 def _if_outcome_unknown(error: VibeError, _arguments: object) -> str:
     if isinstance(error, errors.OutcomeUnknownError) and error.method == "GET":
         return "Nothing was changed: try again."
@@ -191,9 +197,7 @@ _ADVICE: dict[type[VibeError], Advice] = {
         "Nothing was changed. get_feature shows what is there, and get_generation_status how it "
         "stands: wait with wait_for_generation, or stop it with cancel_generation."
     ),
-    errors.NotFoundError: lambda _, names: (
-        f"{_shown(names)} list_projects shows which projects there are.".strip()
-    ),
+    errors.NotFoundError: _if_not_found,
     errors.UnauthorizedError: (
         "The key was refused: set TESTVIBE_API_KEY in the `env` of this server's configuration to "
         "a valid key, and restart it."
