@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from testvibe_async._batch import EntryState, Plan, decided, is_key_refused
 from testvibe_async._config import require_choice, require_count, require_kind
 from testvibe_async._dispatch import JobSource
+from testvibe_async._util import plain
 from testvibe_async.adapters.database import Database
 from testvibe_async.adapters.entries import BatchStatus
 from testvibe_async.adapters.store import DurableStore
@@ -253,7 +254,7 @@ class DurableBatch:
             yield store
         except DBAPIError as error:
             raise ConfigError(
-                f"the database {self._database} can't be used: {error.orig}"
+                f"the database {self._database} can't be used: {plain(str(error.orig))}"
             ) from error
         finally:
             await store.aclose()

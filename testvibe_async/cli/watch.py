@@ -192,6 +192,8 @@ class Watch:
                 except ConfigError as error:  # Another machine may reach the database.
                     line = str(error)
 
+        if works and found.is_over:
+            self.connection.output.note(f"{found.label} was over before: nothing was left to do.")
         mark = self.quarantine.mark
         self.progress.follow(client, (), lambda: list(map(mark, found.items)), is_shared=True)
         self.result = evolve(self.result, journal=None if record is None else found.path)
