@@ -18,7 +18,8 @@ __all__ = ["machine", "run", "served", "service"]
 @pytest.fixture(scope="module")
 def slow_service(request: pytest.FixtureRequest) -> Generator[Service]:
     """An emulator in another process whose runs take as long as the module says."""
-    with started("emulator", "--port", "0", "--speed", request.module.SPEED) as process:
+    speed: str = getattr(request.module, "SPEED")  # noqa: B009 - of whichever module it is  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    with started("emulator", "--port", "0", "--speed", speed) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
         yield Service(*(line.strip().partition("=")[2] for line in lines))

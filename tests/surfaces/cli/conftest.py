@@ -21,7 +21,7 @@ from testvibe_async.cli.exits import ENDING
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from testvibe_async.testing import Emulator
 
@@ -82,6 +82,19 @@ class Give(Protocol):
     """Puts some bytes and the end of the file on standard input."""
 
     def __call__(self, content: bytes, *, on_terminal: bool = False) -> None: ...
+
+
+def is_stdout(stream: object) -> bool:
+    return stream is sys.stdout
+
+
+def returning(value: object) -> Callable[..., Any]:
+    """Return a function that returns a value, whatever it is called with."""
+
+    def call(*_: object, **__: object) -> object:
+        return value
+
+    return call
 
 
 @pytest.fixture(autouse=True)
@@ -184,7 +197,7 @@ def served(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
 def on_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Makes standard output a terminal of 120 columns."""
     assert capsys
-    monkeypatch.setattr(type(sys.stdout), "isatty", lambda stream: stream is sys.stdout)
+    monkeypatch.setattr(sys.stdout.__class__, "isatty", is_stdout)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")

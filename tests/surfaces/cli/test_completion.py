@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import text_of, write
+from tests.surfaces.cli.conftest import returning, text_of, write
 from testvibe_async.cli import app
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_a_script_is_installed(
     if place := PLACES[shell]:
         for name in ("ZSH", "ZSH_CUSTOM"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr("cyclopts.App.generate_completion", lambda *_, **__: script)
+        monkeypatch.setattr("cyclopts.App.generate_completion", returning(script))
         ended = run(f"--install-completion --shell {shell}")
         assert ended.output == (
             f"The completion for {shell} is in {machine / place}. It works in the next shell.\n"

@@ -315,7 +315,7 @@ LOG: dict[str, Any] = {
         {"section": "kit"},
     ],
 }
-IN_FLIGHT = {"runId": 214, "status": "running", "featureId": 12, "summary": {}}
+IN_FLIGHT: dict[str, Any] = {"runId": 214, "status": "running", "featureId": 12, "summary": {}}
 OTHERS = ["voucher: in_progress", "    four", "", "kit: queued"]
 LOG_LINES = [f"line {number}" for number in range(100)]
 

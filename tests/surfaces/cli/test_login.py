@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import KEY
-from tests.surfaces.cli.conftest import names_in, text_of, write
+from tests.surfaces.cli.conftest import names_in, returning, text_of, write
 from testvibe_async import Client, ProjectInfo
 from testvibe_async.testing import Emulator, Scenario
 
@@ -277,7 +277,7 @@ def test_a_project_is_offered_where_none_is_chosen(
         return [ProjectInfo(f"id-{n}", f"P{n}") for n in range(number)]
 
     monkeypatch.setattr(Client, "list_projects", list_projects)
-    monkeypatch.setattr(getpass, "getpass", lambda *_: service.api_key)
+    monkeypatch.setattr(getpass, "getpass", returning(service.api_key))
     request.getfixturevalue("give")(b"n\n", on_terminal=True)
     ended = run(f"login --server {service.url}")
     printed = ended.output.partition("\n")[2] + ended.errors

@@ -45,7 +45,11 @@ def size(on_terminal: None, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     columns_and_lines = [80, 24]
     monkeypatch.delenv("COLUMNS")
     monkeypatch.delenv("LINES", raising=False)
-    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((*columns_and_lines,)))
+
+    def size(*_: object) -> os.terminal_size:
+        return os.terminal_size((*columns_and_lines,))
+
+    monkeypatch.setattr(os, "get_terminal_size", size)
     return columns_and_lines
 
 

@@ -374,8 +374,12 @@ async def test_report_in_no_place_for_it_is_refused(
     write("file", "")
     for folder in ("a.xml", "shut"):
         Path(folder).mkdir()  # noqa: ASYNC240
+
+    def is_open(path: str, _mode: int) -> bool:
+        return Path(path).name != "shut"
+
     # The real one lets root write anywhere.
-    monkeypatch.setattr("os.access", lambda path, _mode: Path(path).name != "shut")
+    monkeypatch.setattr("os.access", is_open)
     ended = await call(f"run Checkout --wait --report {name}")
     ended.refuses(f"testvibe-async: the report {name} can't be written: ")
     assert emulator.requests == []

@@ -15,6 +15,7 @@ import pytest
 from tests.surfaces.cli.conftest import (
     interrupted,
     names_in,
+    returning,
     text_of,
     write,
 )
@@ -162,10 +163,10 @@ async def test_open_on_a_terminal(failed: str, call: Call, monkeypatch: pytest.M
         return Viewer()
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
-    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr("shutil.which", returning("/bin/npx"))
     await call(f"open {failed} --kind trace")
     assert [command[:3] for command in started] == [("npx", "playwright", "show-trace")]
-    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("shutil.which", returning(None))
     ended = await call(f"open {failed} --kind trace")
     assert "Install Node.js, then open it with:\n  npx playwright show-trace " in ended.output
     assert len(started) == 1

@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario()
-ADDED = {"Totals [EU]?": "generated", "Totals EX": "generated", "!Important": "generated"}
-ADDED |= {"Draft": "draft", "Broken": "failed", "Busy": "generating", "Login again": "generated"}
+ADDED = {
+    "Totals [EU]?": "generated",
+    "Totals EX": "generated",
+    "!Important": "generated",
+    "Draft": "draft",
+    "Broken": "failed",
+    "Busy": "generating",
+    "Login again": "generated",
+}
 
 
 @pytest.fixture

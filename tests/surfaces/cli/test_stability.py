@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -183,7 +183,8 @@ async def test_course_of_a_feature(  # noqa: PLR0913, PLR0917 - a table
         await end_with(word, call, emulator)
     (found,) = (await call("history Newsletter --json")).json["features"]
     assert (found["passRate"], found["flakyRate"]) == rates
-    assert (found["failingSince"] or {}).get("batch") == since
+    failing: dict[str, Any] = found["failingSince"] or {}
+    assert failing.get("batch") == since
     changes = (await call("history --json")).json["changes"]
     assert [each["what"] for each in changes] == ([] if change is None else [change])
 
