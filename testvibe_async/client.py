@@ -291,7 +291,7 @@ class Client(Gathering):
         Args:
             intent: The intent that the recorder stored, or of a `DispatchUnknownError`.
             known: The refs of other dispatches, and the intents of other open dispatches. This
-                client's own dispatches and attached operations need not be named.
+                client's own dispatches need not be named.
 
         Returns:
             The only operation that the dispatch can have started. None if it is proved that nothing

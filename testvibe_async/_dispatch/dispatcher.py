@@ -200,7 +200,7 @@ class Dispatcher:
                 is_final = dispatch.patience is None or dispatch.is_withdrawn
                 if is_final or not self._hold.note_failure(error) or not tries_left:
                     raise
-        self._reconciler.remember(ref)
+        self._reconciler.remember(ref, dispatch.intent)
         dispatch.mark_dispatched(ref)
         operation = dispatch.operation_class(
             ref,
@@ -300,7 +300,7 @@ class Dispatcher:
         if outlasts and finding.is_unseen and await self._hold.outlast(intent):
             finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if finding.ref is not None:
-            self._reconciler.remember(finding.ref)
+            self._reconciler.remember(finding.ref, intent)
             self._reconciler.forget(intent)
             return operation_of(
                 finding.ref, self._parts, adopted=True, previous_id=intent.previous_id

@@ -70,14 +70,15 @@ class Reconciler:
         self._pending: set[Dispatch[Any]] = set()
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
         """The dispatches without an answer: their operations may appear later."""
-        self._own_ids: defaultdict[str, deque[object]] = defaultdict(
-            partial(deque[object], maxlen=REMEMBERED)
+        self._own_ids: defaultdict[str, deque[tuple[object, str | None]]] = defaultdict(
+            partial(deque[tuple[object, str | None]], maxlen=REMEMBERED)
         )
-        """By project, the ids of the operations that were dispatched here."""
+        """By project, the ids of the operations of known dispatches, each with its intent's."""
 
-    def remember(self, ref: Ref) -> None:
+    def remember(self, ref: Ref, intent: Intent | None) -> None:
         """Remember the operation of a dispatch, so that no other dispatch adopts it."""
-        self._own_ids[ref.project].append(_id_of(ref))
+        owner = None if intent is None else intent.id
+        self._own_ids[ref.project].append((_id_of(ref), owner))
 
     def keep(self, intent: Intent) -> None:
         """Remember a dispatch that stays unknown, so that no other one adopts its operation."""
@@ -180,20 +181,23 @@ class Reconciler:
         Candidates of earlier polls count too: a list may lack an operation that another list has
         shown.
         """
-        own_ids = {*self._own_ids[intent.project]}
+        remembered = self._own_ids[intent.project]
+        own_ids = {each for each, owner in remembered if owner != intent.id}
         own_ids |= {_id_of(each) for each in others if _is_of_place(each, intent)}
         shown = {ref: candidate for candidate, ref in search.candidates}
         refs = tuple(
-            ref
-            for ref in dict.fromkeys((*before.candidates, *shown))
-            if ref not in self._poller.known and _id_of(ref) not in own_ids
+            ref for ref in dict.fromkeys((*before.candidates, *shown)) if _id_of(ref) not in own_ids
         )
         now = datetime.now(UTC)
         if not refs:
             is_nothing = may_prove and search.is_proof and not intent.is_accepted
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Several candidates can't be told apart; the wrong one would report another's outcome.
-        candidate = shown.get(refs[0]) if len(refs) == 1 and search.is_certain else None
+        # An attached one may be that of this dispatch, or of another.
+        is_own = (_id_of(refs[0]), intent.id) in remembered
+        is_attached = refs[0] in self._poller.known and not is_own
+        is_clear = len(refs) == 1 and search.is_certain and not is_attached
+        candidate = shown.get(refs[0]) if is_clear else None
         if candidate is not None and not self._may_be_anothers(candidate, intent, others):
             return Finding(ref=refs[0], polled_at=now)
         return Finding(reason="ambiguous", candidates=refs, polled_at=now)

@@ -320,3 +320,30 @@ async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) ->
         await asyncio.sleep(1)
     with pytest.raises(errors.ClientClosedError):
         await reconciling
+
+
+@pytest.mark.parametrize("kind", ["run", "generation"])
+async def test_it_is_found_again(emulator: Emulator, client: Client, kind: str) -> None:
+    """An intent may be reconciled at once and once more: its operation stays its own."""
+    intent = await intend(emulator, kind)
+    found = await asyncio.gather(*(client.reconcile(intent) for _ in range(2)))
+    again = await client.reconcile(intent)
+    assert again is not None
+    assert found == [again, again]
+
+
+@pytest.mark.parametrize("kind", ["run", "generation"])
+async def test_an_attached_one_proves_nothing(
+    emulator: Emulator, client: Client, kind: str
+) -> None:
+    """An operation that this client has a handle on may be that of the dispatch, or another's."""
+    intent = await intend(emulator, kind)
+    async with client_of(emulator) as other:
+        found = await other.reconcile(intent)
+    assert found is not None
+    handle = client.attach(found.ref)
+    await asyncio.sleep(60)
+    await client.project().run_feature("Checkout")
+    with pytest.raises(errors.DispatchUnknownError) as caught:
+        await client.reconcile(intent)
+    assert (caught.value.reason, caught.value.candidates) == ("ambiguous", (handle.ref,))
