@@ -200,7 +200,7 @@ class Dispatcher:
                 is_final = dispatch.patience is None or dispatch.is_withdrawn
                 if is_final or not self._hold.note_failure(error) or not tries_left:
                     raise
-        self._reconciler.remember(ref, dispatch.intent)
+        self._reconciler.remember(ref, dispatch.intent if adopted else None)
         dispatch.mark_dispatched(ref)
         operation = dispatch.operation_class(
             ref,
@@ -210,10 +210,9 @@ class Dispatcher:
             previous_id=dispatch.previous_id,
         )
         # The hook comes before anything else can fail: its purpose is to store the ref.
-        if self._hooks.is_enabled(Dispatched):
-            self._hooks.emit(
-                Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
-            )
+        self._hooks.emit(
+            Dispatched(ref, adopted=adopted, feature=dispatch.feature, config=dispatch.config)
+        )
         await dispatch.record(ref)
         _log_other_feature(dispatch, ref)
         return operation

@@ -70,15 +70,23 @@ class Reconciler:
         self._pending: set[Dispatch[Any]] = set()
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
         """The dispatches without an answer: their operations may appear later."""
-        self._own_ids: defaultdict[str, deque[tuple[object, str | None]]] = defaultdict(
-            partial(deque[tuple[object, str | None]], maxlen=REMEMBERED)
+        self._own_ids: defaultdict[str, deque[object]] = defaultdict(
+            partial(deque[object], maxlen=REMEMBERED)
         )
-        """By project, the ids of the operations of known dispatches, each with its intent's."""
+        """By project, the ids of the operations of known dispatches."""
+        self._found: deque[tuple[str, object]] = deque(maxlen=REMEMBERED)
+        """The id of each intent whose operation was found, with the operation's id."""
 
-    def remember(self, ref: Ref, intent: Intent | None) -> None:
-        """Remember the operation of a dispatch, so that no other dispatch adopts it."""
-        owner = None if intent is None else intent.id
-        self._own_ids[ref.project].append((_id_of(ref), owner))
+    def remember(self, ref: Ref, found_for: Intent | None = None) -> None:
+        """Remember the operation of a dispatch, so that no other dispatch adopts it.
+
+        Args:
+            ref: The operation.
+            found_for: The intent for which it was found; None if the dispatch was answered.
+        """
+        self._own_ids[ref.project].append(_id_of(ref))
+        if found_for is not None:
+            self._found.append((found_for.id, _id_of(ref)))
 
     def keep(self, intent: Intent) -> None:
         """Remember a dispatch that stays unknown, so that no other one adopts its operation."""
@@ -181,8 +189,8 @@ class Reconciler:
         Candidates of earlier polls count too: a list may lack an operation that another list has
         shown.
         """
-        remembered = self._own_ids[intent.project]
-        own_ids = {each for each, owner in remembered if owner != intent.id}
+        found = {each for intent_id, each in self._found if intent_id == intent.id}
+        own_ids = {*self._own_ids[intent.project]} - found
         own_ids |= {_id_of(each) for each in others if _is_of_place(each, intent)}
         shown = {ref: candidate for candidate, ref in search.candidates}
         refs = tuple(
@@ -194,8 +202,7 @@ class Reconciler:
             return Finding(is_nothing=is_nothing, reason="absent", polled_at=now)
         # Several candidates can't be told apart; the wrong one would report another's outcome.
         # An attached one may be that of this dispatch, or of another.
-        is_own = (_id_of(refs[0]), intent.id) in remembered
-        is_attached = refs[0] in self._poller.known and not is_own
+        is_attached = refs[0] in self._poller.known and _id_of(refs[0]) not in found
         is_clear = len(refs) == 1 and search.is_certain and not is_attached
         candidate = shown.get(refs[0]) if is_clear else None
         if candidate is not None and not self._may_be_anothers(candidate, intent, others):

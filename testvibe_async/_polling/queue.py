@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from testvibe_async.events import logger
@@ -82,9 +81,9 @@ class PollQueue(Generic[JobT]):
 
     async def _work(self) -> None:
         """Serve jobs until the queue is empty."""
-        for number in count(1):
-            if not self._jobs:
-                return
+        number = 0
+        while self._jobs:
+            number += 1
             if number % JOBS_A_TURN == 0:
                 await asyncio.sleep(0)
                 continue

@@ -370,6 +370,7 @@ SECOND = "(SELECT document, checksum FROM rows WHERE id = 1)"
     [
         "DELETE FROM rows WHERE id = 0",
         "DELETE FROM rows WHERE id = -1",
+        "DELETE FROM rows WHERE id = (SELECT max(id) FROM rows)",
         f"UPDATE rows SET (document, checksum) = {SECOND} WHERE id = 0",  # noqa: S608 - ours
     ],
 )

@@ -549,7 +549,7 @@ CANARIES: dict[str, Canary] = {
         _refs_are_not_on_the_disk, "acted again|and its item is", play_restarts
     ),
     "intents say nothing of before": Canary(
-        _intents_say_nothing_of_before, "adopted", play_restarts
+        _intents_say_nothing_of_before, "adopted|in place of its outcome", play_restarts
     ),
     "open intents are taken for refusals": Canary(
         _open_intents_are_taken_for_refusals, "and its item is|is skipped at the end", play_restarts

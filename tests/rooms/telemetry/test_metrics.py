@@ -92,4 +92,8 @@ async def test_without_opentelemetry(emulator: Emulator, monkeypatch: pytest.Mon
     async with client_of(emulator) as client:
         operation = await client.project().run_feature("Checkout")
         assert operation.ref.traceparent is None
+        assert telemetry().traceparent() is None
+        assert not (await operation.poll()).is_finished
         assert (await operation).status == "passed"
+        (item,) = await client.project().run_features(["Checkout"])
+        assert item.outcome is not None

@@ -123,3 +123,9 @@ def test_serialize_has_the_same_with_nulls(value: Any) -> None:
     assert made.keys() <= document.keys()
     assert all(document[name] in (None, []) for name in document.keys() - made.keys())
     assert all(serialize(value, nulls=False)[name] == made[name] for name in made)
+
+
+def test_what_has_no_form_is_refused() -> None:
+    """A value that JSON can't hold is named by its class."""
+    with pytest.raises(TypeError, match="object has no form in JSON"):
+        serialize(object())
