@@ -566,6 +566,10 @@ class Project:
             missing_only: True to generate nothing of a feature that has tests by then.
         """
         require_count("max_in_flight", max_in_flight)
+        if not isinstance(stop_on_failure, int) or stop_on_failure < 0:
+            raise ConfigError(
+                f"stop_on_failure must be True, False or a whole number, not {stop_on_failure!r}"
+            )
         timeout = require_timeout(timeout)
         plan = Plan(
             kind=kind.kind,

@@ -498,3 +498,10 @@ async def test_what_has_no_answer_is_unknown(emulator: Emulator, project: Projec
     item = batch.items[0]
     assert (item.verdict, item.error) == (Verdict.IN_FLIGHT, None)
     assert item.ref is not None
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "x", None])
+async def test_a_wrong_number_of_failures(project: Project, count: Any) -> None:
+    """What is no number of failures is refused at the call, before anything is dispatched."""
+    with pytest.raises(errors.ConfigError, match="stop_on_failure"):
+        project.run_features(["Checkout"], stop_on_failure=count)
