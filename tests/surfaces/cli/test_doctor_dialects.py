@@ -31,7 +31,10 @@ SENTENCES = {
     "cut-with-has-more": ("cut after 5 rows, and the rest can't be asked for; “the list of", 1),
     "cut-with-total": (f"; name the features, and it is not needed”; so {CUT}", 1),
     "oldest-first": ("list_runs\tnot the newest first; so runs list --limit shows", 1),
-    "limit-refused": ("list_runs\ta limit is refused: 400; “The query parameter", 1),
+    "limit-refused": (
+        'list_runs\ta limit is refused: 400; “the service says "The query parameter',
+        1,
+    ),
     "title-case": ("status: the known words in another case: Failed, Passed; read all", 0),
     "upper-case": ("status: the known words in another case: FAILED, PASSED; read all", 0),
     "other-end-words": (
@@ -69,7 +72,10 @@ SENTENCES = {
     "json-body-required": HOLDS,
     "path-prefix": HOLDS,
     "slashes-decoded": ("a feature is not found by its name with a slash in it: 404; “", 1),
-    "slash-added": ("answers 308, and not as the service does; “redirects to /api/v1/ops/pr", 3),
+    "slash-added": (
+        'answers 308, and not as the service does; “the answer is "redirects to /api/v1/ops/pr',
+        3,
+    ),
     "login-page": ("server\tanswers 200, and not as the service does; “", 5),
     "login-redirect": ("answers 302, and not as the service does; “the answer is", 3),
     "documented-routes-404": (ABSENT.replace("{status}", "404"), 1),
