@@ -5,6 +5,7 @@ It needs the extra of that name, and is imported by it: `testvibe_async.adapters
 
 try:
     import sqlalchemy as sqlalchemy
-except ModuleNotFoundError as error:
-    message = "durable batches need SQLAlchemy: pip install 'testvibe-async[durable]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError(
+        "durable batches need SQLAlchemy: pip install 'testvibe-async[durable]'", name=_error.name
+    ) from None

@@ -14,8 +14,9 @@ decides how the server is served and how it stops.
 try:
     from testvibe_async.mcp_server.server import make_server
     from testvibe_async.mcp_server.serving import serve_http, serve_stdio
-except ModuleNotFoundError as error:
-    message = f"the MCP server needs {error.name}: pip install 'testvibe-async[mcp]'"
-    raise ModuleNotFoundError(message, name=error.name) from None
+except ModuleNotFoundError as _error:
+    raise ModuleNotFoundError(
+        f"the MCP server needs {_error.name}: pip install 'testvibe-async[mcp]'", name=_error.name
+    ) from None
 
 __all__ = ["make_server", "serve_http", "serve_stdio"]
