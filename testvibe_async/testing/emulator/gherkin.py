@@ -153,7 +153,7 @@ SHOP_EXCEPTIONS: dict[str, Any] = {
         " brings customers back to it.",
     },
 }
-"""What is unusual about some of them: arguments of `Emulator.add_feature`."""
+"""The arguments of `Emulator.add_feature` for the unusual ones."""
 
 
 @cache
