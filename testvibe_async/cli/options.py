@@ -6,12 +6,13 @@ Decides which options make sense together. What a report contains is decided in
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
 from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from attrs import AttrsInstance, asdict, frozen
@@ -20,6 +21,7 @@ from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the an
 from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
+from testvibe_async.cli.batches import durable_batch
 from testvibe_async.cli.common import MORE
 from testvibe_async.cli.output import confirm
 from testvibe_async.cli.words import NAME
@@ -115,7 +117,7 @@ class Files:
         )
 
     def check(self, *, can_download: bool = True) -> None:
-        """Refuse reports that could not be written, before anything is dispatched.
+        """Refuse files that could not be written, before anything is dispatched.
 
         Args:
             can_download: True if the command sends requests to the service.
@@ -130,7 +132,11 @@ class Files:
                 f"run, {NAME} runs download ID DIR"
             )
         for _, path in self.targets:
-            _require_writable(path)
+            if path.is_dir():
+                raise ConfigError(f"the report {path} can't be written: it is a folder")
+            _require_folder(path.parent, f"the report {path} can't be written")
+        if self.artifacts is not None:
+            _require_folder(self.artifacts, "the artifacts can't be downloaded")
 
 
 @Parameter(name="*")
@@ -195,15 +201,16 @@ class BatchOptions:
     SQLite file for the workers of one machine, or postgresql://…."""
 
     def check(self) -> None:
-        """Refuse a name that is none, or that nothing would have.
+        """Refuse a name that is none, or that nothing would have, and what is no database.
 
         Raises:
             ConfigError: It is a number or has other characters than names have, or no numbered
-                journal is kept.
+                journal is kept; or the database is none.
+            ModuleNotFoundError: The extra that durable batches need is not installed.
         """
-        if self.on is not None and self.name is None:
-            raise ConfigError("--on is for a batch with a name of its own: add --name")
         if self.name is None:
+            if self.on is not None:
+                raise ConfigError("--on is for a batch with a name of its own: add --name")
             return
         if not _BATCH_NAME.fullmatch(self.name):
             raise ConfigError(
@@ -211,6 +218,8 @@ class BatchOptions:
             )
         if self.journal is not None or self.no_journal:
             raise ConfigError("--name is for batches in your state folder: leave out --journal")
+        if self.on and durable_batch(self.on, self.name).database.startswith("postgresql"):
+            import_module("psycopg")  # SQLAlchemy loads it when it connects.
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:
@@ -231,12 +240,10 @@ def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> Non
             raise ConfigError(f"{word} means nothing without {option}: add {option}")
 
 
-def _require_writable(path: Path) -> None:
-    """Refuse a report in a folder that can neither be written to nor made."""
-    folder = next(each for each in path.absolute().parents if each.exists())
-    if path.is_dir():
-        raise ConfigError(f"the report {path} can't be written: it is a folder")
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"the report {path} can't be written: {folder} is no folder that takes files"
-        )
+def _require_folder(path: Path, otherwise: str) -> None:
+    """Refuse a folder that can neither be written to nor made; nothing is left in it."""
+    folder = next(each for each in (path, *path.absolute().parents) if each.exists())
+    try:
+        TemporaryDirectory(dir=folder).cleanup()
+    except OSError as error:
+        raise ConfigError(f"{otherwise}: {folder}: {error.strerror}") from error

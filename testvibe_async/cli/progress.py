@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, frozen
 
-from testvibe_async import Generation, Hooks, Phase, Run, RunRef, Verdict, WaitTimeoutError
+from testvibe_async import (
+    Generation,
+    Hooks,
+    Phase,
+    RateLimitedError,
+    Run,
+    RunRef,
+    Verdict,
+    WaitTimeoutError,
+)
 from testvibe_async._util import escape
 from testvibe_async.cli.words import (
     UNSEEN,
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from testvibe_async import Client, Operation, Ref
-    from testvibe_async.events import OutageStarted, Paused, RequestFinished
+    from testvibe_async.events import OutageStarted, Paused, RequestFinished, RetryScheduled
 
 STYLES = {
     "passed": "green",
@@ -83,7 +92,7 @@ def word_of(item: Item) -> str:
 
 def counts_of(items: Iterable[Item]) -> str:
     """Return the numbers of items by result, such as `18 passed, 2 failed`."""
-    return count_words(map(word_of, items)) or "nothing to do"
+    return count_words(map(word_of, items)) or "no operations yet"
 
 
 def count_words(words: Iterable[str]) -> str:
@@ -217,7 +226,8 @@ class Progress:
     @property
     def hooks(self) -> Hooks:
         """The hooks to make the client with."""
-        return evolve(self.contact.hooks, on_dispatched=self._note, on_transition=self._note)
+        noting = (self._note, self.contact.on_dispatched)
+        return evolve(self.contact.hooks, on_dispatched=noting, on_transition=self._note)
 
     def _note(self, _event: object) -> None:
         self.is_changed = True
@@ -443,6 +453,8 @@ class Contact:
         """Description of the last failure; None if the last answer was good."""
         self._is_announced = False
         self._pause: Paused | None = None
+        self.refusal: RateLimitedError | None = None
+        """The rate limit that the last dispatch met; None if the dispatch was accepted."""
         self._outage: Outage | None = None
         """The outage at the last call of `notices`."""
         self._reported_at = 0.0
@@ -452,11 +464,21 @@ class Contact:
         """The hooks to make the client with."""
         return Hooks(
             on_request=self._on_request,
+            on_retry=self._on_retry,
             on_outage_started=self._on_outage_started,
             on_outage_ended=lambda _: self._note_answer(),
             on_pause=lambda event: setattr(self, "_pause", event),
             on_resume=lambda _: setattr(self, "_pause", None),
         )
+
+    def on_dispatched(self, _event: object) -> None:
+        """Note that the service accepts dispatches."""
+        self.refusal = None
+
+    def _on_retry(self, event: RetryScheduled) -> None:
+        is_dispatch = event.operation in {"run_feature", "generate_feature"}
+        if is_dispatch and isinstance(event.error, RateLimitedError):
+            self.refusal = event.error
 
     def stop(self) -> None:
         """Take this moment for the present from now on: from here on nothing is polled."""
@@ -517,7 +539,7 @@ class Contact:
             case None:
                 self._failure = "not reachable"
             case 429:
-                self._failure = "the service is too busy"
+                self._failure = "the service is rate-limiting"
             case status if status >= 500:  # noqa: PLR2004 - it failed
                 self._failure = f"the service answers with nothing but errors ({status})"
             case _ if not self._is_announced:  # Else it is no answer of the service's own.

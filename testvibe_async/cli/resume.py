@@ -17,7 +17,6 @@ from attrs import evolve
 from cyclopts import Parameter
 
 from testvibe_async import ConfigError, Journal, Ref, RunRef, Verdict
-from testvibe_async._batch import Plan, is_refusal
 from testvibe_async.cli.batches import durable_named, place_of, read_durable, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import Common
@@ -28,7 +27,7 @@ from testvibe_async.cli.options import Consent, Files, On, Timeout
 from testvibe_async.cli.output import Output, TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
-from testvibe_async.cli.result import live_facts, live_line, result_of
+from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, clock_time, plural
 from testvibe_async.runner.stored import Place, existing, spec_of
@@ -37,6 +36,7 @@ from testvibe_async.runner.waits import completions_of, item_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from testvibe_async._batch import Plan
     from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 
 
@@ -68,8 +68,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number, its name, or the file of its journal; by default the last one of this
-            project that is not over.
+        batch: Its number, its name (the last one of that name that is not over), or the file of its
+            journal; by default the last one of this project that is not over.
         unknown: The fate of dispatches of which it is unknown whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all by default.
@@ -88,7 +88,9 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     stored, place = stored_batches(), place_of(common)
     if batch is None and on is not None:
         raise ConfigError("--on needs the name of a batch in that database")
-    batch = batch or str((await stored.to_resume(place)).number)
+    if on is None:
+        batch = await _unfinished(batch, place, common.output)
+    assert batch is not None
     record = None if on is not None else stored.record_named(batch, place)
     async with AsyncExitStack() as stack:
         source: DurableBatch | Journal
@@ -107,9 +109,10 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         journal = source.path if isinstance(source, Journal) else None
         async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
             spec = spec_of(plan)
-            are_dropped = decision not in {None, "resend"} and feature is None
+            may_resend = decision in {None, "resend"} or feature is not None
             left = spec.may_generate * sum(
-                _may_be_dispatched(item, are_dropped=are_dropped) for item in state.items
+                is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
+                for item in state.items
             )
             question = (
                 f"Batch {batch} of {clock_time(began)} may dispatch "
@@ -123,6 +126,28 @@ async def resume(  # noqa: PLR0913 - each an option of its own
             await source.resume()
             return await watch.follow(source, record, works=True)
     return ExitCode.INTERRUPTED
+
+
+async def _unfinished(word: str | None, place: Place, output: Output) -> str:
+    """Return the number or the file of the batch that a word means to `resume`.
+
+    A name means the last batch of that name that is not over; if all are, the last one.
+
+    Raises:
+        ConfigError: There is none, or another process works on one that comes first.
+    """
+    stored = stored_batches()
+    if word is None:
+        return str((await stored.to_resume(place)).number)
+    last = stored.record_named(word, place)
+    if last is None or last.name != word:
+        return word
+    for record in stored.records():
+        if record.name == word and place.has(record) and not (await stored.read(record)).is_over:
+            if record != last:
+                output.note(f"{last} is over, and {record} is not.")
+            return str(record.number)
+    return str(last.number)
 
 
 async def _list_unfinished(common: Common) -> None:
@@ -168,18 +193,6 @@ async def discard(batch: str, /, *, common: Common = Common()) -> None:
     stored.discard(record)
     document = {"batch": record.number, "name": record.name}
     common.output.result(document, f"{record} is forgotten: {what}.")
-
-
-def _may_be_dispatched(item: Item, *, are_dropped: bool) -> bool:
-    """Return whether `resume` may dispatch an item's operation, as far as its journal knows.
-
-    Args:
-        item: The item.
-        are_dropped: True if no unknown dispatch is sent again.
-    """
-    is_started = item.latest_ref is not None or item.outcome is not None
-    settled = {Verdict.SKIPPED, Verdict.UNKNOWN} if are_dropped else {Verdict.SKIPPED}
-    return not is_started and item.verdict not in settled and not is_refusal(item.error)
 
 
 def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:

@@ -36,7 +36,7 @@ from testvibe_async.cli.options import (
     refuse_without,
 )
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.result import Result
+from testvibe_async.cli.result import Result, unread_of
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, clock_time, item_name, plural
 from testvibe_async.runner.forecast import Forecast, forecast
@@ -176,8 +176,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
 
 def _inherit(watch: Watch, batch: Batch) -> str:
     """Let what a batch left count for the exit code of its rerun; name both in a sentence."""
-    unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
-    left = Result(items=batch.undecided, seconds=0, before=unread)
+    left = Result(items=batch.undecided, seconds=0, before=unread_of(batch))
     failed = plural(len(batch.failed), "failure") if batch.failed else "nothing failed"
     began = clock_time(batch.created_at)
     said = f"{batch.label} of {began}: {failed}, of {plural(len(batch.items), 'run')}."

@@ -264,7 +264,12 @@ class Watch:
 
     def _present(self) -> Result:
         """Return the result as of now."""
-        return evolve(self.result, items=self.progress.items, seconds=self.progress.elapsed)
+        return evolve(
+            self.result,
+            items=self.progress.items,
+            seconds=self.progress.elapsed,
+            refusal=self.progress.contact.refusal,
+        )
 
 
 @asynccontextmanager

@@ -268,6 +268,24 @@ async def test_document_has_all_of_it(call: Call) -> None:
     assert (skipped["verdict"], skipped["ref"]) == ("skipped", None)
 
 
+@pytest.mark.parametrize("wait", ["", "--wait"])
+async def test_journal_that_takes_nothing_is_no_silent_service(
+    wait: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a dispatch could not be recorded, this machine is to blame, and `resume` is named."""
+
+    async def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("testvibe_async.runner.generation_limit.GenerationLimit.intended", fail)
+    ended = await call(f"run Returns {wait}")
+    said = ended.output + ended.errors
+    assert ended.code == 2
+    assert "Returns\n    not sent: its intent could not be recorded: OSError(28, " in said
+    assert "reachable" not in said
+    assert not wait or "testvibe-async resume 1\n" in ended.errors
+
+
 RUN: dict[str, Any] = {
     "runId": 214,
     "status": "failed",
