@@ -197,21 +197,14 @@ def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) ->
         outputs: The files to write, and the output of the command.
         cause: The error; None for a signal, or an error that is not of the SDK.
     """
-    is_stopped = result.stopped_by is not None
     # Without an item the reports of an earlier job would stay, perhaps those of a success.
     known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
     with suppress(OSError):  # What is in flight has to be named in any case.
         outputs.write(known)
-    if is_stopped:
-        _show(result, outputs.output)
-    else:
-        _say_unfinished(result, outputs.output)
-    if cause is not None:
-        outputs.annotate(known)
-    if cause is not None or (is_stopped and result.items):
-        outputs.note_paths()
-    if is_stopped:
-        outputs.note_artifacts()
+    (_say_unfinished if result.stopped_by is None else _show)(result, outputs.output)
+    outputs.annotate(known)
+    outputs.note_paths()
+    outputs.note_artifacts()
 
 
 def _show(result: Result, output: Output, *, progress: Progress | None = None) -> None:

@@ -210,7 +210,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
             "phase": str(event.phase or Phase.QUEUED),
             "status": event.word,
             "ref": event.item.latest_ref,
-            "outcome": event.snapshot if event.is_over else None,
+            "outcome": event.item.outcome,
             "error": event.item.error,
         }
     return {

@@ -220,6 +220,8 @@ def reporting() -> Generator[CommandResult]:
         _report(error_sentence(error), result)
     except KeyboardInterrupt:
         result.code = ExitCode.INTERRUPTED
+    except SystemExit as error:  # A signal stopped it.
+        result.code = ExitCode(int(error.code or 0))
     except BrokenPipeError:
         result.code = ExitCode.PIPE_CLOSED
         _discard_standard_output()

@@ -131,8 +131,8 @@ class Row:
 
     @property
     def is_over(self) -> bool:
-        """True if the outcome is known: the operation ended or was abandoned."""
-        return self.is_final and self.item.verdict not in _NOT_OVER
+        """True if the operation ended, or an error ended the wait for it."""
+        return self.is_final and (self.item.verdict not in _NOT_OVER or is_lost(self.item))
 
     @property
     def is_shown(self) -> bool:
@@ -143,12 +143,6 @@ class Row:
     def is_bad(self) -> bool:
         """True if the operation is over and did not pass."""
         return self.is_over and self.word in _BAD
-
-    @property
-    def is_polled(self) -> bool:
-        """True if the operation was dispatched, and not observed to end."""
-        is_seen = self.is_over or self.phase is Phase.FINISHED
-        return self.item.latest_ref is not None and not is_seen
 
     @property
     def name(self) -> str:
@@ -170,7 +164,7 @@ class Row:
         Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
         after an attempt that failed.
         """
-        if self.is_over or self._is_abandoned or self.item.is_unseen:
+        if self.is_over or self.item.is_unseen:
             return word_of(self.item)
         if self.item.latest_ref is None:
             return "waiting"
@@ -182,17 +176,12 @@ class Row:
     def result(self) -> str:
         """The result in a few words; empty if nothing is known yet."""
         known, attempt = "", len(self.item.earlier) + 1
-        if self.is_over or self._is_abandoned:
+        if self.is_over:
             known = item_reason(self.item)
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
             over = sum(section.conclusion is not None for section in sections)
             known = f"{over} of {plural(len(sections), 'section')}"
         return ", ".join(filter(None, (known, f"attempt {attempt}" if attempt > 1 else "")))
-
-    @property
-    def _is_abandoned(self) -> bool:
-        """True if the operation is in flight, and an error ended the wait for it."""
-        return self.is_final and is_lost(self.item)
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, of a run that is over by the service's clock."""
@@ -319,8 +308,8 @@ class Progress:
     @property
     def in_flight(self) -> list[Ref]:
         """Refs of the dispatched operations that were not observed to be over."""
-        refs = (row.item.latest_ref for row in self._rows.values() if row.is_polled)
-        return [ref for ref in refs if ref is not None]
+        polled = (r for r in self._rows.values() if not r.is_over and r.phase != Phase.FINISHED)
+        return [row.item.latest_ref for row in polled if row.item.latest_ref is not None]
 
     @property
     def has_waiting(self) -> bool:
@@ -493,11 +482,10 @@ class Contact:
         """
         kinds = {ref.kind for ref in in_flight}
         seconds = self._clock() - self._answered_at
+        what = f"{self._failure or 'not reachable'} for {duration(seconds, short=True)}"
         if self._pause is not None:
             what = f"the service asked for a pause of {duration(self._pause.seconds, short=True)}"
-        elif self._is_announced or seconds > self._patience(kinds):
-            what = f"{self._failure or 'not reachable'} for {duration(seconds, short=True)}"
-        else:
+        elif not self._is_announced and seconds <= self._patience(kinds):
             return None
         return Outage(
             seconds=seconds,
@@ -542,10 +530,9 @@ class Contact:
                 self._failure = "the service is rate-limiting"
             case status if status >= 500:  # noqa: PLR2004 - it failed
                 self._failure = f"the service answers with nothing but errors ({status})"
-            case _ if not self._is_announced:  # Else it is no answer of the service's own.
-                self._note_answer()
             case _:
-                pass
+                if not self._is_announced:  # Else it is no answer of the service's own.
+                    self._note_answer()
 
     def _note_answer(self) -> None:
         self._is_announced, self._failure = False, None

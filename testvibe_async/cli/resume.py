@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -97,8 +97,11 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         if on is not None or (record is not None and record.database is not None):
             source, record = await durable_named(batch, on, place, common.output)
             state: BatchStatus | Journal = await source.status()
+        elif record is not None:
+            source = state = await stack.enter_async_context(stored.working_on(record))
+            common.output.say(f"{record}.")
         else:
-            source = state = await stack.enter_async_context(_opened(batch, place, common.output))
+            source = state = await stack.enter_async_context(existing(Path(batch)))
         plan, began = state.plan, state.created_at
         assert plan is not None
         assert began is not None
@@ -125,7 +128,6 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 return await watch.perform(spec, source.items, source, is_resumed=True)
             await source.resume()
             return await watch.follow(source, record, works=True)
-    return ExitCode.INTERRUPTED
 
 
 async def _unfinished(word: str | None, place: Place, output: Output) -> str:
@@ -214,26 +216,6 @@ def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | R
             )
 
 
-@asynccontextmanager
-async def _opened(word: str, place: Place, output: Output) -> AsyncGenerator[Journal]:
-    """Open the journal of a batch to resume it, name it, and record the process that runs it.
-
-    Args:
-        word: Its number, its name or its file.
-        place: The service and the project in force.
-        output: The output for notes.
-
-    Raises:
-        ConfigError: There is none, or it can't be used, or holds no batch.
-    """
-    stored = stored_batches()
-    record = stored.record_named(word, place)
-    async with existing(Path(word)) if record is None else stored.working_on(record) as journal:
-        if record is not None:
-            output.say(f"{record}.")
-        yield journal
-
-
 async def work(
     batch: str,
     /,
@@ -265,7 +247,6 @@ async def work(
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
         return await watch.follow(found, record, works=True)
-    return ExitCode.INTERRUPTED
 
 
 async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> None:
@@ -400,4 +381,3 @@ async def wait(
         for record in await stored_batches().record(watch.progress.items):
             watch.connection.output.note(f"{record} has the results.")
         return code
-    return ExitCode.INTERRUPTED

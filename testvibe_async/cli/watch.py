@@ -282,8 +282,6 @@ async def watching(
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
 
-    After Ctrl-C, execution continues after the `async with` block.
-
     Args:
         common: The options of the command.
         files: The files to write.
