@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
-from testvibe_async.cli.progress import STYLES, Outage, Progress, Row, count_words
+from testvibe_async.cli.contact import Outage
+from testvibe_async.cli.progress import STYLES, Progress, Row, count_words
 from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:

@@ -90,13 +90,10 @@ class Files:
     @property
     def kept(self) -> dict[str, object]:
         """The values as JSON, as a journal keeps them, with the folder that they were typed in."""
-        return {
-            "folder": str(Path.cwd()),
-            "report": [f"{form}:{path}" for form, path in self.targets],
-            "title": self.title,
-            "fail_on_flaky": self.fail_on_flaky,
-            "artifacts": None if self.artifacts is None else str(self.artifacts),
-        }
+        reports = [f"{form}:{path}" for form, path in self.targets]
+        artifacts = None if self.artifacts is None else str(self.artifacts)
+        kept = {"folder": str(Path.cwd()), "report": reports, "artifacts": artifacts}
+        return asdict(self) | kept
 
     def or_kept(self, kept: Mapping[str, Any]) -> Files:
         """Return these values, and those that a journal keeps where none was given.

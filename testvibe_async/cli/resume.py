@@ -105,7 +105,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
         plan, began = state.plan, state.created_at
         assert plan is not None
         assert began is not None
-        common = evolve(common, server=plan.server, project=plan.project)
+        if (place.server, place.project) != (plan.server, plan.project):
+            common = evolve(common, server=plan.server, project=plan.project)
         decision = _decision(plan, unknown) if unknown else None
         files = files.or_kept(plan.options.get("files", {}))
         files.check()

@@ -284,7 +284,7 @@ async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call)
     await interrupted(call, "run Returns --wait", at=10)
     await call("run Checkout --wait")
     ended = await call("resume")
-    assert "testvibe-async run --failed 1 --wait --server " in ended.output
+    assert "testvibe-async run --failed 1 --wait\n" in ended.output
     assert (await call("report")).output.endswith(": 1 failed\n")
     await call("run --failed --wait")
     assert ran_since(emulator, 2) == [("Returns", "Default")]

@@ -63,22 +63,8 @@ async def test_list_has_the_newest_first(call: Call, emulator: Emulator) -> None
     assert [run["runId"] for run in ended.json] == [214]
     emulator.fail("list_runs", Fault.status(404))
     (await call("runs list")).refuses("(404 not_found)", 3)
-
-
-@pytest.mark.usefixtures("failed")
-async def test_show_and_diagnose(call: Call) -> None:
-    """A run is shown with tests, artifacts and log; a diagnosis has whole errors and sources."""
-    ended = await call("runs show 214")
-    assert (ended.code, ended.errors) == (0, "")
-    assert ended.output.startswith("Run 214 of Returns: failed, ")
-    assert "\n    Error: no button\n" in ended.output
-    assert "\nArtifacts\n  trace " in ended.output
-    assert "\nLog\n" in ended.output
     assert (await call("runs show 214 --json")).json["runId"] == 214
     assert (await call("runs diagnose 214 --json")).json["failures"]
-    ended = await call("runs diagnose 214 --sources")
-    assert "\n      at two\n" in ended.output
-    assert "\nGherkin\n    Feature: Returns\n" in ended.output
 
 
 async def test_files_are_listed_and_downloaded(failed: str, call: Call) -> None:
