@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from testvibe_async import Hooks, RateLimitedError
+from testvibe_async import RateLimitedError
 from testvibe_async.cli.words import clock_time, duration, plural
+from testvibe_async.events import Paused, Resumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from testvibe_async import Ref
-    from testvibe_async.events import OutageStarted, Paused, RequestFinished, RetryScheduled
+    from testvibe_async.events import OutageStarted, RequestFinished, RetryScheduled
 
 SILENCE_SECONDS = 6.0
 """Seconds without a good answer that are an outage: two intervals between the polls of a run."""
@@ -73,8 +74,6 @@ class Contact:
         Args:
             clock: Returns the present, in seconds, such as the event loop's `time`.
         """
-        self.on_outage: Callable[[OutageStarted], object] = lambda _event: None
-        """Called with each outage that the client announces."""
         self._clock = clock
         self._called = self._answered_at = clock()
         self._seen_at: datetime | None = None
@@ -88,27 +87,6 @@ class Contact:
         self._outage: Outage | None = None
         """The outage at the last call of `notices`."""
         self._reported_at = 0.0
-
-    @property
-    def hooks(self) -> Hooks:
-        """The hooks to make the client with."""
-        return Hooks(
-            on_request=self._on_request,
-            on_retry=self._on_retry,
-            on_outage_started=self._on_outage_started,
-            on_outage_ended=lambda _: self._note_answer(),
-            on_pause=lambda event: setattr(self, "_pause", event),
-            on_resume=lambda _: setattr(self, "_pause", None),
-        )
-
-    def on_dispatched(self, _event: object) -> None:
-        """Note that the service accepts dispatches."""
-        self.refusal = None
-
-    def _on_retry(self, event: RetryScheduled) -> None:
-        is_dispatch = event.operation in {"run_feature", "generate_feature"}
-        if is_dispatch and isinstance(event.error, RateLimitedError):
-            self.refusal = event.error
 
     def stop(self) -> None:
         """Take this moment for the present from now on: from here on nothing is polled."""
@@ -161,7 +139,22 @@ class Contact:
             self._reported_at = now
             yield self._outage
 
-    def _on_request(self, event: RequestFinished) -> None:
+    def note_dispatch(self, _event: object) -> None:
+        """Note that the service takes dispatches."""
+        self.refusal = None
+
+    def note_retry(self, event: RetryScheduled) -> None:
+        """Note a dispatch that is rate-limited."""
+        is_dispatch = event.operation in {"run_feature", "generate_feature"}
+        if is_dispatch and isinstance(event.error, RateLimitedError):
+            self.refusal = event.error
+
+    def note_pause(self, event: Paused | Resumed) -> None:
+        """Note that nothing is sent for some time, or the end of that."""
+        self._pause = event if isinstance(event, Paused) else None
+
+    def note_request(self, event: RequestFinished) -> None:
+        """Note an answer, or that there was none."""
         if event.operation == "download_artifacts":  # From another host.
             return
         match event.status:
@@ -173,16 +166,17 @@ class Contact:
                 self._failure = f"the service answers with nothing but errors ({status})"
             case _:
                 if not self._is_announced:  # Else it is no answer of the service's own.
-                    self._note_answer()
+                    self.note_answer()
 
-    def _note_answer(self) -> None:
+    def note_answer(self, _event: object = None) -> None:
+        """Note a good answer."""
         self._is_announced, self._failure = False, None
         self._answered_at = self._clock()
         self._seen_at = datetime.now(UTC)
 
-    def _on_outage_started(self, event: OutageStarted) -> None:
+    def note_outage(self, event: OutageStarted) -> None:
+        """Note that the client announces an outage."""
         self._is_announced = True
         if self._failure is None:  # It was taken for a good answer.
             status: int | None = getattr(event.error, "status", None)
             self._failure = f"the service answers with pages that are not its own ({status})"
-        self.on_outage(event)

@@ -13,32 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, frozen
 
-from testvibe_async import (
-    Generation,
-    Hooks,
-    Phase,
-    Run,
-    RunRef,
-    Verdict,
-    WaitTimeoutError,
-)
+from testvibe_async import Generation, Hooks, Phase, Run, RunRef, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
 from testvibe_async.cli.contact import Contact, Outage
-from testvibe_async.cli.words import (
-    UNSEEN,
-    Item,
-    counted,
-    is_lost,
-    item_name,
-    item_reason,
-    plural,
-)
+from testvibe_async.cli.words import UNSEEN, Item, counted, is_lost, item_name, item_reason, plural
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from testvibe_async import Client, Operation, Ref
+    from testvibe_async.events import OutageStarted
 
 STYLES = {
     "passed": "green",
@@ -207,11 +192,23 @@ class Progress:
         """The items for which the batch does nothing more."""
         self._rows: dict[Key, Row] = {}
 
-    @property
-    def hooks(self) -> Hooks:
-        """The hooks to make the client with."""
-        noting = (self._note, self.contact.on_dispatched)
-        return evolve(self.contact.hooks, on_dispatched=noting, on_transition=self._note)
+    def hooks(self, *, on_outage: Callable[[OutageStarted], None]) -> Hooks:
+        """Return the hooks to make the client with.
+
+        Args:
+            on_outage: Called with each outage that the client announces.
+        """
+        contact = self.contact
+        return Hooks(
+            on_dispatched=(self._note, contact.note_dispatch),
+            on_transition=self._note,
+            on_request=contact.note_request,
+            on_retry=contact.note_retry,
+            on_outage_started=(contact.note_outage, on_outage),
+            on_outage_ended=contact.note_answer,
+            on_pause=contact.note_pause,
+            on_resume=contact.note_pause,
+        )
 
     def _note(self, _event: object) -> None:
         self.is_changed = True

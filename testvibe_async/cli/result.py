@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from testvibe_async import (
-    BatchSummary,
-    DispatchUnknownError,
-    Run,
-    Verdict,
-    WaitTimeoutError,
-)
+from testvibe_async import BatchSummary, DispatchUnknownError, Run, Verdict, WaitTimeoutError
 from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import resume_command, stored_batches, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
@@ -223,17 +217,9 @@ class Result:
 
     def _item_document(self, item: Item) -> dict[str, Any]:
         """Return what `--json` prints of an item."""
-        document: dict[str, Any] = {
-            "feature": item.feature_name,
-            "config": item.config,
-            "verdict": verdict_of(item),
-            "isFlaky": item.is_flaky,
-            **({"quarantine": item.quarantine} if item.quarantine else {}),
-            "ref": item.latest_ref,
-            "outcome": item.outcome,
-            "error": item.error,
-            "runs": item.attempts if item.earlier else [],
-        }
+        document: dict[str, Any] = dict.fromkeys(("config", "ref", "outcome", "error"))
+        document |= {"runs": []} | item.to_dict()
+        document |= {"feature": item.feature_name, "verdict": verdict_of(item)}
         if isinstance(item.error, WaitTimeoutError) and item.is_unseen:
             document["lastSeenUtc"] = item.error.last_seen_at
         if isinstance(item.error, DispatchUnknownError):

@@ -218,12 +218,7 @@ def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | R
 
 
 async def work(
-    batch: str,
-    /,
-    *,
-    on: On = None,
-    files: Files = Files(),
-    common: Common = Common(),
+    batch: str, /, *, on: On = None, files: Files = Files(), common: Common = Common()
 ) -> ExitCode:
     """Work on a durable batch until it is over, together with all others that do.
 
@@ -275,12 +270,7 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> 
 
 
 async def report(
-    batch: str | None = None,
-    /,
-    *,
-    on: On = None,
-    files: Files = Files(),
-    common: Common = Common(),
+    batch: str | None = None, /, *, on: On = None, files: Files = Files(), common: Common = Common()
 ) -> ExitCode:
     """Report on a batch by its journal, without asking the service.
 

@@ -28,13 +28,7 @@ from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import ConfigName, FeatureName
 from testvibe_async.cli.exits import ExitCode, worst_of
-from testvibe_async.cli.options import (
-    BatchOptions,
-    Consent,
-    Files,
-    Timeout,
-    refuse_without,
-)
+from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, refuse_without
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.result import Result, unread_of
 from testvibe_async.cli.watch import Watch, watching
@@ -116,12 +110,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     """
     wait = wait or repeat is not None
     if not wait:
-        refuse_without(
-            "--wait",
-            files,
-            timeout=timeout,
-            max_failures=max_failures,
-        )
+        refuse_without("--wait", files, timeout=timeout, max_failures=max_failures)
     if not wait and options.on is None:
         refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
     if failed and (len(features) > 1 or all_ or config):

@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from tests.surfaces.cli.conftest import (
-    interrupted,
-    later,
-    names_in,
-    ran_since,
-    text_of,
-    use,
-    write,
-)
+from tests.surfaces.cli.conftest import interrupted, later, names_in, ran_since, text_of, use, write
 from testvibe_async import Client, Journal
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from testvibe_async.testing import Emulator
 
 
-PLACES = {
-    "bash": ".local/share/bash-completion/completions/testvibe-async",
-    "fish": "",
-}
+PLACES = {"bash": ".local/share/bash-completion/completions/testvibe-async", "fish": ""}
 
 
 @pytest.mark.parametrize("shell", PLACES)

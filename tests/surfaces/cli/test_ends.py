@@ -153,12 +153,7 @@ async def test_story(*, how: str, call: Call, emulator: Emulator, batches: Path)
 
 @pytest.mark.parametrize("how", DURABLE)
 async def test_story_of_a_worker(
-    *,
-    how: str,
-    call: Call,
-    emulator: Emulator,
-    database: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    *, how: str, call: Call, emulator: Emulator, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The end of a worker of a durable batch is as that of a command with a journal."""
     put_on_virtual_time(monkeypatch)

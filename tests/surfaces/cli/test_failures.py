@@ -325,7 +325,7 @@ LOG: dict[str, Any] = FEATURE | {
         | {"statusReason": "No", "log": ["one", "two", "three"]},
         {"section": "voucher", "state": "in_progress", "log": ["four"]},
         {"section": "kit"},
-    ],
+    ]
 }
 IN_FLIGHT: dict[str, Any] = {"runId": 214, "status": "running", "featureId": 12, "summary": {}}
 LOG_LINES = [f"line {number}" for number in range(100)]

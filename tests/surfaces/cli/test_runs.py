@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import (
-    interrupted,
-    names_in,
-    returning,
-    text_of,
-    write,
-)
+from tests.surfaces.cli.conftest import interrupted, names_in, returning, text_of, write
 from testvibe_async import RunRef
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
