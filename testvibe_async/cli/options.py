@@ -21,7 +21,6 @@ from cyclopts.types import NonNegativeInt  # noqa: TC002 - cyclopts reads the an
 from cyclopts.validators import Number
 
 from testvibe_async import ConfigError
-from testvibe_async.cli.batches import durable_batch
 from testvibe_async.cli.common import MORE
 from testvibe_async.cli.output import confirm
 from testvibe_async.cli.words import NAME
@@ -215,8 +214,11 @@ class BatchOptions:
             )
         if self.journal is not None or self.no_journal:
             raise ConfigError("--name is for batches in your state folder: leave out --journal")
-        if self.on and durable_batch(self.on, self.name).database.startswith("postgresql"):
-            import_module("psycopg")  # SQLAlchemy loads it when it connects.
+        if self.on is not None:
+            from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
+
+            if DurableBatch(self.on, id=self.name).database.startswith("postgresql"):
+                import_module("psycopg")  # SQLAlchemy loads it when it connects.
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:
