@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.surfaces.cli.conftest import interrupted, names_in, returning, text_of, write
+from tests.surfaces.cli.conftest import names_in, returning, text_of, write
 from testvibe_async import RunRef
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
@@ -235,18 +235,6 @@ async def test_runs_and_generations_together(call: Call) -> None:
     assert (ended.code, ended.output.count("1/1")) == (0, 1)
     assert (await call("wait Newsletter")).output.endswith(": 1 generated\n")
     (await call("wait Checkout")).refuses("testvibe-async: nothing of 'Checkout' is in flight\n")
-
-
-async def test_wait_whose_time_is_over(call: Call) -> None:
-    """After --timeout, or Ctrl-C, what goes on is named again, with the command for it."""
-    refs = await refs_of(call, "run Checkout Wishlist")
-    ended = await call("wait --timeout 30", *refs)
-    assert ended.code == 4
-    assert ended.output.endswith("\n2 in 30.0 s: 1 passed, 1 in flight\n")
-    assert "\n  run 215  Wishlist\n" in ended.errors
-    ended = await interrupted(call, "wait", refs[1], at=5)
-    assert ended.code == 130
-    assert "  testvibe-async wait 215 --project " in ended.errors
 
 
 async def test_unknown_run(emulator: Emulator, call: Call) -> None:
