@@ -404,7 +404,12 @@ async def _kept(
     output, stored = watch.connection.output, stored_batches()
     path = None if options.no_journal else options.journal
     project = watch.connection.project_name
-    typed = {"batch": spec.to_dict(), "files": watch.outputs.files.kept, "project": project}
+    typed = {
+        "batch": spec.to_dict(),
+        "files": watch.outputs.files.kept,
+        "project": project,
+        "quarantine": watch.quarantine.to_dict(),
+    }
     async with AsyncExitStack() as stack:
         journal: Journal | None = None
         if not options.no_journal:

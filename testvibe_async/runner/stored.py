@@ -17,6 +17,7 @@ from testvibe_async.journal import Journal
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import is_aware
 from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
@@ -145,6 +146,9 @@ class Batch:
     reruns: Sequence[int] = ()
     """The batches that reran its failures, if they are part of its items."""
 
+    is_judged: bool = False
+    """True if its items are marked by the quarantine that held when it ran."""
+
     is_live: bool = False
     """True if it is durable, and a worker has something to do for it."""
 
@@ -169,6 +173,8 @@ class Batch:
             record: Its record; None if it has none.
         """
         plan: Plan = stored.plan
+        quarantine = Quarantine.stored(plan.options)
+        mark = (quarantine or NO_QUARANTINE).mark
         return cls(
             path=path,
             unfinished=path,
@@ -179,7 +185,8 @@ class Batch:
             spec=spec_of(plan),
             fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
             created_at=stored.created_at,
-            items=[with_limit_named(item) for item in items],
+            items=[mark(with_limit_named(item)) for item in items],
+            is_judged=quarantine is not None,
             is_over=stored.is_over,
             is_complete=getattr(stored, "is_complete", True),
         )
@@ -242,15 +249,14 @@ class Batch:
 
 
 def has_failed(item: BatchItem[Run | Generation]) -> bool:
-    """Return whether an item failed, or could not be started."""
-    return item.verdict is Verdict.FAILED or (
-        item.verdict is Verdict.ERROR and item.latest_ref is None
-    )
+    """Return whether an item failed, excused or not, or could not be started."""
+    verdict = evolve(item, quarantine=None).verdict
+    return verdict is Verdict.FAILED or (verdict is Verdict.ERROR and item.latest_ref is None)
 
 
 def has_passed(item: BatchItem[Run | Generation]) -> bool:
-    """Return whether an item passed."""
-    return item.verdict is Verdict.SUCCEEDED
+    """Return whether an item passed, expected or not."""
+    return evolve(item, quarantine=None).verdict is Verdict.SUCCEEDED
 
 
 def spec_of(plan: Plan) -> BatchSpec:

@@ -48,10 +48,11 @@ READING = {
 
 @pytest.mark.parametrize("typed", READING)
 async def test_reads_in_a_pipe(typed: str, call: Call, emulator: Emulator) -> None:
-    """In a pipe there are plain lines, with --quiet no remarks, with --json one document."""
+    """In a pipe there are rows without a header, with --quiet no remark, with --json a document."""
     ended = await call(typed)
     assert ended.code == 0
     assert READING[typed] in ended.output
+    assert ended.output.partition("\t")[0] not in {"Id", "Name", "Path", "Setting"}
     assert "\x1b" not in ended.output + ended.errors
     assert emulator.api_key not in ended.output + ended.errors
     quiet = await call(f"{typed} --quiet")
