@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,7 +43,7 @@ holds\tproject\tthe one in force is one of the key's
 holds\tget_project\tas documented, in parts as assumed
 holds\tlist_features\tas documented, in parts as assumed, 17 rows
 holds\trun_feature\tas documented
-holds\trun\tseen to its end: queued, active, passed; “run 214, 10 polls in 30.1 s”
+holds\trun\tseen to its end: queued, active, passed; run 214, 10 polls in 30.1 s
 holds\tlist_runs\tas assumed, 1 row
 holds\tget_run\tas documented, in parts as assumed
 holds\tdiagnose_run\tas documented, in parts as assumed
@@ -141,7 +142,7 @@ def without_names(rows: Any) -> Any:
 LAST = "list_configs\tas assumed, 3 rows"
 """The last check, where one failure does not end the others."""
 
-UNSEEN = ("run\tno result came; “not seen any more: ",)
+UNSEEN = ("run\tno result came; not seen any more: ",)
 SCENES = {
     "no run": Scene(
         "",
@@ -154,12 +155,12 @@ SCENES = {
     ),
     "a feature that is not there": Scene(
         "--run Nosuch",
-        ('run_feature\tthere is no such feature; “the service says "This project has no', LAST),
+        ('run_feature\tthere is no such feature; the service says "This project has no', LAST),
         code=3,
         counts={"get_run": 1},
     ),
     "a feature that can't run": Scene(
-        "--run New", ("run_feature\tit can't start now; “", LAST), code=3
+        "--run New", ("run_feature\tit can't start now; ", LAST), code=3
     ),
     "a run that is not there": Scene(
         "--run-id 7",
@@ -187,7 +188,7 @@ SCENES = {
     ),
     "a run without an end": Scene(
         "--run Checkout",
-        ("run\tno result came; “still running after 10 min 0 s of waiting”",),
+        ("run\tno result came; still running after 10 min 0 s of waiting",),
         code=4,
         options={"scenario": Scenario(outcomes={"Checkout": Outcome(run_duration=10_000)})},
     ),
@@ -206,8 +207,8 @@ SCENES = {
     "several failures": Scene(
         "",
         (
-            "get_project\tno result came; “",
-            "list_runs\tGET /projects/{project}/runs: 500 internal_error",
+            "get_project\tno result came; ",
+            'list_runs\tno result came; the service says "',
             "list_files\tGET /projects/{project}/files: 403 forbidden",
             LAST,
         ),
@@ -237,7 +238,7 @@ SCENES = {
     "a mistyped name of a project": Scene(
         "--project Acme",
         (
-            "the key does not see the one in force; “there is no project 'Acme': did you mean",
+            "the key does not see the one in force; there is no project 'Acme': did you mean",
             "list_configs\tthere is no such project",
         ),
         code=1,
@@ -342,15 +343,38 @@ async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.Monke
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     ended = await call("doctor")
     assert (ended.code, ended.errors) == (5, "")
-    (told,) = lines_of(ended.output, "differs")
-    assert told == (
-        "server\tcan't be reached, or does not answer by HTTP; “the service was not reachable: "
-        "could not connect: Connection refused”; "
-        "so no command works: check the address, the network and a proxy on the way"
+    assert ended.output.partition("\n\n")[2] == (
+        "outage\tservice\tit does not answer; the service was not reachable: could not connect: "
+        "Connection refused; check the address, the network and a proxy on the way\n\n"
+        "The service does not answer.\n"
     )
-    skipped = lines_of(ended.output, "unchecked")
-    assert subjects_of(skipped) == CHECKS.keys() - {"list_projects"}
-    assert {line.partition("\t")[2] for line in skipped} == {"the server has to be right first"}
+
+
+PAGE_200 = Fault.body(b"<!doctype html><title>We are back soon</title>", content_type="text/html")
+AWAY = {
+    "a page": PAGE_200,
+    "a redirect": Fault.status(302, body=b""),
+    "503": Fault.status(503),
+    "a page of a gateway": Fault.body(b"<html>", status=503, content_type="text/html"),
+    "no listener": Fault.reset(),
+    "silence": Fault.hang(),
+}
+
+
+# Where no answer came before, a page or a redirect is all that is there: see the dialects.
+@pytest.mark.parametrize(("fault", "before"), [*product(AWAY, [3]), *product([*AWAY][2:], [0])])
+async def test_an_outage_is_one_sentence(
+    fault: str, before: int, call: Call, signed_in: Emulator
+) -> None:
+    """Where all answers fail from some moment on, that is no difference, and the code is 5."""
+    signed_in.fail("*", AWAY[fault], skip=before)
+    ended = await call("doctor")
+    assert ended.code == 5
+    assert lines_of(ended.output, "differs") == lines_of(ended.output, "unchecked") == []
+    (said,) = lines_of(ended.output, "outage")
+    assert said.startswith("service\tit stopped answering; " if before else "service\tit does not")
+    assert ("not checked: list_runs, get_run, " in said) is bool(before)
+    assert asyncio.get_running_loop().time() < 90
 
 
 async def test_a_key_that_the_service_does_not_know(
@@ -362,9 +386,9 @@ async def test_a_key_that_the_service_does_not_know(
     assert ended.code == 3
     assert lines_of(ended.output, "differs") == [
         (
-            'key\trefused: 401; “the service says "A valid API key is required (Authorization: '
-            'Bearer tvb_…)." (401 unauthorized)”; so no command works: testvibe-async login stores '
-            "another one"
+            'key\trefused: 401; the service says "A valid API key is required (Authorization: '
+            'Bearer tvb_…)." (401 unauthorized); so no command works: TESTVIBE_API_KEY has it, and '
+            "comes before a stored one: set that to another"
         )
     ]
     assert signed_in.count() == 1
@@ -379,7 +403,7 @@ async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.Monke
         assert "answers 404, and not as the service does" in ended.output
         assert "if the service is below a path, the address ends with that" in ended.output
         ended = await call("doctor")
-        assert "is below a path, as the settings say; “/testvibe”" in ended.output
+        assert "is below a path, as the settings say; /testvibe" in ended.output
         assert ended.code == 0
 
 
@@ -453,15 +477,6 @@ async def test_a_generation_needs_consent(
     assert posts == ["generate_feature"]
 
 
-async def test_a_service_that_stops_answering(call: Call, signed_in: Emulator) -> None:
-    """After two calls in a row that are not answered in time nothing more is asked."""
-    signed_in.fail("*", Fault.hang(), skip=3)
-    ended = await call("doctor")
-    assert ended.code == 5
-    assert asyncio.get_running_loop().time() < 90
-    assert "the service has stopped answering" in ended.output
-
-
 async def test_what_is_missing_needs_no_service(call: Call) -> None:
     """Without a server nothing is asked."""
     ended = await call("doctor")
@@ -495,9 +510,9 @@ async def test_a_report_is_written(call: Call, signed_in: Emulator, tmp_path: Pa
     place = tmp_path / "new" / "doctor.txt"
     ended = await call("doctor --report", str(place))
     assert (ended.code, ended.errors) == (1, f"The report is in {place}.\n")
-    printed = re.sub("; “[^”]*”", "", ended.output.partition("\n\n")[2])
-    assert printed != ended.output.partition("\n\n")[2]
-    assert place.read_text(encoding="utf-8") == printed
+    printed = ended.output.partition("\n\n")[2]
+    without = re.sub(r'; the service says "[^"]*" \(403 forbidden\)', "", printed)
+    assert place.read_text(encoding="utf-8") == without != printed
     ended = await call("doctor --json --report", str(tmp_path / "doctor.json"))
     assert (tmp_path / "doctor.json").read_text(encoding="utf-8") == ended.output
 

@@ -217,7 +217,7 @@ async def test_a_replay_is_as_in_the_recording(
             use(emulator, monkeypatch)
             again = ["--record", str(tmp_path / "again.json")]
             ended = await call("doctor", *arguments, *again)
-        said.append(re.sub(r"“[^”]*”|\d+( polls?)?", "", ended.output))
+        said.append(re.sub(r"\"[^\"]*\"|\d+( polls?)?", "", ended.output))
         recording = Recording.load(tmp_path / "again.json")
         arguments[1] = dispatch_in(recording, "run")[0]
         arguments[3] = dispatch_in(recording, "generate")[0]

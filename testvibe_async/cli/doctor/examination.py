@@ -1,7 +1,7 @@
 """The checks, in their order: each call that reads, and one run or generation if asked to.
 
 Decides which call of the client follows from what was seen, and where there is no use in asking on.
-One failure does not end the others: only where the service can't be reached, is another, or refuses
+One failure does not end the others: only in an outage, or where the service is another or refuses
 the key, nothing more is asked. What an answer means is decided in `judging`.
 """
 
@@ -50,7 +50,7 @@ NO_RUN = 2**31 - 1
 """The id of a run that no service has."""
 
 MAX_LOST = 2
-"""The number of calls in a row without an answer after which nothing more is asked."""
+"""The number of calls in a row without an answer of the service that are an outage."""
 
 LONGEST = {RUN: 600.0, GENERATION: 3600.0}
 """Seconds for which an operation is watched: a run takes about 30."""
@@ -96,7 +96,10 @@ class Examination:
     """The exit codes that apply, except that of differences."""
 
     _lost: int = 0
-    """The number of calls in a row that got no answer."""
+    """The number of calls in a row without an answer of the service."""
+
+    _known: int = 0
+    """The number of findings before those calls."""
 
     _skipped: dict[str, str] = Factory(dict[str, str])
     """The reasons why checks that read a thing were not made, by `Check.of`."""
@@ -110,20 +113,24 @@ class Examination:
     async def perform(self) -> None:
         """Perform all possible checks; the first Ctrl-C ends them, and the findings remain."""
         self.tap.listen_to(self.client)
-        why = ""
+        why, outage = "", None
         try:
             await self._read_all(await self._contact())
         except StopError as stop:
             why = str(stop)
+        except VibeError as error:
+            outage = error
+            self.codes.add(ExitCode.UNREACHABLE)
         except asyncio.CancelledError:
             why = "stopped by Ctrl-C, which stops nothing at the service"
             self.codes.add(ExitCode.INTERRUPTED)
         seen = {"list_projects", *(finding.subject for finding in self.findings)}
-        self.findings += [
-            unchecked(name, self._skipped.get(check.of, why))
-            for name, check in CHECKS.items()
-            if name not in seen
-        ]
+        left = [name for name in CHECKS if name not in seen]
+        self.findings += (
+            [unchecked(name, self._skipped.get(CHECKS[name].of, why)) for name in left]
+            if outage is None
+            else [judging.about_outage(outage, left if self.findings else ())]
+        )
         self.findings += judging.about_limits(self.tap.exchanges)
 
     def document(self) -> dict[str, Any]:
@@ -140,22 +147,24 @@ class Examination:
         """Await a call of the client; return its value, and the exchanges that it took.
 
         Raises:
-            StopError: It got no answer, and neither did the one before.
+            VibeError: The service is away: it never answered, or not to the call before either.
         """
         before, value = len(self.tap.exchanges), None
+        known, lost, self._lost = len(self.findings), self._lost, 0
         try:
             value = await call
-        except errors.ResponseError as error:
-            if isinstance(error, errors.ServerError | errors.RateLimitedError):
-                self.codes.add(ExitCode.UNREACHABLE)
         except VibeError as error:
-            self.codes.add(exit_code_of(error))
-            self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
-            self._lost += 1
-            if self._lost == MAX_LOST:
-                raise StopError("the service has stopped answering") from error
-            return None, []
-        self._lost = 0
+            if judging.is_outage(error, self.tap.exchanges[before:], has_answered=known > 0):
+                self._lost, self._known = lost + 1, self._known if lost else known
+                if self._lost == MAX_LOST or not known:
+                    del self.findings[self._known :]
+                    raise
+            if isinstance(error, errors.ServerError) or not isinstance(error, errors.ResponseError):
+                self.codes.add(exit_code_of(error))
+                self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
+                return None, []
+            if isinstance(error, errors.RateLimitedError):
+                self.codes.add(ExitCode.UNREACHABLE)
         return value, self.tap.exchanges[before:]
 
     async def _ask(
@@ -191,16 +200,13 @@ class Examination:
             StopError: It is not the service, it refuses the key, or there is no project.
         """
         projects, exchanges = await self._call("list_projects", self.client.list_projects())
-        obstacle = (
-            judging.about_obstacle(exchanges[-1])
-            if exchanges
-            else judging.about_silence(self.findings.pop())
-        )
-        if obstacle is not None:
+        last = exchanges[-1]
+        obstacle = judging.about_obstacle(self.settings, last)
+        if obstacle is not None and last.error is not None:
             self.findings.append(obstacle)
-            self.codes.update(exit_code_of(each.error) for each in exchanges[-1:] if each.error)
+            self.codes.add(exit_code_of(last.error))
             raise StopError(f"the {obstacle.subject} has to be right first")
-        self.findings += judging.about_way(self.settings, exchanges[-1])
+        self.findings += judging.about_way(self.settings, last)
         self.findings += judging.about_answers(projects, exchanges)
         return await self._choose(projects)
 

@@ -8,12 +8,13 @@ What differs and can be read has no consequences: then a command does the same a
 from __future__ import annotations
 
 from collections import defaultdict
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from testvibe_async import errors
+from testvibe_async import VibeError, errors
 from testvibe_async._config import Settings, is_documented_key, is_loopback
 from testvibe_async._wire import UnreadableError, read
 from testvibe_async.cli.doctor.contract import (
@@ -24,13 +25,14 @@ from testvibe_async.cli.doctor.contract import (
     shown_name,
     shown_place,
 )
-from testvibe_async.cli.doctor.findings import Finding, differs, holds, varies
+from testvibe_async.cli.doctor.findings import Finding, Verdict, differs, holds, varies
 from testvibe_async.cli.words import plural, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from testvibe_async import Feature, Listing, Run
+    from testvibe_async._wire import Response
 
 
 MAX_SKEW = 5.0
@@ -91,6 +93,7 @@ CHECKS: dict[str, Check] = {
 }
 """The operations that read, in the order in which they are checked."""
 
+_VARIABLE = "TESTVIBE_API_KEY"
 _NOTHING = "no command works"
 _READ = "read all the same"
 _DIFFERENCES = {
@@ -110,19 +113,48 @@ _DECIDING = {"status", "featureStatus"}
 """The members whose words decide the state of an operation or a feature."""
 
 
-def about_silence(unchecked: Finding) -> Finding:
-    """Describe a server from which no answer came, as an unmade check quotes."""
-    means = f"{_NOTHING}: check the address, the network and a proxy on the way"
-    says = "can't be reached, or does not answer by HTTP"
-    return differs("server", says, means, quoted=unchecked.quoted)
+def is_outage(error: VibeError, exchanges: Sequence[Exchange], *, has_answered: bool) -> bool:
+    """Return whether a call got no answer of the service.
+
+    Args:
+        error: The error of the call.
+        exchanges: Its exchanges.
+        has_answered: True if the service answered before, so that a page or a redirect is not all
+            that is at this address.
+    """
+    if isinstance(error, errors.TransportError | errors.ObservationError | errors.ServerError):
+        return True
+    answers = [each.response for each in exchanges[-1:] if has_answered]
+    return any(300 <= each.status < 400 or _is_page(each) for each in answers)  # noqa: PLR2004
 
 
-def about_obstacle(exchange: Exchange) -> Finding | None:
+def _is_page(answer: Response) -> bool:
+    """Return whether an answer is a page in place of a document; a 404 may be the service's."""
+    return answer.status == HTTPStatus.OK and answer.body.lstrip().startswith(b"<")
+
+
+def about_outage(error: VibeError, left: Sequence[str]) -> Finding:
+    """Describe the outage that ended the checks.
+
+    Args:
+        error: The error of the last call.
+        left: The checks that were not made; none if the service never answered.
+    """
+    says, advice = "it does not answer", "check the address, the network and a proxy on the way"
+    if left:
+        says, advice = "it stopped answering", f"not checked: {', '.join(left)}; try again later"
+    return Finding("service", says, advice, quoted=reason(error), verdict=Verdict.OUTAGE)
+
+
+def about_obstacle(settings: Settings, exchange: Exchange) -> Finding | None:
     """Describe why the first answer makes further ones pointless; None if it does not."""
     error = exchange.error
     if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError):
-        means = f"{_NOTHING}: testvibe-async login stores another one"
-        return differs("key", f"refused: {error.status}", means, quoted=reason(error))
+        advice = "testvibe-async login stores another one"
+        if settings.key_source == _VARIABLE:
+            advice = f"{_VARIABLE} has it, and comes before a stored one: set that to another"
+        says, means = f"refused: {error.status}", f"{_NOTHING}: {advice}"
+        return differs("key", says, means, quoted=reason(error))
     if error is not None and not error.is_from_service:
         says = f"answers {exchange.response.status}, and not as the service does"
         means = (
