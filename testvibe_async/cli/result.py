@@ -255,7 +255,7 @@ def live_facts(batch: Batch) -> dict[str, Any]:
 def live_line(batch: Batch) -> str:
     """Return the state of a durable batch on which workers work: in a line, and one for each."""
     lines = [f"{batch.label}: {counts_of(batch.items)}", *map(str, batch.workers)]
-    if not batch.has_worker and batch.record is not None:
+    if batch.record is not None and not any(worker.is_alive for worker in batch.workers):
         record = batch.record
         assert record.name is not None
         assert record.database is not None

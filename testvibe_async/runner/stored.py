@@ -192,11 +192,6 @@ class Batch:
         )
 
     @property
-    def has_worker(self) -> bool:
-        """True if a worker of a durable batch is alive."""
-        return any(worker.is_alive for worker in self.workers)
-
-    @property
     def database(self) -> str | None:
         """The database of a durable batch; None if its journal is a file."""
         return None if self.record is None else self.record.database
