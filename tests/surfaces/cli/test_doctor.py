@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import field, frozen
 
-from tests.support.dialects import DIALECTS, Dialect
+from tests.support.dialects import Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import text_of, use
@@ -31,34 +31,6 @@ if TYPE_CHECKING:
 KEY_OF_NOBODY = "tvb_" + "0" * 43
 PAGE = ROOT / "testvibe_async/cli/README.md"
 COLOURS = re.compile("\x1b\\[[0-9;]*m")
-
-HOLDS = """\
-{url}, project Acme Shop
-
-holds\tserver\tanswers by HTTP, on this machine
-holds\tkey\taccepted, and of the documented form
-holds\tclock\tthe service's and ours agree
-holds\tlist_projects\tas documented, in parts as assumed, 1 row
-holds\tproject\tthe one in force is one of the key's
-holds\tget_project\tas documented, in parts as assumed
-holds\tlist_features\tas documented, in parts as assumed, 17 rows
-holds\trun_feature\tas documented
-holds\trun\tseen to its end: queued, active, passed; run 214, 10 polls in 30.1 s
-holds\tlist_runs\tas assumed, 1 row
-holds\tget_run\tas documented, in parts as assumed
-holds\tdiagnose_run\tas documented, in parts as assumed
-holds\tget_run_artifacts\tas documented, 1 row
-holds\terrors\t404 comes with the documented code and message
-holds\tget_feature\tas documented
-holds\tget_generation_status\tas documented
-holds\tget_generation_log\tas documented
-holds\tnames\ta feature is found by its name in any case
-holds\tlist_files\tas assumed, 36 rows
-holds\tread_file\tas documented
-holds\tlist_configs\tas assumed, 3 rows
-
-All that was checked holds.
-"""
 
 
 @pytest.fixture
@@ -83,11 +55,30 @@ def subjects_of(lines: list[str]) -> set[str]:
 
 
 async def test_all_holds(call: Call, signed_in: Emulator) -> None:
-    """Of a service that does what the contract says each line says so, and the code is 0."""
+    """Of a service that does what the contract says each line says so; --run dispatches one run."""
     ended = await call("doctor --run Checkout")
     assert (ended.code, ended.errors) == (0, "")
-    output = re.sub(r"\d+ polls in [\d.]+ s", "10 polls in 30.1 s", ended.output)
-    assert output == HOLDS.replace("{url}", signed_in.url)
+    assert ended.output.startswith(
+        f"{signed_in.url}, project Acme Shop\n\nholds\tserver\tanswers by"
+    )
+    assert ended.output.endswith("\n\nAll that was checked holds.\n")
+    held = lines_of(ended.output, "holds")
+    assert len(held) == len(ended.lines) - 4
+    subjects = {"server", "key", "clock", "project", "run_feature", "run", "errors", "names"}
+    assert subjects_of(held) == CHECKS.keys() | subjects
+    for line in (
+        "clock\tthe service's and ours agree",
+        "list_projects\tas documented, in parts as assumed, 1 row",
+        "list_files\tas assumed, 36 rows",
+        "names\ta feature is found by its name in any case",
+    ):
+        assert line in held
+    (run,) = [line for line in held if line.startswith("run\t")]
+    seen = r"run\tseen to its end: queued, active, passed; run 214, \d+ polls in [\d.]+ s"
+    assert re.fullmatch(seen, run)
+    posts = [request for request in signed_in.requests if request.method != "GET"]
+    assert [(request.operation, request.body) for request in posts] == [("run_feature", b"{}")]
+    assert signed_in.count("get_run_artifacts", run_id=214) == len(signed_in.runs) == 1
 
 
 async def test_it_only_reads(call: Call, signed_in: Emulator) -> None:
@@ -108,16 +99,6 @@ async def test_it_only_reads(call: Call, signed_in: Emulator) -> None:
 def test_each_operation_that_reads_is_one_of_those() -> None:
     """A read that is added to the contract has to be checked, too."""
     assert {name for name, row in ENDPOINTS.items() if row.method == "GET"} == {*CHECKS}
-
-
-async def test_a_run_is_one_post(call: Call, signed_in: Emulator) -> None:
-    """With --run it dispatches that run once, generates nothing, and looks at that run."""
-    ended = await call("doctor --run Checkout")
-    assert ended.code == 0
-    posts = [request for request in signed_in.requests if request.method != "GET"]
-    assert [(request.operation, request.body) for request in posts] == [("run_feature", b"{}")]
-    assert len(signed_in.runs) == 1
-    assert signed_in.count("get_run_artifacts", run_id=214) == 1
 
 
 @frozen
@@ -245,7 +226,7 @@ SCENES = {
     ),
     "a mistyped project": Scene(
         "--project 7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3b",
-        ("list_configs\tthere is no such project",),
+        ("list_configs\tthere is no such project", "; so commands that need it are refused: "),
         code=1,
     ),
 }
@@ -272,38 +253,6 @@ async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.Monkey
         assert emulator.count(operation) == count
     assert emulator.count("run_feature") == ("--run " in scene.arguments)
     assert emulator.count("get_run") < examination.LONGEST[RUN] / 3 + 5
-
-
-async def test_a_service_with_the_documented_routes_alone(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each assumed route that is not there is named, with what follows, and how to give it."""
-    async with Emulator(middleware=DIALECTS["documented-routes-404"]) as emulator:
-        use(emulator, monkeypatch)
-        ended = await call("doctor")
-    assert ended.code == 1
-    absent = "404; this route is assumed, and not there; "
-    here = f"{absent}so these do not work here: "
-    alone = (
-        "runs list; run --wait polls each run by itself, and can't find a run whose dispatch got "
-        "no answer"
-    )
-    assert lines_of(ended.output, "differs") == [
-        f"list_runs\tGET /projects/{{project}}/runs: {here}{alone}",
-        f"list_files\tGET /projects/{{project}}/files: {here}files list",
-        f"list_configs\tGET /projects/{{project}}/configs: {here}configs",
-        f"get_project\tGET /projects/{{project}}: {absent}no command needs it",
-    ]
-    assert ended.output.endswith(
-        "If the service has these elsewhere, put their routes into .testvibe-async.toml:\n"
-        "  [endpoints]\n"
-        '  get_project = "GET /…/{project}"\n'
-        '  list_runs = "GET /projects/{project}/…"\n'
-        '  list_files = "GET /projects/{project}/…"\n'
-        '  list_configs = "GET /projects/{project}/…"\n'
-        "\n"
-        "3 differences with consequences, 1 without; 3 not checked.\n"
-    )
 
 
 async def test_a_service_without_lists(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -417,10 +366,6 @@ async def test_no_project_and_another_project(
     assert "none is in force, and the first one is read here; testvibe-async use" in ended.output
     ended = await call("doctor --run Checkout")
     ended.refuses("no project to run a feature of: pass --project")
-    ended = await call("doctor --project 5e1f3c9a-2b1d-4c6f-9e8a-5d0b7c1f2e3a")
-    assert ended.code == 1
-    assert "; so commands that need it are refused: testvibe-async use chooses" in ended.output
-    assert signed_in.count("run_feature") == 0
     ended = await call("doctor --project 'acme shop'")
     assert ended.code == 0
     assert "project\tthe one in force is one of the key's" in ended.output
@@ -494,14 +439,9 @@ async def test_the_document_is_stable(call: Call, monkeypatch: pytest.MonkeyPatc
     assert documents[0] == documents[1]
     (document, _) = documents
     assert list(document) == ["doctor", "package", "exitCode", "conclusion", "findings"]
-    assert document["findings"][1] == {
-        "verdict": "holds",
-        "subject": "key",
-        "says": "accepted, and of the documented form",
-        "means": "",
-        "setting": "",
-        "hasConsequences": False,
-    }
+    finding = {"verdict": "holds", "subject": "clock", "says": "the service's and ours agree"}
+    empty = {"means": "", "setting": "", "hasConsequences": False}
+    assert finding | empty in document["findings"]
 
 
 async def test_a_report_is_written(call: Call, signed_in: Emulator, tmp_path: Path) -> None:

@@ -107,12 +107,8 @@ async def test_a_difference_is_named_with_what_follows(
         use(emulator, monkeypatch)
         await call("run Wishlist --wait --timeout 600")
         ended = await call("doctor --run Checkout --quiet")
-        document = (await call("doctor --json")).json
-
     assert ended.code == code
     if sentence:
         assert sentence in ended.output
     else:
         assert ended.output == "All that was checked holds.\n"
-    # What a run alone shows is not seen without one, so the code may be smaller then.
-    assert document["exitCode"] in {0, 1, code}
