@@ -422,12 +422,6 @@ async def test_a_generation_needs_consent(
     assert posts == ["generate_feature"]
 
 
-async def test_what_is_missing_needs_no_service(call: Call) -> None:
-    """Without a server nothing is asked."""
-    ended = await call("doctor")
-    ended.refuses("no server: log in with testvibe-async login")
-
-
 async def test_the_document_is_stable(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """The JSON document has the same members each time, and holds no time and no address."""
     documents: list[dict[str, Any]] = []
