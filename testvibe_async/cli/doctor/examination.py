@@ -62,9 +62,13 @@ _UNKNOWN = {
 """The reasons why the checks that read a thing can't be made."""
 
 
+_NO_RESULT = (errors.ServerError, errors.RateLimitedError)
+"""The answers that show nothing of an operation."""
+
 _NOT_STARTED = {
     errors.ConflictError: "it can't start now",
     errors.NotFoundError: "there is no such feature",
+    errors.RateLimitedError: "it was rate-limited",
     errors.DispatchUnknownError: "one may have begun: runs list and generation status show it",
 }
 """The reasons why nothing is watched after a failed dispatch."""
@@ -131,7 +135,6 @@ class Examination:
             if outage is None
             else [judging.about_outage(outage, left if self.findings else ())]
         )
-        self.findings += judging.about_limits(self.tap.exchanges)
 
     def document(self) -> dict[str, Any]:
         """Return the result as JSON."""
@@ -159,12 +162,10 @@ class Examination:
                 if self._lost == MAX_LOST or not known:
                     del self.findings[self._known :]
                     raise
-            if isinstance(error, errors.ServerError) or not isinstance(error, errors.ResponseError):
+            if not isinstance(error, errors.ResponseError) or isinstance(error, _NO_RESULT):
                 self.codes.add(exit_code_of(error))
                 self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
                 return None, []
-            if isinstance(error, errors.RateLimitedError):
-                self.codes.add(ExitCode.UNREACHABLE)
         return value, self.tap.exchanges[before:]
 
     async def _ask(

@@ -175,8 +175,6 @@ def about_way(settings: Settings, exchange: Exchange) -> Iterator[Finding]:
     else:
         says = "answers by HTTP: the key and all else travel unencrypted"
         yield differs("server", says, "everybody on the way can read the key: use https://")
-    if parts.path:
-        yield holds("server", "is below a path, as the settings say", quoted=parts.path)
     if exchange.error is None and is_documented_key(settings.api_key):
         yield holds("key", "accepted, and of the documented form")
     elif exchange.error is None:
@@ -263,11 +261,11 @@ def _found(exchange: Exchange) -> Iterator[Finding]:
         beside = ", ".join(sorted(map(shown_name, exchange.value.extra)))
         yield varies(name, f"its rows are in an object, beside {beside}", _READ)
     details: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for each in exchange.differences:
-        details[each.kind, shown_place(each.place)].append(each.detail)
+    for kind, place, detail in exchange.differences:
+        details[kind, shown_place(place)].append(detail)
     places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for (kind, place), found in details.items():
-        places[kind, ", ".join(found)].append(place)
+    for (kind, shown), found in details.items():
+        places[kind, ", ".join(found)].append(shown)
     for (kind, detail), found in places.items():
         says, means = _DIFFERENCES[kind]
         is_serious = kind == "unreadable"
@@ -374,12 +372,3 @@ def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterato
         says = f"not there for {plural(len(absent), 'poll')} after its dispatch"
         means = "waited for: 404 is taken for that within a minute"
         yield varies(subject, says, means)
-
-
-def about_limits(exchanges: Sequence[Exchange]) -> Iterator[Finding]:
-    """Describe how requests that come too fast are refused, if one was."""
-    limits = (each.error for each in exchanges if isinstance(each.error, errors.RateLimitedError))
-    if (error := next(limits, None)) is not None:
-        when = "without" if error.retry_after is None else "with"
-        says = f"requests that come too fast are refused by {error.status}, {when} Retry-After"
-        yield varies("rate", says, "all traffic pauses, then resumes")
