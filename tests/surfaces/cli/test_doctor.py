@@ -9,12 +9,11 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import field, frozen
 
 from tests.support.dialects import Dialect
 from tests.support.processes import ROOT
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import text_of, use
+from tests.surfaces.cli.conftest import text_of, use, write
 from testvibe_async._wire import RUN
 from testvibe_async._wire.endpoints import ENDPOINTS
 from testvibe_async.cli import app
@@ -23,7 +22,6 @@ from testvibe_async.cli.doctor.judging import CHECKS
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from tests.surfaces.cli.conftest import Call, Give
@@ -101,19 +99,16 @@ def test_each_operation_that_reads_is_one_of_those() -> None:
     assert {name for name, row in ENDPOINTS.items() if row.method == "GET"} == {*CHECKS}
 
 
-@frozen
-class Scene:
-    """A call, what it meets, and what it says of that."""
+def scene(typed: str, code: int, *said: str, **more: Any) -> tuple[str, int, Any, Any]:
+    """Return the options of a call, its exit code, what it says, and what it meets.
 
-    arguments: str
-    said: tuple[str, ...]
-    code: int = 0
-    faults: Mapping[str, Fault] = field(factory=dict[str, Fault])
-    options: Mapping[str, Any] = field(factory=dict[str, Any])
-    """Those of the emulator."""
-
-    counts: Mapping[str, int] = field(factory=dict[str, int])
-    """How often operations were asked for."""
+    Args:
+        typed: The options.
+        code: The exit code.
+        said: Parts of what is printed.
+        more: The `faults` of operations, the `counts` of requests, and the emulator's options.
+    """
+    return typed, code, said, more
 
 
 def without_names(rows: Any) -> Any:
@@ -123,135 +118,102 @@ def without_names(rows: Any) -> Any:
 LAST = "list_configs\tas assumed, 3 rows"
 """The last check, where one failure does not end the others."""
 
-UNSEEN = ("run\tno result came; not seen any more: ",)
+UNSEEN = "run\tno result came; not seen any more: "
+ENDLESS = Scenario(outcomes={"Checkout": Outcome(run_duration=10_000)})
+ABSENT = ("list_configs\tthere is no such project", "; so commands that need it are refused: ")
 SCENES = {
-    "no run": Scene(
-        "",
-        (
-            "get_run\tno run is known: --run FEATURE makes one,",
-            "get_run_artifacts\tno run is known: ",
-            "\nAll that was checked holds; 3 not checked.\n",
-        ),
+    "no run": scene(
+        *("", 0, "get_run\tno run is known: --run FEATURE makes one,"),
+        *("get_run_artifacts\tno run is known: ", "\nAll that was checked holds; 3 not checked.\n"),
         counts={"run_feature": 0},
     ),
-    "a feature that is not there": Scene(
-        "--run Nosuch",
-        ('run_feature\tthere is no such feature; the service says "This project has no', LAST),
-        code=3,
+    "a feature that is not there": scene(
+        *("--run Nosuch", 3, LAST),
+        'run_feature\tthere is no such feature; the service says "This project has no',
         counts={"get_run": 1},
     ),
-    "a feature that can't run": Scene(
-        "--run New", ("run_feature\tit can't start now; ", LAST), code=3
-    ),
-    "a run that is not there": Scene(
-        "--run-id 7",
-        ("get_run\tthere is no such run", "diagnose_run\tthere is no such run"),
-        code=3,
+    "a feature that can't run": scene("--run New", 3, "run_feature\tit can't start now; ", LAST),
+    "a run that is not there": scene(
+        *("--run-id 7", 3, "get_run\tthere is no such run", "diagnose_run\tthere is no such run"),
         counts={"diagnose_run": 0},
     ),
-    "a key of another form": Scene(
-        "",
-        ("key\taccepted, and not of the documented form",),
-        options={"api_key": "another-form-of-key"},
+    "a key of another form": scene(
+        *("", 0, "key\taccepted, and not of the documented form"), api_key="another-form-of-key"
     ),
-    "no features": Scene(
-        "",
-        (
-            "list_features\tas documented, in parts as assumed; no rows, so",
-            "get_generation_log\tno feature is known: --run FEATURE names one",
-        ),
-        options={"shop": False},
+    "no features": scene(
+        *("", 0, "list_features\tas documented, in parts as assumed; no rows, so"),
+        "get_generation_log\tno feature is known: --run FEATURE names one",
+        shop=False,
     ),
-    "another clock": Scene(
-        "",
-        ("clock\tthe service's is ", "times that are shown are the service's"),
-        options={"epoch": 1_781_102_531},
+    "another clock": scene(
+        *("", 0, "clock\tthe service's is ", "times that are shown are the service's"),
+        epoch=1_781_102_531,
     ),
-    "a run without an end": Scene(
-        "--run Checkout",
-        ("run\tno result came; still running after 10 min 0 s of waiting",),
-        code=4,
-        options={"scenario": Scenario(outcomes={"Checkout": Outcome(run_duration=10_000)})},
+    "a run without an end": scene(
+        *("--run Checkout", 4, "run\tno result came; still running after 10 min 0 s of waiting"),
+        scenario=ENDLESS,
     ),
-    "a status that says nothing": Scene(
-        "--run Checkout",
-        (
-            "its status is 'ready', which is not documented, and nothing says",
-            "such a run counts as neither passed nor failed",
-        ),
-        code=5,
-        options={"middleware": Dialect(words={"passed": "ready"}, shows_end=False)},
+    "a status that says nothing": scene(
+        *("--run Checkout", 5, "such a run counts as neither passed nor failed"),
+        "its status is 'ready', which is not documented, and nothing says",
+        middleware=Dialect(words={"passed": "ready"}, shows_end=False),
     ),
-    "polls that fail": Scene("--run Checkout", UNSEEN, 5, {"get_run": Fault.status(500)}),
-    "polls that are lost": Scene("--run Checkout", UNSEEN, 5, {"get_run": Fault.reset()}),
-    "polls that are no HTTP": Scene("--run Checkout", UNSEEN, 5, {"get_run": Fault.garbage()}),
-    "several failures": Scene(
-        "",
-        (
-            "get_project\tno result came; ",
-            'list_runs\tno result came; the service says "',
-            "list_files\tGET /projects/{project}/files: 403 forbidden",
-            LAST,
-        ),
-        code=5,
+    "polls that fail": scene("--run Checkout", 5, UNSEEN, faults={"get_run": Fault.status(500)}),
+    "polls that are lost": scene("--run Checkout", 5, UNSEEN, faults={"get_run": Fault.reset()}),
+    "polls that are no HTTP": scene(
+        "--run Checkout", 5, UNSEEN, faults={"get_run": Fault.garbage()}
+    ),
+    "several failures": scene(
+        *("", 5, "get_project\tno result came; ", 'list_runs\tno result came; the service says "'),
+        *("list_files\tGET /projects/{project}/files: 403 forbidden", LAST),
         faults={
             "get_project": Fault.reset(),
             "list_runs": Fault.status(500),
             "list_files": Fault.status(403),
         },
     ),
-    "a limit": Scene(
-        "",
-        ('list_files\tno result came; the service says "',),
-        code=5,
+    "a limit": scene(
+        *("", 5, 'list_files\tno result came; the service says "'),
         faults={"list_files": Fault.status(429, retry_after=7)},
         counts={"list_files": 3},
     ),
-    "a list of projects that is empty": Scene(
-        "", (LAST, "the key does not see the one in force"), 1, {"list_projects": Fault.body(b"[]")}
+    "a list of projects that is empty": scene(
+        *("", 1, LAST, "the key does not see the one in force"),
+        faults={"list_projects": Fault.body(b"[]")},
     ),
-    "features without names": Scene(
-        "",
-        ("list_features\tnot there: name; so what needs it does not work", LAST),
-        code=1,
+    "features without names": scene(
+        *("", 1, "list_features\tnot there: name; so what needs it does not work", LAST),
         faults={"list_features": Fault.edit(without_names)},
     ),
-    "a mistyped name of a project": Scene(
-        "--project Acme",
-        (
-            "the key does not see the one in force; there is no project 'Acme': did you mean",
-            "list_configs\tthere is no such project",
-        ),
-        code=1,
+    "a mistyped name of a project": scene(
+        *("--project Acme", 1, *ABSENT),
+        "the key does not see the one in force; there is no project 'Acme': did you mean",
     ),
-    "a mistyped project": Scene(
-        "--project 7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3b",
-        ("list_configs\tthere is no such project", "; so commands that need it are refused: "),
-        code=1,
-    ),
+    "a mistyped project": scene("--project 7f3c9a4e-2b1d-4c6f-9e8a-5d0b7c1f2e3b", 1, *ABSENT),
 }
 
 
 @pytest.mark.parametrize("name", SCENES)
 async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is met is said, with its exit code; nothing is dispatched twice, or not asked for."""
-    scene = SCENES[name]
-    options: dict[str, Any] = {"scenario": STEADY, **scene.options}
-    async with Emulator(**options) as emulator:
+    typed, code, said, more = SCENES[name]
+    faults, counts = more.get("faults", {}), more.get("counts", {})
+    options = {name: value for name, value in more.items() if name not in {"faults", "counts"}}
+    async with Emulator(**{"scenario": STEADY, **options}) as emulator:
         if options.get("shop", True):
             emulator.add_feature("New", status="draft")
-        for operation, fault in scene.faults.items():
+        for operation, fault in faults.items():
             emulator.fail(operation, fault)
         use(emulator, monkeypatch)
-        ended = await call("doctor", *scene.arguments.split())
-    assert ended.code == scene.code, ended.output
-    for part in scene.said:
+        ended = await call("doctor", *typed.split())
+    assert ended.code == code, ended.output
+    for part in said:
         assert part in ended.output
     assert "another-form-of-key" not in ended.output
     assert ("this route is assumed" in ended.output) == ("[endpoints]" in ended.output)
-    for operation, count in scene.counts.items():
+    for operation, count in counts.items():
         assert emulator.count(operation) == count
-    assert emulator.count("run_feature") == ("--run " in scene.arguments)
+    assert emulator.count("run_feature") == ("--run " in typed)
     assert emulator.count("get_run") < examination.LONGEST[RUN] / 3 + 5
 
 
@@ -272,16 +234,12 @@ async def test_a_service_without_lists(call: Call, monkeypatch: pytest.MonkeyPat
         )
 
 
-async def test_another_route_is_taken_from_the_settings(
-    call: Call, signed_in: Emulator, machine: Path
-) -> None:
+async def test_another_route_is_taken_from_the_settings(call: Call, signed_in: Emulator) -> None:
     """What the settings say of a route is where it is asked for, and what is shown."""
-    file = machine / "repository" / ".testvibe-async.toml"
-    file.write_text('[endpoints]\nlist_runs = "GET /projects/{project}/history"\n')
+    write(".testvibe-async.toml", '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n')
     ended = await call("doctor")
-    assert ended.code == 1
+    assert (ended.code, signed_in.count("list_runs")) == (1, 0)
     assert "list_runs\tGET /projects/{project}/history: 404" in ended.output
-    assert signed_in.count("list_runs") == 0
 
 
 async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,9 +257,8 @@ async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.Monke
     )
 
 
-PAGE_200 = Fault.body(b"<!doctype html><title>We are back soon</title>", content_type="text/html")
 AWAY = {
-    "a page": PAGE_200,
+    "a page": Fault.body(b"<title>Back soon</title>", content_type="text/html"),
     "a redirect": Fault.status(302, body=b""),
     "503": Fault.status(503),
     "a page of a gateway": Fault.body(b"<html>", status=503, content_type="text/html"),
@@ -327,20 +284,21 @@ async def test_an_outage_is_one_sentence(
 
 
 async def test_a_key_that_the_service_does_not_know(
-    call: Call, signed_in: Emulator, monkeypatch: pytest.MonkeyPatch
+    call: Call, signed_in: Emulator, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused key is exit code 3 after one request, with the service's own words."""
+    """A refused key is exit code 3 after one request, with the way to replace that key."""
     monkeypatch.setenv("TESTVIBE_API_KEY", KEY_OF_NOBODY)
     ended = await call("doctor")
-    assert ended.code == 3
-    assert lines_of(ended.output, "differs") == [
-        (
-            'key\trefused: 401; the service says "A valid API key is required (Authorization: '
-            'Bearer tvb_…)." (401 unauthorized); so no command works: TESTVIBE_API_KEY has it, and '
-            "comes before a stored one: set that to another"
-        )
-    ]
-    assert signed_in.count() == 1
+    assert (ended.code, signed_in.count()) == (3, 1)
+    (said,) = lines_of(ended.output, "differs")
+    assert said.startswith('key\trefused: 401; the service says "A valid API key is required')
+    means = "(401 unauthorized); so no command works: TESTVIBE_API_KEY has it, and comes before a "
+    assert said.endswith(f"{means}stored one: set that to another")
+    monkeypatch.delenv("TESTVIBE_API_KEY")
+    file = machine / "config" / "testvibe-async" / "config.toml"
+    write(file, f'[servers."{signed_in.url}"]\napi_key = "{KEY_OF_NOBODY}"\n')
+    file.chmod(0o600)
+    assert "no command works: testvibe-async login stores" in (await call("doctor")).output
 
 
 async def test_an_address_without_its_path(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

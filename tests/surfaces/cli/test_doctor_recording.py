@@ -83,12 +83,11 @@ async def test_a_recording_is_shown_before_it_is_written(
     assert not path.exists()
 
 
-@pytest.mark.parametrize("name", ["paged-by-link", "paged-by-next-link"])
 async def test_pages_of_a_recording_are_replayed(
-    name: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The address of the next page leads to the service that replays it."""
-    async with Emulator(middleware=DIALECTS[name]) as emulator:
+    async with Emulator(middleware=DIALECTS["paged-by-link"]) as emulator:
         use(emulator, monkeypatch)
         recording = await record(call, tmp_path / "r.json")
     assert emulator.url not in (tmp_path / "r.json").read_text("utf-8")
@@ -128,25 +127,8 @@ async def test_what_is_rare_does_not_prevent_a_recording(
 
 
 VALUES: list[Any] = [
-    *(
-        None,
-        True,
-        0,
-        -5,
-        2**70,
-        1.5,
-        "",
-        "x",
-        "12",
-        "\ud800",
-        "FAILED",
-        [],
-        {},
-        [[]],
-        {"": {}},
-        ["x"],
-    ),
-    *("2026-02-30T00:00:00Z", "/Date(99999999999999999)/", "http://[::1", "/a/b?c=%zz&d"),
+    *(None, True, 0, -5, 2**70, 1.5, "", "x", "12", "\ud800", "FAILED", [], {}, [[]], {"": {}}),
+    *("2026-02-30T00:00:00Z", "/Date(99999999999999999)/", "http://[::1", "/a/b?c=%zz&d", ["x"]),
 ]
 """Values that a member may have in place of its own."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,15 +118,6 @@ async def test_a_key_that_is_none(  # noqa: PLR0913, PLR0917 - a table
     assert KEY_OF_NOBODY[8:] not in ended.errors
 
 
-async def test_a_service_that_is_not_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A port without a listener is exit code 5, with one line."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    monkeypatch.setenv("TESTVIBE_SERVER", f"http://127.0.0.1:{port}")
-    ended = await call("projects")
-    ended.refuses(f": 127.0.0.1:{port}: the service was not reachable: could not connect", 5)
-
-
 NAMES = ["Gift cards", "Pay / refund? 100 %", "\x1b[2J evil"]
 GHERKIN = "Feature: Grüße\r\n  Scenario: ::error::a\n\n\n    Given ##vso[x]\u202e  "
 
@@ -187,14 +177,6 @@ async def test_a_file_is_put_and_got(call: Call, give: Give) -> None:
     give(b"Feature: \xff")
     ended = await call("features update Checkout --file -")
     ended.refuses("testvibe-async: standard input is no text in UTF-8 (byte 9)\n")
-
-
-async def test_what_is_generating_is_left_alone(call: Call, emulator: Emulator) -> None:
-    """A feature that is being generated can be neither changed nor deleted: 409, exit code 3."""
-    await call("generate Checkout")
-    for typed in ("update Checkout --name Pay", "delete Checkout --yes"):
-        (await call(f"features {typed}")).refuses("(409 conflict)", 3)
-    assert "Checkout" in emulator.features
 
 
 @pytest.mark.parametrize("answer", ["y\n", "YES\n", "n\n", "\n", "", "yeah\n"])
