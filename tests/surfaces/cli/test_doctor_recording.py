@@ -148,7 +148,7 @@ def changed(rng: Random, value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("seed", range(amount(100, few=5)))
+@pytest.mark.parametrize("seed", range(amount(100, few=3)))
 async def test_whatever_a_service_answers_is_judged_and_recorded(
     seed: int, call: Call, signed_in: Emulator, tmp_path: Path
 ) -> None:

@@ -116,11 +116,12 @@ async def test_quarantine_of_the_day_judges(call: Call, emulator: Emulator) -> N
 async def test_excused_failures_stop_no_batch(
     emulator: Emulator, call: Call, days: int, code: int, started: int
 ) -> None:
-    """A failure in quarantine does not count for `--max-failures`, unless its entry has expired."""
+    """A failure in quarantine does not count for `--max-failures`; one that expired says so."""
     write_quarantine(days=days)
-    typed = "run Returns Newsletter Checkout --wait --max-in-flight 1 --max-failures 1"
+    typed = "run Returns Newsletter Checkout --wait -q --max-in-flight 1 --max-failures 1"
     ended = await call(typed)
     assert (ended.code, len(emulator.runs)) == (code, started)
+    assert ended.output.count("the quarantine of 'Returns' expired: fix it") == (days < 0)
 
 
 async def test_quarantine_of_no_feature(call: Call, emulator: Emulator) -> None:
@@ -136,17 +137,3 @@ async def test_quarantine_of_no_feature(call: Call, emulator: Emulator) -> None:
     dispatched = emulator.count("run_feature")
     (await call("run Returns --wait")).refuses("until is at most")
     assert emulator.count("run_feature") == dispatched
-
-
-@pytest.mark.parametrize(
-    ("feature", "days", "sentence"),
-    [
-        ("Returns", -1, "the quarantine of 'Returns' expired: fix it and remove the entry"),
-        ("Newsletter", 3, "unexpected pass of 'Newsletter': remove it from the quarantine"),
-    ],
-)
-async def test_expired_or_unexpected(call: Call, feature: str, days: int, sentence: str) -> None:
-    """One sentence says what to do, and the batch fails."""
-    write_quarantine(feature, days=days)
-    ended = await call(f"run {feature} --wait --quiet")
-    assert (ended.code, ended.output.count(sentence)) == (1, 1)
