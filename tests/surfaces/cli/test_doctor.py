@@ -177,6 +177,11 @@ SCENES = {
         faults={"list_files": Fault.status(429, retry_after=7)},
         counts={"list_files": 3},
     ),
+    "a limit from the first call on": scene(
+        *("", 5, "outage\tservice\tit does not answer; the service says "),
+        faults={"*": Fault.status(429, retry_after=7)},
+        counts={"get_project": 0},
+    ),
     "a list of projects that is empty": scene(
         *("", 1, LAST, "the key does not see the one in force"),
         faults={"list_projects": Fault.body(b"[]")},
@@ -349,6 +354,11 @@ async def test_a_lost_dispatch_is_not_repeated(call: Call, signed_in: Emulator) 
         "run_feature\tone may have begun: runs list and generation status show it" in ended.output
     )
     assert signed_in.count("run_feature") == 2
+    signed_in.fail("*", Fault.status(503), skip=3)
+    ended = await call("doctor --run Checkout")
+    assert "run_feature\tone may have begun" in ended.output
+    assert "outage\tservice\tit stopped answering; " in ended.output
+    assert "no result came" not in ended.output
 
 
 async def test_a_run_may_start_meanwhile(call: Call, signed_in: Emulator) -> None:

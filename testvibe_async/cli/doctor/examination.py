@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import Factory, define
 
-from testvibe_async import ConfigError, VibeError, errors
+from testvibe_async import ConfigError, ResponseError, VibeError, errors
 from testvibe_async._util import __version__
 from testvibe_async._wire import GENERATION, RUN, Kind
 from testvibe_async.cli.doctor import judging
@@ -99,11 +99,8 @@ class Examination:
     codes: set[ExitCode] = Factory(set[ExitCode])
     """The exit codes that apply, except that of differences."""
 
-    _lost: int = 0
-    """The number of calls in a row without an answer of the service."""
-
-    _known: int = 0
-    """The number of findings before those calls."""
+    _lost: list[Finding] = Factory(list["Finding"])
+    """The findings of the last calls in a row that got no answer of the service."""
 
     _skipped: dict[str, str] = Factory(dict[str, str])
     """The reasons why checks that read a thing were not made, by `Check.of`."""
@@ -122,7 +119,7 @@ class Examination:
             await self._read_all(await self._contact())
         except StopError as stop:
             why = str(stop)
-        except VibeError as error:
+        except VibeError as error:  # See `_call`.
             outage = error
             self.codes.add(ExitCode.UNREACHABLE)
         except asyncio.CancelledError:
@@ -150,21 +147,27 @@ class Examination:
         """Await a call of the client; return its value, and the exchanges that it took.
 
         Raises:
-            VibeError: The service is away: it never answered, or not to the call before either.
+            VibeError: An outage: the service never answered, or not to the call before either.
         """
-        before, value = len(self.tap.exchanges), None
-        known, lost, self._lost = len(self.findings), self._lost, 0
+        before, value, has_answered = len(self.tap.exchanges), None, bool(self.findings)
+        lost, self._lost = self._lost, []
         try:
             value = await call
         except VibeError as error:
-            if judging.is_outage(error, self.tap.exchanges[before:], has_answered=known > 0):
-                self._lost, self._known = lost + 1, self._known if lost else known
-                if self._lost == MAX_LOST or not known:
-                    del self.findings[self._known :]
+            finding = unchecked(name, "no result came", quoted=reason(error))
+            is_away = judging.is_outage(
+                error, self.tap.exchanges[before:], has_answered=has_answered
+            )
+            if is_away:
+                self._lost = [*lost, finding]
+            if len(self._lost) == MAX_LOST:
+                self.findings = [each for each in self.findings if each not in lost]
+                raise
+            if is_away or isinstance(error, _NO_RESULT) or not isinstance(error, ResponseError):
+                if not has_answered:
                     raise
-            if not isinstance(error, errors.ResponseError) or isinstance(error, _NO_RESULT):
                 self.codes.add(exit_code_of(error))
-                self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
+                self.findings.append(finding)
                 return None, []
         return value, self.tap.exchanges[before:]
 

@@ -85,10 +85,12 @@ def conclusion(findings: Sequence[Finding]) -> str:
     elif found:
         said = f"{plural(len(found), 'difference')}, none with consequences"
     else:
-        said = "All that was checked holds"
+        said = "all that was checked holds"
     if any(each.verdict is Verdict.OUTAGE for each in findings):
-        said = f"{said} before the outage" if len(findings) > 1 else "The service does not answer"
-    return f"{said}; {skipped} not checked." if skipped else f"{said}."
+        is_all = len(findings) == 1
+        said = "the service does not answer" if is_all else f"the checks ended in an outage; {said}"
+    said += f"; {skipped} not checked." if skipped else "."
+    return said[:1].upper() + said[1:]
 
 
 def rows(
