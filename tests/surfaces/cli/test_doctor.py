@@ -202,9 +202,9 @@ SCENES = {
 async def test_a_scene_is_told(name: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is met is said, with its exit code; nothing is dispatched twice, or not asked for."""
     typed, code, said, more = SCENES[name]
-    faults, counts = more.get("faults", {}), more.get("counts", {})
-    options = {name: value for name, value in more.items() if name not in {"faults", "counts"}}
-    async with Emulator(**{"scenario": STEADY, **options}) as emulator:
+    options: dict[str, Any] = {"scenario": STEADY, **more}
+    faults, counts = options.pop("faults", {}), options.pop("counts", {})
+    async with Emulator(**options) as emulator:
         if options.get("shop", True):
             emulator.add_feature("New", status="draft")
         for operation, fault in faults.items():

@@ -133,7 +133,7 @@ def _differences(
         there: Receives the places of all members that the document has.
         place: The place of the document.
     """
-    kind = value.__class__
+    whole, kind = raw, value.__class__  # Its type is unknown once it was found to be no list.
     if isinstance(raw, dict) and has(kind):
         members = cast("dict[str, object]", raw)
         names = [each.name for each in fields(kind) if each.name != EXTRA]
@@ -153,7 +153,7 @@ def _differences(
         for row, member in zip(cast("list[object]", raw), value, strict=True):
             yield from _differences(row, member, there, (*place, ROWS))
     elif raw is not None:
-        yield from _of_value(raw, value, place)
+        yield from _of_value(whole, value, place)
 
 
 def _of_value(raw: object, value: object, place: Place) -> Iterator[Difference]:
