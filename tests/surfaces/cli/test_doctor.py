@@ -297,8 +297,10 @@ async def test_a_key_that_the_service_does_not_know(
     assert (ended.code, signed_in.count()) == (3, 1)
     (said,) = lines_of(ended.output, "differs")
     assert said.startswith('key\trefused: 401; the service says "A valid API key is required')
-    means = "(401 unauthorized); so no command works: TESTVIBE_API_KEY has it, and comes before a "
-    assert said.endswith(f"{means}stored one: set that to another")
+    assert said.endswith(
+        "(401 unauthorized); so no command works: set TESTVIBE_API_KEY to another key; it "
+        "overrides one that login stored"
+    )
     monkeypatch.delenv("TESTVIBE_API_KEY")
     file = machine / "config" / "testvibe-async" / "config.toml"
     write(file, f'[servers."{signed_in.url}"]\napi_key = "{KEY_OF_NOBODY}"\n')

@@ -152,7 +152,7 @@ def about_obstacle(settings: Settings, exchange: Exchange) -> Finding | None:
     if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError):
         advice = "testvibe-async login stores another one"
         if settings.key_source == _VARIABLE:
-            advice = f"{_VARIABLE} has it, and comes before a stored one: set that to another"
+            advice = f"set {_VARIABLE} to another key; it overrides one that login stored"
         says, means = f"refused: {error.status}", f"{_NOTHING}: {advice}"
         return differs("key", says, means, quoted=reason(error))
     if error is not None and not error.is_from_service:
