@@ -30,7 +30,6 @@ from testvibe_async.runner.stored import (
     existing,
     has_failed,
     has_passed,
-    state_of,
 )
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ class Batches:
             assert self._read_durable is not None
             return await self._read_durable(record)
         async with self._journal(record) as journal:
-            return state_of(journal, record)
+            return Batch.of(journal, record, journal.path)
 
     async def meant(
         self, word: str | None, place: Place, *, kind: Literal["run", "generation"] | None = None
@@ -209,7 +208,7 @@ class Batches:
         record = self.record_named(word, place)
         if record is None:
             async with existing(Path(word)) as journal:
-                return state_of(journal, None)
+                return Batch.of(journal, None, journal.path)
         return await self.read(record)
 
     async def to_resume(self, place: Place) -> Batch:

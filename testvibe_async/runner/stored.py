@@ -159,21 +159,21 @@ class Batch:
     def of(
         cls,
         stored: Any,  # noqa: ANN401 - what a database has is no type of a room below
-        items: Sequence[BatchItem[Run | Generation]],
-        *,
-        path: Path,
         record: BatchRecord | None,
+        path: Path,
     ) -> Self:
         """Return the state of a batch by its journal, or by what its database has of it.
 
         Args:
             stored: The `Journal`, open, or the `BatchStatus` of a durable batch.
-            items: Its items.
-            path: The file of its journal.
             record: Its record; None if it has none.
+            path: The file of its journal.
         """
         plan: Plan = stored.plan
-        quarantine = Quarantine.stored(plan.options)
+        is_file, quarantine = isinstance(stored, Journal), Quarantine.stored(plan.options)
+        items: Sequence[BatchItem[Any]] = stored.items
+        if is_file:  # What was not dispatched is not going to be, as far as a reader is concerned.
+            items = [evolve(item, is_waiting=False) for item in items]
         mark = (quarantine or NO_QUARANTINE).mark
         return cls(
             path=path,
@@ -188,7 +188,9 @@ class Batch:
             items=[mark(with_limit_named(item)) for item in items],
             is_judged=quarantine is not None,
             is_over=stored.is_over,
-            is_complete=getattr(stored, "is_complete", True),
+            is_complete=not is_file or stored.is_complete,
+            is_live=not is_file and not stored.is_settled,
+            workers=() if is_file else stored.workers,
         )
 
     @property
@@ -277,10 +279,3 @@ async def existing(path: Path) -> AsyncGenerator[Journal]:
                 "belongs to it"
             )
         yield journal
-
-
-def state_of(journal: Journal, record: BatchRecord | None) -> Batch:
-    """Return the state of a batch by its open journal."""
-    # What was not dispatched is not going to be, as far as a reader is concerned.
-    items = [evolve(item, is_waiting=False) for item in journal.items]
-    return Batch.of(journal, items, path=journal.path, record=record)
