@@ -95,9 +95,9 @@ class Batches:
         parent: int | None = None,
         database: str | None = None,
     ) -> BatchRecord:
-        """Add a batch that this process works on, and remove batches beyond the limit, or too old.
+        """Add a batch, and remove batches beyond the limit, or too old; see `working_on`.
 
-        A durable batch has no such process; if it is here already, its record is returned.
+        If a durable batch is here already, its record is returned.
 
         Raises:
             OSError: The folder can't be written to.
@@ -123,7 +123,7 @@ class Batches:
             parent=parent,
             process=os.getpid(),
             started_at=now,
-            ended_at=None if database is None else now,
+            ended_at=now,
             database=database,
         )
         while True:
