@@ -235,8 +235,9 @@ def is_left(item: Item) -> bool:
 
 def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
     """Return the stored result of a batch, without asking the service."""
+    items = batch.items if batch.is_judged else [*map(Quarantine.read().mark, batch.items)]
     return Result(
-        items=list(map(Quarantine.read().mark, batch.items)),
+        items=items,
         seconds=seconds_of(batch.items),
         place=common.place,
         journal=batch.path,
@@ -262,7 +263,7 @@ def live_facts(batch: Batch) -> dict[str, Any]:
 def live_line(batch: Batch) -> str:
     """Return the state of a durable batch on which workers work: in a line, and one for each."""
     lines = [f"{batch.label}: {counts_of(batch.items)}", *map(str, batch.workers)]
-    if not batch.has_worker and batch.record is not None:
+    if batch.record is not None and not any(worker.is_alive for worker in batch.workers):
         record = batch.record
         assert record.name is not None
         assert record.database is not None

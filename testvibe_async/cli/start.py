@@ -373,7 +373,12 @@ class _NewBatch:
         """
         connection, stored, path = self.watch.connection, stored_batches(), self.options.journal
         files, project = self.watch.outputs.files.kept, connection.project_name
-        typed = {"batch": spec.to_dict(), "files": files, "project": project}
+        typed = {
+            "batch": spec.to_dict(),
+            "files": files,
+            "project": project,
+            "quarantine": self.watch.quarantine.to_dict(),
+        }
         if self.options.no_journal:
             yield None
             return

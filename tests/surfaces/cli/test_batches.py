@@ -535,6 +535,7 @@ async def test_history_tells_what_changed(emulator: Emulator, call: Call) -> Non
     rows = [line.split("\t")[1:5] for line in ended.lines if "\t" in line]
     assert rows == [["2", "2", "0", "0"], ["2", "1", "1", "0"]]
     assert "\nNewly failing:\n  Newsletter\n" in ended.output
+    assert "\n  fails since Batch 2 of " in (await call("history newsletter")).output
     document = (await call("history --json --limit 1")).json
     assert len(document["batches"]) == 1
     assert (await call("history --json")).json["changes"][0]["what"] == "newly failing"
