@@ -190,12 +190,12 @@ _ADVICE: dict[type[VibeError], Advice] = {
     ),
     errors.GenerationInProgressError: f"Nothing was started. {IN_PROGRESS}",
     errors.FeatureNotGeneratedError: (
-        "Nothing was started. Call generate_feature first (it costs credits), and "
-        "wait_for_generation until it is over; get_feature shows the feature's status."
+        "Nothing was started. Call generate_feature first (it costs credits), unless get_feature "
+        "shows that it is generating already; then wait with wait_for_generation."
     ),
     errors.ConflictError: (
-        "Nothing was changed. get_feature shows what is there, and get_generation_status how it "
-        "stands: wait with wait_for_generation, or stop it with cancel_generation."
+        "Nothing was changed. get_feature shows what is there. If a generation is in flight, wait "
+        "with wait_for_generation, or stop it with cancel_generation."
     ),
     errors.NotFoundError: _if_not_found,
     errors.UnauthorizedError: (

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from testvibe_async import Listing
+from testvibe_async import Listing, RunStatus
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server.answers import (
     ROOM,
@@ -213,6 +213,8 @@ async def diagnose_run(call: Call, *, runId: RunId) -> Answer:
     diagnosis = await call.home.diagnose_run(runId)
     failed = counted(len(diagnosis.failures), "test")
     line = f"Run {diagnosis.run_id} {diagnosis.status}: {failed} failed."
+    if diagnosis.status == RunStatus.RUNNING:
+        line = f"Run {diagnosis.run_id} is running: wait_for_run waits for it."
     return Answer(line, serialize(diagnosis))
 
 
@@ -295,17 +297,15 @@ def _listed(  # noqa: PLR0913 - each by name
         status: The status; None for any.
         is_total: True if there are no more rows than were listed.
     """
-    part, wanted, nouns = (name or "").casefold(), (status or "").casefold(), f"{noun}s"
-    found = [
-        row
-        for row in rows(listing)
-        if part in str(row.get(member, "")).casefold()
-        if wanted in {"", _status_of(row).casefold()}
-    ]
-    if status and not found:
-        known = sorted(set(map(_status_of, rows(listing))))
-        line = f"None of {counted(len(listing), noun)} is {status!r}."
-        return Answer(line, {nouns: [], "total": 0, "statuses": known})
+    nouns, found = f"{noun}s", rows(listing)
+    if status:
+        known = sorted(set(map(_status_of, found)))
+        found = [row for row in found if _status_of(row).casefold() == status.casefold()]
+        if not found:
+            line = f"None of {counted(len(listing), noun)} is {status!r}."
+            return Answer(line, {nouns: [], "total": 0, "statuses": known})
+    if name:
+        found = [row for row in found if name.casefold() in str(row.get(member, "")).casefold()]
     content = page(nouns, found, call.room, cursor=cursor, limit=limit)
     every = counted(len(found), noun)
     if not is_total:

@@ -213,6 +213,8 @@ async def test_lists_are_filtered(large: Emulator) -> None:
         assert files["total"] == 1
         none = await result_of(mcp, "list_features", status="no tests")
         assert none == {"features": [], "total": 0, "statuses": ["failed", "generated"]}
+        empty = await mcp.call_tool("list_features", {"status": "failed", "name": "no such"})
+        assert texts_of(empty)[0] == "0 matching features of 1,000."
         assert "cursor is wrong" in await refused(mcp, "list_features", cursor="next")
 
 
@@ -295,6 +297,15 @@ def test_a_digest_of_many_runs_fits(most: int) -> None:
     assert {row["verdict"] for row in document["runs"]} == {"failed"}
     assert "more rows of runs: list_runs shows" in document["leftOut"]
     assert document["inFlight"] is True
+
+
+def test_a_digest_of_many_runs_in_flight_is_short() -> None:
+    """While nothing is known of most runs, a call that times out costs a model little."""
+    items = [BatchItem[Run](feature=f"F {n}", ref=REF) for n in range(MANY)]
+    answer = digest(items, max_output=20_000).result(20_000)
+    assert length(answer) < 2_000
+    assert len(content_of(answer)["runs"]) == 10
+    assert f"{MANY - 10:,} more rows of runs" in content_of(answer)["leftOut"]
 
 
 HIDDEN = "\u200b" * 30_000

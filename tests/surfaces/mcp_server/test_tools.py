@@ -182,6 +182,14 @@ async def test_a_feature_is_named_by_its_id_or_its_name(
         assert (await result_of(mcp, "get_feature", feature=feature))["name"] == "Checkout"
 
 
+async def test_a_run_in_flight_is_not_diagnosed_yet(emulator: Emulator) -> None:
+    """No test of a run in flight is said to have passed or failed; the next step is named."""
+    async with connected(emulator) as mcp:
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        answer = await mcp.call_tool("diagnose_run", {"runId": run["runId"]})
+    assert texts_of(answer)[0] == "Run 214 is running: wait_for_run waits for it."
+
+
 async def test_unknown_fields_pass_through(emulator: Emulator) -> None:
     """An unknown field of the service reaches the model."""
     emulator.fail("get_feature", Fault.edit(lambda document: {**document, "owner": {"id": 7}}))
