@@ -86,15 +86,12 @@ def answer_of_start(
         seen: Its status if an earlier call started it.
         note: The reason why this call started nothing.
     """
-    assert work.item.ref is not None
-    content = {**ids_of(work.item.ref), "startedAt": serialize(work.started_at)}
+    content = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     next_step = f"{wait} waits for it."
     if seen is None:
-        is_run = isinstance(work.item.ref, RunRef)
-        what = f"Run {content['runId']}" if is_run else "The generation"
-        return Answer(
-            f"{what} of {quoted(work.item.feature_name)} was started. {next_step}", content
-        )
+        what = f"Run {content['runId']}" if "runId" in content else "The generation"
+        line = f"{what} of {quoted(work.item.feature_name)} was started. {next_step}"
+        return Answer(line, content)
     note = f"{not_again(work)} {note}".rstrip()
     if not seen.is_finished:
         note = f"{note} {next_step}"

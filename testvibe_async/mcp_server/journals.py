@@ -32,9 +32,6 @@ MAX_SECONDS = 30 * 86_400
 LOCK_SECONDS = 0.2
 """Minimum seconds between two attempts on a lock that another call holds; at most twice as many."""
 
-LOCK_TRIES = 5
-"""Number of attempts on a lock by a call that only reads."""
-
 
 @frozen
 class Place:
@@ -69,14 +66,12 @@ class Place:
 
     async def is_known(self) -> bool:
         """Return whether a call started something here, or one may do so right now."""
-        for _ in range(LOCK_TRIES):
-            if not self._files("sqlite"):
-                return False
-            if (lock := self.lock()) is not None:
-                with closing(lock):
-                    return await self.undelivered() is not None
-            await pause()
-        return True
+        if not self._files("sqlite"):
+            return False
+        if (lock := self.lock()) is None:
+            return True
+        with closing(lock):
+            return await self.undelivered() is not None
 
     async def undelivered(self) -> Path | None:
         """Return the oldest journal whose result was not delivered; the lock must be held.
