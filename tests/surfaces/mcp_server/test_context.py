@@ -55,15 +55,6 @@ async def test_resources_and_prompts_are_listed(emulator: Emulator) -> None:
         assert arguments == [(name, True), ("project", False)]
 
 
-async def test_a_run_is_read_as_its_digest(emulator: Emulator) -> None:
-    """A run's resource is the document that get_run returns."""
-    async with connected(emulator) as mcp:
-        run = await result_of(mcp, "run_feature", feature="Checkout")
-        await result_of(mcp, "wait_for_run", runId=run["runId"])
-        digest = json.loads(text_of(await mcp.read_resource(f"testvibe://runs/{run['runId']}")))
-        assert digest == await result_of(mcp, "get_run", runId=run["runId"])
-
-
 @pytest.mark.parametrize("name", ["checkout", "14", quote(UNUSUAL, safe="")])
 async def test_a_feature_is_read_as_its_gherkin(emulator: Emulator, name: str) -> None:
     """A feature's resource is its Gherkin, by its id or its name, which may look like a path."""
@@ -75,8 +66,8 @@ async def test_a_feature_is_read_as_its_gherkin(emulator: Emulator, name: str) -
         assert text_of(await mcp.read_resource(f"testvibe://features/{name}/gherkin")) == ""
 
 
-async def test_a_log_is_read_section_by_section() -> None:
-    """A generation's log is the document that get_generation_log returns."""
+async def test_a_resource_is_the_document_of_a_tool() -> None:
+    """A log is the document that get_generation_log returns, and a run that of get_run."""
     scenario = Scenario(outcomes={"Checkout": Outcome(generation_status="failed")})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
         latest = await latest_of(mcp, "Checkout")
@@ -84,8 +75,12 @@ async def test_a_log_is_read_section_by_section() -> None:
         emulator.finish_generation(started["requestId"], "failed")
         log = await result_of(mcp, "get_generation_log", feature="Checkout")
         read = text_of(await mcp.read_resource("testvibe://features/checkout/generation/log"))
-    assert json.loads(read) == log
-    assert any(part["statusReason"] for part in log["sections"])
+        assert json.loads(read) == log
+        assert any(part["statusReason"] for part in log["sections"])
+        run = (await result_of(mcp, "run_feature", feature="Wishlist"))["runId"]
+        await result_of(mcp, "wait_for_run", runId=run)
+        read = text_of(await mcp.read_resource(f"testvibe://runs/{run}"))
+        assert json.loads(read) == await result_of(mcp, "get_run", runId=run)
 
 
 async def test_another_project_is_named_in_the_uri(emulator: Emulator) -> None:
