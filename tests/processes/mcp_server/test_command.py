@@ -7,8 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -19,9 +20,6 @@ from testvibe_async.cli.mcp import mcp as command
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mcp import Client as McpClient
     from mcp.server.mcpserver import MCPServer
 
 WITHOUT = """
@@ -47,30 +45,17 @@ async def test_it_serves_http_with_a_token_of_its_own() -> None:
                 lines,
             )
             assert shown is not None, lines
-            await use(shown[1], shown[2], lambda: process.send_signal(signal.SIGTERM))
+            stop = AsyncMock(side_effect=lambda *_: process.send_signal(signal.SIGTERM))
+            with suppress(ExceptionGroup, OSError):  # The end of the server cuts the client off.
+                async with connected_by_http(shown[1], shown[2]) as mcp:
+                    run = {
+                        "runId": (await result_of(mcp, "run_feature", feature="Checkout"))["runId"]
+                    }
+                    wait = mcp.call_tool("wait_for_run", run, progress_callback=stop)
+                    await asyncio.wait([asyncio.create_task(wait)])
             ended = await asyncio.to_thread(lambda: process.communicate())  # noqa: PLW0108 - of two types
             assert (process.returncode, ended) == (0, ("", ""))
             assert len(emulator.active_runs()) == 1
-
-
-async def use(url: str, token: str, stop: Callable[[], None]) -> None:
-    """Have a wait in flight when the server stops, which cuts the client off with any error."""
-    try:
-        async with connected_by_http(url, token) as mcp:
-            await asyncio.wait([await waiting(mcp, stop)])
-    except (ExceptionGroup, OSError):
-        pass
-
-
-async def waiting(mcp: McpClient, stop: Callable[[], None]) -> asyncio.Task[Any]:
-    run = await result_of(mcp, "run_feature", feature="Checkout")
-
-    async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
-        stop()
-
-    return asyncio.create_task(
-        mcp.call_tool("wait_for_run", {"runId": run["runId"]}, progress_callback=on_progress)
-    )
 
 
 @pytest.fixture
@@ -171,7 +156,7 @@ async def test_a_warning_is_logged_once(options: tuple[str, ...]) -> None:
         emulator.fail("list_features", Fault.status(503), times=4)
         with raw(emulator, *options) as process:
             await asyncio.to_thread(begin, process)
-            call = {"name": "run_features", "arguments": {"all": True, "timeoutSeconds": 5}}
+            call = {"name": "run_features", "arguments": {"all": True, "timeoutSeconds": 2}}
             send(process, "tools/call", id=1, params=call)
             await asyncio.to_thread(receive, process)
             _, errors = await asyncio.to_thread(lambda: process.communicate())  # noqa: PLW0108 - of two types
