@@ -11,9 +11,7 @@ The files of a place are `KEY.lock`, and for each start `KEY.TIME.sqlite` or `KE
 
 from __future__ import annotations
 
-import asyncio
 import os
-import random
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 30 * 86_400
 """The age at which a file is deleted."""
-
-LOCK_SECONDS = 0.2
-"""Minimum seconds between two attempts on a lock that another call holds; at most twice as many."""
 
 
 @frozen
@@ -98,11 +93,6 @@ class Place:
     def _files(self, suffix: str) -> list[Path]:
         """Return the files of starts, the oldest first."""
         return sorted(self.folder.glob(f"{self.key}.*.{suffix}"))
-
-
-async def pause() -> None:
-    """Wait before a lock is tried again."""
-    await asyncio.sleep(LOCK_SECONDS * (1 + random.random()))  # noqa: S311 - a delay
 
 
 def delete_old(folder: Path) -> None:

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field, frozen
 
 from testvibe_async import DispatchUnknownError, Journal
 from testvibe_async.mcp_server.answers import quoted
-from testvibe_async.mcp_server.journals import Place, pause
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
@@ -33,9 +32,13 @@ if TYPE_CHECKING:
 
     from testvibe_async import Batch, BatchItem, Project, Ref
     from testvibe_async.mcp_server.answers import Document
+    from testvibe_async.mcp_server.journals import Place
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
+
+LOCK_SECONDS = 0.2
+"""Minimum seconds between two attempts on a lock that another call holds; at most twice as many."""
 
 MAX_DELIVERIES = 1_000
 """Number of answers remembered, as a cancellation may cross an answer on its way."""
@@ -206,13 +209,9 @@ class Starts:
 
     def __init__(self, folder: Path) -> None:
         """Create it; the files are in the folder."""
-        self._folder = folder
+        self.folder: Path = folder
         self._works: set[Work] = set()
         """Works in flight on this server."""
-
-    def place(self, *key: object) -> Place:
-        """Return the place of the starts of a key."""
-        return Place(self._folder, sha256(repr(key).encode()).hexdigest())
 
     async def work_on(self, start: Start) -> Work:
         """Return the work on a start: the work in flight here, else new work once it may begin.
@@ -227,7 +226,7 @@ class Starts:
                     return work
             if (lock := start.place.lock()) is not None:
                 break
-            await pause()
+            await asyncio.sleep(LOCK_SECONDS * (1 + random.random()))  # noqa: S311 - a delay
         work = Work(start, lock)
         work.join()
         self._works.add(work)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import wraps
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -227,7 +228,8 @@ class Call:
         Args:
             key: Identity of the work, besides the project. Its `repr` is the same in any process.
         """
-        return self.session.starts.place(self.session.client.server, self.home.id, *key)
+        identity = repr((self.session.client.server, self.home.id, *key))
+        return Place(self.session.starts.folder, sha256(identity.encode()).hexdigest())
 
     @property
     def room(self) -> int:
