@@ -19,7 +19,6 @@ from testvibe_async import (
     errors,
 )
 from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
-from testvibe_async.mcp_server.answers import rows
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
 from testvibe_async.testing import Fault
@@ -213,14 +212,3 @@ LINES: list[tuple[Run | Generation, str]] = [
 def test_an_operation_in_a_line(seen: Run | Generation, words: str) -> None:
     """The line shows a status, the first failure, how far a generation is, and the next step."""
     assert words in say(seen)
-
-
-def test_rows_leave_out_what_the_service_left_out() -> None:
-    """A row of a list has no nulls and no empty lists, and keeps what is zero."""
-    assert rows([Run(1, "passed", summary=RunSummary())]) == [
-        {
-            "runId": 1,
-            "status": "passed",
-            "summary": {"total": 0, "passed": 0, "failed": 0, "other": 0},
-        }
-    ]

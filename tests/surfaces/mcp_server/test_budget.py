@@ -322,9 +322,11 @@ async def test_what_is_shown_of_hidden_characters_counts(emulator: Emulator) -> 
             (read,) = (await mcp.read_resource(f"testvibe://features/14/{path}")).contents
             assert isinstance(read, TextResourceContents)
             assert "<U+200B>" in read.text
+            assert HIDDEN[0] not in read.text
             assert len(read.text) <= 20_000
         prompt = await mcp.get_prompt("diagnose_failed_generation", {"feature": "14"})
         assert len(prompt.model_dump_json()) <= 20_000
+        assert HIDDEN[0] not in prompt.model_dump_json()
         await mcp.call_tool(
             "wait_for_generation",
             {"feature": "14", "timeoutSeconds": 1},

@@ -15,10 +15,8 @@ from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 from tests.conftest import client_of
 from tests.support.mcp_connection import (
-    Listener,
     Mode,
     connected_by_http,
-    content_of,
     given_up,
     result_of,
 )
@@ -69,19 +67,6 @@ async def served(emulator: Emulator, *, port: int = 0, **options: Any) -> AsyncG
     finally:
         signal.raise_signal(signal.SIGTERM)
         await server
-
-
-async def test_a_client_with_the_token_is_served(emulator: Emulator) -> None:
-    """The official client lists the tools, calls them, and receives progress."""
-    listener = Listener()
-    async with served(emulator) as url, connected_by_http(url, TOKEN) as mcp:
-        assert len((await mcp.list_tools()).tools) == 25
-        run = await result_of(mcp, "run_feature", feature="Checkout")
-        over = await mcp.call_tool(
-            "wait_for_run", {"runId": run["runId"]}, progress_callback=listener
-        )
-    assert content_of(over)["inFlight"] is False
-    assert listener.messages[-1].startswith('Run 214 of "Checkout" is over')
 
 
 @pytest.mark.parametrize(("mode", "seconds"), [("auto", 1), ("legacy", 20)])

@@ -176,15 +176,6 @@ async def test_results_hold_a_line_and_the_document(emulator: Emulator) -> None:
     assert audiences == [["user"], ["assistant"]]
 
 
-@pytest.mark.parametrize("feature", ["14", 14, "checkout", "CHECKOUT"], ids=repr)
-async def test_a_feature_is_named_by_its_id_or_its_name(
-    emulator: Emulator, feature: str | int
-) -> None:
-    """Digits are an id, as a string or as the number that some models send."""
-    async with connected(emulator) as mcp:
-        assert (await result_of(mcp, "get_feature", feature=feature))["name"] == "Checkout"
-
-
 async def test_a_run_in_flight_is_not_diagnosed_yet(emulator: Emulator) -> None:
     """No test of a run in flight is said to have passed or failed; the next step is named."""
     async with connected(emulator) as mcp:
