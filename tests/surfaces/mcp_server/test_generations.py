@@ -152,18 +152,24 @@ async def test_a_newer_generation_is_named_in_place_of_an_old_one(emulator: Emul
     assert requests(emulator) == 2
 
 
+@pytest.mark.parametrize(
+    ("shown_by", "fault"),
+    [
+        ("get_generation_status", Fault.edit(lambda status: {**status, "requestId": None})),
+        ("get_feature", Fault.status(404)),
+    ],
+    ids=["no id", "no status"],
+)
 @both_tools
-async def test_a_service_without_request_ids_names_a_date(tool: str) -> None:
+async def test_a_service_without_request_ids_names_a_date(
+    tool: str, shown_by: str, fault: Fault
+) -> None:
     """Where no `requestId` is shown, the date of the last change names a generation."""
-
-    def without_id(status: Any) -> Any:
-        return {**status, "requestId": None}
-
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
-        emulator.fail("get_generation_status", Fault.edit(without_id))
+        emulator.fail("get_generation_status", fault)
         async with connected(emulator) as mcp:
-            status = await result_of(mcp, "get_generation_status", feature="Checkout")
-            call = {"feature": "Checkout", "replace": status["updatedUtc"]}
+            shown = await result_of(mcp, shown_by, feature="Checkout")
+            call = {"feature": "Checkout", "replace": shown["updatedUtc"]}
             assert call["replace"] in await refused(mcp, tool, feature="Checkout")
             for _ in range(2):
                 await mcp.call_tool(tool, call)
