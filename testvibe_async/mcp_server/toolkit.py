@@ -42,9 +42,6 @@ MAX_OUTPUT = 20_000
 REMEMBERED = 1_000
 """Maximum number of dispatched operations that are remembered."""
 
-POLL_SECONDS = 3.0
-"""Seconds between two polls of an operation, as of the service's own waiting tools."""
-
 MAX_OUTAGE = 30.0
 """Seconds for which a call asks for a list that it needs while the service is away."""
 
@@ -74,6 +71,11 @@ REPLACES = ToolAnnotations(destructive_hint=True, idempotent_hint=True)
 """Overwrites or deletes something; a second call changes nothing more."""
 REGENERATES = ToolAnnotations(destructive_hint=True)
 """Starts or cancels a generation, which replaces the tests; a second call may hit another one."""
+
+
+def _every_three_seconds(*_: object) -> float:
+    """Return the interval of polls of the service's own waiting tools."""
+    return 3.0
 
 
 MakeClient: TypeAlias = Callable[..., Client]
@@ -116,7 +118,7 @@ class Session:
         )
         try:
             self._client = self.make_client(
-                poll_plan=lambda *_: POLL_SECONDS, hooks=hooks, recorder=limit
+                poll_plan=_every_three_seconds, hooks=hooks, recorder=limit
             )
         except errors.ConfigError as error:
             self._client = error

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
-from unittest.mock import AsyncMock
 
 import pytest
 
@@ -45,13 +44,15 @@ async def test_it_serves_http_with_a_token_of_its_own() -> None:
                 lines,
             )
             assert shown is not None, lines
-            stop = AsyncMock(side_effect=lambda *_: process.send_signal(signal.SIGTERM))
+
+            async def stop(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+                process.send_signal(signal.SIGTERM)
+
             with suppress(ExceptionGroup, OSError):  # The end of the server cuts the client off.
                 async with connected_by_http(shown[1], shown[2]) as mcp:
-                    run = {
-                        "runId": (await result_of(mcp, "run_feature", feature="Checkout"))["runId"]
-                    }
-                    wait = mcp.call_tool("wait_for_run", run, progress_callback=stop)
+                    run = await result_of(mcp, "run_feature", feature="Checkout")
+                    call = {"runId": run["runId"]}
+                    wait = mcp.call_tool("wait_for_run", call, progress_callback=stop)
                     await asyncio.wait([asyncio.create_task(wait)])
             ended = await asyncio.to_thread(lambda: process.communicate())  # noqa: PLW0108 - of two types
             assert (process.returncode, ended) == (0, ("", ""))
