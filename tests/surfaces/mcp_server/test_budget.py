@@ -228,6 +228,8 @@ async def test_a_part_of_a_long_document_is_chosen(large: Emulator) -> None:
         assert all(each["totalLines"] == 900 for each in log["sections"])
         other = await result_of(mcp, "get_generation_log", feature="A", offset=5, lines=2)
         assert [line.split()[1] for line in other["sections"][0]["log"]] == ["5", "6"]
+        rest = await result_of(mcp, "get_generation_log", feature="A", offset=898)
+        assert [line.split()[1] for line in rest["sections"][0]["log"]] == ["898", "899"]
         run = await result_of(mcp, "get_run", runId=1)
     assert {test["status"] for test in run["tests"]} == {"failed"}
     assert "Shortened" in run["leftOut"]
