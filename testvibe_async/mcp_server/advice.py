@@ -7,7 +7,7 @@ anything.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from testvibe_async import errors
 from testvibe_async._util import clean
@@ -16,13 +16,11 @@ from testvibe_async.runner.generation_limit import GenerationLimitError
 from testvibe_async.runner.names import GUID, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from pydantic_core import ErrorDetails
 
     from testvibe_async import ConfigError, VibeError
-
-    Advice: TypeAlias = str | Callable[[VibeError, Collection[str]], str]
 
 NAME_PROJECT = (
     "Pass `project` (list_projects shows the names and ids), or set TESTVIBE_PROJECT in the `env` "
@@ -82,9 +80,7 @@ def explain(error: VibeError, arguments: Collection[str] = ()) -> str:
         error: The error that the call raised.
         arguments: The names of the arguments that the call gave.
     """
-    advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
-    step = advice if isinstance(advice, str) else advice(error, arguments)
-    return f"{described(error)} {step}".rstrip()
+    return f"{described(error)} {_step_after(error, arguments)}".rstrip()
 
 
 def described(error: VibeError) -> str:
@@ -124,7 +120,7 @@ def explain_arguments(faults: Iterable[ErrorDetails], tool: str, names: Sequence
         tool: The tool's name.
         names: The names of the arguments that the tool has.
     """
-    return " ".join(_fault(fault, tool, names) for fault in faults)
+    return " ".join(_fault(fault, tool, names).rstrip() for fault in faults)
 
 
 def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
@@ -133,10 +129,10 @@ def _fault(fault: ErrorDetails, tool: str, names: Sequence[str]) -> str:
     if fault["type"] == "extra_forbidden":
         return f"{tool} has no argument {name!r}.{suggestion(name, names)}"
     if fault["type"] == "missing":
-        return f"{tool} needs the argument {name}. {shown}".rstrip()
+        return f"{tool} needs the argument {name}. {shown}"
     where = "".join([name, *(f"[{place}]" for place in places)])
     why = fault["msg"][:1].lower() + fault["msg"][1:]
-    return f"The argument {where} is wrong: {why}. {shown}".rstrip()
+    return f"The argument {where} is wrong: {why}. {shown}"
 
 
 def _shown(arguments: Collection[str]) -> str:
@@ -144,60 +140,60 @@ def _shown(arguments: Collection[str]) -> str:
     return " ".join(_SHOWN_BY[name] for name in arguments if name in _SHOWN_BY)
 
 
-def _if_unknown_dispatch(error: VibeError, _arguments: object) -> str:
-    assert isinstance(error, errors.DispatchUnknownError)
-    kind = error.intent.kind if isinstance(error.intent, Intent) else None
-    if kind == "generation" or error.url.endswith("/generate"):
-        return (
-            "It may have started, and was not sent again, for that could cost the credits twice. "
-            "Check get_generation_status of the feature: if a new generation is there, wait for "
-            "that one with wait_for_generation. The same call looks for it again, and starts "
-            "another only once it is proved that none began."
-        )
-    return (
-        "It may have started, and was not sent again. Before you try again, check list_runs of "
-        "the feature, or in TestVibe itself where that list is missing: if a new run is there, "
-        "wait for that one with wait_for_run."
-    )
+def _step_after(error: VibeError, arguments: Collection[str]) -> str:  # noqa: PLR0911 - a table
+    """Return the next step after an error, by its kind and the arguments of the call."""
+    match error:
+        case errors.DispatchUnknownError():
+            kind = error.intent.kind if isinstance(error.intent, Intent) else None
+            is_generation = kind == "generation" or error.url.endswith("/generate")
+            return _GENERATION_UNKNOWN if is_generation else _RUN_UNKNOWN
+        case errors.OutcomeUnknownError(method="GET"):
+            return "Nothing was changed: try again."
+        case errors.NotFoundError() if error.url.endswith("/features"):
+            return "list_projects shows which projects there are; run_features takes names."
+        case errors.NotFoundError():
+            return f"{_shown(arguments)} list_projects shows which projects there are.".strip()
+        case errors.InvalidRequestError():
+            return f"Correct the arguments and try again. {_shown(arguments)}"
+        case errors.RateLimitedError(retry_after=seconds):
+            return f"Try again in {seconds or 60:g} s."
+        case _:
+            return next((step for kind, step in _STEPS.items() if isinstance(error, kind)), "")
 
 
-def _if_not_found(error: VibeError, arguments: Collection[str]) -> str:
-    if isinstance(error, errors.ResponseError) and error.url.endswith("/features"):
-        return "list_projects shows which projects there are; run_features takes names."
-    return f"{_shown(arguments)} list_projects shows which projects there are.".strip()
+_GENERATION_UNKNOWN = (
+    "It may have started, and was not sent again, for that could cost the credits twice. Check "
+    "get_generation_status of the feature: if a new generation is there, wait for that one with "
+    "wait_for_generation. The same call looks for it again, and starts another only once it is "
+    "proved that none began."
+)
 
+_RUN_UNKNOWN = (
+    "It may have started, and was not sent again. Before you try again, check list_runs of the "
+    "feature, or in TestVibe itself where that list is missing: if a new run is there, wait for "
+    "that one with wait_for_run."
+)
 
-def _if_outcome_unknown(error: VibeError, _arguments: object) -> str:
-    if isinstance(error, errors.OutcomeUnknownError) and error.method == "GET":
-        return "Nothing was changed: try again."
-    return "The service may have done it: read what is there before you try again."
-
-
-def _if_rate_limited(error: VibeError, _arguments: object) -> str:
-    seconds = error.retry_after if isinstance(error, errors.RateLimitedError) else None
-    return f"Try again in {seconds or 60:g} s."
-
-
-_ADVICE: dict[type[VibeError], Advice] = {
+_STEPS: dict[type[VibeError], str] = {
     GenerationLimitError: (
         "Nothing was started: this server may start no more generations (its option "
         "--max-generations). Tell the user; what was generated can be run."
     ),
-    errors.DispatchUnknownError: _if_unknown_dispatch,
-    errors.OutcomeUnknownError: _if_outcome_unknown,
+    errors.OutcomeUnknownError: (
+        "The service may have done it: read what is there before you try again."
+    ),
     errors.NotSentError: (
         "Nothing was sent. Check TESTVIBE_SERVER and the network, then try again."
     ),
     errors.GenerationInProgressError: f"Nothing was started. {IN_PROGRESS}",
     errors.FeatureNotGeneratedError: (
-        "Nothing was started. Call generate_feature first (it costs credits), and "
-        "wait_for_generation until it is over; get_feature shows the feature's status."
+        "Nothing was started. Call generate_feature first (it costs credits), unless get_feature "
+        "shows that it is generating already; then wait with wait_for_generation."
     ),
     errors.ConflictError: (
-        "Nothing was changed. get_feature shows what is there, and get_generation_status how it "
-        "stands: wait with wait_for_generation, or stop it with cancel_generation."
+        "Nothing was changed. get_feature shows what is there. If a generation is in flight, wait "
+        "with wait_for_generation, or stop it with cancel_generation."
     ),
-    errors.NotFoundError: _if_not_found,
     errors.UnauthorizedError: (
         "The key was refused: set TESTVIBE_API_KEY in the `env` of this server's configuration to "
         "a valid key, and restart it."
@@ -205,10 +201,6 @@ _ADVICE: dict[type[VibeError], Advice] = {
     errors.ForbiddenError: (
         "The key in TESTVIBE_API_KEY may not do this, or there are no credits left: tell the user."
     ),
-    errors.InvalidRequestError: lambda _, names: (
-        f"Correct the arguments and try again. {_shown(names)}".strip()
-    ),
-    errors.RateLimitedError: _if_rate_limited,
     errors.ServerError: "The service has a problem of its own: try again later.",
     errors.IncompleteListError: "run_features takes their names as `features`.",
     errors.MalformedResponseError: "Check that TESTVIBE_SERVER is a TestVibe service.",

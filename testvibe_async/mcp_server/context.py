@@ -1,15 +1,16 @@
 # ruff: noqa: N803 - the arguments have the service's own names, in its camelCase
 """Resources and prompts, which a user hands to the model without a tool call.
 
-Decides their URIs, their arguments and the wording of the prompts. A resource is of the project
-that the server is set to, unless its URI names another, and no longer than an answer may be. It
-never changes anything at the service.
+Decides their URIs, their arguments and the wording of the prompts. A resource is the document of a
+tool, of the project that the server is set to, unless its URI names another. It never changes
+anything at the service.
 """
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import TypeAlias
 
+from attrs import evolve
 from mcp.server.mcpserver import MCPServer, ResourceSecurity
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
@@ -17,11 +18,10 @@ from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 
 from testvibe_async import NotFoundError, VibeError
 from testvibe_async._util import id_in
-from testvibe_async._wire import serialize
+from testvibe_async.mcp_server import tools
 from testvibe_async.mcp_server.advice import explain
-from testvibe_async.mcp_server.answers import ROOM, fitted, lines_of, sentence, text_of, visible
-from testvibe_async.mcp_server.digests import document_of_run
-from testvibe_async.mcp_server.toolkit import Call, Ctx, Session
+from testvibe_async.mcp_server.answers import sentence, text_of, visible
+from testvibe_async.mcp_server.toolkit import Call, Ctx, Session, document_of
 
 Reader: TypeAlias = Callable[..., Awaitable[str]]
 
@@ -34,9 +34,15 @@ def add_resources(server: MCPServer[Session]) -> None:
     for uri, mime_type, read in (
         ("testvibe://runs/{runId}{?project}", "application/json", run_digest),
         ("testvibe://features/{feature}/gherkin{?project}", "text/plain", feature_gherkin),
-        ("testvibe://features/{feature}/generation/log{?project}", "text/plain", generation_log),
+        ("testvibe://features/{feature}/generation/log{?project}", "application/json", last_log),
     ):
         server.resource(uri, mime_type=mime_type, security=_NO_PATHS)(read)
+
+
+def add_prompts(server: MCPServer[Session]) -> None:
+    """Add the prompts to a server."""
+    server.prompt(title="Why did a run fail?")(diagnose_failed_run)
+    server.prompt(title="Why did a generation fail?")(diagnose_failed_generation)
 
 
 def _explained(read: Reader) -> Reader:
@@ -58,8 +64,7 @@ def _explained(read: Reader) -> Reader:
 async def run_digest(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Read a run's digest, as JSON."""
     call = await Call.of(ctx, project)
-    run = await call.home.get_run(_run_id(runId))
-    return text_of(document_of_run(run, call.room))
+    return text_of(await document_of(call, tools.get_run, runId=_run_id(runId)))
 
 
 def _run_id(text: str) -> int:
@@ -73,48 +78,30 @@ def _run_id(text: str) -> int:
 @_explained
 async def feature_gherkin(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Read a feature's Gherkin."""
-    call = await Call.of(ctx, project)
-    gherkin = (await call.home.get_feature(feature)).gherkin or ""
-    part = lines_of(gherkin, call.room)
-    text = visible(part["content"])[: call.room - ROOM]
-    if (left := len(visible(gherkin)) - len(text)) == 0:
-        return text
-    rest = f"get_feature with feature {feature[:100]!r} and offset {part.get('nextOffset', 0)}"
-    return f"{text}\n# {left:,} more characters: {rest} reads on."
+    return await _gherkin_of(await Call.of(ctx, project), feature)
+
+
+async def _gherkin_of(call: Call, feature: str) -> str:
+    """Return a feature's Gherkin, and the call that reads the rest."""
+    found = await document_of(call, tools.get_feature, feature=feature)
+    if "nextOffset" not in found:
+        return str(found["gherkin"])
+    rest = f"get_feature with feature {feature[:100]!r} and offset {found['nextOffset']}"
+    return f"{found['gherkin']}\n# There is more: {rest} reads on."
 
 
 @_explained
-async def generation_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
-    """Read the log of a feature's latest generation, section by section."""
+async def last_log(ctx: Ctx, feature: str, project: str | None = None) -> str:
+    """Read the log of a feature's latest generation, section by section, as JSON."""
     call = await Call.of(ctx, project)
-    return await _log_of(call, feature, call.room - ROOM)
-
-
-async def _log_of(call: Call, feature: str, room: int) -> str:
-    """Return the end of a generation's log, and the call that reads the rest."""
-    lines: list[str] = []
-    for part in (await call.home.get_generation_log(feature)).sections:
-        head = f"{part.title or part.section}: {part.conclusion or part.state}"
-        lines.append(f"{head} ({part.status_reason})" if part.status_reason else head)
-        lines.extend(f"  {line}" for line in part.log)
-    text = visible("\n".join(lines)) or "There is no log: the feature was never generated."
-    if (left := len(text) - room) <= 0:
-        return text
-    rest = f"get_generation_log with feature {feature[:100]!r} and `offset`"
-    return f"{left:,} characters before this: {rest} reads them.\n…{text[-room:]}"
-
-
-def add_prompts(server: MCPServer[Session]) -> None:
-    """Add the prompts to a server."""
-    server.prompt(title="Why did a run fail?")(diagnose_failed_run)
-    server.prompt(title="Why did a generation fail?")(diagnose_failed_generation)
+    return text_of(await document_of(call, tools.get_generation_log, feature=feature))
 
 
 @_explained
 async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) -> str:
     """Find out why a run failed, and whether the site, the feature or the test is to blame."""
     call = await Call.of(ctx, project)
-    document = fitted(serialize(await call.home.diagnose_run(_run_id(runId))), call.room)
+    document = await document_of(call, tools.diagnose_run, runId=_run_id(runId))
     return (
         f"Find out why run {runId} failed. For each failing test say whether the site is broken, "
         "the feature's Gherkin no longer says what the site does, or the generated test is brittle "
@@ -129,14 +116,12 @@ async def diagnose_failed_run(ctx: Ctx, runId: str, project: str | None = None) 
 @_explained
 async def diagnose_failed_generation(ctx: Ctx, feature: str, project: str | None = None) -> str:
     """Find out why a generation made no tests, and how the feature's Gherkin should change."""
-    call = await Call.of(ctx, project)
-    room = (call.room - ROOM) // 2
-    log = await _log_of(call, feature, room)
-    gherkin = visible((await call.home.get_feature(feature)).gherkin or "")
+    call = evolve(await Call.of(ctx, project), parts=3)
+    log = await document_of(call, tools.get_generation_log, feature=feature)
     return (
         f"Find out why the generation of the feature {feature!r} failed. Read the reason and "
         "the last lines of each failing section first: what did it try, and what did it not find "
         "on the site? Then propose how the Gherkin should change, to be written with "
         "update_feature. Don't call generate_feature before I agree: it costs credits.\n\n"
-        f"The log:\n\n{log}\n\nThe Gherkin:\n\n{gherkin[:room]}"
+        f"The log:\n\n{text_of(log)}\n\nThe Gherkin:\n\n{await _gherkin_of(call, feature)}"
     )

@@ -38,8 +38,14 @@ MAX_NAME_CHARACTERS = 200
 MAX_ERROR_CHARACTERS = 300
 """Length of a test's error in a digest of many runs; `get_run` returns all of it."""
 
+MAX_UNFINISHED = 10
+"""Maximum number of runs in flight or waiting in a digest; its `summary` counts all."""
+
 MAX_FAILURES = 5
 """Maximum number of failed tests listed for a run in a digest of many."""
+
+
+_UNFINISHED = {Verdict.IN_FLIGHT, Verdict.WAITING}
 
 
 def again(tool: str) -> str:
@@ -80,15 +86,12 @@ def answer_of_start(
         seen: Its status if an earlier call started it.
         note: The reason why this call started nothing.
     """
-    assert work.item.ref is not None
-    content = {**ids_of(work.item.ref), "startedAt": serialize(work.started_at)}
+    content = {**ids_of(work.ref), "startedAt": serialize(work.started_at)}
     next_step = f"{wait} waits for it."
     if seen is None:
-        is_run = isinstance(work.item.ref, RunRef)
-        what = f"Run {content['runId']}" if is_run else "The generation"
-        return Answer(
-            f"{what} of {quoted(work.item.feature_name)} was started. {next_step}", content
-        )
+        what = f"Run {content['runId']}" if "runId" in content else "The generation"
+        line = f"{what} of {quoted(work.item.feature_name)} was started. {next_step}"
+        return Answer(line, content)
     note = f"{not_again(work)} {note}".rstrip()
     if not seen.is_finished:
         note = f"{note} {next_step}"
@@ -196,10 +199,10 @@ def digest(
     if stability:
         content["stability"] = serialize(stability)
     listed = [item for item in items if item.verdict is not Verdict.SUCCEEDED or item.earlier]
-    rows = (
-        _row(item, is_over=is_over)
-        for item in sorted(listed, key=lambda item: URGENCY.index(item.verdict))
-    )
+    settled = [item for item in listed if item.verdict not in _UNFINISHED]
+    settled.sort(key=lambda item: URGENCY.index(item.verdict))
+    unfinished = [item for item in listed if item.verdict in _UNFINISHED]
+    rows = (_row(item, is_over=is_over) for item in [*settled, *unfinished[:MAX_UNFINISHED]])
     room, left_out = max_output - ROOM - len(note or ""), list[str]()
     for name, found, count in (("runs", rows, len(listed)), ("notRun", not_run, len(not_run))):
         if name == "runs" or count:
@@ -278,7 +281,7 @@ def _steps_of(items: Sequence[BatchItem[Run]], tool: str, *, is_over: bool) -> l
     """Say how to continue; nothing if every run is finished."""
     verdicts = {item.verdict for item in items}
     steps: list[str] = []
-    if not is_over or verdicts & {Verdict.IN_FLIGHT, Verdict.WAITING}:
+    if not is_over or verdicts & _UNFINISHED:
         steps.append(again(tool))
     if Verdict.SKIPPED in verdicts:
         steps.append("Call run_features again with those whose verdict is 'skipped'.")

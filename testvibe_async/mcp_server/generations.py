@@ -19,7 +19,7 @@ from testvibe_async import Project, errors
 from testvibe_async._wire import serialize
 from testvibe_async.mcp_server import advice, digests
 from testvibe_async.mcp_server.answers import Answer, Document, visible
-from testvibe_async.mcp_server.runs import run_spec, run_start
+from testvibe_async.mcp_server.runs import run_start
 from testvibe_async.mcp_server.starts import Start
 from testvibe_async.mcp_server.toolkit import (
     READS,
@@ -70,9 +70,9 @@ async def target_of(
         VibeError: There is no such feature, or it could not be read.
     """
     call = await Call.of(ctx, project)
-    home, server = call.home, call.session.client.server
+    home = call.home
     found = await home.get_feature(feature)
-    place = call.session.starts.place("generation", server, home.id, found.id, replace)
+    place = call.place("generation", found.id, replace)
     is_known = await place.is_known()
     if not is_known:
         await _require_latest(home, found, replace)
@@ -183,7 +183,7 @@ async def generate_feature(
     work = await Wait(call, PATIENCE).work_on(target.start)
     if work.is_new:
         return digests.answer_of_start(work, "wait_for_generation")
-    operation = _operation_of(call, work.item.ref)
+    operation = _operation_of(call, work.ref)
     try:
         seen = await operation.poll()
     except errors.VibeError:  # If another took its place, this says which.
@@ -215,11 +215,11 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
     generate_feature started. After an earlier generation, also one that failed, `replace` names it.
     """
     wait = Wait(call, timeoutSeconds)
-    spec = run_spec([str(target.feature.id)], config, siteUrl)
+    features = [str(target.feature.id)]
     if config is not None:  # What can't be run need not be paid for.
-        await run_start(call, "run of", spec).choose()
+        await run_start(call, "run of", features=features, config=config).choose()
     made = await wait.work_on(target.start)
-    generation = _operation_of(call, made.item.ref)
+    generation = _operation_of(call, made.ref)
     note = await wait.follow(generation, "generate_and_run")
     content: Document = {
         "startedAt": serialize(made.started_at),
@@ -233,9 +233,10 @@ async def generate_and_run(  # noqa: PLR0913 - the arguments of the tool
         if not made.is_new:
             note = f"{digests.not_again(made)} {_how_to_replace(generation.request_id)}"
         return digests.answer_of_wait(line, content, note=note, in_flight=False)
-    work = await wait.work_on(run_start(call, f"run of {generation.request_id}", spec))
-    assert work.item.ref is not None
-    run = call.session.client.attach(work.item.ref)
+    word = f"run of {generation.request_id}"
+    start = run_start(call, word, features=features, config=config, site_url=siteUrl)
+    work = await wait.work_on(start)
+    run = call.session.client.attach(work.ref)
     note = await wait.follow(run, "generate_and_run")
     content["run"], line = digests.document_of(run), digests.say_of(run)
     if note is None:

@@ -11,9 +11,7 @@ The files of a place are `KEY.lock`, and for each start `KEY.TIME.sqlite` or `KE
 
 from __future__ import annotations
 
-import asyncio
 import os
-import random
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -28,12 +26,6 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 30 * 86_400
 """The age at which a file is deleted."""
-
-LOCK_SECONDS = 0.2
-"""Minimum seconds between two attempts on a lock that another call holds; at most twice as many."""
-
-LOCK_TRIES = 5
-"""Number of attempts on a lock by a call that only reads."""
 
 
 @frozen
@@ -69,14 +61,12 @@ class Place:
 
     async def is_known(self) -> bool:
         """Return whether a call started something here, or one may do so right now."""
-        for _ in range(LOCK_TRIES):
-            if not self._files("sqlite"):
-                return False
-            if (lock := self.lock()) is not None:
-                with closing(lock):
-                    return await self.undelivered() is not None
-            await pause()
-        return True
+        if not self._files("sqlite"):
+            return False
+        if (lock := self.lock()) is None:
+            return True
+        with closing(lock):
+            return await self.undelivered() is not None
 
     async def undelivered(self) -> Path | None:
         """Return the oldest journal whose result was not delivered; the lock must be held.
@@ -103,11 +93,6 @@ class Place:
     def _files(self, suffix: str) -> list[Path]:
         """Return the files of starts, the oldest first."""
         return sorted(self.folder.glob(f"{self.key}.*.{suffix}"))
-
-
-async def pause() -> None:
-    """Wait before a lock is tried again."""
-    await asyncio.sleep(LOCK_SECONDS * (1 + random.random()))  # noqa: S311 - a delay
 
 
 def delete_old(folder: Path) -> None:

@@ -6,26 +6,17 @@ not delivered. A time-out is an ordinary answer, and cancels nothing. The docstr
 model reads.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import aclosing, contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
-from attrs import evolve
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from testvibe_async import BatchItem, Run, errors
+from testvibe_async.mcp_server import digests
 from testvibe_async.mcp_server.advice import capitalized, nothing_done
 from testvibe_async.mcp_server.answers import Answer
-from testvibe_async.mcp_server.digests import (
-    answer_of_start,
-    answer_of_wait,
-    digest,
-    document_of,
-    say,
-    say_of,
-    time_of,
-)
 from testvibe_async.mcp_server.starts import Start
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -57,27 +48,28 @@ Attempts = Annotated[
 ]
 
 
-def run_spec(features: Sequence[str], config: str | None, site_url: str | None) -> BatchSpec:
-    """Return what a call wants to run."""
-    configs = () if config is None else (config,)
-    return BatchSpec(kind="run", features=features, configs=configs, site_url=site_url)
-
-
 def run_start(
-    call: Call, word: str, spec: BatchSpec, quarantine: Quarantine = NO_QUARANTINE
+    call: Call,
+    word: str,
+    *,
+    config: str | None,
+    quarantine: Quarantine = NO_QUARANTINE,
+    **wanted: Any,  # noqa: ANN401 - as of `BatchSpec`
 ) -> Start:
     """Return the start of runs: the same for the same features, in any order and case.
 
     Args:
         call: The call.
         word: The kind of the start: `runs` for many, any other word for one.
-        spec: The description of the batch.
+        config: The run configuration; None for the default one.
         quarantine: The failures that are excused.
+        wanted: The other members of the batch's description.
     """
     home, is_one = call.home, word != "runs"
+    spec = BatchSpec(kind="run", configs=() if config is None else (config,), **wanted)
     features = sorted({each.casefold() for each in spec.features})
     more = (features, spec.is_all, spec.configs, spec.site_url, spec.attempts, spec.repeat)
-    place = call.session.starts.place(word, call.session.client.server, home.id, *more)
+    place = call.place(word, *more)
 
     async def choose() -> Selection:
         with refused_if_wrong():
@@ -106,16 +98,14 @@ async def run_feature(
     For several features, call run_features. It is refused unless the feature's status is
     `generated`.
     """
-    work = await Wait(call, PATIENCE).work_on(
-        run_start(call, "run", run_spec([feature], config, siteUrl))
-    )
+    start = run_start(call, "run", features=[feature], config=config, site_url=siteUrl)
+    work = await Wait(call, PATIENCE).work_on(start)
     work.deliver()
     if work.is_new:
-        return answer_of_start(work, "wait_for_run")
-    assert work.item.ref is not None
-    seen = await call.session.client.attach(work.item.ref).poll()
+        return digests.answer_of_start(work, "wait_for_run")
+    seen = await call.session.client.attach(work.ref).poll()
     note = "Its answer was not delivered; the next call starts another run."
-    return answer_of_start(work, "wait_for_run", seen, note)
+    return digests.answer_of_start(work, "wait_for_run", seen, note)
 
 
 @tool(ADDS)
@@ -141,10 +131,18 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
     """
     with refused_if_wrong():
         quarantine = Quarantine.read()
-    spec = evolve(
-        run_spec(features or (), config, siteUrl), is_all=all, attempts=attempts, repeat=repeat
+    start = run_start(
+        call,
+        "runs",
+        features=features or (),
+        is_all=all,
+        config=config,
+        site_url=siteUrl,
+        attempts=attempts,
+        repeat=repeat,
+        quarantine=quarantine,
     )
-    work = await Wait(call, timeoutSeconds).work_on(run_start(call, "runs", spec, quarantine))
+    work = await Wait(call, timeoutSeconds).work_on(start)
     batch, note = work.batch, ""
     if batch is not None and batch.in_flight and not work.task.done():
         note = await unseen_of(call.session.client.attach(batch.in_flight[0]))
@@ -154,10 +152,10 @@ async def run_features(  # noqa: PLR0913 - the arguments of the tool
         note = f"{capitalized(call.session.outage)}."
     if is_over and not work.is_new:
         note = (
-            f"This is the result of your call at {time_of(work.started_at)}, which was not "
+            f"This is the result of your call at {digests.time_of(work.started_at)}, which was not "
             "delivered; this call started nothing. The next one starts new runs."
         )
-    return digest(batch.items if batch else [], call.room, work=work, remark=note.strip())
+    return digests.digest(batch.items if batch else [], call.room, work=work, remark=note.strip())
 
 
 @tool(READS)
@@ -165,7 +163,9 @@ async def wait_for_run(call: Call, *, runId: RunId, timeoutSeconds: TimeoutSecon
     """Wait until a run is over and return its tests. If `inFlight`, call this again."""
     operation = call.session.run(call.home, runId)
     note = await Wait(call, timeoutSeconds).follow(operation, "wait_for_run")
-    return answer_of_wait(say_of(operation), document_of(operation), note=note)
+    return digests.answer_of_wait(
+        digests.say_of(operation), digests.document_of(operation), note=note
+    )
 
 
 @tool(READS)
@@ -188,10 +188,10 @@ async def wait_for_runs(
                 raise item.error
             items.append(item)
             if not isinstance(item.error, errors.WaitTimeoutError):
-                line = say(item.outcome) if item.outcome else f"{item.ref}: {item.verdict}"
+                line = digests.say(item.outcome) if item.outcome else f"{item.ref}: {item.verdict}"
                 await wait.report(line)
     late = [item for item in items if isinstance(item.error, errors.WaitTimeoutError)]
     ref = late[0].ref if late else None
     remark = "" if ref is None else await unseen_of(client.attach(ref))
     quarantine = Quarantine.read()
-    return digest(list(map(quarantine.mark, items)), call.room, remark=remark.strip())
+    return digests.digest(list(map(quarantine.mark, items)), call.room, remark=remark.strip())

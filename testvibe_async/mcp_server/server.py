@@ -192,8 +192,9 @@ class Server(MCPServer[Session]):
         names = [tool.name for tool in await self.list_tools()]
         if name in names:
             return await super().call_tool(name, arguments, context)
+        missing = on_missing_tools(name, self.not_offered).strip()
         unknown = f"There is no tool {name[:100]!r}.{suggestion(name, names)}"
-        return Answer(unknown).result(MAX_OUTPUT, self.not_offered)
+        return Answer(missing or unknown).result(MAX_OUTPUT)
 
     async def get_prompt(
         self,

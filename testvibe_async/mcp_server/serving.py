@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from testvibe_async.mcp_server.server import Server
-    from testvibe_async.mcp_server.starts import End
+    from testvibe_async.mcp_server.starts import Request
 
 HOST = "127.0.0.1"
 REQUEST_SECONDS = 10
@@ -238,14 +238,14 @@ def _make_app(server: Server, *, port: int, token: str) -> ASGIApp:
         if scope["type"] != "lifespan" and not _has_token(Headers(scope=scope), token):
             await _UNAUTHORIZED(scope, receive, send)
             return
-        unsent: dict[str, End] = {}
+        unsent: dict[str, Request] = {}
         is_sent = False
         try:
             await inner({**scope, UNSENT: unsent}, receive, send)
             is_sent = True
         finally:
-            for end in unsent.values():
-                end(is_sent=is_sent)
+            for request in unsent.values():
+                server.deliveries.end(request, is_sent=is_sent)
 
     return app
 

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
-from functools import partial
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field, frozen
 
 from testvibe_async import DispatchUnknownError, Journal
 from testvibe_async.mcp_server.answers import quoted
-from testvibe_async.mcp_server.journals import Place, pause
 from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 
 if TYPE_CHECKING:
@@ -32,11 +30,15 @@ if TYPE_CHECKING:
 
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-    from testvibe_async import Batch, BatchItem, Project
+    from testvibe_async import Batch, BatchItem, Project, Ref
     from testvibe_async.mcp_server.answers import Document
+    from testvibe_async.mcp_server.journals import Place
     from testvibe_async.runner.selection import Selection
     from testvibe_async.runner.spec import BatchSpec
 
+
+LOCK_SECONDS = 0.2
+"""Minimum seconds between two attempts on a lock that another call holds; at most twice as many."""
 
 MAX_DELIVERIES = 1_000
 """Number of answers remembered, as a cancellation may cross an answer on its way."""
@@ -102,6 +104,13 @@ class Work:
         self.task.add_done_callback(self._end)
         self._holders: set[object] = {self.task}
         """The task while it runs, and the calls that are not answered."""
+
+    @property
+    def ref(self) -> Ref:
+        """The ref of a single operation, once it is dispatched."""
+        ref: Ref | None = self.item.ref
+        assert ref is not None
+        return ref
 
     def join(self) -> None:
         """Keep other calls of the same meaning out until the present one is answered.
@@ -200,18 +209,9 @@ class Starts:
 
     def __init__(self, folder: Path) -> None:
         """Create it; the files are in the folder."""
-        self._folder = folder
+        self.folder: Path = folder
         self._works: set[Work] = set()
         """Works in flight on this server."""
-
-    def place(self, *key: object) -> Place:
-        """Return the place of a start.
-
-        Args:
-            key: Identity of the work: a word, the server, the project and more. Its `repr` is the
-                same in every process.
-        """
-        return Place(self._folder, sha256(repr(key).encode()).hexdigest())
 
     async def work_on(self, start: Start) -> Work:
         """Return the work on a start: the work in flight here, else new work once it may begin.
@@ -226,7 +226,7 @@ class Starts:
                     return work
             if (lock := start.place.lock()) is not None:
                 break
-            await pause()
+            await asyncio.sleep(LOCK_SECONDS * (1 + random.random()))  # noqa: S311 - a delay
         work = Work(start, lock)
         work.join()
         self._works.add(work)
@@ -242,15 +242,12 @@ class Starts:
             await asyncio.wait(tasks)
 
 
-End: TypeAlias = "Callable[..., None]"
-"""Ends a request; `is_sent` says whether its answer was written."""
-
 UNSENT = "testvibe_async.unsent"
-"""The key in an ASGI scope of the ends of its requests, until their answers are written."""
+"""The key in an ASGI scope of its requests whose answers are not written yet."""
 
 
 @define(eq=False)
-class _Request:
+class Request:
     """A request in flight."""
 
     number: str
@@ -262,7 +259,7 @@ class _Request:
     is_cancelled: bool = False
 
 
-_current: ContextVar[_Request] = ContextVar("request")
+_current: ContextVar[Request] = ContextVar("request")
 
 
 class Deliveries:
@@ -275,13 +272,13 @@ class Deliveries:
     """
 
     def __init__(self) -> None:
-        self.unsent: dict[str, End] | None = None
-        """The ends of the calls whose answers are not written yet, by the number of the call.
+        self.unsent: dict[str, Request] | None = None
+        """The calls whose answers are not written yet, by their numbers.
 
         None if the wire does not report what it has written; then a result counts as delivered as
         soon as there is an answer.
         """
-        self._in_flight: set[_Request] = set()
+        self._in_flight: set[Request] = set()
         self._delivered: dict[str, list[Path]] = {}
         """The journals by the number of the call that delivered their results, the last ones."""
 
@@ -291,20 +288,19 @@ class Deliveries:
         """Handle a message."""
         if ctx.method == "notifications/cancelled":
             self._cancel(str((ctx.params or {}).get("requestId")))
-        request = _Request(str(ctx.request_id), is_unique=ctx.request is None)
+        request = Request(str(ctx.request_id), is_unique=ctx.request is None)
         self._in_flight.add(request)
         _current.set(request)
-        end = partial(self._end, request)
         try:
             result = await call_next(ctx)
         except BaseException:
-            end(is_sent=False)
+            self.end(request, is_sent=False)
             raise
         unsent = self.unsent if ctx.request is None else ctx.request.scope.get(UNSENT)
         if unsent is None:
-            end(is_sent=True)
+            self.end(request, is_sent=True)
         else:
-            unsent[request.number] = end
+            unsent[request.number] = request
         return result
 
     def note_written(self, line: str) -> None:
@@ -320,8 +316,8 @@ class Deliveries:
         self.unsent = None
 
     def _end_unsent(self, number: str, *, is_sent: bool) -> None:
-        if self.unsent and (end := self.unsent.pop(number, None)):
-            end(is_sent=is_sent)
+        if self.unsent and (request := self.unsent.pop(number, None)):
+            self.end(request, is_sent=is_sent)
 
     def _cancel(self, number: str) -> None:
         for path in self._delivered.pop(number, []):
@@ -330,7 +326,8 @@ class Deliveries:
             request.is_cancelled |= request.number == number
         self._end_unsent(number, is_sent=False)  # The SDK may write nothing now.
 
-    def _end(self, request: _Request, *, is_sent: bool) -> None:
+    def end(self, request: Request, *, is_sent: bool) -> None:
+        """End a request: if its answer was written, the results in it are delivered."""
         self._in_flight.discard(request)
         if is_sent and not request.is_cancelled:
             paths = [work.path for work, is_result in request.held.items() if is_result]

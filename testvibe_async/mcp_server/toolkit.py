@@ -11,6 +11,8 @@ import json
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import wraps
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -25,9 +27,9 @@ from pydantic import Field, ValidationError
 from testvibe_async import Client, Hooks, Project, errors
 from testvibe_async.events import Dispatched, OutageEnded, OutageStarted
 from testvibe_async.mcp_server import advice
-from testvibe_async.mcp_server.answers import Answer, restored
+from testvibe_async.mcp_server.answers import Answer, Document, restored
 from testvibe_async.mcp_server.digests import not_started
-from testvibe_async.mcp_server.journals import delete_old
+from testvibe_async.mcp_server.journals import Place, delete_old
 from testvibe_async.mcp_server.starts import NotStartedError, Starts
 from testvibe_async.operations import GenerationOperation, RunOperation
 from testvibe_async.refs import GenerationRef, RunRef
@@ -186,6 +188,9 @@ class Call:
     project: str | None = None
     """The id of the project that it names; None for the default project."""
 
+    parts: int = 1
+    """Number of documents of a tool in its answer, which share the characters."""
+
     @classmethod
     async def of(cls, ctx: Ctx, project: str | None = None) -> "Call":
         """Return a call about a project, by its id or name; None for the default project.
@@ -219,10 +224,19 @@ class Call:
         except errors.ConfigError as error:
             raise ToolError(f"No project was named. {advice.NAME_PROJECT}") from error
 
+    def place(self, *key: object) -> Place:
+        """Return the place of what it starts, the same for all calls of the same meaning.
+
+        Args:
+            key: Identity of the work, besides the project. Its `repr` is the same in any process.
+        """
+        identity = repr((self.session.client.server, self.home.id, *key))
+        return Place(self.session.starts.folder, sha256(identity.encode()).hexdigest())
+
     @property
     def room(self) -> int:
-        """The characters that its answer may have."""
-        return self.session.max_output
+        """The characters that a document of its answer may have."""
+        return self.session.max_output // self.parts
 
 
 ToolFunction: TypeAlias = Callable[..., Awaitable[Answer]]
@@ -258,18 +272,17 @@ def tool(hints: ToolAnnotations, *, has_project: bool = True) -> Callable[[ToolF
 def _of_context(function: ToolFunction, *, has_project: bool) -> ToolFunction:
     """Return a tool's function as the SDK calls it: with a context, and with a project."""
 
+    @wraps(function)
     async def call(ctx: Ctx, project: str | None = None, **arguments: Any) -> Answer:  # noqa: ANN401 - any tool's
         one = await Call.of(ctx, project) if has_project else Call(ctx)
         return await function(one, **arguments)
 
-    context, shared = list(inspect.signature(call).parameters.values())[:2]
-    _, *own = inspect.signature(function, eval_str=True).parameters.values()
-    parameters = [
-        context,
-        *own,
-        *([shared.replace(kind=shared.KEYWORD_ONLY, annotation=ProjectId)] if has_project else []),
-    ]
-    call.__name__ = function.__name__
+    _, *parameters = inspect.signature(function, eval_str=True).parameters.values()
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters.append(inspect.Parameter("ctx", keyword, annotation=Ctx))
+    if has_project:
+        project = inspect.Parameter("project", keyword, default=None, annotation=ProjectId)
+        parameters.append(project)
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {each.name: each.annotation for each in parameters}
     return call
@@ -320,6 +333,12 @@ class _Tool(Tool):
         if isinstance(cause, ToolError):
             return Answer(str(cause))
         raise error
+
+
+async def document_of(call: Call, tool: Tool, **arguments: Any) -> Document:  # noqa: ANN401 - any tool's
+    """Return the document of a tool, as a part of another answer."""
+    answer: Answer = await inspect.unwrap(tool.fn)(call, **arguments)
+    return answer.result(call.room).structured_content or {}
 
 
 async def _explained(call: Call, error: errors.VibeError, arguments: dict[str, Any]) -> str:

@@ -9,18 +9,10 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
-from testvibe_async import Listing
+from testvibe_async import Listing, RunStatus
 from testvibe_async._wire import serialize
-from testvibe_async.mcp_server.answers import (
-    ROOM,
-    Answer,
-    Document,
-    fitting,
-    lines_of,
-    page,
-    quoted,
-    rows,
-)
+from testvibe_async.mcp_server import answers
+from testvibe_async.mcp_server.answers import Answer, Document, quoted
 from testvibe_async.mcp_server.digests import document_of_run, say
 from testvibe_async.mcp_server.toolkit import (
     ADDS,
@@ -90,7 +82,7 @@ async def get_feature(
 ) -> Answer:
     """Read one feature: its Gherkin and its status. If it is long, continue at `nextOffset`."""
     found = await call.home.get_feature(feature)
-    part = lines_of(found.gherkin or "", call.room, offset=offset, lines=lines)
+    part = answers.lines_of(found.gherkin or "", call.room, offset=offset, lines=lines)
     line = f"Feature {found.id}, {quoted(found.name)}: {found.status}."
     return Answer(line, serialize(found) | {"gherkin": part.pop("content"), **part})
 
@@ -147,7 +139,7 @@ async def get_generation_log(
     """
     log = await call.home.get_generation_log(feature)
     document = serialize(log)
-    room = (call.room - ROOM) // max(1, len(log.sections))
+    room = (call.room - answers.ROOM) // max(1, len(log.sections))
     for section in document["sections"]:
         section.update(_log_of(section.get("log") or [], room, offset=offset, lines=lines))
     return Answer(f"The log of {counted(len(log.sections), 'section')}.", document)
@@ -156,9 +148,9 @@ async def get_generation_log(
 def _log_of(log: list[str], room: int, *, offset: int, lines: int | None) -> Document:
     """Return as many lines of a section's log as fit: the last, or those from an offset on."""
     if offset or lines:
-        kept = fitting(log[offset : None if lines is None else offset + lines], room)
+        kept = answers.fitting(log[offset : None if lines is None else offset + lines], room)
     else:
-        kept = fitting(log[::-1], room)[::-1]
+        kept = answers.fitting(log[::-1], room)[::-1]
         offset = len(log) - len(kept)
     is_whole = len(kept) == len(log)
     return {} if is_whole else {"log": kept, "offset": offset, "totalLines": len(log)}
@@ -203,7 +195,7 @@ async def get_run(
     run = await call.home.get_run(runId)
     if cursor is None:
         return Answer(say(run), document_of_run(run, call.room))
-    tests = page("tests", rows(run.tests), call.room, cursor=cursor)
+    tests = answers.page("tests", answers.rows(run.tests), call.room, cursor=cursor)
     return Answer(f"{len(tests['tests'])} of {counted(len(run.tests), 'test')}.", tests)
 
 
@@ -213,6 +205,8 @@ async def diagnose_run(call: Call, *, runId: RunId) -> Answer:
     diagnosis = await call.home.diagnose_run(runId)
     failed = counted(len(diagnosis.failures), "test")
     line = f"Run {diagnosis.run_id} {diagnosis.status}: {failed} failed."
+    if diagnosis.status == RunStatus.RUNNING:
+        line = f"Run {diagnosis.run_id} is running: wait_for_run waits for it."
     return Answer(line, serialize(diagnosis))
 
 
@@ -243,7 +237,7 @@ async def read_file(
 ) -> Answer:
     """Read a file, or a template in its place. If it is long, continue at `nextOffset`."""
     found = await call.home.read_file(path)
-    part = lines_of(found.content or "", call.room, offset=offset, lines=lines)
+    part = answers.lines_of(found.content or "", call.room, offset=offset, lines=lines)
     line = f"{quoted(found.path)}, {counted(len(found.content or ''), 'character')}."
     return Answer(line, serialize(found) | part)
 
@@ -295,18 +289,16 @@ def _listed(  # noqa: PLR0913 - each by name
         status: The status; None for any.
         is_total: True if there are no more rows than were listed.
     """
-    part, wanted, nouns = (name or "").casefold(), (status or "").casefold(), f"{noun}s"
-    found = [
-        row
-        for row in rows(listing)
-        if part in str(row.get(member, "")).casefold()
-        if wanted in {"", _status_of(row).casefold()}
-    ]
-    if status and not found:
-        known = sorted(set(map(_status_of, rows(listing))))
-        line = f"None of {counted(len(listing), noun)} is {status!r}."
-        return Answer(line, {nouns: [], "total": 0, "statuses": known})
-    content = page(nouns, found, call.room, cursor=cursor, limit=limit)
+    nouns, found = f"{noun}s", answers.rows(listing)
+    if status:
+        known = sorted(set(map(_status_of, found)))
+        found = [row for row in found if _status_of(row).casefold() == status.casefold()]
+        if not found:
+            line = f"None of {counted(len(listing), noun)} is {status!r}."
+            return Answer(line, {nouns: [], "total": 0, "statuses": known})
+    if name:
+        found = [row for row in found if name.casefold() in str(row.get(member, "")).casefold()]
+    content = answers.page(nouns, found, call.room, cursor=cursor, limit=limit)
     every = counted(len(found), noun)
     if not is_total:
         every = f"the newest {nouns}"

@@ -236,16 +236,6 @@ def test_a_dispatch_can_be_logged(emulator_of_long_runs: Emulator) -> None:
     assert errors.count("Dispatched ref=run") == 1
 
 
-def test_without_configuration_it_starts_and_says_what_to_set() -> None:
-    """Without any variable the command serves, and a tool's error says what to set."""
-    with started("mcp") as process:
-        begin(process)
-        call(process, 1, "list_features")
-        result = receive(process)["result"]
-    assert result["isError"] is True
-    assert "Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in result["content"][0]["text"]
-
-
 def test_a_server_takes_over_from_one_that_was_killed(emulator_of_long_runs: Emulator) -> None:
     """Two processes make the same call once; the one that waits goes on when the other dies."""
     arguments: dict[str, Any] = {"features": ["Checkout"], "timeoutSeconds": 3}

@@ -19,7 +19,6 @@ from testvibe_async import (
     errors,
 )
 from testvibe_async.mcp_server.advice import NAME_PROJECT, explain
-from testvibe_async.mcp_server.answers import rows
 from testvibe_async.mcp_server.digests import say
 from testvibe_async.models import Section
 from testvibe_async.testing import Fault
@@ -49,8 +48,10 @@ CASES: list[tuple[errors.VibeError, list[str], str]] = [
     (errors.NotSentError("refused", method="GET", url=URL), [], "TESTVIBE_SERVER"),
     (answered(errors.GenerationInProgressError), [], "wait_for_generation"),
     (answered(errors.FeatureNotGeneratedError), [], "Call generate_feature first"),
+    (answered(errors.FeatureNotGeneratedError), [], "unless get_feature shows that it is generati"),
     (answered(errors.FeatureBusyError), [], "wait_for_generation"),
     (answered(errors.ConflictError), [], "get_feature shows what is there"),
+    (answered(errors.ConflictError), [], "If a generation is in flight"),
     (answered(errors.ResponseError), [], "The same call will bring the same"),
     (answered(errors.NotFoundError), ["feature"], "list_features shows"),
     (answered(errors.NotFoundError), ["runId", "cursor"], "list_runs shows"),
@@ -211,14 +212,3 @@ LINES: list[tuple[Run | Generation, str]] = [
 def test_an_operation_in_a_line(seen: Run | Generation, words: str) -> None:
     """The line shows a status, the first failure, how far a generation is, and the next step."""
     assert words in say(seen)
-
-
-def test_rows_leave_out_what_the_service_left_out() -> None:
-    """A row of a list has no nulls and no empty lists, and keeps what is zero."""
-    assert rows([Run(1, "passed", summary=RunSummary())]) == [
-        {
-            "runId": 1,
-            "status": "passed",
-            "summary": {"total": 0, "passed": 0, "failed": 0, "other": 0},
-        }
-    ]

@@ -45,7 +45,7 @@ async def test_resources_and_prompts_are_listed(emulator: Emulator) -> None:
     assert {template.uri_template: template.mime_type for template in templates} == {
         "testvibe://runs/{runId}{?project}": "application/json",
         "testvibe://features/{feature}/gherkin{?project}": "text/plain",
-        "testvibe://features/{feature}/generation/log{?project}": "text/plain",
+        "testvibe://features/{feature}/generation/log{?project}": "application/json",
     }
     assert all(template.description for template in templates)
     for prompt, name in zip(prompts, ("runId", "feature"), strict=True):
@@ -53,15 +53,6 @@ async def test_resources_and_prompts_are_listed(emulator: Emulator) -> None:
         assert prompt.description
         arguments = [(each.name, each.required) for each in prompt.arguments or ()]
         assert arguments == [(name, True), ("project", False)]
-
-
-async def test_a_run_is_read_as_its_digest(emulator: Emulator) -> None:
-    """A run's resource is the document that get_run returns."""
-    async with connected(emulator) as mcp:
-        run = await result_of(mcp, "run_feature", feature="Checkout")
-        await result_of(mcp, "wait_for_run", runId=run["runId"])
-        digest = json.loads(text_of(await mcp.read_resource(f"testvibe://runs/{run['runId']}")))
-        assert digest == await result_of(mcp, "get_run", runId=run["runId"])
 
 
 @pytest.mark.parametrize("name", ["checkout", "14", quote(UNUSUAL, safe="")])
@@ -75,33 +66,32 @@ async def test_a_feature_is_read_as_its_gherkin(emulator: Emulator, name: str) -
         assert text_of(await mcp.read_resource(f"testvibe://features/{name}/gherkin")) == ""
 
 
-async def test_a_log_is_read_section_by_section() -> None:
-    """A generation's log shows each section's conclusion and reason before its lines."""
+async def test_a_resource_is_the_document_of_a_tool() -> None:
+    """A log is the document that get_generation_log returns, and a run that of get_run."""
     scenario = Scenario(outcomes={"Checkout": Outcome(generation_status="failed")})
     async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
         latest = await latest_of(mcp, "Checkout")
         started = await result_of(mcp, "generate_feature", feature="Checkout", replace=latest)
         emulator.finish_generation(started["requestId"], "failed")
         log = await result_of(mcp, "get_generation_log", feature="Checkout")
-        text = text_of(await mcp.read_resource("testvibe://features/checkout/generation/log"))
-    reasons = [part["statusReason"] for part in log["sections"] if part["statusReason"]]
-    assert reasons
-    for reason in reasons:
-        assert f"({reason})" in text
-    for part in log["sections"]:
-        for line in part["log"]:
-            assert f"\n  {line}" in text
+        read = text_of(await mcp.read_resource("testvibe://features/checkout/generation/log"))
+        assert json.loads(read) == log
+        assert any(part["statusReason"] for part in log["sections"])
+        run = (await result_of(mcp, "run_feature", feature="Wishlist"))["runId"]
+        await result_of(mcp, "wait_for_run", runId=run)
+        read = text_of(await mcp.read_resource(f"testvibe://runs/{run}"))
+        assert json.loads(read) == await result_of(mcp, "get_run", runId=run)
 
 
 async def test_another_project_is_named_in_the_uri(emulator: Emulator) -> None:
-    """The query of a URI names a project; the log of what was never generated says so."""
+    """The query of a URI names a project; the log of what was never generated is empty."""
     other = emulator.add_project("Other")
     emulator.add_feature("Elsewhere", project=other, status="draft")
     uri = "testvibe://features/Elsewhere/{}?project=" + other.id
     async with connected(emulator) as mcp:
         assert "Elsewhere" in text_of(await mcp.read_resource(uri.format("gherkin")))
         log = text_of(await mcp.read_resource(uri.format("generation/log")))
-    assert log == "There is no log: the feature was never generated."
+    assert json.loads(log)["sections"] == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.support.mcp_connection import (
     text_of,
     without_tests,
 )
-from tests.surfaces.mcp_server.test_guards import answering
+from tests.surfaces.mcp_server.test_tools import answering
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 if TYPE_CHECKING:
@@ -32,12 +32,16 @@ BOTH = ("generate_feature", "generate_and_run")
 
 both_tools = pytest.mark.parametrize("tool", BOTH)
 
+both_services = pytest.mark.parametrize("emulator", [True, False], indirect=True)
+"""With the lists that are assumed, and without."""
 
-@pytest.fixture(params=[True, False], ids=["lists", "no lists"])
+
+@pytest.fixture
 async def emulator(request: pytest.FixtureRequest) -> AsyncGenerator[Emulator]:
-    """Serve features without tests, with the lists that are assumed and without."""
+    """Serve features without tests, without the lists that are assumed unless a test wants them."""
     scenario = Scenario(failing_runs=0, failing_generations=0)
-    async with Emulator(scenario=scenario, lists=request.param) as emulator:
+    lists = getattr(request, "param", False)
+    async with Emulator(scenario=scenario, lists=lists) as emulator:
         without_tests(emulator)
         yield emulator
 
@@ -63,12 +67,12 @@ def requests(emulator: Emulator) -> int:
 
 @both_tools
 async def test_the_same_call_generates_once(emulator: Emulator, tmp_path: Path, tool: str) -> None:
-    """A repetition, also long after the end and after a restart, returns the same generation."""
-    ids = set[str]()
-    for _ in range(2):
+    """A repetition, long after the end or a restart, or with another spelling, pays nothing."""
+    ids, number = set[str](), str(emulator.features["Returns"].id)
+    for names in (("Returns", number), ("RETURNS", "Returns")):
         async with connected(emulator, state_folder=tmp_path) as mcp:
-            for _ in range(2):
-                both = await finished(mcp, tool, feature="Returns")
+            for name in names:
+                both = await finished(mcp, tool, feature=name)
                 ids.add(both.get("generation", both)["requestId"])
                 await asyncio.sleep(3_600)
     assert requests(emulator) == len(ids) == 1
@@ -148,18 +152,24 @@ async def test_a_newer_generation_is_named_in_place_of_an_old_one(emulator: Emul
     assert requests(emulator) == 2
 
 
+@pytest.mark.parametrize(
+    ("shown_by", "fault"),
+    [
+        ("get_generation_status", Fault.edit(lambda status: {**status, "requestId": None})),
+        ("get_feature", Fault.status(404)),
+    ],
+    ids=["no id", "no status"],
+)
 @both_tools
-async def test_a_service_without_request_ids_names_a_date(tool: str) -> None:
+async def test_a_service_without_request_ids_names_a_date(
+    tool: str, shown_by: str, fault: Fault
+) -> None:
     """Where no `requestId` is shown, the date of the last change names a generation."""
-
-    def without_id(status: Any) -> Any:
-        return {**status, "requestId": None}
-
     async with Emulator(scenario=Scenario(failing_generations=0)) as emulator:
-        emulator.fail("get_generation_status", Fault.edit(without_id))
+        emulator.fail("get_generation_status", fault)
         async with connected(emulator) as mcp:
-            status = await result_of(mcp, "get_generation_status", feature="Checkout")
-            call = {"feature": "Checkout", "replace": status["updatedUtc"]}
+            shown = await result_of(mcp, shown_by, feature="Checkout")
+            call = {"feature": "Checkout", "replace": shown["updatedUtc"]}
             assert call["replace"] in await refused(mcp, tool, feature="Checkout")
             for _ in range(2):
                 await mcp.call_tool(tool, call)
@@ -205,16 +215,7 @@ async def test_what_generate_feature_started_is_only_run(emulator: Emulator, sec
     assert requests(emulator) == emulator.count("run_feature") == 1
 
 
-@both_tools
-async def test_a_feature_is_the_same_however_it_is_spelt(emulator: Emulator, tool: str) -> None:
-    """A name in any case, and the id, are one generation."""
-    number = str(emulator.features["Returns"].id)
-    async with connected(emulator) as mcp:
-        for feature in ("Returns", number, "RETURNS"):
-            await finished(mcp, tool, feature=feature)
-    assert requests(emulator) == 1
-
-
+@both_services
 @both_tools
 async def test_what_is_unknown_is_not_sent_again(emulator: Emulator, tool: str) -> None:
     """While it is unknown whether a dispatch began, no repetition sends another."""
@@ -230,6 +231,7 @@ async def test_what_is_unknown_is_not_sent_again(emulator: Emulator, tool: str) 
     assert requests(emulator) == 1
 
 
+@both_services
 @both_tools
 async def test_what_provably_did_not_begin_is_started_by_the_same_call(
     emulator: Emulator, tool: str
@@ -275,8 +277,9 @@ async def test_what_the_service_refused_is_not_counted(emulator: Emulator) -> No
         for tool in BOTH:
             await refused(mcp, tool, feature="Wishlist")
         await result_of(mcp, "generate_feature", feature="Returns")
-        text = await refused(mcp, "generate_feature", feature="Wishlist")
-        assert "may start no more generations (its option --max-generations)" in text
+        for tool in BOTH:
+            text = await refused(mcp, tool, feature="Wishlist")
+            assert "may start no more generations (its option --max-generations)" in text
     assert len(emulator.generations) == 1
 
 

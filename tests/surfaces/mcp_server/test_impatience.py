@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -36,15 +35,15 @@ MAX_SERVERS = 400
 EACH_ASKS = 3
 """How many results a client wants."""
 
+TIMEOUTS = (0.0, 0.0, 1.0, 2.0, 5.0, 60.0, 300.0)
+"""Seconds after which it gives up, one by chance."""
+
+EXPECTED_ERRORS = ("It may have started", "Call again")
+"""What an error says after which it calls again."""
+
 
 class Impatient:
     """A client that repeats a call until it has the result, with servers that come and go."""
-
-    timeouts: tuple[float, ...] = (0.0, 0.0, 1.0, 2.0, 5.0, 60.0, 300.0)
-    """Seconds after which it gives up, one by chance."""
-
-    expected_errors: tuple[str, ...] = ("It may have started", "Call again")
-    """What an error says after which it calls again."""
 
     def __init__(
         self, emulator: Emulator, folder: Path, seed: object, wire: Wire, mode: Mode | None = None
@@ -54,7 +53,6 @@ class Impatient:
         self.folder = folder
         self.wire = wire
         self.mode: Mode = mode or cast("Mode", self.random.choice(["auto", "legacy"]))
-        self.counts = Counter[str]()
 
     @asynccontextmanager
     async def server(self) -> AsyncGenerator[McpClient]:
@@ -71,9 +69,7 @@ class Impatient:
 
     async def result(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call until there is a result, and give up in between."""
-        self.counts["asked"] += 1
         for _ in range(MAX_SERVERS):
-            self.counts["servers"] += 1
             async with self.server() as mcp:
                 for _ in range(self.random.randint(1, 3)):
                     content = await self._call(mcp, tool, arguments)
@@ -85,19 +81,17 @@ class Impatient:
         self, mcp: McpClient, tool: str, arguments: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Call once; None if the client gave up before it had the answer, or at an error."""
-        self.counts["calls"] += 1
         call = asyncio.create_task(mcp.call_tool(tool, arguments))
-        await asyncio.wait([call], timeout=self.random.choice(self.timeouts))
+        await asyncio.wait([call], timeout=self.random.choice(TIMEOUTS))
         for _ in range(self.random.randint(0, 40)):  # Any moment of what goes on right now.
             await asyncio.sleep(0)
         if not call.done():
-            self.counts["cancelled"] += 1
             call.cancel()
             await asyncio.wait([call])
         if call.cancelled():
             return None
         if call.result().is_error:
-            assert any(words in text_of(call.result()) for words in self.expected_errors)
+            assert any(words in text_of(call.result()) for words in EXPECTED_ERRORS)
             return None
         return content_of(call.result())
 
@@ -111,11 +105,13 @@ def disturb(emulator: Emulator, chance: random.Random) -> None:
                 emulator.fail(operation, fault, skip=skip, times=1)
 
 
-async def generations(folder: Path, seed: int, wire: Wire) -> Counter[str]:
-    """Ask for generations, with time-outs at any moment, lost answers and restarts; count them."""
+@by_both_wires
+@pytest.mark.parametrize("seed", SCHEDULES)
+async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: Wire) -> None:
+    """Each generation is paid once, with time-outs at any moment, lost answers and restarts."""
     scenario = Scenario(failing_runs=0.3, failing_generations=0.3)
     async with Emulator(scenario=scenario) as emulator:
-        client = Impatient(emulator, folder, seed, wire)
+        client = Impatient(emulator, tmp_path, seed, wire)
         disturb(emulator, client.random)
         for name in FEATURES:
             emulator.features[name].status = client.random.choice(["draft", "generated"])
@@ -131,19 +127,19 @@ async def generations(folder: Path, seed: int, wire: Wire) -> Counter[str]:
             # What was there before any call does not count.
             paid = [each for each in emulator.generations.values() if each.created_at >= 0]
             assert len(paid) == asked
-            client.counts |= {"started": asked, "delivered": asked}
             if emulator.generations[made].status == "generating":
                 emulator.finish_generation(made, client.random.choice(["generated", "failed"]))
-    return client.counts
 
 
-async def runs(folder: Path, seed: int, wire: Wire) -> Counter[str]:
-    """Have clients, each with servers on one folder, ask for the same runs at once; count them."""
+@by_both_wires
+@pytest.mark.parametrize("seed", SCHEDULES)
+async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int, wire: Wire) -> None:
+    """Of two clients that share a folder each gets its results, and each result is one client's."""
     async with Emulator(scenario=Scenario(failing_runs=0.3)) as emulator:
         # The wire of the older protocol tells an answer from a cancellation that crosses it. A
         # signal stops what this process serves over HTTP, so there it is one server.
         clients = [
-            Impatient(emulator, folder, f"{seed} {number}", wire, "legacy")
+            Impatient(emulator, tmp_path, f"{seed} {number}", wire, "legacy")
             for number in range(2 if wire == "stream" else 1)
         ]
         chance = clients[0].random
@@ -160,24 +156,6 @@ async def runs(folder: Path, seed: int, wire: Wire) -> Counter[str]:
 
         results = [each for those in await asyncio.gather(*map(ask, clients)) for each in those]
         assert len({content["startedAt"] for content in results}) == len(results)
-        counts = sum((client.counts for client in clients), Counter[str]())
         # A server that ended before it sent them leaves nothing that proves it.
         unknown = sum(size for content in results if content.get("verdict") == "unknown")
         assert len(results) * size - unknown <= len(emulator.runs) <= len(results) * size
-    return counts + Counter(started=-(-len(emulator.runs) // size), delivered=len(results))
-
-
-@by_both_wires
-@pytest.mark.parametrize("seed", SCHEDULES)
-async def test_what_was_asked_for_is_paid(tmp_path: Path, seed: int, wire: Wire) -> None:
-    """Each generation is paid once, with time-outs at any moment, lost answers and restarts."""
-    counts = await generations(tmp_path, seed, wire)
-    assert counts["asked"] == counts["started"] == EACH_ASKS
-
-
-@by_both_wires
-@pytest.mark.parametrize("seed", SCHEDULES)
-async def test_each_result_of_runs_is_delivered_once(tmp_path: Path, seed: int, wire: Wire) -> None:
-    """Of two clients that share a folder each gets its results, and each result is one client's."""
-    counts = await runs(tmp_path, seed, wire)
-    assert counts["asked"] == counts["delivered"] > 0

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sqlite3
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,7 @@ from tests.support.mcp_connection import (
     refused,
     result_of,
     text_of,
+    texts_of,
     without_tests,
 )
 from testvibe_async.testing import Fault
@@ -192,16 +193,6 @@ async def test_a_failure_on_the_way_does_not_generate_again(emulator: Emulator) 
     assert emulator.count("generate_feature") == 1
 
 
-async def test_a_refused_batch_is_begun_anew(emulator: Emulator) -> None:
-    """A batch that began nothing is not remembered."""
-    rule = emulator.fail("list_features", Fault.status(401))
-    async with connected(emulator) as mcp:
-        assert "TESTVIBE_API_KEY" in await refused(mcp, "run_features", all=True)
-        rule.remove()
-        digest = await result_of(mcp, "run_features", all=True, timeoutSeconds=170)
-    assert digest["summary"]["succeeded"] >= 1
-
-
 @pytest.mark.parametrize(
     ("tool", "arguments"),
     [*(each[:2] for each in MINE[3:]), ("run_features", {"all": True})],
@@ -210,54 +201,34 @@ async def test_a_refused_batch_is_begun_anew(emulator: Emulator) -> None:
 async def test_a_call_after_a_restart_continues(
     emulator: Emulator, tmp_path: Path, tool: str, arguments: dict[str, Any]
 ) -> None:
-    """Another server with the same folder continues what was started, and delivers its result."""
+    """Another server continues what was started; one that may start no generation does so too."""
     without_tests(emulator, tool)
-    content: dict[str, Any] = {"inFlight": True}
+    content, options = dict[str, Any](inFlight=True), dict[str, Any](max_generations=1)
     while content["inFlight"]:
-        async with connected(emulator, state_folder=tmp_path / "state") as mcp:
+        async with connected(emulator, state_folder=tmp_path / "state", **options) as mcp:
             content = await result_of(mcp, tool, **arguments, timeoutSeconds=20)
+        options["max_generations"] = 0
     assert runs_of_checkout(emulator) == 1
     assert len(emulator.generations) == (tool == "generate_and_run")
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
-@pytest.mark.parametrize("tool", ["run_feature", "generate_feature"])
-async def test_a_dispatch_is_found_after_a_restart(
-    emulator: Emulator, tmp_path: Path, tool: str, mode: Mode
+@pytest.mark.parametrize(("tool", "arguments"), [RUNS[0], MINE[3][:2]], ids=str)
+async def test_a_run_that_is_unknown_is_reported_once(
+    emulator: Emulator, tool: str, arguments: dict[str, Any]
 ) -> None:
-    """A server that ended while the dispatch had no answer is followed by one that finds it."""
-    without_tests(emulator, tool)
-    emulator.fail(tool, Fault.delay(7), times=1)
-    for is_first in (True, False):
-        async with connected(emulator, mode, state_folder=tmp_path / "state") as mcp:
-            if is_first:
-                await given_up(mcp, tool, feature="Checkout")
-                continue
-            assert "your call at" in (await result_of(mcp, tool, feature="Checkout"))["note"]
-    assert emulator.count(tool) == 1
-
-
-async def test_a_run_that_is_unknown_is_reported_once(emulator: Emulator) -> None:
-    """The error says what to check before another call, which starts another run."""
+    """It is not in flight, and the answer says what to check before a call that starts another."""
     emulator.fail("list_runs", Fault.status(404))
     emulator.fail("run_feature", Fault.lost(), times=1)
     async with connected(emulator) as mcp:
-        text = await refused(mcp, "run_feature", feature="Checkout")
-        assert "check list_runs of the feature" in text
+        answer = await mcp.call_tool(tool, arguments)
+        assert "check list_runs of the feature" in " ".join(texts_of(answer))
         assert emulator.count("run_feature") == 1
-        assert "runId" in await result_of(mcp, "run_feature", feature="Checkout")
+        if tool == "run_features":
+            digest = content_of(answer)
+            assert (digest["verdict"], digest["inFlight"]) == ("unknown", False)
+            assert "'unknown' may have been dispatched: before you run" in digest["note"]
+        await result_of(mcp, tool, **arguments)
     assert emulator.count("run_feature") == 2
-
-
-async def test_a_run_that_provably_did_not_begin_is_started(emulator: Emulator) -> None:
-    """A call that was given up without an answer is repeated: one run is there."""
-    async with connected(emulator, timeout=5.0) as mcp:
-        emulator.fail("run_feature", Fault.status(503), times=1)
-        await given_up(mcp, "run_feature", feature="Checkout")
-        await asyncio.sleep(120)
-        await result_of(mcp, "run_feature", feature="Login Functionality")
-        await result_of(mcp, "run_feature", feature="Checkout")
-    assert runs_of_checkout(emulator) == 1
 
 
 async def test_old_journals_are_deleted(

@@ -1,15 +1,17 @@
-"""The tools, through the official client, in this process and on virtual time."""
+"""The tools: what they are, which are offered, and who is asked before one costs credits."""
 
 from __future__ import annotations
 
 import inspect
 import json
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from mcp import Client as McpClient
-from mcp.types import ToolAnnotations
+from mcp.shared.exceptions import MCPError
+from mcp.types import ElicitResult, ToolAnnotations
 
 from tests.conftest import KEY
 from tests.support.mcp_connection import (
@@ -18,15 +20,15 @@ from tests.support.mcp_connection import (
     content_of,
     refused,
     result_of,
+    text_of,
     texts_of,
+    without_tests,
 )
 from testvibe_async import Client, ConfigError, Project
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mcp.types import Tool
 
 COMBINED = {"run_features", "wait_for_runs", "generate_and_run"}
@@ -39,6 +41,8 @@ write_file list_configs
 """
 
 OPERATIONS = frozenset(NAMES.split())
+
+both_modes = pytest.mark.parametrize("mode", get_args(Mode))
 
 
 async def tools() -> dict[str, Tool]:
@@ -105,14 +109,13 @@ async def test_the_tools_cost_a_model_little() -> None:
     assert len(json.dumps(whole, separators=(",", ":"))) < 20_000
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
-async def test_every_tool_returns_what_it_declares(mode: Mode) -> None:
-    """Each tool's result is what the service has, in either protocol."""
+async def test_every_tool_returns_what_it_declares() -> None:
+    """Each tool's result is what the service has."""
     scenario = Scenario(
         failing_generations=0, failing_runs=0, outcomes={"Login": Outcome(run_status="failed")}
     )
     gherkin = "Feature: Login\n\n  Scenario: In\n    Given in\n\n  Scenario: Out\n    Given out\n"
-    async with Emulator(scenario=scenario) as emulator, connected(emulator, mode) as mcp:
+    async with Emulator(scenario=scenario) as emulator, connected(emulator) as mcp:
         call, login, ok = partial(result_of, mcp), {"feature": "Login"}, {"ok": True}
         (project,) = (await call("list_projects"))["projects"]
         assert project["id"] == emulator.project_id
@@ -173,20 +176,12 @@ async def test_results_hold_a_line_and_the_document(emulator: Emulator) -> None:
     assert audiences == [["user"], ["assistant"]]
 
 
-@pytest.mark.parametrize("feature", ["14", 14, "checkout", "CHECKOUT"], ids=repr)
-async def test_a_feature_is_named_by_its_id_or_its_name(
-    emulator: Emulator, feature: str | int
-) -> None:
-    """Digits are an id, as a string or as the number that some models send."""
+async def test_a_run_in_flight_is_not_diagnosed_yet(emulator: Emulator) -> None:
+    """No test of a run in flight is said to have passed or failed; the next step is named."""
     async with connected(emulator) as mcp:
-        assert (await result_of(mcp, "get_feature", feature=feature))["name"] == "Checkout"
-
-
-async def test_unknown_fields_pass_through(emulator: Emulator) -> None:
-    """An unknown field of the service reaches the model."""
-    emulator.fail("get_feature", Fault.edit(lambda document: {**document, "owner": {"id": 7}}))
-    async with connected(emulator) as mcp:
-        assert (await result_of(mcp, "get_feature", feature="Checkout"))["owner"] == {"id": 7}
+        run = await result_of(mcp, "run_feature", feature="Checkout")
+        answer = await mcp.call_tool("diagnose_run", {"runId": run["runId"]})
+    assert texts_of(answer)[0] == "Run 214 is running: wait_for_run waits for it."
 
 
 async def test_lone_surrogates_are_replaced(emulator: Emulator) -> None:
@@ -254,8 +249,15 @@ async def test_a_refused_key_is_named_by_its_variable_and_never_shown(
     assert KEY not in text
 
 
-async def test_without_configuration_each_tool_says_what_to_set() -> None:
-    """A server without settings starts and lists its tools, and each says what to set."""
+@pytest.mark.parametrize(
+    ("server", "fact"), [("", "no server."), ("http://h.example", "to h.example in the clear.")]
+)
+async def test_without_configuration_each_tool_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, server: str, fact: str
+) -> None:
+    """Each tool says so in the words of a server: no argument of the library, no option."""
+    monkeypatch.setenv("TESTVIBE_SERVER", server)
+    monkeypatch.setenv("TESTVIBE_API_KEY", KEY)
     numbers: dict[str, Any] = {"runId": 1, "runIds": [1]}
     async with McpClient(make_server()) as mcp:
         for tool in (await mcp.list_tools()).tools:
@@ -263,7 +265,8 @@ async def test_without_configuration_each_tool_says_what_to_set() -> None:
             arguments: dict[str, Any] = {name: numbers.get(name, "A") for name in required}
             more = {"all": True} if tool.name == "run_features" else {}
             text = await refused(mcp, tool.name, **arguments, **more)
-            assert "Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in text
+            assert f"{fact} Set TESTVIBE_SERVER and TESTVIBE_API_KEY" in text
+            assert not [word for word in ("in code", "allow") if word in text]
 
 
 async def test_without_a_project_the_error_says_how_to_name_one(emulator: Emulator) -> None:
@@ -274,13 +277,121 @@ async def test_without_a_project_the_error_says_how_to_name_one(emulator: Emulat
         assert await result_of(mcp, "list_features", project=emulator.project_id)
 
 
-async def test_the_routes_of_the_files_are_taken(
-    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def names(**options: Any) -> set[str]:
+    return {tool.name for tool in await make_server(**options).list_tools()}
+
+
+async def test_tools_are_chosen() -> None:
+    """Tools are those that are named, without those that are excluded, or that change something."""
+    reading = {name.split("_")[0] for name in await names(read_only=True)}
+    assert reading == {"get", "list", "read", "wait", "diagnose"}
+    assert await names(tools=["run_feature", "get_run"]) == {"run_feature", "get_run"}
+    assert await names(tools=["run_feature", "get_run"], read_only=True) == {"get_run"}
+    assert await names() - await names(exclude_tools=["delete_feature"]) == {"delete_feature"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tools": ["run"]}, "there is no tool 'run'; there are list_projects, "),
+        ({"exclude_tools": ["x"]}, "there is no tool 'x'"),
+        ({"tools": ["run_feature"], "read_only": True}, "no tool is left"),
+        ({"max_generations": -1}, "at least 0"),
+        ({"max_output": 1_999}, "at least 2,000"),
+    ],
+)
+def test_wrong_choices_are_refused(options: dict[str, Any], said: str) -> None:
+    """What is misspelt, or leaves nothing, is an error at the start."""
+    with pytest.raises(ConfigError, match=said):
+        make_server(**options)
+
+
+def answering(
+    asked: list[str], action: Any = "accept", content: Any = MappingProxyType({"generate": True})
+) -> Any:
+    """Return a callback of a client whose user answers so."""
+
+    async def answer(_context: Any, params: Any) -> ElicitResult:
+        asked.append(params.message)
+        return ElicitResult(action=action, content=content and dict(content))
+
+    return answer
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("action", "content"),
+    [
+        ("accept", {"generate": True}),
+        ("accept", {"generate": False}),
+        ("decline", None),
+        ("accept", {"other": 1}),
+        ("accept", {"generate": "perhaps"}),
+        ("accept", None),
+    ],
+    ids=str,
+)
+async def test_the_user_is_asked_before_credits_are_spent(
+    emulator: Emulator, mode: Mode, action: str, content: Any
 ) -> None:
-    """A tool's request goes where the settings file of the working directory says."""
-    route = 'list_runs = "GET /projects/{project}/history"'
-    (tmp_path / ".testvibe-async.toml").write_text(f"[endpoints]\n{route}\n")
-    monkeypatch.chdir(tmp_path)
-    async with connected(emulator) as mcp:
-        await refused(mcp, "list_runs")
-    assert [request.path.split("/")[-1] for request in emulator.requests] == ["history"]
+    """A client that can ask its user does, once, and nothing starts without consent."""
+    without_tests(emulator)
+    asked: list[str] = []
+    is_agreed = content == {"generate": True}
+    async with connected(emulator, mode, ask=answering(asked, action, content)) as mcp:
+        answer = await mcp.call_tool("generate_and_run", {"feature": "Checkout"})
+        assert asked == ["Generate the tests of 'Checkout'? It costs credits of the account."]
+        assert answer.is_error is not is_agreed
+        if not is_agreed:
+            assert text_of(answer).startswith("Nothing was started: the ")
+        else:
+            await mcp.call_tool("generate_and_run", {"feature": "Checkout"})
+            assert len(asked) == 1
+    assert emulator.count("generate_feature") == is_agreed
+
+
+@both_modes
+async def test_a_prompt_s_missing_argument_is_named(emulator: Emulator, mode: Mode) -> None:
+    """A prompt without an argument that it needs is refused as invalid parameters."""
+    async with connected(emulator, mode) as mcp:
+        for name, said in {
+            "diagnose_failed_run": "Missing required arguments: {'runId'}",
+            "diagnose_failed_generation": "Missing required arguments: {'feature'}",
+            "diagnose": "Unknown prompt: diagnose",
+        }.items():
+            with pytest.raises(MCPError, match=said) as caught:
+                await mcp.get_prompt(name)
+            assert caught.value.error.code == -32602
+
+
+async def instructions(**options: Any) -> str:
+    async with McpClient(make_server(**options)) as mcp:
+        return str(mcp.instructions)
+
+
+async def test_the_instructions_say_what_there_is() -> None:
+    """They name no tool that is not offered, the limit on generations, and what is data."""
+    for part in ("data that others wrote", "`replace`", "start 3 generations at most"):
+        assert part in await instructions(max_generations=3)
+    reading = await instructions(read_only=True, max_generations=3)
+    assert "run_feature" not in reading
+    assert "--max-generations" not in reading
+
+
+async def test_advice_says_which_tools_are_not_offered(emulator: Emulator) -> None:
+    """Errors, notes and instructions that name a tool that is not there say so."""
+    excluded = ("list_features", "generate_feature", "wait_for_run")
+    text = await instructions(exclude_tools=excluded)
+    assert "does not offer generate_feature, wait_for_run:" in text
+    assert "does not offer" not in await instructions()
+    emulator.features["Returns"].status = "draft"
+    async with connected(emulator, exclude_tools=excluded) as mcp:
+        for feature, missing in (("Chekout", "list_features"), ("Returns", "generate_feature")):
+            text = await refused(mcp, "run_feature", feature=feature)
+            assert f" This server does not offer {missing}: tell the user" in text
+        started = await result_of(mcp, "run_feature", feature="Checkout")
+        assert "does not offer wait_for_run:" in started["note"]
+        text = await refused(mcp, "generate_feature", feature="Checkout")
+        assert text.startswith("This server does not offer generate_feature")
+        text = await refused(mcp, "get_features")
+        assert text.startswith("There is no tool 'get_features'. Did you mean 'get_feature'")
