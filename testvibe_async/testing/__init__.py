@@ -1,4 +1,4 @@
-"""Tools for tests of code that uses TestVibe: an emulator, faults, virtual time, a leak check.
+"""Tools for tests of code that uses TestVibe: an emulator, faults, virtual time.
 
 They never import the client side, so that the emulator is a second reading of the service's
 contract.
@@ -20,7 +20,6 @@ from .emulator import (
     Scenario,
 )
 from .fault_proxy import FaultProxy, NetworkFault
-from .leaks import assert_no_leaks
 
 __all__ = [
     "Answer",
@@ -36,5 +35,4 @@ __all__ = [
     "Replay",
     "Scenario",
     "VirtualTimeLoop",
-    "assert_no_leaks",
 ]
