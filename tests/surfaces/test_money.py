@@ -17,18 +17,18 @@ import pytest
 from attrs import define, field, frozen
 from mcp import Client as McpClient
 
+from tests.conftest import client_of
 from tests.support.amounts import FULL
 from tests.support.inner_pytest import inner, service, service_options
 from tests.support.mcp_connection import latest_of
 from tests.support.tables import Table
 from tests.support.timing import STEADY
-from tests.surfaces.cli.conftest import call, machine
-from testvibe_async import Client
+from tests.surfaces.cli.conftest import call, machine, use
 from testvibe_async.mcp_server import make_server
-from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
     from pathlib import Path
 
     from tests.support.inner_pytest import Inner
@@ -68,10 +68,9 @@ def paid(emulator: Emulator) -> int:
 
 @define
 class Stage:
-    """A service, the network before it, and a machine with a folder of states."""
+    """A service, and a machine with a folder of states."""
 
     emulator: Emulator
-    proxy: FaultProxy
     folder: Path
     call: Call
     monkeypatch: pytest.MonkeyPatch
@@ -133,9 +132,8 @@ class Tool:
 
     async def start(self, stage: Stage) -> None:
         emulator = stage.emulator
-        options: Any = {"api_key": emulator.api_key, "project": emulator.project_id}
         arguments = {"feature": self.feature}
-        server = make_server(partial(Client, stage.proxy.url, **options), state_folder=stage.states)
+        server = make_server(partial(client_of, emulator), state_folder=stage.states)
         async with McpClient(server) as mcp:
             if self.feature != "Draft":
                 stage.replaced = stage.replaced or await latest_of(mcp, self.feature)
@@ -184,7 +182,7 @@ async def killed(stage: Stage, surface: Surface) -> None:
     """End the process while the answer is on its way; what the disk has is left."""
     call = await _without_answer(stage, surface)
     shutil.copytree(stage.states, stage.folder / "left", dirs_exist_ok=True)
-    silence = stage.proxy.fail(NetworkFault.swallow_request())
+    silence = stage.emulator.fail("*", Fault.hang())
     call.cancel()
     await asyncio.wait([call])
     silence.remove()
@@ -210,11 +208,7 @@ async def given_up_later(stage: Stage, surface: Surface) -> None:
 async def _without_answer(stage: Stage, surface: Surface) -> asyncio.Task[None]:
     """Start; return once the service has acted, and its answer never comes."""
     stage.states.mkdir(exist_ok=True)
-    stage.proxy.fail(
-        NetworkFault.swallow_answer(),
-        when=lambda method, target: method == "POST" and target.endswith("/generate"),
-        times=1,
-    )
+    stage.emulator.fail("generate_feature", Fault.unanswered(), times=1)
     call = asyncio.create_task(surface.start(stage))
     await asyncio.sleep(EARLY)
     assert paid(stage.emulator) == 1
@@ -235,16 +229,11 @@ SCENARIO = STEADY
 
 
 @pytest.fixture
-async def stage(
-    emulator: Emulator, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> AsyncGenerator[Stage]:
-    """A feature without tests, behind a network that may fail."""
+def stage(emulator: Emulator, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A feature without tests."""
     emulator.add_feature("Draft", status="draft")
-    async with FaultProxy(emulator.url) as proxy:
-        monkeypatch.setenv("TESTVIBE_SERVER", proxy.url)
-        monkeypatch.setenv("TESTVIBE_API_KEY", emulator.api_key)
-        monkeypatch.setenv("TESTVIBE_PROJECT", emulator.project_id)
-        yield Stage(emulator, proxy, tmp_path, call, monkeypatch)
+    use(emulator, monkeypatch)
+    return Stage(emulator, tmp_path, call, monkeypatch)
 
 
 def without_id(status: Any) -> Any:

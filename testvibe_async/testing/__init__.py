@@ -19,15 +19,12 @@ from .emulator import (
     Replay,
     Scenario,
 )
-from .fault_proxy import FaultProxy, NetworkFault
 
 __all__ = [
     "Answer",
     "Emulator",
     "Fault",
-    "FaultProxy",
     "Middleware",
-    "NetworkFault",
     "Outcome",
     "RecordedExchange",
     "RecordedRequest",

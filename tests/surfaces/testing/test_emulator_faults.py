@@ -67,37 +67,76 @@ async def test_an_answer_may_have_another_header_or_body(
     [
         (Fault.reset(), aiohttp.ClientOSError, 0),
         (Fault.lost(), aiohttp.ClientOSError, 1),
+        (Fault.hang(), TimeoutError, 0),
+        (Fault.unanswered(), TimeoutError, 1),
+        (Fault.cut_head(), aiohttp.ServerDisconnectedError, 1),
         (Fault.truncated(), aiohttp.ClientPayloadError, 1),
+        (Fault.slow(0.01), TimeoutError, 1),
         (Fault.garbage(), aiohttp.ClientResponseError, 0),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )
 async def test_a_connection_fails_before_or_after_acting(
-    call: Caller, fault: Fault, error: type[aiohttp.ClientError], runs: int
+    call: Caller, fault: Fault, error: type[Exception], runs: int
 ) -> None:
-    """It is reset, or half of an answer comes, or no HTTP; only some of them leave a run."""
+    """It is reset, silent for hours, or ends too soon, or no HTTP comes; only some leave a run."""
     call.emulator.fail("run_feature", fault)
     with pytest.raises(error) as caught:
-        await call("POST", "/features/Checkout/run", {})
+        async with asyncio.timeout(10_000):
+            await call("POST", "/features/Checkout/run", {})
     if error is aiohttp.ClientOSError:
         assert getattr(caught.value, "errno", None) == errno.ECONNRESET
     assert len(call.emulator.runs) == runs
     assert call.emulator.requests[-1].status is None
-
-
-async def test_a_hanging_request_is_never_answered(call: Caller) -> None:
-    """No answer comes for hours; other requests are served, and closing does not wait."""
-    call.emulator.fail("run_feature", Fault.hang())
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(10_000):
-            await call("POST", "/features/Checkout/run", {})
-    hanging = asyncio.ensure_future(call("POST", "/features/Checkout/run", {}))
-    await asyncio.sleep(1)
     assert (await call("GET", "")).status == 200
-    assert not call.emulator.runs
+
+
+@pytest.mark.parametrize("fault", [Fault.hang(), Fault.unanswered(), Fault.slow(0.1)])
+async def test_closing_does_not_wait_for_an_answer(call: Caller, fault: Fault) -> None:
+    """A request that waits for its answer is reset when the emulator closes."""
+    call.emulator.fail("run_feature", fault)
+    waiting = asyncio.ensure_future(call("POST", "/features/Checkout/run", {}))
+    await asyncio.sleep(1)
     await call.emulator.aclose()
+    assert call.emulator.now() < 2
     with pytest.raises(aiohttp.ClientOSError):
-        await hanging
+        await waiting
+
+
+@pytest.mark.parametrize("rate", [7, 100])
+async def test_a_slow_answer_is_whole(call: Caller, rate: float) -> None:
+    """Head and body come at the given rate, by the loop's clock."""
+    call.emulator.fail("get_project", Fault.slow(rate))
+    began = asyncio.get_running_loop().time()
+    reply = await call("GET", "")
+    size = len(reply.body) + sum(
+        len(f"{name}: {reply.headers[name]}\r\n") for name in reply.headers
+    )
+    seconds = asyncio.get_running_loop().time() - began
+    assert seconds == pytest.approx((size + len("HTTP/1.1 200 OK\r\n\r\n")) / rate, rel=0.1)
+    assert reply.document["name"] == "Acme Shop"
+    assert reply.headers["Date"] == "Wed, 10 Jun 2026 14:42:11 GMT"
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
+def test_a_rate_is_a_number_above_zero(rate: float) -> None:
+    """A rate that is no such number is an error at once."""
+    with pytest.raises(ValueError, match="must be above 0"):
+        Fault.slow(rate)
+
+
+async def test_a_service_that_is_down_refuses(call: Caller) -> None:
+    """New connections are refused, idle ones are dropped; address and state stay the same."""
+    run_id = await call.run()
+    for _ in range(2):
+        async with call.emulator.refusing():
+            with pytest.raises(aiohttp.ClientConnectorError) as caught:
+                await call.run()
+            assert caught.value.errno == errno.ECONNREFUSED
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await call.send("GET", call.emulator.artifact_url)
+        assert (await call.get(f"/runs/{run_id}"))["runId"] == run_id
+    assert len(call.emulator.runs) == 1
 
 
 async def test_a_delayed_request_is_done_late(call: Caller) -> None:

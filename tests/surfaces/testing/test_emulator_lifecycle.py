@@ -66,11 +66,11 @@ async def test_a_second_origin_that_fails_closes_the_first(
     """If the second origin can't listen, the first is closed again."""
     emulator = Emulator()
 
-    async def refuse(host: str, port: int) -> None:
-        raise OSError(host, port)
+    async def refuse() -> None:
+        raise OSError("taken")
 
     monkeypatch.setattr(emulator, "_artifacts", SimpleNamespace(start=refuse))
-    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
+    with pytest.raises(OSError, match="taken"):
         await emulator.start()
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):

@@ -8,13 +8,11 @@ from __future__ import annotations
 from .answers import Answer
 from .api import Middleware
 from .emulator import Emulator
-from .origin import NOT_HTTP, reset_on_close, stop_accepting
 from .recording import RecordedExchange, Recording, Replay
-from .requests import Fault, RecordedRequest, Rule
+from .requests import Fault, RecordedRequest
 from .scenario import Outcome, Scenario
 
 __all__ = [
-    "NOT_HTTP",
     "Answer",
     "Emulator",
     "Fault",
@@ -24,8 +22,5 @@ __all__ = [
     "RecordedRequest",
     "Recording",
     "Replay",
-    "Rule",
     "Scenario",
-    "reset_on_close",
-    "stop_accepting",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -25,7 +26,7 @@ from .scenario import EmulatorClock, Scenario
 from .service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from typing import Self
 
     from .generation import Generation
@@ -111,7 +112,6 @@ class Emulator:
         """
         self.api_key = api_key
         self.project_id = project_id
-        self._address = (host, port)
         self._read_clock = clock
         self._clock = EmulatorClock(speed=speed, epoch=epoch)
         self._links = Links(self._clock, link_lifetime)
@@ -123,7 +123,7 @@ class Emulator:
             dispatch_lag=dispatch_lag,
         )
         self._middleware = Middleware() if middleware is None else middleware
-        self._rules: list[Rule[Fault]] = []
+        self._rules: list[Rule] = []
         api = Api(
             service=self._service,
             api_key=api_key,
@@ -133,9 +133,9 @@ class Emulator:
             middleware=self._middleware,
         )
         find_faults = partial(faults_of, rules=self._rules)
-        self._api = Origin(self._clock, api.receive, find_faults, record)
+        self._api = Origin(self._clock, api.receive, find_faults, record, host, port)
         receive = partial(receive_download, self._service)
-        self._artifacts = Origin(self._clock, receive, find_faults, record)
+        self._artifacts = Origin(self._clock, receive, find_faults, record, host)
         self.requests: list[RecordedRequest] = self._api.requests
         """All requests to the API, in the order of arrival."""
         self.artifact_requests: list[RecordedRequest] = self._artifacts.requests
@@ -162,19 +162,24 @@ class Emulator:
         if self.url:
             raise RuntimeError("This emulator was started before: make another one.")
         self._clock.start(self._read_clock or asyncio.get_running_loop().time)
-        host, port = self._address
-        await self._api.start(host, port)
+        await self._listen()
+        self._links.origin = self._artifacts.url
+
+    async def _listen(self) -> None:
+        await self._api.start()
         try:
-            await self._artifacts.start(host, 0)
+            await self._artifacts.start()
         except BaseException:
             await self._api.aclose()
             raise
-        self._links.origin = self._artifacts.url
 
     async def aclose(self) -> None:
         """Drop all connections and stop listening; may be called twice. The records stay."""
         if unused := sorted(self._service.scenario.outcomes.keys() - self._names()):
             _logger.warning("no feature had the name of these outcomes: %s", unused)
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         try:
             await self._api.aclose()
         finally:
@@ -261,7 +266,7 @@ class Emulator:
         times: int | None = None,
         skip: int = 0,
         when: Callable[[RecordedRequest], bool] | None = None,
-    ) -> Rule[Fault]:
+    ) -> Rule:
         """Let requests fail from now on.
 
         Args:
@@ -289,6 +294,15 @@ class Emulator:
         rule = Rule(fault, matches, times, skip)
         self._rules.append(rule)
         return rule
+
+    @asynccontextmanager
+    async def refusing(self) -> AsyncGenerator[None]:
+        """Be down in the body: drop all connections, and refuse new ones, on both origins."""
+        await self._hang_up()
+        try:
+            yield
+        finally:
+            await self._listen()
 
     def add_project(
         self, name: str, base_url: str = "https://site.example", *, project_id: str | None = None
