@@ -51,12 +51,16 @@ async def shop(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Emulator]:
 
 
 @asynccontextmanager
-async def example() -> AsyncGenerator[aiohttp.ClientSession]:
-    """Start the printed service as a new process would, and shut it down."""
+async def example(**changes: Any) -> AsyncGenerator[aiohttp.ClientSession]:
+    """Start the printed service as a new process would, and shut it down.
+
+    Args:
+        changes: Values in place of the service's constants.
+    """
     assert SECTION is not None
     module = ModuleType("service")
     exec(compile(SECTION[1], "testvibe_async/README.md", "exec"), vars(module))  # noqa: S102 - our own page
-    vars(module)["Client"] = partial(Client, poll_interval=0.1)
+    vars(module).update({"Client": partial(Client, poll_interval=0.1), **changes})
     config = uvicorn.Config(
         module.app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1
     )
@@ -162,6 +166,24 @@ async def test_a_shutdown_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run["status"] == "failed"
     assert emulator.count("run_feature") == 1
     assert not emulator.count("cancel_generation")
+
+
+@on_real_time
+async def test_old_runs_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file shrinks at each start to the newest refs; runs that are over leave the memory."""
+    async with shop(monkeypatch):
+        async with example(KEPT=2) as http:
+            over = [await start(http, "Checkout") for _ in range(4)]
+            for run_id in over:
+                await finished(http, run_id)
+            running = await start(http, "Returns")
+            async with http.get(f"/runs/{over[0]}") as dropped:
+                assert dropped.status == 404
+            assert [(await status(http, each))["runId"] for each in (*over[2:], running)]
+        assert len((tmp_path / "refs.jsonl").read_text().splitlines()) == 5
+        async with example(KEPT=2) as http:
+            assert (await status(http, running))["runId"] == running
+    assert len((tmp_path / "refs.jsonl").read_text().splitlines()) == 2
 
 
 @on_real_time

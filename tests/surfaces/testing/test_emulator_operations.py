@@ -6,7 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from tests.conftest import client_of
 from tests.surfaces.testing.conftest import Caller, Emulate
+from testvibe_async.cli.emulator import make_emulator
 from testvibe_async.testing import Outcome
 
 HEAD = {"runId", "status", "featureId", "featureName", "config", "siteUrl", "finishedUtc"}
@@ -19,6 +21,7 @@ STATUS = NAMED | PROGRESS | {"featureStatus", "sections"}
 SECTION = {"section", "status", "conclusion", "updatedUtc"}
 LOG_SECTION = {"section", "title", "state", "conclusion", "statusReason", "log"}
 FAILING = {"outcomes": {"Checkout": Outcome(run_status="failed")}}
+LONG = Outcome(run_duration=200)
 DRAFT = "Checkout with gift card"
 """Three scenarios: 20 s of warm-up, 3 times 40 s, 10 s of verification."""
 F = "/features/Checkout%20with%20gift%20card"
@@ -157,6 +160,43 @@ class TestRuns:
         assert run["finishedUtc"] == f"2026-06-10T14:42:{11 + seconds}Z"
         assert run["startedUtc"] == f"2026-06-10T14:42:{11 + min(seconds, 5)}Z"
         assert (await call.get("/runs"))[0]["status"] == status
+
+    async def test_old_runs_are_dropped(self, emulate: Emulate) -> None:
+        """With a retention, only the newest runs are kept, and those in flight; ids go on."""
+        call = await emulate(retention=3, scenario={"outcomes": {"Returns": LONG}})
+        for _ in range(4):
+            await call.run("Wishlist")
+        assert len(call.emulator.runs) == 4
+        await asyncio.sleep(60)
+        newest = [await call.run("Checkout"), await call.run("Returns")]
+        assert sorted(call.emulator.runs) == [217, *newest]
+        assert (await call("GET", "/runs/216")).error == (404, "not_found")
+        assert [row["runId"] for row in await call.get("/runs?feature=Wishlist")] == [217]
+        for _ in range(3):
+            await asyncio.sleep(60)
+            newest.append(await call.run("Checkout"))
+        assert sorted(call.emulator.runs) == [219, *newest[2:]]
+        assert [row["runId"] for row in await call.get("/runs")] == [222, 221, 220, 219]
+        assert await call.get("/runs?feature=Wishlist") == []
+
+    async def test_old_generations_are_dropped(self, emulate: Emulate) -> None:
+        """With a retention, only the newest generations are kept; each feature has its own."""
+        call = await emulate(retention=1)
+        first = await call.generate("Wishlist")
+        await asyncio.sleep(600)
+        second = await call.generate("Returns")
+        assert list(call.emulator.generations) == [second]
+        assert (await call.get("/features/Wishlist/generation"))["requestId"] == first
+
+    async def test_the_emulator_of_the_command_keeps_few_runs(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`testvibe-async emulator` can run for weeks: what it keeps is bounded."""
+        monkeypatch.setattr("testvibe_async.cli.emulator.RETENTION", 2)
+        async with make_emulator(speed=1000) as emulator, client_of(emulator) as client:
+            for _ in range(5):
+                await client.project().run_feature("Checkout").wait()
+            assert len(emulator.runs) == 2
 
     async def test_what_is_in_flight_is_known(self, call: Caller) -> None:
         """Runs in flight finish by the clock or on request; the largest number stays known."""

@@ -73,6 +73,7 @@ class Emulator:
         api_key: str = _API_KEY,
         project_id: str = _PROJECT_ID,
         record: bool = True,
+        retention: int | None = None,
         strict: bool = False,
         rate_limit: float | None = None,
         dispatch_lag: float = 0.0,
@@ -98,6 +99,8 @@ class Emulator:
             api_key: The key that clients have to send.
             project_id: The id of the project at the start.
             record: True to keep requests; False only counts them by operation, for benchmarks.
+            retention: The number of the newest runs and generations to keep; an older run that is
+                over is answered with 404. None: all.
             strict: True to refuse, with 400, members of a body and query parameters that the
                 contract does not have, and a POST without a JSON body.
             rate_limit: Requests a second that the API serves, up to that many at once; one more is
@@ -121,6 +124,7 @@ class Emulator:
             links=self._links,
             credits_left=credits,
             dispatch_lag=dispatch_lag,
+            retention=retention,
         )
         self._middleware = Middleware() if middleware is None else middleware
         self._rules: list[Rule] = []

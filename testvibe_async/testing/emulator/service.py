@@ -6,9 +6,9 @@ makes answers: see `operations`.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from itertools import count
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from uuid import UUID
 
 import attrs
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Service"]
 
+T = TypeVar("T", Run, Generation)
+
 # Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
 _LONG_AGO = 86_400.0
@@ -46,12 +48,14 @@ class Service:
     """The number of generations that may be dispatched. None: any number."""
     dispatch_lag: float
     """The seconds after a dispatch for which it can't be read."""
+    retention: int | None
+    """The number of runs and of generations that are kept. None: all."""
     projects: dict[str, Project] = attrs.field(factory=dict[str, Project], init=False)
     runs: dict[int, Run] = attrs.field(factory=dict[int, Run], init=False)
     generations: dict[str, Generation] = attrs.field(factory=dict[str, "Generation"], init=False)
     """The dispatched generations, by request id."""
-    runs_of: defaultdict[Project | Feature, list[Run]] = attrs.field(
-        factory=lambda: defaultdict[Project | Feature, list[Run]](list), init=False
+    runs_of: defaultdict[Project | Feature, deque[Run]] = attrs.field(
+        factory=lambda: defaultdict[Project | Feature, deque[Run]](deque), init=False
     )
     """The runs of each project and of each feature, in the order of their dispatch."""
     _feature_ids: Iterator[int] = attrs.field(factory=lambda: count(_FIRST_FEATURE), init=False)
@@ -123,6 +127,7 @@ class Service:
         feature.status = "generating"
         feature.updated_at = generation.created_at
         self.generations[generation.request_id] = generation
+        self._drop_oldest(self.generations)
         return generation
 
     def cancel_generation(self, feature: Feature) -> None:
@@ -160,9 +165,10 @@ class Service:
         """
         if feature.status != "generated" or feature.generated_from is None:
             raise Refusal(409, f"Only generated features can run; this one is {feature.status}.")
+        feature.runs_dispatched += 1
         run = Run(
             id=next(self._run_ids),
-            ordinal=len(self.runs_of[feature]) + 1,
+            ordinal=feature.runs_dispatched,
             project=project,
             feature=feature,
             config=config,
@@ -175,7 +181,22 @@ class Service:
         self.runs[run.id] = run
         self.runs_of[project].append(run)
         self.runs_of[feature].append(run)
+        for dropped in self._drop_oldest(self.runs):
+            for owner in (dropped.project, dropped.feature):
+                self.runs_of[owner].popleft()
+                if not self.runs_of[owner]:
+                    del self.runs_of[owner]
         return run
+
+    def _drop_oldest(self, kept: dict[Any, T]) -> list[T]:
+        """Drop the oldest operations beyond the retention, unless they are in flight."""
+        dropped: list[T] = []
+        while self.retention is not None and len(kept) > self.retention:
+            key, oldest = next(iter(kept.items()))
+            if self.clock.now() < oldest.finished_at:
+                break
+            dropped.append(kept.pop(key))
+        return dropped
 
     def _begin_generation(
         self, feature: Feature, ordinal: int, gherkin: str, site_url: str, created_at: float
