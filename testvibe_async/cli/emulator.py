@@ -33,7 +33,7 @@ Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 """The type of an option that says how many times faster than usual the service works."""
 
 RETENTION = 10_000
-"""Maximum number of runs, and of generations, that the service keeps: some 50 MiB."""
+"""Maximum number of runs, and of generations, that the service keeps, which take some 20 MiB."""
 
 _KINDS = {
     "reset": Fault.reset,
