@@ -428,7 +428,7 @@ class RunDispatch(Dispatch[RunOperation]):
         transport = self.parts.transport
         is_listed = self.parts.run_ids.highest(self.project) is not None
         async with nullcontext() if is_listed or not self.recorders else self._unlisted():
-            answer: DispatchedRun = await transport.call(self.request, sending=self)
+            answer: DispatchedRun = (await transport.read(self.request, sending=self))[1]
         return RunRef(
             server=transport.server,
             project=self.project,
@@ -515,7 +515,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     async def send(self) -> GenerationRef:
         """Send the request, and return the generation's ref."""
         transport = self.parts.transport
-        answer: DispatchedGeneration = await transport.call(self.request, sending=self)
+        answer: DispatchedGeneration = (await transport.read(self.request, sending=self))[1]
         return GenerationRef(
             server=transport.server,
             project=self.project,

@@ -110,6 +110,13 @@ class Endpoint(Generic[T]):
     max_bytes: int = field(init=False, default=Factory(_max_bytes, takes_self=True))
     """Maximum number of bytes read of a success, on the wire and unpacked."""
 
+    is_repeatable: bool = field(init=False)
+    """True if the service may receive the request twice without harm."""
+
+    @is_repeatable.default
+    def _is_read(self) -> bool:
+        return self.effect is Effect.READS
+
     @property
     def route(self) -> str:
         """The method and path, such as `GET /projects/{project}/runs`."""
@@ -170,11 +177,6 @@ class Request(Generic[T]):
         places = (API_PATH + self.endpoint.path).split("/")
         pairs = zip(places, self.path.split("/"), strict=True)
         return {place[1:-1]: segment for place, segment in pairs if place.startswith("{")}
-
-    @property
-    def is_repeatable(self) -> bool:
-        """True if the service may receive the request twice without harm."""
-        return self.endpoint.effect is Effect.READS
 
     def url(self, server: str) -> str:
         """Return the request's URL, without the query."""
