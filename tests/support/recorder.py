@@ -16,9 +16,9 @@ import pytest
 from tests.support.checker import Checker, closed
 from testvibe_async._wire import Request, custom_request, openapi_document
 from testvibe_async.testing import RecordedRequest
-from testvibe_async.testing.emulator.answers import Answer
-from testvibe_async.testing.emulator.api import Api, Middleware
-from testvibe_async.testing.emulator.origin import Exchange
+from testvibe_async.testing.answers import Answer
+from testvibe_async.testing.api import Api, Middleware
+from testvibe_async.testing.origin import Exchange
 
 SHOWN = 10
 OUR_AGENT = "testvibe-async/"

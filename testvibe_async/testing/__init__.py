@@ -6,19 +6,13 @@ contract.
 
 from __future__ import annotations
 
+from .answers import Answer
+from .api import Middleware
 from .clock import VirtualTimeLoop
-from .emulator import (
-    Answer,
-    Emulator,
-    Fault,
-    Middleware,
-    Outcome,
-    RecordedExchange,
-    RecordedRequest,
-    Recording,
-    Replay,
-    Scenario,
-)
+from .emulator import Emulator
+from .recording import RecordedExchange, Recording, Replay
+from .requests import Fault, RecordedRequest
+from .scenario import Outcome, Scenario
 
 __all__ = [
     "Answer",

@@ -22,8 +22,8 @@ TESTS = """
     from testvibe_async import Client, RetryPolicy, VibeError
     from testvibe_async._wire import Endpoints
     from testvibe_async.testing import Emulator, Fault
-    from testvibe_async.testing.emulator import api
-    from testvibe_async.testing.emulator.answers import json_answer
+    from testvibe_async.testing import api
+    from testvibe_async.testing.answers import json_answer
 
     def with_client(use, fault=None):
         async def main():

@@ -26,7 +26,7 @@ from tests.surfaces.tolerance.tolerance_stage import (
     type_command,
 )
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
-from testvibe_async.testing.emulator.operations import OPERATIONS
+from testvibe_async.testing.operations import OPERATIONS
 
 pytest_plugins = ["pytester"]
 

@@ -1,4 +1,4 @@
-"""The service's state, and the methods that change it.
+"""The service's state, the methods that change it, and the links to artifacts.
 
 Decides which changes are allowed in which state, and refuses the others. It never reads requests or
 makes answers: see `operations`.
@@ -6,9 +6,14 @@ makes answers: see `operations`.
 
 from __future__ import annotations
 
+import hmac
+import math
+import secrets
 from collections import defaultdict, deque
+from hashlib import sha256
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import attrs
@@ -21,18 +26,58 @@ from .run import Run
 from .scenario import GenerationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from .artifacts import Links
     from .scenario import EmulatorClock, Scenario
 
-__all__ = ["Service"]
+__all__ = ["Links", "Service", "artifact_path"]
 
 T = TypeVar("T", Run, Generation)
 
 # Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
 _LONG_AGO = 86_400.0
+
+
+@attrs.define(eq=False)
+class Links:
+    """The maker of signed links to artifacts, which also validates them.
+
+    A link is valid for one path, until an instant of the emulator's clock, and never holds an API
+    key.
+    """
+
+    _clock: EmulatorClock
+    _lifetime: float
+    """Emulator seconds until a link expires, rounded up to whole ones."""
+    origin: str = ""
+    """Scheme and host of the origin that serves them."""
+    _secret: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
+
+    def make(self, path: str) -> str:
+        """Return a link to a path, which begins with a slash and is not encoded yet."""
+        expires = str(math.ceil(self._clock.unix(self._clock.now() + self._lifetime)))
+        query = urlencode({"se": expires, "sig": self._signature(path, expires)})
+        return f"{self.origin}{quote(path)}?{query}"
+
+    def is_valid(self, path: str, query: Mapping[str, str]) -> bool:
+        """Return True if a link with this query may read a decoded path."""
+        expires = query.get("se", "")
+        until = as_number(expires)
+        signature = query.get("sig", "").encode("utf-8", "replace")
+        expected = self._signature(path, expires).encode()
+        if until is None or not hmac.compare_digest(signature, expected):
+            return False
+        return self._clock.unix(self._clock.now()) < until
+
+    def _signature(self, path: str, expires: str) -> str:
+        signed = f"{path}\n{expires}".encode("utf-8", "replace")
+        return hmac.new(self._secret, signed, sha256).hexdigest()
+
+
+def artifact_path(run_id: int, path: str) -> str:
+    """Return the path of a run's file at the second origin, not encoded yet."""
+    return f"/artifacts/{run_id}/{path}"
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 
 from .answers import Refusal
 from .api import Api, Middleware, Throttle, receive_download
-from .artifacts import Links
 from .gherkin import NEVER_GENERATED, SHOP_EXCEPTIONS, cases_of, read_folder, read_shop
 from .operations import OPERATIONS
 from .origin import Origin
 from .requests import DOWNLOAD, Rule, faults_of
 from .scenario import EmulatorClock, Scenario
-from .service import Service
+from .service import Links, Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
