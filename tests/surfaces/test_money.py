@@ -1,7 +1,6 @@
 """Generations cost credits: each surface pays for exactly what was asked for.
 
-The table has each call of a surface that starts a generation, and each mishap. `-s` prints what was
-paid, as the rows of a Markdown table.
+The table has each call of a surface that starts a generation, and each mishap.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import asyncio
 import shutil
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 from attrs import define, field, frozen
@@ -21,14 +20,13 @@ from tests.conftest import client_of
 from tests.support.amounts import FULL
 from tests.support.inner_pytest import inner, service, service_options
 from tests.support.mcp_connection import latest_of
-from tests.support.tables import Table
 from tests.support.timing import STEADY
 from tests.surfaces.cli.conftest import call, machine, use
 from testvibe_async.mcp_server import make_server
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tests.support.inner_pytest import Inner
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["call", "inner", "machine", "service", "service_options"]
 
 pytest_plugins = ["pytester"]
-
-TABLE = Table()
 
 HOUR = 3_600.0
 
@@ -53,12 +49,6 @@ PATIENCE = 20
 
 LOST = Fault.lost()
 UNREADABLE = Fault.edit(lambda _: b"<!doctype html><title>Accepted</title>")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _table() -> Generator[None]:
-    with TABLE.printed():
-        yield
 
 
 def paid(emulator: Emulator) -> int:
@@ -88,19 +78,6 @@ class Stage:
         self.monkeypatch.setenv("XDG_STATE_HOME", str(self.states))
 
 
-class Surface(Protocol):
-    """A call of a surface that starts one generation."""
-
-    async def start(self, stage: Stage) -> None:
-        """Call, and wait for the end as far as the surface does."""
-
-    async def again(self, stage: Stage, *, is_in_flight: bool) -> None:
-        """Do what a user does who did not see the end."""
-
-    def give_up(self, call: asyncio.Task[None]) -> None:
-        """Give up a call."""
-
-
 @frozen
 class CommandLine:
     """A command."""
@@ -110,15 +87,18 @@ class CommandLine:
     """The command that resumes it; none where there is just the same one."""
 
     async def start(self, stage: Stage) -> None:
+        """Call, and wait for the end as far as the surface does."""
         await stage.call(*self.typed)
 
     async def again(self, stage: Stage, *, is_in_flight: bool) -> None:
+        """Do what a user does who did not see the end."""
         if self.recovery:
             await stage.call(*self.recovery)
         elif is_in_flight or "run" in self.typed:  # Else it asks for a second generation.
             await stage.call(*self.typed)
 
     def give_up(self, call: asyncio.Task[None]) -> None:
+        """Give up a call."""
         assert not call.done()
         signal.raise_signal(signal.SIGINT)
 
@@ -155,7 +135,7 @@ GENERATE = ("generate", "Draft")
 RUN = ("run", "Draft", "--on-conflict", "generate", "--yes")
 RESUME = ("resume", "--yes")
 
-SURFACES: dict[str, Surface] = {
+SURFACES: dict[str, CommandLine | Tool] = {
     "`generate F`": CommandLine(GENERATE),
     "`generate F --watch`, `resume`": CommandLine((*GENERATE, "--watch"), RESUME),
     "`run F --on-conflict generate`": CommandLine(RUN),
@@ -165,20 +145,20 @@ SURFACES: dict[str, Surface] = {
     "MCP `generate_and_run`": Tool("generate_and_run"),
 }
 
-Mishap: TypeAlias = "Callable[[Stage, Surface], Awaitable[None]]"
+Mishap: TypeAlias = "Callable[[Stage, CommandLine | Tool], Awaitable[None]]"
 
 
 def faulty(fault: Fault) -> Mishap:
     """Return the mishap of one faulty answer to the dispatch."""
 
-    async def happen(stage: Stage, surface: Surface) -> None:
+    async def happen(stage: Stage, surface: CommandLine | Tool) -> None:
         stage.emulator.fail("generate_feature", fault, times=1)
         await surface.start(stage)
 
     return happen
 
 
-async def killed(stage: Stage, surface: Surface) -> None:
+async def killed(stage: Stage, surface: CommandLine | Tool) -> None:
     """End the process while the answer is on its way; what the disk has is left."""
     call = await _without_answer(stage, surface)
     shutil.copytree(stage.states, stage.folder / "left", dirs_exist_ok=True)
@@ -189,14 +169,14 @@ async def killed(stage: Stage, surface: Surface) -> None:
     stage.move_to("left")
 
 
-async def given_up_early(stage: Stage, surface: Surface) -> None:
+async def given_up_early(stage: Stage, surface: CommandLine | Tool) -> None:
     """Give up while the answer is on its way."""
     call = await _without_answer(stage, surface)
     surface.give_up(call)
     await asyncio.wait([call])
 
 
-async def given_up_later(stage: Stage, surface: Surface) -> None:
+async def given_up_later(stage: Stage, surface: CommandLine | Tool) -> None:
     """Give up while the generation is in flight."""
     call = asyncio.create_task(surface.start(stage))
     await asyncio.sleep(LATER)
@@ -205,7 +185,7 @@ async def given_up_later(stage: Stage, surface: Surface) -> None:
         await asyncio.wait([call])
 
 
-async def _without_answer(stage: Stage, surface: Surface) -> asyncio.Task[None]:
+async def _without_answer(stage: Stage, surface: CommandLine | Tool) -> asyncio.Task[None]:
     """Start; return once the service has acted, and its answer never comes."""
     stage.states.mkdir(exist_ok=True)
     stage.emulator.fail("generate_feature", Fault.unanswered(), times=1)
@@ -263,7 +243,6 @@ async def test_one_request_is_paid_once(
     await MISHAPS[mishap](stage, found)
     await asyncio.sleep(pause)
     await found.again(stage, is_in_flight=not pause)
-    TABLE.note(surface, mishap, paid(stage.emulator))
     assert paid(stage.emulator) == 1
 
 
@@ -276,7 +255,6 @@ async def test_the_same_call_after_the_end(stage: Stage, surface: str, expected:
     for _ in range(2):
         await SURFACES[surface].start(stage)
         await asyncio.sleep(HOUR)
-    TABLE.note(surface, "called again after the end", paid(stage.emulator))
     assert paid(stage.emulator) == expected
 
 
@@ -308,6 +286,4 @@ def test_sessions_pay_once(inner: Inner, service: Emulator, option: str, mishap:
     for request_id in service.generations:
         service.finish_generation(request_id)
     inner.features(*options).assert_outcomes(passed=1)
-    row = "pytest `--testvibe-generate`" + (", journal" if option else "")
-    TABLE.note(row, mishap, paid(service))
     assert paid(service) == 1
