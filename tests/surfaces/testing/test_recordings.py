@@ -303,7 +303,7 @@ _documented: list[str] = []
 
 
 @pytest.fixture
-async def documented(emulate: Emulate) -> str:
+async def as_documented(emulate: Emulate) -> str:
     """Return what the documented service answers, which is played once."""
     if not _documented:
         _documented.append(await play(await emulate(scenario={"outcomes": OUTCOME})))
@@ -316,7 +316,7 @@ def test_each_dialect_has_evidence() -> None:
 
 
 @pytest.mark.parametrize("name", EVIDENCE)
-async def test_a_dialect_differs(name: str, emulate: Emulate, documented: str) -> None:
+async def test_a_dialect_differs(name: str, emulate: Emulate, as_documented: str) -> None:
     """Its answers show the difference; those of the documented service do not."""
     dialect = DIALECTS[name]
     call = await emulate(
@@ -326,4 +326,4 @@ async def test_a_dialect_differs(name: str, emulate: Emulate, documented: str) -
         dispatch_lag=dialect.dispatch_lag,
     )
     assert re.search(EVIDENCE[name], await play(call), re.DOTALL)
-    assert not re.search(EVIDENCE[name], documented, re.DOTALL)
+    assert not re.search(EVIDENCE[name], as_documented, re.DOTALL)
