@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.amounts import FULL
+from tests.support.amounts import by_turns
 from tests.support.inner_pytest import ENDLESS, inner, service
 from tests.support.mcp_connection import connected, result_of
 from tests.support.timing import STEADY, now
@@ -43,12 +42,6 @@ TWO_POLLS = 10.0
 """Seconds until two polls have failed at the latest: the third interval is the longer one."""
 
 
-def pairs(*values: float | str) -> list[tuple[str, Any]]:
-    """Return each page with one of the values by turns, and in full with each of them."""
-    some = itertools.product(PAGES, values)
-    return list(some) if FULL else list(zip(PAGES, itertools.cycle(values), strict=False))
-
-
 SCENARIO = STEADY
 
 
@@ -58,7 +51,7 @@ def away(emulator: Emulator, page: str, seconds: float) -> None:
     emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
 
 
-@pytest.mark.parametrize(("page", "seconds"), pairs(10, 60))
+@pytest.mark.parametrize(("page", "seconds"), by_turns([*PAGES], [10, 60]))
 async def test_command_line(
     emulator: Emulator,
     call: Call,
@@ -107,8 +100,7 @@ async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list
     return [at - began - STARTS for at, message in heard if "answer" in message]
 
 
-@pytest.mark.parametrize(("page", "seconds"), pairs(10, 60))
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(("page", "seconds", "tool"), by_turns([*PAGES], [10, 60, 60], [*TOOLS]))
 async def test_tools(emulator: Emulator, tool: str, page: str, seconds: int) -> None:
     """A tool that waits returns the verdict."""
     await waited(emulator, tool, page, seconds)
@@ -126,7 +118,7 @@ def service_options() -> dict[str, Any]:
     return {"scenario": ENDLESS, "speed": 1.0}
 
 
-@pytest.mark.parametrize(("page", "polls"), pairs(3, 8))
+@pytest.mark.parametrize(("page", "polls"), by_turns([*PAGES], [3, 8]))
 def test_sessions(inner: Inner, service: Emulator, page: str, polls: int) -> None:
     """A pytest session prints that the service is away, and that it is back, and passes.
 

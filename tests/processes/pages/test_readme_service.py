@@ -30,11 +30,11 @@ SECTION = re.search(
 )
 SHOP = Scenario(
     run_queue=0.1,
-    run_duration=2.0,
+    run_duration=0.7,
     failing_runs=0,
-    outcomes={"Returns": Outcome(run_duration=4.0, run_status="failed")},
+    outcomes={"Returns": Outcome(run_duration=2.0, run_status="failed")},
 )
-"""Checkout is over in two seconds, Returns only after the service's restart."""
+"""Checkout is over in a second, Returns only after the service's restart."""
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ async def test_readers_of_events_share_the_polls(monkeypatch: pytest.MonkeyPatch
         events = [json.loads(line.removeprefix("data: ")) for line in stream.split("\n\n") if line]
         assert len(events) >= 4
         assert {each["runId"]: each["status"] for each in events} == runs
-    assert polls < 110  # Two runs for 4 s; five readers with polls of their own take about 300.
+    assert polls < 60  # Two runs for 2 s; five readers with polls of their own take about 150.
 
 
 @on_real_time

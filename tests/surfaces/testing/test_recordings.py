@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.contract import __main__ as contract
+from tests.support.amounts import by_turns
 from tests.support.checker import API, Checker, closed, documented
 from tests.support.dialects import DIALECTS
 from tests.support.recordings import RECORDINGS, dispatch_in, recording_of
@@ -51,8 +52,7 @@ async def test_lists_are_whole(name: str) -> None:
         assert dispatch_in(recording, "run")[0] in {feature.name for feature in features}
 
 
-@pytest.mark.parametrize("kind", ["run", "generate"])
-@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize(("name", "kind"), by_turns(RECORDINGS, ["run", "generate"]))
 async def test_a_dispatch_ends_as_recorded(name: str, kind: str) -> None:
     """By a handle, and in a batch, and also where the answer to its POST is lost."""
     recording = recording_of(name)
@@ -77,8 +77,7 @@ async def test_a_dispatch_ends_as_recorded(name: str, kind: str) -> None:
         assert emulator.count(f"{kind}_feature") == 1
 
 
-@pytest.mark.parametrize("kind", ["run", "generate"])
-@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize(("name", "kind"), by_turns(RECORDINGS, ["generate", "run"]))
 async def test_a_lost_dispatch_is_resumed(name: str, kind: str, tmp_path: Path) -> None:
     """A batch that loses the answer and then sight of the service resumes to the same outcome."""
     recording = recording_of(name)

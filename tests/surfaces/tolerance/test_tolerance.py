@@ -174,13 +174,17 @@ def test_a_transcript(
 
 
 def cells() -> Iterator[tuple[str, Surface]]:
-    """Yield the cells to play: all, or of each row each sight once, on surfaces by turns."""
+    """Yield the cells to play: all, or of each row each sight once, on surfaces by turns.
+
+    What another row shows in the same words is played there.
+    """
     surfaces = list(Surface)
+    sights: set[Cell] = set()
     for number, name in enumerate(SERVICES):
         if name == _WAITED_FOR:
             continue
         turned = surfaces if FULL else surfaces[number % len(surfaces) :] + surfaces
-        sights: set[Cell] = set()
+        sights.discard(Cell())
         for surface in turned[: len(surfaces)]:
             cell = cell_of(name, surface)
             if FULL or cell not in sights:
