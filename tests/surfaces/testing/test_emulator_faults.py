@@ -11,9 +11,7 @@ import aiohttp
 import pytest
 from attrs import evolve
 
-from tests.conftest import client_of
 from tests.surfaces.testing.conftest import Caller, Emulate
-from testvibe_async import RetryPolicy, ServerError
 from testvibe_async.testing import Answer, Emulator, Fault, Middleware, RecordedRequest
 
 
@@ -211,14 +209,6 @@ async def test_an_edit_may_return_an_empty_document(call: Caller, document: obje
     """Whatever is not None is sent, also what counts as false."""
     call.emulator.fail("get_project", Fault.edit(lambda _: document))
     assert (await call.get("")) == document
-
-
-async def test_the_error_of_a_client_names_the_mistake_in_an_edit(emulator: Emulator) -> None:
-    """A test that uses the SDK reads the sentence in the error that it gets."""
-    emulator.fail("get_feature", Fault.edit(lambda document: document.update(name="Other")))
-    async with client_of(emulator, retry=RetryPolicy(attempts=1)) as client:
-        with pytest.raises(ServerError, match=r"Fault\.edit for get_feature returned None"):
-            await client.project().get_feature("Checkout")
 
 
 async def test_delays_and_edits_go_together_with_other_faults(call: Caller) -> None:

@@ -98,16 +98,6 @@ async def test_closing_is_clean() -> None:
     gc.collect()
 
 
-async def test_after_closing_an_idle_connection_is_closed() -> None:
-    """Right after the close, the server's task of an idle connection is finished."""
-    async with aiohttp.ClientSession() as session, Emulator() as emulator:
-        async with session.get(emulator.url) as response:
-            await response.read()
-        assert len(asyncio.all_tasks()) == 2
-        await emulator.aclose()
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
 def open_files() -> int:
     """Count this process's files and sockets."""
     return sum(1 for _ in Path("/dev/fd").iterdir())
