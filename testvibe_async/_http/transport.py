@@ -56,7 +56,6 @@ from testvibe_async.events import (
     RetryScheduled,
     logger,
 )
-from testvibe_async.models import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
     from testvibe_async._config import Settings
     from testvibe_async._http.sending import Sending
     from testvibe_async._wire import Endpoint, Request, Response, UnreadableField
+    from testvibe_async.models import Listing
 
 __all__ = ["Transport"]
 
@@ -169,7 +169,7 @@ class Transport:
     async def call(self, request: Request[T], *, retries: bool = True) -> T:
         """Send a request and return the decoded answer, of a list with all pages; see `read`."""
         response, value = await self.read(request, retries=retries)
-        if isinstance(value, Listing):
+        if request.endpoint.is_list:
             await self._complete(cast("Listing[Any]", value), request, response)
         return value
 
