@@ -15,7 +15,6 @@ CHECKOUT = "/features/Checkout"
 ERRORS = {400: "invalid_request", 404: "not_found", 409: "conflict"}
 OK = {"ok": True}
 NEW: dict[str, Any] = {"name": "New", "gherkin": "Feature: New"}
-NO_FIELDS: dict[str, Any] = {}
 BODIES: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/features", NEW, 201),
     ("PATCH", CHECKOUT, NEW, 200),
@@ -66,79 +65,56 @@ async def test_the_key_and_the_project_can_be_chosen(emulate: Emulate) -> None:
     assert reply.document["id"] == "ABCD-1"
 
 
+NOT_FOUND = [
+    *("/", "/nothing", "/features/1/nothing", "/files/nothing", "/files/*"),
+    *[
+        f"/features/{key}{tail}"
+        for key in ("Nowhere", "999", "0", "9" * 30, "", "%FF", "%C2%B9")
+        for tail in ("", "/generation")
+    ],
+    *[
+        f"/runs/{key}{tail}"
+        for key in ("213", "999999", "x", "", "215x", "-1", "2" * 40)
+        for tail in ("", "/diagnosis", "/artifacts", "/nothing")
+    ],
+    *("/runs?feature=Nowhere", f"{CONTENT}?path=Features/x"),
+]
+"""Unknown routes, features, runs and files."""
+
+INVALID: list[tuple[str, str, list[Any]]] = [
+    *[("GET", CONTENT + query, [None]) for query in ("", "?path=", "?other=x")],
+    *[("GET", f"/runs?limit={limit}", [None]) for limit in ("0", "-1", "x", "", "1.5")],
+    *[
+        (method, path, [b"", b"{", b"[]", b'"x"', b"\xff", b"null", b"[" * 100_000])
+        for method, path, _, status in BODIES
+        if status != 409
+    ],
+    ("POST", "/features", [{}, {"name": "x"}, {"gherkin": "x"}, NEW | {"gherkin": ["x"]}]),
+    ("POST", "/features", [NEW | {"name": name} for name in (None, 1, " ", "\ud800")]),
+    ("PATCH", WISHLIST, [{}, {"name": ""}, {"gherkin": 1}, {"name": None}]),
+    ("POST", f"{CHECKOUT}/run", [{"siteUrl": 1}, {"siteUrl": False}, {"config": 1}]),
+    ("POST", f"{CHECKOUT}/generate", [{"siteUrl": 1}, {"siteUrl": False}]),
+    ("PUT", CONTENT, [{}, {"path": "Features/x"}, {"content": "x"}]),
+    ("PUT", CONTENT, [{"path": "Features/x", "content": content} for content in (1, None)]),
+    *[
+        ("PUT", CONTENT, [{"path": path, "content": "x"}])
+        for path in (
+            *(1, "", "Features", "Features/", "Features/../x", "Features/a/../../x"),
+            *("Features/..", "../Features/x", "/Features/x", "features/x", "FeaturesX/x"),
+            *("tests/checkout.spec.ts", "package.json"),
+        )
+    ],
+]
+"""Queries, bodies that are no JSON object, members, and paths that can't be written."""
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        # Unknown routes, features and runs.
-        *[
-            ("GET", path, None, 404)
-            for path in ("/", "/nothing", "/features/1/nothing", "/files/nothing", "/files/*")
-        ],
-        *[
-            ("GET", f"/features/{key}{tail}", None, 404)
-            for key in ("Nowhere", "999", "0", "9" * 30, "", "%FF", "%C2%B9")
-            for tail in ("", "/generation")
-        ],
-        *[
-            ("GET", f"/runs/{key}{tail}", None, 404)
-            for key in ("213", "999999", "x", "", "215x", "-1", "2" * 40)
-            for tail in ("", "/diagnosis", "/artifacts", "/nothing")
-        ],
-        ("GET", "/runs?feature=Nowhere", None, 404),
-        ("GET", f"{CONTENT}?path=Features/x", None, 404),
-        # Bodies that are no JSON object.
-        *[
-            (method, path, body, 400)
-            for method, path, _, status in BODIES
-            if status != 409
-            for body in (b"", b"{", b"[]", b'"x"', b"\xff", b"null", b"[" * 100_000)
-        ],
-        # Fields that are missing, or of another type.
-        *[
-            ("POST", "/features", body, 400)
-            for body in (
-                *(NO_FIELDS, {"name": "x"}, {"gherkin": "x"}),
-                NEW | {"gherkin": ["x"]},
-            )
-        ],
-        *[
-            ("POST", "/features", {"name": name, "gherkin": "x"}, 400)
-            for name in (None, 1, " ", "\ud800")
-        ],
-        *[
-            ("PATCH", WISHLIST, body, 400)
-            for body in (NO_FIELDS, {"name": ""}, {"gherkin": 1}, {"name": None})
-        ],
-        *[
-            ("POST", CHECKOUT + tail, {"siteUrl": site}, 400)
-            for tail in ("/run", "/generate")
-            for site in (1, False)
-        ],
-        ("POST", f"{CHECKOUT}/run", {"config": 1}, 400),
-        *[
-            ("PUT", CONTENT, body, 400)
-            for body in (
-                *(NO_FIELDS, {"path": "Features/x"}, {"content": "x"}, {"path": 1, "content": "x"}),
-                *(
-                    {"path": "Features/x", "content": NO_FIELDS},
-                    {"path": "Features/x", "content": None},
-                ),
-            )
-        ],
-        *[("GET", CONTENT + query, None, 400) for query in ("", "?path=", "?other=x")],
-        *[("GET", f"/runs?limit={limit}", None, 400) for limit in ("0", "-1", "x", "", "1.5")],
-        # A name is given once.
+        *[("GET", path, None, 404) for path in NOT_FOUND],
+        *[(method, path, body, 400) for method, path, bodies in INVALID for body in bodies],
         ("POST", "/features", {"name": "CHECKOUT", "gherkin": "Feature: x"}, 409),
         ("PATCH", WISHLIST, {"name": "checkout"}, 409),
-        # Files outside of the two folders that can be written.
-        *[
-            ("PUT", CONTENT, {"path": path, "content": "x"}, 400)
-            for path in (
-                *("", "Features", "Features/", "Features/../x", "Features/a/../../x"),
-                *("Features/..", "../Features/x", "/Features/x", "features/x", "FeaturesX/x"),
-                *("tests/checkout.spec.ts", "package.json"),
-            )
-        ],
     ],
 )
 async def test_a_wrong_request_is_refused(

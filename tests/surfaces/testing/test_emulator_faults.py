@@ -40,22 +40,23 @@ async def test_a_status_comes_in_place_of_the_answer(call: Caller, code: int, er
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "header", "expected"),
+    ("fault", "header", "expected"),
     [
-        (Fault.status(429, retry_after=3), 429, "Retry-After", "3"),
-        (Fault.status(429, retry_after=0.5), 429, "Retry-After", "0.5"),
-        (Fault.status(429, retry_after="soon"), 429, "Retry-After", "soon"),
-        (Fault.status(502, body=b"{"), 502, "Content-Type", "text/html"),
-        (Fault.body(b"{", status=202, content_type="a/b"), 202, "Content-Type", "a/b"),
+        *[
+            (Fault.status(429, retry_after=after), "Retry-After", str(after))
+            for after in (3, 0.5, "soon")
+        ],
+        (Fault.status(429, body=b"{"), "Content-Type", "text/html"),
+        (Fault.body(b"{", status=429, content_type="a/b"), "Content-Type", "a/b"),
     ],
 )
 async def test_an_answer_may_have_another_header_or_body(
-    call: Caller, fault: Fault, status: int, header: str, expected: str
+    call: Caller, fault: Fault, header: str, expected: str
 ) -> None:
-    """Both are sent unchanged, also as a success that is no JSON; the service does not act."""
+    """Both are sent unchanged, also what is no JSON; the service does not act."""
     call.emulator.fail("run_feature", fault)
     reply = await call("POST", "/features/Checkout/run", {})
-    assert (reply.status, reply.headers[header]) == (status, expected)
+    assert (reply.status, reply.headers[header]) == (429, expected)
     assert (reply.body == b"{") is (header == "Content-Type")
     assert not call.emulator.runs
 
