@@ -100,9 +100,13 @@ async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list
     return [at - began - STARTS for at, message in heard if "answer" in message]
 
 
-@pytest.mark.parametrize(("page", "seconds", "tool"), by_turns([*PAGES], [10, 60, 60], [*TOOLS]))
-async def test_tools(emulator: Emulator, tool: str, page: str, seconds: int) -> None:
-    """A tool that waits returns the verdict."""
+@pytest.mark.parametrize(
+    ("page", "call_of_tool"),
+    by_turns([*PAGES], [(tool, seconds) for tool in TOOLS for seconds in (10, 60)]),
+)
+async def test_tools(emulator: Emulator, page: str, call_of_tool: tuple[str, int]) -> None:
+    """A tool that waits returns the verdict, in a short outage and in a long one."""
+    tool, seconds = call_of_tool
     await waited(emulator, tool, page, seconds)
 
 
