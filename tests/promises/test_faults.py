@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
+from tests.conftest import client_of
 from tests.support.amounts import amount
 from tests.support.timing import STEADY
 from testvibe_async import (
@@ -27,7 +28,7 @@ from testvibe_async import (
     errors,
 )
 from testvibe_async.events import RequestFinished
-from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault, Outcome
+from testvibe_async.testing import Emulator, Fault, Outcome
 
 pytestmark = pytest.mark.faults
 
@@ -50,16 +51,14 @@ MATRIX = """
 fault             | strikes | run     | bare run | generate | poll   | sweep  | read    | download
 refused           | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
 refused           | all     | unsent  | unsent   | unsent   | unseen | unseen | unsent  | unsent
-accept reset      | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
-accept reset      | all     | unsure  | unsure   | unsure   | unseen | unseen | lost    | lost
-request reset     | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
-request reset     | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
+reset             | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
+reset             | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
 answer reset      | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
 answer reset      | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
-request swallowed | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
-request swallowed | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
-answer swallowed  | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
-answer swallowed  | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
+hangs             | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
+hangs             | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
+unanswered        | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
+unanswered        | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
 head cut          | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
 head cut          | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
 body cut          | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
@@ -70,8 +69,6 @@ not HTTP          | all     | unsure  | unsure   | unsure   | unseen | ok     | 
 5 bytes/s         | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
 200 bytes/s       | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
 200 bytes/s       | all     | ok      | ok       | ok       | ok     | ok     | ok      | ok
-byte by byte      | once    | ok      | ok       | ok       | ok     | ok     | ok      | ok
-byte by byte      | all     | ok      | ok       | ok       | ok     | ok     | ok      | ok
 service: 500      | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
 service: 500      | all     | unsure  | unsure   | unsure   | unseen | ok     | server  | server
 service: 502 HTML | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
@@ -82,14 +79,6 @@ service: 429 wait | once    | ok      | ok       | ok       | ok     | ok     | 
 service: 429 wait | all     | limited | limited  | limited  | unseen | ok     | limited | limited
 service: 429      | once    | limited | limited  | limited  | ok     | ok     | ok      | ok
 service: 429      | all     | limited | limited  | limited  | unseen | ok     | limited | limited
-service: hangs    | once    | unsure  | unsure   | unsure   | ok     | ok     | ok      | ok
-service: hangs    | all     | unsure  | unsure   | unsure   | unseen | ok     | lost    | lost
-service: lost     | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
-service: lost     | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
-service: cut      | once    | found   | unsure+1 | found    | ok     | ok     | ok      | ok
-service: cut      | all     | found   | unsure+1 | found    | unseen | ok     | lost    | lost
-service: not HTTP | once    | unsure  | unsure   | unsure   | ok     | ok     | garbled | garbled
-service: not HTTP | all     | unsure  | unsure   | unsure   | unseen | ok     | garbled | garbled
 service: 200 HTML | once    | unsure  | unsure   | unsure   | ok     | ok     | garbled | garbled
 service: 200 HTML | all     | unsure  | unsure   | unsure   | unseen | ok     | garbled | garbled
 service: shape    | once    | found   | unsure+1 | found    | ok     | ok     | garbled | garbled
@@ -98,43 +87,34 @@ service: shape    | all     | found   | unsure+1 | found    | unseen | ok     | 
 """What the caller sees where a fault strikes one request, and where it strikes all until then.
 
 It strikes the requests of that column alone: the dispatch, the read by id, the list, the read, the
-download. Two faults have no requests to choose from, and strike all: `refused` and `accept reset`
-(where the read before a generation or a first run takes the first). In the column `bare run` the
-service has none of the lists that are assumed.
+download. While the service is down, `refused`, all are. In the column `bare run` the service has
+none of the lists that are assumed.
 """
 
 REFUSED = None
-"""The network is down: a state of the proxy, not a fault by rule."""
+"""The service is down: a state of the emulator, not a fault by rule."""
 
 TIMES: Mapping[str, int | None] = {"once": 1, "all": None}
 
 MAX_LATE_SECONDS = 20
 """Seconds after its end within which a wait ends: a slow answer, or the remaining timeout."""
 
-AnyFault = NetworkFault | Fault | None
-
-FAULTS: Mapping[str, AnyFault] = {
+FAULTS: Mapping[str, Fault | None] = {
     "refused": REFUSED,
-    "accept reset": NetworkFault.reset_on_accept(),
-    "request reset": NetworkFault.reset_request(),
-    "answer reset": NetworkFault.reset_answer(),
-    "request swallowed": NetworkFault.swallow_request(),
-    "answer swallowed": NetworkFault.swallow_answer(),
-    "head cut": NetworkFault.cut_head(),
-    "body cut": NetworkFault.cut_body(),
-    "not HTTP": NetworkFault.garbage(),
-    "5 bytes/s": NetworkFault.slow(5),
-    "200 bytes/s": NetworkFault.slow(200),
-    "byte by byte": NetworkFault.byte_by_byte(),
+    "reset": Fault.reset(),
+    "answer reset": Fault.lost(),
+    "hangs": Fault.hang(),
+    "unanswered": Fault.unanswered(),
+    "head cut": Fault.cut_head(),
+    "body cut": Fault.truncated(),
+    "not HTTP": Fault.garbage(),
+    "5 bytes/s": Fault.slow(5),
+    "200 bytes/s": Fault.slow(200),
     "service: 500": Fault.status(500),
     "service: 502 HTML": Fault.status(502, body=b"<html>Bad gateway</html>"),
     "service: 503 wait": Fault.status(503, retry_after=2),
     "service: 429 wait": Fault.status(429, retry_after=2),
     "service: 429": Fault.status(429),
-    "service: hangs": Fault.hang(),
-    "service: lost": Fault.lost(),
-    "service: cut": Fault.truncated(),
-    "service: not HTTP": Fault.garbage(),
     "service: 200 HTML": Fault.body(b"<html>Sign in</html>", content_type="text/html"),
     "service: shape": Fault.edit(lambda _: {"unexpected": True}),
 }
@@ -143,14 +123,10 @@ FAULTS: Mapping[str, AnyFault] = {
 
 @attrs.frozen
 class World:
-    """A client, an emulator, and the networks between them."""
+    """A client and an emulator."""
 
     emulator: Emulator
     client: Client
-    network: FaultProxy
-    """The way to the service."""
-    artifact_network: FaultProxy
-    """The way to the artifacts."""
     requests: list[RequestFinished]
     """What the client has sent, or tried to."""
     noticed: asyncio.Event
@@ -183,18 +159,8 @@ async def a_world(*, lists: bool = True) -> AsyncGenerator[World]:
     async with AsyncExitStack() as stack:
         emulator = await stack.enter_async_context(Emulator(scenario=scenario, lists=lists))
         emulator.add_feature("Draft", status="draft")
-        network = await stack.enter_async_context(FaultProxy(emulator.url))
-        artifacts = await stack.enter_async_context(FaultProxy(emulator.artifact_url))
-
-        def rerouted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            here, there = emulator.artifact_url, artifacts.url
-            return [row | {"url": row["url"].replace(here, there)} for row in rows]
-
-        emulator.fail("get_run_artifacts", Fault.edit(rerouted))
-        client = await stack.enter_async_context(
-            Client(network.url, api_key=emulator.api_key, project=emulator.project_id, hooks=hooks)
-        )
-        yield World(emulator, client, network, artifacts, requests, noticed, reported)
+        client = await stack.enter_async_context(client_of(emulator, hooks=hooks))
+        yield World(emulator, client, requests, noticed, reported)
 
 
 async def run(world: World) -> None:
@@ -231,8 +197,6 @@ class Call:
     act: Callable[[World], Awaitable[None]]
     operation: str
     """What the service calls the requests that are struck."""
-    path: str = ""
-    """What their target holds, and no other's."""
     running: tuple[str, ...] = ()
     """The features whose runs are under way when it begins."""
     are_over: bool = False
@@ -245,49 +209,37 @@ class Call:
         """Whether it starts something that must not be started twice."""
         return self.operation in {"run_feature", "generate_feature"}
 
-    def sends(self, method: str, target: str) -> bool:
-        """Say whether a request is one of those that are struck."""
-        return method == ("POST" if self.is_dispatch else "GET") and self.path in target
-
 
 CALLS = {
-    "run": Call(act=run, operation="run_feature", path="/run"),
-    "bare run": Call(act=run, operation="run_feature", path="/run", lists=False),
-    "generate": Call(act=generate, operation="generate_feature", path="/generate"),
-    "poll": Call(act=wait, operation="get_run", path="/runs/", running=("Returns",)),
+    "run": Call(act=run, operation="run_feature"),
+    "bare run": Call(act=run, operation="run_feature", lists=False),
+    "generate": Call(act=generate, operation="generate_feature"),
+    "poll": Call(act=wait, operation="get_run", running=("Returns",)),
     "sweep": Call(
         act=wait,
         operation="list_runs",
-        path="/runs?",
         running=("Returns", "Checkout", "Wishlist", "Newsletter"),
     ),
-    "read": Call(act=read, operation="get_feature", path="/features/Checkout"),
+    "read": Call(act=read, operation="get_feature"),
     "download": Call(act=download, operation="download", running=("Returns",), are_over=True),
 }
 
 
 @asynccontextmanager
 async def struck(
-    world: World, call: Call, fault: AnyFault, *, times: int | None
+    world: World, call: Call, fault: Fault | None, *, times: int | None
 ) -> AsyncGenerator[None]:
     """Let the requests of a call fail, so many times or until the end of the block."""
-    network = world.artifact_network if call.operation == "download" else world.network
     if fault is None:
         async with AsyncExitStack() as outage:
-            await outage.enter_async_context(network.refusing())
+            await outage.enter_async_context(world.emulator.refusing())
             end = asyncio.create_task(_end(outage, world.noticed)) if times else None
             yield
             assert world.noticed.is_set()
             if end is not None:
                 await end
         return
-    if isinstance(fault, Fault):
-        rule: Any = world.emulator.fail(call.operation, fault, times=times)
-    elif fault.kind == "reset_on_accept":
-        rule = network.fail(fault, times=times)
-        await network.drop_connections()
-    else:
-        rule = network.fail(fault, times=times, when=call.sends)
+    rule = world.emulator.fail(call.operation, fault, times=times)
     yield
     assert rule.hits > 0
     rule.remove()
@@ -298,7 +250,7 @@ async def _end(outage: AsyncExitStack, noticed: asyncio.Event) -> None:
     await outage.aclose()
 
 
-async def observe(call: Call, fault: AnyFault, *, times: int | None) -> str:
+async def observe(call: Call, fault: Fault | None, *, times: int | None) -> str:
     """Return what a cell of the matrix is, having checked what must hold in each."""
     async with a_world(lists=call.lists) as world:
         for feature in call.running:

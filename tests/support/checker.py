@@ -16,6 +16,7 @@ from testvibe_async._wire import openapi_document
 
 API = "/api/v1/ops"
 _URI = "urn:contract"
+_BY_STATE = {"log", "other"}
 
 
 @frozen
@@ -59,6 +60,38 @@ def closed(document: Any) -> Any:
         words = schema["x-words"]
         null = [None] if "null" in schema["type"] else []
         schema["enum"] = [*words["documented"], *words["assumed"], *null]
+    return schema
+
+
+def complete(document: Mapping[str, Any]) -> Any:
+    """Return a closed document whose answers have all of their members, as the emulator's do.
+
+    Except what depends on the state: the log of a failed run, the fourth count of a digest, and all
+    of a generation that never was.
+    """
+    found = closed(document)
+    for name, schema in document["components"]["schemas"].items():
+        is_answer = schema.get("type") == "object" and "additionalProperties" not in schema
+        if is_answer and name != "Generation":
+            members = schema["properties"].keys() - _BY_STATE
+            found["components"]["schemas"][name]["required"] = sorted(members)
+    return found
+
+
+def documented(document: Any) -> Any:
+    """Return a closed document without the members and words that are only assumed."""
+    if isinstance(document, list):
+        return [documented(each) for each in cast("list[object]", document)]
+    if not isinstance(document, dict):
+        return document
+    schema = {key: documented(value) for key, value in cast("dict[str, Any]", document).items()}
+    if schema.get("type") == "object":
+        members = schema.get("properties", {})
+        kept = {name: each for name, each in members.items() if each["x-basis"] == "documented"}
+        schema |= {"properties": kept, "required": [], "additionalProperties": False}
+    if "x-words" in schema:
+        null = [None] if "null" in schema["type"] else []
+        schema["enum"] = [*schema["x-words"]["documented"], *null]
     return schema
 
 

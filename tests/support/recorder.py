@@ -13,12 +13,12 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.support.checker import Checker, closed
+from tests.support.checker import Checker, complete
 from testvibe_async._wire import Request, custom_request, openapi_document
 from testvibe_async.testing import RecordedRequest
-from testvibe_async.testing.emulator.answers import Answer
-from testvibe_async.testing.emulator.api import Api, Middleware
-from testvibe_async.testing.emulator.origin import Exchange
+from testvibe_async.testing.answers import Answer
+from testvibe_async.testing.api import Api, Middleware
+from testvibe_async.testing.origin import Exchange
 
 SHOWN = 10
 OUR_AGENT = "testvibe-async/"
@@ -34,7 +34,7 @@ class Recorder:
         self.violations: list[str] = []
         self._custom = Counter[tuple[object, ...]]()
         """Requests by `Client.request` that have not arrived."""
-        self._checker = Checker(closed(openapi_document()))
+        self._checker = Checker(complete(openapi_document()))
         self._patch = pytest.MonkeyPatch()
 
     def pytest_sessionstart(self) -> None:

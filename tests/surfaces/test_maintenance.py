@@ -1,7 +1,4 @@
-"""A service under maintenance: each surface says so within two polls, and ends as it should.
-
-`-s` prints when it was said, and the end, as the rows of a Markdown table.
-"""
+"""A service under maintenance: each surface says so within two polls, and ends as it should."""
 
 from __future__ import annotations
 
@@ -10,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.amounts import by_turns
 from tests.support.inner_pytest import ENDLESS, inner, service
 from tests.support.mcp_connection import connected, result_of
-from tests.support.tables import Table
 from tests.support.timing import STEADY, now
 from tests.surfaces.cli.conftest import call, machine, use
 from testvibe_async.testing import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from tests.support.inner_pytest import Inner
     from tests.surfaces.cli.conftest import Call
     from testvibe_async.testing import Emulator, RecordedRequest
@@ -46,17 +41,6 @@ RUN_SECONDS = 30.0
 TWO_POLLS = 10.0
 """Seconds until two polls have failed at the latest: the third interval is the longer one."""
 
-TABLE = Table()
-
-all_pages = pytest.mark.parametrize("page", PAGES)
-both_durations = pytest.mark.parametrize("seconds", [10, 60])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _table() -> Generator[None]:
-    with TABLE.printed():
-        yield
-
 
 SCENARIO = STEADY
 
@@ -67,8 +51,7 @@ def away(emulator: Emulator, page: str, seconds: float) -> None:
     emulator.fail("*", PAGES[page], when=lambda _: begin < now() < begin + seconds)
 
 
-@all_pages
-@both_durations
+@pytest.mark.parametrize(("page", "seconds"), by_turns([*PAGES], [10, 60]))
 async def test_command_line(
     emulator: Emulator,
     call: Call,
@@ -85,9 +68,6 @@ async def test_command_line(
         [each["seconds"] - STARTS for each in events if each["event"] == kind]
         for kind in ("unreachable", "reachable")
     )
-    end = "nothing said" if not out else f"said after {out[0]:.0f} s"
-    end += "".join(f", and its end after {at:.0f} s" for at in back)
-    TABLE.note(f"{page}, {seconds} s", "`run --wait`", f"{end}, exit code {ended.code}")
     assert (ended.code, events[-1]["summary"]["succeeded"]) == (0, 2)
     assert 0 < out[0] < TWO_POLLS
     if seconds < RUN_SECONDS:  # Else the results are what says that it answers again.
@@ -100,7 +80,7 @@ TOOLS: dict[str, dict[str, Any]] = {
 }
 
 
-async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list[str]:
+async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list[float]:
     """Call a tool that waits through an outage to the verdict; return when it reported that."""
     heard: list[tuple[float, str]] = []
 
@@ -116,26 +96,24 @@ async def waited(emulator: Emulator, tool: str, page: str, seconds: int) -> list
         answer = await mcp.call_tool(tool, arguments, progress_callback=listen)
     content: dict[str, Any] = answer.structured_content or {}
     verdict = content.get("status") or ("passed" if content["summary"]["succeeded"] else "")
-    said = [f"{at - began - STARTS:.0f} s" for at, message in heard if "answer" in message]
-    end = f"said after {said[0]}" if said else "nothing said"
-    TABLE.note(f"{page}, {seconds} s", f"`{tool}`", f"{end}, {verdict}")
     assert (answer.is_error, content["inFlight"], verdict) == (False, False, "passed")
-    return said
+    return [at - began - STARTS for at, message in heard if "answer" in message]
 
 
-@all_pages
-@both_durations
-@pytest.mark.parametrize("tool", TOOLS)
-async def test_tools(emulator: Emulator, tool: str, page: str, seconds: int) -> None:
-    """A tool that waits returns the verdict."""
+@pytest.mark.parametrize(
+    ("page", "call_of_tool"),
+    by_turns([*PAGES], [(tool, seconds) for tool in TOOLS for seconds in (10, 60)]),
+)
+async def test_tools(emulator: Emulator, page: str, call_of_tool: tuple[str, int]) -> None:
+    """A tool that waits returns the verdict, in a short outage and in a long one."""
+    tool, seconds = call_of_tool
     await waited(emulator, tool, page, seconds)
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_tools_report_an_outage(emulator: Emulator, tool: str) -> None:
     """A tool that waits reports as progress that the service does not answer."""
-    first = (await waited(emulator, tool, "503 HTML", 60))[0]
-    assert float(first.split()[0]) <= TWO_POLLS
+    assert (await waited(emulator, tool, "503 HTML", 60))[0] <= TWO_POLLS
 
 
 @pytest.fixture
@@ -144,8 +122,7 @@ def service_options() -> dict[str, Any]:
     return {"scenario": ENDLESS, "speed": 1.0}
 
 
-@all_pages
-@pytest.mark.parametrize("polls", [3, 8])
+@pytest.mark.parametrize(("page", "polls"), by_turns([*PAGES], [3, 8]))
 def test_sessions(inner: Inner, service: Emulator, page: str, polls: int) -> None:
     """A pytest session prints that the service is away, and that it is back, and passes.
 
@@ -165,9 +142,5 @@ def test_sessions(inner: Inner, service: Emulator, page: str, polls: int) -> Non
     result = inner.features("--testvibe-select=Login")
     said = [line for line in result.outlines if "the service does not answer" in line]
     over = [line for line in result.outlines if "the service answers again" in line]
-    end = (
-        "said once, and its end" if (len(said), len(over)) == (1, 1) else f"said {len(said)} times"
-    )
-    TABLE.note(f"{page}, {polls} polls", "pytest", f"{end}, exit code {int(result.ret)}")
     result.assert_outcomes(passed=1)
     assert len(said) == len(over) == 1

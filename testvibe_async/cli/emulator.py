@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 Speed = Annotated[float, Parameter(validator=Number(gt=0, lt=inf))]
 """The type of an option that says how many times faster than usual the service works."""
 
+RETENTION = 10_000
+"""Maximum number of runs, and of generations, that the service keeps, which take some 20 MiB."""
+
 _KINDS = {
     "reset": Fault.reset,
     "lost": Fault.lost,
@@ -126,13 +129,13 @@ async def emulator(  # noqa: PLR0913 - each an option of its own
 
 
 def make_emulator(**options: Any) -> Emulator:  # noqa: ANN401 - Emulator's own
-    """Make an emulator that keeps no requests, so that it can run for days.
+    """Make an emulator that keeps no requests and few runs, so that it can run for weeks.
 
     Raises:
         ConfigError: An option is wrong, such as a folder without features.
     """
     try:
-        return Emulator(record=False, **options)
+        return Emulator(record=False, retention=RETENTION, **options)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

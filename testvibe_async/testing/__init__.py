@@ -1,4 +1,4 @@
-"""Tools for tests of code that uses TestVibe: an emulator, faults, virtual time, a leak check.
+"""Tools for tests of code that uses TestVibe: an emulator, faults, virtual time.
 
 They never import the client side, so that the emulator is a second reading of the service's
 contract.
@@ -6,29 +6,19 @@ contract.
 
 from __future__ import annotations
 
+from .answers import Answer
+from .api import Middleware
 from .clock import VirtualTimeLoop
-from .emulator import (
-    Answer,
-    Emulator,
-    Fault,
-    Middleware,
-    Outcome,
-    RecordedExchange,
-    RecordedRequest,
-    Recording,
-    Replay,
-    Scenario,
-)
-from .fault_proxy import FaultProxy, NetworkFault
-from .leaks import assert_no_leaks
+from .emulator import Emulator
+from .recording import RecordedExchange, Recording, Replay
+from .requests import Fault, RecordedRequest
+from .scenario import Outcome, Scenario
 
 __all__ = [
     "Answer",
     "Emulator",
     "Fault",
-    "FaultProxy",
     "Middleware",
-    "NetworkFault",
     "Outcome",
     "RecordedExchange",
     "RecordedRequest",
@@ -36,5 +26,4 @@ __all__ = [
     "Replay",
     "Scenario",
     "VirtualTimeLoop",
-    "assert_no_leaks",
 ]

@@ -28,7 +28,7 @@ IN_WHEEL = {
     "testvibe_async/_wire/openapi.json",
     "testvibe_async/cli/README.md",
     "testvibe_async/reports/template/page.html",
-    "testvibe_async/testing/emulator/shop/checkout.feature",
+    "testvibe_async/testing/shop/checkout.feature",
 }
 IN_SDIST = IN_WHEEL | {
     "pyproject.toml",

@@ -29,48 +29,41 @@ AUTO = (
     *("-o", "asyncio_default_fixture_loop_scope=function"),
 )
 
-PLUGINS: dict[str, tuple[str, ...]] = {
-    "anyio's pytest plugin": ("-p", "anyio"),
-    "unittest": (),
-    "FastAPI": AUTO,
-    "aioresponses": AUTO,
+SESSIONS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("anyio's pytest plugin",): ("-p", "anyio"),
+    ("unittest",): (),
+    ("FastAPI", "aioresponses"): AUTO,
 }
-"""What each recipe's session loads."""
+"""What a session of these recipes loads."""
 
 
 def test_each_recipe_is_known() -> None:
     """The page has these recipes, and the library's page the service that one of them tests."""
-    assert RECIPES.keys() == PLUGINS.keys()
+    assert RECIPES.keys() == {name for names in SESSIONS for name in names}
     assert SECTION is not None
     assert SECTION[1] in LIBRARY
 
 
-def test_fixtures_work_beside_virtual_time(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The page's example of fixtures passes with the page's `conftest.py`."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    pytester.makeconftest(VIRTUAL_TIME)
-    pytester.makepyfile(FIXTURES)
-    result = pytester.runpytest_subprocess(
-        *AUTO, "-p", "testvibe_async.pytest_plugin", "-W", "error"
-    )
-    result.assert_outcomes(passed=2)
-
-
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("names", SESSIONS, ids=" ".join)
 def test_a_recipe_passes(
-    name: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, ...], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its one test passes where every warning is an error, and takes no real time."""
+    """Its one test passes where every warning is an error, and takes no real time.
+
+    The page's example of fixtures passes beside those with the page's `conftest.py`.
+    """
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     assert SECTION is not None
-    pytester.makepyfile(service=SECTION[1], test_recipe=RECIPES[name])
-    if PLUGINS[name] is AUTO:
+    recipes = {f"test_recipe_{number}": RECIPES[name] for number, name in enumerate(names)}
+    plugins, passed = SESSIONS[names], len(names)
+    if plugins is AUTO:
         pytester.makeconftest(VIRTUAL_TIME)
+        recipes["test_fixtures"] = FIXTURES
+        plugins, passed = (*AUTO, "-p", "testvibe_async.pytest_plugin"), passed + 2
+    pytester.makepyfile(service=SECTION[1], **recipes)
 
     result = pytester.runpytest_subprocess(
-        "-W", "error", "-p", "pytest_timeout", "--timeout=20", *PLUGINS[name]
+        "-W", "error", "-p", "pytest_timeout", "--timeout=20", *plugins
     )
 
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=passed)

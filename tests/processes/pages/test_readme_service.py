@@ -30,11 +30,11 @@ SECTION = re.search(
 )
 SHOP = Scenario(
     run_queue=0.1,
-    run_duration=2.0,
+    run_duration=0.7,
     failing_runs=0,
-    outcomes={"Returns": Outcome(run_duration=4.0, run_status="failed")},
+    outcomes={"Returns": Outcome(run_duration=2.0, run_status="failed")},
 )
-"""Checkout is over in two seconds, Returns only after the service's restart."""
+"""Checkout is over in a second, Returns only after the service's restart."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,12 +51,16 @@ async def shop(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Emulator]:
 
 
 @asynccontextmanager
-async def example() -> AsyncGenerator[aiohttp.ClientSession]:
-    """Start the printed service as a new process would, and shut it down."""
+async def example(**changes: Any) -> AsyncGenerator[aiohttp.ClientSession]:
+    """Start the printed service as a new process would, and shut it down.
+
+    Args:
+        changes: Values in place of the service's constants.
+    """
     assert SECTION is not None
     module = ModuleType("service")
     exec(compile(SECTION[1], "testvibe_async/README.md", "exec"), vars(module))  # noqa: S102 - our own page
-    vars(module)["Client"] = partial(Client, poll_interval=0.1)
+    vars(module).update({"Client": partial(Client, poll_interval=0.1), **changes})
     config = uvicorn.Config(
         module.app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1
     )
@@ -140,7 +144,7 @@ async def test_readers_of_events_share_the_polls(monkeypatch: pytest.MonkeyPatch
         events = [json.loads(line.removeprefix("data: ")) for line in stream.split("\n\n") if line]
         assert len(events) >= 4
         assert {each["runId"]: each["status"] for each in events} == runs
-    assert polls < 110  # Two runs for 4 s; five readers with polls of their own take about 300.
+    assert polls < 60  # Two runs for 2 s; five readers with polls of their own take about 150.
 
 
 @on_real_time
@@ -162,6 +166,24 @@ async def test_a_shutdown_loses_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run["status"] == "failed"
     assert emulator.count("run_feature") == 1
     assert not emulator.count("cancel_generation")
+
+
+@on_real_time
+async def test_old_runs_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file shrinks at each start to the newest refs; runs that are over leave the memory."""
+    async with shop(monkeypatch):
+        async with example(KEPT=2) as http:
+            over = [await start(http, "Checkout") for _ in range(4)]
+            for run_id in over:
+                await finished(http, run_id)
+            running = await start(http, "Returns")
+            async with http.get(f"/runs/{over[0]}") as dropped:
+                assert dropped.status == 404
+            assert [(await status(http, each))["runId"] for each in (*over[2:], running)]
+        assert len((tmp_path / "refs.jsonl").read_text().splitlines()) == 5
+        async with example(KEPT=2) as http:
+            assert (await status(http, running))["runId"] == running
+    assert len((tmp_path / "refs.jsonl").read_text().splitlines()) == 2
 
 
 @on_real_time

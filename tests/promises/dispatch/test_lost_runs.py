@@ -16,7 +16,7 @@ from tests.support.peer import http, peer
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, Hooks, Journal, Project, Ref, RunOperation, Verdict, errors
 from testvibe_async.intents import Intent
-from testvibe_async.testing import Emulator, Fault, FaultProxy, NetworkFault
+from testvibe_async.testing import Emulator, Fault
 
 ANSWER_LOST = [Fault.lost(), Fault.truncated(), Fault.edit(lambda _: {"unexpected": True})]
 """The service acts, and its answer does not arrive whole."""
@@ -420,19 +420,15 @@ async def test_one_of_many_is_found(emulator: Emulator, client: Client, project:
     assert len(emulator.runs) == 20
 
 
-async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator) -> None:
+async def test_a_slow_answer_is_no_clock_sample(emulator: Emulator, project: Project) -> None:
     """A list that arrives late does not make an older run of another caller seem new."""
-    async with (
-        FaultProxy(emulator.url) as proxy,
-        Client(proxy.url, api_key=emulator.api_key, project=emulator.project_id) as client,
-        client_of(emulator) as other,
-    ):
+    async with client_of(emulator) as other:
         await other.project().run_feature("Checkout")
-        await asyncio.sleep(6)
-        proxy.fail(NetworkFault.reset_request(), when=lambda method, _: method == "POST")
-        proxy.fail(NetworkFault.slow(150), when=lambda method, _: method == "GET")
+    await asyncio.sleep(6)
+    emulator.fail("run_feature", Fault.reset())
+    emulator.fail("*", Fault.slow(150))
 
-        await _unknown(client.project())
+    await _unknown(project)
 
     assert len(emulator.runs) == 1
 

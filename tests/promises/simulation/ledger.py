@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from attrs import define, field, frozen
 
 from testvibe_async.testing import RecordedRequest
-from testvibe_async.testing.emulator.answers import Answer
+from testvibe_async.testing.answers import Answer
 
 Id: TypeAlias = int | str
 CALLER: ContextVar[int] = ContextVar("CALLER", default=0)

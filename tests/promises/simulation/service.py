@@ -19,10 +19,10 @@ from yarl import URL
 from tests.promises.simulation.ledger import Ledger
 from tests.promises.simulation.plan import Plan
 from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
-from testvibe_async.testing.emulator.answers import Answer, Refusal, json_answer
-from testvibe_async.testing.emulator.generation import Generation
-from testvibe_async.testing.emulator.origin import Exchange
-from testvibe_async.testing.emulator.project import Feature
+from testvibe_async.testing.answers import Answer, Refusal, json_answer
+from testvibe_async.testing.generation import Generation
+from testvibe_async.testing.origin import Exchange
+from testvibe_async.testing.project import Feature
 
 HOST = "10.0.0.1"
 READY = ("Alpha", "Beta")

@@ -15,8 +15,8 @@ from tests.support.dialects.pages import error_page, login_page
 from tests.support.dialects.writing import written
 from testvibe_async._wire import openapi_document
 from testvibe_async.testing import Answer, Emulator, Middleware, RecordedRequest
-from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal
-from testvibe_async.testing.emulator.operations import find_route
+from testvibe_async.testing.answers import JSON_TYPE, Refusal
+from testvibe_async.testing.operations import find_route
 
 ODD_FIELDS = frozenset({"durationMs", "error", "log", "runnerStarted", "size", "summary"})
 """The optional fields that `Dialect.odd_fields` may name."""

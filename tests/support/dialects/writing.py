@@ -18,8 +18,8 @@ import attrs
 
 from tests.support.dialects.pages import error_page, phrase
 from testvibe_async.testing import Answer, RecordedRequest
-from testvibe_async.testing.emulator.answers import JSON_TYPE, Refusal, json_body
-from testvibe_async.testing.emulator.project import as_number
+from testvibe_async.testing.answers import JSON_TYPE, Refusal, json_body
+from testvibe_async.testing.project import as_number
 
 if TYPE_CHECKING:
     from tests.support.dialects import Dialect

@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.surfaces.cli.conftest import later, now, press_ctrl_c, text_of
-from testvibe_async.testing import (
-    Emulator,
-    Fault,
-    FaultProxy,
-    NetworkFault,
-    Outcome,
-    Scenario,
-    VirtualTimeLoop,
-)
+from testvibe_async.testing import Emulator, Fault, Outcome, Scenario, VirtualTimeLoop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from tests.surfaces.cli.conftest import Call
 
 SCENARIO = Scenario(
@@ -212,34 +202,16 @@ async def test_warnings_of_the_log_are_told_otherwise(emulator: Emulator, call: 
     assert "DispatchUnknown" in (await call("run Checkout --wait -v")).errors
 
 
-@pytest.fixture
-async def proxy(signed_in: Emulator, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FaultProxy]:
-    async with FaultProxy(signed_in.url) as proxy:
-        monkeypatch.setenv("TESTVIBE_SERVER", proxy.url)
-        yield proxy
-
-
-def silent_from(proxy: FaultProxy, begin: float, end: float | None = None) -> None:
-    """Let the network swallow all requests between two moments from now: nothing is refused."""
-
-    def start() -> None:
-        rule = proxy.fail(NetworkFault.swallow_request())
-        if end is not None:
-            later(end - begin, rule.remove)
-
-    later(begin, start)
-
-
 NOT_REACHABLE = rf"not reachable for (\d+) s; {UNSEEN}"
 
 
-async def test_silent_outage_as_events(proxy: FaultProxy, call: Call) -> None:
+async def test_silent_outage_as_events(emulator: Emulator, call: Call) -> None:
     """Where connections are accepted and nothing is answered, that is an outage too.
 
     Within two intervals of its begin, and one time-out of a request after its end: what hangs is
     waited for until then.
     """
-    silent_from(proxy, 10, 30)
+    out_from(emulator, 10, 30, fault=Fault.hang())
     ended = await call("run Checkout Newsletter --wait --json=lines")
     out = next(each for each in ended.events if each["event"] == "unreachable")
     back = next(each for each in ended.events if each["event"] == "reachable")
@@ -250,9 +222,9 @@ async def test_silent_outage_as_events(proxy: FaultProxy, call: Call) -> None:
 
 
 @pytest.mark.usefixtures("on_terminal")
-async def test_silent_outage_on_a_terminal(proxy: FaultProxy, call: Call) -> None:
+async def test_silent_outage_on_a_terminal(emulator: Emulator, call: Call) -> None:
     """The table has the sentence as long as it lasts; nothing is said to go on."""
-    silent_from(proxy, 10)
+    out_from(emulator, 10, fault=Fault.hang())
     ended = await call("run Checkout Newsletter --wait --timeout 25")
     seconds = [int(found[1]) for found in re.finditer(NOT_REACHABLE, ended.output)]
     assert seconds[0] <= 7

@@ -57,8 +57,6 @@ class Caller:
 
     emulator: Emulator
     session: aiohttp.ClientSession
-    url: str = ""
-    """The address of a proxy; empty for the emulator's own."""
 
     async def send(
         self,
@@ -69,7 +67,7 @@ class Caller:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send to a full URL, or to a raw path of the API's host."""
-        target = URL(url if "://" in url else (self.url or self.emulator.url) + url, encoded=True)
+        target = URL(url if "://" in url else self.emulator.url + url, encoded=True)
         async with self.session.request(
             method, target, data=body, headers=headers, allow_redirects=False
         ) as response:

@@ -78,13 +78,6 @@ class TestPeers:
                 await client.project().run_feature("Checkout")
         assert testvibe_emulator.requests == []
 
-    async def test_a_closed_port_is_refused_as_ever(self) -> None:
-        """Where nobody listens, the connection is refused."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            address = listener.getsockname()
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection(*address)
-
     @pytest.mark.parametrize("kind", ["at all hosts", "Unix socket"])
     async def test_a_server_in_the_loop_is_found(self, kind: str, tmp_path: Path) -> None:
         """A server may listen at all hosts, or at a path."""

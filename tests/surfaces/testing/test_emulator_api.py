@@ -9,14 +9,12 @@ import pytest
 from tests.surfaces.testing.conftest import Caller, Emulate
 from testvibe_async.testing import Emulator
 
-FEATURE = {"id", "name", "kind", "status", "gherkin", "rationale", "updatedUtc"}
 CONTENT = "/files/content"
 WISHLIST = "/features/Wishlist"
 CHECKOUT = "/features/Checkout"
-ERRORS = {400: "invalid_request", 404: "not_found", 405: "method_not_allowed", 409: "conflict"}
+ERRORS = {400: "invalid_request", 404: "not_found", 409: "conflict"}
 OK = {"ok": True}
 NEW: dict[str, Any] = {"name": "New", "gherkin": "Feature: New"}
-NO_FIELDS: dict[str, Any] = {}
 BODIES: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/features", NEW, 201),
     ("PATCH", CHECKOUT, NEW, 200),
@@ -67,88 +65,56 @@ async def test_the_key_and_the_project_can_be_chosen(emulate: Emulate) -> None:
     assert reply.document["id"] == "ABCD-1"
 
 
-def test_the_key_looks_like_one_of_the_service() -> None:
-    """The default key is `tvb_` and 43 base62 characters."""
-    key = Emulator().api_key
-    assert (key[:4], len(key), key[4:].isalnum()) == ("tvb_", 47, True)
+NOT_FOUND = [
+    *("/", "/nothing", "/features/1/nothing", "/files/nothing", "/files/*"),
+    *[
+        f"/features/{key}{tail}"
+        for key in ("Nowhere", "999", "0", "9" * 30, "", "%FF", "%C2%B9")
+        for tail in ("", "/generation")
+    ],
+    *[
+        f"/runs/{key}{tail}"
+        for key in ("213", "999999", "x", "", "215x", "-1", "2" * 40)
+        for tail in ("", "/diagnosis", "/artifacts", "/nothing")
+    ],
+    *("/runs?feature=Nowhere", f"{CONTENT}?path=Features/x"),
+]
+"""Unknown routes, features, runs and files."""
+
+INVALID: list[tuple[str, str, list[Any]]] = [
+    *[("GET", CONTENT + query, [None]) for query in ("", "?path=", "?other=x")],
+    *[("GET", f"/runs?limit={limit}", [None]) for limit in ("0", "-1", "x", "", "1.5")],
+    *[
+        (method, path, [b"", b"{", b"[]", b'"x"', b"\xff", b"null", b"[" * 100_000])
+        for method, path, _, status in BODIES
+        if status != 409
+    ],
+    ("POST", "/features", [{}, {"name": "x"}, {"gherkin": "x"}, NEW | {"gherkin": ["x"]}]),
+    ("POST", "/features", [NEW | {"name": name} for name in (None, 1, " ", "\ud800")]),
+    ("PATCH", WISHLIST, [{}, {"name": ""}, {"gherkin": 1}, {"name": None}]),
+    ("POST", f"{CHECKOUT}/run", [{"siteUrl": 1}, {"siteUrl": False}, {"config": 1}]),
+    ("POST", f"{CHECKOUT}/generate", [{"siteUrl": 1}, {"siteUrl": False}]),
+    ("PUT", CONTENT, [{}, {"path": "Features/x"}, {"content": "x"}]),
+    ("PUT", CONTENT, [{"path": "Features/x", "content": content} for content in (1, None)]),
+    *[
+        ("PUT", CONTENT, [{"path": path, "content": "x"}])
+        for path in (
+            *(1, "", "Features", "Features/", "Features/../x", "Features/a/../../x"),
+            *("Features/..", "../Features/x", "/Features/x", "features/x", "FeaturesX/x"),
+            *("tests/checkout.spec.ts", "package.json"),
+        )
+    ],
+]
+"""Queries, bodies that are no JSON object, members, and paths that can't be written."""
 
 
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
-        # Unknown routes, features and runs.
-        *[
-            ("GET", path, None, 404)
-            for path in ("/", "/nothing", "/features/1/nothing", "/files/nothing", "/files/*")
-        ],
-        *[
-            ("GET", f"/features/{key}{tail}", None, 404)
-            for key in ("Nowhere", "999", "0", "9" * 30, "", "%FF", "%C2%B9")
-            for tail in ("", "/generation")
-        ],
-        *[
-            ("GET", f"/runs/{key}{tail}", None, 404)
-            for key in ("213", "999999", "x", "", "215x", "-1", "2" * 40)
-            for tail in ("", "/diagnosis", "/artifacts", "/nothing")
-        ],
-        ("GET", "/runs?feature=Nowhere", None, 404),
-        ("GET", f"{CONTENT}?path=Features/x", None, 404),
-        # Known paths with another method.
-        ("POST", "", None, 405),
-        ("GET", "/features/1/run", None, 405),
-        # Bodies that are no JSON object.
-        *[
-            (method, path, body, 400)
-            for method, path, _, status in BODIES
-            if status != 409
-            for body in (b"", b"{", b"[]", b'"x"', b"\xff", b"null", b"[" * 100_000)
-        ],
-        # Fields that are missing, or of another type.
-        *[
-            ("POST", "/features", body, 400)
-            for body in (
-                *(NO_FIELDS, {"name": "x"}, {"gherkin": "x"}),
-                NEW | {"gherkin": ["x"]},
-            )
-        ],
-        *[
-            ("POST", "/features", {"name": name, "gherkin": "x"}, 400)
-            for name in (None, 1, " ", "\ud800")
-        ],
-        *[
-            ("PATCH", WISHLIST, body, 400)
-            for body in (NO_FIELDS, {"name": ""}, {"gherkin": 1}, {"name": None})
-        ],
-        *[
-            ("POST", CHECKOUT + tail, {"siteUrl": site}, 400)
-            for tail in ("/run", "/generate")
-            for site in (1, False)
-        ],
-        ("POST", f"{CHECKOUT}/run", {"config": 1}, 400),
-        *[
-            ("PUT", CONTENT, body, 400)
-            for body in (
-                *(NO_FIELDS, {"path": "Features/x"}, {"content": "x"}, {"path": 1, "content": "x"}),
-                *(
-                    {"path": "Features/x", "content": NO_FIELDS},
-                    {"path": "Features/x", "content": None},
-                ),
-            )
-        ],
-        *[("GET", CONTENT + query, None, 400) for query in ("", "?path=", "?other=x")],
-        *[("GET", f"/runs?limit={limit}", None, 400) for limit in ("0", "-1", "x", "", "1.5")],
-        # A name is given once.
+        *[("GET", path, None, 404) for path in NOT_FOUND],
+        *[(method, path, body, 400) for method, path, bodies in INVALID for body in bodies],
         ("POST", "/features", {"name": "CHECKOUT", "gherkin": "Feature: x"}, 409),
         ("PATCH", WISHLIST, {"name": "checkout"}, 409),
-        # Files outside of the two folders that can be written.
-        *[
-            ("PUT", CONTENT, {"path": path, "content": "x"}, 400)
-            for path in (
-                *("", "Features", "Features/", "Features/../x", "Features/a/../../x"),
-                *("Features/..", "../Features/x", "/Features/x", "features/x", "FeaturesX/x"),
-                *("tests/checkout.spec.ts", "package.json"),
-            )
-        ],
     ],
 )
 async def test_a_wrong_request_is_refused(
@@ -161,21 +127,6 @@ async def test_a_wrong_request_is_refused(
     assert (await call.get("/features"), await call.get("/files")) == before
     assert len(call.emulator.runs) == 1
     assert not call.emulator.generations
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "allowed"),
-    [
-        ("PUT", "/features/1", "GET, PATCH, DELETE"),
-        ("GET", "/features/1/run", "POST"),
-        ("DELETE", CONTENT, "GET, PUT"),
-    ],
-)
-async def test_the_allowed_methods_are_named(
-    call: Caller, method: str, path: str, allowed: str
-) -> None:
-    """The answer to a wrong method names the right ones."""
-    assert (await call(method, path)).headers["Allow"] == allowed
 
 
 @pytest.mark.parametrize(
@@ -200,6 +151,13 @@ async def test_an_unknown_path_is_no_operation(call: Caller) -> None:
     assert reply.error == (401, "unauthorized")
     assert (await call.ops("GET", "/nothing")).error == (404, "not_found")
     assert [each.operation for each in call.emulator.requests] == [None, None]
+
+
+async def test_a_wrong_method_is_answered_with_the_right_ones(call: Caller) -> None:
+    """A path that has other methods names them."""
+    for path, allowed in (("/features/1", "GET, PATCH, DELETE"), ("/features/1/run", "POST")):
+        reply = await call("PUT", path)
+        assert (*reply.error, reply.headers["Allow"]) == (405, "method_not_allowed", allowed)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +186,6 @@ async def test_the_project_is_listed_and_shown(call: Caller) -> None:
     """Projects are rows of id, name and base URL; another one can be added, without its runs."""
     other = call.emulator.add_project("Second")
     rows = (await call.ops("GET", "/projects")).document
-    assert [set(row) for row in rows] == [{"id", "name", "baseUrl"}] * 2
     assert rows[0]["name"] == "Acme Shop"
     assert rows[0] == await call.get("")
     assert rows[1]["id"] == other.id != rows[0]["id"]
@@ -260,34 +217,30 @@ class TestStrict:
     """The strict emulator refuses what the contract does not have in a request."""
 
     @pytest.mark.parametrize(("method", "path", "body", "status"), BODIES)
-    async def test_what_the_contract_has_is_taken(
-        self, strict: Caller, method: str, path: str, body: dict[str, Any], status: int
-    ) -> None:
-        """All members that the contract has may be sent together."""
-        kind = {"Content-Type": "application/json"}
-        assert (await strict(method, path, body, **kind)).status == status
-
-    @pytest.mark.parametrize(("method", "path", "body", "status"), BODIES)
     async def test_an_unknown_member_is_refused_by_name(
         self, strict: Caller, method: str, path: str, body: dict[str, Any], status: int
     ) -> None:
         """One member more, even null or in another case, is answered with 400; nothing is done.
 
-        Another emulator ignores it, and null counts as absent.
+        All members that the contract has may be sent together.
         """
-        lax = Emulator()
+        kind = {"Content-Type": "application/json"}
         for name in ("priority", "SiteUrl"):
-            more = {**body, name: None}
-            reply = await strict(method, path, more, **{"Content-Type": "application/json"})
+            reply = await strict(method, path, {**body, name: None}, **kind)
             assert reply.error == (400, "invalid_request")
             assert f"'{name}'" in reply.document["message"]
         assert not strict.emulator.runs
         assert not strict.emulator.generations
         assert "New" not in strict.emulator.features
-        async with lax:
-            caller = Caller(lax, strict.session)
-            optional = dict.fromkeys(body) if "run" in path or "generat" in path else body
-            assert (await caller(method, path, {**optional, "priority": 1})).status == status
+        assert (await strict(method, path, body, **kind)).status == status
+
+    async def test_another_emulator_ignores_it(self, call: Caller) -> None:
+        """Without strictness, more members and parameters are no error, and null counts as absent.
+
+        Nor does a POST need the type of its body.
+        """
+        body = {"config": None, "siteUrl": None, "priority": 1}
+        assert (await call("POST", f"{CHECKOUT}/run?trace=1", body)).status == 202
 
     @pytest.mark.parametrize(
         ("path", "known", "unknown"),
@@ -328,14 +281,13 @@ class TestFeatures:
     async def test_a_feature_has_the_documented_fields(self, call: Caller) -> None:
         """A feature has its text; only a suggestion has a rationale; a row has neither."""
         rows = await call.get("/features")
-        assert all(set(row) == FEATURE - {"gherkin", "rationale"} for row in rows)
+        assert not any({"gherkin", "rationale"} & row.keys() for row in rows)
         assert [row["name"] for row in rows] == list(call.emulator.features)
         assert [row["name"] for row in rows if row["kind"] == "suggestion"] == [
             "Abandoned cart reminder"
         ]
         for row in rows:
             feature = await call.get(f"/features/{row['id']}")
-            assert set(feature) == FEATURE
             assert feature | row == feature
             assert feature["gherkin"].startswith(f"Feature: {feature['name']}\n")
             assert (feature["rationale"] is not None) is (feature["kind"] == "suggestion")
@@ -346,7 +298,6 @@ class TestFeatures:
         await asyncio.sleep(60)
         reply = await call("POST", "/features", NEW)
         assert reply.status == 201
-        assert set(reply.document) == FEATURE
         expected = {**NEW, "status": "draft", "updatedUtc": "2026-06-10T14:43:11Z"}
         assert reply.document | expected == reply.document
         assert await call.get("/features/new") == reply.document
@@ -416,7 +367,6 @@ class TestFiles:
         assert kinds["package.json"] == ("scaffold", "template")
         assert "tests/checkout-with-gift-card.spec.ts" not in kinds
         for row in rows:
-            assert set(row) == {"path", "kind", "source"}
             file = await call.get(f"{CONTENT}?path={row['path'].replace(' ', '%20')}")
             assert file == {**row, "content": file["content"]}
             assert file["content"].endswith("\n")

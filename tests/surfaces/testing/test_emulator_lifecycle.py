@@ -66,11 +66,11 @@ async def test_a_second_origin_that_fails_closes_the_first(
     """If the second origin can't listen, the first is closed again."""
     emulator = Emulator()
 
-    async def refuse(host: str, port: int) -> None:
-        raise OSError(host, port)
+    async def refuse() -> None:
+        raise OSError("taken")
 
     monkeypatch.setattr(emulator, "_artifacts", SimpleNamespace(start=refuse))
-    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
+    with pytest.raises(OSError, match="taken"):
         await emulator.start()
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorError):
@@ -96,16 +96,6 @@ async def test_closing_is_clean() -> None:
         assert len(emulator.requests) == 6
     assert asyncio.all_tasks() == {asyncio.current_task()}
     gc.collect()
-
-
-async def test_after_closing_an_idle_connection_is_closed() -> None:
-    """Right after the close, the server's task of an idle connection is finished."""
-    async with aiohttp.ClientSession() as session, Emulator() as emulator:
-        async with session.get(emulator.url) as response:
-            await response.read()
-        assert len(asyncio.all_tasks()) == 2
-        await emulator.aclose()
-        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def open_files() -> int:

@@ -6,19 +6,13 @@ from uuid import UUID
 
 import pytest
 
+from tests.conftest import client_of
 from tests.surfaces.testing.conftest import Caller, Emulate
+from testvibe_async.cli.emulator import make_emulator
 from testvibe_async.testing import Outcome
 
-HEAD = {"runId", "status", "featureId", "featureName", "config", "siteUrl", "finishedUtc"}
-ROW = HEAD | {"createdUtc", "startedUtc", "summary"}
-DIGEST = ROW | {"tests", "artifacts"}
-DIAGNOSIS = HEAD | {"summary", "verdict", "failures", "gherkin", "specs", "artifacts", "log"}
-PROGRESS = {"requestId", "runnerStarted", "overallStatus", "overallConclusion", "updatedUtc"}
-NAMED = {"featureId", "featureName"}
-STATUS = NAMED | PROGRESS | {"featureStatus", "sections"}
-SECTION = {"section", "status", "conclusion", "updatedUtc"}
-LOG_SECTION = {"section", "title", "state", "conclusion", "statusReason", "log"}
 FAILING = {"outcomes": {"Checkout": Outcome(run_status="failed")}}
+LONG = Outcome(run_duration=200)
 DRAFT = "Checkout with gift card"
 """Three scenarios: 20 s of warm-up, 3 times 40 s, 10 s of verification."""
 F = "/features/Checkout%20with%20gift%20card"
@@ -59,10 +53,10 @@ class TestRuns:
         for seconds in (4.9, 0.1, 29.9, 0.1, 1000):
             await asyncio.sleep(seconds)
             run = await call.get(f"/runs/{run_id}")
-            assert set(run) == DIGEST
             results = (run["summary"], run["tests"], run["artifacts"])
             assert (results == (None, None, None)) is (run["status"] == "running")
-            assert (await call.get("/runs")) == [{key: run[key] for key in ROW}]
+            (row,) = await call.get("/runs")
+            assert row == {key: run[key] for key in row}
             seen.append((run["status"], run["startedUtc"], run["finishedUtc"]))
         started, finished = "2026-06-10T14:42:16Z", "2026-06-10T14:42:46Z"
         assert seen == [
@@ -94,7 +88,6 @@ class TestRuns:
         run_id = await call.run()
         await asyncio.sleep(60)
         run = await call.get(f"/runs/{run_id}")
-        assert set(run) == DIGEST | {"log"}
         failing = [test for test in run["tests"] if test["status"] == "failed"]
         assert failing == [test for test in run["tests"] if test["error"]] != []
         assert run["status"] == "failed"
@@ -106,10 +99,8 @@ class TestRuns:
         assert run["log"].endswith(f"{run['summary']['passed']} passed")
 
         diagnosis = await call.get(f"/runs/{run_id}/diagnosis")
-        assert set(diagnosis) == DIAGNOSIS
         assert diagnosis["verdict"] == diagnosis["status"] == "failed"
         assert diagnosis["summary"] | {"other": 0} == run["summary"]
-        assert set(diagnosis["summary"]) == {"total", "passed", "failed"}
         assert diagnosis["failures"] == [
             test | {"name": f"Checkout > {test['name']}"} for test in failing
         ]
@@ -123,7 +114,6 @@ class TestRuns:
     async def test_a_diagnosis_of_an_unfinished_run_has_no_verdict(self, call: Caller) -> None:
         """The diagnosis of an unfinished run has no results."""
         diagnosis = await call.get(f"/runs/{await call.run()}/diagnosis")
-        assert set(diagnosis) == DIAGNOSIS
         empty: dict[str, Any] = {"failures": [], "artifacts": [], "status": "running"}
         empty |= dict.fromkeys(("verdict", "summary", "log"))
         assert diagnosis | empty == diagnosis
@@ -140,8 +130,7 @@ class TestRuns:
         assert [row["featureName"] for row in rows] == ["Wishlist"] * 30
         assert await call.get(f"/runs?feature={rows[0]['featureId']}&limit=60") == rows
 
-    @pytest.mark.parametrize("status", ["passed", "failed"])
-    @pytest.mark.parametrize("seconds", [1, 20])
+    @pytest.mark.parametrize(("status", "seconds"), [("passed", 1), ("failed", 20)])
     async def test_a_test_can_end_a_run(self, call: Caller, status: Any, seconds: float) -> None:
         """`finish_run` finishes a run, queued or not, and does not change a finished one."""
         run_id = await call.run()
@@ -157,6 +146,43 @@ class TestRuns:
         assert run["finishedUtc"] == f"2026-06-10T14:42:{11 + seconds}Z"
         assert run["startedUtc"] == f"2026-06-10T14:42:{11 + min(seconds, 5)}Z"
         assert (await call.get("/runs"))[0]["status"] == status
+
+    async def test_old_runs_are_dropped(self, emulate: Emulate) -> None:
+        """With a retention, only the newest runs are kept, and those in flight; ids go on."""
+        call = await emulate(retention=3, scenario={"outcomes": {"Returns": LONG}})
+        for _ in range(4):
+            await call.run("Wishlist")
+        assert len(call.emulator.runs) == 4
+        await asyncio.sleep(60)
+        newest = [await call.run("Checkout"), await call.run("Returns")]
+        assert sorted(call.emulator.runs) == [217, *newest]
+        assert (await call("GET", "/runs/216")).error == (404, "not_found")
+        assert [row["runId"] for row in await call.get("/runs?feature=Wishlist")] == [217]
+        for _ in range(3):
+            await asyncio.sleep(60)
+            newest.append(await call.run("Checkout"))
+        assert sorted(call.emulator.runs) == [219, *newest[2:]]
+        assert [row["runId"] for row in await call.get("/runs")] == [222, 221, 220, 219]
+        assert await call.get("/runs?feature=Wishlist") == []
+
+    async def test_old_generations_are_dropped(self, emulate: Emulate) -> None:
+        """With a retention, only the newest generations are kept; each feature has its own."""
+        call = await emulate(retention=1)
+        first = await call.generate("Wishlist")
+        await asyncio.sleep(600)
+        second = await call.generate("Returns")
+        assert list(call.emulator.generations) == [second]
+        assert (await call.get("/features/Wishlist/generation"))["requestId"] == first
+
+    async def test_the_emulator_of_the_command_keeps_few_runs(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`testvibe-async emulator` can run for weeks: what it keeps is bounded."""
+        monkeypatch.setattr("testvibe_async.cli.emulator.RETENTION", 2)
+        async with make_emulator(speed=1000) as emulator, client_of(emulator) as client:
+            for _ in range(5):
+                await client.project().run_feature("Checkout").wait()
+            assert len(emulator.runs) == 2
 
     async def test_what_is_in_flight_is_known(self, call: Caller) -> None:
         """Runs in flight finish by the clock or on request; the largest number stays known."""
@@ -197,57 +223,37 @@ class TestGenerations:
     async def test_a_feature_never_generated_has_only_some_fields(self, call: Caller) -> None:
         """Its status only names the feature; its log is empty."""
         status = await call.get(F + "/generation")
-        assert set(status) == NAMED | {"featureStatus"}
+        assert status.keys() == {"featureId", "featureName", "featureStatus"}
         assert status["featureStatus"] == "draft"
         log = await call.get(F + "/generation/log")
-        assert set(log) == NAMED | {"requestId", "sections"}
         assert (log["requestId"], log["sections"]) == (None, [])
 
     async def test_a_generation_goes_from_stage_to_stage(self, call: Caller) -> None:
-        """It warms up, works on one section after the other, verifies, and is finished."""
+        """It warms up, works on one section after the other, verifies; then the feature can run."""
+        assert (await call("POST", F + "/run", {})).error == (409, "conflict")
         request_id = await call.generate(DRAFT)
         seen: list[tuple[object, ...]] = []
         for seconds in (19.9, 0.1, 39.9, 0.1, 40, 40, 9.9, 0.1):
             await asyncio.sleep(seconds)
             status = await call.get(F + "/generation")
-            assert set(status) == STATUS
-            assert all(set(section) == SECTION for section in status["sections"])
             assert (status["requestId"], status["runnerStarted"]) == (request_id, len(seen) > 0)
-            states = [section["status"][0] for section in status["sections"]]
+            sections = " ".join(
+                f"{each['status'][0]}{minutes(each['updatedUtc'])}" for each in status["sections"]
+            )
             words = (status["featureStatus"], status["overallStatus"], status["overallConclusion"])
-            seen.append((*words, "".join(states), minutes(status["updatedUtc"])))
+            seen.append((*words, sections, minutes(status["updatedUtc"])))
+            assert (await call.get(F))["status"] == words[0]
+        at_work = ("generating", "in_progress", None)
         assert seen == [
-            ("generating", "queued", None, "qqq", "42:11"),
-            ("generating", "in_progress", None, "iqq", "42:31"),
-            ("generating", "in_progress", None, "iqq", "42:31"),
-            ("generating", "in_progress", None, "ciq", "43:11"),
-            ("generating", "in_progress", None, "cci", "43:51"),
-            ("generating", "in_progress", None, "ccc", "44:31"),
-            ("generating", "in_progress", None, "ccc", "44:31"),
-            ("generated", "completed", "success", "ccc", "44:41"),
+            ("generating", "queued", None, "q42:11 q42:11 q42:11", "42:11"),
+            *[(*at_work, "i42:31 q42:11 q42:11", "42:31")] * 2,
+            (*at_work, "c43:11 i43:11 q42:11", "43:11"),
+            (*at_work, "c43:11 c43:51 i43:51", "43:51"),
+            *[(*at_work, "c43:11 c43:51 c44:31", "44:31")] * 2,
+            ("generated", "completed", "success", "c43:11 c43:51 c44:31", "44:41"),
         ]
-
-    async def test_a_generated_feature_can_run(self, call: Caller) -> None:
-        """After its generation a feature has the status `generated`, and can run."""
-        for _ in range(2):
-            assert (await call("POST", F + "/run", {})).error == (409, "conflict")
-            await call("POST", F + "/generate", {})
-        assert (await call.get(F))["status"] == "generating"
-        await asyncio.sleep(150)
-        feature = await call.get(F)
-        assert feature["status"] == "generated"
-        assert feature["updatedUtc"] == "2026-06-10T14:44:41Z"
+        assert (await call.get(F))["updatedUtc"] == "2026-06-10T14:44:41Z"
         assert (await call("POST", F + "/run", {})).status == 202
-
-    async def test_a_section_has_the_time_of_its_last_change(self, call: Caller) -> None:
-        """Each section has the timestamp of its own last change."""
-        await call.generate(DRAFT)
-        await asyncio.sleep(70)
-        status = await call.get(F + "/generation")
-        changes = [minutes(section["updatedUtc"]) for section in status["sections"]]
-        assert changes == ["43:11", "43:11", "42:11"]
-        assert conclusions(status) == ["success", None, None]
-        assert status["sections"][0]["section"] == "gift-card-covers-the-whole-order"
 
     async def test_the_log_fills_as_the_work_goes_on(self, call: Caller) -> None:
         """Lines are added while a section is in progress; the last one shows its result."""
@@ -256,16 +262,22 @@ class TestGenerations:
         log: Any = None
         for _ in range(8):
             log = await call.get(F + "/generation/log")
-            assert set(log) == NAMED | {"requestId", "sections"}
-            assert all(set(section) == LOG_SECTION for section in log["sections"])
             lengths.append([len(section["log"]) for section in log["sections"]])
             await asyncio.sleep(20)
         assert lengths == sorted(lengths)
         assert lengths[:3] == [[0, 0, 0], [1, 0, 0], [3, 0, 0]]
         first = log["sections"][0]
-        assert first["title"] == "Gift card covers the whole order"
-        state = (first["state"], first["conclusion"], first["statusReason"])
-        assert state == ("completed", "success", None)
+        assert (
+            first
+            | {
+                "section": "gift-card-covers-the-whole-order",
+                "title": "Gift card covers the whole order",
+                "state": "completed",
+                "conclusion": "success",
+                "statusReason": None,
+            }
+            == first
+        )
         assert first["log"][-1] == "Verification: 1/1 passed."
 
     async def test_a_failed_generation_says_why(self, emulate: Emulate) -> None:
@@ -323,7 +335,6 @@ class TestGenerations:
         ends = {"Checkout": "success", "Broken": "failure", "Stopped": "cancelled"}
         for name, conclusion in ends.items():
             status = await call.get(f"/features/{name}/generation")
-            assert set(status) == STATUS
             assert status["overallConclusion"] == conclusion
             assert status["updatedUtc"] < "2026-06-10T13:42:12Z"
             assert await call.get(f"/features/{name}/generation") == status
@@ -381,7 +392,6 @@ class TestGenerations:
     @pytest.mark.parametrize(
         ("share", "seconds", "status", "ends"),
         [
-            (0, 70, "generated", ["success", "success", "success"]),
             (0, 70, "failed", ["success", "failure", "failure"]),
             (0, 70, "cancelled", ["success", "cancelled", "cancelled"]),
             (0, 145, "failed", ["success", "success", "failure"]),

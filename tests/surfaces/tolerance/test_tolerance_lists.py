@@ -1,11 +1,13 @@
-"""Lists in pages and lists that are cut, of a project with 62 features: all are run, or none."""
+"""Lists in pages and lists that are cut, of a project with 42 features: all are run, or none."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
+from tests.support.amounts import by_turns
 from tests.support.dialects import Dialect, emulator_speaking
 from tests.support.inner_pytest import SPEED
 from tests.support.mcp_connection import connected, refused, result_of
@@ -16,7 +18,7 @@ from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
 
-COUNT = 62
+COUNT = 42
 
 FOLLOWED = {
     "link": Dialect(paging="link"),
@@ -25,7 +27,7 @@ FOLLOWED = {
 }
 CUT = {
     "has more": (Dialect(paging="has_more"), "there are more rows than the 20 that it sent"),
-    "total": (Dialect(paging="total"), "there are 62 rows, and sent 20"),
+    "total": (Dialect(paging="total"), "there are 42 rows, and sent 20"),
 }
 
 
@@ -38,7 +40,7 @@ def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def emulator_with(dialect: Dialect, *, status: str = "generated", **options: Any) -> Emulator:
-    """Make a service with 62 features."""
+    """Make a service with 42 features."""
     emulator = emulator_speaking(dialect, shop=False, scenario=STEADY, **options)
     for number in range(COUNT):
         emulator.add_feature(f"Feature {number:03}", status=status)
@@ -53,70 +55,76 @@ async def typed(emulator: Emulator, *words: str) -> Seen:
     return seen
 
 
-@pytest.mark.parametrize("dialect", FOLLOWED.values(), ids=FOLLOWED)
-class TestPages:
-    """Pages that can be asked for are put together."""
+@pytest.mark.parametrize(("pages", "what"), by_turns([*FOLLOWED], ["--all", "feature*"]))
+async def test_all_pages_are_run(pages: str, what: str) -> None:
+    """Pages are put together: `run --all` and a glob dispatch each of 42 features once."""
+    emulator = emulator_with(FOLLOWED[pages])
+    seen = await typed(emulator, "run", what)
 
-    @pytest.mark.parametrize("words", [("--all",), ("feature*",)])
-    async def test_all_are_run(self, dialect: Dialect, words: tuple[str, ...]) -> None:
-        """`run --all` and a glob dispatch each of 62 features once."""
-        emulator = emulator_with(dialect)
-        seen = await typed(emulator, "run", *words)
+    assert seen.code == 0
+    assert {run.feature_name for run in emulator.runs.values()} == {*emulator.features}
+    assert len(emulator.runs) == COUNT
+    assert emulator.count("list_features") == 3
 
-        assert seen.code == 0
-        assert {run.feature_name for run in emulator.runs.values()} == {*emulator.features}
-        assert len(emulator.runs) == COUNT
-        assert emulator.count("list_features") == 4
 
-    async def test_all_are_generated(self, dialect: Dialect) -> None:
-        """`generate --all` costs the credits of 62 generations, no more and no fewer."""
-        emulator = emulator_with(dialect, status="draft", credits=COUNT)
-        seen = await typed(emulator, "generate", "--all", "--yes")
+@pytest.mark.parametrize("pages", FOLLOWED)
+async def test_a_batch_runs_all_pages(pages: str) -> None:
+    """A batch without names has 42 items."""
+    async with emulator_with(FOLLOWED[pages]) as emulator, client_of(emulator) as client:
+        items = await client.project().run_features()
 
-        assert (seen.code, emulator.credits_left) == (0, 0)
+    assert len(items) == len(emulator.runs) == COUNT
+    assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
 
-    async def test_a_batch_runs_all(self, dialect: Dialect) -> None:
-        """A batch without names has 62 items."""
-        async with emulator_with(dialect) as emulator, client_of(emulator) as client:
-            items = await client.project().run_features()
 
-        assert len(items) == len(emulator.runs) == COUNT
-        assert {item.verdict for item in items} == {Verdict.SUCCEEDED}
+@pytest.mark.parametrize(
+    "dialect", [FOLLOWED["cursor"], Dialect(case="upper")], ids=["pages", "capitals"]
+)
+async def test_all_are_generated(dialect: Dialect) -> None:
+    """`generate --all` costs 42 credits, no more and no fewer, also for `DRAFT` in capitals."""
+    emulator = emulator_with(dialect, status="draft", credits=COUNT)
+    seen = await typed(emulator, "generate", "--all", "--yes")
+
+    assert (seen.code, emulator.credits_left) == (0, 0)
+    assert "undocumented" not in seen.text
+
+
+@pytest.mark.parametrize(
+    ("cut", "typing"),
+    by_turns(
+        [*CUT],
+        [
+            "run --all",
+            "run --all --wait",
+            "run Feature*",
+            "run 'Feature 001' 'Feature 0?1' --wait",
+            "generate --all --yes",
+            "generate Feature* --yes --watch",
+        ],
+    ),
+)
+async def test_nothing_of_a_cut_list_is_dispatched(cut: str, typing: str) -> None:
+    """Commands for all say how many rows are missing and what to do; no credit is spent."""
+    dialect, why = CUT[cut]
+    words = shlex.split(typing)
+    status = "draft" if words[0] == "generate" else "generated"
+    emulator = emulator_with(dialect, status=status, credits=COUNT)
+    seen = await typed(emulator, *words)
+
+    assert (len(emulator.runs), emulator.credits_left) == (0, COUNT)
+    assert seen.code == 5
+    assert why in seen.text
+    assert "name the features, and it is not needed" in seen.text
 
 
 @pytest.mark.parametrize(("dialect", "why"), CUT.values(), ids=CUT)
 class TestCutLists:
     """A list whose next page nobody can ask for is refused, wherever all of it is needed."""
 
-    @pytest.mark.parametrize(
-        "words",
-        [
-            ("run", "--all"),
-            ("run", "--all", "--wait"),
-            ("run", "Feature*"),
-            ("run", "Feature 001", "Feature 0?1", "--wait"),
-            ("generate", "--all", "--yes"),
-            ("generate", "Feature*", "--yes", "--watch"),
-        ],
-        ids=" ".join,
-    )
-    async def test_nothing_is_dispatched(
-        self, dialect: Dialect, why: str, words: tuple[str, ...]
-    ) -> None:
-        """Commands for all say how many rows are missing and what to do; no credit is spent."""
-        status = "draft" if words[0] == "generate" else "generated"
-        emulator = emulator_with(dialect, status=status, credits=COUNT)
-        seen = await typed(emulator, *words)
-
-        assert (len(emulator.runs), emulator.credits_left) == (0, COUNT)
-        assert seen.code == 5
-        assert why in seen.text
-        assert "name the features, and it is not needed" in seen.text
-
     async def test_named_features_are_run(self, dialect: Dialect, why: str) -> None:
         """Names are run, also one that is not on the page that came: a cut list refuses none."""
         emulator = emulator_with(dialect)
-        seen = await typed(emulator, "run", "Feature 061", "feature 002", "--wait")
+        seen = await typed(emulator, "run", "Feature 041", "feature 002", "--wait")
 
         assert (seen.code, seen.verdicts) == (0, {"passed": 2})
         assert seen.text.count(why) == 1
@@ -172,15 +180,6 @@ async def test_an_unknown_status_of_all_features_runs_nothing(word: str) -> None
             await batch
 
     assert emulator.runs == {}
-
-
-async def test_a_draft_in_capitals_is_generated() -> None:
-    """The assumed status of a feature without tests is found in any case."""
-    emulator = emulator_with(Dialect(case="upper"), status="draft", credits=COUNT)
-    seen = await typed(emulator, "generate", "--all", "--yes")
-
-    assert (seen.code, emulator.credits_left) == (0, 0)
-    assert "undocumented" not in seen.text
 
 
 async def test_a_glob_needs_names() -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from enum import StrEnum
 from typing import Any
@@ -270,18 +270,15 @@ def _typing(*words: str) -> Callable[[Seen], Any]:
     return typed
 
 
-async def type_command(seen: Seen, *words: str, settings: Mapping[str, str] | None = None) -> None:
-    """Perform a command, and keep what it prints.
-
-    Args:
-        seen: Where to keep it; the command is for its emulator.
-        words: What is typed.
-        settings: Variables to set in place of those for the emulator.
-    """
+async def type_command(seen: Seen, *words: str) -> None:
+    """Perform a command for the emulator, and keep what it prints."""
     out, errors = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
     emulator = seen.emulator
-    variables = {**settings_of(emulator), **(settings or {})}
-    with patch.dict(os.environ, variables), redirect_stdout(out), redirect_stderr(errors):
+    with (
+        patch.dict(os.environ, settings_of(emulator)),
+        redirect_stdout(out),
+        redirect_stderr(errors),
+    ):
         seen.code = int(await app.perform(words))
     out.seek(0)
     printed = out.read()

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from .requests import Fault
     from .scenario import EmulatorClock
 
-__all__ = ["NOT_HTTP", "Exchange", "Origin", "reset_on_close", "stop_accepting"]
+__all__ = ["Exchange", "Origin"]
 
 _logger = logging.getLogger(__name__)
 
-NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
+_NOT_HTTP = b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n"
 _BACKLOG = 1024
+_PIECES_A_SECOND = 10
 # Seconds; only a request whose body has not arrived needs them, all others end by themselves.
 _SHUTDOWN_TIMEOUT = 0.1
 
@@ -61,23 +62,26 @@ class Origin:
     """Returns the faults that apply to a request."""
     keeps_requests: bool
     """False only counts requests."""
+    _host: str
+    _port: int = 0
+    """0 takes any free port, which stays the same for later starts."""
     url: str = ""
     """Scheme, host and port; empty before the start."""
     requests: list[RecordedRequest] = attrs.field(factory=list[RecordedRequest])
     counts: Counter[str | None] = attrs.field(factory=Counter[str | None])
     """The number of requests for each operation."""
-    _closing: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _closing: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _listener: asyncio.Server | None = None
     _server: web.Server | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen on an address; port 0 takes any free port."""
+    async def start(self) -> None:
+        """Listen; after `aclose`, on the same address."""
         loop = asyncio.get_running_loop()
         server = web.Server(self._handle, access_log=None)
-        listener = await loop.create_server(server, host, port, backlog=_BACKLOG)
-        self._server, self._listener = server, listener
-        address, bound_port = listener.sockets[0].getsockname()[:2]
-        self.url = f"http://{f'[{address}]' if ':' in address else address}:{bound_port}"
+        listener = await loop.create_server(server, self._host, self._port, backlog=_BACKLOG)
+        self._server, self._listener, self._closing = server, listener, asyncio.Event()
+        host, self._port = listener.sockets[0].getsockname()[:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     async def aclose(self) -> None:
         """Stop listening, and drop all connections, also those whose requests hang."""
@@ -85,7 +89,7 @@ class Origin:
             return
         server, self._server = self._server, None
         self._closing.set()
-        await stop_accepting(self._listener)
+        await _stop_accepting(self._listener)
         self._listener.close()
         transports = [connection.transport for connection in server.connections]
         server.pre_shutdown()
@@ -137,18 +141,33 @@ class Origin:
     ) -> web.StreamResponse:
         if fault.answer is not None:
             return self._respond(exchange.record, exchange.write(fault.answer))
+        if fault.kind == "garbage":
+            return _send_and_close(request, _NOT_HTTP)
+        head, body = b"", b""
+        if fault.kind not in {"reset", "hang"}:
+            head, body = self._raw(exchange.write(exchange.act()))
         match fault.kind:
-            case "hang":
+            case "hang" | "unanswered":
                 await self._closes_within(None)
-            case "lost":
-                exchange.act()
+            case "cut_head":
+                return _send_and_close(request, head[: len(head) // 2])
             case "truncated":
-                return _send_and_close(request, _half(exchange.write(exchange.act())))
-            case "garbage":
-                return _send_and_close(request, NOT_HTTP)
+                return _send_and_close(request, head + body[: len(body) // 2])
+            case "slow":
+                return await self._send_slowly(request, head + body, fault.bytes_per_second)
             case _:
                 pass
         return _reset(request)
+
+    async def _send_slowly(
+        self, request: web.BaseRequest, content: bytes, rate: float
+    ) -> web.StreamResponse:
+        size = max(1, round(rate / _PIECES_A_SECOND))
+        for start in range(0, len(content), size):
+            if request.transport is None or await self._closes_within(size / rate):
+                return _reset(request)
+            request.transport.write(content[start : start + size])
+        return _send_and_close(request, b"")
 
     async def _closes_within(self, seconds: float | None) -> bool:
         """Return True once the origin closes, False after some seconds; None: no limit."""
@@ -161,13 +180,21 @@ class Origin:
 
     def _respond(self, record: RecordedRequest, answer: Answer) -> web.Response:
         record.status = answer.status
-        headers = {"Date": self._clock.http_date(), **answer.headers}
-        if answer.content_type:
-            headers["Content-Type"] = answer.content_type
+        headers = self._headers(answer)
         return web.Response(status=answer.status, body=answer.body or None, headers=headers)
 
+    def _headers(self, answer: Answer) -> dict[str, str]:
+        kind = {"Content-Type": answer.content_type} if answer.content_type else {}
+        return {"Date": self._clock.http_date(), **answer.headers, **kind}
 
-async def stop_accepting(listener: asyncio.Server) -> None:
+    def _raw(self, answer: Answer) -> tuple[bytes, bytes]:
+        """Return the head and the body of an answer, as they are sent."""
+        headers = {**self._headers(answer), "Content-Length": f"{len(answer.body)}"}
+        lines = [f"HTTP/1.1 {answer.status} OK", *(f"{k}: {v}" for k, v in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode(), answer.body
+
+
+async def _stop_accepting(listener: asyncio.Server) -> None:
     """Accept nothing more, and let the server make known what it has accepted.
 
     asyncio leaves a connection open that it accepts in the three steps before its server closes.
@@ -201,14 +228,6 @@ def _edited(answer: Answer, faults: Sequence[Fault], operation: str | None) -> A
     return attrs.evolve(answer, body=json_body(document))
 
 
-def _half(answer: Answer) -> bytes:
-    head = (
-        f"HTTP/1.1 {answer.status} OK\r\nContent-Type: {answer.content_type}\r\n"
-        f"Content-Length: {len(answer.body)}\r\n\r\n"
-    )
-    return head.encode() + answer.body[: len(answer.body) // 2]
-
-
 def _send_and_close(request: web.BaseRequest, content: bytes) -> web.Response:
     if request.transport is not None:
         request.transport.write(content)
@@ -218,12 +237,12 @@ def _send_and_close(request: web.BaseRequest, content: bytes) -> web.Response:
 
 def _reset(request: web.BaseRequest) -> web.Response:
     if request.transport is not None:
-        reset_on_close(request.transport.get_extra_info("socket"))
+        _reset_on_close(request.transport.get_extra_info("socket"))
         request.transport.abort()
     return web.Response()  # likewise
 
 
-def reset_on_close(connection: socket.socket) -> None:
+def _reset_on_close(connection: socket.socket) -> None:
     """Let a connection end with a RST: a close without lingering sends no FIN."""
     with suppress(OSError):  # it may be closed already
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 from functools import cache
 from html import escape
-from importlib.resources import files as resources
+from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
 from .answers import json_body
-from .artifacts import Artifact
 from .gherkin import cases_of, slug, unique_slugs
 from .scenario import is_run_status
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .project import Feature, Project
     from .scenario import EmulatorClock, Outcome, RunStatus, Scenario
 
-__all__ = ["Case", "Run", "spec"]
+__all__ = ["Artifact", "Case", "Run", "spec"]
 
 _SECOND_FAILURE = 0.25
 _TICKS = {"passed": "✓", "failed": "✘", "skipped": "-"}
@@ -88,6 +87,19 @@ class Case:
             "durationMs": self.duration_ms,
             "error": self.error,
         }
+
+
+@attrs.frozen
+class Artifact:
+    """One file of a run."""
+
+    kind: Literal["trace", "screenshot", "report"]
+    path: str
+    content: bytes
+
+    def document(self) -> dict[str, object]:
+        """Return the file's entry in the run digest."""
+        return {"kind": self.kind, "path": self.path, "size": len(self.content)}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -322,7 +334,7 @@ def _quoted(text: str) -> str:
 
 @cache
 def _sample(name: str) -> bytes:
-    return resources("testvibe_async.testing.emulator").joinpath("samples", name).read_bytes()
+    return (Path(__file__).parent / "samples" / name).read_bytes()
 
 
 def _report(feature: str, cases: Sequence[Case]) -> bytes:

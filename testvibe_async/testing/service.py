@@ -1,4 +1,4 @@
-"""The service's state, and the methods that change it.
+"""The service's state, the methods that change it, and the links to artifacts.
 
 Decides which changes are allowed in which state, and refuses the others. It never reads requests or
 makes answers: see `operations`.
@@ -6,9 +6,14 @@ makes answers: see `operations`.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hmac
+import math
+import secrets
+from collections import defaultdict, deque
+from hashlib import sha256
 from itertools import count
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import attrs
@@ -21,16 +26,58 @@ from .run import Run
 from .scenario import GenerationStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from .artifacts import Links
     from .scenario import EmulatorClock, Scenario
 
-__all__ = ["Service"]
+__all__ = ["Links", "Service", "artifact_path"]
+
+T = TypeVar("T", Run, Generation)
 
 # Distinct numbers, so that a test that mixes up ids, or takes an index for one, fails.
 _FIRST_FEATURE, _FIRST_RUN = 12, 214
 _LONG_AGO = 86_400.0
+
+
+@attrs.define(eq=False)
+class Links:
+    """The maker of signed links to artifacts, which also validates them.
+
+    A link is valid for one path, until an instant of the emulator's clock, and never holds an API
+    key.
+    """
+
+    _clock: EmulatorClock
+    _lifetime: float
+    """Emulator seconds until a link expires, rounded up to whole ones."""
+    origin: str = ""
+    """Scheme and host of the origin that serves them."""
+    _secret: bytes = attrs.field(factory=lambda: secrets.token_bytes(32))
+
+    def make(self, path: str) -> str:
+        """Return a link to a path, which begins with a slash and is not encoded yet."""
+        expires = str(math.ceil(self._clock.unix(self._clock.now() + self._lifetime)))
+        query = urlencode({"se": expires, "sig": self._signature(path, expires)})
+        return f"{self.origin}{quote(path)}?{query}"
+
+    def is_valid(self, path: str, query: Mapping[str, str]) -> bool:
+        """Return True if a link with this query may read a decoded path."""
+        expires = query.get("se", "")
+        until = as_number(expires)
+        signature = query.get("sig", "").encode("utf-8", "replace")
+        expected = self._signature(path, expires).encode()
+        if until is None or not hmac.compare_digest(signature, expected):
+            return False
+        return self._clock.unix(self._clock.now()) < until
+
+    def _signature(self, path: str, expires: str) -> str:
+        signed = f"{path}\n{expires}".encode("utf-8", "replace")
+        return hmac.new(self._secret, signed, sha256).hexdigest()
+
+
+def artifact_path(run_id: int, path: str) -> str:
+    """Return the path of a run's file at the second origin, not encoded yet."""
+    return f"/artifacts/{run_id}/{path}"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -46,12 +93,14 @@ class Service:
     """The number of generations that may be dispatched. None: any number."""
     dispatch_lag: float
     """The seconds after a dispatch for which it can't be read."""
+    retention: int | None
+    """The number of runs and of generations that are kept. None: all."""
     projects: dict[str, Project] = attrs.field(factory=dict[str, Project], init=False)
     runs: dict[int, Run] = attrs.field(factory=dict[int, Run], init=False)
     generations: dict[str, Generation] = attrs.field(factory=dict[str, "Generation"], init=False)
     """The dispatched generations, by request id."""
-    runs_of: defaultdict[Project | Feature, list[Run]] = attrs.field(
-        factory=lambda: defaultdict[Project | Feature, list[Run]](list), init=False
+    runs_of: defaultdict[Project | Feature, deque[Run]] = attrs.field(
+        factory=lambda: defaultdict[Project | Feature, deque[Run]](deque), init=False
     )
     """The runs of each project and of each feature, in the order of their dispatch."""
     _feature_ids: Iterator[int] = attrs.field(factory=lambda: count(_FIRST_FEATURE), init=False)
@@ -123,6 +172,7 @@ class Service:
         feature.status = "generating"
         feature.updated_at = generation.created_at
         self.generations[generation.request_id] = generation
+        self._drop_oldest(self.generations)
         return generation
 
     def cancel_generation(self, feature: Feature) -> None:
@@ -160,9 +210,10 @@ class Service:
         """
         if feature.status != "generated" or feature.generated_from is None:
             raise Refusal(409, f"Only generated features can run; this one is {feature.status}.")
+        feature.runs_dispatched += 1
         run = Run(
             id=next(self._run_ids),
-            ordinal=len(self.runs_of[feature]) + 1,
+            ordinal=feature.runs_dispatched,
             project=project,
             feature=feature,
             config=config,
@@ -175,7 +226,22 @@ class Service:
         self.runs[run.id] = run
         self.runs_of[project].append(run)
         self.runs_of[feature].append(run)
+        for dropped in self._drop_oldest(self.runs):
+            for owner in (dropped.project, dropped.feature):
+                self.runs_of[owner].popleft()
+                if not self.runs_of[owner]:
+                    del self.runs_of[owner]
         return run
+
+    def _drop_oldest(self, kept: dict[Any, T]) -> list[T]:
+        """Drop the oldest operations beyond the retention, unless they are in flight."""
+        dropped: list[T] = []
+        while self.retention is not None and len(kept) > self.retention:
+            key, oldest = next(iter(kept.items()))
+            if self.clock.now() < oldest.finished_at:
+                break
+            dropped.append(kept.pop(key))
+        return dropped
 
     def _begin_generation(
         self, feature: Feature, ordinal: int, gherkin: str, site_url: str, created_at: float

@@ -16,9 +16,9 @@ from urllib.parse import unquote
 import attrs
 
 from .answers import OK, Answer, Refusal, json_answer, json_object
-from .artifacts import artifact_path
 from .files import configs, files, find_file, write
 from .project import as_number
+from .service import artifact_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

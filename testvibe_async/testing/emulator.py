@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -16,16 +17,15 @@ from typing import TYPE_CHECKING
 
 from .answers import Refusal
 from .api import Api, Middleware, Throttle, receive_download
-from .artifacts import Links
 from .gherkin import NEVER_GENERATED, SHOP_EXCEPTIONS, cases_of, read_folder, read_shop
 from .operations import OPERATIONS
 from .origin import Origin
 from .requests import DOWNLOAD, Rule, faults_of
 from .scenario import EmulatorClock, Scenario
-from .service import Service
+from .service import Links, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from typing import Self
 
     from .generation import Generation
@@ -72,6 +72,7 @@ class Emulator:
         api_key: str = _API_KEY,
         project_id: str = _PROJECT_ID,
         record: bool = True,
+        retention: int | None = None,
         strict: bool = False,
         rate_limit: float | None = None,
         dispatch_lag: float = 0.0,
@@ -97,6 +98,8 @@ class Emulator:
             api_key: The key that clients have to send.
             project_id: The id of the project at the start.
             record: True to keep requests; False only counts them by operation, for benchmarks.
+            retention: The number of the newest runs and generations to keep; an older run that is
+                over is answered with 404. None: all.
             strict: True to refuse, with 400, members of a body and query parameters that the
                 contract does not have, and a POST without a JSON body.
             rate_limit: Requests a second that the API serves, up to that many at once; one more is
@@ -111,7 +114,6 @@ class Emulator:
         """
         self.api_key = api_key
         self.project_id = project_id
-        self._address = (host, port)
         self._read_clock = clock
         self._clock = EmulatorClock(speed=speed, epoch=epoch)
         self._links = Links(self._clock, link_lifetime)
@@ -121,9 +123,10 @@ class Emulator:
             links=self._links,
             credits_left=credits,
             dispatch_lag=dispatch_lag,
+            retention=retention,
         )
         self._middleware = Middleware() if middleware is None else middleware
-        self._rules: list[Rule[Fault]] = []
+        self._rules: list[Rule] = []
         api = Api(
             service=self._service,
             api_key=api_key,
@@ -133,9 +136,9 @@ class Emulator:
             middleware=self._middleware,
         )
         find_faults = partial(faults_of, rules=self._rules)
-        self._api = Origin(self._clock, api.receive, find_faults, record)
+        self._api = Origin(self._clock, api.receive, find_faults, record, host, port)
         receive = partial(receive_download, self._service)
-        self._artifacts = Origin(self._clock, receive, find_faults, record)
+        self._artifacts = Origin(self._clock, receive, find_faults, record, host)
         self.requests: list[RecordedRequest] = self._api.requests
         """All requests to the API, in the order of arrival."""
         self.artifact_requests: list[RecordedRequest] = self._artifacts.requests
@@ -162,19 +165,24 @@ class Emulator:
         if self.url:
             raise RuntimeError("This emulator was started before: make another one.")
         self._clock.start(self._read_clock or asyncio.get_running_loop().time)
-        host, port = self._address
-        await self._api.start(host, port)
+        await self._listen()
+        self._links.origin = self._artifacts.url
+
+    async def _listen(self) -> None:
+        await self._api.start()
         try:
-            await self._artifacts.start(host, 0)
+            await self._artifacts.start()
         except BaseException:
             await self._api.aclose()
             raise
-        self._links.origin = self._artifacts.url
 
     async def aclose(self) -> None:
         """Drop all connections and stop listening; may be called twice. The records stay."""
         if unused := sorted(self._service.scenario.outcomes.keys() - self._names()):
             _logger.warning("no feature had the name of these outcomes: %s", unused)
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
         try:
             await self._api.aclose()
         finally:
@@ -261,7 +269,7 @@ class Emulator:
         times: int | None = None,
         skip: int = 0,
         when: Callable[[RecordedRequest], bool] | None = None,
-    ) -> Rule[Fault]:
+    ) -> Rule:
         """Let requests fail from now on.
 
         Args:
@@ -289,6 +297,15 @@ class Emulator:
         rule = Rule(fault, matches, times, skip)
         self._rules.append(rule)
         return rule
+
+    @asynccontextmanager
+    async def refusing(self) -> AsyncGenerator[None]:
+        """Be down in the body: drop all connections, and refuse new ones, on both origins."""
+        await self._hang_up()
+        try:
+            yield
+        finally:
+            await self._listen()
 
     def add_project(
         self, name: str, base_url: str = "https://site.example", *, project_id: str | None = None

@@ -41,6 +41,7 @@ class Feature:
     generation: Generation | None = None
     """The latest one; None if none was dispatched here."""
     generations_dispatched: int = 0
+    runs_dispatched: int = 0
 
     @property
     def spec_path(self) -> str:
@@ -114,6 +115,7 @@ class Project:
         """Remove a feature; its runs stay."""
         del self.features[feature.id]
         del self._by_name[feature.name.casefold()]
+        self._slugs.discard(feature.slug)
 
     def rename(self, feature: Feature, name: str) -> None:
         """Give a feature another name.

@@ -6,7 +6,8 @@ carries faults out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+import math
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs.validators import ge, optional
@@ -58,6 +59,8 @@ class Fault:
     """The answer in place of the service's own."""
     seconds: float = 0.0
     """Seconds by which the answer is late."""
+    bytes_per_second: float = 0.0
+    """The rate at which the answer is sent."""
     change: Callable[[Any], object] | None = None
     """The function that changes the document of a success."""
 
@@ -100,9 +103,30 @@ class Fault:
         return cls(kind="hang")
 
     @classmethod
+    def unanswered(cls) -> Fault:
+        """Act, but never answer."""
+        return cls(kind="unanswered")
+
+    @classmethod
     def truncated(cls) -> Fault:
         """Act, promise the whole answer, send half of it, and close."""
         return cls(kind="truncated")
+
+    @classmethod
+    def cut_head(cls) -> Fault:
+        """Act, send half of the answer's head, and close."""
+        return cls(kind="cut_head")
+
+    @classmethod
+    def slow(cls, bytes_per_second: float) -> Fault:
+        """Act, then send the answer at this rate, by the event loop's clock, and close.
+
+        Raises:
+            ValueError: The rate is not a number above 0.
+        """
+        if not 0 < bytes_per_second < math.inf:
+            raise ValueError(f"A rate must be above 0 bytes a second, not {bytes_per_second}.")
+        return cls(kind="slow", bytes_per_second=bytes_per_second)
 
     @classmethod
     def garbage(cls) -> Fault:
@@ -135,31 +159,28 @@ class Fault:
         return self.kind not in {"delay", "edit"}
 
 
-F = TypeVar("F")
-
-
 @attrs.define(eq=False)
-class Rule(Generic[F]):
-    """The rule for one fault; `Emulator.fail` and `FaultProxy.fail` create it."""
+class Rule:
+    """The rule for one fault; `Emulator.fail` creates it."""
 
-    fault: F
-    matches: Callable[..., bool]
-    """Takes what comes, such as a request; returns True if the rule is for that."""
+    fault: Fault
+    matches: Callable[[RecordedRequest], bool]
+    """Returns True if the rule is for a request."""
     times: int | None = attrs.field(validator=optional(ge(1)))
-    """The number of matches that get the fault; None for all."""
+    """The number of requests that get the fault; None for all."""
     skip: int = attrs.field(validator=ge(0))
-    """The number of matches that pass before."""
+    """The number of matching requests that pass before."""
     hits: int = 0
-    """The number of matches that got the fault."""
+    """The number of requests that got the fault."""
     removed: bool = False
 
     def remove(self) -> None:
         """End the rule, which may be done twice; requests that it already holds stay held."""
         self.removed = True
 
-    def applies_to(self, *what: object) -> bool:
+    def applies_to(self, request: RecordedRequest) -> bool:
         """Return True if the fault applies, and count that."""
-        if self.removed or self.hits == self.times or not self.matches(*what):
+        if self.removed or self.hits == self.times or not self.matches(request):
             return False
         if self.skip > 0:
             self.skip -= 1
@@ -168,7 +189,7 @@ class Rule(Generic[F]):
         return True
 
 
-def faults_of(request: RecordedRequest, rules: Iterable[Rule[Fault]]) -> list[Fault]:
+def faults_of(request: RecordedRequest, rules: Iterable[Rule]) -> list[Fault]:
     """Return the faults that apply to a request, and count them.
 
     Delays and edits add up. Of all other faults, only that of the first rule applies.

@@ -17,10 +17,10 @@ from urllib.parse import unquote
 import attrs
 
 from .answers import Answer, Refusal, json_object
-from .artifacts import artifact_path
 from .operations import OPERATIONS, TAKES, Call, find_route
 from .origin import Exchange
 from .requests import DOWNLOAD
+from .service import artifact_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
