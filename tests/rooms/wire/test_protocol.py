@@ -91,17 +91,13 @@ def test_an_unreadable_success_says_what_is_wrong_and_where() -> None:
         "expected an integer, got 'twelve' at $.id",
         "expected a string, got 3 at $.status",
     )
-    assert "expected a string, got 3 at $.status" in str(error)
+    assert error.problems[1] in str(error)
     assert (error.method, error.url, error.status) == ("GET", URL, 200)
     assert error.__cause__ is not None
-
-
-def test_many_problems_are_counted_in_the_message() -> None:
-    """The message of a malformed answer shows three problems and the number of the others."""
-    error = refusal(200, b"[1, 2, 3, 4, 5]", operation="list_features")
-    assert len(error.problems) == 5
-    assert "(and 2 more)" in str(error)
-    assert "$[3]" not in str(error)
+    many = refusal(200, b"[1, 2, 3, 4, 5]", operation="list_features")
+    assert len(many.problems) == 5
+    assert "(and 2 more)" in str(many)
+    assert "$[3]" not in str(many)
 
 
 KINDS: dict[type[ResponseError], tuple[int, ...]] = {
