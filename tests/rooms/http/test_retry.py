@@ -75,40 +75,63 @@ def delay(
     )
 
 
+def page(kind: type[ResponseError], status: int) -> ResponseError:
+    """Return an error without the service's `code`, such as a proxy's page."""
+    return kind("a web page", status=status, method="GET", url=URL)
+
+
+UNREADABLE = MalformedResponseError(("no status",), status=200, method="GET", url=URL)
+UNKNOWN = DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12)
+
+
 @pytest.mark.parametrize(
-    ("error", "read", "other"),
+    ("error", "repeated", "before", "after"),
     [
-        (lost(NotSentError), True, True),
-        (lost(OutcomeUnknownError), True, False),
-        (refused(ServerError, 500), True, False),
-        (refused(ServerError, 502), True, False),
-        (refused(ServerError, 503), True, False),
-        (refused(ServerError, 503, 2.0), True, False),
-        (refused(RateLimitedError, 429), True, False),
-        (refused(RateLimitedError, 429, 2.0), True, True),
-        (refused(RateLimitedError, 429, 0.0), True, True),
-        (refused(InvalidRequestError, 400), False, False),
-        (refused(UnauthorizedError, 401), False, False),
-        (refused(ForbiddenError, 403), False, False),
-        (refused(NotFoundError, 404), False, False),
-        (refused(ConflictError, 409), False, False),
-        (refused(ConflictError, 409, 2.0), False, False),
-        (refused(ResponseError, 302), False, False),
-        (refused(ResponseError, 408, 2.0), False, False),
-        (MalformedResponseError(("x",), status=200, method="GET", url=URL), False, False),
-        (MalformedResponseError(("x",), status=0, method="GET", url=URL), False, False),
-        (
-            DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12),
-            True,
-            False,
-        ),
+        (lost(NotSentError), "all", Outlook.AWAY, Outlook.AWAY),
+        (lost(OutcomeUnknownError), "reads", Outlook.AWAY, Outlook.AWAY),
+        (UNKNOWN, "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(ServerError, 500), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(ServerError, 500, 5.0), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(ServerError, 502, 5.0), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(ServerError, 503), "reads", Outlook.AWAY, Outlook.AWAY),
+        (page(ServerError, 503), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(ServerError, 503, 5.0), "reads", Outlook.BUSY, Outlook.BUSY),
+        (refused(RateLimitedError, 429), "reads", Outlook.BUSY, Outlook.BUSY),
+        (refused(RateLimitedError, 429, 2.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (refused(RateLimitedError, 429, 0.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (refused(RateLimitedError, 403, 5.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (page(ResponseError, 302), "none", Outlook.SAME, Outlook.AWAY),
+        (page(InvalidRequestError, 400), "none", Outlook.SAME, Outlook.AWAY),
+        (page(UnauthorizedError, 401), "none", Outlook.SAME, Outlook.AWAY),
+        (page(ForbiddenError, 403), "none", Outlook.SAME, Outlook.AWAY),
+        (page(NotFoundError, 404), "none", Outlook.SAME, Outlook.AWAY),
+        (page(ResponseError, 410), "none", Outlook.SAME, Outlook.AWAY),
+        (UNREADABLE, "none", Outlook.SAME, Outlook.AWAY),
+        (refused(ResponseError, 302, 5.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(ResponseError, 408, 2.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(InvalidRequestError, 400), "none", Outlook.SAME, Outlook.SAME),
+        (refused(ConflictError, 409, 2.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(UnauthorizedError, 401), "none", Outlook.REFUSED, Outlook.REFUSED),
+        (refused(ForbiddenError, 403, 5.0), "none", Outlook.REFUSED, Outlook.REFUSED),
+        (refused(NotFoundError, 404), "none", Outlook.MISSING, Outlook.MISSING),
+        (ConfigError("the session is closed"), "none", Outlook.FINAL, Outlook.FINAL),
     ],
     ids=lambda value: described(value) if isinstance(value, Exception) else str(value),
 )
-def test_what_is_retried(error: TransportError | ResponseError, *, read: bool, other: bool) -> None:
-    """Reads are repeated after a passing fault; all else only where the service did not act."""
-    assert (delay(error, is_repeatable=True) is not None) == read
-    assert (delay(error, is_repeatable=False) is not None) == other
+def test_what_another_try_may_bring(
+    error: Any, repeated: str, before: Outlook, after: Outlook
+) -> None:
+    """Reads are repeated after a passing fault; all else only where the service did not act.
+
+    Only a 429, or a 403 that means it, and a 503 with Retry-After are refusals of the rate. What is
+    not the service's own is an outage once its route has answered well.
+    """
+    assert (delay(error, is_repeatable=True) is not None) == (repeated in {"all", "reads"})
+    assert (delay(error, is_repeatable=False) is not None) == (repeated == "all")
+    assert is_throttled(error) == (before is Outlook.BUSY)
+    assert refused_seconds(error) == (error.retry_after if before is Outlook.BUSY else None)
+    assert outlook_after(error, has_answered=False) is before
+    assert outlook_after(error, has_answered=True) is after
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4, 9])
@@ -128,88 +151,15 @@ def test_delays_are_drawn_below_the_longest() -> None:
     assert [delay(lost(NotSentError), 2, random=share) for share in (0.25, 0.0)] == [0.25, 0.0]
 
 
-@pytest.mark.parametrize(("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0)])
 @pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0), (0.0, 0.05)]
+)
 def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: float) -> None:
-    """A Retry-After of a 429 or 503 is waited for, up to two minutes."""
+    """A Retry-After of a 429 or 503 is waited for, up to two minutes; of 0, the drawn delay is."""
     error = refused(RateLimitedError if status == 429 else ServerError, status, asked)
     assert delay(error, random=0.1) == waited
-    assert is_throttled(error)
-    assert refused_seconds(error) == waited
-
-
-@pytest.mark.parametrize(
-    ("error", "seconds"),
-    [
-        (refused(RateLimitedError, 403, 5.0), 5.0),  # a 403 that means a 429
-        (refused(RateLimitedError, 429, 0.0), 0.0),
-        (refused(RateLimitedError, 429), None),  # It may not say when.
-    ],
-)
-def test_a_refused_rate_may_ask_for_any_wait(error: ResponseError, seconds: float | None) -> None:
-    """It is one whatever it asks for; with a Retry-After of 0 the drawn delay is waited."""
-    assert is_throttled(error)
-    assert refused_seconds(error) == seconds
-    assert delay(error, random=0.1) == (seconds or 0.05)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        refused(ServerError, 503),
-        refused(ServerError, 500, 5.0),
-        refused(ServerError, 502, 5.0),
-        refused(ConflictError, 409, 5.0),
-        refused(ResponseError, 302, 5.0),
-        refused(ForbiddenError, 403, 5.0),
-        lost(NotSentError),
-        ValueError("x"),
-    ],
-    ids=described,
-)
-def test_other_errors_are_no_refusals_of_the_rate(error: Exception) -> None:
-    """Only a 429, and a 503 with Retry-After, say that there are too many requests."""
-    assert not is_throttled(error)
-    assert refused_seconds(error) is None
-
-
-def page(kind: type[ResponseError], status: int) -> ResponseError:
-    """Return an error without the service's `code`, such as a proxy's page."""
-    return kind("a web page", status=status, method="GET", url=URL)
-
-
-@pytest.mark.parametrize(
-    ("error", "before", "after"),
-    [
-        (lost(NotSentError), Outlook.AWAY, Outlook.AWAY),
-        (lost(OutcomeUnknownError), Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 500), Outlook.AWAY, Outlook.AWAY),
-        (page(ServerError, 503), Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 503, 5.0), Outlook.BUSY, Outlook.BUSY),
-        (refused(RateLimitedError, 429), Outlook.BUSY, Outlook.BUSY),
-        (page(ResponseError, 302), Outlook.SAME, Outlook.AWAY),
-        (page(InvalidRequestError, 400), Outlook.SAME, Outlook.AWAY),
-        (page(UnauthorizedError, 401), Outlook.SAME, Outlook.AWAY),
-        (page(ForbiddenError, 403), Outlook.SAME, Outlook.AWAY),
-        (page(NotFoundError, 404), Outlook.SAME, Outlook.AWAY),
-        (page(ResponseError, 410), Outlook.SAME, Outlook.AWAY),
-        (
-            MalformedResponseError(("no status",), status=200, method="GET", url=URL),
-            Outlook.SAME,
-            Outlook.AWAY,
-        ),
-        (refused(InvalidRequestError, 400), Outlook.SAME, Outlook.SAME),
-        (refused(UnauthorizedError, 401), Outlook.REFUSED, Outlook.REFUSED),
-        (refused(ForbiddenError, 403), Outlook.REFUSED, Outlook.REFUSED),
-        (refused(NotFoundError, 404), Outlook.MISSING, Outlook.MISSING),
-        (ConfigError("the session is closed"), Outlook.FINAL, Outlook.FINAL),
-    ],
-    ids=described,
-)
-def test_what_another_try_may_bring(error: Exception, before: Outlook, after: Outlook) -> None:
-    """What is not the service's own is an outage once its route has answered well."""
-    assert outlook_after(error, has_answered=False) is before
-    assert outlook_after(error, has_answered=True) is after
+    assert refused_seconds(error) == min(asked, 120.0)
 
 
 @given(

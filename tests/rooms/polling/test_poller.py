@@ -288,3 +288,36 @@ async def test_a_closed_session_is_raised_in_each_wait() -> None:
 
     assert [type(result) for result in results] == [ConfigError] * 5
     assert "session that this Client was given is closed" in str(results[0])
+
+
+async def ended(project: Project) -> Ref:
+    """Run a feature to its end, and keep no handle on it."""
+    operation = await project.run_feature("Checkout")
+    await operation
+    return operation.ref
+
+
+async def test_so_many_outcomes_are_kept(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the number that is kept the oldest outcome is read again."""
+    monkeypatch.setattr("testvibe_async._polling.known.MAX_OPERATIONS", 2)
+    refs = [await ended(project) for _ in range(3)]
+    gc.collect()
+
+    assert [client.attach(ref).done for ref in refs] == [False, True, True]
+
+
+async def test_only_so_many_bytes_are_kept(
+    emulator: Emulator, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large outcome takes the place of many small ones, and one too large is not kept."""
+    monkeypatch.setattr("testvibe_async._polling.known.MAX_BYTES", 10_000)
+    small = await ended(project)
+    gc.collect()
+    assert client.attach(small).done
+
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"log": "x" * 20_000}))
+    large = await ended(project)
+    gc.collect()
+    assert [client.attach(ref).done for ref in (small, large)] == [False, False]

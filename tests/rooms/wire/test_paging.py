@@ -17,7 +17,7 @@ def following(
     envelope: dict[str, Any] | None = None, *, link: str = "", rows: int = 20
 ) -> dict[str, str] | str | None:
     """Return the query of the next page, or what `next_page` says in its place."""
-    response = evolve(answer(200, **({"Link": link} if link else {})), url=URL)
+    response = evolve(answer(200, Link=link), url=URL)
     found = next_page(REQUEST, response, envelope or {}, rows=rows)
     if not isinstance(found, Request):
         return found
