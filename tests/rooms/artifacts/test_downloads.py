@@ -20,15 +20,7 @@ from tests.support.finished_run import (
     on_real_time,
     until,
 )
-from testvibe_async import (
-    Artifact,
-    Client,
-    ClientClosedError,
-    Hooks,
-    MalformedResponseError,
-    OutcomeUnknownError,
-    RetryPolicy,
-)
+from testvibe_async import Artifact, Client, Hooks, RetryPolicy, errors
 from testvibe_async._artifacts import downloader, part_file
 from testvibe_async._artifacts.downloader import Downloader
 from testvibe_async._artifacts.host import BLOCK_BYTES
@@ -81,7 +73,7 @@ async def test_no_download_begins_after_the_close(
             await fetch(*arguments)
 
         monkeypatch.setattr(Downloader, "_download_all", fetch_later)
-        with pytest.raises(ClientClosedError):
+        with pytest.raises(errors.ClientClosedError):
             await case.download()
         assert downloads(case) == 0
 
@@ -170,7 +162,7 @@ async def test_a_wrong_size_is_an_error(
     monkeypatch.setattr(downloader, "append", write)
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, 100)
-        with pytest.raises(MalformedResponseError, match=message) as caught:
+        with pytest.raises(errors.MalformedResponseError, match=message) as caught:
             await case.download()
         assert caught.value.status == 200
         assert case.files() == {}
@@ -187,7 +179,7 @@ async def test_every_size_is_bounded(
     monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
     async with finished_run(tmp_path) as case, host(answer) as origin:
         case.serve(origin, None)
-        with pytest.raises(MalformedResponseError, match="more than 100"):
+        with pytest.raises(errors.MalformedResponseError, match="more than 100"):
             await case.download()
         assert case.files() == {}
 
@@ -225,7 +217,7 @@ async def test_a_host_that_trickles(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     once = RetryPolicy(attempts=1)
     async with finished_run(tmp_path, retry=once) as case, scripted(serve) as origin:
         case.serve(origin, 200_000)
-        with pytest.raises(OutcomeUnknownError, match="too slow"):
+        with pytest.raises(errors.OutcomeUnknownError, match="too slow"):
             await case.download()
         assert case.files() == {}
         await is_over.wait()
@@ -253,7 +245,7 @@ async def test_a_link_is_encrypted_as_the_service(
         if is_taken:
             assert str(artifacts.target(artifact, "the list")) == link
         else:
-            with pytest.raises(MalformedResponseError, match="unencrypted"):
+            with pytest.raises(errors.MalformedResponseError, match="unencrypted"):
                 artifacts.target(artifact, "the list")
 
 
@@ -264,6 +256,6 @@ async def test_an_error_of_aiohttp_that_holds_the_link_is_not_quoted() -> None:
         raise BadStatusLine(f"not HTTP {SECRET}")
 
     async with Client("https://testvibe.example", api_key="tvb_" + "x" * 43) as client:
-        with pytest.raises(MalformedResponseError, match="not HTTP") as caught:
+        with pytest.raises(errors.MalformedResponseError, match="not HTTP") as caught:
             await client._parts.downloader._host._guarded(answer(), "https://blobs.example/x")
     assert SECRET not in "".join(traceback.format_exception(caught.value))

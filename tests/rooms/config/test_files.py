@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from testvibe_async import errors
 from testvibe_async._config.files import (
     RepositoryFile,
     find_repository,
@@ -14,7 +15,6 @@ from testvibe_async._config.files import (
     read_user_file,
     user_file_path,
 )
-from testvibe_async.errors import ConfigError
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
 SERVER = "https://testvibe.example"
@@ -129,7 +129,7 @@ def test_a_deleted_working_directory_has_no_file(
 def test_a_key_in_a_repository_is_refused(repository: Path, text: str) -> None:
     """A repository's file that holds a key is refused with what to do, and the key is not shown."""
     path = write_repository_file(repository, text)
-    with pytest.raises(ConfigError, match="revoke the key") as caught:
+    with pytest.raises(errors.ConfigError, match="revoke the key") as caught:
         read_repository_file()
     assert str(caught.value).startswith(f"{path} holds an API key")
     assert KEY[4:20] not in str(caught.value)
@@ -138,7 +138,7 @@ def test_a_key_in_a_repository_is_refused(repository: Path, text: str) -> None:
 def refusal(path: Path, text: str, read: Callable[[], object]) -> str:
     """Return what is said of a file: one sentence that begins with its path and shows no key."""
     write(path, text)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(errors.ConfigError) as caught:
         read()
     said = str(caught.value)
     assert said.startswith(str(path))
@@ -200,7 +200,7 @@ def test_an_unreadable_file_says_why(repository: Path, monkeypatch: pytest.Monke
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(ConfigError, match="can't be read: Permission denied") as caught:
+    with pytest.raises(errors.ConfigError, match="can't be read: Permission denied") as caught:
         read_repository_file()
     assert str(path) in str(caught.value)
 
@@ -211,7 +211,7 @@ def test_the_bytes_of_a_file_are_text(repository: Path) -> None:
     file.write_bytes(b'\xef\xbb\xbfproject = "p"\r\n')
     assert the_repository_file().project == "p"
     file.write_bytes(b'project = "\xff"')
-    with pytest.raises(ConfigError, match="is not UTF-8") as caught:
+    with pytest.raises(errors.ConfigError, match="is not UTF-8") as caught:
         read_repository_file()
     assert caught.value.__cause__ is None
 

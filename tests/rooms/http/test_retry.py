@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import client_of
-from testvibe_async import Client, RetryPolicy, VibeError
+from testvibe_async import Client, RetryPolicy, errors
 from testvibe_async._http.retry import (
     Outlook,
     RetryBudget,
@@ -17,35 +17,19 @@ from testvibe_async._http.retry import (
     refused_seconds,
     retry_delay,
 )
-from testvibe_async.errors import (
-    ConfigError,
-    ConflictError,
-    DispatchUnknownError,
-    ForbiddenError,
-    InvalidRequestError,
-    MalformedResponseError,
-    NotFoundError,
-    NotSentError,
-    OutcomeUnknownError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    TransportError,
-    UnauthorizedError,
-)
 from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects"
 
 
-def lost(kind: type[TransportError]) -> TransportError:
+def lost(kind: type[errors.TransportError]) -> errors.TransportError:
     """Return a failure on the way."""
     return kind("lost", method="GET", url=URL)
 
 
 def refused(
-    kind: type[ResponseError], status: int, retry_after: float | None = None
-) -> ResponseError:
+    kind: type[errors.ResponseError], status: int, retry_after: float | None = None
+) -> errors.ResponseError:
     """Return an answer that is an error of the service."""
     return kind("no", status=status, code="no", method="GET", url=URL, retry_after=retry_after)
 
@@ -58,7 +42,7 @@ def described(error: Exception) -> str:
 
 
 def delay(
-    error: TransportError | ResponseError,
+    error: errors.TransportError | errors.ResponseError,
     attempt: int = 1,
     *,
     policy: RetryPolicy | None = None,
@@ -75,46 +59,46 @@ def delay(
     )
 
 
-def page(kind: type[ResponseError], status: int) -> ResponseError:
+def page(kind: type[errors.ResponseError], status: int) -> errors.ResponseError:
     """Return an error without the service's `code`, such as a proxy's page."""
     return kind("a web page", status=status, method="GET", url=URL)
 
 
-UNREADABLE = MalformedResponseError(("no status",), status=200, method="GET", url=URL)
-UNKNOWN = DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12)
+UNREADABLE = errors.MalformedResponseError(("no status",), status=200, method="GET", url=URL)
+UNKNOWN = errors.DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12)
 
 
 @pytest.mark.parametrize(
     ("error", "repeated", "before", "after"),
     [
-        (lost(NotSentError), "all", Outlook.AWAY, Outlook.AWAY),
-        (lost(OutcomeUnknownError), "reads", Outlook.AWAY, Outlook.AWAY),
+        (lost(errors.NotSentError), "all", Outlook.AWAY, Outlook.AWAY),
+        (lost(errors.OutcomeUnknownError), "reads", Outlook.AWAY, Outlook.AWAY),
         (UNKNOWN, "reads", Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 500), "reads", Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 500, 5.0), "reads", Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 502, 5.0), "reads", Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 503), "reads", Outlook.AWAY, Outlook.AWAY),
-        (page(ServerError, 503), "reads", Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 503, 5.0), "reads", Outlook.BUSY, Outlook.BUSY),
-        (refused(RateLimitedError, 429), "reads", Outlook.BUSY, Outlook.BUSY),
-        (refused(RateLimitedError, 429, 2.0), "all", Outlook.BUSY, Outlook.BUSY),
-        (refused(RateLimitedError, 429, 0.0), "all", Outlook.BUSY, Outlook.BUSY),
-        (refused(RateLimitedError, 403, 5.0), "all", Outlook.BUSY, Outlook.BUSY),
-        (page(ResponseError, 302), "none", Outlook.SAME, Outlook.AWAY),
-        (page(InvalidRequestError, 400), "none", Outlook.SAME, Outlook.AWAY),
-        (page(UnauthorizedError, 401), "none", Outlook.SAME, Outlook.AWAY),
-        (page(ForbiddenError, 403), "none", Outlook.SAME, Outlook.AWAY),
-        (page(NotFoundError, 404), "none", Outlook.SAME, Outlook.AWAY),
-        (page(ResponseError, 410), "none", Outlook.SAME, Outlook.AWAY),
+        (refused(errors.ServerError, 500), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 500, 5.0), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 502, 5.0), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 503), "reads", Outlook.AWAY, Outlook.AWAY),
+        (page(errors.ServerError, 503), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 503, 5.0), "reads", Outlook.BUSY, Outlook.BUSY),
+        (refused(errors.RateLimitedError, 429), "reads", Outlook.BUSY, Outlook.BUSY),
+        (refused(errors.RateLimitedError, 429, 2.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (refused(errors.RateLimitedError, 429, 0.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (refused(errors.RateLimitedError, 403, 5.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (page(errors.ResponseError, 302), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.InvalidRequestError, 400), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.UnauthorizedError, 401), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.ForbiddenError, 403), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.NotFoundError, 404), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.ResponseError, 410), "none", Outlook.SAME, Outlook.AWAY),
         (UNREADABLE, "none", Outlook.SAME, Outlook.AWAY),
-        (refused(ResponseError, 302, 5.0), "none", Outlook.SAME, Outlook.SAME),
-        (refused(ResponseError, 408, 2.0), "none", Outlook.SAME, Outlook.SAME),
-        (refused(InvalidRequestError, 400), "none", Outlook.SAME, Outlook.SAME),
-        (refused(ConflictError, 409, 2.0), "none", Outlook.SAME, Outlook.SAME),
-        (refused(UnauthorizedError, 401), "none", Outlook.REFUSED, Outlook.REFUSED),
-        (refused(ForbiddenError, 403, 5.0), "none", Outlook.REFUSED, Outlook.REFUSED),
-        (refused(NotFoundError, 404), "none", Outlook.MISSING, Outlook.MISSING),
-        (ConfigError("the session is closed"), "none", Outlook.FINAL, Outlook.FINAL),
+        (refused(errors.ResponseError, 302, 5.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(errors.ResponseError, 408, 2.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(errors.InvalidRequestError, 400), "none", Outlook.SAME, Outlook.SAME),
+        (refused(errors.ConflictError, 409, 2.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(errors.UnauthorizedError, 401), "none", Outlook.REFUSED, Outlook.REFUSED),
+        (refused(errors.ForbiddenError, 403, 5.0), "none", Outlook.REFUSED, Outlook.REFUSED),
+        (refused(errors.NotFoundError, 404), "none", Outlook.MISSING, Outlook.MISSING),
+        (errors.ConfigError("the session is closed"), "none", Outlook.FINAL, Outlook.FINAL),
     ],
     ids=lambda value: described(value) if isinstance(value, Exception) else str(value),
 )
@@ -138,7 +122,7 @@ def test_what_another_try_may_bring(
 def test_attempts_are_counted_in_all(attempts: int) -> None:
     """A policy of n attempts allows n - 1 repetitions, also where the service asks for one."""
     policy = RetryPolicy(attempts=attempts)
-    for error in (lost(NotSentError), refused(RateLimitedError, 429, 1.0)):
+    for error in (lost(errors.NotSentError), refused(errors.RateLimitedError, 429, 1.0)):
         delays = [delay(error, attempt, policy=policy) for attempt in range(1, attempts + 2)]
         assert [wait is not None for wait in delays] == [True] * (attempts - 1) + [False] * 2
 
@@ -146,9 +130,12 @@ def test_attempts_are_counted_in_all(attempts: int) -> None:
 def test_delays_are_drawn_below_the_longest() -> None:
     """The longest is the base, twice that, and so on up to the policy's; a delay is its share."""
     policy = RetryPolicy(attempts=8)
-    delays = [delay(lost(NotSentError), attempt, policy=policy) for attempt in range(1, 8)]
+    delays = [delay(lost(errors.NotSentError), attempt, policy=policy) for attempt in range(1, 8)]
     assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-    assert [delay(lost(NotSentError), 2, random=share) for share in (0.25, 0.0)] == [0.25, 0.0]
+    assert [delay(lost(errors.NotSentError), 2, random=share) for share in (0.25, 0.0)] == [
+        0.25,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -157,7 +144,7 @@ def test_delays_are_drawn_below_the_longest() -> None:
 )
 def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: float) -> None:
     """A Retry-After of a 429 or 503 is waited for, up to two minutes; of 0, the drawn delay is."""
-    error = refused(RateLimitedError if status == 429 else ServerError, status, asked)
+    error = refused(errors.RateLimitedError if status == 429 else errors.ServerError, status, asked)
     assert delay(error, random=0.1) == waited
     assert refused_seconds(error) == min(asked, 120.0)
 
@@ -173,7 +160,7 @@ def test_delays_are_within_the_policy(
 ) -> None:
     """However many attempts are allowed, no delay is negative, or longer than the policy says."""
     policy = RetryPolicy(attempts=10**8, base_delay=base, max_delay=longest)
-    wait = delay(lost(NotSentError), attempt, policy=policy, random=random)
+    wait = delay(lost(errors.NotSentError), attempt, policy=policy, random=random)
     assert wait is not None
     assert 0 <= wait <= longest
     if attempt == 1:
@@ -199,12 +186,12 @@ def test_a_policy_that_is_none_is_refused(name: str, value: Any) -> None:
         RetryPolicy(**{name: value})
 
 
-FAILED = ServerError("?", status=500, method="GET", url="u")
-THROTTLED = RateLimitedError("?", status=429, method="GET", url="u")
+FAILED = errors.ServerError("?", status=500, method="GET", url="u")
+THROTTLED = errors.RateLimitedError("?", status=429, method="GET", url="u")
 
 
 @pytest.mark.parametrize(("error", "retries"), [(FAILED, 500 // 14), (THROTTLED, 500 // 5)])
-def test_it_is_used_up(error: VibeError, retries: int) -> None:
+def test_it_is_used_up(error: errors.VibeError, retries: int) -> None:
     """500 tokens pay for 35 retries after a failure, or 100 after a refusal of the rate."""
     budget = RetryBudget()
     taken = [budget.take(error) for _ in range(retries + 1)]
@@ -230,7 +217,7 @@ async def test_reads_of_a_service_that_is_out(emulator: Emulator, client: Client
     emulator.fail("list_projects", Fault.status(500), times=200)
     calls = [client.list_projects() for _ in range(200 - 35)]
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert all(isinstance(result, ServerError) for result in results)
+    assert all(isinstance(result, errors.ServerError) for result in results)
     assert emulator.count("list_projects") == 200
     for _ in range(20):
         await client.list_projects()

@@ -14,28 +14,12 @@ import pytest
 from tests.conftest import KEY
 from tests.support.amounts import amount
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    Hooks,
-    NotSentError,
-    OutcomeUnknownError,
-    RunOperation,
-    RunRef,
-)
+from testvibe_async import Client, Hooks, RunOperation, RunRef, errors
 from testvibe_async._http import OutageNotice, Outlook
 from testvibe_async._polling import queue as queue_module
 from testvibe_async._polling.outage import Outage, fails_all
 from testvibe_async._polling.queue import PollQueue
 from testvibe_async._wire import Request, Response
-from testvibe_async.errors import (
-    ForbiddenError,
-    InvalidRequestError,
-    NotFoundError,
-    RateLimitedError,
-    ResponseError,
-    UnauthorizedError,
-    VibeError,
-)
 from testvibe_async.events import Emitter, PollFailed
 
 INTERVAL = 3.0
@@ -61,7 +45,7 @@ class Network:
         await asyncio.sleep(0.01)
         if self.is_out and self.hangs:
             await asyncio.sleep(30)
-            raise OutcomeUnknownError("no answer", method="GET", url=URL)
+            raise errors.OutcomeUnknownError("no answer", method="GET", url=URL)
         if self.is_out:
             return Response(500, {}, b"", URL, datetime.now(UTC))
         is_list = request.endpoint.name == "list_runs"
@@ -148,22 +132,24 @@ async def test_one_probe_an_interval(offset: float, monkeypatch: pytest.MonkeyPa
         assert 90 / INTERVAL - 1 <= network.count_since(settled) <= 90 / INTERVAL + 1
 
 
-def answered(kind: type[ResponseError], status: int) -> ResponseError:
+def answered(kind: type[errors.ResponseError], status: int) -> errors.ResponseError:
     return kind("?", status=status, code="c", method="GET", url="u")
 
 
 @pytest.mark.parametrize(
     ("error", "outlook", "expected"),
     [
-        (NotSentError("refused", method="GET", url="u"), Outlook.AWAY, True),
-        (answered(RateLimitedError, 429), Outlook.BUSY, False),
-        (answered(UnauthorizedError, 401), Outlook.REFUSED, True),
-        (answered(ForbiddenError, 403), Outlook.REFUSED, False),
-        (answered(NotFoundError, 404), Outlook.MISSING, False),
-        (answered(InvalidRequestError, 400), Outlook.SAME, False),
+        (errors.NotSentError("refused", method="GET", url="u"), Outlook.AWAY, True),
+        (answered(errors.RateLimitedError, 429), Outlook.BUSY, False),
+        (answered(errors.UnauthorizedError, 401), Outlook.REFUSED, True),
+        (answered(errors.ForbiddenError, 403), Outlook.REFUSED, False),
+        (answered(errors.NotFoundError, 404), Outlook.MISSING, False),
+        (answered(errors.InvalidRequestError, 400), Outlook.SAME, False),
     ],
 )
-def test_what_one_poll_shows_of_all(error: VibeError, outlook: Outlook, *, expected: bool) -> None:
+def test_what_one_poll_shows_of_all(
+    error: errors.VibeError, outlook: Outlook, *, expected: bool
+) -> None:
     """That the service is away, or refuses the key; a 403 may be of one project alone."""
     assert fails_all(error, outlook) is expected
 
@@ -175,7 +161,7 @@ def outage() -> Outage:
 
 
 def fail(outage: Outage, at: float) -> None:
-    outage.note_failure(NotSentError("refused", method="GET", url="u"), Outlook.AWAY, at)
+    outage.note_failure(errors.NotSentError("refused", method="GET", url="u"), Outlook.AWAY, at)
 
 
 def test_it_begins_with_the_tenth_failure_and_ends_with_an_answer(outage: Outage) -> None:

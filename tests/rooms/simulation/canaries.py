@@ -32,18 +32,13 @@ from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
 from testvibe_async import (
     Client,
-    DispatchUnknownError,
     GenerationOperation,
     GenerationRef,
-    NotSentError,
     Operation,
-    OperationSupersededError,
-    OutcomeUnknownError,
     Project,
     Ref,
     Run,
-    VibeError,
-    WaitTimeoutError,
+    errors,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
 from testvibe_async.intents import Intent
@@ -120,7 +115,7 @@ def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
         async def send_again(self: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 return await send(self, *args, **kwargs)
-            except OutcomeUnknownError:
+            except errors.OutcomeUnknownError:
                 return await send(self, *args, **kwargs)
 
         return send_again
@@ -132,8 +127,8 @@ def _lost_answer_is_called_not_sent(patch: pytest.MonkeyPatch) -> None:
     async def deny(dispatch: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return await dispatch(*args, **kwargs)
-        except DispatchUnknownError as error:
-            raise NotSentError("no", method=error.method, url=error.url) from error
+        except errors.DispatchUnknownError as error:
+            raise errors.NotSentError("no", method=error.method, url=error.url) from error
 
     _wrap_dispatches(patch, deny)
 
@@ -156,7 +151,7 @@ def _hooks_are_silent_of_who_left(patch: pytest.MonkeyPatch) -> None:
 
 
 def _adopt_of_unknown(
-    patch: pytest.MonkeyPatch, choose: Callable[[Project, DispatchUnknownError], Any]
+    patch: pytest.MonkeyPatch, choose: Callable[[Project, errors.DispatchUnknownError], Any]
 ) -> None:
     """Adopt what a function chooses where a dispatch is unknown."""
     clients: list[process.Process] = []
@@ -169,7 +164,7 @@ def _adopt_of_unknown(
     async def adopt(dispatch: Any, project: Project, *args: Any, **kwargs: Any) -> Any:
         try:
             return await dispatch(project, *args, **kwargs)
-        except DispatchUnknownError as error:
+        except errors.DispatchUnknownError as error:
             ref: Ref | None = await choose(project, error)
             if ref is None:
                 raise
@@ -185,20 +180,20 @@ def _adopt_of_unknown(
 
 
 def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def first(_: Project, error: DispatchUnknownError) -> Ref | None:
+    async def first(_: Project, error: errors.DispatchUnknownError) -> Ref | None:
         return error.candidates[0] if error.candidates else None  # type: ignore[return-value]
 
     _adopt_of_unknown(patch, first)
 
 
 def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def latest(project: Project, error: DispatchUnknownError) -> Ref | None:
+    async def latest(project: Project, error: errors.DispatchUnknownError) -> Ref | None:
         intent = error.intent
         if not isinstance(intent, Intent) or intent.kind != "generation":
             return None
         try:
             status = await project.get_generation_status(error.feature)
-        except VibeError:
+        except errors.VibeError:
             return None
         if status.request_id is None or status.feature_id is None:
             return None
@@ -255,7 +250,7 @@ def _waiter_that_leaves_ends_the_poller(patch: pytest.MonkeyPatch) -> None:
     async def wait_and_end(wait: Any, operation: Any, *, timeout: float | None) -> Any:
         try:
             return await wait(operation, timeout=timeout)
-        except (asyncio.CancelledError, WaitTimeoutError):
+        except (asyncio.CancelledError, errors.WaitTimeoutError):
             _cancel_tasks("testvibe_async poller")
             raise
 
@@ -282,7 +277,7 @@ def _cancelled_poll_cancels_those_who_share_it(patch: pytest.MonkeyPatch) -> Non
 
 def _time_out_is_taken_for_the_end(patch: pytest.MonkeyPatch) -> None:
     async def wait_a_while(wait: Any, operation: Any, *, timeout: float | None) -> Any:
-        with suppress(WaitTimeoutError):
+        with suppress(errors.WaitTimeoutError):
             return await wait(operation, timeout=timeout)
         return operation.snapshot or await operation.poll()
 
@@ -298,7 +293,7 @@ def _time_out_is_final(patch: pytest.MonkeyPatch) -> None:
             await _for_ever()
         try:
             return await wait(operation, timeout=timeout)
-        except WaitTimeoutError:
+        except errors.WaitTimeoutError:
             timed_out.add(key)
             raise
 
@@ -403,10 +398,10 @@ def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
     async def guess(wait: Any, operation: Any, *, timeout: float | None) -> Any:
         try:
             return await wait(operation, timeout=timeout)
-        except WaitTimeoutError:
+        except errors.WaitTimeoutError:
             if not isinstance(operation, GenerationOperation):
                 raise
-            raise OperationSupersededError(ref=operation.ref, newer_request_id="?") from None
+            raise errors.OperationSupersededError(ref=operation.ref, newer_request_id="?") from None
 
     _wrap_waits(patch, guess)
 

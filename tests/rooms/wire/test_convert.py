@@ -8,39 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import encode, json_values, left_out, problems
-from testvibe_async import (
-    Artifact,
-    CaseResult,
-    Config,
-    Diagnosis,
-    Feature,
-    FeatureStatus,
-    Generation,
-    GenerationLog,
-    Listing,
-    Phase,
-    ProjectFile,
-    ProjectInfo,
-    Run,
-    RunStatus,
-    RunSummary,
-)
+from testvibe_async import Generation, Listing, Phase, Run, RunStatus, RunSummary, models
 from testvibe_async._util.serialization import wire_name
 from testvibe_async._wire.convert import read
 from testvibe_async._wire.json import UnreadableError
-from testvibe_async.models import DispatchedGeneration, DispatchedRun
 
 LEAST: dict[Any, dict[str, Any]] = {
-    Artifact: {"kind": "trace", "path": "p"},
-    Config: {"name": "Default"},
-    Diagnosis: {"runId": 1, "status": "failed"},
-    DispatchedGeneration: {"requestId": "r", "featureId": 12},
-    DispatchedRun: {"runId": 1},
-    Feature: {"id": 12},
+    models.Artifact: {"kind": "trace", "path": "p"},
+    models.Config: {"name": "Default"},
+    models.Diagnosis: {"runId": 1, "status": "failed"},
+    models.DispatchedGeneration: {"requestId": "r", "featureId": 12},
+    models.DispatchedRun: {"runId": 1},
+    models.Feature: {"id": 12},
     Generation: {},
-    GenerationLog: {},
-    ProjectFile: {"path": "p"},
-    ProjectInfo: {"id": "g"},
+    models.GenerationLog: {},
+    models.ProjectFile: {"path": "p"},
+    models.ProjectInfo: {"id": "g"},
     Run: {"runId": 1, "status": "passed"},
 }
 
@@ -53,7 +36,9 @@ def try_to_read(body: bytes, shape: Any) -> tuple[Any, tuple[str, ...]]:
         return None, error.problems
 
 
-@pytest.mark.parametrize("shape", [shape for shape in LEAST if shape is not DispatchedGeneration])
+@pytest.mark.parametrize(
+    "shape", [shape for shape in LEAST if shape is not models.DispatchedGeneration]
+)
 def test_missing_and_null_are_the_same(shape: Any) -> None:
     """A field that the service left out and one that it answered with null read alike."""
     least = LEAST[shape]
@@ -78,7 +63,7 @@ def test_unknown_fields_are_kept_under_their_own_names(shape: Any) -> None:
     ("log", "text"),
     [("one\ntwo", "one\ntwo"), (["one", "two"], "one\ntwo"), ([], ""), ("", ""), (None, None)],
 )
-@pytest.mark.parametrize("shape", [Run, Diagnosis])
+@pytest.mark.parametrize("shape", [Run, models.Diagnosis])
 def test_a_runners_log_is_a_string_or_lines(shape: Any, log: object, text: str | None) -> None:
     """A run's log, whose type is not documented, is read from a string or a list of lines."""
     assert read(encode(LEAST[shape] | {"log": log}), shape).log == text
@@ -91,8 +76,8 @@ def test_a_status_is_found_in_any_case(word: str) -> None:
     run = read(encode(body), Run)
     assert run.status is RunStatus.PASSED
     assert run.tests[0].status == "passed"
-    feature = read(encode({"id": 1, "status": "GENERATED", "kind": "Suggestion"}), Feature)
-    assert (feature.status, feature.is_suggestion) == (FeatureStatus.GENERATED, True)
+    feature = read(encode({"id": 1, "status": "GENERATED", "kind": "Suggestion"}), models.Feature)
+    assert (feature.status, feature.is_suggestion) == (models.FeatureStatus.GENERATED, True)
     section = {"section": "s", "status": "Completed", "conclusion": "FAILURE"}
     generation = read(encode({"featureStatus": "Failed", "sections": [section]}), Generation)
     assert generation.is_failure
@@ -141,7 +126,10 @@ def test_every_fault_is_named_with_its_place() -> None:
         "expected a string, got 3 at $.status",
         "missing or null at $.runId",
     ]
-    for shape, decisive in ((Feature, {"id": 1, "status": 2}), (Generation, {"featureStatus": 2})):
+    for shape, decisive in (
+        (models.Feature, {"id": 1, "status": 2}),
+        (Generation, {"featureStatus": 2}),
+    ):
         assert problems(encode(decisive), shape)[0].startswith("expected a string, got 2")
 
 
@@ -174,7 +162,7 @@ def test_a_field_that_can_not_be_read_is_none_and_kept() -> None:
         1,
         RunStatus.PASSED,
         summary=RunSummary(passed=1),
-        tests=(CaseResult("n", "passed"), CaseResult()),
+        tests=(models.CaseResult("n", "passed"), models.CaseResult()),
     )
     assert run.to_dict() == document | {"summary": {"passed": 1, "total": 1.5}}
 
@@ -200,11 +188,13 @@ def test_the_id_of_a_dispatch_is_searched_for(
 ) -> None:
     """The id is taken where it can only be the operation's; where it can't, it is not guessed."""
     if found is None:
-        assert problems(encode(document), DispatchedRun)
+        assert problems(encode(document), models.DispatchedRun)
     elif found == "r":
-        assert read(encode(document), DispatchedGeneration) == DispatchedGeneration("r", 12)
+        assert read(encode(document), models.DispatchedGeneration) == models.DispatchedGeneration(
+            "r", 12
+        )
     else:
-        assert read(encode(document), DispatchedRun).run_id == found
+        assert read(encode(document), models.DispatchedRun).run_id == found
 
 
 def test_a_field_that_is_odd_in_every_row_is_noted_once() -> None:
@@ -226,7 +216,7 @@ def test_a_field_that_is_odd_in_every_row_is_noted_once() -> None:
 def test_an_id_may_be_written_as_digits() -> None:
     """Digit strings are integers, and integers are good texts for ids."""
     assert read(encode({"runId": "0214", "status": "passed"}), Run).run_id == 214
-    generation = read(encode({"requestId": 77, "featureId": "12"}), DispatchedGeneration)
+    generation = read(encode({"requestId": 77, "featureId": "12"}), models.DispatchedGeneration)
     assert (generation.request_id, generation.feature_id) == ("77", 12)
 
 
@@ -305,7 +295,7 @@ def test_a_value_of_another_kind_is_left_out(
     assert (getattr(found, field), found.extra) == (None, {name: value})
 
 
-@given(data=st.data(), shape=st.sampled_from([*LEAST, Listing[Run], Listing[Artifact]]))
+@given(data=st.data(), shape=st.sampled_from([*LEAST, Listing[Run], Listing[models.Artifact]]))
 def test_any_document_is_read_or_is_unreadable(data: st.DataObject, shape: Any) -> None:
     """Whatever it is, or stands in one field, there is a value or at least one problem."""
     document = data.draw(json_values)

@@ -10,24 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import URL, answer, request_for
+from testvibe_async import errors
 from testvibe_async._wire import protocol
 from testvibe_async._wire.endpoints import ENDPOINTS, Request
 from testvibe_async._wire.protocol import Response
-from testvibe_async.errors import (
-    ConflictError,
-    EndpointNotFoundError,
-    FeatureBusyError,
-    FeatureNotGeneratedError,
-    ForbiddenError,
-    GenerationInProgressError,
-    InvalidRequestError,
-    MalformedResponseError,
-    NotFoundError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    UnauthorizedError,
-)
 from testvibe_async.models import Feature
 
 T = TypeVar("T")
@@ -46,7 +32,7 @@ def refusal(
 ) -> Any:
     """Return the error that an answer to an operation is deciphered as."""
     request = request_for(operation)
-    with pytest.raises(ResponseError) as caught:
+    with pytest.raises(errors.ResponseError) as caught:
         decode(request, answer(status, body, **headers))
     return caught.value
 
@@ -78,7 +64,7 @@ def test_a_mutation_is_done_once_it_is_acknowledged(name: str, body: bytes) -> N
 def test_a_mutation_is_not_done_where_the_success_says_so(body: bytes) -> None:
     """A success that says false, or is no JSON, such as a proxy's page, is malformed."""
     error = refusal(200, body, operation="write_file")
-    assert type(error) is MalformedResponseError
+    assert type(error) is errors.MalformedResponseError
     assert error.status == 200
     assert error.problems
 
@@ -86,7 +72,7 @@ def test_a_mutation_is_not_done_where_the_success_says_so(body: bytes) -> None:
 def test_an_unreadable_success_says_what_is_wrong_and_where() -> None:
     """A success of another shape is malformed, chained from the fault, with all problems."""
     error = refusal(200, b'{"id": "twelve", "status": 3}')
-    assert type(error) is MalformedResponseError
+    assert type(error) is errors.MalformedResponseError
     assert error.problems == (
         "expected an integer, got 'twelve' at $.id",
         "expected a string, got 3 at $.status",
@@ -100,22 +86,22 @@ def test_an_unreadable_success_says_what_is_wrong_and_where() -> None:
     assert "$[3]" not in str(many)
 
 
-KINDS: dict[type[ResponseError], tuple[int, ...]] = {
-    InvalidRequestError: (400,),
-    UnauthorizedError: (401,),
-    ForbiddenError: (403,),
-    NotFoundError: (404,),
-    ConflictError: (409,),
-    RateLimitedError: (429,),
-    ServerError: (500, 502, 503, 504, 599),
-    ResponseError: (100, 300, 304, 402, 405, 418, 499),
+KINDS: dict[type[errors.ResponseError], tuple[int, ...]] = {
+    errors.InvalidRequestError: (400,),
+    errors.UnauthorizedError: (401,),
+    errors.ForbiddenError: (403,),
+    errors.NotFoundError: (404,),
+    errors.ConflictError: (409,),
+    errors.RateLimitedError: (429,),
+    errors.ServerError: (500, 502, 503, 504, 599),
+    errors.ResponseError: (100, 300, 304, 402, 405, 418, 499),
 }
 
 
 @pytest.mark.parametrize(
     ("status", "kind"), [(status, kind) for kind, each in KINDS.items() for status in each]
 )
-def test_each_status_is_its_own_error(status: int, kind: type[ResponseError]) -> None:
+def test_each_status_is_its_own_error(status: int, kind: type[errors.ResponseError]) -> None:
     """A status decides the class of the error, which holds all parts of the answer."""
     error = refusal(status, error_body("The text.", "the_code"))
     assert type(error) is kind
@@ -128,18 +114,20 @@ def test_each_status_is_its_own_error(status: int, kind: type[ResponseError]) ->
 @pytest.mark.parametrize(
     ("operation", "kind"),
     [
-        ("generate_feature", GenerationInProgressError),
-        ("run_feature", FeatureNotGeneratedError),
-        ("update_feature", FeatureBusyError),
-        ("delete_feature", FeatureBusyError),
-        ("cancel_generation", ConflictError),
-        ("create_feature", ConflictError),
-        ("write_file", ConflictError),
-        ("get_run", ConflictError),
+        ("generate_feature", errors.GenerationInProgressError),
+        ("run_feature", errors.FeatureNotGeneratedError),
+        ("update_feature", errors.FeatureBusyError),
+        ("delete_feature", errors.FeatureBusyError),
+        ("cancel_generation", errors.ConflictError),
+        ("create_feature", errors.ConflictError),
+        ("write_file", errors.ConflictError),
+        ("get_run", errors.ConflictError),
     ],
 )
 @pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
-def test_conflicts_by_the_call(operation: str, kind: type[ConflictError], message: str) -> None:
+def test_conflicts_by_the_call(
+    operation: str, kind: type[errors.ConflictError], message: str
+) -> None:
     """A 409 means what the call that got it says, whatever words came with it."""
     assert type(refusal(409, error_body(message), operation=operation)) is kind
 
@@ -178,7 +166,7 @@ def test_an_error_in_any_format_is_read(body: bytes, code: str | None, message: 
 def test_a_redirect_is_an_error_that_names_its_target() -> None:
     """A 3xx is a ResponseError with the target, but without the target's query."""
     error = refusal(302, b"<html>", Location="https://login.example/sso?token=secret#x")
-    assert type(error) is ResponseError
+    assert type(error) is errors.ResponseError
     assert "https://login.example/sso" in error.message
     assert "secret" not in str(error)
     assert "not followed" in error.message
@@ -236,10 +224,10 @@ def test_any_retry_after_is_a_pause_or_none(value: str) -> None:
 def test_any_answer_is_a_value_or_an_error(status: int, body: bytes, operation: str) -> None:
     """Nothing that a server may answer raises anything but a ResponseError of one line."""
     request = request_for(operation)
-    error: ResponseError | None = None
+    error: errors.ResponseError | None = None
     try:
         decode(request, answer(status, body))
-    except ResponseError as caught:
+    except errors.ResponseError as caught:
         error = caught
     assert error is not None or status < 300
     assert error is None or (error.status == status and str(error).isprintable())
@@ -257,14 +245,14 @@ def test_the_date_is_the_services_clock_where_it_says() -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "kind"),
     [
-        (b"", {"Retry_After": "7"}, RateLimitedError),
-        (b'{"error": "rate_limited", "message": "m"}', {}, RateLimitedError),
-        (b'{"error": "forbidden", "message": "m"}', {}, ForbiddenError),
-        (b"", {}, ForbiddenError),
+        (b"", {"Retry_After": "7"}, errors.RateLimitedError),
+        (b'{"error": "rate_limited", "message": "m"}', {}, errors.RateLimitedError),
+        (b'{"error": "forbidden", "message": "m"}', {}, errors.ForbiddenError),
+        (b"", {}, errors.ForbiddenError),
     ],
 )
 def test_a_403_may_be_a_429(
-    body: bytes, headers: dict[str, str], kind: type[ResponseError]
+    body: bytes, headers: dict[str, str], kind: type[errors.ResponseError]
 ) -> None:
     """It says when to try again, or has a code that says so."""
     assert type(refusal(403, body, **headers)) is kind
@@ -275,7 +263,7 @@ def test_a_403_may_be_a_429(
 def test_an_assumed_route_that_is_missing_is_no_missing_project(status: int, body: bytes) -> None:
     """Without the service's own code it says which route was assumed, and where to put another."""
     error = refusal(status, body, operation="list_runs")
-    assert type(error) is EndpointNotFoundError
+    assert type(error) is errors.EndpointNotFoundError
     assert (error.operation, error.route) == ("list_runs", "GET /projects/{project}/runs")
     assert "a route that is assumed" in str(error)
     assert "[endpoints]" in str(error)
@@ -284,14 +272,14 @@ def test_an_assumed_route_that_is_missing_is_no_missing_project(status: int, bod
 def test_the_services_own_404_is_one() -> None:
     """With its code it is a project that is missing; and no documented route is missing."""
     body = b'{"error": "not_found", "message": "No such project."}'
-    assert type(refusal(404, body, operation="list_runs")) is NotFoundError
+    assert type(refusal(404, body, operation="list_runs")) is errors.NotFoundError
     error = refusal(404, b"<html><title>Not found</title>", operation="get_run")
-    assert type(error) is NotFoundError
+    assert type(error) is errors.NotFoundError
     assert "that is not the service's own answer" in str(error)
 
 
 def test_a_name_with_a_slash_that_is_not_found_may_be_known_by_its_id() -> None:
     """Some servers decode it before they look for the route."""
     request = ENDPOINTS["get_feature"].request(project="p", feature="Cart / Checkout")
-    with pytest.raises(NotFoundError, match="use the id instead"):
+    with pytest.raises(errors.NotFoundError, match="use the id instead"):
         decode(request, answer(404))
