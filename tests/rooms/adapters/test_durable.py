@@ -11,9 +11,7 @@ from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
 from tests.support.timing import now
 from testvibe_async import Client, RunRef, errors
-from testvibe_async._batch import Entry
 from testvibe_async.adapters.durable import DurableBatch
-from testvibe_async.adapters.store import DurableStore
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES = ("Checkout", "Returns", "Wishlist")
@@ -36,10 +34,7 @@ async def test_a_whole_batch(nightly: Nightly, emulator: Emulator) -> None:
 
 async def test_workers_share_it(nightly: Nightly, emulator: Emulator) -> None:
     """Whatever one has claimed no other dispatches; each returns all items."""
-    names = [f"Feature {number}" for number in range(12)]
-    for name in names:
-        emulator.add_feature(name)
-    await nightly.submit(*names, max_in_flight=2)
+    await nightly.submit(*nightly.add_features(12), max_in_flight=2)
     work = [asyncio.create_task(nightly.work()) for _ in range(3)]
     await asyncio.sleep(10)
     assert len((await nightly.batch.status()).workers) == 3
@@ -59,11 +54,8 @@ async def test_another_worker_resumes(nightly: Nightly, emulator: Emulator) -> N
 
 async def test_a_service_that_comes_back(nightly: Nightly, emulator: Emulator) -> None:
     """A worker waits for `max_outage`, and ends then; another one does the rest."""
-    names = [f"Feature {number}" for number in range(5)]
-    for name in names:
-        emulator.add_feature(name)
     page = Fault.status(404, body=b"<html>")
-    await nightly.submit(*names, max_in_flight=1)
+    await nightly.submit(*nightly.add_features(5), max_in_flight=1)
     emulator.fail("*", page, skip=5, when=lambda _: now() < 1000)
     with pytest.raises(errors.NotSentError):
         await nightly.work(max_outage=60.0)
@@ -137,17 +129,9 @@ async def test_while_tests_are_generated(nightly: Nightly, emulator: Emulator) -
     assert emulator.runs == {}
 
 
-async def test_at_the_last_moment(
-    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_at_the_last_moment(nightly: Nightly, emulator: Emulator) -> None:
     """A dispatch that has its connection already is not sent."""
-    save_intent = DurableStore.save_intent
-
-    async def late(store: DurableStore, entry: Entry[Any]) -> None:
-        await nightly.batch.cancel()
-        await save_intent(store, entry)
-
-    monkeypatch.setattr(DurableStore, "save_intent", late)
+    nightly.before_intents(lambda *_: nightly.batch.cancel())
     await nightly.submit(*FEATURES)
     assert await nightly.work() == ["skipped"] * 3
     assert emulator.count("run_feature") == 0
