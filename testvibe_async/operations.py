@@ -250,7 +250,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
     def _changes(self, wants: Change) -> Iteration[Transition[SnapshotT_co]]:
         handles = {self._polled: (self,)}
-        subscription = Subscription(self._parts.poller, handles, wants=wants, is_single=True)
+        subscription = Subscription(self._parts.poller, handles, wants=wants)
         return Iteration(subscription, itemgetter(1))
 
 
@@ -420,7 +420,7 @@ class GenerationOperation(Operation[Generation]):
             ConflictError: It ended just now.
         """
         snapshot = await self.poll()
-        if self._polled.state.is_doubtful:
+        if self._polled.state.other_id is not None:
             snapshot = await self.poll()  # Two answers decide whether another took its place.
         if not snapshot.is_finished:
             await self._parts.transport.call(

@@ -202,7 +202,7 @@ class Dispatcher:
                     raise
         self._reconciler.remember(ref, dispatch.intent if adopted else None)
         dispatch.mark_dispatched(ref)
-        operation = dispatch.operation_class(
+        operation = cast("type[OperationT]", dispatch.operation_class)(
             ref,
             self._parts,
             adopted=adopted,
@@ -221,24 +221,24 @@ class Dispatcher:
         self, dispatch: Dispatch[Any], *, retry_unknown: bool
     ) -> tuple[Ref, bool]:
         """Send a dispatch; return its operation's ref, and True if it had to be found."""
+        # Until it is reconciled: if two answers are lost at once, an operation may belong to either
+        # dispatch.
+        self._reconciler.pending.add(dispatch)
         try:
-            # Pending until it is reconciled: if two answers are lost at once, an operation may
-            # belong to either dispatch.
-            with self._reconciler.pending(dispatch):
-                try:
-                    return await dispatch.send(), False
-                except VibeError as error:
-                    if not _is_answer_lost(error):
-                        raise
-                    lost = error
-                dispatch.is_lost = True
-                self._hold.note_failure(lost)
-                intent = dispatch.intent or dispatch.new_intent()
-                if _is_accepted(lost):
-                    intent = dispatch.mark_accepted(intent)
-                finding = await self._find(dispatch, intent)
-                if finding.ref is not None:
-                    return finding.ref, True
+            try:
+                return await dispatch.send(), False
+            except VibeError as error:
+                if not _is_answer_lost(error):
+                    raise
+                lost = error
+            dispatch.is_lost = True
+            self._hold.note_failure(lost)
+            intent = dispatch.intent or dispatch.new_intent()
+            if _is_accepted(lost):
+                intent = dispatch.mark_accepted(intent)
+            finding = await self._find(dispatch, intent)
+            if finding.ref is not None:
+                return finding.ref, True
         except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
             if dispatch.progress is not Progress.WRITTEN:
@@ -247,6 +247,8 @@ class Dispatcher:
                 raise
             why = "the client was closed" if self._is_closing else "its task was cancelled"
             raise dispatch.unknown(f"{why} before it could be reconciled") from error
+        finally:
+            self._reconciler.pending.discard(dispatch)
         if retry_unknown and not dispatch.is_withdrawn and not intent.is_accepted:
             return await self._send_again(dispatch, intent, lost, finding)
         raise dispatch.unknown(f"the answer was lost: {lost.brief}", finding) from lost

@@ -88,6 +88,14 @@ def _max_bytes(endpoint: Endpoint[Any]) -> int:
     return MAX_BYTES_OF.get(get_origin(endpoint.answer) or endpoint.answer, MAX_BYTES)
 
 
+def _is_list(endpoint: Endpoint[Any]) -> bool:
+    return get_origin(endpoint.answer) is Listing
+
+
+def _is_read(endpoint: Endpoint[Any]) -> bool:
+    return endpoint.effect is Effect.READS
+
+
 @frozen
 class Endpoint(Generic[T]):
     """One operation of the service: a row of the table below."""
@@ -109,6 +117,12 @@ class Endpoint(Generic[T]):
 
     max_bytes: int = field(init=False, default=Factory(_max_bytes, takes_self=True))
     """Maximum number of bytes read of a success, on the wire and unpacked."""
+
+    is_list: bool = field(init=False, default=Factory(_is_list, takes_self=True))
+    """True if the answer has rows, perhaps on several pages."""
+
+    is_repeatable: bool = field(init=False, default=Factory(_is_read, takes_self=True))
+    """True if the service may receive the request twice without harm."""
 
     @property
     def route(self) -> str:
@@ -170,11 +184,6 @@ class Request(Generic[T]):
         places = (API_PATH + self.endpoint.path).split("/")
         pairs = zip(places, self.path.split("/"), strict=True)
         return {place[1:-1]: segment for place, segment in pairs if place.startswith("{")}
-
-    @property
-    def is_repeatable(self) -> bool:
-        """True if the service may receive the request twice without harm."""
-        return self.endpoint.effect is Effect.READS
 
     def url(self, server: str) -> str:
         """Return the request's URL, without the query."""
