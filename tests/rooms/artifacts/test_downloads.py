@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 
-from tests.support.artifact_host import chunked, host, http, scripted
 from tests.support.finished_run import (
     CONTENT,
     SECRET,
@@ -20,6 +19,7 @@ from tests.support.finished_run import (
     on_real_time,
     until,
 )
+from tests.support.peer import chunked, http, peer, scripted
 from testvibe_async import Artifact, Client, Hooks, RetryPolicy, errors
 from testvibe_async._artifacts import downloader, part_file
 from testvibe_async._artifacts.downloader import Downloader
@@ -45,7 +45,7 @@ async def test_a_cancellation_waits_for_the_disk(
         whole(*arguments)
 
     monkeypatch.setattr(module, step, slow)
-    async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
         case.serve(origin, len(CONTENT))
         task = asyncio.create_task(case.download())
         await until(started.is_set)
@@ -99,7 +99,7 @@ async def test_a_full_disk_is_an_error_of_the_operating_system(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(module, step, fail)
-    async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
         case.serve(origin, None)
         with pytest.raises(OSError, match="space") as caught:
             await case.download()
@@ -128,7 +128,7 @@ async def test_the_disk_is_for_threads_alone(
 
     for module, name in STEPS:
         spy(module, name)
-    async with finished_run(tmp_path) as case, host(http(200, b"x" * 3_000_000)) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, b"x" * 3_000_000)) as origin:
         case.serve(origin, 3_000_000)
         await case.download()
         assert len(case.files()["a.zip"]) == 3_000_000
@@ -160,7 +160,7 @@ async def test_a_wrong_size_is_an_error(
         written.append(len(block))
 
     monkeypatch.setattr(downloader, "append", write)
-    async with finished_run(tmp_path) as case, host(answer) as origin:
+    async with finished_run(tmp_path) as case, peer(answer) as origin:
         case.serve(origin, 100)
         with pytest.raises(errors.MalformedResponseError, match=message) as caught:
             await case.download()
@@ -177,7 +177,7 @@ async def test_every_size_is_bounded(
 ) -> None:
     """Without a declared size a file is bounded, so that no host fills the disk."""
     monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
-    async with finished_run(tmp_path) as case, host(answer) as origin:
+    async with finished_run(tmp_path) as case, peer(answer) as origin:
         case.serve(origin, None)
         with pytest.raises(errors.MalformedResponseError, match="more than 100"):
             await case.download()

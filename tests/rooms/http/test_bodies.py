@@ -65,7 +65,7 @@ async def test_an_answer_is_read_up_to_a_bound(excess: int, answer: Any) -> None
         "it is larger than 1 MiB, the most that is read of an answer to get_generation_status; "
         "check that the server's address is the service's"
     )
-    assert len(service.received) == 1
+    assert len(service.requests) == 1
 
 
 async def test_a_length_that_is_too_large_is_refused_at_once() -> None:
@@ -101,7 +101,7 @@ async def test_a_compressed_answer_is_read(body: bytes, encoding: str) -> None:
     answer = http(200, body, f"Content-Encoding: {encoding}")
     async with peer(answer) as service, service.client() as client:
         assert [project.id for project in await client.list_projects()] == ["g"]
-        assert b"accept-encoding: gzip\r\n" in service.received[0].lower()
+        assert b"accept-encoding: gzip\r\n" in service.requests[0].lower()
 
 
 @pytest.mark.parametrize("size", [1, 9, 20, len(PACKED) - 1])
