@@ -191,21 +191,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
         timeout = require_timeout(timeout)
         if self.done:
             return self._seen()
-        polled, poller = self._polled, self._parts.poller
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        subscription = Subscription(poller)
-        try:
-            subscription.listen(polled)
-            async with asyncio.timeout(timeout):
-                await subscription.arrival()
-            _, error = subscription.take() or (None, None)
-        except TimeoutError:
-            await poller.poll_last([polled])
-            is_over = polled.state.is_finished
-            error = None if is_over else polled.state.timed_out(elapsed=loop.time() - began)
-        finally:
-            subscription.close()
+        began = asyncio.get_running_loop().time()
+        error = await Subscription(self._parts.poller).end_of(
+            self._polled, began=began, deadline=None if timeout is None else began + timeout
+        )
         if error is not None:
             raise error
         return self._seen()

@@ -39,7 +39,7 @@ from testvibe_async.models import Snapshot, Transition
 from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
     from contextvars import Context
 
     from testvibe_async._batch.plan import Limits, Plan
@@ -118,7 +118,7 @@ class Workers(Generic[SnapshotT]):
         self._ready: deque[Entry[SnapshotT]] = deque()
         """The entries that wait for a worker."""
         self._workers = 0
-        self._waits: Waits[SnapshotT] = Waits(self._parts.poller, elapsed=self._elapsed)
+        self._waits: Waits[SnapshotT] = Waits(self._parts.poller)
         self._ended = 0
         """Number of entries that have ended."""
         self._futile = 0
@@ -275,7 +275,7 @@ class Workers(Generic[SnapshotT]):
         error: VibeError | None = None
         if operation is None and len(entry.outcomes) >= self.plan.attempts:
             # An earlier batch was to make more attempts than this one.
-            entry.observe(entry.outcomes.pop(), is_last=True)
+            entry.end_attempts()
             self._end(entry, None)
             return
         try:
@@ -319,7 +319,7 @@ class Workers(Generic[SnapshotT]):
             VibeError: The wait ended before the operation did.
         """
         entry.operation = operation
-        error = await self._waits.end_of(operation)
+        error = await self._waits.end_of(operation, began=self._began, deadline=self._deadline)
         if error is not None:
             raise error
         outcome = operation.outcome
@@ -392,7 +392,7 @@ class Workers(Generic[SnapshotT]):
 
     def _note_accepted(self, entry: Entry[SnapshotT], intent: Intent) -> None:
         """Save that an entry's dispatch was accepted, so that no process sends it again."""
-        entry.intent = intent
+        entry.accept(intent)
         self._save(entry)
 
     def _dispatched(self) -> list[object]:
@@ -463,15 +463,10 @@ class Workers(Generic[SnapshotT]):
         self._recovery.note_progress()
 
     def _time_out(self) -> None:
-        """Stop dispatching, and poll the operations in flight once more before abandoning them."""
+        """Stop dispatching; each wait ends by itself, after one more poll."""
         self._is_timed_out = True
-        giving_up = self._waits.time_out()
         self.stop()
-        self._tasks.start(self._give_up(giving_up))
-
-    async def _give_up(self, giving_up: Coroutine[Any, Any, None]) -> None:
-        await giving_up
-        await self._tasks.await_answers(CLOSE_SECONDS)
+        self._tasks.start(self._tasks.await_answers(CLOSE_SECONDS))
 
     async def close(self, *, within_seconds: float = CLOSE_SECONDS) -> None:
         """Stop dispatching, and end all waits. Cancels nothing at the service.

@@ -36,7 +36,7 @@ from testvibe_async.operations import ClientParts, GenerationOperation, Operatio
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._dispatch.finding import Known
@@ -45,7 +45,14 @@ if TYPE_CHECKING:
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
     from testvibe_async.refs import Ref
 
-__all__ = ["DISPATCHES", "Dispatch", "GenerationDispatch", "RunDispatch", "TestsMadeError"]
+__all__ = [
+    "DISPATCHES",
+    "Dispatch",
+    "GenerationDispatch",
+    "RunDispatch",
+    "TestsMadeError",
+    "record",
+]
 
 LATEST_RUN_SECONDS = 2.0
 """Maximum seconds to wait for the project's latest run before the first dispatch."""
@@ -268,20 +275,7 @@ class Dispatch(ABC, Generic[OperationT]):
         intent = self.intent
         assert intent is not None
         async with self._lock():
-            for recorder in self.recorders:
-                try:
-                    async with asyncio.timeout(END_SECONDS):
-                        if isinstance(result, VibeError):
-                            await recorder.not_dispatched(intent, result)
-                        else:
-                            await recorder.dispatched(intent, result)
-                except (Exception, asyncio.CancelledError) as error:
-                    if is_cancelled():
-                        raise
-                    text = str(result) if isinstance(result, VibeError) else result.to_json()
-                    logger.error(
-                        "the result of %s could not be recorded (%r): %s", intent, error, text
-                    )
+            await record(self.recorders, intent, result)
             self._is_recorded = False  # Not before: a cancelled caller records it again.
 
     def unknown(self, what: str, finding: Finding | None = None) -> DispatchUnknownError:
@@ -520,6 +514,28 @@ DISPATCHES: Mapping[KindName, type[Dispatch[Any]]] = {
     "run": RunDispatch,
     "generation": GenerationDispatch,
 }
+
+
+async def record(recorders: Iterable[Recorder], intent: Intent, result: Ref | VibeError) -> None:
+    """Have recorders store the result of a dispatch; a failure is only logged.
+
+    Args:
+        recorders: The recorders that have the intent.
+        intent: The dispatch.
+        result: Its operation, or the error if nothing started.
+    """
+    for recorder in recorders:
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                if isinstance(result, VibeError):
+                    await recorder.not_dispatched(intent, result)
+                else:
+                    await recorder.dispatched(intent, result)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
+            text = str(result) if isinstance(result, VibeError) else result.to_json()
+            logger.error("the result of %s could not be recorded (%r): %s", intent, error, text)
 
 
 def _why_not_recorded(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import asyncio
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from testvibe_async._dispatch.dispatch import record
 from testvibe_async._dispatch.finding import Progress
 from testvibe_async._dispatch.hold import Hold
 from testvibe_async._dispatch.reconcile import Reconciler
@@ -300,17 +301,19 @@ class Dispatcher:
         finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if outlasts and finding.is_unseen and await self._hold.outlast(intent):
             finding = await self._reconciler.find(intent, known=known, until_expired=True)
-        if finding.ref is not None:
-            self._reconciler.remember(finding.ref, intent)
+        if (ref := finding.ref) is not None:
+            self._reconciler.remember(ref, intent)
             self._reconciler.forget(intent)
-            return operation_of(
-                finding.ref, self._parts, adopted=True, previous_id=intent.previous_id
+            operation = operation_of(ref, self._parts, adopted=True, previous_id=intent.previous_id)
+            self._hooks.emit(
+                Dispatched(ref, adopted=True, feature=intent.feature, config=intent.config)
             )
+            await record(self.recorders_with(None), intent, ref)
+            return operation
         if finding.is_nothing:
             self._reconciler.forget(intent)
             nothing = NotSentError("nothing started", method="POST", url=intent.server)
-            for recorder in self.recorders_with(None):  # It may limit what is sent in its place.
-                await recorder.not_dispatched(intent, nothing)
+            await record(self.recorders_with(None), intent, nothing)
             return None
         raise finding.error(intent, "its answer was lost")
 

@@ -152,6 +152,34 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         if polled.state.is_finished or (self.wants is not Change.END and polled.state.is_known):
             self.notify(polled)
 
+    async def end_of(
+        self, polled: PolledOperation[Any], *, began: float, deadline: float | None
+    ) -> VibeError | None:
+        """Wait for the end of a single operation, and close; at the deadline, poll it once more.
+
+        Args:
+            polled: The operation.
+            began: The loop's clock when the caller began to wait, for the error.
+            deadline: The loop's clock at which to stop waiting; None for no limit.
+
+        Returns:
+            The error that ended the observation; None if the operation has finished, or after
+            `close`.
+        """
+        try:
+            self.listen(polled)
+            async with asyncio.timeout_at(deadline):
+                await self.arrival()
+            _, error = self.take() or (None, None)
+        except TimeoutError:
+            await self.poller.poll_last([polled])
+            elapsed = asyncio.get_running_loop().time() - began
+            is_over = polled.state.is_finished
+            error = None if is_over else polled.state.timed_out(elapsed=elapsed)
+        finally:
+            self.close()
+        return error
+
     def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
         """Queue an event of an operation.
 
@@ -187,7 +215,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         """
         try:
             if self._new is not None:
-                with self.poller.hold_ticks():
+                with self.poller.defer_ticks():
                     while self._listen_to_some():  # noqa: ASYNC110 - nothing is waited for
                         await asyncio.sleep(0)
             while not self._mail:

@@ -42,7 +42,7 @@ from testvibe_async.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
     "ENDPOINTS",
@@ -146,12 +146,13 @@ class Endpoint(Generic[T]):
         Raises:
             ConfigError: A parameter can't be part of a path.
         """
-        segments = {name: _segment(name, value) for name, value in parameters.items()}
-        members = dict(_given(body)) if body else body
+        members = _given(body) if body else body
         return Request(
             endpoint=self,
-            path=API_PATH + self.path.format_map(segments),
-            query={name: _utf8(name, str(value)) for name, value in _given(query)} if query else {},
+            path=API_PATH + self.path.format_map(_segments(parameters)),
+            query={name: _utf8(name, str(value)) for name, value in _given(query).items()}
+            if query
+            else {},
             # A POST always has a body, since a service may insist.
             body={} if members is None and self.method == "POST" else members,
         )
@@ -196,11 +197,14 @@ class Request(Generic[T]):
         return evolve(self, endpoint=endpoint, path=path)
 
 
-def _segment(name: str, value: str | int) -> str:
-    """Encode a value as exactly one path segment."""
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        raise ConfigError(f"{name} must be a name or a number that the service gave, not {value!r}")
-    return _quoted(name, str(value))
+def _segments(values: Mapping[str, object]) -> dict[str, str]:
+    """Encode each value as exactly one path segment."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+            raise ConfigError(
+                f"{name} must be a name or a number that the service gave, not {value!r}"
+            )
+    return {name: _quoted(name, str(value)) for name, value in values.items()}
 
 
 @lru_cache(maxsize=1024)
@@ -209,9 +213,9 @@ def _quoted(name: str, text: str) -> str:
     return encoded.replace(".", "%2E") if encoded in {".", ".."} else encoded
 
 
-def _given(members: Mapping[str, T | None]) -> Iterator[tuple[str, T]]:
-    """Iterate over the members that are not None."""
-    return ((name, member) for name, member in members.items() if member is not None)
+def _given(members: Mapping[str, T | None]) -> dict[str, T]:
+    """Return the members that are not None."""
+    return {name: member for name, member in members.items() if member is not None}
 
 
 def _has_dots(path: str) -> bool:
