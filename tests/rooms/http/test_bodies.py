@@ -11,7 +11,7 @@ from attrs import define
 from tests.conftest import client_of
 from tests.support.peer import http, peer
 from tests.support.timing import now
-from testvibe_async import Client, RetryPolicy, errors
+from testvibe_async import RetryPolicy, errors
 from testvibe_async._http import session as http_session
 from testvibe_async._http.response_body import LARGE_BYTES, Bodies, TooLargeError
 from testvibe_async._wire import Endpoints
@@ -224,14 +224,10 @@ async def test_large_answers_make_room(
         for _ in range(5):
             with pytest.raises(error) if error else nullcontext():
                 assert await asyncio.create_task(client.list_projects()) == []
-
-
-async def test_a_large_poll_makes_room_for_the_next(client: Client, emulator: Emulator) -> None:
-    """Polls are decoded elsewhere, and hold no place either."""
-    operation = await client.project().run_feature("Checkout")
-    emulator.fail("get_run", Fault.edit(lambda digest: {**digest, "log": "x" * LARGE_BYTES}))
-    for _ in range(5):
-        await operation.poll()
+        operation = await client.project().run_feature("Checkout")
+        emulator.fail("get_run", Fault.edit(lambda digest: {**digest, "log": "x" * LARGE_BYTES}))
+        for _ in range(5):  # Polls are decoded elsewhere.
+            await operation.poll()
 
 
 async def test_a_cancelled_reader_makes_room(

@@ -33,13 +33,6 @@ def _raise(*_: Any, **__: Any) -> NoReturn:
     raise BrokenError("the collector is gone")
 
 
-class _Processor(SpanProcessor):
-    """Fails at one step."""
-
-    def __init__(self, step: str) -> None:
-        setattr(self, step, _raise)
-
-
 class _Sampler(Sampler):
     def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
         _raise()
@@ -64,7 +57,7 @@ async def test_a_failure_costs_nothing(
     """A batch with a journal, waits and a close go on, and one warning says what failed."""
     provider = TracerProvider(sampler=_Sampler()) if step == "sampler" else TracerProvider()
     if step.startswith("on_"):
-        provider.add_span_processor(_Processor(step))
+        provider.add_span_processor(type("", (SpanProcessor,), {step: _raise})())
     _use(monkeypatch, provider)
     if step == "instruments":
         for name in ("_requests", "_dispatches", "_ends"):
