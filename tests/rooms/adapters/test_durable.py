@@ -43,15 +43,6 @@ async def test_workers_share_it(nightly: Nightly, emulator: Emulator) -> None:
     assert emulator.count("run_feature") == 12
 
 
-async def test_another_worker_resumes(nightly: Nightly, emulator: Emulator) -> None:
-    """What was dispatched is waited for by another worker, and not dispatched again."""
-    await nightly.submit("Checkout", max_in_flight=1)
-    await nightly.interrupted(10)
-    assert await nightly.verdicts() == ["in flight"]
-    assert await nightly.work() == ["succeeded"]
-    assert emulator.count("run_feature") == 1
-
-
 async def test_a_service_that_comes_back(nightly: Nightly, emulator: Emulator) -> None:
     """A worker waits for `max_outage`, and ends then; another one does the rest."""
     page = Fault.status(404, body=b"<html>")
@@ -229,20 +220,13 @@ async def test_another_batchs_intent(nightly: Nightly, weekly: Nightly, emulator
     assert await nightly.work() + await weekly.work() == ["unknown"] * 2
 
 
-@pytest.mark.parametrize(
-    "url", ["mysql://x/y", "sqlite:///relative.db", "postgres//", "postgresql+psycopg://h/p"]
-)
-def test_urls(url: str) -> None:
-    """A file or PostgreSQL is taken, and another database refused."""
-    if url.startswith(("mysql", "sqlite")):
+def test_the_database_is_a_file_or_postgresql() -> None:
+    """Another one is refused, and the database is named without its password."""
+    for url in ("mysql://x/y", "sqlite:///relative.db"):
         with pytest.raises(errors.ConfigError, match=r"a SQLite file or in postgresql://"):
             DurableBatch(url, id="x")
-    else:
+    for url in ("postgres//", "postgresql+psycopg://h/p"):
         assert DurableBatch(url, id="x")
-
-
-def test_a_password_is_not_shown() -> None:
-    """The database is named without it."""
     url = "postgresql://me:secret@db/tests?password=secret&sslmode=require"
     batch = DurableBatch(url, id="nightly")
     assert batch.database == "postgresql://me@db/tests?sslmode=require"
@@ -264,6 +248,9 @@ async def test_one_sentence_each(
     assert not (tmp_path / "batches.sqlite").exists()
     with pytest.raises(errors.ConfigError, match="has no features"):
         await batch.submit(client, [])
+    for asked in ({"max_generations": -1}, {"kind": "typo"}):
+        with pytest.raises(errors.ConfigError, match=next(iter(asked))):
+            await nightly.submit("Checkout", **asked)
     with pytest.raises(errors.ConfigError, match="can't be used: unable to open"):
         await DurableBatch(tmp_path / "no" / "a", id="nightly").submit(client)
     assert await batch.submit(client)
@@ -311,21 +298,10 @@ async def test_what_run_features_refuses(
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("asked", [{"max_generations": -1}, {"kind": "typo"}])
-async def test_its_own_arguments(nightly: Nightly, asked: dict[str, Any]) -> None:
-    """There are runs and generations, and a limit is a count, 0 or more."""
-    with pytest.raises(errors.ConfigError, match=next(iter(asked))):
-        await nightly.submit("Checkout", **asked)
-
-
 async def test_features_of_a_generator(nightly: Nightly, client: Client) -> None:
     """What can be read only once is checked without being read, and stored whole."""
     features = (name for name in ("Checkout", "Returns"))
     configs: Any = iter(("Chrome", "Firefox"))
     assert await nightly.batch.submit(client, features, config=configs)
-    assert [(item.feature, item.config) for item in await nightly.items()] == [
-        ("Checkout", "Chrome"),
-        ("Checkout", "Firefox"),
-        ("Returns", "Chrome"),
-        ("Returns", "Firefox"),
-    ]
+    found = [f"{item.feature} {item.config}" for item in await nightly.items()]
+    assert found == ["Checkout Chrome", "Checkout Firefox", "Returns Chrome", "Returns Firefox"]

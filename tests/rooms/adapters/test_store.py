@@ -145,8 +145,11 @@ async def test_a_worker_is_dead(
         assert (names == [store.worker]) is is_dead
 
 
-async def test_what_a_worker_has_in_flight(nightly: Nightly) -> None:
-    """A status names the worker of what is in flight, also one that has ended since."""
+async def test_what_a_worker_has_in_flight(nightly: Nightly, emulator: Emulator) -> None:
+    """A status names the worker of what is in flight, also one that has ended since.
+
+    Another worker waits for it, and does not dispatch it again.
+    """
     await nightly.submit("Checkout", "Wishlist", max_in_flight=1)
     working = asyncio.create_task(nightly.work())
     await asyncio.sleep(10)
@@ -158,8 +161,9 @@ async def test_what_a_worker_has_in_flight(nightly: Nightly) -> None:
     (ended,) = (await nightly.batch.status()).workers
     assert ended == evolve(alive, is_alive=False)
     assert str(ended) == f"{alive.name} has ended, with 1 in flight for another to take over"
-    await nightly.work()
+    assert await nightly.work() == ["succeeded"] * 2
     assert (await nightly.batch.status()).workers == []
+    assert emulator.count("run_feature") == 2
 
 
 async def test_tables_of_another_version(nightly: Nightly) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import sys
-import weakref
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from itertools import pairwise
@@ -166,20 +165,6 @@ async def test_what_a_hook_raises_to_end_the_program_hangs_no_wait(
     assert {type(result) for result in results} == {errors.ObservationError}
     assert all(run.is_success for run in runs)
     assert "in an unforeseen way" in caplog.text
-
-
-async def test_a_closed_client_leaves_no_timer(emulator: Emulator) -> None:
-    """Nothing in the event loop keeps a client that was closed in the middle of a wait."""
-    async with client_of(emulator, poll_interval=100.0) as client:
-        wait = asyncio.ensure_future((await client.project().run_feature("Checkout")).wait())
-        await asyncio.sleep(1)
-    with pytest.raises(errors.ClientClosedError):
-        await wait
-    left = weakref.ref(client)
-    del client, wait
-    gc.collect()
-
-    assert left() is None
 
 
 def a_plan_of(answer: Any) -> PollPlan:

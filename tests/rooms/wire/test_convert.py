@@ -85,15 +85,6 @@ def test_a_status_is_found_in_any_case(word: str) -> None:
     assert (only.status, only.conclusion) == ("completed", "failure")
 
 
-@pytest.mark.parametrize("word", ["timed_out", "RUN", "", "Passed ", "\U0001f6d2"])
-def test_an_undocumented_status_stays_a_string(word: str) -> None:
-    """A word that is not documented stays the string that it is."""
-    run = read(encode({"runId": 1, "status": word}), Run)
-    generation = read(encode({"featureStatus": word}), Generation)
-    assert type(run.status) is str
-    assert run.status == generation.feature_status == word
-
-
 @pytest.mark.parametrize("count", [11, 100_000])
 def test_of_very_many_faults_the_first_are_named(count: int) -> None:
     """A list in which nothing is right costs little more than one in which ten members are not."""
