@@ -111,19 +111,16 @@ def test_each_status_is_its_own_error(status: int, kind: type[errors.ResponseErr
         assert str(error).endswith(f'says "The text." ({status} the_code, GET {URL})')
 
 
-@pytest.mark.parametrize(
-    ("operation", "kind"),
-    [
-        ("generate_feature", errors.GenerationInProgressError),
-        ("run_feature", errors.FeatureNotGeneratedError),
-        ("update_feature", errors.FeatureBusyError),
-        ("delete_feature", errors.FeatureBusyError),
-        ("cancel_generation", errors.ConflictError),
-        ("create_feature", errors.ConflictError),
-        ("write_file", errors.ConflictError),
-        ("get_run", errors.ConflictError),
-    ],
-)
+CONFLICTS: dict[str, type[errors.ConflictError]] = {
+    "generate_feature": errors.GenerationInProgressError,
+    "run_feature": errors.FeatureNotGeneratedError,
+    **dict.fromkeys(("update_feature", "delete_feature"), errors.FeatureBusyError),
+    **dict.fromkeys(("cancel_generation", "create_feature"), errors.ConflictError),
+    **dict.fromkeys(("write_file", "get_run"), errors.ConflictError),
+}
+
+
+@pytest.mark.parametrize(("operation", "kind"), CONFLICTS.items())
 @pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
 def test_conflicts_by_the_call(
     operation: str, kind: type[errors.ConflictError], message: str
@@ -202,9 +199,8 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
 
 def test_a_date_is_counted_from_the_services_clock() -> None:
     """A Retry-After date is measured against the answer's own Date, not against our clock."""
-    error = refusal(
-        429, Date="Mon, 01 Jan 2024 00:00:00 GMT", Retry_After="Mon, 01 Jan 2024 00:00:20 GMT"
-    )
+    later = "Mon, 01 Jan 2024 00:00:20 GMT"
+    error = refusal(429, Date="Mon, 01 Jan 2024 00:00:00 GMT", Retry_After=later)
     assert error.retry_after == 20.0
     broken = refusal(429, Date="x", Retry_After="Wed, 10 Jun 2026 14:00:30 GMT")
     assert broken.retry_after == 30.0
@@ -223,10 +219,9 @@ def test_any_retry_after_is_a_pause_or_none(value: str) -> None:
 @given(st.integers(200, 599), st.binary(max_size=80), st.sampled_from(list(ENDPOINTS)))
 def test_any_answer_is_a_value_or_an_error(status: int, body: bytes, operation: str) -> None:
     """Nothing that a server may answer raises anything but a ResponseError of one line."""
-    request = request_for(operation)
     error: errors.ResponseError | None = None
     try:
-        decode(request, answer(status, body))
+        decode(request_for(operation), answer(status, body))
     except errors.ResponseError as caught:
         error = caught
     assert error is not None or status < 300
@@ -261,21 +256,20 @@ def test_a_403_may_be_a_429(
 @pytest.mark.parametrize("status", [404, 405])
 @pytest.mark.parametrize("body", [b"", b"<html>no such page</html>", b'{"title": "Not Found"}'])
 def test_an_assumed_route_that_is_missing_is_no_missing_project(status: int, body: bytes) -> None:
-    """Without the service's own code it says which route was assumed, and where to put another."""
+    """Without the service's own code it says which route was assumed, and where to put another.
+
+    With its code it is a project that is missing; and no documented route is missing.
+    """
     error = refusal(status, body, operation="list_runs")
     assert type(error) is errors.EndpointNotFoundError
     assert (error.operation, error.route) == ("list_runs", "GET /projects/{project}/runs")
     assert "a route that is assumed" in str(error)
     assert "[endpoints]" in str(error)
-
-
-def test_the_services_own_404_is_one() -> None:
-    """With its code it is a project that is missing; and no documented route is missing."""
-    body = b'{"error": "not_found", "message": "No such project."}'
-    assert type(refusal(404, body, operation="list_runs")) is errors.NotFoundError
-    error = refusal(404, b"<html><title>Not found</title>", operation="get_run")
-    assert type(error) is errors.NotFoundError
-    assert "that is not the service's own answer" in str(error)
+    documented = refusal(404, body, operation="get_run")
+    assert type(documented) is errors.NotFoundError
+    assert "that is not the service's own answer" in str(documented)
+    own = refusal(404, error_body("No such project.", "not_found"), operation="list_runs")
+    assert type(own) is errors.NotFoundError
 
 
 def test_a_name_with_a_slash_that_is_not_found_may_be_known_by_its_id() -> None:
