@@ -202,7 +202,7 @@ def _adopt_of_unknown(
 @canary("the first of several candidates is adopted", "showed its own|which is of Intent")
 def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
     async def first(_: Project, error: errors.DispatchUnknownError) -> Ref | None:
-        return error.candidates[0] if error.candidates else None  # type: ignore[return-value]
+        return error.candidates[0] if error.candidates else None
 
     _adopt_of_unknown(patch, first)
 
