@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from sqlite3 import dbapi2 as sqlite3_dbapi2
 from typing import Any, TypeAlias, cast
 
 import aiohttp
@@ -71,9 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(each) is signal.SIG_IGN:
             default = signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL
             signal.signal(each, default)
-    connect = partial(sqlite3.connect, factory=Unsynced)
-    for module in (sqlite3, sqlite3.dbapi2):
-        module.connect = connect  # type: ignore[attr-defined]
+    connect: Any = partial(sqlite3.connect, factory=Unsynced)
+    sqlite3.connect = sqlite3_dbapi2.connect = connect
     gc.disable()
     config.pluginmanager.register(Recorder())
 

@@ -122,7 +122,7 @@ async def test_while_tests_are_generated(nightly: Nightly, emulator: Emulator) -
 
 async def test_at_the_last_moment(nightly: Nightly, emulator: Emulator) -> None:
     """A dispatch that has its connection already is not sent."""
-    nightly.before_intents(lambda *_: nightly.batch.cancel())
+    nightly.before_intents(lambda _store, _entry: nightly.batch.cancel())
     await nightly.submit(*FEATURES)
     assert await nightly.work() == ["skipped"] * 3
     assert emulator.count("run_feature") == 0

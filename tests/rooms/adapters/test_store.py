@@ -294,7 +294,10 @@ async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
                 for work in held:
                     add(*work)
 
-            monkeypatch.setattr(store, "_add", lambda *work: held.append(work))
+            def hold(*work: Any) -> None:
+                held.append(work)
+
+            monkeypatch.setattr(store, "_add", hold)
             loop.call_later(2, answer)
             loop.call_later(1, working.cancel)
 

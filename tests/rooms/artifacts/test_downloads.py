@@ -157,7 +157,11 @@ async def test_a_wrong_size_is_an_error(
     Without a declared size it is bounded all the same, so that no host fills the disk.
     """
     written: list[int] = []
-    monkeypatch.setattr(downloader, "append", lambda _, block: written.append(len(block)))
+
+    def write(_: Path, block: bytes) -> None:
+        written.append(len(block))
+
+    monkeypatch.setattr(downloader, "append", write)
     monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
     async with finished_run(tmp_path) as case, peer(answer) as origin:
         case.serve(origin, declared)
