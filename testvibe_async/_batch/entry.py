@@ -1,8 +1,8 @@
 """One feature of a batch: its progress, and the known facts about it.
 
-An `Entry` is the only owner of that state. A batch carries the entry from recovery to outcome, and
-a store saves it; items, refs and counts are views of it. The module decides what the state means,
-and does no I/O.
+The methods of an `Entry` alone change its state, intent and refs. A batch carries the entry from
+recovery to outcome, and a store saves it; items, refs and counts are views of it. The module
+decides what the state means, and does no I/O.
 """
 
 from __future__ import annotations

@@ -350,7 +350,7 @@ class Workers(Generic[SnapshotT]):
                 raise
         finally:
             self._recovery.note_progress()
-            if not dispatch.is_written:  # Otherwise it stays unknown, or its answer may come.
+            if not dispatch.is_written:  # A sent dispatch is kept: it may be answered after a stop.
                 entry.dispatch = None
         if operation is None and dispatch.ref is not None and dispatch.ref.kind == self.plan.kind:
             # It was withdrawn while its recorder stored the operation.
@@ -461,7 +461,7 @@ class Workers(Generic[SnapshotT]):
         self._recovery.note_progress()
 
     def _time_out(self) -> None:
-        """Stop dispatching; each wait ends by itself, after one more poll."""
+        """Stop dispatching. Each wait has the same deadline, and polls once more by itself."""
         self._is_timed_out = True
         self.stop()
         self._tasks.start(self._tasks.await_answers(CLOSE_SECONDS))

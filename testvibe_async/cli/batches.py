@@ -12,8 +12,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import evolve
-
 from testvibe_async import ConfigError
 from testvibe_async._config import find_settings
 from testvibe_async.cli.common import Common, batches_folder
@@ -71,8 +69,7 @@ async def read_durable(batch: DurableBatch, record: BatchRecord | None) -> Batch
     """
     found = await batch.status()
     path = Path(batch.id) if record is None else stored_batches().journal_of(record)
-    state = Batch.of(found, found.items, path=path, record=record)
-    return evolve(state, is_live=not found.is_settled, workers=found.workers)
+    return Batch.of(found, record, path)
 
 
 async def durable_named(

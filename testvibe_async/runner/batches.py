@@ -1,24 +1,28 @@
-"""The choice of the batch that a command means: by number, name or file, or the last that fits.
+"""The batches of one folder: their records, and the one that a command means.
 
-Decides which batches are running, interrupted or over, and how a batch and the reruns of its
-failures are one.
+Decides which numbers are given, how long a batch is retained, which process works on it, which
+batches are running, interrupted or over, and how a batch and the reruns of its failures are one.
+What a batch did is in its journal alone; its record is always readable.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import json
+import os
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from testvibe_async._batch import EntryState
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
-from testvibe_async.journal import Journal, is_in_use
+from testvibe_async.journal import Journal, files_of, is_in_use
 from testvibe_async.outcomes import BatchItem, Verdict
+from testvibe_async.refs import build_stored, read_stored
 from testvibe_async.runner.names import similar_names
-from testvibe_async.runner.records import Records
 from testvibe_async.runner.stored import (
     Batch,
     BatchRecord,
@@ -26,16 +30,28 @@ from testvibe_async.runner.stored import (
     existing,
     has_failed,
     has_passed,
-    state_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from testvibe_async.models import Generation, Run
 
 
-class Batches(Records):
+_VERSION = 1
+
+KEPT = 50
+"""Maximum number of batches that are retained."""
+
+KEPT_FOR = timedelta(days=30)
+"""Retention of a batch."""
+
+
+class RunningError(ConfigError):
+    """Another process works on a batch."""
+
+
+class Batches:
     """The batches of a folder."""
 
     def __init__(
@@ -51,8 +67,113 @@ class Batches(Records):
             read_durable: Reads the batch of a record that has a database, or raises a
                 `ConfigError`; None if there is none.
         """
-        super().__init__(folder)
+        self.folder: Path = folder
         self._read_durable = read_durable
+
+    def records(self) -> list[BatchRecord]:
+        """Return the records of all batches, the one that was worked on last first."""
+        with suppress(OSError):
+            found = [_read(path) for path in self.folder.glob("*.json")]
+            return sorted(filter(None, found), key=lambda each: each.done_at, reverse=True)
+        return []
+
+    def journal_of(self, record: BatchRecord) -> Path:
+        """Return the journal of a batch."""
+        return self.folder / f"{record.number}.journal"
+
+    def word_for(self, journal: Path) -> str:
+        """Return the argument for the batch of a journal: its number, or the file."""
+        return journal.stem if journal.parent == self.folder else str(journal)
+
+    def create(  # noqa: PLR0913 - each by name but two
+        self,
+        kind: Literal["run", "generation"],
+        place: Place,
+        *,
+        name: str | None = None,
+        project_name: str | None = None,
+        parent: int | None = None,
+        database: str | None = None,
+    ) -> BatchRecord:
+        """Add a batch, and remove batches beyond the limit, or too old; see `working_on`.
+
+        If a durable batch is here already, its record is returned.
+
+        Raises:
+            OSError: The folder can't be written to.
+        """
+        assert place.server is not None
+        assert place.project is not None
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        records, now = self.records(), datetime.now(UTC)
+        ended = [each for each in records if each.ended_at is not None]
+        for index, each in enumerate(ended):
+            if index >= KEPT - 1 or each.done_at < now - KEPT_FOR:
+                self.discard(each)
+        for each in records:
+            if database is not None and (each.database, each.name) == (database, name):
+                return each
+        record = BatchRecord(
+            number=max((each.number for each in records), default=0) + 1,
+            name=name,
+            kind=kind,
+            server=place.server,
+            project=place.project,
+            project_name=project_name,
+            parent=parent,
+            process=os.getpid(),
+            started_at=now,
+            ended_at=now,
+            database=database,
+        )
+        while True:
+            try:
+                self._path_of(record).touch(exist_ok=False)
+            except FileExistsError:  # Another process was faster.
+                record = evolve(record, number=record.number + 1)
+            else:
+                self._write(record)
+                return record
+
+    def end(self, record: BatchRecord, *, at: datetime | None = None) -> None:
+        """Note that its process is done with a batch, now or at another moment."""
+        with suppress(OSError):
+            self._write(evolve(record, ended_at=at or datetime.now(UTC)))
+
+    def discard(self, record: BatchRecord) -> None:
+        """Delete a batch; operations in flight continue at the service."""
+        for path in (*files_of(self.journal_of(record)), self._path_of(record)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    @asynccontextmanager
+    async def working_on(
+        self, record: BatchRecord, *, options: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Journal]:
+        """Open the journal of a batch, and note that this process works on it meanwhile.
+
+        Args:
+            record: The batch.
+            options: Options that a new journal stores for `resume`; None for a journal that is
+                there.
+
+        Raises:
+            ConfigError: The journal can't be used, or another process works on it.
+        """
+        opened = (
+            self._journal(record)
+            if options is None
+            else Journal(self.journal_of(record), options=options)
+        )
+        async with opened as journal:
+            now = datetime.now(UTC)
+            record = evolve(record, process=os.getpid(), started_at=now, ended_at=None)
+            self._write(record)
+            try:
+                yield journal
+            finally:
+                await journal.aclose()
+                self.end(record)
 
     async def read(self, record: BatchRecord) -> Batch:
         """Read a batch without changing it.
@@ -63,8 +184,8 @@ class Batches(Records):
         if record.database is not None:
             assert self._read_durable is not None
             return await self._read_durable(record)
-        async with self.journal(record) as journal:
-            return state_of(journal, record)
+        async with self._journal(record) as journal:
+            return Batch.of(journal, record, journal.path)
 
     async def meant(
         self, word: str | None, place: Place, *, kind: Literal["run", "generation"] | None = None
@@ -80,37 +201,31 @@ class Batches(Records):
             ConfigError: There is none, another process works on it, or it can't be read.
         """
         if word is None:
-            async for batch in self.each(place, kind=kind, skips_running=False):
+            async for batch in self.each(place, kind=kind, skips_unreadable=False):
                 return batch
             what = "" if kind is None else f" of {kind}s"
             raise ConfigError(f"there is no batch{what}{place} yet")
         record = self.record_named(word, place)
         if record is None:
             async with existing(Path(word)) as journal:
-                return state_of(journal, None)
+                return Batch.of(journal, None, journal.path)
         return await self.read(record)
 
     async def to_resume(self, place: Place) -> Batch:
         """Return the last batch of a place that is not over.
 
         Raises:
-            ConfigError: There is none, or another process works on one that comes first.
+            ConfigError: There is none, or one that comes first can't be read.
         """
-        async for batch in self.each(place, skips_running=False):
+        async for batch in self.each(place, skips_unreadable=False):
             if not batch.is_over:
                 return batch
         elsewhere = ""
         for record in self.records():
-            try:
-                batch = await self.read(record)
-            except ConfigError as error:
-                if place.has(record) and error.__cause__ is not None:
-                    raise  # It is unknown whether that batch is over.
-                continue
-            if not batch.is_over:
-                where = f"project {record.project} at {record.server}"
-                elsewhere = f"; batch {record.word} of {where} is not"
-                break
+            with suppress(ConfigError):
+                if not elsewhere and not (await self.read(record)).is_over:
+                    where = f"project {record.project} at {record.server}"
+                    elsewhere = f"; batch {record.word} of {where} is not"
         raise ConfigError(
             f"nothing to resume: each batch of the last 30 days{place} is over{elsewhere}"
         )
@@ -156,9 +271,10 @@ class Batches(Records):
             found = [each for each in records if each.name == word and place.has(each)]
         if not found:
             names = [each.name for each in records if each.name and place.has(each)]
+            newest = f"the newest is batch {records[0].word}" if records else "there is none yet"
             what = "" if word.isdecimal() else "named "
             raise ConfigError(
-                f"there is no batch {what}{word}: {similar_names(word, names) or _known(records)}"
+                f"there is no batch {what}{word}: {similar_names(word, names) or newest}"
             )
         return found[0]
 
@@ -167,9 +283,9 @@ class Batches(Records):
         place: Place,
         *,
         kind: Literal["run", "generation"] | None = None,
-        skips_running: bool = True,
+        skips_unreadable: bool = True,
     ) -> AsyncGenerator[Batch]:
-        """Yield the batches of a place whose journals can be read, the newest first.
+        """Yield the batches of a place, the newest first.
 
         A durable batch whose database can't be read is named in a warning.
 
@@ -177,25 +293,23 @@ class Batches(Records):
             place: The service and the project. Where no service is in force, it is the one of the
                 newest batch.
             kind: The kind of their operations; None for both.
-            skips_running: True to leave out batches that another process is working on.
+            skips_unreadable: True to leave out batches that another process works on, and those
+                that can't be read. A batch without a journal is left out in any case.
 
         Raises:
-            ConfigError: Another process works on one, or its database can't be read, and those are
-                not left out.
+            ConfigError: One can't be read, and is not left out.
         """
         for record in self.records():
             if kind not in {None, record.kind} or not place.has(record):
                 continue
             place = Place(record.server, place.project or record.project)
             try:
-                batch = await self.read(record)
+                yield await self.read(record)
             except ConfigError as error:
-                if record.database is not None and skips_running:
+                if not skips_unreadable and error.__cause__ is not None:
+                    raise
+                if record.database is not None:
                     logger.warning("%s is left out: %s", record, error)
-                if skips_running or not (record.database or _is_running(error)):
-                    continue
-                raise
-            yield batch
 
     async def first_of(self, batch: Batch) -> Batch:
         """Return the batch whose failures a rerun ran again; a batch that is no rerun itself.
@@ -228,13 +342,13 @@ class Batches(Records):
         for record in self.records():
             if record.ended_at is not None:
                 continue
-            try:
-                batch = await self.read(record)
-            except ConfigError as error:
-                if _is_running(error):
+            with suppress(ConfigError):
+                try:
+                    batch = await self.read(record)
+                except RunningError:
                     continue
-            else:
-                found += [] if batch.is_over else [(record, batch)]
+                if not batch.is_over:
+                    found.append((record, batch))
             self.end(record, at=record.started_at)
         return found
 
@@ -268,22 +382,55 @@ class Batches(Records):
         A batch that another process works on, or that can't be read, is left as it is, and so is
         an operation that failed while attempts are left: `resume` polls and repeats it.
         """
-        items = list(items)
-        outcomes = {
-            item.latest_ref.key: item.outcome for item in items if item.latest_ref and item.outcome
-        }
-        places = {
-            (item.latest_ref.server, item.latest_ref.project) for item in items if item.latest_ref
-        }
+        known = {item.latest_ref: item.outcome for item in items if item.latest_ref}
+        outcomes = {ref.key: outcome for ref, outcome in known.items() if outcome}
+        places = {(ref.server, ref.project) for ref in known}
         found: list[BatchRecord] = []
         for record in self.records():
-            if (record.server, record.project) not in places:
-                continue
-            with suppress(ConfigError):
-                async with existing(self.journal_of(record)) as journal:
-                    if _record_outcomes(journal, outcomes):
-                        found.append(record)
+            if (record.server, record.project) in places:
+                with suppress(ConfigError):
+                    async with existing(self.journal_of(record)) as journal:
+                        if _record_outcomes(journal, outcomes):
+                            found.append(record)
         return found
+
+    @asynccontextmanager
+    async def _journal(self, record: BatchRecord) -> AsyncGenerator[Journal]:
+        """Open the journal of a batch.
+
+        Raises:
+            ConfigError: Another process works on it, or it can't be read.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                journal = await stack.enter_async_context(existing(self.journal_of(record)))
+            except ConfigError as error:
+                if not is_in_use(error):
+                    raise
+                since = f"{record.started_at.astimezone():%H:%M}"
+                running = f"{record} is running since {since} in process {record.process}"
+                raise RunningError(running) from error
+            yield journal
+
+    def _path_of(self, record: BatchRecord) -> Path:
+        return self.folder / f"{record.number}.json"
+
+    def _write(self, record: BatchRecord) -> None:
+        """Write a record at once, so that none is ever half of one."""
+        path = self._path_of(record)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        document = {"version": _VERSION, **asdict(record)}
+        part.write_text(json.dumps(document, default=datetime.isoformat), encoding="utf-8")
+        part.replace(path)
+
+
+def _read(path: Path) -> BatchRecord | None:
+    """Read a record; None if the file holds none."""
+    try:
+        document = read_stored(path.read_bytes(), "a record of a batch")
+        return build_stored(BatchRecord, document, "record of a batch", version=_VERSION, name=str)
+    except (OSError, ConfigError):
+        return None
 
 
 def _record_outcomes(
@@ -312,14 +459,3 @@ def _again(
         return item
     attempts = (*item.earlier, item.outcome) if item.outcome else item.earlier
     return evolve(rerun, earlier=(*attempts, *rerun.earlier))
-
-
-def _is_running(error: ConfigError) -> bool:
-    """Return whether a batch could not be read because another process works on it."""
-    return isinstance(error.__cause__, ConfigError) and is_in_use(error.__cause__)
-
-
-def _known(records: Sequence[BatchRecord]) -> str:
-    if not records:
-        return "there is none yet"
-    return f"the newest is batch {records[0].word}"

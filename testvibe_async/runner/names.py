@@ -36,10 +36,14 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
     if question := similar_names(word, names):
         return question
     distinct = [repr(escape(name)) for name in {name.casefold(): name for name in names}.values()]
-    more = len(distinct) - SHOWN_NAMES
-    some = ", ".join(distinct[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
     verb = "is only" if len(distinct) == 1 else "are"
-    return f"there {verb} {some}" if some else ""
+    return f"there {verb} {some_of(distinct, SHOWN_NAMES)}" if distinct else ""
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """Return the first names, and the number of the others."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def similar_names(word: str, names: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, field, frozen
 
 from testvibe_async._config import read_repository_file
 from testvibe_async.errors import ConfigError
@@ -40,6 +40,11 @@ _WORDS = {str: "a text in quotes", date: "a date without quotes", bool: "true or
 _REQUIRED = ("reason", "owner", "until")
 
 
+def _day(written: date | str) -> date:
+    """Return a day, as an entry has it or as a batch stores it."""
+    return date.fromisoformat(written) if isinstance(written, str) else written
+
+
 @frozen(kw_only=True)
 class QuarantineEntry:
     """One entry: a feature, or a test of one or of any."""
@@ -52,7 +57,7 @@ class QuarantineEntry:
 
     reason: str
     owner: str
-    until: date
+    until: date = field(converter=_day)
     """The last day."""
 
     strict: bool = False
@@ -87,7 +92,7 @@ class Quarantine:
     """The entries in force in a repository."""
 
     entries: Sequence[QuarantineEntry] = ()
-    today: date = date.min
+    today: date = field(default=date.min, converter=_day)
     """The day on which entries are judged."""
 
     @classmethod
@@ -105,6 +110,19 @@ class Quarantine:
         if file is None:
             return cls((), today)
         return cls([_entry(file.path, table, today) for table in file.quarantine], today)
+
+    @classmethod
+    def stored(cls, options: Mapping[str, Any]) -> Self | None:
+        """Return the quarantine that a batch stored with its options; None if it stored none."""
+        stored = options.get("quarantine")
+        if stored is None:
+            return None
+        return cls([QuarantineEntry(**each) for each in stored["entries"]], stored["today"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object, for the options of a batch: see `stored`."""
+        entries = [asdict(each) | {"until": each.until.isoformat()} for each in self.entries]
+        return {"entries": entries, "today": self.today.isoformat()}
 
     def unmatched(self, features: Listing[Feature]) -> list[str]:
         """Return a sentence for each entry whose feature a project does not have.

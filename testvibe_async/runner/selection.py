@@ -19,10 +19,10 @@ from testvibe_async._util import escape
 from testvibe_async.errors import ConfigError, NotFoundError, ResponseError, TransportError
 from testvibe_async.models import Config, Feature, FeatureStatus, Listing
 from testvibe_async.outcomes import BatchItem
-from testvibe_async.runner.names import chosen_configs, did_you_mean
+from testvibe_async.runner.names import chosen_configs, did_you_mean, some_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from testvibe_async.project import Project
     from testvibe_async.runner.spec import BatchSpec
@@ -182,7 +182,8 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
     twice: list[str] = []
     is_wider = spec.is_all
     if spec.is_all:
-        chosen |= {each.id: each for each in select_features(listing, _is_meant(spec))}
+        is_meant = attrgetter("has_tests" if spec.kind == "run" else "needs_tests")
+        chosen |= {each.id: each for each in select_features(listing, is_meant)}
         left_out = [each for each in listing if each.id not in chosen]
     for word in spec.features:
         found = _named(word, listing)
@@ -216,11 +217,6 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
         listing=listing,
         **_known({each.id: each for each in listing}),
     )
-
-
-def _is_meant(spec: BatchSpec) -> Callable[[Feature], bool]:
-    """Return which features are meant by all."""
-    return attrgetter("has_tests" if spec.kind == "run" else "needs_tests")
 
 
 def _is_pattern(word: str) -> bool:
@@ -295,18 +291,13 @@ def _said_left_out(features: Iterable[Feature]) -> list[str]:
     for each in features:
         if why := _why_left_out(each):
             by_reason.setdefault(why, []).append(escape(each.name))
-    parts = "; ".join(f"{why}: {_some(names)}" for why, names in by_reason.items())
+    parts = "; ".join(f"{why}: {some_of(names, SHOWN_NAMES)}" for why, names in by_reason.items())
     return [f"Left out: {parts}."] if parts else []
 
 
 def _said_twice(names: Iterable[str]) -> list[str]:
     text = ", ".join(map(escape, names))
     return [f"Named twice, and meant once: {text}."] if text else []
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _examples(features: Sequence[Feature]) -> str:

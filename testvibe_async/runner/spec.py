@@ -149,8 +149,11 @@ class BatchSpec:
                 item has its own.
             timeout: Seconds that it may take; None for as long as it takes.
             journal: The file of the batch's journal; None for no journal.
-            quarantine: The failures that are excused.
+            quarantine: The failures that are excused. A batch that resumes is judged by the
+                quarantine that it stored, if it stored one.
         """
+        if journal is not None and journal.plan is not None:
+            quarantine = Quarantine.stored(journal.plan.options) or quarantine
         options: dict[str, Any] = {
             "site_url": self.site_url,
             "max_in_flight": self.in_flight,

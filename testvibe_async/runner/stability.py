@@ -77,11 +77,6 @@ class Stability(Serializable):
         return Steadiness.FLAKY if self.passed else Steadiness.BROKEN
 
     @property
-    def is_decided(self) -> bool:
-        """True if no further run can change the verdict."""
-        return self.verdict is Steadiness.FLAKY
-
-    @property
     def failure_rate(self) -> tuple[float, float]:
         """The bounds of the share of runs that fail, with a confidence of 95 %.
 
@@ -150,7 +145,7 @@ def deciding(items: Iterable[BatchItem[Any]]) -> list[BatchItem[Any]]:
         item
         for group in _groups(items)
         for item in group
-        if _has_result(item) or not _stability(group).is_decided
+        if _has_result(item) or _stability(group).verdict is not Steadiness.FLAKY
     ]
 
 

@@ -17,6 +17,7 @@ from testvibe_async.journal import Journal
 from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import is_aware
 from testvibe_async.runner.generation_limit import with_limit_named
+from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
@@ -145,6 +146,9 @@ class Batch:
     reruns: Sequence[int] = ()
     """The batches that reran its failures, if they are part of its items."""
 
+    is_judged: bool = False
+    """True if its items are marked by the quarantine that held when it ran."""
+
     is_live: bool = False
     """True if it is durable, and a worker has something to do for it."""
 
@@ -155,20 +159,22 @@ class Batch:
     def of(
         cls,
         stored: Any,  # noqa: ANN401 - what a database has is no type of a room below
-        items: Sequence[BatchItem[Run | Generation]],
-        *,
-        path: Path,
         record: BatchRecord | None,
+        path: Path,
     ) -> Self:
         """Return the state of a batch by its journal, or by what its database has of it.
 
         Args:
             stored: The `Journal`, open, or the `BatchStatus` of a durable batch.
-            items: Its items.
-            path: The file of its journal.
             record: Its record; None if it has none.
+            path: The file of its journal.
         """
         plan: Plan = stored.plan
+        is_file, quarantine = isinstance(stored, Journal), Quarantine.stored(plan.options)
+        items: Sequence[BatchItem[Any]] = stored.items
+        if is_file:  # What was not dispatched is not going to be, as far as a reader is concerned.
+            items = [evolve(item, is_waiting=False) for item in items]
+        mark = (quarantine or NO_QUARANTINE).mark
         return cls(
             path=path,
             unfinished=path,
@@ -179,15 +185,13 @@ class Batch:
             spec=spec_of(plan),
             fails_on_flaky=bool(plan.options.get("files", {}).get("fail_on_flaky")),
             created_at=stored.created_at,
-            items=[with_limit_named(item) for item in items],
+            items=[mark(with_limit_named(item)) for item in items],
+            is_judged=quarantine is not None,
             is_over=stored.is_over,
-            is_complete=getattr(stored, "is_complete", True),
+            is_complete=not is_file or stored.is_complete,
+            is_live=not is_file and not stored.is_settled,
+            workers=() if is_file else stored.workers,
         )
-
-    @property
-    def has_worker(self) -> bool:
-        """True if a worker of a durable batch is alive."""
-        return any(worker.is_alive for worker in self.workers)
 
     @property
     def database(self) -> str | None:
@@ -242,15 +246,14 @@ class Batch:
 
 
 def has_failed(item: BatchItem[Run | Generation]) -> bool:
-    """Return whether an item failed, or could not be started."""
-    return item.verdict is Verdict.FAILED or (
-        item.verdict is Verdict.ERROR and item.latest_ref is None
-    )
+    """Return whether an item failed, excused or not, or could not be started."""
+    verdict = evolve(item, quarantine=None).verdict
+    return verdict is Verdict.FAILED or (verdict is Verdict.ERROR and item.latest_ref is None)
 
 
 def has_passed(item: BatchItem[Run | Generation]) -> bool:
-    """Return whether an item passed."""
-    return item.verdict is Verdict.SUCCEEDED
+    """Return whether an item passed, expected or not."""
+    return evolve(item, quarantine=None).verdict is Verdict.SUCCEEDED
 
 
 def spec_of(plan: Plan) -> BatchSpec:
@@ -276,10 +279,3 @@ async def existing(path: Path) -> AsyncGenerator[Journal]:
                 "belongs to it"
             )
         yield journal
-
-
-def state_of(journal: Journal, record: BatchRecord | None) -> Batch:
-    """Return the state of a batch by its open journal."""
-    # What was not dispatched is not going to be, as far as a reader is concerned.
-    items = [evolve(item, is_waiting=False) for item in journal.items]
-    return Batch.of(journal, items, path=journal.path, record=record)

@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -178,15 +177,6 @@ def test_emulator_serves_until_a_signal(stop: signal.Signals) -> None:
     url = exports.split("=")[1].split()[0]
     assert (process.returncode, output) == (0, "")
     assert errors == f"Serving 17 features at {url} until Ctrl-C.\n"
-
-
-def test_port_in_use_is_one_sentence() -> None:
-    """A port that another process has is named, with what to do, and nothing is printed to eval."""
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        (output, errors), code = finished("emulator", "--port", str(port))
-    assert (code, output, errors.count("\n")) == (2, "", 1)
-    assert re.search(f"port {port} of 127.0.0.1 .*in use", errors)
 
 
 def test_data_through_pipes(service: Service, machine: Path) -> None:

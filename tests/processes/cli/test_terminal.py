@@ -162,7 +162,6 @@ def test_ctrl_c_at_a_prompt(command: str, prompt: str, service: Service) -> None
     assert ("stopped by Ctrl-C" in terminal.output) is command.startswith("doctor")
 
 
-@pytest.mark.parametrize("answer", ["n", ""])
 @pytest.mark.parametrize(
     ("command", "question", "said"),
     [
@@ -171,12 +170,12 @@ def test_ctrl_c_at_a_prompt(command: str, prompt: str, service: Service) -> None
     ],
 )
 def test_anything_but_a_yes_does_nothing(
-    command: str, question: str, said: str, answer: str, service: Service
+    command: str, question: str, said: str, service: Service
 ) -> None:
     """The question waits for its answer, and Enter alone means no."""
     with closing(Terminal(*command.split(), **environment_of(service))) as terminal:
         terminal.read_until(question)
-        terminal.type(answer)
+        terminal.type("")
         assert terminal.read_to_end() == 2
     assert said in terminal.output
 

@@ -129,9 +129,10 @@ async def test_one_that_waits_for_a_slot_is_a_proof(
 ) -> None:
     """A feature that is dispatched once another has ended proves that an earlier one did not start.
 
-    The first is unknown, the second in flight, and the third is dispatched after that.
+    The first is unknown, the second in flight for minutes, and the third is dispatched after that.
     """
     emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}), times=60)
     hidden = emulator.fail("list_runs", Fault.status(404))
     async with Journal(path) as journal, client_of(emulator) as first:
         names = ["Checkout", "Returns", "Wishlist"]

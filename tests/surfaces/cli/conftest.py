@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from attrs import frozen
+from cyclopts.argument import _collection
 
-from tests.support.commands import started
 from testvibe_async.cli import app
 from testvibe_async.cli.exits import ENDING
-from testvibe_async.testing import Fault
+from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-
-    from testvibe_async.testing import Emulator
 
 
 @frozen
@@ -59,7 +58,7 @@ class Ended:
 
 @frozen
 class Service:
-    """An emulated service that is not in this process."""
+    """An emulated service that is not in this event loop."""
 
     url: str
     api_key: str
@@ -95,6 +94,23 @@ def returning(value: object) -> Callable[..., Any]:
         return value
 
     return call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _groups_are_read_once() -> Generator[None]:
+    """Keep what cyclopts works out for each parse of a command: nearly half of its time."""
+    name = "_resolve_groups_from_callable"
+    resolve: Callable[..., Any] = getattr(_collection, name)
+    known: dict[object, Any] = {}
+
+    def resolve_once(command: object, *more: object, **options: object) -> object:
+        if command not in known:
+            known[command] = resolve(command, *more, **options)
+        return known[command]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_collection, name, resolve_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -179,16 +195,17 @@ def signed_in(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
 
 @pytest.fixture(scope="session")
 def service() -> Generator[Service]:
-    """An emulator in another process, as `testvibe-async emulator` starts it."""
-    with started("emulator", "--port", "0", "--speed", "100") as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(3)]
-        yield Service(*(line.strip().partition("=")[2] for line in lines))
+    """An emulator in another thread, for commands on real time."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Emulator(speed=100)) as emulator,
+    ):
+        yield Service(emulator.url, emulator.api_key, emulator.project_id)
 
 
 @pytest.fixture
 def served(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
-    """The emulator in another process, with its server, key and project in the environment."""
+    """The emulator in another thread, with its server, key and project in the environment."""
     use(service, monkeypatch)
     return service
 

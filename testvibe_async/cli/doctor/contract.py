@@ -12,7 +12,7 @@ import asyncio
 import re
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from attrs import field, fields, frozen, has
 
@@ -31,7 +31,7 @@ from testvibe_async._wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from testvibe_async import Client
 
@@ -69,24 +69,16 @@ _MAY_LACK = {
 """Further members that an answer need not have, besides the members that show an end."""
 
 
-@frozen(order=True)
-class Difference:
-    """One difference at one place. It holds no value of an answer, except words and names."""
+Difference: TypeAlias = tuple[str, Place, str]
+"""A kind, a place, and a form or a word: no value of an answer, except words and names.
 
-    kind: Literal["undeclared", "missing", "unreadable", "form", "word", "spelling"]
-    """The kind of difference.
-
-    - `undeclared`: a member that is there is not declared;
-    - `missing`: a declared member is not there;
-    - `unreadable`: the client can't read it, and leaves it out;
-    - `form`: it is written in another form than the documented one;
-    - `word`: it holds a word that is not known;
-    - `spelling`: it holds a known word in another case.
-    """
-
-    place: Place
-    detail: str = ""
-    """The form, or the word."""
+- `undeclared`: a member that is there is not declared;
+- `missing`: a declared member is not there;
+- `unreadable`: the client can't read it, and leaves it out;
+- `form`: it is written in another form than the documented one;
+- `word`: it holds a word that is not known;
+- `spelling`: it holds a known word in another case.
+"""
 
 
 @cache
@@ -141,7 +133,7 @@ def _differences(
         there: Receives the places of all members that the document has.
         place: The place of the document.
     """
-    whole, kind = raw, value.__class__
+    whole, kind = raw, value.__class__  # Its type is unknown once it was found to be no list.
     if isinstance(raw, dict) and has(kind):
         members = cast("dict[str, object]", raw)
         names = [each.name for each in fields(kind) if each.name != EXTRA]
@@ -149,12 +141,12 @@ def _differences(
         there.update((*place, name) for name in members)
         for name, member in known.items():
             if name not in members and not member:
-                yield Difference("missing", (*place, name))
+                yield "missing", (*place, name), ""
         for name, member in members.items():
             if name not in known:
-                yield Difference("undeclared", (*place, shown_name(name)), _form_of(member))
+                yield "undeclared", (*place, shown_name(name)), _form_of(member)
             elif member is not None and name in value.extra:
-                yield Difference("unreadable", (*place, name), _form_of(member))
+                yield "unreadable", (*place, name), _form_of(member)
             else:
                 yield from _differences(member, known[name], there, (*place, name))
     elif isinstance(raw, list) and kind is tuple:
@@ -167,11 +159,11 @@ def _differences(
 def _of_value(raw: object, value: object, place: Place) -> Iterator[Difference]:
     word = raw if isinstance(raw, str) and place[-1] in STATUS_MEMBERS else None
     if word is not None and word.casefold() not in known_words():
-        yield Difference("word", place, _shown_word(word))
+        yield "word", place, _shown_word(word)
     elif word is not None and raw != serialize(value):
-        yield Difference("spelling", place, word)
+        yield "spelling", place, word
     elif raw != serialize(value):
-        yield Difference("form", place, _form_of(raw, is_time=isinstance(value, datetime)))
+        yield "form", place, _form_of(raw, is_time=isinstance(value, datetime))
 
 
 def _form_of(value: object, *, is_time: bool = False) -> str:
@@ -243,11 +235,9 @@ class Exchange:
         there: set[Place] = set()
         pairs = zip(rows, values, strict=True)
         found = {each for pair in pairs for each in _differences(*pair, there)}
-        for each in sorted(found):
-            if each.kind != "missing" or not (
-                each.place in there or self._may_lack(each.place[-1])
-            ):
-                yield each
+        for kind, place, detail in sorted(found):
+            if kind != "missing" or not (place in there or self._may_lack(place[-1])):
+                yield kind, place, detail
 
     def _may_lack(self, name: str) -> bool:
         """Return whether an answer need not have a member, as things stand."""
@@ -265,7 +255,6 @@ class Tap:
 
     exchanges: list[Exchange] = field(factory=list[Exchange])
     started_at: datetime = field(factory=lambda: datetime.now(UTC))
-    _now: Callable[[], float] = field(factory=lambda: asyncio.get_running_loop().time)
     _start: float = field(factory=lambda: asyncio.get_running_loop().time())
 
     def listen_to(self, client: Client) -> None:
@@ -274,7 +263,7 @@ class Tap:
         send = http.send
 
         async def sent(request: Request[Any], **options: object) -> Response:
-            at = self._now() - self._start
+            at = asyncio.get_running_loop().time() - self._start
             response: Response = await send(request, **options)
             error, value = None, None
             try:

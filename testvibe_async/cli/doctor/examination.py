@@ -1,7 +1,7 @@
 """The checks, in their order: each call that reads, and one run or generation if asked to.
 
 Decides which call of the client follows from what was seen, and where there is no use in asking on.
-One failure does not end the others: only where the service can't be reached, is another, or refuses
+One failure does not end the others: only in an outage, or where the service is another or refuses
 the key, nothing more is asked. What an answer means is decided in `judging`.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import Factory, define
 
-from testvibe_async import ConfigError, VibeError, errors
+from testvibe_async import ConfigError, ResponseError, VibeError, errors
 from testvibe_async._util import __version__
 from testvibe_async._wire import GENERATION, RUN, Kind
 from testvibe_async.cli.doctor import judging
@@ -50,7 +50,7 @@ NO_RUN = 2**31 - 1
 """The id of a run that no service has."""
 
 MAX_LOST = 2
-"""The number of calls in a row without an answer after which nothing more is asked."""
+"""The number of calls in a row without an answer of the service that are an outage."""
 
 LONGEST = {RUN: 600.0, GENERATION: 3600.0}
 """Seconds for which an operation is watched: a run takes about 30."""
@@ -62,9 +62,13 @@ _UNKNOWN = {
 """The reasons why the checks that read a thing can't be made."""
 
 
+_NO_RESULT = (errors.ServerError, errors.RateLimitedError)
+"""The answers that show nothing of an operation."""
+
 _NOT_STARTED = {
     errors.ConflictError: "it can't start now",
     errors.NotFoundError: "there is no such feature",
+    errors.RateLimitedError: "it was rate-limited",
     errors.DispatchUnknownError: "one may have begun: runs list and generation status show it",
 }
 """The reasons why nothing is watched after a failed dispatch."""
@@ -95,8 +99,8 @@ class Examination:
     codes: set[ExitCode] = Factory(set[ExitCode])
     """The exit codes that apply, except that of differences."""
 
-    _lost: int = 0
-    """The number of calls in a row that got no answer."""
+    _lost: list[Finding] = Factory(list["Finding"])
+    """The findings of the last calls in a row that got no answer of the service."""
 
     _skipped: dict[str, str] = Factory(dict[str, str])
     """The reasons why checks that read a thing were not made, by `Check.of`."""
@@ -110,21 +114,24 @@ class Examination:
     async def perform(self) -> None:
         """Perform all possible checks; the first Ctrl-C ends them, and the findings remain."""
         self.tap.listen_to(self.client)
-        why = ""
+        why, outage = "", None
         try:
             await self._read_all(await self._contact())
         except StopError as stop:
             why = str(stop)
+        except VibeError as error:  # See `_call`.
+            outage = error
+            self.codes.add(ExitCode.UNREACHABLE)
         except asyncio.CancelledError:
             why = "stopped by Ctrl-C, which stops nothing at the service"
             self.codes.add(ExitCode.INTERRUPTED)
         seen = {"list_projects", *(finding.subject for finding in self.findings)}
-        self.findings += [
-            unchecked(name, self._skipped.get(check.of, why))
-            for name, check in CHECKS.items()
-            if name not in seen
-        ]
-        self.findings += judging.about_limits(self.tap.exchanges)
+        left = [name for name in CHECKS if name not in seen]
+        self.findings += (
+            [unchecked(name, self._skipped.get(CHECKS[name].of, why)) for name in left]
+            if outage is None
+            else [judging.about_outage(outage, left if self.findings else ())]
+        )
 
     def document(self) -> dict[str, Any]:
         """Return the result as JSON."""
@@ -140,22 +147,28 @@ class Examination:
         """Await a call of the client; return its value, and the exchanges that it took.
 
         Raises:
-            StopError: It got no answer, and neither did the one before.
+            VibeError: An outage: the service never answered, or not to the call before either.
         """
-        before, value = len(self.tap.exchanges), None
+        before, value, has_answered = len(self.tap.exchanges), None, bool(self.findings)
+        lost, self._lost = self._lost, []
         try:
             value = await call
-        except errors.ResponseError as error:
-            if isinstance(error, errors.ServerError | errors.RateLimitedError):
-                self.codes.add(ExitCode.UNREACHABLE)
         except VibeError as error:
-            self.codes.add(exit_code_of(error))
-            self.findings.append(unchecked(name, "no result came", quoted=reason(error)))
-            self._lost += 1
-            if self._lost == MAX_LOST:
-                raise StopError("the service has stopped answering") from error
-            return None, []
-        self._lost = 0
+            finding = unchecked(name, "no result came", quoted=reason(error))
+            is_away = judging.is_outage(
+                error, self.tap.exchanges[before:], has_answered=has_answered
+            )
+            if is_away:
+                self._lost = [*lost, finding]
+            if len(self._lost) == MAX_LOST:
+                self.findings = [each for each in self.findings if each not in lost]
+                raise
+            if is_away or isinstance(error, _NO_RESULT) or not isinstance(error, ResponseError):
+                if not has_answered:
+                    raise
+                self.codes.add(exit_code_of(error))
+                self.findings.append(finding)
+                return None, []
         return value, self.tap.exchanges[before:]
 
     async def _ask(
@@ -191,16 +204,13 @@ class Examination:
             StopError: It is not the service, it refuses the key, or there is no project.
         """
         projects, exchanges = await self._call("list_projects", self.client.list_projects())
-        obstacle = (
-            judging.about_obstacle(exchanges[-1])
-            if exchanges
-            else judging.about_silence(self.findings.pop())
-        )
-        if obstacle is not None:
+        last = exchanges[-1]
+        obstacle = judging.about_obstacle(self.settings, last)
+        if obstacle is not None and last.error is not None:
             self.findings.append(obstacle)
-            self.codes.update(exit_code_of(each.error) for each in exchanges[-1:] if each.error)
+            self.codes.add(exit_code_of(last.error))
             raise StopError(f"the {obstacle.subject} has to be right first")
-        self.findings += judging.about_way(self.settings, exchanges[-1])
+        self.findings += judging.about_way(self.settings, last)
         self.findings += judging.about_answers(projects, exchanges)
         return await self._choose(projects)
 

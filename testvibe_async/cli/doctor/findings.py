@@ -29,6 +29,7 @@ class Verdict(StrEnum):
     HOLDS = "holds"
     DIFFERS = "differs"
     UNCHECKED = "unchecked"
+    OUTAGE = "outage"
 
 
 @frozen
@@ -48,7 +49,7 @@ class Finding(Serializable):
     """A line for the table `[endpoints]` of the settings; empty if there is nothing to set."""
 
     quoted: str | None = None
-    """The service's own words. Never part of a document."""
+    """The reason of an error, with the service's own words, or a name. Never part of a document."""
 
     verdict: Verdict = field(kw_only=True)
     has_consequences: bool = False
@@ -84,8 +85,12 @@ def conclusion(findings: Sequence[Finding]) -> str:
     elif found:
         said = f"{plural(len(found), 'difference')}, none with consequences"
     else:
-        said = "All that was checked holds"
-    return f"{said}; {skipped} not checked." if skipped else f"{said}."
+        said = "all that was checked holds"
+    if any(each.verdict is Verdict.OUTAGE for each in findings):
+        is_all = len(findings) == 1
+        said = "the service does not answer" if is_all else f"the checks ended in an outage; {said}"
+    said += f"; {skipped} not checked." if skipped else "."
+    return said[:1].upper() + said[1:]
 
 
 def rows(
@@ -106,9 +111,8 @@ def rows(
 
 
 def _sentence(finding: Finding) -> str:
-    quoted = f"“{finding.quoted}”" if finding.quoted else ""
     means = f"so {finding.means}" if finding.has_consequences else finding.means
-    return "; ".join(filter(None, (finding.says, quoted, means)))
+    return "; ".join(filter(None, (finding.says, finding.quoted, means)))
 
 
 def summary(findings: Sequence[Finding]) -> str:

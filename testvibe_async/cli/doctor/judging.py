@@ -8,12 +8,13 @@ What differs and can be read has no consequences: then a command does the same a
 from __future__ import annotations
 
 from collections import defaultdict
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from testvibe_async import errors
+from testvibe_async import VibeError, errors
 from testvibe_async._config import Settings, is_documented_key, is_loopback
 from testvibe_async._wire import UnreadableError, read
 from testvibe_async.cli.doctor.contract import (
@@ -24,13 +25,14 @@ from testvibe_async.cli.doctor.contract import (
     shown_name,
     shown_place,
 )
-from testvibe_async.cli.doctor.findings import Finding, differs, holds, varies
+from testvibe_async.cli.doctor.findings import Finding, Verdict, differs, holds, varies
 from testvibe_async.cli.words import plural, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from testvibe_async import Feature, Listing, Run
+    from testvibe_async._wire import Response
 
 
 MAX_SKEW = 5.0
@@ -91,6 +93,7 @@ CHECKS: dict[str, Check] = {
 }
 """The operations that read, in the order in which they are checked."""
 
+_VARIABLE = "TESTVIBE_API_KEY"
 _NOTHING = "no command works"
 _READ = "read all the same"
 _DIFFERENCES = {
@@ -110,19 +113,48 @@ _DECIDING = {"status", "featureStatus"}
 """The members whose words decide the state of an operation or a feature."""
 
 
-def about_silence(unchecked: Finding) -> Finding:
-    """Describe a server from which no answer came, as an unmade check quotes."""
-    means = f"{_NOTHING}: check the address, the network and a proxy on the way"
-    says = "can't be reached, or does not answer by HTTP"
-    return differs("server", says, means, quoted=unchecked.quoted)
+def is_outage(error: VibeError, exchanges: Sequence[Exchange], *, has_answered: bool) -> bool:
+    """Return whether a call got no answer of the service.
+
+    Args:
+        error: The error of the call.
+        exchanges: Its exchanges.
+        has_answered: True if the service answered before, so that a page or a redirect is not all
+            that is at this address.
+    """
+    if isinstance(error, errors.TransportError | errors.ObservationError | errors.ServerError):
+        return True
+    answers = [each.response for each in exchanges[-1:] if has_answered]
+    return any(300 <= each.status < 400 or _is_page(each) for each in answers)  # noqa: PLR2004
 
 
-def about_obstacle(exchange: Exchange) -> Finding | None:
+def _is_page(answer: Response) -> bool:
+    """Return whether an answer is a page in place of a document; a 404 may be the service's."""
+    return answer.status == HTTPStatus.OK and answer.body.lstrip().startswith(b"<")
+
+
+def about_outage(error: VibeError, left: Sequence[str]) -> Finding:
+    """Describe the outage that ended the checks.
+
+    Args:
+        error: The error of the last call.
+        left: The checks that were not made; none if the service never answered.
+    """
+    says, advice = "it does not answer", "check the address, the network and a proxy on the way"
+    if left:
+        says, advice = "it stopped answering", f"not checked: {', '.join(left)}; try again later"
+    return Finding("service", says, advice, quoted=reason(error), verdict=Verdict.OUTAGE)
+
+
+def about_obstacle(settings: Settings, exchange: Exchange) -> Finding | None:
     """Describe why the first answer makes further ones pointless; None if it does not."""
     error = exchange.error
     if isinstance(error, errors.UnauthorizedError | errors.ForbiddenError):
-        means = f"{_NOTHING}: testvibe-async login stores another one"
-        return differs("key", f"refused: {error.status}", means, quoted=reason(error))
+        advice = "testvibe-async login stores another one"
+        if settings.key_source == _VARIABLE:
+            advice = f"set {_VARIABLE} to another key; it overrides one that login stored"
+        says, means = f"refused: {error.status}", f"{_NOTHING}: {advice}"
+        return differs("key", says, means, quoted=reason(error))
     if error is not None and not error.is_from_service:
         says = f"answers {exchange.response.status}, and not as the service does"
         means = (
@@ -143,8 +175,6 @@ def about_way(settings: Settings, exchange: Exchange) -> Iterator[Finding]:
     else:
         says = "answers by HTTP: the key and all else travel unencrypted"
         yield differs("server", says, "everybody on the way can read the key: use https://")
-    if parts.path:
-        yield holds("server", "is below a path, as the settings say", quoted=parts.path)
     if exchange.error is None and is_documented_key(settings.api_key):
         yield holds("key", "accepted, and of the documented form")
     elif exchange.error is None:
@@ -231,11 +261,11 @@ def _found(exchange: Exchange) -> Iterator[Finding]:
         beside = ", ".join(sorted(map(shown_name, exchange.value.extra)))
         yield varies(name, f"its rows are in an object, beside {beside}", _READ)
     details: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for each in exchange.differences:
-        details[each.kind, shown_place(each.place)].append(each.detail)
+    for kind, place, detail in exchange.differences:
+        details[kind, shown_place(place)].append(detail)
     places: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for (kind, place), found in details.items():
-        places[kind, ", ".join(found)].append(place)
+    for (kind, shown), found in details.items():
+        places[kind, ", ".join(found)].append(shown)
     for (kind, detail), found in places.items():
         says, means = _DIFFERENCES[kind]
         is_serious = kind == "unreadable"
@@ -342,12 +372,3 @@ def about_watch(subject: str, polls: Sequence[Exchange], quoted: str) -> Iterato
         says = f"not there for {plural(len(absent), 'poll')} after its dispatch"
         means = "waited for: 404 is taken for that within a minute"
         yield varies(subject, says, means)
-
-
-def about_limits(exchanges: Sequence[Exchange]) -> Iterator[Finding]:
-    """Describe how requests that come too fast are refused, if one was."""
-    limits = (each.error for each in exchanges if isinstance(each.error, errors.RateLimitedError))
-    if (error := next(limits, None)) is not None:
-        when = "without" if error.retry_after is None else "with"
-        says = f"requests that come too fast are refused by {error.status}, {when} Retry-After"
-        yield varies("rate", says, "all traffic pauses, then resumes")
