@@ -124,19 +124,9 @@ def _other_operators(tree: ast.AST) -> Iterator[str]:
 @contextmanager
 def copy_of_the_project() -> Generator[Path]:
     """Copy the working tree to a folder of its own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],  # noqa: S607 - of the caller's path
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    ).stdout
     with TemporaryDirectory(prefix="testvibe_async mutants ") as name:
-        folder = Path(name)
-        for path in filter(None, listed.split("\0")):
-            if (ROOT / path).is_file():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / path, folder / path)
+        folder = Path(name) / "project"
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".git", ".venv", "*_*cache*"))
         yield folder
 
 

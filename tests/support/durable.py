@@ -11,8 +11,8 @@ from testvibe_async.adapters.database import Database
 
 def put_on_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give databases the clock of the running event loop, and have them asked less often."""
-    monkeypatch.setattr(store, "CLAIM_SECONDS", 2.0)
-    monkeypatch.setattr(store, "BEAT_SECONDS", 2.0)
+    monkeypatch.setattr(store, "CLAIM_SECONDS", 4.0)
+    monkeypatch.setattr(store, "BEAT_SECONDS", 4.0)
     time = asyncio.get_running_loop().time
     now = sa.bindparam("now_", callable_=time, type_=sa.Float)
     monkeypatch.setattr(Database, "now", now)

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec
 from attrs import define
 
 from tests.conftest import client_of
-from tests.support.artifact_host import Host
+from tests.support.peer import Peer
 from testvibe_async import Client, RetryPolicy, RunOperation
 from testvibe_async.testing import Emulator, Fault
 
@@ -62,7 +62,7 @@ class Case:
         plain = {"kind": "trace", "size": None, "url": None}
         self.emulator.fail("get_run_artifacts", Fault.edit(lambda _: [plain | r for r in rows]))
 
-    def serve(self, origin: Host, size: int | None, *paths: str) -> None:
+    def serve(self, origin: Peer, size: int | None, *paths: str) -> None:
         """Let the service list artifacts on a host, all of one size."""
         paths = paths or ("a.zip",)
         self.list_as(

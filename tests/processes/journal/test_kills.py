@@ -97,8 +97,7 @@ async def _killed_at(step: str, kind: str, *, lists: bool, folder: Path) -> None
         assert (verdicts, begun) == (["succeeded"] * 2, [1, 1]), step
 
 
-@pytest.mark.parametrize("kind", ["run", "generation"])
-@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize(("kind", "lists"), [("run", True), ("run", False), ("generation", True)])
 def test_a_kill_at_every_step(tmp_path: Path, kind: str, *, lists: bool) -> None:
     """Each feature begins exactly once; without lists a run may stay unknown, and never doubles."""
 

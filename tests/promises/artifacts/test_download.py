@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.artifact_host import chunked, host, http
 from tests.support.finished_run import (
     CONTENT,
     PATHS,
@@ -19,6 +18,7 @@ from tests.support.finished_run import (
     finished_run,
     on_real_time,
 )
+from tests.support.peer import chunked, http, peer
 from testvibe_async import ConfigError
 
 
@@ -66,7 +66,7 @@ async def test_kinds_choose_what_is_downloaded(tmp_path: Path) -> None:
         ]
         assert await case.download(kinds=["video"]) == []
         assert downloads(case) == 1
-        async with host(http(200, b"x")) as origin:
+        async with peer(http(200, b"x")) as origin:
             case.list_as(*({**twin, "url": origin.url} for twin in twins))
             assert [path.name for path in await case.download(kinds=("trace",))] == ["a-2"]
 
@@ -116,7 +116,7 @@ async def test_an_unknown_kind_is_refused(tmp_path: Path, *, is_listed: bool) ->
 @on_real_time
 async def test_an_undocumented_kind_that_is_listed_is_downloaded(tmp_path: Path) -> None:
     """A kind that only the service knows can be chosen."""
-    async with finished_run(tmp_path) as case, host(http(200, b"x")) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, b"x")) as origin:
         case.list_as({"path": "a.har", "kind": "har", "url": origin.url})
         assert [path.name for path in await case.download(kinds={"har"})] == ["a.har"]
 
@@ -124,7 +124,7 @@ async def test_an_undocumented_kind_that_is_listed_is_downloaded(tmp_path: Path)
 @on_real_time
 async def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
     """An existing file of the same name and size is replaced."""
-    async with finished_run(tmp_path) as case, host(http(200, b"new")) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, b"new")) as origin:
         case.serve(origin, 3)
         case.directory.mkdir()
         (case.directory / "a.zip").write_bytes(b"old")
@@ -136,7 +136,7 @@ async def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
 @on_real_time
 async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None:
     """A file of zero bytes is downloaded like any other."""
-    async with finished_run(tmp_path) as case, host(http(200, b"")) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, b"")) as origin:
         case.serve(origin, size)
         await case.download()
         assert case.files() == {"a.zip": b""}
@@ -146,7 +146,7 @@ async def test_an_empty_file_is_a_file(tmp_path: Path, size: int | None) -> None
 @on_real_time
 async def test_an_undeclared_size_is_accepted(tmp_path: Path, answer: bytes) -> None:
     """Without a declared size the host's Content-Length counts, or else the end of the body."""
-    async with finished_run(tmp_path) as case, host(answer) as origin:
+    async with finished_run(tmp_path) as case, peer(answer) as origin:
         case.serve(origin, None)
         await case.download()
         assert case.files() == {"a.zip": CONTENT}
@@ -159,7 +159,7 @@ async def test_an_error_of_on_progress_is_raised(tmp_path: Path) -> None:
     def fail(_: object) -> None:
         raise LookupError
 
-    async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
         case.serve(origin, None)
         with pytest.raises(LookupError):
             await case.download(on_progress=fail)
@@ -172,7 +172,7 @@ async def test_every_path_stays_inside_the_directory(tmp_path: Path) -> None:
     paths = ["../out", "/etc/out", "..\\out", "C:\\out", "A.png", "a.png", "a.png", "d", "d/e"]
     paths += ["\0", "\ud800", "", "con", "x" * 10_000, ".git/config", "a/../../out"]
     async with finished_run(tmp_path) as case:
-        async with host(lambda request: http(200, request.target.encode())) as origin:
+        async with peer(lambda request: http(200, request.target.encode())) as origin:
             case.serve(origin, None, *paths)
             found = await case.download()
         assert entries(tmp_path) == ["artifacts"]
@@ -203,7 +203,7 @@ async def test_a_link_in_a_files_place_is_replaced(tmp_path: Path, make: str) ->
     """An artifact replaces a link in its place, not the file that the link names."""
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
-    async with finished_run(tmp_path) as case, host(http(200, b"x")) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, b"x")) as origin:
         case.serve(origin, 1)
         case.directory.mkdir()
         getattr(case.directory / "a.zip", make)(outside)

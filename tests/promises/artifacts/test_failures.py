@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.artifact_host import Request, host, http, scripted
 from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time, until
+from tests.support.peer import Request, http, peer, scripted
 from testvibe_async import DownloadProgress, Hooks, RetryPolicy, errors
 from testvibe_async.testing import Fault
 
@@ -73,7 +73,7 @@ async def test_a_slow_download_does_not_time_out(tmp_path: Path) -> None:
 async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
     """A refused connection raises NotSentError, caused by the error of the system."""
     async with finished_run(tmp_path) as case:
-        async with host(b"") as origin:
+        async with peer(b"") as origin:
             case.serve(origin, 1)
         with pytest.raises(errors.NotSentError, match="could not connect") as caught:
             await case.download()
@@ -123,7 +123,7 @@ async def test_a_host_that_gives_a_byte_is_given_up(tmp_path: Path, *, refusals:
             return http(403, b"")
         return http(200, CONTENT[:1], length=len(CONTENT))
 
-    async with finished_run(tmp_path) as case, host(answer) as origin:
+    async with finished_run(tmp_path) as case, peer(answer) as origin:
         case.serve(origin, len(CONTENT))
         with pytest.raises((errors.OutcomeUnknownError, errors.ResponseError)):
             await case.download()
@@ -143,7 +143,7 @@ async def test_a_cut_starts_over(tmp_path: Path, size: int | None, content: byte
             return http(200, b"?" * 900_000, 'ETag: "one"', length=len(CONTENT))
         return http(200, content)
 
-    async with finished_run(tmp_path) as case, host(answer) as origin:
+    async with finished_run(tmp_path) as case, peer(answer) as origin:
         case.serve(origin, size)
         await case.download()
         assert case.files() == {"a.zip": content}
@@ -214,7 +214,7 @@ async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
         return http(400 if hangs else 503, b"")
 
     many_attempts = RetryPolicy(attempts=10_000, base_delay=0)
-    async with finished_run(tmp_path, retry=many_attempts) as case, host(answer) as origin:
+    async with finished_run(tmp_path, retry=many_attempts) as case, peer(answer) as origin:
         case.serve(origin, 1, "whole", "fails", "hangs", "never started")
         with pytest.raises(errors.ResponseError) as caught:
             await case.download(max_at_once=2)
@@ -250,7 +250,7 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
         def answer(request: Request) -> bytes | None:
             return http(200, b"x") if request.target.startswith("/0") else None
 
-        async with host(answer) as origin:
+        async with peer(answer) as origin:
             case.serve(origin, 1, "whole", "hangs", "too")
             task = asyncio.create_task(case.download())
             await until(lambda: len(origin.requests) == 3 and "whole" in case.files())
@@ -265,7 +265,7 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
 async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) -> None:
     """They raise ClientClosedError and leave nothing; a new one is refused."""
     retry = RetryPolicy(attempts=attempts, base_delay=0)
-    async with finished_run(tmp_path, retry=retry) as case, host(lambda _: None) as origin:
+    async with finished_run(tmp_path, retry=retry) as case, peer(lambda _: None) as origin:
         case.serve(origin, 1)
         task = asyncio.create_task(case.download())
         await until(lambda: bool(origin.requests))

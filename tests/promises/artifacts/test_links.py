@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from tests.conftest import client_of
-from tests.support.artifact_host import host, http
 from tests.support.dialects import Dialect
 from tests.support.finished_run import PATHS, SECRET, downloads, finished_run, on_real_time
+from tests.support.peer import http, peer
 from testvibe_async import DownloadProgress, Hooks, errors
 from testvibe_async.events import RequestFinished, RetryScheduled
 from testvibe_async.testing import Emulator, Fault
@@ -45,7 +45,7 @@ async def test_an_unsafe_link_is_refused(tmp_path: Path, link: str | None) -> No
 async def test_a_link_is_sent_as_it_is(tmp_path: Path) -> None:
     """A link is sent with its characters unchanged, as its signature demands."""
     path = "/a%2fb%7E+c/%C3%BC?x=%2B%2f&sig=a+b%20c=&y=~"
-    async with finished_run(tmp_path) as case, host(http(200, b"x")) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, b"x")) as origin:
         case.list_as({"path": "a", "url": origin.url + path})
         await case.download()
         assert [request.target for request in origin.requests] == [path]
@@ -161,7 +161,7 @@ async def test_the_key_never_goes_to_the_host(tmp_path: Path) -> None:
 async def test_a_host_sets_no_cookies(tmp_path: Path) -> None:
     """A cookie that an answer sets is not sent with the next request."""
     answer = http(200, b"x", "Set-Cookie: session=one; Path=/")
-    async with finished_run(tmp_path) as case, host(answer) as origin:
+    async with finished_run(tmp_path) as case, peer(answer) as origin:
         origin.url = origin.url.replace("127.0.0.1", "localhost")  # an address has no cookies
         case.serve(origin, 1, "a", "b")
         await case.download(max_at_once=1)
@@ -173,7 +173,7 @@ async def test_a_compressed_file_is_kept_as_it_is(tmp_path: Path) -> None:
     """A file that is stored compressed stays so, with the size that the service declares."""
     content = gzip.compress(b"x" * 1000)
     answer = http(200, content, "Content-Encoding: gzip")
-    async with finished_run(tmp_path) as case, host(answer) as origin:
+    async with finished_run(tmp_path) as case, peer(answer) as origin:
         case.serve(origin, len(content))
         await case.download()
         assert case.files() == {"a.zip": content}
@@ -183,9 +183,9 @@ async def test_a_compressed_file_is_kept_as_it_is(tmp_path: Path) -> None:
 @on_real_time
 async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
     """A redirect of the host raises an error that says so, and is not followed."""
-    async with finished_run(tmp_path) as case, host(http(200, b"x")) as elsewhere:
+    async with finished_run(tmp_path) as case, peer(http(200, b"x")) as elsewhere:
         redirect = http(status, b"", f"Location: {elsewhere.url}/?{SECRET}")
-        async with host(redirect) as origin:
+        async with peer(redirect) as origin:
             case.serve(origin, 1)
             with pytest.raises(errors.ResponseError, match="not followed") as caught:
                 await case.download()
@@ -216,7 +216,7 @@ async def test_no_signature(
     caplog.set_level(logging.DEBUG)
     seen: list[Any] = []
     hooks = Hooks(on_request=seen.append, on_retry=seen.append)
-    async with finished_run(tmp_path, hooks=hooks) as case, host(answer) as origin:
+    async with finished_run(tmp_path, hooks=hooks) as case, peer(answer) as origin:
         case.serve(origin, 2)
         with pytest.raises(errors.VibeError) as caught:
             await case.download(on_progress=seen.append)

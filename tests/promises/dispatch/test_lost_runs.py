@@ -218,7 +218,7 @@ async def test_a_service_without_a_clock_proves_nothing() -> None:
         service.client() as client,
     ):
         await _unknown(client.project())
-    asked = [request.split()[0] for request in service.received]
+    asked = [request.split()[0] for request in service.requests]
     assert asked == [b"GET", b"POST", b"GET", b"GET", b"GET"]
 
 

@@ -1,6 +1,7 @@
 """Fixtures of the tests of durable batches: one in SQLite, whose workers are in this process."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -51,15 +52,15 @@ class Nightly:
         async with client_of(self.emulator, **options) as client:
             return [str(item.verdict) for item in await self.batch.work(client)]
 
-    async def interrupted(self, seconds: float) -> None:
+    async def interrupted(self, seconds: float, **options: Any) -> None:
         """Be a worker for some seconds, and leave what is in flight to others."""
-        task = asyncio.create_task(self.work())
+        task = asyncio.create_task(self.work(**options))
         await asyncio.sleep(seconds)
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
 
-    async def killed(self, *, seconds: float = 1.0) -> None:
+    async def killed(self) -> None:
         """Be a worker that dies right before it stores the first operation."""
         save, is_dead = DurableStore.save, False
 
@@ -71,10 +72,40 @@ class Nightly:
 
         with self.monkeypatch.context() as patch:
             patch.setattr(DurableStore, "save", save_until_dead)
-            task = asyncio.create_task(self.work(timeout=2.0))
-            await asyncio.sleep(seconds)
-            task.cancel()
-            await asyncio.wait([task])
+            await self.interrupted(1, timeout=2.0)
+
+    def before_intents(self, act: Callable[[DurableStore, Entry[Any]], object]) -> None:
+        """Do something before each intent is stored."""
+        save_intent = DurableStore.save_intent
+
+        async def saved(store: DurableStore, entry: Entry[Any]) -> None:
+            if isinstance(acting := act(store, entry), Awaitable):
+                await acting
+            await save_intent(store, entry)
+
+        self.monkeypatch.setattr(DurableStore, "save_intent", saved)
+
+    def before_saves(self, act: Callable[[DurableStore, Entry[Any]], object]) -> None:
+        """Do something before each other change of an entry is stored."""
+        save = DurableStore.save
+
+        def saved(store: DurableStore, entry: Entry[Any]) -> None:
+            act(store, entry)
+            save(store, entry)
+
+        self.monkeypatch.setattr(DurableStore, "save", saved)
+
+    def add_features(self, count: int, **options: Any) -> list[str]:
+        """Add features to the service, and return their names."""
+        names = [f"Feature {number}" for number in range(count)]
+        for name in names:
+            self.emulator.add_feature(name, **options)
+        return names
+
+    @property
+    def paid(self) -> int:
+        """The number of generations that were dispatched and accepted."""
+        return sum(made.created_at >= 0 for made in self.emulator.generations.values())
 
     async def items(self) -> list[BatchItem[Any]]:
         """Return what is known of each feature."""

@@ -10,21 +10,8 @@ import pytest
 from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ConfigError,
-    DispatchUnknownError,
-    ForbiddenError,
-    NotFoundError,
-    NotSentError,
-    ObservationError,
-    RunRef,
-    UnauthorizedError,
-    VibeError,
-)
-from testvibe_async._batch import Entry
+from testvibe_async import Client, RunRef, errors
 from testvibe_async.adapters.durable import DurableBatch
-from testvibe_async.adapters.store import DurableStore
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES = ("Checkout", "Returns", "Wishlist")
@@ -36,7 +23,7 @@ async def test_a_whole_batch(nightly: Nightly, emulator: Emulator) -> None:
     assert await nightly.verdicts() == ["waiting"] * 4
     assert await nightly.work() == ["succeeded", "failed", "succeeded", "error"]
     status = await nightly.batch.status()
-    assert isinstance(status.items[3].error, NotFoundError)
+    assert isinstance(status.items[3].error, errors.NotFoundError)
     assert (status.is_over, status.is_settled, status.workers) == (True, True, [])
     requests = len(emulator.requests)
     assert await nightly.batch.resume() == []
@@ -47,10 +34,7 @@ async def test_a_whole_batch(nightly: Nightly, emulator: Emulator) -> None:
 
 async def test_workers_share_it(nightly: Nightly, emulator: Emulator) -> None:
     """Whatever one has claimed no other dispatches; each returns all items."""
-    names = [f"Feature {number}" for number in range(12)]
-    for name in names:
-        emulator.add_feature(name)
-    await nightly.submit(*names, max_in_flight=2)
+    await nightly.submit(*nightly.add_features(12), max_in_flight=2)
     work = [asyncio.create_task(nightly.work()) for _ in range(3)]
     await asyncio.sleep(10)
     assert len((await nightly.batch.status()).workers) == 3
@@ -59,24 +43,12 @@ async def test_workers_share_it(nightly: Nightly, emulator: Emulator) -> None:
     assert emulator.count("run_feature") == 12
 
 
-async def test_another_worker_resumes(nightly: Nightly, emulator: Emulator) -> None:
-    """What was dispatched is waited for by another worker, and not dispatched again."""
-    await nightly.submit("Checkout", max_in_flight=1)
-    await nightly.interrupted(10)
-    assert await nightly.verdicts() == ["in flight"]
-    assert await nightly.work() == ["succeeded"]
-    assert emulator.count("run_feature") == 1
-
-
 async def test_a_service_that_comes_back(nightly: Nightly, emulator: Emulator) -> None:
     """A worker waits for `max_outage`, and ends then; another one does the rest."""
-    names = [f"Feature {number}" for number in range(5)]
-    for name in names:
-        emulator.add_feature(name)
     page = Fault.status(404, body=b"<html>")
-    await nightly.submit(*names, max_in_flight=1)
+    await nightly.submit(*nightly.add_features(5), max_in_flight=1)
     emulator.fail("*", page, skip=5, when=lambda _: now() < 1000)
-    with pytest.raises(NotSentError):
+    with pytest.raises(errors.NotSentError):
         await nightly.work(max_outage=60.0)
     verdicts = await nightly.verdicts()
     assert set(verdicts[1:]) == {"error", "waiting"}
@@ -90,13 +62,13 @@ async def test_a_service_that_comes_back(nightly: Nightly, emulator: Emulator) -
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (Fault.status(401), UnauthorizedError),
-        (Fault.status(403), ForbiddenError),
-        (Fault.reset(), ObservationError),
+        (Fault.status(401), errors.UnauthorizedError),
+        (Fault.status(403), errors.ForbiddenError),
+        (Fault.reset(), errors.ObservationError),
     ],
 )
 async def test_a_run_that_could_not_be_observed(
-    nightly: Nightly, emulator: Emulator, fault: Fault, error: type[VibeError]
+    nightly: Nightly, emulator: Emulator, fault: Fault, error: type[errors.VibeError]
 ) -> None:
     """It stays dispatched, with the error; resumed, it is attached to and never sent again."""
     await nightly.submit("Checkout")
@@ -148,17 +120,9 @@ async def test_while_tests_are_generated(nightly: Nightly, emulator: Emulator) -
     assert emulator.runs == {}
 
 
-async def test_at_the_last_moment(
-    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_at_the_last_moment(nightly: Nightly, emulator: Emulator) -> None:
     """A dispatch that has its connection already is not sent."""
-    save_intent = DurableStore.save_intent
-
-    async def late(store: DurableStore, entry: Entry[Any]) -> None:
-        await nightly.batch.cancel()
-        await save_intent(store, entry)
-
-    monkeypatch.setattr(DurableStore, "save_intent", late)
+    nightly.before_intents(lambda _store, _entry: nightly.batch.cancel())
     await nightly.submit(*FEATURES)
     assert await nightly.work() == ["skipped"] * 3
     assert emulator.count("run_feature") == 0
@@ -181,7 +145,7 @@ async def _unknown(nightly: Nightly, emulator: Emulator) -> None:
     await nightly.killed()
     assert await nightly.work() == ["unknown"]
     (item,) = await nightly.items()
-    assert isinstance(item.error, DispatchUnknownError)
+    assert isinstance(item.error, errors.DispatchUnknownError)
     assert item.error.reason == "absent"
     status = await nightly.batch.status()
     assert (status.is_over, status.is_settled) == (False, True)
@@ -192,7 +156,7 @@ async def test_what_began_is_adopted(nightly: Nightly, emulator: Emulator) -> No
     await nightly.submit("Checkout")
     await nightly.killed()
     assert await nightly.verdicts() == ["unknown"]
-    with pytest.raises(ConfigError, match="nothing is unknown"):
+    with pytest.raises(errors.ConfigError, match="nothing is unknown"):
         await nightly.batch.decide("resend")
     assert await nightly.work() == ["succeeded"]
     assert emulator.count("run_feature") == 1
@@ -206,7 +170,7 @@ async def test_decisions(
 ) -> None:
     """Somebody who knows better has it dispatched again, or left alone."""
     await _unknown(nightly, emulator)
-    with pytest.raises(ConfigError, match="nothing of feature 'Returns' is unknown"):
+    with pytest.raises(errors.ConfigError, match="nothing of feature 'Returns' is unknown"):
         await nightly.batch.decide(decision, feature="Returns")
     assert await nightly.batch.decide(decision, feature="Checkout") == ["Checkout"]
     assert await nightly.work() == [verdict]
@@ -218,7 +182,7 @@ async def test_a_run_that_somebody_names(nightly: Nightly, emulator: Emulator) -
     """A run of another feature leaves it unknown, and the right one can be named then."""
     await _unknown(nightly, emulator)
     elsewhere = RunRef(server=emulator.url, project="other", run_id=1)
-    with pytest.raises(ConfigError, match="same project"):
+    with pytest.raises(errors.ConfigError, match="same project"):
         await nightly.batch.decide(elsewhere)
     async with client_of(emulator) as client:
         wrong = await client.project().run_feature("Returns")
@@ -256,20 +220,13 @@ async def test_another_batchs_intent(nightly: Nightly, weekly: Nightly, emulator
     assert await nightly.work() + await weekly.work() == ["unknown"] * 2
 
 
-@pytest.mark.parametrize(
-    "url", ["mysql://x/y", "sqlite:///relative.db", "postgres//", "postgresql+psycopg://h/p"]
-)
-def test_urls(url: str) -> None:
-    """A file or PostgreSQL is taken, and another database refused."""
-    if url.startswith(("mysql", "sqlite")):
-        with pytest.raises(ConfigError, match=r"a SQLite file or in postgresql://"):
+def test_the_database_is_a_file_or_postgresql() -> None:
+    """Another one is refused, and the database is named without its password."""
+    for url in ("mysql://x/y", "sqlite:///relative.db"):
+        with pytest.raises(errors.ConfigError, match=r"a SQLite file or in postgresql://"):
             DurableBatch(url, id="x")
-    else:
+    for url in ("postgres//", "postgresql+psycopg://h/p"):
         assert DurableBatch(url, id="x")
-
-
-def test_a_password_is_not_shown() -> None:
-    """The database is named without it."""
     url = "postgresql://me:secret@db/tests?password=secret&sslmode=require"
     batch = DurableBatch(url, id="nightly")
     assert batch.database == "postgresql://me@db/tests?sslmode=require"
@@ -282,28 +239,35 @@ async def test_one_sentence_each(
 ) -> None:
     """No id, no batch, no feature, no folder, another server."""
     batch = nightly.batch
-    with pytest.raises(ConfigError, match="must not be empty"):
+    with pytest.raises(errors.ConfigError, match="must not be empty"):
         DurableBatch(tmp_path / "a", id="")
-    with pytest.raises(ConfigError, match=r"no batch 'nightly' in .*sqlite: submit it first"):
+    with pytest.raises(
+        errors.ConfigError, match=r"no batch 'nightly' in .*sqlite: submit it first"
+    ):
         await batch.status()
     assert not (tmp_path / "batches.sqlite").exists()
-    with pytest.raises(ConfigError, match="has no features"):
+    with pytest.raises(errors.ConfigError, match="has no features"):
         await batch.submit(client, [])
-    with pytest.raises(ConfigError, match="can't be used: unable to open"):
+    for asked in ({"max_generations": -1}, {"kind": "typo"}):
+        with pytest.raises(errors.ConfigError, match=next(iter(asked))):
+            await nightly.submit("Checkout", **asked)
+    with pytest.raises(errors.ConfigError, match="can't be used: unable to open"):
         await DurableBatch(tmp_path / "no" / "a", id="nightly").submit(client)
     assert await batch.submit(client)
     assert not await batch.submit(client)
     status = await batch.status()
     assert status.plan.server == emulator.url
     assert status.created_at == datetime.fromtimestamp(now(), UTC)
-    with pytest.raises(ConfigError, match="'resend', 'drop' or a ref"):
+    with pytest.raises(errors.ConfigError, match="'resend', 'drop' or a ref"):
         await batch.decide("again")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="other features or options"):
+    with pytest.raises(errors.ConfigError, match="other features or options"):
         await batch.submit(client, ["Checkout"])
-    with pytest.raises(ConfigError, match="no batch 'weekly'"):
+    with pytest.raises(errors.ConfigError, match="no batch 'weekly'"):
         await DurableBatch(tmp_path / "batches.sqlite", id="weekly").status()
     async with Client("https://other.example", api_key="tvb_" + "k" * 43) as other:
-        with pytest.raises(ConfigError, match=r"this client's server is https://other.example"):
+        with pytest.raises(
+            errors.ConfigError, match=r"this client's server is https://other.example"
+        ):
             await batch.work(other)
     assert emulator.api_key.encode() not in (tmp_path / "batches.sqlite").read_bytes()
 
@@ -325,20 +289,13 @@ async def test_what_run_features_refuses(
     tmp_path: Path, client: Client, emulator: Emulator, asked: Any, message: str
 ) -> None:
     """A batch that `run_features` refuses is refused in the same sentence, and not stored."""
-    with pytest.raises(ConfigError, match=message) as refused:
+    with pytest.raises(errors.ConfigError, match=message) as refused:
         await DurableBatch(tmp_path / "a", id="nightly").submit(client, **asked)
-    with pytest.raises(ConfigError) as expected:
+    with pytest.raises(errors.ConfigError) as expected:
         client.project().run_features(**asked)
     assert str(refused.value) == str(expected.value)
     assert emulator.requests == []
     assert not (tmp_path / "a").exists()
-
-
-@pytest.mark.parametrize("asked", [{"max_generations": -1}, {"kind": "typo"}])
-async def test_its_own_arguments(nightly: Nightly, asked: dict[str, Any]) -> None:
-    """There are runs and generations, and a limit is a count, 0 or more."""
-    with pytest.raises(ConfigError, match=next(iter(asked))):
-        await nightly.submit("Checkout", **asked)
 
 
 async def test_features_of_a_generator(nightly: Nightly, client: Client) -> None:
@@ -346,9 +303,5 @@ async def test_features_of_a_generator(nightly: Nightly, client: Client) -> None
     features = (name for name in ("Checkout", "Returns"))
     configs: Any = iter(("Chrome", "Firefox"))
     assert await nightly.batch.submit(client, features, config=configs)
-    assert [(item.feature, item.config) for item in await nightly.items()] == [
-        ("Checkout", "Chrome"),
-        ("Checkout", "Firefox"),
-        ("Returns", "Chrome"),
-        ("Returns", "Firefox"),
-    ]
+    found = [f"{item.feature} {item.config}" for item in await nightly.items()]
+    assert found == ["Checkout Chrome", "Checkout Firefox", "Returns Chrome", "Returns Firefox"]

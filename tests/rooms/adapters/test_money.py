@@ -13,22 +13,12 @@ from testvibe_async.testing import Emulator, Fault
 HOUR = 3_600.0
 
 
-def paid(emulator: Emulator) -> int:
-    """Return how many generations were dispatched and accepted."""
-    return sum(made.created_at >= 0 for made in emulator.generations.values())
-
-
-async def two_workers(nightly: Nightly) -> None:
-    """Work on the batch with two workers at once."""
-    await asyncio.gather(nightly.work(), nightly.work())
-
-
 MISHAPS: dict[str, tuple[Fault | None, Callable[[Nightly], Awaitable[object]]]] = {
-    "answer lost": (Fault.lost(), lambda nightly: nightly.work()),
-    "a page as the 2xx": (Fault.edit(lambda _: b"<!doctype html>"), lambda n: n.work()),
-    "killed before the answer": (None, lambda nightly: nightly.killed()),
+    "answer lost": (Fault.lost(), Nightly.work),
+    "a page as the 2xx": (Fault.edit(lambda _: b"<!doctype html>"), Nightly.work),
+    "killed before the answer": (None, Nightly.killed),
     "gave up in flight": (None, lambda nightly: nightly.interrupted(10)),
-    "two workers": (None, two_workers),
+    "two workers": (None, lambda nightly: asyncio.gather(nightly.work(), nightly.work())),
 }
 
 
@@ -54,7 +44,7 @@ async def test_one_request_is_paid_once(
     for pause in (0.0, HOUR):
         await asyncio.sleep(pause)
         await nightly.work()
-    assert paid(emulator) == 1
+    assert nightly.paid == 1
 
 
 async def test_a_failed_generation_is_paid_once(nightly: Nightly, emulator: Emulator) -> None:
@@ -64,27 +54,23 @@ async def test_a_failed_generation_is_paid_once(nightly: Nightly, emulator: Emul
     await nightly.interrupted(10)
     emulator.finish_generation(next(iter(emulator.generations)), "failed")
     await nightly.work()
-    assert paid(emulator) == 1
+    assert nightly.paid == 1
     (item,) = await nightly.items()
     assert isinstance(item.error, FeatureNotGeneratedError)
 
 
 @pytest.mark.parametrize("allowed", [0, 1, None])
 @pytest.mark.parametrize("kind", ["run", "generation"])
-async def test_no_more_than_are_allowed(
-    nightly: Nightly, emulator: Emulator, kind: str, allowed: int | None
-) -> None:
+async def test_no_more_than_are_allowed(nightly: Nightly, kind: str, allowed: int | None) -> None:
     """All workers together dispatch so many; what needs one more says so, also when resumed."""
-    drafts = [f"Draft {number}" for number in range(4)]
-    for name in drafts:
-        emulator.add_feature(name, status="draft")
+    drafts = nightly.add_features(4, status="draft")
     policy = "generate" if kind == "run" else "raise"
     await nightly.submit(*drafts, kind=kind, on_conflict=policy, max_generations=allowed)
     await asyncio.gather(nightly.work(), nightly.work(), nightly.work())
     await nightly.batch.resume()
     await nightly.work()
     count = len(drafts) if allowed is None else allowed
-    assert paid(emulator) == count
+    assert nightly.paid == count
     errors = [with_limit_named(item).error for item in await nightly.items()]
     assert sum(isinstance(error, GenerationLimitError) for error in errors) == 4 - count
 
@@ -94,9 +80,8 @@ async def test_refused_ones_do_not_count(
     nightly: Nightly, emulator: Emulator, fault: Fault
 ) -> None:
     """A generation that was refused, or provably was not sent, leaves room for another."""
-    for name in ("One", "Two"):
-        emulator.add_feature(name, status="draft")
+    drafts = nightly.add_features(2, status="draft")
     emulator.fail("generate_feature", fault, times=1)
-    await nightly.submit("One", "Two", kind="generation", max_generations=1, max_in_flight=1)
+    await nightly.submit(*drafts, kind="generation", max_generations=1, max_in_flight=1)
     await nightly.work()
-    assert paid(emulator) == 1
+    assert nightly.paid == 1

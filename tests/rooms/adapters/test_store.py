@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,18 +16,24 @@ from sqlalchemy.exc import OperationalError
 
 from tests.conftest import client_of
 from tests.rooms.adapters.conftest import Nightly
-from tests.rooms.adapters.test_money import paid
+from tests.support.timing import now
 from testvibe_async import ConfigError, RecorderError
 from testvibe_async._batch import Entry, EntryState
 from testvibe_async.adapters import entries, workers
 from testvibe_async.adapters.database import BATCHES, ITEMS, WORKERS
 from testvibe_async.adapters.entries import EntryStore
-from testvibe_async.adapters.store import ClaimLostError, DurableStore
+from testvibe_async.adapters.store import DurableStore
 from testvibe_async.runner.stored import Worker
 from testvibe_async.testing import Emulator, Fault
 
 TAKEN = ITEMS.update().values(owner="another")
 """What a worker does that takes over."""
+
+
+def worker_row(**values: Any) -> sa.Insert:
+    """Return what adds another worker."""
+    usual = {"id": "another", "batch": "nightly", "machine": "elsewhere", "pid": 1, "beat_at": 1e9}
+    return WORKERS.insert().values(**(usual | values))
 
 
 @asynccontextmanager
@@ -38,63 +45,40 @@ async def worker(nightly: Nightly) -> AsyncGenerator[DurableStore]:
             yield store
 
 
-def interfere(monkeypatch: pytest.MonkeyPatch, when: Callable[[Entry[Any]], bool]) -> None:
-    """Have another worker take all entries when an entry is about to be saved."""
-    save = DurableStore.save
-
-    def saved(store: DurableStore, entry: Entry[Any]) -> None:
-        if when(entry):
-            store.write_soon(lambda connection: connection.execute(TAKEN))
-        save(store, entry)
-
-    monkeypatch.setattr(DurableStore, "save", saved)
-
-
 async def test_a_worker_that_was_taken_over_from_sends_nothing(
-    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    nightly: Nightly, emulator: Emulator
 ) -> None:
     """The intent of one that is no longer the owner is refused; another worker dispatches."""
     await nightly.submit("Checkout")
-    save_intent, refused = DurableStore.save_intent, list[ClaimLostError]()
+    intents: list[Entry[Any]] = []
 
-    async def late(store: DurableStore, entry: Entry[Any]) -> None:
-        values = {
-            "id": "another",
-            "batch": "nightly",
-            "machine": "elsewhere",
-            "pid": 1,
-            "beat_at": 1e9,
-        }
-        await nightly.change(WORKERS.insert().values(**values))
-        await nightly.change(TAKEN)
-        monkeypatch.setattr(DurableStore, "save_intent", save_intent)
-        try:
-            await save_intent(store, entry)
-        except ClaimLostError as error:
-            refused.append(error)
-            await nightly.change(WORKERS.delete().where(WORKERS.c.id == "another"))
-            raise
+    async def take_over(_: DurableStore, entry: Entry[Any]) -> None:
+        intents.append(entry)
+        if intents == [entry]:
+            await nightly.change(worker_row(beat_at=now()))  # It says nothing more, and is dead.
+            await nightly.change(TAKEN)
 
-    monkeypatch.setattr(DurableStore, "save_intent", late)
+    nightly.before_intents(take_over)
     assert await nightly.work() == ["succeeded"]
-    assert refused
+    assert len(intents) == 2
     assert emulator.count("run_feature") == 1
 
 
 async def test_a_worker_that_was_taken_over_from_writes_no_end(
-    nightly: Nightly, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    nightly: Nightly, emulator: Emulator
 ) -> None:
     """What an earlier owner wants to note of the end is refused; the new owner notes it."""
     await nightly.submit("Checkout")
-    workers: list[Entry[Any]] = []
+    ends: list[Entry[Any]] = []
 
-    def is_first(entry: Entry[Any]) -> bool:
-        workers.extend([entry] if entry.state is EntryState.OVER else [])
-        return workers == [entry]
+    def take_over(store: DurableStore, entry: Entry[Any]) -> None:
+        ends.extend([entry] if entry.state is EntryState.OVER else [])
+        if ends == [entry]:
+            store.write_soon(lambda connection: connection.execute(TAKEN))
 
-    interfere(monkeypatch, is_first)
+    nightly.before_saves(take_over)
     assert await nightly.work() == ["succeeded"]
-    assert len(workers) == 2
+    assert len(ends) == 2
     assert emulator.count("run_feature") == 1
 
 
@@ -150,24 +134,22 @@ async def test_a_worker_is_dead(
     A process of another machine is not judged by its id, whatever the machine is called.
     """
     await nightly.submit("Checkout")
-    values = {
-        "id": "other",
-        "batch": "nightly",
-        "machine": workers._machine() if machine == "here" else machine,
-        "pid": pid or os.getpid(),
-        "beat_at": asyncio.get_running_loop().time() - age,
-    }
-    await nightly.change(WORKERS.insert().values(**values))
-    await nightly.change(WORKERS.insert().values(**(values | {"id": "third", "batch": "weekly"})))
+    where = workers._machine() if machine == "here" else machine
+    values = {"machine": where, "pid": pid or os.getpid(), "beat_at": now() - age}
+    await nightly.change(worker_row(**values))
+    await nightly.change(worker_row(**values, id="third", batch="weekly"))
     others = (await nightly.batch.status()).workers
-    assert others == ([] if is_dead else [Worker(name="other", is_alive=True)])
+    assert others == ([] if is_dead else [Worker(name="another", is_alive=True)])
     async with worker(nightly) as store:
         names = [each.name for each in (await store.read()).workers]
         assert (names == [store.worker]) is is_dead
 
 
-async def test_what_a_worker_has_in_flight(nightly: Nightly) -> None:
-    """A status names the worker of what is in flight, also one that has ended since."""
+async def test_what_a_worker_has_in_flight(nightly: Nightly, emulator: Emulator) -> None:
+    """A status names the worker of what is in flight, also one that has ended since.
+
+    Another worker waits for it, and does not dispatch it again.
+    """
     await nightly.submit("Checkout", "Wishlist", max_in_flight=1)
     working = asyncio.create_task(nightly.work())
     await asyncio.sleep(10)
@@ -179,8 +161,9 @@ async def test_what_a_worker_has_in_flight(nightly: Nightly) -> None:
     (ended,) = (await nightly.batch.status()).workers
     assert ended == evolve(alive, is_alive=False)
     assert str(ended) == f"{alive.name} has ended, with 1 in flight for another to take over"
-    await nightly.work()
+    assert await nightly.work() == ["succeeded"] * 2
     assert (await nightly.batch.status()).workers == []
+    assert emulator.count("run_feature") == 2
 
 
 async def test_tables_of_another_version(nightly: Nightly) -> None:
@@ -191,42 +174,55 @@ async def test_tables_of_another_version(nightly: Nightly) -> None:
         await nightly.work()
 
 
-@pytest.mark.parametrize("is_committed", [False, True])
-async def test_a_database_that_fails_for_a_while(
-    nightly: Nightly,
-    emulator: Emulator,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    *,
-    is_committed: bool,
+class AwayError(OperationalError):
+    """The error of a database that is away."""
+
+    def __init__(self) -> None:
+        super().__init__("BEGIN", {}, Exception("it is away"))
+
+
+def break_database(
+    patch: pytest.MonkeyPatch, *, before: Callable[[], bool], after: Callable[[], bool]
 ) -> None:
-    """It is asked again until it answers, with one line at each end of the outage."""
-    monkeypatch.setattr(entries, "ASK_AGAIN_SECONDS", 0.0)
-    await nightly.submit("Checkout", "Wishlist")
-    begin, claim, calls = Engine.begin, DurableStore.claim, 0
+    """Have transactions fail before they begin, or once they were committed."""
+    begin = Engine.begin
 
     @contextmanager
     def failing(engine: Engine) -> Generator[sa.Connection]:
-        nonlocal calls
-        calls += 1
-        if not is_committed and calls % 5:
-            raise OperationalError("BEGIN", {}, Exception("it is away"))
+        if before():
+            raise AwayError
         with begin(engine) as connection:
             yield connection
-        if is_committed and calls % 2:
-            raise OperationalError("COMMIT", {}, Exception("it went away"))
+        if after():
+            raise AwayError
+
+    patch.setattr(entries, "ASK_AGAIN_SECONDS", 0.0)
+    patch.setattr(Engine, "begin", failing)
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+async def test_a_database_that_fails_for_a_while(
+    nightly: Nightly, emulator: Emulator, caplog: pytest.LogCaptureFixture, *, is_committed: bool
+) -> None:
+    """It is asked again until it answers, with one line at each end of the outage."""
+    await nightly.submit("Checkout", "Wishlist")
+    claim, calls = DurableStore.claim, count(1)
 
     async def claim_from_failing(store: DurableStore) -> Entry[Any] | None:
-        patch.setattr(Engine, "begin", failing)
+        break_database(
+            patch,
+            before=lambda: not is_committed and next(calls) % 5 > 0,
+            after=lambda: is_committed and next(calls) % 2 > 0,
+        )
+        patch.setattr(DurableStore, "claim", claim)
         return await claim(store)
 
-    with caplog.at_level(logging.WARNING, "testvibe_async"), monkeypatch.context() as patch:
+    with caplog.at_level(logging.WARNING, "testvibe_async"), pytest.MonkeyPatch.context() as patch:
         patch.setattr(DurableStore, "claim", claim_from_failing)
         async with client_of(emulator) as client:
             work = asyncio.create_task(nightly.batch.work(client))
             await asyncio.sleep(50)
-            patch.setattr(DurableStore, "claim", claim)
-            patch.setattr(Engine, "begin", begin)
+            patch.undo()
             await work
     assert await nightly.verdicts() == ["succeeded"] * 2
     assert emulator.count("run_feature") == 2
@@ -242,111 +238,75 @@ async def test_what_is_not_told_to_a_worker_is_given_back(nightly: Nightly) -> N
         assert await store.claim() is not None
 
 
-DRAFTS = ("Draft 1", "Draft 2", "Draft 3")
-
-
 @pytest.fixture
-def drafts(emulator: Emulator) -> tuple[str, ...]:
-    for name in DRAFTS:
-        emulator.add_feature(name, status="draft")
-    return DRAFTS
-
-
-@pytest.fixture
-def lose_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def lose_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return what has the answer to the next commit lost, once it was committed."""
-    monkeypatch.setattr(entries, "ASK_AGAIN_SECONDS", 0.0)
-    begin, lost = Engine.begin, list[bool]()
-
-    @contextmanager
-    def failing(engine: Engine) -> Generator[Any]:
-        with begin(engine) as connection:
-            yield connection
-        if lost:
-            lost.clear()
-            raise OperationalError("COMMIT", {}, Exception("it went away"))
-
-    monkeypatch.setattr(Engine, "begin", failing)
-    return lambda: lost.append(True)
+    lost = list[bool]()
+    break_database(monkeypatch, before=lambda: False, after=lambda: bool(lost and lost.pop()))
+    return lambda *_: lost.append(True)
 
 
 async def test_an_intent_is_counted_once(
-    nightly: Nightly,
-    emulator: Emulator,
-    drafts: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-    lose_commit: Callable[[], None],
+    nightly: Nightly, lose_commit: Callable[..., None]
 ) -> None:
     """Where the answer to its commit is lost it is committed again, and counts no second time."""
-    await nightly.submit(drafts[0], kind="generation", max_generations=1)
-    save_intent = DurableStore.save_intent
-
-    async def saved(store: DurableStore, entry: Entry[Any]) -> None:
-        lose_commit()
-        await save_intent(store, entry)
-
-    monkeypatch.setattr(DurableStore, "save_intent", saved)
+    drafts = nightly.add_features(1, status="draft")
+    await nightly.submit(*drafts, kind="generation", max_generations=1)
+    nightly.before_intents(lose_commit)
     assert await nightly.work() == ["succeeded"]
-    assert paid(emulator) == 1
+    assert nightly.paid == 1
 
 
 async def test_a_refused_generation_is_given_back_once(
-    nightly: Nightly,
-    emulator: Emulator,
-    drafts: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-    lose_commit: Callable[[], None],
+    nightly: Nightly, emulator: Emulator, lose_commit: Callable[..., None]
 ) -> None:
     """Also where the answer to that commit is lost: the limit is kept."""
     emulator.fail("generate_feature", Fault.status(400), times=1)
+    drafts = nightly.add_features(3, status="draft")
     await nightly.submit(*drafts, kind="generation", max_generations=1, max_in_flight=1)
-    save, seen = DurableStore.save, list[Entry[Any]]()
+    seen = list[Entry[Any]]()
 
-    def saved(store: DurableStore, entry: Entry[Any]) -> None:
+    def refused(store: DurableStore, entry: Entry[Any]) -> None:
         if not seen and entry.state is EntryState.PLANNED and store._claims[entry].intent:
             seen.append(entry)
             lose_commit()
-        save(store, entry)
 
-    monkeypatch.setattr(DurableStore, "save", saved)
+    nightly.before_saves(refused)
     await nightly.work()
     assert seen
-    assert paid(emulator) == 1
+    assert nightly.paid == 1
 
 
 async def test_a_worker_that_ends_at_the_limit_gives_nothing_back(
-    nightly: Nightly, emulator: Emulator, drafts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    nightly: Nightly, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An intent beyond the limit that was not stored yet is none, and was not counted."""
+    drafts = nightly.add_features(3, status="draft")
     await nightly.submit(*drafts, kind="generation", max_generations=1, max_in_flight=3)
-    loop, save_intent, calls = asyncio.get_running_loop(), DurableStore.save_intent, list[str]()
+    loop, calls = asyncio.get_running_loop(), count(1)
 
-    async def slow(store: DurableStore, entry: Entry[Any]) -> None:
-        calls.append(str(entry.job.feature))
-        if len(calls) == 2:
+    def slow(store: DurableStore, _: Entry[Any]) -> None:
+        if next(calls) == 2:
             add, held = store._add, list[Any]()
-
-            def hold(*work: Any) -> None:
-                held.append(work)
-
-            monkeypatch.setattr(store, "_add", hold)
 
             def answer() -> None:
                 monkeypatch.setattr(store, "_add", add)
                 for work in held:
                     add(*work)
 
+            def hold(*work: Any) -> None:
+                held.append(work)
+
+            monkeypatch.setattr(store, "_add", hold)
             loop.call_later(2, answer)
             loop.call_later(1, working.cancel)
-        await save_intent(store, entry)
 
-    monkeypatch.setattr(DurableStore, "save_intent", slow)
+    nightly.before_intents(slow)
     working = asyncio.create_task(nightly.work())
     await asyncio.wait([working])
-    monkeypatch.setattr(DurableStore, "save_intent", save_intent)
     await nightly.work()
-    assert len(calls) > 1
-    assert paid(emulator) == 1
+    assert next(calls) > 2
+    assert nightly.paid == 1
 
 
 async def test_a_late_save_is_of_its_own_claim(nightly: Nightly, emulator: Emulator) -> None:

@@ -11,24 +11,9 @@ from typing import Any
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 
-from tests.support.artifact_host import chunked, host, http, scripted
-from tests.support.finished_run import (
-    CONTENT,
-    SECRET,
-    downloads,
-    finished_run,
-    on_real_time,
-    until,
-)
-from testvibe_async import (
-    Artifact,
-    Client,
-    ClientClosedError,
-    Hooks,
-    MalformedResponseError,
-    OutcomeUnknownError,
-    RetryPolicy,
-)
+from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time, until
+from tests.support.peer import chunked, http, peer, scripted
+from testvibe_async import Artifact, Client, Hooks, RetryPolicy, errors
 from testvibe_async._artifacts import downloader, part_file
 from testvibe_async._artifacts.downloader import Downloader
 from testvibe_async._artifacts.host import BLOCK_BYTES
@@ -53,7 +38,7 @@ async def test_a_cancellation_waits_for_the_disk(
         whole(*arguments)
 
     monkeypatch.setattr(module, step, slow)
-    async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
         case.serve(origin, len(CONTENT))
         task = asyncio.create_task(case.download())
         await until(started.is_set)
@@ -81,7 +66,7 @@ async def test_no_download_begins_after_the_close(
             await fetch(*arguments)
 
         monkeypatch.setattr(Downloader, "_download_all", fetch_later)
-        with pytest.raises(ClientClosedError):
+        with pytest.raises(errors.ClientClosedError):
             await case.download()
         assert downloads(case) == 0
 
@@ -107,7 +92,7 @@ async def test_a_full_disk_is_an_error_of_the_operating_system(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(module, step, fail)
-    async with finished_run(tmp_path) as case, host(http(200, CONTENT)) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
         case.serve(origin, None)
         with pytest.raises(OSError, match="space") as caught:
             await case.download()
@@ -136,7 +121,7 @@ async def test_the_disk_is_for_threads_alone(
 
     for module, name in STEPS:
         spy(module, name)
-    async with finished_run(tmp_path) as case, host(http(200, b"x" * 3_000_000)) as origin:
+    async with finished_run(tmp_path) as case, peer(http(200, b"x" * 3_000_000)) as origin:
         case.serve(origin, 3_000_000)
         await case.download()
         assert len(case.files()["a.zip"]) == 3_000_000
@@ -147,49 +132,45 @@ async def test_the_disk_is_for_threads_alone(
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("answer", "declared", "message"),
     [
-        (http(200, b"x" * 99), "99 in place of 100"),
-        (http(200, b"x" * 101), "more than 100"),
-        (chunked(b"x" * 99), "99 in place of 100"),
-        (chunked(b"x" * 101), "more than 100"),
-        (chunked(b"x" * 1_000_000), "more than 100"),
-        (http(200, b""), "0 in place of 100"),
+        (http(200, b"x" * 99), 100, "99 in place of 100"),
+        (http(200, b"x" * 101), 100, "more than 100"),
+        (chunked(b"x" * 99), 100, "99 in place of 100"),
+        (chunked(b"x" * 101), 100, "more than 100"),
+        (chunked(b"x" * 1_000_000), 100, "more than 100"),
+        (http(200, b""), 100, "0 in place of 100"),
+        (http(200, b"x" * 101), None, "more than 100"),
+        (chunked(b"x" * 101), None, "more than 100"),
     ],
 )
 @on_real_time
 async def test_a_wrong_size_is_an_error(
-    tmp_path: Path, answer: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    answer: bytes,
+    declared: int | None,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A file of another size than declared is not kept, and nothing beyond it is written."""
+    """A file of another size than declared is not kept, and nothing beyond it is written.
+
+    Without a declared size it is bounded all the same, so that no host fills the disk.
+    """
     written: list[int] = []
 
     def write(_: Path, block: bytes) -> None:
         written.append(len(block))
 
     monkeypatch.setattr(downloader, "append", write)
-    async with finished_run(tmp_path) as case, host(answer) as origin:
-        case.serve(origin, 100)
-        with pytest.raises(MalformedResponseError, match=message) as caught:
+    monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
+    async with finished_run(tmp_path) as case, peer(answer) as origin:
+        case.serve(origin, declared)
+        with pytest.raises(errors.MalformedResponseError, match=message) as caught:
             await case.download()
         assert caught.value.status == 200
         assert case.files() == {}
         assert len(origin.requests) == 1
     assert sum(written) <= 100
-
-
-@pytest.mark.parametrize("answer", [http(200, b"x" * 101), chunked(b"x" * 101)])
-@on_real_time
-async def test_every_size_is_bounded(
-    tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a declared size a file is bounded, so that no host fills the disk."""
-    monkeypatch.setattr("testvibe_async._artifacts.host.MAX_BYTES", 100)
-    async with finished_run(tmp_path) as case, host(answer) as origin:
-        case.serve(origin, None)
-        with pytest.raises(MalformedResponseError, match="more than 100"):
-            await case.download()
-        assert case.files() == {}
 
 
 @on_real_time
@@ -225,7 +206,7 @@ async def test_a_host_that_trickles(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     once = RetryPolicy(attempts=1)
     async with finished_run(tmp_path, retry=once) as case, scripted(serve) as origin:
         case.serve(origin, 200_000)
-        with pytest.raises(OutcomeUnknownError, match="too slow"):
+        with pytest.raises(errors.OutcomeUnknownError, match="too slow"):
             await case.download()
         assert case.files() == {}
         await is_over.wait()
@@ -253,7 +234,7 @@ async def test_a_link_is_encrypted_as_the_service(
         if is_taken:
             assert str(artifacts.target(artifact, "the list")) == link
         else:
-            with pytest.raises(MalformedResponseError, match="unencrypted"):
+            with pytest.raises(errors.MalformedResponseError, match="unencrypted"):
                 artifacts.target(artifact, "the list")
 
 
@@ -264,6 +245,6 @@ async def test_an_error_of_aiohttp_that_holds_the_link_is_not_quoted() -> None:
         raise BadStatusLine(f"not HTTP {SECRET}")
 
     async with Client("https://testvibe.example", api_key="tvb_" + "x" * 43) as client:
-        with pytest.raises(MalformedResponseError, match="not HTTP") as caught:
+        with pytest.raises(errors.MalformedResponseError, match="not HTTP") as caught:
             await client._parts.downloader._host._guarded(answer(), "https://blobs.example/x")
     assert SECRET not in "".join(traceback.format_exception(caught.value))

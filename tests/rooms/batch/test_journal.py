@@ -12,15 +12,7 @@ import pytest
 from tests.conftest import client_of
 from tests.promises.journal import test_journal
 from tests.promises.journal.conftest import verdicts
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    ConfigError,
-    DispatchUnknownError,
-    Journal,
-    Project,
-    RecorderError,
-)
+from testvibe_async import Client, Journal, Project, errors
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES, SCENARIO = test_journal.FEATURES, test_journal.SCENARIO
@@ -45,7 +37,7 @@ async def test_a_batch_that_outlives_it(path: Path, emulator: Emulator) -> None:
             await asyncio.sleep(10)
             await journal.aclose()
             await client.aclose()
-            with pytest.raises(ClientClosedError):
+            with pytest.raises(errors.ClientClosedError):
                 await anext(batch)
             with pytest.raises(ValueError, match="it is closed"):
                 await journal.commit()
@@ -100,7 +92,7 @@ async def test_what_a_crash_cut_off_is_said(path: Path, emulator: Emulator, clie
     async with Journal(path) as journal:
         (intent,) = journal.open_intents
         error = journal.items[0].error
-    assert isinstance(error, DispatchUnknownError)
+    assert isinstance(error, errors.DispatchUnknownError)
     assert error.intent == intent
     assert "the process ended before the answer came" in str(error)
     assert "resume the batch, which looks for it" in str(error)
@@ -131,9 +123,9 @@ async def test_a_full_disk(path: Path, project: Project, emulator: Emulator) -> 
     journal = await Journal(path).__aenter__()
     await journal._file.write(lambda each: each.execute("PRAGMA max_page_count = 1"))
     items = await project.run_features(["x" * 20_000], journal=journal)
-    assert isinstance(items[0].error, RecorderError)
+    assert isinstance(items[0].error, errors.RecorderError)
     assert emulator.count("run_feature") == 0
-    with pytest.raises(ConfigError, match="make room on its disk"):
+    with pytest.raises(errors.ConfigError, match="make room on its disk"):
         await journal.aclose()
     await journal.aclose()
 
@@ -145,7 +137,7 @@ async def test_a_decision_on_a_full_disk(path: Path, emulator: Emulator, project
     journal = await Journal(path).__aenter__()
     await project.run_features(["Checkout"], journal=journal)
     await journal._file.write(lambda each: each.execute("PRAGMA query_only = 1"))
-    with pytest.raises(ConfigError, match="can't be written"):
+    with pytest.raises(errors.ConfigError, match="can't be written"):
         await journal.decide("drop")
-    with suppress(ConfigError):
+    with suppress(errors.ConfigError):
         await journal.aclose()

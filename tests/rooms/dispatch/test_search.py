@@ -13,7 +13,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.promises.dispatch.test_lost_runs import _unknown
 from tests.support.notes import Notes
-from testvibe_async import Client, ClientClosedError, Listing, RecorderError, Run, RunRef
+from testvibe_async import Client, Listing, Run, RunRef, errors
 from testvibe_async._dispatch import dispatch, dispatcher
 from testvibe_async._dispatch.search import ProjectRuns, _has_all_since
 from testvibe_async.intents import Intent
@@ -128,7 +128,7 @@ async def test_a_client_that_closes_names_what_a_slow_recorder_was_told(emulator
     await asyncio.sleep(0.1)
     with patch.object(dispatcher, "CLOSE_SECONDS", 1.0):
         await client.aclose()
-    with pytest.raises(ClientClosedError) as caught:
+    with pytest.raises(errors.ClientClosedError) as caught:
         await caller
     assert isinstance(caught.value.ref, RunRef)
     assert caught.value.ref.run_id in emulator.runs
@@ -153,6 +153,6 @@ async def test_a_slept_over_intent_is_not_sent(
 
     monkeypatch.setattr(dispatch, "datetime", Wall)
     async with client_of(emulator, recorder=Sleeping(emulator)) as client:
-        with pytest.raises(RecorderError, match="after 300 s, and 5 s are allowed"):
+        with pytest.raises(errors.RecorderError, match="after 300 s, and 5 s are allowed"):
             await client.project().run_feature("Checkout")
     assert emulator.count("run_feature") == 0

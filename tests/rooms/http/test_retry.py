@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import client_of
-from testvibe_async import Client, RetryPolicy, VibeError
+from testvibe_async import Client, RetryPolicy, errors
 from testvibe_async._http.retry import (
     Outlook,
     RetryBudget,
@@ -17,35 +17,19 @@ from testvibe_async._http.retry import (
     refused_seconds,
     retry_delay,
 )
-from testvibe_async.errors import (
-    ConfigError,
-    ConflictError,
-    DispatchUnknownError,
-    ForbiddenError,
-    InvalidRequestError,
-    MalformedResponseError,
-    NotFoundError,
-    NotSentError,
-    OutcomeUnknownError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    TransportError,
-    UnauthorizedError,
-)
 from testvibe_async.testing import Emulator, Fault
 
 URL = "https://testvibe.example/api/v1/ops/projects"
 
 
-def lost(kind: type[TransportError]) -> TransportError:
+def lost(kind: type[errors.TransportError]) -> errors.TransportError:
     """Return a failure on the way."""
     return kind("lost", method="GET", url=URL)
 
 
 def refused(
-    kind: type[ResponseError], status: int, retry_after: float | None = None
-) -> ResponseError:
+    kind: type[errors.ResponseError], status: int, retry_after: float | None = None
+) -> errors.ResponseError:
     """Return an answer that is an error of the service."""
     return kind("no", status=status, code="no", method="GET", url=URL, retry_after=retry_after)
 
@@ -58,7 +42,7 @@ def described(error: Exception) -> str:
 
 
 def delay(
-    error: TransportError | ResponseError,
+    error: errors.TransportError | errors.ResponseError,
     attempt: int = 1,
     *,
     policy: RetryPolicy | None = None,
@@ -75,47 +59,70 @@ def delay(
     )
 
 
+def page(kind: type[errors.ResponseError], status: int) -> errors.ResponseError:
+    """Return an error without the service's `code`, such as a proxy's page."""
+    return kind("a web page", status=status, method="GET", url=URL)
+
+
+UNREADABLE = errors.MalformedResponseError(("no status",), status=200, method="GET", url=URL)
+UNKNOWN = errors.DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12)
+
+
 @pytest.mark.parametrize(
-    ("error", "read", "other"),
+    ("error", "repeated", "before", "after"),
     [
-        (lost(NotSentError), True, True),
-        (lost(OutcomeUnknownError), True, False),
-        (refused(ServerError, 500), True, False),
-        (refused(ServerError, 502), True, False),
-        (refused(ServerError, 503), True, False),
-        (refused(ServerError, 503, 2.0), True, False),
-        (refused(RateLimitedError, 429), True, False),
-        (refused(RateLimitedError, 429, 2.0), True, True),
-        (refused(RateLimitedError, 429, 0.0), True, True),
-        (refused(InvalidRequestError, 400), False, False),
-        (refused(UnauthorizedError, 401), False, False),
-        (refused(ForbiddenError, 403), False, False),
-        (refused(NotFoundError, 404), False, False),
-        (refused(ConflictError, 409), False, False),
-        (refused(ConflictError, 409, 2.0), False, False),
-        (refused(ResponseError, 302), False, False),
-        (refused(ResponseError, 408, 2.0), False, False),
-        (MalformedResponseError(("x",), status=200, method="GET", url=URL), False, False),
-        (MalformedResponseError(("x",), status=0, method="GET", url=URL), False, False),
-        (
-            DispatchUnknownError("lost", method="POST", url=URL, project="p", feature=12),
-            True,
-            False,
-        ),
+        (lost(errors.NotSentError), "all", Outlook.AWAY, Outlook.AWAY),
+        (lost(errors.OutcomeUnknownError), "reads", Outlook.AWAY, Outlook.AWAY),
+        (UNKNOWN, "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 500), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 500, 5.0), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 502, 5.0), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 503), "reads", Outlook.AWAY, Outlook.AWAY),
+        (page(errors.ServerError, 503), "reads", Outlook.AWAY, Outlook.AWAY),
+        (refused(errors.ServerError, 503, 5.0), "reads", Outlook.BUSY, Outlook.BUSY),
+        (refused(errors.RateLimitedError, 429), "reads", Outlook.BUSY, Outlook.BUSY),
+        (refused(errors.RateLimitedError, 429, 2.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (refused(errors.RateLimitedError, 429, 0.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (refused(errors.RateLimitedError, 403, 5.0), "all", Outlook.BUSY, Outlook.BUSY),
+        (page(errors.ResponseError, 302), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.InvalidRequestError, 400), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.UnauthorizedError, 401), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.ForbiddenError, 403), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.NotFoundError, 404), "none", Outlook.SAME, Outlook.AWAY),
+        (page(errors.ResponseError, 410), "none", Outlook.SAME, Outlook.AWAY),
+        (UNREADABLE, "none", Outlook.SAME, Outlook.AWAY),
+        (refused(errors.ResponseError, 302, 5.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(errors.ResponseError, 408, 2.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(errors.InvalidRequestError, 400), "none", Outlook.SAME, Outlook.SAME),
+        (refused(errors.ConflictError, 409, 2.0), "none", Outlook.SAME, Outlook.SAME),
+        (refused(errors.UnauthorizedError, 401), "none", Outlook.REFUSED, Outlook.REFUSED),
+        (refused(errors.ForbiddenError, 403, 5.0), "none", Outlook.REFUSED, Outlook.REFUSED),
+        (refused(errors.NotFoundError, 404), "none", Outlook.MISSING, Outlook.MISSING),
+        (errors.ConfigError("the session is closed"), "none", Outlook.FINAL, Outlook.FINAL),
     ],
     ids=lambda value: described(value) if isinstance(value, Exception) else str(value),
 )
-def test_what_is_retried(error: TransportError | ResponseError, *, read: bool, other: bool) -> None:
-    """Reads are repeated after a passing fault; all else only where the service did not act."""
-    assert (delay(error, is_repeatable=True) is not None) == read
-    assert (delay(error, is_repeatable=False) is not None) == other
+def test_what_another_try_may_bring(
+    error: Any, repeated: str, before: Outlook, after: Outlook
+) -> None:
+    """Reads are repeated after a passing fault; all else only where the service did not act.
+
+    Only a 429, or a 403 that means it, and a 503 with Retry-After are refusals of the rate. What is
+    not the service's own is an outage once its route has answered well.
+    """
+    assert (delay(error, is_repeatable=True) is not None) == (repeated in {"all", "reads"})
+    assert (delay(error, is_repeatable=False) is not None) == (repeated == "all")
+    assert is_throttled(error) == (before is Outlook.BUSY)
+    assert refused_seconds(error) == (error.retry_after if before is Outlook.BUSY else None)
+    assert outlook_after(error, has_answered=False) is before
+    assert outlook_after(error, has_answered=True) is after
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4, 9])
 def test_attempts_are_counted_in_all(attempts: int) -> None:
     """A policy of n attempts allows n - 1 repetitions, also where the service asks for one."""
     policy = RetryPolicy(attempts=attempts)
-    for error in (lost(NotSentError), refused(RateLimitedError, 429, 1.0)):
+    for error in (lost(errors.NotSentError), refused(errors.RateLimitedError, 429, 1.0)):
         delays = [delay(error, attempt, policy=policy) for attempt in range(1, attempts + 2)]
         assert [wait is not None for wait in delays] == [True] * (attempts - 1) + [False] * 2
 
@@ -123,93 +130,23 @@ def test_attempts_are_counted_in_all(attempts: int) -> None:
 def test_delays_are_drawn_below_the_longest() -> None:
     """The longest is the base, twice that, and so on up to the policy's; a delay is its share."""
     policy = RetryPolicy(attempts=8)
-    delays = [delay(lost(NotSentError), attempt, policy=policy) for attempt in range(1, 8)]
+    delays = [delay(lost(errors.NotSentError), attempt, policy=policy) for attempt in range(1, 8)]
     assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-    assert [delay(lost(NotSentError), 2, random=share) for share in (0.25, 0.0)] == [0.25, 0.0]
+    assert [delay(lost(errors.NotSentError), 2, random=share) for share in (0.25, 0.0)] == [
+        0.25,
+        0.0,
+    ]
 
 
-@pytest.mark.parametrize(("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0)])
 @pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("asked", "waited"), [(3.0, 3.0), (120.0, 120.0), (1e9, 120.0), (0.0, 0.05)]
+)
 def test_what_the_service_asks_for_is_waited(status: int, asked: float, waited: float) -> None:
-    """A Retry-After of a 429 or 503 is waited for, up to two minutes."""
-    error = refused(RateLimitedError if status == 429 else ServerError, status, asked)
+    """A Retry-After of a 429 or 503 is waited for, up to two minutes; of 0, the drawn delay is."""
+    error = refused(errors.RateLimitedError if status == 429 else errors.ServerError, status, asked)
     assert delay(error, random=0.1) == waited
-    assert is_throttled(error)
-    assert refused_seconds(error) == waited
-
-
-@pytest.mark.parametrize(
-    ("error", "seconds"),
-    [
-        (refused(RateLimitedError, 403, 5.0), 5.0),  # a 403 that means a 429
-        (refused(RateLimitedError, 429, 0.0), 0.0),
-        (refused(RateLimitedError, 429), None),  # It may not say when.
-    ],
-)
-def test_a_refused_rate_may_ask_for_any_wait(error: ResponseError, seconds: float | None) -> None:
-    """It is one whatever it asks for; with a Retry-After of 0 the drawn delay is waited."""
-    assert is_throttled(error)
-    assert refused_seconds(error) == seconds
-    assert delay(error, random=0.1) == (seconds or 0.05)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        refused(ServerError, 503),
-        refused(ServerError, 500, 5.0),
-        refused(ServerError, 502, 5.0),
-        refused(ConflictError, 409, 5.0),
-        refused(ResponseError, 302, 5.0),
-        refused(ForbiddenError, 403, 5.0),
-        lost(NotSentError),
-        ValueError("x"),
-    ],
-    ids=described,
-)
-def test_other_errors_are_no_refusals_of_the_rate(error: Exception) -> None:
-    """Only a 429, and a 503 with Retry-After, say that there are too many requests."""
-    assert not is_throttled(error)
-    assert refused_seconds(error) is None
-
-
-def page(kind: type[ResponseError], status: int) -> ResponseError:
-    """Return an error without the service's `code`, such as a proxy's page."""
-    return kind("a web page", status=status, method="GET", url=URL)
-
-
-@pytest.mark.parametrize(
-    ("error", "before", "after"),
-    [
-        (lost(NotSentError), Outlook.AWAY, Outlook.AWAY),
-        (lost(OutcomeUnknownError), Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 500), Outlook.AWAY, Outlook.AWAY),
-        (page(ServerError, 503), Outlook.AWAY, Outlook.AWAY),
-        (refused(ServerError, 503, 5.0), Outlook.BUSY, Outlook.BUSY),
-        (refused(RateLimitedError, 429), Outlook.BUSY, Outlook.BUSY),
-        (page(ResponseError, 302), Outlook.SAME, Outlook.AWAY),
-        (page(InvalidRequestError, 400), Outlook.SAME, Outlook.AWAY),
-        (page(UnauthorizedError, 401), Outlook.SAME, Outlook.AWAY),
-        (page(ForbiddenError, 403), Outlook.SAME, Outlook.AWAY),
-        (page(NotFoundError, 404), Outlook.SAME, Outlook.AWAY),
-        (page(ResponseError, 410), Outlook.SAME, Outlook.AWAY),
-        (
-            MalformedResponseError(("no status",), status=200, method="GET", url=URL),
-            Outlook.SAME,
-            Outlook.AWAY,
-        ),
-        (refused(InvalidRequestError, 400), Outlook.SAME, Outlook.SAME),
-        (refused(UnauthorizedError, 401), Outlook.REFUSED, Outlook.REFUSED),
-        (refused(ForbiddenError, 403), Outlook.REFUSED, Outlook.REFUSED),
-        (refused(NotFoundError, 404), Outlook.MISSING, Outlook.MISSING),
-        (ConfigError("the session is closed"), Outlook.FINAL, Outlook.FINAL),
-    ],
-    ids=described,
-)
-def test_what_another_try_may_bring(error: Exception, before: Outlook, after: Outlook) -> None:
-    """What is not the service's own is an outage once its route has answered well."""
-    assert outlook_after(error, has_answered=False) is before
-    assert outlook_after(error, has_answered=True) is after
+    assert refused_seconds(error) == min(asked, 120.0)
 
 
 @given(
@@ -223,7 +160,7 @@ def test_delays_are_within_the_policy(
 ) -> None:
     """However many attempts are allowed, no delay is negative, or longer than the policy says."""
     policy = RetryPolicy(attempts=10**8, base_delay=base, max_delay=longest)
-    wait = delay(lost(NotSentError), attempt, policy=policy, random=random)
+    wait = delay(lost(errors.NotSentError), attempt, policy=policy, random=random)
     assert wait is not None
     assert 0 <= wait <= longest
     if attempt == 1:
@@ -249,12 +186,12 @@ def test_a_policy_that_is_none_is_refused(name: str, value: Any) -> None:
         RetryPolicy(**{name: value})
 
 
-FAILED = ServerError("?", status=500, method="GET", url="u")
-THROTTLED = RateLimitedError("?", status=429, method="GET", url="u")
+FAILED = errors.ServerError("?", status=500, method="GET", url="u")
+THROTTLED = errors.RateLimitedError("?", status=429, method="GET", url="u")
 
 
 @pytest.mark.parametrize(("error", "retries"), [(FAILED, 500 // 14), (THROTTLED, 500 // 5)])
-def test_it_is_used_up(error: VibeError, retries: int) -> None:
+def test_it_is_used_up(error: errors.VibeError, retries: int) -> None:
     """500 tokens pay for 35 retries after a failure, or 100 after a refusal of the rate."""
     budget = RetryBudget()
     taken = [budget.take(error) for _ in range(retries + 1)]
@@ -280,7 +217,7 @@ async def test_reads_of_a_service_that_is_out(emulator: Emulator, client: Client
     emulator.fail("list_projects", Fault.status(500), times=200)
     calls = [client.list_projects() for _ in range(200 - 35)]
     results = await asyncio.gather(*calls, return_exceptions=True)
-    assert all(isinstance(result, ServerError) for result in results)
+    assert all(isinstance(result, errors.ServerError) for result in results)
     assert emulator.count("list_projects") == 200
     for _ in range(20):
         await client.list_projects()

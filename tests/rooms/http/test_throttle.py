@@ -30,16 +30,15 @@ def pause(throttle: Throttle, seconds: float) -> None:
 class Traffic:
     """Requests through a throttle, and what was seen of them."""
 
-    def __init__(self, throttle: Throttle, seconds: float = 1.0) -> None:
+    def __init__(self, throttle: Throttle) -> None:
         self.throttle = throttle
-        self.seconds = seconds
         self.began: dict[int, float] = {}
 
     async def pass_through(self, number: int, *, is_poll: bool = False) -> None:
         """Take a slot, and hold it for a while."""
         async with slot(self.throttle, is_poll=is_poll):
             self.began[number] = now()
-            await asyncio.sleep(self.seconds)
+            await asyncio.sleep(1)
             self.throttle.accept()
 
 

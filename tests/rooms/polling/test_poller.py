@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import sys
-import weakref
 from collections.abc import AsyncGenerator
 from contextvars import ContextVar
 from itertools import pairwise
@@ -14,18 +13,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.timing import now
-from testvibe_async import (
-    Client,
-    ClientClosedError,
-    ConfigError,
-    Generation,
-    ObservationError,
-    Operation,
-    Phase,
-    Project,
-    Ref,
-    Run,
-)
+from testvibe_async import Client, Generation, Operation, Phase, Project, Ref, Run, errors
 from testvibe_async._polling import PollPlan
 from testvibe_async.events import Hooks, PollFailed, StatusChanged
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -134,7 +122,7 @@ async def test_a_defect_ends_one_wait(project: Project, monkeypatch: pytest.Monk
     monkeypatch.setattr(type(broken), "belongs", belongs)
     kept = asyncio.ensure_future(neighbour.wait())
 
-    with pytest.raises(ObservationError, match="unforeseen: ZeroDivisionError") as caught:
+    with pytest.raises(errors.ObservationError, match="unforeseen: ZeroDivisionError") as caught:
         await operation
 
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -174,23 +162,9 @@ async def test_what_a_hook_raises_to_end_the_program_hangs_no_wait(
         is_armed = False
         runs = await client.gather(*operations)
 
-    assert {type(result) for result in results} == {ObservationError}
+    assert {type(result) for result in results} == {errors.ObservationError}
     assert all(run.is_success for run in runs)
     assert "in an unforeseen way" in caplog.text
-
-
-async def test_a_closed_client_leaves_no_timer(emulator: Emulator) -> None:
-    """Nothing in the event loop keeps a client that was closed in the middle of a wait."""
-    async with client_of(emulator, poll_interval=100.0) as client:
-        wait = asyncio.ensure_future((await client.project().run_feature("Checkout")).wait())
-        await asyncio.sleep(1)
-    with pytest.raises(ClientClosedError):
-        await wait
-    left = weakref.ref(client)
-    del client, wait
-    gc.collect()
-
-    assert left() is None
 
 
 def a_plan_of(answer: Any) -> PollPlan:
@@ -212,7 +186,9 @@ async def test_a_plan_that_gives_no_seconds_is_refused(emulator: Emulator, answe
     """What a poll_plan returns must be seconds above 0, and the wait says so; or what it raised."""
     async with client_of(emulator, poll_plan=a_plan_of(answer)) as client:
         operation = await client.project().run_feature("Checkout")
-        with pytest.raises(ConfigError, match=r"must be a number of sec|failed: TimeoutError\(\)"):
+        with pytest.raises(
+            errors.ConfigError, match=r"must be a number of sec|failed: TimeoutError\(\)"
+        ):
             await operation
 
 
@@ -268,7 +244,7 @@ async def test_a_plan_that_fails_harms_one_wait_alone() -> None:
         waits = [asyncio.ensure_future(each.wait()) for each in (victim, *others)]
         results = await asyncio.gather(*waits, return_exceptions=True)
 
-    assert isinstance(results[0], ConfigError)
+    assert isinstance(results[0], errors.ConfigError)
     assert str(results[0]) == "poll_plan failed: ZeroDivisionError()"
     assert all(isinstance(result, Run) for result in results[1:])
 
@@ -286,5 +262,38 @@ async def test_a_closed_session_is_raised_in_each_wait() -> None:
         await session.close()
         results = await asyncio.gather(*waits, return_exceptions=True)
 
-    assert [type(result) for result in results] == [ConfigError] * 5
+    assert [type(result) for result in results] == [errors.ConfigError] * 5
     assert "session that this Client was given is closed" in str(results[0])
+
+
+async def ended(project: Project) -> Ref:
+    """Run a feature to its end, and keep no handle on it."""
+    operation = await project.run_feature("Checkout")
+    await operation
+    return operation.ref
+
+
+async def test_so_many_outcomes_are_kept(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the number that is kept the oldest outcome is read again."""
+    monkeypatch.setattr("testvibe_async._polling.known.MAX_OPERATIONS", 2)
+    refs = [await ended(project) for _ in range(3)]
+    gc.collect()
+
+    assert [client.attach(ref).done for ref in refs] == [False, True, True]
+
+
+async def test_only_so_many_bytes_are_kept(
+    emulator: Emulator, client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large outcome takes the place of many small ones, and one too large is not kept."""
+    monkeypatch.setattr("testvibe_async._polling.known.MAX_BYTES", 10_000)
+    small = await ended(project)
+    gc.collect()
+    assert client.attach(small).done
+
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"log": "x" * 20_000}))
+    large = await ended(project)
+    gc.collect()
+    assert [client.attach(ref).done for ref in (small, large)] == [False, False]

@@ -32,18 +32,13 @@ from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
 from testvibe_async import (
     Client,
-    DispatchUnknownError,
     GenerationOperation,
     GenerationRef,
-    NotSentError,
     Operation,
-    OperationSupersededError,
-    OutcomeUnknownError,
     Project,
     Ref,
     Run,
-    VibeError,
-    WaitTimeoutError,
+    errors,
 )
 from testvibe_async.events import Dispatched, DispatchUnknown, Emitter
 from testvibe_async.intents import Intent
@@ -72,7 +67,21 @@ class Canary:
     mutate: Mutate
     broken: str
     """What the invariant says that it breaks, as a pattern."""
-    play: Play = play
+    play: Play
+
+
+CANARIES: dict[str, Canary] = {}
+"""By what each does wrong."""
+
+
+def canary(name: str, broken: str, play: Play = play) -> Callable[[Mutate], Mutate]:
+    """Return a decorator of what plants a mutant; see `Canary`."""
+
+    def added(mutate: Mutate) -> Mutate:
+        CANARIES[name] = Canary(mutate, broken, play)
+        return mutate
+
+    return added
 
 
 def _yes(*_: Any, **__: Any) -> bool:
@@ -115,12 +124,13 @@ def _cancel_tasks(name: str) -> None:
 # What is dispatched.
 
 
+@canary("the session sends a POST again", "took effect as|cost credits|and nobody knows")
 def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     def again(send: Any) -> Any:
         async def send_again(self: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 return await send(self, *args, **kwargs)
-            except OutcomeUnknownError:
+            except errors.OutcomeUnknownError:
                 return await send(self, *args, **kwargs)
 
         return send_again
@@ -128,16 +138,21 @@ def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "send", again)
 
 
+@canary(
+    "a lost answer is called not sent",
+    "(took effect as|reached the service).* and raised NotSentError",
+)
 def _lost_answer_is_called_not_sent(patch: pytest.MonkeyPatch) -> None:
     async def deny(dispatch: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return await dispatch(*args, **kwargs)
-        except DispatchUnknownError as error:
-            raise NotSentError("no", method=error.method, url=error.url) from error
+        except errors.DispatchUnknownError as error:
+            raise errors.NotSentError("no", method=error.method, url=error.url) from error
 
     _wrap_dispatches(patch, deny)
 
 
+@canary("an id is not reported if its caller left", "and nobody knows")
 def _hooks_are_silent_of_who_left(patch: pytest.MonkeyPatch) -> None:
     left: set[tuple[object, int]] = set()
     cancel, emit = Caller._cancel, Emitter.emit
@@ -156,7 +171,7 @@ def _hooks_are_silent_of_who_left(patch: pytest.MonkeyPatch) -> None:
 
 
 def _adopt_of_unknown(
-    patch: pytest.MonkeyPatch, choose: Callable[[Project, DispatchUnknownError], Any]
+    patch: pytest.MonkeyPatch, choose: Callable[[Project, errors.DispatchUnknownError], Any]
 ) -> None:
     """Adopt what a function chooses where a dispatch is unknown."""
     clients: list[process.Process] = []
@@ -169,7 +184,7 @@ def _adopt_of_unknown(
     async def adopt(dispatch: Any, project: Project, *args: Any, **kwargs: Any) -> Any:
         try:
             return await dispatch(project, *args, **kwargs)
-        except DispatchUnknownError as error:
+        except errors.DispatchUnknownError as error:
             ref: Ref | None = await choose(project, error)
             if ref is None:
                 raise
@@ -184,21 +199,26 @@ def _adopt_of_unknown(
     _wrap_dispatches(patch, adopt)
 
 
+@canary("the first of several candidates is adopted", "showed its own|which is of Intent")
 def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def first(_: Project, error: DispatchUnknownError) -> Ref | None:
+    async def first(_: Project, error: errors.DispatchUnknownError) -> Ref | None:
         return error.candidates[0] if error.candidates else None
 
     _adopt_of_unknown(patch, first)
 
 
+@canary(
+    "the generation before is adopted",
+    "which nobody began|began long before it was sent|which is of Intent",
+)
 def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
-    async def latest(project: Project, error: DispatchUnknownError) -> Ref | None:
+    async def latest(project: Project, error: errors.DispatchUnknownError) -> Ref | None:
         intent = error.intent
         if not isinstance(intent, Intent) or intent.kind != "generation":
             return None
         try:
             status = await project.get_generation_status(error.feature)
-        except VibeError:
+        except errors.VibeError:
             return None
         if status.request_id is None or status.feature_id is None:
             return None
@@ -213,10 +233,12 @@ def _earlier_generation_is_adopted(patch: pytest.MonkeyPatch) -> None:
     _adopt_of_unknown(patch, latest)
 
 
+@canary("a list that was cut is taken as whole", "from a list that was cut|took effect as")
 def _cut_list_is_taken_as_whole(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "whole lists", lambda _: _yes)
 
 
+@canary("Retry-After is ignored", "before its Retry-After is over")
 def _retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
     def without_it(response: aiohttp.ClientResponse) -> CIMultiDictProxy[str]:
         headers = CIMultiDict(response._headers)
@@ -226,6 +248,7 @@ def _retry_after_is_ignored(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(aiohttp.ClientResponse, "headers", property(without_it))
 
 
+@canary("a slot is lost with each error", "slots of the throttle are still held|still waiting")
 def _slot_is_lost_with_an_error(patch: pytest.MonkeyPatch) -> None:
     def unless_failing(release: Any) -> Any:
         def release_unless_failing(self: Any) -> None:
@@ -237,6 +260,7 @@ def _slot_is_lost_with_an_error(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "slots", unless_failing)
 
 
+@canary("what passed runs again", "ran again though it passed")
 def _what_passed_runs_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Run, "is_failure", property(_yes))
 
@@ -244,6 +268,10 @@ def _what_passed_runs_again(patch: pytest.MonkeyPatch) -> None:
 # What is waited for.
 
 
+@canary(
+    "a closed client goes on",
+    "the poller (has a timer|still works)|tasks go on|sent after the close",
+)
 def _closed_client_goes_on(patch: pytest.MonkeyPatch) -> None:
     async def leave_all(_: Client) -> None:
         pass
@@ -251,17 +279,19 @@ def _closed_client_goes_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Client, "aclose", leave_all)
 
 
+@canary("a waiter that leaves ends the poller", "given up too soon")
 def _waiter_that_leaves_ends_the_poller(patch: pytest.MonkeyPatch) -> None:
     async def wait_and_end(wait: Any, operation: Any, *, timeout: float | None) -> Any:
         try:
             return await wait(operation, timeout=timeout)
-        except (asyncio.CancelledError, WaitTimeoutError):
+        except (asyncio.CancelledError, errors.WaitTimeoutError):
             _cancel_tasks("testvibe_async poller")
             raise
 
     _wrap_waits(patch, wait_and_end)
 
 
+@canary("a cancelled poll cancels who shares it", "was cancelled, and nobody asked for it")
 def _cancelled_poll_cancels_those_who_share_it(patch: pytest.MonkeyPatch) -> None:
     poll: Any = Operation[Any].poll
     polls: dict[tuple[object, Operation[Any]], asyncio.Task[Any]] = {}
@@ -280,15 +310,17 @@ def _cancelled_poll_cancels_those_who_share_it(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Operation, "poll", share)
 
 
+@canary("a time-out is taken for the end", "a wait ended, and it is")
 def _time_out_is_taken_for_the_end(patch: pytest.MonkeyPatch) -> None:
     async def wait_a_while(wait: Any, operation: Any, *, timeout: float | None) -> Any:
-        with suppress(WaitTimeoutError):
+        with suppress(errors.WaitTimeoutError):
             return await wait(operation, timeout=timeout)
         return operation.snapshot or await operation.poll()
 
     _wrap_waits(patch, wait_a_while)
 
 
+@canary("a wait that has timed out can't be resumed", "still waiting")
 def _time_out_is_final(patch: pytest.MonkeyPatch) -> None:
     timed_out: set[tuple[object, Any]] = set()
 
@@ -298,13 +330,14 @@ def _time_out_is_final(patch: pytest.MonkeyPatch) -> None:
             await _for_ever()
         try:
             return await wait(operation, timeout=timeout)
-        except WaitTimeoutError:
+        except errors.WaitTimeoutError:
             timed_out.add(key)
             raise
 
     _wrap_waits(patch, wait_once)
 
 
+@canary("a closed iteration is not drained", "a closed iteration went on")
 def _closed_iteration_has_more(patch: pytest.MonkeyPatch) -> None:
     class Reread(_Iteration):
         async def __anext__(self) -> Any:
@@ -315,6 +348,7 @@ def _closed_iteration_has_more(patch: pytest.MonkeyPatch) -> None:
     _wrap_iterations(patch, Reread)
 
 
+@canary("a closed iteration never ends", "still waiting")
 def _closed_iteration_never_ends(patch: pytest.MonkeyPatch) -> None:
     class Endless(_Iteration):
         async def __anext__(self) -> Any:
@@ -365,10 +399,15 @@ def _wrap_iterations(patch: pytest.MonkeyPatch, wrapper: type[_Iteration]) -> No
 # What is said of it.
 
 
+@canary(
+    "an outcome comes before the end",
+    "is said to be (running|generating), and|a wait ended, and it is",
+)
 def _outcome_comes_before_the_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Operation, "outcome", property(lambda self: self.snapshot))
 
 
+@canary("a null is taken for a value", "is documented, and was not read|and nothing showed that")
 def _null_is_taken_for_a_value(patch: pytest.MonkeyPatch) -> None:
     def with_values(send: Any) -> Any:
         async def send_with_values(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -380,6 +419,7 @@ def _null_is_taken_for_a_value(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "send", with_values)
 
 
+@canary("a stale answer replaces a newer one", "went back")
 def _stale_answer_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
     def always(replace: Any) -> Any:
         def replace_always(self: Any, snapshot: Any) -> Any:
@@ -391,22 +431,25 @@ def _stale_answer_replaces_a_newer_one(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "newer answers", always)
 
 
+@canary("a 404 within its grace is final", "404 not_found")
 def _not_found_is_final_at_once(patch: pytest.MonkeyPatch) -> None:
     _inside(patch, "grace", lambda _: 0.0)
 
 
+@canary("a failed poll ends the waits", "given up too soon")
 def _one_failed_poll_ends_the_waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(process, "MAX_OUTAGE", 0.1)
 
 
+@canary("a supersession is guessed", "replaced it, and nothing did")
 def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
     async def guess(wait: Any, operation: Any, *, timeout: float | None) -> Any:
         try:
             return await wait(operation, timeout=timeout)
-        except WaitTimeoutError:
+        except errors.WaitTimeoutError:
             if not isinstance(operation, GenerationOperation):
                 raise
-            raise OperationSupersededError(ref=operation.ref, newer_request_id="?") from None
+            raise errors.OperationSupersededError(ref=operation.ref, newer_request_id="?") from None
 
     _wrap_waits(patch, guess)
 
@@ -437,6 +480,7 @@ def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], 
     patch.setattr(restarts, "copy_of_the_disk", copy_changed)
 
 
+@canary("intents are not on the disk", "acted again", play_restarts)
 def _intents_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
     def forget(document: dict[str, Any]) -> None:
         if document.pop("intent", None) is not None:
@@ -445,6 +489,7 @@ def _intents_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
     _wrap_crashes(patch, forget)
 
 
+@canary("refs are not on the disk", "acted again|and its item is", play_restarts)
 def _refs_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
     def forget(document: dict[str, Any]) -> None:
         if document["state"] == "dispatched":
@@ -454,6 +499,7 @@ def _refs_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
     _wrap_crashes(patch, forget)
 
 
+@canary("intents say nothing of before", "adopted|in place of its outcome", play_restarts)
 def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
     def forget(document: dict[str, Any]) -> None:
         if document.get("intent") is not None:
@@ -462,6 +508,9 @@ def _intents_say_nothing_of_before(patch: pytest.MonkeyPatch) -> None:
     _wrap_crashes(patch, forget)
 
 
+@canary(
+    "open intents are taken for refusals", "and its item is|is skipped at the end", play_restarts
+)
 def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
     def refuse(document: dict[str, Any]) -> None:
         if document.pop("intent", None) is not None:
@@ -470,6 +519,7 @@ def _open_intents_are_taken_for_refusals(patch: pytest.MonkeyPatch) -> None:
     _wrap_crashes(patch, refuse)
 
 
+@canary("a resumed batch does not wait", "at the end of the last batch", play_restarts)
 def _resumed_batch_does_not_wait(patch: pytest.MonkeyPatch) -> None:
     for name in ("run_features", "generate_features"):
         original = getattr(Project, name)
@@ -485,80 +535,6 @@ def _inside(patch: pytest.MonkeyPatch, what: str, mutate: Callable[[Any], Any]) 
     """Replace what is at a place inside by what a function makes of it."""
     path = INSIDE[what]
     patch.setattr(path, mutate(pkgutil.resolve_name(path)))
-
-
-CANARIES: dict[str, Canary] = {
-    "the session sends a POST again": Canary(
-        _post_is_sent_again, "took effect as|cost credits|and nobody knows"
-    ),
-    "a lost answer is called not sent": Canary(
-        _lost_answer_is_called_not_sent,
-        "(took effect as|reached the service).* and raised NotSentError",
-    ),
-    "an id is not reported if its caller left": Canary(
-        _hooks_are_silent_of_who_left, "and nobody knows"
-    ),
-    "the first of several candidates is adopted": Canary(
-        _first_candidate_is_adopted, "showed its own|which is of Intent"
-    ),
-    "a list that was cut is taken as whole": Canary(
-        _cut_list_is_taken_as_whole, "from a list that was cut|took effect as"
-    ),
-    "the generation before is adopted": Canary(
-        _earlier_generation_is_adopted,
-        "which nobody began|began long before it was sent|which is of Intent",
-    ),
-    "Retry-After is ignored": Canary(_retry_after_is_ignored, "before its Retry-After is over"),
-    "a slot is lost with each error": Canary(
-        _slot_is_lost_with_an_error, "slots of the throttle are still held|still waiting"
-    ),
-    "what passed runs again": Canary(_what_passed_runs_again, "ran again though it passed"),
-    "a closed client goes on": Canary(
-        _closed_client_goes_on,
-        "the poller (has a timer|still works)|tasks go on|sent after the close",
-    ),
-    "a waiter that leaves ends the poller": Canary(
-        _waiter_that_leaves_ends_the_poller, "given up too soon"
-    ),
-    "a cancelled poll cancels who shares it": Canary(
-        _cancelled_poll_cancels_those_who_share_it, "was cancelled, and nobody asked for it"
-    ),
-    "a time-out is taken for the end": Canary(
-        _time_out_is_taken_for_the_end, "a wait ended, and it is"
-    ),
-    "a wait that has timed out can't be resumed": Canary(_time_out_is_final, "still waiting"),
-    "a closed iteration is not drained": Canary(
-        _closed_iteration_has_more, "a closed iteration went on"
-    ),
-    "a closed iteration never ends": Canary(_closed_iteration_never_ends, "still waiting"),
-    "an outcome comes before the end": Canary(
-        _outcome_comes_before_the_end,
-        "is said to be (running|generating), and|a wait ended, and it is",
-    ),
-    "a null is taken for a value": Canary(
-        _null_is_taken_for_a_value, "is documented, and was not read|and nothing showed that"
-    ),
-    "a stale answer replaces a newer one": Canary(_stale_answer_replaces_a_newer_one, "went back"),
-    "a 404 within its grace is final": Canary(_not_found_is_final_at_once, "404 not_found"),
-    "a failed poll ends the waits": Canary(_one_failed_poll_ends_the_waits, "given up too soon"),
-    "a supersession is guessed": Canary(_supersession_is_guessed, "replaced it, and nothing did"),
-    "intents are not on the disk": Canary(
-        _intents_are_not_on_the_disk, "acted again", play_restarts
-    ),
-    "refs are not on the disk": Canary(
-        _refs_are_not_on_the_disk, "acted again|and its item is", play_restarts
-    ),
-    "intents say nothing of before": Canary(
-        _intents_say_nothing_of_before, "adopted|in place of its outcome", play_restarts
-    ),
-    "open intents are taken for refusals": Canary(
-        _open_intents_are_taken_for_refusals, "and its item is|is skipped at the end", play_restarts
-    ),
-    "a resumed batch does not wait": Canary(
-        _resumed_batch_does_not_wait, "at the end of the last batch", play_restarts
-    ),
-}
-"""By what each does wrong."""
 
 
 def schedules_until_caught(name: str, seed: int) -> int | None:

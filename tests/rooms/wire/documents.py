@@ -15,19 +15,6 @@ from testvibe_async._wire.protocol import Response
 
 URL = "https://testvibe.example/api/v1/ops/projects/p"
 
-DIGEST = b"""
-{"runId": 214, "status": "failed", "featureId": 12, "featureName": "Login Functionality",
- "config": "Default", "siteUrl": "https://shop.acme.example",
- "createdUtc": "2026-06-10T16:02:11Z", "startedUtc": "2026-06-10T16:02:19Z",
- "finishedUtc": "2026-06-10T16:02:54Z",
- "summary": {"total": 3, "passed": 2, "failed": 1, "other": 0},
- "tests": [{"name": "Valid user signs in", "status": "passed", "durationMs": 4210, "error": null},
-           {"name": "Locked-out user", "status": "failed", "durationMs": 9120.5, "error": "no"}],
- "artifacts": [{"kind": "trace", "path": "trace/locked-out-user.zip", "size": 482133}],
- "log": "tail"}
-"""
-
-
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()

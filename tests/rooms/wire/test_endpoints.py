@@ -6,16 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rooms.wire.documents import answer, places_of
+from tests.rooms.wire.documents import answer, places_of, request_for
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect, custom_request, endpoint_overrides
 from testvibe_async._wire.protocol import decode
 from testvibe_async.errors import ConfigError
 
 
 def test_reads_alone_are_repeatable() -> None:
-    """What is a GET in the table may be repeated, and nothing else."""
-    for endpoint in ENDPOINTS.values():
+    """What is a GET in the table, or among custom requests, may be repeated, and nothing else."""
+    customs = [custom_request(method, "/x").endpoint for method in ("GET", "POST", "PUT")]
+    for endpoint in (*ENDPOINTS.values(), *customs):
         assert endpoint.is_repeatable == (endpoint.method == "GET")
+        assert endpoint.is_repeatable == (endpoint.effect is Effect.READS)
 
 
 def test_a_request_is_built_from_its_parts() -> None:
@@ -27,15 +29,11 @@ def test_a_request_is_built_from_its_parts() -> None:
     assert request.path == "/api/v1/ops/projects/7f3c/features/a%2Fb%20c/run"
     assert request.body == {"siteUrl": "https://s.example"}
     assert request.query == {}
+    bare = ENDPOINTS["generate_feature"].request(project="p", feature=1, body={"siteUrl": None})
+    assert bare.body == {}
     listed = ENDPOINTS["list_runs"].request(project="p", query={"feature": None, "limit": 0})
     assert listed.query == {"limit": "0"}
     assert listed.body is None
-
-
-def test_an_empty_body_is_a_body() -> None:
-    """A body without members is sent as one, which a dispatch needs."""
-    request = ENDPOINTS["generate_feature"].request(project="p", feature=1, body={"siteUrl": None})
-    assert request.body == {}
 
 
 @given(name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
@@ -70,16 +68,6 @@ def test_a_custom_request_is_what_it_says() -> None:
     assert (request.method, request.path) == ("POST", "/api/v1/ops/a/b%20c")
     assert (request.query, request.body) == ({"x": "1"}, {"z": 2})
     assert decode(request, answer(200, b'{"any": [1]}')) == {"any": [1]}
-
-
-@pytest.mark.parametrize(
-    ("method", "effect"), [("GET", Effect.READS), ("POST", Effect.CHANGES), ("PUT", Effect.CHANGES)]
-)
-def test_a_custom_get_alone_is_repeatable(method: str, effect: Effect) -> None:
-    """Of custom requests, a GET alone may be repeated."""
-    request = custom_request(method, "/x")
-    assert request.endpoint.effect is effect
-    assert request.endpoint.is_repeatable == (method == "GET")
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 205])
@@ -175,9 +163,6 @@ def test_a_route_does_not_turn_a_read_into_a_change(name: str, method: str) -> N
 )
 def test_every_post_has_a_json_body(operation: str) -> None:
     """A service may refuse one without; other methods have none unless they need it."""
-    names: dict[str, Any] = {"project": "p", "feature": 12}
-    path = ENDPOINTS[operation].path
-    used = {name: value for name, value in names.items() if f"{{{name}}}" in path}
-    assert ENDPOINTS[operation].request(**used).body == {}
+    assert request_for(operation).body == {}
     assert custom_request("POST", "/projects").body == {}
     assert custom_request("DELETE", "/projects").body is None

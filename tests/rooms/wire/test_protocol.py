@@ -10,24 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.rooms.wire.documents import URL, answer, request_for
+from testvibe_async import errors
 from testvibe_async._wire import protocol
 from testvibe_async._wire.endpoints import ENDPOINTS, Request
 from testvibe_async._wire.protocol import Response
-from testvibe_async.errors import (
-    ConflictError,
-    EndpointNotFoundError,
-    FeatureBusyError,
-    FeatureNotGeneratedError,
-    ForbiddenError,
-    GenerationInProgressError,
-    InvalidRequestError,
-    MalformedResponseError,
-    NotFoundError,
-    RateLimitedError,
-    ResponseError,
-    ServerError,
-    UnauthorizedError,
-)
 from testvibe_async.models import Feature
 
 T = TypeVar("T")
@@ -46,7 +32,7 @@ def refusal(
 ) -> Any:
     """Return the error that an answer to an operation is deciphered as."""
     request = request_for(operation)
-    with pytest.raises(ResponseError) as caught:
+    with pytest.raises(errors.ResponseError) as caught:
         decode(request, answer(status, body, **headers))
     return caught.value
 
@@ -78,7 +64,7 @@ def test_a_mutation_is_done_once_it_is_acknowledged(name: str, body: bytes) -> N
 def test_a_mutation_is_not_done_where_the_success_says_so(body: bytes) -> None:
     """A success that says false, or is no JSON, such as a proxy's page, is malformed."""
     error = refusal(200, body, operation="write_file")
-    assert type(error) is MalformedResponseError
+    assert type(error) is errors.MalformedResponseError
     assert error.status == 200
     assert error.problems
 
@@ -86,7 +72,7 @@ def test_a_mutation_is_not_done_where_the_success_says_so(body: bytes) -> None:
 def test_an_unreadable_success_says_what_is_wrong_and_where() -> None:
     """A success of another shape is malformed, chained from the fault, with all problems."""
     error = refusal(200, b'{"id": "twelve", "status": 3}')
-    assert type(error) is MalformedResponseError
+    assert type(error) is errors.MalformedResponseError
     assert error.problems == (
         "expected an integer, got 'twelve' at $.id",
         "expected a string, got 3 at $.status",
@@ -94,32 +80,28 @@ def test_an_unreadable_success_says_what_is_wrong_and_where() -> None:
     assert "expected a string, got 3 at $.status" in str(error)
     assert (error.method, error.url, error.status) == ("GET", URL, 200)
     assert error.__cause__ is not None
+    many = refusal(200, b"[1, 2, 3, 4, 5]", operation="list_features")
+    assert len(many.problems) == 5
+    assert "(and 2 more)" in str(many)
+    assert "$[3]" not in str(many)
 
 
-def test_many_problems_are_counted_in_the_message() -> None:
-    """The message of a malformed answer shows three problems and the number of the others."""
-    error = refusal(200, b"[1, 2, 3, 4, 5]", operation="list_features")
-    assert len(error.problems) == 5
-    assert "(and 2 more)" in str(error)
-    assert "$[3]" not in str(error)
-
-
-KINDS: dict[type[ResponseError], tuple[int, ...]] = {
-    InvalidRequestError: (400,),
-    UnauthorizedError: (401,),
-    ForbiddenError: (403,),
-    NotFoundError: (404,),
-    ConflictError: (409,),
-    RateLimitedError: (429,),
-    ServerError: (500, 502, 503, 504, 599),
-    ResponseError: (100, 300, 304, 402, 405, 418, 499),
+KINDS: dict[type[errors.ResponseError], tuple[int, ...]] = {
+    errors.InvalidRequestError: (400,),
+    errors.UnauthorizedError: (401,),
+    errors.ForbiddenError: (403,),
+    errors.NotFoundError: (404,),
+    errors.ConflictError: (409,),
+    errors.RateLimitedError: (429,),
+    errors.ServerError: (500, 502, 503, 504, 599),
+    errors.ResponseError: (100, 300, 304, 402, 405, 418, 499),
 }
 
 
 @pytest.mark.parametrize(
     ("status", "kind"), [(status, kind) for kind, each in KINDS.items() for status in each]
 )
-def test_each_status_is_its_own_error(status: int, kind: type[ResponseError]) -> None:
+def test_each_status_is_its_own_error(status: int, kind: type[errors.ResponseError]) -> None:
     """A status decides the class of the error, which holds all parts of the answer."""
     error = refusal(status, error_body("The text.", "the_code"))
     assert type(error) is kind
@@ -129,21 +111,20 @@ def test_each_status_is_its_own_error(status: int, kind: type[ResponseError]) ->
         assert str(error).endswith(f'says "The text." ({status} the_code, GET {URL})')
 
 
-@pytest.mark.parametrize(
-    ("operation", "kind"),
-    [
-        ("generate_feature", GenerationInProgressError),
-        ("run_feature", FeatureNotGeneratedError),
-        ("update_feature", FeatureBusyError),
-        ("delete_feature", FeatureBusyError),
-        ("cancel_generation", ConflictError),
-        ("create_feature", ConflictError),
-        ("write_file", ConflictError),
-        ("get_run", ConflictError),
-    ],
-)
+CONFLICTS: dict[str, type[errors.ConflictError]] = {
+    "generate_feature": errors.GenerationInProgressError,
+    "run_feature": errors.FeatureNotGeneratedError,
+    **dict.fromkeys(("update_feature", "delete_feature"), errors.FeatureBusyError),
+    **dict.fromkeys(("cancel_generation", "create_feature"), errors.ConflictError),
+    **dict.fromkeys(("write_file", "get_run"), errors.ConflictError),
+}
+
+
+@pytest.mark.parametrize(("operation", "kind"), CONFLICTS.items())
 @pytest.mark.parametrize("message", ["This feature is already generating.", "Not generated.", ""])
-def test_conflicts_by_the_call(operation: str, kind: type[ConflictError], message: str) -> None:
+def test_conflicts_by_the_call(
+    operation: str, kind: type[errors.ConflictError], message: str
+) -> None:
     """A 409 means what the call that got it says, whatever words came with it."""
     assert type(refusal(409, error_body(message), operation=operation)) is kind
 
@@ -182,7 +163,7 @@ def test_an_error_in_any_format_is_read(body: bytes, code: str | None, message: 
 def test_a_redirect_is_an_error_that_names_its_target() -> None:
     """A 3xx is a ResponseError with the target, but without the target's query."""
     error = refusal(302, b"<html>", Location="https://login.example/sso?token=secret#x")
-    assert type(error) is ResponseError
+    assert type(error) is errors.ResponseError
     assert "https://login.example/sso" in error.message
     assert "secret" not in str(error)
     assert "not followed" in error.message
@@ -218,9 +199,8 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
 
 def test_a_date_is_counted_from_the_services_clock() -> None:
     """A Retry-After date is measured against the answer's own Date, not against our clock."""
-    error = refusal(
-        429, Date="Mon, 01 Jan 2024 00:00:00 GMT", Retry_After="Mon, 01 Jan 2024 00:00:20 GMT"
-    )
+    later = "Mon, 01 Jan 2024 00:00:20 GMT"
+    error = refusal(429, Date="Mon, 01 Jan 2024 00:00:00 GMT", Retry_After=later)
     assert error.retry_after == 20.0
     broken = refusal(429, Date="x", Retry_After="Wed, 10 Jun 2026 14:00:30 GMT")
     assert broken.retry_after == 30.0
@@ -239,11 +219,10 @@ def test_any_retry_after_is_a_pause_or_none(value: str) -> None:
 @given(st.integers(200, 599), st.binary(max_size=80), st.sampled_from(list(ENDPOINTS)))
 def test_any_answer_is_a_value_or_an_error(status: int, body: bytes, operation: str) -> None:
     """Nothing that a server may answer raises anything but a ResponseError of one line."""
-    request = request_for(operation)
-    error: ResponseError | None = None
+    error: errors.ResponseError | None = None
     try:
-        decode(request, answer(status, body))
-    except ResponseError as caught:
+        decode(request_for(operation), answer(status, body))
+    except errors.ResponseError as caught:
         error = caught
     assert error is not None or status < 300
     assert error is None or (error.status == status and str(error).isprintable())
@@ -261,14 +240,14 @@ def test_the_date_is_the_services_clock_where_it_says() -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "kind"),
     [
-        (b"", {"Retry_After": "7"}, RateLimitedError),
-        (b'{"error": "rate_limited", "message": "m"}', {}, RateLimitedError),
-        (b'{"error": "forbidden", "message": "m"}', {}, ForbiddenError),
-        (b"", {}, ForbiddenError),
+        (b"", {"Retry_After": "7"}, errors.RateLimitedError),
+        (b'{"error": "rate_limited", "message": "m"}', {}, errors.RateLimitedError),
+        (b'{"error": "forbidden", "message": "m"}', {}, errors.ForbiddenError),
+        (b"", {}, errors.ForbiddenError),
     ],
 )
 def test_a_403_may_be_a_429(
-    body: bytes, headers: dict[str, str], kind: type[ResponseError]
+    body: bytes, headers: dict[str, str], kind: type[errors.ResponseError]
 ) -> None:
     """It says when to try again, or has a code that says so."""
     assert type(refusal(403, body, **headers)) is kind
@@ -277,25 +256,24 @@ def test_a_403_may_be_a_429(
 @pytest.mark.parametrize("status", [404, 405])
 @pytest.mark.parametrize("body", [b"", b"<html>no such page</html>", b'{"title": "Not Found"}'])
 def test_an_assumed_route_that_is_missing_is_no_missing_project(status: int, body: bytes) -> None:
-    """Without the service's own code it says which route was assumed, and where to put another."""
+    """Without the service's own code it says which route was assumed, and where to put another.
+
+    With its code it is a project that is missing; and no documented route is missing.
+    """
     error = refusal(status, body, operation="list_runs")
-    assert type(error) is EndpointNotFoundError
+    assert type(error) is errors.EndpointNotFoundError
     assert (error.operation, error.route) == ("list_runs", "GET /projects/{project}/runs")
     assert "a route that is assumed" in str(error)
     assert "[endpoints]" in str(error)
-
-
-def test_the_services_own_404_is_one() -> None:
-    """With its code it is a project that is missing; and no documented route is missing."""
-    body = b'{"error": "not_found", "message": "No such project."}'
-    assert type(refusal(404, body, operation="list_runs")) is NotFoundError
-    error = refusal(404, b"<html><title>Not found</title>", operation="get_run")
-    assert type(error) is NotFoundError
-    assert "that is not the service's own answer" in str(error)
+    documented = refusal(404, body, operation="get_run")
+    assert type(documented) is errors.NotFoundError
+    assert "that is not the service's own answer" in str(documented)
+    own = refusal(404, error_body("No such project.", "not_found"), operation="list_runs")
+    assert type(own) is errors.NotFoundError
 
 
 def test_a_name_with_a_slash_that_is_not_found_may_be_known_by_its_id() -> None:
     """Some servers decode it before they look for the route."""
     request = ENDPOINTS["get_feature"].request(project="p", feature="Cart / Checkout")
-    with pytest.raises(NotFoundError, match="use the id instead"):
+    with pytest.raises(errors.NotFoundError, match="use the id instead"):
         decode(request, answer(404))

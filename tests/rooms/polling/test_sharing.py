@@ -1,19 +1,19 @@
-"""List polling: the statuses of many operations from one list call."""
+"""List polling, and what many tasks that wait are given: one list call serves many operations."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+import sys
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.conftest import client_of
-from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs
+from tests.support.observing import COUNT, ROUNDS, count_reads, dispatch_runs, start_wait
 from tests.support.timing import now
-from testvibe_async import Client, Phase, Project
-from testvibe_async._polling.list_polling import Listed, ListPolling
-from testvibe_async._polling.state import Change, OperationState
-from testvibe_async._wire.json import read_rows
+from testvibe_async import Client, ObservationError, Project, RunOperation, RunRef
+from testvibe_async._polling import Subscription
+from testvibe_async._polling.reader import Reader
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 
@@ -93,70 +93,36 @@ async def test_followed_generations_keep_pace(
     assert first <= 1 + 3.3
 
 
-async def test_portions_of_lists(
-    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+TURNS = {
+    "list_polling.ROWS_A_TURN": 1,
+    "poller.OPERATIONS_A_TURN": 1,
+    "reader.OPERATIONS_A_TURN": 2,
+}
+"""How often a list is interrupted after so many, and in how many places."""
+
+
+@pytest.mark.parametrize(("constant", "places"), TURNS.items())
+async def test_long_lists_let_other_tasks_run(
+    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch, constant: str, places: int
 ) -> None:
-    """Reading a long list yields to other tasks in between."""
-    monkeypatch.setattr("testvibe_async._polling.list_polling.ROWS_A_TURN", 3)
-    rows, read_by_then = list[object](), list[int]()
-
-    def counted(body: bytes) -> Iterator[object]:
-        asyncio.get_running_loop().call_soon(lambda: read_by_then.append(len(rows)))
-        for row in read_rows(body):
-            rows.append(row)
-            yield row
-
-    monkeypatch.setattr("testvibe_async._polling.list_polling.read_rows", counted)
-    await client.gather(*await dispatch_runs(project, COUNT))
-
-    assert read_by_then[0] == 3
-
-
-async def test_portions_of_schedules(
-    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rescheduling many operations after a list yields to other tasks in between."""
-    monkeypatch.setattr("testvibe_async._polling.poller.OPERATIONS_A_TURN", 3)
+    """Reading a list, publishing what it shows, and rescheduling after it pause in between."""
+    monkeypatch.setattr(f"testvibe_async._polling.{constant}", 3)
     operations = await dispatch_runs(project, COUNT)
-    busy: list[int] = []
-    poll = ListPolling.poll
+    sleep, pauses = asyncio.sleep, Counter[tuple[str, int]]()
 
-    def note() -> None:
-        busy.append(sum(operation._polled.is_in_progress for operation in operations))
+    async def noted(seconds: float) -> None:
+        caller = sys._getframe(1)
+        if seconds == 0:
+            pauses[caller.f_globals["__name__"].rpartition(".")[2], caller.f_lineno] += 1
+        await sleep(seconds)
 
-    async def noted(polling: ListPolling, operations: Sequence[Any]) -> Listed | None:
-        answer = await poll(polling, operations)
-        asyncio.get_running_loop().call_soon(note)
-        return answer
-
-    monkeypatch.setattr(ListPolling, "poll", noted)
+    monkeypatch.setattr(asyncio, "sleep", noted)
     runs = await client.gather(*operations)
 
     assert all(run.is_success for run in runs)
-    assert busy[0] == COUNT - 3
-
-
-async def test_portions_of_starts(
-    client: Client, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Publishing what a list shows as started yields to other tasks in between."""
-    monkeypatch.setattr("testvibe_async._polling.reader.OPERATIONS_A_TURN", 3)
-    operations = await dispatch_runs(project, COUNT)
-    started: list[int] = []
-    see_started = OperationState[Any].see_started
-
-    def noted(state: OperationState[Any], *, at: datetime) -> Change | None:
-        if not started:
-            asyncio.get_running_loop().call_soon(
-                lambda: started.append(sum(each.phase is Phase.ACTIVE for each in operations))
-            )
-        return see_started(state, at=at)
-
-    monkeypatch.setattr(OperationState, "see_started", noted)
-    await client.gather(*operations)
-
-    assert started[0] == 3
-    assert all(operation.outcome for operation in operations)
+    module = constant.partition(".")[0]
+    often = [count >= COUNT // 3 for (name, _), count in pauses.items() if name == module]
+    assert often == [True] * places
 
 
 async def test_a_row_is_its_latest_generation(
@@ -179,3 +145,81 @@ async def test_a_row_is_its_latest_generation(
     assert {type(result).__name__ for result in results} == {"OperationSupersededError"}
     assert now() - began < 9
     assert all(generation.is_finished for generation in await gathering)
+
+
+def taken(subscription: Subscription) -> list[tuple[Any, str]]:
+    """Take all events, each in a few words."""
+    events: list[tuple[Any, str]] = []
+    while (found := subscription.take()) is not None:
+        events.append((found[0], str(found[1])))
+    return events
+
+
+async def test_a_further_item_waits(
+    emulator: Emulator, client: Client, operation: RunOperation
+) -> None:
+    """An item that is added while its operation is in flight has no event but the end."""
+    subscription = Subscription(client._poller, {}, may_grow=True)
+    subscription.add(operation._polled, "a")
+    await asyncio.sleep(6)
+    await operation.poll()
+    subscription.add(operation._polled, "b")
+    assert taken(subscription) == []
+    emulator.finish_run(operation.run_id)
+    await operation.poll()
+    assert [item for item, _ in taken(subscription)] == ["a", "b"]
+
+
+async def test_an_end_at_the_timeout(
+    emulator: Emulator, project: Project, operation: RunOperation
+) -> None:
+    """A wait whose timeout coincides with the end returns the outcome."""
+    emulator.finish_run(operation.run_id)
+    digest = await project.get_run(operation.run_id)
+    loop = asyncio.get_running_loop()
+    loop.call_later(2, lambda: project._parts.poller.accept(operation.ref, digest))
+
+    assert (await operation.wait(timeout=2)).is_success
+
+
+async def test_a_wait_that_is_cancelled_as_it_fails(operation: RunOperation) -> None:
+    """Cancelling wins over an error that arrives at the same moment."""
+    wait = start_wait(operation)
+    await asyncio.sleep(1)
+    wait.cancel()
+    Reader.end_waits(operation._polled, ObservationError("a test", ref=operation.ref))
+
+    with pytest.raises(asyncio.CancelledError):
+        await wait
+
+
+@pytest.mark.parametrize("method", [Client.finished, Client.changes])
+async def test_many_waits_in_portions(
+    emulator: Emulator, client: Client, method: Callable[..., Any]
+) -> None:
+    """Beginning to wait for many yields to other tasks, and goes on after a cancellation."""
+    refs = [
+        RunRef(server=emulator.url, project=emulator.project_id, run_id=number)
+        for number in range(1, 1301)
+    ]
+    operations = [client.attach(ref) for ref in refs]
+    waits = method(client, operations)
+
+    def watched() -> int:
+        return sum(operation._polled.has_listeners for operation in operations)
+
+    first = asyncio.ensure_future(anext(waits))
+    await asyncio.sleep(0)
+    assert watched() == 500
+    assert client._poller._deferrals == 1  # One list may serve them all.
+    first.cancel()
+    await asyncio.wait([first])
+    second = asyncio.ensure_future(anext(waits))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert watched() == 1300
+    assert client._poller._deferrals == 0
+    second.cancel()
+    await asyncio.wait([second])
+    await waits.aclose()
+    assert watched() == 0

@@ -1,0 +1,521 @@
+"""Telemetry: which spans there are, what is counted, and what happens where all of it fails."""
+
+import asyncio
+import gc
+import json
+import logging
+import re
+import sys
+import weakref
+from collections.abc import Generator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import pytest
+from attrs import define, evolve
+from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+from opentelemetry.metrics import CallbackOptions
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
+from opentelemetry.trace import StatusCode
+
+from tests.conftest import client_of
+from tests.support.mcp_connection import connected
+from tests.support.shop import DRAFT
+from tests.support.timing import STEADY
+from testvibe_async import (
+    BatchSummary,
+    Client,
+    DispatchUnknownError,
+    FeatureNotGeneratedError,
+    Journal,
+    Project,
+    Ref,
+    RunRef,
+    WaitTimeoutError,
+)
+from testvibe_async._telemetry import Telemetry, otel, telemetry
+from testvibe_async._telemetry.otel import OpenTelemetry
+from testvibe_async.batch import _result_of
+from testvibe_async.testing import Emulator, Fault, Outcome
+
+SCENARIO = evolve(STEADY, outcomes={"Returns": Outcome(run_status="failed")})
+"""Every run takes 30 s, and those of one feature fail."""
+
+
+@define
+class Sdk:
+    """What was recorded."""
+
+    tracer_provider: TracerProvider
+    spans_exporter: InMemorySpanExporter
+    reader: InMemoryMetricReader
+
+    def spans(self, name: str) -> list[ReadableSpan]:
+        """Return the ended spans of a name, in the order in which they began."""
+        found = [span for span in self.spans_exporter.get_finished_spans() if span.name == name]
+        return sorted(found, key=lambda span: span.start_time or 0)
+
+    def span(self, name: str) -> ReadableSpan:
+        """Return the one ended span of a name."""
+        (span,) = self.spans(name)
+        return span
+
+    def below(self, span: ReadableSpan) -> list[str]:
+        """Return the names of a span's children."""
+        return [
+            each.name
+            for each in self.spans_exporter.get_finished_spans()
+            if each.parent is not None
+            and span.context is not None
+            and each.parent.span_id == span.context.span_id
+        ]
+
+    def metric(self, name: str) -> dict[tuple[str, ...], Any]:
+        """Return the points of a metric, by the values of their attributes."""
+        data = self.reader.get_metrics_data()
+        points: dict[tuple[str, ...], Any] = {}
+        for resource in data.resource_metrics if data else ():
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    if metric.name == name:
+                        for point in metric.data.data_points:
+                            values = (point.attributes or {}).values()
+                            points[tuple(map(str, values))] = point
+        return points
+
+
+@pytest.fixture
+def sdk(monkeypatch: pytest.MonkeyPatch) -> Generator[Sdk]:
+    """Record what the package tells, and the requests that aiohttp sends."""
+    tracer_provider = TracerProvider()
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
+    meter_provider = MeterProvider([reader])
+    recording = OpenTelemetry(tracer_provider, meter_provider)
+    monkeypatch.setattr(telemetry(), "__dict__", vars(recording))
+    instrumentor = AioHttpClientInstrumentor()
+    instrumentor.instrument(tracer_provider=tracer_provider)
+    yield Sdk(tracer_provider, exporter, reader)
+    instrumentor.uninstrument()
+    meter_provider.shutdown()
+    tracer_provider.shutdown()
+
+
+def _events(span: ReadableSpan) -> list[str]:
+    return [
+        " ".join([event.name, *map(str, (event.attributes or {}).values())])
+        for event in span.events
+    ]
+
+
+def _id(span: ReadableSpan) -> int:
+    assert span.context is not None
+    number: int = span.context.span_id
+    return number
+
+
+async def test_a_run_lasts_from_the_dispatch_to_the_end(sdk: Sdk, project: Project) -> None:
+    """Its transitions are events, requests are below it, and it is below its caller."""
+    with sdk.tracer_provider.get_tracer("caller").start_as_current_span("caller"):
+        operation = await project.run_feature("Checkout")
+    await operation
+    span = sdk.span("testvibe run")
+    assert sdk.below(sdk.span("caller")) == ["testvibe run"]
+    assert sdk.below(span).count("POST") == 1
+    assert sdk.below(span).count("GET") > 5
+    transitions, cases = _events(span)[:2], _events(span)[2:]
+    assert transitions == ["transition active running", "transition finished passed"]
+    assert all(re.fullmatch(r"test case .+ pass", each) for each in cases)
+    assert len(cases) > 1
+    assert span.status.status_code is StatusCode.UNSET
+    attributes = dict(span.attributes or {})
+    assert attributes["testvibe.feature"] == "Checkout"
+    assert attributes["testvibe.status"] == "passed"
+    assert isinstance(attributes["testvibe.run_id"], int)
+    assert attributes["cicd.pipeline.task.run.id"] == str(attributes["testvibe.run_id"])
+    assert attributes["cicd.pipeline.task.run.result"] == "success"
+    assert attributes["test.suite.run.status"] == "success"
+
+
+async def test_a_failed_run_is_an_error(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """Its status says how it ended; each poll that failed is an event with its error's class."""
+    operation = await project.run_feature("Returns")
+    emulator.fail("get_run", Fault.status(503), times=2)
+    await operation
+    span = sdk.span("testvibe run")
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.status.description == "it ended with the status failed"
+    assert _events(span).count("poll failed ServerError") == 2
+
+
+async def test_what_was_not_dispatched(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """A dispatch that is refused, or unknown, ends its span with the error, or the reason."""
+    with pytest.raises(FeatureNotGeneratedError):
+        await project.run_feature(DRAFT)
+    emulator.fail("run_feature", Fault.reset())
+    emulator.fail("list_runs", Fault.status(404), times=9)
+    with pytest.raises(DispatchUnknownError) as caught:
+        await project.run_feature("Checkout")
+    refused, unknown = sdk.spans("testvibe run")
+    assert refused.status.description == "not dispatched: FeatureNotGeneratedError"
+    assert dict(unknown.attributes or {})["testvibe.reason"] == caught.value.reason
+    assert unknown.status.description == "unknown whether it was dispatched"
+
+
+async def test_an_end_that_nobody_sees(sdk: Sdk, emulator: Emulator) -> None:
+    """A span ends also where the last handle is gone, or the client closes."""
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert not sdk.spans("testvibe run")
+        del operation
+        gc.collect()
+        await asyncio.sleep(0.1)
+        gc.collect()
+        operation = await client.project().run_feature("Checkout")
+    assert not operation.done
+    assert [_events(span) for span in sdk.spans("testvibe run")] == [
+        ["end not seen no handle on it was left"],
+        ["end not seen the client was closed"],
+    ]
+
+
+async def test_what_is_attached_to_links_to_the_dispatch(sdk: Sdk, emulator: Emulator) -> None:
+    """The ref has the context; one without it, or with nonsense, has a span without a link."""
+    async with client_of(emulator) as client:
+        ref = (await client.project().run_feature("Checkout")).ref
+    bare, wrong = (evolve(ref, traceparent=text) for text in (None, "nonsense"))
+    for each in (Ref.from_json(ref.to_json()), bare, wrong):
+        async with client_of(emulator) as client:
+            await client.attach(each)
+    linked, *others = sdk.spans("testvibe run attached")
+    assert [link.context.span_id for link in linked.links] == [_id(sdk.span("testvibe run"))]
+    assert [span.links for span in others] == [(), ()]
+
+
+async def test_waiting_again_makes_no_other(sdk: Sdk, project: Project) -> None:
+    """One span serves all waits and polls of an operation."""
+    operation = await project.run_feature("Checkout")
+    with pytest.raises(WaitTimeoutError):
+        await operation.wait(timeout=3)
+    await asyncio.gather(operation.wait(), operation.wait())
+    await operation.poll()
+    assert len(sdk.spans("testvibe run")) == 1
+    assert not sdk.spans("testvibe run attached")
+
+
+async def test_its_operations_are_below(sdk: Sdk, project: Project) -> None:
+    """Further attempts too; the counts are its attributes."""
+    await project.run_features(["Checkout", "Returns"], attempts=2)
+    batch = sdk.span("testvibe batch")
+    assert sdk.below(batch).count("testvibe run") == 3
+    attributes = dict(batch.attributes or {})
+    assert attributes["testvibe.batch.succeeded"] == 1
+    assert attributes["testvibe.batch.failed"] == 1
+    assert attributes["cicd.pipeline.result"] == "failure"
+
+
+async def test_a_batch_that_goes_on(sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
+    """What an earlier process dispatched is attached to below the new batch, with a link."""
+    names = ["Checkout", "Returns"]
+    async with (
+        client_of(emulator) as client,
+        Journal(tmp_path / "journal") as journal,
+        client.project().run_features(names, journal=journal),
+    ):
+        await asyncio.sleep(5)
+    gc.collect()
+    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+        await client.project().run_features(names, journal=journal)
+    first, second = sdk.spans("testvibe batch")
+    assert sdk.below(first).count("testvibe run") == 2
+    assert sdk.below(second).count("testvibe run attached") == 2
+    dispatched = {_id(span) for span in sdk.spans("testvibe run")}
+    links = [span.links[0] for span in sdk.spans("testvibe run attached")]
+    assert {link.context.span_id for link in links} == dispatched
+
+
+async def test_intents_have_the_context(sdk: Sdk, tmp_path: Path, emulator: Emulator) -> None:
+    """A dispatch that a crash left open is found, and its span links to the dispatch."""
+    emulator.fail("generate_feature", Fault.lost(), times=1)
+    missing = emulator.fail("get_generation_status", Fault.status(404), skip=1)
+    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+        (item,) = await client.project().generate_features([DRAFT], journal=journal)
+        assert isinstance(item.error, DispatchUnknownError)
+    missing.remove()
+    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+        (item,) = await client.project().generate_features([DRAFT], journal=journal)
+    assert item.outcome is not None
+    (link,) = sdk.span("testvibe generation attached").links
+    assert link.context.span_id == _id(sdk.span("testvibe generation"))
+
+
+async def test_a_dispatch_hangs_below_the_call_of_a_tool(sdk: Sdk, emulator: Emulator) -> None:
+    """The agent, its call of the MCP server, the batch and its runs are one trace."""
+    tracer = sdk.tracer_provider.get_tracer("agent")
+    async with connected(emulator) as mcp:
+        with tracer.start_as_current_span("agent") as agent:
+            await mcp.call_tool("run_features", {"features": ["Checkout"]})
+    batch = sdk.span("testvibe batch")
+    assert batch.parent is not None
+    assert batch.parent.span_id == agent.get_span_context().span_id
+    assert sdk.below(batch) == ["testvibe run"]
+
+
+async def test_polls_by_list_hang_below_nothing(sdk: Sdk, emulator: Emulator) -> None:
+    """A poll for many is nobody's child, also where the client was made within a span."""
+    with sdk.tracer_provider.get_tracer("caller").start_as_current_span("start-up") as start_up:
+        client = client_of(emulator)
+    async with client:
+        await client.project().run_features(["Checkout", "Gift card", "Wishlist", "Returns"])
+    spans = sdk.spans("GET")
+    assert all(
+        span.parent is None or span.parent.span_id != start_up.get_span_context().span_id
+        for span in spans
+    )
+    assert any(span.parent is None for span in spans)
+
+
+@pytest.mark.parametrize(
+    ("summary", "result"),
+    [
+        (BatchSummary(succeeded=1, quarantined=1), "success"),
+        (BatchSummary(failed=1, errors=1, in_flight=1), "failure"),
+        (BatchSummary(errors=1, in_flight=1), "error"),
+        (BatchSummary(succeeded=1, unknown=1), "error"),
+        (BatchSummary(succeeded=1, in_flight=1), "timeout"),
+    ],
+)
+def test_results_of_batches(summary: BatchSummary, result: str) -> None:
+    """They are OpenTelemetry's words for the results of a pipeline."""
+    assert _result_of(summary) == result
+
+
+async def test_requests_by_status(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """Each request is measured, also one without an answer."""
+    emulator.fail("get_run", Fault.status(500), times=1)
+    emulator.fail("get_run", Fault.reset(), times=2, skip=1)  # aiohttp repeats a GET once
+    await (await project.run_feature("Checkout"))
+    points = sdk.metric("http.client.request.duration")
+    server = ("127.0.0.1", str(urlsplit(emulator.url).port))
+    assert points["POST", "202", *server, "run_feature"].count == 1
+    assert points["GET", "500", "500", *server, "get_run"].count == 1
+    assert points["GET", "no answer", *server, "get_run"].count == 1
+    assert points["GET", "200", *server, "get_run"].count == emulator.count("get_run") - 3
+
+
+async def test_dispatches_by_outcome(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """Operations that were dispatched or adopted, and unknown dispatches."""
+    await project.run_feature("Checkout")
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    await project.run_feature("Returns")
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("list_runs", Fault.status(404))
+    with pytest.raises(DispatchUnknownError):
+        await project.run_feature("Checkout")
+    points = {key: point.value for key, point in sdk.metric("testvibe.dispatches").items()}
+    assert points == {
+        ("run", "dispatched"): 1,
+        ("run", "adopted"): 1,
+        ("run", "unknown"): 1,
+    }
+
+
+async def test_how_late_an_end_is_seen(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """From `finishedUtc`, by the service's clock, to the poll that showed it; if it was in time."""
+    operation = await project.run_feature("Checkout")
+    await operation
+    await asyncio.sleep(86_400)
+    async with client_of(emulator) as other:
+        await other.attach(operation.ref)  # What was over a day before is not late.
+    point = sdk.metric("testvibe.end.delay")["run",]
+    assert point.count == 1
+    assert 0 <= point.sum <= 5
+
+
+async def test_pauses(sdk: Sdk, emulator: Emulator, project: Project) -> None:
+    """The pause that many refusals cause is measured."""
+    emulator.fail("*", Fault.status(429, retry_after=2), times=5)
+    await project.run_features(["Checkout", "Returns", "Wishlist", "Gift card"])
+    assert sdk.metric("testvibe.pause.duration")[()].count >= 1
+
+
+async def test_what_is_in_flight(sdk: Sdk, emulator: Emulator, client: Client) -> None:
+    """All clients are summed up, as far as they are alive, and what is over does not count."""
+    run = await client.project().run_feature("Checkout")
+    generation = await client.project().generate_feature(DRAFT)
+    async with client_of(emulator) as other:
+        kept = await other.project().run_feature("Returns")
+        points = sdk.metric("testvibe.operations.in_flight")
+        assert {key: point.value for key, point in points.items()} == {
+            ("run",): 2,
+            ("generation",): 1,
+        }
+    assert not kept.done
+    points = sdk.metric("testvibe.operations.in_flight")
+    assert points["run",].value == 1  # those of a closed client do not count
+    await run
+    await generation
+    points = sdk.metric("testvibe.operations.in_flight")
+    assert {key: point.value for key, point in points.items()} == {("run",): 0, ("generation",): 0}
+
+
+async def test_without_opentelemetry(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its API is not installed, an operation is as elsewhere, and its ref has no context."""
+    monkeypatch.setattr(telemetry(), "__class__", Telemetry)
+    async with client_of(emulator) as client:
+        operation = await client.project().run_feature("Checkout")
+        assert operation.ref.traceparent is None
+        assert telemetry().traceparent() is None
+        assert not (await operation.poll()).is_finished
+        assert (await operation).status == "passed"
+        (item,) = await client.project().run_features(["Checkout"])
+        assert item.outcome is not None
+
+
+REF = RunRef(server="https://testvibe.example", project="p", run_id=214)
+
+
+class BrokenError(RuntimeError):
+    """What the application has set up fails."""
+
+
+def _raise(*_: Any, **__: Any) -> NoReturn:
+    raise BrokenError("the collector is gone")
+
+
+class _Sampler(Sampler):
+    def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
+        _raise()
+
+    def get_description(self) -> str:
+        return "fails"
+
+
+def _use(monkeypatch: pytest.MonkeyPatch, provider: TracerProvider) -> None:
+    monkeypatch.setattr(telemetry(), "__dict__", vars(OpenTelemetry(provider)))
+    monkeypatch.setattr(otel, "_failed", set[str]())
+
+
+@pytest.mark.parametrize("step", ["on_start", "on_end", "sampler", "instruments"])
+async def test_a_failure_costs_nothing(
+    step: str,
+    emulator: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A batch with a journal, waits and a close go on, and one warning says what failed."""
+    provider = TracerProvider(sampler=_Sampler()) if step == "sampler" else TracerProvider()
+    if step.startswith("on_"):
+        provider.add_span_processor(type("", (SpanProcessor,), {step: _raise})())
+    _use(monkeypatch, provider)
+    if step == "instruments":
+        for name in ("_requests", "_dispatches", "_ends"):
+            monkeypatch.setattr(telemetry(), name, type("", (), {"add": _raise, "record": _raise}))
+    caplog.set_level(logging.WARNING)
+    async with client_of(emulator) as client, Journal(tmp_path / "journal") as journal:
+        items = await client.project().run_features(["Checkout", "Returns"], journal=journal)
+        assert all(item.outcome is not None for item in items)
+        operation = await client.project().run_feature("Wishlist")
+        waiting = [asyncio.ensure_future(operation.wait()) for _ in range(2)]
+        await asyncio.sleep(1)
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(error).__name__ for error in ended] == ["ClientClosedError"] * 2
+    assert emulator.count("run_feature") == 3
+    texts = [record.getMessage() for record in caplog.records if "OpenTel" in record.getMessage()]
+    assert texts
+    assert len(texts) == len(set(texts))
+
+
+async def test_nothing_is_below_the_unsampled(
+    sdk: Sdk, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests of a run that is dropped are dropped with it, and not traces of their own."""
+    sdk.tracer_provider.sampler = ALWAYS_OFF
+    monkeypatch.setattr(telemetry(), "_tracer", sdk.tracer_provider.get_tracer("dropping"))
+    operation = await project.run_feature("Checkout")
+    assert operation.ref.traceparent is not None
+    assert int(operation.ref.traceparent[-2:], 16) & 1 == 0  # not sampled
+    await operation
+    assert not sdk.spans("POST")
+
+
+@pytest.mark.parametrize(
+    "text", ["", 5, ["a"], "nonsense", f"00-{'1' * 32}-{'2' * 16}-01-" + " " * 100_000 + "\nx"]
+)
+def test_a_forged_context_costs_neither_the_ref_nor_time(text: object) -> None:
+    """What is no context of a span is left out, and the ref is good."""
+    document = REF.to_json()[:-1] + ", " + f'"traceparent": {json.dumps(text)}' + "}"
+    ref = Ref.from_json(document)
+    assert ref == REF
+    assert ref.traceparent is None
+
+
+async def test_a_collection_ends_no_span_by_itself(sdk: Sdk, client: Client) -> None:
+    """A processor may hold a lock while the collector runs: the event loop ends the span."""
+    operation = await client.project().run_feature("Checkout")
+    await asyncio.sleep(0.1)
+    polled = weakref.ref(operation._polled)
+    del operation
+    gc.collect()
+    assert polled() is None
+    assert not sdk.spans("testvibe run")
+    await asyncio.sleep(0.1)
+    assert sdk.span("testvibe run")
+
+
+def test_no_api_or_a_broken_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it is not installed nothing is told, and nothing said; where it fails, a warning."""
+    name = "testvibe_async._telemetry.otel"
+    monkeypatch.setitem(sys.modules, name, None)
+    assert type(telemetry.__wrapped__()) is Telemetry
+    assert not caplog.records
+    broken = ModuleType(name)
+    broken.OpenTelemetry = _raise  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, broken)
+    assert type(telemetry.__wrapped__()) is Telemetry
+    assert "the collector is gone" in caplog.text
+
+
+def test_a_client_that_is_gone_counts_nothing() -> None:
+    """What counted its operations is held weakly."""
+
+    class Poller:
+        def in_flight(self) -> dict[str, int]:
+            return {"run": 3}
+
+    recording, poller = OpenTelemetry(), Poller()
+    recording.watch_in_flight(poller.in_flight)
+    assert [each.value for each in recording._in_flight(CallbackOptions())] == [3, 0]
+    del poller
+    assert [each.value for each in recording._in_flight(CallbackOptions())] == [0, 0]
+
+
+async def test_a_context_that_fails(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context that fails leaves the requests without a parent, and the run as it is."""
+    _use(monkeypatch, TracerProvider())
+    context = SimpleNamespace(attach=_raise, Context=dict)
+    monkeypatch.setattr("testvibe_async._telemetry.otel.otel_context", context)
+    assert (await (await project.run_feature("Checkout"))).is_finished
+
+
+async def test_a_dispatch_of_what_was_followed_before(sdk: Sdk, project: Project) -> None:
+    """An operation has one span, until its end: that of a dispatch which names it again ends."""
+    operation = await project.run_feature("Checkout")
+    again = telemetry().trace("testvibe again", {})
+    assert again is not None
+    project._parts.poller.follow(operation.ref, again)
+    assert sdk.span("testvibe again")
+    assert operation._polled.trace is not None
+    await operation
+    assert operation._polled.trace is None
+    assert len(sdk.spans("testvibe run")) == 1
