@@ -186,6 +186,8 @@ class Report:
         total = len(self.entries)
         flaky = f", {len(self.flaky):,} flaky" if self.flaky else ""
         words = {Verdict.ERROR: "in error"}
+        if unseen := sum(entry.item.is_unseen for entry in self.entries):
+            words[Verdict.IN_FLIGHT] = f"in flight ({unseen:,} not seen)"
         counts = [
             f"{number:,} {words.get(verdict, verdict)}"
             for verdict, number in self.verdicts.items()

@@ -31,6 +31,7 @@ from testvibe_async import (
     ConfigError,
     FeatureStatus,
     RunStatus,
+    Verdict,
 )
 from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.features import outcome_of
@@ -76,7 +77,7 @@ WORDS: list[tuple[Item, str]] = [
         'dispatch, error, error: the service says "Only generated features can run." *',
     ),
     (ITEMS["unseen"], "run, error, error: run 300 could not be observed: nothing but 503 for *"),
-    (ITEMS["not seen"], "run, error, not seen: not seen since 16:02:14 UTC, running then"),
+    (ITEMS["not seen"], "run, in flight, not seen: not seen since 16:02:14 UTC, running then"),
     (
         ITEMS["in flight"],
         "run, in flight, in flight: still running after 2 min 30 s of waiting",
@@ -274,6 +275,10 @@ def test_files_and_logs_find_their_items() -> None:
         ([ITEMS["passed"]] * 2, "All 2 succeeded"),
         ([ITEMS["in flight"], ITEMS["passed"]], "1 of 2 in flight"),
         ([ITEMS["waiting"], ITEMS["in flight"]], "1 of 2 in flight, 1 waiting"),
+        (
+            [ITEMS["skipped"], ITEMS["not seen"], ITEMS["in flight"]],
+            "2 of 3 in flight (1 not seen), 1 skipped",
+        ),
         (every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
         ([ITEMS["flaky"]], "It succeeded, 1 flaky"),
         ([ITEMS["flaky"], ITEMS["failed"]], "1 of 2 failed, 1 flaky"),
@@ -284,6 +289,15 @@ def test_files_and_logs_find_their_items() -> None:
 def test_headline(items: list[Item], headline: str) -> None:
     """The headline says how many did not succeed, and keeps the kinds of failure apart."""
     assert Report.of(items).headline == headline
+
+
+def test_a_report_counts_as_its_batch_does() -> None:
+    """Each item has one verdict everywhere, also a run whose last polls failed."""
+    report = Report.of(ITEMS.values())
+
+    summary = report.summary
+    assert report.verdicts[Verdict.IN_FLIGHT] == summary.in_flight
+    assert report.verdicts[Verdict.ERROR] == summary.errors
 
 
 def test_failures_come_first() -> None:
