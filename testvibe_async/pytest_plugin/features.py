@@ -31,7 +31,8 @@ from testvibe_async.models import DRAFT
 from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest
-from testvibe_async.reports import CaseStatus, one_line
+from testvibe_async.reports.reasons import CaseStatus
+from testvibe_async.reports.text import one_line
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.pytest_plugin.results import Result
     from testvibe_async.pytest_plugin.suite import Suite
-    from testvibe_async.reports import Case
+    from testvibe_async.reports.entries import Case
 
 __all__ = ["EARLIER_RUNS", "FLAKY", "RUN", "FeatureCollector", "FeatureItem", "RunFailed"]
 

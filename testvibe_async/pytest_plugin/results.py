@@ -14,12 +14,14 @@ from attrs import field, frozen
 
 from testvibe_async import BatchItem, Run, Verdict, VibeError, errors
 from testvibe_async._util import clean
-from testvibe_async.reports import Entry, one_line, tail, why
+from testvibe_async.reports.entries import Entry
+from testvibe_async.reports.reasons import why
+from testvibe_async.reports.text import one_line, tail
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from testvibe_async.reports import Case
+    from testvibe_async.reports.entries import Case
 
 __all__ = ["Result", "describe_error"]
 

@@ -36,7 +36,7 @@ from testvibe_async.pytest_plugin.options import (
 )
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest, Suite
-from testvibe_async.reports import why
+from testvibe_async.reports.reasons import why
 from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:

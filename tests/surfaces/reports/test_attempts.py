@@ -23,7 +23,8 @@ from tests.surfaces.reports.items import (
 from tests.surfaces.reports.parsed import parsed, rendered
 from tests.surfaces.reports.test_ctrf import cases_in, ctrf_of
 from testvibe_async import CaseResult, Verdict
-from testvibe_async.reports import FORMATS, Format, to_ctrf, to_html, to_junit, to_markdown
+from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
+from testvibe_async.reports.files import FORMATS, Format
 from testvibe_async.reports.reasons import CaseStatus
 from testvibe_async.reports.report import Report
 

@@ -24,17 +24,8 @@ from tests.surfaces.reports.items import (
 )
 from tests.surfaces.reports.parsed import parsed
 from testvibe_async import CaseResult, ConfigError, Verdict
-from testvibe_async.reports import (
-    FORMATS,
-    Format,
-    page,
-    report_target,
-    to_ctrf,
-    to_junit,
-    to_markdown,
-    write_report,
-    write_reports,
-)
+from testvibe_async.reports import page, to_ctrf, to_junit, to_markdown, write_report
+from testvibe_async.reports.files import FORMATS, Format, report_target, write_reports
 
 each_format = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 

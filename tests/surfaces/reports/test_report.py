@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -32,10 +33,10 @@ from testvibe_async import (
     FeatureStatus,
     RunStatus,
     Verdict,
+    reports,
 )
 from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.features import outcome_of
-from testvibe_async.reports import ReportOptions
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
 
@@ -327,6 +328,9 @@ def test_a_time_without_a_zone_is_refused() -> None:
         Report.of([], started_at=naive)
 
 
-def test_the_options_can_be_inspected() -> None:
-    """The types of `ReportOptions` are there at run time."""
-    assert get_type_hints(ReportOptions)["title"] is str
+def test_the_public_names_are_those_of_the_reference() -> None:
+    """Its page has all of them; the types of `ReportOptions` are there at run time."""
+    page = Path(__file__).parents[3] / ".github" / "reference" / "reports.rst"
+    names = re.findall(r"^\.\. auto\w+:: (\w+)$", page.read_text(), re.MULTILINE)
+    assert sorted(names) == sorted(reports.__all__)
+    assert get_type_hints(reports.ReportOptions)["title"] is str
