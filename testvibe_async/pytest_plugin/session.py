@@ -51,7 +51,9 @@ __all__ = ["FeatureSession", "advice"]
 class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]
     """A test that needs a run has none; no `xfail` expects that."""
 
-    __module__ = "builtins"  # pytest prints it before the name
+    # pytest prints both before the reason, as it does for `pytest.fail`.
+    __module__ = "builtins"
+    __qualname__ = "Failed"
 
 
 class FeatureSession:

@@ -22,7 +22,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import astuple, evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Journal, errors
+from testvibe_async import BatchItem, Client, Hooks, Journal, VibeError, errors
 from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
@@ -266,9 +266,8 @@ class Suite:
                     with anyio.fail_after(self._options.timeout):
                         self._lists[what, of] = await call()
                 except TimeoutError as error:
-                    what = f"the list of {what} did not come within {self._options.timeout:g} s"
-                    url = self._client.server
-                    raise errors.OutcomeUnknownError(what, method="GET", url=url) from error
+                    within = f"within {self._options.timeout:g} s"
+                    raise VibeError(f"the list of {what} did not come {within}") from error
             found: T = self._lists[what, of]
             return found
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.inner_pytest import RERUN, Inner, endless, fail_first_run
+from tests.support.inner_pytest import RERUN, Inner, endless, fail_first_run, shows
 from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
@@ -17,16 +17,14 @@ TWICE = "--testvibe-attempts=2"
 def test_a_flaky_feature_passes_and_is_named(inner: Inner, service: Emulator) -> None:
     """A feature whose second run passes is a passed test; summary, report and files name both."""
     fail_first_run(service)
-    result = inner.features(
-        *("--testvibe-select=Checkout", TWICE, "--junitxml=report.xml"),
-        "--testvibe-artifacts=found",
+    result = inner.feature(
+        *("Checkout", TWICE, "--junitxml=report.xml", "--testvibe-artifacts=found")
     )
 
     first, second = service.runs
-    result.assert_outcomes(passed=1)
-    assert result.ret == pytest.ExitCode.OK
     flaky = f"FLAKY testvibe::Checkout - run {first} failed, run {second} passed"
-    result.stdout.fnmatch_lines(["=* TestVibe features that are flaky =*", flaky])
+    shows(result, "=* TestVibe features that are flaky =*", flaky, passed=1)
+    assert result.ret == pytest.ExitCode.OK
     properties = {each.get("name"): each.get("value") for each in inner.report().iter("property")}
     assert properties == {
         "testvibe_run": str(second),
@@ -40,28 +38,18 @@ def test_a_flaky_feature_passes_and_is_named(inner: Inner, service: Emulator) ->
 
 def test_a_feature_that_fails_in_all_attempts(inner: Inner, service: Emulator) -> None:
     """The report of a failure says which attempt it was, and names the runs before."""
-    result = inner.features("--testvibe-select=Returns", "--testvibe-attempts=3")
+    result = inner.feature("Returns", "--testvibe-attempts=3")
 
     first, second, third = service.runs
-    result.stdout.fnmatch_lines(
-        [
-            f"run {third} failed: 1 of 1 test failed (attempt 3), on *",
-            "Its runs before:",
-            f"  run {first} failed: 1 of 1 test failed*",
-            f"  run {second} failed: 1 of 1 test failed*",
-        ]
+    shows(
+        result,
+        f"run {third} failed: 1 of 1 test failed (attempt 3), on *",
+        "Its runs before:",
+        f"  run {first} failed: 1 of 1 test failed*",
+        f"  run {second} failed: 1 of 1 test failed*",
+        failed=2,
     )
     result.stdout.no_fnmatch_line("*FLAKY*")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
-
-
-def test_one_attempt_by_default(inner: Inner, service: Emulator) -> None:
-    """Without the option nothing runs again, and no report speaks of attempts."""
-    result = inner.features("--testvibe-select=Returns")
-
-    assert len(service.runs) == 1
-    result.stdout.no_fnmatch_line("*(attempt*")
-    result.stdout.no_fnmatch_line("*Its runs before*")
 
 
 def test_an_attempt_without_an_outcome_names_the_runs_before(
@@ -69,12 +57,11 @@ def test_an_attempt_without_an_outcome_names_the_runs_before(
 ) -> None:
     """An attempt that could not be dispatched is an error, which names the run that failed."""
     service.fail("run_feature", Fault.status(403), when=lambda _: len(service.runs) == 1)
-    result = inner.features("--testvibe-select=Returns", TWICE)
+    result = inner.feature("Returns", TWICE)
 
     (first,) = service.runs
     said = ["the service says *403*", "POST *", "Its runs before:", f"  run {first} failed: *"]
-    result.stdout.fnmatch_lines(said)
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    shows(result, *said, failed=1)
 
 
 class TestReruns:
@@ -86,7 +73,7 @@ class TestReruns:
 
     def test_each_is_a_new_run(self, inner: Inner, service: Emulator) -> None:
         """The subtests and the properties are those of the last run."""
-        result = inner.features("--testvibe-select=Returns", "-v", "--junitxml=report.xml")
+        result = inner.feature("Returns", "-v", "--junitxml=report.xml")
 
         result.assert_outcomes(failed=2)
         assert result.outlines[-1].count("rerun") == 1
@@ -100,7 +87,7 @@ class TestReruns:
         """Of a feature that passes in the end nothing is counted but that, and a failed test is."""
         fail_first_run(service)
         inner.pytester.makepyfile("def test_own(): assert 0")
-        result = inner.features("--testvibe-select=Checkout", "--junitxml=report.xml", "-v")
+        result = inner.feature("Checkout", "--junitxml=report.xml", "-v")
 
         result.assert_outcomes(failed=1, passed=1)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -109,27 +96,25 @@ class TestReruns:
     def test_a_refusal_is_tried_again(self, inner: Inner, service: Emulator) -> None:
         """A dispatch that the service refused is sent again."""
         service.fail("run_feature", Fault.status(404), times=1)
-        inner.features("--testvibe-select=Login").assert_outcomes(passed=1)
+        inner.feature("Login").assert_outcomes(passed=1)
         assert len(service.runs) == 1
 
     def test_what_nobody_knows_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
         """A dispatch whose answer was lost, and whose run was not found, is not repeated."""
         service.fail("run_feature", Fault.lost())
         service.fail("list_runs", Fault.status(404))
-        inner.features("--testvibe-select=Login").assert_outcomes(failed=1)
+        inner.feature("Login").assert_outcomes(failed=1)
         assert len(service.runs) == 1
 
     @endless
     def test_what_goes_on_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
         """A run that outlived the time limit may still be running, so no other is dispatched."""
-        inner.features("--testvibe-select=Login", "--testvibe-timeout=0.3").assert_outcomes(
-            failed=1
-        )
+        inner.feature("Login", "--testvibe-timeout=0.3").assert_outcomes(failed=1)
         assert len(service.runs) == 1
 
     def test_attempts_do_not_multiply(self, inner: Inner, service: Emulator) -> None:
         """A feature that had all of its attempts is not run again by another plugin."""
-        inner.features("--testvibe-select=Returns", TWICE).assert_outcomes(failed=2)
+        inner.feature("Returns", TWICE).assert_outcomes(failed=2)
         assert len(service.runs) == 2
 
     def test_a_generation_that_failed_is_not_paid_for_again(
@@ -143,7 +128,7 @@ class TestReruns:
             return document
 
         service.fail("generate_feature", Fault.edit(fail))
-        result = inner.features("--testvibe-select=Gift cards", "--testvibe-generate")
+        result = inner.feature("Gift cards", "--testvibe-generate")
 
         result.assert_outcomes(failed=1)
         assert result.outlines[-1].count("rerun") == 1

@@ -16,6 +16,7 @@ from tests.support.inner_pytest import (
     fail_first_run,
     finish,
     ids_told,
+    shows,
 )
 from testvibe_async import ConfigError, Journal
 from testvibe_async.pytest_plugin.suite import open_journal
@@ -45,21 +46,17 @@ def test_a_session_that_ends_leaves_no_journal(inner: Inner, service: Emulator) 
 def test_a_refusal_is_not_kept(inner: Inner, service: Emulator) -> None:
     """What the service refused in one session may be dispatched in the next."""
     service.fail("run_feature", Fault.status(404), times=1)
-    first = inner.features(JOURNAL, "--testvibe-select=Login")
-    second = inner.features(JOURNAL, "--testvibe-select=Login")
-
-    first.assert_outcomes(failed=1)
-    second.assert_outcomes(passed=1)
+    inner.feature("Login", JOURNAL).assert_outcomes(failed=1)
+    inner.feature("Login", JOURNAL).assert_outcomes(passed=1)
     assert len(service.runs) == 1
 
 
 def test_attempts_are_new_runs(inner: Inner, service: Emulator) -> None:
     """A flaky feature has the runs that it has without a journal."""
     fail_first_run(service)
-    result = inner.features(JOURNAL, "--testvibe-select=Login", "--testvibe-attempts=2")
+    result = inner.feature("Login", JOURNAL, "--testvibe-attempts=2")
 
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["FLAKY testvibe::Login - run * failed, run * passed"])
+    shows(result, "FLAKY testvibe::Login - run * failed, run * passed", passed=1)
     assert len(service.runs) == 2
 
 
