@@ -20,7 +20,9 @@ from tests.surfaces.reports.items import (
     LOG,
     PASSED,
     Item,
+    attempted,
     every_kind,
+    flaky_item,
     generation_item,
     run_item,
 )
@@ -175,6 +177,40 @@ def test_features_by_configuration() -> None:
     assert table.all("a")[1].attributes["aria-label"] == "Login [Mobile]: failed"
     assert texts(page.all("option")) == ["All", "Desktop", "Mobile"]
     assert not one.all("table") + one.all("select")
+
+
+def test_the_page_has_a_badge_and_a_filter() -> None:
+    """What is flaky has a badge, a filter, a share of its own, and comes before what passed."""
+    items = [run_item(PASSED, feature="Cart", config="Desktop"), flaky_item(config="Mobile")]
+    page = page_of(*items)
+    (header,) = page.all("header")
+    first, second = page.all("details", "operation")
+
+    assert [button.text for button in header.all("button")] == ["2 Succeeded", "1 Flaky"]
+    assert [b.attributes["data-verdict"] for b in header.all("button")] == ["succeeded", "flaky"]
+    shares = [(rect.attributes["class"], rect.attributes["x"]) for rect in header.all("rect")]
+    assert shares == [("flaky", "0.000%"), ("succeeded", "50.000%")]
+    assert [badge.text for badge in first.all("span", "flaky")] == ["flaky"]
+    assert ("data-flaky" in first.attributes, "data-flaky" in second.attributes) == (True, False)
+    assert first.attributes["data-verdict"] == "succeeded"
+    assert not second.all("span", "flaky")
+    (link,) = page.all("table")[0].all("a", "flaky")
+    assert link.text == "passed, flaky"
+    assert link.attributes["aria-label"] == "Login [Mobile]: passed, flaky"
+
+
+def test_the_page_lists_the_runs_before() -> None:
+    """Each earlier run is listed with its errors, unfolded where the item itself shows none."""
+    page = page_of(ITEMS["flaky"], attempted(run_item(FAILED), ITEMS["failed without tests"]))
+    folded, attempt = page.all("details", "attempt")
+    bars = page.all("svg", "timeline")[0].all("g")
+
+    said = "Attempt 1: run 215 failed, 1 of 2 tests failed, 35 s"
+    assert attempt.all("summary")[0].text == said
+    assert [pre.text for pre in attempt.all("pre")] == [ERROR]
+    assert ("open" in attempt.attributes, "open" in folded.attributes) == (True, False)
+    titles = {bar.all("title")[0].text for bar in bars if bar.attributes["data-number"] == "1"}
+    assert titles == {"Login, attempt 1: failed, 35 s", "Login, attempt 2: passed, 29 s"}
 
 
 @pytest.mark.parametrize(
@@ -394,7 +430,7 @@ def _luminance(colour: str) -> float:
 
 def test_thousands_of_runs_are_all_there() -> None:
     """A page of runs with 5 tests each holds all of them, in less than 2,500 bytes for each."""
-    number = amount(2000, few=200)
+    number = amount(2000, few=50)
     items = [
         run_item(*[PASSED] * 4, FAILED if n % 10 == 0 else PASSED, run_id=n, feature=f"F {n}")
         for n in range(number)

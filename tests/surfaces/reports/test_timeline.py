@@ -14,6 +14,7 @@ from testvibe_async.reports import to_html
 from testvibe_async.reports.report import Report
 from testvibe_async.reports.timeline import MOST_ROWS, clock, timeline
 
+MANY = amount(2000, few=60)
 Bars = list[tuple[str, float, float]]
 
 
@@ -75,8 +76,8 @@ def test_few_have_rows_with_names() -> None:
     ("items", "rows"),
     [
         ([run_at(2 * n, 2 * n + 4.5, n) for n in range(MOST_ROWS + 8)], 3),
-        ([run_at(0, 100, n) for n in range(amount(2000, few=200))], amount(2000, few=200)),
-        ([run_at(n * 7 % 90, n * 7 % 90 + n % 11, n) for n in range(200)], None),
+        ([run_at(0, 100, n) for n in range(MANY)], MANY),
+        ([run_at(n * 7 % 90, n * 7 % 90 + n % 11, n) for n in range(MANY)], None),
     ],
     ids=["one after the other", "all at once", "any"],
 )
