@@ -119,15 +119,14 @@ class FeatureItem(pytest.Item):
         """Wait for the run; fail if it did not pass."""
         self._result = None
         self._result = result = self._suite.result(self.run_request, self.nodeid)
-        earlier = ", ".join(f"run {each.run_id} {each.status}" for each in result.item.earlier)
+        earlier = ", ".join(f"{each.operation} {each.status}" for each in result.entry.earlier)
         properties = {
             RUN: result.entry.facts.get("runId"),
-            EARLIER_RUNS: one_line(earlier),
+            EARLIER_RUNS: earlier,
             FLAKY: "true" if result.item.is_flaky else "",
         }
-        others = [each for each in self.user_properties if each[0] not in properties]
-        known = [(name, value) for name, value in properties.items() if value]
-        self.user_properties[:] = [*others, *known]
+        both = dict(self.user_properties) | properties
+        self.user_properties[:] = [(name, value) for name, value in both.items() if value]
         if self.config.pluginmanager.has_plugin("allure_listener"):
             tell_allure(result)
         run = result.run

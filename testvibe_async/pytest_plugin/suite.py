@@ -27,6 +27,7 @@ from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
+from testvibe_async.reports.entries import Entry
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import listed_configs, select
@@ -191,11 +192,12 @@ class Suite:
             return False
         if future.exception():
             return True
-        result = future.result()
-        if result.item.outcome is not None:
+        result, item = future.result(), future.result().item
+        if item.outcome is not None:
             return self._options.attempts == 1
-        is_refused = isinstance(result.item.error, errors.FeatureNotGeneratedError)
-        return result.is_settled and not (is_refused and self._options.generate)
+        is_refused = isinstance(item.error, errors.FeatureNotGeneratedError)
+        is_paid = self._options.generate and (is_refused or item.generation_ref is not None)
+        return result.is_settled and not is_paid
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
@@ -218,7 +220,7 @@ class Suite:
         async with self._slots:
             project = await self._found(request.project)
             item = await self._dispatched(request, project)
-        return await self._download(Result(item), request, project)
+        return await self._with_artifacts(item, request, project)
 
     async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:
         timeout, config = self._options.timeout, request.config
@@ -240,17 +242,20 @@ class Suite:
             )
         return item
 
-    async def _download(self, result: Result, request: RunRequest, project: Project) -> Result:
+    async def _with_artifacts(
+        self, item: BatchItem[Run], request: RunRequest, project: Project
+    ) -> Result:
         """Download the artifacts of each run that failed, if that was asked for."""
+        found: dict[int, list[Path]] = {}
+        problem = None
         try:
-            for run in result.item.attempts:
+            for run in item.attempts:
                 if self._options.artifacts is not None and not run.is_success:
                     own = self._options.artifacts / _directory(request, run)
-                    found = await project.download_artifacts(run.run_id, own)
-                    result.artifacts[run.run_id] = found
+                    found[run.run_id] = await project.download_artifacts(run.run_id, own)
         except (errors.ConfigError, errors.TransportError, errors.ResponseError, OSError) as error:
-            return evolve(result, artifacts_error=str(error))
-        return result
+            problem = str(error)
+        return Result(Entry(item=item, artifacts=found), problem)
 
     async def _found(self, name: str | None) -> Project:
         """Return a project with its id, which is looked up for a name."""

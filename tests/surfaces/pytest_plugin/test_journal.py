@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+from attrs import evolve
 
 from tests.support.inner_pytest import (
     Inner,
@@ -18,8 +19,11 @@ from tests.support.inner_pytest import (
     ids_told,
     shows,
 )
-from testvibe_async import ConfigError, Journal
+from tests.surfaces.reports.items import ITEMS, run_ref
+from testvibe_async import ConfigError, Journal, OperationNotFoundError
+from testvibe_async.pytest_plugin.results import Result
 from testvibe_async.pytest_plugin.suite import open_journal
+from testvibe_async.reports.entries import Entry
 from testvibe_async.testing import Emulator, Fault
 
 if TYPE_CHECKING:
@@ -58,6 +62,14 @@ def test_attempts_are_new_runs(inner: Inner, service: Emulator) -> None:
 
     shows(result, "FLAKY testvibe::Login - run * failed, run * passed", passed=1)
     assert len(service.runs) == 2
+
+
+def test_what_may_still_run_keeps_its_journal() -> None:
+    """All else is dispatched again by the next session, also a run that the service forgot."""
+    forgotten = OperationNotFoundError("it is gone", ref=run_ref())
+    items = {**ITEMS, "forgotten": evolve(ITEMS["in flight"], error=forgotten)}
+    kept = {kind for kind, item in items.items() if not Result(Entry(item=item)).is_settled}
+    assert kept == {"in flight", "generation in flight", "not seen", "unseen", "unknown"}
 
 
 @endless_in_real_time
