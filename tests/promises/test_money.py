@@ -155,7 +155,7 @@ class Program:
         await asyncio.sleep(self.world.pause)
         async with self.process() as client:
             if not self.way.has_journal:
-                for intent in self.memory.open.values():
+                for intent in [*self.memory.open.values()]:
                     with suppress(VibeError):
                         await client.reconcile(intent)
             if self.may_call_again:
