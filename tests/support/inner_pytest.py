@@ -126,14 +126,15 @@ def finish(service: Emulator, **statuses: Literal["passed", "failed"]) -> None:
             )
 
 
-def fail_first_run(service: Emulator) -> None:
-    """Have the first run that is dispatched fail; all others go on as they are."""
+def fail_first_run(service: Emulator, feature: str = "") -> None:
+    """Have the first run that is dispatched, of any feature or of one, fail."""
 
     def dispatched(document: Any) -> Any:
         service.finish_run(document["runId"], "failed")
         return document
 
-    service.fail("run_feature", Fault.edit(dispatched), times=1)
+    rule = Fault.edit(dispatched)
+    service.fail("run_feature", rule, times=1, when=lambda each: feature in str(each.feature))
 
 
 def dispatched(service: Emulator, count: int, then: Callable[[], object]) -> None:

@@ -19,7 +19,7 @@ from tests.support.inner_pytest import (
     finish,
     ids_told,
 )
-from tests.surfaces.pytest_plugin.test_journal import JOURNAL, kept
+from tests.surfaces.pytest_plugin.test_again import JOURNAL, kept
 from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
