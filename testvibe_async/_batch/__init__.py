@@ -5,10 +5,10 @@ settings common to all features; `Store`, which saves both; `Limits`, those of o
 `EntrySource`, which reads the entries.
 """
 
+from testvibe_async._batch.documents import entry_document, read_entry
 from testvibe_async._batch.entry import Entry, EntryState, decided, is_key_refused, is_refusal
 from testvibe_async._batch.plan import Limits, Plan, difference
 from testvibe_async._batch.store import EntrySource, SharedStore, Store
-from testvibe_async._batch.stored import entry_document, read_entry
 from testvibe_async._batch.workers import Workers
 
 __all__ = [

@@ -275,7 +275,7 @@ class Workers(Generic[SnapshotT]):
         error: VibeError | None = None
         if operation is None and len(entry.outcomes) >= self.plan.attempts:
             # An earlier batch was to make more attempts than this one.
-            entry.observe(entry.outcomes.pop(), is_last=True)
+            entry.end_attempts()
             self._end(entry, None)
             return
         try:
@@ -392,7 +392,7 @@ class Workers(Generic[SnapshotT]):
 
     def _note_accepted(self, entry: Entry[SnapshotT], intent: Intent) -> None:
         """Save that an entry's dispatch was accepted, so that no process sends it again."""
-        entry.intent = intent
+        entry.accept(intent)
         self._save(entry)
 
     def _dispatched(self) -> list[object]:

@@ -13,6 +13,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from uuid import uuid4
 
@@ -361,16 +362,11 @@ class RunDispatch(Dispatch[RunOperation]):
             self.parts.transport,
             self.parts.run_ids,
         )
-
-        def is_needed() -> bool:
-            now = loop.time()
-            has_clock = transport.clock.at(now) is not None
-            return run_ids.needs_list(self.project, now=now, has_clock=has_clock)
-
-        if not is_needed():
+        is_needed = partial(run_ids.needs_list, self.project, service_time=transport.clock.at)
+        if not is_needed(now=loop.time()):
             return None
         async with run_ids.locks[self.project]:
-            if not is_needed():  # Another dispatch has read it meanwhile.
+            if not is_needed(now=loop.time()):  # Another dispatch has read it meanwhile.
                 return None
             request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
             request = evolve(request, timeout=LATEST_RUN_SECONDS)

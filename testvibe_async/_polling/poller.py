@@ -117,7 +117,7 @@ class Poller:
         )
         tick_seconds = self._schedule.tick_seconds
         self._outage = Outage(interval, transport.outage_notice, slack=tick_seconds)
-        self._holds = 0
+        self._deferrals = 0
         # A poll serves all its waits: it must not run in the context of the first one.
         self._context = copy_context()
         telemetry().without_span(self._context)
@@ -156,13 +156,13 @@ class Poller:
             self._plan_poll(polled)
 
     @contextmanager
-    def hold_ticks(self) -> Generator[None]:
+    def defer_ticks(self) -> Generator[None]:
         """Defer all ticks while many listeners are added, so that one list may serve them all."""
-        self._holds += 1
+        self._deferrals += 1
         try:
             yield
         finally:
-            self._holds -= 1
+            self._deferrals -= 1
 
     def bind(self) -> None:
         """Bind to the running event loop at first use; see `Transport.bind`."""
@@ -235,7 +235,7 @@ class Poller:
 
     def _tick(self) -> None:
         """Queue the due operations: by list if that is cheaper, otherwise by id."""
-        if self._holds:
+        if self._deferrals:
             later = asyncio.get_running_loop().time() + self._schedule.tick_seconds
             self._timer = asyncio.get_running_loop().call_at(
                 later, self._tick, context=self._context

@@ -215,7 +215,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         """
         try:
             if self._new is not None:
-                with self.poller.hold_ticks():
+                with self.poller.defer_ticks():
                     while self._listen_to_some():  # noqa: ASYNC110 - nothing is waited for
                         await asyncio.sleep(0)
             while not self._mail:

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from tests.promises.simulation.process import Process
     from tests.promises.simulation.world import World
     from testvibe_async import Ref, Transition
-    from testvibe_async.errors import OperationRef
     from testvibe_async.events import Dispatched
 
 
@@ -432,7 +431,7 @@ def _forward_only(events: Iterable[Any]) -> None:
         ranks[name] = rank
 
 
-def _id(ref: OperationRef) -> Id:
+def _id(ref: Ref) -> Id:
     if isinstance(ref, RunRef):
         return ref.run_id
     assert isinstance(ref, GenerationRef)
