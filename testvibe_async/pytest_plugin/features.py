@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from testvibe_async import Feature
-    from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.pytest_plugin.results import Result
     from testvibe_async.pytest_plugin.suite import Suite
     from testvibe_async.reports.entries import Case
@@ -67,17 +66,17 @@ class FeatureCollector(pytest.Collector):
         self,
         *,
         suite: Suite,
-        choice: tuple[Options, Collection[str]],
+        node_ids: Collection[str],
         **options: Any,  # noqa: ANN401 - pytest's
     ) -> None:
         super().__init__(**options)
         self._suite = suite
-        self._choice = choice
+        self._node_ids = node_ids
 
     def collect(self) -> Iterator[FeatureItem]:
         """Make the items."""
         try:
-            chosen = choose(*self._choice, self._suite)
+            chosen = choose(self._node_ids, self._suite)
         except VibeError as error:
             raise self.CollectError(describe_error(error)) from error
         for node_id, request, is_draft in chosen:
@@ -173,22 +172,20 @@ class FeatureItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
 
-def choose(
-    options: Options, node_ids: Collection[str], suite: Suite
-) -> list[tuple[str, RunRequest, bool]]:
+def choose(node_ids: Collection[str], suite: Suite) -> list[tuple[str, RunRequest, bool]]:
     """Return the features to collect, in the order of the words, else in the service's.
 
     Each has its node id, its run, and True for a draft that was not asked for by its name.
 
     Args:
-        options: The plugin's options.
         node_ids: The node ids of the only features to collect. Empty: all that the options select.
-        suite: Knows what words mean.
+        suite: Has the options, and knows what words mean.
 
     Raises:
         pytest.Collector.CollectError: A node id matches no feature.
         VibeError: The service could not be asked, or has no such feature or configuration.
     """
+    options = suite.options
     if f"{ROOT}::" in node_ids:  # the node id of the collector means all features
         node_ids = ()
     names = [_name_in(node_id, options.config) for node_id in node_ids]

@@ -188,7 +188,7 @@ class FeatureSession:
                 nodeid=ROOT,
                 path=collector.path,
                 suite=self.suite,
-                choice=(self._options, self._node_ids),
+                node_ids=self._node_ids,
             )
             report.result.append(features)
         return report

@@ -92,7 +92,7 @@ class Suite:
             ConfigError: Settings, the site or the quarantine are wrong.
             OSError: The directory of journals can't be made.
         """
-        self._options = options
+        self.options: Options = options
         self._spec = BatchSpec(
             kind="run",
             configs=options.config,
@@ -194,9 +194,9 @@ class Suite:
             return True
         result, item = future.result(), future.result().item
         if item.outcome is not None:
-            return self._options.attempts == 1
+            return self.options.attempts == 1
         is_refused = isinstance(item.error, errors.FeatureNotGeneratedError)
-        is_paid = self._options.generate and (is_refused or item.generation_ref is not None)
+        is_paid = self.options.generate and (is_refused or item.generation_ref is not None)
         return result.is_settled and not is_paid
 
     def close(self, *, is_whole: bool = True) -> None:
@@ -223,11 +223,11 @@ class Suite:
         return await self._with_artifacts(item, request, project)
 
     async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:
-        timeout, config = self._options.timeout, request.config
-        if self._options.journal is not None:
+        timeout, config = self.options.timeout, request.config
+        if self.options.journal is not None:
             place = (self._client.server, project.id, *astuple(evolve(request, project=None)))
             digest = sha256(json.dumps(place).encode()).hexdigest()
-            self._journals[request] = self._options.journal / f"{digest[:32]}.sqlite"
+            self._journals[request] = self.options.journal / f"{digest[:32]}.sqlite"
         if config is not None:
             call = partial(listed_configs, project)
             known = await self._listed("configurations", project.id, call)
@@ -250,8 +250,8 @@ class Suite:
         problem = None
         try:
             for run in item.attempts:
-                if self._options.artifacts is not None and not run.is_success:
-                    own = self._options.artifacts / _directory(request, run)
+                if self.options.artifacts is not None and not run.is_success:
+                    own = self.options.artifacts / _directory(request, run)
                     found[run.run_id] = await project.download_artifacts(run.run_id, own)
         except (errors.ConfigError, errors.TransportError, errors.ResponseError, OSError) as error:
             problem = str(error)
@@ -268,10 +268,10 @@ class Suite:
         async with self._listing:
             if (what, of) not in self._lists:
                 try:
-                    with anyio.fail_after(self._options.timeout):
+                    with anyio.fail_after(self.options.timeout):
                         self._lists[what, of] = await call()
                 except TimeoutError as error:
-                    within = f"within {self._options.timeout:g} s"
+                    within = f"within {self.options.timeout:g} s"
                     raise VibeError(f"the list of {what} did not come {within}") from error
             found: T = self._lists[what, of]
             return found
