@@ -1,7 +1,11 @@
 """Helpers for the tests of the plugin: a service in a thread, and pytest inside pytest."""
 
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -220,6 +224,21 @@ class Inner:
             return self.pytester.runpytest_subprocess(
                 *("-p", "testvibe_async.pytest_plugin", *QUICK), *arguments
             )
+
+    @contextmanager
+    def started(self, *arguments: str) -> Generator[subprocess.Popen[str]]:
+        """Start it in a process group of its own, with only this plugin and those named."""
+        command = [sys.executable, "-m", "pytest", "-p", "testvibe_async.pytest_plugin", *QUICK]
+        with subprocess.Popen(  # noqa: S603 - a fixed command
+            [*command, *arguments],
+            cwd=self.pytester.path,
+            env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+        ) as process:
+            yield process
 
     def workers(self, *arguments: str) -> pytest.RunResult:
         """Run it with two workers of pytest-xdist."""
