@@ -34,6 +34,7 @@ from testvibe_async import (
     ClientClosedError,
     ConfigError,
     FeatureStatus,
+    OperationNotFoundError,
     RunStatus,
     Verdict,
     reports,
@@ -66,6 +67,9 @@ KINDS: dict[str, Item] = {
     "generated": generation_item(FeatureStatus.GENERATED),
     "cancelled": generation_item(FeatureStatus.CANCELLED),
     "half": generation_item(sections=HALF),
+    "forgotten": BatchItem(
+        feature="x", ref=run_ref(), error=OperationNotFoundError("", ref=run_ref())
+    ),
     "closed": BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9))),
 }
 WORDS = """
@@ -90,6 +94,7 @@ skipped: dispatch, skipped, skipped: it was never dispatched: the * | error skip
 waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error waiting | failed
 unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
 dropped: dispatch, skipped, skipped: it may have been dispatched* | error skipped | failed
+forgotten: run, error, error: the service knows it no more | error OperationNotFoundError | failed
 closed: run, error, error: this client is closed* | error ClientClosedError | failed
 """
 """By name: kind, verdict, status and reason; the last result of JUnit; the last status of CTRF."""
