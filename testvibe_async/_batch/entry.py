@@ -152,7 +152,7 @@ class Entry(Generic[SnapshotT]):
     def resume(self) -> None:
         """Start to work on the entry, and clear the error with which the last batch stopped."""
         self.final, self.is_carried, self.is_recovered = None, True, False
-        if self.is_left:
+        if self.state in {EntryState.PLANNED, EntryState.DISPATCHED}:
             self.error = None
 
     def intend(self, intent: Intent) -> None:
