@@ -33,11 +33,11 @@ MARKS = {
 }
 """The mark of a test that the plugin runs in an event loop."""
 
-ROWS: list[tuple[str, ...]] = [(), *((name,) for name in PLUGINS)]
-if FULL:
-    ROWS += [
-        pair for pair in combinations(PLUGINS, 2) if not all("asyncio" in each for each in pair)
-    ]
+PAIRS = combinations(PLUGINS, 2) if FULL else ()
+ROWS: list[tuple[str, ...]] = [
+    *((), *((name,) for name in PLUGINS)),
+    *(pair for pair in PAIRS if not all("asyncio" in name for name in pair)),
+]
 
 
 @pytest.mark.parametrize("plugins", ROWS, ids=" + ".join)
