@@ -25,7 +25,7 @@ from tests.conftest import client_of
 from tests.promises import test_errors
 from tests.support.peer import hooks_into
 from testvibe_async import Client, ConfigError, Ref, ResponseError, VibeError
-from testvibe_async.reports import FORMATS
+from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.testing import Emulator, Fault, Scenario
 
 KEY = "tvb_Aq7Zx3Lm9Kt2Wb8Rn5Yc4Vd6Pf1GhJsEuTiOoQa0XkU"
@@ -123,7 +123,7 @@ async def test_whatever_goes_well_shows_no_key(
             await operation.diagnose(),
             await operation.artifacts(),
             [value.to_dict() for value in (*items, *changes, operation.ref)],
-            *(each.render(items) for each in FORMATS),
+            *(render(items) for render in (to_ctrf, to_html, to_junit, to_markdown)),
         ]
         paths = await operation.download_artifacts(tmp_path)
         assert not any(shows(f"{one} {one!r}") for one in given)

@@ -1,7 +1,11 @@
 """Helpers for the tests of the plugin: a service in a thread, and pytest inside pytest."""
 
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -19,15 +23,21 @@ from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 LOADED = (clients, session)
 """Imported here once, so that not every pytest inside pytest imports them again."""
 
-SPEED = 500.0
+SPEED = 1000.0
 
-ARGUMENTS = [
-    *("-W", "error", "-o", "asyncio_default_fixture_loop_scope=function"),
+QUICK = ("-o", "testvibe_poll_interval=0.01")
+"""Polls as often as the service's speed asks for; an option of a test overrides it."""
+
+WITHOUT = (
     # It collects garbage five times at the end of each session. The outer one raises as much.
-    *("-p", "no:unraisableexception"),
-]
+    "unraisableexception",
+    *("debugging", "doctest", "faulthandler", "legacypath", "logging", "pastebin", "unittest"),
+)
+"""Plugins of pytest that no test needs, and that take a fifth of the time of each session."""
 
-PLUGINS = (pytest_plugin, anyio.pytest_plugin, pytest_asyncio.plugin)
+ARGUMENTS = ("-W", "error", *(f"-pno:{name}" for name in WITHOUT), *QUICK)
+
+ASYNCHRONOUS = (anyio.pytest_plugin, pytest_asyncio.plugin)
 """Loaded without a search of all packages, which would take half of the time of each session."""
 
 SHOP = Scenario(
@@ -120,14 +130,15 @@ def finish(service: Emulator, **statuses: Literal["passed", "failed"]) -> None:
             )
 
 
-def fail_first_run(service: Emulator) -> None:
-    """Have the first run that is dispatched fail; all others go on as they are."""
+def fail_first_run(service: Emulator, feature: str = "") -> None:
+    """Have the first run that is dispatched, of any feature or of one, fail."""
 
     def dispatched(document: Any) -> Any:
         service.finish_run(document["runId"], "failed")
         return document
 
-    service.fail("run_feature", Fault.edit(dispatched), times=1)
+    rule = Fault.edit(dispatched)
+    service.fail("run_feature", rule, times=1, when=lambda each: feature in str(each.feature))
 
 
 def dispatched(service: Emulator, count: int, then: Callable[[], object]) -> None:
@@ -156,6 +167,12 @@ def refs_told(lines: Iterable[str]) -> list[Ref]:
     return [RunRef(server=server, project=project, run_id=int(each)) for each in ids]
 
 
+def shows(result: pytest.RunResult, *lines: str, **outcomes: int) -> None:
+    """Check the outcomes of a session, and that it printed these lines in this order."""
+    result.assert_outcomes(**outcomes)
+    result.stdout.fnmatch_lines(lines)
+
+
 @attrs.frozen
 class Inner:
     """Pytest inside pytest, where every warning is an error."""
@@ -167,7 +184,7 @@ class Inner:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             return self.pytester.runpytest_inprocess(
-                *ARGUMENTS, *arguments, plugins=(*PLUGINS, *plugins), no_reraise_ctrlc=True
+                *ARGUMENTS, *arguments, plugins=(pytest_plugin, *plugins), no_reraise_ctrlc=True
             )
 
     def report(self) -> ET.Element:
@@ -185,7 +202,16 @@ class Inner:
 
     def features(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
         """Run it with features."""
-        return self("--testvibe", "--testvibe-poll-interval=0.02", *arguments, plugins=plugins)
+        return self("--testvibe", *arguments, plugins=plugins)
+
+    def feature(self, name: str, *arguments: str) -> pytest.RunResult:
+        """Run it with one feature, or those that a pattern selects."""
+        return self(f"--testvibe-select={name}", *arguments)
+
+    def asynchronous(self, *arguments: str) -> pytest.RunResult:
+        """Run it with the plugins for asynchronous tests, pytest-asyncio's in its auto mode."""
+        loops = ("asyncio_default_fixture_loop_scope=function", "asyncio_mode=auto", *arguments)
+        return self(*(word for loop in loops for word in ("-o", loop)), plugins=ASYNCHRONOUS)
 
     def process(self, *arguments: str) -> pytest.RunResult:
         """Run it in a process of its own."""
@@ -196,8 +222,23 @@ class Inner:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             return self.pytester.runpytest_subprocess(
-                *("-p", "testvibe_async.pytest_plugin", "--testvibe-poll-interval=0.02"), *arguments
+                *("-p", "testvibe_async.pytest_plugin", *QUICK), *arguments
             )
+
+    @contextmanager
+    def started(self, *arguments: str) -> Generator[subprocess.Popen[str]]:
+        """Start it in a process group of its own, with only this plugin and those named."""
+        command = [sys.executable, "-m", "pytest", "-p", "testvibe_async.pytest_plugin", *QUICK]
+        with subprocess.Popen(  # noqa: S603 - a fixed command
+            [*command, *arguments],
+            cwd=self.pytester.path,
+            env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            text=True,
+        ) as process:
+            yield process
 
     def workers(self, *arguments: str) -> pytest.RunResult:
         """Run it with two workers of pytest-xdist."""

@@ -116,7 +116,7 @@ def _grouped(
         width: Cells that a line may take; None for lines of any length.
         most: Maximum number of names for an error; None for all.
     """
-    from testvibe_async.reports import essence  # noqa: PLC0415 - needed where something failed
+    from testvibe_async.reports.text import essence  # noqa: PLC0415 - needed where something failed
 
     groups: dict[str, list[tuple[str, str]]] = {}
     for name, error in failures:

@@ -82,7 +82,7 @@ class Files:
     def targets(self) -> list[tuple[str, Path]]:
         """The format and the path of each report."""
         # Few commands write a report, and the import takes its time.
-        from testvibe_async.reports import report_target  # noqa: PLC0415
+        from testvibe_async.reports.files import report_target  # noqa: PLC0415
 
         return [report_target(text) for text in self.report]
 

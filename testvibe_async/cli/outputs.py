@@ -80,7 +80,7 @@ class Outputs:
         if not self.files.targets:
             return
         # Few commands write a report, and the import takes its time.
-        from testvibe_async.reports import write_reports  # noqa: PLC0415
+        from testvibe_async.reports.files import write_reports  # noqa: PLC0415
 
         errors = write_reports(self.files.targets, result.items, **self._options(result))
         passed = result.exit_code == ExitCode.PASSED

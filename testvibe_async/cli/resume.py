@@ -291,7 +291,7 @@ async def report(
         files: The files to write.
         common: The options of every command.
     """
-    from testvibe_async.reports import FORMATS  # noqa: PLC0415 - few commands need it
+    from testvibe_async.reports.files import FORMATS  # noqa: PLC0415 - few commands need it
 
     files.check(can_download=False)
     if batch is not None and any(batch.endswith(each.suffixes) for each in FORMATS):

@@ -63,7 +63,7 @@ def reason(error: VibeError | OSError) -> str:
     if isinstance(error, OSError) and not isinstance(error, VibeError):
         return escape(f"{error.filename or 'this machine'}: {error.strerror or error}")
     # Its import is needed only where something went wrong.
-    from testvibe_async.reports import why  # noqa: PLC0415
+    from testvibe_async.reports.reasons import why  # noqa: PLC0415
 
     return escape(why(error))
 
@@ -72,7 +72,7 @@ def item_reason(item: Item) -> str:
     """Return why an item has its verdict, in few words."""
     if item.error is not None:
         return reason(item.error)
-    from testvibe_async.reports import reason_of  # noqa: PLC0415 - see above
+    from testvibe_async.reports.reasons import reason_of  # noqa: PLC0415 - see above
 
     return escape(reason_of(item))
 

@@ -21,7 +21,9 @@ from testvibe_async.mcp_server.answers import (
     quoted,
     text_of,
 )
-from testvibe_async.reports import URGENCY, Entry, counted, one_line
+from testvibe_async.reports.entries import Entry
+from testvibe_async.reports.reasons import URGENCY
+from testvibe_async.reports.text import counted, one_line
 from testvibe_async.runner.stability import stability_of
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from testvibe_async import Generation, Operation, Ref
     from testvibe_async.mcp_server.starts import Work
-    from testvibe_async.reports import Case
+    from testvibe_async.reports.entries import Case
 
 MAX_NAME_CHARACTERS = 200
 """Length of a test's name in a digest of many runs; `get_run` returns all of it."""

@@ -25,7 +25,7 @@ from testvibe_async.mcp_server.answers import Answer, on_missing_tools
 from testvibe_async.mcp_server.context import add_prompts, add_resources
 from testvibe_async.mcp_server.starts import Deliveries
 from testvibe_async.mcp_server.toolkit import MAX_OUTPUT, READS, Session
-from testvibe_async.reports import counted
+from testvibe_async.reports.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping

@@ -24,7 +24,7 @@ from testvibe_async.mcp_server.toolkit import (
     RunId,
     tool,
 )
-from testvibe_async.reports import counted
+from testvibe_async.reports.text import counted
 
 SEARCHED_RUNS = 1_000
 """Maximum number of runs that are searched."""

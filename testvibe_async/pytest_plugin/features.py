@@ -31,7 +31,8 @@ from testvibe_async.models import DRAFT
 from testvibe_async.pytest_plugin.options import ROOT
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest
-from testvibe_async.reports import CaseStatus, one_line
+from testvibe_async.reports.reasons import CaseStatus
+from testvibe_async.reports.text import one_line
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -39,10 +40,9 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from testvibe_async import Feature
-    from testvibe_async.pytest_plugin.options import Options
     from testvibe_async.pytest_plugin.results import Result
     from testvibe_async.pytest_plugin.suite import Suite
-    from testvibe_async.reports import Case
+    from testvibe_async.reports.entries import Case
 
 __all__ = ["EARLIER_RUNS", "FLAKY", "RUN", "FeatureCollector", "FeatureItem", "RunFailed"]
 
@@ -66,17 +66,17 @@ class FeatureCollector(pytest.Collector):
         self,
         *,
         suite: Suite,
-        choice: tuple[Options, Collection[str]],
+        node_ids: Collection[str],
         **options: Any,  # noqa: ANN401 - pytest's
     ) -> None:
         super().__init__(**options)
         self._suite = suite
-        self._choice = choice
+        self._node_ids = node_ids
 
     def collect(self) -> Iterator[FeatureItem]:
         """Make the items."""
         try:
-            chosen = choose(*self._choice, self._suite)
+            chosen = choose(self._node_ids, self._suite)
         except VibeError as error:
             raise self.CollectError(describe_error(error)) from error
         for node_id, request, is_draft in chosen:
@@ -118,15 +118,14 @@ class FeatureItem(pytest.Item):
         """Wait for the run; fail if it did not pass."""
         self._result = None
         self._result = result = self._suite.result(self.run_request, self.nodeid)
-        earlier = ", ".join(f"run {each.run_id} {each.status}" for each in result.item.earlier)
+        earlier = ", ".join(f"{each.operation} {each.status}" for each in result.entry.earlier)
         properties = {
             RUN: result.entry.facts.get("runId"),
-            EARLIER_RUNS: one_line(earlier),
+            EARLIER_RUNS: earlier,
             FLAKY: "true" if result.item.is_flaky else "",
         }
-        others = [each for each in self.user_properties if each[0] not in properties]
-        known = [(name, value) for name, value in properties.items() if value]
-        self.user_properties[:] = [*others, *known]
+        both = dict(self.user_properties) | properties
+        self.user_properties[:] = [(name, value) for name, value in both.items() if value]
         if self.config.pluginmanager.has_plugin("allure_listener"):
             tell_allure(result)
         run = result.run
@@ -173,22 +172,20 @@ class FeatureItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
 
-def choose(
-    options: Options, node_ids: Collection[str], suite: Suite
-) -> list[tuple[str, RunRequest, bool]]:
+def choose(node_ids: Collection[str], suite: Suite) -> list[tuple[str, RunRequest, bool]]:
     """Return the features to collect, in the order of the words, else in the service's.
 
     Each has its node id, its run, and True for a draft that was not asked for by its name.
 
     Args:
-        options: The plugin's options.
         node_ids: The node ids of the only features to collect. Empty: all that the options select.
-        suite: Knows what words mean.
+        suite: Has the options, and knows what words mean.
 
     Raises:
         pytest.Collector.CollectError: A node id matches no feature.
         VibeError: The service could not be asked, or has no such feature or configuration.
     """
+    options = suite.options
     if f"{ROOT}::" in node_ids:  # the node id of the collector means all features
         node_ids = ()
     names = [_name_in(node_id, options.config) for node_id in node_ids]

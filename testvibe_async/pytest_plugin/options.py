@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import re
 from argparse import BooleanOptionalAction
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -50,56 +50,48 @@ MARKER = (
 WORKER_OUTPUT = "testvibe_in_flight"
 """The key of a pytest-xdist worker's output for the refs of what it leaves in flight."""
 
-Kind = Literal["switch", "string", "folder", "int", "float", "linelist"]
-"""The form of a value."""
-
 _HAS_NUMBERS = pytest.version_tuple >= (8, 4)  # else `_number` reads them
-_FILE_KINDS: dict[Kind, Any] = {
-    **({} if _HAS_NUMBERS else {"int": "string", "float": "string"}),
-    "switch": "bool",
-    "folder": "string",
+_FILE_KINDS: dict[Any, Any] = {
+    "bool": "bool",
+    "int": "int" if _HAS_NUMBERS else "string",
+    "float": "float" if _HAS_NUMBERS else "string",
+    "tuple[str, ...]": "linelist",
 }
-"""The word for a kind in pytest's configuration file, if it differs."""
+"""The word for a type in pytest's configuration file, if it is not a string there."""
 
-_ACTIONS: dict[Kind, Any] = {"switch": BooleanOptionalAction, "linelist": "append"}
+_ACTIONS: dict[Any, Any] = {"bool": BooleanOptionalAction, "tuple[str, ...]": "append"}
 
 
-def _option(kind: Kind, help: str, metavar: str = "", default: float | None = None) -> Any:  # noqa: A002, ANN401 - pytest's word; each has its own type
-    return field(metadata={"kind": kind, "help": help, "metavar": metavar, "default": default})
+def _option(help: str, metavar: str | None = None, default: float | None = None) -> Any:  # noqa: A002, ANN401 - pytest's word; each has its own type
+    return field(default=default, metadata={"help": help, "metavar": metavar})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """All options by their names without `testvibe`, with their checked values."""
 
-    project: str | None = _option("string", "its id or name (else TESTVIBE_PROJECT)", "ID")
-    select: tuple[str, ...] = _option("linelist", "only 'Check*', or '!Check*'; repeatable", "GLOB")
-    config: tuple[str, ...] = _option("linelist", "a configuration to run with; repeatable", "NAME")
-    site_url: str | None = _option("string", "the site to test (else the project's own)", "URL")
-    max_in_flight: int = _option("int", "runs that are in flight at once (default: 100)", "N", 100)
-    attempts: int = _option("int", "runs of a feature until it passes (default: 1)", "N", 1)
-    timeout: float = _option(
-        "float", "how long to wait for a feature (default: 900)", "SECONDS", 900
-    )
-    poll_interval: float = _option(
-        "float", "between two polls (default: 3)", "SECONDS", POLL_INTERVAL
-    )
-    generate: bool = _option("switch", "generate missing tests, which costs minutes and credits")
-    artifacts: Path | None = _option("folder", "download the artifacts of failed runs", "DIR")  # noqa: RUF009 - no default
-    journal: Path | None = _option("folder", "keep runs here, to resume them", "DIR")  # noqa: RUF009 - likewise
+    project: str | None = _option("its id or name (else TESTVIBE_PROJECT)", "ID")
+    select: tuple[str, ...] = _option("only 'Check*', or '!Check*'; repeatable", "GLOB")
+    config: tuple[str, ...] = _option("a configuration to run with; repeatable", "NAME")
+    site_url: str | None = _option("the site to test (else the project's own)", "URL")
+    max_in_flight: int = _option("runs that are in flight at once (default: 100)", "N", 100)
+    attempts: int = _option("runs of a feature until it passes (default: 1)", "N", 1)
+    timeout: float = _option("how long to wait for a feature (default: 900)", "SECONDS", 900)
+    poll_interval: float = _option("between two polls (default: 3)", "SECONDS", POLL_INTERVAL)
+    generate: bool = _option("generate missing tests, which costs minutes and credits")
+    artifacts: Path | None = _option("download the artifacts of failed runs", "DIR")  # noqa: RUF009 - no default
+    journal: Path | None = _option("keep runs here, to resume them", "DIR")  # noqa: RUF009 - likewise
 
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare all options, on the command line and in the configuration file."""
     group = parser.getgroup("testvibe", "TestVibe")
-    main = _option("switch", "run the features of a TestVibe project as tests")
-    rows = {"testvibe": main} | {f"testvibe_{each.name}": each for each in fields(Options)}
-    for name, each in rows.items():
-        kind, text = each.metadata["kind"], each.metadata["help"]
-        named = {"metavar": each.metadata["metavar"]} if each.metadata["metavar"] else {}
-        action = _ACTIONS.get(kind, "store")
-        group.addoption(_spelled(name), dest=name, action=action, help=text, **named)
-        parser.addini(name, text, _FILE_KINDS.get(kind, kind), default=None)
+    rows = {f"testvibe_{each.name}": (each.type, each.metadata) for each in fields(Options)}
+    main: Any = {"help": "run the features of a TestVibe project as tests"}
+    for name, (kind, words) in {"testvibe": ("bool", main), **rows}.items():
+        named = {key: word for key, word in words.items() if word}
+        group.addoption(_spelled(name), dest=name, action=_ACTIONS.get(kind, "store"), **named)
+        parser.addini(name, words["help"], _FILE_KINDS.get(kind, "string"), default=None)
 
 
 def is_enabled(config: pytest.Config) -> bool:
@@ -141,26 +133,26 @@ def read_options(config: pytest.Config) -> Options:
     Raises:
         pytest.UsageError: One of them is wrong.
     """
-    return Options(
-        **{each.name: _read(config, each.name, **each.metadata) for each in fields(Options)}
-    )
+    return Options(**{each.name: _read(config, each) for each in fields(Options)})
 
 
-def _read(config: pytest.Config, name: str, *, kind: Kind, default: float, **_: object) -> Any:  # noqa: ANN401 - each has its own type
-    name = f"testvibe_{name}"
-    if kind in {"int", "float"}:
-        return _number(config, name, int if kind == "int" else float, default)
-    value = option_value(config, name)
-    match kind:
-        case "linelist":
-            return tuple(dict.fromkeys(value or ()))
-        case "folder":
-            return config.invocation_params.dir / value if value else None
+def _read(config: pytest.Config, option: Field[Any]) -> Any:  # noqa: ANN401 - each has its own type
+    name = f"testvibe_{option.name}"
+    match option.type:
+        case "int":
+            return _number(config, name, int, option.default)
+        case "float":
+            return _number(config, name, float, option.default)
+        case "tuple[str, ...]":
+            return tuple(dict.fromkeys(option_value(config, name) or ()))
+        case "Path | None":
+            folder = option_value(config, name)
+            return config.invocation_params.dir / folder if folder else None
         case _:
-            return value
+            return option_value(config, name)
 
 
-def _number(config: pytest.Config, name: str, kind: type[NumberT], default: float) -> NumberT:
+def _number(config: pytest.Config, name: str, kind: type[NumberT], default: Any) -> NumberT:  # noqa: ANN401 - likewise
     """Return a number: an int of 1 or more, or a float above 0, which is finite."""
     try:
         value = option_value(config, name)

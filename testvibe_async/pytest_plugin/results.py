@@ -10,16 +10,17 @@ from __future__ import annotations
 from textwrap import indent
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import frozen
 
-from testvibe_async import BatchItem, Run, Verdict, VibeError, errors
+from testvibe_async import Run, Verdict, VibeError, errors
 from testvibe_async._util import clean
-from testvibe_async.reports import Entry, one_line, tail, why
+from testvibe_async.reports.reasons import why
+from testvibe_async.reports.text import one_line, tail
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from testvibe_async.reports import Case
+    from testvibe_async.reports.entries import Case, Entry, Item
 
 __all__ = ["Result", "describe_error"]
 
@@ -31,22 +32,21 @@ LOG_LINES = 20
 class Result:
     """The result of a run, with its downloaded artifacts."""
 
-    item: BatchItem[Run]
-    artifacts: dict[int, list[Path]] = field(factory=dict[int, "list[Path]"])
-    """The downloaded files, by the run's id."""
+    entry: Entry
+    """The run's item of its batch, with the downloaded artifacts, in the words of reports."""
 
     artifacts_error: str | None = None
     """The reason why the download failed; None if it did not."""
 
     @property
-    def entry(self) -> Entry:
-        """The result in the words of reports."""
-        return Entry(item=self.item, artifacts=self.artifacts)
+    def item(self) -> Item:
+        """The item of the batch."""
+        return self.entry.item
 
     @property
     def files(self) -> list[Path]:
-        """All downloaded files."""
-        return [file for files in self.artifacts.values() for file in files]
+        """All downloaded files, those of each attempt."""
+        return [file for files in self.entry.artifacts.values() for file in files]
 
     @property
     def cases(self) -> list[Case]:
@@ -56,8 +56,7 @@ class Result:
     @property
     def is_settled(self) -> bool:
         """True if nothing that it began may still be running at the service."""
-        has_ref = getattr(self.item.error, "ref", None) is not None
-        return not has_ref and self.item.verdict is not Verdict.UNKNOWN
+        return not self.item.is_unfinished and self.item.verdict is not Verdict.UNKNOWN
 
     @property
     def run(self) -> Run:
@@ -67,7 +66,7 @@ class Result:
             VibeError: There is none, or it passed without executing a test, and so shows nothing.
         """
         run = self.item.outcome
-        if run is None:
+        if not isinstance(run, Run):
             raise self.item.error or VibeError(self.entry.reason)
         if run.executed_nothing or (run.is_success and not run.has_results):
             raise VibeError(_headline(self.entry))

@@ -36,7 +36,7 @@ from testvibe_async.pytest_plugin.options import (
 )
 from testvibe_async.pytest_plugin.results import describe_error
 from testvibe_async.pytest_plugin.suite import RunRequest, Suite
-from testvibe_async.reports import why
+from testvibe_async.reports.reasons import why
 from testvibe_async.runner.waits import wait_command
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ __all__ = ["FeatureSession", "advice"]
 class NoRun(pytest.fail.Exception):  # type: ignore[misc,name-defined]
     """A test that needs a run has none; no `xfail` expects that."""
 
-    __module__ = "builtins"  # pytest prints it before the name
+    # pytest prints both before the reason, as it does for `pytest.fail`.
+    __module__ = "builtins"
+    __qualname__ = "Failed"
 
 
 class FeatureSession:
@@ -186,7 +188,7 @@ class FeatureSession:
                 nodeid=ROOT,
                 path=collector.path,
                 suite=self.suite,
-                choice=(self._options, self._node_ids),
+                node_ids=self._node_ids,
             )
             report.result.append(features)
         return report

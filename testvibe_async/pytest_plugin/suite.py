@@ -22,11 +22,12 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from attrs import astuple, evolve, field, frozen
 from attrs.validators import instance_of
 
-from testvibe_async import BatchItem, Client, Hooks, Journal, errors
+from testvibe_async import BatchItem, Client, Hooks, Journal, VibeError, errors
 from testvibe_async._artifacts import safe_paths
 from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.models import Phase
 from testvibe_async.pytest_plugin.results import Result
+from testvibe_async.reports.entries import Entry
 from testvibe_async.runner.names import choose_project, chosen_configs
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import listed_configs, select
@@ -91,7 +92,7 @@ class Suite:
             ConfigError: Settings, the site or the quarantine are wrong.
             OSError: The directory of journals can't be made.
         """
-        self._options = options
+        self.options: Options = options
         self._spec = BatchSpec(
             kind="run",
             configs=options.config,
@@ -191,11 +192,12 @@ class Suite:
             return False
         if future.exception():
             return True
-        result = future.result()
-        if result.item.outcome is not None:
-            return self._options.attempts == 1
-        is_refused = isinstance(result.item.error, errors.FeatureNotGeneratedError)
-        return result.is_settled and not (is_refused and self._options.generate)
+        result, item = future.result(), future.result().item
+        if item.outcome is not None:
+            return self.options.attempts == 1
+        is_refused = isinstance(item.error, errors.FeatureNotGeneratedError)
+        is_paid = self.options.generate and (is_refused or item.generation_ref is not None)
+        return result.is_settled and not is_paid
 
     def close(self, *, is_whole: bool = True) -> None:
         """Close the client; nothing is cancelled at the service, see `in_flight`.
@@ -218,14 +220,14 @@ class Suite:
         async with self._slots:
             project = await self._found(request.project)
             item = await self._dispatched(request, project)
-        return await self._download(Result(item), request, project)
+        return await self._with_artifacts(item, request, project)
 
     async def _dispatched(self, request: RunRequest, project: Project) -> BatchItem[Run]:
-        timeout, config = self._options.timeout, request.config
-        if self._options.journal is not None:
+        timeout, config = self.options.timeout, request.config
+        if self.options.journal is not None:
             place = (self._client.server, project.id, *astuple(evolve(request, project=None)))
             digest = sha256(json.dumps(place).encode()).hexdigest()
-            self._journals[request] = self._options.journal / f"{digest[:32]}.sqlite"
+            self._journals[request] = self.options.journal / f"{digest[:32]}.sqlite"
         if config is not None:
             call = partial(listed_configs, project)
             known = await self._listed("configurations", project.id, call)
@@ -240,17 +242,20 @@ class Suite:
             )
         return item
 
-    async def _download(self, result: Result, request: RunRequest, project: Project) -> Result:
+    async def _with_artifacts(
+        self, item: BatchItem[Run], request: RunRequest, project: Project
+    ) -> Result:
         """Download the artifacts of each run that failed, if that was asked for."""
+        found: dict[int, list[Path]] = {}
+        problem = None
         try:
-            for run in result.item.attempts:
-                if self._options.artifacts is not None and not run.is_success:
-                    own = self._options.artifacts / _directory(request, run)
-                    found = await project.download_artifacts(run.run_id, own)
-                    result.artifacts[run.run_id] = found
+            for run in item.attempts:
+                if self.options.artifacts is not None and not run.is_success:
+                    own = self.options.artifacts / _directory(request, run)
+                    found[run.run_id] = await project.download_artifacts(run.run_id, own)
         except (errors.ConfigError, errors.TransportError, errors.ResponseError, OSError) as error:
-            return evolve(result, artifacts_error=str(error))
-        return result
+            problem = str(error)
+        return Result(Entry(item=item, artifacts=found), problem)
 
     async def _found(self, name: str | None) -> Project:
         """Return a project with its id, which is looked up for a name."""
@@ -263,12 +268,11 @@ class Suite:
         async with self._listing:
             if (what, of) not in self._lists:
                 try:
-                    with anyio.fail_after(self._options.timeout):
+                    with anyio.fail_after(self.options.timeout):
                         self._lists[what, of] = await call()
                 except TimeoutError as error:
-                    what = f"the list of {what} did not come within {self._options.timeout:g} s"
-                    url = self._client.server
-                    raise errors.OutcomeUnknownError(what, method="GET", url=url) from error
+                    within = f"within {self.options.timeout:g} s"
+                    raise VibeError(f"the list of {what} did not come {within}") from error
             found: T = self._lists[what, of]
             return found
 

@@ -196,8 +196,8 @@ class Entry:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict; an error if the item was not observed, so that no gate lets it pass."""
-        return Verdict.ERROR if self.item.is_unseen else self.item.verdict
+        """The item's verdict."""
+        return self.item.verdict
 
     @property
     def is_flaky(self) -> bool:
@@ -206,7 +206,7 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """The service's own status if there is an outcome, else the verdict."""
+        """The service's own status if there is an outcome, else `not seen` or the verdict."""
         if self.item.is_unseen:
             return "not seen"
         status = self.item.outcome.status if self.item.outcome else None

@@ -101,16 +101,16 @@ def write_report(
 ) -> Path:
     """Write a report in the format that the file's ending names, and return its path.
 
-    `FORMATS` has the endings. Missing folders are made; an existing file is replaced once the new
-    one is whole. Links of the page to artifacts are relative to it, so that they work wherever both
-    are moved together.
+    The endings are `.xml`, `.json`, `.md` and `.html`. Missing folders are made; an existing file
+    is replaced once the new one is whole. Links of the page to artifacts are relative to it, so
+    that they work wherever both are moved together.
 
     It blocks while it writes: in a busy event loop, call it by `asyncio.to_thread`.
 
     Args:
         path: The file to write.
         items: The items of a batch, from `run_features` or `generate_features`.
-        form: The word for one of `FORMATS`; None for what the ending names.
+        form: `"junit"`, `"ctrf"`, `"md"` or `"html"`; None for what the ending names.
         options: See `ReportOptions`.
 
     Raises:

@@ -20,7 +20,20 @@ if TYPE_CHECKING:
     from testvibe_async.models import CaseResult, GenerationLog
     from testvibe_async.outcomes import BatchItem
 
-__all__ = ["CaseStatus", "reason_of", "status_of", "why"]
+__all__ = ["URGENCY", "CaseStatus", "reason_of", "status_of", "why"]
+
+
+URGENCY = (
+    Verdict.FAILED,
+    Verdict.ERROR,
+    Verdict.UNKNOWN,
+    Verdict.IN_FLIGHT,
+    Verdict.WAITING,
+    Verdict.SKIPPED,
+    Verdict.QUARANTINED,
+    Verdict.SUCCEEDED,
+)
+"""The verdicts, the most urgent first."""
 
 
 class CaseStatus(StrEnum):

@@ -18,7 +18,7 @@ from testvibe_async.errors import ConfigError
 from testvibe_async.models import GenerationLog  # noqa: TC001 - as above
 from testvibe_async.outcomes import BatchSummary, Verdict
 from testvibe_async.reports.entries import Entry, Item
-from testvibe_async.reports.reasons import CaseStatus
+from testvibe_async.reports.reasons import URGENCY, CaseStatus
 from testvibe_async.reports.text import counted, distinct, one_line
 
 if TYPE_CHECKING:
@@ -26,19 +26,7 @@ if TYPE_CHECKING:
 
     from testvibe_async.reports.entries import Case
 
-__all__ = ["URGENCY", "Report", "ReportOptions"]
-
-URGENCY = (
-    Verdict.FAILED,
-    Verdict.ERROR,
-    Verdict.UNKNOWN,
-    Verdict.IN_FLIGHT,
-    Verdict.WAITING,
-    Verdict.SKIPPED,
-    Verdict.QUARANTINED,
-    Verdict.SUCCEEDED,
-)
-"""The verdicts, the most urgent first."""
+__all__ = ["Report", "ReportOptions"]
 
 
 class ReportOptions(TypedDict, total=False):
@@ -186,6 +174,8 @@ class Report:
         total = len(self.entries)
         flaky = f", {len(self.flaky):,} flaky" if self.flaky else ""
         words = {Verdict.ERROR: "in error"}
+        if unseen := sum(entry.item.is_unseen for entry in self.entries):
+            words[Verdict.IN_FLIGHT] = f"in flight ({unseen:,} not seen)"
         counts = [
             f"{number:,} {words.get(verdict, verdict)}"
             for verdict, number in self.verdicts.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 
@@ -19,7 +18,7 @@ from tests.support.inner_pytest import (
     finish,
     ids_told,
 )
-from tests.surfaces.pytest_plugin.test_journal import JOURNAL, kept
+from tests.surfaces.pytest_plugin.test_again import JOURNAL, kept
 from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
@@ -117,9 +116,7 @@ class TestKilled:
     """A session that is killed, and the next one."""
 
     @pytest.mark.parametrize("after", [0, 0.3])
-    def test_the_next_session_goes_on(
-        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch, after: float
-    ) -> None:
+    def test_the_next_session_goes_on(self, inner: Inner, service: Emulator, after: float) -> None:
         """It dispatches nothing again, and reports the runs of the one that was killed.
 
         That was killed some time after its third dispatch; after no time, the service has started
@@ -132,16 +129,8 @@ class TestKilled:
                 process.wait(timeout=50)
 
         dispatched(service, 3, kill)
-        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        command = [sys.executable, "-m", "pytest", "-p", "testvibe_async.pytest_plugin"]
-        with subprocess.Popen(  # noqa: S603 - a fixed command
-            [*command, "--testvibe", "--testvibe-poll-interval=0.02", JOURNAL],
-            cwd=inner.pytester.path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.STDOUT,
-        ) as process:
+        with inner.started("--testvibe", JOURNAL) as process:
             assert process.wait(timeout=50) == -signal.SIGKILL
-        monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
         assert kept(inner) == 3
         finish(service)
 

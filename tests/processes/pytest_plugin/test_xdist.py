@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -104,9 +102,7 @@ class TestStopping:
         assert going_on
         assert ids_told(result.outlines) >= going_on
 
-    def test_ctrl_c_names_the_runs_in_flight(
-        self, inner: Inner, service: Emulator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_ctrl_c_names_the_runs_in_flight(self, inner: Inner, service: Emulator) -> None:
         """Runs of tests are listed too, also if the workers are interrupted."""
         inner.marked('"Checkout"')
 
@@ -114,16 +110,7 @@ class TestStopping:
             threading.Timer(0.3, os.killpg, (process.pid, signal.SIGINT)).start()
 
         dispatched(service, 1, interrupt)
-        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        command = [sys.executable, "-m", "pytest", "-p", "testvibe_async.pytest_plugin"]
-        with subprocess.Popen(  # noqa: S603 - a fixed command
-            [*command, "-p", "xdist", "-n1"],
-            cwd=inner.pytester.path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            text=True,
-        ) as process:
+        with inner.started("-p", "xdist", "-n1") as process:
             output, _ = process.communicate(timeout=50)
 
         assert len(service.active_runs()) == 1, output

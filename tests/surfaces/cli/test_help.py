@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from testvibe_async.cli import app
-from testvibe_async.reports import FORMATS
+from testvibe_async.reports.files import FORMATS
 from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ class TestAllure:
 
     def test_each_test_of_a_run_is_a_step(self, cart: Inner) -> None:
         """A step has the name, the status and the error of a test."""
-        cart.features(*ALLURE, "--testvibe-select=Returns")
+        cart.feature("Returns", *ALLURE)
 
         steps = self.results(cart)["Returns"]["steps"]
         assert {step["name"]: step["status"] for step in steps} == {
@@ -67,7 +67,7 @@ class TestAllure:
 
     def test_artifacts_are_attached(self, inner: Inner, service: Emulator) -> None:
         """Artifacts are copied with their types."""
-        inner.features(*ALLURE, ARTIFACTS, "--testvibe-select=Returns")
+        inner.feature("Returns", *ALLURE, ARTIFACTS)
 
         attachments = self.results(inner)["Returns"]["attachments"]
         assert {each["name"]: each["type"] for each in attachments} == {
@@ -108,14 +108,14 @@ class TestHtml:
 
     def test_a_feature_is_shown_once(self, cart: Inner) -> None:
         """The page has one row for a feature, also if only some of its tests passed."""
-        cart.features(*HTML, "--html=page.html", "--testvibe-select=Returns")
+        cart.feature("Returns", *HTML, "--html=page.html")
 
         (test,) = self.rows(cart.pytester.path / "page.html")["testvibe::Returns"]
         assert test["result"] == "Failed"
 
     def test_a_feature_that_passed_has_none(self, inner: Inner, service: Emulator) -> None:
         """Artifacts are those of failures."""
-        inner.features(*HTML, "--html=page.html", ARTIFACTS, "--testvibe-select=Login")
+        inner.feature("Login", *HTML, "--html=page.html", ARTIFACTS)
 
         (test,) = self.rows(inner.pytester.path / "page.html")["testvibe::Login"]
         assert test["result"] == "Passed"

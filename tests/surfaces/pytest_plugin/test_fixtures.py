@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.inner_pytest import Inner
+from tests.support.inner_pytest import Inner, shows
 from testvibe_async.testing import Emulator
 
 pytest_plugins = ["pytester"]
 
 PLAIN = {
     "each test has an emulator of its own": """
-        import asyncio
-        from testvibe_async import Client
-
-        async def ran(emulator, feature):
-            options = {"api_key": emulator.api_key, "poll_interval": 0.02}
-            async with Client(emulator.url, project=emulator.project_id, **options) as client:
-                return await (await client.project().run_feature(feature))
-
-        def test_one(testvibe_emulator):
-            assert asyncio.run(ran(testvibe_emulator, "Checkout")).is_finished
-            assert len(testvibe_emulator.runs) == 1
-
-        def test_another(testvibe_emulator, testvibe_emulator_options):
-            assert testvibe_emulator.requests == []
+        def test_one(testvibe_emulator, testvibe_emulator_options):
+            testvibe_emulator.add_feature("Mine")
             assert testvibe_emulator_options == {"speed": 100.0}
+
+        def test_another(testvibe_emulator):
+            assert "Mine" not in testvibe_emulator.features
     """,
     "overridden options are those of the emulators": """
         import pytest
@@ -49,12 +40,11 @@ PLAIN = {
             assert testvibe_session_emulator.features == {}
     """,
     "a session has one emulator, which keeps its state": """
-        import pytest
+        def test_one(testvibe_session_emulator):
+            testvibe_session_emulator.add_feature("Mine")
 
-        @pytest.mark.parametrize("place", range(2))
-        def test_it(testvibe_session_emulator, place):
-            assert f"Feature {place - 1}" in testvibe_session_emulator.features or place == 0
-            testvibe_session_emulator.add_feature(f"Feature {place}")
+        def test_another(testvibe_session_emulator):
+            assert "Mine" in testvibe_session_emulator.features
     """,
     "overridden hooks are called": """
         import pytest
@@ -75,8 +65,8 @@ PLAIN = {
             assert await testvibe_client.project().list_runs() == []
     """,
     "a client that is used in another thread is closed there": """
-        import pytest
         from anyio.from_thread import start_blocking_portal
+        import pytest
 
         @pytest.fixture
         def portal():
@@ -86,18 +76,31 @@ PLAIN = {
         def test_it(portal, testvibe_client):
             assert portal.call(testvibe_client.list_projects)
     """,
+    "no client is of the service that the environment names": """
+        import os
+
+        async def test_client(testvibe_client, testvibe_emulator):
+            await testvibe_client.project().run_feature("Checkout")
+            assert testvibe_client.server == testvibe_emulator.url
+
+        async def test_client_alone(testvibe_client):
+            assert testvibe_client.server != os.environ["TESTVIBE_SERVER"]
+
+        async def test_shared(testvibe_shared_client, testvibe_session_emulator):
+            assert testvibe_shared_client().server == testvibe_session_emulator.url
+    """,
 }
 
 
 @pytest.mark.parametrize("rule", PLAIN)
-def test_emulators_and_clients(inner: Inner, rule: str) -> None:
-    """The fixtures do what the rule says, whatever a settings file names."""
+def test_emulators_and_clients(inner: Inner, service: Emulator, rule: str) -> None:
+    """The fixtures do what the rule says, whatever environment and settings file name."""
     inner.pytester.path.joinpath(".testvibe-async.toml").write_text(
         '[endpoints]\nlist_runs = "GET /projects/{project}/history"\n'
     )
     inner.pytester.makepyfile(PLAIN[rule])
-    tests = PLAIN[rule].count("def test_") + PLAIN[rule].count("range(2)")
-    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=tests)
+    inner.asynchronous().assert_outcomes(passed=PLAIN[rule].count("def test_"))
+    assert service.requests == []
 
 
 ASYNC_TESTS = """
@@ -141,22 +144,20 @@ ASYNC_TESTS = """
         gc.collect()
 """
 
+MODES = {
+    "asyncio, auto": ("asyncio_mode=auto", ""),
+    "asyncio, strict": ("asyncio_mode=strict", "@pytest.mark.asyncio"),
+    "one loop for all": ("asyncio_mode=auto", "@pytest.mark.asyncio(loop_scope='session')"),
+    "anyio": ("asyncio_mode=strict", "@pytest.mark.anyio"),
+}
+"""The options and the marks of asynchronous tests."""
 
-@pytest.mark.parametrize(
-    ("arguments", "mark"),
-    [
-        ("asyncio_mode=auto", ""),
-        ("asyncio_mode=strict", "@pytest.mark.asyncio"),
-        ("asyncio_mode=auto", "@pytest.mark.asyncio(loop_scope='session')"),
-        ("anyio_mode=strict", "@pytest.mark.anyio"),
-        ("anyio_mode=auto", ""),
-    ],
-    ids=["asyncio auto", "asyncio strict", "one loop for all", "anyio", "anyio auto"],
-)
-def test_a_client_is_closed_with_its_loop(inner: Inner, arguments: str, mark: str) -> None:
+
+@pytest.mark.parametrize(("option", "mark"), MODES.values(), ids=MODES)
+def test_a_client_is_closed_with_its_loop(inner: Inner, option: str, mark: str) -> None:
     """With any plugin, and with unfinished work, no test causes a warning about an open client."""
     inner.pytester.makepyfile(ASYNC_TESTS.format(mark=mark))
-    inner("-o", arguments).assert_outcomes(passed=7)
+    inner.asynchronous(option).assert_outcomes(passed=7)
 
 
 @pytest.mark.parametrize("decorator", ["@pytest_asyncio.fixture", "@pytest.fixture"])
@@ -183,54 +184,31 @@ def test_a_fixture_may_use_the_client_to_the_end(inner: Inner, decorator: str) -
             assert (await testvibe_client.project().get_feature("Mine")).id == feature.id
         """
     )
-    inner().assert_outcomes(passed=1)
-
-
-def test_no_client_is_of_the_configured_service(inner: Inner, service: Emulator) -> None:
-    """Clients are the emulator's, whatever the environment names; that service is never called."""
-    inner.pytester.makepyfile(
-        f"""
-        async def test_client(testvibe_client, testvibe_emulator):
-            await testvibe_client.project().run_feature("Checkout")
-            assert testvibe_client.server == testvibe_emulator.url
-
-        async def test_client_alone(testvibe_client):
-            assert testvibe_client.server != "{service.url}"
-
-        async def test_shared(testvibe_shared_client, testvibe_session_emulator):
-            assert testvibe_shared_client().server == testvibe_session_emulator.url
-        """
-    )
-    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=3)
-    assert service.requests == []
+    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=1)
 
 
 def test_the_configured_service_has_a_fixture_of_its_own(inner: Inner, service: Emulator) -> None:
     """testvibe_service_client is a client of what the settings name, with the chosen options."""
     inner.pytester.makepyfile(
-        f"""
+        """
         import pytest
 
         @pytest.fixture
         def testvibe_client_options():
-            return {{"poll_interval": 0.02}}
+            return {"poll_interval": 0.02}
 
         async def test_it(testvibe_service_client):
-            assert testvibe_service_client.server == "{service.url}"
             assert await (await testvibe_service_client.project().run_feature("Login"))
         """
     )
-    inner("-o", "asyncio_mode=auto").assert_outcomes(passed=1)
+    inner.asynchronous().assert_outcomes(passed=1)
     assert len(service.runs) == 1
 
 
 def test_the_configured_service_is_needed(inner: Inner) -> None:
     """Without settings a test of the real service is an error; no emulator stands in."""
     inner.pytester.makepyfile("def test_it(testvibe_service_client): ...")
-    result = inner()
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*no server: *"])
+    shows(inner(), "*no server: *", errors=1)
 
 
 @pytest.mark.parametrize(("scope", "clients"), [("session", 1), ("function", 3)])
@@ -259,16 +237,13 @@ def test_a_loop_has_one_shared_client(inner: Inner, scope: str, clients: int) ->
                 testvibe_shared_client()
         """
     )
-    inner().assert_outcomes(passed=5)
+    inner.asynchronous().assert_outcomes(passed=5)
 
 
 VIRTUAL = {
-    "@pytest.mark.asyncio": (
-        'def pytest_asyncio_loop_factories(): return {"virtual": VirtualTimeLoop}'
-    ),
-    "@pytest.mark.anyio": (
-        '@pytest.fixture\ndef anyio_backend(): return "asyncio", {"loop_factory": VirtualTimeLoop}'
-    ),
+    "asyncio": 'def pytest_asyncio_loop_factories(): return {"virtual": VirtualTimeLoop}',
+    "anyio": """@pytest.fixture
+def anyio_backend(): return "asyncio", {"loop_factory": VirtualTimeLoop}""",
 }
 """By the mark of each plugin's tests, how they are run on virtual time."""
 
@@ -283,12 +258,12 @@ def test_virtual_time_is_refused(inner: Inner, mark: str) -> None:
         import pytest
         from testvibe_async import VibeError
 
-        {mark}
+        @pytest.mark.{mark}
         async def test_it(testvibe_client):
             with pytest.raises(VibeError, match="is served outside this event loop"):
                 await testvibe_client.list_projects()
 
-        {mark}
+        @pytest.mark.{mark}
         async def test_shared(testvibe_shared_client):
             with pytest.raises(VibeError, match="serve it in the loop"):
                 await testvibe_shared_client().list_projects()
@@ -296,4 +271,4 @@ def test_virtual_time_is_refused(inner: Inner, mark: str) -> None:
         def test_plain(testvibe_client): ...
         """
     )
-    inner().assert_outcomes(passed=3)
+    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=3)

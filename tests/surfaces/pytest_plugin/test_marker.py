@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.inner_pytest import RERUN, Inner, end_together, endless
+from tests.support.inner_pytest import RERUN, Inner, end_together, endless, shows
 from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
-
-FAST = "--testvibe-poll-interval=0.02"
 
 
 @endless
@@ -35,32 +33,24 @@ def test_a_test_gets_its_run(inner: Inner, service: Emulator) -> None:
                 assert testvibe_run.failures[0].error == "no refund"
         """
     )
-    inner(FAST).assert_outcomes(passed=3)
+    inner().assert_outcomes(passed=3)
     assert len(service.runs) == service.max_active_runs == 2
 
 
-@pytest.mark.parametrize(
-    ("mode", "mark"),
-    [("auto", ""), ("strict", "@pytest.mark.asyncio"), ("strict", "@pytest.mark.anyio")],
-)
-def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator, mode: str, mark: str) -> None:
-    """The fixture works with pytest-asyncio in both modes, and with anyio."""
+def test_a_test_may_be_asynchronous(inner: Inner, service: Emulator) -> None:
+    """The fixture works with any plugin that runs a test in an event loop."""
     inner.pytester.makepyfile(
-        f"""
+        """
         import asyncio, pytest
 
-        @pytest.fixture
-        def anyio_backend():
-            return "asyncio"
-
-        {mark}
+        @pytest.mark.asyncio
         @pytest.mark.testvibe("Login")
         async def test_login(testvibe_run):
             await asyncio.sleep(0)
             assert testvibe_run.is_success
         """
     )
-    inner(FAST, "-o", f"asyncio_mode={mode}").assert_outcomes(passed=1)
+    inner.asynchronous("asyncio_mode=strict").assert_outcomes(passed=1)
     assert len(service.runs) == 1
 
 
@@ -86,7 +76,7 @@ def test_a_session_may_have_several_projects(
         service.add_feature("Returns", project=project)
     end_together(service, 2)
     inner.marked(*(f'"Returns", project="{project.id}"' for project in projects))
-    inner(FAST, "--testvibe-artifacts=found").assert_outcomes(passed=2)
+    inner("--testvibe-artifacts=found").assert_outcomes(passed=2)
 
     assert {run.project.id for run in service.runs.values()} == {each.id for each in projects}
     assert service.max_active_runs == 2
@@ -176,10 +166,7 @@ def test_a_wrong_marker_is_reported(
         def test_right(testvibe_run): ...
         """
     )
-    result = inner(FAST)
-
-    result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines([message])
+    shows(inner(), message, passed=1, errors=1)
     assert len(service.runs) == 1
 
 
@@ -187,10 +174,10 @@ def test_a_run_that_can_not_be_made_is_an_error(inner: Inner, service: Emulator)
     """The test is not run; the service's error is shown without a traceback."""
     service.fail("run_feature", Fault.status(409))
     inner.marked('"Login"')
-    result = inner(FAST)
+    result = inner()
 
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["the service says *409*", "POST *"])
+    said = ["the service says *409*", "POST *", "ERROR *::test_0 - Failed: the service says *"]
+    shows(result, *said, errors=1)
     result.stdout.no_fnmatch_line("*suite.py*")
 
 
@@ -198,5 +185,5 @@ def test_a_test_that_is_run_again_gets_a_new_run(inner: Inner, service: Emulator
     """A test that asks again for its run gets a new one."""
     inner.pytester.makeconftest(RERUN)
     inner.marked('"Returns"', body="assert testvibe_run.is_success")
-    inner(FAST).assert_outcomes(failed=1)
+    inner().assert_outcomes(failed=1)
     assert len(service.runs) == 2

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from tests.support.inner_pytest import SHOP, Inner
+from tests.support.inner_pytest import SHOP, Inner, shows
 from testvibe_async.testing import Emulator, Fault, Outcome
 
 pytest_plugins = ["pytester"]
 
 PLAIN = "def test_plain(): pass"
-FAST = "--testvibe-poll-interval=0.02"
 SUGGESTION = {"id": 7, "name": "Wishes", "kind": "suggestion"}
 
 EXPECTED = """
@@ -47,25 +46,7 @@ def test_no_features_are_an_error(
     result = inner.features()
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["no feature matches '[*]': the project has none"])
-    result.stdout.no_fnmatch_line("*Traceback*")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "outcomes"),
-    [
-        (["--testvibe-select=Returns"], {"failed": 2, "passed": 1}),
-        (["--testvibe-select=Returns", "--no-testvibe"], {"passed": 1}),
-        (["--testvibe-config=Mobile"], {"failed": 2, "passed": 3}),
-    ],
-)
-@pytest.mark.usefixtures("service")
-def test_a_selection_asks_for_features(
-    inner: Inner, arguments: list[str], outcomes: dict[str, int]
-) -> None:
-    """What the command line selects runs without --testvibe too: it would be green unseen."""
-    inner.pytester.makepyfile(PLAIN)
-    inner(*arguments, FAST).assert_outcomes(**outcomes)
+    shows(result, "no feature matches '[*]': the project has none", errors=1)
 
 
 def test_an_option_without_effect_is_named(inner: Inner, service: Emulator) -> None:
@@ -75,7 +56,7 @@ def test_an_option_without_effect_is_named(inner: Inner, service: Emulator) -> N
     inner("--testvibe-attempts=3").stdout.fnmatch_lines([said])
     inner("--testvibe-attempts=3", "--no-testvibe").stdout.no_fnmatch_line("*no effect of*")
     inner.marked('"Login"')
-    inner("--testvibe-attempts=3", FAST).stdout.no_fnmatch_line("*no effect of*")
+    inner("--testvibe-attempts=3").stdout.no_fnmatch_line("*no effect of*")
     assert len(service.runs) == 1
 
 
@@ -88,19 +69,23 @@ class TestUnableToRun:
         outcomes = {**SHOP.outcomes, "Gift cards": Outcome(generation_duration=1e6)}
         return {"scenario": evolve(SHOP, outcomes=outcomes)}
 
-    @pytest.mark.parametrize("status", ["failed", "cancelled", "generating"])
-    @pytest.mark.parametrize("others", [[], ["--testvibe-select=Log*"]], ids=["alone", "others"])
+    @pytest.mark.parametrize(
+        ("status", "others"),
+        [
+            *(("failed", []), ("cancelled", []), ("generating", [])),
+            *(("failed", ["--testvibe-select=Log*"]), ("generating", ["--testvibe-select=Log*"])),
+        ],
+    )
     def test_without_a_generation_that_succeeded(
         self, inner: Inner, service: Emulator, status: str, others: list[str]
     ) -> None:
         """A feature whose generation failed, was cancelled or is in progress fails its test."""
         service.add_feature("Gift cards", status=status)
-        result = inner.features("--testvibe-select=Gift*", *others)
+        result = inner.feature("Gift*", *others)
 
-        result.assert_outcomes(failed=1, passed=len(others))
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
         said = "FAILED testvibe::Gift cards - *Only generated features can run*"
-        result.stdout.fnmatch_lines([said])
+        shows(result, said, failed=1, passed=len(others))
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
 
     @pytest.mark.parametrize(
         ("arguments", "outcomes"),
@@ -143,11 +128,7 @@ def test_a_marker_needs_its_fixture(
     """A marked test without the fixture would pass without a run: it is an error that says so."""
     marked = f'import pytest\n{skip}\n@pytest.mark.testvibe("Login")\ndef test_login(): ...\n'
     inner.pytester.makepyfile(marked + PLAIN)
-    result = inner()
-
-    result.assert_outcomes(**{outcome: 1, "passed": 1})
-    if outcome == "errors":
-        result.stdout.fnmatch_lines(["*testvibe_run*"])
+    shows(inner(), *["*testvibe_run*"] * (outcome == "errors"), **{outcome: 1, "passed": 1})
     assert not service.runs
 
 
@@ -171,10 +152,8 @@ class TestExpectedFailures:
         service.fail(operation, fault)
         service.fail("list_runs", Fault.status(404 if operation == "run_feature" else 503))
         inner.pytester.makeconftest(XFAIL)
-        result = inner.features("--testvibe-select=Returns", "--testvibe-timeout=0.5")
-
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines([f"FAILED testvibe::Returns - {said}"])
+        result = inner.feature("Returns", "--testvibe-timeout=0.5")
+        shows(result, f"FAILED testvibe::Returns - {said}", failed=1)
 
     def test_a_cancelled_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
         """A run that was cancelled neither passed nor failed: its test fails in these words."""
@@ -185,10 +164,8 @@ class TestExpectedFailures:
         service.fail("get_run", Fault.edit(cancel))
         inner.pytester.makeconftest(XFAIL)
         inner.pytester.makepyfile(EXPECTED)
-        result = inner.features("--testvibe-select=Returns")
-
-        result.assert_outcomes(failed=3)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Returns - run * cancelled: *"])
+        said = "FAILED testvibe::Returns - run * cancelled: *"
+        shows(inner.feature("Returns"), said, failed=3)
 
     @pytest.mark.parametrize(
         ("mark", "arguments", "outcomes"),
@@ -209,7 +186,7 @@ class TestExpectedFailures:
     ) -> None:
         """A failed run and its tests are expected if the mark holds; a skipped one is not sent."""
         inner.pytester.makeconftest(MARKS.format(mark))
-        result = inner.features("-vrxs", "--testvibe-select=Returns", *arguments)
+        result = inner.feature("Returns", "-vrxs", *arguments)
 
         result.assert_outcomes(**outcomes)
         assert len(service.runs) == (0 if "skipped" in outcomes else 1)
@@ -223,17 +200,14 @@ class TestExpectedFailures:
         """With strict_xfail it fails, as any other test does; its subtests keep their results."""
         inner.pytester.makeini("[pytest]\nstrict_xfail = true")
         inner.pytester.makeconftest(XFAIL)
-        result = inner.features("--testvibe-select=Login")
-
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["*XPASS(strict)* the bank is closed"])
+        shows(inner.feature("Login"), "*XPASS(strict)* the bank is closed", failed=1)
         assert len(service.runs) == 1
 
     def test_a_test_that_gets_no_run_is_not_expected(self, inner: Inner, service: Emulator) -> None:
         """The fixture's error is no failure that a test's own `xfail` expects."""
         service.fail("run_feature", Fault.status(403))
         inner.pytester.makepyfile(EXPECTED)
-        inner(FAST).assert_outcomes(errors=1)
+        inner().assert_outcomes(errors=1)
 
 
 class TestPassedWithoutTests:
@@ -249,23 +223,21 @@ class TestPassedWithoutTests:
         counts = {"total": len(tests or ()), "passed": 0, "failed": 0, "other": len(tests or ())}
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": tests, "summary": counts}))
         inner.pytester.makeconftest(XFAIL)
-        result = inner.features("--testvibe-select=Login", "--junitxml=report.xml")
-
-        result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines(["FAILED testvibe::Login - run * passed* no test*"])
+        result = inner.feature("Login", "--junitxml=report.xml")
+        shows(result, "FAILED testvibe::Login - run * passed* no test*", failed=1)
         assert [each.get("value") for each in inner.report().iter("property")] == ["214"]
 
     def test_a_count_of_tests_is_enough(self, inner: Inner, service: Emulator) -> None:
         """A service that only counts the tests that passed executed some."""
         counted = {"tests": None, "summary": {"total": 2, "passed": 2, "failed": 0}}
         service.fail("get_run", Fault.edit(lambda run: {**run, **counted}))
-        inner.features("--testvibe-select=Login").assert_outcomes(passed=1)
+        inner.feature("Login").assert_outcomes(passed=1)
 
     def test_a_test_with_the_fixture_is_an_error(self, inner: Inner, service: Emulator) -> None:
         """A test that requests such a run gets an error in place of it."""
         service.fail("get_run", Fault.edit(lambda run: {**run, "tests": [], "summary": None}))
         inner.marked('"Login"', body="assert testvibe_run.is_success")
-        inner(FAST).assert_outcomes(errors=1)
+        inner().assert_outcomes(errors=1)
 
 
 def test_a_cancelled_generation_is_said_to_be(inner: Inner, service: Emulator) -> None:
@@ -277,10 +249,7 @@ def test_a_cancelled_generation_is_said_to_be(inner: Inner, service: Emulator) -
         return document
 
     service.fail("generate_feature", Fault.edit(cancel), times=1)
-    result = inner.features("--testvibe-select=Gift*", "--testvibe-generate")
-
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*cancelled*"])
+    shows(inner.feature("Gift*", "--testvibe-generate"), "*cancelled*", failed=1)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +279,7 @@ def test_a_quarantine_expects_a_failure_for_some_days(  # noqa: PLR0913 - each b
         f"until = {until:%Y-%m-%d}\nstrict = true\n",
         encoding="utf-8",
     )
-    result = inner.features("-vrx", f"--testvibe-select={feature}", "--junitxml=report.xml")
+    result = inner.feature(feature, "-vrx", "--junitxml=report.xml")
 
     (result.stdout if outcomes else result.stderr).fnmatch_lines([said])
     if outcomes:

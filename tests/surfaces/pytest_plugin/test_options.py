@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
-from tests.support.inner_pytest import Inner
-from testvibe_async.pytest_plugin.options import read_options
+from tests.support.inner_pytest import Inner, shows
+from testvibe_async.pytest_plugin.options import Options, read_options
 from testvibe_async.testing import Emulator, Fault
 
 pytest_plugins = ["pytester"]
-
-FAST = "--testvibe-poll-interval=0.02"
 
 
 def test_without_the_option_nothing_is_there(inner: Inner) -> None:
@@ -112,14 +112,11 @@ def test_a_wrong_value_is_reported(
     assert service.requests == []
 
 
-@pytest.mark.parametrize("url", ["not a url", "shop.example", "ftp://shop.example", "https://"])
+@pytest.mark.parametrize("url", ["shop.example", "ftp://shop.example", "https://"])
 def test_the_site_of_a_marker_is_a_url(inner: Inner, service: Emulator, url: str) -> None:
     """A marker refuses what is no URL, before anything is dispatched."""
     inner.marked(f'"Login", site_url={url!r}')
-    result = inner()
-
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*the site must be a URL *"])
+    shows(inner(), "*the site must be a URL *", errors=1)
     assert not service.runs
 
 
@@ -131,7 +128,7 @@ def test_a_project_is_found_by_its_name(
     inner.marked(
         '"Login", project="Acme Shop", config="Mobile"', body="assert testvibe_run.is_success"
     )
-    inner.features("--testvibe-select=Login").assert_outcomes(passed=2, failed=0)
+    inner.feature("Login").assert_outcomes(passed=2)
     assert {run.config for run in service.runs.values()} == {"Default", "Mobile"}
 
 
@@ -148,25 +145,19 @@ def test_a_project_that_is_not_there_is_reported(
 
 def test_a_configuration_is_one_that_is_listed(inner: Inner, service: Emulator) -> None:
     """One that the service does not list is refused; one in other letters is the one it lists."""
-    wrong = inner.features("--testvibe-config=Moblie")
-    right = inner.features("-v", "--testvibe-config=mobile", "--testvibe-select=Login")
-    inner.marked('"Login", config="Moblie"')
-    marked = inner(FAST)
-
-    for refused in (wrong, marked):
-        refused.assert_outcomes(errors=1)
-        refused.stdout.fnmatch_lines(
-            ["*there is no configuration 'Moblie': did you mean 'Mobile'?"]
-        )
+    said = "*there is no configuration 'Moblie': did you mean 'Mobile'?"
+    shows(inner.features("--testvibe-config=Moblie"), said, errors=1)
+    right = inner.feature("Login", "-v", "--testvibe-config=mobile")
     right.stdout.fnmatch_lines(["testvibe::Login[[]Mobile[]] PASSED *"])
+    inner.marked('"Login", config="Moblie"')
+    shows(inner(), said, errors=1)
     assert [run.config for run in service.runs.values()] == ["Mobile"]
 
 
 def test_a_service_without_configurations_takes_any(inner: Inner, service: Emulator) -> None:
     """Where the service lists none, a configuration is left to it."""
     service.fail("list_configs", Fault.status(404))
-    result = inner.features("--testvibe-config=Moblie", "--testvibe-select=Login")
-    result.assert_outcomes(passed=1)
+    inner.feature("Login", "--testvibe-config=Moblie").assert_outcomes(passed=1)
 
 
 def test_help_and_markers_describe_all(inner: Inner) -> None:
@@ -174,9 +165,8 @@ def test_help_and_markers_describe_all(inner: Inner) -> None:
     options = inner("--help", "--testvibe")
     markers = inner("--markers")
 
-    names = ("project", "select", "config", "site-url", "max-in-flight", "timeout", "generate")
-    for name in (*names, "poll-interval", "artifacts", "attempts", "journal"):
-        options.stdout.fnmatch_lines_random(
-            [f"*--testvibe-{name}*", f"*testvibe_{name.replace('-', '_')} *"]
-        )
+    for each in fields(Options):
+        name = f"testvibe_{each.name}"
+        both = [f"*--{name.replace('_', '-')}*", f"*{name} *"]
+        options.stdout.fnmatch_lines_random(both)
     markers.stdout.fnmatch_lines(["@pytest.mark.testvibe(feature, *): run a TestVibe feature*"])

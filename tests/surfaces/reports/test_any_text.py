@@ -16,7 +16,7 @@ from tests.support.amounts import amount
 from tests.support.ci_systems import WICKED, obeyed
 from tests.surfaces.reports.items import Item, at, generation_item, run_ref
 from tests.surfaces.reports.parsed import Node, parsed, rendered
-from tests.surfaces.reports.test_ctrf import VALIDATOR
+from tests.surfaces.reports.test_formats import VALIDATOR
 from testvibe_async import (
     BatchItem,
     CaseResult,

@@ -19,22 +19,14 @@ from tests.surfaces.reports.items import (
     Item,
     at,
     attempted,
+    every_kind,
     quarantined_item,
     run_item,
 )
 from tests.surfaces.reports.parsed import parsed
 from testvibe_async import CaseResult, ConfigError, Verdict
-from testvibe_async.reports import (
-    FORMATS,
-    Format,
-    page,
-    report_target,
-    to_ctrf,
-    to_junit,
-    to_markdown,
-    write_report,
-    write_reports,
-)
+from testvibe_async.reports import page, to_ctrf, to_junit, to_markdown, write_report
+from testvibe_async.reports.files import FORMATS, Format, report_target, write_reports
 
 each_format = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 
@@ -57,6 +49,20 @@ def test_each_format_has_each_kind(form: Format, kind: str) -> None:
 def test_each_verdict_is_tried() -> None:
     """The kinds above have all verdicts."""
     assert {item.verdict for item in ITEMS.values()} == {*Verdict}
+
+
+@each_format
+def test_each_format_keeps_what_is_known(form: Format) -> None:
+    """The errors before an attempt without an outcome are shown, and what may have started."""
+    item = attempted(ITEMS["in flight"], run_item(PASSED, FAILED))
+    assert "Timeout 5000ms exceeded." in form.render([item])
+    for kind in ("unknown", "dropped"):
+        assert "may have been dispatched" in form.render([ITEMS[kind]])
+
+
+def test_one_attempt_is_not_mentioned() -> None:
+    """Items with one attempt say nothing of attempts."""
+    assert not [form.name for form in FORMATS[:3] if "ttempt" in form.render(every_kind())]
 
 
 @each_format

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
+from xml.etree import ElementTree as ET
 
 import pytest
 from attrs import evolve
 
 from tests.surfaces.reports.items import (
+    ERROR,
     FAILED,
     ITEMS,
     LOG,
@@ -30,11 +34,13 @@ from testvibe_async import (
     ClientClosedError,
     ConfigError,
     FeatureStatus,
+    OperationNotFoundError,
     RunStatus,
+    Verdict,
+    reports,
 )
 from testvibe_async.models import Section
 from testvibe_async.pytest_plugin.features import outcome_of
-from testvibe_async.reports import ReportOptions
 from testvibe_async.reports.reasons import CaseStatus, why
 from testvibe_async.reports.report import Report
 
@@ -50,62 +56,110 @@ def entry_of(item: Item, log: GenerationLog | None = None) -> Entry:
 
 
 HALF = (Section("a", conclusion="success"), Section("b", conclusion="failure"))
-WORDS: list[tuple[Item, str]] = [
-    (ITEMS["passed"], "run, succeeded, passed: 1 test passed"),
-    (run_item(PASSED, PASSED), "run, succeeded, passed: 2 tests passed"),
-    (
-        run_item(PASSED, CaseResult("x", "skipped")),
-        "run, succeeded, passed: 1 of 2 tests passed, 1 skipped",
+SKIPPED = CaseResult("x", "skipped")
+KINDS: dict[str, Item] = {
+    **ITEMS,
+    "two": run_item(PASSED, PASSED),
+    "one of two": run_item(PASSED, SKIPPED),
+    "nothing executed": run_item(SKIPPED, status=RunStatus.PASSED),
+    "aborted": run_item(PASSED, status="aborted"),
+    "no reason": run_item(PASSED, status=RunStatus.FAILED),
+    "generated": generation_item(FeatureStatus.GENERATED),
+    "cancelled": generation_item(FeatureStatus.CANCELLED),
+    "half": generation_item(sections=HALF),
+    "forgotten": BatchItem(
+        feature="x", ref=run_ref(), error=OperationNotFoundError("", ref=run_ref())
     ),
-    (ITEMS["failed"], "run, failed, failed: 1 of 2 tests failed"),
-    (ITEMS["no tests"], "run, failed, passed: the service reports no tests"),
-    (
-        run_item(PASSED, status="aborted"),
-        "run, error, aborted: over with an undocumented status, 'aborted'",
-    ),
-    (
-        run_item(PASSED, status=RunStatus.FAILED),
-        "run, failed, failed: it did not pass, and none of its tests says why",
-    ),
-    (generation_item(FeatureStatus.GENERATED), "generation, succeeded, generated: tests generated"),
-    (generation_item(FeatureStatus.CANCELLED), "generation, failed, cancelled: it was cancelled"),
-    (generation_item(sections=HALF), "generation, failed, failed: b: failure"),
-    (generation_item(), "generation, failed, failed: it made no tests; its log says why"),
-    (
-        ITEMS["refused"],
-        'dispatch, error, error: the service says "Only generated features can run." *',
-    ),
-    (ITEMS["unseen"], "run, error, error: run 300 could not be observed: nothing but 503 for *"),
-    (ITEMS["not seen"], "run, error, not seen: not seen since 16:02:14 UTC, running then"),
-    (
-        ITEMS["in flight"],
-        "run, in flight, in flight: still running after 2 min 30 s of waiting",
-    ),
-    (
-        ITEMS["generation in flight"],
-        "generation, in flight, in flight: it is still running",
-    ),
-    (ITEMS["skipped"], "dispatch, skipped, skipped: it was never dispatched: the batch was *"),
-    (
-        ITEMS["waiting"],
-        "dispatch, waiting, waiting: it is not dispatched yet: the batch is running",
-    ),
-    (ITEMS["unknown"], "dispatch, unknown, unknown: it may have been dispatched: check at the *"),
-    (ITEMS["dropped"], "dispatch, skipped, skipped: it may have been dispatched*"),
-    (
-        BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9))),
-        "run, error, error: this client is closed*",
-    ),
-]
+    "closed": BatchItem(feature="x", ref=run_ref(9), error=ClientClosedError(ref=run_ref(9))),
+}
+WORDS = """
+passed: run, succeeded, passed: 1 test passed | | passed
+two: run, succeeded, passed: 2 tests passed | | passed
+one of two: run, succeeded, passed: 1 of 2 tests passed, 1 skipped | skipped None | skipped
+failed: run, failed, failed: 1 of 2 tests failed | failure TimeoutError | failed
+no tests: run, failed, passed: the service reports no tests | failure run passed | failed
+nothing executed: run, failed, passed: it passed, but executed no * | failure run passed | failed
+aborted: run, error, aborted: over with an undocumented status, 'aborted' | | passed
+no reason: run, failed, failed: it did not pass, and none of its * | failure run failed | failed
+generated: generation, succeeded, generated: tests generated | | passed
+cancelled: generation, failed, cancelled: it was * | failure generation cancelled | failed
+half: generation, failed, failed: b: failure | failure generation failed | failed
+generation failed: generation, failed, failed: it made no * | failure generation failed | failed
+refused: dispatch, error, error: the service says "Only * | error FeatureNotGeneratedError | failed
+unseen: run, error, error: run 300 could not be observed: * | error ObservationError | failed
+not seen: run, in flight, not seen: not seen since 16:02* | error WaitTimeoutError | failed
+in flight: run, in flight, in flight: * 2 min 30 s of waiting | error WaitTimeoutError | failed
+generation in flight: generation, in flight, in flight: it is * | error in flight | failed
+skipped: dispatch, skipped, skipped: it was never dispatched: the * | error skipped | failed
+waiting: dispatch, waiting, waiting: it is not dispatched yet: the * | error waiting | failed
+unknown: dispatch, unknown, unknown: it may have been * | error DispatchUnknownError | failed
+dropped: dispatch, skipped, skipped: it may have been dispatched* | error skipped | failed
+forgotten: run, error, error: the service knows it no more | error OperationNotFoundError | failed
+closed: run, error, error: this client is closed* | error ClientClosedError | failed
+"""
+"""By name: kind, verdict, status and reason; the last result of JUnit; the last status of CTRF."""
 
 
-@pytest.mark.parametrize(("item", "words"), WORDS)
-def test_an_item_in_words(item: Item, words: str) -> None:
-    """Each item has its kind, its verdict, its status and the reason; the service is quoted."""
+@pytest.mark.parametrize("row", WORDS.strip().splitlines())
+def test_an_item_in_words(row: str) -> None:
+    """Each item has its kind, verdict, status and reason, and each format the one that fits."""
+    name, _, rest = row.partition(": ")
+    words, element, status = map(str.strip, rest.split("|"))
+    item = KINDS[name]
+    entry = entry_of(item)
+    assert fnmatchcase(f"{entry.kind}, {entry.verdict}, {entry.status}: {entry.reason}", words)
+
+    *_, case = ET.fromstring(reports.to_junit([item])).iter("testcase")  # noqa: S314 - ours
+    assert "".join(f"{each.tag} {each.get('type')}" for each in case) == element
+    if entry.cases[-1].is_operation:
+        assert [each.get("message") for each in case] == [entry.reason] * len(case)
+    test = json.loads(reports.to_ctrf([item]))["results"]["tests"][-1]
+    assert (test["status"], test["rawStatus"]) == (status, entry.cases[-1].raw_status)
+
+
+def test_the_same_test_of_each_attempt_is_matched_by_its_name() -> None:
+    """A test has its like in the attempts before, and is flaky if that failed."""
+    passed, recovered = entry_of(ITEMS["flaky"]).cases
+
+    assert [(each.attempt, each.status) for each in passed.earlier] == [(1, CaseStatus.PASSED)]
+    assert [(each.attempt, each.error) for each in recovered.earlier] == [(1, ERROR)]
+    assert (passed.is_flaky, recovered.is_flaky) == (False, True)
+
+
+def test_an_item_says_which_attempt_it_was() -> None:
+    """The reason names the attempt, and each earlier attempt has its own run, reason and times."""
+    entry = entry_of(ITEMS["flaky"])
+    (earlier,) = entry.earlier
+
+    assert entry.is_flaky
+    assert entry.reason == "2 tests passed (attempt 2)"
+    assert (earlier.reason, earlier.verdict) == ("1 of 2 tests failed", Verdict.FAILED)
+    assert (earlier.operation, earlier.times.finished_at) == ("run 215", at(43))
+    stopped = entry_of(attempted(ITEMS["skipped"], run_item(FAILED)))
+    said = "this attempt was never dispatched: the batch was stopped before (attempt 2)"
+    assert stopped.reason == said
+
+
+@pytest.mark.parametrize(
+    ("item", "names"),
+    [
+        (attempted(run_item(PASSED), run_item(FAILED)), [PASSED.name, "run"]),
+        (attempted(run_item(PASSED), ITEMS["failed without tests"]), [PASSED.name, "run"]),
+        (attempted(run_item(), ITEMS["failed without tests"]), ["run"]),
+        (attempted(ITEMS["in flight"], run_item(PASSED, FAILED)), ["run"]),
+        (ITEMS["flaky"], [PASSED.name, FAILED.name]),
+        (attempted(run_item(FAILED), ITEMS["failed without tests"]), [FAILED.name]),
+    ],
+)
+def test_the_operation_is_a_case_where_no_test_shows_a_failure(
+    item: Item, names: list[str]
+) -> None:
+    """A failure of an earlier attempt that is no test of the last one is shown by the operation."""
     entry = entry_of(item)
 
-    said = f"{entry.kind}, {entry.verdict}, {entry.status}: {entry.reason}"
-    assert fnmatchcase(said, words)
+    assert [case.name for case in entry.cases] == names
+    if "run" in names:
+        assert [case.status for case in entry.cases[-1].earlier] == [CaseStatus.FAILED]
 
 
 @pytest.mark.parametrize(
@@ -181,32 +235,6 @@ def test_what_is_no_duration(duration_ms: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "status"),
-    [
-        ("no tests", "run", CaseStatus.FAILED),
-        ("generation failed", "generation", CaseStatus.FAILED),
-        ("refused", "dispatch", CaseStatus.ERROR),
-        ("in flight", "run", CaseStatus.PENDING),
-        ("skipped", "dispatch", CaseStatus.ERROR),
-        ("waiting", "dispatch", CaseStatus.PENDING),
-    ],
-)
-def test_an_item_without_tests_is_one(kind: str, name: str, status: CaseStatus) -> None:
-    """An item without tests is one test, so that no format leaves it out."""
-    (case,) = entry_of(ITEMS[kind]).cases
-
-    assert (case.name, case.status, case.is_operation) == (name, status, True)
-
-
-def test_a_failed_run_of_passed_tests_has_a_failure() -> None:
-    """A failed run has a failure, even if all its tests passed."""
-    entry = entry_of(run_item(PASSED, status=RunStatus.FAILED))
-
-    assert [case.status for case in entry.cases] == [CaseStatus.PASSED, CaseStatus.FAILED]
-    assert entry.failures[0].error == "it did not pass, and none of its tests says why"
-
-
-@pytest.mark.parametrize(
     ("item", "began_at", "queued", "took"),
     [
         (ITEMS["passed"], at(0), 8, 35),
@@ -274,6 +302,10 @@ def test_files_and_logs_find_their_items() -> None:
         ([ITEMS["passed"]] * 2, "All 2 succeeded"),
         ([ITEMS["in flight"], ITEMS["passed"]], "1 of 2 in flight"),
         ([ITEMS["waiting"], ITEMS["in flight"]], "1 of 2 in flight, 1 waiting"),
+        (
+            [ITEMS["skipped"], ITEMS["not seen"], ITEMS["in flight"]],
+            "2 of 3 in flight (1 not seen), 1 skipped",
+        ),
         (every_kind(), "2 of 7 failed, 2 in error, 1 in flight, 1 skipped"),
         ([ITEMS["flaky"]], "It succeeded, 1 flaky"),
         ([ITEMS["flaky"], ITEMS["failed"]], "1 of 2 failed, 1 flaky"),
@@ -284,6 +316,15 @@ def test_files_and_logs_find_their_items() -> None:
 def test_headline(items: list[Item], headline: str) -> None:
     """The headline says how many did not succeed, and keeps the kinds of failure apart."""
     assert Report.of(items).headline == headline
+
+
+def test_a_report_counts_as_its_batch_does() -> None:
+    """Each item has one verdict everywhere, also a run whose last polls failed."""
+    report = Report.of(ITEMS.values())
+
+    summary = report.summary
+    assert report.verdicts[Verdict.IN_FLIGHT] == summary.in_flight
+    assert report.verdicts[Verdict.ERROR] == summary.errors
 
 
 def test_failures_come_first() -> None:
@@ -313,6 +354,9 @@ def test_a_time_without_a_zone_is_refused() -> None:
         Report.of([], started_at=naive)
 
 
-def test_the_options_can_be_inspected() -> None:
-    """The types of `ReportOptions` are there at run time."""
-    assert get_type_hints(ReportOptions)["title"] is str
+def test_the_public_names_are_those_of_the_reference() -> None:
+    """Its page has all of them; the types of `ReportOptions` are there at run time."""
+    page = Path(__file__).parents[3] / ".github" / "reference" / "reports.rst"
+    names = re.findall(r"^\.\. auto\w+:: (\w+)$", page.read_text(), re.MULTILINE)
+    assert sorted(names) == sorted(reports.__all__)
+    assert get_type_hints(reports.ReportOptions)["title"] is str

@@ -1,0 +1,266 @@
+"""Features that run again: attempts, reruns by another plugin, and sessions that resume one."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+from attrs import evolve
+
+from tests.support.inner_pytest import (
+    RERUN,
+    Inner,
+    dispatched,
+    endless,
+    endless_in_real_time,
+    fail_first_run,
+    finish,
+    ids_told,
+    shows,
+)
+from tests.surfaces.reports.items import ITEMS, run_ref
+from testvibe_async import ConfigError, Journal, OperationNotFoundError
+from testvibe_async.pytest_plugin.results import Result
+from testvibe_async.pytest_plugin.suite import open_journal
+from testvibe_async.reports.entries import Entry
+from testvibe_async.testing import Emulator, Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest_plugins = ["pytester"]
+
+
+TWICE = "--testvibe-attempts=2"
+
+
+def test_a_flaky_feature_passes_and_is_named(inner: Inner, service: Emulator) -> None:
+    """A feature whose second run passes is a passed test; summary, report and files name both."""
+    fail_first_run(service)
+    result = inner.feature(
+        *("Checkout", TWICE, "--junitxml=report.xml", "--testvibe-artifacts=found")
+    )
+
+    first, second = service.runs
+    flaky = f"FLAKY testvibe::Checkout - run {first} failed, run {second} passed"
+    shows(result, "=* TestVibe features that are flaky =*", flaky, passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    properties = {each.get("name"): each.get("value") for each in inner.report().iter("property")}
+    assert properties == {
+        "testvibe_run": str(second),
+        "testvibe_earlier_runs": f"run {first} failed",
+        "testvibe_flaky": "true",
+    }
+    assert inner.report().get("failures") == "0"
+    folders = [each.name for each in (inner.pytester.path / "found").iterdir()]
+    assert folders == [f"Checkout run {first}"]
+
+
+def test_a_feature_that_fails_in_all_attempts(inner: Inner, service: Emulator) -> None:
+    """The report of a failure says which attempt it was, and names the runs before."""
+    result = inner.feature("Returns", "--testvibe-attempts=3")
+
+    first, second, third = service.runs
+    shows(
+        result,
+        f"run {third} failed: 1 of 1 test failed (attempt 3), on *",
+        "Its runs before:",
+        f"  run {first} failed: 1 of 1 test failed*",
+        f"  run {second} failed: 1 of 1 test failed*",
+        failed=2,
+    )
+    result.stdout.no_fnmatch_line("*FLAKY*")
+
+
+def test_an_attempt_without_an_outcome_names_the_runs_before(
+    inner: Inner, service: Emulator
+) -> None:
+    """An attempt that could not be dispatched is an error, which names the run that failed."""
+    service.fail("run_feature", Fault.status(403), when=lambda _: len(service.runs) == 1)
+    result = inner.feature("Returns", TWICE)
+
+    (first,) = service.runs
+    said = ["the service says *403*", "POST *", "Its runs before:", f"  run {first} failed: *"]
+    shows(result, *said, failed=1)
+
+
+class TestReruns:
+    """A plugin that runs a failed test again."""
+
+    @pytest.fixture(autouse=True)
+    def _rerun(self, inner: Inner) -> None:
+        inner.pytester.makeconftest(RERUN)
+
+    def test_each_is_a_new_run(self, inner: Inner, service: Emulator) -> None:
+        """The subtests and the properties are those of the last run."""
+        result = inner.feature("Returns", "-v", "--junitxml=report.xml")
+
+        result.assert_outcomes(failed=2)
+        assert result.outlines[-1].count("rerun") == 1
+        properties = [each.get("value") for each in inner.report().iter("property")]
+        assert properties == [str(run_id) for run_id in service.runs]
+        assert len(properties) == 2
+
+    def test_a_flaky_feature_leaves_the_failures_of_others(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """Of a feature that passes in the end nothing is counted but that, and a failed test is."""
+        fail_first_run(service)
+        inner.pytester.makepyfile("def test_own(): assert 0")
+        result = inner.feature("Checkout", "--junitxml=report.xml", "-v")
+
+        result.assert_outcomes(failed=1, passed=1)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert inner.report().get("failures") == "1"
+
+    def test_a_refusal_is_tried_again(self, inner: Inner, service: Emulator) -> None:
+        """A dispatch that the service refused is sent again."""
+        service.fail("run_feature", Fault.status(404), times=1)
+        inner.feature("Login").assert_outcomes(passed=1)
+        assert len(service.runs) == 1
+
+    def test_what_nobody_knows_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
+        """A dispatch whose answer was lost, and whose run was not found, is not repeated."""
+        service.fail("run_feature", Fault.lost())
+        service.fail("list_runs", Fault.status(404))
+        inner.feature("Login").assert_outcomes(failed=1)
+        assert len(service.runs) == 1
+
+    @endless
+    def test_what_goes_on_is_not_run_again(self, inner: Inner, service: Emulator) -> None:
+        """A run that outlived the time limit may still be running, so no other is dispatched."""
+        inner.feature("Login", "--testvibe-timeout=0.3").assert_outcomes(failed=1)
+        assert len(service.runs) == 1
+
+    def test_attempts_do_not_multiply(self, inner: Inner, service: Emulator) -> None:
+        """A feature that had all of its attempts is not run again by another plugin."""
+        inner.feature("Returns", TWICE).assert_outcomes(failed=2)
+        assert len(service.runs) == 2
+
+    def test_a_generation_that_failed_is_not_paid_for_again(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """A rerun of a feature whose tests could not be generated starts no generation."""
+        service.add_feature("Gift cards", status="draft")
+
+        def fail(document: Any) -> Any:
+            service.finish_generation(document["requestId"], "failed")
+            return document
+
+        service.fail("generate_feature", Fault.edit(fail))
+        result = inner.feature("Gift cards", "--testvibe-generate")
+
+        result.assert_outcomes(failed=1)
+        assert result.outlines[-1].count("rerun") == 1
+        assert len(service.generations) == 1
+
+
+JOURNAL = "--testvibe-journal=kept"
+
+
+def kept(inner: Inner) -> int:
+    """Return the number of journals."""
+    return len(list((inner.pytester.path / "kept").glob("*.sqlite")))
+
+
+def test_a_session_that_ends_leaves_no_journal(inner: Inner, service: Emulator) -> None:
+    """Once all are over the journals are gone, and the same command dispatches new runs."""
+    inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
+    assert kept(inner) == 0
+    inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
+    assert len(service.runs) == 6
+
+
+def test_a_refusal_is_not_kept(inner: Inner, service: Emulator) -> None:
+    """What the service refused in one session may be dispatched in the next."""
+    service.fail("run_feature", Fault.status(404), times=1)
+    inner.feature("Login", JOURNAL).assert_outcomes(failed=1)
+    inner.feature("Login", JOURNAL).assert_outcomes(passed=1)
+    assert len(service.runs) == 1
+
+
+def test_attempts_are_new_runs(inner: Inner, service: Emulator) -> None:
+    """A flaky feature has the runs that it has without a journal."""
+    fail_first_run(service)
+    result = inner.feature("Login", JOURNAL, "--testvibe-attempts=2")
+
+    shows(result, "FLAKY testvibe::Login - run * failed, run * passed", passed=1)
+    assert len(service.runs) == 2
+
+
+def test_what_may_still_run_keeps_its_journal() -> None:
+    """All else is dispatched again by the next session, also a run that the service forgot."""
+    forgotten = OperationNotFoundError("it is gone", ref=run_ref())
+    items = {**ITEMS, "forgotten": evolve(ITEMS["in flight"], error=forgotten)}
+    kept = {kind for kind, item in items.items() if not Result(Entry(item=item)).is_settled}
+    assert kept == {"in flight", "generation in flight", "not seen", "unseen", "unknown"}
+
+
+@endless_in_real_time
+class TestKilled:
+    """Sessions that end before all runs are over."""
+
+    def test_ctrl_c_keeps_what_is_over_too(self, inner: Inner, service: Emulator) -> None:
+        """After Ctrl-C the next session reports what was over without another run."""
+
+        class CtrlC:
+            def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+                if report.when == "teardown":
+                    raise KeyboardInterrupt
+
+        dispatched(service, 3, lambda: finish(service, Login="passed"))
+        first = inner.features(JOURNAL, plugins=(CtrlC(),))
+        assert first.ret == pytest.ExitCode.INTERRUPTED
+        first.stdout.fnmatch_lines(["pytest resumes them if it is run again with the same *"])
+        assert len(ids_told(first.outlines)) == 2
+        finish(service)
+
+        inner.features(JOURNAL).assert_outcomes(passed=2, failed=2)
+        assert len(service.runs) == 3
+
+    def test_what_goes_on_after_a_time_out_is_not_run_twice(
+        self, inner: Inner, service: Emulator
+    ) -> None:
+        """The next sessions go on with a run that outlived the first, and name it until it ends."""
+        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=0.5")
+        for _ in range(2):
+            result = inner.features(*options)
+            result.assert_outcomes(failed=1)
+            assert ids_told(result.outlines) == set(service.runs)
+        finish(service)
+
+        inner.features(*options).assert_outcomes(passed=1)
+        assert len(service.runs) == 1
+        assert kept(inner) == 0
+
+    def test_a_journal_of_another_process_is_left(self, inner: Inner, service: Emulator) -> None:
+        """A session that could not open a journal, which another one has, does not remove it."""
+        options = (JOURNAL, "--testvibe-select=Login", "--testvibe-timeout=0.3")
+        inner.features(*options)
+        (path,) = (inner.pytester.path / "kept").glob("*.sqlite")
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(Journal(path)),
+        ):
+            result = inner.features(*options)
+
+        result.stdout.fnmatch_lines(["*is in use, here or by another process*"])
+        assert kept(inner) == 1
+        assert len(service.runs) == 1
+
+
+async def test_a_journal_that_is_in_use_is_waited_for(tmp_path: Path) -> None:
+    """A worker that asks for a run of another worker's goes on once that has ended."""
+    path = tmp_path / "run.sqlite"
+    async with AsyncExitStack() as stack, AsyncExitStack() as another:
+        await open_journal(stack, path, timeout=1)
+        with pytest.raises(ConfigError, match="is in use, here or by another process"):
+            await open_journal(another, path, timeout=1)
+        waiting = asyncio.create_task(open_journal(another, path, timeout=1000))
+        await asyncio.sleep(100)
+        assert not waiting.done()
+        await stack.aclose()
+        await waiting

@@ -1,0 +1,517 @@
+"""Each format as its readers take it: junitparser, two schemas, CTRF's schema and markdown-it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from attrs import evolve
+from jsonschema import Draft7Validator
+from junitparser import Failure, Skipped
+from junitparser.xunit2 import JUnitXml
+from xmlschema import XMLSchema, XMLSchemaValidationError
+
+from tests.surfaces.reports.items import (
+    ERROR,
+    FAILED,
+    ITEMS,
+    LOG,
+    PASSED,
+    Item,
+    at,
+    attempted,
+    every_kind,
+    flaky_item,
+    generation_item,
+    run_item,
+    run_ref,
+)
+from tests.surfaces.reports.parsed import rendered
+from testvibe_async import CaseResult, RunStatus, __version__
+from testvibe_async.reports import to_ctrf, to_junit, to_markdown
+from testvibe_async.reports.markdown import MAX_BYTES
+
+
+def read(xml: str) -> Any:
+    """Read a document; junitparser's types are not complete."""
+    return JUnitXml.fromstring(xml.encode())
+
+
+def suite_of(item: Item, *files: str) -> Any:
+    (suite,) = read(to_junit([item], artifacts={214: list(map(Path, files))}))
+    return suite
+
+
+def case_of(item: Item) -> Any:
+    (case,) = suite_of(item)
+    return case
+
+
+def test_a_suite_for_each_run_and_a_case_for_each_test() -> None:
+    """A run is a suite with its name and ids, and its tests are cases with their seconds."""
+    suite = suite_of(run_item(PASSED, FAILED, site_url="https://shop.example", config="Mobile"))
+
+    assert (suite.name, suite.time) == ("Login [Mobile]", 35)
+    assert suite.timestamp == "2026-06-10T16:02:11"
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (2, 1, 0, 0)
+    assert [(case.name, case.classname, case.time) for case in suite] == [
+        ("Valid user signs in", "Login [Mobile]", 4.21),
+        ("Locked-out user sees an error", "Login [Mobile]", 9.12),
+    ]
+    assert next(iter(suite)).is_passed
+    properties = {prop.name: prop.value for prop in suite.properties()}
+    expected = {"runId": "214", "config": "Mobile", "siteUrl": "https://shop.example"}
+    assert properties.items() >= expected.items()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (ERROR, "TimeoutError", "TimeoutError: locator.click: Timeout 5000ms exceeded."),
+        ("Error: expect(locator) failed", "Error", "Error: expect(locator) failed"),
+        ("expect(locator) failed", "failure", "expect(locator) failed"),
+        (None, "failure", "no error given"),
+    ],
+)
+def test_a_failure_of_junit(error: str | None, kind: str, message: str) -> None:
+    """It has the first line as its message, the class that the error begins with, and the text."""
+    (failure,) = case_of(run_item(CaseResult("x", "failed", error=error))).result
+
+    assert failure.__class__ is Failure
+    assert (failure.type, failure.message, failure.text) == (kind, message, error)
+
+
+@pytest.mark.parametrize(("status", "said"), [("flaky", "flaky"), (None, "not known")])
+def test_another_status_is_skipped(status: str | None, said: str) -> None:
+    """A test whose status is not documented is neither passed nor failed."""
+    (result,) = case_of(run_item(CaseResult("x", status), status=RunStatus.PASSED)).result
+    assert (result.__class__, result.message) == (Skipped, f"its status is {said}")
+
+
+def test_totals() -> None:
+    """The root has the totals of all suites, and the time of the whole batch."""
+    xml = read(to_junit(every_kind(), title="Nightly", started_at=at(0), finished_at=at(200)))
+
+    assert (xml.name, xml.tests, xml.failures, xml.errors, xml.time) == ("Nightly", 8, 2, 3, 200)
+    assert [suite.skipped for suite in xml] == [0, 0, 0, 0, 0, 0, 1]
+
+
+def test_logs_of_junit() -> None:
+    """The end of the log is the output of the first failed test, and of a generation's case."""
+    run = run_item(FAILED, log="\x1b[31mline\x1b[0m\n" * 150)
+    suites = read(to_junit([run, generation_item()], generation_logs={"a1b2": LOG}))
+    first, second = (next(iter(suite)) for suite in suites)
+
+    assert first.system_out == "… 50 earlier lines left out …\n" + "line\n" * 99 + "line"
+    assert "Verification: 0/1 passed" in second.system_out
+
+
+def reruns(case: Any, tag: str) -> list[tuple[str | None, str | None, str | None]]:
+    """Return message, type and stack trace of the elements of a tag."""
+    return [
+        (each.get("message"), each.get("type"), each.findtext("stackTrace"))
+        for each in case._elem.findall(tag)
+    ]
+
+
+def test_junit_counts_what_is_flaky_as_passed() -> None:
+    """A test that passed after a failure has a `flakyFailure` with its stack trace, and passed."""
+    xml = read(to_junit([ITEMS["flaky"]]))
+    (suite,) = xml
+    first, second = suite
+
+    assert reruns(first, "flakyFailure") == []
+    assert reruns(second, "flakyFailure") == [(ERROR.partition("\n")[0], "TimeoutError", ERROR)]
+    assert second.is_passed
+    assert (xml.tests, xml.failures, xml.errors) == (2, 0, 0)
+    properties = {each.name: each.value for each in suite.properties()}
+    assert (properties["attempts"], properties["flaky"]) == ("2", "true")
+    _, operation = suite_of(attempted(run_item(PASSED), ITEMS["failed without tests"]))
+    said = "the service reports no tests"
+    assert reruns(operation, "flakyFailure") == [(said, "run failed", said)]
+    assert operation.is_passed
+
+
+def test_junit_has_the_first_failure_and_its_reruns() -> None:
+    """A test that failed in all attempts is one failure, the first, with one rerun for each."""
+    errors = ["Error: one", "Error: two", "Error: three"]
+    items = [run_item(CaseResult("x", "failed", error=error)) for error in errors]
+    (case,) = suite_of(attempted(items[2], items[0], items[1]))
+
+    (failure,) = case.result
+    assert failure.text == errors[0]
+    assert reruns(case, "rerunFailure") == [(error, "Error", error) for error in errors[1:]]
+
+
+SHOT, TRACE = "out/screenshots/locked-out-user.png", "out/trace/locked-out-user.zip"
+OTHER = CaseResult("Empty cart", "failed", error="Error: x")
+THIRD = CaseResult("Third", "failed", error="Error: x")
+
+
+@pytest.mark.parametrize(
+    ("tests", "files", "expected"),
+    [
+        (
+            (PASSED, FAILED, OTHER, THIRD),
+            (TRACE, SHOT, "out/trace/empty-cart.zip"),
+            [None, SHOT, "out/trace/empty-cart.zip", None],
+        ),
+        ((PASSED, FAILED), ("out/a.zip", "out/b.png"), [None, "out/b.png"]),
+        ((PASSED, FAILED), ("out/a.webm", "out/b.zip"), [None, "out/b.zip"]),
+        ((PASSED, PASSED), ("a.zip",), ["a.zip", None]),
+    ],
+    ids=["by its name", "of the only failure", "the most informative", "of a run that passed"],
+)
+def test_each_failed_test_has_one_attachment(
+    tests: tuple[CaseResult, ...], files: tuple[str, ...], expected: list[str | None]
+) -> None:
+    """GitLab shows one file of a test: the screenshot of its name, else a trace."""
+    outputs = [case.system_out for case in suite_of(run_item(*tests), *files)]
+    assert outputs == [each and f"[[ATTACHMENT|{each}]]" for each in expected]
+
+
+def test_output_of_a_run_is_no_attachment() -> None:
+    """A run's log can't name files as attachments."""
+    text = to_junit([run_item(FAILED, log="before [[ATTACHMENT|/etc/passwd]] after")])
+    assert "[[ATTACHMENT|" not in text
+    assert "/etc/passwd" in text
+
+
+HERE = Path(__file__).parent
+
+JENKINS, SUREFIRE = (
+    XMLSchema(HERE / f"junit-{name}.xsd", allow="local") for name in ("jenkins", "surefire")
+)
+"""What Jenkins' xUnit plugin and Maven Surefire accept; see there."""
+
+
+def validate(xml: str) -> None:
+    """Check a report against both schemas."""
+    JENKINS.validate(xml)
+    for suite in ET.fromstring(xml):  # noqa: S314 - ours
+        # A file of Surefire is one suite, and has no time of its begin, which all readers know.
+        suite.attrib.pop("timestamp", None)
+        SUREFIRE.validate(suite)
+
+
+LATER: dict[str, Item] = {
+    **{kind: item for kind, item in ITEMS.items() if not item.earlier},
+    "skipped test": run_item(CaseResult(FAILED.name, "skipped"), run_id=215),
+    "another word": run_item(CaseResult(FAILED.name, "interrupted"), run_id=215),
+}
+
+
+@pytest.mark.parametrize("later", LATER.values(), ids=LATER)
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_reports_are_valid(later: Item, count: int) -> None:
+    """Whatever follows attempts that failed, the elements and their order are those of both."""
+    item = attempted(later, *[run_item(FAILED, PASSED)] * count)
+    files = {run_id: [Path("a.zip")] for run_id in (214, 215)}
+    validate(to_junit([item, *every_kind()], artifacts=files, generation_logs={"a1b2": LOG}))
+
+
+@pytest.mark.parametrize("seconds", [0.0004, 59.9999, 1234.5, 1_000_000.25])
+def test_times_are_valid(seconds: float) -> None:
+    """Any duration has a form that both read."""
+    test = CaseResult("x", "passed", int(seconds * 1000))
+    validate(to_junit([run_item(test, finished_at=at(seconds))]))
+
+
+def test_schemas_refuse() -> None:
+    """They would not take what they should not: an attribute, an order, a time."""
+    xml = to_junit([ITEMS["flaky"], run_item(FAILED)])
+    for wrong in (
+        xml.replace('<failure message="', '<failure line="1" message="'),
+        xml.replace('<testsuites name="', '<testsuites skipped="0" name="'),
+        re.sub(r' time="[\d.]+"', ' time="soon"', xml),
+        xml.replace("flakyFailure", "flakyWarning"),
+    ):
+        assert wrong != xml
+        with pytest.raises(XMLSchemaValidationError):
+            JENKINS.validate(wrong)
+    (_, suite) = ET.fromstring(xml)  # noqa: S314 - written above
+    with pytest.raises(XMLSchemaValidationError, match="timestamp"):
+        SUREFIRE.validate(suite)
+
+
+MESSAGE = "TimeoutError: locator.click: Timeout 5000ms exceeded."
+SCHEMA = json.loads((Path(__file__).parent / "ctrf-schema-0.0.json").read_text())
+VALIDATOR: Any = Draft7Validator(SCHEMA, format_checker=Draft7Validator.FORMAT_CHECKER)
+
+
+def ctrf_of(items: list[Item], **options: Any) -> Any:
+    document = json.loads(to_ctrf(items, **options))
+    VALIDATOR.validate(document)
+    return document
+
+
+def cases_in(*items: Item, **options: Any) -> list[dict[str, Any]]:
+    tests: list[dict[str, Any]] = ctrf_of(list(items), **options)["results"]["tests"]
+    return tests
+
+
+def milliseconds(seconds: float) -> int:
+    return round(1000 * at(seconds).timestamp())
+
+
+def test_a_test_of_ctrf() -> None:
+    """A test has its suite, duration, message, trace and the log's lines, and no times."""
+    (_, test) = cases_in(run_item(PASSED, FAILED, config="Mobile", log="one\ntwo"))
+
+    assert test.pop("testId") != test.pop("executionId")
+    assert test == {
+        "name": "Locked-out user sees an error",
+        "status": "failed",
+        "duration": 9120,
+        "suite": ["Login [Mobile]"],
+        "message": MESSAGE,
+        "trace": ERROR,
+        "rawStatus": "failed",
+        "type": "e2e",
+        "stdout": ["one", "two"],
+        "extra": {
+            "verdict": "failed",
+            "runId": "214",
+            "featureId": "12",
+            "config": "Mobile",
+            "project": "p-1",
+            "server": "https://testvibe.example",
+        },
+    }
+
+
+def test_another_status_is_kept() -> None:
+    """A status that is not documented is none of the format's five."""
+    (test,) = cases_in(run_item(CaseResult("x", "flaky"), status="passed"))
+    assert (test["status"], test["rawStatus"]) == ("other", "flaky")
+
+
+def joined(*documents: Any) -> dict[str, list[str]]:
+    """Return the statuses of each test over several reports, as a tool outside would join them."""
+    history: dict[str, list[str]] = {}
+    for document in documents:
+        for test in document["results"]["tests"]:
+            attempts = [*test.get("retryAttempts", ()), test]
+            history.setdefault(test["testId"], []).extend(each["status"] for each in attempts)
+    return history
+
+
+def test_two_batches_are_joined_by_the_ids_of_tests() -> None:
+    """A test has one id in all batches and attempts, in whatever order and letters its feature."""
+    first = ctrf_of([ITEMS["failed"], run_item(PASSED, FAILED, config="Mobile")])
+    second = ctrf_of([run_item(PASSED, feature="Cart"), flaky_item(feature="LOGIN")])
+    other = ctrf_of([evolve(ITEMS["passed"], ref=evolve(run_ref(), project="p-2"))])
+
+    passed, failed, *_, cart = joined(first, second).values()
+    assert passed == ["passed", "passed", "passed"]
+    assert failed == ["failed", "failed", "passed"]
+    assert cart == ["passed"]
+    assert len(joined(first, second)) == 5
+    assert not joined(first, second).keys() & joined(other).keys()
+
+
+def test_an_execution_is_known_by_its_run() -> None:
+    """A test in one run has one id in each report on it; what was not dispatched has none."""
+    once, again, other = (
+        cases_in(run_item(PASSED, run_id=run_id))[0]["executionId"] for run_id in (1, 1, 2)
+    )
+
+    assert once == again != other
+    assert "executionId" not in cases_in(ITEMS["refused"])[0]
+
+
+def test_ctrf_marks_what_is_flaky() -> None:
+    """A test that passed after a failure is flaky, with its retries and the attempts before."""
+    first, second = cases_in(ITEMS["flaky"])
+    (alone,) = cases_in(run_item(PASSED))
+    summary = ctrf_of([ITEMS["flaky"], run_item(FAILED)])["results"]["summary"]
+
+    assert ("flaky" in first, first["retries"]) == (False, 1)
+    assert (second["status"], second["flaky"], second["retries"]) == ("passed", True, 1)
+    (attempt,) = second["retryAttempts"]
+    assert attempt.pop("attemptId") not in {second["executionId"], first["executionId"]}
+    failure = {
+        "status": "failed",
+        "duration": 9120,
+        "message": ERROR.partition("\n")[0],
+        "trace": ERROR,
+    }
+    assert attempt == {"attempt": 1, "extra": {"runId": "215"}, **failure}
+    assert not {"flaky", "retries", "retryAttempts"} & alone.keys()
+    assert (summary["passed"], summary["failed"], summary["flaky"]) == (2, 1, 1)
+
+
+def test_an_operation_has_its_times() -> None:
+    """A test that stands for an operation has the operation's known times."""
+    generation, waiting = cases_in(generation_item(), ITEMS["in flight"])
+
+    assert (generation["start"], generation["stop"]) == (milliseconds(0), milliseconds(170))
+    assert generation["duration"] == 170_000
+    assert (waiting["start"], "stop" in waiting) == (milliseconds(0), False)
+
+
+def test_the_summary() -> None:
+    """The summary counts the tests by status, over the whole time."""
+    document = ctrf_of(every_kind(), started_at=at(-1), finished_at=at(200))
+
+    summary = document["results"]["summary"]
+    counts = {"tests": 8, "passed": 2, "failed": 5, "skipped": 1, "pending": 0, "other": 0}
+    assert {name: summary[name] for name in counts} == counts
+    assert (summary["flaky"], summary["suites"]) == (0, 7)
+    assert (summary["start"], summary["stop"]) == (milliseconds(-1), milliseconds(200))
+    assert summary["duration"] == 201_000
+    assert document["timestamp"] == "2026-06-10T16:05:31+00:00"
+
+
+def test_the_environment() -> None:
+    """The environment holds the title, and the place where that is the same for all items."""
+    site = {"site_url": "https://shop.example"}
+    document = ctrf_of([run_item(PASSED, **site), ITEMS["refused"]], title="Nightly")
+
+    assert document["results"]["tool"] == {"name": "testvibe-async", "version": __version__}
+    assert document["results"]["environment"] == {
+        "reportName": "Nightly",
+        "testEnvironment": "https://shop.example",
+        "healthy": False,
+        "extra": {"server": "https://testvibe.example", "project": "p-1"},
+    }
+
+
+def test_attachments_and_the_log() -> None:
+    """Files are attached to the failed tests, or else to the first; the log is shown once."""
+    names = {"a.zip": "application/zip", "b.png": "image/png"}
+    names["c.unknown"] = "application/octet-stream"
+    files = {214: [Path("out") / name for name in names]}
+    attached = [
+        {"name": name, "contentType": kind, "path": f"out/{name}"} for name, kind in names.items()
+    ]
+
+    failed = cases_in(run_item(PASSED, FAILED, FAILED, log="line"), artifacts=files)
+    passed = cases_in(run_item(PASSED, PASSED), artifacts=files)
+    (generation,) = cases_in(generation_item(), generation_logs={"a1b2": LOG})
+
+    assert [each.get("attachments") for each in failed] == [None, attached, attached]
+    assert [each.get("attachments") for each in passed] == [attached, None]
+    assert [each.get("stdout") for each in failed] == [None, ["line"], None]
+    assert generation["stdout"][0] == "Expired card:"
+
+
+def test_a_batch() -> None:
+    """The outcome comes first, then a table with failures first, then each failure to unfold."""
+    text = to_markdown(every_kind(), title="Nightly", generation_logs={"a1b2": LOG})
+
+    assert text.startswith(
+        "## Nightly\n\n"
+        "❌ **2 of 7 failed, 2 in error, 1 in flight, 1 skipped**\n\n"
+        "3 tests: 2 passed, 1 failed · 2 min 50 s\n\n"
+        "|  | Feature | Config | Result | Time |\n"
+        "| --- | --- | --- | --- | ---: |\n"
+        "| ❌ | Login | Mobile | 1 of 2 tests failed | 35&nbsp;s |\n"
+    )
+    assert text.count("\n| ") == 9
+    assert text.count("<details>") == 4
+    assert "| ⏭️ | Newsletter |  | skipped&#58; it was never dispatched" in text
+
+
+def test_success_needs_no_details() -> None:
+    """A batch without failures has no details, and one configuration no column."""
+    text = to_markdown([run_item(PASSED), run_item(PASSED)])
+
+    assert "✅ **All 2 succeeded**" in text
+    assert "|  | Feature | Result | Time |" in text
+    assert "<details>" not in text
+
+
+def test_a_failure_of_markdown() -> None:
+    """A failure shows each failed test with its error, the log, the files, and the ids."""
+    item = run_item(PASSED, FAILED, log="\n".join(f"line {n}" for n in range(100)))
+    page = rendered(to_markdown([item], artifacts={214: [Path("out/trace/a.zip")]}))
+
+    (details,) = page.all("details")
+    (summary,) = details.all("summary")
+    error, log = (code.text for code in details.all("pre"))
+    assert summary.text == "❌ Login: 1 of 2 tests failed"
+    assert "Locked-out user sees an error failed after 9.1 s" in details.text
+    assert "Valid user signs in" not in details.text
+    assert error == f"{FAILED.error}\n"
+    assert log.startswith("… 60 earlier lines left out …\nline 60\n")
+    assert [item.text for item in details.all("li")] == ["out/trace/a.zip"]
+    assert "runId 214" in details.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a | b \\| c",
+        "`code` ``more``",
+        "**bold** _it_ ~~no~~ $x$",
+        "<script>alert(1)</script>",
+        "[link](https://x.example) ![](https://x.example/a.png)",
+        "https://x.example www.x.example a@x.example",
+        "# heading",
+        "1. one",
+        "- list",
+        "> quote",
+        "&lt; &#60; &amp;",
+        "</summary></details>",
+        ":bug: @someone #12",
+        "\\",
+    ],
+)
+def test_no_markup_comes_from_data(text: str) -> None:
+    """Names and errors that look like markup are shown as they are."""
+    test = CaseResult(text, "failed", 1000, error=f"{text}\n\n{text}\n````\n```")
+    item = run_item(test, feature=text, config=text)
+    page = rendered(to_markdown([item, evolve(ITEMS["refused"], feature=text)], title=text))
+
+    assert page.all("h2")[0].text == text
+    assert [cells.all("td")[1].text for cells in page.all("tr")[1:]] == [text, text]
+    assert f"{text} failed after 1.0 s" in page.text
+    assert page.all("pre")[0].text == f"{test.error}\n"
+    assert not page.all("a") + page.all("img") + page.all("script") + page.all("em")
+    assert len(page.all("details")) == 2
+
+
+def test_markdown_names_what_is_flaky() -> None:
+    """A line names what is flaky, its row has a mark of its own, and its failure unfolds."""
+    text = to_markdown([run_item(PASSED, feature="Cart"), flaky_item(config="Mobile")])
+    many = to_markdown([flaky_item(feature=f"F{number}") for number in range(12)])
+    (details,) = rendered(text).all("details")
+
+    assert "✅ **All 2 succeeded, 1 flaky**" in text
+    assert "3 tests: 3 passed (1 flaky)" in text
+    assert "\n🔁 **1 flaky**: Login &#91;Mobile&#93;\n" in text
+    assert "| 🔁 | Login | Mobile | flaky&#58; 2 tests passed (attempt 2) | 29&nbsp;s |" in text
+    assert "| ✅ | Cart |" in text
+    assert "Attempt 1, run 215: 1 of 2 tests failed" in details.text
+    assert [pre.text for pre in details.all("pre")] == [f"{ERROR}\n"]
+    assert "**12 flaky**: F0, F1, F2, F3, F4, F5, F6, F7, F8, F9 and 2 more\n" in many
+
+
+def test_it_stays_below_the_limit() -> None:
+    """Rows and details beyond the limit are left out from the end, and counted."""
+    bad = [run_item(CaseResult("x", "failed", error="e" * 900), run_id=n) for n in range(50)]
+    good = [run_item(PASSED, run_id=n, feature="é" * 40) for n in range(100, 600)]
+
+    text = to_markdown([*bad, *good], max_bytes=20_000)
+
+    rows, details = text.count("\n| ") - 2, text.count("<details>")
+    assert 15_000 < len(text.encode()) <= 20_000
+    assert MAX_BYTES < 2**20  # GitHub's limit of a step
+    assert 50 < rows < 550
+    assert 3 < details < 50
+    assert f"The rows of {550 - rows:,} more are left out here." in text
+    assert f"The details of {50 - details} more are left out here." in text
+
+
+def test_an_empty_batch() -> None:
+    """An empty batch is a valid document, and healthy."""
+    document = ctrf_of([])
+    assert document["results"]["tests"] == list(read(to_junit([]))) == []
+    assert document["results"]["environment"]["healthy"] is True
+    assert "timestamp" not in document
+    assert to_markdown([]) == "## TestVibe\n\n✅ **Nothing was asked for**\n\n\n\n"
