@@ -33,14 +33,16 @@ async def demo(*, features: Path | None = None, seed: int = 3, speed: Speed = 1.
         common = Common(server=emulator.url, project=emulator.project_id, api_key=emulator.api_key)
         say = common.output.say
         say(f"An emulated TestVibe serves at {emulator.url}.\n\n$ testvibe-async generate --all -w")
-        code = await generate(
-            all_=True, watch=True, consent=Consent(yes=True), options=_OPTIONS, common=common
-        )
-        if code is ExitCode.PASSED:
-            say("\n$ testvibe-async run --all --wait")
-            code = await run(all_=True, wait=True, options=_OPTIONS, common=common)
-    say("\nFailing tests are part of the show, and the service that they ran at has ended.")
-    say("To try these commands on such a service: testvibe-async emulator")
+        try:
+            code = await generate(
+                all_=True, watch=True, consent=Consent(yes=True), options=_OPTIONS, common=common
+            )
+            if code is ExitCode.PASSED:
+                say("\n$ testvibe-async run --all --wait")
+                code = await run(all_=True, wait=True, options=_OPTIONS, common=common)
+        finally:  # After Ctrl-C too.
+            say("\nFailing tests are part of the show, and the service that they ran at has ended.")
+            say("To try these commands on such a service: testvibe-async emulator")
     return ExitCode.PASSED if code is ExitCode.FAILED else code
 
 
