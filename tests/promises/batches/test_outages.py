@@ -250,11 +250,7 @@ async def test_an_unknown_one_stops_the_batch(emulator: Emulator, project: Proje
     """It is unknown whether the feature failed."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     items = await project.run_features(NAMES[:3], max_in_flight=1, stop_on_failure=True)
-    assert [item.verdict for item in items] == [
-        Verdict.UNKNOWN,
-        Verdict.SKIPPED,
-        Verdict.SKIPPED,
-    ]
+    assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.SKIPPED, Verdict.SKIPPED]
 
 
 @pytest.mark.parametrize("seconds", [20, 45])

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.peer import ONCE
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Project, Ref, RetryPolicy, RunOperation, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
@@ -26,8 +27,7 @@ async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: 
     """A refusal is raised at once, after one request and without reconciling."""
     emulator.fail("run_feature", Fault.status(status))
 
-    with pytest.raises(Exception, match=str(status)):
-        await project.run_feature("Checkout")
+    await raised(Exception, project.run_feature("Checkout"), match=str(status))
 
     assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
 
@@ -135,8 +135,7 @@ async def test_a_task_of_wait_may_be_cancelled_at_once(project: Project) -> None
     """No warning says that it was never awaited: pytest makes one an error."""
     task = asyncio.create_task(project.run_feature("Checkout").wait())
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await raised(asyncio.CancelledError, task)
     del task
     gc.collect()
 
@@ -144,10 +143,9 @@ async def test_a_task_of_wait_may_be_cancelled_at_once(project: Project) -> None
 async def test_its_time_out_is_of_the_wait(emulator: Emulator, project: Project) -> None:
     """A wait() that times out names the operation, which was dispatched once and goes on."""
     emulator.fail("run_feature", Fault.delay(10))
-    with pytest.raises(errors.WaitTimeoutError) as caught:
-        await project.run_feature("Checkout").wait(timeout=2)
-    assert caught.value.ref is not None
-    assert caught.value.elapsed == pytest.approx(2)
+    error = await raised(errors.WaitTimeoutError, project.run_feature("Checkout").wait(timeout=2))
+    assert error.ref is not None
+    assert error.elapsed == pytest.approx(2)
 
 
 WAYS: dict[str, Callable[[PendingOperation[RunOperation]], object]] = {
@@ -174,16 +172,14 @@ async def test_it_is_awaited_once(project: Project) -> None:
     """A second await is refused, as a coroutine's is: it would dispatch twice."""
     pending = project.run_feature("Checkout")
     await pending
-    with pytest.raises(RuntimeError, match="already awaited"):
-        await pending
+    await raised(RuntimeError, pending, match="already awaited")
 
 
 async def test_a_cancelled_task_dispatches_nothing(emulator: Emulator, project: Project) -> None:
     """A task that is cancelled before its first step sends nothing, and warns of nothing."""
     task = asyncio.create_task(project.run_feature("Checkout"))
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await raised(asyncio.CancelledError, task)
     assert emulator.count("run_feature") == 0
 
 
@@ -205,8 +201,7 @@ async def test_a_cancelled_task_is_unknown(emulator: Emulator, client: Client) -
         if task.get_name() == "testvibe_async dispatch":
             task.cancel()
 
-    with pytest.raises(errors.DispatchUnknownError, match="its task was cancelled"):
-        await caller
+    await raised(errors.DispatchUnknownError, caller, match="its task was cancelled")
 
 
 @pytest.mark.parametrize(
@@ -258,8 +253,7 @@ async def test_closing_while_a_dispatch_waits_for_a_retry(emulator: Emulator) ->
 
     await client.aclose()
 
-    with pytest.raises(errors.ClientClosedError):
-        await caller
+    await raised(errors.ClientClosedError, caller)
     assert now() == 1
     assert emulator.count("run_feature") == 1
 
@@ -287,10 +281,8 @@ async def test_a_second_close_changes_nothing(emulator: Emulator) -> None:
     client, caller = await dispatch_with_fault(emulator, Fault.delay(5))
     first = asyncio.ensure_future(client.aclose())
 
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(client.aclose(), 0.5)
-    with pytest.raises(errors.ClientClosedError):
-        await client.project().run_feature("Checkout")
+    await raised(TimeoutError, asyncio.wait_for(client.aclose(), 0.5))
+    await raised(errors.ClientClosedError, client.project().run_feature("Checkout"))
 
     await first
     assert (await caller).run_id in emulator.runs
@@ -305,8 +297,7 @@ async def test_a_second_close_gives_no_more_time(emulator: Emulator) -> None:
 
     assert now() == pytest.approx(11, abs=0.1)
     await first
-    with pytest.raises(errors.DispatchUnknownError, match="closed before it could be reconciled"):
-        await caller
+    await raised(errors.DispatchUnknownError, caller, match="closed before it could be reconciled")
 
 
 @pytest.mark.parametrize("second", [Fault.status(409), Fault.status(401), Fault.reset()])
@@ -395,8 +386,7 @@ async def test_an_unknown_run_is_sent_twice(emulator: Emulator, project: Project
     assert not operation.adopted
 
     emulator.fail("run_feature", Fault.reset())
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.run_feature("Checkout", retry_unknown=True)
+    await raised(errors.DispatchUnknownError, project.run_feature("Checkout", retry_unknown=True))
 
     assert emulator.count("run_feature") == 4
 
@@ -472,8 +462,7 @@ async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> No
     async with aiohttp.ClientSession(trace_configs=[trace]) as session:
         client = client_of(emulator, session=session)
 
-        with pytest.raises(errors.InvalidRequestError):
-            await client.project().run_feature("Checkout")
+        await raised(errors.InvalidRequestError, client.project().run_feature("Checkout"))
     assert now() < 1
 
 

@@ -3,7 +3,7 @@
 # ruff: noqa: ASYNC240 - the files are small
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.journal.conftest import opened, resumed, verdicts
+from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
@@ -314,8 +315,7 @@ async def test_no_decision(path: Path, emulator: Emulator) -> None:
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
     journal = Journal(path)
-    with pytest.raises(errors.ConfigError, match="open the journal"):
-        await journal.decide("drop")
+    await raised(errors.ConfigError, journal.decide("drop"), match="open the journal")
     async with journal:
         with pytest.raises(errors.ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
             await journal.decide("retry")  # type: ignore[arg-type]
@@ -355,11 +355,9 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
     async with Journal(path) as journal:
-        with pytest.raises(errors.ConfigError, match="3 are unknown"):
-            await journal.decide(ref)
+        await raised(errors.ConfigError, journal.decide(ref), match="3 are unknown")
         await journal.decide(ref, feature="Checkout")
-        with pytest.raises(errors.ConfigError, match="2 are unknown"):
-            await journal.decide(ref)
+        await raised(errors.ConfigError, journal.decide(ref), match="2 are unknown")
         with pytest.raises(errors.ConfigError, match="nothing of feature 'Gift card' is unknown"):
             await journal.decide("drop", feature="Gift card")
     async with Journal(path) as journal:
@@ -419,49 +417,43 @@ class TestOtherPlans:
         await journal.aclose()
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [(b"not a database" * 100, "is no journal"), (b"SQLite format 3\0" + b"x" * 4080, "")],
-)
-async def test_what_is_no_journal(path: Path, content: bytes, problem: str) -> None:
-    """Another file, and a damaged one, are refused and left as they are."""
-    path.write_bytes(content)
-    with pytest.raises(errors.ConfigError, match=f"{path}.*{problem}"):
-        await opened(path)
-    assert path.read_bytes() == content
-
-
-async def test_another_programs_database(path: Path) -> None:
-    """It is refused, and left as it is."""
+def execute(path: Path, statement: str) -> None:
+    """Change a database."""
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE songs (title TEXT)")
+        connection.execute(statement)
     connection.close()
-    with pytest.raises(errors.ConfigError, match="is another program's database"):
-        await opened(path)
 
 
-async def test_another_version(path: Path) -> None:
-    """A later version is named."""
-    await opened(path)
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 9")
-    connection.close()
-    with pytest.raises(errors.ConfigError, match="is of version 9"):
+OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "text": (lambda path: path.write_bytes(b"not a database" * 100), "is no journal"),
+    "damaged": (lambda path: path.write_bytes(b"SQLite format 3\0" + b"x" * 4080), ""),
+    "of another program": (
+        lambda path: execute(path, "CREATE TABLE songs (title TEXT)"),
+        "is another program's database",
+    ),
+    "of version 9": (lambda path: execute(path, "PRAGMA user_version = 9"), "is of version 9"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FILES)
+async def test_what_is_no_journal(path: Path, kind: str) -> None:
+    """Another file is refused in a sentence, and what is no database is left as it is."""
+    write, problem = OTHER_FILES[kind]
+    if kind == "of version 9":
         await opened(path)
+    write(path)
+    content = path.read_bytes()
+    await raised(errors.ConfigError, opened(path), match=f"{path}.*{problem}")
+    assert path.read_bytes() == content or kind.startswith("of ")
+    no_folder = path.parent / "no" / "journal"
+    await raised(errors.ConfigError, opened(no_folder), match="can't be opened")
 
 
 async def test_two_at_once(path: Path) -> None:
     """One process at a time has it, and it is free once that closes it."""
     async with Journal(path):
-        with pytest.raises(errors.ConfigError, match="in use, here or by another process"):
-            await opened(path)
+        await raised(errors.ConfigError, opened(path), match="in use, here or by another process")
     await opened(path)
-
-
-async def test_no_folder(tmp_path: Path) -> None:
-    """A file that can't be made is refused."""
-    with pytest.raises(errors.ConfigError, match="can't be opened"):
-        await opened(tmp_path / "no" / "journal")
 
 
 async def test_a_read_only_file(
@@ -475,8 +467,7 @@ async def test_a_read_only_file(
         return connect(f"file:{name}?mode=ro", uri=True, **options)
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
-    with pytest.raises(errors.ConfigError, match=r"(can't|could not) be written"):
-        await opened(path)
+    await raised(errors.ConfigError, opened(path), match=r"(can't|could not) be written")
     assert emulator.count("run_feature") == 3
 
 
@@ -560,8 +551,7 @@ async def test_nothing_sent_is_decided(path: Path, emulator: Emulator, client: C
     ):
         await asyncio.sleep(1)
         assert verdicts(batch.items) == ["unknown"]
-        with pytest.raises(errors.ConfigError, match="nothing is unknown"):
-            await journal.decide("resend")
+        await raised(errors.ConfigError, journal.decide("resend"), match="nothing is unknown")
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])

@@ -32,6 +32,7 @@ LISTS: dict[str, tuple[Fault, int, int]] = {
     "reset": (Fault.reset(), 4, ALL),
     "truncated": (Fault.truncated(), 2, ALL),
     "429": (Fault.status(429), 3, ALL),
+    "429, in a minute": (Fault.status(429, retry_after=60), 1, ALL),
     "empty": (Fault.body(b"[]"), 1, ALL),
     "rows of something else": (Fault.body(b'[7, null, "x", {}, {"runId": []}]'), 1, ALL),
     "from long ago": (Fault.edit(lambda rows: [r | {"runId": 1} for r in rows]), 4, ALL),
@@ -45,7 +46,7 @@ LISTS: dict[str, tuple[Fault, int, int]] = {
         Fault.edit(lambda rows: [{"runId": r["runId"]} if r["runId"] == 220 else r for r in rows]),
         *(ROUNDS, COUNT + 2 * ROUNDS),
     ),
-    "capped": (Fault.edit(lambda rows: rows[:15]), ROUNDS, COUNT + ROUNDS * 6),
+    "capped": (Fault.edit(lambda rows: rows[:9]), ROUNDS, COUNT + ROUNDS * 4),
     "in an object": (Fault.edit(lambda rows: {"runs": rows, "next": None}), ROUNDS, COUNT + ROUNDS),
     "late": (Fault.edit(is_late), ROUNDS + 2, ALL),
 }
