@@ -249,3 +249,13 @@ async def test_a_polled_run_is_known_where_no_list_shows_the_latest(
     await client.attach(ref).poll()
     await client.project().run_feature("Returns")
     assert notes.told[0][1].known_run_id == ref.run_id
+
+
+async def test_a_listed_run_is_known(emulator: Emulator, client: Client, notes: Notes) -> None:
+    """An intent names the highest run that a list has shown to the poller, of any feature."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(4)]
+    async with client_of(emulator) as other:
+        theirs = await other.project().run_feature("Returns")
+    await client.gather(*operations)
+    await client.project().run_feature("Checkout")
+    assert notes.told[-1][1].highest_run_id == theirs.run_id

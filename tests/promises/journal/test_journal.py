@@ -4,6 +4,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -469,6 +470,24 @@ async def test_a_read_only_file(
     monkeypatch.setattr(sqlite3, "connect", read_only)
     await raised(errors.ConfigError, opened(path), match=r"(can't|could not) be written")
     assert emulator.count("run_feature") == 3
+
+
+async def test_a_commit_is_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with an SQLite that was built to leave it to the operating system."""
+    modes: list[int] = []
+
+    class Lax(sqlite3.Connection):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.execute("PRAGMA synchronous = OFF")
+
+        def close(self) -> None:
+            modes.extend(self.execute("PRAGMA synchronous").fetchone())
+            super().close()
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Lax))
+    await opened(path)
+    assert modes == [2]  # FULL
 
 
 @pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])

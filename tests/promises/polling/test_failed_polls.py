@@ -439,6 +439,13 @@ async def test_an_odd_field_blinds_no_wait(
     ]
 
 
+async def test_a_number_beyond_all_sizes_is_left_out(emulator: Emulator, project: Project) -> None:
+    """It is kept as it came, and is no number of the run."""
+    emulator.fail("get_run", edited(featureId=10**400))
+    run = await project.get_run((await project.run_feature("Checkout")).run_id)
+    assert (run.feature_id, run.extra) == (None, {"featureId": 10**400})
+
+
 async def test_much_that_is_unknown_is_cut_with_one_warning(
     emulator: Emulator, project: Project, caplog: pytest.LogCaptureFixture
 ) -> None:
