@@ -1,10 +1,13 @@
 """A server that sends scripted bytes, and what all tests of requests share."""
 
 import asyncio
+import errno
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
 from attrs import fields
 
 from testvibe_async import Client, Hooks, RetryPolicy
@@ -48,6 +51,12 @@ def http(status: int, body: bytes = b"", *lines: str) -> bytes:
     """Return an answer as it is on the wire."""
     head = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close", *lines]
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+
+def no_connection() -> aiohttp.ClientConnectorError:
+    """Return aiohttp's error of a connection that was refused."""
+    key = ConnectionKey("h", 1, False, True, None, None, None)  # noqa: FBT003
+    return aiohttp.ClientConnectorError(key, OSError(errno.ECONNREFUSED, "refused"))
 
 
 def hooks_into(seen: list[Any]) -> Hooks:

@@ -236,16 +236,16 @@ async def test_no_features(emulator: Emulator, project: Project, source: Any) ->
 
 
 async def test_never_more_in_flight_than_asked() -> None:
-    """150 features with 40 in flight: never more than 40, and each of them once."""
+    """60 features with 20 in flight: never more than 20, and each of them once."""
     scenario = Scenario(run_queue=(0, 1), run_duration=(1, 5))
     async with Emulator(scenario=scenario, shop=False) as emulator, client_of(emulator) as client:
-        names = [emulator.add_feature(f"Feature {number}").name for number in range(150)]
-        items = await client.project().run_features(names, max_in_flight=40)
+        names = [emulator.add_feature(f"Feature {number}").name for number in range(60)]
+        items = await client.project().run_features(names, max_in_flight=20)
 
         assert [item.feature for item in items] == names
         assert all(item.outcome is not None for item in items)
-        assert emulator.max_active_runs == 40
-        assert len(emulator.runs) == 150
+        assert emulator.max_active_runs == 20
+        assert len(emulator.runs) == 60
 
 
 SECONDS = "timeout must be a number of seconds, 0 or more"

@@ -1,22 +1,20 @@
 """A dispatch: when it is sent, what is reported of it, and how its caller or client ends."""
 
 import asyncio
-import errno
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
-from tests.support.peer import ONCE
+from tests.support.peer import ONCE, no_connection
 from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Project, Ref, RetryPolicy, RunOperation, errors
+from testvibe_async import Client, Hooks, Project, Ref, RunOperation, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.operations import PendingOperation
 from testvibe_async.testing import Emulator, Fault
@@ -333,13 +331,10 @@ async def test_an_unsent_second_try_stays_unknown(emulator: Emulator) -> None:
         nonlocal posts
         posts += request.method == "POST"
         if posts > 1:
-            raise aiohttp.ClientConnectorError(
-                request.connection_key, OSError(errno.ECONNREFUSED, "refused")
-            )
+            raise no_connection()
         return await send(request)
 
-    once = RetryPolicy(attempts=1)
-    async with client_through(refuse_the_second_post, emulator, retry=once) as client:
+    async with client_through(refuse_the_second_post, emulator, retry=ONCE) as client:
         emulator.fail("list_runs", Fault.status(404))
         emulator.fail("run_feature", Fault.lost(), times=1)
         with pytest.raises(errors.DispatchUnknownError, match=r"second try failed: .*not connect"):
@@ -433,10 +428,7 @@ async def test_what_is_sent_and_then_finds_no_connection_may_have_acted(emulator
             return await send(request)
         except aiohttp.ClientError:
             tries.append(request.method)
-            raise aiohttp.ClientConnectorError(
-                SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
-                OSError(errno.ECONNREFUSED, "refused"),
-            ) from None
+            raise no_connection() from None
 
     async with client_through(retry, emulator) as client:
         emulator.fail("generate_feature", Fault.lost(), times=1)
@@ -447,61 +439,48 @@ async def test_what_is_sent_and_then_finds_no_connection_may_have_acted(emulator
     assert emulator.count("generate_feature") == 1
 
 
-async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> None:
-    """A close from within a dispatch does not deadlock."""
+def at_each_end(act: Callable[[Any], Awaitable[None]]) -> aiohttp.ClientSession:
+    """Return a session that does something at the end of each request."""
     trace = aiohttp.TraceConfig()
 
-    async def close(
-        _session: aiohttp.ClientSession, _context: Any, end: aiohttp.TraceRequestEndParams
-    ) -> None:
+    async def end(_session: object, _context: object, params: object) -> None:
+        await act(params)
+
+    trace.on_request_end.append(end)
+    return aiohttp.ClientSession(trace_configs=[trace])
+
+
+async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> None:
+    """A close from within a dispatch does not deadlock."""
+
+    async def close(end: aiohttp.TraceRequestEndParams) -> None:
         if end.response.status == 400:
             await client.aclose()
 
-    trace.on_request_end.append(close)
     emulator.fail("run_feature", Fault.status(400))
-    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+    async with at_each_end(close) as session:
         client = client_of(emulator, session=session)
-
         await raised(errors.InvalidRequestError, client.project().run_feature("Checkout"))
     assert now() < 1
 
 
-async def test_an_error_of_the_session_loses_no_id(emulator: Emulator) -> None:
-    """An error of a passed-in session after the POST counts as a lost answer."""
+@pytest.mark.parametrize("methods", [{"POST"}, {"POST", "GET"}], ids=["POST", "all"])
+async def test_an_error_of_the_session_loses_no_id(emulator: Emulator, methods: set[str]) -> None:
+    """An error of a passed-in session after the POST is a lost answer, which it may not find."""
     events: list[Dispatched] = []
-    trace = aiohttp.TraceConfig()
 
-    async def fail(
-        _session: aiohttp.ClientSession, _context: Any, end: aiohttp.TraceRequestEndParams
-    ) -> None:
-        if end.method == "POST":
+    async def fail(end: aiohttp.TraceRequestEndParams) -> None:
+        if end.method in methods:
             raise ZeroDivisionError
 
-    trace.on_request_end.append(fail)
-    async with (
-        aiohttp.ClientSession(trace_configs=[trace]) as session,
-        client_of(emulator, session=session, hooks=Hooks(on_dispatched=events.append)) as client,
-    ):
-        operation = await client.project().run_feature("Checkout")
-
-    assert operation.adopted
-    assert [event.ref.key[-1] for event in events] == list(emulator.runs)
-
-
-async def test_reconciling_can_fail_in_the_session_too(emulator: Emulator) -> None:
-    """DispatchUnknownError is raised where the session fails while reconciling as well."""
-    trace = aiohttp.TraceConfig()
-
-    async def fail(*_: object) -> None:
-        raise ZeroDivisionError
-
-    trace.on_request_end.append(fail)
-    async with (
-        aiohttp.ClientSession(trace_configs=[trace]) as session,
-        client_of(emulator, session=session) as client,
-    ):
-        with pytest.raises(errors.DispatchUnknownError, match="the answer was lost"):
-            await client.project().run_feature("Checkout")
+    hooks = Hooks(on_dispatched=events.append)
+    async with at_each_end(fail) as session, client_of(emulator, session=session, hooks=hooks) as c:
+        dispatch = c.project().run_feature("Checkout")
+        if "GET" in methods:
+            await raised(errors.DispatchUnknownError, dispatch, match="the answer was lost")
+        else:
+            assert (await dispatch).adopted
+            assert [event.ref.key[-1] for event in events] == list(emulator.runs)
     assert len(emulator.runs) == 1
 
 

@@ -12,7 +12,7 @@ from tests.support.dialects import Dialect
 from tests.support.notes import Notes
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, RunOperation, RunRef, errors
+from testvibe_async import Client, Operation, RunOperation, RunRef, errors
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
@@ -31,6 +31,13 @@ async def intend(emulator: Emulator, kind: str = "run", **options: Any) -> Inten
     return Intent.from_json(notes.told[0][1].to_json())
 
 
+async def found(client: Client, intent: Intent, **known: Any) -> Operation[Any]:
+    """Return the operation that a dispatch started."""
+    operation = await client.reconcile(intent, **known)
+    assert operation is not None
+    return operation
+
+
 async def test_an_intent_names_the_generation_before_it(emulator: Emulator) -> None:
     """One that was read just now; what is older may not be the latest any more."""
     async with client_of(emulator) as other:
@@ -47,8 +54,7 @@ async def test_an_intent_names_the_generation_before_it(emulator: Emulator) -> N
 async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str) -> None:
     """The operation that it started is returned, as adopted, and its outcome can be awaited."""
     intent = await intend(emulator, kind)
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    operation = await found(client, intent)
     assert operation.adopted
     assert operation.ref.key[-1] in {*emulator.runs, *emulator.generations}
     assert (await operation).is_success
@@ -92,8 +98,7 @@ async def test_known_operations_are_not_it(emulator: Emulator, client: Client) -
         theirs = await other.project().run_feature("Checkout")
     error = await raised(errors.DispatchUnknownError, client.reconcile(intent, known=[theirs.ref]))
     assert error.reason == "absent"
-    adopted = await client.reconcile(intent)
-    assert adopted is not None
+    adopted = await found(client, intent)
     assert adopted.ref == theirs.ref
 
 
@@ -138,8 +143,7 @@ async def test_a_stale_status_is_waited_out(emulator: Emulator, client: Client) 
         Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id}),
         times=2,
     )
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    operation = await found(client, intent)
     assert operation.ref.key[-1] == generation.request_id
 
 
@@ -178,8 +182,7 @@ async def test_an_open_intent_may_own_it(emulator: Emulator, client: Client) -> 
     assert len(emulator.runs) == 1
     error = await raised(errors.DispatchUnknownError, client.reconcile(first, known=[second]))
     assert error.reason == "ambiguous"
-    adopted = await client.reconcile(second)
-    assert adopted is not None
+    await found(client, second)
 
 
 async def test_pages_prove_nothing() -> None:
@@ -220,8 +223,7 @@ async def test_a_status_needs_no_time(emulator: Emulator, client: Client) -> Non
     """Where the service does not say when it changed, the new `requestId` decides."""
     intent = await intend(emulator, "generation")
     emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"updatedUtc": None}))
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    operation = await found(client, intent)
     assert operation.ref.key[-1] in emulator.generations
 
 
@@ -236,8 +238,7 @@ async def test_the_same_id_elsewhere(emulator: Emulator, client: Client, member:
         if member == "server"
         else evolve(ref, project="other")
     )
-    operation = await client.reconcile(intent, known=[other])
-    assert operation is not None
+    operation = await found(client, intent, known=[other])
     assert operation.ref == ref
 
 
@@ -258,8 +259,7 @@ async def test_nothing_is_said_of_what_was_not_polled(emulator: Emulator, client
     """An operation of another day is not taken for one that was seen in flight just now."""
     intent = await intend(emulator)
     await asyncio.sleep(3600)
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    operation = await found(client, intent)
     assert (operation.status, operation.phase) == (None, None)
     assert [str(change) async for change in operation] in (["finished passed"], ["finished failed"])
 
@@ -267,8 +267,7 @@ async def test_nothing_is_said_of_what_was_not_polled(emulator: Emulator, client
 async def test_an_id_with_zeros_before_it(emulator: Emulator, client: Client) -> None:
     """A feature that was named by digits is the one with that id, however they are written."""
     intent = evolve(await intend(emulator), feature="0014")
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    await found(client, intent)
 
 
 async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) -> None:
@@ -285,10 +284,9 @@ async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) ->
 async def test_it_is_found_again(emulator: Emulator, client: Client, kind: str) -> None:
     """An intent may be reconciled at once and once more: its operation stays its own."""
     intent = await intend(emulator, kind)
-    found = await asyncio.gather(*(client.reconcile(intent) for _ in range(2)))
-    again = await client.reconcile(intent)
-    assert again is not None
-    assert found == [again, again]
+    both = await asyncio.gather(*(client.reconcile(intent) for _ in range(2)))
+    again = await found(client, intent)
+    assert both == [again, again]
 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
@@ -298,9 +296,8 @@ async def test_an_attached_one_proves_nothing(
     """An operation that this client has a handle on may be that of the dispatch, or another's."""
     intent = await intend(emulator, kind)
     async with client_of(emulator) as other:
-        found = await other.reconcile(intent)
-    assert found is not None
-    handle = client.attach(found.ref)
+        theirs = await found(other, intent)
+    handle = client.attach(theirs.ref)
     await asyncio.sleep(60)
     await client.project().run_feature("Checkout")
     error = await raised(errors.DispatchUnknownError, client.reconcile(intent))

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import gzip
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -15,7 +14,7 @@ from yarl import URL
 
 from tests.conftest import KEY, Received, Send, Sent, client_of, client_through
 from tests.support.once_only import ONCE_ONLY, once_only
-from tests.support.peer import ONCE, http, peer
+from tests.support.peer import ONCE, http, no_connection, peer
 from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Project, errors
@@ -299,13 +298,7 @@ async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
     [
         (aiohttp.ServerDisconnectedError(), errors.DispatchUnknownError),
         (TimeoutError(), errors.DispatchUnknownError),
-        (
-            aiohttp.ClientConnectorError(
-                SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
-                OSError(errno.ECONNREFUSED, "refused"),
-            ),
-            errors.NotSentError,
-        ),
+        (no_connection(), errors.NotSentError),
     ],
 )
 async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeError]) -> None:

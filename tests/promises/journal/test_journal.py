@@ -94,9 +94,8 @@ async def test_what_waited_is_dispatched(path: Path, emulator: Emulator, project
 async def test_after_an_outage_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
     """After an outage that ends the batch, or its time, the runs are attached to again."""
     outage = emulator.fail("get_run", Fault.status(500))
-    async with Journal(path) as journal:
-        items = await project.run_features(FEATURES, journal=journal, timeout=60)
-        assert verdicts(items) == ["in flight"] * 3
+    items = await resumed(path, project, FEATURES, timeout=60)
+    assert verdicts(items) == ["in flight"] * 3
     async with Journal(path) as journal:
         (error, *_) = [item.error for item in journal.items]
         assert isinstance(error, errors.WaitTimeoutError)
@@ -113,10 +112,9 @@ async def test_after_an_outage_it_goes_on(path: Path, emulator: Emulator, projec
 async def test_after_refusals_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
     """A key that may not see a run does not undo that it was dispatched."""
     refused = emulator.fail("get_run", Fault.status(403))
-    async with Journal(path) as journal:
-        items = await project.run_features(FEATURES, journal=journal)
-        assert verdicts(items) == ["in flight"] * 3
-        assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
+    items = await resumed(path, project, FEATURES)
+    assert verdicts(items) == ["in flight"] * 3
+    assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
     refused.remove()
     items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
@@ -138,8 +136,7 @@ async def test_errors_are_read_back(
 ) -> None:
     """The stored error of a feature is of the same class, and says the same."""
     emulator.fail("run_feature", fault)
-    async with Journal(path) as journal:
-        (item,) = await project.run_features(["Checkout"], journal=journal, timeout=30)
+    (item,) = await resumed(path, project, ["Checkout"], timeout=30)
     assert item.error is not None
     async with Journal(path) as journal:
         stored = journal.items[0].error
@@ -276,10 +273,9 @@ async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator, client: 
     """Without a later run it is unknown again, and can be gone on with later."""
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal)
-        assert verdicts(items) == ["unknown"] * 3
-        assert all(getattr(item.error, "reason", "") == "absent" for item in items)
+    items = await resumed(path, client.project())
+    assert verdicts(items) == ["unknown"] * 3
+    assert all(getattr(item.error, "reason", "") == "absent" for item in items)
     async with Journal(path) as journal:
         assert not journal.is_over
         (error, *_) = [item.error for item in journal.items]
@@ -582,8 +578,7 @@ async def test_a_pause_is_over(path: Path, emulator: Emulator, client: Client, s
         assert verdicts(await batch) == ["error"]
         assert not journal.is_over
     rule.remove()
-    async with Journal(path) as journal:
-        assert verdicts(await client.project().run_features(journal=journal)) == ["succeeded"]
+    assert verdicts(await resumed(path, client.project())) == ["succeeded"]
 
 
 async def test_a_wrong_argument_leaves_a_journal_unused(path: Path, project: Project) -> None:

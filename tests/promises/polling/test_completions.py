@@ -139,14 +139,14 @@ async def test_a_cancelled_step_loses_no_completion(client: Client) -> None:
 
 
 async def test_many_at_once(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
-    """Hundreds of runs awaited at once all finish, and leave no task and no warning."""
+    """A hundred runs awaited at once all finish, and leave no task and no warning."""
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
     before = asyncio.all_tasks()
     async with client_of(emulator) as client:
         project = client.project()
         operations = await asyncio.gather(
-            *(project.run_feature("Checkout") for _ in range(amount(1000, few=200)))
+            *(project.run_feature("Checkout") for _ in range(amount(1000, few=100)))
         )
         runs = await asyncio.gather(*operations)
     await asyncio.sleep(0)
