@@ -201,7 +201,10 @@ class Batch(Generic[SnapshotT_co]):
         self._is_open = True
         self._trace = telemetry().trace(
             "testvibe batch",
-            {"testvibe.attempts": self._workers.attempts, "cicd.pipeline.name": "testvibe batch"},
+            {
+                "testvibe.attempts": self._workers.plan.attempts,
+                "cicd.pipeline.name": "testvibe batch",
+            },
         )
         try:
             with nullcontext() if self._trace is None else self._trace.use():

@@ -138,6 +138,8 @@ def _by_operation(
         if not isinstance(operation, Operation):
             if isinstance(operation, Ref):
                 raise ConfigError(f"{operation} is a ref here: pass client.attach(ref)")
+            if isinstance(operation, list | tuple | set):
+                raise ConfigError("gather takes operations, not a collection: unpack it with *")
             raise ConfigError(f"{operation!r} is not an operation: is an await missing?")
         if operation._parts.poller is not poller:  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             raise ConfigError(f"{operation.ref} is of another Client: pass this one's attach(ref)")

@@ -191,21 +191,10 @@ class Operation(ABC, Generic[SnapshotT_co]):
         timeout = require_timeout(timeout)
         if self.done:
             return self._seen()
-        polled, poller = self._polled, self._parts.poller
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        subscription = Subscription(poller)
-        try:
-            subscription.listen(polled)
-            async with asyncio.timeout(timeout):
-                await subscription.arrival()
-            _, error = subscription.take() or (None, None)
-        except TimeoutError:
-            await poller.poll_last([polled])
-            is_over = polled.state.is_finished
-            error = None if is_over else polled.state.timed_out(elapsed=loop.time() - began)
-        finally:
-            subscription.close()
+        began = asyncio.get_running_loop().time()
+        error = await Subscription(self._parts.poller).end_of(
+            self._polled, began=began, deadline=None if timeout is None else began + timeout
+        )
         if error is not None:
             raise error
         return self._seen()
@@ -250,7 +239,7 @@ class Operation(ABC, Generic[SnapshotT_co]):
 
     def _changes(self, wants: Change) -> Iteration[Transition[SnapshotT_co]]:
         handles = {self._polled: (self,)}
-        subscription = Subscription(self._parts.poller, handles, wants=wants, is_single=True)
+        subscription = Subscription(self._parts.poller, handles, wants=wants)
         return Iteration(subscription, itemgetter(1))
 
 
@@ -420,7 +409,7 @@ class GenerationOperation(Operation[Generation]):
             ConflictError: It ended just now.
         """
         snapshot = await self.poll()
-        if self._polled.state.is_doubtful:
+        if self._polled.state.other_id is not None:
             snapshot = await self.poll()  # Two answers decide whether another took its place.
         if not snapshot.is_finished:
             await self._parts.transport.call(

@@ -12,7 +12,9 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
-from testvibe_async._batch import EntrySource, Plan, Workers
+from attrs import evolve
+
+from testvibe_async._batch import EntrySource, Limits, Plan, Workers
 from testvibe_async._config import (
     require_choice,
     require_count,
@@ -36,16 +38,16 @@ from testvibe_async.operations import (
     GenerationOperation,
     PendingOperation,
     RunOperation,
-    operation_of,
 )
 from testvibe_async.refs import RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async._dispatch import Dispatch, Dispatcher, Job
+    from testvibe_async._dispatch import Dispatch, Dispatcher
     from testvibe_async._wire import Endpoint
+    from testvibe_async.errors import KindName
     from testvibe_async.intents import Recorder
     from testvibe_async.journal import Journal
     from testvibe_async.models import (
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
         Listing,
         ProjectFile,
     )
-    from testvibe_async.operations import ClientParts, Operation
+    from testvibe_async.operations import ClientParts
 
 __all__ = ["Features", "GenerateConflict", "Project", "RunConflict"]
 
@@ -319,20 +321,17 @@ class Project:
             )
 
         return self._batch(
-            RunDispatch,
-            self._starter.run,
+            "run",
             self._jobs(
                 features,
                 configs,
                 default=lambda feature: feature.has_tests,
                 repeat=require_count("repeat", repeat),
             ),
+            Limits(max_in_flight, timeout, stop_on_failure),
             on_conflict=on_conflict,
             journal=journal,
             site_url=site_url,
-            max_in_flight=max_in_flight,
-            timeout=timeout,
-            stop_on_failure=stop_on_failure,
             attempts=attempts,
         )
 
@@ -374,15 +373,12 @@ class Project:
         if on_conflict is not None:
             require_choice("on_conflict", on_conflict, get_args(GenerateConflict))
         return self._batch(
-            GenerationDispatch,
-            self._starter.generate,
+            "generation",
             self._jobs(features, None, default=lambda feature: feature.needs_tests),
+            Limits(max_in_flight, timeout, stop_on_failure),
             on_conflict=on_conflict,
             journal=journal,
             site_url=site_url,
-            max_in_flight=max_in_flight,
-            timeout=timeout,
-            stop_on_failure=stop_on_failure,
             missing_only=missing_only or features is None,
         )
 
@@ -537,42 +533,23 @@ class Project:
 
     def _batch(  # noqa: PLR0913 - each by name
         self,
-        kind: type[Dispatch[Any]],
-        start: Callable[..., Awaitable[Operation[Any]]],
+        kind: KindName,
         source: JobSource,
+        limits: Limits,
         *,
         on_conflict: str | None,
         journal: Journal | None,
         site_url: str | None,
-        max_in_flight: int,
-        timeout: float | None,
-        stop_on_failure: bool | int,
         attempts: int | None = None,
         missing_only: bool = False,
     ) -> Batch[Any]:
-        """Create a batch, and begin its journal once all arguments are checked.
-
-        Args:
-            kind: The class of its dispatches.
-            start: The starter's method for one of them.
-            source: Reads the features.
-            on_conflict: The conflict policy; None for the journal's, or else `raise`.
-            journal: The journal; None for none.
-            site_url: The site.
-            max_in_flight: Maximum number of operations in flight.
-            timeout: Seconds after which nothing more is dispatched or waited for.
-            stop_on_failure: True to stop dispatching once a feature did not succeed.
-            attempts: Maximum number of runs of a feature; None for the journal's, or else 1.
-            missing_only: True to generate nothing of a feature that has tests by then.
-        """
-        require_count("max_in_flight", max_in_flight)
-        if not isinstance(stop_on_failure, int) or stop_on_failure < 0:
+        """Create a batch, and begin its journal; `None` stands for the journal's own setting."""
+        if isinstance(journal, str | os.PathLike):
             raise ConfigError(
-                f"stop_on_failure must be True, False or a whole number, not {stop_on_failure!r}"
+                f"journal must be an open one: async with Journal({str(journal)!r}) as journal"
             )
-        timeout = require_timeout(timeout)
         plan = Plan(
-            kind=kind.kind,
+            kind=kind,
             server=self._transport.server,
             project=self.id,
             site_url=site_url,
@@ -580,34 +557,15 @@ class Project:
             on_conflict=on_conflict or "raise",
             missing_only=missing_only,
         )
-        if isinstance(journal, str | os.PathLike):
-            raise ConfigError(
-                f"journal must be an open one: async with Journal({str(journal)!r}) as journal"
+        if journal is not None:
+            stored = journal.begin(plan)
+            plan = evolve(
+                stored,
+                attempts=attempts or stored.attempts,
+                on_conflict=on_conflict or stored.on_conflict,
             )
-        stored = plan if journal is None else journal.begin(plan)
-
-        def dispatch_of(job: Job, recorder: Recorder | None) -> Dispatch[Any]:
-            dispatch = self._dispatch(
-                kind, job.feature, recorder, site_url=site_url, config=job.config
-            )
-            dispatch.missing_only = stored.missing_only
-            return dispatch
-
-        workers: Workers[Any] = Workers(
-            EntrySource(source, journal, kind=kind.kind),
-            dispatch_of,
-            partial(start, on_conflict=on_conflict or stored.on_conflict),
-            kind=kind.kind,
-            attach=partial(operation_of, parts=self._parts),
-            dispatcher=self._dispatcher,
-            poller=self._parts.poller,
-            store=journal,
-            max_in_flight=max_in_flight,
-            timeout=timeout,
-            stop_on_failure=stop_on_failure,
-            attempts=attempts or stored.attempts,
-        )
-        return Batch(workers)
+        entries = EntrySource(source, journal, kind=kind)
+        return Batch(Workers(plan, limits, entries, self._starter, store=journal))
 
     def _jobs(
         self,

@@ -176,7 +176,7 @@ def read_stored(text: str | bytes, what: str) -> dict[str, Any]:
     """
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"this is not {what}: it is not JSON") from error
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 

@@ -198,6 +198,14 @@ class Entry(Generic[SnapshotT]):
         self.outcomes.append(outcome)
         self.state = EntryState.OVER if is_last else EntryState.PLANNED
 
+    def accept(self, intent: Intent) -> None:
+        """Note that its dispatch was accepted, by an answer without an id that can be read."""
+        self.intent = intent
+
+    def end_attempts(self) -> None:
+        """Note that no attempt follows the last one."""
+        self.state = EntryState.OVER
+
     def end(self, error: VibeError | None) -> BatchItem[SnapshotT]:
         """Note that the batch stops work on the entry, and the error if any; return its item."""
         if isinstance(error, DispatchUnknownError) and isinstance(error.intent, Intent):

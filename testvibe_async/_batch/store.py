@@ -14,6 +14,7 @@ from testvibe_async.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from testvibe_async._batch.plan import Plan
     from testvibe_async._dispatch import JobSource
     from testvibe_async.errors import KindName, VibeError
     from testvibe_async.intents import Intent
@@ -24,6 +25,14 @@ __all__ = ["EntryRecorder", "EntrySource", "SharedStore", "Store"]
 
 class Store(Protocol):
     """Saves the entries of one batch."""
+
+    def begin(self, plan: Plan) -> Plan:
+        """Begin the batch of a plan, or resume one; return the stored plan.
+
+        Raises:
+            ConfigError: The store is not open, was used, or holds another plan.
+        """
+        ...
 
     @property
     def entries(self) -> list[Entry[Any]]:

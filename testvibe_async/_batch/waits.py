@@ -1,10 +1,11 @@
 """The waits of a batch's workers, and the iterations that follow its operations.
 
-Decides what ends the waits besides the end of an operation: a time-out, an error, the close.
+Decides what ends the waits besides the end of an operation: an error, the close.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
@@ -12,7 +13,7 @@ from testvibe_async._polling import Change, Iteration, Subscription, own_copy
 from testvibe_async.models import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Iterable
 
     from testvibe_async._polling import PolledOperation, Poller
     from testvibe_async.errors import VibeError
@@ -27,22 +28,22 @@ SnapshotT = TypeVar("SnapshotT", bound=Snapshot)
 class Waits(Generic[SnapshotT]):
     """The waits of one batch. Several waits may join one generation."""
 
-    def __init__(self, poller: Poller, *, elapsed: Callable[[], float]) -> None:
-        """Create it without waits.
-
-        Args:
-            poller: Polls the operations in flight.
-            elapsed: Returns the seconds since the batch began.
-        """
+    def __init__(self, poller: Poller) -> None:
+        """Create it without waits; `poller` polls the operations in flight."""
         self._poller = poller
-        self._elapsed = elapsed
         self._open: dict[Subscription, PolledOperation[Any]] = {}
         self._followers: WeakSet[Subscription] = WeakSet()
-        self._is_timed_out = False
         self._is_closed = False
 
-    async def end_of(self, operation: Operation[SnapshotT]) -> VibeError | None:
+    async def end_of(
+        self, operation: Operation[SnapshotT], *, began: float, deadline: float | None
+    ) -> VibeError | None:
         """Wait for the end of an operation, or for the end of all waits.
+
+        Args:
+            operation: The operation.
+            began: The loop's clock when the batch began.
+            deadline: The loop's clock at which to stop waiting; None for no limit.
 
         Returns:
             The error that ended the observation; None if the operation has finished, or at the
@@ -53,18 +54,15 @@ class Waits(Generic[SnapshotT]):
             follower.add(polled, operation)
         if operation.done or self._is_closed:
             return None
-        if self._is_timed_out:
-            return polled.state.timed_out(elapsed=self._elapsed())
+        now = asyncio.get_running_loop().time()
+        if deadline is not None and now >= deadline:
+            return polled.state.timed_out(elapsed=now - began)
         subscription = Subscription(self._poller)
         self._open[subscription] = polled
         try:
-            subscription.listen(polled)
-            await subscription.arrival()
-            _, error = subscription.take() or (None, None)  # None if it was closed.
+            return await subscription.end_of(polled, began=began, deadline=deadline)
         finally:
-            subscription.close()
             del self._open[subscription]
-        return error
 
     def fail(self, error: VibeError) -> None:
         """End all waits with an error, such as a refusal of the key."""
@@ -72,16 +70,6 @@ class Waits(Generic[SnapshotT]):
             own = own_copy(error)
             own.ref = polled.ref
             subscription.notify(polled, own)
-
-    def time_out(self) -> Coroutine[Any, Any, None]:
-        """End all waits, including later ones; return a coroutine that polls open ones again."""
-        self._is_timed_out = True
-        return self._give_up(dict(self._open))
-
-    async def _give_up(self, waits: Mapping[Subscription, PolledOperation[Any]]) -> None:
-        await self._poller.poll_last(waits.values())
-        for subscription, polled in waits.items():
-            subscription.notify(polled, polled.state.timed_out(elapsed=self._elapsed()))
 
     def close(self) -> None:
         """End all waits without a result, and request no more polls."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from testvibe_async._batch.entry import (
@@ -23,7 +24,7 @@ from testvibe_async._batch.recovery import Gate, Recovery
 from testvibe_async._batch.store import EntryRecorder, SharedStore
 from testvibe_async._batch.tasks import Tasks
 from testvibe_async._batch.waits import Waits
-from testvibe_async._dispatch import TestsMadeError, knowing
+from testvibe_async._dispatch import DISPATCHES, TestsMadeError, knowing
 from testvibe_async._polling import Iteration, Mailbox
 from testvibe_async._wire import KINDS
 from testvibe_async.errors import (
@@ -35,16 +36,16 @@ from testvibe_async.errors import (
     WaitTimeoutError,
 )
 from testvibe_async.models import Snapshot, Transition
+from testvibe_async.operations import operation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
     from contextvars import Context
 
+    from testvibe_async._batch.plan import Limits, Plan
     from testvibe_async._batch.store import EntrySource, Store
-    from testvibe_async._dispatch import Dispatch, Dispatcher, Job
-    from testvibe_async._polling import Poller
-    from testvibe_async.errors import KindName
-    from testvibe_async.intents import Intent, Recorder
+    from testvibe_async._dispatch import Dispatch, Starter
+    from testvibe_async.intents import Intent
     from testvibe_async.operations import Operation
     from testvibe_async.outcomes import BatchItem
     from testvibe_async.refs import Ref
@@ -72,39 +73,26 @@ MAX_FUTILE = 3
 class Workers(Generic[SnapshotT]):
     """Carries the entries of one batch."""
 
-    def __init__(  # noqa: PLR0913 - each by name
+    def __init__(
         self,
+        plan: Plan,
+        limits: Limits,
         source: EntrySource,
-        dispatch_of: Callable[[Job, Recorder | None], Dispatch[Any]],
-        send: Callable[..., Awaitable[Operation[SnapshotT]]],
+        starter: Starter,
         *,
-        kind: KindName,
-        attach: Callable[[Ref], Operation[SnapshotT]],
-        dispatcher: Dispatcher,
-        poller: Poller,
         store: Store | None,
-        max_in_flight: int,
-        timeout: float | None,
-        stop_on_failure: int,
-        attempts: int,
     ) -> None:
         """Create the workers; nothing is read or dispatched yet.
 
         Args:
+            plan: The settings common to all entries.
+            limits: The limits of this process.
             source: Reads the entries.
-            dispatch_of: Makes the dispatch of a job, whose intents a recorder stores.
-            send: Sends a dispatch, until a deadline.
-            kind: The kind of operation that the batch dispatches.
-            attach: Returns the operation of a ref.
-            dispatcher: Reconciles dispatches that an earlier process left open.
-            poller: Polls the operations in flight.
+            starter: Sends dispatches, and reconciles those that an earlier process left open.
             store: Saves the entries; None to save nothing.
-            max_in_flight: Maximum number of operations in flight at once.
-            timeout: Seconds after which nothing more is dispatched or waited for; None for no
-                limit.
-            stop_on_failure: Number of failed features at which dispatching stops; 0 for none.
-            attempts: Maximum number of runs of a feature in total.
         """
+        self.plan: Plan = plan
+        """The settings common to all entries."""
         self.source = source
         """The entries read so far."""
         self.completed: Mailbox[tuple[int, BatchItem[SnapshotT]]] = Mailbox()
@@ -112,30 +100,25 @@ class Workers(Generic[SnapshotT]):
 
         Its reader is also woken when a task ends, and at the close.
         """
-        self.attempts: int = attempts
-        """Maximum number of runs of a feature in total."""
         self.mark: Callable[[BatchItem[SnapshotT]], BatchItem[SnapshotT]] = lambda item: item
         """Returns the item of an entry that has ended with the caller's verdict on it."""
-        self._dispatch_of = dispatch_of
-        self._send = send
-        self._dispatcher = dispatcher
-        self._kind: KindName = kind
-        self._attach = attach
-        self._poller = poller
+        self._limits = limits
+        self._starter = starter
+        self._parts = starter.parts
+        self._dispatcher = starter.dispatcher
         self._store = store
-        self._max_in_flight = max_in_flight
-        self._timeout = timeout
-        self._stop_on_failure = stop_on_failure
         self._failures = 0
         self._known = store.known if isinstance(store, SharedStore) else knowing(self._dispatched)
-        self._recovery = Recovery(dispatcher, attach, self._known, may_dispatch=self._may_dispatch)
+        self._recovery = Recovery(
+            self._dispatcher, self._attach, self._known, may_dispatch=self._may_dispatch
+        )
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
-        self._slots = asyncio.Semaphore(max_in_flight)
+        self._slots = asyncio.Semaphore(limits.max_in_flight)
         self._gate = Gate(DISPATCHES_AT_ONCE, self._recovery, is_held=self._is_needed_as_proof)
         self._ready: deque[Entry[SnapshotT]] = deque()
         """The entries that wait for a worker."""
         self._workers = 0
-        self._waits: Waits[SnapshotT] = Waits(poller, elapsed=self._elapsed)
+        self._waits: Waits[SnapshotT] = Waits(self._parts.poller)
         self._ended = 0
         """Number of entries that have ended."""
         self._futile = 0
@@ -172,12 +155,12 @@ class Workers(Generic[SnapshotT]):
             ClientClosedError: The client is closed.
             ConfigError: The client belongs to another event loop.
         """
-        self._poller.bind()
+        self._parts.poller.bind()
         loop = asyncio.get_running_loop()
         self._tasks.context = context
         self._began = loop.time()
-        if self._timeout is not None:
-            self._deadline = self._began + self._timeout
+        if self._limits.timeout is not None:
+            self._deadline = self._began + self._limits.timeout
         if not self.source.is_lazy:
             await self._read_all()
         if self._deadline is not None:
@@ -217,7 +200,7 @@ class Workers(Generic[SnapshotT]):
 
     def _hire(self) -> None:
         """Start a worker, if there may be work for one more."""
-        if self._workers < self._max_in_flight and (self._ready or not self.source.is_over):
+        if self._workers < self._limits.max_in_flight and (self._ready or not self.source.is_over):
             self._workers += 1
             self._tasks.start(self._work())
 
@@ -274,7 +257,11 @@ class Workers(Generic[SnapshotT]):
         else:
             entry.start(found.ref)
         self._save(entry)
-        return found if found is not None and found.ref.kind == self._kind else None
+        return found if found is not None and found.ref.kind == self.plan.kind else None
+
+    def _attach(self, ref: Ref) -> Operation[Any]:
+        """Return a handle on an operation."""
+        return operation_of(ref, self._parts)
 
     async def _carry(
         self, entry: Entry[SnapshotT], operation: Operation[SnapshotT] | None = None
@@ -286,9 +273,9 @@ class Workers(Generic[SnapshotT]):
             operation: The operation already in flight; None to dispatch.
         """
         error: VibeError | None = None
-        if operation is None and len(entry.outcomes) >= self.attempts:
+        if operation is None and len(entry.outcomes) >= self.plan.attempts:
             # An earlier batch was to make more attempts than this one.
-            entry.observe(entry.outcomes.pop(), is_last=True)
+            entry.end_attempts()
             self._end(entry, None)
             return
         try:
@@ -320,9 +307,9 @@ class Workers(Generic[SnapshotT]):
         """
         if self._is_stopped or self.source.is_shared or entry.is_recovered:
             return False
-        if self._stop_on_failure:  # The unknown result stops the batch.
+        if self._limits.stop_on_failure:  # The unknown result stops the batch.
             return False
-        is_provable = not KINDS[self._kind].ids_grow or self._may_dispatch()
+        is_provable = not KINDS[self.plan.kind].ids_grow or self._may_dispatch()
         return error.reason in {"absent", "unseen"} and is_provable
 
     async def _is_to_repeat(self, entry: Entry[SnapshotT], operation: Operation[SnapshotT]) -> bool:
@@ -332,13 +319,13 @@ class Workers(Generic[SnapshotT]):
             VibeError: The wait ended before the operation did.
         """
         entry.operation = operation
-        error = await self._waits.end_of(operation)
+        error = await self._waits.end_of(operation, began=self._began, deadline=self._deadline)
         if error is not None:
             raise error
         outcome = operation.outcome
         if outcome is None:  # The batch was closed.
             return False
-        is_last = len(entry.outcomes) + 1 >= self.attempts
+        is_last = len(entry.outcomes) + 1 >= self.plan.attempts
         is_repeated = outcome.is_failure and not is_last
         entry.observe(outcome, is_last=not is_repeated)
         if is_repeated:  # Otherwise `_end` saves it.
@@ -353,16 +340,12 @@ class Workers(Generic[SnapshotT]):
         """
         if self._is_stopped:
             return None
-        recorder = None if self._store is None else EntryRecorder(entry, self._store)
-        dispatch = self._dispatch_of(entry.job, recorder)
-        dispatch.patience, dispatch.gate = REFUSED_SECONDS, self._gate
-        dispatch.known = self._known
-        dispatch.on_ref = lambda ref: self._note_started(entry, ref)
-        dispatch.on_accepted = lambda intent: self._note_accepted(entry, intent)
-        dispatch.generation, entry.dispatch = entry.generation, dispatch
-        operation: Operation[SnapshotT] | None = None
+        dispatch = entry.dispatch = self._dispatch_of(entry)
+        operation: Operation[Any] | None = None
         try:
-            sending = self._send(dispatch, deadline=self._deadline)
+            sending = self._starter.start(
+                dispatch, on_conflict=self.plan.on_conflict, deadline=self._deadline
+            )
             operation = await self._tasks.withdrawable(sending, entry)
         except (NotSentError, WaitTimeoutError) as error:
             if isinstance(error, WaitTimeoutError) or not dispatch.is_withdrawn:
@@ -371,7 +354,7 @@ class Workers(Generic[SnapshotT]):
             self._recovery.note_progress()
             if not dispatch.is_written:  # Otherwise it stays unknown, or its answer may come.
                 entry.dispatch = None
-        if operation is None and dispatch.ref is not None and dispatch.ref.kind == self._kind:
+        if operation is None and dispatch.ref is not None and dispatch.ref.kind == self.plan.kind:
             # It was withdrawn while its recorder stored the operation.
             operation = self._attach(dispatch.ref)
         if operation is None and dispatch.is_written:
@@ -381,16 +364,35 @@ class Workers(Generic[SnapshotT]):
             raise outage
         return operation
 
+    def _dispatch_of(self, entry: Entry[SnapshotT]) -> Dispatch[Any]:
+        """Return a dispatch of an entry, which reports to the entry and its store."""
+        recorder = None if self._store is None else EntryRecorder(entry, self._store)
+        return DISPATCHES[self.plan.kind](
+            parts=self._parts,
+            project=self.plan.project,
+            feature=entry.job.feature,
+            config=entry.job.config,
+            site_url=self.plan.site_url,
+            missing_only=self.plan.missing_only,
+            generation=entry.generation,
+            recorders=self._dispatcher.recorders_with(recorder),
+            patience=REFUSED_SECONDS,
+            gate=self._gate,
+            known=self._known,
+            on_ref=partial(self._note_started, entry),
+            on_accepted=partial(self._note_accepted, entry),
+        )
+
     def _note_started(self, entry: Entry[SnapshotT], ref: Ref) -> None:
         """Save the operation of an entry, even if its answer came after the batch ended."""
         entry.start(ref)
         self._save(entry)
-        if ref.kind == self._kind:
+        if ref.kind == self.plan.kind:
             self._recovery.note_dispatched()
 
     def _note_accepted(self, entry: Entry[SnapshotT], intent: Intent) -> None:
         """Save that an entry's dispatch was accepted, so that no process sends it again."""
-        entry.intent = intent
+        entry.accept(intent)
         self._save(entry)
 
     def _dispatched(self) -> list[object]:
@@ -411,7 +413,7 @@ class Workers(Generic[SnapshotT]):
         """
         if self._ready or not self.source.is_over or self._is_stopped or self.source.is_shared:
             return False
-        if not KINDS[self._kind].ids_grow:
+        if not KINDS[self.plan.kind].ids_grow:
             return False
         return self._recovery.is_open or self._tasks.is_reconciling
 
@@ -430,7 +432,7 @@ class Workers(Generic[SnapshotT]):
             self.stop()
             if is_refused:
                 self._waits.fail(error)
-        elif 0 < self._stop_on_failure <= self._failures:
+        elif 0 < self._limits.stop_on_failure <= self._failures:
             self.stop()
 
     def _complete_entry(
@@ -461,15 +463,10 @@ class Workers(Generic[SnapshotT]):
         self._recovery.note_progress()
 
     def _time_out(self) -> None:
-        """Stop dispatching, and poll the operations in flight once more before abandoning them."""
+        """Stop dispatching; each wait ends by itself, after one more poll."""
         self._is_timed_out = True
-        giving_up = self._waits.time_out()
         self.stop()
-        self._tasks.start(self._give_up(giving_up))
-
-    async def _give_up(self, giving_up: Coroutine[Any, Any, None]) -> None:
-        await giving_up
-        await self._tasks.await_answers(CLOSE_SECONDS)
+        self._tasks.start(self._tasks.await_answers(CLOSE_SECONDS))
 
     async def close(self, *, within_seconds: float = CLOSE_SECONDS) -> None:
         """Stop dispatching, and end all waits. Cancels nothing at the service.

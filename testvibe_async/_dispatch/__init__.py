@@ -6,6 +6,7 @@ selects the features of a whole project. The `Dispatcher` is closed with the cli
 """
 
 from testvibe_async._dispatch.dispatch import (
+    DISPATCHES,
     Dispatch,
     GenerationDispatch,
     RunDispatch,
@@ -18,6 +19,7 @@ from testvibe_async._dispatch.search import may_have_started
 from testvibe_async._dispatch.starter import GenerateConflict, RunConflict, Starter
 
 __all__ = [
+    "DISPATCHES",
     "Dispatch",
     "Dispatcher",
     "Features",

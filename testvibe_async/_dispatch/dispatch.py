@@ -13,6 +13,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 from uuid import uuid4
 
@@ -36,7 +37,7 @@ from testvibe_async.operations import ClientParts, GenerationOperation, Operatio
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from testvibe_async._dispatch.finding import Known
@@ -45,7 +46,14 @@ if TYPE_CHECKING:
     from testvibe_async.models import DispatchedGeneration, DispatchedRun
     from testvibe_async.refs import Ref
 
-__all__ = ["Dispatch", "GenerationDispatch", "RunDispatch", "TestsMadeError"]
+__all__ = [
+    "DISPATCHES",
+    "Dispatch",
+    "GenerationDispatch",
+    "RunDispatch",
+    "TestsMadeError",
+    "record",
+]
 
 LATEST_RUN_SECONDS = 2.0
 """Maximum seconds to wait for the project's latest run before the first dispatch."""
@@ -65,6 +73,9 @@ class Dispatch(ABC, Generic[OperationT]):
 
     kind: ClassVar[KindName]
     """The kind of the operation."""
+
+    operation_class: ClassVar[type[Operation[Any]]]
+    """The class of the operation's handle."""
 
     parts: ClientParts
     project: str
@@ -265,20 +276,7 @@ class Dispatch(ABC, Generic[OperationT]):
         intent = self.intent
         assert intent is not None
         async with self._lock():
-            for recorder in self.recorders:
-                try:
-                    async with asyncio.timeout(END_SECONDS):
-                        if isinstance(result, VibeError):
-                            await recorder.not_dispatched(intent, result)
-                        else:
-                            await recorder.dispatched(intent, result)
-                except (Exception, asyncio.CancelledError) as error:
-                    if is_cancelled():
-                        raise
-                    text = str(result) if isinstance(result, VibeError) else result.to_json()
-                    logger.error(
-                        "the result of %s could not be recorded (%r): %s", intent, error, text
-                    )
+            await record(self.recorders, intent, result)
             self._is_recorded = False  # Not before: a cancelled caller records it again.
 
     def unknown(self, what: str, finding: Finding | None = None) -> DispatchUnknownError:
@@ -323,11 +321,6 @@ class Dispatch(ABC, Generic[OperationT]):
     @abstractmethod
     def _build_request(self) -> Request[Any]: ...
 
-    @property
-    @abstractmethod
-    def operation_class(self) -> type[OperationT]:
-        """The class of the operation's handle."""
-
     @abstractmethod
     async def prepare(self) -> VibeError | None:
         """Read the data needed to recognize the operation if the answer is lost.
@@ -356,11 +349,7 @@ class RunDispatch(Dispatch[RunOperation]):
     """
 
     kind: ClassVar[KindName] = "run"
-
-    @property
-    def operation_class(self) -> type[RunOperation]:
-        """The class of the operation's handle."""
-        return RunOperation
+    operation_class = RunOperation
 
     def _build_request(self) -> Request[DispatchedRun]:
         body = {"config": self.config, "siteUrl": self.site_url}
@@ -373,16 +362,11 @@ class RunDispatch(Dispatch[RunOperation]):
             self.parts.transport,
             self.parts.run_ids,
         )
-
-        def is_needed() -> bool:
-            now = loop.time()
-            has_clock = transport.clock.at(now) is not None
-            return run_ids.needs_list(self.project, now=now, has_clock=has_clock)
-
-        if not is_needed():
+        is_needed = partial(run_ids.needs_list, self.project, service_time=transport.clock.at)
+        if not is_needed(now=loop.time()):
             return None
         async with run_ids.locks[self.project]:
-            if not is_needed():  # Another dispatch has read it meanwhile.
+            if not is_needed(now=loop.time()):  # Another dispatch has read it meanwhile.
                 return None
             request = Endpoints.LIST_RUNS.request(project=self.project, query={"limit": 2})
             request = evolve(request, timeout=LATEST_RUN_SECONDS)
@@ -428,7 +412,7 @@ class RunDispatch(Dispatch[RunOperation]):
         transport = self.parts.transport
         is_listed = self.parts.run_ids.highest(self.project) is not None
         async with nullcontext() if is_listed or not self.recorders else self._unlisted():
-            answer: DispatchedRun = await transport.call(self.request, sending=self)
+            answer: DispatchedRun = (await transport.read(self.request, sending=self))[1]
         return RunRef(
             server=transport.server,
             project=self.project,
@@ -456,6 +440,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     """
 
     kind: ClassVar[KindName] = "generation"
+    operation_class = GenerationOperation
 
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None if it is unknown."""
@@ -468,11 +453,6 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
         return Endpoints.GENERATE_FEATURE.request(
             project=self.project, feature=self.feature, body=body
         )
-
-    @property
-    def operation_class(self) -> type[GenerationOperation]:
-        """The class of the operation's handle."""
-        return GenerationOperation
 
     @property
     def previous_id(self) -> str | None:
@@ -515,7 +495,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     async def send(self) -> GenerationRef:
         """Send the request, and return the generation's ref."""
         transport = self.parts.transport
-        answer: DispatchedGeneration = await transport.call(self.request, sending=self)
+        answer: DispatchedGeneration = (await transport.read(self.request, sending=self))[1]
         return GenerationRef(
             server=transport.server,
             project=self.project,
@@ -524,6 +504,34 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
             dispatched_at=self.dispatched_at,
             traceparent=self.traceparent,
         )
+
+
+DISPATCHES: Mapping[KindName, type[Dispatch[Any]]] = {
+    "run": RunDispatch,
+    "generation": GenerationDispatch,
+}
+
+
+async def record(recorders: Iterable[Recorder], intent: Intent, result: Ref | VibeError) -> None:
+    """Have recorders store the result of a dispatch; a failure is only logged.
+
+    Args:
+        recorders: The recorders that have the intent.
+        intent: The dispatch.
+        result: Its operation, or the error if nothing started.
+    """
+    for recorder in recorders:
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                if isinstance(result, VibeError):
+                    await recorder.not_dispatched(intent, result)
+                else:
+                    await recorder.dispatched(intent, result)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
+            text = str(result) if isinstance(result, VibeError) else result.to_json()
+            logger.error("the result of %s could not be recorded (%r): %s", intent, error, text)
 
 
 def _why_not_recorded(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import asyncio
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from testvibe_async._dispatch.dispatch import record
 from testvibe_async._dispatch.finding import Progress
 from testvibe_async._dispatch.hold import Hold
 from testvibe_async._dispatch.reconcile import Reconciler
@@ -202,7 +203,7 @@ class Dispatcher:
                     raise
         self._reconciler.remember(ref, dispatch.intent if adopted else None)
         dispatch.mark_dispatched(ref)
-        operation = dispatch.operation_class(
+        operation = cast("type[OperationT]", dispatch.operation_class)(
             ref,
             self._parts,
             adopted=adopted,
@@ -221,24 +222,24 @@ class Dispatcher:
         self, dispatch: Dispatch[Any], *, retry_unknown: bool
     ) -> tuple[Ref, bool]:
         """Send a dispatch; return its operation's ref, and True if it had to be found."""
+        # Until it is reconciled: if two answers are lost at once, an operation may belong to either
+        # dispatch.
+        self._reconciler.pending.add(dispatch)
         try:
-            # Pending until it is reconciled: if two answers are lost at once, an operation may
-            # belong to either dispatch.
-            with self._reconciler.pending(dispatch):
-                try:
-                    return await dispatch.send(), False
-                except VibeError as error:
-                    if not _is_answer_lost(error):
-                        raise
-                    lost = error
-                dispatch.is_lost = True
-                self._hold.note_failure(lost)
-                intent = dispatch.intent or dispatch.new_intent()
-                if _is_accepted(lost):
-                    intent = dispatch.mark_accepted(intent)
-                finding = await self._find(dispatch, intent)
-                if finding.ref is not None:
-                    return finding.ref, True
+            try:
+                return await dispatch.send(), False
+            except VibeError as error:
+                if not _is_answer_lost(error):
+                    raise
+                lost = error
+            dispatch.is_lost = True
+            self._hold.note_failure(lost)
+            intent = dispatch.intent or dispatch.new_intent()
+            if _is_accepted(lost):
+                intent = dispatch.mark_accepted(intent)
+            finding = await self._find(dispatch, intent)
+            if finding.ref is not None:
+                return finding.ref, True
         except (asyncio.CancelledError, ClientClosedError) as error:
             # A caller's cancellation does not reach this point once it was sent; a shutdown's does.
             if dispatch.progress is not Progress.WRITTEN:
@@ -247,6 +248,8 @@ class Dispatcher:
                 raise
             why = "the client was closed" if self._is_closing else "its task was cancelled"
             raise dispatch.unknown(f"{why} before it could be reconciled") from error
+        finally:
+            self._reconciler.pending.discard(dispatch)
         if retry_unknown and not dispatch.is_withdrawn and not intent.is_accepted:
             return await self._send_again(dispatch, intent, lost, finding)
         raise dispatch.unknown(f"the answer was lost: {lost.brief}", finding) from lost
@@ -298,17 +301,19 @@ class Dispatcher:
         finding = await self._reconciler.find(intent, known=known, until_expired=True)
         if outlasts and finding.is_unseen and await self._hold.outlast(intent):
             finding = await self._reconciler.find(intent, known=known, until_expired=True)
-        if finding.ref is not None:
-            self._reconciler.remember(finding.ref, intent)
+        if (ref := finding.ref) is not None:
+            self._reconciler.remember(ref, intent)
             self._reconciler.forget(intent)
-            return operation_of(
-                finding.ref, self._parts, adopted=True, previous_id=intent.previous_id
+            operation = operation_of(ref, self._parts, adopted=True, previous_id=intent.previous_id)
+            self._hooks.emit(
+                Dispatched(ref, adopted=True, feature=intent.feature, config=intent.config)
             )
+            await record(self.recorders_with(None), intent, ref)
+            return operation
         if finding.is_nothing:
             self._reconciler.forget(intent)
             nothing = NotSentError("nothing started", method="POST", url=intent.server)
-            for recorder in self.recorders_with(None):  # It may limit what is sent in its place.
-                await recorder.not_dispatched(intent, nothing)
+            await record(self.recorders_with(None), intent, nothing)
             return None
         raise finding.error(intent, "its answer was lost")
 

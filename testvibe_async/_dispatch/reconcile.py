@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,8 +37,6 @@ from testvibe_async.intents import Intent
 from testvibe_async.refs import Ref
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async._dispatch.finding import Known
     from testvibe_async.models import Snapshot
@@ -67,7 +64,8 @@ class Reconciler:
         self._transport = parts.transport
         self._poller = parts.poller
         self._project_runs = ProjectRuns(parts.transport)
-        self._pending: set[Dispatch[Any]] = set()
+        self.pending: set[Dispatch[Any]] = set()
+        """The dispatches without an answer yet: their operations must not be adopted."""
         self._unknown: deque[Intent] = deque(maxlen=REMEMBERED)
         """The dispatches without an answer: their operations may appear later."""
         self._own_ids: defaultdict[str, deque[object]] = defaultdict(
@@ -96,15 +94,6 @@ class Reconciler:
         """Note that the result of such a dispatch is known: other operations are not its own."""
         for kept in [each for each in self._unknown if each.id == intent.id]:
             self._unknown.remove(kept)
-
-    @contextmanager
-    def pending(self, dispatch: Dispatch[Any]) -> Generator[None]:
-        """Note that a dispatch has no answer yet, so that no other one adopts its operation."""
-        self._pending.add(dispatch)
-        try:
-            yield
-        finally:
-            self._pending.discard(dispatch)
 
     async def find(
         self, intent: Intent, *, known: Known | None = None, until_expired: bool = False
@@ -214,7 +203,7 @@ class Reconciler:
         is_for_site = is_for_its_site(intent, candidate)
         others = [
             dispatch.intent
-            for dispatch in self._pending
+            for dispatch in self.pending
             if dispatch.progress is Progress.WRITTEN and dispatch.intent is not None
         ]
         open_elsewhere = (each for each in known if isinstance(each, Intent))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from testvibe_async._dispatch.probe import probed_runs
+from testvibe_async._dispatch.unlisted import probed_runs
 from testvibe_async._util import id_in
 from testvibe_async._util.waiting import wait_uncancelled
 from testvibe_async._wire import Endpoints

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from testvibe_async._dispatch.dispatch import GenerationDispatch, RunDispatch
 from testvibe_async._wire import Endpoints
@@ -26,9 +26,13 @@ from testvibe_async.operations import GenerationOperation
 from testvibe_async.refs import GenerationRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from testvibe_async._dispatch.dispatch import Dispatch
     from testvibe_async._dispatch.dispatcher import Dispatcher
+    from testvibe_async.errors import KindName
     from testvibe_async.models import Generation
-    from testvibe_async.operations import ClientParts, RunOperation
+    from testvibe_async.operations import ClientParts, Operation, RunOperation
 
 __all__ = ["GenerateConflict", "RunConflict", "Starter"]
 
@@ -52,9 +56,19 @@ class Starter:
     """Starts runs and generations for one client, and handles conflicts."""
 
     def __init__(self, parts: ClientParts, dispatcher: Dispatcher) -> None:
-        self._parts = parts
+        self.parts: ClientParts = parts
+        self.dispatcher: Dispatcher = dispatcher
         self._transport = parts.transport
-        self._dispatcher = dispatcher
+        self._starts: Mapping[KindName, Callable[..., Coroutine[Any, Any, Operation[Any]]]] = {
+            "run": self.run,
+            "generation": self.generate,
+        }
+
+    def start(
+        self, dispatch: Dispatch[Any], *, on_conflict: str, deadline: float | None
+    ) -> Coroutine[Any, Any, Operation[Any]]:
+        """Dispatch a run or a generation; see `run` and `generate`."""
+        return self._starts[dispatch.kind](dispatch, on_conflict=on_conflict, deadline=deadline)
 
     async def generate(
         self,
@@ -78,7 +92,7 @@ class Starter:
         unseen = 0
         while True:
             try:
-                return await self._dispatcher.dispatch(dispatch)
+                return await self.dispatcher.dispatch(dispatch)
             except GenerationInProgressError as conflict:
                 running = await self._read_in_flight(dispatch.project, dispatch.feature, deadline)
                 if running is not None:
@@ -120,7 +134,7 @@ class Starter:
                 generation.
         """
         try:
-            return await self._dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
+            return await self.dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
         except FeatureNotGeneratedError as conflict:
             if on_conflict == "raise":
                 raise
@@ -129,12 +143,12 @@ class Starter:
             except OutcomeError as failure:
                 raise conflict from failure
         dispatch.end_tests()
-        return await self._dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
+        return await self.dispatcher.dispatch(dispatch, retry_unknown=retry_unknown)
 
     async def _generate_tests(self, run: RunDispatch, deadline: float | None) -> Generation:
         """Generate the tests that a run needs, once, or wait for a generation in flight."""
         if run.generation is not None:
-            generation = GenerationOperation(run.generation, self._parts)
+            generation = GenerationOperation(run.generation, self.parts)
         else:
             generation = None
             with suppress(TransportError, ResponseError):
@@ -144,7 +158,7 @@ class Starter:
                 generation = self._in_flight(run.project, latest)
         if generation is None:
             dispatch = GenerationDispatch(
-                parts=self._parts,
+                parts=self.parts,
                 project=run.project,
                 feature=run.feature,
                 site_url=run.site_url,
@@ -210,8 +224,8 @@ class Starter:
             request_id=latest.request_id,
             feature_id=latest.feature_id,
         )
-        operation = GenerationOperation(ref, self._parts, adopted=True)
-        self._parts.poller.accept(ref, latest)
+        operation = GenerationOperation(ref, self.parts, adopted=True)
+        self.parts.poller.accept(ref, latest)
         return operation
 
 

@@ -144,7 +144,7 @@ class Pace:
         share = self._refused / len(self._answers)
         if self._refused < TRIP_COUNT or share < TRIP_SHARE:
             if share >= HOLD_SHARE and self._good_rate != inf:
-                self._hold(now)
+                self._keep_rate(now)
             return None
         # If nothing was limited, an initial burst was accepted: the pause that paid for it counts
         # too.
@@ -182,7 +182,7 @@ class Pace:
         seconds += now - self._counted_from
         return max(MIN_RATE, (count + self._accepted) / seconds) if seconds > 0 else MIN_RATE
 
-    def _hold(self, now: float) -> None:
+    def _keep_rate(self, now: float) -> None:
         """Keep the present rate: a limit that is fully used costs some refusals."""
         self._good_rate = max(MIN_RATE, self._rate(now))
         self._began = now - self._flat_seconds

@@ -232,9 +232,9 @@ class RetryBudget:
         self.tokens -= cost
         return cost
 
-    def give_back(self, cost: int) -> None:
-        """Note a success; `cost` is what its last retry took, 0 if there was none."""
-        self.tokens = min(MAX_TOKENS, self.tokens + max(cost, 1))
+    def give_back(self, tokens: int) -> None:
+        """Return tokens after a success: one, or what its last retry took."""
+        self.tokens = min(MAX_TOKENS, self.tokens + tokens)
 
 
 def is_throttled(error: Exception | None) -> bool:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
-
-from attrs import evolve
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from testvibe_async._config import require_seconds
 from testvibe_async._http.clock import ServiceClock
@@ -45,6 +43,7 @@ from testvibe_async.errors import (
     ClientClosedError,
     ConfigError,
     NotSentError,
+    OutcomeUnknownError,
     ResponseError,
     TransportError,
     UnauthorizedError,
@@ -57,7 +56,6 @@ from testvibe_async.events import (
     RetryScheduled,
     logger,
 )
-from testvibe_async.models import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -67,6 +65,7 @@ if TYPE_CHECKING:
     from testvibe_async._config import Settings
     from testvibe_async._http.sending import Sending
     from testvibe_async._wire import Endpoint, Request, Response, UnreadableField
+    from testvibe_async.models import Listing
 
 __all__ = ["Transport"]
 
@@ -108,8 +107,6 @@ class Transport:
         self.let_go: Callable[[], None] = self._http.let_go
         """Note that this task has decoded an answer, so that another large one may be read."""
         self._retry = retry
-        # For polls: the next poll follows anyway, and retries would only delay the others.
-        self._single_try = evolve(retry, attempts=1)
         self._budget = RetryBudget()
         self._throttle = Throttle(max_connections, rate_limit=rate_limit)
         self._routes = routes
@@ -169,17 +166,11 @@ class Transport:
             return
         raise ClientClosedError
 
-    async def call(
-        self, request: Request[T], *, retries: bool = True, sending: Sending | None = None
-    ) -> T:
-        """Send a request and return the decoded answer; see `fetch`.
-
-        Raises:
-            ResponseError: The answer is an error, or unreadable.
-        """
-        response, value = await self._read(request, retries=retries, sending=sending)
-        if _is_listing(value):
-            await self._complete(value, request, response)
+    async def call(self, request: Request[T], *, retries: bool = True) -> T:
+        """Send a request and return the decoded answer, of a list with all pages; see `read`."""
+        response, value = await self.read(request, retries=retries)
+        if request.endpoint.is_list:
+            await self._complete(cast("Listing[Any]", value), request, response)
         return value
 
     async def call_through_outage(
@@ -237,22 +228,34 @@ class Transport:
         Raises:
             ResponseError: The answer is an error, or unreadable.
         """
-        response, page = await self._read(request, retries=retries)
+        response, page = await self.read(request, retries=retries)
         if page.unreadable or next_page(request, response, page.extra, rows=len(page)):
             page.incomplete = incomplete(request, response, "one page is not all of it")
         return page
 
-    async def _read(
+    async def read(
         self,
         request: Request[T],
         *,
         retries: bool = True,
         sending: Sending | None = None,
     ) -> tuple[Response, T]:
-        """Send a request and decode the answer."""
+        """Send a request and decode the answer, of a list its first page.
+
+        Args:
+            request: The request.
+            retries: True to retry as the policy allows.
+            sending: Receives the progress of the request; once withdrawn, it is not sent any more.
+
+        Raises:
+            TransportError: No complete answer came.
+            ResponseError: The answer is an error, or unreadable.
+            ClientClosedError: The client was closed before or meanwhile.
+        """
         unreadable: list[UnreadableField] = []
+        fetch = self.fetch if retries else self.fetch_once
         try:
-            response = await self.fetch(request, retries=retries, sending=sending, keeps_place=True)
+            response = await fetch(request, sending=sending)
             require_uncached(request, response)
             size = len(response.body)
             if size < OFFLOAD_BYTES:
@@ -301,7 +304,7 @@ class Transport:
         self, listing: Listing[Any], request: Request[Any], response: Response
     ) -> None:
         """Add the further pages to a list, and note in the list whether rows are missing."""
-        problem = await read_pages(listing, request, response, read=self._read)
+        problem = await read_pages(listing, request, response, read=self.read)
         if problem is None:
             return
         listing.incomplete = incomplete(request, response, problem)
@@ -310,44 +313,18 @@ class Transport:
             self._warn_once(request.endpoint.name, listing.incomplete.message)
 
     async def fetch(
-        self,
-        request: Request[Any],
-        *,
-        retries: bool = True,
-        sending: Sending | None = None,
-        is_poll: bool = False,
-        keeps_place: bool = False,
+        self, request: Request[Any], *, sending: Sending | None = None, is_poll: bool = False
     ) -> Response:
-        """Send a request once a slot is free, and return the undecoded answer of a success.
-
-        Args:
-            request: The request.
-            retries: True to retry as the policy allows.
-            sending: Receives the progress of the request; once withdrawn, it is not sent any more.
-            is_poll: True for one of the poller's requests, which queue separately.
-            keeps_place: True if a large answer makes other large ones wait until it is decoded.
-
-        Raises:
-            TransportError: No complete answer came.
-            ResponseError: The answer is an error.
-            ClientClosedError: The client was closed before or meanwhile.
-        """
-        if self.is_closed or self._loop is not asyncio.get_running_loop():
-            self.bind()
-        if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
-            request = request.routed(route)
+        """Send a request, and again as the retry policy says; see `fetch_once`."""
         attempt, cost = 1, 0
         while True:
             try:
-                response = await self._attempt(request, sending, is_poll=is_poll)
+                response = await self.fetch_once(request, sending=sending, is_poll=is_poll)
             except (TransportError, ResponseError) as error:
-                policy = self._retry if retries else self._single_try
-                delay, cost = self._delay_after(error, attempt, request, policy, sending)
+                delay, cost = self._delay_after(error, attempt, request, sending)
             else:
-                if self._budget.tokens < MAX_TOKENS:
-                    self._budget.give_back(cost)
-                if not keeps_place:
-                    self.let_go()
+                if cost:
+                    self._budget.give_back(cost - 1)
                 return response
             # The request waits without its slot, and then queues again, so that others may
             # continue.
@@ -359,7 +336,6 @@ class Transport:
         error: TransportError | ResponseError,
         attempt: int,
         request: Request[Any],
-        policy: RetryPolicy,
         sending: Sending | None,
     ) -> tuple[float, int]:
         """Return the seconds until another attempt, and its cost in the budget.
@@ -374,8 +350,8 @@ class Transport:
         delay = retry_delay(
             error,
             attempt,
-            policy=policy,
-            is_repeatable=request.is_repeatable,
+            policy=self._retry,
+            is_repeatable=request.endpoint.is_repeatable,
             random=random.random,
             patience_left=None if sending is None else sending.patience_left,
         )
@@ -383,48 +359,90 @@ class Transport:
             raise error
         # A request that must not be lost is retried in any case; the number of attempts is limited
         # anyway.
-        cost = self._budget.take(error) if request.is_repeatable else 0
+        cost = self._budget.take(error) if request.endpoint.is_repeatable else 0
         if cost is None:
             raise error
         self._hooks.emit(RetryScheduled(request.endpoint.name, error, attempt=attempt, delay=delay))
         return delay, cost
 
-    async def _attempt(  # noqa: C901 - one attempt, step by step, with few calls
-        self, request: Request[Any], sending: Sending | None, *, is_poll: bool
+    async def fetch_once(  # noqa: C901, PLR0912 - one attempt, step by step, with few calls
+        self, request: Request[Any], *, sending: Sending | None = None, is_poll: bool = False
     ) -> Response:
-        """Send a request once, when a slot is free."""
+        """Send a request once a slot is free, and return the undecoded answer of a success.
+
+        Call `let_go` once the answer is decoded.
+
+        Args:
+            request: The request.
+            sending: Receives the progress of the request; once withdrawn, it is not sent any more.
+            is_poll: True for one of the poller's requests, which queue separately.
+
+        Raises:
+            TransportError: No complete answer came.
+            ResponseError: The answer is an error.
+            ClientClosedError: The client was closed before or meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        if self.is_closed or self._loop is not loop:
+            self.bind()
+        if self._routes and (route := self._routes.get(request.endpoint.name)) is not None:
+            request = request.routed(route)
+        is_read = sending is None and request.endpoint.is_repeatable
+        before_writing = None if is_read else partial(self._before_writing, request, sending)
         await self._throttle.acquire(is_poll=is_poll)
+        sent, status = loop.time(), None
         try:
             # Waiting for the slot may have taken minutes; meanwhile the caller may have withdrawn
             # the request, or the client closed.
             if self.is_closed or sending is not None:
                 self.check_wanted(request, sending)
-            response = await self._send(request, sending)
-            if response.status not in SUCCESS:
+            try:
+                response = await self._http.send(request, before_writing=before_writing)
+                status = response.status
+            finally:
+                if self._hooks.is_enabled(RequestFinished):
+                    self._note_finished(request, status, loop.time() - sent)
+            self.clock.sample(response.headers.get("Date", ""), sent=sent, answered=loop.time())
+            if status not in SUCCESS:
                 raise_for_status(request, response)
-        except (NotSentError, ResponseError) as error:
-            is_refusal = isinstance(error, NotSentError) or is_clear_refusal(error.status)
-            if sending is not None and is_refusal:
-                await sending.mark_refused(error)
-            if isinstance(error, ResponseError):
-                self._note_error(error)
-            if isinstance(error, UnauthorizedError):
-                error.name_source(self._key_source)
-            raise
-        except TransportError as error:
+        except (TransportError, ResponseError) as error:
+            await self._note_failure(error, sending, sent)
             # The session was closed below the request: the lost connection is not the cause.
-            if self.is_closed:
+            if self.is_closed and isinstance(error, OutcomeUnknownError):
                 raise ClientClosedError from error
             raise
         except asyncio.CancelledError:
             self._throttle.abandon()
             raise
         else:
+            if sending is not None:
+                sending.mark_answered(sent)
+            if self._budget.tokens < MAX_TOKENS:
+                self._budget.give_back(1)
             if self._throttle.accept():
                 self._hooks.emit(Resumed(self.server))
             return response
         finally:
             self._throttle.release()
+
+    def _note_finished(self, request: Request[Any], status: int | None, seconds: float) -> None:
+        """Emit the event of a request that has ended, whatever its result."""
+        name, method, url = request.endpoint.name, request.method, self.url_of(request)
+        self._hooks.emit(RequestFinished(name, method, url, status=status, seconds=seconds))
+
+    async def _note_failure(
+        self, error: TransportError | ResponseError, sending: Sending | None, sent: float
+    ) -> None:
+        """Note that a request was not answered with a success."""
+        is_sent = not isinstance(error, NotSentError)
+        if sending is not None and is_sent:
+            sending.mark_answered(sent)
+        if sending is not None and (not is_sent or _is_refused(error)):
+            await sending.mark_refused(error)
+        if isinstance(error, ResponseError):
+            self._note_error(error)
+        if isinstance(error, UnauthorizedError):
+            error.name_source(self._key_source)
 
     def _note_error(self, error: ResponseError) -> None:
         """Adapt the pace of all traffic to an answer that is an error.
@@ -463,38 +481,6 @@ class Transport:
             what = "not sent: it was withdrawn"
             raise NotSentError(what, method=request.method, url=self.url_of(request))
 
-    async def _send(self, request: Request[Any], sending: Sending | None) -> Response:
-        """Send a request, sample the service's clock from its answer, and emit the event."""
-        loop = asyncio.get_running_loop()
-        sent, status = loop.time(), None
-        is_read = sending is None and request.is_repeatable
-        before_writing = None if is_read else partial(self._before_writing, request, sending)
-        try:
-            try:
-                response = await self._http.send(request, before_writing=before_writing)
-            except NotSentError:
-                raise
-            except (TransportError, ResponseError):
-                if sending is not None:
-                    sending.mark_answered(sent)
-                raise
-            if sending is not None:
-                sending.mark_answered(sent)
-            status = response.status
-            self.clock.sample(response.headers.get("Date", ""), sent=sent, answered=loop.time())
-            return response
-        finally:
-            if self._hooks.is_enabled(RequestFinished):
-                self._hooks.emit(
-                    RequestFinished(
-                        request.endpoint.name,
-                        request.method,
-                        self.url_of(request),
-                        status=status,
-                        seconds=loop.time() - sent,
-                    )
-                )
-
     def url_of(self, request: Request[Any]) -> str:
         """Return a request's URL, without its query."""
         return request.url(self.server)
@@ -510,5 +496,5 @@ class Transport:
         await self._http.aclose()
 
 
-def _is_listing(value: object) -> TypeGuard[Listing[Any]]:
-    return isinstance(value, Listing)
+def _is_refused(error: TransportError | ResponseError) -> bool:
+    return isinstance(error, ResponseError) and is_clear_refusal(error.status)

@@ -189,8 +189,9 @@ class ListPolling:
         change and a row does not show all of them.
         """
         state = polled.state
-        is_well_known = state.is_known and (not state.failures or _is_away(state.last_failure))
-        return is_well_known and (self._kind.row_is_whole or not polled.is_followed)
+        if state.phase is None or (state.failures and not _is_away(state.last_failure)):
+            return False
+        return self._kind.row_is_whole or not polled.is_followed
 
     async def poll(self, operations: Sequence[PolledOperation[Any]]) -> Listed | None:
         """Ask the list about operations; it may not show all.
@@ -236,7 +237,7 @@ class ListPolling:
         """
         seconds = refused_seconds(error) or 0.0
         self._refusals = self._refusals + 1 if isinstance(error, RateLimitedError) else 0
-        return 0 < self._refusals < MAX_REFUSALS and seconds <= 2 * self._interval
+        return 0 < self._refusals < MAX_REFUSALS and seconds <= self._interval
 
     def _request(self, limit: int, *, timeout: float) -> Request[Any]:
         query = {"limit": limit} if self._kind.has_limit else None
@@ -251,7 +252,7 @@ class ListPolling:
         Raises:
             TransportError, ResponseError: No page is available now, or it can't be read.
         """
-        response = await self._transport.fetch(request, retries=False, is_poll=True)
+        response = await self._transport.fetch_once(request, is_poll=True)
         rows.pages += 1
         try:
             await self._find_rows(response.body, wanted, rows)
@@ -263,6 +264,8 @@ class ListPolling:
             return next_page(request, response, around, rows=rows.count)
         except UnreadableError as error:
             raise malformed(request, response, *error.problems) from error
+        finally:
+            self._transport.let_go()
 
     async def _find_rows(
         self, body: bytes, wanted: dict[int, PolledOperation[Any]], rows: _Rows

@@ -98,7 +98,10 @@ class Poller:
         self._plan = plan
         self.max_outage: float = max_outage
         """Seconds of uninterrupted failures after which a wait ends with an error."""
-        self._reader = Reader(transport, max_outage=max_outage, hooks=hooks, run_ids=run_ids)
+        self._lists = Lists(transport, interval=interval, hooks=hooks, run_ids=run_ids)
+        self._reader = Reader(
+            transport, self._lists, max_outage=max_outage, hooks=hooks, run_ids=run_ids
+        )
         # Clients that start together must not keep polling together.
         offset = random.random()  # noqa: S311 - spreads load, guards nothing
         self._schedule = Schedule(interval, offset=offset)
@@ -106,7 +109,6 @@ class Poller:
         """The operations on which handles exist."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_tick = 0
-        self._lists = Lists(transport, interval=interval, hooks=hooks, run_ids=run_ids)
         self._queue: PollQueue[PolledOperation[Any] | _ListCall] = PollQueue(
             self._serve,
             self._abandon,
@@ -115,11 +117,11 @@ class Poller:
         )
         tick_seconds = self._schedule.tick_seconds
         self._outage = Outage(interval, transport.outage_notice, slack=tick_seconds)
-        self._holds = 0
+        self._deferrals = 0
         # A poll serves all its waits: it must not run in the context of the first one.
         self._context = copy_context()
         telemetry().without_span(self._context)
-        self._shared_polls = SharedPolls(self._reader, self._lists, context=self._context)
+        self._shared_polls = SharedPolls(self._reader, context=self._context)
         self._last_poll = LastPoll(
             self._reader,
             self._lists,
@@ -143,29 +145,24 @@ class Poller:
 
         Raises:
             ClientClosedError: The client is closed.
-            ConfigError: The client belongs to another event loop, or the poll plan fails.
+            ConfigError: The client belongs to another event loop.
         """
         self._check_usable(polled)
         if telemetry().is_recording:
             traces.begin(polled)
-        others = polled.listeners
         polled.add(listener)
-        # With a poll planned or under way, the new listener shares its answer.
-        if polled.tick is None and not polled.is_in_progress:
-            try:
-                self._plan_poll(polled)
-            except BaseException:
-                polled.listeners = others
-                raise
+        # With a poll under way, the new listener shares its answer.
+        if not polled.is_in_progress:
+            self._plan_poll(polled)
 
     @contextmanager
-    def hold_ticks(self) -> Generator[None]:
+    def defer_ticks(self) -> Generator[None]:
         """Defer all ticks while many listeners are added, so that one list may serve them all."""
-        self._holds += 1
+        self._deferrals += 1
         try:
             yield
         finally:
-            self._holds -= 1
+            self._deferrals -= 1
 
     def bind(self) -> None:
         """Bind to the running event loop at first use; see `Transport.bind`."""
@@ -204,15 +201,22 @@ class Poller:
             await self._last_poll.poll(operations)
 
     def _plan_poll(self, polled: PolledOperation[Any]) -> None:
-        """Plan an operation's next poll."""
-        due = next_due(
-            polled,
-            now=asyncio.get_running_loop().time(),
-            plan=self._plan,
-            interval=self._interval,
-            tick_seconds=self._schedule.tick_seconds,
-            outage=self._outage,
-        )
+        """Plan an operation's next poll, if it may have a listener and no poll is planned."""
+        # Closed listeners are noticed when the poll is due.
+        if polled.tick is not None or not polled.listeners:
+            return
+        try:
+            due = next_due(
+                polled,
+                now=asyncio.get_running_loop().time(),
+                plan=self._plan,
+                interval=self._interval,
+                tick_seconds=self._schedule.tick_seconds,
+                outage=self._outage,
+            )
+        except ConfigError as error:  # The poll plan failed.
+            self._reader.end_waits(polled, error)
+            return
         if self._schedule.add(polled, due):
             self._set_timer()
 
@@ -231,7 +235,7 @@ class Poller:
 
     def _tick(self) -> None:
         """Queue the due operations: by list if that is cheaper, otherwise by id."""
-        if self._holds:
+        if self._deferrals:
             later = asyncio.get_running_loop().time() + self._schedule.tick_seconds
             self._timer = asyncio.get_running_loop().call_at(
                 later, self._tick, context=self._context
@@ -299,7 +303,7 @@ class Poller:
             await self._reader.take_in(listed)
         for place, polled in enumerate(rescheduled, start=1):
             polled.is_in_progress = False
-            self._reschedule(polled)
+            self._plan_poll(polled)
             if place % OPERATIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -311,7 +315,7 @@ class Poller:
             polled.polled_at = asyncio.get_running_loop().time()
             self._reader.handle_failure(polled, own_copy(error), outlook, is_shared=True)
             self._outage.announce(polled.state, error)
-        self._reschedule(polled)
+        self._plan_poll(polled)
 
     async def _read(self, polled: PolledOperation[Any]) -> None:
         """Read one operation by its id, and plan its next poll."""
@@ -323,12 +327,11 @@ class Poller:
                     self._note_answer()
         finally:
             polled.is_in_progress = False
-        self._lists[polled.list_key].note_read(polled)
         if error is not None:
             self._note_failure(polled, error)
         if polled.state.undocumented or polled.state.is_assumed:
             self._reader.check_status(polled)
-        self._reschedule(polled)
+        self._plan_poll(polled)
 
     def _note_failure(self, polled: PolledOperation[Any], error: VibeError) -> None:
         """Handle a poll by id that failed."""
@@ -351,14 +354,6 @@ class Poller:
         for key, operations in self._schedule.take_due(inf).items():
             self._assign(key, operations, tick)
         self._queue.start()
-
-    def _reschedule(self, polled: PolledOperation[Any]) -> None:
-        """Plan an operation's next poll, if the operation has a listener."""
-        if polled.has_listeners and polled.tick is None:
-            try:
-                self._plan_poll(polled)
-            except ConfigError as error:  # The poll plan failed.
-                self._reader.end_waits(polled, error)
 
     async def aclose(self) -> None:
         """Stop polling, and end all waits with a `ClientClosedError`."""

@@ -22,7 +22,7 @@ from testvibe_async.events import Emitter, PollFailed, StatusChanged
 
 if TYPE_CHECKING:
     from testvibe_async._http import Outlook, Transport
-    from testvibe_async._polling.list_polling import Listed
+    from testvibe_async._polling.list_polling import Listed, Lists
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.run_ids import RunIds
     from testvibe_async._wire import UnreadableField
@@ -37,17 +37,25 @@ class Reader:
     """Reads operations for one client, and notifies their listeners."""
 
     def __init__(
-        self, transport: Transport, *, max_outage: float, hooks: Emitter, run_ids: RunIds
+        self,
+        transport: Transport,
+        lists: Lists,
+        *,
+        max_outage: float,
+        hooks: Emitter,
+        run_ids: RunIds,
     ) -> None:
         """Create the reader; does no I/O.
 
         Args:
             transport: Sends the requests.
+            lists: Compared with what a read by id shows.
             max_outage: Seconds of uninterrupted failures after which a wait ends with an error.
             hooks: Notified of transitions and of failures.
             run_ids: Records the ids of runs that were read.
         """
         self._transport = transport
+        self._lists = lists
         self._run_ids = run_ids
         self._max_outage = max_outage
         self._hooks = hooks
@@ -72,7 +80,8 @@ class Reader:
         try:
             request = polled.request
             with nullcontext() if polled.trace is None else polled.trace.trace.use():
-                response = await self._transport.fetch(request, retries=retries, is_poll=True)
+                fetch = self._transport.fetch if retries else self._transport.fetch_once
+                response = await fetch(request, is_poll=True)
             unreadable: list[UnreadableField] = []
             if len(response.body) < OFFLOAD_BYTES:
                 snapshot = polled.decode(response, unreadable)
@@ -91,8 +100,10 @@ class Reader:
         except VibeError as error:
             return error
         finally:
+            self._transport.let_go()
             # Set after a failure too: the interval counts from the end of the last attempt.
             polled.polled_at = polled.read_at = loop.time()
+            self._lists[polled.list_key].note_read(polled)
         self._transport.note_answer(request)
         if polled.state.is_assumed:
             self._transport.warn_of_status(polled.ref.kind, polled.state.status)

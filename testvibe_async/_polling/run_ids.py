@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from testvibe_async.models import Run
 
@@ -75,20 +76,24 @@ class RunIds:
         self._listed.pop(project, None)
         self._retry_at[project] = now + RETRY_SECONDS
 
-    def needs_list(self, project: str, *, now: float, has_clock: bool) -> bool:
+    def needs_list(
+        self, project: str, *, now: float, service_time: Callable[[float], datetime | None]
+    ) -> bool:
         """Return whether a list must be read to know the latest run before a dispatch.
 
         Args:
             project: The project's id.
             now: The loop's clock.
-            has_clock: True if the service's clock is known; with the clock and the rows' times, one
-                list is enough.
+            service_time: Returns the service's time at an instant, if it is known; with its clock
+                and the rows' times, one list is enough.
         """
         if project not in self._listed:
             return now >= self._retry_at.get(project, now)
         listed = self._listed[project]
         is_stale = listed is not None and now - listed.at > FRESH_SECONDS
-        return listed is not None and is_stale and not (listed.is_dated and has_clock)
+        if listed is None or not is_stale:
+            return False
+        return not listed.is_dated or service_time(now) is None
 
     def known(self, project: str) -> int | None:
         """Return the highest observed id where no list shows the latest run; None otherwise."""

@@ -139,7 +139,7 @@ def next_due(  # noqa: PLR0913 - each by name
     """
     state = polled.state
     planned = plan(polled.ref.kind, now - state.began, state.snapshot)
-    if state.is_doubtful:  # The next answer decides, so poll as soon as a run.
+    if state.other_id is not None:  # The next answer decides, so poll as soon as a run.
         planned = min(planned, interval)
     planned = min(max(tick_seconds, planned), MAX_INTERVAL)
     if polled.polled_at is not None:
@@ -148,7 +148,7 @@ def next_due(  # noqa: PLR0913 - each by name
         return max(now, polled.polled_at + planned)
     # A freshly dispatched operation is still in flight after less than an interval. The added tick
     # makes up for rounding down.
-    return max(now, state.began + planned + tick_seconds) if state.is_known else now
+    return now if state.phase is None else max(now, state.began + planned + tick_seconds)
 
 
 def _backed_off(

@@ -78,6 +78,7 @@ class OperationState(ABC, Generic[SnapshotT]):
         "last_failure",
         "missing_until",
         "observed_at",
+        "other_id",
         "phase",
         "ref",
         "seen_at",
@@ -124,6 +125,9 @@ class OperationState(ABC, Generic[SnapshotT]):
         """The loop's clock since when an undocumented status is treated as in flight."""
         self.is_assumed: bool = False
         """True while the status is undocumented and treated as in flight."""
+        self.other_id: str | None = None
+        """The `requestId` of another generation that the last answer showed, if any: it may have
+        superseded this one."""
         self.failing_since: float | None = None
         self.missing_until: float | None = None
         """The loop's clock until which a 404 means "not known yet"; None if there was no 404."""
@@ -169,11 +173,6 @@ class OperationState(ABC, Generic[SnapshotT]):
         return self.phase is not None
 
     @property
-    def is_doubtful(self) -> bool:
-        """True if the last answer showed another operation, which may have superseded this one."""
-        return False
-
-    @property
     def is_finished(self) -> bool:
         """True if the operation has finished. Nothing changes its state after that."""
         return self.phase is Phase.FINISHED
@@ -199,9 +198,11 @@ class OperationState(ABC, Generic[SnapshotT]):
         Raises:
             UnreadableError, OperationSupersededError: The answer belongs to another operation.
         """
+        if self.is_finished:
+            return None
         # An end is accepted however late the answer that shows it arrives.
-        is_end = snapshot.is_finished and self.is_of_this(snapshot)
-        if self.is_finished or (sequence < self.sequence and not is_end):
+        is_late = sequence < self.sequence
+        if is_late and not (snapshot.is_finished and self.is_of_this(snapshot)):
             return None
         # The same object again means an answer with the same bytes: see `PolledOperation.decode`.
         if snapshot is not self.snapshot and not self.belongs(snapshot, now):

@@ -59,7 +59,7 @@ class RunState(OperationState[Run]):
 class GenerationState(OperationState[Generation]):
     """State of one generation, as observed. The service shows only a feature's latest one."""
 
-    __slots__ = ("other_id", "previous_id")
+    __slots__ = ("previous_id",)
     ref: GenerationRef  # pyright: ignore[reportIncompatibleVariableOverride]
     kind = GENERATION
 
@@ -74,8 +74,6 @@ class GenerationState(OperationState[Generation]):
         """Start without an answer; see `OperationState`."""
         super().__init__(ref, began=began, answered_at=answered_at)
         self.previous_id: str | None = previous_id
-        self.other_id: str | None = None
-        """The `requestId` of another generation that the last answer showed."""
 
     @property
     def list_id(self) -> int:
@@ -135,11 +133,6 @@ class GenerationState(OperationState[Generation]):
         if before.request_id is not None or before.is_finished:
             return False
         return not snapshot.is_finished or self._later(snapshot) > NO_TIME
-
-    @property
-    def is_doubtful(self) -> bool:
-        """True if the last answer showed another generation, which may have superseded this one."""
-        return self.other_id is not None
 
     def _later(self, snapshot: Generation) -> timedelta:
         """Return the time between the last snapshot of this generation and a snapshot's update.

@@ -81,7 +81,6 @@ class Subscription(Mailbox[tuple[Any, Any]]):
 
     __slots__ = (
         "__weakref__",
-        "_is_single",
         "_items",
         "_may_grow",
         "_new",
@@ -98,7 +97,6 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         *,
         wants: Change = Change.END,
         may_grow: bool = False,
-        is_single: bool = False,
     ) -> None:
         """Create the subscription; nothing is polled yet.
 
@@ -109,8 +107,6 @@ class Subscription(Mailbox[tuple[Any, Any]]):
                 `listen` names; its item is None.
             wants: The changes that are events: the end alone, each transition, or updates too.
             may_grow: True to stay open until `finish` is called, so that operations can be added.
-            is_single: True for one operation, whose error is its only event if it can't be polled.
-                With many operations, the present state comes first nonetheless.
         """
         self._mail = None
         self._arrival = None
@@ -119,7 +115,6 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         self._items = items
         self._new: Iterator[PolledOperation[Any]] | None = iter([*items]) if items else None
         self._may_grow = may_grow
-        self._is_single = is_single
         self.wants: Change = wants
         """The changes that are events."""
         self.is_open: bool = items is None or bool(items) or may_grow
@@ -148,16 +143,42 @@ class Subscription(Mailbox[tuple[Any, Any]]):
 
     def listen(self, polled: PolledOperation[Any]) -> None:
         """Have an operation polled, unless it has finished."""
-        is_finished = polled.state.is_finished
-        if is_finished or (self.wants is not Change.END and polled.state.is_known):
-            self.notify(polled)
-        if not is_finished:
+        if not polled.state.is_finished:
             try:
                 self.poller.listen(polled, self)
             except VibeError as error:
-                if self._is_single:
-                    self._mail = None
                 self.notify(polled, error)
+                return
+        if polled.state.is_finished or (self.wants is not Change.END and polled.state.is_known):
+            self.notify(polled)
+
+    async def end_of(
+        self, polled: PolledOperation[Any], *, began: float, deadline: float | None
+    ) -> VibeError | None:
+        """Wait for the end of a single operation, and close; at the deadline, poll it once more.
+
+        Args:
+            polled: The operation.
+            began: The loop's clock when the caller began to wait, for the error.
+            deadline: The loop's clock at which to stop waiting; None for no limit.
+
+        Returns:
+            The error that ended the observation; None if the operation has finished, or after
+            `close`.
+        """
+        try:
+            self.listen(polled)
+            async with asyncio.timeout_at(deadline):
+                await self.arrival()
+            _, error = self.take() or (None, None)
+        except TimeoutError:
+            await self.poller.poll_last([polled])
+            elapsed = asyncio.get_running_loop().time() - began
+            is_over = polled.state.is_finished
+            error = None if is_over else polled.state.timed_out(elapsed=elapsed)
+        finally:
+            self.close()
+        return error
 
     def notify(self, polled: PolledOperation[Any], error: VibeError | None = None) -> None:
         """Queue an event of an operation.
@@ -166,7 +187,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             polled: The operation.
             error: The error that ends the observation; None if the operation's state has changed.
         """
-        if not self.is_open:
+        if not self.is_open or (self._items is not None and polled not in self._items):
             return
         items: tuple[Any, ...] = (None,)
         if self._items is None:
@@ -194,7 +215,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         """
         try:
             if self._new is not None:
-                with self.poller.hold_ticks():
+                with self.poller.defer_ticks():
                     while self._listen_to_some():  # noqa: ASYNC110 - nothing is waited for
                         await asyncio.sleep(0)
             while not self._mail:

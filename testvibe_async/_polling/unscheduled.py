@@ -37,17 +37,15 @@ CANCEL_SECONDS = 0.05
 class SharedPolls:
     """The polls by hand of one client that are under way."""
 
-    def __init__(self, reader: Reader, lists: Lists, *, context: Context) -> None:
+    def __init__(self, reader: Reader, *, context: Context) -> None:
         """Create it without polls; does no I/O.
 
         Args:
             reader: Reads an operation by its id.
-            lists: The lists that may show operations.
             context: The context of the polls: one poll serves all callers, not the first of them
                 alone.
         """
         self._reader = reader
-        self._lists = lists
         self._context = context
         self._polls: dict[PolledOperation[Any], asyncio.Task[VibeError | None]] = {}
 
@@ -82,7 +80,6 @@ class SharedPolls:
     async def _read(self, polled: PolledOperation[Any]) -> VibeError | None:
         """Read an operation by its id; return the error that all callers must raise, if any."""
         error = await self._reader.read(polled, retries=True)
-        self._lists[polled.list_key].note_read(polled)
         if error is None or polled.state.is_finished:
             return None
         now = asyncio.get_running_loop().time()
@@ -182,7 +179,6 @@ class LastPoll:
         while to_read:
             polled = to_read.popleft()
             error = await self._reader.read(polled, retries=False)
-            self._lists[polled.list_key].note_read(polled)
             if error is not None and not polled.state.is_finished:
                 outlook = self._reader.outlook_after(polled, error)
                 self._reader.handle_failure(polled, error, outlook)

@@ -42,7 +42,7 @@ from testvibe_async.models import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
     "ENDPOINTS",
@@ -88,6 +88,14 @@ def _max_bytes(endpoint: Endpoint[Any]) -> int:
     return MAX_BYTES_OF.get(get_origin(endpoint.answer) or endpoint.answer, MAX_BYTES)
 
 
+def _is_list(endpoint: Endpoint[Any]) -> bool:
+    return get_origin(endpoint.answer) is Listing
+
+
+def _is_read(endpoint: Endpoint[Any]) -> bool:
+    return endpoint.effect is Effect.READS
+
+
 @frozen
 class Endpoint(Generic[T]):
     """One operation of the service: a row of the table below."""
@@ -109,6 +117,12 @@ class Endpoint(Generic[T]):
 
     max_bytes: int = field(init=False, default=Factory(_max_bytes, takes_self=True))
     """Maximum number of bytes read of a success, on the wire and unpacked."""
+
+    is_list: bool = field(init=False, default=Factory(_is_list, takes_self=True))
+    """True if the answer has rows, perhaps on several pages."""
+
+    is_repeatable: bool = field(init=False, default=Factory(_is_read, takes_self=True))
+    """True if the service may receive the request twice without harm."""
 
     @property
     def route(self) -> str:
@@ -132,12 +146,13 @@ class Endpoint(Generic[T]):
         Raises:
             ConfigError: A parameter can't be part of a path.
         """
-        segments = {name: _segment(name, value) for name, value in parameters.items()}
-        members = dict(_given(body)) if body else body
+        members = _given(body) if body else body
         return Request(
             endpoint=self,
-            path=API_PATH + self.path.format_map(segments),
-            query={name: _utf8(name, str(value)) for name, value in _given(query)} if query else {},
+            path=API_PATH + self.path.format_map(_segments(parameters)),
+            query={name: _utf8(name, str(value)) for name, value in _given(query).items()}
+            if query
+            else {},
             # A POST always has a body, since a service may insist.
             body={} if members is None and self.method == "POST" else members,
         )
@@ -171,11 +186,6 @@ class Request(Generic[T]):
         pairs = zip(places, self.path.split("/"), strict=True)
         return {place[1:-1]: segment for place, segment in pairs if place.startswith("{")}
 
-    @property
-    def is_repeatable(self) -> bool:
-        """True if the service may receive the request twice without harm."""
-        return self.endpoint.effect is Effect.READS
-
     def url(self, server: str) -> str:
         """Return the request's URL, without the query."""
         return server + self.path
@@ -187,11 +197,14 @@ class Request(Generic[T]):
         return evolve(self, endpoint=endpoint, path=path)
 
 
-def _segment(name: str, value: str | int) -> str:
-    """Encode a value as exactly one path segment."""
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
-        raise ConfigError(f"{name} must be a name or a number that the service gave, not {value!r}")
-    return _quoted(name, str(value))
+def _segments(values: Mapping[str, object]) -> dict[str, str]:
+    """Encode each value as exactly one path segment."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+            raise ConfigError(
+                f"{name} must be a name or a number that the service gave, not {value!r}"
+            )
+    return {name: _quoted(name, str(value)) for name, value in values.items()}
 
 
 @lru_cache(maxsize=1024)
@@ -200,9 +213,9 @@ def _quoted(name: str, text: str) -> str:
     return encoded.replace(".", "%2E") if encoded in {".", ".."} else encoded
 
 
-def _given(members: Mapping[str, T | None]) -> Iterator[tuple[str, T]]:
-    """Iterate over the members that are not None."""
-    return ((name, member) for name, member in members.items() if member is not None)
+def _given(members: Mapping[str, T | None]) -> dict[str, T]:
+    """Return the members that are not None."""
+    return {name: member for name, member in members.items() if member is not None}
 
 
 def _has_dots(path: str) -> bool:

@@ -9,10 +9,11 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
-from tests.support.notes import Notes
+from tests.support.notes import Notes, Step
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, Operation, RunOperation, RunRef, errors
+from testvibe_async.events import Dispatched, Hooks
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
@@ -58,6 +59,21 @@ async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str
     assert operation.adopted
     assert operation.ref.key[-1] in {*emulator.runs, *emulator.generations}
     assert (await operation).is_success
+
+
+@pytest.mark.parametrize("failing", [None, "dispatched"])
+async def test_what_was_found_is_reported(emulator: Emulator, failing: Step | None) -> None:
+    """The client's recorder and its hook receive it; a failure of the recorder is only logged."""
+    notes, events = Notes(failing=failing), list[Dispatched]()
+    async with client_of(
+        emulator, recorder=notes, hooks=Hooks(on_dispatched=events.append)
+    ) as client:
+        operation = await client.reconcile(intent := await intend(emulator))
+    assert operation is not None
+    assert [(event.ref, event.adopted, event.feature) for event in events] == [
+        (operation.ref, True, "Checkout")
+    ]
+    assert notes.told == ([("dispatched", intent, operation.ref)] if failing is None else [])
 
 
 async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Client) -> None:

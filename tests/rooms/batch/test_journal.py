@@ -32,7 +32,7 @@ async def test_a_defect_is_not_swallowed(project: Project, monkeypatch: pytest.M
     async def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(project._starter, "run", broken)
+    monkeypatch.setattr(project._starter, "start", broken)
     with pytest.raises(ZeroDivisionError):
         await project.run_features(["Checkout"])
 

@@ -271,7 +271,7 @@ def test_a_success_gives_back_what_it_cost() -> None:
     assert budget.take(FAILED) == 14
     assert budget.take(FAILED) is None
     for _ in range(14 - 500 % 14):
-        budget.give_back(0)
+        budget.give_back(1)
     assert budget.take(FAILED) == 14
 
 

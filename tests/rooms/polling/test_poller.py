@@ -229,7 +229,7 @@ async def test_a_plan_may_say_any_seconds(emulator: Emulator, seconds: float, mo
 async def test_no_tick_as_many_begin(emulator: Emulator, client: Client, project: Project) -> None:
     """Polls are deferred until the waits for many have all begun."""
     operation = await project.run_feature("Checkout")
-    with client._poller.hold_ticks():
+    with client._poller.defer_ticks():
         wait = asyncio.ensure_future(operation.wait())
         await asyncio.sleep(20)
         assert emulator.count("get_run") == 0

@@ -77,14 +77,14 @@ async def test_many_waits_in_portions(
     first = asyncio.ensure_future(anext(waits))
     await asyncio.sleep(0)
     assert watched() == 500
-    assert client._poller._holds == 1  # One list may serve them all.
+    assert client._poller._deferrals == 1  # One list may serve them all.
     first.cancel()
     await asyncio.wait([first])
     second = asyncio.ensure_future(anext(waits))
     for _ in range(3):
         await asyncio.sleep(0)
     assert watched() == 1300
-    assert client._poller._holds == 0
+    assert client._poller._deferrals == 0
     second.cancel()
     await asyncio.wait([second])
     await waits.aclose()

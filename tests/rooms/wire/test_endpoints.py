@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.rooms.wire.documents import answer, places_of, request_for
+from tests.rooms.wire.documents import answer, places_of
 from testvibe_async._wire.endpoints import ENDPOINTS, Effect, custom_request, endpoint_overrides
 from testvibe_async._wire.protocol import decode
 from testvibe_async.errors import ConfigError
@@ -15,7 +15,7 @@ from testvibe_async.errors import ConfigError
 def test_reads_alone_are_repeatable() -> None:
     """What is a GET in the table may be repeated, and nothing else."""
     for endpoint in ENDPOINTS.values():
-        assert request_for(endpoint.name).is_repeatable == (endpoint.method == "GET")
+        assert endpoint.is_repeatable == (endpoint.method == "GET")
 
 
 def test_a_request_is_built_from_its_parts() -> None:
@@ -79,7 +79,7 @@ def test_a_custom_get_alone_is_repeatable(method: str, effect: Effect) -> None:
     """Of custom requests, a GET alone may be repeated."""
     request = custom_request(method, "/x")
     assert request.endpoint.effect is effect
-    assert request.is_repeatable == (method == "GET")
+    assert request.endpoint.is_repeatable == (method == "GET")
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 205])
