@@ -98,7 +98,8 @@ class Batch(Generic[SnapshotT_co]):
 
     def close(self) -> None:
         """Abandon a batch that was not opened, without the warning; nothing is dispatched."""
-        self._is_open = self._is_left = True
+        if not self._is_open:
+            self._is_open = self._is_left = True
 
     def mark_with(self, mark: Callable[[BatchItem[SnapshotT_co]], BatchItem[SnapshotT_co]]) -> None:
         """Set the function that marks each finished item, before it counts for `stop_on_failure`.

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientSession
 
-    from testvibe_async.errors import OperationRef
     from testvibe_async.intents import Recorder
     from testvibe_async.models import Listing, ProjectInfo
 
@@ -255,8 +254,8 @@ class Client(Gathering):
     @overload
     def attach(self, ref: GenerationRef) -> GenerationOperation: ...
     @overload
-    def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation: ...
-    def attach(self, ref: OperationRef) -> RunOperation | GenerationOperation:
+    def attach(self, ref: Ref) -> RunOperation | GenerationOperation: ...
+    def attach(self, ref: Ref) -> RunOperation | GenerationOperation:
         """Return a handle on an operation, also of another process or an earlier day.
 
         Does no I/O, but needs a running event loop.
@@ -281,7 +280,7 @@ class Client(Gathering):
         return operation_of(ref, self._parts)
 
     async def reconcile(
-        self, intent: Intent, *, known: Iterable[OperationRef | Intent] = ()
+        self, intent: Intent, *, known: Iterable[Ref | Intent] = ()
     ) -> RunOperation | GenerationOperation | None:
         """Find the operation that a dispatch with a lost answer started.
 

@@ -48,13 +48,16 @@ copied, and none contains the API key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from testvibe_async._util import escape, plain
 from testvibe_async._util.serialization import Serializable
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from testvibe_async.intents import Intent
+    from testvibe_async.refs import Ref
 
 __all__ = [
     "ClientClosedError",
@@ -90,47 +93,10 @@ KindName: TypeAlias = Literal["run", "generation"]
 """The name of a kind of operation."""
 
 
-class OperationRef(Protocol):
-    """A reference to an operation, as an error carries it: a `RunRef` or a `GenerationRef`.
-
-    Pass it to `client.attach`, or store what `to_json` returns.
-    """
-
-    kind: ClassVar[KindName]
-
-    @property
-    def server(self) -> str:
-        """The service's scheme and host, and path prefix."""
-        ...
-
-    @property
-    def project(self) -> str:
-        """The project's id."""
-        ...
-
-    @property
-    def dispatched_at(self) -> datetime | None:
-        """The time when this client dispatched the operation; None if it did not."""
-        ...
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """The operation's identity among all operations of its server."""
-        ...
-
-    def to_json(self) -> str:
-        """Return the ref as one line of JSON, for `Ref.from_json`."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the ref as a new plain dict: what `to_json` writes."""
-        ...
-
-
 class VibeError(Serializable, Exception):
     """The base of all errors of this package."""
 
-    ref: OperationRef | None = None
+    ref: Ref | None = None
     """The operation concerned, for `client.attach(ref)`; None if there is none."""
 
     advice: str = ""
@@ -238,18 +204,6 @@ UnknownReason = Literal["absent", "accepted", "ambiguous", "unseen"]
 """The reason why the effect of a dispatch is unknown; see `DispatchUnknownError.reason`."""
 
 
-class StoredIntent(Protocol):
-    """The dispatch that was about to be sent, as an error carries it: an `Intent`."""
-
-    def to_json(self) -> str:
-        """Return the intent as one line of JSON, for `Intent.from_json`."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the intent as a new plain dict: what `to_json` writes."""
-        ...
-
-
 class DispatchUnknownError(OutcomeUnknownError):
     """The answer to a dispatch was lost, and reconciling did not find its operation.
 
@@ -267,9 +221,9 @@ class DispatchUnknownError(OutcomeUnknownError):
         project: str,
         feature: int | str,
         reason: UnknownReason = "unseen",
-        candidates: tuple[OperationRef, ...] = (),
+        candidates: tuple[Ref, ...] = (),
         polled_at: datetime | None = None,
-        intent: StoredIntent | None = None,
+        intent: Intent | None = None,
     ) -> None:
         super().__init__(what, method=method, url=url)
         self.advice = advice
@@ -529,7 +483,7 @@ class WaitTimeoutError(VibeError, TimeoutError):
         self,
         what: str = "",
         *,
-        ref: OperationRef | None,
+        ref: Ref | None,
         status: str | None,
         elapsed: float,
         last_seen_at: datetime | None = None,
@@ -576,9 +530,9 @@ class ObservationError(VibeError):
 
     advice: str = "it may still be running, so wait for client.attach(error.ref) later"
 
-    def __init__(self, what: str, *, ref: OperationRef) -> None:
+    def __init__(self, what: str, *, ref: Ref) -> None:
         super().__init__(f"{ref} could not be observed: {self.advice}; {what}")
-        self.ref: OperationRef = ref  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.ref: Ref = ref  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class OperationNotFoundError(ObservationError):
@@ -592,7 +546,7 @@ class OperationSupersededError(ObservationError):
 
     advice: str = "use wait_for_generation for it"
 
-    def __init__(self, *, ref: OperationRef, newer_request_id: str) -> None:
+    def __init__(self, *, ref: Ref, newer_request_id: str) -> None:
         super().__init__(f"generation {plain(newer_request_id)} replaced it", ref=ref)
         self.newer_request_id = newer_request_id
         """The `requestId` of the present generation."""
@@ -603,7 +557,7 @@ class ClientClosedError(VibeError):
 
     advice: str = "create another, and attach operations in flight by their refs"
 
-    def __init__(self, *, ref: OperationRef | None = None) -> None:
+    def __init__(self, *, ref: Ref | None = None) -> None:
         about = f"; {ref} is still running" if ref else ""
         super().__init__(f"this client is closed: {self.advice}{about}")
         self.ref = ref

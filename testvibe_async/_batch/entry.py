@@ -1,8 +1,8 @@
 """One feature of a batch: its progress, and the known facts about it.
 
-An `Entry` is the only owner of that state. A batch carries the entry from recovery to outcome, and
-a store saves it; items, refs and counts are views of it. The module decides what the state means,
-and does no I/O.
+The methods of an `Entry` alone change its state, intent and refs. A batch carries the entry from
+recovery to outcome, and a store saves it; items, refs and counts are views of it. The module
+decides what the state means, and does no I/O.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Entry(Generic[SnapshotT]):
     def resume(self) -> None:
         """Start to work on the entry, and clear the error with which the last batch stopped."""
         self.final, self.is_carried, self.is_recovered = None, True, False
-        if self.is_left:
+        if self.state in {EntryState.PLANNED, EntryState.DISPATCHED}:
             self.error = None
 
     def intend(self, intent: Intent) -> None:

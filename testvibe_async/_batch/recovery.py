@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from testvibe_async._dispatch import may_have_started
 from testvibe_async._wire import KINDS
-from testvibe_async.errors import DispatchUnknownError, ObservationError
+from testvibe_async.errors import (
+    DispatchUnknownError,
+    ObservationError,
+    OperationNotFoundError,
+    OperationSupersededError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from testvibe_async.operations import Operation
     from testvibe_async.refs import Ref
 
-__all__ = ["Gate", "Recovery", "named_operation"]
+__all__ = ["Gate", "Recovery"]
 
 
 class Recovery:
@@ -74,9 +79,8 @@ class Recovery:
         intent = entry.intent
         assert intent is not None
         try:
-            if (named := entry.named) is not None:
-                entry.named = None  # If it is refused, another may be named.
-                return await named_operation(self._attach(named), intent)
+            if entry.named is not None:
+                return await self._named(entry, entry.named, intent)
             try:
                 return await self._reconcile(intent)
             except DispatchUnknownError as error:
@@ -88,6 +92,37 @@ class Recovery:
             return await self._reconcile(intent)
         finally:
             self._close(entry)
+
+    async def _named(self, entry: Entry[Any], named: Ref, intent: Intent) -> Operation[Any]:
+        """Return the operation that a decision named for an entry, if a poll shows that it fits.
+
+        Raises:
+            DispatchUnknownError: It has another feature or configuration, or can't be observed.
+        """
+        operation = self._attach(named)
+        try:
+            await operation.poll()
+        except ObservationError as error:
+            why = error.brief
+            is_refuted = isinstance(error, OperationNotFoundError | OperationSupersededError)
+        else:
+            if operation.snapshot is not None and may_have_started(intent, operation.snapshot):
+                return operation
+            why = f"{named} is of another feature or configuration, or from before the dispatch"
+            is_refuted = True
+        if is_refuted:
+            entry.named = None  # Another may be named.
+        raise DispatchUnknownError(
+            why,
+            advice="name another operation for it, or have it sent again",
+            method="POST",
+            url=intent.server,
+            project=intent.project,
+            feature=intent.feature,
+            reason="ambiguous",
+            candidates=(named,),
+            intent=intent,
+        )
 
     async def _reconcile(self, intent: Intent) -> Operation[Any] | None:
         return await self._dispatcher.reconcile(intent, known=self._known, outlasts=True)
@@ -156,31 +191,3 @@ class Gate:
     def release(self) -> None:
         """Return a slot."""
         self._slots.release()
-
-
-async def named_operation(operation: Operation[Any], intent: Intent) -> Operation[Any]:
-    """Return the operation that a decision named for an intent, if a poll shows that it fits.
-
-    Raises:
-        DispatchUnknownError: The operation has another feature or configuration, or can't be
-            observed.
-    """
-    try:
-        await operation.poll()
-    except ObservationError as error:
-        why = error.brief
-    else:
-        if operation.snapshot is not None and may_have_started(intent, operation.snapshot):
-            return operation
-        why = f"{operation.ref} is of another feature or configuration, or from before the dispatch"
-    raise DispatchUnknownError(
-        why,
-        advice="name another operation for it, or have it sent again",
-        method="POST",
-        url=intent.server,
-        project=intent.project,
-        feature=intent.feature,
-        reason="ambiguous",
-        candidates=(operation.ref,),
-        intent=intent,
-    )

@@ -175,7 +175,7 @@ class Workers(Generic[SnapshotT]):
                     if len(self.entries) % READ_A_TURN == 0:
                         await asyncio.sleep(0)
         except TimeoutError:
-            what = "the project's features were not listed"
+            what = "the batch's features were not listed"
             raise WaitTimeoutError(what, ref=None, status=None, elapsed=self._elapsed()) from None
 
     def _elapsed(self) -> float:
@@ -208,22 +208,19 @@ class Workers(Generic[SnapshotT]):
         """Carry entries one after the other."""
         try:
             # No slot is held while the next is read: what is in flight already may need it.
-            while (entry := await self._next()) is not None:
+            while await self._has_next():
                 self._hire()
                 async with self._slots:
-                    await self._carry(entry)
+                    if self._ready:
+                        await self._carry(self._ready.popleft())
         finally:
             self._workers -= 1
 
-    async def _next(self) -> Entry[SnapshotT] | None:
-        """Return the next entry to dispatch; None if none is left."""
-        while not self._is_stopped:
-            if self._ready:
-                return self._ready.popleft()
-            if self.source.is_over:
-                return None
+    async def _has_next(self) -> bool:
+        """Read until an entry waits for a worker; return False if none is left."""
+        while not self._ready and not self.source.is_over and not self._is_stopped:
             await self._tasks.withdrawable(self._read())
-        return None
+        return bool(self._ready) and not self._is_stopped
 
     async def _resume(self, entry: Entry[SnapshotT]) -> None:
         """Resume an entry that was dispatched by an earlier process, or whose answer was lost."""
@@ -309,7 +306,8 @@ class Workers(Generic[SnapshotT]):
             return False
         if self._limits.stop_on_failure:  # The unknown result stops the batch.
             return False
-        is_provable = not KINDS[self.plan.kind].ids_grow or self._may_dispatch()
+        kind = self.plan.kind if error.intent is None else error.intent.kind
+        is_provable = not KINDS[kind].ids_grow or self._may_dispatch()
         return error.reason in {"absent", "unseen"} and is_provable
 
     async def _is_to_repeat(self, entry: Entry[SnapshotT], operation: Operation[SnapshotT]) -> bool:
@@ -352,7 +350,7 @@ class Workers(Generic[SnapshotT]):
                 raise
         finally:
             self._recovery.note_progress()
-            if not dispatch.is_written:  # Otherwise it stays unknown, or its answer may come.
+            if not dispatch.is_written:  # A sent dispatch is kept: it may be answered after a stop.
                 entry.dispatch = None
         if operation is None and dispatch.ref is not None and dispatch.ref.kind == self.plan.kind:
             # It was withdrawn while its recorder stored the operation.
@@ -463,7 +461,7 @@ class Workers(Generic[SnapshotT]):
         self._recovery.note_progress()
 
     def _time_out(self) -> None:
-        """Stop dispatching; each wait ends by itself, after one more poll."""
+        """Stop dispatching. Each wait has the same deadline, and polls once more by itself."""
         self._is_timed_out = True
         self.stop()
         self._tasks.start(self._tasks.await_answers(CLOSE_SECONDS))

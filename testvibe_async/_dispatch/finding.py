@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Known", "Progress", "knowing"]
 
 Known: TypeAlias = Callable[[Sequence[Ref]], Awaitable[Iterable[object]]]
-"""Returns which of some operations belong to other dispatches, and the intents of open ones.
+"""Returns the operations of other dispatches, and the intents of open ones.
 
-It is called after a search. The operations that the service showed were intended before,
-and so are known.
+It is called with the operations that a search has shown, and may return others too.
 """
 
 MAX_NAMED = 3

@@ -1,8 +1,8 @@
 """The hold on dispatches while the service is away.
 
-Decides when the dispatches of batches wait, instead of being sent into an outage. A dispatch that
-fails as any other would starts the hold. A read, repeated by one dispatch for all of them, ends it
-once the service itself answers. This module never dispatches.
+Decides when the dispatches of batches wait, instead of being sent into an outage. The hold begins
+when the service is away for one dispatch of a batch. It ends once the service answers a read, which
+one dispatch repeats for all of them. This module never dispatches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Hold"]
 
 OUTAGE_SECONDS = 0.25
-"""Seconds that a probe takes at least if it had to be repeated."""
+"""Minimum seconds of a wait that was an outage: a probe that had to be repeated takes longer."""
 
 
 _OF_REQUESTS = (TransportError, ResponseError)

@@ -54,7 +54,7 @@ REMEMBERED = 10_000
 """Number of a project's answered operations that are remembered: no lost answer belongs to them."""
 
 UNKNOWN_TIME = timedelta(minutes=5)
-"""Time in which an unknown dispatch may start an operation that no later one must adopt."""
+"""Time after an unknown dispatch in which no later one may adopt what could be its operation."""
 
 
 class Reconciler:

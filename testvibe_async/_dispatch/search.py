@@ -52,7 +52,7 @@ CLOCK_SLACK = timedelta(seconds=2)
 
 
 class SearchError(Exception):
-    """The answer shows nothing of the dispatch, for the reason in the text."""
+    """The answer is no evidence of the fate of the dispatch, for the reason in the text."""
 
     def __init__(self, why: str, *, may_pass: bool = False) -> None:
         super().__init__(why)

@@ -46,6 +46,11 @@ class Throttle:
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
+    @property
+    def has_waiters(self) -> bool:
+        """True if requests wait for a slot or for the rate, or were cancelled while they waited."""
+        return any(self._queues)
+
     async def acquire(self, *, is_poll: bool = False) -> None:
         """Wait for a slot and take it; `release` returns it.
 

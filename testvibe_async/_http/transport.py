@@ -130,6 +130,11 @@ class Transport:
         return self._http.timeout
 
     @property
+    def has_waiters(self) -> bool:
+        """True if requests wait to be sent: silence is then not the service's."""
+        return self._throttle.has_waiters
+
+    @property
     def is_open(self) -> bool:
         """True if the transport was used and has not been closed since."""
         return self._loop is not None and not self.is_closed

@@ -123,6 +123,7 @@ class Poller:
         telemetry().without_span(self._context)
         self._shared_polls = SharedPolls(self._reader, context=self._context)
         self._last_poll = LastPoll(
+            transport,
             self._reader,
             self._lists,
             max_concurrent=max_concurrent_polls,
@@ -140,8 +141,15 @@ class Poller:
         change = polled.state.accept(snapshot, sequence=0, now=now, at=datetime.now(UTC))
         self._reader.publish(polled, change, by_poll=False)
 
-    def listen(self, polled: PolledOperation[Any], listener: Listener) -> None:
+    def listen(
+        self, polled: PolledOperation[Any], listener: Listener, *, is_passive: bool = False
+    ) -> None:
         """Poll an operation that has not finished, for as long as the listener exists and is open.
+
+        Args:
+            polled: The operation.
+            listener: The listener.
+            is_passive: True to request no poll for it; polls for others reach it too.
 
         Raises:
             ClientClosedError: The client is closed.
@@ -152,7 +160,7 @@ class Poller:
             traces.begin(polled)
         polled.add(listener)
         # With a poll under way, the new listener shares its answer.
-        if not polled.is_in_progress:
+        if not polled.is_in_progress and not is_passive:
             self._plan_poll(polled)
 
     @contextmanager

@@ -16,7 +16,7 @@ from weakref import ref as weak_ref
 
 from testvibe_async._polling.polled import own_copy
 from testvibe_async._polling.state import Change
-from testvibe_async.errors import VibeError
+from testvibe_async.errors import ClientClosedError, VibeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,6 +85,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         "_may_grow",
         "_new",
         "is_open",
+        "is_passive",
         "poller",
         "wants",
         "weakly",
@@ -119,6 +120,8 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         """The changes that are events."""
         self.is_open: bool = items is None or bool(items) or may_grow
         """True while more events may come."""
+        self.is_passive: bool = False
+        """True to have nothing polled: the one poll of a wait without time follows."""
         self.weakly: tuple[weak_ref[Listener], ...] = (weak_ref(self),)
         """A reference to this: thousands of operations without another listener share the tuple."""
 
@@ -145,7 +148,7 @@ class Subscription(Mailbox[tuple[Any, Any]]):
         """Have an operation polled, unless it has finished."""
         if not polled.state.is_finished:
             try:
-                self.poller.listen(polled, self)
+                self.poller.listen(polled, self, is_passive=self.is_passive)
             except VibeError as error:
                 self.notify(polled, error)
                 return
@@ -166,6 +169,8 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             The error that ended the observation; None if the operation has finished, or after
             `close`.
         """
+        loop = asyncio.get_running_loop()
+        self.is_passive = deadline is not None and deadline <= loop.time()
         try:
             self.listen(polled)
             async with asyncio.timeout_at(deadline):
@@ -173,9 +178,10 @@ class Subscription(Mailbox[tuple[Any, Any]]):
             _, error = self.take() or (None, None)
         except TimeoutError:
             await self.poller.poll_last([polled])
-            elapsed = asyncio.get_running_loop().time() - began
-            is_over = polled.state.is_finished
-            error = None if is_over else polled.state.timed_out(elapsed=elapsed)
+            _, error = self.take() or (None, None)
+            is_unanswered = error is None or isinstance(error, ClientClosedError)
+            if is_unanswered and not polled.state.is_finished:
+                error = polled.state.timed_out(elapsed=loop.time() - began)
         finally:
             self.close()
         return error
@@ -291,6 +297,7 @@ class Iteration(Generic[ItemT_co]):
         self._item = item
         self._raises = raises
         self._timeout = timeout
+        subscription.is_passive = timeout == 0
         self._began: float | None = None
         self._errors: deque[VibeError] = deque()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextvars import Context
 
+    from testvibe_async._http import Transport
     from testvibe_async._polling.list_polling import ListPolling, Lists
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.reader import Reader
@@ -95,17 +96,25 @@ class LastPoll:
     """One last poll of the operations of waits that time out in the same turn of the event loop."""
 
     def __init__(
-        self, reader: Reader, lists: Lists, *, max_concurrent: int, context: Context
+        self,
+        transport: Transport,
+        reader: Reader,
+        lists: Lists,
+        *,
+        max_concurrent: int,
+        context: Context,
     ) -> None:
         """Create it without polls; does no I/O.
 
         Args:
+            transport: Sends the requests of both.
             reader: Reads an operation by its id.
             lists: The lists that may show operations.
             max_concurrent: Maximum number of reads under way at once.
             context: The context of the polls: one poll serves all waits, not the first of them
                 alone.
         """
+        self._transport = transport
         self._reader = reader
         self._lists = lists
         self._max_concurrent = max_concurrent
@@ -146,7 +155,8 @@ class LastPoll:
                 for group in groups.items():
                     polls.create_task(self._poll_group(*group), name="testvibe_async last poll")
         except TimeoutError:
-            for polled in operations:
+            # A poll that may not have been sent says nothing of the service.
+            for polled in () if self._transport.has_waiters else operations:
                 if not polled.state.is_finished and (polled.state.seen_at or 0.0) < began:
                     self._note_silence(polled)
 
@@ -166,7 +176,9 @@ class LastPoll:
         listable = [polled for polled in operations if list_polling.may_show(polled)]
         if list_polling.is_worth_it(len(listable), asyncio.get_running_loop().time()):
             listed = await list_polling.poll(listable)
-            if listed is not None and not listed.is_refused:
+            if listed is not None and listed.is_refused:
+                return  # Reading all of them instead would send many more requests.
+            if listed is not None:
                 await self._reader.take_in(listed)
                 shown = {*listed.running}
                 to_read = deque(polled for polled in operations if polled not in shown)

@@ -15,7 +15,7 @@ A command that dispatches goes down these stairs:
 - `start`, `resume`: what the options mean, what a new batch may cost, and where it is kept;
   `batches`: which batch is meant
 - `watch`: the order of it, from the client to the exit code; `stop`: Ctrl-C, and `--timeout`
-- `progress`: the items of its batch with what was last seen, and whether the service answers
+- `progress`: the items of its batch with what was last seen; `contact`: whether the service answers
 - `display`: how that looks: a live table, lines in a pipe, JSON events
 - `result`: the counts, the JSON document and the exit code; `closing`: what is printed last, with
   single errors from `details`; `outputs`: reports, artifacts, and what GitHub shows

@@ -28,9 +28,8 @@ from testvibe_async import (
 )
 from testvibe_async._util import escape
 from testvibe_async.cli.details import Line, end_of, error_lines, log_details, text_of
-from testvibe_async.cli.display import rows_table
 from testvibe_async.cli.output import Output, warn
-from testvibe_async.cli.progress import Progress, word_of
+from testvibe_async.cli.progress import word_of
 from testvibe_async.cli.result import Result, check_command, is_of_generation
 from testvibe_async.cli.words import NAME, Item, clock_time, is_lost, item_name, item_reason
 from testvibe_async.runner.stability import stability_of
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
 
 NAMED = 10
 """Maximum number of features or operations named in a list; a command to wait has all."""
-
-LINES_BESIDE_TABLE = 8
-"""Number of a terminal's lines kept free of a table that stays on screen."""
 
 LOG_LINES = 3
 """Maximum lines shown of each section of a failed generation's log."""
@@ -161,19 +157,12 @@ def named(items: Sequence[Item]) -> str:
     return "\n".join(_first(lines, NAMED))
 
 
-async def conclude(
-    result: Result,
-    outputs: Outputs,
-    *,
-    progress: Progress | None = None,
-    timeout: float | None = None,
-) -> ExitCode:
+async def conclude(result: Result, outputs: Outputs, *, timeout: float | None = None) -> ExitCode:
     """Write the reports, print the results, fetch the artifacts, and return the exit code.
 
     Args:
         result: The results. Of a command that did not wait, they are only printed.
         outputs: The files to write, and the output of the command.
-        progress: The progress that was shown; None if none was.
         timeout: Seconds that artifacts may still take; None for as long as it takes.
     """
     if not result.is_waited_for:
@@ -182,7 +171,7 @@ async def conclude(
     try:
         await asyncio.to_thread(outputs.write, result)
     finally:
-        _show(result, outputs.output, progress=progress)
+        _show(result, outputs.output)
     outputs.annotate(result)
     outputs.note_paths()
     await outputs.finish(result, timeout=timeout)
@@ -197,31 +186,18 @@ def conclude_early(result: Result, outputs: Outputs, cause: VibeError | None) ->
         outputs: The files to write, and the output of the command.
         cause: The error; None for a signal, or an error that is not of the SDK.
     """
-    is_stopped = result.stopped_by is not None
     # Without an item the reports of an earlier job would stay, perhaps those of a success.
     known = evolve(result, items=result.items or [BatchItem(feature="The batch", error=cause)])
     with suppress(OSError):  # What is in flight has to be named in any case.
         outputs.write(known)
-    if is_stopped:
-        _show(result, outputs.output)
-    else:
-        _say_unfinished(result, outputs.output)
-    if cause is not None:
-        outputs.annotate(known)
-    if cause is not None or (is_stopped and result.items):
-        outputs.note_paths()
-    if is_stopped:
-        outputs.note_artifacts()
+    (_say_unfinished if result.stopped_by is None else _show)(result, outputs.output)
+    outputs.annotate(known)
+    outputs.note_paths()
+    outputs.note_artifacts()
 
 
-def _show(result: Result, output: Output, *, progress: Progress | None = None) -> None:
-    """Print the results: failures, counts, and operations still in flight.
-
-    Args:
-        result: The results.
-        output: The output of the command.
-        progress: The progress that was shown; None if none was.
-    """
+def _show(result: Result, output: Output) -> None:
+    """Print the results: failures, counts, and operations still in flight."""
     _say_document(result, output)
     if not result.is_waited_for:
         _say_dispatched(result, output)
@@ -232,8 +208,6 @@ def _show(result: Result, output: Output, *, progress: Progress | None = None) -
             output.say("")
         warn(f"Stopped: {result.line if result.items else 'nothing was dispatched yet'}")
     else:
-        if progress is not None and output.is_live:
-            _keep_table(progress, output)
         has_failures = _say_failures(result, output)
         _say_remarks(result, output)
         _say_next(result, output)
@@ -285,13 +259,6 @@ def _say_failures(result: Result, output: Output) -> bool:
     text = failures_text(result, width=output.width)
     output.details(lambda _: Text.assemble("" if output.is_quiet else "\n", text) if text else text)
     return bool(text)
-
-
-def _keep_table(progress: Progress, output: Output) -> None:
-    """Print the final table if the terminal has enough lines for all of it."""
-    rows, console = progress.rows, output.console
-    if len(rows) + LINES_BESIDE_TABLE <= console.height:
-        console.print(rows_table(rows, now=progress.clock(), width=console.width))
 
 
 def _since(items: Sequence[Item]) -> str:

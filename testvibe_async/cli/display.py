@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from testvibe_async import Phase
-from testvibe_async.cli.progress import STYLES, Outage, Progress, Row, count_words
+from testvibe_async.cli.contact import Outage
+from testvibe_async.cli.progress import STYLES, Progress, Row, count_words
 from testvibe_async.cli.words import duration
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 
 FRAME_SECONDS = 0.125
-"""Seconds between two frames of a table, and between two reports of events."""
+"""Seconds between two frames of a table."""
+
+REPORT_SECONDS = 0.5
+"""Seconds between two reports of events, elsewhere."""
 
 LOOK_SECONDS = 1.0
 """Seconds between two checks for changes that no event of the client announced."""
@@ -43,6 +47,9 @@ _WIDE = 72
 
 _FIXED_LINES = 5
 """Lines that are no rows: the heading, a gap, the counts, an outage, the cursor's."""
+
+LINES_BESIDE_TABLE = 8
+"""Number of a terminal's lines kept free of a table that stays on screen."""
 
 _FEW_ROWS = 3
 """Minimum number of rows shown, however few lines the terminal has."""
@@ -69,7 +76,8 @@ def showing(progress: Progress, output: Output) -> Generator[None]:
         finally:
             progress.update()
     elif output.is_live:
-        with _Table(progress, output.console) as table, _reporting(progress, draw=table.draw):
+        table = _Table(progress, output.console)
+        with table, _reporting(progress, draw=table.draw, interval=FRAME_SECONDS):
             yield
     else:
         lines = _Lines(progress, output.console)
@@ -82,6 +90,8 @@ def _reporting(
     progress: Progress,
     report: Callable[[Event], object] = lambda _event: None,
     draw: Callable[[], object] = lambda: None,
+    *,
+    interval: float = REPORT_SECONDS,
 ) -> Generator[None]:
     """Report all events several times a second, and draw, for as long as this is open.
 
@@ -93,7 +103,7 @@ def _reporting(
 
     def frame() -> None:
         nonlocal timer, updated_at
-        timer = loop.call_later(FRAME_SECONDS, frame)
+        timer = loop.call_later(interval, frame)
         try:
             if progress.is_changed or loop.time() - updated_at >= LOOK_SECONDS:
                 updated_at = loop.time()
@@ -121,7 +131,7 @@ def _reporting(
 
 
 class _Table:
-    """A table on a terminal, which is removed at the end."""
+    """A table on a terminal; at the end it stays if the terminal has enough lines for all of it."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress, self._console = progress, console
@@ -132,8 +142,11 @@ class _Table:
         self._live.start()
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        rows, (width, height) = self._progress.rows, self._console.size
         self._live.stop()
+        if error is None and len(rows) + LINES_BESIDE_TABLE <= height:
+            self._console.print(rows_table(rows, now=self._progress.clock(), width=width))
 
     def draw(self) -> None:
         """Draw the table; redraw all of it if the terminal changed its size.
@@ -210,7 +223,7 @@ def _event(event: Event, progress: Progress) -> dict[str, object]:
             "phase": str(event.phase or Phase.QUEUED),
             "status": event.word,
             "ref": event.item.latest_ref,
-            "outcome": event.snapshot if event.is_over else None,
+            "outcome": event.item.outcome,
             "error": event.item.error,
         }
     return {

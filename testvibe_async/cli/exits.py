@@ -85,7 +85,7 @@ class ExitCode(IntEnum):
 
 
 _CODES: tuple[tuple[ExitCode, tuple[type[VibeError], ...]], ...] = (
-    (ExitCode.USAGE, (errors.ConfigError,)),
+    (ExitCode.USAGE, (errors.ConfigError, errors.RecorderError)),
     (ExitCode.UNREACHABLE, (UndocumentedStatusError, errors.RateLimitedError, errors.ServerError)),
     (ExitCode.UNREACHABLE, (errors.MalformedResponseError, errors.IncompleteListError)),
     (ExitCode.FAILED, (OutcomeError,)),
@@ -109,7 +109,7 @@ def error_sentence(error: VibeError) -> str:
 
     It leaves out what only a programmer would look for: -vv shows that.
     """
-    if isinstance(error, errors.TransportError):
+    if isinstance(error, errors.TransportError) and not isinstance(error, errors.RecorderError):
         return f"{urlsplit(error.url).netloc}: {reason(error)}"
     return reason(error) + (_advice(error) if isinstance(error, errors.ResponseError) else "")
 
@@ -220,6 +220,8 @@ def reporting() -> Generator[CommandResult]:
         _report(error_sentence(error), result)
     except KeyboardInterrupt:
         result.code = ExitCode.INTERRUPTED
+    except SystemExit as error:  # A signal stopped it.
+        result.code = ExitCode(int(error.code or 0))
     except BrokenPipeError:
         result.code = ExitCode.PIPE_CLOSED
         _discard_standard_output()

@@ -6,12 +6,13 @@ Decides which options make sense together. What a report contains is decided in
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
 from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 
 from attrs import AttrsInstance, asdict, frozen
@@ -88,13 +89,10 @@ class Files:
     @property
     def kept(self) -> dict[str, object]:
         """The values as JSON, as a journal keeps them, with the folder that they were typed in."""
-        return {
-            "folder": str(Path.cwd()),
-            "report": [f"{form}:{path}" for form, path in self.targets],
-            "title": self.title,
-            "fail_on_flaky": self.fail_on_flaky,
-            "artifacts": None if self.artifacts is None else str(self.artifacts),
-        }
+        reports = [f"{form}:{path}" for form, path in self.targets]
+        artifacts = None if self.artifacts is None else str(self.artifacts)
+        kept = {"folder": str(Path.cwd()), "report": reports, "artifacts": artifacts}
+        return asdict(self) | kept
 
     def or_kept(self, kept: Mapping[str, Any]) -> Files:
         """Return these values, and those that a journal keeps where none was given.
@@ -115,7 +113,7 @@ class Files:
         )
 
     def check(self, *, can_download: bool = True) -> None:
-        """Refuse reports that could not be written, before anything is dispatched.
+        """Refuse files that could not be written, before anything is dispatched.
 
         Args:
             can_download: True if the command sends requests to the service.
@@ -130,7 +128,11 @@ class Files:
                 f"run, {NAME} runs download ID DIR"
             )
         for _, path in self.targets:
-            _require_writable(path)
+            if path.is_dir():
+                raise ConfigError(f"the report {path} can't be written: it is a folder")
+            _require_folder(path.parent, f"the report {path} can't be written")
+        if self.artifacts is not None:
+            _require_folder(self.artifacts, "the artifacts can't be downloaded")
 
 
 @Parameter(name="*")
@@ -195,15 +197,16 @@ class BatchOptions:
     SQLite file for the workers of one machine, or postgresql://…."""
 
     def check(self) -> None:
-        """Refuse a name that is none, or that nothing would have.
+        """Refuse a name that is none, or that nothing would have, and what is no database.
 
         Raises:
             ConfigError: It is a number or has other characters than names have, or no numbered
-                journal is kept.
+                journal is kept; or the database is none.
+            ModuleNotFoundError: The extra that durable batches need is not installed.
         """
-        if self.on is not None and self.name is None:
-            raise ConfigError("--on is for a batch with a name of its own: add --name")
         if self.name is None:
+            if self.on is not None:
+                raise ConfigError("--on is for a batch with a name of its own: add --name")
             return
         if not _BATCH_NAME.fullmatch(self.name):
             raise ConfigError(
@@ -211,6 +214,11 @@ class BatchOptions:
             )
         if self.journal is not None or self.no_journal:
             raise ConfigError("--name is for batches in your state folder: leave out --journal")
+        if self.on is not None:
+            from testvibe_async.adapters.durable import DurableBatch  # noqa: PLC0415 - an extra
+
+            if DurableBatch(self.on, id=self.name).database.startswith("postgresql"):
+                import_module("psycopg")  # SQLAlchemy loads it when it connects.
 
 
 def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> None:
@@ -231,12 +239,10 @@ def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> Non
             raise ConfigError(f"{word} means nothing without {option}: add {option}")
 
 
-def _require_writable(path: Path) -> None:
-    """Refuse a report in a folder that can neither be written to nor made."""
-    folder = next(each for each in path.absolute().parents if each.exists())
-    if path.is_dir():
-        raise ConfigError(f"the report {path} can't be written: it is a folder")
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"the report {path} can't be written: {folder} is no folder that takes files"
-        )
+def _require_folder(path: Path, otherwise: str) -> None:
+    """Refuse a folder that can neither be written to nor made; nothing is left in it."""
+    folder = next(each for each in (path, *path.absolute().parents) if each.exists())
+    try:
+        TemporaryDirectory(dir=folder).cleanup()
+    except OSError as error:
+        raise ConfigError(f"{otherwise}: {folder}: {error.strerror}") from error

@@ -16,14 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TransferSpeedColumn,
-)
+from rich.filesize import decimal
+from rich.text import Text
 
 from testvibe_async import Run, Verdict, VibeError
 from testvibe_async._util import escape
@@ -219,25 +213,10 @@ async def download_artifacts(
     """
     if not output.is_live:
         return await project.download_artifacts(run_id, directory, kinds=kinds)
-    tasks: dict[Path, TaskID] = {}
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=output.console,
-        transient=True,
-    ) as progress:
+    with output.console.status("", spinner="line") as status:
 
         def show(file: DownloadProgress) -> None:
-            if file.path not in tasks:
-                tasks[file.path] = progress.add_task(escape(file.artifact.path), total=None)
-            progress.update(
-                tasks[file.path],
-                completed=file.done_bytes,
-                total=file.done_bytes if file.is_finished else file.total_bytes,
-                visible=not file.is_finished,
-            )
+            status.update(Text(f"{escape(file.artifact.path)}  {decimal(file.done_bytes)}"))
 
         return await project.download_artifacts(run_id, directory, kinds=kinds, on_progress=show)
 

@@ -1,40 +1,29 @@
-"""The progress of a command: its operations as last observed, and whether the service answers.
+"""The progress of a command: its operations as last observed.
 
-Decides the word for each operation, which of them changed since they were reported, and when an
-outage is reported: at its start, every half minute, and at its end. A request that hangs, or a
-first one that fails, is not yet an outage event of the client, but is reported as well. It prints
-nothing: `display` decides when and how rows are shown.
+Decides the word for each operation, and which of them changed since they were reported. It prints
+nothing: `display` decides when and how rows are shown. Whether the service answers is known to
+`contact`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, frozen
 
 from testvibe_async import Generation, Hooks, Phase, Run, RunRef, Verdict, WaitTimeoutError
 from testvibe_async._util import escape
-from testvibe_async.cli.words import (
-    UNSEEN,
-    Item,
-    clock_time,
-    counted,
-    duration,
-    is_lost,
-    item_name,
-    item_reason,
-    plural,
-)
+from testvibe_async.cli.contact import Contact, Outage
+from testvibe_async.cli.words import UNSEEN, Item, counted, is_lost, item_name, item_reason, plural
 from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from testvibe_async import Client, Operation, Ref
-    from testvibe_async.events import OutageStarted, Paused, RequestFinished
+    from testvibe_async.events import OutageStarted
 
 STYLES = {
     "passed": "green",
@@ -83,7 +72,7 @@ def word_of(item: Item) -> str:
 
 def counts_of(items: Iterable[Item]) -> str:
     """Return the numbers of items by result, such as `18 passed, 2 failed`."""
-    return count_words(map(word_of, items)) or "nothing to do"
+    return count_words(map(word_of, items)) or "no operations yet"
 
 
 def count_words(words: Iterable[str]) -> str:
@@ -122,8 +111,8 @@ class Row:
 
     @property
     def is_over(self) -> bool:
-        """True if the outcome is known: the operation ended or was abandoned."""
-        return self.is_final and self.item.verdict not in _NOT_OVER
+        """True if the operation ended, or an error ended the wait for it."""
+        return self.is_final and (self.item.verdict not in _NOT_OVER or is_lost(self.item))
 
     @property
     def is_shown(self) -> bool:
@@ -134,12 +123,6 @@ class Row:
     def is_bad(self) -> bool:
         """True if the operation is over and did not pass."""
         return self.is_over and self.word in _BAD
-
-    @property
-    def is_polled(self) -> bool:
-        """True if the operation was dispatched, and not observed to end."""
-        is_seen = self.is_over or self.phase is Phase.FINISHED
-        return self.item.latest_ref is not None and not is_seen
 
     @property
     def name(self) -> str:
@@ -161,7 +144,7 @@ class Row:
         Ours are `error`, `unknown` where it may have been dispatched, and `flaky` where it passed
         after an attempt that failed.
         """
-        if self.is_over or self._is_abandoned or self.item.is_unseen:
+        if self.is_over or self.item.is_unseen:
             return word_of(self.item)
         if self.item.latest_ref is None:
             return "waiting"
@@ -173,17 +156,12 @@ class Row:
     def result(self) -> str:
         """The result in a few words; empty if nothing is known yet."""
         known, attempt = "", len(self.item.earlier) + 1
-        if self.is_over or self._is_abandoned:
+        if self.is_over:
             known = item_reason(self.item)
         elif isinstance(self.snapshot, Generation) and (sections := self.snapshot.sections):
             over = sum(section.conclusion is not None for section in sections)
             known = f"{over} of {plural(len(sections), 'section')}"
         return ", ".join(filter(None, (known, f"attempt {attempt}" if attempt > 1 else "")))
-
-    @property
-    def _is_abandoned(self) -> bool:
-        """True if the operation is in flight, and an error ended the wait for it."""
-        return self.is_final and is_lost(self.item)
 
     def elapsed(self, now: float) -> float:
         """Return the seconds since the dispatch, of a run that is over by the service's clock."""
@@ -214,10 +192,23 @@ class Progress:
         """The items for which the batch does nothing more."""
         self._rows: dict[Key, Row] = {}
 
-    @property
-    def hooks(self) -> Hooks:
-        """The hooks to make the client with."""
-        return evolve(self.contact.hooks, on_dispatched=self._note, on_transition=self._note)
+    def hooks(self, *, on_outage: Callable[[OutageStarted], None]) -> Hooks:
+        """Return the hooks to make the client with.
+
+        Args:
+            on_outage: Called with each outage that the client announces.
+        """
+        contact = self.contact
+        return Hooks(
+            on_dispatched=(self._note, contact.note_dispatch),
+            on_transition=self._note,
+            on_request=contact.note_request,
+            on_retry=contact.note_retry,
+            on_outage_started=(contact.note_outage, on_outage),
+            on_outage_ended=contact.note_answer,
+            on_pause=contact.note_pause,
+            on_resume=contact.note_pause,
+        )
 
     def _note(self, _event: object) -> None:
         self.is_changed = True
@@ -309,8 +300,8 @@ class Progress:
     @property
     def in_flight(self) -> list[Ref]:
         """Refs of the dispatched operations that were not observed to be over."""
-        refs = (row.item.latest_ref for row in self._rows.values() if row.is_polled)
-        return [ref for ref in refs if ref is not None]
+        polled = (r for r in self._rows.values() if not r.is_over and r.phase != Phase.FINISHED)
+        return [row.item.latest_ref for row in polled if row.item.latest_ref is not None]
 
     @property
     def has_waiting(self) -> bool:
@@ -378,161 +369,3 @@ def _attempt(row: Row, number: int, *, ref: Ref | None) -> Row:
     run = row.item.earlier[number]
     item = evolve(row.item, ref=ref, outcome=run, error=None, earlier=row.item.earlier[:number])
     return evolve(row, item=item, snapshot=run, phase=Phase.FINISHED, is_final=True)
-
-
-SILENCE_SECONDS = 6.0
-"""Seconds without a good answer that are an outage: two intervals between the polls of a run."""
-
-_SLOWEST = 10 / 3
-"""Largest factor by which a generation's polling intervals grow."""
-
-STOPPED_SECONDS = 5.0
-"""Seconds without a call of `notices` after which this process was stopped."""
-
-REPEATED_SECONDS = 30.0
-"""Seconds after which a continuing outage is reported again, if nothing is redrawn."""
-
-
-@frozen(kw_only=True)
-class Outage:
-    """A time in which the service does not answer."""
-
-    seconds: float
-    """Duration of the outage, in seconds."""
-
-    seen_at: datetime | None
-    """The time of the last good answer; None if there was none yet."""
-
-    what: str
-    """Short description of the failure."""
-
-    unseen: int
-    """Number of operations in flight that can't be observed."""
-
-    noun: str
-    """The kind of these operations."""
-
-    is_over: bool = False
-    """True if the service answers again."""
-
-    def __str__(self) -> str:
-        """Return the sentence."""
-        if self.is_over:
-            return f"the service answers again, after {duration(self.seconds, short=True)}"
-        since = f" since {clock_time(self.seen_at)}" if self.seen_at else ""
-        missed = f"; {plural(self.unseen, self.noun)} not seen{since}" if self.unseen else ""
-        return f"{self.what}{missed}; trying again"
-
-
-class Contact:
-    """Observed reachability of the service."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """Create it; nothing is known of the service yet.
-
-        Args:
-            clock: Returns the present, in seconds, such as the event loop's `time`.
-        """
-        self.on_outage: Callable[[OutageStarted], object] = lambda _event: None
-        """Called with each outage that the client announces."""
-        self._clock = clock
-        self._called = self._answered_at = clock()
-        self._seen_at: datetime | None = None
-        """The time of the last good answer, by this machine's clock."""
-        self._failure: str | None = None
-        """Description of the last failure; None if the last answer was good."""
-        self._is_announced = False
-        self._pause: Paused | None = None
-        self._outage: Outage | None = None
-        """The outage at the last call of `notices`."""
-        self._reported_at = 0.0
-
-    @property
-    def hooks(self) -> Hooks:
-        """The hooks to make the client with."""
-        return Hooks(
-            on_request=self._on_request,
-            on_outage_started=self._on_outage_started,
-            on_outage_ended=lambda _: self._note_answer(),
-            on_pause=lambda event: setattr(self, "_pause", event),
-            on_resume=lambda _: setattr(self, "_pause", None),
-        )
-
-    def stop(self) -> None:
-        """Take this moment for the present from now on: from here on nothing is polled."""
-        now = self._clock()
-        self._clock = lambda: now
-
-    def outage(self, in_flight: Sequence[Ref]) -> Outage | None:
-        """Return the outage at this moment; None if the service answers.
-
-        Args:
-            in_flight: The operations that are polled.
-        """
-        kinds = {ref.kind for ref in in_flight}
-        seconds = self._clock() - self._answered_at
-        if self._pause is not None:
-            what = f"the service asked for a pause of {duration(self._pause.seconds, short=True)}"
-        elif self._is_announced or seconds > self._patience(kinds):
-            what = f"{self._failure or 'not reachable'} for {duration(seconds, short=True)}"
-        else:
-            return None
-        return Outage(
-            seconds=seconds,
-            seen_at=self._seen_at,
-            what=what,
-            unseen=len(in_flight),
-            noun=kinds.pop() if len(kinds) == 1 else "operation",
-        )
-
-    def _patience(self, kinds: Collection[str]) -> float:
-        """Return the seconds after which an answer is overdue, by the kinds in flight."""
-        if self._failure is not None or "run" in kinds:
-            return SILENCE_SECONDS
-        return SILENCE_SECONDS * _SLOWEST if kinds else float("inf")  # Nothing is asked for.
-
-    def notices(self, in_flight: Sequence[Ref]) -> Iterator[Outage]:
-        """Yield the reports that are due; call this at least once a second.
-
-        Args:
-            in_flight: The operations that are polled.
-        """
-        now = self._clock()
-        if now - self._called > STOPPED_SECONDS:
-            self._answered_at = now  # The machine slept, or this process was stopped.
-        self._called = now
-        before, self._outage = self._outage, self.outage(in_flight)
-        if self._outage is None and before is not None:
-            yield evolve(before, is_over=True)
-        elif self._outage is not None and (
-            before is None or now - self._reported_at >= REPEATED_SECONDS
-        ):
-            self._reported_at = now
-            yield self._outage
-
-    def _on_request(self, event: RequestFinished) -> None:
-        if event.operation == "download_artifacts":  # From another host.
-            return
-        match event.status:
-            case None:
-                self._failure = "not reachable"
-            case 429:
-                self._failure = "the service is too busy"
-            case status if status >= 500:  # noqa: PLR2004 - it failed
-                self._failure = f"the service answers with nothing but errors ({status})"
-            case _ if not self._is_announced:  # Else it is no answer of the service's own.
-                self._note_answer()
-            case _:
-                pass
-
-    def _note_answer(self) -> None:
-        self._is_announced, self._failure = False, None
-        self._answered_at = self._clock()
-        self._seen_at = datetime.now(UTC)
-
-    def _on_outage_started(self, event: OutageStarted) -> None:
-        self._is_announced = True
-        if self._failure is None:  # It was taken for a good answer.
-            status: int | None = getattr(event.error, "status", None)
-            self._failure = f"the service answers with pages that are not its own ({status})"
-        self.on_outage(event)

@@ -15,18 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from testvibe_async import (
-    BatchSummary,
-    DispatchUnknownError,
-    Run,
-    Verdict,
-    WaitTimeoutError,
-)
+from testvibe_async import BatchSummary, DispatchUnknownError, Run, Verdict, WaitTimeoutError
+from testvibe_async._batch import is_refusal
 from testvibe_async.cli.batches import resume_command, stored_batches, work_command
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, Item, duration, plural
+from testvibe_async.cli.words import NAME, Item, duration, plural, reason
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
@@ -35,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from testvibe_async import GenerationLog
+    from testvibe_async import GenerationLog, RateLimitedError
     from testvibe_async.cli.common import Common
     from testvibe_async.runner.stored import Batch
 
@@ -72,6 +67,9 @@ class Result:
     fails_on_flaky: bool = False
     """True if a flaky feature counts as failed for the exit code."""
 
+    refusal: RateLimitedError | None = None
+    """The rate limit that the last dispatch met; None if the dispatch was accepted."""
+
     before: ExitCode = ExitCode.PASSED
     """The exit code that what an earlier batch left calls for."""
 
@@ -99,12 +97,14 @@ class Result:
     @property
     def is_left(self) -> bool:
         """True if features were not dispatched, and `resume` dispatches them."""
-        again = {ExitCode.IN_FLIGHT, ExitCode.UNREACHABLE}
-        return any(
-            item.latest_ref is None and not item.is_dropped and self._exit_code(item) in again
-            for item in self._deciding
-            if item.verdict is not Verdict.UNKNOWN
-        )
+        is_unread = self.stored is not None and not self.stored.is_complete
+        items = (item for item in self.items if item.verdict is not Verdict.UNKNOWN)
+        return is_unread or any(map(is_left, items))
+
+    @property
+    def rate_limit(self) -> RateLimitedError | None:
+        """The rate limit that kept features from being dispatched; None if none did."""
+        return self.refusal if self.summary.skipped else None
 
     @property
     def failed_runs(self) -> list[int]:
@@ -171,8 +171,11 @@ class Result:
     @property
     def counts(self) -> str:
         """The numbers of items by result, such as `18 passed, 2 failed`."""
-        stopped = self.failures_that_stopped
-        why = "" if stopped is None else f"; stopped after {plural(stopped, 'failure')}"
+        why, stopped = "", self.failures_that_stopped
+        if stopped is not None:
+            why = f"; stopped after {plural(stopped, 'failure')}"
+        elif self.rate_limit is not None:
+            why = f"; the service was rate-limiting: {reason(self.rate_limit)}"
         return counts_of(self.items) + why
 
     @property
@@ -199,6 +202,7 @@ class Result:
             "batch": self.batch,
             **({} if self.stored is None else live_facts(self.stored)),
             **({} if stopped is None else {"stoppedAfterFailures": stopped}),
+            **({} if self.rate_limit is None else {"rateLimit": self.rate_limit}),
             **({} if self.spec.repeat == 1 else {"stability": stability_of(self.items)}),
             "summary": self._summary_document,
             "items": [self._item_document(item) for item in self.items],
@@ -213,22 +217,20 @@ class Result:
 
     def _item_document(self, item: Item) -> dict[str, Any]:
         """Return what `--json` prints of an item."""
-        document: dict[str, Any] = {
-            "feature": item.feature_name,
-            "config": item.config,
-            "verdict": verdict_of(item),
-            "isFlaky": item.is_flaky,
-            **({"quarantine": item.quarantine} if item.quarantine else {}),
-            "ref": item.latest_ref,
-            "outcome": item.outcome,
-            "error": item.error,
-            "runs": item.attempts if item.earlier else [],
-        }
+        document: dict[str, Any] = dict.fromkeys(("config", "ref", "outcome", "error"))
+        document |= {"runs": []} | item.to_dict()
+        document |= {"feature": item.feature_name, "verdict": verdict_of(item)}
         if isinstance(item.error, WaitTimeoutError) and item.is_unseen:
             document["lastSeenUtc"] = item.error.last_seen_at
         if isinstance(item.error, DispatchUnknownError):
             document["check"] = check_command(item, self.place)
         return document
+
+
+def is_left(item: Item) -> bool:
+    """Return whether `resume` may dispatch an item's operation, unknown ones included."""
+    is_over = item.latest_ref is not None or item.outcome is not None or item.is_dropped
+    return not is_over and not is_refusal(item.error)
 
 
 def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
@@ -241,7 +243,13 @@ def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
         stored=batch,
+        before=unread_of(batch),
     )
+
+
+def unread_of(batch: Batch) -> ExitCode:
+    """Return the exit code that features call for that the command of a batch did not read."""
+    return ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
 
 
 def live_facts(batch: Batch) -> dict[str, Any]:

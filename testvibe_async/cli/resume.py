@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +17,6 @@ from attrs import evolve
 from cyclopts import Parameter
 
 from testvibe_async import ConfigError, Journal, Ref, RunRef, Verdict
-from testvibe_async._batch import Plan, is_refusal
 from testvibe_async.cli.batches import durable_named, place_of, read_durable, stored_batches
 from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import Common
@@ -28,7 +27,7 @@ from testvibe_async.cli.options import Consent, Files, On, Timeout
 from testvibe_async.cli.output import Output, TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
 from testvibe_async.cli.progress import counts_of
-from testvibe_async.cli.result import live_facts, live_line, result_of
+from testvibe_async.cli.result import is_left, live_facts, live_line, result_of
 from testvibe_async.cli.watch import watching
 from testvibe_async.cli.words import NAME, Item, clock_time, plural
 from testvibe_async.runner.stored import Place, existing, spec_of
@@ -37,6 +36,7 @@ from testvibe_async.runner.waits import completions_of, item_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from testvibe_async._batch import Plan
     from testvibe_async.adapters.durable import BatchStatus, DurableBatch
 
 
@@ -68,8 +68,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     The exit codes are those of run --wait.
 
     Args:
-        batch: Its number, its name, or the file of its journal; by default the last one of this
-            project that is not over.
+        batch: Its number, its name (the last one of that name that is not over), or the file of its
+            journal; by default the last one of this project that is not over.
         unknown: The fate of dispatches of which it is unknown whether they took effect: resend,
             which may do the work twice, adopt and the id of the run that it was, or drop.
         feature: The feature that --unknown is for; all by default.
@@ -88,28 +88,35 @@ async def resume(  # noqa: PLR0913 - each an option of its own
     stored, place = stored_batches(), place_of(common)
     if batch is None and on is not None:
         raise ConfigError("--on needs the name of a batch in that database")
-    batch = batch or str((await stored.to_resume(place)).number)
+    if on is None:
+        batch = await _unfinished(batch, place, common.output)
+    assert batch is not None
     record = None if on is not None else stored.record_named(batch, place)
     async with AsyncExitStack() as stack:
         source: DurableBatch | Journal
         if on is not None or (record is not None and record.database is not None):
             source, record = await durable_named(batch, on, place, common.output)
             state: BatchStatus | Journal = await source.status()
+        elif record is not None:
+            source = state = await stack.enter_async_context(stored.working_on(record))
+            common.output.say(f"{record}.")
         else:
-            source = state = await stack.enter_async_context(_opened(batch, place, common.output))
+            source = state = await stack.enter_async_context(existing(Path(batch)))
         plan, began = state.plan, state.created_at
         assert plan is not None
         assert began is not None
-        common = evolve(common, server=plan.server, project=plan.project)
+        if (place.server, place.project) != (plan.server, plan.project):
+            common = evolve(common, server=plan.server, project=plan.project)
         decision = _decision(plan, unknown) if unknown else None
         files = files.or_kept(plan.options.get("files", {}))
         files.check()
         journal = source.path if isinstance(source, Journal) else None
         async with watching(common, files=files, timeout=timeout, journal=journal) as watch:
             spec = spec_of(plan)
-            are_dropped = decision not in {None, "resend"} and feature is None
+            may_resend = decision in {None, "resend"} or feature is not None
             left = spec.may_generate * sum(
-                _may_be_dispatched(item, are_dropped=are_dropped) for item in state.items
+                is_left(item) and (may_resend or item.verdict is not Verdict.UNKNOWN)
+                for item in state.items
             )
             question = (
                 f"Batch {batch} of {clock_time(began)} may dispatch "
@@ -122,7 +129,28 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 return await watch.perform(spec, source.items, source, is_resumed=True)
             await source.resume()
             return await watch.follow(source, record, works=True)
-    return ExitCode.INTERRUPTED
+
+
+async def _unfinished(word: str | None, place: Place, output: Output) -> str:
+    """Return the number or the file of the batch that a word means to `resume`.
+
+    A name means the last batch of that name that is not over; if all are, the last one.
+
+    Raises:
+        ConfigError: There is none, or another process works on one that comes first.
+    """
+    stored = stored_batches()
+    if word is None:
+        return str((await stored.to_resume(place)).number)
+    last = stored.record_named(word, place)
+    if last is None or last.name != word:
+        return word
+    for record in stored.records():
+        if record.name == word and place.has(record) and not (await stored.read(record)).is_over:
+            if record != last:
+                output.note(f"{last} is over, and {record} is not.")
+            return str(record.number)
+    return str(last.number)
 
 
 async def _list_unfinished(common: Common) -> None:
@@ -170,18 +198,6 @@ async def discard(batch: str, /, *, common: Common = Common()) -> None:
     common.output.result(document, f"{record} is forgotten: {what}.")
 
 
-def _may_be_dispatched(item: Item, *, are_dropped: bool) -> bool:
-    """Return whether `resume` may dispatch an item's operation, as far as its journal knows.
-
-    Args:
-        item: The item.
-        are_dropped: True if no unknown dispatch is sent again.
-    """
-    is_started = item.latest_ref is not None or item.outcome is not None
-    settled = {Verdict.SKIPPED, Verdict.UNKNOWN} if are_dropped else {Verdict.SKIPPED}
-    return not is_started and item.verdict not in settled and not is_refusal(item.error)
-
-
 def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | RunRef:
     """Return the decision on unknown dispatches that words are.
 
@@ -201,33 +217,8 @@ def _decision(plan: Plan, words: Sequence[str]) -> Literal["resend", "drop"] | R
             )
 
 
-@asynccontextmanager
-async def _opened(word: str, place: Place, output: Output) -> AsyncGenerator[Journal]:
-    """Open the journal of a batch to resume it, name it, and record the process that runs it.
-
-    Args:
-        word: Its number, its name or its file.
-        place: The service and the project in force.
-        output: The output for notes.
-
-    Raises:
-        ConfigError: There is none, or it can't be used, or holds no batch.
-    """
-    stored = stored_batches()
-    record = stored.record_named(word, place)
-    async with existing(Path(word)) if record is None else stored.working_on(record) as journal:
-        if record is not None:
-            output.say(f"{record}.")
-        yield journal
-
-
 async def work(
-    batch: str,
-    /,
-    *,
-    on: On = None,
-    files: Files = Files(),
-    common: Common = Common(),
+    batch: str, /, *, on: On = None, files: Files = Files(), common: Common = Common()
 ) -> ExitCode:
     """Work on a durable batch until it is over, together with all others that do.
 
@@ -252,7 +243,6 @@ async def work(
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
         return await watch.follow(found, record, works=True)
-    return ExitCode.INTERRUPTED
 
 
 async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> None:
@@ -280,12 +270,7 @@ async def cancel(batch: str, /, *, on: On = None, common: Common = Common()) -> 
 
 
 async def report(
-    batch: str | None = None,
-    /,
-    *,
-    on: On = None,
-    files: Files = Files(),
-    common: Common = Common(),
+    batch: str | None = None, /, *, on: On = None, files: Files = Files(), common: Common = Common()
 ) -> ExitCode:
     """Report on a batch by its journal, without asking the service.
 
@@ -387,4 +372,3 @@ async def wait(
         for record in await stored_batches().record(watch.progress.items):
             watch.connection.output.note(f"{record} has the results.")
         return code
-    return ExitCode.INTERRUPTED

@@ -154,11 +154,7 @@ async def artifacts(run: RunId, /, *, common: Common = Common()) -> None:
 
 @app.command
 async def download(
-    run: RunId,
-    directory: Path,
-    *,
-    kind: tuple[str, ...] = (),
-    common: Common = Common(),
+    run: RunId, directory: Path, *, kind: tuple[str, ...] = (), common: Common = Common()
 ) -> None:
     """Download the files that a run left.
 

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from attrs import evolve
+from attrs import evolve, frozen
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt  # noqa: TC002 - cyclopts reads the annotations at run time
 
@@ -28,15 +28,9 @@ from testvibe_async.cli.closing import say_nothing
 from testvibe_async.cli.common import MORE, Common
 from testvibe_async.cli.completion import ConfigName, FeatureName
 from testvibe_async.cli.exits import ExitCode, worst_of
-from testvibe_async.cli.options import (
-    BatchOptions,
-    Consent,
-    Files,
-    Timeout,
-    refuse_without,
-)
+from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, refuse_without
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.result import Result
+from testvibe_async.cli.result import Result, unread_of
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, clock_time, item_name, plural
 from testvibe_async.runner.forecast import Forecast, forecast
@@ -116,12 +110,7 @@ async def run(  # noqa: PLR0913 - each an option of its own
     """
     wait = wait or repeat is not None
     if not wait:
-        refuse_without(
-            "--wait",
-            files,
-            timeout=timeout,
-            max_failures=max_failures,
-        )
+        refuse_without("--wait", files, timeout=timeout, max_failures=max_failures)
     if not wait and options.on is None:
         refuse_without("--wait", max_in_flight=max_in_flight, attempts=attempts)
     if failed and (len(features) > 1 or all_ or config):
@@ -162,8 +151,10 @@ async def run(  # noqa: PLR0913 - each an option of its own
             if not jobs:
                 raise ConfigError("no feature has tests to run: generate some first")
         question = "Generate first the tests of {}? Each generation costs credits."
-        return await _dispatch(
-            *(watch, spec, jobs),
+        new = _NewBatch(
+            watch=watch,
+            spec=spec,
+            jobs=jobs,
             has_tests=has_tests,
             consent=consent,
             question=question,
@@ -171,13 +162,12 @@ async def run(  # noqa: PLR0913 - each an option of its own
             parent=parent,
             waits=wait,
         )
-    return ExitCode.INTERRUPTED
+        return await new.perform()
 
 
 def _inherit(watch: Watch, batch: Batch) -> str:
     """Let what a batch left count for the exit code of its rerun; name both in a sentence."""
-    unread = ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
-    left = Result(items=batch.undecided, seconds=0, before=unread)
+    left = Result(items=batch.undecided, seconds=0, before=unread_of(batch))
     failed = plural(len(batch.failed), "failure") if batch.failed else "nothing failed"
     began = clock_time(batch.created_at)
     said = f"{batch.label} of {began}: {failed}, of {plural(len(batch.items), 'run')}."
@@ -249,8 +239,10 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         for note in found.notes:
             watched.connection.output.note(note)
         question = "Generate {}? Each costs credits."
-        return await _dispatch(
-            *(watched, spec, found.jobs),
+        new = _NewBatch(
+            watch=watched,
+            spec=spec,
+            jobs=found.jobs,
             has_tests=found.has_tests,
             generating=found.generating,
             consent=consent,
@@ -258,181 +250,163 @@ async def generate(  # noqa: PLR0913 - each an option of its own
             options=options,
             waits=watch,
         )
-    return ExitCode.INTERRUPTED
+        return await new.perform()
 
 
-async def _dispatch(  # noqa: PLR0913 - each by name
-    watch: Watch,
-    spec: BatchSpec,
-    jobs: Sequence[Item],
-    *,
-    has_tests: Mapping[int | str, bool],
-    generating: Collection[int | str] = (),
-    consent: Consent,
-    question: str | None,
-    options: BatchOptions,
-    parent: int | None = None,
-    waits: bool,
-) -> ExitCode:
-    """Carry out a new batch, or store it for the workers of a database; return the exit code.
+@frozen(kw_only=True)
+class _NewBatch:
+    """A batch that a command is to dispatch, with what the command says of it."""
 
-    Args:
-        watch: The command.
-        spec: The description of the batch.
-        jobs: An item for each operation.
-        has_tests: True or False for each feature of the jobs; missing if it is unknown.
-        generating: The features that are being generated, likewise.
-        consent: The generations that are allowed.
-        question: The question asked before generations are dispatched, with {} for the number of
-            features; None if they were requested by name.
-        options: The options of the command for its batch.
-        parent: The number of the batch whose failures run again.
-        waits: True to wait for the dispatched operations.
+    watch: Watch
+    """The command."""
 
-    Raises:
-        ConfigError: A database does not take it.
-    """
-    foreseen = partial(forecast, spec, has_tests=has_tests)
-    if options.dry_run:
-        most, jobs = consent.max_generations, spec.repeated(jobs)
-        return _say_plan(watch, spec, foreseen(jobs, generating=generating, max_generations=most))
-    if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
-        raise ConfigError("--on takes no --repeat and no --max-failures")
-    if spec.may_generate:
-        # A generation that is under way now may be over when its feature is dispatched.
-        number = len(foreseen(jobs).generated)
-        question = question and question.format(plural(number, "feature"))
-        await consent.allow(watch.generations, number, question=question)
-    if options.on is not None:
-        return await _store(watch, spec, jobs, consent, options, parent=parent, waits=waits)
-    if not waits:
-        spec = evolve(spec, max_in_flight=len(jobs))
-        if spec.waits_first:
-            watch.connection.output.note(f"{spec.waits_first} first: minutes each.")
-    async with _kept(watch, spec, options, parent=parent, is_named=waits) as journal:
-        return await watch.perform(spec, jobs, journal, waits=waits)
+    spec: BatchSpec
+    jobs: Sequence[Item]
+    """An item for each operation."""
 
+    has_tests: Mapping[int | str, bool]
+    """True or False for each feature of the jobs; missing if it is unknown."""
 
-def _say_plan(watch: Watch, spec: BatchSpec, plan: Forecast) -> ExitCode:
-    """Print the dispatches that would be made, and their possible cost."""
-    output, jobs = watch.connection.output, plan.dispatched
-    output.rows(
-        [{"feature": job.feature_name, "config": job.config} for job in jobs],
-        ("Feature", "Config"),
-        lambda job: [*job.values()],
-    )
-    costs = ", and each costs credits" if spec.kind == "generation" else ""
-    if spec.kind == "run" and plan.generated:
-        number = plural(len(plan.generated), "generation")
-        costs = f", after {number} at most, which cost credits"
-    output.note(f"{plural(len(jobs), spec.kind)} would be dispatched{costs}.")
-    why = "without tests" if spec.kind == "run" else "being generated"
-    ends = {
-        f"refused, {why}": (plan.refused, ExitCode.REFUSED),
-        LIMITED: (plan.limited, ExitCode.IN_FLIGHT),
-    }
-    for word, (items, _) in ends.items():
-        if items:
-            output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
-    return worst_of(code for items, code in ends.values() if items)
+    generating: Collection[int | str] = ()
+    """The features that are being generated, likewise."""
 
+    consent: Consent
+    question: str | None
+    """The question asked before generations are dispatched, with {} for the number of features;
+    None if they were requested by name."""
 
-async def _store(  # noqa: PLR0913 - each by name
-    watch: Watch,
-    spec: BatchSpec,
-    jobs: Sequence[Item],
-    consent: Consent,
-    options: BatchOptions,
-    *,
-    parent: int | None,
-    waits: bool,
-) -> ExitCode:
-    """Store a batch in a database, and follow it if asked to."""
-    output, name, database = watch.connection.output, options.name, options.on
-    assert name is not None
-    assert database is not None
-    batch = durable_batch(database, name)
-    is_new = await batch.submit(
-        watch.connection.client,
-        jobs,
-        kind=spec.kind,
-        project=watch.connection.project.id,
-        site_url=spec.site_url,
-        on_conflict=spec.on_conflict,
-        attempts=spec.attempts,
-        max_in_flight=spec.max_in_flight,
-        max_generations=consent.max_generations,
-        missing_only=spec.is_all,
-    )
-    if not is_new and (await batch.status()).is_over:
-        raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
-    batch, record = await durable_named(name, database, watch.place, output, parent=parent)
-    if waits:
-        return await watch.follow(batch, record, works=False)
-    said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
-    document = {"batch": record and str(record.number), "name": name, "isNew": is_new}
-    output.result(document, said)
-    output.note(f"Work on it, on any machine: {work_command(name, batch.database)}")
-    return ExitCode.PASSED
+    options: BatchOptions
+    parent: int | None = None
+    """The number of the batch whose failures run again."""
 
+    waits: bool
+    """True to wait for the dispatched operations."""
 
-@asynccontextmanager
-async def _kept(
-    watch: Watch,
-    spec: BatchSpec,
-    options: BatchOptions,
-    *,
-    parent: int | None,
-    is_named: bool,
-) -> AsyncGenerator[Journal | None]:
-    """Open a journal for a batch, and name it in a note; None if no journal is wanted.
+    async def perform(self) -> ExitCode:
+        """Carry it out, or store it for the workers of a database; return the exit code.
 
-    A file of the caller's own that has a batch is continued, where the same one was asked for. A
-    journal that was not asked for is no reason to fail: where it can't be written, a note says so.
-    An earlier interrupted batch is reported too, independent of the options.
+        Raises:
+            ConfigError: A database does not take it.
+        """
+        watch, spec, options = self.watch, self.spec, self.options
+        foreseen = partial(forecast, spec, has_tests=self.has_tests)
+        if options.dry_run:
+            jobs, most = spec.repeated(self.jobs), self.consent.max_generations
+            return self._say_plan(foreseen(jobs, generating=self.generating, max_generations=most))
+        if options.on is not None and (spec.repeat > 1 or spec.max_failures is not None):
+            raise ConfigError("--on takes no --repeat and no --max-failures")
+        if spec.may_generate:
+            # A generation that is under way now may be over when its feature is dispatched.
+            number = len(foreseen(self.jobs).generated)
+            question = self.question and self.question.format(plural(number, "feature"))
+            await self.consent.allow(watch.generations, number, question=question)
+        if options.on is not None:
+            return await self._store(options.on)
+        if not self.waits:
+            spec = evolve(spec, max_in_flight=len(self.jobs))
+            if spec.waits_first:
+                watch.connection.output.note(f"{spec.waits_first} first: minutes each.")
+        async with self._kept(spec) as journal:
+            return await watch.perform(spec, self.jobs, journal, waits=self.waits)
 
-    Args:
-        watch: The command.
-        spec: The description of the batch.
-        options: The options of the command.
-        parent: The number of the batch whose failures it runs again.
-        is_named: True to name the batch now; otherwise its name is printed at the end.
+    def _say_plan(self, plan: Forecast) -> ExitCode:
+        """Print the dispatches that would be made, and their possible cost."""
+        output, jobs, kind = self.watch.connection.output, plan.dispatched, self.spec.kind
+        output.rows(
+            [{"feature": job.feature_name, "config": job.config} for job in jobs],
+            ("Feature", "Config"),
+            lambda job: [*job.values()],
+        )
+        costs, why = ", and each costs credits", "being generated"
+        if kind == "run":
+            number, why = plural(len(plan.generated), "generation"), "without tests"
+            costs = f", after {number} at most, which cost credits" if plan.generated else ""
+        output.note(f"{plural(len(jobs), kind)} would be dispatched{costs}.")
+        ends = (
+            (f"refused, {why}", plan.refused, ExitCode.REFUSED),
+            (LIMITED, plan.limited, ExitCode.IN_FLIGHT),
+        )
+        for word, items, _ in ends:
+            if items:
+                output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
+        return worst_of(code for _, items, code in ends if items)
 
-    Raises:
-        ConfigError: The file that was asked for can't be used.
-    """
-    output, stored = watch.connection.output, stored_batches()
-    path = None if options.no_journal else options.journal
-    project = watch.connection.project_name
-    typed = {"batch": spec.to_dict(), "files": watch.outputs.files.kept, "project": project}
-    async with AsyncExitStack() as stack:
-        journal: Journal | None = None
-        if not options.no_journal:
-            await report_interrupted()
+    async def _store(self, database: str) -> ExitCode:
+        """Store it in a database, and follow it if asked to."""
+        watch, spec, name = self.watch, self.spec, self.options.name
+        output = watch.connection.output
+        assert name is not None
+        batch = durable_batch(database, name)
+        is_new = await batch.submit(
+            watch.connection.client,
+            self.jobs,
+            kind=spec.kind,
+            project=watch.connection.project.id,
+            site_url=spec.site_url,
+            on_conflict=spec.on_conflict,
+            attempts=spec.attempts,
+            max_in_flight=spec.max_in_flight,
+            max_generations=self.consent.max_generations,
+            missing_only=spec.is_all,
+        )
+        if not is_new and (await batch.status()).is_over:
+            raise ConfigError(f"batch {name!r} in {batch.database} is over: choose another --name")
+        batch, record = await durable_named(name, database, watch.place, output, parent=self.parent)
+        if self.waits:
+            return await watch.follow(batch, record, works=False)
+        said = f"{record or f'Batch {name}'} {'is stored' if is_new else 'was stored before'}."
+        document = {"batch": record and str(record.number), "name": name, "isNew": is_new}
+        output.result(document, said)
+        output.note(f"Work on it, on any machine: {work_command(name, batch.database)}")
+        return ExitCode.PASSED
+
+    @asynccontextmanager
+    async def _kept(self, spec: BatchSpec) -> AsyncGenerator[Journal | None]:
+        """Open a journal for it, and name it in a note; None if no journal is wanted.
+
+        A file of the caller's own that has a batch is continued, where the same one was asked for.
+        A journal that was not asked for is no reason to fail: where it can't be written, a note
+        says so. An earlier interrupted batch is reported too, independent of the options.
+
+        Raises:
+            ConfigError: The file that was asked for can't be used.
+        """
+        connection, stored, path = self.watch.connection, stored_batches(), self.options.journal
+        files, project = self.watch.outputs.files.kept, connection.project_name
+        typed = {"batch": spec.to_dict(), "files": files, "project": project}
+        if self.options.no_journal:
+            yield None
+            return
+        await report_interrupted()
         if path is not None:
             # To begin anew what the file may have held would do its work twice.
             if path.exists() and not path.stat().st_size:
                 raise ConfigError(
                     f"{path} is empty, and may have held a batch: remove it to begin another"
                 )
-            journal = await stack.enter_async_context(Journal(path, options=typed))
-            if journal.plan is not None and journal.is_over:
-                raise ConfigError(
-                    f"{path} has a batch that is over: see {NAME} report {path}, or name another "
-                    "file"
-                )
-        elif not options.no_journal:
+            async with Journal(path, options=typed) as journal:
+                if journal.plan is not None and journal.is_over:
+                    raise ConfigError(
+                        f"{path} has a batch that is over: see {NAME} report {path}, or name "
+                        "another file"
+                    )
+                yield journal
+            return
+        async with AsyncExitStack() as stack:
+            kept: Journal | None = None
             try:
                 record = stored.create(
-                    *(spec.kind, watch.place),
-                    name=options.name,
+                    *(spec.kind, self.watch.place),
+                    name=self.options.name,
                     project_name=project,
-                    parent=parent,
+                    parent=self.parent,
                 )
-                journal = await stack.enter_async_context(stored.working_on(record, options=typed))
+                kept = await stack.enter_async_context(stored.working_on(record, options=typed))
             except (ConfigError, OSError) as error:
-                output.note(f"No journal is kept, so a crash would lose this batch: {error}")
+                connection.output.note(
+                    f"No journal is kept, so a crash would lose this batch: {error}"
+                )
             else:
-                if is_named:
-                    output.say(f"{record}.")
-        yield journal
+                if self.waits:  # Otherwise it is named at the end.
+                    connection.output.say(f"{record}.")
+            yield kept

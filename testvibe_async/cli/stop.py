@@ -36,13 +36,15 @@ ENDING_SECONDS = 10.0
 
 @contextmanager
 def interruptible() -> Generator[Stop]:
-    """Make Ctrl-C cancel the task that opens this; execution continues after the block.
+    """Make Ctrl-C, SIGTERM, SIGHUP and SIGQUIT cancel the task that opens this.
 
     The first signal cancels the task, the second cancels all tasks, and the third has Python's own
-    effect. SIGTERM, SIGHUP and SIGQUIT do the same, and exit after the block. A cancellation by
-    something else is raised as usual. asyncio's own handling is not enough: its second Ctrl-C
-    raises at any point of the program. Where the event loop takes no signals, as on Windows, they
-    are left unchanged.
+    effect. A cancellation by something else is raised as usual. asyncio's own handling is not
+    enough: its second Ctrl-C raises at any point of the program. Where the event loop takes no
+    signals, as on Windows, they are left unchanged.
+
+    Raises:
+        SystemExit: A signal came; it has the exit code.
     """
     stop = Stop()
     if not stop.install():
@@ -54,8 +56,7 @@ def interruptible() -> Generator[Stop]:
         if stop.signal is None:
             raise
         stop.task.uncancel()
-        if stop.signal != signal.SIGINT:
-            sys.exit(stop.exit_code)
+        sys.exit(stop.exit_code)
     finally:
         stop.restore()
 

@@ -247,9 +247,7 @@ class Watch:
                 logs = await _logs_of_failures(result.items, self.connection.client)
                 result = evolve(result, logs=logs)
         try:
-            return await conclude(
-                result, self.outputs, progress=self.progress, timeout=self.limit.ending
-            )
+            return await conclude(result, self.outputs, timeout=self.limit.ending)
         finally:
             self._is_concluded = True
 
@@ -264,7 +262,12 @@ class Watch:
 
     def _present(self) -> Result:
         """Return the result as of now."""
-        return evolve(self.result, items=self.progress.items, seconds=self.progress.elapsed)
+        return evolve(
+            self.result,
+            items=self.progress.items,
+            seconds=self.progress.elapsed,
+            refusal=self.progress.contact.refusal,
+        )
 
 
 @asynccontextmanager
@@ -276,8 +279,6 @@ async def watching(
     journal: Path | None = None,
 ) -> AsyncGenerator[Watch]:
     """Open a client for operations, none of which is lost however the command ends.
-
-    After Ctrl-C, execution continues after the `async with` block.
 
     Args:
         common: The options of the command.
@@ -292,13 +293,10 @@ async def watching(
             server = require_settings(common).server
             assert server is not None
             watch.limit = TimeLimit(timeout, server=server.value, note=common.output.note)
-            watch.progress.contact.on_outage = watch.limit.note_outage
+            hooks = watch.progress.hooks(on_outage=watch.limit.note_outage)
             async with AsyncExitStack() as stack:
                 opened = connected(
-                    common,
-                    max_outage=MAX_OUTAGE_SECONDS,
-                    hooks=watch.progress.hooks,
-                    recorder=watch.generations,
+                    common, max_outage=MAX_OUTAGE_SECONDS, hooks=hooks, recorder=watch.generations
                 )
                 async with watch.limit.waiting_for("the list of projects"):
                     watch.connection = await stack.enter_async_context(opened)

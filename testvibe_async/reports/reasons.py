@@ -103,6 +103,8 @@ def why(error: VibeError | None) -> str:  # noqa: C901, PLR0911, PLR0912 - a cas
         case errors.DispatchUnknownError(__cause__=cause):
             lost = f": {_what(cause).rstrip('.')}" if isinstance(cause, VibeError) else ""
             return f"it may have started: the answer to its dispatch was lost{lost}{_found(error)}"
+        case errors.RecorderError():
+            return error.what
         case errors.NotSentError():
             return f"the service was not reachable: {error.what}"
         case errors.TransportError():

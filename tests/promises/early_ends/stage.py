@@ -15,7 +15,6 @@ from tests.conftest import client_of
 from tests.promises.early_ends.table import BodyError, Ending, Known, Subject
 from tests.support.timing import STEADY, now
 from testvibe_async import Batch, Client, Hooks, Operation, Ref, Verdict, errors
-from testvibe_async.errors import OperationRef
 from testvibe_async.events import Dispatched, DispatchUnknown, Event
 from testvibe_async.testing import Emulator, Fault, VirtualTimeLoop
 
@@ -73,7 +72,7 @@ class Said:
     """What the program knows of the operation at one moment."""
 
     verdict: Verdict | None = None
-    ref: Ref | OperationRef | None = None
+    ref: Ref | None = None
     error: errors.VibeError | None = None
 
 

@@ -363,6 +363,28 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
 
 
+@pytest.mark.parametrize("mishap", [Fault.hang(), Fault.status(503), Fault.status(401)])
+async def test_an_adoption_outlives_a_failed_poll(
+    path: Path, emulator: Emulator, client: Client, mishap: Fault
+) -> None:
+    """A decision holds until a poll of the named run shows whether it fits."""
+    emulator.fail("run_feature", Fault.lost(), times=3)
+    await _cut_off(path, emulator)
+    (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
+    ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
+    async with Journal(path) as journal:
+        await journal.decide(ref, feature="Checkout")
+    failing = emulator.fail("get_run", mishap)
+    async with Journal(path) as journal:
+        await client.project().run_features(journal=journal, timeout=2)
+        assert journal.items[0].ref == ref
+    failing.remove()
+    async with Journal(path) as journal:
+        items = await client.project().run_features(journal=journal)
+    assert items[0].outcome is not None
+    assert items[0].outcome.run_id == run_id
+
+
 class TestOtherPlans:
     @pytest.fixture
     async def planned(self, path: Path, project: Project) -> Path:

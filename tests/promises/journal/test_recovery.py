@@ -125,6 +125,40 @@ async def test_generations_are_not_held_back(path: Path, emulator: Emulator) -> 
         await when(lambda: emulator.count("generate_feature", feature="Two") > 0, within=3)
 
 
+async def test_one_that_waits_for_a_slot_is_a_proof(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """A feature that is dispatched once another has ended proves that an earlier one did not start.
+
+    The first is unknown, the second in flight for minutes, and the third is dispatched after that.
+    """
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    emulator.fail("get_run", Fault.edit(lambda run: run | {"status": "running"}), times=60)
+    hidden = emulator.fail("list_runs", Fault.status(404))
+    async with Journal(path) as journal, client_of(emulator) as first:
+        names = ["Checkout", "Returns", "Wishlist"]
+        batch = first.project().run_features(names, journal=journal, max_in_flight=1)
+        async with batch:
+            assert (await anext(batch)).verdict is Verdict.UNKNOWN
+            await when(lambda: len(emulator.runs) > 0, within=5)
+    hidden.remove()
+    async with Journal(path) as journal:
+        items = await client.project().run_features(journal=journal, max_in_flight=1)
+    assert [item.outcome is not None for item in items] == [True, True, True]
+    assert emulator.count("run_feature") == 4
+
+
+async def test_a_lost_generation_of_missing_tests_is_dispatched_again(
+    emulator: Emulator, client: Client
+) -> None:
+    """As one of a batch of generations is: the status proves that nothing started."""
+    emulator.add_feature("Fresh", status="draft")
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    (item,) = await client.project().run_features(["Fresh"], on_conflict="generate")
+    assert item.outcome is not None
+    assert (emulator.count("generate_feature"), len(emulator.generations)) == (2, 1)
+
+
 async def test_it_is_decided_while_open(path: Path, emulator: Emulator, client: Client) -> None:
     """Once the batch has ended nobody waits for it any more."""
     emulator.fail("run_feature", Fault.lost())

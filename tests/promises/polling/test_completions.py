@@ -10,8 +10,7 @@ import pytest
 from tests.conftest import client_of
 from tests.support.amounts import amount
 from tests.support.raising import raised
-from testvibe_async import Client, Operation, Run, RunOperation, RunRef, errors
-from testvibe_async.errors import OperationRef
+from testvibe_async import Client, Operation, Ref, Run, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -76,7 +75,7 @@ async def test_a_closed_client_is_raised_once_for_each(emulator: Emulator) -> No
     async with client_of(emulator) as client:
         operations = [await client.project().run_feature("Checkout") for _ in range(3)]
     completions = client.finished(operations)
-    refs: list[OperationRef | None] = []
+    refs: list[Ref | None] = []
     async with asyncio.timeout(60):
         for _ in operations:
             error = await raised(errors.ClientClosedError, anext(completions))

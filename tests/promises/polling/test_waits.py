@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.batches import client_tasks
@@ -84,6 +86,41 @@ async def test_no_time_is_one_poll(
     emulator.finish_run(operation.run_id)
     assert (await operation.wait(timeout=timeout)).is_success
     assert emulator.count("get_run") == 2
+
+
+def wait(_client: Client, operation: RunOperation) -> Awaitable[Any]:
+    return operation.wait(timeout=0)
+
+
+def first_finished(client: Client, operation: RunOperation) -> Awaitable[Any]:
+    return anext(client.finished([operation], timeout=0))
+
+
+@pytest.mark.parametrize("way", [wait, first_finished])
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_no_time_is_one_poll_of_an_attached_one(
+    emulator: Emulator,
+    operation: RunOperation,
+    way: Callable[[Client, RunOperation], Awaitable[Any]],
+    *,
+    is_known: bool,
+) -> None:
+    """One request, and its own error: a run that the service does not know is not waited for."""
+    ref = operation.ref if is_known else evolve(operation.ref, run_id=99999, dispatched_at=None)
+    kind = errors.WaitTimeoutError if is_known else errors.OperationNotFoundError
+    async with client_of(emulator) as client:
+        with pytest.raises(kind):
+            await way(client, client.attach(ref))
+    assert emulator.count("get_run") == 1
+
+
+async def test_a_last_poll_that_was_not_sent_says_nothing(emulator: Emulator) -> None:
+    """Under a low limit of the rate, a time-out is no failure of the service."""
+    async with client_of(emulator, rate_limit=0.5) as client:
+        operation = await client.project().run_feature("Checkout")
+        with pytest.raises(errors.WaitTimeoutError) as caught:
+            await operation.wait(timeout=0.5)
+    assert (caught.value.failures, caught.value.__cause__) == (0, None)
 
 
 async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperation) -> None:

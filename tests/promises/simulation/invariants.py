@@ -128,11 +128,7 @@ def _each_pause_is_kept(world: World) -> None:
 def _nothing_is_lost(world: World, process: Process) -> None:
     """Expect each operation that a dispatch began to be told of, or its dispatch to be unknown."""
     for intent in {post.intent for post in world.ledger.posts.values()}:
-        is_unknown = any(
-            (event.kind, event.feature, event.config)
-            == (intent.kind, intent.feature, intent.config)
-            for event in process.unknown[intent.caller]
-        )
+        is_unknown = _is_unknown(process, intent)
         lost = set(world.ledger.made(intent)) - _told(process, intent)
         is_replaced = any(_is_twin(world, event) for event in process.dispatched[intent.caller])
         may_act_again = any(
@@ -143,6 +139,15 @@ def _nothing_is_lost(world: World, process: Process) -> None:
         assert not lost or is_unknown or may_act_again or is_replaced, (
             f"{intent} began {lost}, and nobody knows"
         )
+
+
+def _is_unknown(process: Process, intent: Intent) -> bool:
+    """Say whether a dispatch was told to be unknown."""
+    asked_for = intent.kind, intent.feature, intent.config
+    return any(
+        (event.kind, event.feature, event.config) == asked_for
+        for event in process.unknown[intent.caller]
+    )
 
 
 def _is_twin(world: World, event: Dispatched) -> bool:
@@ -163,7 +168,8 @@ def _what_is_adopted_is_ours(world: World, process: Process) -> None:
             intent = Intent(number, kind, str(event.feature), event.config)
             if event.adopted:
                 world.seen["an adoption"] += 1
-                is_part = any(
+                # What is reconciled after that comes from a list of the whole project.
+                is_part = not _is_unknown(process, intent) and any(
                     each.is_cut for each in _lists_before(world, process, intent, event.ref)[-1:]
                 )
                 assert not is_part, f"{intent} adopted {name} from a list that was cut"

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 from attrs import define, field, frozen
 
 from testvibe_async import GenerationRef, Ref, RunRef
-from testvibe_async.errors import OperationRef
 from testvibe_async.testing import RecordedRequest
 from testvibe_async.testing.emulator.answers import Answer
 
@@ -135,7 +134,7 @@ class Ledger:
         return {post.made: post.intent for post in self.posts.values() if post.made is not None}
 
 
-def id_of(ref: Ref | OperationRef) -> Id:
+def id_of(ref: Ref) -> Id:
     assert isinstance(ref, RunRef | GenerationRef)
     return ref.run_id if isinstance(ref, RunRef) else ref.request_id
 

@@ -187,7 +187,7 @@ def _adopt_of_unknown(
 
 def _first_candidate_is_adopted(patch: pytest.MonkeyPatch) -> None:
     async def first(_: Project, error: DispatchUnknownError) -> Ref | None:
-        return error.candidates[0] if error.candidates else None  # type: ignore[return-value]
+        return error.candidates[0] if error.candidates else None
 
     _adopt_of_unknown(patch, first)
 

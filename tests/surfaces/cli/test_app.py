@@ -6,7 +6,6 @@ import asyncio
 import gc
 import importlib
 import logging
-import shlex
 import signal
 import sys
 import warnings
@@ -198,37 +197,24 @@ def test_interrupt_while_it_loads_is_quiet(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.code == 130
 
 
-@pytest.mark.parametrize("module", ["cyclopts", "rich"])
+@pytest.mark.parametrize(
+    ("package", "typed"),
+    [("cyclopts", ""), ("rich", ""), ("platformdirs", "logout --server https://s")],
+)
 def test_missing_extra_names_the_pip_command(
-    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str, typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the extra the command says in one sentence how to get it, and exits with 2."""
+    """A package of the extra that is needed, at once or later, is named in one sentence."""
     for name in [name for name in sys.modules if name.startswith(("testvibe_async.cli.", "rich."))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(sys, "argv", ["testvibe-async", *typed.split()])
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 2
     said = capsys.readouterr().err
-    assert f" {module}, " in said
+    assert f" {package}, " in said
     assert said.endswith(": pip install 'testvibe-async[cli]'\n")
-
-
-@pytest.mark.parametrize(
-    ("package", "typed"),
-    [("tomlkit", "use 'Acme Shop'"), ("platformdirs", "logout --server https://s")],
-)
-@pytest.mark.usefixtures("served")
-def test_an_extra_that_is_missed_later_is_named_too(
-    package: str, typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A package that only some commands need is named when one of them does."""
-    monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(sys, "argv", ["testvibe-async", *shlex.split(typed)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == 2
-    assert f"needs {package}, which is not installed" in capsys.readouterr().err
 
 
 def test_other_missing_module_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:

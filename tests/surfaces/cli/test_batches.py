@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,19 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from tests.surfaces.cli.conftest import (
-    interrupted,
-    later,
-    names_in,
-    ran_since,
-    text_of,
-    use,
-    write,
-)
-from testvibe_async import Journal
+from tests.surfaces.cli.conftest import interrupted, later, names_in, ran_since, text_of, use, write
+from testvibe_async import Client, Journal
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from tests.surfaces.cli.conftest import Call
     from testvibe_async.testing import RecordedRequest
 
@@ -172,6 +167,15 @@ async def test_generations_are_resumed_too(emulator: Emulator, call: Call) -> No
     assert ended.output.endswith(": 2 generated\n")
 
 
+async def test_generation_that_is_over_is_not_paid_again(emulator: Emulator, call: Call) -> None:
+    """Of features that were named, `resume` generates those alone that were not dispatched."""
+    typed = f"generate Newsletter Checkout {GIFT_CARD} --watch --max-in-flight 1"
+    await interrupted(call, typed, at=100)
+    assert len(emulator.generations) == 2
+    ended = await call("resume --yes")
+    assert (ended.output[-14:], len(emulator.generations)) == (": 3 generated\n", 3)
+
+
 @pytest.mark.parametrize("decision", ["resend", "drop", "adopt 214", "adopt=214"])
 async def test_person_decides_what_is_unknown(
     decision: str, emulator: Emulator, call: Call
@@ -272,7 +276,7 @@ async def test_batch_that_ended_last_is_the_last(emulator: Emulator, call: Call)
     await interrupted(call, "run Returns --wait", at=10)
     await call("run Checkout --wait")
     ended = await call("resume")
-    assert "testvibe-async run --failed 1 --wait --server " in ended.output
+    assert "testvibe-async run --failed 1 --wait\n" in ended.output
     assert (await call("report")).output.endswith(": 1 failed\n")
     await call("run --failed --wait")
     assert ran_since(emulator, 2) == [("Returns", "Default")]
@@ -389,6 +393,34 @@ async def test_name_of_two_batches_means_the_last(emulator: Emulator, call: Call
     ended = await call("run --failed --wait")  # Another job's green batch is no success of all.
     ended.refuses("Batch 3 (other)")
     assert "run --failed 1 --wait" in ended.errors
+
+
+async def test_resume_by_name_takes_what_is_left(emulator: Emulator, call: Call) -> None:
+    """A name means the last batch that is not over; where a later one is, both are named."""
+    await interrupted(call, "run Wishlist --wait --name nightly", at=10)
+    await call("run Checkout --wait --name nightly")
+    ended = await call("resume nightly")
+    assert (ended.code, len(emulator.runs)) == (0, 2)
+    assert ended.lines[0] == "Batch 1 (nightly)."
+    assert ended.errors == "Batch 2 (nightly) is over, and Batch 1 (nightly) is not.\n"
+    assert (await call("resume nightly")).lines[0] == "Batch 1 (nightly)."
+    assert (await call("resume 2")).lines[0] == "Batch 2 (nightly)."
+
+
+async def test_batch_whose_features_were_not_read(emulator: Emulator, call: Call) -> None:
+    """A batch that ended before it knew its features is no success, and is to be resumed."""
+
+    async def features() -> AsyncGenerator[str]:
+        await asyncio.sleep(3600)
+        yield "Checkout"
+
+    async with Client() as client, Journal("a.journal") as journal:
+        project = client.project(emulator.project_id)
+        async with project.run_features(features(), journal=journal):
+            await asyncio.sleep(5)
+    ended = await call("report a.journal")
+    assert (ended.code, ended.lines[-1]) == (4, "0: no operations yet")
+    assert "testvibe-async resume a.journal" in ended.errors
 
 
 async def test_what_was_made_good_is_no_failure_any_more(emulator: Emulator, call: Call) -> None:

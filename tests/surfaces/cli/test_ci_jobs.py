@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.surfaces.cli import test_batches
-from tests.surfaces.cli.conftest import press_ctrl_c
+from tests.surfaces.cli.conftest import names_in, press_ctrl_c
 
 if TYPE_CHECKING:
     from tests.surfaces.cli.conftest import Call
@@ -47,10 +47,6 @@ def command_of(script: list[str]) -> list[str]:
     return shlex.split(line)[1:]
 
 
-def names_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
 def move_to_the_next_job(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Begin a job on another machine: nothing is there but what was cached."""
     shutil.copytree(".state", folder / ".state")
@@ -68,7 +64,7 @@ async def test_job_of_the_page(system: str, call: Call) -> None:
     artifacts = GITLAB["features"]["artifacts"]
     paths = kept[0] if system == "GitHub" else [*artifacts["paths"], *artifacts["reports"].values()]
     assert sorted(paths) == ["failed", "junit.xml"]
-    assert {*paths} <= names_in(Path())
+    assert {*paths} <= {*names_in(Path())}
 
 
 def test_jobs_keep_the_state_folder_whatever_becomes_of_them() -> None:

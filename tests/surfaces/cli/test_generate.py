@@ -245,11 +245,7 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
         ("run 'Draft 1' Checkout", (3, 1), "1 refused, without tests: Draft 1.\n"),
         ("run Checkout -c Default -c Mobile", (0, 2), "2 runs would be dispatched"),
         ("run Checkout --repeat 3", None, "3 runs"),
-        (
-            "run Draft* Checkout --on-conflict generate",
-            (0, 5),
-            "after 4 generations at most, ",
-        ),
+        ("run Draft* Checkout --on-conflict generate", (0, 5), "after 4 generations at most, "),
         ("run Checkout --on-conflict generate", (0, 1), "1 run would be dispatched.\n"),
         (
             "run Draft* Checkout --on-conflict generate --max-generations 3",

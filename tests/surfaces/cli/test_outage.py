@@ -72,8 +72,21 @@ async def test_service_that_is_too_busy_is_no_error(emulator: Emulator, call: Ca
     """That requests are refused as too many is told like any outage."""
     out_from(emulator, 10, 40, fault=Fault.status(429, retry_after=40))
     ended = await call("run Checkout Newsletter --wait")
-    assert re.search(rf"the service is too busy for \d+ s; {UNSEEN}", ended.output)
+    assert re.search(rf"the service is rate-limiting for \d+ s; {UNSEEN}", ended.output)
     assert (ended.code, ended.output[-11:]) == (0, ": 2 passed\n")
+
+
+async def test_rate_limit_until_the_time_out(emulator: Emulator, call: Call) -> None:
+    """What a rate limit kept from being dispatched is skipped, and the last line says why."""
+    emulator.fail("run_feature", Fault.status(429, retry_after=60), skip=1)
+    ended = await call("run Checkout Newsletter --wait --timeout 90")
+    assert ended.code == 4
+    assert ": 1 passed, 1 skipped; the service was rate-limiting: " in ended.lines[-1]
+    assert "testvibe-async resume 1\n" in ended.errors
+    ended = await call("run Newsletter --wait --timeout 30 --json")
+    assert ended.json["rateLimit"]["status"] == 429
+    emulator.fail("run_feature", Fault.status(429, retry_after=1), times=1)
+    assert "rate-limit" not in (await call("run Checkout --wait")).lines[-1]
 
 
 async def test_one_failure_among_good_answers_is_no_outage(emulator: Emulator, call: Call) -> None:

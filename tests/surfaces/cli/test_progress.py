@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.cells import cell_len
 
-from tests.surfaces.cli.conftest import answer_with, interrupted, later, now
+from tests.surfaces.cli.conftest import interrupted, later, now
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
@@ -126,16 +126,6 @@ async def test_low_table_has_first_what_matters(size: list[int], call: Call) -> 
     assert lines[4:6] == ["… and 2 more: 2 passed", ""]
 
 
-async def test_no_table_is_higher_than_the_terminal(
-    size: list[int], call: Call, emulator: Emulator
-) -> None:
-    """With 60 operations on 24 lines the table leaves room for what is above it."""
-    for number in range(60):
-        emulator.add_feature(f"Feature {number}")
-    frames = frames_in((await interrupted(call, "run --all --wait", at=3)).output)
-    assert max(map(len, frames)) == size[1] - 2
-
-
 async def test_resized_terminal_is_cleared_and_drawn_anew(size: list[int], call: Call) -> None:
     """On a terminal of another size nothing of the old table is left."""
     later(7, size.__setitem__, slice(None), (60, 12))
@@ -216,14 +206,6 @@ async def test_attempt_that_failed_is_told_before_the_next(call: Call, emulator:
         "\nFlaky, passed after a failure:\n  Checkout: run 214 failed, run 215 passed"
         in ended.output
     )
-
-
-async def test_unknown_status_is_shown_as_it_came(call: Call, emulator: Emulator) -> None:
-    """A status that this release does not know is a word like any other."""
-    answer_with(emulator, "get_run", status="exploded")
-    emulator.fail("list_runs", Fault.status(404))
-    ended = await call("run Checkout --wait")
-    assert re.search(r"run 214 +exploded +Checkout", ended.output)
 
 
 async def test_events(call: Call) -> None:

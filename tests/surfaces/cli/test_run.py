@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -366,22 +367,28 @@ async def test_artifacts_that_can_not_be_had_are_noted(
     assert "files/run-215/" in text_of("a.html")
 
 
-@pytest.mark.parametrize("name", ["file/a.xml", "file/new/a.xml", "a.xml", "shut/new/a.xml"])
-async def test_report_in_no_place_for_it_is_refused(
+@pytest.mark.parametrize(
+    "name", ["file/a.xml", "file/new/a.xml", "a.xml", "shut/new/a.xml", "file", "file/new", "shut"]
+)
+async def test_file_in_no_place_for_it_is_refused(
     name: str, emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A report that could not be written is refused before anything runs."""
+    """A report or artifacts that could not be written are refused before anything runs."""
     write("file", "")
     for folder in ("a.xml", "shut"):
         Path(folder).mkdir()  # noqa: ASYNC240
+    mkdir = os.mkdir
 
-    def is_open(path: str, _mode: int) -> bool:
-        return Path(path).name != "shut"
+    def refuse(path: str, *more: Any) -> None:
+        if "shut" in Path(path).parts:
+            raise PermissionError(13, "Permission denied")
+        mkdir(path, *more)
 
-    # The real one lets root write anywhere.
-    monkeypatch.setattr("os.access", is_open)
-    ended = await call(f"run Checkout --wait --report {name}")
-    ended.refuses(f"testvibe-async: the report {name} can't be written: ")
+    monkeypatch.setattr("os.mkdir", refuse)  # The real one lets root write anywhere.
+    option = "--report" if name.endswith(".xml") else "--artifacts"
+    ended = await call(f"run Returns --wait {option} {name}")
+    assert "can't be " in ended.errors
+    ended.refuses(f"the report {name}" if option == "--report" else "the artifacts")
     assert emulator.requests == []
     assert names_in("shut") == []
 

@@ -84,22 +84,6 @@ async def test_all(emulator: Emulator, call: Call) -> None:
     assert "without tests (draft): Checkout with gift card, Draft" in said
 
 
-@pytest.mark.parametrize(
-    ("typed", "said"),
-    [
-        ("Checkout Retruns", "there is no feature 'Retruns': did you mean 'Returns'"),
-        ("9999", "there is no feature '9999': there are "),
-        ("Returns !x*", "no feature matches 'x*'"),
-        ("Returns !Ret* !Log*", "the exclusions leave no feature: '!Ret*', '!Log*'"),
-        ("--all !*", "the exclusions leave no feature"),
-    ],
-)
-async def test_what_means_nothing(typed: str, said: str, emulator: Emulator, call: Call) -> None:
-    """It is refused before anything is dispatched, with what may have been meant."""
-    (await call(f"run {typed}")).refuses(said)
-    assert not emulator.runs
-
-
 async def test_list_that_is_not_whole(emulator: Emulator, call: Call) -> None:
     """A list that has not all rows, or no names, refuses no name; a glob needs a whole one."""
     await call("run Checkout")

@@ -1,0 +1,182 @@
+"""The contact of a command with the service: whether it answers, and takes dispatches.
+
+Decides when an outage is reported: at its start, every half minute, and at its end. A request that
+hangs, or a first one that fails, is not yet an outage event of the client, but is reported as well.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+from testvibe_async import RateLimitedError
+from testvibe_async.cli.words import clock_time, duration, plural
+from testvibe_async.events import Paused, Resumed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from testvibe_async import Ref
+    from testvibe_async.events import OutageStarted, RequestFinished, RetryScheduled
+
+SILENCE_SECONDS = 6.0
+"""Seconds without a good answer that are an outage: two intervals between the polls of a run."""
+
+_SLOWEST = 10 / 3
+"""Largest factor by which a generation's polling intervals grow."""
+
+STOPPED_SECONDS = 5.0
+"""Seconds without a call of `notices` after which this process was stopped."""
+
+REPEATED_SECONDS = 30.0
+"""Seconds after which a continuing outage is reported again, if nothing is redrawn."""
+
+
+@frozen(kw_only=True)
+class Outage:
+    """A time in which the service does not answer."""
+
+    seconds: float
+    """Duration of the outage, in seconds."""
+
+    seen_at: datetime | None
+    """The time of the last good answer; None if there was none yet."""
+
+    what: str
+    """Short description of the failure."""
+
+    unseen: int
+    """Number of operations in flight that can't be observed."""
+
+    noun: str
+    """The kind of these operations."""
+
+    is_over: bool = False
+    """True if the service answers again."""
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        if self.is_over:
+            return f"the service answers again, after {duration(self.seconds, short=True)}"
+        since = f" since {clock_time(self.seen_at)}" if self.seen_at else ""
+        missed = f"; {plural(self.unseen, self.noun)} not seen{since}" if self.unseen else ""
+        return f"{self.what}{missed}; trying again"
+
+
+class Contact:
+    """Observed reachability of the service."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Create it; nothing is known of the service yet.
+
+        Args:
+            clock: Returns the present, in seconds, such as the event loop's `time`.
+        """
+        self._clock = clock
+        self._called = self._answered_at = clock()
+        self._seen_at: datetime | None = None
+        """The time of the last good answer, by this machine's clock."""
+        self._failure: str | None = None
+        """Description of the last failure; None if the last answer was good."""
+        self._is_announced = False
+        self._pause: Paused | None = None
+        self.refusal: RateLimitedError | None = None
+        """The rate limit that the last dispatch met; None if the dispatch was accepted."""
+        self._outage: Outage | None = None
+        """The outage at the last call of `notices`."""
+        self._reported_at = 0.0
+
+    def stop(self) -> None:
+        """Take this moment for the present from now on: from here on nothing is polled."""
+        now = self._clock()
+        self._clock = lambda: now
+
+    def outage(self, in_flight: Sequence[Ref]) -> Outage | None:
+        """Return the outage at this moment; None if the service answers.
+
+        Args:
+            in_flight: The operations that are polled.
+        """
+        kinds = {ref.kind for ref in in_flight}
+        seconds = self._clock() - self._answered_at
+        what = f"{self._failure or 'not reachable'} for {duration(seconds, short=True)}"
+        if self._pause is not None and seconds <= self._pause.seconds + SILENCE_SECONDS:
+            what = f"the service asked for a pause of {duration(self._pause.seconds, short=True)}"
+        elif not self._is_announced and seconds <= self._patience(kinds):
+            return None
+        return Outage(
+            seconds=seconds,
+            seen_at=self._seen_at,
+            what=what,
+            unseen=len(in_flight),
+            noun=kinds.pop() if len(kinds) == 1 else "operation",
+        )
+
+    def _patience(self, kinds: Collection[str]) -> float:
+        """Return the seconds after which an answer is overdue, by the kinds in flight."""
+        if self._failure is not None or "run" in kinds:
+            return SILENCE_SECONDS
+        return SILENCE_SECONDS * _SLOWEST if kinds else float("inf")  # Nothing is asked for.
+
+    def notices(self, in_flight: Sequence[Ref]) -> Iterator[Outage]:
+        """Yield the reports that are due; call this at least once a second.
+
+        Args:
+            in_flight: The operations that are polled.
+        """
+        now = self._clock()
+        if now - self._called > STOPPED_SECONDS:
+            self._answered_at = now  # The machine slept, or this process was stopped.
+        self._called = now
+        before, self._outage = self._outage, self.outage(in_flight)
+        if self._outage is None and before is not None:
+            yield evolve(before, is_over=True)
+        elif self._outage is not None and (
+            before is None or now - self._reported_at >= REPEATED_SECONDS
+        ):
+            self._reported_at = now
+            yield self._outage
+
+    def note_dispatch(self, _event: object) -> None:
+        """Note that the service takes dispatches."""
+        self.refusal = None
+
+    def note_retry(self, event: RetryScheduled) -> None:
+        """Note a dispatch that is rate-limited."""
+        is_dispatch = event.operation in {"run_feature", "generate_feature"}
+        if is_dispatch and isinstance(event.error, RateLimitedError):
+            self.refusal = event.error
+
+    def note_pause(self, event: Paused | Resumed) -> None:
+        """Note that nothing is sent for some time, or the end of that."""
+        self._pause = event if isinstance(event, Paused) else None
+
+    def note_request(self, event: RequestFinished) -> None:
+        """Note an answer, or that there was none."""
+        if event.operation == "download_artifacts":  # From another host.
+            return
+        match event.status:
+            case None:
+                self._failure = "not reachable"
+            case 429:
+                self._failure = "the service is rate-limiting"
+            case status if status >= 500:  # noqa: PLR2004 - it failed
+                self._failure = f"the service answers with nothing but errors ({status})"
+            case _:
+                if not self._is_announced:  # Else it is no answer of the service's own.
+                    self.note_answer()
+
+    def note_answer(self, _event: object = None) -> None:
+        """Note a good answer."""
+        self._is_announced, self._failure = False, None
+        self._answered_at = self._clock()
+        self._seen_at = datetime.now(UTC)
+
+    def note_outage(self, event: OutageStarted) -> None:
+        """Note that the client announces an outage."""
+        self._is_announced = True
+        if self._failure is None:  # It was taken for a good answer.
+            status: int | None = getattr(event.error, "status", None)
+            self._failure = f"the service answers with pages that are not its own ({status})"
