@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import KEY, client_of
 from tests.support.peer import ONCE
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Project, RetryPolicy, Run, RunOperation, RunRef, errors
 from testvibe_async.testing import Emulator, Fault
@@ -59,20 +60,16 @@ async def test_a_closed_client_refuses_everything(client: Client, project: Proje
     operation = await project.run_feature("Checkout")
     await client.aclose()
 
-    with pytest.raises(errors.ClientClosedError):
-        await client.list_projects()
-    with pytest.raises(errors.ClientClosedError):
-        await project.run_feature("Checkout")
-    with pytest.raises(errors.ClientClosedError):
-        await project.generate_feature("Checkout")
+    await raised(errors.ClientClosedError, client.list_projects())
+    await raised(errors.ClientClosedError, project.run_feature("Checkout"))
+    await raised(errors.ClientClosedError, project.run_features(["Checkout"]))
+    await raised(errors.ClientClosedError, project.generate_feature("Checkout"))
     with pytest.raises(errors.ClientClosedError):
         client.attach(operation.ref)
-    with pytest.raises(errors.ClientClosedError):
-        await client.__aenter__()
+    await raised(errors.ClientClosedError, client.__aenter__())
     for use in (operation.wait, operation.poll, operation.__aiter__().__anext__):
-        with pytest.raises(errors.ClientClosedError) as caught:
-            await use()
-        assert caught.value.ref == operation.ref
+        error = await raised(errors.ClientClosedError, use())
+        assert error.ref == operation.ref
 
 
 async def test_a_poll_in_progress_ends_as_closed(emulator: Emulator) -> None:
@@ -183,8 +180,7 @@ def test_a_second_loop_is_refused() -> None:
         batch = client.project().run_features(["Checkout"])
         uses: list[Awaitable[object]] = [client.list_projects(), client.__aenter__()]
         for use in (*uses, operation, batch):
-            with pytest.raises(errors.ConfigError, match="one Client for each event loop"):
-                await use
+            await raised(errors.ConfigError, use, match="one Client for each event loop")
 
     asyncio.run(used_elsewhere(asyncio.run(attached())))
     asyncio.run(client.aclose())
@@ -302,8 +298,7 @@ async def test_wrong_arguments(emulator: Emulator, project: Project, call: str) 
         await pending
 
     for value in values:
-        with pytest.raises(errors.ConfigError, match=said):
-            await use(value)
+        await raised(errors.ConfigError, use(value), match=said)
     assert emulator.requests == []
 
 

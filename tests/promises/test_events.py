@@ -13,6 +13,7 @@ from attrs import fields, fields_dict
 from tests.conftest import client_of
 from tests.support.ci_systems import WICKED, obeyed, wicked
 from tests.support.peer import hooks_into
+from tests.support.raising import raised
 from testvibe_async import (
     ConfigError,
     Feature,
@@ -251,8 +252,7 @@ async def test_no_ci_commands(emulator: Emulator, caplog: pytest.LogCaptureFixtu
         project = client.project()
         await project.run_features([Feature(1, WICKED), "Checkout", Feature(1, WICKED)])
         generation = await project.generate_feature("Checkout")
-        with pytest.raises(ServerError):
-            await project.cancel_generation("Checkout")
+        await raised(ServerError, project.cancel_generation("Checkout"))
         emulator.fail("generate_feature", Fault.delay(5))
         task = asyncio.create_task(project.generate_feature("Returns"))
         await asyncio.sleep(1)

@@ -13,33 +13,20 @@ from attrs import asdict, evolve
 from attrs.exceptions import FrozenInstanceError
 
 from testvibe_async import (
-    Artifact,
     BatchItem,
     BatchSummary,
     CaseResult,
-    Diagnosis,
     Feature,
-    FeatureStatus,
     Generation,
-    GenerationCancelledError,
-    GenerationFailedError,
-    GenerationLog,
-    OutcomeError,
     Phase,
-    ProjectFile,
-    ProjectInfo,
     Run,
-    RunFailedError,
     RunRef,
     RunStatus,
-    RunSummary,
-    Transition,
-    UndocumentedStatusError,
     Verdict,
     errors,
+    models,
 )
 from testvibe_async import Config as RunConfig
-from testvibe_async.models import Section, SectionLog
 
 AT = datetime(2026, 6, 10, 16, 2, 11, tzinfo=UTC)
 
@@ -63,19 +50,19 @@ FAILED = Run(
 
 
 VALUES = [
-    Artifact("trace", "t.zip", 1, "https://blob.example/?sig=s", extra={"a": 1}),
+    models.Artifact("trace", "t.zip", 1, "https://blob.example/?sig=s", extra={"a": 1}),
     CaseResult("n", "passed"),
     RunConfig("Default"),
-    Diagnosis(1, "failed"),
-    Feature(12, "n", status=FeatureStatus.GENERATED, extra={"a": [1]}),
+    models.Diagnosis(1, "failed"),
+    Feature(12, "n", status=models.FeatureStatus.GENERATED, extra={"a": [1]}),
     FAILED,
-    Generation(12, sections=(Section("s"),)),
-    GenerationLog(12, sections=(SectionLog("s", log=("a",)),)),
+    Generation(12, sections=(models.Section("s"),)),
+    models.GenerationLog(12, sections=(models.SectionLog("s", log=("a",)),)),
     PASSED,
-    ProjectFile("p"),
-    ProjectInfo("g"),
-    RunSummary(1, 1),
-    Transition(Phase.ACTIVE, "running", AT, PASSED),
+    models.ProjectFile("p"),
+    models.ProjectInfo("g"),
+    models.RunSummary(1, 1),
+    models.Transition(Phase.ACTIVE, "running", AT, PASSED),
 ]
 
 
@@ -95,13 +82,16 @@ def generation(status: str, *, end: str | None = None, **more: Any) -> Generatio
         (Run(1, "retrying", started_at=AT), Phase.ACTIVE),
         (Run(1, "timed_out", finished_at=AT), Phase.FINISHED),
         (Generation(), Phase.QUEUED),
-        (generation(FeatureStatus.GENERATING), Phase.QUEUED),
-        (generation(FeatureStatus.GENERATING, runner_started=False), Phase.QUEUED),
-        (generation(FeatureStatus.GENERATING, runner_started=True), Phase.ACTIVE),
-        (generation(FeatureStatus.GENERATING, runner_started=True, end="success"), Phase.ACTIVE),
-        (generation(FeatureStatus.GENERATED), Phase.FINISHED),
-        (generation(FeatureStatus.FAILED), Phase.FINISHED),
-        (generation(FeatureStatus.CANCELLED), Phase.FINISHED),
+        (generation(models.FeatureStatus.GENERATING), Phase.QUEUED),
+        (generation(models.FeatureStatus.GENERATING, runner_started=False), Phase.QUEUED),
+        (generation(models.FeatureStatus.GENERATING, runner_started=True), Phase.ACTIVE),
+        (
+            generation(models.FeatureStatus.GENERATING, runner_started=True, end="success"),
+            Phase.ACTIVE,
+        ),
+        (generation(models.FeatureStatus.GENERATED), Phase.FINISHED),
+        (generation(models.FeatureStatus.FAILED), Phase.FINISHED),
+        (generation(models.FeatureStatus.CANCELLED), Phase.FINISHED),
         (generation("draft"), Phase.QUEUED),
         (generation("verifying", runner_started=True), Phase.ACTIVE),
         (generation("expired", end="failure"), Phase.FINISHED),
@@ -122,8 +112,8 @@ def test_the_phase_follows_from_what_the_service_says(
     "outcome",
     [
         *(PASSED, Run(1, RunStatus.PASSED), Run(1, RunStatus.RUNNING), Run(1, "odd")),
-        *(Generation(), generation(FeatureStatus.GENERATED), generation("draft")),
-        generation(FeatureStatus.GENERATING),
+        *(Generation(), generation(models.FeatureStatus.GENERATED), generation("draft")),
+        generation(models.FeatureStatus.GENERATING),
     ],
     ids=str,
 )
@@ -137,16 +127,16 @@ def test_what_did_not_fail_is_returned(outcome: Run | Generation) -> None:
     [
         FAILED,
         Run(1, RunStatus.FAILED),
-        Run(1, RunStatus.PASSED, summary=RunSummary(total=0)),
+        Run(1, RunStatus.PASSED, summary=models.RunSummary(total=0)),
         Run(1, RunStatus.PASSED, tests=(CaseResult("signs in", "skipped"),)),
         Run(1, RunStatus.PASSED, tests=(CaseResult("in", "passed"), CaseResult("out", "failed"))),
-        Run(1, RunStatus.PASSED, summary=RunSummary(total=3, passed=2, failed=1)),
+        Run(1, RunStatus.PASSED, summary=models.RunSummary(total=3, passed=2, failed=1)),
     ],
     ids=str,
 )
 def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
     """raise_for_status raises RunFailedError, also if no test ran or one failed."""
-    with pytest.raises(RunFailedError) as caught:
+    with pytest.raises(models.RunFailedError) as caught:
         run.raise_for_status()
     assert caught.value.outcome is run
     assert (run.is_success, run.is_failure) == (False, True)
@@ -163,23 +153,23 @@ def test_a_run_that_did_not_pass_is_raised(run: Run) -> None:
 def test_an_undocumented_end_is_neither_success_nor_failure(outcome: Run | Generation) -> None:
     """raise_for_status raises an error that names the word."""
     assert (outcome.is_finished, outcome.is_success, outcome.is_failure) == (True, False, False)
-    with pytest.raises(UndocumentedStatusError, match=f"status '{outcome.status}'") as e:
+    with pytest.raises(models.UndocumentedStatusError, match=f"status '{outcome.status}'") as e:
         outcome.raise_for_status()
     assert e.value.outcome is outcome
 
 
 def test_the_error_of_a_failed_run_says_what_failed() -> None:
     """The message names run, feature, status, how many tests failed, and the first error."""
-    with pytest.raises(RunFailedError) as caught:
+    with pytest.raises(models.RunFailedError) as caught:
         FAILED.raise_for_status()
     assert str(caught.value) == (
         "run 214 of 'Login' failed, 2 of 4 tests failed: error.outcome.failures and diagnose_run "
         "say why; first 'locked out': not visible"
     )
-    with pytest.raises(RunFailedError, match=r"run 7 of 12 failed: error"):
+    with pytest.raises(models.RunFailedError, match=r"run 7 of 12 failed: error"):
         Run(7, RunStatus.FAILED, feature_id=12).raise_for_status()
     only = evolve(FAILED, tests=FAILED.tests[2:3])
-    with pytest.raises(RunFailedError, match=r"first 'slow': no error given$"):
+    with pytest.raises(models.RunFailedError, match=r"first 'slow': no error given$"):
         only.raise_for_status()
 
 
@@ -201,21 +191,23 @@ def test_a_run_is_passed_by_its_documented_status_alone() -> None:
     ("generation", "kind", "text"),
     [
         (
-            Generation(12, "Login", FeatureStatus.FAILED),
-            GenerationFailedError,
+            Generation(12, "Login", models.FeatureStatus.FAILED),
+            models.GenerationFailedError,
             "the generation of 'Login' failed: get_generation_log says why",
         ),
         (
-            Generation(12, None, FeatureStatus.CANCELLED),
-            GenerationCancelledError,
+            Generation(12, None, models.FeatureStatus.CANCELLED),
+            models.GenerationCancelledError,
             "the generation of 12 cancelled",
         ),
     ],
     ids=str,
 )
-def test_no_tests_is_an_error(generation: Generation, kind: type[OutcomeError], text: str) -> None:
+def test_no_tests_is_an_error(
+    generation: Generation, kind: type[models.OutcomeError], text: str
+) -> None:
     """raise_for_status distinguishes a cancelled generation from a failed one, and holds it."""
-    with pytest.raises(OutcomeError) as caught:
+    with pytest.raises(models.OutcomeError) as caught:
         generation.raise_for_status()
     assert type(caught.value) is kind
     assert caught.value.outcome is generation
@@ -244,15 +236,19 @@ def test_a_value_can_not_be_changed(value: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        Artifact("trace", "t.zip", 1, "needle"),
-        Artifact("trace", "t.zip", extra={"a": "needle"}),
+        models.Artifact("trace", "t.zip", 1, "needle"),
+        models.Artifact("trace", "t.zip", extra={"a": "needle"}),
         Run(1, "x", log="needle"),
-        Run(1, "x", artifacts=(Artifact("trace", "t.zip", 1, "needle"),)),
-        Diagnosis(
-            1, "x", log="needle", gherkin="needle", specs=(ProjectFile("p", content="needle"),)
+        Run(1, "x", artifacts=(models.Artifact("trace", "t.zip", 1, "needle"),)),
+        models.Diagnosis(
+            1,
+            "x",
+            log="needle",
+            gherkin="needle",
+            specs=(models.ProjectFile("p", content="needle"),),
         ),
         Feature(1, "n", gherkin="needle", rationale="needle"),
-        SectionLog("s", log=("needle",)),
+        models.SectionLog("s", log=("needle",)),
     ],
 )
 def test_links_and_long_texts_are_in_no_repr(value: object) -> None:
@@ -276,13 +272,17 @@ def test_values_without_unknown_fields_share_an_empty_mapping() -> None:
         extra["a"]
 
 
-@pytest.mark.parametrize("status", [None, "draft", FeatureStatus.FAILED, FeatureStatus.CANCELLED])
+@pytest.mark.parametrize(
+    "status", [None, "draft", models.FeatureStatus.FAILED, models.FeatureStatus.CANCELLED]
+)
 def test_a_feature_without_tests_needs_some(status: str | None) -> None:
     """One that was never generated, or whose generation did not succeed."""
     assert Feature(1, "Login", status=status).needs_tests
 
 
-@pytest.mark.parametrize("status", ["ready", "", FeatureStatus.GENERATED, FeatureStatus.GENERATING])
+@pytest.mark.parametrize(
+    "status", ["ready", "", models.FeatureStatus.GENERATED, models.FeatureStatus.GENERATING]
+)
 def test_a_feature_with_a_word_that_nobody_knows_needs_none(status: str) -> None:
     """A misreading would cost credits."""
     feature = Feature(1, "Login", status=status)
@@ -305,12 +305,12 @@ TIME_OUT = errors.WaitTimeoutError(ref=REF, status="running", elapsed=5)
 ITEMS: dict[Verdict, list[BatchItem[Run | Generation]]] = {
     Verdict.SUCCEEDED: [
         BatchItem(feature="A", ref=REF, outcome=WELL),
-        BatchItem(feature="A", outcome=Generation(feature_status=FeatureStatus.GENERATED)),
+        BatchItem(feature="A", outcome=Generation(feature_status=models.FeatureStatus.GENERATED)),
     ],
     Verdict.FAILED: [
         BatchItem(feature="A", ref=REF, outcome=Run(214, RunStatus.FAILED)),
         BatchItem(feature="A", ref=REF, outcome=Run(214, RunStatus.PASSED)),
-        BatchItem(feature="A", outcome=Generation(feature_status=FeatureStatus.CANCELLED)),
+        BatchItem(feature="A", outcome=Generation(feature_status=models.FeatureStatus.CANCELLED)),
     ],
     Verdict.ERROR: [
         BatchItem(feature="A", error=UNSENT),

@@ -4,7 +4,6 @@ The cells are of each way of the library to start a generation, and of each mish
 """
 
 import asyncio
-import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -16,10 +15,12 @@ import pytest
 from attrs import define, field, frozen
 
 from tests.conftest import Received, Send, Sent, client_of
-from tests.support.amounts import amount
+from tests.support.amounts import amount, some
+from tests.support.journals import copy_of_the_disk
+from tests.support.notes import Notes
+from tests.support.raising import raised
 from tests.support.timing import STEADY
-from testvibe_async import Client, Journal, Project, Ref, Verdict, VibeError
-from testvibe_async.intents import Intent
+from testvibe_async import Client, Journal, Project, Verdict, VibeError
 from testvibe_async.testing import Emulator, Fault
 
 ANSWER_SECONDS = 2.0
@@ -39,53 +40,28 @@ class Way:
     """Whether it generates the tests of a feature that has some."""
 
 
-async def generate_feature(project: Project, feature: str, _: Journal | None) -> object:
-    return await (await project.generate_feature(feature))
-
-
-async def run_feature(project: Project, feature: str, _: Journal | None) -> object:
-    return await (await project.run_feature(feature, on_conflict="generate"))
-
-
-async def generate_features(project: Project, feature: str, journal: Journal | None) -> object:
-    return await project.generate_features([feature], journal=journal)
-
-
-async def join_features(project: Project, feature: str, journal: Journal | None) -> object:
-    return await project.generate_features([feature], on_conflict="attach", journal=journal)
-
-
-async def run_features(project: Project, feature: str, journal: Journal | None) -> object:
-    return await project.run_features([feature], on_conflict="generate", journal=journal)
-
-
 WAYS = {
-    "`generate_feature`": Way(generate_feature),
-    '`run_feature(on_conflict="generate")`': Way(run_feature, replaces=False),
-    "`generate_features`": Way(generate_features),
-    '`run_features(on_conflict="generate")`': Way(run_features, replaces=False),
-    "`generate_features`, journal": Way(generate_features, has_journal=True),
-    '`generate_features(on_conflict="attach")`, journal': Way(join_features, has_journal=True),
+    "`generate_feature`": Way(lambda p, name, _: p.generate_feature(name).wait()),
+    '`run_feature(on_conflict="generate")`': Way(
+        lambda p, name, _: p.run_feature(name, on_conflict="generate").wait(), replaces=False
+    ),
+    "`generate_features`": Way(lambda p, name, _: p.generate_features([name])),
+    '`run_features(on_conflict="generate")`': Way(
+        lambda p, name, _: p.run_features([name], on_conflict="generate"), replaces=False
+    ),
+    "`generate_features`, journal": Way(
+        lambda p, name, journal: p.generate_features([name], journal=journal), has_journal=True
+    ),
+    '`generate_features(on_conflict="attach")`, journal': Way(
+        lambda p, name, journal: p.generate_features([name], on_conflict="attach", journal=journal),
+        has_journal=True,
+    ),
     '`run_features(on_conflict="generate")`, journal': Way(
-        run_features, has_journal=True, replaces=False
+        lambda p, name, journal: p.run_features([name], on_conflict="generate", journal=journal),
+        has_journal=True,
+        replaces=False,
     ),
 }
-
-
-class _Memory:
-    """Keeps intents as a program's own recorder does."""
-
-    def __init__(self) -> None:
-        self.open: dict[str, Intent] = {}
-
-    async def intended(self, intent: Intent) -> None:
-        self.open[intent.id] = intent
-
-    async def dispatched(self, intent: Intent, ref: Ref) -> None:  # noqa: ARG002
-        del self.open[intent.id]
-
-    async def not_dispatched(self, intent: Intent, error: VibeError) -> None:  # noqa: ARG002
-        del self.open[intent.id]
 
 
 @frozen
@@ -110,7 +86,7 @@ class Program:
     world: World
     folder: Path
     journal: Path = field(init=False)
-    memory: _Memory = field(factory=_Memory)
+    memory: Notes = field(factory=Notes)
     is_killed: bool = False
     """Whether nothing leaves the process any more, and nothing arrives."""
 
@@ -134,7 +110,9 @@ class Program:
 
         async with (
             aiohttp.ClientSession(middlewares=[pass_on]) as session,
-            client_of(self.emulator, session=session, recorder=self.memory) as client,
+            client_of(
+                self.emulator, session=session, recorder=self.memory, poll_interval=15
+            ) as client,
         ):
             yield client
 
@@ -155,7 +133,7 @@ class Program:
         await asyncio.sleep(self.world.pause)
         async with self.process() as client:
             if not self.way.has_journal:
-                for intent in [*self.memory.open.values()]:
+                for intent in self.memory.open:
                     with suppress(VibeError):
                         await client.reconcile(intent)
             if self.may_call_again:
@@ -175,20 +153,11 @@ class Program:
         await acted.wait()
         await asyncio.sleep(after)
         self.is_killed = True
-        self.memory = _copy(self.memory)
-        left = self.folder / "left.journal"
-        for suffix in ("", "-wal"):
-            if (file := Path(f"{self.journal}{suffix}")).exists():
-                shutil.copy(file, f"{left}{suffix}")
+        self.memory, left = self.memory.copy(), self.folder / "left.journal"
+        copy_of_the_disk(self.journal, left)
         self.journal = left
         call.cancel()
         await asyncio.wait([call])
-
-
-def _copy(memory: _Memory) -> _Memory:
-    copied = _Memory()
-    copied.open = dict(memory.open)
-    return copied
 
 
 Mishap: TypeAlias = "Callable[[Program], Awaitable[None]]"
@@ -308,7 +277,7 @@ def without_id(status: Any) -> Any:
     return {**status, "requestId": None}
 
 
-@pytest.mark.parametrize(("way", "mishap", "world"), CELLS)
+@pytest.mark.parametrize(("way", "mishap", "world"), some(CELLS, few=2))
 async def test_one_request_is_paid_once(
     emulator: Emulator, tmp_path: Path, way: str, mishap: str, world: World
 ) -> None:
@@ -383,8 +352,7 @@ async def test_a_superseded_one_is_not_repeated(emulator: Emulator, tmp_path: Pa
     path = tmp_path / "batch.journal"
     async with client_of(emulator) as client, Journal(path) as journal:
         batch = client.project().run_features(["Draft"], journal=journal, on_conflict="generate")
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(batch, timeout=5)
+        await raised(TimeoutError, asyncio.wait_for(batch, timeout=5))
     for own in list(emulator.generations):
         emulator.finish_generation(own, "failed")
     async with client_of(emulator) as client:

@@ -24,6 +24,7 @@ import testvibe_async
 from tests.conftest import client_of
 from tests.promises import test_errors
 from tests.support.peer import hooks_into
+from tests.support.raising import raised
 from testvibe_async import Client, ConfigError, Ref, ResponseError, VibeError
 from testvibe_async.reports import to_ctrf, to_html, to_junit, to_markdown
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -91,10 +92,9 @@ async def test_whatever_fails_on_the_way_shows_no_key(
     caplog.set_level(logging.DEBUG)
     emulator.fail("list_projects", getattr(Fault, fault)())
     async with client_of(emulator) as client:
-        with pytest.raises(VibeError) as caught:
-            await client.list_projects()
-    assert not any(map(shows, texts_of(caught.value)))
-    assert not any(map(shows, own_locals(caught.value)))
+        error = await raised(VibeError, client.list_projects())
+    assert not any(map(shows, texts_of(error)))
+    assert not any(map(shows, own_locals(error)))
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
@@ -158,9 +158,8 @@ async def test_a_link_to_the_service_has_no_key(emulator: Emulator, tmp_path: Pa
         operation = await client.project().run_feature("Checkout")
         await operation
         emulator.fail("get_run_artifacts", Fault.edit(misled))
-        with pytest.raises(ResponseError) as caught:
-            await operation.download_artifacts(tmp_path)
-    assert caught.value.status == 401
+        error = await raised(ResponseError, operation.download_artifacts(tmp_path))
+    assert error.status == 401
     misled_requests = [one for one in emulator.requests if one.operation == "list_projects"]
     assert misled_requests
     assert not any("Authorization" in request.headers for request in misled_requests)
@@ -178,8 +177,7 @@ async def test_a_redirect_leaves_the_key_where_it_is(emulator: Emulator) -> None
             aiohttp.ClientSession() as session,
             client_of(emulator, session=session) as client,
         ):
-            with pytest.raises(ResponseError, match="not followed"):
-                await client.list_projects()
+            await raised(ResponseError, client.list_projects(), match="not followed")
             assert not shows(repr(dict(session.headers)))
         assert elsewhere.requests == []
 

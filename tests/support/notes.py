@@ -19,11 +19,24 @@ class Notes:
         self.posts: list[int] = []
         """How many dispatches the service had when each intent came."""
         self.seconds: dict[Step, float] = {}
+        self.has_intent = asyncio.Event()
         self.failing: set[Step | None] = {failing}
 
     @property
     def steps(self) -> list[Step]:
         return [step for step, _, _ in self.told]
+
+    @property
+    def open(self) -> list[Intent]:
+        """The intents of which nothing more was told."""
+        ended = {intent.id for step, intent, _ in self.told if step != "intended"}
+        return [intent for _, intent, _ in self.told if intent.id not in ended]
+
+    def copy(self) -> "Notes":
+        """Return what another process finds of them."""
+        copied = Notes(self.emulator)
+        copied.told = [*self.told]
+        return copied
 
     async def intended(self, intent: Intent) -> None:
         if self.emulator is not None:
@@ -41,3 +54,4 @@ class Notes:
         if step in self.failing:
             raise OSError("no space left on device")
         self.told.append((step, intent, result))
+        self.has_intent.set()

@@ -6,7 +6,7 @@ from typing import Any
 from testvibe_async import Operation, Phase, Project, Run
 from testvibe_async.testing import Emulator
 
-COUNT = 20
+COUNT = 12
 """How many runs are awaited together."""
 ROUNDS = 11
 """How often a run of 30 s is polled at most, every 3 s from 3 s on."""

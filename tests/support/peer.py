@@ -1,10 +1,13 @@
 """A server that sends scripted bytes, and what all tests of requests share."""
 
 import asyncio
+import errno
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
 from attrs import define, field, fields
 
 from testvibe_async import Client, Hooks, RetryPolicy
@@ -89,6 +92,12 @@ def chunked(body: bytes) -> bytes:
     """Return an answer without a Content-Length."""
     head = b"HTTP/1.1 200 X\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     return head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+
+def no_connection() -> aiohttp.ClientConnectorError:
+    """Return aiohttp's error of a connection that was refused."""
+    key = ConnectionKey("h", 1, False, True, None, None, None)  # noqa: FBT003
+    return aiohttp.ClientConnectorError(key, OSError(errno.ECONNREFUSED, "refused"))
 
 
 def hooks_into(seen: list[Any]) -> Hooks:

@@ -19,6 +19,7 @@ from tests.support.finished_run import (
     on_real_time,
 )
 from tests.support.peer import chunked, http, peer
+from tests.support.raising import raised
 from testvibe_async import ConfigError
 
 
@@ -85,8 +86,7 @@ async def test_wrong_arguments_send_nothing(
 ) -> None:
     """A single kind, no downloads at once or an async hook is a ConfigError that says which."""
     async with finished_run(tmp_path) as case:
-        with pytest.raises(ConfigError, match=named):
-            await case.download(**options)
+        await raised(ConfigError, case.download(**options), match=named)
         assert case.emulator.count("get_run_artifacts") == 0
 
 
@@ -95,8 +95,7 @@ async def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     """The artifacts of a run in flight are a ConfigError that names its status, and no list."""
     async with finished_run(tmp_path) as case:
         run = await case.client.project().run_feature("F")
-        with pytest.raises(ConfigError, match="running"):
-            await run.download_artifacts(case.directory)
+        await raised(ConfigError, run.download_artifacts(case.directory), match="running")
         assert not case.directory.exists()
 
 
@@ -161,8 +160,7 @@ async def test_an_error_of_on_progress_is_raised(tmp_path: Path) -> None:
 
     async with finished_run(tmp_path) as case, peer(http(200, CONTENT)) as origin:
         case.serve(origin, None)
-        with pytest.raises(LookupError):
-            await case.download(on_progress=fail)
+        await raised(LookupError, case.download(on_progress=fail))
         assert case.files() == {}
 
 
@@ -228,8 +226,7 @@ async def test_a_file_in_the_directorys_place_is_an_error(tmp_path: Path) -> Non
     """The operating system's error is raised as it is, and the file stays."""
     async with finished_run(tmp_path) as case:
         case.directory.write_bytes(b"precious")
-        with pytest.raises(FileExistsError):
-            await case.download()
+        await raised(FileExistsError, case.download())
         assert case.directory.read_bytes() == b"precious"
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.finished_run import CONTENT, SECRET, downloads, finished_run, on_real_time, until
 from tests.support.peer import Request, http, peer, scripted
+from tests.support.raising import raised
 from testvibe_async import DownloadProgress, Hooks, RetryPolicy, errors
 from testvibe_async.testing import Fault
 
@@ -37,12 +38,11 @@ async def test_a_download_meets_a_fault(tmp_path: Path, name: str) -> None:
     twice = RetryPolicy(attempts=2, base_delay=0)
     async with finished_run(tmp_path, timeout=0.3, retry=twice) as case:
         rule = case.emulator.fail("download", fault)
-        with pytest.raises(errors.VibeError) as caught:
-            await case.download(kinds={"trace"})
-        assert type(caught.value) is kind
+        error = await raised(errors.VibeError, case.download(kinds={"trace"}))
+        assert type(error) is kind
         assert downloads(case) in ({sent, 2 * sent} if fault.kind == "reset" else {sent})
-        if isinstance(caught.value, errors.TransportError):
-            assert caught.value.attempts == sent
+        if isinstance(error, errors.TransportError):
+            assert error.attempts == sent
         assert case.files() == {}
         rule.remove()
         if sent > 1 and name != "hang":
@@ -75,9 +75,8 @@ async def test_a_host_that_can_not_be_reached(tmp_path: Path) -> None:
     async with finished_run(tmp_path) as case:
         async with peer(b"") as origin:
             case.serve(origin, 1)
-        with pytest.raises(errors.NotSentError, match="could not connect") as caught:
-            await case.download()
-        assert isinstance(caught.value.__cause__, aiohttp.ClientConnectorError)
+        error = await raised(errors.NotSentError, case.download(), match="could not connect")
+        assert isinstance(error.__cause__, aiohttp.ClientConnectorError)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +104,11 @@ async def test_a_host_that_ends_no_answer(tmp_path: Path, first: bytes, then: by
     once = RetryPolicy(attempts=1)
     async with finished_run(tmp_path, timeout=0.3, retry=once) as case, scripted(serve) as origin:
         case.list_as({"path": "a", "url": f"{origin.url}/?{SECRET}"})
-        with pytest.raises(errors.VibeError) as caught:
-            await case.download()
+        error = await raised(errors.VibeError, case.download())
         await is_over.wait()
         assert case.files() == {}
-    assert type(caught.value) is errors.OutcomeUnknownError
-    assert SECRET not in str(caught.value)
+    assert type(error) is errors.OutcomeUnknownError
+    assert SECRET not in str(error)
 
 
 @pytest.mark.parametrize("refusals", [False, True])
@@ -125,8 +123,7 @@ async def test_a_host_that_gives_a_byte_is_given_up(tmp_path: Path, *, refusals:
 
     async with finished_run(tmp_path) as case, peer(answer) as origin:
         case.serve(origin, len(CONTENT))
-        with pytest.raises((errors.OutcomeUnknownError, errors.ResponseError)):
-            await case.download()
+        await raised((errors.OutcomeUnknownError, errors.ResponseError), case.download())
         assert len(origin.requests) <= 10
         assert case.files() == {}
 
@@ -216,9 +213,8 @@ async def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
     many_attempts = RetryPolicy(attempts=10_000, base_delay=0)
     async with finished_run(tmp_path, retry=many_attempts) as case, peer(answer) as origin:
         case.serve(origin, 1, "whole", "fails", "hangs", "never started")
-        with pytest.raises(errors.ResponseError) as caught:
-            await case.download(max_at_once=2)
-        assert caught.value.status == 400
+        error = await raised(errors.ResponseError, case.download(max_at_once=2))
+        assert error.status == 400
         assert case.files() == {"whole": b"x"}
         assert not any(request.target.startswith("/3") for request in origin.requests)
 
@@ -255,8 +251,7 @@ async def test_a_cancelled_download_leaves_nothing(tmp_path: Path) -> None:
             task = asyncio.create_task(case.download())
             await until(lambda: len(origin.requests) == 3 and "whole" in case.files())
             task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            await raised(asyncio.CancelledError, task)
             assert case.files() == {"whole": b"x"}
 
 
@@ -270,11 +265,9 @@ async def test_closing_the_client_ends_downloads(tmp_path: Path, attempts: int) 
         task = asyncio.create_task(case.download())
         await until(lambda: bool(origin.requests))
         await case.client.aclose()
-        with pytest.raises(errors.ClientClosedError):
-            await task
+        await raised(errors.ClientClosedError, task)
         assert case.files() == {}
-        with pytest.raises(errors.ClientClosedError):
-            await case.download()
+        await raised(errors.ClientClosedError, case.download())
 
 
 @on_real_time
@@ -288,5 +281,4 @@ async def test_closing_the_client_ends_a_pause(tmp_path: Path) -> None:
         task = asyncio.create_task(case.download())
         await retrying.wait()
         await case.client.aclose()
-        with pytest.raises(errors.ClientClosedError):
-            await task
+        await raised(errors.ClientClosedError, task)

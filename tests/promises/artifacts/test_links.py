@@ -13,6 +13,7 @@ from tests.conftest import client_of
 from tests.support.dialects import Dialect
 from tests.support.finished_run import PATHS, SECRET, downloads, finished_run, on_real_time
 from tests.support.peer import http, peer
+from tests.support.raising import raised
 from testvibe_async import DownloadProgress, Hooks, errors
 from testvibe_async.events import RequestFinished, RetryScheduled
 from testvibe_async.testing import Emulator, Fault
@@ -113,8 +114,7 @@ async def test_an_artifact_that_is_no_longer_listed_is_refused(tmp_path: Path) -
         case.emulator.fail("download", Fault.status(404))
         nothing: list[object] = []
         case.emulator.fail("get_run_artifacts", Fault.edit(lambda _: nothing), skip=1)
-        with pytest.raises(errors.NotFoundError):
-            await case.download(kinds={"trace"})
+        await raised(errors.NotFoundError, case.download(kinds={"trace"}))
 
 
 @on_real_time
@@ -123,9 +123,8 @@ async def test_a_refusal_of_new_links_is_raised(tmp_path: Path) -> None:
     async with finished_run(tmp_path) as case:
         case.emulator.fail("download", Fault.status(403))
         case.emulator.fail("get_run_artifacts", Fault.status(404), skip=1)
-        with pytest.raises(errors.NotFoundError) as caught:
-            await case.download()
-        assert caught.value.url.startswith(case.emulator.url)
+        error = await raised(errors.NotFoundError, case.download())
+        assert error.url.startswith(case.emulator.url)
 
 
 @pytest.mark.parametrize("paging", ["link", "cursor"])
@@ -187,9 +186,8 @@ async def test_a_redirect_is_not_followed(tmp_path: Path, status: int) -> None:
         redirect = http(status, b"", f"Location: {elsewhere.url}/?{SECRET}")
         async with peer(redirect) as origin:
             case.serve(origin, 1)
-            with pytest.raises(errors.ResponseError, match="not followed") as caught:
-                await case.download()
-        assert caught.value.status == status
+            error = await raised(errors.ResponseError, case.download(), match="not followed")
+        assert error.status == status
         assert elsewhere.requests == []
         assert case.files() == {}
 
@@ -218,13 +216,12 @@ async def test_no_signature(
     hooks = Hooks(on_request=seen.append, on_retry=seen.append)
     async with finished_run(tmp_path, hooks=hooks) as case, peer(answer) as origin:
         case.serve(origin, 2)
-        with pytest.raises(errors.VibeError) as caught:
-            await case.download(on_progress=seen.append)
+        error = await raised(errors.VibeError, case.download(on_progress=seen.append))
         assert origin.requests
         assert SECRET in origin.requests[0].target
-        shown = [*traceback.format_exception(caught.value), repr(caught.value), str(seen)]
+        shown = [*traceback.format_exception(error), repr(error), str(seen)]
         assert "TheSignature" not in "".join([*shown, caplog.text])
-        assert repr(vars(caught.value)).count(f"{origin.url}/0") == 1
+        assert repr(vars(error)).count(f"{origin.url}/0") == 1
 
 
 @on_real_time

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks
+from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Batch,
@@ -115,8 +116,7 @@ async def test_a_batch_runs_once(emulator: Emulator, project: Project) -> None:
     """Awaiting a batch again is refused, and dispatches nothing."""
     batch = project.run_features(["Checkout"])
     await batch
-    with pytest.raises(errors.ConfigError, match="opened before"):
-        await batch
+    await raised(errors.ConfigError, batch, match="opened before")
     assert len(emulator.runs) == 1
 
 
@@ -154,17 +154,6 @@ async def test_without_a_list_all_names_are_run(emulator: Emulator, project: Pro
     emulator.fail("list_features", Fault.status(404))
     items = await project.run_features(["Checkout", feature.id])
     assert len(items) == len(emulator.runs) == 2
-
-
-async def test_a_slow_service_is_waited_for() -> None:
-    """What is refused as one too many is sent again: each feature runs, and once."""
-    async with Emulator(shop=False, rate_limit=1) as emulator, client_of(emulator) as client:
-        for number in range(8):
-            emulator.add_feature(f"Feature {number}")
-        items = await client.project().run_features()
-
-        assert {item.verdict for item in items} <= {Verdict.SUCCEEDED, Verdict.FAILED}
-        assert len(emulator.runs) == 8
 
 
 async def test_several_tasks_share_the_items_of_a_batch(project: Project) -> None:
@@ -247,24 +236,16 @@ async def test_no_features(emulator: Emulator, project: Project, source: Any) ->
 
 
 async def test_never_more_in_flight_than_asked() -> None:
-    """150 features with 40 in flight: never more than 40, and each of them once."""
+    """60 features with 20 in flight: never more than 20, and each of them once."""
     scenario = Scenario(run_queue=(0, 1), run_duration=(1, 5))
     async with Emulator(scenario=scenario, shop=False) as emulator, client_of(emulator) as client:
-        names = [emulator.add_feature(f"Feature {number}").name for number in range(150)]
-        items = await client.project().run_features(names, max_in_flight=40)
+        names = [emulator.add_feature(f"Feature {number}").name for number in range(60)]
+        items = await client.project().run_features(names, max_in_flight=20)
 
         assert [item.feature for item in items] == names
         assert all(item.outcome is not None for item in items)
-        assert emulator.max_active_runs == 40
-        assert len(emulator.runs) == 150
-
-
-async def test_conflicts_as_for_one(emulator: Emulator, project: Project) -> None:
-    """on_conflict is that of the single dispatch."""
-    await project.generate_feature("Checkout with gift card")
-    (item,) = await project.generate_features(["Checkout with gift card"], on_conflict="attach")
-    assert item.outcome is not None
-    assert len(emulator.generations) == 1
+        assert emulator.max_active_runs == 20
+        assert len(emulator.runs) == 60
 
 
 SECONDS = "timeout must be a number of seconds, 0 or more"
@@ -278,6 +259,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     *(("attempts", wrong, "attempts must be a whole number") for wrong in (0, -1, 1.5, True)),
     ("on_conflict", "ignore", "on_conflict"),
+    *(("stop_on_failure", wrong, "stop_on_failure") for wrong in (-1, 1.5, "x", None)),
     ("config", [], "config names no configuration"),
     ("journal", "nightly.sqlite", r"async with Journal\('nightly.sqlite'\) as journal"),
     ("features", "15", r"features must be several, not '15': pass \['15'\]"),
@@ -386,13 +368,6 @@ async def test_a_refused_key_ends_the_wait_for_a_generation(emulator: Emulator) 
     assert items[0].error.ref == items[0].ref
 
 
-async def test_a_closed_client_is_raised(client: Client, project: Project) -> None:
-    """A batch of a closed client raises, and makes no item's error of it."""
-    await client.aclose()
-    with pytest.raises(errors.ClientClosedError):
-        await project.run_features(["Checkout"])
-
-
 NAMES = ["Checkout", "Wishlist", "Returns", "Login Functionality"]
 
 
@@ -455,8 +430,7 @@ async def test_one_that_is_closed_is_followed_no_more(project: Project) -> None:
         await changes.aclose()
         items = [item async for item in batch]
     assert len(items) == 4
-    with pytest.raises(StopAsyncIteration):
-        await anext(changes)
+    await raised(StopAsyncIteration, anext(changes))
 
 
 async def test_changes_end_where_all_is_refused(emulator: Emulator, project: Project) -> None:
@@ -498,10 +472,3 @@ async def test_what_has_no_answer_is_unknown(emulator: Emulator, project: Projec
     item = batch.items[0]
     assert (item.verdict, item.error) == (Verdict.IN_FLIGHT, None)
     assert item.ref is not None
-
-
-@pytest.mark.parametrize("count", [-1, 1.5, "x", None])
-async def test_a_wrong_number_of_failures(project: Project, count: Any) -> None:
-    """What is no number of failures is refused at the call, before anything is dispatched."""
-    with pytest.raises(errors.ConfigError, match="stop_on_failure"):
-        project.run_features(["Checkout"], stop_on_failure=count)

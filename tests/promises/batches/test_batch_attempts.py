@@ -9,15 +9,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.batches import client_tasks
-from testvibe_async import (
-    BatchSummary,
-    Hooks,
-    Journal,
-    Project,
-    RetryPolicy,
-    RunRef,
-    Verdict,
-)
+from testvibe_async import BatchSummary, Hooks, Journal, Project, RetryPolicy, RunRef, Verdict
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 SCENARIO = Scenario(

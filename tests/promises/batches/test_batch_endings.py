@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import client_of
 from tests.support.batches import MIXED, client_tasks
 from tests.support.notes import Notes
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import (
     Batch,
@@ -192,8 +193,7 @@ async def test_cancelling_twice_keeps_the_refs(emulator: Emulator, project: Proj
         await asyncio.sleep(1)
         waiting.cancel()
 
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    await raised(asyncio.CancelledError, waiting)
     assert [ref.key[-1] for ref in batch.refs] == list(emulator.runs)
     assert len(emulator.runs) == 1
 

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import client_of
 from tests.promises.batches.test_batch import one_by_one
 from tests.support.batches import client_tasks
+from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import ConfigError, Project, Verdict
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
@@ -57,8 +58,7 @@ async def test_its_error_ends_the_batch(emulator: Emulator, project: Project) ->
         raise LookupError("no more names")
 
     batch = project.run_features(failing())
-    with pytest.raises(LookupError, match="no more names"):
-        await batch
+    await raised(LookupError, batch, match="no more names")
 
     assert [ref.key[-1] for ref in batch.refs] == list(emulator.runs)
     assert [item.verdict for item in batch.items] == [Verdict.IN_FLIGHT]
@@ -161,8 +161,7 @@ async def test_misreadings_cost_none(
     """Where no status says which features have tests, a batch without names is refused."""
     _of_all(emulator, **dict.fromkeys(["generated", "draft", "failed"], word))
     for batch in (project.generate_features(), project.run_features()):
-        with pytest.raises(ConfigError, match="name the features"):
-            await batch
+        await raised(ConfigError, batch, match="name the features")
     assert (len(emulator.runs), len(emulator.generations)) == (0, 0)
 
 

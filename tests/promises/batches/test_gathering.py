@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Project, Run, RunOperation, errors
 from testvibe_async.testing import Emulator, Fault, Scenario
@@ -50,8 +51,7 @@ async def test_what_is_left_comes_last_as_errors(client: Client, project: Projec
     assert waited == {40}
     assert {operation.ref for operation in ended} | {*late} == {op.ref for op in operations}
     assert all(operation.done for operation in ended)
-    with pytest.raises(StopAsyncIteration):
-        await anext(finished)
+    await raised(StopAsyncIteration, anext(finished))
 
 
 async def test_the_time_counts_from_the_first_step(client: Client, project: Project) -> None:
@@ -59,8 +59,7 @@ async def test_the_time_counts_from_the_first_step(client: Client, project: Proj
     finished = client.finished(await dispatch(project, 1), timeout=5)
     await asyncio.sleep(3)
     began = now()
-    with pytest.raises(errors.WaitTimeoutError):
-        await anext(finished)
+    await raised(errors.WaitTimeoutError, anext(finished))
     assert now() - began == pytest.approx(5)
 
 
@@ -73,9 +72,8 @@ async def test_the_last_poll_counts(emulator: Emulator, client: Client, project:
     emulator.finish_run(ended.run_id)
 
     assert await first is ended
-    with pytest.raises(errors.WaitTimeoutError) as caught:
-        await anext(finished)
-    assert caught.value.ref == late.ref
+    error = await raised(errors.WaitTimeoutError, anext(finished))
+    assert error.ref == late.ref
 
 
 async def test_no_time_is_one_poll(client: Client, project: Project, emulator: Emulator) -> None:
@@ -84,10 +82,9 @@ async def test_no_time_is_one_poll(client: Client, project: Project, emulator: E
     emulator.finish_run(ended.run_id)
     finished = client.finished([ended, late, later], timeout=0)
     assert await anext(finished) is ended
-    with pytest.raises(errors.WaitTimeoutError) as caught:
-        await anext(finished)
-    assert caught.value.ref == late.ref
-    (note,) = caught.value.__notes__
+    error = await raised(errors.WaitTimeoutError, anext(finished))
+    assert error.ref == late.ref
+    (note,) = error.__notes__
     assert str(later.ref) in note
     assert now() == 0
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.conftest import client_of
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, GenerationFailedError, Hooks, Project, errors
 from testvibe_async.events import RequestFinished
@@ -15,12 +16,11 @@ async def test_a_generation_in_flight_is_named(project: Project) -> None:
     """A 409 of generate_feature carries the ref of the one in flight."""
     running = await project.generate_feature("Draft")
 
-    with pytest.raises(errors.GenerationInProgressError) as caught:
-        await project.generate_feature("Draft")
+    error = await raised(errors.GenerationInProgressError, project.generate_feature("Draft"))
 
-    assert caught.value.ref is not None
-    assert caught.value.ref.key == running.ref.key
-    assert caught.value.code == "conflict"
+    assert error.ref is not None
+    assert error.ref.key == running.ref.key
+    assert error.code == "conflict"
 
 
 async def test_one_that_can_not_be_seen_has_no_ref(emulator: Emulator, project: Project) -> None:
@@ -28,10 +28,9 @@ async def test_one_that_can_not_be_seen_has_no_ref(emulator: Emulator, project: 
     await project.generate_feature("Draft")
     emulator.fail("get_generation_status", Fault.status(404))
 
-    with pytest.raises(errors.GenerationInProgressError) as caught:
-        await project.generate_feature("Draft")
+    error = await raised(errors.GenerationInProgressError, project.generate_feature("Draft"))
 
-    assert caught.value.ref is None
+    assert error.ref is None
 
 
 async def test_attaching_returns_the_one_in_flight(emulator: Emulator, project: Project) -> None:
@@ -189,8 +188,7 @@ async def test_closing_ends_the_wait_before_the_next_dispatch(emulator: Emulator
     closed_at = now()
     await client.aclose()
 
-    with pytest.raises(errors.ClientClosedError):
-        await call
+    await raised(errors.ClientClosedError, call)
     assert now() - closed_at < 0.1
 
 

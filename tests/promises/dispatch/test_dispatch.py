@@ -1,21 +1,20 @@
 """A dispatch: when it is sent, what is reported of it, and how its caller or client ends."""
 
 import asyncio
-import errno
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
-from tests.support.peer import ONCE
+from tests.support.peer import ONCE, no_connection
+from tests.support.raising import raised
 from tests.support.timing import now
-from testvibe_async import Client, Hooks, Project, Ref, RetryPolicy, RunOperation, errors
+from testvibe_async import Client, Hooks, Project, Ref, RunOperation, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
 from testvibe_async.operations import PendingOperation
 from testvibe_async.testing import Emulator, Fault
@@ -26,8 +25,7 @@ async def test_a_refusal_is_final(emulator: Emulator, project: Project, status: 
     """A refusal is raised at once, after one request and without reconciling."""
     emulator.fail("run_feature", Fault.status(status))
 
-    with pytest.raises(Exception, match=str(status)):
-        await project.run_feature("Checkout")
+    await raised(Exception, project.run_feature("Checkout"), match=str(status))
 
     assert [request.operation for request in emulator.requests] == ["list_runs", "run_feature"]
 
@@ -135,8 +133,7 @@ async def test_a_task_of_wait_may_be_cancelled_at_once(project: Project) -> None
     """No warning says that it was never awaited: pytest makes one an error."""
     task = asyncio.create_task(project.run_feature("Checkout").wait())
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await raised(asyncio.CancelledError, task)
     del task
     gc.collect()
 
@@ -144,10 +141,9 @@ async def test_a_task_of_wait_may_be_cancelled_at_once(project: Project) -> None
 async def test_its_time_out_is_of_the_wait(emulator: Emulator, project: Project) -> None:
     """A wait() that times out names the operation, which was dispatched once and goes on."""
     emulator.fail("run_feature", Fault.delay(10))
-    with pytest.raises(errors.WaitTimeoutError) as caught:
-        await project.run_feature("Checkout").wait(timeout=2)
-    assert caught.value.ref is not None
-    assert caught.value.elapsed == pytest.approx(2)
+    error = await raised(errors.WaitTimeoutError, project.run_feature("Checkout").wait(timeout=2))
+    assert error.ref is not None
+    assert error.elapsed == pytest.approx(2)
 
 
 WAYS: dict[str, Callable[[PendingOperation[RunOperation]], object]] = {
@@ -174,16 +170,14 @@ async def test_it_is_awaited_once(project: Project) -> None:
     """A second await is refused, as a coroutine's is: it would dispatch twice."""
     pending = project.run_feature("Checkout")
     await pending
-    with pytest.raises(RuntimeError, match="already awaited"):
-        await pending
+    await raised(RuntimeError, pending, match="already awaited")
 
 
 async def test_a_cancelled_task_dispatches_nothing(emulator: Emulator, project: Project) -> None:
     """A task that is cancelled before its first step sends nothing, and warns of nothing."""
     task = asyncio.create_task(project.run_feature("Checkout"))
     task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await raised(asyncio.CancelledError, task)
     assert emulator.count("run_feature") == 0
 
 
@@ -205,8 +199,7 @@ async def test_a_cancelled_task_is_unknown(emulator: Emulator, client: Client) -
         if task.get_name() == "testvibe_async dispatch":
             task.cancel()
 
-    with pytest.raises(errors.DispatchUnknownError, match="its task was cancelled"):
-        await caller
+    await raised(errors.DispatchUnknownError, caller, match="its task was cancelled")
 
 
 @pytest.mark.parametrize(
@@ -258,8 +251,7 @@ async def test_closing_while_a_dispatch_waits_for_a_retry(emulator: Emulator) ->
 
     await client.aclose()
 
-    with pytest.raises(errors.ClientClosedError):
-        await caller
+    await raised(errors.ClientClosedError, caller)
     assert now() == 1
     assert emulator.count("run_feature") == 1
 
@@ -287,10 +279,8 @@ async def test_a_second_close_changes_nothing(emulator: Emulator) -> None:
     client, caller = await dispatch_with_fault(emulator, Fault.delay(5))
     first = asyncio.ensure_future(client.aclose())
 
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(client.aclose(), 0.5)
-    with pytest.raises(errors.ClientClosedError):
-        await client.project().run_feature("Checkout")
+    await raised(TimeoutError, asyncio.wait_for(client.aclose(), 0.5))
+    await raised(errors.ClientClosedError, client.project().run_feature("Checkout"))
 
     await first
     assert (await caller).run_id in emulator.runs
@@ -305,8 +295,7 @@ async def test_a_second_close_gives_no_more_time(emulator: Emulator) -> None:
 
     assert now() == pytest.approx(11, abs=0.1)
     await first
-    with pytest.raises(errors.DispatchUnknownError, match="closed before it could be reconciled"):
-        await caller
+    await raised(errors.DispatchUnknownError, caller, match="closed before it could be reconciled")
 
 
 @pytest.mark.parametrize("second", [Fault.status(409), Fault.status(401), Fault.reset()])
@@ -342,13 +331,10 @@ async def test_an_unsent_second_try_stays_unknown(emulator: Emulator) -> None:
         nonlocal posts
         posts += request.method == "POST"
         if posts > 1:
-            raise aiohttp.ClientConnectorError(
-                request.connection_key, OSError(errno.ECONNREFUSED, "refused")
-            )
+            raise no_connection()
         return await send(request)
 
-    once = RetryPolicy(attempts=1)
-    async with client_through(refuse_the_second_post, emulator, retry=once) as client:
+    async with client_through(refuse_the_second_post, emulator, retry=ONCE) as client:
         emulator.fail("list_runs", Fault.status(404))
         emulator.fail("run_feature", Fault.lost(), times=1)
         with pytest.raises(errors.DispatchUnknownError, match=r"second try failed: .*not connect"):
@@ -395,8 +381,7 @@ async def test_an_unknown_run_is_sent_twice(emulator: Emulator, project: Project
     assert not operation.adopted
 
     emulator.fail("run_feature", Fault.reset())
-    with pytest.raises(errors.DispatchUnknownError):
-        await project.run_feature("Checkout", retry_unknown=True)
+    await raised(errors.DispatchUnknownError, project.run_feature("Checkout", retry_unknown=True))
 
     assert emulator.count("run_feature") == 4
 
@@ -443,10 +428,7 @@ async def test_what_is_sent_and_then_finds_no_connection_may_have_acted(emulator
             return await send(request)
         except aiohttp.ClientError:
             tries.append(request.method)
-            raise aiohttp.ClientConnectorError(
-                SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
-                OSError(errno.ECONNREFUSED, "refused"),
-            ) from None
+            raise no_connection() from None
 
     async with client_through(retry, emulator) as client:
         emulator.fail("generate_feature", Fault.lost(), times=1)
@@ -457,62 +439,48 @@ async def test_what_is_sent_and_then_finds_no_connection_may_have_acted(emulator
     assert emulator.count("generate_feature") == 1
 
 
-async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> None:
-    """A close from within a dispatch does not deadlock."""
+def at_each_end(act: Callable[[Any], Awaitable[None]]) -> aiohttp.ClientSession:
+    """Return a session that does something at the end of each request."""
     trace = aiohttp.TraceConfig()
 
-    async def close(
-        _session: aiohttp.ClientSession, _context: Any, end: aiohttp.TraceRequestEndParams
-    ) -> None:
+    async def end(_session: object, _context: object, params: object) -> None:
+        await act(params)
+
+    trace.on_request_end.append(end)
+    return aiohttp.ClientSession(trace_configs=[trace])
+
+
+async def test_a_session_that_closes_the_client_midway(emulator: Emulator) -> None:
+    """A close from within a dispatch does not deadlock."""
+
+    async def close(end: aiohttp.TraceRequestEndParams) -> None:
         if end.response.status == 400:
             await client.aclose()
 
-    trace.on_request_end.append(close)
     emulator.fail("run_feature", Fault.status(400))
-    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+    async with at_each_end(close) as session:
         client = client_of(emulator, session=session)
-
-        with pytest.raises(errors.InvalidRequestError):
-            await client.project().run_feature("Checkout")
+        await raised(errors.InvalidRequestError, client.project().run_feature("Checkout"))
     assert now() < 1
 
 
-async def test_an_error_of_the_session_loses_no_id(emulator: Emulator) -> None:
-    """An error of a passed-in session after the POST counts as a lost answer."""
+@pytest.mark.parametrize("methods", [{"POST"}, {"POST", "GET"}], ids=["POST", "all"])
+async def test_an_error_of_the_session_loses_no_id(emulator: Emulator, methods: set[str]) -> None:
+    """An error of a passed-in session after the POST is a lost answer, which it may not find."""
     events: list[Dispatched] = []
-    trace = aiohttp.TraceConfig()
 
-    async def fail(
-        _session: aiohttp.ClientSession, _context: Any, end: aiohttp.TraceRequestEndParams
-    ) -> None:
-        if end.method == "POST":
+    async def fail(end: aiohttp.TraceRequestEndParams) -> None:
+        if end.method in methods:
             raise ZeroDivisionError
 
-    trace.on_request_end.append(fail)
-    async with (
-        aiohttp.ClientSession(trace_configs=[trace]) as session,
-        client_of(emulator, session=session, hooks=Hooks(on_dispatched=events.append)) as client,
-    ):
-        operation = await client.project().run_feature("Checkout")
-
-    assert operation.adopted
-    assert [event.ref.key[-1] for event in events] == list(emulator.runs)
-
-
-async def test_reconciling_can_fail_in_the_session_too(emulator: Emulator) -> None:
-    """DispatchUnknownError is raised where the session fails while reconciling as well."""
-    trace = aiohttp.TraceConfig()
-
-    async def fail(*_: object) -> None:
-        raise ZeroDivisionError
-
-    trace.on_request_end.append(fail)
-    async with (
-        aiohttp.ClientSession(trace_configs=[trace]) as session,
-        client_of(emulator, session=session) as client,
-    ):
-        with pytest.raises(errors.DispatchUnknownError, match="the answer was lost"):
-            await client.project().run_feature("Checkout")
+    hooks = Hooks(on_dispatched=events.append)
+    async with at_each_end(fail) as session, client_of(emulator, session=session, hooks=hooks) as c:
+        dispatch = c.project().run_feature("Checkout")
+        if "GET" in methods:
+            await raised(errors.DispatchUnknownError, dispatch, match="the answer was lost")
+        else:
+            assert (await dispatch).adopted
+            assert [event.ref.key[-1] for event in events] == list(emulator.runs)
     assert len(emulator.runs) == 1
 
 

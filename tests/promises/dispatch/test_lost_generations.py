@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Journal, Operation, Project, errors
 from testvibe_async.events import Dispatched
@@ -16,9 +17,7 @@ from testvibe_async.testing import Emulator, Fault
 
 async def lose(project: Project) -> errors.DispatchUnknownError:
     """Dispatch a generation whose answer is lost, and return the error."""
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await project.generate_feature("Draft")
-    return caught.value
+    return await raised(errors.DispatchUnknownError, project.generate_feature("Draft"))
 
 
 async def test_the_new_generation_is_adopted(emulator: Emulator, project: Project) -> None:
@@ -98,8 +97,7 @@ async def test_one_of_a_pause_is_not_adopted(emulator: Emulator, client: Client)
         await rival.project().generate_feature("Draft")
     emulator.fail("generate_feature", Fault.reset())
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await dispatch
+    await raised(errors.DispatchUnknownError, dispatch)
 
 
 async def test_a_dropped_handle_is_still_known(emulator: Emulator) -> None:
@@ -114,8 +112,7 @@ async def test_a_dropped_handle_is_still_known(emulator: Emulator) -> None:
         await first
         del first
 
-        with pytest.raises(errors.DispatchUnknownError):
-            await second
+        await raised(errors.DispatchUnknownError, second)
 
     assert [event.adopted for event in events] == [False]
 
@@ -149,13 +146,6 @@ async def test_nothing_new_is_unknown(emulator: Emulator, project: Project, faul
     assert (error.feature, error.reason) == ("Draft", "absent")
     assert emulator.count("generate_feature") == 2
     assert len(emulator.generations) == 1
-
-
-async def test_a_draft_without_news_is_absent(emulator: Emulator, project: Project) -> None:
-    """The documented status shows that no generation began."""
-    emulator.fail("generate_feature", Fault.reset())
-    assert (await lose(project)).reason == "absent"
-    assert emulator.generations == {}
 
 
 async def test_an_unseen_status_proves_nothing(emulator: Emulator, project: Project) -> None:
@@ -199,8 +189,7 @@ async def test_a_missing_request_id_proves_nothing(emulator: Emulator, client: C
     error = await lose(client.project())
     assert isinstance(error.intent, Intent)
 
-    with pytest.raises(errors.DispatchUnknownError):
-        await client.reconcile(error.intent)
+    await raised(errors.DispatchUnknownError, client.reconcile(error.intent))
 
 
 async def test_a_resumed_journal_does_not_pay_again(emulator: Emulator, tmp_path: Path) -> None:
@@ -240,5 +229,6 @@ async def test_a_draft_proves_that_nothing_started(emulator: Emulator, client: C
     emulator.fail("generate_feature", Fault.reset(), times=1)
     error = await lose(client.project())
     assert isinstance(error.intent, Intent)
+    assert error.reason == "absent"
 
     assert await client.reconcile(error.intent) is None

@@ -1,7 +1,6 @@
 """`Client.reconcile`: what became of a dispatch, in another process or on another day."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
 
@@ -11,49 +10,33 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.support.dialects import Dialect
 from tests.support.notes import Notes, Step
+from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, RunOperation, RunRef, errors
+from testvibe_async import Client, Operation, RunOperation, RunRef, errors
 from testvibe_async.events import Dispatched, Hooks
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
 
 
-class Crash:
-    """A recorder that keeps the intents, of a process that dies before it has an answer."""
-
-    def __init__(self) -> None:
-        self.intents: list[Intent] = []
-        self.has_intent = asyncio.Event()
-
-    async def intended(self, intent: Intent) -> None:
-        self.intents.append(intent)
-        self.has_intent.set()
-
-    async def dispatched(self, *_: Any) -> None:
-        """Is dead by then."""
-
-    async def not_dispatched(self, *_: Any) -> None:
-        """Is dead by then."""
-
-
 async def intend(emulator: Emulator, kind: str = "run", **options: Any) -> Intent:
     """Return the intent of a dispatch of another client, which saw no answer."""
-    recorder = Crash()
-    async with client_of(emulator, recorder=recorder) as client:
+    notes = Notes()
+    async with client_of(emulator, recorder=notes) as client:
         project = client.project()
         dispatch = project.run_feature if kind == "run" else project.generate_feature
         feature = "Checkout" if kind == "run" else "Draft"
         dispatching = asyncio.ensure_future(dispatch(feature, **options))
-        await recorder.has_intent.wait()
+        await notes.has_intent.wait()
         dispatching.cancel()
         await asyncio.gather(dispatching, return_exceptions=True)
-    return Intent.from_json(recorder.intents[0].to_json())
+    return Intent.from_json(notes.told[0][1].to_json())
 
 
-@pytest.fixture
-async def client(emulator: Emulator) -> AsyncGenerator[Client]:
-    async with client_of(emulator) as client:
-        yield client
+async def found(client: Client, intent: Intent, **known: Any) -> Operation[Any]:
+    """Return the operation that a dispatch started."""
+    operation = await client.reconcile(intent, **known)
+    assert operation is not None
+    return operation
 
 
 async def test_an_intent_names_the_generation_before_it(emulator: Emulator) -> None:
@@ -72,8 +55,7 @@ async def test_an_intent_names_the_generation_before_it(emulator: Emulator) -> N
 async def test_what_began_is_found(emulator: Emulator, client: Client, kind: str) -> None:
     """The operation that it started is returned, as adopted, and its outcome can be awaited."""
     intent = await intend(emulator, kind)
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    operation = await found(client, intent)
     assert operation.adopted
     assert operation.ref.key[-1] in {*emulator.runs, *emulator.generations}
     assert (await operation).is_success
@@ -103,12 +85,14 @@ async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Clien
     assert now() - began == pytest.approx(7 + 5 + 30 + 4, abs=1)
 
 
-async def test_a_run_that_did_not_begin_and_a_later_one(emulator: Emulator, client: Client) -> None:
-    """A list that shows a run of later, of any feature, and none of this one proves it."""
+@pytest.mark.parametrize("feature", ["Returns", "Checkout"])
+async def test_a_later_run_is_a_proof(emulator: Emulator, client: Client, feature: str) -> None:
+    """What was created after the dispatch had ended, of any feature, is somebody else's."""
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
     await asyncio.sleep(40)
-    await client.project().run_feature("Returns")
+    async with client_of(emulator) as other:
+        await other.project().run_feature(feature)
     assert await client.reconcile(intent) is None
 
 
@@ -117,20 +101,9 @@ async def test_no_later_run_is_no_proof(emulator: Emulator, client: Client) -> N
     await client.project().run_feature("Returns")
     emulator.fail("run_feature", Fault.reset(), times=1)
     intent = await intend(emulator)
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await client.reconcile(intent)
-    assert caught.value.reason == "absent"
-    assert caught.value.intent == intent
-
-
-async def test_a_later_run_is_not_it(emulator: Emulator, client: Client) -> None:
-    """What was created after all of the dispatch had ended is somebody else's."""
-    emulator.fail("run_feature", Fault.reset(), times=1)
-    intent = await intend(emulator)
-    await asyncio.sleep(40)
-    async with client_of(emulator) as other:
-        await other.project().run_feature("Checkout")
-    assert await client.reconcile(intent) is None
+    error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
+    assert error.reason == "absent"
+    assert error.intent == intent
 
 
 async def test_known_operations_are_not_it(emulator: Emulator, client: Client) -> None:
@@ -139,11 +112,9 @@ async def test_known_operations_are_not_it(emulator: Emulator, client: Client) -
         emulator.fail("run_feature", Fault.reset(), times=1)
         intent = await intend(emulator)
         theirs = await other.project().run_feature("Checkout")
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await client.reconcile(intent, known=[theirs.ref])
-    assert caught.value.reason == "absent"
-    adopted = await client.reconcile(intent)
-    assert adopted is not None
+    error = await raised(errors.DispatchUnknownError, client.reconcile(intent, known=[theirs.ref]))
+    assert error.reason == "absent"
+    adopted = await found(client, intent)
     assert adopted.ref == theirs.ref
 
 
@@ -152,30 +123,28 @@ async def test_without_a_list_nobody_can_say(emulator: Emulator, client: Client)
     intent = await intend(emulator)
     emulator.fail("list_runs", Fault.status(404))
     began = now()
-    with pytest.raises(errors.DispatchUnknownError, match="404") as caught:
-        await client.reconcile(intent)
-    assert caught.value.reason == "unseen"
+    error = await raised(errors.DispatchUnknownError, client.reconcile(intent), match="404")
+    assert error.reason == "unseen"
     assert now() - began < 1
 
 
 async def test_without_a_list_the_next_ids_show_it() -> None:
     """A later process reads them too, up to a run that is too late to be it."""
-    recorder = Crash()
+    notes = Notes()
     async with (
         Emulator(lists=False, scenario=STEADY) as emulator,
-        client_of(emulator, recorder=recorder) as dead,
+        client_of(emulator, recorder=notes) as dead,
         client_of(emulator) as client,
     ):
         before = await dead.project().run_feature("Returns")
         emulator.fail("run_feature", Fault.lost(), times=1)
         page = emulator.fail("get_run", Fault.status(404, body=b"<html>"))
-        with pytest.raises(errors.DispatchUnknownError):
-            await dead.project().run_feature("Checkout")
+        await raised(errors.DispatchUnknownError, dead.project().run_feature("Checkout"))
         page.remove()
         await asyncio.sleep(3600)
         await client.project().run_feature("Checkout")
         read = emulator.count("get_run")
-        found = await client.reconcile(Intent.from_json(recorder.intents[-1].to_json()))
+        found = await client.reconcile(notes.told[-1][1])
         assert isinstance(found, RunOperation)
         assert found.run_id == before.run_id + 1
         assert emulator.count("get_run") - read < 10
@@ -190,8 +159,7 @@ async def test_a_stale_status_is_waited_out(emulator: Emulator, client: Client) 
         Fault.edit(lambda _: {"status": "draft", "featureId": generation.feature_id}),
         times=2,
     )
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    operation = await found(client, intent)
     assert operation.ref.key[-1] == generation.request_id
 
 
@@ -219,8 +187,7 @@ async def test_what_is_no_intent_of_this_server(emulator: Emulator, client: Clie
     with pytest.raises(errors.ConfigError, match="intent"):
         await client.reconcile("intent")  # type: ignore[arg-type]
     await client.aclose()
-    with pytest.raises(errors.ClientClosedError):
-        await client.reconcile(intent)
+    await raised(errors.ClientClosedError, client.reconcile(intent))
 
 
 async def test_an_open_intent_may_own_it(emulator: Emulator, client: Client) -> None:
@@ -229,11 +196,9 @@ async def test_an_open_intent_may_own_it(emulator: Emulator, client: Client) -> 
     first = await intend(emulator)
     second = await intend(emulator)
     assert len(emulator.runs) == 1
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await client.reconcile(first, known=[second])
-    assert caught.value.reason == "ambiguous"
-    adopted = await client.reconcile(second)
-    assert adopted is not None
+    error = await raised(errors.DispatchUnknownError, client.reconcile(first, known=[second]))
+    assert error.reason == "ambiguous"
+    await found(client, second)
 
 
 async def test_pages_prove_nothing() -> None:
@@ -247,8 +212,7 @@ async def test_pages_prove_nothing() -> None:
         await asyncio.sleep(40)
         for _ in range(3):
             await client.project().run_feature("Returns")
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.reconcile(intent)
+        await raised(errors.DispatchUnknownError, client.reconcile(intent))
 
 
 async def test_rows_that_cannot_be_read_prove_nothing(emulator: Emulator, client: Client) -> None:
@@ -259,8 +223,7 @@ async def test_rows_that_cannot_be_read_prove_nothing(emulator: Emulator, client
     await asyncio.sleep(40)
     await client.project().run_feature("Returns")
     emulator.fail("list_runs", Fault.edit(lambda rows: [{"runId": "x"}, *rows]))
-    with pytest.raises(errors.DispatchUnknownError):
-        await client.reconcile(intent)
+    await raised(errors.DispatchUnknownError, client.reconcile(intent))
 
 
 async def test_a_status_that_names_no_generation(emulator: Emulator, client: Client) -> None:
@@ -276,8 +239,7 @@ async def test_a_status_needs_no_time(emulator: Emulator, client: Client) -> Non
     """Where the service does not say when it changed, the new `requestId` decides."""
     intent = await intend(emulator, "generation")
     emulator.fail("get_generation_status", Fault.edit(lambda each: each | {"updatedUtc": None}))
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    operation = await found(client, intent)
     assert operation.ref.key[-1] in emulator.generations
 
 
@@ -292,8 +254,7 @@ async def test_the_same_id_elsewhere(emulator: Emulator, client: Client, member:
         if member == "server"
         else evolve(ref, project="other")
     )
-    operation = await client.reconcile(intent, known=[other])
-    assert operation is not None
+    operation = await found(client, intent, known=[other])
     assert operation.ref == ref
 
 
@@ -306,8 +267,7 @@ async def test_a_client_that_closes_ends_it(emulator: Emulator) -> None:
         reconciling = asyncio.ensure_future(client.reconcile(intent))
         await asyncio.sleep(10)
         closed_at = now()
-    with pytest.raises(errors.ClientClosedError):
-        await reconciling
+    await raised(errors.ClientClosedError, reconciling)
     assert now() - closed_at < 1
 
 
@@ -315,8 +275,7 @@ async def test_nothing_is_said_of_what_was_not_polled(emulator: Emulator, client
     """An operation of another day is not taken for one that was seen in flight just now."""
     intent = await intend(emulator)
     await asyncio.sleep(3600)
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    operation = await found(client, intent)
     assert (operation.status, operation.phase) == (None, None)
     assert [str(change) async for change in operation] in (["finished passed"], ["finished failed"])
 
@@ -324,8 +283,7 @@ async def test_nothing_is_said_of_what_was_not_polled(emulator: Emulator, client
 async def test_an_id_with_zeros_before_it(emulator: Emulator, client: Client) -> None:
     """A feature that was named by digits is the one with that id, however they are written."""
     intent = evolve(await intend(emulator), feature="0014")
-    operation = await client.reconcile(intent)
-    assert operation is not None
+    await found(client, intent)
 
 
 async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) -> None:
@@ -335,18 +293,16 @@ async def test_a_client_that_closes_during_a_poll_ends_it(emulator: Emulator) ->
     async with client_of(emulator) as client:
         reconciling = asyncio.ensure_future(client.reconcile(intent))
         await asyncio.sleep(1)
-    with pytest.raises(errors.ClientClosedError):
-        await reconciling
+    await raised(errors.ClientClosedError, reconciling)
 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
 async def test_it_is_found_again(emulator: Emulator, client: Client, kind: str) -> None:
     """An intent may be reconciled at once and once more: its operation stays its own."""
     intent = await intend(emulator, kind)
-    found = await asyncio.gather(*(client.reconcile(intent) for _ in range(2)))
-    again = await client.reconcile(intent)
-    assert again is not None
-    assert found == [again, again]
+    both = await asyncio.gather(*(client.reconcile(intent) for _ in range(2)))
+    again = await found(client, intent)
+    assert both == [again, again]
 
 
 @pytest.mark.parametrize("kind", ["run", "generation"])
@@ -356,11 +312,9 @@ async def test_an_attached_one_proves_nothing(
     """An operation that this client has a handle on may be that of the dispatch, or another's."""
     intent = await intend(emulator, kind)
     async with client_of(emulator) as other:
-        found = await other.reconcile(intent)
-    assert found is not None
-    handle = client.attach(found.ref)
+        theirs = await found(other, intent)
+    handle = client.attach(theirs.ref)
     await asyncio.sleep(60)
     await client.project().run_feature("Checkout")
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await client.reconcile(intent)
-    assert (caught.value.reason, caught.value.candidates) == ("ambiguous", (handle.ref,))
+    error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
+    assert (error.reason, error.candidates) == ("ambiguous", (handle.ref,))

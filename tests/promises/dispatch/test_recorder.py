@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import client_of
 from tests.support.notes import Notes
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, RetryPolicy, errors
 from testvibe_async.events import told_logger
@@ -62,8 +63,7 @@ async def test_no_connection(emulator: Emulator, notes: Notes) -> None:
     """Without a connection nothing is intended."""
     await emulator.aclose()
     async with client_of(emulator, recorder=notes, retry=RetryPolicy(attempts=1)) as c:
-        with pytest.raises(errors.NotSentError):
-            await c.project().run_feature("Checkout")
+        await raised(errors.NotSentError, c.project().run_feature("Checkout"))
     assert notes.steps == []
 
 
@@ -78,10 +78,9 @@ async def test_what_was_found_is_told(client: Client, notes: Notes, emulator: Em
 async def test_an_unknown_one_stays_open(client: Client, notes: Notes, emulator: Emulator) -> None:
     """Where nobody knows, neither is told, and the error has the intent."""
     emulator.fail("run_feature", Fault.reset())
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await client.project().run_feature("Checkout")
+    error = await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))
     assert notes.steps == ["intended"]
-    assert caught.value.intent is notes.told[0][1]
+    assert error.intent is notes.told[0][1]
 
 
 async def test_a_failure_before_it(client: Client, notes: Notes, emulator: Emulator) -> None:
@@ -98,8 +97,7 @@ async def test_a_failure_before_it(client: Client, notes: Notes, emulator: Emula
 async def test_a_slow_recorder(client: Client, notes: Notes, emulator: Emulator) -> None:
     """What is recorded after more than 5 s is not sent: another may have taken it over."""
     notes.seconds = {"intended": 5.1}
-    with pytest.raises(errors.RecorderError, match="within 5 s"):
-        await client.project().run_feature("Checkout")
+    await raised(errors.RecorderError, client.project().run_feature("Checkout"), match="within 5 s")
     assert emulator.count("run_feature") == 0
     assert notes.steps == ["not_dispatched"]
 
@@ -125,8 +123,7 @@ async def test_a_recorder_that_fails_at_a_refusal(
 ) -> None:
     """The refusal is raised all the same."""
     notes.failing = {"not_dispatched"}
-    with pytest.raises(errors.FeatureNotGeneratedError):
-        await client.project().run_feature("Draft")
+    await raised(errors.FeatureNotGeneratedError, client.project().run_feature("Draft"))
     assert "could not be recorded" in caplog.text
 
 
@@ -140,8 +137,7 @@ async def test_an_end_before_it(client: Client, notes: Notes, emulator: Emulator
         caller.cancel()
     else:
         await client.aclose()
-    with pytest.raises((asyncio.CancelledError, errors.ClientClosedError)):
-        await caller
+    await raised((asyncio.CancelledError, errors.ClientClosedError), caller)
     await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
     assert notes.steps[-1:] == ["not_dispatched"]
@@ -180,8 +176,7 @@ async def test_a_stubborn_recorder_sends_nothing(emulator: Emulator) -> None:
         caller = asyncio.ensure_future(client.project().run_feature("Checkout"))
         await asyncio.sleep(1)
         caller.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await caller
+        await raised(asyncio.CancelledError, caller)
         await asyncio.sleep(5)
     assert emulator.count("run_feature") == 0
     assert notes.steps == ["intended", "not_dispatched"]
@@ -240,8 +235,7 @@ async def test_a_log_that_fails_loses_no_ref(
     emulator.fail("run_feature", Fault.edit(lambda answer: {**answer, "featureId": 99}))
     monkeypatch.setattr(told_logger, "warning", fail)
     checkout = emulator.features["Checkout"].id
-    with pytest.raises(ValueError):  # noqa: PT011 - it is ours
-        await client.project().run_feature(checkout)
+    await raised(ValueError, client.project().run_feature(checkout))
     assert notes.steps == ["intended", "dispatched"]
 
 
@@ -255,3 +249,13 @@ async def test_a_polled_run_is_known_where_no_list_shows_the_latest(
     await client.attach(ref).poll()
     await client.project().run_feature("Returns")
     assert notes.told[0][1].known_run_id == ref.run_id
+
+
+async def test_a_listed_run_is_known(emulator: Emulator, client: Client, notes: Notes) -> None:
+    """An intent names the highest run that a list has shown to the poller, of any feature."""
+    operations = [await client.project().run_feature("Checkout") for _ in range(4)]
+    async with client_of(emulator) as other:
+        theirs = await other.project().run_feature("Returns")
+    await client.gather(*operations)
+    await client.project().run_feature("Checkout")
+    assert notes.told[-1][1].highest_run_id == theirs.run_id

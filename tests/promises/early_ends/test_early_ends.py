@@ -8,7 +8,7 @@ import pytest
 
 from tests.promises.early_ends.stage import END_SECONDS, Scene, Stage
 from tests.promises.early_ends.table import RAISES, TABLE, Cell, Ending, Known, Subject
-from tests.support.amounts import amount
+from tests.support.amounts import some
 from testvibe_async import BatchSummary, Ref, Verdict, errors
 from testvibe_async.events import Dispatched, DispatchUnknown
 
@@ -49,12 +49,8 @@ def test_the_table_is_whole() -> None:
 
 
 SCENES = [(cell, scene) for cell in TABLE if isinstance(cell, Cell) for scene in scenes(cell)]
-PLAYED = [
-    pytest.param(*each, id=str(each[1]))
-    for number, each in enumerate(SCENES)
-    if each[1].kind == "run" or number % amount(1, few=2) == 0
-]
-"""All of runs, and by default each other one of generations."""
+PLAYED = [pytest.param(*each, id=str(each[1])) for each in some(SCENES, few=2)]
+"""All, or by default every other one."""
 
 
 @pytest.mark.parametrize(("cell", "scene"), PLAYED)

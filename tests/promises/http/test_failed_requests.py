@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import KEY, client_of
 from tests.support.once_only import ONCE_ONLY, once_only
 from tests.support.peer import ONCE, hooks_into
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Hooks, Project, RetryPolicy, errors
 from testvibe_async.events import (
@@ -63,12 +64,11 @@ async def test_a_read_meets_a_fault(emulator: Emulator, project: Project, name: 
     """
     fault, kind, sent = FAULTS[name]
     emulator.fail(READ, fault)
-    with pytest.raises(kind) as caught:
-        await project.get_feature("Checkout")
-    assert isinstance(caught.value, kind)
+    error = await raised(kind, project.get_feature("Checkout"))
+    assert isinstance(error, kind)
     assert emulator.count(READ) in ({sent, 2 * sent} if fault.kind in {"reset", "lost"} else {sent})
-    if isinstance(caught.value, errors.TransportError):
-        assert caught.value.attempts == sent
+    if isinstance(error, errors.TransportError):
+        assert error.attempts == sent
 
 
 MAYBE = {
@@ -79,8 +79,7 @@ MAYBE = {
 
 @once_only
 @pytest.mark.parametrize(
-    ("fault", "is_kept"),
-    [*((fault, False) for fault in MAYBE), ("reset", True), ("lost", True)],
+    ("fault", "is_kept"), [*((fault, False) for fault in MAYBE), ("reset", True), ("lost", True)]
 )
 async def test_what_may_have_happened_is_not_sent_again(
     emulator: Emulator, operation: str, fault: str, *, is_kept: bool
@@ -148,8 +147,7 @@ async def test_a_connection_that_is_never_made_was_not_sent(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", sock_connect)
     async with client_of(emulator, timeout=timeout, retry=ONCE) as client:
-        with pytest.raises(errors.NotSentError):
-            await client.list_projects()
+        await raised(errors.NotSentError, client.list_projects())
     assert now() <= min(timeout, 10.0) + 1
 
 
@@ -175,8 +173,7 @@ async def test_reads_are_spread_over_time(emulator: Emulator) -> None:
     async with client_of(emulator, retry=policy) as client:
         for _ in range(7):  # Their budget has no more.
             del emulator.requests[:]
-            with pytest.raises(errors.ServerError):
-                await client.list_projects()
+            await raised(errors.ServerError, client.list_projects())
             times = [request.at for request in emulator.requests]
             drawn.append([later - time for time, later in pairwise(times)])
     for delays in drawn:
@@ -209,8 +206,7 @@ async def test_unanswered_requests_are_reported(emulator: Emulator) -> None:
     emulator.fail("list_projects", Fault.hang())
     seen: list[Event] = []
     async with client_of(emulator, hooks=hooks_into(seen), timeout=5.0, retry=ONCE) as client:
-        with pytest.raises(errors.OutcomeUnknownError):
-            await client.list_projects()
+        await raised(errors.OutcomeUnknownError, client.list_projects())
     (event,) = [event for event in seen if isinstance(event, RequestFinished)]
     assert (event.operation, event.method, event.status) == ("list_projects", "GET", None)
     assert event.url == f"{emulator.url}/api/v1/ops/projects"
@@ -254,8 +250,7 @@ async def test_other_errors_pause_nothing(emulator: Emulator, fault: Fault) -> N
     emulator.fail("list_projects", fault)
     async with client_of(emulator, retry=ONCE) as client:
         for _ in range(9):
-            with pytest.raises(errors.ResponseError):
-                await client.list_projects()
+            await raised(errors.ResponseError, client.list_projects())
         await client.project().list_configs()
     assert now() < 1
 
@@ -325,14 +320,6 @@ async def test_a_limit_fails_no_dispatch() -> None:
     assert [type(event) for event in seen[:2]] == [Paused, Resumed]
 
 
-async def test_a_refused_list_holds_up_nothing() -> None:
-    """A list that is refused is suspended, and each run is read by its id."""
-    refusal = Fault.status(429, retry_after=60)
-    seen = await _run_all(SHORT, lambda it: it.fail("list_runs", refusal))
-    assert now() <= 2 + 0.75
-    assert seen == []
-
-
 async def test_an_abandoned_probe_frees_the_next(emulator: Emulator) -> None:
     """After a pause, a first request whose caller is cancelled holds up no other."""
     paused = asyncio.Event()
@@ -398,8 +385,7 @@ async def test_a_page_is_an_outage(emulator: Emulator, project: Project, fault: 
 async def test_the_third_page_ends_it(emulator: Emulator, project: Project) -> None:
     """Most likely the address is not the service's."""
     emulator.fail("list_features", Fault.body(PAGE, content_type="text/html"))
-    with pytest.raises(errors.MalformedResponseError):
-        await project.list_features(max_outage=100)
+    await raised(errors.MalformedResponseError, project.list_features(max_outage=100))
     assert emulator.count("list_features") == 3
     assert now() < 10
 
@@ -407,16 +393,14 @@ async def test_the_third_page_ends_it(emulator: Emulator, project: Project) -> N
 async def test_an_outage_that_lasts_is_raised(emulator: Emulator, project: Project) -> None:
     """The last failure is raised, as it is."""
     emulator.fail("list_features", Fault.status(503))
-    with pytest.raises(errors.ServerError):
-        await project.list_features(max_outage=100)
+    await raised(errors.ServerError, project.list_features(max_outage=100))
     assert 100 <= now() < 140
 
 
 async def test_a_service_that_can_not_be_reached_is_an_outage() -> None:
     """Nothing listens, for as long as it may last."""
     async with Client("http://127.0.0.1:1", api_key=KEY, project="p") as client:
-        with pytest.raises(errors.NotSentError):
-            await client.project().list_features(max_outage=60)
+        await raised(errors.NotSentError, client.project().list_features(max_outage=60))
     assert 60 <= now() < 100
 
 
@@ -427,19 +411,16 @@ async def test_a_refused_key_is_confirmed(emulator: Emulator, project: Project, 
     if times == 1:
         assert await project.list_features(max_outage=100)
     else:
-        with pytest.raises(errors.UnauthorizedError):
-            await project.list_features(max_outage=100)
+        await raised(errors.UnauthorizedError, project.list_features(max_outage=100))
     assert rule.hits == times
 
 
 async def test_a_services_refusal_is_raised(emulator: Emulator, client: Client) -> None:
     """There is no such project, or no such call: another try would not change it."""
-    with pytest.raises(errors.NotFoundError):
-        await client.project("other").list_features(max_outage=100)
+    await raised(errors.NotFoundError, client.project("other").list_features(max_outage=100))
     assert emulator.count("list_features") == 1
     emulator.fail("list_configs", Fault.status(404, body=b""))
-    with pytest.raises(errors.EndpointNotFoundError):
-        await client.project().list_configs(max_outage=100)
+    await raised(errors.EndpointNotFoundError, client.project().list_configs(max_outage=100))
     assert emulator.count("list_configs") == 1
 
 

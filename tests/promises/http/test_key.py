@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.peer import KEY, http, peer
+from tests.support.raising import raised
 from testvibe_async import ResponseError, UnauthorizedError, VibeError
 
 
@@ -53,11 +54,10 @@ async def test_an_echo_of_the_key_is_not_shown(
     """Wherever a server repeats the key, no error, cause, log or dict holds it."""
     caplog.set_level(logging.DEBUG)
     async with peer(answer) as service, service.client() as client:
-        with pytest.raises(ResponseError) as caught:
-            await client.project().get_feature("Checkout")
+        error = await raised(ResponseError, client.project().get_feature("Checkout"))
         assert KEY in service.requests[0].decode()
-    assert KEY not in all_of(caught.value)
-    assert KEY not in json.dumps(caught.value.to_dict())
+    assert KEY not in all_of(error)
+    assert KEY not in json.dumps(error.to_dict())
     assert KEY not in caplog.text
 
 
@@ -80,21 +80,19 @@ async def test_no_echo_that_is_cut_off(answer: str, caplog: pytest.LogCaptureFix
         return CUT_ECHOES[answer] % key_in(request).split()[-1]
 
     async with peer(echo) as service, service.client() as client:
-        with pytest.raises(VibeError) as caught:
-            await client.project().get_feature("Checkout")
-    assert KEY[4:12] not in all_of(caught.value)
+        error = await raised(VibeError, client.project().get_feature("Checkout"))
+    assert KEY[4:12] not in all_of(error)
     assert KEY[4:12] not in caplog.text
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 500
+    assert str(error).isprintable()
+    assert len(str(error)) < 500
 
 
 async def test_an_echo_of_the_key_is_masked() -> None:
     """An error shows a placeholder where the key was."""
     body = f'{{"error": "x", "message": "No such key: {KEY}"}}'.encode()
     async with peer(http(401, body)) as service, service.client() as client:
-        with pytest.raises(UnauthorizedError) as caught:
-            await client.list_projects()
-    assert caught.value.message == "No such key: tvb_..."
+        error = await raised(UnauthorizedError, client.list_projects())
+    assert error.message == "No such key: tvb_..."
 
 
 async def test_a_short_key_is_not_searched_for_in_answers() -> None:

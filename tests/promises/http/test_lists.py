@@ -1,16 +1,19 @@
 """Lists in pages, lists that are cut, and rows that can not be read."""
 
+import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+import re
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from tests.conftest import KEY, client_of
+from tests.conftest import client_of
 from tests.support.dialects import Dialect
-from testvibe_async import Client, Project, errors
+from tests.support.peer import http, peer
+from tests.support.raising import raised
+from testvibe_async import Project, errors
 from testvibe_async.testing import Emulator, Fault
 
 
@@ -46,10 +49,8 @@ async def test_pages_without_links_are_cut(paging: str, caplog: pytest.LogCaptur
             errors.IncompleteListError, match="list of features is incomplete: the service"
         ):
             features.require_complete()
-        with pytest.raises(errors.IncompleteListError, match="name the features"):
-            await project.run_features()
-        with pytest.raises(errors.IncompleteListError):
-            await project.generate_features()
+        await raised(errors.IncompleteListError, project.run_features(), match="name the features")
+        await raised(errors.IncompleteListError, project.generate_features())
         assert (len(emulator.runs), len(emulator.generations)) == (0, 0)
     texts = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert [text[:36] for text in texts] == ["the list of features is incomplete: "]
@@ -77,8 +78,7 @@ async def test_a_page_that_is_refused_leaves_the_list_incomplete() -> None:
         assert "its next page can't be read" in str(features.incomplete)
     async with paged("cursor") as emulator, client_of(emulator) as client:
         emulator.fail("list_features", Fault.status(500), skip=1)
-        with pytest.raises(errors.ServerError):
-            await client.project().list_features()
+        await raised(errors.ServerError, client.project().list_features())
 
 
 async def test_a_page_that_comes_again_ends_the_list() -> None:
@@ -93,9 +93,9 @@ async def test_a_page_that_comes_again_ends_the_list() -> None:
 async def test_pages_without_end_are_bounded() -> None:
     """A service that always has one more page is left after a thousand, or two minutes."""
     async with paged("cursor") as emulator, client_of(emulator) as client:
-        for number in range(1200):
-            page = b'{"rows": [{"id": %d}], "nextCursor": "on"}' % number
-            emulator.fail("list_features", Fault.body(page), times=1)
+        ids = count()
+        page = Fault.edit(lambda _: {"rows": [{"id": next(ids)}], "nextCursor": "on"})
+        emulator.fail("list_features", page)
         features = await client.project().list_features()
         assert len(features) == emulator.count("list_features") == 1000
         assert "it has more than 1000 pages" in str(features.incomplete)
@@ -108,8 +108,7 @@ async def test_rows_that_can_not_be_read_are_missing(project: Project, emulator:
     assert len(features) == len(emulator.features)
     assert len(features.unreadable) == 1
     assert "1 of its rows can't be read: missing or null at $[3].id" in str(features.incomplete)
-    with pytest.raises(errors.IncompleteListError):
-        await project.run_features()
+    await raised(errors.IncompleteListError, project.run_features())
 
 
 @pytest.mark.parametrize("paging", ["link", "cursor", "total", None])
@@ -118,7 +117,7 @@ async def test_polling_by_lists_copes_with_pages(paging: str | None) -> None:
     dialect = Dialect(paging=paging, page_size=20)  # type: ignore[arg-type]
     async with Emulator(middleware=dialect) as emulator, client_of(emulator) as client:
         project = client.project()
-        operations = [await project.run_feature("Checkout") for _ in range(60)]
+        operations = [await project.run_feature("Checkout") for _ in range(40)]
         before = len(emulator.requests)
         runs = await client.gather(*operations)
         asked = (len(emulator.requests) - before) / len(runs)
@@ -128,41 +127,26 @@ async def test_polling_by_lists_copes_with_pages(paging: str | None) -> None:
     assert asked < {"link": 3, "cursor": 3, None: 2, "total": 25}[paging]
 
 
-@asynccontextmanager
-async def project_with(
-    headers: Mapping[str, str], *, status: int = 200, pages: int = 1
-) -> AsyncGenerator[Project]:
-    """Serve ten features a page with these headers; the other pages are linked.
+def listing(headers: list[str], *, status: int = 200, pages: int = 1) -> Callable[[bytes], bytes]:
+    """Return what serves ten features a page with these headers; the other pages are linked."""
 
-    Whatever else is asked for is an error of the test.
-    """
-
-    async def features(request: web.Request) -> web.Response:
-        page = int(request.query.get("page", "1"))
-        more = {"Link": f'<?page={page + 1}>; rel="next"'} if page < pages else {}
+    def answer(head: bytes) -> bytes:
+        assert b"/projects/p/features" in head
+        asked = re.search(rb"page=(\d+)", head)
+        page = int(asked[1]) if asked else 1
+        more = [f'Link: <?page={page + 1}>; rel="next"'] if page < pages else []
         rows = [{"id": 10 * page + row, "name": f"Feature {page}.{row}"} for row in range(10)]
-        return web.json_response(rows, status=status, headers={**headers, **more})
+        return http(status, json.dumps(rows).encode(), *headers, *more)
 
-    app = web.Application()
-    app.router.add_get("/api/v1/ops/projects/p/features", features)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        async with Client(f"http://{host}:{port}", api_key=KEY, project="p") as client:
-            yield client.project()
-    finally:
-        await runner.cleanup()
+    return answer
 
 
-CUT: dict[str, tuple[dict[str, str], int]] = {
-    "X-Total-Count": ({"X-Total-Count": "29"}, 200),
-    "Content-Range": ({"Content-Range": "items 0-9/29"}, 200),
-    "206 with a range": ({"Content-Range": "items 0-9/29"}, 206),
-    "206 without the total": ({"Content-Range": "items 0-9/*"}, 206),
-    "206 alone": ({}, 206),
+CUT: dict[str, tuple[list[str], int]] = {
+    "X-Total-Count": (["X-Total-Count: 29"], 200),
+    "Content-Range": (["Content-Range: items 0-9/29"], 200),
+    "206 with a range": (["Content-Range: items 0-9/29"], 206),
+    "206 without the total": (["Content-Range: items 0-9/*"], 206),
+    "206 alone": ([], 206),
 }
 
 
@@ -170,39 +154,34 @@ CUT: dict[str, tuple[dict[str, str], int]] = {
 async def test_a_list_that_is_cut_is_incomplete(cut: str) -> None:
     """It says so, and a batch that needs all features dispatches none of them."""
     headers, status = CUT[cut]
-    async with project_with(headers, status=status) as project:
-        listing = await project.list_features()
-        assert len(listing) == 10
-        assert not listing.is_complete
+    async with peer(listing(headers, status=status)) as service, service.client() as client:
+        features = await client.project().list_features()
+        assert len(features) == 10
+        assert not features.is_complete
         with pytest.raises(errors.IncompleteListError):
-            listing.require_complete()
-        with pytest.raises(errors.IncompleteListError):
-            await project.run_features()
+            features.require_complete()
+        await raised(errors.IncompleteListError, client.project().run_features())
 
 
-WHOLE = {
-    "X-Total-Count": ({"X-Total-Count": "10"}, 200),
-    "Content-Range": ({"Content-Range": "items 0-9/10"}, 200),
-    "206 with a range": ({"Content-Range": "items 0-9/10"}, 206),
-    "a range without the total": ({"Content-Range": "items 0-9/*"}, 200),
-    "no numbers": ({"X-Total-Count": "many", "Content-Range": "items"}, 200),
+WHOLE: dict[str, tuple[list[str], int, int]] = {
+    "X-Total-Count": (["X-Total-Count: 10"], 200, 1),
+    "Content-Range": (["Content-Range: items 0-9/10"], 200, 1),
+    "206 with a range": (["Content-Range: items 0-9/10"], 206, 1),
+    "a range without the total": (["Content-Range: items 0-9/*"], 200, 1),
+    "no numbers": (["X-Total-Count: many", "Content-Range: items"], 200, 1),
+    "a total of all pages": (["X-Total-Count: 30"], 200, 3),
 }
 
 
 @pytest.mark.parametrize("whole", WHOLE)
 async def test_a_list_with_as_many_rows_as_it_counts_is_whole(whole: str) -> None:
-    """Headers that say nothing more change nothing."""
-    headers, status = WHOLE[whole]
-    async with project_with(headers, status=status) as project:
-        assert (await project.list_features()).is_complete
-
-
-async def test_a_total_counts_the_rows_of_all_pages() -> None:
-    """What is put together from pages is whole when it has as many rows as the service says."""
-    async with project_with({"X-Total-Count": "30"}, pages=3) as project:
-        listing = await project.list_features()
-    assert len(listing) == 30
-    assert listing.is_complete
+    """Headers that say nothing more change nothing; a total counts the rows of all pages."""
+    headers, status, pages = WHOLE[whole]
+    answer = listing(headers, status=status, pages=pages)
+    async with peer(answer) as service, service.client() as client:
+        features = await client.project().list_features()
+    assert len(features) == 10 * pages
+    assert features.is_complete
 
 
 TOO_MANY = 10
@@ -224,5 +203,4 @@ async def test_many_unreadable_rows_raise(emulator: Emulator, project: Project) 
         emulator.add_feature(f"Another {number}")
     emulator.fail("list_features", _spoil(TOO_MANY))
 
-    with pytest.raises(errors.MalformedResponseError):
-        await project.list_features()
+    await raised(errors.MalformedResponseError, project.list_features())

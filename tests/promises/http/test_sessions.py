@@ -4,7 +4,6 @@ import asyncio
 import errno
 import gzip
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -15,7 +14,8 @@ from yarl import URL
 
 from tests.conftest import KEY, Received, Send, Sent, client_of, client_through
 from tests.support.once_only import ONCE_ONLY, once_only
-from tests.support.peer import ONCE, http, peer
+from tests.support.peer import ONCE, http, no_connection, peer
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Project, errors
 from testvibe_async.testing import Emulator, Fault
@@ -70,8 +70,7 @@ async def test_a_closed_session_is_refused(emulator: Emulator) -> None:
     session = aiohttp.ClientSession()
     await session.close()
     async with client_of(emulator, session=session) as client:
-        with pytest.raises(errors.ConfigError, match="session"):
-            await client.list_projects()
+        await raised(errors.ConfigError, client.list_projects(), match="session")
     assert emulator.count() == 0
     assert now() == 0
 
@@ -88,11 +87,10 @@ async def test_a_session_that_raises_for_status_changes_nothing(
         aiohttp.ClientSession(raise_for_status=True) as session,
         client_of(emulator, session=session, retry=ONCE) as client,
     ):
-        with pytest.raises(errors.ResponseError) as caught:
-            await client.list_projects()
-    assert type(caught.value) is kind
-    assert (caught.value.status, caught.value.retry_after) == (status, 3.0)
-    assert caught.value.code is not None
+        error = await raised(errors.ResponseError, client.list_projects())
+    assert type(error) is kind
+    assert (error.status, error.retry_after) == (status, 3.0)
+    assert error.code is not None
 
 
 @pytest.mark.parametrize("operation", ["write_file", "delete_feature", "list_files"])
@@ -111,8 +109,7 @@ async def test_a_sessions_own_middlewares_are_kept(emulator: Emulator, operation
     async with client_through(note, emulator, retry=ONCE) as client:
         await client.list_projects()
         emulator.fail(operation, Fault.reset())
-        with pytest.raises(errors.OutcomeUnknownError):
-            await call(client.project())
+        await raised(errors.OutcomeUnknownError, call(client.project()))
     assert set(seen) == {request.method for request in emulator.requests}
     assert emulator.count(operation) == (2 if operation == "list_files" else 1)
 
@@ -154,9 +151,7 @@ async def _refused(session: aiohttp.ClientSession, **options: Any) -> errors.Vib
         session,
         Client(SERVER, api_key=KEY, project="p", session=session, **options) as client,
     ):
-        with pytest.raises(errors.VibeError) as caught:
-            await client.project().generate_feature("Checkout")
-    return caught.value
+        return await raised(errors.VibeError, client.project().generate_feature("Checkout"))
 
 
 class SilentResolver(AbstractResolver):
@@ -303,13 +298,7 @@ async def test_bytes_that_were_taken_count_as_sent(emulator: Emulator) -> None:
     [
         (aiohttp.ServerDisconnectedError(), errors.DispatchUnknownError),
         (TimeoutError(), errors.DispatchUnknownError),
-        (
-            aiohttp.ClientConnectorError(
-                SimpleNamespace(host="h", port=1, ssl=False, is_ssl=False),  # type: ignore[arg-type]
-                OSError(errno.ECONNREFUSED, "refused"),
-            ),
-            errors.NotSentError,
-        ),
+        (no_connection(), errors.NotSentError),
     ],
 )
 async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeError]) -> None:
@@ -318,8 +307,7 @@ async def test_a_mock_proves_nothing(error: Exception, kind: type[errors.VibeErr
     with aioresponses() as forged:
         forged.post(where, exception=error, repeat=True)  # pyright: ignore[reportUnknownMemberType]
         async with Client(SERVER, api_key=KEY, project="p", retry=ONCE) as client:
-            with pytest.raises(kind):
-                await client.project().run_feature("Checkout")
+            await raised(kind, client.project().run_feature("Checkout"))
 
 
 async def _call(operation: str, project: Project) -> Any:
@@ -332,9 +320,8 @@ async def test_some_statuses_prove_nothing(emulator: Emulator, status: int) -> N
 
     emulator.fail("run_feature", Fault.status(status))
     async with client_of(emulator) as client:
-        with pytest.raises(errors.DispatchUnknownError) as caught:
-            await client.project().run_feature("Checkout")
-    assert caught.value.reason == "absent"
+        error = await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))
+    assert error.reason == "absent"
 
 
 async def test_an_upgrade_leaves_a_dispatch_unknown() -> None:
@@ -343,5 +330,4 @@ async def test_an_upgrade_leaves_a_dispatch_unknown() -> None:
         peer(lambda head: http(101 if head.startswith(b"POST") else 404)) as service,
         service.client() as client,
     ):
-        with pytest.raises(errors.DispatchUnknownError):
-            await client.project().run_feature("Checkout")
+        await raised(errors.DispatchUnknownError, client.project().run_feature("Checkout"))

@@ -3,7 +3,8 @@
 # ruff: noqa: ASYNC240 - the files are small
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.journal.conftest import opened, resumed, verdicts
+from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
@@ -92,9 +94,8 @@ async def test_what_waited_is_dispatched(path: Path, emulator: Emulator, project
 async def test_after_an_outage_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
     """After an outage that ends the batch, or its time, the runs are attached to again."""
     outage = emulator.fail("get_run", Fault.status(500))
-    async with Journal(path) as journal:
-        items = await project.run_features(FEATURES, journal=journal, timeout=60)
-        assert verdicts(items) == ["in flight"] * 3
+    items = await resumed(path, project, FEATURES, timeout=60)
+    assert verdicts(items) == ["in flight"] * 3
     async with Journal(path) as journal:
         (error, *_) = [item.error for item in journal.items]
         assert isinstance(error, errors.WaitTimeoutError)
@@ -111,10 +112,9 @@ async def test_after_an_outage_it_goes_on(path: Path, emulator: Emulator, projec
 async def test_after_refusals_it_goes_on(path: Path, emulator: Emulator, project: Project) -> None:
     """A key that may not see a run does not undo that it was dispatched."""
     refused = emulator.fail("get_run", Fault.status(403))
-    async with Journal(path) as journal:
-        items = await project.run_features(FEATURES, journal=journal)
-        assert verdicts(items) == ["in flight"] * 3
-        assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
+    items = await resumed(path, project, FEATURES)
+    assert verdicts(items) == ["in flight"] * 3
+    assert all(isinstance(item.error, errors.ForbiddenError) for item in items)
     refused.remove()
     items = await resumed(path, project)
     assert verdicts(items) == ["succeeded", "failed", "succeeded"]
@@ -136,8 +136,7 @@ async def test_errors_are_read_back(
 ) -> None:
     """The stored error of a feature is of the same class, and says the same."""
     emulator.fail("run_feature", fault)
-    async with Journal(path) as journal:
-        (item,) = await project.run_features(["Checkout"], journal=journal, timeout=30)
+    (item,) = await resumed(path, project, ["Checkout"], timeout=30)
     assert item.error is not None
     async with Journal(path) as journal:
         stored = journal.items[0].error
@@ -274,10 +273,9 @@ async def test_what_is_unknown_stays_so(path: Path, emulator: Emulator, client: 
     """Without a later run it is unknown again, and can be gone on with later."""
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
-    async with Journal(path) as journal:
-        items = await client.project().run_features(journal=journal)
-        assert verdicts(items) == ["unknown"] * 3
-        assert all(getattr(item.error, "reason", "") == "absent" for item in items)
+    items = await resumed(path, client.project())
+    assert verdicts(items) == ["unknown"] * 3
+    assert all(getattr(item.error, "reason", "") == "absent" for item in items)
     async with Journal(path) as journal:
         assert not journal.is_over
         (error, *_) = [item.error for item in journal.items]
@@ -314,8 +312,7 @@ async def test_no_decision(path: Path, emulator: Emulator) -> None:
     emulator.fail("run_feature", Fault.reset(), times=3)
     await _cut_off(path, emulator)
     journal = Journal(path)
-    with pytest.raises(errors.ConfigError, match="open the journal"):
-        await journal.decide("drop")
+    await raised(errors.ConfigError, journal.decide("drop"), match="open the journal")
     async with journal:
         with pytest.raises(errors.ConfigError, match="'resend', 'drop' or a ref, not 'retry'"):
             await journal.decide("retry")  # type: ignore[arg-type]
@@ -355,11 +352,9 @@ async def test_adopt(path: Path, emulator: Emulator, client: Client) -> None:
     (run_id,) = (run.id for run in emulator.runs.values() if run.feature_name == "Checkout")
     ref = RunRef(server=emulator.url, project=emulator.project_id, run_id=run_id)
     async with Journal(path) as journal:
-        with pytest.raises(errors.ConfigError, match="3 are unknown"):
-            await journal.decide(ref)
+        await raised(errors.ConfigError, journal.decide(ref), match="3 are unknown")
         await journal.decide(ref, feature="Checkout")
-        with pytest.raises(errors.ConfigError, match="2 are unknown"):
-            await journal.decide(ref)
+        await raised(errors.ConfigError, journal.decide(ref), match="2 are unknown")
         with pytest.raises(errors.ConfigError, match="nothing of feature 'Gift card' is unknown"):
             await journal.decide("drop", feature="Gift card")
     async with Journal(path) as journal:
@@ -441,49 +436,43 @@ class TestOtherPlans:
         await journal.aclose()
 
 
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [(b"not a database" * 100, "is no journal"), (b"SQLite format 3\0" + b"x" * 4080, "")],
-)
-async def test_what_is_no_journal(path: Path, content: bytes, problem: str) -> None:
-    """Another file, and a damaged one, are refused and left as they are."""
-    path.write_bytes(content)
-    with pytest.raises(errors.ConfigError, match=f"{path}.*{problem}"):
-        await opened(path)
-    assert path.read_bytes() == content
-
-
-async def test_another_programs_database(path: Path) -> None:
-    """It is refused, and left as it is."""
+def execute(path: Path, statement: str) -> None:
+    """Change a database."""
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE songs (title TEXT)")
+        connection.execute(statement)
     connection.close()
-    with pytest.raises(errors.ConfigError, match="is another program's database"):
-        await opened(path)
 
 
-async def test_another_version(path: Path) -> None:
-    """A later version is named."""
-    await opened(path)
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 9")
-    connection.close()
-    with pytest.raises(errors.ConfigError, match="is of version 9"):
+OTHER_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "text": (lambda path: path.write_bytes(b"not a database" * 100), "is no journal"),
+    "damaged": (lambda path: path.write_bytes(b"SQLite format 3\0" + b"x" * 4080), ""),
+    "of another program": (
+        lambda path: execute(path, "CREATE TABLE songs (title TEXT)"),
+        "is another program's database",
+    ),
+    "of version 9": (lambda path: execute(path, "PRAGMA user_version = 9"), "is of version 9"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FILES)
+async def test_what_is_no_journal(path: Path, kind: str) -> None:
+    """Another file is refused in a sentence, and what is no database is left as it is."""
+    write, problem = OTHER_FILES[kind]
+    if kind == "of version 9":
         await opened(path)
+    write(path)
+    content = path.read_bytes()
+    await raised(errors.ConfigError, opened(path), match=f"{path}.*{problem}")
+    assert path.read_bytes() == content or kind.startswith("of ")
+    no_folder = path.parent / "no" / "journal"
+    await raised(errors.ConfigError, opened(no_folder), match="can't be opened")
 
 
 async def test_two_at_once(path: Path) -> None:
     """One process at a time has it, and it is free once that closes it."""
     async with Journal(path):
-        with pytest.raises(errors.ConfigError, match="in use, here or by another process"):
-            await opened(path)
+        await raised(errors.ConfigError, opened(path), match="in use, here or by another process")
     await opened(path)
-
-
-async def test_no_folder(tmp_path: Path) -> None:
-    """A file that can't be made is refused."""
-    with pytest.raises(errors.ConfigError, match="can't be opened"):
-        await opened(tmp_path / "no" / "journal")
 
 
 async def test_a_read_only_file(
@@ -497,9 +486,26 @@ async def test_a_read_only_file(
         return connect(f"file:{name}?mode=ro", uri=True, **options)
 
     monkeypatch.setattr(sqlite3, "connect", read_only)
-    with pytest.raises(errors.ConfigError, match=r"(can't|could not) be written"):
-        await opened(path)
+    await raised(errors.ConfigError, opened(path), match=r"(can't|could not) be written")
     assert emulator.count("run_feature") == 3
+
+
+async def test_a_commit_is_on_the_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with an SQLite that was built to leave it to the operating system."""
+    modes: list[int] = []
+
+    class Lax(sqlite3.Connection):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.execute("PRAGMA synchronous = OFF")
+
+        def close(self) -> None:
+            modes.extend(self.execute("PRAGMA synchronous").fetchone())
+            super().close()
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Lax))
+    await opened(path)
+    assert modes == [2]  # FULL
 
 
 @pytest.mark.parametrize("options", [{"features": {"Checkout"}}, [1, 2], "abc"])
@@ -582,8 +588,7 @@ async def test_nothing_sent_is_decided(path: Path, emulator: Emulator, client: C
     ):
         await asyncio.sleep(1)
         assert verdicts(batch.items) == ["unknown"]
-        with pytest.raises(errors.ConfigError, match="nothing is unknown"):
-            await journal.decide("resend")
+        await raised(errors.ConfigError, journal.decide("resend"), match="nothing is unknown")
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
@@ -595,8 +600,7 @@ async def test_a_pause_is_over(path: Path, emulator: Emulator, client: Client, s
         assert verdicts(await batch) == ["error"]
         assert not journal.is_over
     rule.remove()
-    async with Journal(path) as journal:
-        assert verdicts(await client.project().run_features(journal=journal)) == ["succeeded"]
+    assert verdicts(await resumed(path, client.project())) == ["succeeded"]
 
 
 async def test_a_wrong_argument_leaves_a_journal_unused(path: Path, project: Project) -> None:

@@ -3,7 +3,6 @@
 # ruff: noqa: ASYNC240 - the files are small
 import asyncio
 import random
-import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -15,6 +14,8 @@ from attrs import evolve
 
 from tests.conftest import client_of
 from tests.promises.journal.conftest import opened, ran, verdicts
+from tests.support.journals import copy_of_the_disk
+from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import Client, GenerationRef, Journal, RunRef, Verdict, errors
 from testvibe_async.intents import Intent
@@ -178,8 +179,7 @@ async def test_a_client_that_closes_leaves_it_to_be_decided(path: Path, emulator
         batch = asyncio.ensure_future(_run(client, journal))
         await asyncio.sleep(1)
         await client.aclose()
-        with pytest.raises(errors.ClientClosedError):
-            await batch
+        await raised(errors.ClientClosedError, batch)
         assert await journal.decide("resend") == ["Checkout"]
 
 
@@ -204,8 +204,7 @@ async def test_an_accepted_dispatch_is_known_to_be_so_after_a_kill(
             _run(client, journal, features=[feature], on_conflict="generate")
         )
         await asyncio.sleep(5)
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{path}{suffix}", f"{killed}{suffix}")
+        copy_of_the_disk(path, killed)
         await batch
     async with Journal(killed) as journal:
         assert [intent.is_accepted for intent in journal.open_intents] == [True]
@@ -242,9 +241,8 @@ async def test_a_second_try_hides_none(emulator: Emulator, client: Client, secon
             assert found is not None
             assert found.ref.key[-1] in began
             return
-        with pytest.raises(errors.DispatchUnknownError) as both:
-            await other.reconcile(intent)
-    assert {ref.key[-1] for ref in both.value.candidates} == began
+        error = await raised(errors.DispatchUnknownError, other.reconcile(intent))
+    assert {ref.key[-1] for ref in error.candidates} == began
 
 
 FEATURES = ["Checkout", "Returns"]
@@ -414,8 +412,7 @@ async def test_a_lost_row_is_noticed(path: Path, emulator: Emulator, damage: str
     with sqlite3.connect(path) as connection:
         connection.execute(damage)
     connection.close()
-    with pytest.raises(errors.ConfigError, match="is damaged"):
-        await opened(path)
+    await raised(errors.ConfigError, opened(path), match="is damaged")
 
 
 async def test_any_damage_is_an_error_of_this_package(path: Path, emulator: Emulator) -> None:
@@ -455,8 +452,7 @@ async def test_a_file_that_is_gone(
     assert isinstance(item.error, errors.VibeError)
     assert "deleted or replaced" in str(item.error)
     assert emulator.count("run_feature") == 1
-    with pytest.raises(errors.ConfigError, match="deleted or replaced"):
-        await journal.aclose()
+    await raised(errors.ConfigError, journal.aclose(), match="deleted or replaced")
     with suppress(errors.ConfigError):
         await journal.aclose()
 

@@ -8,11 +8,11 @@ from attrs import evolve
 
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.observing import start_wait
+from tests.support.raising import raised
 from tests.support.timing import STEADY, now
 from testvibe_async import (
     Client,
     Hooks,
-    ObservationError,
     Phase,
     Project,
     RetryPolicy,
@@ -36,26 +36,16 @@ async def test_a_poll_is_one_request(emulator: Emulator, operation: RunOperation
     assert emulator.count("get_run") == 1
 
 
-async def test_a_poll_that_fails_says_why(emulator: Emulator, operation: RunOperation) -> None:
-    """A poll that fails raises an ObservationError with the ref and the cause."""
-    emulator.fail("get_run", Fault.status(500))
-
-    with pytest.raises(errors.ObservationError) as caught:
-        await operation.poll()
-
-    assert caught.value.ref == operation.ref
-    assert isinstance(caught.value.__cause__, errors.ServerError)
-
-
 @pytest.mark.parametrize("status", [401, 404, 500])
 async def test_causes_end(emulator: Emulator, operation: RunOperation, status: int) -> None:
-    """The chain of causes of an error of poll() has no cycle."""
+    """An error of poll() has the ref, and a chain of causes without a cycle."""
     emulator.fail("get_run", Fault.status(status))
 
-    with pytest.raises((errors.ObservationError, errors.UnauthorizedError)) as caught:
-        await operation.poll()
+    error = await raised((errors.ObservationError, errors.UnauthorizedError), operation.poll())
 
-    causes: list[BaseException] = [caught.value]
+    assert error.ref == operation.ref
+    assert status != 500 or isinstance(error.__cause__, errors.ServerError)
+    causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__) is not None:
         assert cause not in causes
         causes.append(cause)
@@ -247,29 +237,20 @@ async def test_failures_of_poll_do_not_slow_a_wait(emulator: Emulator) -> None:
         outage = emulator.fail("get_run", Fault.status(500))
         for _ in range(7):
             await asyncio.sleep(0.5)
-            with pytest.raises(errors.ObservationError):
-                await operation.poll()
+            await raised(errors.ObservationError, operation.poll())
         outage.remove()
         await wait
 
     assert now() < 34
 
 
-async def test_polls_share_one_request(emulator: Emulator, operation: RunOperation) -> None:
-    """Twenty polls at once cost one request, and all return its snapshot."""
-    runs = await asyncio.gather(*(operation.poll() for _ in range(20)))
+async def test_polls_share_it(emulator: Emulator, client: Client, operation: RunOperation) -> None:
+    """Twenty polls at once, through two handles, cost one request, and return its snapshot."""
+    handles = [operation, client.attach(operation.ref)]
+    runs = await asyncio.gather(*(handle.poll() for handle in handles * 10))
 
     assert emulator.count("get_run") == 1
     assert {id(run) for run in runs} == {id(operation.snapshot)}
-
-
-async def test_handles_share_it(
-    emulator: Emulator, client: Client, operation: RunOperation
-) -> None:
-    """It is the operation that is polled, whichever handle is asked."""
-    await asyncio.gather(operation.poll(), client.attach(operation.ref).poll())
-
-    assert emulator.count("get_run") == 1
 
 
 async def test_a_cancelled_caller_ends_no_poll(emulator: Emulator, operation: RunOperation) -> None:
@@ -381,5 +362,5 @@ async def test_the_run_of_another_feature_is_no_outcome() -> None:
                 theirs = await other.project().run_feature("Wishlist")
                 assert (await theirs).run_id == ref.run_id
             async with client_of(second) as resumed:
-                with pytest.raises(ObservationError, match=r"of feature \d+, not \d+"):
+                with pytest.raises(errors.ObservationError, match=r"of feature \d+, not \d+"):
                     await resumed.attach(ref)

@@ -12,6 +12,7 @@ from attrs import evolve
 from tests.conftest import Received, Send, Sent, client_of, client_through
 from tests.support.batches import client_tasks
 from tests.support.observing import start_wait, statuses
+from tests.support.raising import raised
 from tests.support.timing import now
 from testvibe_async import Client, Phase, Project, RunOperation, Transition, errors
 from testvibe_async.testing import Emulator, Fault
@@ -37,6 +38,7 @@ async def test_awaiting_again_costs_nothing(emulator: Emulator, operation: RunOp
     assert await operation is first
     assert await operation.poll() is first
     assert await operation.wait(timeout=1) is first
+    assert await statuses(operation) == [(Phase.FINISHED, "passed")]
     assert (len(emulator.requests), now()) == (asked, at)
 
 
@@ -62,13 +64,12 @@ async def test_polls_are_shared(
 async def test_a_timeout_is_not_a_failure(emulator: Emulator, operation: RunOperation) -> None:
     """The wait ends with the ref and the status; the run goes on, and so does a later wait."""
     said = r"run \d+ is still running after 10 s.*wait again"
-    with pytest.raises(errors.WaitTimeoutError, match=said) as caught:
-        await operation.wait(timeout=10)
+    error = await raised(errors.WaitTimeoutError, operation.wait(timeout=10), match=said)
 
-    assert isinstance(caught.value, TimeoutError)
-    assert caught.value.ref == operation.ref
-    assert caught.value.status == "running"
-    assert caught.value.elapsed == pytest.approx(10)
+    assert isinstance(error, TimeoutError)
+    assert error.ref == operation.ref
+    assert error.status == "running"
+    assert error.elapsed == pytest.approx(10)
     assert emulator.count("cancel_generation") == 0
     assert (await operation).is_success
 
@@ -78,9 +79,8 @@ async def test_no_time_is_one_poll(
     emulator: Emulator, operation: RunOperation, timeout: float
 ) -> None:
     """With no time at all the operation is polled once, and waited for no longer."""
-    with pytest.raises(errors.WaitTimeoutError) as caught:
-        await operation.wait(timeout=timeout)
-    assert caught.value.status == "running"
+    error = await raised(errors.WaitTimeoutError, operation.wait(timeout=timeout))
+    assert error.status == "running"
     assert emulator.count("get_run") == 1
 
     emulator.finish_run(operation.run_id)
@@ -174,8 +174,7 @@ async def test_a_deadline_at_the_close(emulator: Emulator, *, is_closed_first: b
         await client.aclose()
 
     async def wait() -> None:
-        with pytest.raises(errors.WaitTimeoutError):
-            await operation.wait(timeout=5)
+        await raised(errors.WaitTimeoutError, operation.wait(timeout=5))
 
     await asyncio.gather(*([close(), wait()] if is_closed_first else [wait(), close()]))
     assert now() < 6
@@ -213,12 +212,10 @@ async def test_a_cancelled_last_poll(emulator: Emulator, operation: RunOperation
         await asyncio.sleep(0)
         polls = [task for task in client_tasks() if task.get_name().endswith("last poll")]
     polls[0].cancel()
-    with pytest.raises(errors.WaitTimeoutError):
-        await first
+    await raised(errors.WaitTimeoutError, first)
 
     before = emulator.count("get_run")
-    with pytest.raises(errors.WaitTimeoutError):
-        await operation.wait(timeout=0)
+    await raised(errors.WaitTimeoutError, operation.wait(timeout=0))
     assert emulator.count("get_run") == before + 1
 
 
@@ -271,30 +268,14 @@ async def test_unused_ones(emulator: Emulator, client: Client, operation: RunOpe
 
 
 async def test_transitions_come_in_order(operation: RunOperation) -> None:
-    """The present one first, each change of phase or status once, ending with the last."""
-    assert await statuses(operation) == [
-        (Phase.QUEUED, "running"),
-        (Phase.ACTIVE, "running"),
-        (Phase.FINISHED, "passed"),
-    ]
-
-
-async def test_the_dispatch_itself_has_no_snapshot(operation: RunOperation) -> None:
-    """The first transition of a new operation shows no more than the dispatch did."""
+    """The dispatch first, each change of phase or status once, ending with the outcome."""
     transitions = [transition async for transition in operation]
 
-    assert transitions[0].snapshot is None
-    assert transitions[-1].snapshot is operation.outcome
+    assert [(transition.phase, transition.status) for transition in transitions] == [
+        *((Phase.QUEUED, "running"), (Phase.ACTIVE, "running"), (Phase.FINISHED, "passed"))
+    ]
+    assert (transitions[0].snapshot, transitions[-1].snapshot) == (None, operation.outcome)
     assert transitions[0].observed_at <= transitions[-1].observed_at
-
-
-async def test_what_is_over_gives_its_end(emulator: Emulator, operation: RunOperation) -> None:
-    """Iterating over a finished operation yields the end without a request."""
-    await operation
-    asked = len(emulator.requests)
-
-    assert await statuses(operation) == [(Phase.FINISHED, "passed")]
-    assert len(emulator.requests) == asked
 
 
 async def test_an_attached_one_is_seen_first(emulator: Emulator, operation: RunOperation) -> None:
@@ -341,8 +322,7 @@ async def test_closing_ends_the_polling(emulator: Emulator, operation: RunOperat
     await asyncio.sleep(60)
 
     assert emulator.count("get_run") == 0
-    with pytest.raises(StopAsyncIteration):
-        await anext(transitions)
+    await raised(StopAsyncIteration, anext(transitions))
 
 
 async def test_closing_wakes_the_task_that_waits(operation: RunOperation) -> None:
@@ -354,8 +334,7 @@ async def test_closing_wakes_the_task_that_waits(operation: RunOperation) -> Non
 
     await transitions.aclose()
 
-    with pytest.raises(StopAsyncIteration):
-        await waiting
+    await raised(StopAsyncIteration, waiting)
     assert now() == 1
 
 
@@ -398,8 +377,7 @@ async def test_two_tasks_on_one_iteration_are_refused(operation: RunOperation) -
     first = asyncio.ensure_future(anext(transitions))
     await asyncio.sleep(0)
 
-    with pytest.raises(RuntimeError, match="give each its own"):
-        await anext(transitions)
+    await raised(RuntimeError, anext(transitions), match="give each its own")
     assert (await first).phase is Phase.ACTIVE
 
 
@@ -426,7 +404,5 @@ async def test_an_iteration_raises_too(emulator: Emulator, operation: RunOperati
     await anext(transitions)
     emulator.fail("get_run", Fault.status(401))
 
-    with pytest.raises(errors.UnauthorizedError):
-        await anext(transitions)
-    with pytest.raises(StopAsyncIteration):
-        await anext(transitions)
+    await raised(errors.UnauthorizedError, anext(transitions))
+    await raised(StopAsyncIteration, anext(transitions))

@@ -10,6 +10,7 @@ import pytest
 from attrs import field, frozen
 
 from tests.conftest import client_of
+from tests.support.raising import raised
 from tests.support.shop import DRAFT, GENERATED, P, last
 from tests.support.timing import now
 from testvibe_async import Client, FeatureStatus, Phase, Project, ProjectInfo, RunStatus, errors
@@ -182,8 +183,7 @@ async def test_ids_and_digits_travel_alike(emulator: Emulator, project: Project)
 @pytest.mark.parametrize("feature", ["", True, False, None, 1.5, b"Checkout", "a\ud800b"])
 async def test_no_feature_has_it(emulator: Emulator, project: Project, feature: Any) -> None:
     """A feature that is neither an id nor a name is a ConfigError, and nothing is sent."""
-    with pytest.raises(errors.ConfigError):
-        await project.get_feature(feature)
+    await raised(errors.ConfigError, project.get_feature(feature))
     with pytest.raises(errors.ConfigError):
         await project.run_feature(feature)
     assert emulator.count() == 0
@@ -191,17 +191,14 @@ async def test_no_feature_has_it(emulator: Emulator, project: Project, feature: 
 
 async def test_a_projects_id_is_one_path_segment(emulator: Emulator, client: Client) -> None:
     """A project's id, whatever it holds, can't lead to another path."""
-    with pytest.raises(errors.NotFoundError):
-        await client.project("../x").list_files()
+    await raised(errors.NotFoundError, client.project("../x").list_files())
     assert emulator.requests[-1].path == "/api/v1/ops/projects/..%2Fx/files"
 
 
 async def test_what_utf_8_can_not_carry_is_refused(emulator: Emulator, project: Project) -> None:
     """It is not sent without the characters that UTF-8 can't carry: that names something else."""
-    with pytest.raises(errors.ConfigError):
-        await project.read_file("Features/a\ud800b")
-    with pytest.raises(errors.ConfigError):
-        await project.list_runs(feature="Check\ud800out")
+    await raised(errors.ConfigError, project.read_file("Features/a\ud800b"))
+    await raised(errors.ConfigError, project.list_runs(feature="Check\ud800out"))
     assert emulator.count() == 0
 
 
@@ -212,8 +209,7 @@ async def test_projects_are_listed_and_read(emulator: Emulator, client: Client) 
     listed = [shop, ProjectInfo(other.id, "Other", "https://other.example")]
     assert await client.list_projects() == listed
     assert await client.get_project(shop.id) == shop
-    with pytest.raises(errors.NotFoundError):
-        await client.get_project("none")
+    await raised(errors.NotFoundError, client.get_project("none"))
 
 
 async def test_list_features_gives_rows(emulator: Emulator, project: Project) -> None:
@@ -251,25 +247,21 @@ async def test_update_feature_changes_one(emulator: Emulator, project: Project) 
     assert emulator.features["Pay"].gherkin == text
     await project.update_feature("Pay", gherkin="Feature: Pay\n")
     assert emulator.features["Pay"].gherkin == "Feature: Pay\n"
-    with pytest.raises(errors.ConfigError):
-        await project.update_feature("Pay")
+    await raised(errors.ConfigError, project.update_feature("Pay"))
 
 
 async def test_delete_feature_removes_it(emulator: Emulator, project: Project) -> None:
     """delete_feature makes the feature unknown."""
     await project.delete_feature(GENERATED)
     assert GENERATED not in emulator.features
-    with pytest.raises(errors.NotFoundError):
-        await project.delete_feature(GENERATED)
+    await raised(errors.NotFoundError, project.delete_feature(GENERATED))
 
 
 async def test_a_busy_feature_stays(emulator: Emulator, project: Project) -> None:
     """update_feature and delete_feature of a feature that is generating raise FeatureBusyError."""
     emulator.add_feature("Busy", status="generating")
-    with pytest.raises(errors.FeatureBusyError):
-        await project.update_feature("Busy", gherkin="Feature: X")
-    with pytest.raises(errors.FeatureBusyError):
-        await project.delete_feature("Busy")
+    await raised(errors.FeatureBusyError, project.update_feature("Busy", gherkin="Feature: X"))
+    await raised(errors.FeatureBusyError, project.delete_feature("Busy"))
     assert "Busy" in emulator.features
 
 
@@ -334,9 +326,8 @@ async def test_cancel_generation_ends_it(emulator: Emulator, project: Project) -
     assert (request.method, request.path) == ("POST", f"{P}/features/{name}/generation/cancel")
     assert emulator.features[DRAFT].status == "cancelled"
     assert (await operation).status is FeatureStatus.CANCELLED
-    with pytest.raises(errors.ConflictError) as caught:
-        await project.cancel_generation(DRAFT)
-    assert type(caught.value) is errors.ConflictError
+    error = await raised(errors.ConflictError, project.cancel_generation(DRAFT))
+    assert type(error) is errors.ConflictError
 
 
 async def test_list_runs_gives_the_newest_first(emulator: Emulator, project: Project) -> None:
@@ -456,9 +447,8 @@ async def test_a_path_of_any_kind_is_written_and_read(project: Project, path: st
 
 async def test_write_file_leaves_paths_alone(emulator: Emulator, project: Project) -> None:
     """write_file leaves the allowlist to the service, whose 400 is an InvalidRequestError."""
-    with pytest.raises(errors.InvalidRequestError) as caught:
-        await project.write_file("tests/x.spec.ts", "")
-    assert caught.value.code == "invalid_request"
+    error = await raised(errors.InvalidRequestError, project.write_file("tests/x.spec.ts", ""))
+    assert error.code == "invalid_request"
     assert emulator.count("write_file") == 1
 
 
@@ -481,46 +471,32 @@ async def test_wait_for_generation_waits_for_the_end(emulator: Emulator, project
     assert emulator.count("generate_feature") == 1
 
 
-async def test_a_generation_that_is_over(emulator: Emulator, project: Project) -> None:
-    """wait_for_generation needs one poll for a generation that is over."""
-    await project.wait_for_generation(GENERATED)
+@pytest.mark.parametrize("feature", [GENERATED, DRAFT])
+async def test_nothing_to_wait_for(emulator: Emulator, project: Project, feature: str) -> None:
+    """wait_for_generation needs one poll where the generation is over, or there never was one."""
+    outcome = await project.wait_for_generation(feature, timeout=5)
+    assert (outcome.request_id is None) == (feature == DRAFT)
     assert emulator.count("get_generation_status") == 1
     assert now() == 0
 
 
-async def test_a_feature_that_was_never_generated(project: Project) -> None:
-    """wait_for_generation returns at once where there never was a generation."""
-    outcome = await project.wait_for_generation(DRAFT, timeout=5)
-    assert outcome.request_id is None
-    assert now() == 0
-
-
-async def test_a_later_generation_is_followed(emulator: Emulator, project: Project) -> None:
-    """wait_for_generation waits for the latest one, also where that changes meanwhile."""
+@pytest.mark.parametrize("timeout", [None, 20])
+async def test_the_latest_one(emulator: Emulator, project: Project, timeout: int | None) -> None:
+    """wait_for_generation waits for the latest one, for as long as it may altogether."""
     first = await project.generate_feature(DRAFT)
-    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT))
+    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT, timeout=timeout))
     await asyncio.sleep(10)
     emulator.finish_generation(first.request_id)
     async with client_of(emulator) as rival:
         second = await rival.project().generate_feature(DRAFT)
-    outcome = await wait
-    assert outcome.request_id == second.request_id
-    assert outcome.is_finished
-
-
-async def test_one_deadline_for_all_of_them(emulator: Emulator, project: Project) -> None:
-    """wait_for_generation ends when its time is over, whichever generation it waits for then."""
-    first = await project.generate_feature(DRAFT)
-    wait = asyncio.ensure_future(project.wait_for_generation(DRAFT, timeout=20))
-    await asyncio.sleep(10)
-    emulator.finish_generation(first.request_id)
-    async with client_of(emulator) as rival:
-        second = await rival.project().generate_feature(DRAFT)
-    with pytest.raises(errors.WaitTimeoutError) as caught:
-        await wait
-    assert caught.value.ref is not None
-    assert caught.value.ref.key[-1] == second.request_id
-    assert now() == pytest.approx(20, abs=0.1)
+    if timeout is None:
+        assert (await wait).is_finished
+        assert (await wait).request_id == second.request_id
+    else:
+        error = await raised(errors.WaitTimeoutError, wait)
+        assert error.ref is not None
+        assert error.ref.key[-1] == second.request_id
+        assert now() == pytest.approx(20, abs=0.1)
 
 
 @pytest.mark.parametrize("times", [1, 4])
@@ -538,10 +514,9 @@ async def test_failed_polls_are_no_end(emulator: Emulator, project: Project, tim
 async def test_a_time_out_cancels_nothing(emulator: Emulator, project: Project) -> None:
     """wait_for_generation raises WaitTimeoutError with the ref, and the generation goes on."""
     operation = await project.generate_feature(DRAFT)
-    with pytest.raises(errors.WaitTimeoutError) as caught:
-        await project.wait_for_generation(DRAFT, timeout=10)
-    assert caught.value.ref is not None
-    assert caught.value.ref.key == operation.ref.key
+    error = await raised(errors.WaitTimeoutError, project.wait_for_generation(DRAFT, timeout=10))
+    assert error.ref is not None
+    assert error.ref.key == operation.ref.key
     assert now() == pytest.approx(10)
     assert emulator.count("cancel_generation") == 0
     assert (await project.wait_for_generation(DRAFT)).is_finished
@@ -549,8 +524,7 @@ async def test_a_time_out_cancels_nothing(emulator: Emulator, project: Project) 
 
 async def test_wait_for_generation_of_an_unknown_feature_is_not_found(project: Project) -> None:
     """wait_for_generation raises NotFoundError where there is no such feature."""
-    with pytest.raises(errors.NotFoundError):
-        await project.wait_for_generation("none")
+    await raised(errors.NotFoundError, project.wait_for_generation("none"))
 
 
 async def test_wait_for_run_waits_for_the_end(emulator: Emulator, project: Project) -> None:
@@ -565,8 +539,7 @@ async def test_wait_for_run_waits_for_the_end(emulator: Emulator, project: Proje
 
 async def test_wait_for_run_of_an_unknown_run_is_not_found(project: Project) -> None:
     """wait_for_run raises OperationNotFoundError where the service knows no such run."""
-    with pytest.raises(errors.OperationNotFoundError):
-        await project.wait_for_run(999)
+    await raised(errors.OperationNotFoundError, project.wait_for_run(999))
 
 
 @pytest.mark.parametrize("fault", [Fault.hang(), Fault.status(429, retry_after=8)])

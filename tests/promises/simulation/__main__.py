@@ -3,17 +3,13 @@
 import argparse
 import sys
 
-from tests.promises.simulation.restarts import play_restarts
+from tests.promises.simulation import restarts, world
 from tests.promises.simulation.search import BrokenScheduleError, replay, search
-from tests.promises.simulation.sometimes import (
-    SOMETIMES,
-    SOMETIMES_AFTER_RESTARTS,
-    never_seen,
-    table,
-)
-from tests.promises.simulation.world import play
 
-WORLDS = {"play": play, "play_restarts": play_restarts}
+WORLDS = {
+    "play": (world.play, world.SOMETIMES),
+    "play_restarts": (restarts.play_restarts, restarts.SOMETIMES),
+}
 
 FEW = 2000
 """With fewer schedules than this some states may well be missed."""
@@ -32,22 +28,21 @@ def main() -> int:
         "--world", choices=WORLDS, default="play", help="play, or play_restarts: a batch's restarts"
     )
     options = parser.parse_args()
-    world = WORLDS[options.world]
+    play, expected = WORLDS[options.world]
     if options.replay is not None:
-        broken = replay(options.replay, world)
+        broken = replay(options.replay, play)
         print(broken or "This schedule breaks nothing.")  # noqa: T201
         return 1 if broken else 0
     try:
-        result = search(options.schedules, seed=options.seed, first=options.first, play=world)
+        result = search(options.schedules, seed=options.seed, first=options.first, play=play)
     except BrokenScheduleError as error:
         print(error)  # noqa: T201
         return 1
-    has_to_be_seen = SOMETIMES if world is play else SOMETIMES_AFTER_RESTARTS
     print(  # noqa: T201
         f"{result.schedules:,} schedules, {result.steps:,} steps, {result.seconds:.1f} s: "
-        f"no invariant was broken\n\nsometimes:\n{table(result.seen, has_to_be_seen)}"
+        f"no invariant was broken\n\nsometimes:\n{result.table(expected)}"
     )
-    missed = never_seen(result.seen, has_to_be_seen) if options.schedules >= FEW else []
+    missed = result.never_seen(expected) if options.schedules >= FEW else []
     if missed:
         print(f"\nnever seen, though it has to be: {', '.join(missed)}")  # noqa: T201
     return 1 if missed else 0

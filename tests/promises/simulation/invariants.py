@@ -8,27 +8,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from tests.promises.simulation.ledger import Intent
+from tests.promises.simulation.ledger import Intent, id_of
 from tests.promises.simulation.process import MAX_OUTAGE
-from tests.promises.simulation.service import EPOCH
 from tests.support.seams import assert_released
 from testvibe_async import (
     BatchItem,
-    ClientClosedError,
-    DispatchUnknownError,
     Generation,
     GenerationOperation,
-    GenerationRef,
-    NotSentError,
-    ObservationError,
-    OperationNotFoundError,
-    OperationSupersededError,
     Phase,
     Run,
     RunRef,
     Verdict,
-    VibeError,
-    WaitTimeoutError,
+    errors,
 )
 from testvibe_async.intents import Intent as AskedFor
 
@@ -96,7 +87,7 @@ def _nothing_acts_twice(world: World) -> None:
             made = world.ledger.made(dispatching.intent)
             at_most = dispatching.acts_at_most
             assert len(made) <= at_most, f"{dispatching.intent} took effect as {made}"
-    for intent in {post.intent for post in world.ledger.posts}:
+    for intent in {post.intent for post in world.ledger.posts.values()}:
         if intent.kind == "generation":
             made = world.ledger.made(intent)
             assert len(made) <= 1, f"{intent} cost credits {len(made)} times"
@@ -114,16 +105,15 @@ def _what_was_accepted_is_not_resent(world: World) -> None:
                 continue  # A twin passed for it, and failed: see `_nobody_can_tell`.
             posts = world.ledger.of(dispatching.intent)
             for post in posts:
-                accepted_at = world.ledger.accepted_at.get(post.number)
-                if not post.is_unreadable or accepted_at is None or post.made in ended:
+                if not post.is_unreadable or post.accepted_at is None or post.made in ended:
                     continue
                 world.seen["a 202 that could not be read"] += 1
-                again = [each for each in posts if each.at > accepted_at]
+                again = [each for each in posts if each.at > post.accepted_at]
                 assert not again, f"{post.intent} was accepted as {post.made}, and sent again"
 
 
 def _each_pause_is_kept(world: World) -> None:
-    for refused in world.ledger.posts:
+    for refused in world.ledger.posts.values():
         if refused.retry_after is None:
             continue
         for post in world.ledger.of(refused.intent):
@@ -137,7 +127,7 @@ def _each_pause_is_kept(world: World) -> None:
 
 def _nothing_is_lost(world: World, process: Process) -> None:
     """Expect each operation that a dispatch began to be told of, or its dispatch to be unknown."""
-    for intent in {post.intent for post in world.ledger.posts}:
+    for intent in {post.intent for post in world.ledger.posts.values()}:
         is_unknown = _is_unknown(process, intent)
         lost = set(world.ledger.made(intent)) - _told(process, intent)
         is_replaced = any(_is_twin(world, event) for event in process.dispatched[intent.caller])
@@ -162,18 +152,18 @@ def _is_unknown(process: Process, intent: Intent) -> bool:
 
 def _is_twin(world: World, event: Dispatched) -> bool:
     """Say whether a dispatch adopted what a stranger began: see `_nobody_can_tell`."""
-    return event.adopted and _id(event.ref) not in world.ledger.owners
+    return event.adopted and id_of(event.ref) not in world.ledger.owners
 
 
 def _told(process: Process, intent: Intent) -> set[Id]:
-    return {_id(event.ref) for event in process.dispatched[intent.caller]}
+    return {id_of(event.ref) for event in process.dispatched[intent.caller]}
 
 
 def _what_is_adopted_is_ours(world: World, process: Process) -> None:
     owners = world.ledger.owners
     for number, events in process.dispatched.items():
         for event in events:
-            name, owner = _id(event.ref), owners.get(_id(event.ref))
+            name, owner = id_of(event.ref), owners.get(id_of(event.ref))
             kind = "run" if isinstance(event.ref, RunRef) else "generation"
             intent = Intent(number, kind, str(event.feature), event.config)
             if event.adopted:
@@ -209,13 +199,11 @@ def _nobody_can_tell(world: World, process: Process, intent: Intent, ref: Ref) -
     was lost: there is nothing in the service by which the two could be told apart.
     """
     world.seen["an adoption of a stranger's twin"] += 1
-    emulator, name, slack = world.service.emulator, _id(ref), SLACKS[intent.kind]
-    operation: Any = emulator.runs.get(name) if isinstance(name, int) else None
-    operation = operation or emulator.generations.get(str(name))
+    name, slack = id_of(ref), SLACKS[intent.kind]
+    operation = world.service.operation(name)
     assert operation, f"{intent} adopted {name}, which nobody began in this world"
     assert ref.dispatched_at is not None
-    sent_at = ref.dispatched_at.timestamp() - EPOCH - process.plan.skew
-    is_recent = operation.created_at >= sent_at - slack
+    is_recent = operation.created_at >= world.service.time_of(ref.dispatched_at) - slack
     assert is_recent, f"{intent} adopted {name}, which began long before it was sent"
     ours = set(world.ledger.made(intent)) - _told(process, intent)
     lists = _lists_before(world, process, intent, ref)
@@ -247,9 +235,9 @@ def _is_done_refused_or_unknown(world: World, caller: Caller, dispatching: Dispa
         return
     if result is None:
         assert caller.is_cancelled, f"{intent} came to nothing"
-    elif isinstance(result, DispatchUnknownError):
+    elif isinstance(result, errors.DispatchUnknownError):
         _is_unknown_for_a_reason(world, caller, result)
-    elif isinstance(result, VibeError):
+    elif isinstance(result, errors.VibeError):
         _did_nothing(world, intent, result)
     elif isinstance(result, GenerationOperation) and not world.ledger.made(intent):
         assert result.adopted, f"{intent} was never begun, and came to {result}"
@@ -258,7 +246,9 @@ def _is_done_refused_or_unknown(world: World, caller: Caller, dispatching: Dispa
         assert not isinstance(result, BaseException), f"{intent} raised {result!r}"
 
 
-def _is_unknown_for_a_reason(world: World, caller: Caller, error: DispatchUnknownError) -> None:
+def _is_unknown_for_a_reason(
+    world: World, caller: Caller, error: errors.DispatchUnknownError
+) -> None:
     """Expect the error to say of what was polled what it really showed."""
     asked = error.intent
     assert isinstance(asked, AskedFor), f"{error!r} does not say what was dispatched"
@@ -270,14 +260,12 @@ def _is_unknown_for_a_reason(world: World, caller: Caller, error: DispatchUnknow
     if lost:
         world.seen[f"unknown: {error.reason}, and it took effect"] += 1
     if error.reason == "accepted":
-        is_accepted = any(
-            post.number in world.ledger.accepted_at for post in world.ledger.of(intent)
-        )
+        is_accepted = any(post.accepted_at is not None for post in world.ledger.of(intent))
         assert is_accepted, f"{intent} is said to be accepted, and no answer said so: {error!r}"
     else:
         assert (error.polled_at is None) == (error.reason == "unseen"), f"{intent}: {error!r}"
     assert bool(error.candidates) == (error.reason == "ambiguous"), f"{intent}: {error!r}"
-    names = {_id(ref) for ref in error.candidates}
+    names = {id_of(ref) for ref in error.candidates}
     assert names <= world.ledger.served.keys(), f"{intent}: {names} were never shown"
     if lost and error.reason == "absent" and intent.kind == "run":
         # A batch reconciles a lost answer once more, by a list that other tasks read too.
@@ -287,11 +275,11 @@ def _is_unknown_for_a_reason(world: World, caller: Caller, error: DispatchUnknow
         assert without, f"{intent}: each list showed {lost}, and the error says that none did"
 
 
-def _did_nothing(world: World, intent: Intent, error: VibeError) -> None:
+def _did_nothing(world: World, intent: Intent, error: errors.VibeError) -> None:
     """Expect a dispatch that is said to have failed to have had no effect."""
     made = world.ledger.made(intent)
     assert not made, f"{intent} took effect as {made}, and raised {error!r}"
-    if isinstance(error, NotSentError):
+    if isinstance(error, errors.NotSentError):
         world.seen["a dispatch that was not sent"] += 1
         open_ones = [post for post in world.ledger.of(intent) if not post.is_refused]
         assert not open_ones, f"{intent} reached the service, and raised {error!r}"
@@ -302,12 +290,12 @@ def _item_is_right(
 ) -> None:
     intent, verdict = dispatching.intent, item.verdict
     made = world.ledger.made(intent)
-    if isinstance(item.error, DispatchUnknownError):
+    if isinstance(item.error, errors.DispatchUnknownError):
         assert verdict is Verdict.UNKNOWN, f"{intent} is unknown, and its item {verdict}"
         _is_unknown_for_a_reason(world, caller, item.error)
     elif item.latest_ref is None and len(item.earlier) < len(made):
         assert caller.is_cancelled, f"{intent} began {made}, and its item says {verdict}"
-    assert not isinstance(item.error, OperationNotFoundError), f"{intent}: {item.error}"
+    assert not isinstance(item.error, errors.OperationNotFoundError), f"{intent}: {item.error}"
     if item.is_flaky:
         world.seen["a run that passed at its second attempt"] += 1
     for outcome in (*item.earlier, item.outcome):
@@ -324,10 +312,10 @@ def _each_watch_ends(world: World, caller: Caller) -> None:
     """Expect what is waited for again and again to end, however often that has timed out."""
     for operation in caller.operations:
         watches = [watch for watch in caller.watches if watch.operation is operation]
-        if any(isinstance(watch.result, WaitTimeoutError) for watch in watches[:-1]):
+        if any(isinstance(watch.result, errors.WaitTimeoutError) for watch in watches[:-1]):
             world.seen["a wait that was resumed after a time-out"] += 1
         is_final = not watches or isinstance(
-            watches[-1].result, ClientClosedError | OperationSupersededError
+            watches[-1].result, errors.ClientClosedError | errors.OperationSupersededError
         )
         assert operation.done or is_final or caller.is_cancelled, (
             f"{operation.ref}: it was resumed {len(watches)} times, and did not end"
@@ -344,8 +332,8 @@ def _says_what_was_seen(world: World, caller: Caller, watch: Watch) -> None:
     for transition in watch.transitions:
         _is_true(world, ref, transition)
     if watch.operation.outcome is not None:
-        _outcome_is_true(world, _id(ref), watch.operation.outcome)
-    if isinstance(result, VibeError):
+        _outcome_is_true(world, id_of(ref), watch.operation.outcome)
+    if isinstance(result, errors.VibeError):
         _error_is_right(world, watch, result)
     elif isinstance(result, Run | Generation):
         assert result.is_finished or watch.is_poll, (
@@ -357,20 +345,20 @@ def _says_what_was_seen(world: World, caller: Caller, watch: Watch) -> None:
         assert may_be_left, f"{ref}: a wait ended with {result!r}"
 
 
-def _error_is_right(world: World, watch: Watch, error: VibeError) -> None:
+def _error_is_right(world: World, watch: Watch, error: errors.VibeError) -> None:
     ref, elapsed = watch.operation.ref, watch.ended - watch.began
-    if isinstance(error, WaitTimeoutError):
+    if isinstance(error, errors.WaitTimeoutError):
         timeout = watch.timeout
         assert timeout is not None
         is_timely = timeout <= elapsed <= timeout + LAST_POLL + A_MOMENT
         assert is_timely, f"{ref}: a wait for {timeout:g} s timed out after {elapsed:.3g} s"
-    elif isinstance(error, ClientClosedError):
+    elif isinstance(error, errors.ClientClosedError):
         assert world.plan.close_at is not None, f"{ref}: {error}, which nobody did"
-    elif isinstance(error, OperationSupersededError):
+    elif isinstance(error, errors.OperationSupersededError):
         world.seen["a supersession"] += 1
-        assert _has_successor(world, _id(ref)), f"{ref}: {error}, and nothing did"
+        assert world.service.later(id_of(ref)), f"{ref}: {error}, and nothing did"
     else:
-        assert type(error) is ObservationError, f"{ref}: a watch raised {error!r}"
+        assert type(error) is errors.ObservationError, f"{ref}: a watch raised {error!r}"
         # Failures are counted for all waits of an operation together.
         together = [each for caller in world.callers for each in caller.watches]
         since = min(
@@ -383,19 +371,12 @@ def _error_is_right(world: World, watch: Watch, error: VibeError) -> None:
         world.seen["a failed poll" if watch.is_poll else "an outage beyond max_outage"] += 1
 
 
-def _has_successor(world: World, name: Id) -> bool:
-    generations = world.service.emulator.generations
-    mine = generations[str(name)]
-    of_feature = [each for each in generations.values() if each.feature_id == mine.feature_id]
-    return of_feature[-1] is not mine
-
-
 def _is_true(world: World, ref: Ref, transition: Transition[Any]) -> None:
     """Expect a transition to be one that the service has shown."""
     if transition.phase is Phase.FINISHED:
-        _outcome_is_true(world, _id(ref), transition.snapshot)
+        _outcome_is_true(world, id_of(ref), transition.snapshot)
     elif transition.phase is Phase.ACTIVE:
-        is_started = any(map(_shows_start, world.ledger.served[_id(ref)]))
+        is_started = any(map(_shows_start, world.ledger.served[id_of(ref)]))
         assert is_started, f"{ref} is said to be active, and nothing showed that"
 
 
@@ -406,10 +387,11 @@ def _shows_start(document: dict[str, Any]) -> bool:
 def _outcome_is_true(world: World, name: Id, outcome: object) -> None:
     """Expect an outcome to be the very document that the service served, and true."""
     assert isinstance(outcome, Run | Generation)
-    emulator, status = world.service.emulator, str(outcome.status)
-    truth: Any = emulator.runs.get(name) if isinstance(name, int) else emulator.generations[name]
-    assert truth.finished_at <= emulator.now(), f"{name} is said to be {status}, and goes on"
-    verdict = truth.verdict if isinstance(name, int) else truth.outcome
+    service, status = world.service, str(outcome.status)
+    truth, verdict = service.operation(name), service.verdict(name)
+    assert truth is not None
+    is_over = truth.finished_at <= service.emulator.now()
+    assert is_over, f"{name} is said to be {status}, and goes on"
     assert status == verdict, f"{name} is said to be {status}, and is {verdict}"
     assert not outcome.extra, f"{name}: {outcome.extra} is documented, and was not read"
     said = _known(outcome.to_dict())
@@ -432,13 +414,6 @@ def _forward_only(events: Iterable[Any]) -> None:
     """Expect no operation of a client to go back to an earlier phase."""
     ranks: dict[Id, int] = {}
     for event in events:
-        name, rank = _id(event.ref), RANKS[event.transition.phase]
+        name, rank = id_of(event.ref), RANKS[event.transition.phase]
         assert rank >= ranks.get(name, 0), f"{event.ref} went back to {event.transition.phase}"
         ranks[name] = rank
-
-
-def _id(ref: Ref) -> Id:
-    if isinstance(ref, RunRef):
-        return ref.run_id
-    assert isinstance(ref, GenerationRef)
-    return ref.request_id

@@ -2,11 +2,14 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import count
 from typing import Any, TypeAlias
 
 from attrs import define, field, frozen
 
+from testvibe_async import GenerationRef, Ref, RunRef
 from testvibe_async.testing import RecordedRequest
 from testvibe_async.testing.answers import Answer
 
@@ -44,8 +47,8 @@ class Post:
     """The status of its answer; None where none was sent."""
     answered_at: float = 0.0
     retry_after: float | None = None
-    number: str = ""
-    """The number of its request."""
+    accepted_at: float | None = None
+    """When the client had its status 202."""
     is_unreadable: bool = False
     """Whether it was accepted in a way that can't be read."""
 
@@ -72,7 +75,8 @@ class Listed:
 class Ledger:
     """The records of one schedule."""
 
-    posts: list[Post] = field(factory=list[Post])
+    posts: dict[str, Post] = field(factory=dict[str, Post])
+    """By the number of the request."""
     served: defaultdict[Id, list[dict[str, Any]]] = field(
         factory=lambda: defaultdict[Id, list[dict[str, Any]]](list)
     )
@@ -80,16 +84,8 @@ class Ledger:
     lists: list[Listed] = field(factory=list[Listed])
     late: list[str] = field(factory=list[str])
     """The requests that began when none may any more."""
-    accepted_at: dict[str, float] = field(factory=dict[str, float])
-    """When the client had the status 202 of a dispatch, by the number of its request."""
-    _count: int = 0
-    _by_request: dict[int, Post] = field(factory=dict[int, Post])
-    _requests: list[RecordedRequest] = field(factory=list["RecordedRequest"])
-
-    def new_request(self) -> str:
-        """Return the number of one more request."""
-        self._count += 1
-        return str(self._count)
+    numbers: Iterator[int] = field(factory=count)
+    """Of the requests to come."""
 
     def note_arrival(self, request: RecordedRequest) -> None:
         kind = KINDS.get(request.operation or "")
@@ -98,20 +94,13 @@ class Ledger:
         body = json.loads(request.body or b"{}")
         intent = Intent(_caller(request), kind, request.feature or "", body.get("config"))
         headers = request.headers
-        post = Post(intent, headers.get(TASK_HEADER, ""), request.at)
-        post.number = headers.get(REQUEST_HEADER, "")
-        self.posts.append(post)
-        self._by_request[id(request)] = post
-        self._requests.append(request)  # kept, so that no other takes its identity
+        self.posts[headers[REQUEST_HEADER]] = Post(intent, headers[TASK_HEADER], request.at)
 
-    def note_made(self, request: RecordedRequest, made: Id) -> None:
-        self._by_request[id(request)].made = made
-
-    def note_unreadable(self, request: RecordedRequest) -> None:
-        self._by_request[id(request)].is_unreadable = True
+    def post(self, request: RecordedRequest) -> Post:
+        return self.posts[request.headers[REQUEST_HEADER]]
 
     def note_answer(self, request: RecordedRequest, answer: Answer, *, at: float) -> None:
-        if (post := self._by_request.get(id(request))) is not None:
+        if (post := self.posts.get(request.headers[REQUEST_HEADER])) is not None:
             post.status, post.answered_at = answer.status, at
             seconds = answer.headers.get("Retry-After")
             post.retry_after = None if seconds is None else float(seconds)
@@ -134,7 +123,7 @@ class Ledger:
         self.lists.append(Listed(task, at, ids, is_cut, is_search))
 
     def of(self, intent: Intent) -> list[Post]:
-        return [post for post in self.posts if post.intent == intent]
+        return [post for post in self.posts.values() if post.intent == intent]
 
     def made(self, intent: Intent) -> list[Id]:
         return [post.made for post in self.of(intent) if post.made is not None]
@@ -142,7 +131,12 @@ class Ledger:
     @property
     def owners(self) -> dict[Id, Intent]:
         """Whose POST began which operation; those of others are not in it."""
-        return {post.made: post.intent for post in self.posts if post.made is not None}
+        return {post.made: post.intent for post in self.posts.values() if post.made is not None}
+
+
+def id_of(ref: Ref) -> Id:
+    assert isinstance(ref, RunRef | GenerationRef)
+    return ref.run_id if isinstance(ref, RunRef) else ref.request_id
 
 
 def _caller(request: RecordedRequest) -> int:

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 from tests.promises.simulation.ledger import (
     CALLER,
@@ -25,7 +26,6 @@ from tests.promises.simulation.ledger import (
     TASK_HEADER,
     Ledger,
 )
-from tests.promises.simulation.network import InMemoryConnector
 from tests.promises.simulation.plan import Plan
 from tests.promises.simulation.service import EPOCH
 from tests.support.seams import watch_answers
@@ -40,6 +40,18 @@ MAX_OUTAGE = 20.0
 
 _SKEW: ContextVar[float] = ContextVar("SKEW", default=0.0)
 """By how many seconds the clock of the machine is ahead that the code runs on."""
+
+
+class InMemoryConnector(aiohttp.TCPConnector):
+    """A connector that asks the event loop for connections, where aiohttp's makes sockets first."""
+
+    async def _wrap_create_connection(
+        self, *args: Any, addr_infos: list[Any], **kwargs: Any
+    ) -> tuple[asyncio.Transport, ResponseHandler]:
+        host, port = addr_infos[0][4][:2]
+        for name in ("ssl", "server_hostname"):
+            del kwargs[name]
+        return await self._wrap_existing_connection(*args, host=host, port=port, **kwargs)
 
 
 class Process:
@@ -120,7 +132,7 @@ class Process:
         ) -> None:
             request.headers[CALLER_HEADER] = str(CALLER.get())
             request.headers[TASK_HEADER] = self._task()
-            request.headers[REQUEST_HEADER] = self.ledger.new_request()
+            request.headers[REQUEST_HEADER] = str(next(self.ledger.numbers))
             if self.is_killed:
                 await asyncio.Event().wait()  # until the world lets it go
             if self.closed_at is not None:
@@ -131,9 +143,9 @@ class Process:
             _context: SimpleNamespace,
             request: aiohttp.TraceRequestEndParams,
         ) -> None:
-            if request.response.status == 202 and not self.is_killed:
-                number = request.headers[REQUEST_HEADER]
-                self.ledger.accepted_at[number] = asyncio.get_running_loop().time()
+            post = self.ledger.posts.get(request.headers[REQUEST_HEADER])
+            if post is not None and request.response.status == 202 and not self.is_killed:
+                post.accepted_at = asyncio.get_running_loop().time()
 
         tracing.on_request_start.append(begin)
         tracing.on_request_end.append(end)
@@ -150,10 +162,6 @@ class Process:
         if request.endpoint.name == "list_runs" and status == 200:
             now, is_search = asyncio.get_running_loop().time(), "feature" in request.query
             self.ledger.note_list(json.loads(body), task=self._task(), at=now, is_search=is_search)
-
-    def closing_was_seen(self) -> None:
-        """Note that a caller was refused because the client is closed, or closing."""
-        assert self.is_closing, "nobody closes the client"
 
     async def close(self) -> None:
         """Close the client, as a program does that ends well; a second time does nothing."""

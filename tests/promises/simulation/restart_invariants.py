@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.promises.simulation.ledger import Intent
-from tests.promises.simulation.service import EPOCH
+from tests.promises.simulation.ledger import Intent, id_of
 from testvibe_async import DispatchUnknownError, ObservationError, RunRef, Verdict
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from tests.promises.simulation.ledger import Id
     from tests.promises.simulation.restarts import Restarts
-    from testvibe_async import BatchItem, Ref
+    from testvibe_async import BatchItem
 
 
 SLACK = 4.0
@@ -54,13 +51,13 @@ def _nothing_acts_again(world: Restarts, item: BatchItem[Any]) -> None:
 def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect no generation to be paid for once the batch had joined one of somebody else."""
     paid = world.ledger.made(_intents(item)[1])
-    for seen in world.shown.get((str(item.feature), item.config), {}).values():
-        name = _id(seen.ref)
-        if isinstance(seen.ref, RunRef) or name in world.ledger.owners:
+    for ref, first_at in world.shown[str(item.feature), item.config].items():
+        name = id_of(ref)
+        if isinstance(ref, RunRef) or name in world.ledger.owners:
             continue
         world.seen["a generation that was joined"] += 1
         posts = {post.made: post.at for post in world.ledger.of(_intents(item)[1])}
-        later = [each for each in paid if posts[each] > seen.first_at + A_COMMIT]
+        later = [each for each in paid if posts[each] > first_at + A_COMMIT]
         is_lost = _is_superseded(world, name) or _ended_badly(world, name, item)
         assert not later or is_lost, (
             f"{item.feature} was joined as {name}, and paid for as {later} across a restart"
@@ -69,9 +66,8 @@ def _nothing_is_paid_beside_what_was_joined(world: Restarts, item: BatchItem[Any
 
 def _ended_badly(world: Restarts, name: Id, item: BatchItem[Any]) -> bool:
     """Say whether a generation brought no tests for the run that waited for them."""
-    generation = world.service.emulator.generations.get(str(name))
     is_for_a_run = item.config is not None or world.restarts.work != "generations"
-    return is_for_a_run and generation is not None and generation.outcome != "generated"
+    return is_for_a_run and world.service.verdict(name) not in {None, "generated"}
 
 
 def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
@@ -82,7 +78,7 @@ def _nothing_is_a_strangers(world: Restarts, item: BatchItem[Any]) -> None:
     """
     if item.latest_ref is None:
         return
-    name = _id(item.latest_ref)
+    name = id_of(item.latest_ref)
     owner = world.ledger.owners.get(name)
     if owner is not None:
         assert owner in _intents(item), f"{item.feature} has {name}, of {owner}"
@@ -116,8 +112,11 @@ def _is_intended(world: Restarts, kind: str, item: BatchItem[Any], created_at: f
     config = item.config if kind == "run" else None
     return any(
         (each.kind, each.feature, each.config) == (kind, item.feature, config)
-        and -SLACK <= _since(world, each, created_at) <= _seconds(each.expires_after) + SLACK
-        for each in world.intents
+        and -SLACK
+        <= created_at - world.service.time_of(each.intended_at)
+        <= each.expires_after.total_seconds() + SLACK
+        for step, each, _ in world.notes.told
+        if step == "intended"
     )
 
 
@@ -125,10 +124,8 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
     """Expect an operation that was resumed to end with its true outcome."""
     if item.outcome is not None:
         assert item.latest_ref is not None
-        name = _id(item.latest_ref)
-        emulator = world.service.emulator
-        truth: Any = emulator.runs.get(name) if isinstance(name, int) else None
-        verdict = truth.verdict if truth is not None else emulator.generations[str(name)].outcome
+        name = id_of(item.latest_ref)
+        verdict = world.service.verdict(name)
         assert str(item.outcome.status) == verdict, (
             f"{name} is said to be {item.outcome.status} after a restart, and is {verdict}"
         )
@@ -139,7 +136,7 @@ def _ends_truly(world: Restarts, item: BatchItem[Any]) -> None:
         f"{item.feature}, {item.config} is {item.verdict} at the end of the last batch"
     )
     if item.latest_ref is not None and isinstance(item.error, ObservationError):
-        name = _id(item.latest_ref)
+        name = id_of(item.latest_ref)
         # What took its place may have no id yet, or may not be shown yet. It may itself queue,
         # without an id, for longer than an outage is tolerated.
         assert _is_superseded(world, name) or world.plan.hides_ids != "shown", (
@@ -154,7 +151,7 @@ def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
     made = world.ledger.made(run if is_of_runs else generation)
     if not made or isinstance(item.error, DispatchUnknownError):
         return
-    known = None if item.latest_ref is None else _id(item.latest_ref)
+    known = None if item.latest_ref is None else id_of(item.latest_ref)
     if known is not None and known not in world.ledger.owners:
         return  # A stranger's in place of ours: see `_nothing_is_a_strangers`.
     assert known in made, (
@@ -165,24 +162,4 @@ def _nothing_is_lost(world: Restarts, item: BatchItem[Any]) -> None:
 
 def _is_superseded(world: Restarts, name: Id) -> bool:
     """Say whether somebody else started a later generation of its feature."""
-    generations = world.service.emulator.generations
-    mine = generations.get(str(name))
-    if mine is None:
-        return False
-    of_feature = [each for each in generations.values() if each.feature_id == mine.feature_id]
-    later = of_feature[of_feature.index(mine) + 1 :]
-    return any(each.request_id not in world.ledger.owners for each in later)
-
-
-def _since(world: Restarts, intent: Any, created_at: float) -> float:
-    """Return how many seconds after an intent something was created, by the service's clock."""
-    intended_at: float = intent.intended_at.timestamp() - EPOCH - world.plan.skew
-    return created_at - intended_at
-
-
-def _seconds(duration: timedelta) -> float:
-    return duration.total_seconds()
-
-
-def _id(ref: Ref) -> Id:
-    return ref.run_id if isinstance(ref, RunRef) else ref.request_id  # type: ignore[attr-defined]
+    return any(each.request_id not in world.ledger.owners for each in world.service.later(name))

@@ -54,6 +54,15 @@ class Search:
     seen: Counter[str] = field(factory=Counter[str])
     """How often the schedules saw what."""
 
+    def never_seen(self, expected: Sequence[str]) -> list[str]:
+        """Return what ought to have been seen and was not."""
+        return [what for what in expected if not self.seen[what]]
+
+    def table(self, expected: Sequence[str]) -> str:
+        """Return what was seen and how often, those first that have to be."""
+        others = sorted(self.seen.keys() - set(expected))
+        return "\n".join(f"{self.seen[what]:>9,}  {what}" for what in (*expected, *others))
+
 
 class _PCT(detangle.PCT):
     """Priorities for tasks, with few changes. It learns nothing from one schedule for the next."""

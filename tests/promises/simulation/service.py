@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -16,13 +17,14 @@ import detangle
 from attrs import evolve
 from yarl import URL
 
-from tests.promises.simulation.ledger import Ledger
+from tests.promises.simulation.ledger import Id, Ledger
 from tests.promises.simulation.plan import Plan
 from testvibe_async.testing import Emulator, Fault, RecordedRequest, Scenario
 from testvibe_async.testing.answers import Answer, Refusal, json_answer
 from testvibe_async.testing.generation import Generation
 from testvibe_async.testing.origin import Exchange
 from testvibe_async.testing.project import Feature
+from testvibe_async.testing.run import Run
 
 HOST = "10.0.0.1"
 READY = ("Alpha", "Beta")
@@ -146,7 +148,7 @@ class SimulatedService:
         answer = exchange.act()
         if request.method == "POST" and answer.status == 202:
             document = json.loads(answer.body)
-            self._ledger.note_made(request, document.get("runId") or document["requestId"])
+            self._ledger.post(request).made = document.get("runId") or document["requestId"]
         if twin == "after":
             self._let_a_rival_follow(request)
         return answer
@@ -177,7 +179,7 @@ class SimulatedService:
         is_accepted = request.method == "POST" and answer.status == 202
         if is_accepted and plan.unreadable_rate and detangle.flip(plan.unreadable_rate):
             self._seen["a 202 that can't be read"] += 1
-            self._ledger.note_unreadable(request)
+            self._ledger.post(request).is_unreadable = True
             body = detangle.choice(UNREADABLE)
             detangle.note(f"{request.operation} is accepted with {body!r}")
             return evolve(answer, body=body, verbatim=True)
@@ -309,27 +311,48 @@ class SimulatedService:
         is_server = "RequestHandler.start"
         return {task for task in asyncio.all_tasks() if is_server in repr(task.get_coro())}
 
-    def let_a_rival_generate(self, name: str) -> None:
-        """Let somebody else generate a feature's tests, unless somebody does."""
-        feature = self.emulator.features[name]
-        with suppress(Refusal):
-            base_url = self.emulator._project.base_url
-            generation = self.emulator._service.dispatch_generation(feature, base_url)
-            detangle.note(f"a rival generates {name}: {generation.request_id}")
-
     def _let_a_rival_follow(self, request: RecordedRequest) -> None:
-        self.let_a_rival_run(request.feature, json.loads(request.body).get("config"))
+        name, config = request.feature or "", json.loads(request.body).get("config")
+        if name in self.emulator.features:
+            self.let_a_rival_act(name, config or "Default")
 
-    def let_a_rival_run(self, feature: str | None, config: str | None) -> None:
-        """Let somebody else run the same feature, if that is possible."""
-        project = self.emulator._project
-        found = self.emulator.features.get(feature or "")
+    def let_a_rival_act(self, name: str, config: str | None) -> None:
+        """Let somebody else run a feature, or without a configuration generate its tests.
+
+        The service may refuse it.
+        """
+        project, feature = self.emulator._project, self.emulator.features[name]
+        service, site = self.emulator._service, project.base_url
         with suppress(Refusal):
-            if found is not None:
-                self.emulator._service.dispatch_run(
-                    project, found, config=config or "Default", site_url=project.base_url
-                )
-                detangle.note(f"a rival runs {feature}, {config}")
+            if config is None:
+                service.dispatch_generation(feature, site)
+            else:
+                service.dispatch_run(project, feature, config=config, site_url=site)
+            detangle.note(f"a rival acts on {name}, {config}")
+
+    # What is true of it, whatever it has served.
+
+    def time_of(self, instant: datetime) -> float:
+        """Return an instant of the client's clock as a time of the world."""
+        return instant.timestamp() - EPOCH - self._plan.skew
+
+    def operation(self, name: Id) -> Run | Generation | None:
+        emulator = self.emulator
+        return emulator.runs.get(name) if isinstance(name, int) else emulator.generations.get(name)
+
+    def verdict(self, name: Id) -> str | None:
+        """Return with which status an operation ends; None for one of another world."""
+        operation: Any = self.operation(name)
+        return getattr(operation, "verdict" if isinstance(name, int) else "outcome", None)
+
+    def later(self, name: Id) -> list[Generation]:
+        """Return the generations of the same feature that followed one."""
+        mine = self.operation(name)
+        generations = [*self.emulator.generations.values()]
+        if not isinstance(mine, Generation):
+            return []
+        later = generations[generations.index(mine) + 1 :]
+        return [each for each in later if each.feature_id == mine.feature_id]
 
     def reset_connections(self) -> None:
         """Reset all connections, whatever is under way on them."""

@@ -1,6 +1,6 @@
 """The whole client in a simulated world: no schedule breaks an invariant.
 
-100 schedules are played with the other tests, 500 where all is tried, the same each time, and some
+60 schedules are played with the other tests, 500 where all is tried, the same each time, and some
 of a batch that is restarted. To play others, and more:
 
     TESTVIBE_SCHEDULES=20000 TESTVIBE_SIMULATION_SEED=7 pytest tests/promises/simulation
@@ -13,36 +13,34 @@ from collections import Counter
 
 import pytest
 
-from tests.promises.simulation.restarts import play_restarts
-from tests.promises.simulation.search import search
-from tests.promises.simulation.sometimes import SOMETIMES_AFTER_RESTARTS, never_seen, table
+from tests.promises.simulation import restarts, world
+from tests.promises.simulation.search import Play, Search, search
 from tests.support.amounts import amount
 
-SCHEDULES = int(os.environ.get("TESTVIBE_SCHEDULES", amount(500, few=100)))
+SCHEDULES = int(os.environ.get("TESTVIBE_SCHEDULES", amount(500, few=60)))
 SEED = int(os.environ.get("TESTVIBE_SIMULATION_SEED", "1"))
 ENOUGH = 500
-"""Among so many schedules each state has to be seen."""
+"""Among so many schedules each state has to be seen, and among so many of restarts."""
 RESTARTS = 150
-"""How many schedules of restarts are played with so many others."""
 
 
 @pytest.mark.timeout(600 + SCHEDULES)
-def test_no_schedule_breaks_an_invariant() -> None:
-    """Whatever fails and in whatever order tasks run, the client keeps its promises."""
-    result = search(SCHEDULES, seed=SEED)
+@pytest.mark.parametrize(
+    ("play", "schedules", "expected"),
+    [
+        (world.play, SCHEDULES, world.SOMETIMES),
+        (restarts.play_restarts, SCHEDULES * RESTARTS // ENOUGH, restarts.SOMETIMES),
+    ],
+    ids=["one process", "restarts"],
+)
+def test_no_schedule_breaks_an_invariant(
+    play: Play, schedules: int, expected: tuple[str, ...]
+) -> None:
+    """Whatever fails, in whatever order tasks run and processes end, the promises are kept."""
+    result = search(schedules, seed=SEED, play=play)
 
-    print(table(result.seen))  # noqa: T201
-    assert SCHEDULES < ENOUGH or never_seen(result.seen) == []
-
-
-@pytest.mark.timeout(600 + SCHEDULES)
-def test_no_restart_breaks_an_invariant() -> None:
-    """However its processes end, a batch with a journal repeats nothing and loses nothing."""
-    result = search(SCHEDULES * RESTARTS // ENOUGH, seed=SEED, play=play_restarts)
-
-    print(table(result.seen, SOMETIMES_AFTER_RESTARTS))  # noqa: T201
-    missed = never_seen(result.seen, SOMETIMES_AFTER_RESTARTS)
-    assert SCHEDULES < ENOUGH or missed == []
+    print(result.table(expected))  # noqa: T201
+    assert SCHEDULES < ENOUGH or result.never_seen(expected) == []
 
 
 def test_a_schedule_is_named_by_its_seed_and_number() -> None:
@@ -56,4 +54,4 @@ def test_a_schedule_is_named_by_its_seed_and_number() -> None:
 
 def test_what_was_never_seen_is_told() -> None:
     """A search that misses a state that it must see says so."""
-    assert "an adoption" in never_seen(Counter({"a throttle pause": 1}))
+    assert "an adoption" in Search(seen=Counter({"a pause": 1})).never_seen(world.SOMETIMES)

@@ -30,6 +30,7 @@ from tests.promises.simulation.ledger import CALLER
 from tests.promises.simulation.restarts import play_restarts
 from tests.promises.simulation.search import BrokenScheduleError, Play, search
 from tests.promises.simulation.world import play
+from tests.support.journals import copy_of_the_disk
 from testvibe_async import (
     Client,
     GenerationOperation,
@@ -459,10 +460,9 @@ def _supersession_is_guessed(patch: pytest.MonkeyPatch) -> None:
 
 def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], object]) -> None:
     """Change what a process that was killed leaves on the disk of each feature."""
-    copy = restarts.copy_of_the_disk
 
     def copy_changed(path: Path, to: Path) -> None:
-        copy(path, to)
+        copy_of_the_disk(path, to)
         connection = sqlite3.connect(to)
         with connection:
             for row, text in list(

@@ -14,12 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.promises.test_errors import is_plain
-from tests.promises.test_to_dict import MODELS, UNKNOWN, VALUES
+from tests.promises.test_to_dict import VALUES
 from tests.rooms.wire.documents import encode, json_values
 from tests.support.amounts import amount
-from testvibe_async import Run, RunStatus, RunSummary
+from testvibe_async import Run, RunStatus, RunSummary, models
 from testvibe_async._util.serialization import serialize, wire_name
 from testvibe_async._wire.convert import read
+
+LOCAL = {"Transition", "DownloadProgress", "DispatchedRun", "DispatchedGeneration"}
+MODELS = [
+    each
+    for name, each in vars(models).items()
+    if isinstance(each, type) and has(each) and each.__module__ == models.__name__
+    if not name.startswith("_") and name not in LOCAL
+]
+"""What the service's answers are read into."""
+
+UNKNOWN = "x "
+"""The beginning of the names that no release knows."""
 
 plain_values: dict[type[Any], st.SearchStrategy[Any]] = {
     str: st.text(),
