@@ -72,6 +72,8 @@ class Reconciler:
             partial(deque[object], maxlen=REMEMBERED)
         )
         """By project, the ids of the operations of known dispatches."""
+        self._shown: dict[str, tuple[Ref, ...]] = {}
+        """The candidates of searches that did not find the operation, by the intent's id."""
         self._found: deque[tuple[str, object]] = deque(maxlen=REMEMBERED)
         """The id of each intent whose operation was found, with the operation's id."""
 
@@ -100,13 +102,26 @@ class Reconciler:
     ) -> Finding:
         """Find the fate of a dispatch.
 
+        An operation that an earlier search for the same dispatch showed stays a candidate.
+
         Args:
             intent: The dispatch.
             known: Knows the dispatches that this client never observed; None if there are none.
             until_expired: True to wait until the dispatch has expired, unless its operation is
                 found first. It may then be proved that nothing started.
         """
-        finding = Finding()
+        before = Finding(candidates=self._shown.pop(intent.id, ()))
+        finding = await self._search(intent, before, known, until_expired=until_expired)
+        if finding.ref is None and finding.candidates:
+            self._shown[intent.id] = finding.candidates
+            if len(self._shown) > REMEMBERED:
+                del self._shown[next(iter(self._shown))]
+        return finding
+
+    async def _search(
+        self, intent: Intent, finding: Finding, known: Known | None, *, until_expired: bool
+    ) -> Finding:
+        """Search for the operation of a dispatch a few times; see `find`."""
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
                 for delay in RECONCILE_DELAYS:
@@ -156,7 +171,8 @@ class Reconciler:
         except TransportError as error:
             return _unseen(before, error.brief), False
         except SearchError as error:
-            return _unseen(before, str(error)), not error.may_pass
+            shown = tuple(dict.fromkeys((*before.candidates, *error.candidates)))
+            return evolve(_unseen(before, str(error)), candidates=shown), not error.may_pass
         except ClientClosedError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing may hide the lost answer
@@ -222,7 +238,7 @@ class Reconciler:
 
 
 def _unseen(before: Finding, why: str) -> Finding:
-    return before if before.polled_at is not None else Finding(why=why)
+    return before if before.polled_at is not None else evolve(before, why=why)
 
 
 def _is_of_place(known: object, intent: Intent) -> bool:

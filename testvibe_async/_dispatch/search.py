@@ -23,6 +23,8 @@ from testvibe_async.models import DEFAULT_CONFIG, DRAFT, Generation, Run
 from testvibe_async.refs import GenerationRef, RunRef
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from testvibe_async._http import Transport
     from testvibe_async.intents import Intent
     from testvibe_async.models import Listing, Snapshot
@@ -54,10 +56,12 @@ CLOCK_SLACK = timedelta(seconds=2)
 class SearchError(Exception):
     """The answer is no evidence of the fate of the dispatch, for the reason in the text."""
 
-    def __init__(self, why: str, *, may_pass: bool = False) -> None:
+    def __init__(self, why: str, *, may_pass: bool = False, candidates: Sequence[Ref] = ()) -> None:
         super().__init__(why)
         self.may_pass = may_pass
         """True if a later answer may show more."""
+        self.candidates = candidates
+        """The operations in the answer that the dispatch may have started, among others."""
 
 
 @frozen
@@ -199,7 +203,8 @@ async def _search_run(
     ]
     if not is_whole or not started:
         what = f"no list shows it, and neither does a run from {intent.known_run_id + 1} on"
-        raise SearchError(what, may_pass=is_whole)
+        refs = [_run_ref(intent, row) for row in started]
+        raise SearchError(what, may_pass=is_whole, candidates=refs)
     is_certain = all(row.created_at is not None for row in started)
     return Search([(row, _run_ref(intent, row)) for row in started], is_certain=is_certain)
 
@@ -222,9 +227,10 @@ async def _search_list(
         request = Endpoints.LIST_RUNS.request(project=intent.project, query=query)
         rows = await transport.call(evolve(request, is_uncached=True))
         is_whole = is_enough(rows, FEATURE_ROWS)
-    if not is_whole:
-        raise SearchError("the list of its runs is cut, or does not say when each was created")
     started = [row for row in rows if may_have_started(intent, row)]
+    if not is_whole:
+        what = "the list of its runs is cut, or does not say when each was created"
+        raise SearchError(what, candidates=[_run_ref(intent, row) for row in started])
     now = transport.clock.at(asyncio.get_running_loop().time()) or datetime.now(UTC)
     intended_at = intent.service_at or now - (datetime.now(UTC) - intent.intended_at)
     last = intended_at + intent.expires_after + CLOCK_SLACK

@@ -76,6 +76,26 @@ async def test_what_was_found_is_reported(emulator: Emulator, failing: Step | No
     assert notes.told == ([("dispatched", intent, operation.ref)] if failing is None else [])
 
 
+async def test_a_run_that_a_cut_list_showed_stays_a_candidate(
+    emulator: Emulator, client: Client
+) -> None:
+    """Where a later list omits it, another one of the same feature and time is not adopted."""
+    intent = await intend(emulator)
+    async with client_of(emulator) as rival:
+        await rival.project().run_feature("Checkout")
+
+    def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"createdUtc": None} for row in rows]
+
+    cut = emulator.fail("list_runs", Fault.edit(without_times))
+    await raised(errors.DispatchUnknownError, client.reconcile(evolve(intent, highest_run_id=None)))
+    cut.remove()
+    emulator.fail("list_runs", Fault.edit(lambda rows: rows[:1]))
+    error = await raised(errors.DispatchUnknownError, client.reconcile(intent))
+    assert error.reason == "ambiguous"
+    assert len(error.candidates) == 2
+
+
 async def test_a_generation_that_did_not_begin(emulator: Emulator, client: Client) -> None:
     """The status as it was before proves it, once nothing can begin any more."""
     emulator.fail("generate_feature", Fault.reset())
