@@ -87,7 +87,7 @@ class Journal:
             json.dumps(self._options)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"the options of a journal must be a JSON object: {error}") from error
-        self._file = SqliteFile(self.path)
+        self._file = SqliteFile(self.path, application_id=APPLICATION_ID)
         self._contents = _Contents()
         self._is_open = False
         self._is_used = False

@@ -30,9 +30,17 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
     `failure`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, application_id: int) -> None:
+        """Create it; does no I/O.
+
+        Args:
+            path: The file.
+            application_id: The id in the header of the caller's files. Another program's database
+                is opened and left unchanged: `prepare` must refuse it.
+        """
         super().__init__()
         self._path = path
+        self._application_id = application_id
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
 
@@ -54,7 +62,7 @@ class SqliteFile(GroupCommit[sqlite3.Connection]):
         if self.failure is not None:
             raise self.failure
         if self._connection is None:
-            self._connection = _connected(self._path)
+            self._connection = _connected(self._path, self._application_id)
             self._identity = None
         connection = self._connection
         if self._identity is None:
@@ -88,14 +96,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path, application_id: int) -> sqlite3.Connection:
     """Open the file for this process alone, so that each commit is on the disk."""
     connection = sqlite3.connect(path, timeout=0.0, isolation_level=None)
     try:
         # Exclusive mode before WAL: the operating system's lock is then held until the end of the
         # process, and no shared memory is needed. https://www.sqlite.org/wal.html#noshm
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
+        ((found,),) = connection.execute("PRAGMA application_id")
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
+        if found == application_id or not tables:
+            connection.execute("PRAGMA journal_mode = WAL")  # It is stored in the file.
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error:
         connection.close()
