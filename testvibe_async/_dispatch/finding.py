@@ -50,6 +50,8 @@ class Finding:
     """The failure to poll for the operation, if the reason is `unseen`."""
 
     candidates: tuple[Ref, ...] = ()
+    """The operations that it may have started, as far as any answer has shown."""
+
     polled_at: datetime | None = None
     """The local clock at the last answered poll for the operation."""
 
@@ -75,14 +77,15 @@ class Finding:
             project=intent.project,
             feature=intent.feature,
             reason=self._reason(intent),
-            candidates=self.candidates,
+            candidates=self.candidates if self.reason == "ambiguous" else (),
             polled_at=self.polled_at,
             intent=intent,
         )
 
     def _reason(self, intent: Intent) -> UnknownReason:
         """Return why the fate is unknown: for an accepted dispatch, absence proves nothing."""
-        return "accepted" if intent.is_accepted and not self.candidates else self.reason
+        is_accepted = intent.is_accepted and self.reason != "ambiguous"
+        return "accepted" if is_accepted else self.reason
 
     def _advice(self, intent: Intent) -> str:
         """Say what to do."""
