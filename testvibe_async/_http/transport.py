@@ -397,10 +397,8 @@ class Transport:
         await self._throttle.acquire(is_poll=is_poll)
         sent, status = loop.time(), None
         try:
-            # Waiting for the slot may have taken minutes; meanwhile the caller may have withdrawn
-            # the request, or the client closed.
-            if self.is_closed or sending is not None:
-                self.check_wanted(request, sending)
+            if self.is_closed:  # Waiting for the slot may have taken minutes.
+                raise ClientClosedError
             try:
                 response = await self._http.send(request, before_writing=before_writing)
                 status = response.status
@@ -474,7 +472,7 @@ class Transport:
             sending.mark_written(asyncio.get_running_loop().time())
 
     def check_wanted(self, request: Request[Any], sending: Sending | None) -> None:
-        """Refuse a request that may not be sent any more. Checked at first, and in its slot.
+        """Refuse a request that may not be sent any more. Checked at first, and before writing.
 
         Raises:
             ClientClosedError: The client was closed.
