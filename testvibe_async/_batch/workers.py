@@ -207,6 +207,8 @@ class Workers(Generic[SnapshotT]):
     async def _work(self) -> None:
         """Carry entries one after the other."""
         try:
+            # As an eager task, it would otherwise start within the hiring by the one before.
+            await asyncio.sleep(0)
             # No slot is held while the next is read: what is in flight already may need it.
             while await self._has_next():
                 self._hire()

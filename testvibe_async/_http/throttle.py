@@ -46,11 +46,6 @@ class Throttle:
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    @property
-    def has_waiters(self) -> bool:
-        """True if requests wait for a slot or for the rate, or were cancelled while they waited."""
-        return any(self._queues)
-
     async def acquire(self, *, is_poll: bool = False) -> None:
         """Wait for a slot and take it; `release` returns it.
 
@@ -96,7 +91,7 @@ class Throttle:
             self._serve()
 
     def abandon(self) -> None:
-        """Note that the running task was cancelled in its slot; `release` comes next."""
+        """Note that the running task's request ends without an answer; `release` comes next."""
         self._abandon(asyncio.current_task())
 
     def _abandon(self, holder: asyncio.Future[Any] | None) -> None:

@@ -130,11 +130,6 @@ class Transport:
         return self._http.timeout
 
     @property
-    def has_waiters(self) -> bool:
-        """True if requests wait to be sent: silence is then not the service's."""
-        return self._throttle.has_waiters
-
-    @property
     def is_open(self) -> bool:
         """True if the transport was used and has not been closed since."""
         return self._loop is not None and not self.is_closed
@@ -371,7 +366,12 @@ class Transport:
         return delay, cost
 
     async def fetch_once(  # noqa: C901, PLR0912 - one attempt, step by step, with few calls
-        self, request: Request[Any], *, sending: Sending | None = None, is_poll: bool = False
+        self,
+        request: Request[Any],
+        *,
+        sending: Sending | None = None,
+        is_poll: bool = False,
+        on_sent: Callable[[], object] | None = None,
     ) -> Response:
         """Send a request once a slot is free, and return the undecoded answer of a success.
 
@@ -381,6 +381,7 @@ class Transport:
             request: The request.
             sending: Receives the progress of the request; once withdrawn, it is not sent any more.
             is_poll: True for one of the poller's requests, which queue separately.
+            on_sent: Called once it has its slot.
 
         Raises:
             TransportError: No complete answer came.
@@ -399,6 +400,8 @@ class Transport:
         try:
             if self.is_closed:  # Waiting for the slot may have taken minutes.
                 raise ClientClosedError
+            if on_sent is not None:
+                on_sent()
             try:
                 response = await self._http.send(request, before_writing=before_writing)
                 status = response.status
@@ -409,6 +412,7 @@ class Transport:
             if status not in SUCCESS:
                 raise_for_status(request, response)
         except (TransportError, ResponseError) as error:
+            self._throttle.abandon()
             await self._note_failure(error, sending, sent)
             # The session was closed below the request: the lost connection is not the cause.
             if self.is_closed and isinstance(error, OutcomeUnknownError):
@@ -437,13 +441,13 @@ class Transport:
         self, error: TransportError | ResponseError, sending: Sending | None, sent: float
     ) -> None:
         """Note that a request was not answered with a success."""
+        if isinstance(error, ResponseError):
+            self._note_error(error)
         is_sent = not isinstance(error, NotSentError)
         if sending is not None and is_sent:
             sending.mark_answered(sent)
         if sending is not None and (not is_sent or _is_refused(error)):
             await sending.mark_refused(error)
-        if isinstance(error, ResponseError):
-            self._note_error(error)
         if isinstance(error, UnauthorizedError):
             error.name_source(self._key_source)
 

@@ -123,7 +123,6 @@ class Poller:
         telemetry().without_span(self._context)
         self._shared_polls = SharedPolls(self._reader, context=self._context)
         self._last_poll = LastPoll(
-            transport,
             self._reader,
             self._lists,
             max_concurrent=max_concurrent_polls,

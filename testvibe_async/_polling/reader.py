@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._polling import traces
@@ -21,6 +22,8 @@ from testvibe_async.errors import VibeError
 from testvibe_async.events import Emitter, PollFailed, StatusChanged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from testvibe_async._http import Outlook, Transport
     from testvibe_async._polling.list_polling import Listed, Lists
     from testvibe_async._polling.polled import PolledOperation
@@ -63,13 +66,20 @@ class Reader:
         self._sequence = 0
         self._finished = FinishedOperations()
 
-    async def read(self, polled: PolledOperation[Any], *, retries: bool) -> VibeError | None:
+    async def read(
+        self,
+        polled: PolledOperation[Any],
+        *,
+        retries: bool,
+        on_sent: Callable[[], object] | None = None,
+    ) -> VibeError | None:
         """Read an operation by its id and notify its listeners; return the failure, if it failed.
 
         Args:
             polled: The operation.
             retries: True to retry a request that failed in transit. A scheduled poll is not
                 retried: the next poll follows anyway.
+            on_sent: Called once the request has its slot, if it is not retried.
         """
         loop = asyncio.get_running_loop()
         if self._telemetry.is_recording:
@@ -80,8 +90,8 @@ class Reader:
         try:
             request = polled.request
             with nullcontext() if polled.trace is None else polled.trace.trace.use():
-                fetch = self._transport.fetch if retries else self._transport.fetch_once
-                response = await fetch(request, is_poll=True)
+                once = partial(self._transport.fetch_once, on_sent=on_sent)
+                response = await (self._transport.fetch if retries else once)(request, is_poll=True)
             unreadable: list[UnreadableField] = []
             if len(response.body) < OFFLOAD_BYTES:
                 snapshot = polled.decode(response, unreadable)

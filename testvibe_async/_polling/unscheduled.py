@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._http import Outlook
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextvars import Context
 
-    from testvibe_async._http import Transport
     from testvibe_async._polling.list_polling import ListPolling, Lists
     from testvibe_async._polling.polled import PolledOperation
     from testvibe_async._polling.reader import Reader
@@ -70,7 +70,7 @@ class SharedPolls:
         if poll is None:
             # A task, since the first caller may be cancelled while the others wait on.
             poll = loop.create_task(
-                self._read(polled), name="testvibe_async poll", context=self._context
+                self._read(polled), name="testvibe_async poll", context=self._context.copy()
             )
             self._polls[polled] = poll
             poll.add_done_callback(lambda _: self._polls.pop(polled))
@@ -97,7 +97,6 @@ class LastPoll:
 
     def __init__(
         self,
-        transport: Transport,
         reader: Reader,
         lists: Lists,
         *,
@@ -107,14 +106,12 @@ class LastPoll:
         """Create it without polls; does no I/O.
 
         Args:
-            transport: Sends the requests of both.
             reader: Reads an operation by its id.
             lists: The lists that may show operations.
             max_concurrent: Maximum number of reads under way at once.
             context: The context of the polls: one poll serves all waits, not the first of them
                 alone.
         """
-        self._transport = transport
         self._reader = reader
         self._lists = lists
         self._max_concurrent = max_concurrent
@@ -129,7 +126,7 @@ class LastPoll:
         self._collected.update(dict.fromkeys(operations))
         if self._collecting is None or self._collecting.done():  # another task cancelled it
             self._collecting = asyncio.create_task(
-                self._run(), name="testvibe_async last poll", context=self._context
+                self._run(), name="testvibe_async last poll", context=self._context.copy()
             )
             self.tasks.add(self._collecting)
             self._collecting.add_done_callback(self.tasks.discard)
@@ -150,13 +147,14 @@ class LastPoll:
             if not polled.state.is_finished:
                 groups.setdefault(self._lists[polled.list_key], []).append(polled)
         began = asyncio.get_running_loop().time()
+        sent: set[PolledOperation[Any]] = set()
         try:
             async with asyncio.timeout(LAST_POLL_SECONDS), asyncio.TaskGroup() as polls:
                 for group in groups.items():
-                    polls.create_task(self._poll_group(*group), name="testvibe_async last poll")
+                    polling = self._poll_group(*group, sent)
+                    polls.create_task(polling, name="testvibe_async last poll")
         except TimeoutError:
-            # A poll that may not have been sent says nothing of the service.
-            for polled in () if self._transport.has_waiters else operations:
+            for polled in sent:  # A poll that was not sent says nothing of the service.
                 if not polled.state.is_finished and (polled.state.seen_at or 0.0) < began:
                     self._note_silence(polled)
 
@@ -169,12 +167,16 @@ class LastPoll:
         self._reader.handle_failure(polled, error, Outlook.AWAY)
 
     async def _poll_group(
-        self, list_polling: ListPolling, operations: list[PolledOperation[Any]]
+        self,
+        list_polling: ListPolling,
+        operations: list[PolledOperation[Any]],
+        sent: set[PolledOperation[Any]],
     ) -> None:
-        """Poll operations that one list may show."""
+        """Poll operations that one list may show; `sent` receives those that were requested."""
         to_read = deque(operations)
         listable = [polled for polled in operations if list_polling.may_show(polled)]
         if list_polling.is_worth_it(len(listable), asyncio.get_running_loop().time()):
+            sent.update(listable)
             listed = await list_polling.poll(listable)
             if listed is not None and listed.is_refused:
                 return  # Reading all of them instead would send many more requests.
@@ -185,12 +187,17 @@ class LastPoll:
         # Not `gather`: once cancelled, it ends with the first read, and the others continue.
         async with asyncio.TaskGroup() as readers:
             for _ in range(min(self._max_concurrent, len(to_read))):
-                readers.create_task(self._read(to_read), name="testvibe_async last poll")
+                readers.create_task(self._read(to_read, sent), name="testvibe_async last poll")
 
-    async def _read(self, to_read: deque[PolledOperation[Any]]) -> None:
+    async def _read(
+        self, to_read: deque[PolledOperation[Any]], sent: set[PolledOperation[Any]]
+    ) -> None:
         while to_read:
             polled = to_read.popleft()
-            error = await self._reader.read(polled, retries=False)
+            sent.discard(polled)
+            error = await self._reader.read(
+                polled, retries=False, on_sent=partial(sent.add, polled)
+            )
             if error is not None and not polled.state.is_finished:
                 outlook = self._reader.outlook_after(polled, error)
                 self._reader.handle_failure(polled, error, outlook)
