@@ -330,5 +330,7 @@ async def test_what_is_no_operation_is_refused(client: Client) -> None:
     with pytest.raises(errors.ConfigError, match="is an await missing"):
         await client.gather(dispatch)  # type: ignore[call-overload]
     dispatch.close()
+    with pytest.raises(errors.ConfigError, match="unpack it"):
+        await client.gather([])  # type: ignore[call-overload]
     with pytest.raises(errors.ConfigError, match=OF_SECONDS):
         client.finished([], timeout=-1)

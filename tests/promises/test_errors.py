@@ -376,6 +376,7 @@ def test_several_attempts_are_in_the_message(kind: type[errors.TransportError]) 
 def test_a_note_survives_pickling() -> None:
     """A note that a caller added to an error is kept."""
     error = errors.ConfigError("x")
+    assert error.brief == "x"
     error.add_note("seen in the nightly job")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["seen in the nightly job"]
 

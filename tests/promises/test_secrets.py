@@ -202,7 +202,7 @@ async def test_an_open_client(emulator: Emulator, caplog: pytest.LogCaptureFixtu
     assert not any(map(shows, texts_of_logs(caplog)))
 
 
-@pytest.mark.parametrize("key", [f"{KEY}\n{KEY}", f"Bearer {KEY}", f"{KEY}é", f"{KEY}\x00"])
+@pytest.mark.parametrize("key", [f"{KEY}\n{KEY}", f"Bearer {KEY}", f"{KEY}é", f"{KEY}\x00", ""])
 def test_a_key_that_is_refused_is_not_shown(key: str) -> None:
     """The error that says why a key can't be sent shows no part of it."""
     with pytest.raises(ConfigError) as caught:

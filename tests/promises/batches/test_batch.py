@@ -187,6 +187,9 @@ async def test_a_batch_that_was_never_opened_warns(project: Project, emulator: E
     batch.close()
     assert [item async for item in batch] == []
     assert emulator.count("run_feature") == 0
+    async with project.run_features(["Checkout"]) as opened:
+        opened.close()  # It is not abandoned any more.
+        assert [item.feature async for item in opened] == ["Checkout"]
 
 
 steady = pytest.mark.parametrize("scenario", [STEADY], ids=["steady"])

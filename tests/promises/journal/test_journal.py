@@ -21,6 +21,7 @@ from testvibe_async import (
     GenerationRef,
     Journal,
     Project,
+    RetryPolicy,
     RunRef,
     Verdict,
     errors,
@@ -375,8 +376,9 @@ async def test_an_adoption_outlives_a_failed_poll(
     async with Journal(path) as journal:
         await journal.decide(ref, feature="Checkout")
     failing = emulator.fail("get_run", mishap)
-    async with Journal(path) as journal:
-        await client.project().run_features(journal=journal, timeout=2)
+    impatient = client_of(emulator, retry=RetryPolicy(attempts=1))
+    async with Journal(path) as journal, impatient as other:
+        await other.project().run_features(journal=journal, timeout=2)
         assert journal.items[0].ref == ref
     failing.remove()
     async with Journal(path) as journal:

@@ -148,6 +148,17 @@ async def test_one_that_waits_for_a_slot_is_a_proof(
     assert emulator.count("run_feature") == 4
 
 
+async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator: Emulator) -> None:
+    """A service that stays away shows neither that it started nor that nothing did."""
+    await leave_first_unknown(path, emulator, ["Checkout"])
+    async with Journal(path) as journal, client_of(emulator, max_outage=5) as client:
+        await client.list_projects()
+        emulator.fail("*", Fault.status(503))
+        (item,) = await client.project().run_features(journal=journal)
+    assert item.verdict is Verdict.UNKNOWN
+    assert now() < 200
+
+
 async def test_a_lost_generation_of_missing_tests_is_dispatched_again(
     emulator: Emulator, client: Client
 ) -> None:

@@ -123,6 +123,17 @@ async def test_a_last_poll_that_was_not_sent_says_nothing(emulator: Emulator) ->
     assert (caught.value.failures, caught.value.__cause__) == (0, None)
 
 
+async def test_a_refused_list_is_not_made_up_for_by_reads(emulator: Emulator) -> None:
+    """At a time-out, a rate-limited list is no reason to read each operation by its id."""
+    async with client_of(emulator) as client:
+        operations = [await client.project().run_feature("Checkout") for _ in range(10)]
+        emulator.fail("list_runs", Fault.status(429))
+        waits = (operation.wait(timeout=0.5) for operation in operations)
+        results = await asyncio.gather(*waits, return_exceptions=True)
+    assert all(isinstance(result, errors.WaitTimeoutError) for result in results)
+    assert emulator.count("get_run") == 0
+
+
 async def test_the_last_poll_is_short(emulator: Emulator, operation: RunOperation) -> None:
     """A service that does not answer delays the error by a second."""
     await asyncio.sleep(1)

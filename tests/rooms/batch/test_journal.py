@@ -12,7 +12,9 @@ import pytest
 from tests.conftest import client_of
 from tests.promises.journal import test_journal
 from tests.promises.journal.conftest import verdicts
-from testvibe_async import Client, Journal, Project, errors
+from testvibe_async import Client, Journal, Project, RunRef, errors
+from testvibe_async._batch import Entry, EntryState
+from testvibe_async._dispatch import Job
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES, SCENARIO = test_journal.FEATURES, test_journal.SCENARIO
@@ -141,3 +143,12 @@ async def test_a_decision_on_a_full_disk(path: Path, emulator: Emulator, project
         await journal.decide("drop")
     with suppress(errors.ConfigError):
         await journal.aclose()
+
+
+def test_a_withdrawal_of_what_was_not_intended_changes_nothing() -> None:
+    """A dispatch that ends without effect after its answer came leaves the answer alone."""
+    ref = RunRef(server="https://testvibe.example", project="p", run_id=214)
+    entry: Entry[Any] = Entry(index=0, job=Job("Checkout"), kind="run")
+    entry.start(ref)
+    entry.withdraw()
+    assert (entry.state, entry.ref) == (EntryState.DISPATCHED, ref)

@@ -14,7 +14,7 @@ from tests.conftest import client_of
 from tests.promises.dispatch.test_lost_runs import _unknown
 from tests.support.notes import Notes
 from testvibe_async import Client, Listing, Run, RunRef, errors
-from testvibe_async._dispatch import dispatch, dispatcher
+from testvibe_async._dispatch import dispatch, dispatcher, reconcile
 from testvibe_async._dispatch.search import ProjectRuns, _has_all_since
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault
@@ -156,3 +156,18 @@ async def test_a_slept_over_intent_is_not_sent(
         with pytest.raises(errors.RecorderError, match="after 300 s, and 5 s are allowed"):
             await client.project().run_feature("Checkout")
     assert emulator.count("run_feature") == 0
+
+
+async def test_candidates_are_kept_of_the_last_dispatches(
+    client: Client, monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+) -> None:
+    """What insufficient lists have shown is forgotten, oldest first, beyond a number."""
+    monkeypatch.setattr(reconcile, "REMEMBERED", 1)
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    error = await _unknown(client.project())
+    await client.project().run_feature("Checkout")
+    assert isinstance(error.intent, Intent)
+    reconciler = client._dispatcher._reconciler
+    for number in ("1", "2"):
+        await reconciler.find(evolve(error.intent, id=number, highest_run_id=None, service_at=None))
+    assert list(reconciler._shown) == ["2"]

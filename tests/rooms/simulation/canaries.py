@@ -125,13 +125,18 @@ def _cancel_tasks(name: str) -> None:
 # What is dispatched.
 
 
-@canary("the session sends a POST again", "took effect as|cost credits|and nobody knows")
+@canary(
+    "the session sends a POST again",
+    "took effect as|cost credits|and nobody knows|and its item says",
+)
 def _post_is_sent_again(patch: pytest.MonkeyPatch) -> None:
     def again(send: Any) -> Any:
         async def send_again(self: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 return await send(self, *args, **kwargs)
-            except errors.OutcomeUnknownError:
+            except errors.OutcomeUnknownError as error:
+                if error.method == "GET":
+                    raise
                 return await send(self, *args, **kwargs)
 
         return send_again
@@ -480,7 +485,7 @@ def _wrap_crashes(patch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], 
     patch.setattr(restarts, "copy_of_the_disk", copy_changed)
 
 
-@canary("intents are not on the disk", "acted again", play_restarts)
+@canary("intents are not on the disk", "acted again|and its item is", play_restarts)
 def _intents_are_not_on_the_disk(patch: pytest.MonkeyPatch) -> None:
     def forget(document: dict[str, Any]) -> None:
         if document.pop("intent", None) is not None:
