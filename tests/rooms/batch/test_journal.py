@@ -11,10 +11,12 @@ import pytest
 
 from tests.conftest import client_of
 from tests.promises.journal import test_journal
-from tests.promises.journal.conftest import verdicts
+from tests.promises.journal.conftest import opened, verdicts
+from tests.support.raising import raised
 from testvibe_async import Client, Journal, Project, RunRef, errors
 from testvibe_async._batch import Entry, EntryState
 from testvibe_async._dispatch import Job
+from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES, SCENARIO = test_journal.FEATURES, test_journal.SCENARIO
@@ -152,3 +154,17 @@ def test_a_withdrawal_of_what_was_not_intended_changes_nothing() -> None:
     entry.start(ref)
     entry.withdraw()
     assert (entry.state, entry.ref) == (EntryState.DISPATCHED, ref)
+
+
+async def test_a_file_in_use_is_told_from_a_damaged_one(path: Path) -> None:
+    """Only what another holds is worth another attempt; its files are named together."""
+    async with Journal(path):
+        assert is_in_use(await raised(errors.ConfigError, opened(path)))
+    path.write_bytes(b"x" * 100)
+    assert not is_in_use(await raised(errors.ConfigError, opened(path)))
+    assert [each.name.removeprefix(path.name) for each in files_of(path)] == [
+        "",
+        "-journal",
+        "-wal",
+        "-shm",
+    ]
