@@ -158,7 +158,7 @@ async def test_one_that_is_to_be_sent_again_waits_for_a_slot_in_vain(
     hidden = emulator.fail(
         "get_generation_status", Fault.status(503), skip=1, when=lambda sent: "Lost" in sent.path
     )
-    names = ["Lost", slow.id]
+    names: list[int | str] = ["Lost", slow.id]
     async with Journal(path) as journal, client_of(emulator) as first:
         await first.project().generate_features(names, journal=journal, timeout=8, max_in_flight=1)
     hidden.remove()

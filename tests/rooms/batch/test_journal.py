@@ -160,7 +160,7 @@ async def test_a_file_in_use_is_told_from_a_damaged_one(path: Path) -> None:
     """Only what another holds is worth another attempt; its files are named together."""
     async with Journal(path):
         assert is_in_use(await raised(errors.ConfigError, opened(path)))
-    path.write_bytes(b"x" * 100)
+    path.write_bytes(b"x" * 100)  # noqa: ASYNC240 - a small file
     assert not is_in_use(await raised(errors.ConfigError, opened(path)))
     assert [each.name.removeprefix(path.name) for each in files_of(path)] == [
         "",
