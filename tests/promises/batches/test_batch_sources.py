@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from itertools import chain, count
 from typing import Any
 
@@ -216,3 +217,27 @@ async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:
         with pytest.raises(RuntimeError, match="no more names"):
             async for _ in batch:
                 pass
+
+
+@pytest.mark.parametrize("is_waiting", [True, False], ids=["waits for the item", "fails"])
+async def test_a_lost_answer_does_not_wait_for_a_generator_for_ever(
+    emulator: Emulator, project: Project, *, is_waiting: bool
+) -> None:
+    """Its next feature would prove that the lost one did not start, but need not come."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    is_given = asyncio.Event()
+
+    async def features() -> AsyncGenerator[str]:
+        yield "Checkout"
+        if not is_waiting:
+            raise LookupError
+        await is_given.wait()
+
+    async with asyncio.timeout(900), project.run_features(features()) as batch:
+        changes = [change async for change in batch.changes()] if not is_waiting else []
+        assert changes == []
+        with suppress(LookupError):
+            async for item in batch:
+                assert item.verdict is Verdict.UNKNOWN
+                is_given.set()
+    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN]
