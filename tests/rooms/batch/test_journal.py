@@ -1,6 +1,8 @@
 """A batch with a defect, and the file of a journal: full, closed, or cut off by a crash."""
 
 import asyncio
+import sqlite3
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -168,3 +170,20 @@ async def test_a_file_in_use_is_told_from_a_damaged_one(path: Path) -> None:
         "-wal",
         "-shm",
     ]
+
+
+async def test_a_cancelled_writer_leaves_no_caller_waiting(path: Path) -> None:
+    """Code that cancels all tasks of a loop may cancel the one that writes."""
+    begun, going_on = threading.Event(), threading.Event()
+
+    def slow(_connection: sqlite3.Connection) -> None:
+        begun.set()
+        going_on.wait(5)
+
+    async with Journal(path) as journal:
+        writing = asyncio.create_task(journal._file.write(slow))
+        await asyncio.to_thread(begun.wait, 5)
+        (writer,) = [task for task in asyncio.all_tasks() if "writer" in task.get_name()]
+        writer.cancel()
+        going_on.set()
+        await raised(RuntimeError, writing, match="was cancelled")
