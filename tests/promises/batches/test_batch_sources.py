@@ -1,6 +1,7 @@
 """Batches of features that come one by one: generators, also asynchronous ones."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from itertools import chain, count
@@ -241,3 +242,11 @@ async def test_a_lost_answer_does_not_wait_for_a_generator_for_ever(
                 assert item.verdict is Verdict.UNKNOWN
                 is_given.set()
     assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 has the first eager tasks")
+async def test_eager_tasks_do_not_nest(project: Project) -> None:
+    """With a task factory that starts tasks at once, a high limit is no deep recursion."""
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - mypy reads 3.11
+    items = await project.run_features(NAMES, max_in_flight=1000)
+    assert [item.outcome is not None for item in items] == [True] * 4
