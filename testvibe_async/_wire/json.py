@@ -92,14 +92,18 @@ def _finite(text: str) -> float:
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
-def parse(body: bytes) -> object:
+def parse(body: bytes, *, at_once: int = AT_ONCE) -> object:
     """Read a JSON document, in UTF-8.
+
+    Args:
+        body: The document.
+        at_once: Number of bytes up to which the standard library reads it, in one go.
 
     Raises:
         UnreadableError: The document is not JSON, is nested too deeply, or holds too many values.
     """
     try:
-        if len(body) <= AT_ONCE:
+        if len(body) <= at_once:
             # Equal to decoding `utf-8-sig`, and faster.
             return _decoder.decode(body.removeprefix(BOM_UTF8).decode())
         values = _Values(body, most=MAX_EVENTS)
@@ -249,7 +253,7 @@ def read_rows(body: bytes) -> Iterator[object]:
     if len(body) > ROWS_AT_ONCE:
         return iter(Rows(body, in_turns=True))
     try:
-        return iter(rows_of(parse(body)))
+        return iter(rows_of(parse(body, at_once=ROWS_AT_ONCE)))
     except TypeError as error:
         raise UnreadableError(f"{error} at $") from error
 
