@@ -213,6 +213,9 @@ def _show(result: Result, output: Output) -> None:
         _say_next(result, output)
         is_first = result.stored is not None and result.stored.is_live and not has_failures
         output.say(result.last_line if is_first else f"\n{result.last_line}")
+        whole = result.whole
+        if whole is not result and whole.stored is not None and whole.still_red:
+            warn(f"{whole.stored.label}: {whole.counts}. {whole.still_red}")
     _say_unfinished(result, output)
 
 

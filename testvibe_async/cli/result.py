@@ -13,7 +13,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from testvibe_async import BatchSummary, DispatchUnknownError, Run, Verdict, WaitTimeoutError
 from testvibe_async._batch import is_refusal
@@ -21,10 +21,11 @@ from testvibe_async.cli.batches import resume_command, stored_batches, work_comm
 from testvibe_async.cli.exits import ExitCode, exit_code_of, worst_of
 from testvibe_async.cli.options import Files
 from testvibe_async.cli.progress import counts_of, verdict_of
-from testvibe_async.cli.words import NAME, Item, duration, plural, reason
+from testvibe_async.cli.words import NAME, Item, duration, item_name, plural, reason
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.spec import BatchSpec
 from testvibe_async.runner.stability import deciding, stability_of
+from testvibe_async.runner.stored import after_rerun, has_failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,8 +71,11 @@ class Result:
     refusal: RateLimitedError | None = None
     """The rate limit that the last dispatch met; None if the dispatch was accepted."""
 
-    before: ExitCode = ExitCode.PASSED
-    """The exit code that what an earlier batch left calls for."""
+    parent: Result | None = None
+    """The batch whose failures this runs again, as it was before; None without one."""
+
+    left: Path | None = None
+    """The journal to resume, where that is the one of a rerun of the batch."""
 
     stored: Batch | None = None
     """The batch as it was read; None for one of this command, or other operations."""
@@ -97,9 +101,13 @@ class Result:
     @property
     def is_left(self) -> bool:
         """True if features were not dispatched, and `resume` dispatches them."""
-        is_unread = self.stored is not None and not self.stored.is_complete
         items = (item for item in self.items if item.verdict is not Verdict.UNKNOWN)
-        return is_unread or any(map(is_left, items))
+        return self._is_unread or any(map(is_left, items))
+
+    @property
+    def _is_unread(self) -> bool:
+        """True if the command of the stored batch did not read all of its features."""
+        return self.stored is not None and not self.stored.is_complete
 
     @property
     def rate_limit(self) -> RateLimitedError | None:
@@ -117,13 +125,12 @@ class Result:
         """The command that resumes the batch; None without a journal."""
         if self.journal is None:
             return None
-        left = self.journal if self.stored is None else self.stored.unfinished
-        return resume_command(left, self.place)
+        return resume_command(self.left or self.journal, self.place)
 
     @property
     def rerun(self) -> str | None:
-        """The command that reruns the failures; None without a failed run or a journal."""
-        if self.batch is None or not self.failed_runs:
+        """The command that reruns the failures; None without one, or without a journal."""
+        if self.batch is None or not any(map(has_failed, self.items)):
             return None
         return shlex.join([NAME, "run", "--failed", self.batch, "--wait", *self.place])
 
@@ -137,13 +144,42 @@ class Result:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The command's exit code."""
+        """The command's exit code; of a rerun, that of the batch after it."""
         if self.stopped_by is not None:
             return self.stopped_by
-        codes = {self.before, *map(self._exit_code, self._deciding)}
+        codes = {*map(self._exit_code, self._deciding)}
+        if self._is_unread:
+            codes.add(ExitCode.IN_FLIGHT)
         if self.fails_on_flaky and self.summary.flaky:
             codes.add(ExitCode.FAILED)
+        if self.parent is not None:
+            codes.add(self.whole.exit_code)
         return worst_of(codes)
+
+    @property
+    def whole(self) -> Result:
+        """The batch that this reruns, after it, as `report` shows it; itself if it reruns none.
+
+        Without what runs again if the command did not wait for that.
+        """
+        if self.parent is None:
+            return self
+        items = after_rerun(self.parent.items, self.items)
+        if not self.is_waited_for:
+            items = [item for item in self.parent.items if not has_failed(item)]
+        return evolve(self.parent, items=items)
+
+    @property
+    def still_red(self) -> str:
+        """What makes it red, and no rerun makes good, in a sentence; empty if nothing does."""
+        why = [
+            f"{item_name(item)}: {item.quarantine}"
+            for item in self._deciding
+            if item.verdict is Verdict.FAILED and not has_failed(item)
+        ]
+        if self.fails_on_flaky and self.summary.flaky:
+            why.append(f"{self.summary.flaky} flaky, with --fail-on-flaky")
+        return f"It is still red: {'; '.join(why)}" if why else ""
 
     @property
     def _deciding(self) -> Sequence[Item]:
@@ -235,22 +271,18 @@ def is_left(item: Item) -> bool:
 
 def result_of(batch: Batch, common: Common, files: Files = Files()) -> Result:
     """Return the stored result of a batch, without asking the service."""
-    items = batch.items if batch.is_judged else [*map(Quarantine.read().mark, batch.items)]
+    if not batch.is_judged:
+        batch = batch.judged(Quarantine.read())
     return Result(
-        items=items,
+        items=batch.items,
         seconds=seconds_of(batch.items),
         place=common.place,
         journal=batch.path,
         spec=batch.spec,
         fails_on_flaky=files.fail_on_flaky or batch.fails_on_flaky,
         stored=batch,
-        before=unread_of(batch),
+        left=batch.unfinished,
     )
-
-
-def unread_of(batch: Batch) -> ExitCode:
-    """Return the exit code that features call for that the command of a batch did not read."""
-    return ExitCode.PASSED if batch.is_complete else ExitCode.IN_FLIGHT
 
 
 def live_facts(batch: Batch) -> dict[str, Any]:

@@ -57,7 +57,8 @@ async def resume(  # noqa: PLR0913 - each an option of its own
 
     What was dispatched is waited for, what may have been dispatched is looked for, and the rest is
     dispatched: nothing is done twice. The options of the command that began it hold on, such as
-    --attempts and --report; those given here come first.
+    --attempts and --report; those given here come first. What 'run --failed' ran again of it since
+    is part of it, as with 'report'.
 
     For example:
 
@@ -123,6 +124,7 @@ async def resume(  # noqa: PLR0913 - each an option of its own
                 f"{plural(left, 'generation')}, and each costs credits. Resume it?"
             )
             await consent.allow(watch.generations, left, question=question)
+            watch.reruns = await stored.reruns_of(record)
             if decision is not None:  # Nothing is decided where the rest is refused.
                 await source.decide(decision, feature=feature)
             if isinstance(source, Journal):
@@ -242,6 +244,7 @@ async def work(
     found, record = await durable_named(batch, on, place_of(common), common.output)
     async with watching(common, files=files) as watch:
         watch.generations.allowed = sys.maxsize  # The batch has a limit of its own.
+        watch.reruns = await stored_batches().reruns_of(record)
         return await watch.follow(found, record, works=True)
 
 
@@ -301,8 +304,7 @@ async def report(
         if batch is not None and on is not None:
             _, record = await durable_named(batch, on, place, common.output)
             batch = batch if record is None else str(record.number)
-        found = await stored.meant(batch, place)
-        found = await stored.with_reruns(found if batch else await stored.first_of(found))
+        found = await stored.with_its_reruns(batch, place)
     except ConfigError as error:
         if batch is None or not batch.isdecimal() or error.__cause__ is not None:
             raise

@@ -30,7 +30,8 @@ from testvibe_async.cli.completion import ConfigName, FeatureName
 from testvibe_async.cli.exits import ExitCode, worst_of
 from testvibe_async.cli.options import BatchOptions, Consent, Files, Timeout, refuse_without
 from testvibe_async.cli.output import warn
-from testvibe_async.cli.result import Result, unread_of
+from testvibe_async.cli.progress import counts_of
+from testvibe_async.cli.result import result_of
 from testvibe_async.cli.watch import Watch, watching
 from testvibe_async.cli.words import NAME, Item, clock_time, item_name, plural
 from testvibe_async.runner.forecast import Forecast, forecast
@@ -101,8 +102,8 @@ async def run(  # noqa: PLR0913 - each an option of its own
             count.
         failed: Rerun the failures of a batch; also features that could not be started, on the same
             site. Name the batch by its number, its name or the file of its journal; by default it
-            is the last batch of runs of this project. Its undecided items still affect the exit
-            code.
+            is the last batch of runs of this project, or the one that this reran. The exit code is
+            that of 'report' on the batch afterwards.
         consent: The generations that --on-conflict generate may dispatch.
         options: The batch.
         files: The files to write.
@@ -137,12 +138,15 @@ async def run(  # noqa: PLR0913 - each an option of its own
         if failed:
             await report_interrupted()
             word = features[0] if features else None
-            batch = await stored_batches().to_rerun(word, watch.place)
+            batch = await stored_batches().to_rerun(word, watch.place, watch.quarantine)
             spec = batch.rerun(spec, on_conflict=on_conflict)
-            jobs, parent, said = batch.failed_jobs, batch.number, _inherit(watch, batch)
+            jobs, parent, said = batch.failed_jobs, batch.number, _state_of(batch)
             has_tests = {item.feature: True for item in batch.failed if item.attempts}
+            whole = result_of(batch, common, files)
+            watch.result = evolve(watch.result, parent=whole)
             if not jobs:
-                return say_nothing(said, watch.result, common)
+                return say_nothing(f"{said} {whole.still_red}".strip(), watch.result, common)
+            warn(said) if batch.is_undecided else watch.connection.output.note(said)
         else:
             found = await watch.select(spec)
             jobs, parent, has_tests = found.jobs, None, dict(found.has_tests)
@@ -165,20 +169,16 @@ async def run(  # noqa: PLR0913 - each an option of its own
         return await new.perform()
 
 
-def _inherit(watch: Watch, batch: Batch) -> str:
-    """Let what a batch left count for the exit code of its rerun; name both in a sentence."""
-    left = Result(items=batch.undecided, seconds=0, before=unread_of(batch))
-    failed = plural(len(batch.failed), "failure") if batch.failed else "nothing failed"
+def _state_of(batch: Batch) -> str:
+    """Return what a batch has to run again, and what it left, in sentences."""
+    failed = plural(len(batch.failed), "failure") if batch.failed else "nothing to run again"
     began = clock_time(batch.created_at)
     said = f"{batch.label} of {began}: {failed}, of {plural(len(batch.items), 'run')}."
-    if left.exit_code:
-        what = left.counts if left.items else "features that were not read"
-        resume = f": resume it with {resume_command(batch.unfinished)}"
-        said = f"{said} It left {what}{'' if batch.is_over else resume}"
-    if batch.failed:
-        warn(said) if left.exit_code else watch.connection.output.note(said)
-    watch.result = evolve(watch.result, before=left.exit_code)
-    return said
+    if not batch.is_undecided:
+        return said
+    what = counts_of(batch.undecided) if batch.undecided else "features that were not read"
+    resume = f": resume it with {resume_command(batch.unfinished)}"
+    return f"{said} It left {what}{'' if batch.is_over else resume}"
 
 
 async def generate(  # noqa: PLR0913 - each an option of its own

@@ -31,13 +31,13 @@ from testvibe_async.cli.options import Files
 from testvibe_async.cli.output import warn
 from testvibe_async.cli.outputs import Outputs, grouped
 from testvibe_async.cli.progress import Progress
-from testvibe_async.cli.result import Result, live_line
+from testvibe_async.cli.result import Result, is_left, live_line
 from testvibe_async.cli.stop import MAX_OUTAGE_SECONDS, Stop, TimeLimit, interruptible
 from testvibe_async.cli.words import Item, plural
 from testvibe_async.runner.generation_limit import GenerationLimit
 from testvibe_async.runner.quarantine import Quarantine
 from testvibe_async.runner.selection import Selection, select
-from testvibe_async.runner.stored import BatchRecord, Place
+from testvibe_async.runner.stored import BatchRecord, Place, after_rerun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from testvibe_async import Batch, Client, GenerationLog, Journal
     from testvibe_async.adapters.durable import DurableBatch
     from testvibe_async.runner.spec import BatchSpec
+    from testvibe_async.runner.stored import Batch as StoredBatch
 
 
 FOLLOW_SECONDS = 2.0
@@ -81,6 +82,8 @@ class Watch:
         self.outputs: Outputs = Outputs(files, common.output)
         self.quarantine: Quarantine = Quarantine.read()
         """The failures that are expected here."""
+        self.reruns: Sequence[StoredBatch] = ()
+        """The reruns of the batch, which are part of its result."""
         self._common, self._stop = common, stop
         self._is_concluded = False
         """True once the results are printed."""
@@ -261,10 +264,19 @@ class Watch:
             conclude_early(result, self.outputs, error if isinstance(error, VibeError) else None)
 
     def _present(self) -> Result:
-        """Return the result as of now."""
+        """Return the result as of now, of a batch that has reruns as `report` does."""
+        items = self.progress.items
+        is_open = any(item.is_unfinished or is_left(item) for item in items)
+        open_reruns = [each.unfinished for each in self.reruns if not each.is_over and not is_open]
+        fails_on_flaky = self.result.fails_on_flaky
+        for rerun in (each.judged(self.quarantine) for each in self.reruns):
+            items = after_rerun(items, rerun.items)
+            fails_on_flaky = fails_on_flaky or rerun.fails_on_flaky
         return evolve(
             self.result,
-            items=self.progress.items,
+            items=items,
+            left=next(iter(open_reruns), None),
+            fails_on_flaky=fails_on_flaky,
             seconds=self.progress.elapsed,
             refusal=self.progress.contact.refusal,
         )

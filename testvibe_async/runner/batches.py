@@ -20,7 +20,6 @@ from testvibe_async._batch import EntryState
 from testvibe_async.errors import ConfigError
 from testvibe_async.events import logger
 from testvibe_async.journal import Journal, files_of, is_in_use
-from testvibe_async.outcomes import BatchItem, Verdict
 from testvibe_async.refs import build_stored, read_stored
 from testvibe_async.runner.names import similar_names
 from testvibe_async.runner.stored import (
@@ -28,14 +27,15 @@ from testvibe_async.runner.stored import (
     BatchRecord,
     Place,
     existing,
-    has_failed,
-    has_passed,
+    is_settled,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 
     from testvibe_async.models import Generation, Run
+    from testvibe_async.outcomes import BatchItem
+    from testvibe_async.runner.quarantine import Quarantine
 
 
 _VERSION = 1
@@ -230,30 +230,49 @@ class Batches:
             f"nothing to resume: each batch of the last 30 days{place} is over{elsewhere}"
         )
 
-    async def to_rerun(self, word: str | None, place: Place) -> Batch:
+    async def with_its_reruns(
+        self, word: str | None, place: Place, *, kind: Literal["run"] | None = None
+    ) -> Batch:
+        """Return the batch that a word means, with its reruns.
+
+        Without a word it is the last one of a place, or the batch that this one reran.
+
+        Raises:
+            ConfigError: As in `meant`.
+        """
+        batch = await self.meant(word, place, kind=kind)
+        return await self.with_reruns(batch if word else await self.first_of(batch))
+
+    async def to_rerun(self, word: str | None, place: Place, quarantine: Quarantine) -> Batch:
         """Return the batch of runs whose failures are to run again, with its reruns.
+
+        Args:
+            word: As in `meant`.
+            place: The service and the project in force.
+            quarantine: The failures that are excused, in a batch that stored none.
 
         Raises:
             ConfigError: There is no such batch, or it is another project's; or none is named, the
                 last one is over without a failure, and an earlier one has a failure that did not
                 pass since.
         """
-        batch = await self.with_reruns(await self.meant(word, place, kind="run"))
+        batch = (await self.with_its_reruns(word, place, kind="run")).judged(quarantine)
         if not place.has(batch):
             raise ConfigError(
                 f"{batch.label} is of project {batch.project} at {batch.server}, not{place}: "
                 "name them by --server and --project"
             )
         if word is None and batch.is_over and not batch.failed:
-            passed: set[tuple[str, str | None]] = set()
-            async for earlier in self.each(place, kind="run"):
-                if any(item.key not in passed for item in earlier.failed):
+            settled: set[tuple[str, str | None]] = set()
+            async for each in self.each(place, kind="run"):
+                earlier = each.judged(quarantine)
+                if any(item.key not in settled for item in earlier.failed):
                     raise ConfigError(
-                        f"nothing failed in the last batch, {batch.label}, but something that has "
-                        f"not passed since failed in {earlier.label}: name the one that you mean, "
-                        f"as in run --failed {earlier.number} --wait"
+                        f"{batch.label}, the last one, has no failures. {earlier.label} has "
+                        "failures that have not passed since. To rerun those: "
+                        f"run --failed {earlier.number} --wait"
                     )
-                passed |= {item.key for item in earlier.items if has_passed(item)}
+                settled |= {item.key for item in earlier.items if is_settled(item)}
         return batch
 
     def record_named(self, word: str, place: Place) -> BatchRecord | None:
@@ -353,28 +372,24 @@ class Batches:
         return found
 
     async def with_reruns(self, batch: Batch) -> Batch:
-        """Return a batch with its reruns, as further attempts of its items.
+        """Return a batch with its reruns, as further attempts of its items."""
+        for rerun in await self.reruns_of(batch.record):
+            batch = batch.after(rerun)
+        return batch
+
+    async def reruns_of(self, batch: BatchRecord | None) -> list[Batch]:
+        """Return the reruns of a batch, the oldest first, each with its own.
 
         A rerun that can't be read, such as one that another process holds, is omitted.
         """
-        children = [each for each in self.records() if batch.number and each.parent == batch.number]
+        if batch is None:
+            return []
+        children = [each for each in self.records() if each.parent == batch.number]
+        found: list[Batch] = []
         for record in sorted(children, key=lambda each: each.number):
             with suppress(ConfigError):
-                rerun = await self.with_reruns(await self.read(record))
-                again = {(item.feature, item.config): item for item in rerun.items}
-                batch = evolve(
-                    batch,
-                    items=[
-                        _again(each, again.pop((each.feature, each.config), None))
-                        if has_failed(each)
-                        else each
-                        for each in batch.items
-                    ],
-                    is_over=batch.is_over and rerun.is_over,
-                    unfinished=rerun.unfinished if batch.is_over else batch.unfinished,
-                    reruns=(*batch.reruns, record.number, *rerun.reruns),
-                )
-        return batch
+                found.append(await self.with_reruns(await self.read(record)))
+        return found
 
     async def record(self, items: Iterable[BatchItem[Run | Generation]]) -> list[BatchRecord]:
         """Save outcomes in the batches that dispatched their operations; return those batches.
@@ -449,13 +464,3 @@ def _record_outcomes(
             journal.save(entry)
             is_any = True
     return is_any
-
-
-def _again(
-    item: BatchItem[Run | Generation], rerun: BatchItem[Run | Generation] | None
-) -> BatchItem[Run | Generation]:
-    """Return an item after its rerun, if that was dispatched."""
-    if rerun is None or rerun.verdict in {Verdict.SKIPPED, Verdict.WAITING}:
-        return item
-    attempts = (*item.earlier, item.outcome) if item.outcome else item.earlier
-    return evolve(rerun, earlier=(*attempts, *rerun.earlier))

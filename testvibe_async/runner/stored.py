@@ -21,7 +21,7 @@ from testvibe_async.runner.quarantine import NO_QUARANTINE, Quarantine
 from testvibe_async.runner.spec import BatchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -208,9 +208,26 @@ class Batch:
         """Its number; None if its journal is a file of the caller's own."""
         return None if self.record is None else self.record.number
 
+    def judged(self, quarantine: Quarantine) -> Self:
+        """Return it marked by a quarantine, unless it is by the one that held when it ran."""
+        if self.is_judged:
+            return self
+        return evolve(self, items=[*map(quarantine.mark, self.items)], is_judged=True)
+
+    def after(self, rerun: Batch) -> Self:
+        """Return it after a rerun of its failures."""
+        return evolve(
+            self,
+            items=after_rerun(self.items, rerun.items),
+            fails_on_flaky=self.fails_on_flaky or rerun.fails_on_flaky,
+            is_over=self.is_over and rerun.is_over,
+            unfinished=rerun.unfinished if self.is_over else self.unfinished,
+            reruns=(*self.reruns, *filter(None, (rerun.number, *rerun.reruns))),
+        )
+
     @property
     def failed(self) -> list[BatchItem[Run | Generation]]:
-        """Its items that failed, or could not be started."""
+        """Its items that a rerun is to run again: see `has_failed`."""
         return [item for item in self.items if has_failed(item)]
 
     @property
@@ -241,19 +258,53 @@ class Batch:
 
     @property
     def undecided(self) -> list[BatchItem[Run | Generation]]:
-        """Its items that neither passed nor failed."""
-        return [item for item in self.items if not has_passed(item) and not has_failed(item)]
+        """Its items that are not over, or whose end is not known."""
+        return [item for item in self.items if not is_settled(item) and not has_failed(item)]
+
+    @property
+    def is_undecided(self) -> bool:
+        """True if it has such items, or features that were not read."""
+        return bool(self.undecided) or not self.is_complete
 
 
 def has_failed(item: BatchItem[Run | Generation]) -> bool:
-    """Return whether an item failed, excused or not, or could not be started."""
+    """Return whether to run an item again may help: it failed, or could not be started.
+
+    Excused failures are none. An expired quarantine and an unexpected pass make a batch red, but no
+    run that passed is run again for them.
+    """
     verdict = evolve(item, quarantine=None).verdict
-    return verdict is Verdict.FAILED or (verdict is Verdict.ERROR and item.latest_ref is None)
+    is_excused = item.verdict is Verdict.QUARANTINED
+    is_not_started = verdict is Verdict.ERROR and item.latest_ref is None
+    return (verdict is Verdict.FAILED and not is_excused) or is_not_started
 
 
-def has_passed(item: BatchItem[Run | Generation]) -> bool:
-    """Return whether an item passed, expected or not."""
-    return evolve(item, quarantine=None).verdict is Verdict.SUCCEEDED
+def is_settled(item: BatchItem[Run | Generation]) -> bool:
+    """Return whether an item passed, expected or not, or failed as expected."""
+    has_passed = evolve(item, quarantine=None).verdict is Verdict.SUCCEEDED
+    return has_passed or item.verdict is Verdict.QUARANTINED
+
+
+def after_rerun(
+    items: Iterable[BatchItem[Any]], rerun: Iterable[BatchItem[Any]]
+) -> list[BatchItem[Any]]:
+    """Return the items of a batch after a rerun, whose runs are further attempts of its failures.
+
+    Args:
+        items: The items of the batch.
+        rerun: Those of the rerun. What it has not dispatched is as it was.
+    """
+    again = {
+        (item.feature, item.config): item
+        for item in rerun
+        if item.verdict not in {Verdict.SKIPPED, Verdict.WAITING}
+    }
+    found: list[BatchItem[Any]] = []
+    for item in items:
+        last = again.pop((item.feature, item.config), None) if has_failed(item) else None
+        after = last and evolve(last, earlier=(*item.attempts, *last.earlier))
+        found.append(after or item)
+    return found
 
 
 def spec_of(plan: Plan) -> BatchSpec:

@@ -262,7 +262,7 @@ async def test_what_is_open_is_no_success(words: str, call: Call, batches: Path)
     await interrupted(call, typed, at=22)
     ended = await call("run --failed --wait", *words.split())
     assert ended.code == 4
-    assert ": nothing failed, of 3 runs." in ended.errors
+    assert ": nothing to run again, of 3 runs." in ended.errors
     assert "left 2 in flight: resume it with testvibe-async resume 1\n" in ended.errors
     assert not words or ended.json["exitCode"] == 4
     cut_off(batches)
@@ -391,8 +391,8 @@ async def test_name_of_two_batches_means_the_last(emulator: Emulator, call: Call
     assert (ended.code, ended.output, len(emulator.runs)) == (0, "", 3)
     assert ended.errors.startswith("Batch 2 (nightly) of ")
     ended = await call("run --failed --wait")  # Another job's green batch is no success of all.
-    ended.refuses("Batch 3 (other)")
-    assert "run --failed 1 --wait" in ended.errors
+    ended.refuses("Batch 3 (other), the last one, has no failures. Batch 1 (nightly) has failures")
+    assert ended.errors.endswith("To rerun those: run --failed 1 --wait\n")
 
 
 async def test_resume_by_name_takes_what_is_left(emulator: Emulator, call: Call) -> None:
@@ -430,7 +430,7 @@ async def test_what_was_made_good_is_no_failure_any_more(emulator: Emulator, cal
     ended = await call("run --failed --wait")
     assert (ended.code, ended.errors[:11]) == (0, "Batch 1 of ")
     ended = await call("run --failed --wait")
-    assert (ended.code, ended.output, ended.errors[:11]) == (0, "", "Batch 2 of ")
+    assert (ended.code, ended.output, ended.errors[:11]) == (0, "", "Batch 1 of ")
     assert len(emulator.runs) == 3
     for words in ("", "1"):  # A rerun is part of its batch, and no batch of its own.
         (found,) = (await call(f"history {words} --json")).json["batches"]
@@ -481,6 +481,34 @@ async def test_report_of_a_batch_has_its_reruns(emulator: Emulator, call: Call) 
     await call("run --failed 1 --wait")
     assert ran_since(emulator, 5) == [("Returns", "Default")]
     assert (await call("report 1")).code == 0
+
+
+async def test_rerun_is_judged_as_its_batch(emulator: Emulator, call: Call) -> None:
+    """Its exit code is that of `report`, by the `--fail-on-flaky` of the batch; it says why."""
+    end_later(emulator, "failed")
+    await call("run Checkout --wait --fail-on-flaky")
+    said = "It is still red: 1 flaky, with --fail-on-flaky\n"
+    for typed, runs in (("run --failed 1 --wait", 2), ("run --failed --wait", 2), ("report 1", 2)):
+        ended = await call(typed)
+        assert (ended.code, len(emulator.runs)) == (1, runs), typed
+        assert typed == "report 1" or ended.errors.endswith(said)
+    assert ": nothing to run again, of 1 run. " in (await call("run --failed 1 --wait")).errors
+
+
+async def test_resumed_batch_has_its_reruns(emulator: Emulator, call: Call) -> None:
+    """What was run again since is part of what `resume` judges, reports, and names as left."""
+    await interrupted(call, "run Returns Wishlist --wait --report junit.xml", at=30)
+    await interrupted(call, "run --failed 1 --wait", at=5)
+    ended = await call("resume 1")
+    assert (ended.code, ended.output.endswith(": 1 passed, 1 in flight\n")) == (4, True)
+    assert "resume 2\n" in ended.errors
+    assert "resume 1\n" not in ended.errors
+    await call("resume 2")
+    end_later(emulator, "passed", "Returns")
+    assert (await call("run --failed 1 --wait")).code == 0
+    ended = await call("resume 1")
+    assert (ended.code, ended.output.endswith(": 1 passed, 1 flaky\n")) == (0, True)
+    assert text_of("junit.xml").count("<flakyFailure") == 2
 
 
 async def test_rerun_that_is_not_over_is_named(emulator: Emulator, call: Call) -> None:

@@ -109,8 +109,32 @@ async def test_quarantine_of_the_day_judges(call: Call, emulator: Emulator) -> N
     await call("run --failed 1 --wait")
     write(".testvibe-async.toml", "")
     assert (await call("report 1")).output.endswith(": 1 passed, 1 quarantined\n")
-    await call("run --failed 2 --wait")  # Excused or not, it failed.
-    assert [run.feature_name for run in emulator.runs.values()].count("Returns") == 4
+    assert (await call("run --failed 2 --wait")).code == 0  # It is excused.
+    assert [run.feature_name for run in emulator.runs.values()].count("Returns") == 3
+
+
+@pytest.mark.parametrize(
+    ("days", "why"),
+    [(-1, "the quarantine of 'Newsletter' expired: "), (3, "unexpected pass of 'Newsletter': ")],
+)
+async def test_red_batch_without_a_failure(
+    emulator: Emulator, call: Call, days: int, why: str
+) -> None:
+    """What passed does not run again for a quarantine; the batch is still red, and why is said."""
+    write_quarantine("Newsletter", days=days)
+    ended = await call("run Newsletter --wait")
+    assert (ended.code, "run --failed" in ended.output) == (1, False)
+    ended = await call("run --failed --wait")
+    assert (ended.code, ended.output, len(emulator.runs)) == (1, "", 1)
+    assert f"nothing to run again, of 1 run. It is still red: Newsletter: {why}" in ended.errors
+
+
+async def test_failure_whose_quarantine_expired_runs_again(emulator: Emulator, call: Call) -> None:
+    """It is excused no more."""
+    write_quarantine(days=-1)
+    await call("run Returns --wait")
+    assert (await call("run --failed --wait")).code == 1
+    assert len(emulator.runs) == 2
 
 
 @pytest.mark.parametrize(("days", "code", "started"), [(3, 0, 3), (-1, 4, 1)])
