@@ -92,18 +92,19 @@ def _finite(text: str) -> float:
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
-def parse(body: bytes, *, at_once: int = AT_ONCE) -> object:
+def parse(body: bytes, *, at_once: int | None = None) -> object:
     """Read a JSON document, in UTF-8.
 
     Args:
         body: The document.
-        at_once: Number of bytes up to which the standard library reads it, in one go.
+        at_once: Number of bytes up to which the standard library reads it, in one go; None for
+            `AT_ONCE`.
 
     Raises:
         UnreadableError: The document is not JSON, is nested too deeply, or holds too many values.
     """
     try:
-        if len(body) <= at_once:
+        if len(body) <= (AT_ONCE if at_once is None else at_once):
             # Equal to decoding `utf-8-sig`, and faster.
             return _decoder.decode(body.removeprefix(BOM_UTF8).decode())
         values = _Values(body, most=MAX_EVENTS)
