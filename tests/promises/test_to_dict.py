@@ -4,7 +4,7 @@
 import copy
 import json
 import pickle
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -194,3 +194,11 @@ def test_each_is_plain_json(value: Any) -> None:
     """Values that are not the service's own are plain JSON as well."""
     assert is_plain(value.to_dict())
     assert json.loads(json.dumps(value.to_dict(), allow_nan=False)) == value.to_dict()
+
+
+def test_a_day_is_written_as_one() -> None:
+    """The last day of a quarantine is a date, without a time."""
+    excused = outcomes.Quarantined(
+        reason="flaky", owner="qa", until=date(2026, 12, 24), verdict=outcomes.Verdict.QUARANTINED
+    )
+    assert excused.to_dict()["until"] == "2026-12-24"

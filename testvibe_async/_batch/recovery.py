@@ -7,6 +7,7 @@ started, so the batch holds back its last dispatch to provide one. This module d
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from testvibe_async._dispatch import may_have_started
@@ -40,6 +41,7 @@ class Recovery:
         known: Known,
         *,
         may_dispatch: Callable[[], bool],
+        patience: float | None,
     ) -> None:
         """Create it; requests nothing yet.
 
@@ -48,11 +50,13 @@ class Recovery:
             attach: Returns the operation of a ref.
             known: Knows the dispatches of all entries: an operation of one belongs to no other.
             may_dispatch: Returns whether another feature may still be dispatched.
+            patience: Maximum seconds to wait for that; None for no limit.
         """
         self._dispatcher = dispatcher
         self._attach = attach
         self._known = known
         self._may_dispatch = may_dispatch
+        self._patience = patience
         self._open: set[Entry[Any]] = set()
         self._dispatched = 0
         """Number of features dispatched since the start."""
@@ -128,13 +132,13 @@ class Recovery:
         return await self._dispatcher.reconcile(intent, known=self._known, outlasts=True)
 
     async def _sees_another_dispatched(self) -> bool:
-        """Wait until one more feature was dispatched; return False if none will be."""
+        """Wait until one more feature was dispatched; return False if none will be, or in time."""
         before = self._dispatched
-        while self._dispatched == before:
-            if not self._may_dispatch():
-                return False
-            await self.progress()
-        return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                while self._dispatched == before and self._may_dispatch():
+                    await self.progress()
+        return self._dispatched > before
 
     def _close(self, entry: Entry[Any]) -> None:
         self._open.discard(entry)

@@ -66,6 +66,10 @@ DISPATCHES_AT_ONCE = 32
 REFUSED_SECONDS = 300.0
 """Seconds for which a rate-limited dispatch of a feature is retried."""
 
+LAZY_SECONDS = 600.0
+"""Seconds to wait for a generator's next feature, whose dispatch would prove that another did not
+start: the generator itself may wait for the result of that one."""
+
 MAX_FUTILE = 3
 """Number of features in a row after which dispatching stops, if each other would fail too."""
 
@@ -110,7 +114,11 @@ class Workers(Generic[SnapshotT]):
         self._failures = 0
         self._known = store.known if isinstance(store, SharedStore) else knowing(self._dispatched)
         self._recovery = Recovery(
-            self._dispatcher, self._attach, self._known, may_dispatch=self._may_dispatch
+            self._dispatcher,
+            self._attach,
+            self._known,
+            may_dispatch=self._may_dispatch,
+            patience=LAZY_SECONDS if source.is_lazy else None,
         )
         self._tasks = Tasks(is_stopped=lambda: self._is_stopped, ended=self._note_task_ended)
         self._slots = asyncio.Semaphore(limits.max_in_flight)
@@ -183,7 +191,12 @@ class Workers(Generic[SnapshotT]):
 
     async def _read(self) -> None:
         """Read one more entry; an operation left in flight by an earlier process resumes now."""
-        entry = await self.source.read()
+        try:
+            entry = await self.source.read()
+        except Exception:
+            self.source.is_over = True  # Nothing waits for what a failed generator would yield.
+            self._recovery.note_progress()
+            raise
         if entry is None:
             self._recovery.note_progress()  # No later feature will prove anything.
             self._finish_changes()

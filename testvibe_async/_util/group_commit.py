@@ -94,6 +94,9 @@ class GroupCommit(ABC, Generic[ConnectionT]):
             try:
                 works = [work for work, _ in jobs]
                 results = await loop.run_in_executor(self._executor, self._commit, works)
+            except asyncio.CancelledError:
+                self._fail(jobs, RuntimeError("its writer was cancelled"))
+                raise
             except Exception as error:  # noqa: BLE001 - the waiting callers get it
                 self._fail(jobs, error)
                 continue

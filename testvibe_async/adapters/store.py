@@ -324,7 +324,10 @@ class DurableStore(EntryStore):
     async def _beat_on(self) -> None:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            await self.write(self._beat)
+            try:
+                await self.write(self._beat)
+            except Exception as error:  # noqa: BLE001 - whatever else failed in its transaction
+                logger.warning("%s: a heartbeat failed, and is repeated: %r", self, error)
 
     def _beat(self, connection: sa.Connection) -> None:
         if dead := self._heartbeat.beat(connection):

@@ -95,6 +95,19 @@ async def test_all_items_come_at_the_time_out(emulator: Emulator, project: Proje
     assert client_tasks() == []
 
 
+async def test_what_waits_to_be_sent_at_the_time_out_is_skipped(
+    emulator: Emulator, project: Project
+) -> None:
+    """At most 32 dispatches are under way at once; the others were not sent, and are not."""
+    names = [f"Feature {number}" for number in range(34)]
+    for name in names:
+        emulator.add_feature(name)
+    emulator.fail("run_feature", Fault.hang())
+    items = await project.run_features(names, timeout=2)
+    assert [item.verdict for item in items].count(Verdict.SKIPPED) == 2
+    assert emulator.count("run_feature") == 32
+
+
 async def test_the_time_ends_a_generation_too(emulator: Emulator, project: Project) -> None:
     """A run whose tests are still being generated then comes with the generation's ref."""
     began, feature = now(), "Checkout with gift card"

@@ -1,7 +1,9 @@
 """Batches of features that come one by one: generators, also asynchronous ones."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
 from itertools import chain, count
 from typing import Any
 
@@ -216,3 +218,35 @@ async def test_a_source_that_fails_ends_the_changes(project: Project) -> None:
         with pytest.raises(RuntimeError, match="no more names"):
             async for _ in batch:
                 pass
+
+
+@pytest.mark.parametrize("is_waiting", [True, False], ids=["waits for the item", "fails"])
+async def test_a_lost_answer_does_not_wait_for_a_generator_for_ever(
+    emulator: Emulator, project: Project, *, is_waiting: bool
+) -> None:
+    """Its next feature would prove that the lost one did not start, but need not come."""
+    emulator.fail("run_feature", Fault.reset(), times=1)
+    is_given = asyncio.Event()
+
+    async def features() -> AsyncGenerator[str]:
+        yield "Checkout"
+        if not is_waiting:
+            raise LookupError
+        await is_given.wait()
+
+    async with asyncio.timeout(900), project.run_features(features()) as batch:
+        changes = [change async for change in batch.changes()] if not is_waiting else []
+        assert changes == []
+        with suppress(LookupError):
+            async for item in batch:
+                assert item.verdict is Verdict.UNKNOWN
+                is_given.set()
+    assert [item.verdict for item in batch.items] == [Verdict.UNKNOWN]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 has the first eager tasks")
+async def test_eager_tasks_do_not_nest(project: Project) -> None:
+    """With a task factory that starts tasks at once, a high limit is no deep recursion."""
+    asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - mypy reads 3.11
+    items = await project.run_features(NAMES, max_in_flight=1000)
+    assert [item.outcome is not None for item in items] == [True] * 4

@@ -148,6 +148,30 @@ async def test_one_that_waits_for_a_slot_is_a_proof(
     assert emulator.count("run_feature") == 4
 
 
+async def test_one_that_is_to_be_sent_again_waits_for_a_slot_in_vain(
+    path: Path, emulator: Emulator, client: Client
+) -> None:
+    """At the time-out, what was proved not to have started is skipped, and not dispatched."""
+    emulator.add_feature("Lost", status="draft")
+    slow = emulator.add_feature("Slow one", status="draft")
+    emulator.fail("generate_feature", Fault.reset(), times=1)
+    hidden = emulator.fail(
+        "get_generation_status", Fault.status(503), skip=1, when=lambda sent: "Lost" in sent.path
+    )
+    names: list[int | str] = ["Lost", slow.id]
+    async with Journal(path) as journal, client_of(emulator) as first:
+        await first.project().generate_features(names, journal=journal, timeout=8, max_in_flight=1)
+    hidden.remove()
+    running = Fault.edit(lambda row: row | {"featureStatus": "generating"})
+    emulator.fail("get_generation_status", running, when=lambda sent: f"/{slow.id}/" in sent.path)
+    async with Journal(path) as journal:
+        items = await client.project().generate_features(
+            journal=journal, max_in_flight=1, timeout=100
+        )
+    assert verdicts(items) == ["skipped", "in flight"]
+    assert emulator.count("generate_feature") == 2
+
+
 async def test_an_outage_beyond_patience_leaves_it_unknown(path: Path, emulator: Emulator) -> None:
     """A service that stays away shows neither that it started nor that nothing did."""
     await leave_first_unknown(path, emulator, ["Checkout"])

@@ -45,6 +45,26 @@ async def worker(nightly: Nightly) -> AsyncGenerator[DurableStore]:
             yield store
 
 
+async def test_a_heartbeat_that_fails_is_repeated(
+    nightly: Nightly, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever fails in its transaction, the worker stays alive to the others."""
+    await nightly.submit("Checkout")
+    beats: list[bool] = []
+
+    async with worker(nightly) as store:
+
+        def fail_once(_connection: object) -> None:
+            beats.append(True)
+            if len(beats) == 1:
+                raise LookupError("a document that can't be read")
+
+        monkeypatch.setattr(store, "_beat", fail_once)
+        await asyncio.sleep(10)
+    assert len(beats) > 1
+    assert "a heartbeat failed" in caplog.text
+
+
 async def test_a_worker_that_was_taken_over_from_sends_nothing(
     nightly: Nightly, emulator: Emulator
 ) -> None:

@@ -1,6 +1,8 @@
 """A batch with a defect, and the file of a journal: full, closed, or cut off by a crash."""
 
 import asyncio
+import sqlite3
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +13,12 @@ import pytest
 
 from tests.conftest import client_of
 from tests.promises.journal import test_journal
-from tests.promises.journal.conftest import verdicts
+from tests.promises.journal.conftest import opened, verdicts
+from tests.support.raising import raised
 from testvibe_async import Client, Journal, Project, RunRef, errors
 from testvibe_async._batch import Entry, EntryState
 from testvibe_async._dispatch import Job
+from testvibe_async.journal import files_of, is_in_use
 from testvibe_async.testing import Emulator, Fault
 
 FEATURES, SCENARIO = test_journal.FEATURES, test_journal.SCENARIO
@@ -152,3 +156,34 @@ def test_a_withdrawal_of_what_was_not_intended_changes_nothing() -> None:
     entry.start(ref)
     entry.withdraw()
     assert (entry.state, entry.ref) == (EntryState.DISPATCHED, ref)
+
+
+async def test_a_file_in_use_is_told_from_a_damaged_one(path: Path) -> None:
+    """Only what another holds is worth another attempt; its files are named together."""
+    async with Journal(path):
+        assert is_in_use(await raised(errors.ConfigError, opened(path)))
+    path.write_bytes(b"x" * 100)  # noqa: ASYNC240 - a small file
+    assert not is_in_use(await raised(errors.ConfigError, opened(path)))
+    assert [each.name.removeprefix(path.name) for each in files_of(path)] == [
+        "",
+        "-journal",
+        "-wal",
+        "-shm",
+    ]
+
+
+async def test_a_cancelled_writer_leaves_no_caller_waiting(path: Path) -> None:
+    """Code that cancels all tasks of a loop may cancel the one that writes."""
+    begun, going_on = threading.Event(), threading.Event()
+
+    def slow(_connection: sqlite3.Connection) -> None:
+        begun.set()
+        going_on.wait(5)
+
+    async with Journal(path) as journal:
+        writing = asyncio.create_task(journal._file.write(slow))
+        await asyncio.to_thread(begun.wait, 5)
+        (writer,) = [task for task in asyncio.all_tasks() if "writer" in task.get_name()]
+        writer.cancel()
+        going_on.set()
+        await raised(RuntimeError, writing, match="was cancelled")

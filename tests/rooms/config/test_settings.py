@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from testvibe_async import Client
 from testvibe_async._config.settings import Setting, Settings, find_settings, load_settings
-from testvibe_async._config.validate import masked
+from testvibe_async._config.validate import masked, require_api_key
 from testvibe_async.errors import ConfigError
 
 KEY = "tvb_" + "Ab3" * 14 + "z"
@@ -74,6 +74,12 @@ def test_a_key_that_no_header_can_hold_is_refused(
     assert str(caught.value).startswith(f"{variable}: " if variable else "the API key")
     assert KEY[4:20] not in repr(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_key_is_refused() -> None:
+    """A command that reads a key says that it is empty."""
+    with pytest.raises(ConfigError, match="is empty"):
+        require_api_key("")
 
 
 @pytest.mark.parametrize("around", ["{}", " {}", "{}\n", "\r\n{}\r\n", "\t{} "])

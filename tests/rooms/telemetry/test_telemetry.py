@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler, SamplingResult
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import StatusCode, get_current_span
 
 from tests.conftest import client_of
 from tests.support.mcp_connection import connected
@@ -75,6 +75,14 @@ class Sdk:
             if each.parent is not None
             and span.context is not None
             and each.parent.span_id == span.context.span_id
+        ]
+
+    def requests_below(self, span: ReadableSpan) -> list[str]:
+        """Return the ends of the paths of the requests below a span."""
+        return [
+            "/" + "/".join(str((each.attributes or {})["http.url"]).split("/")[-2:])
+            for each in self.spans_exporter.get_finished_spans()
+            if each.parent is not None and each.parent.span_id == _id(span) and each.name == "GET"
         ]
 
     def metric(self, name: str) -> dict[tuple[str, ...], Any]:
@@ -197,6 +205,22 @@ async def test_what_is_attached_to_links_to_the_dispatch(sdk: Sdk, emulator: Emu
     linked, *others = sdk.spans("testvibe run attached")
     assert [link.context.span_id for link in linked.links] == [_id(sdk.span("testvibe run"))]
     assert [span.links for span in others] == [(), ()]
+
+
+async def test_polls_at_once_have_spans_of_their_own(sdk: Sdk, emulator: Emulator) -> None:
+    """Each request is below its own operation, and none of the spans stays current."""
+    async with client_of(emulator) as client:
+        refs = [(await client.project().run_feature("Checkout")).ref for _ in range(2)]
+    first, second = (f"/runs/{ref.run_id}" for ref in refs)
+    emulator.fail("get_run", Fault.delay(5), when=lambda sent: sent.path.endswith(first))
+    emulator.fail("get_run", Fault.delay(8), when=lambda sent: sent.path.endswith(second))
+    async with client_of(emulator) as client:
+        operations = [client.attach(evolve(ref, traceparent=None)) for ref in refs]
+        await asyncio.gather(*(operation.poll() for operation in operations))
+        current = client._poller._context.run(get_current_span)
+    assert not current.get_span_context().is_valid
+    below = [sdk.requests_below(span) for span in sdk.spans("testvibe run attached")]
+    assert below == [[first], [second]]
 
 
 async def test_waiting_again_makes_no_other(sdk: Sdk, project: Project) -> None:
