@@ -287,8 +287,9 @@ def _say_remarks(result: Result, output: Output) -> None:
                 "\n".join([f"\n{title}:", *(f"  {escape(line)}" for line in dict.fromkeys(lines))])
             )
     if result.spec.repeat > 1:
-        lines = [f"{each.name}: {each}" for each in stability_of(result.items)]
-        output.say("\n".join(["", *map(escape, lines)]))
+        lines = [escape(f"{each.name}: {each}") for each in stability_of(result.items)]
+        text = Text("\n".join([*([] if output.is_quiet else [""]), *lines]))
+        output.details(lambda _: text)  # It is the result, with `--quiet` too.
 
 
 def _say_next(result: Result, output: Output) -> None:

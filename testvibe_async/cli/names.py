@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from testvibe_async import (
+    BatchItem,
     ConfigError,
     GenerationRef,
     NotFoundError,
@@ -19,12 +20,14 @@ from testvibe_async import (
     RunRef,
     TransportError,
 )
+from testvibe_async._batch import EntryState, read_entry
 from testvibe_async.cli import completion
-from testvibe_async.cli.words import NAME
+from testvibe_async.cli.words import NAME, Item
+from testvibe_async.runner.generation_limit import LIMITED, GenerationLimitError
 from testvibe_async.runner.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
     from testvibe_async import Project
     from testvibe_async.cli.common import Connection
@@ -92,44 +95,90 @@ async def operations_of(connection: Connection, word: str) -> list[Ref]:
     return found
 
 
-def read_refs(typed: Iterable[str], files: Mapping[str, str] | None = None) -> list[Ref]:
-    """Return the refs in texts, each once.
+def read_dispatches(
+    typed: Iterable[str], files: Mapping[str, str] | None = None
+) -> tuple[list[Ref], list[Item]]:
+    """Return the refs in texts, each once, and the items of batches that have none.
+
+    An item of a batch, as `--json` prints it, is read as a whole: it stands for its own operation,
+    and not for others that its error names.
 
     Args:
         typed: JSON of any form, which contains refs as `Ref.to_json` writes them.
         files: More of that, by the name of the file that it is from.
 
     Raises:
-        ConfigError: There is none, or a text is no JSON.
+        ConfigError: There is neither, or a text is no JSON.
     """
     texts = [*((None, text) for text in typed), *(files or {}).items()]
-    refs = {ref.key: ref for file, text in texts for ref in _refs_in(text, file)}
-    if not refs:
+    refs: dict[tuple[object, ...], Ref] = {}
+    undispatched: list[Item] = []
+    for file, text in texts:
+        for members in _dispatches_in(text, file):
+            if "testvibe" in members:
+                ref = Ref.from_dict(members)
+                refs[ref.key] = ref
+            else:
+                undispatched.append(_undispatched(members, file))
+    if not refs and not undispatched:
         raise ConfigError(
             "which operations? Give ids of runs, names of features, refs as JSON, or --file FILE "
             f"with what 'run --json' printed; {NAME} resume continues the last batch"
         )
-    return list(refs.values())
+    return list(refs.values()), undispatched
 
 
-def _refs_in(text: str, file: str | None) -> list[Ref]:
-    """Return the refs of a text of JSON values, one after the other, however deep they are."""
-    found: list[Ref] = []
-
-    def keep(members: dict[str, object]) -> object:
-        if "testvibe" in members:
-            found.append(Ref.from_json(json.dumps(members)))
-        return members
-
-    decoder = json.JSONDecoder(object_hook=keep)
-    text = text.strip()
+def _dispatches_in(text: str, file: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the refs in a text of JSON values, however deep they are, and the items without one."""
+    decoder, text = json.JSONDecoder(), text.strip()
     while text:
         try:
-            _, end = decoder.raw_decode(text)
+            value, end = decoder.raw_decode(text)
         except (json.JSONDecodeError, RecursionError) as error:
             raise ConfigError(_no_json(text[:40], file)) from error
         text = text[end:].lstrip()
-    return found
+        left: list[Any] = [value]
+        while left:
+            each: Any = left.pop()
+            match each:
+                case [*_]:
+                    left += reversed(each)
+                case {"testvibe": "intent"}:  # It may have started nothing.
+                    pass
+                case {"testvibe": _}:
+                    yield each
+                case {"feature": int() | str(), "verdict": str(), "ref": {}}:
+                    left.append(each["ref"])
+                case {"feature": int() | str(), "verdict": str()}:
+                    yield each
+                case {}:
+                    left += reversed(each.values())
+                case _:
+                    pass
+
+
+def _undispatched(document: dict[str, Any], file: str | None) -> Item:
+    """Return an item of which nothing is in flight, from what `--json` printed of it.
+
+    Raises:
+        ConfigError: It is damaged.
+    """
+    stored = {"state": EntryState.REFUSED, "feature": document["feature"]}
+    if document.get("error") is not None:
+        stored["error"] = document["error"]
+    try:
+        error = read_entry(0, stored, kind="run").error
+    except (ConfigError, ValueError, KeyError, TypeError, AttributeError) as damage:
+        where = "this" if file is None else file
+        raise ConfigError(f"{where} has a damaged item of a batch, without a ref") from damage
+    return BatchItem(
+        feature=document["feature"],
+        name=document.get("name"),
+        config=document.get("config"),
+        repetition=document.get("repetition", 1),
+        error=GenerationLimitError() if document["verdict"] == LIMITED else error,
+        is_dropped=document["verdict"] == "dropped",
+    )
 
 
 def _no_json(text: str, file: str | None) -> str:

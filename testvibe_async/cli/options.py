@@ -6,6 +6,8 @@ Decides which options make sense together. What a report contains is decided in
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from contextlib import suppress
 from datetime import timedelta
@@ -128,9 +130,7 @@ class Files:
                 f"run, {NAME} runs download ID DIR"
             )
         for _, path in self.targets:
-            if path.is_dir():
-                raise ConfigError(f"the report {path} can't be written: it is a folder")
-            _require_folder(path.parent, f"the report {path} can't be written")
+            _require_writable(path, f"the report {path} can't be written")
         if self.artifacts is not None:
             _require_folder(self.artifacts, "the artifacts can't be downloaded")
 
@@ -237,6 +237,18 @@ def refuse_without(option: str, *groups: AttrsInstance, **others: object) -> Non
         if value is not None and value != () and value is not False:
             word = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{word} means nothing without {option}: add {option}")
+
+
+def _require_writable(path: Path, otherwise: str) -> None:
+    """Refuse a file that could be neither replaced nor made, or a device that can't be opened."""
+    from testvibe_async.reports.files import stream_at  # noqa: PLC0415 - few commands need it
+
+    if path.is_dir():
+        raise ConfigError(f"{otherwise}: it is a folder")
+    if stream_at(path) is None:
+        _require_folder(Path(os.path.realpath(path)).parent, otherwise)
+    elif not os.access(path, os.W_OK):
+        raise ConfigError(f"{otherwise}: {os.strerror(errno.EACCES)}")
 
 
 def _require_folder(path: Path, otherwise: str) -> None:

@@ -57,6 +57,8 @@ class Outputs:
         self._slots = asyncio.Semaphore(RUNS_AT_ONCE)
         self._is_summarized = False
         self._unwritten: set[Path] = set()
+        self._sent: set[Path] = set()
+        """Reports that went into a pipe or a device, which get none twice."""
         self._tasks: list[asyncio.Task[None]] = []
         self.fetched: dict[int, list[Path]] = {}
         """The existing files of each run, by its id."""
@@ -80,9 +82,11 @@ class Outputs:
         if not self.files.targets:
             return
         # Few commands write a report, and the import takes its time.
-        from testvibe_async.reports.files import write_reports  # noqa: PLC0415
+        from testvibe_async.reports.files import stream_at, write_reports  # noqa: PLC0415
 
-        errors = write_reports(self.files.targets, result.items, **self._options(result))
+        targets = [each for each in self.files.targets if each[1] not in self._sent]
+        errors = write_reports(targets, result.items, **self._options(result))
+        self._sent |= {path for _, path in targets if stream_at(path) and path not in errors}
         passed = result.exit_code == ExitCode.PASSED
         raised = next(iter(errors.values()), None) if passed else None
         for path, error in errors.items():

@@ -22,7 +22,7 @@ from testvibe_async.cli.closing import conclude
 from testvibe_async.cli.common import Common
 from testvibe_async.cli.completion import OperationName  # noqa: TC001 - cyclopts reads it
 from testvibe_async.cli.exits import ExitCode
-from testvibe_async.cli.names import operations_of, read_refs
+from testvibe_async.cli.names import operations_of, read_dispatches
 from testvibe_async.cli.options import Consent, Files, On, Timeout
 from testvibe_async.cli.output import Output, TextFile, name_of, read_text
 from testvibe_async.cli.outputs import Outputs
@@ -327,7 +327,8 @@ async def wait(
 
     An operation is the id of a run, the name of a feature for what it has in flight, or a ref: what
     the other commands print of an operation with --json. A file may hold any number of refs, within
-    any other JSON.
+    any other JSON. An item of a batch that has no ref, since it was refused or it is unknown
+    whether it started, is not waited for: it is named, and counts for the exit code.
 
     For example:
 
@@ -349,8 +350,10 @@ async def wait(
     refs = [each for each in operations if each.lstrip().startswith(("{", "["))]
     words = [each for each in operations if each not in refs]
     named: list[Ref] = []
+    undispatched: list[Item] = []
     if refs or file is not None or not words:
-        named = read_refs(refs, {} if file is None else {name_of(file): read_text(file)})
+        texts = {} if file is None else {name_of(file): read_text(file)}
+        named, undispatched = read_dispatches(refs, texts)
 
     async with watching(common, files=files, timeout=timeout) as watch:
         client = watch.connection.client
@@ -363,12 +366,14 @@ async def wait(
         mark = watch.quarantine.mark
 
         async def completions() -> AsyncGenerator[Item]:
+            for item in undispatched:
+                yield item
             async for item in completions_of(client, awaited, timeout=watch.limit.remaining):
                 assert item.ref is not None
                 items[item.ref.key] = mark(item)
                 yield item
 
-        watch.progress.follow(client, (), lambda: list(items.values()))
+        watch.progress.follow(client, (), lambda: [*items.values(), *undispatched])
         await watch.collect(aclosing(completions()), plural(len(items), "operation"))
         code = await watch.conclude()
         for record in await stored_batches().record(watch.progress.items):

@@ -299,6 +299,8 @@ async def _try(server: str, api_key: str, *, allow_http: bool) -> list[ProjectIn
 def _replace(path: Path, text: str) -> None:
     """Replace a file at once, by one that no other user could read at any time."""
     target = path.resolve()  # A link to a file elsewhere stays a link.
+    if target.exists() and not target.is_file():
+        raise ConfigError(f"{path} is no regular file, so no key is stored there")
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

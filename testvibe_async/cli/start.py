@@ -213,8 +213,7 @@ async def generate(  # noqa: PLR0913 - each an option of its own
         site_url: The site to explore, in place of the project's own.
         timeout: Maximum duration of the batch.
         max_in_flight: Maximum number of generations in flight; 10 by default.
-        consent: The generations that are allowed. By default, --all and a glob that matches several
-            features ask.
+        consent: The generations that are allowed. By default, --all and a glob ask.
         options: The batch.
         common: The options of every command.
     """
@@ -297,9 +296,10 @@ class _NewBatch:
             raise ConfigError("--on takes no --repeat and no --max-failures")
         if spec.may_generate:
             # A generation that is under way now may be over when its feature is dispatched.
-            number = len(foreseen(self.jobs).generated)
-            question = self.question and self.question.format(plural(number, "feature"))
-            await self.consent.allow(watch.generations, number, question=question)
+            generated = foreseen(self.jobs).generated
+            what = plural(len(generated), "feature") + self._replacing(generated)
+            question = self.question and self.question.format(what)
+            await self.consent.allow(watch.generations, len(generated), question=question)
         if options.on is not None:
             return await self._store(options.on)
         if not self.waits:
@@ -317,7 +317,8 @@ class _NewBatch:
             ("Feature", "Config"),
             lambda job: [*job.values()],
         )
-        costs, why = ", and each costs credits", "being generated"
+        costs = f"{self._replacing(plan.generated)}, and each costs credits"
+        why = "being generated"
         if kind == "run":
             number, why = plural(len(plan.generated), "generation"), "without tests"
             costs = f", after {number} at most, which cost credits" if plan.generated else ""
@@ -330,6 +331,11 @@ class _NewBatch:
             if items:
                 output.note(f"{len(items)} {word}: {', '.join(map(item_name, items))}.")
         return worst_of(code for _, items, code in ends if items)
+
+    def _replacing(self, generated: Collection[int | str]) -> str:
+        """Return how many of the features to generate have tests already; empty if none has."""
+        number = sum(self.has_tests.get(feature, False) for feature in generated)
+        return f", replacing the tests of {number}" if number else ""
 
     async def _store(self, database: str) -> ExitCode:
         """Store it in a database, and follow it if asked to."""

@@ -1,12 +1,15 @@
 """Reports as files, and the table of their formats.
 
 Decides which formats there are, which one a file's ending or a word names, and never leaves a file
-half written. No other module of the reports writes to a disk.
+half written, replaces a link or a device, or truncates standard output. No other module of the
+reports writes to a disk.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -20,7 +23,6 @@ from testvibe_async.reports.markdown import to_markdown
 from testvibe_async.reports.page import to_html
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable
 
     from testvibe_async.reports.entries import Item
@@ -67,9 +69,14 @@ def report_target(text: str) -> tuple[str, Path]:
     """Return the format and the file that a text names: `summary.md`, or `md:summary`.
 
     Raises:
-        ConfigError: It names no format.
+        ConfigError: It names no format, or standard output instead of a file.
     """
     word, _, path = text.partition(":")
+    if "-" in {text, path}:
+        raise ConfigError(
+            "a report can't go to standard output, which has the command's own results: name a "
+            "file, as in xml:junit.xml"
+        )
     if path and word.lower() in _BY_WORD:
         return _BY_WORD[word.lower()].name, Path(path)
     return _format_of(Path(text)).name, Path(text)
@@ -102,8 +109,9 @@ def write_report(
     """Write a report in the format that the file's ending names, and return its path.
 
     The endings are `.xml`, `.json`, `.md` and `.html`. Missing folders are made; an existing file
-    is replaced once the new one is whole. Links of the page to artifacts are relative to it, so
-    that they work wherever both are moved together.
+    is replaced once the new one is whole. A symbolic link stays one, and its target is replaced; a
+    device or a pipe is written to. Links of the page to artifacts are relative to it, so that they
+    work wherever both are moved together.
 
     It blocks while it writes: in a busy event loop, call it by `asyncio.to_thread`.
 
@@ -120,7 +128,7 @@ def write_report(
     """
     path = Path(path)
     options.setdefault("folder", path.parent)
-    _replace(path, _format_of(path, form).render(items, **options))
+    _write(path, _format_of(path, form).render(items, **options))
     return path
 
 
@@ -144,15 +152,43 @@ def write_reports(
     return errors
 
 
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole, or write into what can't be replaced; errors name the path."""
+    try:
+        stream = stream_at(path)
+        if stream is None:
+            _replace(Path(os.path.realpath(path)), text)  # A link to a file elsewhere stays a link.
+        else:
+            opened = os.dup(stream) if isinstance(stream, int) else os.open(stream, os.O_WRONLY)
+            with os.fdopen(opened, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def stream_at(path: Path) -> Path | int | None:
+    """Return what to open for a path that no file may replace; None for a file or a folder.
+
+    It is the path of a device or a pipe, or the number of this process's standard output or
+    standard error: to open its file once more would truncate it.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(found, os.fstat(descriptor)):
+                return descriptor
+    return None if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode) else path
+
+
 def _replace(path: Path, text: str) -> None:
-    """Replace a file as a whole. An error names this file, not the temporary one beside it."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(text, encoding="utf-8", newline="\n")
         part.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         with suppress(OSError):
             part.unlink()

@@ -1,7 +1,8 @@
 """The batches of one folder: their records, and the one that a command means.
 
-Decides which numbers are given, how long a batch is retained, which process works on it, which
-batches are running, interrupted or over, and how a batch and the reruns of its failures are one.
+Decides which numbers are given, each once, how long a batch is retained, which process works on
+it, which batches are running, interrupted or over, and how a batch and the reruns of its failures
+are one.
 What a batch did is in its journal alone; its record is always readable.
 """
 
@@ -114,7 +115,7 @@ class Batches:
             if database is not None and (each.database, each.name) == (database, name):
                 return each
         record = BatchRecord(
-            number=max((each.number for each in records), default=0) + 1,
+            number=self._new_number(records),
             name=name,
             kind=kind,
             server=place.server,
@@ -126,14 +127,8 @@ class Batches:
             ended_at=now,
             database=database,
         )
-        while True:
-            try:
-                self._path_of(record).touch(exist_ok=False)
-            except FileExistsError:  # Another process was faster.
-                record = evolve(record, number=record.number + 1)
-            else:
-                self._write(record)
-                return record
+        self._write(record)
+        return record
 
     def end(self, record: BatchRecord, *, at: datetime | None = None) -> None:
         """Note that its process is done with a batch, now or at another moment."""
@@ -142,7 +137,7 @@ class Batches:
 
     def discard(self, record: BatchRecord) -> None:
         """Delete a batch; operations in flight continue at the service."""
-        for path in (*files_of(self.journal_of(record)), self._path_of(record)):
+        for path in (*files_of(self.journal_of(record)), self._path_of(record.number)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -427,12 +422,39 @@ class Batches:
                 raise RunningError(running) from error
             yield journal
 
-    def _path_of(self, record: BatchRecord) -> Path:
-        return self.folder / f"{record.number}.json"
+    def _new_number(self, records: Iterable[BatchRecord]) -> int:
+        """Return a number that no batch of the folder ever had, and keep it from all others.
+
+        The highest number is kept as the name of an empty file, which outlives its batch. A lower
+        one is removed only where a higher one exists, so the highest never decreases.
+        """
+        number = max([*self._kept_numbers(), *(each.number for each in records)], default=0)
+        while True:
+            number += 1
+            path = self._path_of(number)
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:  # Another process was faster.
+                continue
+            kept = self._kept_numbers()
+            if max(kept, default=0) < number:
+                break
+            path.unlink()  # It may be free only because a batch that had it was discarded.
+        (self.folder / f"{number}.number").touch()
+        for lower in kept:
+            (self.folder / f"{lower}.number").unlink(missing_ok=True)
+        return number
+
+    def _kept_numbers(self) -> list[int]:
+        names = [path.stem for path in self.folder.glob("*.number")]
+        return [int(name) for name in names if name.isdecimal()]
+
+    def _path_of(self, number: int) -> Path:
+        return self.folder / f"{number}.json"
 
     def _write(self, record: BatchRecord) -> None:
         """Write a record at once, so that none is ever half of one."""
-        path = self._path_of(record)
+        path = self._path_of(record.number)
         part = path.with_suffix(f".{os.getpid()}.part")
         document = {"version": _VERSION, **asdict(record)}
         part.write_text(json.dumps(document, default=datetime.isoformat), encoding="utf-8")

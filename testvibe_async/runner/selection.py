@@ -49,7 +49,7 @@ class Selection:
     """The features that all or a glob leaves out; the reasons are in `notes`."""
 
     is_wider: bool = False
-    """True if there may be more features than words: all, or several that match a glob."""
+    """True if not each feature was named: all are chosen, or some by a glob."""
 
     has_tests: Mapping[int | str, bool] = field(factory=dict["int | str", bool])
     """True or False for each feature, as `jobs` names it; missing if it is unknown."""
@@ -195,7 +195,7 @@ def _chosen(spec: BatchSpec, listing: Listing[Feature], *, all_word: str) -> Sel
                 continue
             left_out += [each for each in found if each.is_suggestion]
             found = [each for each in found if not each.is_suggestion]
-            is_wider = is_wider or len(found) > 1
+            is_wider = is_wider or bool(found)
             if spec.kind == "run" and not spec.may_generate:
                 left_out += [each for each in found if _lacks_tests(each)]
                 found = [each for each in found if not _lacks_tests(each)]

@@ -67,7 +67,8 @@ async def test_each_batch_has_a_journal(call: Call, batches: Path) -> None:
     await call(f"generate {GIFT_CARD} --watch")
     await call("run Checkout")
     await call("run Checkout --wait --no-journal")
-    assert names_in(batches) == [f"{n}.{kind}" for n in (1, 2, 3) for kind in ("journal", "json")]
+    kept = [f"{number}.{kind}" for number in (1, 2, 3) for kind in ("journal", "json")]
+    assert names_in(batches) == [*kept, "3.number"]
     assert all(b"tvb_" not in path.read_bytes() for path in batches.iterdir())  # noqa: ASYNC240
 
 
@@ -535,6 +536,8 @@ async def test_unfinished_batches_are_listed_and_discarded(call: Call) -> None:
     assert (ended.code, ended.output) == (0, "Batch 2 (slow) is forgotten: 1 in flight.\n")
     assert (await call("resume --list")).output == ""
     assert (await call("discard slow")).code == 2
+    assert (await call("run Checkout --wait")).output.startswith("Batch 3.\n")
+    (await call("run --failed 2")).refuses("there is no batch 2: the newest is batch 3")
 
 
 async def test_report_afterwards(emulator: Emulator, call: Call) -> None:
@@ -608,7 +611,7 @@ async def test_journals_are_not_kept_for_ever(call: Call, batches: Path) -> None
         write(batches / f"1.journal{suffix}", "")
     change_records(batches, ended_at=(datetime.now(UTC) - timedelta(days=31)).isoformat())
     await call("run Newsletter --wait")
-    assert names_in(batches) == ["2.journal", "2.json"]
+    assert names_in(batches) == ["2.journal", "2.json", "2.number"]
 
 
 async def test_rerun_generates_as_its_batch_did(emulator: Emulator, call: Call) -> None:

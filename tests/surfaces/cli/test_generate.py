@@ -102,24 +102,26 @@ async def test_feature_that_is_generating(watch: str, emulator: Emulator, call: 
 
 
 @pytest.mark.parametrize(
-    ("typed", "number", "generated"),
+    ("typed", "what", "generated"),
     [
-        ("--all", 5, 0),
-        ("Draft*", 4, 0),
-        ("Returns Checkout Draft*", 6, 0),
-        ("*gift*", 1, 1),
-        ("'Draft 1'", 1, 1),
+        ("--all", "5 features", 0),
+        ("Draft*", "4 features", 0),
+        ("Returns Checkout Draft*", "6 features, replacing the tests of 2", 0),
+        ("*gift*", "1 feature", 0),
+        ("Wish*", "1 feature, replacing the tests of 1", 0),
+        ("'Draft 1'", "", 1),
+        ("Checkout", "", 1),
     ],
 )
 async def test_more_than_was_typed_needs_a_yes(
-    typed: str, number: int, generated: int, emulator: Emulator, call: Call
+    typed: str, what: str, generated: int, emulator: Emulator, call: Call
 ) -> None:
-    """Without a terminal, --all and a glob of several features spend nothing without --yes."""
+    """Without a terminal, --all and a glob of any feature spend nothing without --yes."""
     ended = await call(f"generate {typed}")
     assert emulator.count("generate_feature") == generated
     if not generated:
         assert (ended.code, ended.output) == (2, "")
-        assert f"'Generate {number} features? Each costs credits.'" in ended.errors
+        assert f"'Generate {what}? Each costs credits.'" in ended.errors
         assert "--yes" in ended.errors
 
 
@@ -254,6 +256,11 @@ async def test_limit_is_a_verdict_of_its_own(emulator: Emulator, call: Call) -> 
         ),
         ("generate Draft* --max-generations 1", (4, 1), "\n3 stopped at the limit: Draft 1, Draft"),
         ("generate Draft*", (0, 4), "4 generations would be dispatched, and each costs credits.\n"),
+        (
+            "generate Draft* Checkout Wish*",
+            (0, 6),
+            "6 generations would be dispatched, replacing the tests of 2, and each costs ",
+        ),
     ],
 )
 async def test_dry_run_is_what_would_happen(

@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import KEY
 from tests.surfaces.cli.conftest import names_in, returning, text_of, write
-from testvibe_async import Client, ProjectInfo
+from testvibe_async import Client, ConfigError, ProjectInfo
+from testvibe_async.cli import settings
 from testvibe_async.testing import Emulator, Scenario
 
 if TYPE_CHECKING:
@@ -86,6 +87,15 @@ def test_a_key_is_stored_and_removed(
     assert service.api_key not in text_of(file)
     assert f"no API key for {service.url}" in run("projects").errors
     run(f"logout --server {service.url}").refuses("there is no key for")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="its pipes are no files")
+def test_no_key_is_stored_in_a_pipe(tmp_path: Path) -> None:
+    """A configuration file that is no regular file is not replaced."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="no regular file"):
+        settings._replace(tmp_path / "pipe", "server = ''")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")

@@ -90,6 +90,7 @@ WRONG = {
     "run Login --report a.xml": "--report means nothing without --wait",
     "run Login --artifacts d": "--artifacts means nothing without --wait",
     "run Login --wait --attempts 0": "--attempts",
+    "run Login --wait --report xml:-": "a report can't go to standard output",
     "run Login --wait --report a.txt": "let it end in .xml (JUnit), .json (CTRF), .md",
     "run Login --wait --timeout 0": "--timeout",
     "run Login --wait --timeout nan": "--timeout",

@@ -285,6 +285,36 @@ async def test_reports_and_artifacts_are_left(call: Call) -> None:
     assert "Artifacts: failed (" in ended.errors
 
 
+def link(path: str, target: str) -> Path:
+    Path(path).symlink_to(target)
+    return Path(path)
+
+
+def is_link(path: Path) -> bool:
+    return path.is_symlink()
+
+
+async def test_report_at_a_link(call: Call) -> None:
+    """A link stays one, and the reader of its target sees the new report."""
+    path = link("link.md", "shared/real.md")
+    ended = await call("run Newsletter --wait --report link.md")
+    assert (ended.code, is_link(path)) == (0, True)
+    assert "Newsletter" in text_of("shared/real.md")
+    link("link", "login.feature/real.md")
+    write("login.feature", "")
+    (await call("run Newsletter --wait --report md:link")).refuses("can't be written")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="its pipes are no files")
+async def test_report_in_a_pipe(call: Call) -> None:
+    """A pipe gets the report once, though the artifacts come later."""
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    await call("run Returns --wait --report md:pipe --artifacts failed")
+    assert os.read(reader, 100_000).count(b"## TestVibe\n") == 1
+    os.close(reader)
+
+
 async def test_report_is_left_at_ctrl_c(call: Call) -> None:
     """Stopped by Ctrl-C, the report has what is known: what ended, what goes on, what is left."""
     typed = "run Returns Wishlist Checkout --wait --max-in-flight 1 --report junit.xml --title Shop"

@@ -17,7 +17,7 @@ from testvibe_async import RunRef
 from testvibe_async.testing import Emulator, Fault, Outcome, Scenario
 
 if TYPE_CHECKING:
-    from tests.surfaces.cli.conftest import Call
+    from tests.surfaces.cli.conftest import Call, Ended
 
 SCENARIO = Scenario(
     run_queue=1,
@@ -221,6 +221,37 @@ async def test_refs(given: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> 
     assert ended.code == 1
     assert "\nReturns, run 215: " in ended.output
     assert ended.output.endswith(": 1 passed, 1 failed\n")
+
+
+async def test_wait_counts_what_was_not_dispatched(
+    emulator: Emulator, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the document of `run`, what was refused or is unknown is named, and decides the code."""
+
+    async def piped(typed: str) -> Ended:
+        document = (await call(typed)).output.encode()
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(document)))
+        return await call("wait --file -")
+
+    ended = await piped(f"run Checkout {GIFT_CARD} --json")
+    assert (ended.code, ended.output.endswith(": 1 passed, 1 error\n")) == (3, True)
+    assert "\nCheckout with gift card\n" in ended.output
+    ended = await piped(f"run {GIFT_CARD} --json")
+    assert (ended.code, ended.output.endswith("1: 1 error\n")) == (3, True)
+    limited = "--on-conflict generate --max-generations 0"
+    assert (await piped(f"run Checkout {GIFT_CARD} {limited} --json")).code == 4
+    emulator.fail("list_runs", Fault.status(404))
+    emulator.fail("run_feature", Fault.lost(), times=1)
+    ended = await piped("run Checkout Newsletter --json")
+    assert (ended.code, ended.output.endswith(": 1 passed, 1 unknown\n")) == (5, True)
+    assert "testvibe-async runs list --feature " in ended.output
+
+
+@pytest.mark.parametrize("error", [7, {}, {"type": "Run", "message": "x"}])
+async def test_damaged_item_is_refused(error: object, call: Call) -> None:
+    """An item that can't be read is refused in a sentence with the name of its file."""
+    write("runs.json", json.dumps([{"feature": "A", "verdict": "error", "error": error}]))
+    (await call("wait --file runs.json")).refuses("runs.json has a damaged item")
 
 
 async def test_runs_and_generations_together(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ def scenario() -> Scenario:
 
 
 async def test_flaky(emulator: Emulator, call: Call) -> None:
-    """The verdict is a line before the counts, of a batch that was resumed too; the code is 1."""
+    """The verdict is a line before the counts, of a resumed batch too; it is all that -q prints."""
     await interrupted(call, "run Checkout --repeat 10", at=100)
     assert len(emulator.runs) < 10
     ended = await call("resume")
@@ -39,6 +40,8 @@ async def test_flaky(emulator: Emulator, call: Call) -> None:
     assert all(a.finished_at <= b.started_at for a, b in pairwise(runs))
     ended = await call("report")
     assert (ended.code, f"\nCheckout: {verdict}\n" in ended.output) == (1, True)
+    quiet = await call("run Newsletter --repeat 3 --quiet")
+    assert re.fullmatch(r"Newsletter: stable: 3 of 3 runs passed.*\n", quiet.output)
 
 
 @pytest.mark.parametrize(

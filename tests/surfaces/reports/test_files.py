@@ -159,6 +159,52 @@ def test_a_report_that_fails_leaves_the_old_one(
     assert names_in(tmp_path) == ["a.md"]
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    """A report at a link is in the file that the link names, which it replaces or makes."""
+    link, real = tmp_path / "link.md", tmp_path / "out" / "real.md"
+    link.symlink_to(Path("out") / "real.md")
+    for title in ("first", "second"):
+        assert write_report(link, [], title=title) == link
+        assert link.is_symlink()
+        assert title in real.read_text(encoding="utf-8")
+    assert (names_in(tmp_path), names_in(real.parent)) == (["link.md", "out"], ["real.md"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its pipes are no files")
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    """What is no regular file is not replaced: its reader gets the report."""
+    pipe = tmp_path / "pipe.md"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_report(pipe, [], title="Nightly")
+    assert os.read(reader, 1000).startswith(b"## Nightly\n")
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert names_in(tmp_path) == ["pipe.md"]
+
+
+def test_standard_output_is_not_truncated(tmp_path: Path) -> None:
+    """A report at the file that standard output goes to follows what was printed before."""
+    path, before = tmp_path / "out.md", os.dup(1)
+    try:
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), 1)
+        os.write(1, b"before\n")
+        write_report(path, [], title="Nightly")
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+    assert path.read_text(encoding="utf-8").startswith("before\n## Nightly\n")
+
+
+@pytest.mark.parametrize("text", ["-", "xml:-", "MD:-"])
+def test_standard_output_is_no_target(text: str) -> None:
+    """A report can't go to the standard output of a command, which has its results."""
+    with pytest.raises(ConfigError, match="standard output"):
+        report_target(text)
+    assert report_target("xml:./-") == ("junit", Path("-"))
+
+
 def test_a_bad_option_touches_no_file(tmp_path: Path) -> None:
     """A wrong option is refused before anything is written."""
     with pytest.raises(ConfigError):
