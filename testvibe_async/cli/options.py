@@ -93,8 +93,12 @@ class Files:
         """The values as JSON, as a journal keeps them, with the folder that they were typed in."""
         reports = [f"{form}:{path}" for form, path in self.targets]
         artifacts = None if self.artifacts is None else str(self.artifacts)
-        kept = {"folder": str(Path.cwd()), "report": reports, "artifacts": artifacts}
-        return asdict(self) | kept
+        return {
+            **asdict(self),
+            "folder": str(Path.cwd()),
+            "report": reports,
+            "artifacts": artifacts,
+        }
 
     def or_kept(self, kept: Mapping[str, Any]) -> Files:
         """Return these values, and those that a journal keeps where none was given.
