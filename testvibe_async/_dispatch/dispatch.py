@@ -349,7 +349,7 @@ class RunDispatch(Dispatch[RunOperation]):
     """
 
     kind: ClassVar[KindName] = "run"
-    operation_class = RunOperation
+    operation_class: ClassVar[type[Operation[Any]]] = RunOperation
 
     def _build_request(self) -> Request[DispatchedRun]:
         body = {"config": self.config, "siteUrl": self.site_url}
@@ -440,7 +440,7 @@ class GenerationDispatch(Dispatch[GenerationOperation]):
     """
 
     kind: ClassVar[KindName] = "generation"
-    operation_class = GenerationOperation
+    operation_class: ClassVar[type[Operation[Any]]] = GenerationOperation
 
     before: Generation | None = None
     """The feature's latest generation before the dispatch; None if it is unknown."""

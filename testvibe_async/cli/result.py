@@ -171,7 +171,7 @@ class Result:
 
     @property
     def still_red(self) -> str:
-        """What makes it red, and no rerun makes good, in a sentence; empty if nothing does."""
+        """The reason, in a sentence, for which it stays red whatever is rerun; empty if there is none."""
         why = [
             f"{item_name(item)}: {item.quarantine}"
             for item in self._deciding
