@@ -171,7 +171,7 @@ class Result:
 
     @property
     def still_red(self) -> str:
-        """The reason, in a sentence, for which it stays red whatever is rerun; empty if there is none."""
+        """The reason why it stays red whatever is rerun, in a sentence; empty if it does not."""
         why = [
             f"{item_name(item)}: {item.quarantine}"
             for item in self._deciding
