@@ -273,13 +273,3 @@ def test_the_page_lists_each_event_with_its_level_and_fields() -> None:
         names = ", ".join(f"`{name}`" for name in fields_dict(kind))
         row = f"| `{kind.__name__}` | {logging.getLevelName(kind.level)} | {names} |"
         assert row in page.read_text(encoding="utf-8").splitlines()
-
-
-async def test_no_event_of_a_request_is_made_in_vain(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Without a hook, and with a log that takes warnings alone, nothing is logged of it."""
-    caplog.set_level(logging.WARNING, "testvibe_async")
-    async with client_of(emulator) as client:
-        await client.list_projects()
-    assert caplog.records == []

@@ -13,6 +13,7 @@ from attrs import evolve
 from tests.conftest import client_of
 from tests.promises.dispatch.test_lost_runs import _unknown
 from tests.support.notes import Notes
+from tests.support.raising import raised
 from testvibe_async import Client, Listing, Run, RunRef, errors
 from testvibe_async._dispatch import dispatch, dispatcher, reconcile
 from testvibe_async._dispatch.search import ProjectRuns, _has_all_since
@@ -171,3 +172,17 @@ async def test_candidates_are_kept_of_the_last_dispatches(
     for number in ("1", "2"):
         await reconciler.find(evolve(error.intent, id=number, highest_run_id=None, service_at=None))
     assert list(reconciler._shown) == ["2"]
+
+
+async def test_a_client_that_closes_before_the_first_byte_sends_nothing(emulator: Emulator) -> None:
+    """The last check is right before writing, after the recorder has the intent."""
+
+    class Closing(Notes):
+        async def intended(self, intent: Intent) -> None:
+            await super().intended(intent)
+            client._transport.refuse_calls()
+
+    client = client_of(emulator, recorder=Closing())
+    await raised(errors.ClientClosedError, client.project().run_feature("Checkout"))
+    assert emulator.count("run_feature") == 0
+    await client.aclose()

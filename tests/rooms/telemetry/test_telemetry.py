@@ -543,3 +543,16 @@ async def test_a_dispatch_of_what_was_followed_before(sdk: Sdk, project: Project
     await operation
     assert operation._polled.trace is None
     assert len(sdk.spans("testvibe run")) == 1
+
+
+async def test_without_a_subscriber_no_event_of_a_request_is_made(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without metrics and hooks, and with a log that takes warnings alone."""
+    caplog.set_level(logging.WARNING, "testvibe_async")
+    async with client_of(emulator) as client:
+        transport = client._transport
+        monkeypatch.setitem(transport._hooks._functions, "on_request", [])
+        monkeypatch.setattr(transport, "_note_finished", None)
+        await client.list_projects()
+    assert caplog.records == []
