@@ -158,7 +158,7 @@ def _dispatches_in(text: str, file: str | None) -> Iterator[dict[str, Any]]:
 
 
 def _undispatched(document: dict[str, Any], file: str | None) -> Item:
-    """Return an item of which nothing is in flight, from what `--json` printed of it.
+    """Return the item without an operation in flight that `--json` has printed.
 
     Raises:
         ConfigError: It is damaged.
