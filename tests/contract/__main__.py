@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.support.dialects import DIALECTS, Dialect, emulator_speaking
+from tests.support.dialects import DIALECTS, Dialect
 from testvibe_async.cli import app
-from testvibe_async.testing import Outcome, Scenario, VirtualTimeLoop
+from testvibe_async.testing import Emulator, Outcome, Scenario, VirtualTimeLoop
 
 FOLDER = Path(__file__).parent / "recordings"
 RECORDED = (
@@ -33,7 +33,7 @@ SCENARIO = Scenario(
 
 async def record(name: str, dialect: Dialect) -> None:
     """Record one service: its lists, a run that fails, and a generation."""
-    async with emulator_speaking(dialect, shop=False, scenario=SCENARIO) as emulator:
+    async with Emulator(**dialect.options, shop=False, scenario=SCENARIO) as emulator:
         for feature in ("Checkout", "Returns", "Wishlist", "Gift cards", "Search", "Sign in"):
             emulator.add_feature(feature)
         emulator.add_feature("Loyalty points", status="draft")

@@ -317,12 +317,6 @@ def test_each_dialect_has_evidence() -> None:
 @pytest.mark.parametrize("name", EVIDENCE)
 async def test_a_dialect_differs(name: str, emulate: Emulate, as_documented: str) -> None:
     """Its answers show the difference; those of the documented service do not."""
-    dialect = DIALECTS[name]
-    call = await emulate(
-        scenario={"outcomes": OUTCOME},
-        middleware=dialect,
-        rate_limit=dialect.rate_limit,
-        dispatch_lag=dialect.dispatch_lag,
-    )
+    call = await emulate(scenario={"outcomes": OUTCOME}, **DIALECTS[name].options)
     assert re.search(EVIDENCE[name], await play(call), re.DOTALL)
     assert not re.search(EVIDENCE[name], as_documented, re.DOTALL)
