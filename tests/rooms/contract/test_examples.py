@@ -153,5 +153,5 @@ def test_a_difference_is_seen() -> None:
     """A missing member, an empty list and a value of another type are differences."""
     example: Any = {"a": [{"c": "x"}], "b": 1}
     assert shape(example) <= shape({"a": [{"c": "y"}, {"c": None}], "b": 2, "d": 0})
-    other: list[Any] = [{"a": [], "b": 1}, {"a": [{"c": 1}], "b": 1}, {"a": [{"c": ""}], "b": "1"}]
-    assert all(shape(example) - shape(answer) for answer in [{}, *other])
+    others: list[Any] = [{}, {"a": [], "b": 1}, {"a": [{"c": 1}], "b": 1}, {"a": [{"c": ""}]}]
+    assert all(shape(example) - shape(answer) for answer in others)
