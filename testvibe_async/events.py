@@ -370,7 +370,8 @@ class Emitter:
         """Call the event's hooks, and log the event. A failure of a hook is only logged."""
         for function in self._functions[event.hook]:
             try:
-                _refuse_awaitable(function(event))
+                if (result := function(event)) is not None:
+                    _refuse_awaitable(result)
             except (Exception, CancelledError):  # noqa: BLE001 - it is logged, whatever it is
                 _log(
                     logging.ERROR,
