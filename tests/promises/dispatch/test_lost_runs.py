@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -633,3 +634,25 @@ async def test_a_clock_that_was_ahead_delays_nobody(emulator: Emulator, client: 
     await raised(errors.DispatchUnknownError, client.reconcile(intent))
 
     assert now() - began < 60
+
+
+@pytest.mark.parametrize("answer", [Fault.lost(), Fault.reset()])
+async def test_a_machine_that_slept_sends_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, answer: Fault
+) -> None:
+    """What it dispatches then is found, though its event loop's clock stood still meanwhile."""
+    asleep = 0.0
+    local_time = time.time
+    monkeypatch.setattr(time, "time", lambda: local_time() + asleep)
+    async with Emulator(scenario=STEADY, clock=lambda: now() + asleep) as emulator:
+        async with client_of(emulator) as client, client_of(emulator) as other:
+            await client.project().run_feature("Returns")
+            asleep = 3600.0
+            await other.project().run_feature("Checkout")
+            emulator.fail("run_feature", answer, times=1)
+
+            items = await client.project().run_features(["Checkout", "Returns"], max_in_flight=1)
+
+        assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
+        assert len(emulator.runs) == 4
+        assert {ref.key[-1] for item in items if (ref := item.ref)} == {*[*emulator.runs][2:]}
