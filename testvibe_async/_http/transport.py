@@ -409,7 +409,8 @@ class Transport:
             finally:
                 if self._hooks.is_enabled(RequestFinished):
                     self._note_finished(request, status, loop.time() - sent)
-            self.clock.sample(response.headers.get("Date", ""), sent=began)
+            if not response.age:  # A cache's answer has the date of long ago.
+                self.clock.sample(response.headers.get("Date", ""), sent=began)
             if status not in SUCCESS:
                 raise_for_status(request, response)
         except (TransportError, ResponseError) as error:
