@@ -682,3 +682,22 @@ async def test_a_cache_is_no_clock() -> None:
 
         assert [item.verdict for item in items] == [Verdict.SUCCEEDED] * 2
         assert len(emulator.runs) == 3
+
+
+async def test_a_service_that_was_reset_proves_nothing() -> None:
+    """Where ids start anew, a later run with a lower id does not show that another is missing."""
+    async with Emulator(scenario=STEADY) as emulator:
+        port = int(emulator.url.rpartition(":")[2])
+        async with client_of(emulator) as client:
+            for _ in range(4):
+                await client.project().run_feature("Returns")
+            await emulator.aclose()
+            async with Emulator(scenario=STEADY, port=port) as anew:
+                anew.fail("run_feature", Fault.lost(), times=1)
+
+                items = await client.project().run_features(
+                    ["Checkout", "Returns"], max_in_flight=1
+                )
+
+                assert [item.verdict for item in items] == [Verdict.UNKNOWN, Verdict.SUCCEEDED]
+                assert len(anew.runs) == 2
