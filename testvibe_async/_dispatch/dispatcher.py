@@ -232,9 +232,8 @@ class Dispatcher:
                 if not _is_answer_lost(error):
                     raise
                 lost = error
-            dispatch.is_lost = True
+            intent = dispatch.mark_lost()
             self._hold.note_failure(lost)
-            intent = dispatch.intent or dispatch.new_intent()
             if _is_accepted(lost):
                 intent = dispatch.mark_accepted(intent)
             finding = await self._find(dispatch, intent)
