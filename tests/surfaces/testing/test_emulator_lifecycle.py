@@ -72,24 +72,27 @@ async def test_a_second_origin_that_fails_closes_the_first(
             await session.get(emulator.url)
 
 
-async def test_closing_is_clean() -> None:
-    """Closing, even twice, leaves no task and no socket, with idle and hanging requests."""
-    async with aiohttp.ClientSession() as session:
-        emulator = Emulator()
-        await emulator.start()
-        await session.get(emulator.url)
-        emulator.fail("*", Fault.hang())
-        hanging = [asyncio.ensure_future(session.get(emulator.url)) for _ in range(5)]
-        await asyncio.sleep(1)
-        await emulator.aclose()
-        await emulator.aclose()
-        results = await asyncio.gather(*hanging, return_exceptions=True)
-        assert all(isinstance(result, aiohttp.ClientOSError) for result in results)
-        assert emulator.now() < 1.5
-        with pytest.raises(aiohttp.ClientConnectorError):
-            await session.get(emulator.url)
-        assert len(emulator.requests) == 6
-    assert asyncio.all_tasks() == {asyncio.current_task()}
+@pytest.mark.parametrize(
+    ("fault", "runs"),
+    [(Fault.hang(), 0), (Fault.unanswered(), 5), (Fault.slow(0.1), 5), (Fault.delay(7), 0)],
+)
+async def test_closing_is_clean(call: Caller, fault: Fault, runs: int) -> None:
+    """Closing, even twice, resets what waits for an answer; what was delayed has no effect.
+
+    Neither a task nor a socket is left, not even of idle connections.
+    """
+    await call.get("")
+    call.emulator.fail("run_feature", fault)
+    waiting = [asyncio.ensure_future(call.run()) for _ in range(5)]
+    await asyncio.sleep(1)
+    await call.emulator.aclose()
+    await call.emulator.aclose()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(result, aiohttp.ClientOSError) for result in results)
+    assert call.emulator.now() < 1.5
+    assert (len(call.emulator.requests), len(call.emulator.runs)) == (6, runs)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await call.get("")
     gc.collect()
 
 

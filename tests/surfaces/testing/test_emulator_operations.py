@@ -267,17 +267,10 @@ class TestGenerations:
         assert lengths == sorted(lengths)
         assert lengths[:3] == [[0, 0, 0], [1, 0, 0], [3, 0, 0]]
         first = log["sections"][0]
-        assert (
-            first
-            | {
-                "section": "gift-card-covers-the-whole-order",
-                "title": "Gift card covers the whole order",
-                "state": "completed",
-                "conclusion": "success",
-                "statusReason": None,
-            }
-            == first
-        )
+        assert [*first.values()][:5] == [
+            *("gift-card-covers-the-whole-order", "Gift card covers the whole order"),
+            *("completed", "success", None),
+        ]
         assert first["log"][-1] == "Verification: 1/1 passed."
 
     async def test_a_failed_generation_says_why(self, emulate: Emulate) -> None:
