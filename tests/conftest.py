@@ -183,6 +183,15 @@ async def client_through(
         yield client
 
 
+def settings_of(emulator: Emulator) -> dict[str, str]:
+    """Return the variables that name a service, its key and its project."""
+    return {
+        "TESTVIBE_SERVER": emulator.url,
+        "TESTVIBE_API_KEY": emulator.api_key,
+        "TESTVIBE_PROJECT": emulator.project_id,
+    }
+
+
 def client_of(emulator: Emulator, **options: Any) -> Client:
     """Make a client of an emulator."""
     return Client(emulator.url, api_key=emulator.api_key, project=emulator.project_id, **options)

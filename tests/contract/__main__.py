@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.conftest import settings_of
 from tests.support.dialects import DIALECTS, Dialect
 from testvibe_async.cli import app
 from testvibe_async.testing import Emulator, Outcome, Scenario, VirtualTimeLoop
@@ -37,11 +38,7 @@ async def record(name: str, dialect: Dialect) -> None:
         for feature in ("Checkout", "Returns", "Wishlist", "Gift cards", "Search", "Sign in"):
             emulator.add_feature(feature)
         emulator.add_feature("Loyalty points", status="draft")
-        os.environ.update(
-            TESTVIBE_SERVER=emulator.url,
-            TESTVIBE_API_KEY=emulator.api_key,
-            TESTVIBE_PROJECT=emulator.project_id,
-        )
+        os.environ.update(settings_of(emulator))
         options = ("--run", "Returns", "--generate", "Loyalty points", "--yes", "--quiet")
         await app.perform(["doctor", *options, "--record", str(FOLDER / f"{name}.json")])
 

@@ -20,7 +20,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from attrs import define, evolve, field
 
-from tests.conftest import client_of
+from tests.conftest import client_of, settings_of
 from tests.support.dialects import Dialect
 from tests.support.inner_pytest import Inner
 from tests.support.mcp_connection import connected, texts_of
@@ -282,15 +282,6 @@ async def type_command(seen: Seen, *words: str) -> None:
             seen.verdicts[word.removesuffix("s") if word == "errors" else word] += int(count)
     if "generate" in words:  # A generation is found again by its feature.
         seen.ids |= {*emulator.generations} if "generation" in printed else set()
-
-
-def settings_of(emulator: Emulator) -> dict[str, str]:
-    """Return the variables that name a service."""
-    return {
-        "TESTVIBE_SERVER": emulator.url,
-        "TESTVIBE_API_KEY": emulator.api_key,
-        "TESTVIBE_PROJECT": emulator.project_id,
-    }
 
 
 SUMMARY = {
