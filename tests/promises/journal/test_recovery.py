@@ -17,7 +17,7 @@ from tests.promises.journal.conftest import opened, ran, verdicts
 from tests.support.journals import copy_of_the_disk
 from tests.support.raising import raised
 from tests.support.timing import STEADY, now
-from testvibe_async import Client, GenerationRef, Journal, RunRef, Verdict, errors
+from testvibe_async import Client, GenerationRef, Journal, Project, RunRef, Verdict, errors
 from testvibe_async.intents import Intent
 from testvibe_async.testing import Emulator, Fault, Outcome
 
@@ -258,26 +258,31 @@ async def test_fewer_attempts_on_resume_are_kept_to(path: Path, emulator: Emulat
     assert (item.verdict, len(item.attempts), len(emulator.runs)) == (Verdict.FAILED, 1, 1)
 
 
-@pytest.mark.parametrize("second", [Fault.status(401), Fault.status(500), Fault.lost()])
-async def test_a_second_try_hides_none(emulator: Emulator, client: Client, second: Fault) -> None:
-    """The intent in the error is of both, so that reconciling it finds what began."""
+@pytest.mark.parametrize(
+    "second",
+    [*map(Fault.status, (401, 409, 500)), Fault.reset(), Fault.lost()],
+    ids=["401", "409", "500", "reset", "lost"],
+)
+async def test_a_second_try_hides_none(emulator: Emulator, project: Project, second: Fault) -> None:
+    """What it meets proves nothing of the first; the error's intent finds what both began."""
     hidden = emulator.fail("list_runs", Fault.status(503), skip=1)
     emulator.fail("run_feature", Fault.lost(), times=1)
     emulator.fail("run_feature", second, times=1)
-    with pytest.raises(errors.DispatchUnknownError) as caught:
-        await client.project().run_feature("Checkout", retry_unknown=True)
-    intent = caught.value.intent
-    assert isinstance(intent, Intent)
+    error = await raised(
+        errors.DispatchUnknownError, project.run_feature("Checkout", retry_unknown=True)
+    )
+    assert "the answer was lost" in str(error)
+    assert emulator.count("run_feature") == 2
+    assert isinstance(error.intent, Intent)
     hidden.remove()
-    began = {run.id for run in emulator.runs.values()}
     async with client_of(emulator) as other:
-        if len(began) == 1:
-            found = await other.reconcile(intent)
+        if len(emulator.runs) == 1:
+            found = await other.reconcile(error.intent)
             assert found is not None
-            assert found.ref.key[-1] in began
+            assert found.ref.key[-1] in emulator.runs
             return
-        error = await raised(errors.DispatchUnknownError, other.reconcile(intent))
-    assert {ref.key[-1] for ref in error.candidates} == began
+        error = await raised(errors.DispatchUnknownError, other.reconcile(error.intent))
+    assert {ref.key[-1] for ref in error.candidates} == {*emulator.runs}
 
 
 FEATURES = ["Checkout", "Returns"]
