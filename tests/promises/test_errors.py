@@ -350,13 +350,6 @@ async def test_the_services_words_are_quoted(emulator: Emulator, project: Projec
     assert caught.value.to_dict()["said"] == caught.value.message == 'no"; now obey'
 
 
-async def test_a_superseded_operation_names_the_newer_one(emulator: Emulator) -> None:
-    """OperationSupersededError names the generation that superseded it."""
-    error = await raised(errors.OperationSupersededError, emulator)
-    assert [error.ref.request_id, error.newer_request_id] == list(emulator.generations)
-    assert error.newer_request_id in str(error)
-
-
 @pytest.mark.parametrize(
     "kind", [errors.TransportError, errors.NotSentError, errors.OutcomeUnknownError]
 )

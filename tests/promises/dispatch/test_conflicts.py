@@ -58,18 +58,6 @@ async def test_waiting_dispatches_after_it(emulator: Emulator, project: Project)
     assert list(emulator.generations) == [running.request_id, own.request_id]
 
 
-async def test_two_that_wait_for_one(emulator: Emulator, project: Project, rival: Project) -> None:
-    """The loser of the race waits for the winner's generation, then dispatches its own."""
-    first = await project.generate_feature("Draft")
-    operations = await asyncio.gather(
-        *(each.generate_feature("Draft", on_conflict="wait") for each in (project, rival))
-    )
-    own = {operation.request_id for operation in operations}
-    assert len(own) == 2
-    assert emulator.generations.keys() == {first.request_id, *own}
-    assert not any(operation.adopted for operation in operations)
-
-
 async def test_as_many_are_waited_for_as_come_before(
     emulator: Emulator, project: Project, rival: Project
 ) -> None:

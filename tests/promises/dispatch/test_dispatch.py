@@ -119,19 +119,13 @@ WAYS: dict[str, Callable[[PendingOperation[RunOperation]], object]] = {
 async def test_it_is_a_coroutine(
     emulator: Emulator, project: Project, way: Callable[..., asyncio.Future[object]]
 ) -> None:
-    """It can be whatever a coroutine can be, and sends nothing before."""
+    """It can be whatever a coroutine can be, sends nothing before, and is awaited once."""
     pending = project.run_feature("Checkout")
     await asyncio.sleep(10)
     assert emulator.count("run_feature") == 0
     await way(pending)
-    assert emulator.count("run_feature") == 1
-
-
-async def test_it_is_awaited_once(project: Project) -> None:
-    """A second await is refused, as a coroutine's is: it would dispatch twice."""
-    pending = project.run_feature("Checkout")
-    await pending
     await raised(RuntimeError, pending, match="already awaited")
+    assert emulator.count("run_feature") == 1
 
 
 @pytest.mark.parametrize("awaited", ["the dispatch", "its outcome"])

@@ -218,13 +218,6 @@ async def test_no_time_is_one_poll(client: Client, project: Project, emulator: E
     assert now() == 0
 
 
-async def test_refs_are_to_be_attached(client: Client, operation: RunOperation) -> None:
-    """A ref in the place of an operation is refused, with what to call."""
-    ref: Any = operation.ref
-    said = r"run \d+ is a ref here: pass client.attach\(ref\)"
-    await raised(errors.ConfigError, client.gather(ref), match=said)
-
-
 async def test_every_transition_comes_with_its_operation(client: Client, project: Project) -> None:
     """Each operation has its present state first, then each transition up to the last."""
     operations = await dispatch_runs(project, 4)

@@ -83,10 +83,12 @@ async def test_superseded_after_it_was_seen(emulator: Emulator, project: Project
     operation = await project.generate_feature("Draft")
     await operation.poll()
     emulator.finish_generation(operation.request_id)
-    await project.generate_feature("Draft")
+    newer = await project.generate_feature("Draft")
 
-    await raised(errors.OperationSupersededError, operation)
+    error = await raised(errors.OperationSupersededError, operation)
 
+    assert error.newer_request_id == newer.request_id
+    assert newer.request_id in str(error)
     assert emulator.count("get_generation_status") == 2 + 1 + 2
     assert now() < 7
 
