@@ -96,7 +96,7 @@ async def test_another_feature_than_asked_for_is_said(
     said = f"asked for feature {feature.id}, the service answered with feature 9999"
     assert said in record.getMessage()
     assert operation.ref.to_json() in record.getMessage()
-    assert getattr(record, "testvibe_told", False)
+    assert getattr(record, "testvibe_reported", False)
 
 
 async def test_its_time_out_is_of_the_wait(emulator: Emulator, project: Project) -> None:
